@@ -1,0 +1,1 @@
+//! AWS: JSON protocols, signed requests, one folder or file per service.

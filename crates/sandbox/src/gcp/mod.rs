@@ -1,0 +1,1 @@
+//! Google Cloud: REST/JSON, bearer tokens, one folder or file per service.
