@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Plans, executes and records deployments. Knows no cloud, prints nothing, reads no clock or environment.
+
+pub mod address;
+pub mod capability;
+pub mod clock;
+pub mod error;
+pub mod fields;
+pub mod graph;
+pub mod names;
+pub mod node;
+pub mod spec;
+pub mod wait;

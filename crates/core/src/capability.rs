@@ -1,0 +1,403 @@
+//! What a cloud does for deployer: each capability *declares* nodes into the graph and *operates* what runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Address, Target};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::graph::{Graph, Output, Value};
+use crate::node::{Node, Token, Watch};
+use crate::spec::{EnvironmentSpec, MigrateSpec, SecretSpec, ServiceSpec};
+
+/// An image in a target's own registry, pinned: `HOST/REPOSITORY@sha256:...`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ImageRef(pub String);
+
+/// A secret's version as the runtime takes it. Never a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretVersion {
+    /// The secret's own name in the cloud: an ARN, `projects/P/secrets/S`.
+    pub secret: String,
+    /// The version: a UUID, a number.
+    pub version: String,
+}
+
+/// The cloud's own word for a revision: an ECS task definition's ARN, a Cloud Run revision's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+/// Who calls, as the cloud says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// The AWS account or Google project that the credentials reach.
+    pub account: String,
+    /// The principal: an ARN, an e-mail address.
+    pub principal: String,
+}
+
+/// The local image that a copy starts from, opened before planning.
+#[derive(Clone, Debug)]
+pub struct LocalImage {
+    /// The image as the OCI crate reads it; the registries copy it.
+    pub source: Arc<dyn ImageContent>,
+    /// `sha256:...` of the index or manifest.
+    pub digest: String,
+    /// The digest of the linux/amd64 manifest; equal to `digest` when there is no index.
+    pub platform_digest: String,
+    /// The tag to give it beside the digest, when the source has one.
+    pub tag: Option<String>,
+}
+
+/// Where a copy goes.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// `https://HOST`, or `http://` on loopback.
+    pub base: String,
+    /// The repository's path below it.
+    pub repository: String,
+    /// Basic authentication's user.
+    pub user: String,
+    /// Basic authentication's password.
+    pub password: SecretString,
+}
+
+/// Opaque to this crate: an image that can be copied into a registry, digest unchanged.
+#[async_trait]
+pub trait ImageContent: Send + Sync + std::fmt::Debug {
+    /// Copies manifests and blobs; what is there is not sent again. Ends with the registry's own
+    /// word that the digest is there.
+    async fn copy_to(&self, to: &Destination, tag: Option<&str>, watch: &dyn Watch) -> Result<()>;
+
+    /// Whether the registry has the digest.
+    async fn is_at(&self, to: &Destination) -> Result<bool>;
+}
+
+/// A secret as the cloud has it. Never the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretStatus {
+    /// The current version. `None` when the secret has none yet.
+    pub version: Option<SecretVersion>,
+    /// When that version was made.
+    pub changed: Option<Timestamp>,
+    /// How many versions there are that can be used.
+    pub versions: usize,
+}
+
+/// Containers' images.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Declares the service's repository and the copy of its image into it.
+    fn image(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        image: &LocalImage,
+    ) -> Output<ImageRef>;
+}
+
+/// What a secret is to hold, as found out before planning.
+#[derive(Clone)]
+pub enum SecretContent {
+    /// Whatever the cloud holds stays; it must exist.
+    Keep,
+    /// This value.
+    Exactly(SecretString),
+    /// What the cloud holds stays; where there is nothing, this value (generated, in memory only).
+    AtFirst(SecretString),
+}
+
+impl std::fmt::Debug for SecretContent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "Keep",
+            Self::Exactly(_) => "Exactly([redacted])",
+            Self::AtFirst(_) => "AtFirst([redacted])",
+        })
+    }
+}
+
+/// Secrets and their versions.
+#[async_trait]
+pub trait SecretStore: Send + Sync {
+    /// Declares a secret. With [`SecretContent::Exactly`] its `read` also reads the current value, compares
+    /// it in memory and forgets it, so that a changed value is a visible change and nothing derived from it is kept.
+    fn secret(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        content: SecretContent,
+    ) -> Output<SecretVersion>;
+
+    /// The state of a secret. `None` when it does not exist (or is scheduled for deletion).
+    async fn status(&self, name: &str) -> Result<Option<SecretStatus>>;
+
+    /// The current value. `None` when the secret or its current version does not exist.
+    async fn value(&self, name: &str) -> Result<Option<SecretString>>;
+
+    /// Adds a version, making the secret (marked as ours) when it does not exist, restoring it when it is
+    /// scheduled for deletion. The same token never adds two versions where the cloud can tell.
+    async fn put_version(
+        &self,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        value: &SecretString,
+        token: &Token,
+    ) -> Result<SecretVersion>;
+}
+
+/// What a service's nodes make.
+#[derive(Clone, Debug)]
+pub struct ServiceOutputs {
+    /// The revision that serves once the service node is ready.
+    pub revision: Output<Revision>,
+    /// Where it is reached, when the cloud gives it an address.
+    pub url: Output<Option<String>>,
+    /// The address of the node that moves traffic: the last one of the service.
+    pub service: Address,
+}
+
+/// What a service takes from other nodes and from the ledger.
+#[derive(Clone, Debug)]
+pub struct ServiceInputs {
+    /// The image.
+    pub image: Value<ImageRef>,
+    /// The secrets that its variables and its migration use, by the manifest's names.
+    pub secrets: BTreeMap<String, Value<SecretVersion>>,
+    /// Keys of migrations that succeeded before (see [`migration_key`]).
+    pub migrated: Arc<dyn MigrationRecord>,
+    /// Run the migration although this release's one was tried and failed: a person's word.
+    pub retry_migration: bool,
+}
+
+/// What the ledger knows of migrations.
+#[async_trait]
+pub trait MigrationRecord: Send + Sync + std::fmt::Debug {
+    /// How the migration of that key stands.
+    async fn standing(&self, key: &str) -> Result<MigrationStanding>;
+
+    /// Notes that the migration of that key starts; durable before the call that starts it.
+    async fn started(&self, key: &str, what: &str) -> Result<()>;
+
+    /// Notes where it runs (a task's ARN, an execution's name), so that a later run can find it.
+    async fn running(&self, key: &str, execution: &str) -> Result<()>;
+
+    /// Notes how it ended.
+    async fn ended(&self, key: &str, outcome: Result<(), String>) -> Result<()>;
+}
+
+/// How a migration stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum MigrationStanding {
+    /// Never started.
+    Never,
+    /// Started, end unknown. The execution when the cloud had answered.
+    Started {
+        /// A task's ARN or an execution's name.
+        execution: Option<String>,
+    },
+    /// Ended well.
+    Succeeded {
+        /// When.
+        at: Timestamp,
+    },
+    /// Ended in failure.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// Why, in the cloud's words.
+        why: String,
+    },
+}
+
+/// Names one migration: the same image, command and database give the same key.
+///
+/// 32 hexadecimal digits.
+pub fn migration_key(
+    migrate: &MigrateSpec,
+    image: &ImageRef,
+    database: Option<&SecretVersion>,
+) -> String {
+    use sha2::Digest;
+    let digest = image.0.rsplit('@').next().unwrap_or(&image.0);
+    let database = database.map(|version| format!("{}#{}", version.secret, version.version));
+    let text =
+        serde_json::json!([digest, migrate.entrypoint, migrate.command, database]).to_string();
+    hex::encode(&sha2::Sha256::digest(text.as_bytes())[..16])
+}
+
+/// A revision that the cloud still has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RevisionInfo {
+    /// Its name.
+    pub revision: Revision,
+    /// The image it runs.
+    pub image: ImageRef,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+/// What serves, in the cloud's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Serving {
+    /// The service as the cloud knows it.
+    pub service: String,
+    /// The revision that is asked to serve.
+    pub wanted: Option<Revision>,
+    /// Share of the traffic by revision, in percent; sums to 100 when anything serves.
+    pub traffic: Vec<(Revision, u32)>,
+    /// The images of the revisions that serve, by revision.
+    pub images: BTreeMap<String, ImageRef>,
+    /// Instances asked for and running, where the cloud counts them.
+    pub instances: Option<(u32, u32)>,
+    /// `ready`, `in progress`, `failed`, in one word and the cloud's reason.
+    pub state: ServingState,
+    /// Where it is reached.
+    pub url: Option<String>,
+}
+
+/// Whether what serves is settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "why")]
+pub enum ServingState {
+    /// The wanted revision serves everything.
+    Ready,
+    /// On its way; says what it waits for.
+    InProgress(String),
+    /// It failed; says why.
+    Failed(String),
+}
+
+/// What a rollback makes serve.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    /// The service's name in the cloud.
+    pub service: String,
+    /// The revision that the release recorded.
+    pub revision: Revision,
+    /// Secrets that follow: variable name -> the current version, for those the revision pins otherwise.
+    pub follow: BTreeMap<String, SecretVersion>,
+}
+
+/// Services, their revisions and one-off jobs.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Declares what the service needs beyond image and secrets (log group, task definition or job, migration, the
+    /// service itself, its invoker binding). The migration runs after the image and the secrets and before
+    /// traffic moves.
+    fn service(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+    ) -> ServiceOutputs;
+
+    /// What serves. `None` when there is no such service.
+    async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>>;
+
+    /// The revisions that can still be activated, newest first.
+    async fn revisions(&self, service: &ServiceSpec) -> Result<Vec<RevisionInfo>>;
+
+    /// The secret versions that a revision pins, by variable name.
+    async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>>;
+
+    /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when there are any),
+    /// and waits until it does. Returns the revision that serves.
+    ///
+    /// Errors: [`crate::error::ErrorKind::Untrue`] when something else serves at the end.
+    async fn activate(
+        &self,
+        activation: &Activation,
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Revision>;
+
+    /// The last lines that explain a failure: stopped tasks' reasons, conditions, events. Best effort, never an error.
+    async fn autopsy(&self, service: &ServiceSpec) -> Vec<String>;
+}
+
+/// How much of a service is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Whole,
+    /// `apply --only`: image, new revision and roll-out of a service that exists; secret pins stay as they run,
+    /// and nothing is called that a code deployment does not need.
+    CodeOnly,
+}
+
+/// One line of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Which instance or stream.
+    pub source: String,
+    /// The text, without a newline.
+    pub text: String,
+}
+
+/// What containers print.
+#[async_trait]
+pub trait Logs: Send + Sync {
+    /// Lines after `since`, oldest first, at most `limit` (the newest ones). `deployer logs --follow` calls it again
+    /// with the last line's time.
+    async fn lines(
+        &self,
+        service: &ServiceSpec,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<LogLine>>;
+}
+
+/// One target, opened.
+#[async_trait]
+pub trait Cloud: Send + Sync {
+    /// Which.
+    fn target(&self) -> &Target;
+
+    /// Asks the cloud who calls. Called before any other call.
+    ///
+    /// Errors: [`crate::error::ErrorKind::Credentials`] when there are none, they are refused, or they are for
+    /// another account than the manifest's.
+    async fn caller(&self) -> Result<Caller>;
+
+    /// Images.
+    fn registry(&self) -> &dyn Registry;
+
+    /// Secrets.
+    fn secrets(&self) -> &dyn SecretStore;
+
+    /// Services.
+    fn runtime(&self) -> &dyn Runtime;
+
+    /// Logs.
+    fn logs(&self) -> &dyn Logs;
+
+    /// A node for something in the inventory that is no longer desired: it can be read and deleted.
+    ///
+    /// Errors: input, when the kind is unknown to this version.
+    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>>;
+}
+
+/// What every cloud's crate is given.
+#[derive(Clone)]
+pub struct Context {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Every call's own time-out.
+    pub call_timeout: Duration,
+}

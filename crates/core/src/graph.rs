@@ -1,0 +1,216 @@
+//! The graph of nodes: a typed output that another node takes *is* the dependency.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+use crate::address::Address;
+use crate::fields::FieldValue;
+use crate::node::{Node, Resource, ResourceNode, Step, StepNode};
+
+/// A node's place in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(crate) usize);
+
+/// A value that one node makes and others take. Unknown until its node is settled.
+///
+/// Cheap to clone; clones share the value. Never print an output that holds a secret: use `SecretString`.
+pub struct Output<T> {
+    address: Address,
+    value: Arc<RwLock<Option<T>>>,
+}
+
+impl<T> Clone for Output<T> {
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            value: Arc::clone(&self.value),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Output<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Output({})", self.address)
+    }
+}
+
+impl<T: Clone> Output<T> {
+    /// An output of the node at `address`, unknown so far.
+    pub fn of(address: &Address) -> Self {
+        Self {
+            address: address.clone(),
+            value: Arc::default(),
+        }
+    }
+
+    /// Makes the value known, or replaces it.
+    pub fn publish(&self, value: T) {
+        *self
+            .value
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
+    }
+
+    /// Makes the value unknown: its node is about to change it.
+    pub fn withdraw(&self) {
+        *self
+            .value
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    fn get(&self) -> Option<T> {
+        self.value
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// An input of a node: a value given from the start, or another node's output.
+#[derive(Clone, Debug)]
+pub enum Value<T> {
+    /// Given by the manifest.
+    Given(T),
+    /// Made by another node.
+    From(Output<T>),
+}
+
+impl<T: Clone> Value<T> {
+    /// The value when it is known by now.
+    pub fn known(&self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value.clone()),
+            Self::From(output) => output.get(),
+        }
+    }
+
+    /// The value, for a node that is being carried out.
+    ///
+    /// Errors: internal, when the node it comes from has not settled; the engine's order forbids it.
+    pub fn settled(&self) -> crate::error::Result<T> {
+        self.known().ok_or_else(|| {
+            crate::error::Error::internal(format!("an input was used before it was known: {self}"))
+        })
+    }
+
+    /// The value as a field: known, or known after the node that makes it.
+    pub fn field(&self, show: impl FnOnce(&T) -> String) -> FieldValue {
+        match (self.known(), self) {
+            (Some(value), _) => FieldValue::Known(show(&value)),
+            (None, Self::From(output)) => FieldValue::AfterApply {
+                known_after: output.address.clone(),
+            },
+            (None, Self::Given(value)) => FieldValue::Known(show(value)),
+        }
+    }
+}
+
+impl<T> fmt::Display for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(_) => f.write_str("a given value"),
+            Self::From(output) => write!(f, "an output of {}", output.address),
+        }
+    }
+}
+
+/// Collects what a node takes while it is declared.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    addresses: BTreeSet<Address>,
+}
+
+impl Inputs {
+    /// Takes an output: the node being declared depends on the node that makes it.
+    pub fn take<T: Clone>(&mut self, output: &Output<T>) -> Value<T> {
+        self.addresses.insert(output.address.clone());
+        Value::From(output.clone())
+    }
+
+    /// Takes a value that may be another node's output.
+    pub fn pass<T: Clone>(&mut self, value: &Value<T>) -> Value<T> {
+        match value {
+            Value::Given(value) => Value::Given(value.clone()),
+            Value::From(output) => self.take(output),
+        }
+    }
+}
+
+/// One declared node with what it needs.
+pub struct Entry {
+    /// The node.
+    pub node: Arc<dyn Node>,
+    /// The nodes whose outputs it takes.
+    pub needs: BTreeSet<NodeId>,
+}
+
+/// What is desired, in declaration order; an acyclic graph by construction, as only outputs of
+/// declared nodes can be taken.
+#[derive(Default)]
+pub struct Graph {
+    entries: Vec<Entry>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares a resource; `build` takes its inputs.
+    pub fn resource<R: Resource>(&mut self, build: impl FnOnce(&mut Inputs) -> R) -> NodeId {
+        let mut inputs = Inputs::default();
+        let resource = build(&mut inputs);
+        self.push(Arc::new(ResourceNode::new(resource)), &inputs)
+    }
+
+    /// Declares a step; `build` takes its inputs.
+    pub fn step<S: Step>(&mut self, build: impl FnOnce(&mut Inputs) -> S) -> NodeId {
+        let mut inputs = Inputs::default();
+        let step = build(&mut inputs);
+        self.push(Arc::new(StepNode::new(step)), &inputs)
+    }
+
+    fn push(&mut self, node: Arc<dyn Node>, inputs: &Inputs) -> NodeId {
+        let needs = inputs
+            .addresses
+            .iter()
+            .filter_map(|address| self.find(address))
+            .collect();
+        self.entries.push(Entry { node, needs });
+        NodeId(self.entries.len() - 1)
+    }
+
+    /// The node at an address.
+    pub fn find(&self, address: &Address) -> Option<NodeId> {
+        self.entries
+            .iter()
+            .position(|entry| entry.node.address() == address)
+            .map(NodeId)
+    }
+
+    /// A declared node.
+    pub fn entry(&self, id: NodeId) -> &Entry {
+        &self.entries[id.0]
+    }
+
+    /// Every node in declaration order, which is an order of dependencies too.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Entry)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (NodeId(index), entry))
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

@@ -1,0 +1,558 @@
+//! What a plan is made of: resources, which are read and converged, and steps, which are done once.
+//!
+//! A kind implements [`Resource`] or [`Step`] with its own types; [`Node`] is what the planner and the
+//! engine see of either.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fields::{FieldChange, Fields};
+use crate::wait::{Pace, Readiness};
+
+/// An idempotency token: the same for every try of one node in one run, different for others.
+///
+/// At most 36 characters of `[a-z0-9-]`, the shape of a UUID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(pub String);
+
+/// Says what a node is doing or waiting for while it is carried out.
+pub trait Watch: Send + Sync {
+    /// A short line for people: "2 of 3 tasks healthy". Never holds a secret.
+    fn note(&self, line: &str);
+}
+
+/// What a look at the cloud found under a resource's name.
+#[derive(Clone, Debug)]
+pub enum Reading<A> {
+    /// Nothing.
+    Absent,
+    /// It is there and it is ours.
+    Present(A),
+    /// It was deleted and its name still lingers; says how. `create` restores it or works round it.
+    Tombstoned(String),
+    /// The caller may not see it. Never taken for absent.
+    Denied(String),
+    /// Something of that name that is not ours; says how we know. Never touched.
+    Foreign(String),
+}
+
+/// What changing a field costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// An update in place.
+    InPlace,
+    /// It must be deleted and made again; nothing of value is lost.
+    Replace,
+    /// It must be deleted and made again, and its data goes with it.
+    LosesData,
+}
+
+/// One addressable thing in one target: read, compared, converged.
+///
+/// Guarantees asked of implementations: `read` writes nothing; `desired`, `observed` and `effect` do no IO;
+/// `create`, `update` and `delete` repeated with the same token after a lost reply change nothing more, and none
+/// of them waits for readiness (that is `readiness`, polled by the engine).
+#[async_trait]
+pub trait Resource: Send + Sync + 'static {
+    /// What the cloud says it is.
+    type Actual: Clone + Send + Sync + 'static;
+
+    /// Where it is.
+    fn address(&self) -> &Address;
+
+    /// Reads it from the cloud. Takes no input from other nodes: names are deterministic.
+    async fn read(&self) -> Result<Reading<Self::Actual>>;
+
+    /// What the manifest asks for, normalised. Inputs not known yet stand as known after apply.
+    fn desired(&self) -> Fields;
+
+    /// What is there, in the same terms as [`Resource::desired`].
+    fn observed(&self, actual: &Self::Actual) -> Fields;
+
+    /// What changing this field costs.
+    fn effect(&self, _field: &str) -> Effect {
+        Effect::InPlace
+    }
+
+    /// Makes the outputs known that `actual` settles.
+    fn publish(&self, actual: &Self::Actual);
+
+    /// Makes those outputs unknown that these changes will change. The default says: all stay known.
+    fn withdraw(&self, _changes: &[FieldChange]) {}
+
+    /// Makes it. When the name lingers (tombstoned), restores it or works round it.
+    async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<Self::Actual>;
+
+    /// Changes it in place.
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        changes: &[FieldChange],
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Self::Actual>;
+
+    /// Removes it. Succeeds when it is gone already.
+    async fn delete(&self, actual: &Self::Actual, token: &Token) -> Result<()>;
+
+    /// Whether it is usable. For most kinds: at once.
+    async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
+        Ok(Ready {
+            state: Readiness::Ready,
+            actual: actual.clone(),
+        })
+    }
+
+    /// What [`Resource::read`] alone tells of readiness: `Some(why)` when it still settles.
+    fn unsettled(&self, _actual: &Self::Actual) -> Option<String> {
+        None
+    }
+
+    /// How to wait for it.
+    fn pace(&self) -> Pace {
+        Pace::until(std::time::Duration::from_secs(600))
+    }
+
+    /// Whether `apply --detach` may leave before it is ready.
+    fn detachable(&self) -> bool {
+        false
+    }
+}
+
+/// A look at readiness, with what was seen.
+#[derive(Clone, Debug)]
+pub struct Ready<A> {
+    /// Whether it is usable.
+    pub state: Readiness,
+    /// What the cloud says now.
+    pub actual: A,
+}
+
+/// Whether a step was done before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Proof that it was done for exactly these inputs; says what the proof is.
+    Done(String),
+    /// Not done, or done for other inputs; says why it is to be done.
+    NotDone(String),
+    /// Cannot be told before its inputs are known or others have run.
+    Unknown(String),
+}
+
+/// Something done once, with evidence.
+#[async_trait]
+pub trait Step: Send + Sync + 'static {
+    /// Where it is.
+    fn address(&self) -> &Address;
+
+    /// Looks for proof that it was done. Writes nothing. Takes no input from other nodes.
+    async fn evidence(&self) -> Result<Evidence>;
+
+    /// What it will do, for the plan: "copy sha256:... (3 blobs)". Inputs not known yet stand as known after apply.
+    fn desired(&self) -> Fields;
+
+    /// Judges the evidence once inputs are known or found unknown; pure. The default trusts it.
+    fn judge(&self, evidence: &Evidence) -> Evidence {
+        evidence.clone()
+    }
+
+    /// Makes the outputs known, as the step is done.
+    fn publish(&self);
+
+    /// Does it, to its end. Repeated with the same token it does not do it twice.
+    async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()>;
+}
+
+/// The two sorts of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    /// Read, compared, converged.
+    Resource,
+    /// Done once.
+    Step,
+}
+
+/// What is to be done with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Nothing.
+    NoOp,
+    /// Make it, or run the step.
+    Create,
+    /// Change it in place.
+    Update,
+    /// Delete it and make it again.
+    Replace,
+    /// Delete it.
+    Delete,
+}
+
+/// What the comparison of one node said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is to be done.
+    pub action: Action,
+    /// Why, for people.
+    pub reason: String,
+    /// The fields that differ.
+    pub changes: Vec<FieldChange>,
+    /// The gravest effect among the changes.
+    pub effect: Effect,
+    /// `Some(why)` when nothing differs but it still settles.
+    pub settling: Option<String>,
+}
+
+impl Verdict {
+    fn no_op(reason: impl Into<String>) -> Self {
+        Self {
+            action: Action::NoOp,
+            reason: reason.into(),
+            changes: Vec::new(),
+            effect: Effect::InPlace,
+            settling: None,
+        }
+    }
+}
+
+/// Whether a node, once carried out, is to be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Until it is ready.
+    Ready,
+    /// Not at all, where the kind allows it.
+    Detached,
+}
+
+/// What planner and engine see of a resource or step. It remembers what it last read.
+#[async_trait]
+pub trait Node: Send + Sync {
+    /// Where it is.
+    fn address(&self) -> &Address;
+
+    /// Which sort it is.
+    fn sort(&self) -> Sort;
+
+    /// Looks at the cloud and remembers what it saw. Writes nothing.
+    async fn observe(&self) -> Result<()>;
+
+    /// Compares what was seen with what is desired and publishes the outputs that stay as they are. Pure.
+    ///
+    /// Errors: denied, foreign, or never observed.
+    fn compare(&self) -> Result<Verdict>;
+
+    /// What was seen, for the fingerprint of a plan. Never a secret.
+    fn seen(&self) -> Fields;
+
+    /// Creates, updates or deletes, or runs the step; does not wait for readiness.
+    async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()>;
+
+    /// Looks once whether it is usable; publishes the outputs when it is.
+    async fn look(&self) -> Result<Readiness>;
+
+    /// How to wait for it.
+    fn pace(&self) -> Pace;
+
+    /// Whether `apply --detach` may leave before it is ready.
+    fn detachable(&self) -> bool;
+}
+
+/// A resource as a node.
+pub struct ResourceNode<R: Resource> {
+    resource: R,
+    reading: Mutex<Option<Reading<R::Actual>>>,
+}
+
+impl<R: Resource> ResourceNode<R> {
+    /// Not observed yet.
+    pub fn new(resource: R) -> Self {
+        Self {
+            resource,
+            reading: Mutex::new(None),
+        }
+    }
+
+    /// As an erased node.
+    pub fn erase(resource: R) -> Arc<dyn Node> {
+        Arc::new(Self::new(resource))
+    }
+
+    fn reading(&self) -> Option<Reading<R::Actual>> {
+        self.reading
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    fn remember(&self, reading: Reading<R::Actual>) {
+        *self
+            .reading
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reading);
+    }
+
+    fn present(&self) -> Result<R::Actual> {
+        match self.reading() {
+            Some(Reading::Present(actual)) => Ok(actual),
+            _ => Err(Error::internal(format!(
+                "{} was to be changed but is not there",
+                self.resource.address()
+            ))),
+        }
+    }
+
+    fn compare_present(&self, actual: &R::Actual) -> Verdict {
+        let changes = self
+            .resource
+            .observed(actual)
+            .changes_to(&self.resource.desired());
+        self.resource.publish(actual);
+        if changes.is_empty() {
+            let mut verdict = Verdict::no_op("as desired");
+            verdict.settling = self.resource.unsettled(actual);
+            return verdict;
+        }
+        let effect = changes
+            .iter()
+            .map(|change| self.resource.effect(&change.field))
+            .max()
+            .unwrap_or(Effect::InPlace);
+        self.resource.withdraw(&changes);
+        let (action, reason) = match effect {
+            Effect::InPlace => (Action::Update, "it differs from the manifest"),
+            Effect::Replace => (Action::Replace, "a field cannot be changed in place"),
+            Effect::LosesData => (
+                Action::Replace,
+                "a field cannot be changed without losing data",
+            ),
+        };
+        Verdict {
+            action,
+            reason: reason.into(),
+            changes,
+            effect,
+            settling: None,
+        }
+    }
+}
+
+#[async_trait]
+impl<R: Resource> Node for ResourceNode<R> {
+    fn address(&self) -> &Address {
+        self.resource.address()
+    }
+
+    fn sort(&self) -> Sort {
+        Sort::Resource
+    }
+
+    async fn observe(&self) -> Result<()> {
+        let reading = self.resource.read().await?;
+        self.remember(reading);
+        Ok(())
+    }
+
+    fn compare(&self) -> Result<Verdict> {
+        let address = self.resource.address();
+        let create = |reason: String| Verdict {
+            action: Action::Create,
+            reason,
+            changes: Fields::new().changes_to(&self.resource.desired()),
+            effect: Effect::InPlace,
+            settling: None,
+        };
+        match self.reading() {
+            None => Err(Error::internal(format!("{address} was compared before it was read"))),
+            Some(Reading::Absent) => Ok(create("it does not exist".into())),
+            Some(Reading::Tombstoned(how)) => Ok(create(format!("it was deleted before: {how}"))),
+            Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
+            Some(Reading::Denied(why)) => {
+                Err(Error::new(ErrorKind::Denied, format!("cannot see {address}: {why}"))
+                    .hint("allow the caller to read it: what cannot be seen is never taken for absent"))
+            }
+            Some(Reading::Foreign(how)) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("{address} exists and is not ours: {how}"),
+            )
+            .hint("give ours another name in the manifest, or set `adopt = true` on it to take it over")),
+        }
+    }
+
+    fn seen(&self) -> Fields {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.observed(&actual),
+            Some(Reading::Tombstoned(how)) => {
+                let mut fields = Fields::new();
+                fields.set("tombstoned", how);
+                fields
+            }
+            _ => Fields::new(),
+        }
+    }
+
+    async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
+        match action {
+            Action::NoOp => Ok(()),
+            Action::Create => {
+                let actual = self.resource.create(token, watch).await?;
+                self.remember(Reading::Present(actual));
+                Ok(())
+            }
+            Action::Update => {
+                let actual = self.present()?;
+                let changes = self
+                    .resource
+                    .observed(&actual)
+                    .changes_to(&self.resource.desired());
+                // What was unknown while planning may turn out to be what is there already.
+                if changes.is_empty() {
+                    return Ok(());
+                }
+                let actual = self
+                    .resource
+                    .update(&actual, &changes, token, watch)
+                    .await?;
+                self.remember(Reading::Present(actual));
+                Ok(())
+            }
+            Action::Replace => {
+                self.resource.delete(&self.present()?, token).await?;
+                let actual = self.resource.create(token, watch).await?;
+                self.remember(Reading::Present(actual));
+                Ok(())
+            }
+            Action::Delete => {
+                if let Some(Reading::Present(actual)) = self.reading() {
+                    self.resource.delete(&actual, token).await?;
+                }
+                self.remember(Reading::Absent);
+                Ok(())
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Readiness> {
+        let Some(Reading::Present(actual)) = self.reading() else {
+            return Ok(Readiness::Ready);
+        };
+        let seen = self.resource.readiness(&actual).await?;
+        self.resource.publish(&seen.actual);
+        self.remember(Reading::Present(seen.actual));
+        Ok(seen.state)
+    }
+
+    fn pace(&self) -> Pace {
+        self.resource.pace()
+    }
+
+    fn detachable(&self) -> bool {
+        self.resource.detachable()
+    }
+}
+
+/// A step as a node.
+pub struct StepNode<S: Step> {
+    step: S,
+    evidence: Mutex<Option<Evidence>>,
+}
+
+impl<S: Step> StepNode<S> {
+    /// Not observed yet.
+    pub fn new(step: S) -> Self {
+        Self {
+            step,
+            evidence: Mutex::new(None),
+        }
+    }
+
+    fn evidence(&self) -> Option<Evidence> {
+        self.evidence
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    fn remember(&self, evidence: Evidence) {
+        *self
+            .evidence
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(evidence);
+    }
+}
+
+#[async_trait]
+impl<S: Step> Node for StepNode<S> {
+    fn address(&self) -> &Address {
+        self.step.address()
+    }
+
+    fn sort(&self) -> Sort {
+        Sort::Step
+    }
+
+    async fn observe(&self) -> Result<()> {
+        let evidence = self.step.evidence().await?;
+        self.remember(evidence);
+        Ok(())
+    }
+
+    fn compare(&self) -> Result<Verdict> {
+        let evidence = self.evidence().ok_or_else(|| {
+            Error::internal(format!(
+                "{} was compared before it was read",
+                self.step.address()
+            ))
+        })?;
+        match self.step.judge(&evidence) {
+            Evidence::Done(proof) => {
+                self.step.publish();
+                Ok(Verdict::no_op(proof))
+            }
+            Evidence::NotDone(why) | Evidence::Unknown(why) => Ok(Verdict {
+                action: Action::Create,
+                reason: why,
+                changes: Fields::new().changes_to(&self.step.desired()),
+                effect: Effect::InPlace,
+                settling: None,
+            }),
+        }
+    }
+
+    fn seen(&self) -> Fields {
+        let mut fields = Fields::new();
+        if let Some(Evidence::Done(proof)) = self.evidence() {
+            fields.set("done", proof);
+        }
+        fields
+    }
+
+    async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
+        match action {
+            Action::NoOp | Action::Delete => Ok(()),
+            Action::Create | Action::Update | Action::Replace => {
+                self.step.run(token, watch).await?;
+                self.remember(Evidence::Done("done in this run".into()));
+                self.step.publish();
+                Ok(())
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Readiness> {
+        Ok(Readiness::Ready)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::until(std::time::Duration::from_secs(1))
+    }
+
+    fn detachable(&self) -> bool {
+        false
+    }
+}

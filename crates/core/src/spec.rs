@@ -1,0 +1,216 @@
+//! What one target is asked for, cloud-neutral and fully resolved: overlays merged, overrides taken,
+//! names made, values interpolated. Made from the manifest, handed to the capabilities.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A thousandth of a virtual CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MilliCpu(pub u32);
+
+impl fmt::Display for MilliCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} vCPU", f64::from(self.0) / 1000.0)
+    }
+}
+
+/// 2^20 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MebiBytes(pub u32);
+
+impl fmt::Display for MebiBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_multiple_of(1024) {
+            write!(f, "{} GiB", self.0 / 1024)
+        } else {
+            write!(f, "{} MiB", self.0)
+        }
+    }
+}
+
+/// Everything that one target is to hold for one environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentSpec {
+    /// The app.
+    pub app: String,
+    /// The environment.
+    pub environment: String,
+    /// User tags, and ours: see [`crate::names::own_tags`].
+    pub tags: BTreeMap<String, String>,
+    /// The secrets, by the manifest's names.
+    pub secrets: BTreeMap<String, SecretSpec>,
+    /// The services, by the manifest's names.
+    pub services: BTreeMap<String, ServiceSpec>,
+}
+
+/// One secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretSpec {
+    /// The manifest's name.
+    pub key: String,
+    /// The name that the cloud knows it by.
+    pub name: String,
+    /// Where its value comes from.
+    pub source: SecretSource,
+    /// What a rollback does with it.
+    pub on_rollback: OnRollback,
+    /// Takes over a secret of that name that is not marked as ours.
+    pub adopt: bool,
+}
+
+/// Where a secret's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretSource {
+    /// Set by `deployer secrets set` or by hand; it must exist before `apply`.
+    Cloud,
+    /// An environment variable of the machine that runs `deployer`.
+    Env(String),
+    /// A file; one trailing newline is not part of the value.
+    File(String),
+    /// Made once, kept from then on.
+    Generate(Generate),
+    /// One half of a key pair that every target shares.
+    Key {
+        /// The key pair's name in the manifest.
+        pair: String,
+        /// Which half.
+        half: KeyHalf,
+    },
+}
+
+/// What to generate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generate {
+    /// So many random bytes, in lower-case hexadecimal digits.
+    Hex(u16),
+    /// So many random bytes, in standard base64 with padding.
+    Base64(u16),
+    /// An RSA private key of so many bits, PKCS#8 PEM.
+    Rsa(u16),
+}
+
+/// One half of a key pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyHalf {
+    /// PKCS#8 PEM.
+    Private,
+    /// SubjectPublicKeyInfo PEM.
+    Public,
+}
+
+/// What a rollback does with a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRollback {
+    /// The release's own version serves again.
+    #[default]
+    Restore,
+    /// The current version stays: its other half lives elsewhere.
+    Follow,
+}
+
+/// How a secret reaches the app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inject {
+    /// Its value stands in the variable; the cloud puts it there.
+    #[default]
+    Value,
+    /// Its ARN or resource name stands in the variable; the app fetches it.
+    Reference,
+}
+
+/// A variable of the app that comes from a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretUse {
+    /// The secret, by the manifest's name.
+    pub secret: String,
+    /// How it reaches the app.
+    pub inject: Inject,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// The manifest's name.
+    pub key: String,
+    /// The name that the cloud knows it by (ECS service and family, Cloud Run service).
+    pub name: String,
+    /// The repository's name (ECR repository; Artifact Registry `repository/image`).
+    pub repository: String,
+    /// Where the image comes from, as the manifest has it.
+    pub image: String,
+    /// The container's port.
+    pub port: u16,
+    /// How the cloud finds out whether an instance is healthy.
+    pub health: HealthSpec,
+    /// CPU of one instance.
+    pub cpu: MilliCpu,
+    /// Memory of one instance.
+    pub memory: MebiBytes,
+    /// How many instances.
+    pub replicas: Replicas,
+    /// Replaces the image's entry point; empty keeps it.
+    pub entrypoint: Vec<String>,
+    /// Replaces the image's command; empty keeps it.
+    pub command: Vec<String>,
+    /// Plain variables, interpolated.
+    pub env: BTreeMap<String, String>,
+    /// Variables from secrets.
+    pub secrets: BTreeMap<String, SecretUse>,
+    /// The migration. `None` when there is none.
+    pub migrate: Option<MigrateSpec>,
+    /// Where people reach it, when the manifest knows (a load balancer's name).
+    pub url: Option<String>,
+    /// Takes over a service of that name that is not marked as ours.
+    pub adopt: bool,
+}
+
+/// The health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSpec {
+    /// The path that answers 200 when the instance is healthy.
+    pub path: String,
+    /// The command that the container runs to check itself; empty when the cloud probes from outside.
+    pub command: Vec<String>,
+    /// Between checks.
+    pub interval: Duration,
+    /// Of one check.
+    pub timeout: Duration,
+    /// How many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// Failures in this time after the start do not count.
+    pub start_period: Duration,
+}
+
+/// How many instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// At least.
+    pub min: u32,
+    /// At most; equal to `min` where the service does not scale.
+    pub max: u32,
+}
+
+/// A migration as a one-off job of the release's own image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrateSpec {
+    /// The name of the Cloud Run job; ECS runs a task of the service's own family.
+    pub job: String,
+    /// Replaces the image's entry point; empty keeps it.
+    pub entrypoint: Vec<String>,
+    /// The command. Never empty.
+    pub command: Vec<String>,
+    /// When to give up.
+    pub timeout: Duration,
+    /// The secret that names the database, by the manifest's name. `None` when none does.
+    pub database: Option<String>,
+}

@@ -1,0 +1,134 @@
+//! Waits for something to become true: fast first, backing off, with a deadline; nothing else sleeps.
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often to look and when to give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause; each is half as long again as the one before it.
+    pub longest: Duration,
+    /// When to give up, counted from the start.
+    pub deadline: Duration,
+}
+
+impl Pace {
+    /// Looks after 200 ms first and every 5 s at last.
+    pub const fn until(deadline: Duration) -> Self {
+        Self {
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(5),
+            deadline,
+        }
+    }
+
+    fn next(&self, pause: Duration) -> Duration {
+        (pause + pause / 2).min(self.longest)
+    }
+}
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It is what was asked for.
+    Ready,
+    /// Not yet; says what it waits for.
+    Pending(String),
+    /// It never will be; says why, in the cloud's words where it has any.
+    Failed(String),
+}
+
+/// Calls `look` until it returns something, pausing in between.
+///
+/// Errors: whatever `look` fails with, and [`ErrorKind::TimedOut`] at the deadline with the last reason.
+pub async fn poll<T, F, Fut>(clock: &dyn Clock, pace: Pace, what: &str, mut look: F) -> Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Look<T>>>,
+{
+    let started = clock.now();
+    let mut pause = pace.first;
+    loop {
+        let waiting_for = match look().await? {
+            Look::Found(value) => return Ok(value),
+            Look::NotYet(why) => why,
+        };
+        if passed(started, clock.now()) >= pace.deadline {
+            return Err(timed_out(what, pace.deadline, &waiting_for));
+        }
+        clock.pause(pause).await;
+        pause = pace.next(pause);
+    }
+}
+
+/// One look of [`poll`].
+#[derive(Clone, Debug)]
+pub enum Look<T> {
+    /// Done.
+    Found(T),
+    /// Look again; says what it waits for.
+    NotYet(String),
+}
+
+fn passed(from: Timestamp, to: Timestamp) -> Duration {
+    let passed: SignedDuration = to.duration_since(from);
+    passed.try_into().unwrap_or(Duration::ZERO)
+}
+
+fn timed_out(what: &str, deadline: Duration, waiting_for: &str) -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        format!(
+            "{what} was not ready after {} s: {waiting_for}",
+            deadline.as_secs()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    struct Virtual(Mutex<Timestamp>);
+
+    #[async_trait::async_trait]
+    impl Clock for Virtual {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+
+        async fn pause(&self, duration: Duration) {
+            let mut now = self.0.lock().unwrap();
+            *now = now.checked_add(duration).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn polling_backs_off_and_gives_up_at_its_deadline_with_the_last_reason() {
+        let clock = Virtual(Mutex::new(Timestamp::UNIX_EPOCH));
+        let looks = Mutex::new(0);
+        let error = poll::<(), _, _>(
+            &clock,
+            Pace::until(Duration::from_secs(60)),
+            "service `x`",
+            || async {
+                *looks.lock().unwrap() += 1;
+                Ok(Look::NotYet("1 of 2 tasks run".into()))
+            },
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("1 of 2 tasks run"));
+        assert!((15..30).contains(&*looks.lock().unwrap()));
+    }
+}

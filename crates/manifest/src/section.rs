@@ -1,0 +1,217 @@
+//! What only one cloud needs: `[targets.aws]`, `[targets.gcp]` and their parts for one service.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `[targets.aws]`: one account and region, and what is given there by id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSection {
+    /// The account, 12 digits; checked against the credentials before any other call.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// The ECS cluster.
+    pub cluster: String,
+    /// Subnets of the tasks: `subnet-...`.
+    pub subnets: Vec<String>,
+    /// Security groups of the tasks: `sg-...`.
+    #[serde(default)]
+    pub security_groups: Vec<String>,
+    /// Whether tasks get a public address (needed in public subnets without NAT).
+    #[serde(default)]
+    pub assign_public_ip: bool,
+    /// The role that pulls the image and reads the secrets (name or ARN).
+    pub execution_role: String,
+    /// The role of the app itself (name or ARN).
+    #[serde(default)]
+    pub task_role: Option<String>,
+    /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`.
+    #[serde(default)]
+    pub ledger: Option<String>,
+    /// One base URL for all AWS calls; `AWS_ENDPOINT_URL` wins over it.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Base URL of the image registry, when it is not the one that ECR names (for emulators without one).
+    #[serde(default)]
+    pub registry_endpoint: Option<String>,
+    /// Days that logs are kept; a value that CloudWatch Logs offers.
+    #[serde(default = "log_retention_days")]
+    pub log_retention_days: u32,
+    /// What differs for one service.
+    #[serde(default)]
+    pub services: BTreeMap<String, AwsService>,
+    /// What differs for one secret.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretOverride>,
+}
+
+fn log_retention_days() -> u32 {
+    30
+}
+
+/// `[targets.aws.services.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AwsService {
+    /// The ECS service's name.
+    pub name: Option<String>,
+    /// The task definition's family.
+    pub family: Option<String>,
+    /// The container's name in the task definition.
+    pub container: Option<String>,
+    /// The ECR repository's name.
+    pub repository: Option<String>,
+    /// The log group's name.
+    pub log_group: Option<String>,
+    /// Takes over a service that is not marked as ours.
+    pub adopt: bool,
+    /// CPU of one task: as in `[services.NAME]`.
+    pub cpu: Option<serde_json::Value>,
+    /// Memory of one task: as in `[services.NAME]`.
+    pub memory: Option<serde_json::Value>,
+    /// How many tasks: as in `[services.NAME]`.
+    pub replicas: Option<serde_json::Value>,
+    /// Plain variables that replace or add to those of `[services.NAME.env]`.
+    pub env: BTreeMap<String, String>,
+    /// The load balancer's target group (ARN); none when the service has no load balancer.
+    pub target_group: Option<String>,
+    /// Where people reach it: `https://idp.example.com`.
+    pub url: Option<String>,
+    /// Seconds after a task's start in which the load balancer's verdict does not count.
+    pub health_check_grace_period: Option<u32>,
+    /// Whether ECS Exec may open a session in the tasks.
+    pub enable_execute_command: bool,
+}
+
+/// `[targets.gcp]`: one project and region, and what is given there by id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GcpSection {
+    /// The project's id; checked before any other call.
+    pub project: String,
+    /// The region.
+    pub region: String,
+    /// The service account that runs the app (e-mail address).
+    #[serde(default)]
+    pub service_account: Option<String>,
+    /// A Serverless VPC Access connector: its name, or `projects/P/locations/R/connectors/C`.
+    #[serde(default)]
+    pub vpc_connector: Option<String>,
+    /// Direct VPC egress: the network. Not together with `vpc_connector`.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Direct VPC egress: the subnetwork.
+    #[serde(default)]
+    pub subnetwork: Option<String>,
+    /// Which traffic goes through the VPC.
+    #[serde(default)]
+    pub egress: Egress,
+    /// The Artifact Registry repository; the image's name is added to it. Default: APP-ENV.
+    #[serde(default)]
+    pub repository: Option<String>,
+    /// Where releases, runs and the lock are kept: `gs://BUCKET/PREFIX` or `file://...`.
+    #[serde(default)]
+    pub ledger: Option<String>,
+    /// One base URL for all Google calls; `DEPLOYER_GCP_ENDPOINT` wins over it.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Base URL of the image registry, when it is not `https://REGION-docker.pkg.dev`.
+    #[serde(default)]
+    pub registry_endpoint: Option<String>,
+    /// What differs for one service.
+    #[serde(default)]
+    pub services: BTreeMap<String, GcpService>,
+    /// What differs for one secret.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretOverride>,
+}
+
+/// Which traffic of the app goes through the VPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Egress {
+    /// Only traffic to private addresses.
+    #[default]
+    PrivateRanges,
+    /// All of it.
+    All,
+}
+
+/// Who reaches a Cloud Run service at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ingress {
+    /// Everyone.
+    #[default]
+    All,
+    /// The project's VPC.
+    Internal,
+    /// The VPC and Google's load balancers.
+    InternalAndLoadBalancer,
+}
+
+/// `[targets.gcp.services.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GcpService {
+    /// The Cloud Run service's name.
+    pub name: Option<String>,
+    /// The migration job's name.
+    pub job: Option<String>,
+    /// Takes over a service that is not marked as ours.
+    pub adopt: bool,
+    /// CPU of one instance: as in `[services.NAME]`.
+    pub cpu: Option<serde_json::Value>,
+    /// Memory of one instance: as in `[services.NAME]`.
+    pub memory: Option<serde_json::Value>,
+    /// How many instances: as in `[services.NAME]`.
+    pub replicas: Option<serde_json::Value>,
+    /// Plain variables that replace or add to those of `[services.NAME.env]`.
+    pub env: BTreeMap<String, String>,
+    /// Requests that one instance takes at once; Cloud Run's own default when absent.
+    pub concurrency: Option<u32>,
+    /// Seconds that a request may take; Cloud Run's own default when absent.
+    pub request_timeout: Option<u32>,
+    /// Who reaches it.
+    pub ingress: Ingress,
+    /// Whether everyone may call it (the `allUsers` invoker binding).
+    pub public: bool,
+    /// Whether CPU is given only during requests.
+    pub cpu_idle: bool,
+    /// Where people reach it, when not at the address that Cloud Run gives.
+    pub url: Option<String>,
+}
+
+impl Default for GcpService {
+    fn default() -> Self {
+        Self {
+            name: None,
+            job: None,
+            adopt: false,
+            cpu: None,
+            memory: None,
+            replicas: None,
+            env: BTreeMap::new(),
+            concurrency: None,
+            request_timeout: None,
+            ingress: Ingress::All,
+            public: true,
+            cpu_idle: true,
+            url: None,
+        }
+    }
+}
+
+/// `[targets.CLOUD.secrets.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretOverride {
+    /// The secret's name in this cloud.
+    pub name: Option<String>,
+    /// Where its value comes from in this target: as `from` in `[secrets.NAME]`.
+    pub from: Option<serde_json::Value>,
+    /// Takes over a secret that is not marked as ours.
+    pub adopt: bool,
+}
