@@ -3,10 +3,15 @@
 pub mod address;
 pub mod capability;
 pub mod clock;
+pub mod engine;
 pub mod error;
 pub mod fields;
 pub mod graph;
+pub mod journal;
+pub mod ledger;
 pub mod names;
 pub mod node;
+pub mod plan;
+pub mod report;
 pub mod spec;
 pub mod wait;

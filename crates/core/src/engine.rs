@@ -1,0 +1,345 @@
+//! Carries out a plan: a node starts the moment its inputs exist, across every target at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::address::{Address, CloudName};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Event as Entry;
+use crate::node::{Action, Node, Token, Waiting, Watch};
+use crate::plan::{Change, Prepared};
+use crate::report::{Event, Reporter};
+use crate::wait::{self, Look, Readiness};
+
+/// Where a run's entries and the inventory go: one per target.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Writes an entry; durable when it returns.
+    async fn write(&self, event: Entry) -> Result<()>;
+
+    /// Notes that this will exist, with what it needs; durable before its create goes out.
+    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()>;
+
+    /// Notes that this is gone.
+    async fn forget(&self, address: &Address) -> Result<()>;
+}
+
+/// Asked before each node starts.
+pub trait Interrupt: Send + Sync {
+    /// Whether a person asked to stop: nothing new starts, what is in flight is awaited.
+    fn requested(&self) -> bool;
+}
+
+/// What a run is given.
+pub struct Means<'a> {
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// Takes the events.
+    pub reporter: &'a dyn Reporter,
+    /// The journals of the targets that are worked on.
+    pub journals: BTreeMap<CloudName, Arc<dyn Journal>>,
+    /// Whether to wait for readiness.
+    pub waiting: Waiting,
+    /// Asked before each node starts.
+    pub interrupt: &'a dyn Interrupt,
+    /// The seed of the idempotency tokens: the run's id.
+    pub seed: Uuid,
+}
+
+/// How a run went in one target.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Nodes that were changed and are ready.
+    pub done: Vec<Address>,
+    /// Nodes that were left before they were ready, as asked for.
+    pub detached: Vec<Address>,
+    /// Nodes that failed.
+    pub failed: Vec<(Address, Error)>,
+    /// Nodes that were not started because of a failure or an interruption.
+    pub held: Vec<Address>,
+    /// Whether a person stopped it.
+    pub interrupted: bool,
+}
+
+impl Verdict {
+    /// Whether everything asked for was done.
+    pub fn succeeded(&self) -> bool {
+        self.failed.is_empty() && self.held.is_empty() && !self.interrupted
+    }
+}
+
+struct Job {
+    node: Arc<dyn Node>,
+    action: Action,
+    needs: BTreeSet<Address>,
+    recorded_needs: Vec<Address>,
+}
+
+/// Carries out everything that the plan changes, and waits for what still settles.
+///
+/// The targets fail independently: a failure holds what has not started in its own target. What is in flight is
+/// awaited. Blocked targets are not touched.
+pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudName, Verdict> {
+    let mut jobs = jobs(prepared);
+    let mut verdicts: BTreeMap<CloudName, Verdict> = prepared
+        .plan
+        .targets
+        .iter()
+        .map(|target| (target.cloud, Verdict::default()))
+        .collect();
+    let mut unfinished: BTreeSet<Address> = jobs.keys().cloned().collect();
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        for job in startable(&mut jobs, &unfinished, &verdicts, means) {
+            in_flight.push(async move {
+                let started = means.clock.now();
+                let result = carry_out(&job, means).await;
+                (job, result, elapsed(started, means.clock.now()))
+            });
+        }
+        let Some((job, result, took)) = in_flight.next().await else {
+            break;
+        };
+        let address = job.node.address().clone();
+        unfinished.remove(&address);
+        let verdict = verdicts.entry(address.cloud).or_default();
+        settle(verdict, address, job.action, result, took, means);
+    }
+    for address in jobs.into_keys() {
+        means.reporter.event(&Event::Held { address: &address });
+        let verdict = verdicts.entry(address.cloud).or_default();
+        verdict.interrupted |= means.interrupt.requested();
+        verdict.held.push(address);
+    }
+    verdicts
+}
+
+fn settle(
+    verdict: &mut Verdict,
+    address: Address,
+    action: Action,
+    result: Result<Left>,
+    took: Duration,
+    means: &Means<'_>,
+) {
+    match result {
+        Ok(Left::Ready) => {
+            means.reporter.event(&Event::Done {
+                address: &address,
+                action,
+                took,
+            });
+            verdict.done.push(address);
+        }
+        Ok(Left::Detached) => {
+            means.reporter.event(&Event::Detached { address: &address });
+            verdict.detached.push(address);
+        }
+        Err(error) => {
+            means.reporter.event(&Event::Failed {
+                address: &address,
+                error: &error,
+                took,
+            });
+            verdict.failed.push((address, error));
+        }
+    }
+}
+
+/// What the plan leaves to do, by address. A delete waits for everything else of its target, and for the
+/// deletes of what needed it.
+fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
+    let changes: BTreeMap<&Address, &Change> = prepared
+        .plan
+        .changes
+        .iter()
+        .map(|change| (&change.address, change))
+        .collect();
+    let mut jobs = BTreeMap::new();
+    for (_, entry) in prepared.graph.iter() {
+        let address = entry.node.address();
+        let Some(change) = changes.get(address) else {
+            continue;
+        };
+        let idle = change.action == Action::NoOp && change.settling.is_none();
+        if idle || prepared.is_blocked(address.cloud) {
+            continue;
+        }
+        let job = Job {
+            node: Arc::clone(&entry.node),
+            action: change.action,
+            needs: change.needs.iter().cloned().collect(),
+            recorded_needs: change.needs.clone(),
+        };
+        jobs.insert(address.clone(), job);
+    }
+    let converged: BTreeSet<Address> = jobs.keys().cloned().collect();
+    for orphan in &prepared.orphans {
+        let address = orphan.node.address();
+        if prepared.is_blocked(address.cloud) {
+            continue;
+        }
+        let dependents = prepared
+            .orphans
+            .iter()
+            .filter(|other| other.needs.contains(address))
+            .map(|other| other.node.address());
+        let needs = converged
+            .iter()
+            .filter(|other| other.cloud == address.cloud)
+            .chain(dependents)
+            .cloned()
+            .collect();
+        let job = Job {
+            node: Arc::clone(&orphan.node),
+            action: Action::Delete,
+            needs,
+            recorded_needs: Vec::new(),
+        };
+        jobs.insert(address.clone(), job);
+    }
+    jobs
+}
+
+fn startable(
+    jobs: &mut BTreeMap<Address, Job>,
+    unfinished: &BTreeSet<Address>,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    means: &Means<'_>,
+) -> Vec<Job> {
+    if means.interrupt.requested() {
+        return Vec::new();
+    }
+    let ready: Vec<Address> = jobs
+        .iter()
+        .filter(|(address, job)| {
+            verdicts
+                .get(&address.cloud)
+                .is_none_or(|verdict| verdict.failed.is_empty())
+                && job.needs.is_disjoint(unfinished)
+        })
+        .map(|(address, _)| address.clone())
+        .collect();
+    ready
+        .iter()
+        .filter_map(|address| jobs.remove(address))
+        .collect()
+}
+
+enum Left {
+    Ready,
+    Detached,
+}
+
+struct NodeWatch<'a> {
+    address: &'a Address,
+    reporter: &'a dyn Reporter,
+}
+
+impl Watch for NodeWatch<'_> {
+    fn note(&self, line: &str) {
+        self.reporter.event(&Event::Note {
+            address: self.address,
+            line,
+        });
+    }
+}
+
+async fn carry_out(job: &Job, means: &Means<'_>) -> Result<Left> {
+    let address = job.node.address();
+    let journal = means.journals.get(&address.cloud).ok_or_else(|| {
+        Error::internal(format!(
+            "{address} was to be changed but its target has no journal"
+        ))
+    })?;
+    means.reporter.event(&Event::Started {
+        address,
+        action: job.action,
+    });
+    let result = change(job, journal.as_ref(), means).await;
+    if let Err(error) = &result
+        && error.kind() != ErrorKind::Ledger
+    {
+        let why = error.chain().join(": ");
+        journal
+            .write(Entry::Failed {
+                address: address.clone(),
+                why,
+            })
+            .await?;
+    }
+    result
+}
+
+async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<Left> {
+    let address = job.node.address();
+    let watch = NodeWatch {
+        address,
+        reporter: means.reporter,
+    };
+    let token = token(means.seed, address);
+    if matches!(job.action, Action::Create | Action::Replace) {
+        journal.remember(address, &job.recorded_needs).await?;
+    }
+    let started = Entry::Started {
+        address: address.clone(),
+        action: job.action,
+        token: token.0.clone(),
+    };
+    journal.write(started).await?;
+    job.node.carry_out(job.action, &token, &watch).await?;
+    journal
+        .write(Entry::Landed {
+            address: address.clone(),
+        })
+        .await?;
+    if job.action == Action::Delete {
+        journal.forget(address).await?;
+    }
+    if means.waiting == Waiting::Detached && job.node.detachable() {
+        // One look, so that the outputs are known to what comes after it and to the release.
+        job.node.look().await?;
+        return Ok(Left::Detached);
+    }
+    until_ready(job.node.as_ref(), means.clock, &watch).await?;
+    journal
+        .write(Entry::Ready {
+            address: address.clone(),
+        })
+        .await?;
+    Ok(Left::Ready)
+}
+
+async fn until_ready(node: &dyn Node, clock: &dyn Clock, watch: &dyn Watch) -> Result<()> {
+    let what = node.address().to_string();
+    wait::poll(clock, node.pace(), &what, || async {
+        match node.look().await? {
+            Readiness::Ready => Ok(Look::Found(())),
+            Readiness::Pending(why) => {
+                watch.note(&why);
+                Ok(Look::NotYet(why))
+            }
+            Readiness::Failed(why) => Err(Error::new(
+                ErrorKind::Failed,
+                format!("{} failed: {why}", node.address()),
+            )),
+        }
+    })
+    .await
+}
+
+fn token(seed: Uuid, address: &Address) -> Token {
+    Token(Uuid::new_v5(&seed, address.to_string().as_bytes()).to_string())
+}
+
+fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
+}

@@ -1,0 +1,214 @@
+//! The durable record of one environment on one target: inventory, releases, runs, migrations, holds and the lock.
+//!
+//! Objects under one prefix of an object store, JSON each, with a format version. Never a secret value.
+
+mod inventory;
+mod lock;
+mod migration;
+mod release;
+mod run;
+
+pub use inventory::{Inventory, Item};
+pub use lock::{Holder, Lease};
+pub use migration::LedgerMigrations;
+pub use release::{Hold, Release};
+pub use run::{RunHeader, RunJournal, RunRecord};
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Target;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The version of every format in the ledger but the journal's, which has its own.
+pub const FORMAT: u32 = 1;
+
+/// One environment's ledger on one target. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    target: Target,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is written: the content with the format's version.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    format: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+impl Ledger {
+    /// The ledger of `app`'s `environment` on `target`, below `base`.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        base: &Path,
+        app: &str,
+        environment: &str,
+        target: Target,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let cloud = target.cloud.as_str();
+        let prefix = base
+            .clone()
+            .join(app)
+            .join(environment)
+            .join(format!("{cloud}-{}-{}", target.account, target.region));
+        Self {
+            store,
+            prefix,
+            target,
+            clock,
+        }
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn path(&self, name: &str) -> Path {
+        name.split('/')
+            .fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    /// Reads an object. `None` when absent.
+    async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.path(name);
+        let bytes = match self.store.get(&path).await {
+            Ok(found) => found
+                .bytes()
+                .await
+                .map_err(|error| self.broken("read", &path, error))?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.broken("read", &path, error)),
+        };
+        decode(&path, &bytes).map(Some)
+    }
+
+    /// Writes an object, over an older one if there is one.
+    async fn write<T: Serialize>(&self, name: &str, content: &T) -> Result<()> {
+        let path = self.path(name);
+        let bytes = encode(content)?;
+        self.store
+            .put(&path, bytes.into())
+            .await
+            .map(drop)
+            .map_err(|error| self.broken("write", &path, error))
+    }
+
+    /// Writes an object that must not exist. Returns whether it was ours to write.
+    async fn create<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
+        let path = self.path(name);
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self
+            .store
+            .put_opts(&path, encode(content)?.into(), options)
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(self.broken("write", &path, error)),
+        }
+    }
+
+    /// Removes an object; succeeds when it is gone already.
+    async fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.broken("delete", &path, error)),
+        }
+    }
+
+    /// The names of the objects in a folder, sorted.
+    async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let path = self.path(folder);
+        let found = self.store.list_with_delimiter(Some(&path)).await;
+        let found = found.map_err(|error| self.broken("list", &path, error))?;
+        let mut names: Vec<String> = found
+            .objects
+            .iter()
+            .filter_map(|object| object.location.filename().map(str::to_owned))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes everything below the prefix: after a destroy.
+    pub async fn erase(&self) -> Result<()> {
+        let found: Vec<_> = self
+            .store
+            .list(Some(&self.prefix))
+            .try_collect()
+            .await
+            .map_err(|error| self.broken("list", &self.prefix, error))?;
+        for object in found {
+            self.store
+                .delete(&object.location)
+                .await
+                .map_err(|error| self.broken("delete", &object.location, error))?;
+        }
+        Ok(())
+    }
+
+    fn broken(&self, verb: &str, path: &Path, error: object_store::Error) -> Error {
+        Error::new(
+            ErrorKind::Ledger,
+            format!("cannot {verb} the ledger at {path}"),
+        )
+        .because(error)
+        .hint(format!(
+            "check that the ledger of {} exists and can be written: `[targets.{}] ledger`",
+            self.target, self.target.cloud
+        ))
+    }
+}
+
+fn encode<T: Serialize>(content: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(&Versioned {
+        format: FORMAT,
+        content,
+    })
+    .map_err(|error| Error::internal("a ledger object has no JSON form").because(error))
+}
+
+fn decode<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Header {
+        format: u32,
+    }
+    let damaged = |error: serde_json::Error| {
+        Error::new(ErrorKind::Ledger, format!("the ledger object {path} is damaged"))
+            .because(error)
+            .hint("restore it from the store's older versions; deployer never overwrites what it cannot read")
+    };
+    let header: Header = serde_json::from_slice(bytes).map_err(damaged)?;
+    if header.format != FORMAT {
+        return Err(Error::new(
+            ErrorKind::Ledger,
+            format!(
+                "the ledger object {path} has format {}, this version reads {FORMAT}",
+                header.format
+            ),
+        )
+        .hint("use the deployer that wrote it, or a newer one"));
+    }
+    serde_json::from_slice::<Versioned<T>>(bytes)
+        .map(|object| object.content)
+        .map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests;

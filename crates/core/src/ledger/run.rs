@@ -1,0 +1,176 @@
+//! Runs: one apply, rollback or destroy, with its journal, one object per entry.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::address::Address;
+use crate::engine::Journal;
+use crate::error::Result;
+use crate::journal::{Entry, Event, FORMAT};
+use crate::ledger::{Inventory, Item, Ledger};
+
+/// What is known when a run begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHeader {
+    /// From 1.
+    pub number: u64,
+    /// The command: `apply`, `rollback`, `destroy`, `migrate`.
+    pub command: String,
+    /// Who: user and host.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The manifest, merged; it names secrets and holds no value.
+    pub manifest: serde_json::Value,
+}
+
+/// A run as it stands in the ledger.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// The header.
+    pub header: RunHeader,
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl RunRecord {
+    /// How it ended. `None` when it did not: it still runs, or it was killed.
+    pub fn outcome(&self) -> Option<&str> {
+        self.entries
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.event {
+                Event::Ended { outcome } => Some(outcome.as_str()),
+                Event::Started { .. }
+                | Event::Landed { .. }
+                | Event::Ready { .. }
+                | Event::Failed { .. } => None,
+            })
+    }
+}
+
+/// The journal of a run that is under way; it also keeps the inventory.
+pub struct RunJournal {
+    ledger: Ledger,
+    folder: String,
+    number: u64,
+    written: Mutex<u64>,
+    inventory: Mutex<Inventory>,
+}
+
+impl RunJournal {
+    /// The run's number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+fn folder(number: u64) -> String {
+    format!("runs/{number:06}")
+}
+
+impl Ledger {
+    /// Begins a run. The caller holds the lock; the header's number is set here.
+    pub async fn begin_run(&self, header: RunHeader) -> Result<RunJournal> {
+        let inventory = self.inventory().await?;
+        let mut number = self.last_run_number().await? + 1;
+        loop {
+            let header = RunHeader {
+                number,
+                ..header.clone()
+            };
+            if self
+                .create(&format!("run-headers/{number:06}.json"), &header)
+                .await?
+            {
+                break;
+            }
+            number += 1;
+        }
+        Ok(RunJournal {
+            ledger: self.clone(),
+            folder: folder(number),
+            number,
+            written: Mutex::new(0),
+            inventory: Mutex::new(inventory),
+        })
+    }
+
+    async fn last_run_number(&self) -> Result<u64> {
+        let names = self.list("run-headers").await?;
+        let last = names
+            .last()
+            .and_then(|name| name.trim_end_matches(".json").parse().ok());
+        Ok(last.unwrap_or(0))
+    }
+
+    /// The last run. `None` before the first.
+    pub async fn last_run(&self) -> Result<Option<RunRecord>> {
+        let number = self.last_run_number().await?;
+        let Some(header) = self.read(&format!("run-headers/{number:06}.json")).await? else {
+            return Ok(None);
+        };
+        let folder = folder(number);
+        let mut entries = Vec::new();
+        for name in self.list(&folder).await? {
+            entries.extend(
+                self.read::<EntryObject>(&format!("{folder}/{name}"))
+                    .await?
+                    .map(|o| o.entry),
+            );
+        }
+        Ok(Some(RunRecord { header, entries }))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct EntryObject {
+    entry: Entry,
+}
+
+#[async_trait]
+impl Journal for RunJournal {
+    async fn write(&self, event: Event) -> Result<()> {
+        let mut written = self.written.lock().await;
+        let sequence = *written + 1;
+        let entry = Entry {
+            format: FORMAT,
+            sequence,
+            at: self.ledger.clock.now(),
+            event,
+        };
+        let name = format!("{}/{sequence:06}.json", self.folder);
+        self.ledger.write(&name, &EntryObject { entry }).await?;
+        *written = sequence;
+        Ok(())
+    }
+
+    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()> {
+        let mut inventory = self.inventory.lock().await;
+        let needs: BTreeSet<Address> = needs.iter().cloned().collect();
+        if inventory
+            .items
+            .get(address)
+            .is_some_and(|item| item.needs == needs)
+        {
+            return Ok(());
+        }
+        let since = self.ledger.clock.now();
+        inventory
+            .items
+            .insert(address.clone(), Item { needs, since });
+        self.ledger.write_inventory(&inventory).await
+    }
+
+    async fn forget(&self, address: &Address) -> Result<()> {
+        let mut inventory = self.inventory.lock().await;
+        if inventory.items.remove(address).is_none() {
+            return Ok(());
+        }
+        self.ledger.write_inventory(&inventory).await
+    }
+}

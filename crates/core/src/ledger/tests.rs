@@ -1,0 +1,172 @@
+//! The ledger on memory and on files: locks, damage, releases.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::address::CloudName;
+use crate::capability::{MigrationRecord, MigrationStanding};
+
+struct SetClock(Mutex<Timestamp>);
+
+#[async_trait::async_trait]
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.checked_add(duration).unwrap();
+    }
+}
+
+fn ledger() -> (Ledger, Arc<SetClock>) {
+    let clock = Arc::new(SetClock(Mutex::new(Timestamp::UNIX_EPOCH)));
+    let target = Target {
+        cloud: CloudName::Aws,
+        account: "123456789012".into(),
+        region: "us-east-1".into(),
+        sandbox: true,
+    };
+    let store = Arc::new(InMemory::new());
+    (
+        Ledger::new(
+            store,
+            &Path::default(),
+            "app",
+            "staging",
+            target,
+            clock.clone(),
+        ),
+        clock,
+    )
+}
+
+fn holder(run: &str) -> Holder {
+    Holder {
+        user: "deploy".into(),
+        host: "runner-3".into(),
+        process: 1,
+        run: run.into(),
+        since: Timestamp::UNIX_EPOCH,
+        until: Timestamp::UNIX_EPOCH,
+        released: false,
+    }
+}
+
+#[tokio::test]
+async fn of_two_runs_one_gets_the_lock_and_the_other_is_told_who_holds_it() {
+    let (ledger, _) = ledger();
+    let lease = ledger.lock(holder("run one"), |_| false).await.unwrap();
+    let error = ledger.lock(holder("run two"), |_| false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains("deploy@runner-3"), "{error}");
+    ledger.unlock(lease).await.unwrap();
+    ledger.lock(holder("run two"), |_| false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_taken_over_and_its_old_holder_cannot_renew() {
+    let (ledger, clock) = ledger();
+    let old = ledger.lock(holder("run one"), |_| false).await.unwrap();
+    clock.pause(lock::LEASE).await;
+    ledger.lock(holder("run two"), |_| false).await.unwrap();
+    assert_eq!(
+        ledger.renew(&old).await.unwrap_err().kind(),
+        ErrorKind::Locked
+    );
+}
+
+#[tokio::test]
+async fn a_dead_holder_on_this_machine_is_taken_over_at_once() {
+    let (ledger, _) = ledger();
+    ledger.lock(holder("run one"), |_| false).await.unwrap();
+    ledger
+        .lock(holder("run two"), |holder| holder.run == "run one")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_an_error_and_stays_as_it_is() {
+    let (ledger, _) = ledger();
+    let path = ledger.path("inventory.json");
+    ledger
+        .store
+        .put(&path, "{\"format\":1,\"items\":".into())
+        .await
+        .unwrap();
+    assert_eq!(
+        ledger.inventory().await.unwrap_err().kind(),
+        ErrorKind::Ledger
+    );
+    ledger
+        .store
+        .put(&path, "{\"format\":99}".into())
+        .await
+        .unwrap();
+    let error = ledger.inventory().await.unwrap_err();
+    assert!(error.to_string().contains("format 99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_migration_is_remembered_by_its_key() {
+    let (ledger, _) = ledger();
+    let migrations = LedgerMigrations(ledger);
+    assert_eq!(
+        migrations.standing("k").await.unwrap(),
+        MigrationStanding::Never
+    );
+    migrations.started("k", "idp").await.unwrap();
+    migrations.running("k", "task/1").await.unwrap();
+    let standing = migrations.standing("k").await.unwrap();
+    assert_eq!(
+        standing,
+        MigrationStanding::Started {
+            execution: Some("task/1".into())
+        }
+    );
+    migrations.ended("k", Ok(())).await.unwrap();
+    let at = Timestamp::UNIX_EPOCH;
+    assert_eq!(
+        migrations.standing("k").await.unwrap(),
+        MigrationStanding::Succeeded { at }
+    );
+}
+
+#[tokio::test]
+async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
+    use crate::engine::Journal;
+    let (ledger, _) = ledger();
+    let header = RunHeader {
+        number: 0,
+        command: "apply".into(),
+        by: "deploy@runner-3".into(),
+        at: Timestamp::UNIX_EPOCH,
+        manifest: serde_json::Value::Null,
+    };
+    let run = ledger.begin_run(header).await.unwrap();
+    let address: crate::address::Address = "aws/us-east-1/ecs.service/x".parse().unwrap();
+    run.remember(&address, &[]).await.unwrap();
+    let ended = crate::journal::Event::Ended {
+        outcome: "succeeded".into(),
+    };
+    run.write(ended).await.unwrap();
+    let record = ledger.last_run().await.unwrap().unwrap();
+    assert_eq!(record.header.number, 1);
+    assert_eq!(record.outcome(), Some("succeeded"));
+    assert!(
+        ledger
+            .inventory()
+            .await
+            .unwrap()
+            .items
+            .contains_key(&address)
+    );
+    run.forget(&address).await.unwrap();
+    assert!(ledger.inventory().await.unwrap().items.is_empty());
+}

@@ -1,0 +1,290 @@
+//! Decides what must change: reads everything at once, then compares, node by node, without IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use sha2::Digest;
+
+use crate::address::{Address, CloudName, Target};
+use crate::error::{Error, Result};
+use crate::fields::{FieldChange, Fields};
+use crate::graph::Graph;
+use crate::node::{Action, Effect, Node, Sort};
+
+/// How many nodes are read at once, in all targets together.
+const READS_AT_ONCE: usize = 24;
+
+/// What is to be done with one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The node.
+    pub address: Address,
+    /// Resource or step.
+    pub sort: Sort,
+    /// What is to be done.
+    pub action: Action,
+    /// Why, for people.
+    pub reason: String,
+    /// The fields that differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<FieldChange>,
+    /// The gravest effect among them.
+    pub effect: Effect,
+    /// Nothing differs, but it still settles: what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settling: Option<String>,
+    /// The nodes it comes after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Address>,
+}
+
+/// The pure result of desired and actual. Holds no secret value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The app.
+    pub app: String,
+    /// The environment.
+    pub environment: String,
+    /// The targets, in print order.
+    pub targets: Vec<Target>,
+    /// Every node, in an order of dependencies; deletes last.
+    pub changes: Vec<Change>,
+    /// What people should know beside the changes: holds, kept secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// A hash of everything that was observed.
+    pub fingerprint: String,
+}
+
+/// How many changes of each action.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// `+`
+    pub create: usize,
+    /// `~`
+    pub update: usize,
+    /// `-/+`
+    pub replace: usize,
+    /// `-`
+    pub delete: usize,
+}
+
+impl Plan {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.changes
+            .iter()
+            .all(|change| change.action == Action::NoOp)
+    }
+
+    /// How many changes of each action.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for change in &self.changes {
+            match change.action {
+                Action::NoOp => {}
+                Action::Create => counts.create += 1,
+                Action::Update => counts.update += 1,
+                Action::Replace => counts.replace += 1,
+                Action::Delete => counts.delete += 1,
+            }
+        }
+        counts
+    }
+
+    /// The changes of one cloud, in order.
+    pub fn of(&self, cloud: CloudName) -> impl Iterator<Item = &Change> {
+        self.changes
+            .iter()
+            .filter(move |change| change.address.cloud == cloud)
+    }
+
+    /// The changes that cannot be made without losing data.
+    pub fn losses(&self) -> impl Iterator<Item = &Change> {
+        self.changes
+            .iter()
+            .filter(|change| change.action != Action::NoOp && change.effect == Effect::LosesData)
+    }
+}
+
+/// A node that is no longer desired.
+pub struct Orphan {
+    /// The node; it can be read and deleted.
+    pub node: Arc<dyn Node>,
+    /// What it needed when it was made: it goes before these.
+    pub needs: BTreeSet<Address>,
+}
+
+/// A target, or one node of it, that could not be planned.
+#[derive(Debug)]
+pub struct Blocked {
+    /// The node.
+    pub address: Address,
+    /// Why.
+    pub error: Error,
+}
+
+/// A plan with the nodes that can carry it out.
+pub struct Prepared {
+    /// What is desired.
+    pub graph: Graph,
+    /// What is no longer desired and still there.
+    pub orphans: Vec<Orphan>,
+    /// The plan.
+    pub plan: Plan,
+    /// Inventory entries of things that are gone already.
+    pub gone: Vec<Address>,
+    /// What could not be planned. A target that stands here is not touched.
+    pub blocked: Vec<Blocked>,
+}
+
+impl Prepared {
+    /// Whether a cloud has something that could not be planned.
+    pub fn is_blocked(&self, cloud: CloudName) -> bool {
+        self.blocked
+            .iter()
+            .any(|blocked| blocked.address.cloud == cloud)
+    }
+}
+
+/// What a plan is of.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The app.
+    pub app: String,
+    /// The environment.
+    pub environment: String,
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+/// Reads every node of every target at once and compares. Writes nothing.
+///
+/// A node that cannot be read or compared blocks its own target only; see [`Prepared::blocked`].
+pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Prepared {
+    let nodes: Vec<Arc<dyn Node>> = graph
+        .iter()
+        .map(|(_, entry)| Arc::clone(&entry.node))
+        .chain(orphans.iter().map(|orphan| Arc::clone(&orphan.node)))
+        .collect();
+    let mut blocked = observe(&nodes).await;
+    let unread: BTreeSet<Address> = blocked.iter().map(|b| b.address.clone()).collect();
+    let mut changes = Vec::new();
+    for (_, entry) in graph
+        .iter()
+        .filter(|(_, entry)| !unread.contains(entry.node.address()))
+    {
+        let needs = entry
+            .needs
+            .iter()
+            .map(|id| graph.entry(*id).node.address().clone())
+            .collect();
+        match compare(entry.node.as_ref(), needs) {
+            Ok(change) => changes.push(change),
+            Err(error) => blocked.push(Blocked {
+                address: entry.node.address().clone(),
+                error,
+            }),
+        }
+    }
+    let (orphans, gone): (Vec<_>, Vec<_>) = orphans
+        .into_iter()
+        .filter(|orphan| !unread.contains(orphan.node.address()))
+        .partition(|orphan| orphan.node.seen().iter().next().is_some());
+    changes.extend(deletes(&orphans));
+    let plan = Plan {
+        app: subject.app,
+        environment: subject.environment,
+        targets: subject.targets,
+        changes,
+        notes: subject.notes,
+        fingerprint: fingerprint(&nodes),
+    };
+    let gone = gone
+        .into_iter()
+        .map(|orphan| orphan.node.address().clone())
+        .collect();
+    Prepared {
+        graph,
+        orphans,
+        plan,
+        gone,
+        blocked,
+    }
+}
+
+async fn observe(nodes: &[Arc<dyn Node>]) -> Vec<Blocked> {
+    futures::stream::iter(nodes.iter().cloned())
+        .map(|node| async move {
+            let result = node.observe().await;
+            result.err().map(|error| Blocked {
+                address: node.address().clone(),
+                error,
+            })
+        })
+        .buffer_unordered(READS_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+fn compare(node: &dyn Node, needs: Vec<Address>) -> Result<Change> {
+    let verdict = node.compare()?;
+    Ok(Change {
+        address: node.address().clone(),
+        sort: node.sort(),
+        action: verdict.action,
+        reason: verdict.reason,
+        changes: verdict.changes,
+        effect: verdict.effect,
+        settling: verdict.settling,
+        needs,
+    })
+}
+
+/// The deletes, dependents first.
+fn deletes(orphans: &[Orphan]) -> Vec<Change> {
+    let mut left: Vec<&Orphan> = orphans.iter().collect();
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let (now, later): (Vec<&Orphan>, Vec<&Orphan>) = left.iter().partition(|one| {
+            !left
+                .iter()
+                .any(|other| other.needs.contains(one.node.address()))
+        });
+        // A circle cannot come from our own graphs; a damaged inventory still gets deleted, in any order.
+        let (now, later) = if now.is_empty() {
+            (later, Vec::new())
+        } else {
+            (now, later)
+        };
+        ordered.extend(now);
+        left = later;
+    }
+    ordered
+        .into_iter()
+        .map(|orphan| Change {
+            address: orphan.node.address().clone(),
+            sort: Sort::Resource,
+            action: Action::Delete,
+            reason: "it is no longer in the manifest".into(),
+            changes: Vec::new(),
+            effect: Effect::InPlace,
+            settling: None,
+            needs: orphan.needs.iter().cloned().collect(),
+        })
+        .collect()
+}
+
+fn fingerprint(nodes: &[Arc<dyn Node>]) -> String {
+    let seen: BTreeMap<String, Fields> = nodes
+        .iter()
+        .map(|node| (node.address().to_string(), node.seen()))
+        .collect();
+    let text = serde_json::to_vec(&seen).unwrap_or_default();
+    hex::encode(sha2::Sha256::digest(text))
+}
