@@ -95,13 +95,15 @@ pub struct SecretStatus {
 /// Containers' images.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Declares the service's repository and the copy of its image into it.
+    /// Declares the service's repository and the copy of its image into it. With [`Scope::CodeOnly`] only the copy:
+    /// the repository exists.
     fn image(
         &self,
         graph: &mut Graph,
         env: &EnvironmentSpec,
         service: &ServiceSpec,
         image: &LocalImage,
+        scope: Scope,
     ) -> Output<ImageRef>;
 }
 

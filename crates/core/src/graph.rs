@@ -60,7 +60,8 @@ impl<T: Clone> Output<T> {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
-    fn get(&self) -> Option<T> {
+    /// The value, when its node has settled it.
+    pub fn known(&self) -> Option<T> {
         self.value
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -82,7 +83,7 @@ impl<T: Clone> Value<T> {
     pub fn known(&self) -> Option<T> {
         match self {
             Self::Given(value) => Some(value.clone()),
-            Self::From(output) => output.get(),
+            Self::From(output) => output.known(),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod capability;
 pub mod clock;
+pub mod compose;
 pub mod engine;
 pub mod error;
 pub mod fields;

@@ -1,0 +1,183 @@
+//! Makes the graph of one target from its specification: one composition serves every cloud.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::address::{Address, CloudName};
+use crate::capability::{
+    Cloud, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
+    ServiceInputs, ServiceOutputs,
+};
+use crate::graph::{Graph, Output, Value};
+use crate::spec::{EnvironmentSpec, ServiceSpec};
+
+/// What was found out before composing.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The image of each service, by the manifest's names. A service without one is not declared.
+    pub images: BTreeMap<String, LocalImage>,
+    /// What each secret is to hold.
+    pub contents: BTreeMap<String, SecretContent>,
+    /// What the ledger knows of migrations.
+    pub migrations: Arc<dyn MigrationRecord>,
+    /// Run a failed migration again: a person's word.
+    pub retry_migration: bool,
+    /// Which part of the environment is declared.
+    pub part: Part,
+    /// Services that are on hold after a rollback: not declared, not deleted.
+    pub held: BTreeSet<String>,
+}
+
+/// Which part of an environment is declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it; what is not declared is deleted.
+    All,
+    /// The code of one service; nothing is deleted.
+    CodeOf(String),
+}
+
+/// What was declared for one service.
+#[derive(Clone, Debug)]
+pub struct DeclaredService {
+    /// The image in the target's registry.
+    pub image: Output<ImageRef>,
+    /// Revision and address.
+    pub outputs: ServiceOutputs,
+    /// The secrets that it pins, by the manifest's names.
+    pub secrets: BTreeMap<String, Output<SecretVersion>>,
+}
+
+/// What was declared for one target.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// The cloud.
+    pub cloud: CloudName,
+    /// The services, by the manifest's names.
+    pub services: BTreeMap<String, DeclaredService>,
+}
+
+/// Declares what one target is to hold.
+pub fn declare(
+    graph: &mut Graph,
+    cloud: &dyn Cloud,
+    env: &EnvironmentSpec,
+    given: &Given,
+) -> Declared {
+    let secrets = match given.part {
+        Part::All => declare_secrets(graph, cloud, env, given),
+        Part::CodeOf(_) => BTreeMap::new(),
+    };
+    let services = env
+        .services
+        .iter()
+        .filter(|(key, _)| !given.held.contains(*key) && given.part.has(key))
+        .filter_map(|(key, service)| {
+            let image = given.images.get(key)?;
+            let declared = declare_service(graph, cloud, env, service, image, &secrets, given);
+            Some((key.clone(), declared))
+        })
+        .collect();
+    Declared {
+        cloud: cloud.target().cloud,
+        services,
+    }
+}
+
+impl Part {
+    /// Whether the part has this service.
+    pub fn has(&self, service: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::CodeOf(one) => one == service,
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        match self {
+            Self::All => Scope::Whole,
+            Self::CodeOf(_) => Scope::CodeOnly,
+        }
+    }
+}
+
+fn declare_secrets(
+    graph: &mut Graph,
+    cloud: &dyn Cloud,
+    env: &EnvironmentSpec,
+    given: &Given,
+) -> BTreeMap<String, Output<SecretVersion>> {
+    env.secrets
+        .iter()
+        .map(|(key, secret)| {
+            let content = given
+                .contents
+                .get(key)
+                .cloned()
+                .unwrap_or(SecretContent::Keep);
+            (
+                key.clone(),
+                cloud.secrets().secret(graph, env, secret, content),
+            )
+        })
+        .collect()
+}
+
+fn declare_service(
+    graph: &mut Graph,
+    cloud: &dyn Cloud,
+    env: &EnvironmentSpec,
+    service: &ServiceSpec,
+    image: &LocalImage,
+    secrets: &BTreeMap<String, Output<SecretVersion>>,
+    given: &Given,
+) -> DeclaredService {
+    let scope = given.part.scope();
+    let image = cloud.registry().image(graph, env, service, image, scope);
+    let secrets: BTreeMap<String, Output<SecretVersion>> = secrets_of(service)
+        .filter_map(|key| secrets.get_key_value(key))
+        .map(|(key, output)| (key.clone(), output.clone()))
+        .collect();
+    let inputs = ServiceInputs {
+        image: Value::From(image.clone()),
+        secrets: secrets
+            .iter()
+            .map(|(key, output)| (key.clone(), Value::From(output.clone())))
+            .collect(),
+        migrated: Arc::clone(&given.migrations),
+        retry_migration: given.retry_migration,
+    };
+    let outputs = cloud.runtime().service(graph, env, service, &inputs, scope);
+    DeclaredService {
+        image,
+        outputs,
+        secrets,
+    }
+}
+
+/// The secrets that a service's variables and migration use, by the manifest's names.
+pub fn secrets_of(service: &ServiceSpec) -> impl Iterator<Item = &str> {
+    let database = service
+        .migrate
+        .as_ref()
+        .and_then(|migrate| migrate.database.as_deref());
+    service
+        .secrets
+        .values()
+        .map(|variable| variable.secret.as_str())
+        .chain(database)
+}
+
+/// What the inventory has and the graph has not: to be deleted.
+pub fn undesired(
+    inventory: &crate::ledger::Inventory,
+    graph: &Graph,
+    spared: &BTreeSet<Address>,
+) -> Vec<(Address, BTreeSet<Address>)> {
+    inventory
+        .items
+        .iter()
+        .filter(|(address, _)| graph.find(address).is_none() && !spared.contains(*address))
+        .map(|(address, item)| (address.clone(), item.needs.clone()))
+        .collect()
+}
