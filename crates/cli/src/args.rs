@@ -1,0 +1,259 @@
+//! The command line: what can be asked for, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use deployer_core::address::CloudName;
+
+/// Puts a containerised web service on AWS and Google Cloud from one manifest, and keeps it there.
+#[derive(Debug, Parser)]
+#[command(name = "deployer", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Start here:
+  deployer plan                      what would change, on both clouds
+  deployer apply                     make it so, migrate, wait until it serves
+  deployer rollback --to r3          make an earlier release serve again
+  eval \"$(deployer sandbox env)\"     try all of it on this machine, after `deployer sandbox up`")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The manifest
+    #[arg(short = 'f', long, global = true, value_name = "FILE", env = "DEPLOYER_MANIFEST")]
+    #[arg(default_value = "deployer.toml", hide_env_values = true)]
+    pub manifest: PathBuf,
+    /// The environment: overlays `deployer.ENV.toml` next to the manifest
+    #[arg(short, long, global = true, value_name = "ENV", env = "DEPLOYER_ENV")]
+    #[arg(hide_env_values = true)]
+    pub env: Option<String>,
+    /// Which cloud; default: every target of the manifest
+    #[arg(long, global = true, value_enum, default_value_t = Which::All)]
+    pub cloud: Which,
+    /// Set a manifest value, after every file and variable: `services.web.port=8080`
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Answer as JSON (one document; JSON lines for long work)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say what is being called (to standard error); `DEPLOYER_LOG` filters it
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// One cloud or all that the manifest targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    Aws,
+    Gcp,
+    All,
+}
+
+impl Which {
+    /// Whether a cloud is asked for.
+    pub fn has(self, cloud: CloudName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Aws => cloud == CloudName::Aws,
+            Self::Gcp => cloud == CloudName::Gcp,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what would change; writes nothing
+    Plan(PlanArgs),
+    /// Make the clouds what the manifest says: copy images, migrate, roll out, wait, record a release
+    Apply(ApplyArgs),
+    /// Run the manifest's migration as a one-off job, without moving traffic
+    Migrate(MigrateArgs),
+    /// List the releases of each service, newest first
+    Releases(ServiceArgs),
+    /// Show what serves, in the clouds' own words
+    Status(ServiceArgs),
+    /// Print what the containers print
+    Logs(LogsArgs),
+    /// Make an earlier release serve again; `apply` then holds the rejected one back
+    Rollback(RollbackArgs),
+    /// List and set secrets; values never pass through arguments
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
+    /// Delete everything that deployer made in this environment
+    Destroy(DestroyArgs),
+    /// Show the merged manifest
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Both clouds on this machine, to try things on
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
+    /// Print a completion script for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Write the plan to a file that `apply FILE` takes
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Exit with 2 when there are changes, 0 when there are none
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+/// Which part is planned.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ScopeArgs {
+    /// Only the code of one service: image, new revision, roll-out; needs the fewest permissions
+    #[arg(long, value_name = "SERVICE")]
+    pub only: Option<String>,
+    /// Apply a release again although it was rolled back from
+    #[arg(long)]
+    pub release_hold: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A plan that `plan --out` wrote; refused when the clouds changed since
+    pub plan: Option<PathBuf>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Leave once the roll-out has begun; `status` tells how it went
+    #[arg(long)]
+    pub detach: bool,
+    /// Allow these nodes to lose their data (addresses as the plan prints them)
+    #[arg(long, value_name = "ADDRESS")]
+    pub allow_data_loss: Vec<String>,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Run it again although it failed for this release
+    #[arg(long)]
+    pub retry: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// Only this service
+    pub service: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Only this service
+    pub service: Option<String>,
+    /// Go on printing as lines come
+    #[arg(short = 'F', long)]
+    pub follow: bool,
+    /// How far back: `30s`, `10m`, `2h`, `1d`
+    #[arg(long, default_value = "10m", value_parser = crate::duration::parse)]
+    pub since: std::time::Duration,
+    /// At most so many lines of the past
+    #[arg(long, default_value_t = 200)]
+    pub lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The service, when there are several
+    pub service: Option<String>,
+    /// `r3`, a content id, the cloud's own revision or an image tag; default: the release before the one that serves
+    #[arg(long, value_name = "REV")]
+    pub to: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// List the secrets with their versions; never a value
+    List,
+    /// Set a secret's value from standard input or a file; services take it at the next apply
+    Set {
+        /// The secret, by the manifest's name
+        name: String,
+        /// Read the value from a file instead of standard input (one trailing newline is dropped)
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Allow these nodes to lose their data (addresses as the plan prints them)
+    #[arg(long, value_name = "ADDRESS")]
+    pub allow_data_loss: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the merged manifest
+    Show {
+        /// Say where each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Start both clouds on loopback, in the background
+    Up(SandboxUpArgs),
+    /// Stop them, with every container they run
+    Down,
+    /// Show what runs and at which addresses
+    Status,
+    /// Print the exports that point deployer, aws, gcloud and SDKs at the sandbox
+    Env,
+}
+
+#[derive(Debug, Args)]
+pub struct SandboxUpArgs {
+    /// The port of the AWS APIs; 0 takes a free one
+    #[arg(long, default_value_t = 4566)]
+    pub aws_port: u16,
+    /// The port of the Google APIs; 0 takes a free one
+    #[arg(long, default_value_t = 4567)]
+    pub gcp_port: u16,
+    /// How many seconds of a cloud's waiting pass in one
+    #[arg(long, default_value_t = 20.0)]
+    pub speed: f64,
+    /// Stay in the foreground
+    #[arg(long)]
+    pub foreground: bool,
+    /// Do not start moto for the AWS services that the sandbox does not have
+    #[arg(long)]
+    pub no_moto: bool,
+    /// The AWS account id
+    #[arg(long, default_value = "123456789012")]
+    pub account: String,
+    /// The AWS region
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    /// The Google Cloud project
+    #[arg(long, default_value = "sandbox-project")]
+    pub project: String,
+    /// The Google Cloud region
+    #[arg(long, default_value = "us-central1")]
+    pub location: String,
+}

@@ -1,0 +1,133 @@
+//! Opens the images that the manifest names and lets the registries copy them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deployer_core::capability::{Destination, ImageContent, LocalImage};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Watch;
+use deployer_core::spec::ServiceSpec;
+use deployer_oci::{Anonymous, CopyEvent, Credentials, Image, ImageSource, Registry};
+
+#[derive(Debug)]
+struct Opened(Image);
+
+/// Opens the image of each service once.
+///
+/// Errors: input or not found, naming service and image; an image without a linux/amd64 variant is refused here,
+/// before anything is written.
+pub async fn open_all(
+    services: &BTreeMap<String, ServiceSpec>,
+    base: &Path,
+) -> Result<BTreeMap<String, LocalImage>> {
+    let opened = services.iter().map(|(key, service)| async move {
+        let image = open(&service.image, base).await.map_err(|error| {
+            let kind = error_kind(&error);
+            Error::new(kind, format!("cannot open the image of service `{key}`: `{}`", service.image))
+                .because(error)
+        })?;
+        Ok((key.clone(), image))
+    });
+    futures::future::try_join_all(opened).await.map(BTreeMap::from_iter)
+}
+
+async fn open(reference: &str, base: &Path) -> Result<LocalImage, deployer_oci::Error> {
+    let source = ImageSource::parse(reference, base)?;
+    let tag = tag_of(reference);
+    let image = source.open(&Anonymous).await?;
+    image.require_platform("linux", "amd64")?;
+    let digest = image.digest().to_string();
+    let platform_digest = image
+        .child_digest("linux", "amd64")
+        .map_or_else(|| digest.clone(), ToString::to_string);
+    Ok(LocalImage { source: Arc::new(Opened(image)), digest, platform_digest, tag })
+}
+
+/// The tag of a registry reference or layout; the image's folder or file name otherwise.
+fn tag_of(reference: &str) -> Option<String> {
+    if reference.contains('@') {
+        return None;
+    }
+    let last = reference.rsplit('/').next()?;
+    let tag = last.rsplit_once(':').map_or(last, |(_, tag)| tag);
+    let tag = tag.trim_end_matches(".tar").trim_end_matches(".docker");
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let fits = !tag.is_empty() && tag.len() <= 128 && tag.chars().all(valid);
+    (fits && !tag.starts_with(['.', '-'])).then(|| tag.to_owned())
+}
+
+fn error_kind(error: &deployer_oci::Error) -> ErrorKind {
+    use deployer_oci::ErrorKind as Oci;
+    match error.kind() {
+        Oci::NotFound | Oci::Invalid | Oci::WrongPlatform | Oci::DigestMismatch => ErrorKind::Input,
+        Oci::Denied => ErrorKind::Denied,
+        Oci::Unreachable => ErrorKind::Unavailable,
+        Oci::Conflict => ErrorKind::Conflict,
+    }
+}
+
+fn registry(to: &Destination) -> Result<Registry> {
+    let base = to.base.parse().map_err(|error| {
+        Error::input(format!("`{}` is no registry address", to.base)).because(error)
+    })?;
+    let credentials =
+        Credentials::Basic { user: to.user.clone(), password: to.password.clone() };
+    Registry::new(base, credentials).map_err(|error| wrap(to, "use", error))
+}
+
+fn wrap(to: &Destination, verb: &str, error: deployer_oci::Error) -> Error {
+    Error::new(error_kind(&error), format!("cannot {verb} the registry {}/{}", to.base, to.repository))
+        .because(error)
+}
+
+#[async_trait]
+impl ImageContent for Opened {
+    async fn copy_to(&self, to: &Destination, tag: Option<&str>, watch: &dyn Watch) -> Result<()> {
+        let progress = |event: CopyEvent| match event {
+            CopyEvent::Started { blobs, bytes } => {
+                watch.note(&format!("{blobs} blobs, {:.1} MiB", bytes as f64 / f64::from(1 << 20)));
+            }
+            CopyEvent::Retrying { what, wait } => {
+                watch.note(&format!("{what}: again in {:.1} s", wait.as_secs_f64()));
+            }
+            CopyEvent::BlobUploaded { digest, .. } => watch.note(&format!("sent {digest}")),
+            CopyEvent::BlobPresent { .. }
+            | CopyEvent::BlobMounted { .. }
+            | CopyEvent::BlobStarted { .. }
+            | CopyEvent::BlobProgress { .. }
+            | CopyEvent::ManifestWritten { .. }
+            | CopyEvent::Tagged { .. } => {}
+        };
+        registry(to)?
+            .copy(&self.0, &to.repository, tag, &progress)
+            .await
+            .map(drop)
+            .map_err(|error| wrap(to, "copy the image into", error))
+    }
+
+    async fn is_at(&self, to: &Destination) -> Result<bool> {
+        let digest = self.0.digest().to_string();
+        registry(to)?
+            .head_manifest(&to.repository, &digest)
+            .await
+            .map(|found| found.is_some())
+            .map_err(|error| wrap(to, "look into", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_taken_from_where_people_put_versions() {
+        let check = |reference: &str, tag: Option<&str>| assert_eq!(tag_of(reference).as_deref(), tag);
+        check("oci:images/idp-1.0.0", Some("idp-1.0.0"));
+        check("oci:images/idp:1.0.0", Some("1.0.0"));
+        check("build/idp.docker.tar", Some("idp"));
+        check("registry.example/team/idp:v3", Some("v3"));
+        check("registry.example/team/idp@sha256:abcd", None);
+    }
+}

@@ -1,0 +1,253 @@
+//! Finds out what each secret is to hold: from the machine, from the clouds, or made anew.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use deployer_core::address::CloudName;
+use deployer_core::capability::{Cloud, SecretContent};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::spec::{EnvironmentSpec, KeyHalf, SecretSource, SecretSpec};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::generate::{self, PemPair};
+
+/// One target's secrets, as far as finding their content needs it.
+pub struct Place<'a> {
+    pub cloud: &'a dyn Cloud,
+    pub env: &'a EnvironmentSpec,
+}
+
+/// What each secret of each target is to hold. Reads; writes nothing.
+///
+/// `places` are the targets that are worked on, `others` the manifest's other targets: they are only asked for a key
+/// pair that is missing here. Notes say what was kept because its source is not set on this machine.
+pub async fn contents(
+    places: &[Place<'_>],
+    others: &[Place<'_>],
+    unreachable: &[(CloudName, Error)],
+    base: &Path,
+    key_bits: &BTreeMap<String, u16>,
+) -> Result<(BTreeMap<CloudName, BTreeMap<String, SecretContent>>, Vec<String>)> {
+    let mut notes = Vec::new();
+    let mut contents: BTreeMap<CloudName, BTreeMap<String, SecretContent>> = BTreeMap::new();
+    for place in places {
+        let cloud = place.cloud.target().cloud;
+        for (key, secret) in &place.env.secrets {
+            if let Some(content) = local(cloud, secret, base, &mut notes)? {
+                contents.entry(cloud).or_default().insert(key.clone(), content);
+            }
+        }
+    }
+    for pair in pairs(places, key_bits) {
+        let halves = pair_content(&pair, places, others, unreachable).await?;
+        for (cloud, content) in halves {
+            for (key, content) in content {
+                contents.entry(cloud).or_default().insert(key, content);
+            }
+        }
+    }
+    Ok((contents, notes))
+}
+
+/// The content of a secret that needs no look at a cloud. `None` for a half of a key pair.
+fn local(
+    cloud: CloudName,
+    secret: &SecretSpec,
+    base: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Option<SecretContent>> {
+    Ok(Some(match &secret.source {
+        SecretSource::Cloud => SecretContent::Keep,
+        SecretSource::Generate(what) => SecretContent::AtFirst(generate::value(*what)?),
+        SecretSource::Key { .. } => return Ok(None),
+        SecretSource::Env(name) => match std::env::var(name) {
+            Ok(value) if !value.is_empty() => SecretContent::Exactly(value.into()),
+            _ => {
+                notes.push(format!(
+                    "{cloud}: `{name}` is not set here, so secret `{}` is kept as it is",
+                    secret.key
+                ));
+                SecretContent::Keep
+            }
+        },
+        SecretSource::File(path) => SecretContent::Exactly(read_file(&secret.key, &base.join(path))?),
+    }))
+}
+
+/// A file's content as a secret; one trailing newline is dropped.
+pub fn read_file(key: &str, path: &Path) -> Result<SecretString> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::input(format!("cannot read the value of secret `{key}` from {}", path.display()))
+            .because(error)
+    })?;
+    Ok(trimmed(text))
+}
+
+/// Drops one trailing newline.
+pub fn trimmed(mut text: String) -> SecretString {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text.into()
+}
+
+/// One key pair: the manifest's names of its halves, and its size.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    name: String,
+    private: String,
+    public: String,
+    bits: u16,
+}
+
+fn pairs(places: &[Place<'_>], key_bits: &BTreeMap<String, u16>) -> Vec<Pair> {
+    let mut halves: BTreeMap<&str, BTreeMap<KeyHalf, &str>> = BTreeMap::new();
+    for place in places {
+        for (key, secret) in &place.env.secrets {
+            if let SecretSource::Key { pair, half } = &secret.source {
+                halves.entry(pair).or_default().insert(*half, key);
+            }
+        }
+    }
+    halves
+        .into_iter()
+        .filter_map(|(name, halves)| {
+            Some(Pair {
+                name: name.into(),
+                private: (*halves.get(&KeyHalf::Private)?).into(),
+                public: (*halves.get(&KeyHalf::Public)?).into(),
+                bits: key_bits.get(name).copied().unwrap_or(2048),
+            })
+        })
+        .collect()
+}
+
+type Halves = Vec<(CloudName, Vec<(String, SecretContent)>)>;
+
+/// Finds the one key pair that every target shares, or makes it where there is none anywhere.
+async fn pair_content(
+    pair: &Pair,
+    places: &[Place<'_>],
+    others: &[Place<'_>],
+    unreachable: &[(CloudName, Error)],
+) -> Result<Halves> {
+    let here = publics(pair, places).await?;
+    one_pair(pair, &here)?;
+    if here.iter().all(|(_, public)| public.is_some()) {
+        let keep = |(cloud, _): &(CloudName, Option<SecretString>)| {
+            let halves = [&pair.private, &pair.public];
+            (*cloud, halves.map(|key| (key.clone(), SecretContent::Keep)).to_vec())
+        };
+        return Ok(here.iter().map(keep).collect());
+    }
+    let found = match private_in(pair, places).await? {
+        Some(found) => Some(found),
+        None => private_in(pair, others).await?,
+    };
+    let keys = match found {
+        Some(private) => PemPair { public: generate::public_of(&private)?, private },
+        None => {
+            may_be_made(pair, unreachable)?;
+            generate::key_pair(pair.bits)?
+        }
+    };
+    let all = |cloud: CloudName| {
+        let halves = vec![
+            (pair.private.clone(), SecretContent::Exactly(keys.private.clone())),
+            (pair.public.clone(), SecretContent::Exactly(keys.public.clone())),
+        ];
+        (cloud, halves)
+    };
+    Ok(here.iter().map(|(cloud, _)| all(*cloud)).collect())
+}
+
+async fn publics(
+    pair: &Pair,
+    places: &[Place<'_>],
+) -> Result<Vec<(CloudName, Option<SecretString>)>> {
+    let reads = places.iter().filter_map(|place| {
+        let secret = place.env.secrets.get(&pair.public)?;
+        let private = place.env.secrets.get(&pair.private)?;
+        Some(async move {
+            let store = place.cloud.secrets();
+            let (public, private) =
+                futures::try_join!(store.value(&secret.name), store.status(&private.name))?;
+            // A public half whose private half was never stored signs nothing: it counts as absent.
+            let whole = private.is_some_and(|status| status.version.is_some());
+            Ok((place.cloud.target().cloud, public.filter(|_| whole)))
+        })
+    });
+    futures::future::try_join_all(reads).await
+}
+
+/// Two targets with different pairs cannot verify each other's tokens.
+fn one_pair(pair: &Pair, publics: &[(CloudName, Option<SecretString>)]) -> Result<()> {
+    let mut known = publics.iter().filter_map(|(cloud, key)| key.as_ref().map(|key| (cloud, key)));
+    let Some((first, key)) = known.next() else { return Ok(()) };
+    for (other, other_key) in known {
+        if normal(key) != normal(other_key) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("key pair `{}` differs between {first} and {other}", pair.name),
+            )
+            .hint(format!(
+                "a token of one is refused by the other; delete the secrets `{}` and `{}` in the cloud whose \
+                 pair is to go, then apply: the other cloud's pair is copied there",
+                pair.private, pair.public
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn normal(key: &SecretString) -> String {
+    key.expose_secret().replace("\\n", "\n").split_whitespace().collect()
+}
+
+async fn private_in(pair: &Pair, places: &[Place<'_>]) -> Result<Option<SecretString>> {
+    for place in places {
+        let Some(secret) = place.env.secrets.get(&pair.private) else { continue };
+        if let Some(private) = place.cloud.secrets().value(&secret.name).await? {
+            return Ok(Some(private));
+        }
+    }
+    Ok(None)
+}
+
+fn may_be_made(pair: &Pair, unreachable: &[(CloudName, Error)]) -> Result<()> {
+    let Some((cloud, error)) = unreachable.first() else { return Ok(()) };
+    Err(Error::new(
+        ErrorKind::Credentials,
+        format!(
+            "key pair `{}` is not here, and {cloud}, which may have it, cannot be asked: {}",
+            pair.name,
+            error.chain().join(": ")
+        ),
+    )
+    .hint(format!("every target shares one pair: give credentials for {cloud} too, once")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trailing_newline_is_not_part_of_a_secret() {
+        assert_eq!(trimmed("a\nb\n".into()).expose_secret(), "a\nb");
+        assert_eq!(trimmed("a\r\n".into()).expose_secret(), "a");
+        assert_eq!(trimmed("a\n\n".into()).expose_secret(), "a\n");
+    }
+
+    #[test]
+    fn the_same_key_in_another_spelling_is_the_same_pair() {
+        let pair = Pair { name: "jwt".into(), private: "a".into(), public: "b".into(), bits: 2048 };
+        let key = |text: &str| Some(SecretString::from(text));
+        let same = [(CloudName::Aws, key("x\\ny")), (CloudName::Gcp, key("x\ny\n"))];
+        assert!(one_pair(&pair, &same).is_ok());
+        let other = [(CloudName::Aws, key("x")), (CloudName::Gcp, key("z"))];
+        assert!(one_pair(&pair, &other).unwrap_err().hint_text().is_some());
+    }
+}

@@ -1,0 +1,221 @@
+//! One command's view of the world: the manifest, the targets asked for, their callers and ledgers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deployer_aws::Aws;
+use deployer_core::address::{CloudName, Target};
+use deployer_core::capability::{Caller, Cloud, Context};
+use deployer_core::clock::Clock;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::ledger::{Lease, Ledger};
+use deployer_core::spec::EnvironmentSpec;
+use deployer_gcp::Gcp;
+use deployer_manifest::Loaded;
+
+use crate::args::{Global, Which};
+use crate::ledger_store;
+use crate::system::{self, Stop, SystemClock};
+
+/// Every single call to a cloud ends after this.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A target that answered.
+pub struct Place {
+    pub cloud: Arc<dyn Cloud>,
+    pub caller: Caller,
+    pub env: EnvironmentSpec,
+    pub ledger: Ledger,
+}
+
+impl Place {
+    /// The cloud's name.
+    pub fn name(&self) -> CloudName {
+        self.cloud.target().cloud
+    }
+}
+
+/// The manifest and the targets asked for.
+pub struct Session {
+    pub loaded: Loaded,
+    pub clock: Arc<dyn Clock>,
+    /// The targets that answered and are the manifest's.
+    pub places: Vec<Place>,
+    /// The targets asked for that cannot be worked on.
+    pub failed: Vec<(CloudName, Error)>,
+}
+
+impl Session {
+    /// Opens every target asked for, at once; each checks its account before any other call.
+    ///
+    /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be opened stands in
+    /// `failed`: the clouds fail independently.
+    pub async fn open(loaded: Loaded, which: Which) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clouds: Vec<CloudName> =
+            loaded.manifest.targets().into_iter().filter(|cloud| which.has(*cloud)).collect();
+        if clouds.is_empty() {
+            return Err(Error::input("the manifest has no such target")
+                .hint("add `[targets.aws]` or `[targets.gcp]`, or change --cloud"));
+        }
+        let opened = clouds.iter().map(|cloud| open_place(&loaded, *cloud, &clock));
+        let opened = futures::future::join_all(opened).await;
+        let mut places = Vec::new();
+        let mut failed = Vec::new();
+        for (cloud, result) in clouds.into_iter().zip(opened) {
+            match result {
+                Ok(place) => places.push(place),
+                Err(error) => failed.push((cloud, error)),
+            }
+        }
+        Ok(Self { loaded, clock, places, failed })
+    }
+
+    /// The targets of the manifest that were not asked for: opened where they can be.
+    pub async fn others(&self) -> (Vec<Place>, Vec<(CloudName, Error)>) {
+        let mut places = Vec::new();
+        let mut failed = Vec::new();
+        let here = |cloud: &CloudName| {
+            self.places.iter().any(|place| place.name() == *cloud)
+                || self.failed.iter().any(|(name, _)| name == cloud)
+        };
+        for cloud in self.loaded.manifest.targets() {
+            if here(&cloud) {
+                continue;
+            }
+            match open_place(&self.loaded, cloud, &self.clock).await {
+                Ok(place) => places.push(place),
+                Err(error) => failed.push((cloud, error)),
+            }
+        }
+        (places, failed)
+    }
+
+    /// The one target that failed, when nothing else can be done.
+    pub fn require_places(&mut self) -> Result<()> {
+        if self.places.is_empty() && self.failed.len() == 1 {
+            return Err(self.failed.remove(0).1);
+        }
+        Ok(())
+    }
+
+    /// The services asked for: one by name, or all.
+    ///
+    /// Errors: input, naming the services that there are.
+    pub fn services(&self, only: Option<&str>) -> Result<Vec<String>> {
+        let known: Vec<String> = self.loaded.manifest.services.keys().cloned().collect();
+        match only {
+            None => Ok(known),
+            Some(name) if known.iter().any(|service| service == name) => Ok(vec![name.to_owned()]),
+            Some(name) => Err(Error::input(format!("there is no service `{name}`"))
+                .hint(format!("the manifest has: {}", known.join(", ")))),
+        }
+    }
+
+    /// Takes the lock of every target, keeps renewing it, and asks `stop` when one is lost.
+    pub async fn lock(&self, command: &str, stop: &Stop) -> Result<Locks> {
+        let mut held = Vec::new();
+        for place in &self.places {
+            match place.ledger.lock(system::holder(command), system::is_dead).await {
+                Ok(lease) => held.push((place.ledger.clone(), lease)),
+                Err(error) => {
+                    for (ledger, lease) in held {
+                        ledger.unlock(lease).await?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Locks::renewing(held, stop.clone(), Arc::clone(&self.clock)))
+    }
+}
+
+/// The environment's first settings, from flags and variables.
+pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
+    deployer_manifest::load(&deployer_manifest::Inputs {
+        manifest: global.manifest.clone(),
+        environment: global.env.clone(),
+        vars: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        set: global.set.clone(),
+    })
+}
+
+async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) -> Result<Place> {
+    let context = Context { clock: Arc::clone(clock), call_timeout: CALL_TIMEOUT };
+    let targets = &loaded.manifest.targets;
+    let cloud: Arc<dyn Cloud> = match name {
+        CloudName::Aws => {
+            let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
+            Arc::new(Aws::open(section, context).await?)
+        }
+        CloudName::Gcp => {
+            let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
+            let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT").ok().filter(|url| !url.is_empty());
+            Arc::new(Gcp::open(section, endpoint, context).await?)
+        }
+    };
+    let caller = cloud.caller().await?;
+    let env = loaded.manifest.environment_spec(name, &loaded.environment);
+    let ledger = ledger_store::open(loaded, cloud.target(), Arc::clone(clock)).await?;
+    Ok(Place { cloud, caller, env, ledger })
+}
+
+fn no_section(cloud: CloudName) -> Error {
+    Error::input(format!("the manifest has no `[targets.{cloud}]`"))
+}
+
+/// What every header names.
+pub fn header(target: &Target, caller: &Caller) -> String {
+    format!("{target} as {}", caller.principal)
+}
+
+/// Locks that are held and renewed until they are given back.
+pub struct Locks {
+    held: Arc<tokio::sync::Mutex<Vec<(Ledger, Lease)>>>,
+    renewal: tokio::task::JoinHandle<()>,
+}
+
+impl Locks {
+    fn renewing(held: Vec<(Ledger, Lease)>, stop: Stop, clock: Arc<dyn Clock>) -> Self {
+        let held = Arc::new(tokio::sync::Mutex::new(held));
+        let leases = Arc::clone(&held);
+        let renewal = tokio::spawn(async move {
+            loop {
+                clock.pause(Duration::from_secs(25)).await;
+                for (ledger, lease) in leases.lock().await.iter_mut() {
+                    match ledger.renew(lease).await {
+                        Ok(renewed) => *lease = renewed,
+                        // A store that does not answer for a moment is not a lost lock.
+                        Err(error) if error.kind() != ErrorKind::Locked => {
+                            tracing::warn!(%error, "cannot renew the lock yet");
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "the lock was taken over");
+                            stop.request();
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Self { held, renewal }
+    }
+
+    /// Gives every lock back.
+    pub async fn release(self) -> Result<()> {
+        self.renewal.abort();
+        let held = std::mem::take(&mut *self.held.lock().await);
+        for (ledger, lease) in held {
+            ledger.unlock(lease).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The sizes of the manifest's key pairs.
+pub fn key_bits(loaded: &Loaded) -> BTreeMap<String, u16> {
+    loaded.manifest.keys.iter().map(|(name, pair)| (name.clone(), pair.algorithm.bits())).collect()
+}

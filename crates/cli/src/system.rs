@@ -1,0 +1,106 @@
+//! The machine's side of what core is handed: time, interruption, who we are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::clock::Clock;
+use deployer_core::engine::Interrupt;
+use deployer_core::ledger::Holder;
+use jiff::Timestamp;
+
+/// The real clock.
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Set by SIGINT and SIGTERM, or when the lock is lost. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicU8>);
+
+impl Stop {
+    /// Listens for signals from now on. The first asks the run to stop; the second leaves at once: every entry
+    /// of the journal is durable already.
+    pub fn on_signals() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let stop = Self::default();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let flag = stop.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if flag.0.fetch_add(1, Ordering::SeqCst) > 0 {
+                    eprintln!("\nleaving now; run the same command again to go on");
+                    std::process::exit(130);
+                }
+                eprintln!("\nstopping: nothing new starts, what is in flight is awaited (again to leave now)");
+            }
+        });
+        Ok(stop)
+    }
+
+    /// Asks to stop, as a signal does.
+    pub fn request(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Interrupt for Stop {
+    fn requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// `user@host`.
+pub fn who() -> String {
+    format!("{}@{}", user(), host())
+}
+
+fn user() -> String {
+    ["GITHUB_ACTOR", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| "unknown".into())
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "unknown".into())
+}
+
+/// This process as a holder of the lock.
+pub fn holder(run: &str) -> Holder {
+    let now = Timestamp::now();
+    Holder {
+        user: user(),
+        host: host(),
+        process: std::process::id(),
+        run: run.into(),
+        since: now,
+        until: now,
+        released: false,
+    }
+}
+
+/// Whether a holder was a process of this machine that is gone.
+pub fn is_dead(holder: &Holder) -> bool {
+    holder.host == host()
+        && std::path::Path::new("/proc/self").exists()
+        && !std::path::Path::new(&format!("/proc/{}", holder.process)).exists()
+}

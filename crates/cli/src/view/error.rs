@@ -1,0 +1,60 @@
+//! Errors for people: heading, the chain once, then what to do; or the same as JSON.
+
+use deployer_core::error::{Error, ErrorKind};
+use serde_json::json;
+
+use crate::exit::Exit;
+
+/// The heading of a kind.
+fn heading(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Input => "bad input",
+        ErrorKind::Denied => "not allowed",
+        ErrorKind::Credentials => "credentials",
+        ErrorKind::NotFound => "not found",
+        ErrorKind::Conflict => "conflict",
+        ErrorKind::Rejected => "refused by the cloud",
+        ErrorKind::Unavailable => "no answer",
+        ErrorKind::Failed => "failed",
+        ErrorKind::Untrue => "not what was asked for",
+        ErrorKind::TimedOut => "not ready in time",
+        ErrorKind::Locked => "locked",
+        ErrorKind::Interrupted => "interrupted",
+        ErrorKind::Ledger => "ledger",
+        ErrorKind::Internal => "a bug of deployer",
+    }
+}
+
+/// The error as text, with a trailing newline.
+pub fn render(error: &Error) -> String {
+    let chain = error.chain();
+    let mut text = format!("error ({}): {}\n", heading(error.kind()), chain[0]);
+    for cause in &chain[1..] {
+        text.push_str(&format!("  caused by: {cause}\n"));
+    }
+    if let Some(hint) = error.hint_text() {
+        text.push_str(&format!("  hint: {hint}\n"));
+    }
+    text
+}
+
+/// The error as JSON.
+pub fn document(error: &Error) -> serde_json::Value {
+    let chain = error.chain();
+    json!({
+        "kind": error.kind(),
+        "message": chain[0],
+        "caused_by": chain[1..],
+        "hint": error.hint_text(),
+        "exit_code": Exit::from(error.kind()) as u8,
+    })
+}
+
+/// Prints an error where it belongs.
+pub fn print(error: &Error, as_json: bool) {
+    if as_json {
+        crate::view::json_line(&json!({ "event": "error", "error": document(error) }));
+    } else {
+        eprint!("{}", render(error));
+    }
+}

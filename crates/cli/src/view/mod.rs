@@ -1,0 +1,31 @@
+//! Shows results: data to standard output, everything else to standard error; for people or as JSON.
+
+pub mod error;
+pub mod plan;
+pub mod progress;
+pub mod table;
+
+use std::io::IsTerminal;
+
+/// Prints one JSON document to standard output.
+pub fn json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => tracing::error!(%error, "an answer has no JSON form"),
+    }
+}
+
+/// Prints one JSON line to standard output.
+pub fn json_line(value: &serde_json::Value) {
+    println!("{value}");
+}
+
+/// Whether a person watches standard error.
+pub fn is_watched() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("CI").is_none()
+}
+
+/// Whether colour is wanted on this stream.
+pub fn colour(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

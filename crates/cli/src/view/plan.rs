@@ -1,0 +1,180 @@
+//! A plan for people: nodes by cloud, changed fields, reasons, counts.
+
+use deployer_core::address::Target;
+use deployer_core::fields::{FieldChange, FieldValue};
+use deployer_core::node::{Action, Effect, Sort};
+use deployer_core::plan::{Change, Plan};
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The mark of an action.
+pub fn mark(action: Action) -> &'static str {
+    match action {
+        Action::NoOp => " ",
+        Action::Create => "+",
+        Action::Update => "~",
+        Action::Replace => "-/+",
+        Action::Delete => "-",
+    }
+}
+
+fn shade(action: Action) -> &'static str {
+    match action {
+        Action::NoOp => DIM,
+        Action::Create => GREEN,
+        Action::Update => YELLOW,
+        Action::Replace | Action::Delete => RED,
+    }
+}
+
+/// The plan as text. `headers` are the targets with their callers.
+pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String {
+    let paint = |code: &str, text: &str| match colour {
+        true => format!("{code}{text}{PLAIN}"),
+        false => text.to_owned(),
+    };
+    let mut text = format!("{} in environment {}\n", plan.app, plan.environment);
+    for (target, header) in headers {
+        text.push_str(&format!("\n{}\n", paint(BOLD, header)));
+        let mut unchanged = 0;
+        for change in plan.of(target.cloud) {
+            if change.action == Action::NoOp {
+                unchanged += 1;
+                if let Some(why) = &change.settling {
+                    text.push_str(&format!("      {} still settles: {why}\n", change.address.name));
+                }
+                continue;
+            }
+            text.push_str(&node(change, &paint));
+        }
+        if unchanged > 0 {
+            text.push_str(&format!("      {}\n", paint(DIM, &format!("{unchanged} unchanged"))));
+        }
+    }
+    for note in &plan.notes {
+        text.push_str(&format!("\nnote: {note}\n"));
+    }
+    text.push_str(&format!("\n{}\n", summary(plan)));
+    text
+}
+
+fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
+    let loses = change.effect == Effect::LosesData;
+    let mark = format!("{:>5}", mark(change.action));
+    let what = match change.sort {
+        Sort::Resource => "",
+        Sort::Step => "run ",
+    };
+    let mut text = format!(
+        "{} {what}{} {}\n",
+        paint(shade(change.action), &mark),
+        change.address.kind,
+        change.address.name
+    );
+    if change.action != Action::Create || change.sort == Sort::Step {
+        let warning = if loses { " - LOSES DATA" } else { "" };
+        text.push_str(&format!("          {}{warning}\n", paint(DIM, &change.reason)));
+    }
+    for field in &change.changes {
+        text.push_str(&format!("          {}\n", line(field, change.action)));
+    }
+    text
+}
+
+fn line(change: &FieldChange, action: Action) -> String {
+    let show = |value: &Option<FieldValue>| match value {
+        Some(value) => value.to_string(),
+        None => "(none)".into(),
+    };
+    match action {
+        Action::Create => format!("{}: {}", change.field, show(&change.new)),
+        Action::NoOp | Action::Update | Action::Replace | Action::Delete => {
+            format!("{}: {} -> {}", change.field, show(&change.old), show(&change.new))
+        }
+    }
+}
+
+/// `Plan: 3 to create, 1 to update.` or that there is nothing to do.
+pub fn summary(plan: &Plan) -> String {
+    if plan.is_empty() {
+        return "No changes: what is there is what the manifest says.".into();
+    }
+    let counts = plan.counts();
+    let parts: Vec<String> = [
+        (counts.create, "to create or run"),
+        (counts.update, "to update"),
+        (counts.replace, "to replace"),
+        (counts.delete, "to delete"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    format!("Plan: {}.", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use deployer_core::address::{Address, CloudName};
+    use deployer_core::fields::Fields;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_well_without_colour() {
+        let target = Target {
+            cloud: CloudName::Aws,
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            sandbox: true,
+        };
+        let known = Address::new(&target, "secretsmanager.secret", "/a/b/c");
+        let mut old = Fields::new();
+        old.set("cpu", 256);
+        let mut new = Fields::new();
+        new.set("cpu", 512);
+        new.set_value("secret.X", FieldValue::AfterApply { known_after: known });
+        let change = |kind: &str, action, changes| Change {
+            address: Address::new(&target, kind, "idp"),
+            sort: Sort::Resource,
+            action,
+            reason: "it differs from the manifest".into(),
+            changes,
+            effect: Effect::InPlace,
+            settling: None,
+            needs: Vec::new(),
+        };
+        let plan = Plan {
+            app: "idp".into(),
+            environment: "staging".into(),
+            targets: vec![target.clone()],
+            changes: vec![
+                change("ecr.repository", Action::NoOp, Vec::new()),
+                change("ecs.task-definition", Action::Update, old.changes_to(&new)),
+                change("logs.group", Action::Delete, Vec::new()),
+            ],
+            notes: Vec::new(),
+            fingerprint: String::new(),
+        };
+        let header = format!("{target}");
+        insta::assert_snapshot!(render(&plan, &[(target, header)], false), @r"
+        idp in environment staging
+
+        aws 123456789012 us-east-1 SANDBOX
+            ~ ecs.task-definition idp
+                  it differs from the manifest
+                  cpu: 256 -> 512
+                  secret.X: (none) -> (known after apply)
+            - logs.group idp
+                  it differs from the manifest
+              1 unchanged
+
+        Plan: 1 to update, 1 to delete.
+        ");
+    }
+}

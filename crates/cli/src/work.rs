@@ -1,0 +1,189 @@
+//! Prepares what plan, apply and migrate carry out: images, secrets, holds, the graph of every target, the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use deployer_core::address::{Address, CloudName};
+use deployer_core::capability::{LocalImage, SecretContent};
+use deployer_core::compose::{self, Declared, Given, Part};
+use deployer_core::error::Result;
+use deployer_core::graph::Graph;
+use deployer_core::ledger::{Hold, LedgerMigrations};
+use deployer_core::plan::{self, Orphan, Prepared, Subject};
+
+use crate::secret;
+use crate::session::{Place, Session, key_bits};
+use crate::image;
+
+/// What is asked for beside the manifest.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub part: Part,
+    pub release_hold: bool,
+    pub retry_migration: bool,
+}
+
+/// A service that is left alone.
+#[derive(Clone, Debug)]
+pub struct HeldService {
+    pub cloud: CloudName,
+    pub service: String,
+    pub hold: Hold,
+}
+
+/// A plan with everything that carrying it out and recording it needs.
+pub struct Work {
+    pub prepared: Prepared,
+    pub declared: Vec<Declared>,
+    pub images: BTreeMap<String, LocalImage>,
+    pub content_ids: BTreeMap<String, String>,
+    pub held: Vec<HeldService>,
+}
+
+/// Reads everything and plans. Writes nothing.
+pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
+    if let Part::CodeOf(service) = &wish.part {
+        session.services(Some(service))?;
+    }
+    let images = open_images(session, &wish.part).await?;
+    let content_ids: BTreeMap<String, String> = images
+        .iter()
+        .map(|(key, image)| (key.clone(), session.loaded.content_id(key, &image.digest)))
+        .collect();
+    let held = holds(session, &content_ids, wish).await?;
+    let (contents, mut notes) = contents(session, &wish.part).await?;
+    notes.extend(held.iter().map(note_of));
+    let mut graph = Graph::new();
+    let mut orphans = Vec::new();
+    let mut declared = Vec::new();
+    for place in &session.places {
+        let given = given(place, wish, &images, &contents, &held);
+        let first = graph.len();
+        declared.push(compose::declare(&mut graph, place.cloud.as_ref(), &place.env, &given));
+        if wish.part == Part::All {
+            orphans.extend(orphans_of(place, &graph, &given).await?);
+        }
+        tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
+    }
+    let subject = Subject {
+        app: session.loaded.manifest.app.clone(),
+        environment: session.loaded.environment.clone(),
+        targets: session.places.iter().map(|place| place.cloud.target().clone()).collect(),
+        notes,
+    };
+    let prepared = plan::prepare(subject, graph, orphans).await;
+    Ok(Work { prepared, declared, images, content_ids, held })
+}
+
+/// A plan that deletes everything in the inventories.
+pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
+    let mut orphans = Vec::new();
+    for place in &session.places {
+        let inventory = place.ledger.inventory().await?;
+        for (address, item) in inventory.items {
+            orphans.push(Orphan { node: place.cloud.existing(&address)?, needs: item.needs });
+        }
+    }
+    let subject = Subject {
+        app: session.loaded.manifest.app.clone(),
+        environment: session.loaded.environment.clone(),
+        targets: session.places.iter().map(|place| place.cloud.target().clone()).collect(),
+        notes: Vec::new(),
+    };
+    Ok(plan::prepare(subject, Graph::new(), orphans).await)
+}
+
+async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, LocalImage>> {
+    let Some(place) = session.places.first() else { return Ok(BTreeMap::new()) };
+    let services =
+        place.env.services.iter().filter(|(key, _)| part.has(key)).map(|(k, s)| (k.clone(), s.clone()));
+    image::open_all(&services.collect(), &session.loaded.base_dir).await
+}
+
+async fn contents(
+    session: &Session,
+    part: &Part,
+) -> Result<(BTreeMap<CloudName, BTreeMap<String, SecretContent>>, Vec<String>)> {
+    if *part != Part::All {
+        return Ok((BTreeMap::new(), Vec::new()));
+    }
+    let (others, mut unreachable) = match session.loaded.manifest.keys.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => session.others().await,
+    };
+    for (cloud, error) in &session.failed {
+        let why = error.chain().join(": ");
+        unreachable.push((*cloud, deployer_core::error::Error::new(error.kind(), why)));
+    }
+    fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
+        places.iter().map(|place| secret::Place { cloud: place.cloud.as_ref(), env: &place.env }).collect()
+    }
+    let base = &session.loaded.base_dir;
+    let bits = key_bits(&session.loaded);
+    secret::contents(&views(&session.places), &views(&others), &unreachable, base, &bits).await
+}
+
+async fn holds(
+    session: &Session,
+    content_ids: &BTreeMap<String, String>,
+    wish: &Wish,
+) -> Result<Vec<HeldService>> {
+    let mut held = Vec::new();
+    if wish.release_hold {
+        return Ok(held);
+    }
+    for place in &session.places {
+        for (service, content_id) in content_ids {
+            if let Some(hold) = place.ledger.hold(service).await?
+                && hold.content_id == *content_id
+            {
+                held.push(HeldService { cloud: place.name(), service: service.clone(), hold });
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn note_of(held: &HeldService) -> String {
+    let HeldService { cloud, service, hold } = held;
+    format!(
+        "{cloud}: `{service}` is on hold: {} rolled back from r{} to r{} at {:.0}, and the manifest still says \
+         r{}; change the image or the configuration, or pass --release-hold",
+        hold.by, hold.rejected, hold.serving, hold.since, hold.rejected
+    )
+}
+
+fn given(
+    place: &Place,
+    wish: &Wish,
+    images: &BTreeMap<String, LocalImage>,
+    contents: &BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
+    held: &[HeldService],
+) -> Given {
+    Given {
+        images: images.clone(),
+        contents: contents.get(&place.name()).cloned().unwrap_or_default(),
+        migrations: Arc::new(LedgerMigrations(place.ledger.clone())),
+        retry_migration: wish.retry_migration,
+        part: wish.part.clone(),
+        held: held
+            .iter()
+            .filter(|held| held.cloud == place.name())
+            .map(|held| held.service.clone())
+            .collect(),
+    }
+}
+
+/// What the inventory has and nobody wants any more. What belongs to a held service is spared.
+async fn orphans_of(place: &Place, graph: &Graph, given: &Given) -> Result<Vec<Orphan>> {
+    let mut everything = Graph::new();
+    let unheld = Given { held: BTreeSet::new(), ..given.clone() };
+    compose::declare(&mut everything, place.cloud.as_ref(), &place.env, &unheld);
+    let spared: BTreeSet<Address> =
+        everything.iter().map(|(_, entry)| entry.node.address().clone()).collect();
+    let inventory = place.ledger.inventory().await?;
+    compose::undesired(&inventory, graph, &spared)
+        .into_iter()
+        .map(|(address, needs)| Ok(Orphan { node: place.cloud.existing(&address)?, needs }))
+        .collect()
+}
