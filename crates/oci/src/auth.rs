@@ -170,7 +170,8 @@ impl Session {
         }
     }
 
-    /// Answers a challenge. `Ok(false)`: nothing new can be offered, the refusal stands.
+    /// Answers a challenge. `Ok(false)`: nothing new can be offered, the refusal stands. The caller
+    /// asks once for each of its requests.
     ///
     /// Tokens are not renewed ahead of time, because that would need a clock: an expired one is
     /// answered with a 401, which comes here.
@@ -183,7 +184,9 @@ impl Session {
         match (&self.credentials, challenge) {
             (Credentials::Bearer(_), _) | (Credentials::Anonymous, Challenge::Basic) => Ok(false),
             (Credentials::Basic { .. }, Challenge::Basic) => {
-                Ok(!std::mem::replace(&mut self.granted().basic, true))
+                // Also when it is set: another request may have been challenged meanwhile.
+                self.granted().basic = true;
+                Ok(true)
             }
             (_, Challenge::Bearer { realm, service }) => {
                 let token = self
