@@ -196,7 +196,7 @@ struct Probe {
 /// A manifest's content.
 pub(crate) enum Parsed {
     Index(Vec<Descriptor>),
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
 }
 
 /// Reads a manifest and decides its media type: its own word, else what pointed to it, else by its
@@ -230,7 +230,9 @@ pub(crate) fn parse(
     let parsed = match media_type.as_str() {
         OCI_INDEX | DOCKER_LIST => serde_json::from_slice(bytes)
             .map(|index: ImageIndex| Parsed::Index(index.manifests().clone())),
-        OCI_MANIFEST | DOCKER_MANIFEST => serde_json::from_slice(bytes).map(Parsed::Image),
+        OCI_MANIFEST | DOCKER_MANIFEST => {
+            serde_json::from_slice(bytes).map(|m| Parsed::Image(Box::new(m)))
+        }
         other => {
             return Err(invalid().detail(format!("its media type `{other}` is not an image's")));
         }

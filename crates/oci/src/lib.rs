@@ -5,8 +5,9 @@
 //! [`Registry::copy`] writes it. What is written has the digest of what was read: manifests are
 //! sent as the bytes they were read as, never parsed and written again.
 //!
-//! Invariants: this crate knows no cloud, reads no environment and prints nothing; it waits in one
-//! place only ([`Retry`]); no secret is in an error or in `Debug` output.
+//! Invariants: this crate knows no cloud and prints nothing; of the environment only the usual proxy
+//! variables count; it waits in one place only ([`Retry`]); no secret is in an error or in `Debug`
+//! output.
 
 mod archive;
 mod auth;

@@ -57,14 +57,15 @@ impl Registry {
     /// A registry at `base`: https, or http to a loopback address, without a path. `Invalid`
     /// otherwise. Nothing is sent yet.
     pub fn new(base: Url, credentials: Credentials) -> Result<Self, Error> {
-        let invalid = |why| Error::new(ErrorKind::Invalid, "use registry", &base).detail(why);
+        // By its host only: the rest of a wrong address may hold a password.
+        let invalid =
+            |why| Error::new(ErrorKind::Invalid, "use registry", host_of(&base)).detail(why);
         transport::require_safe(&base).map_err(invalid)?;
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(invalid("credentials do not belong into the address"));
+        }
         if !matches!(base.path(), "" | "/") || base.query().is_some() {
             return Err(invalid("a registry's address has no path"));
-        }
-        if !base.username().is_empty() || base.password().is_some() {
-            let why = "credentials do not belong into the address";
-            return Err(Error::new(ErrorKind::Invalid, "use registry", host_of(&base)).detail(why));
         }
         let http = transport::client(&base)?;
         let session = Session::new(credentials);

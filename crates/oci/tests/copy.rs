@@ -1,4 +1,5 @@
 //! Copying into a registry: what arrives, what is sent, and what is not.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -35,8 +36,14 @@ async fn a_copied_image_keeps_its_digest() {
     let top = parts.last().unwrap();
     write_dir(dir.path(), &layout_files(&parts, &[(top, INDEX, None)]));
     let fake = Fake::start().await;
-    let image = open(dir.path().to_str().unwrap()).await;
-    let copied = copy(&fake, &image, Some("v1")).await.unwrap();
+    let reference = dir.path().to_str().unwrap().to_owned();
+    let image = tokio::spawn(async move { open(&reference).await })
+        .await
+        .unwrap();
+    // In a task of its own, as the engine runs it.
+    let (this, source) = (fake.clone(), image);
+    let task = tokio::spawn(async move { copy(&this, &source, Some("v1")).await });
+    let copied = task.await.unwrap().unwrap();
     assert_eq!(copied.digest, top.0);
     for reference in ["v1", top.0.as_str()] {
         assert_eq!(fake.manifest("team/app", reference).as_ref(), Some(&top.1));
@@ -276,4 +283,46 @@ async fn a_repository_name_cannot_leave_its_place_in_the_address() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{repo}");
     }
     assert_eq!(fake.requests("/"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_denied_and_not_told() {
+    let fake = Fake::start().await;
+    for door in [Door::Basic, Door::Token] {
+        fake.0.lock().unwrap().door = door;
+        let wrong = Credentials::Basic {
+            user: "AWS".into(),
+            password: "hunter2".into(),
+        };
+        let error = fake
+            .client(wrong)
+            .head_manifest("team/app", "v1")
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.transient()),
+            (ErrorKind::Denied, false),
+            "{error}"
+        );
+        assert!(
+            !format!("{error} {error:?}").contains("hunter2"),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_registry_elsewhere_is_reached_by_https_only() {
+    for (base, good) in [
+        ("https://registry.example", true),
+        ("http://127.0.0.1:5000", true),
+        ("http://registry.example", false),
+        ("https://registry.example/prefix", false),
+        ("https://user:hunter2@registry.example", false),
+        ("http://user:hunter2@registry.example", false),
+    ] {
+        let made = deployer_oci::Registry::new(base.parse().unwrap(), Credentials::Anonymous);
+        assert_eq!(made.is_ok(), good, "{base}");
+        assert!(!format!("{made:?}").contains("hunter2"), "{made:?}");
+    }
 }

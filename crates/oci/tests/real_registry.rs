@@ -1,4 +1,5 @@
 //! The same copy into the reference implementation of a registry, where it is installed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -50,7 +51,25 @@ async fn start(dir: &Path) -> Option<(Running, Registry, String)> {
     panic!("docker-registry does not listen on {host}");
 }
 
-#[tokio::test]
+/// What a client that is not ours reads; `None` when it is not installed.
+fn read_by_skopeo(name: &str) -> Option<Vec<u8>> {
+    let mut command = Command::new("skopeo");
+    command.args([
+        "inspect",
+        "--raw",
+        "--tls-verify=false",
+        &format!("docker://{name}"),
+    ]);
+    let output = command.output().ok()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(output.stdout)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_reference_registry_takes_and_gives_back_the_same_digest() {
     let dir = tempfile::tempdir().unwrap();
     let Some((_running, registry, host)) = start(dir.path()).await else {
@@ -74,6 +93,11 @@ async fn the_reference_registry_takes_and_gives_back_the_same_digest() {
             .unwrap();
         assert_eq!(&copied.digest, image.digest());
         assert_eq!(copied.blobs_uploaded, image.blobs().len());
+        let top = &image.manifests().last().unwrap().bytes;
+        match read_by_skopeo(&format!("{host}/{name}:v1")) {
+            Some(found) => assert_eq!(found, top[..]),
+            None => eprintln!("skipped: skopeo is not installed"),
+        }
         let remote = ImageSource::parse(&format!("{host}/{name}:v1"), dir.path()).unwrap();
         let image = remote.open(&Anonymous).await.unwrap();
         assert_eq!(&copied.digest, image.digest());

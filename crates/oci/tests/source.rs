@@ -1,13 +1,12 @@
 //! Reading images: references, layouts, archives of both kinds, and what is wrong with them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::io::Write;
 use std::path::Path;
 
-use common::{
-    INDEX, MANIFEST, document, image, layout_files, multi_platform, part, tar, write_dir,
-};
+use common::{INDEX, MANIFEST, image, layout_files, multi_platform, part, tar, write_dir};
 use deployer_oci::{Anonymous, Digest, Error, ErrorKind, Image, ImageSource};
 use serde_json::json;
 
@@ -15,14 +14,16 @@ async fn open(reference: &str, base: &Path) -> Result<Image, Error> {
     ImageSource::parse(reference, base)?.open(&Anonymous).await
 }
 
-/// What `docker save` wrote before it knew OCI, one layer twice and once by a link.
+/// What `docker save` wrote before it knew OCI.
 fn saved(layer: &[u8]) -> Vec<(String, Vec<u8>)> {
     let diff_id = Digest::of(layer);
-    let config = json!({
-        "os": "linux", "architecture": "amd64",
-        "rootfs": {"type": "layers", "diff_ids": [diff_id.as_str()]},
-    });
-    let config = document(&config);
+    // Spelt out, since its bytes decide the digest that is pinned below.
+    let config = part(
+        format!(
+            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+        )
+        .as_bytes(),
+    );
     let name = format!("{}.json", &config.0.as_str()[7..]);
     let list = json!([
         {"Config": name, "RepoTags": ["team/app:v1"], "Layers": ["abc/layer.tar"]},
@@ -127,7 +128,7 @@ async fn a_docker_save_archive_has_the_same_digest_each_time() {
     let image = open("a.tar", dir.path()).await.unwrap();
     assert_eq!(image.media_type(), MANIFEST);
     // Pinned: a change of it would be a new release of every image of this kind.
-    let pinned = "sha256:a68e2e0a34ec5f9cc2f12ed2d9d7f5b4ec1dcb1bd5bd1a22c0b9bfca1bd2ad5c";
+    let pinned = "sha256:af69d596d585c82356cc93b217866de1c05902166fb806cd2c211a931307884d";
     assert_eq!(image.digest().as_str(), pinned);
     assert_eq!(image.blobs()[1].digest, Digest::of(&layer));
     for reference in [

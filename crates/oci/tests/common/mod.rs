@@ -1,4 +1,5 @@
 //! Tiny images on disk, and a registry in this process that can be told to misbehave.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod registry;
