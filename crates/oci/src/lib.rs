@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Reads a container image from where the user has it and copies it into a registry, byte for byte.
+//!
+//! An image comes from an OCI layout directory, an archive of one, a `docker save` archive or a
+//! registry ([`ImageSource`]); [`ImageSource::open`] reads its manifests and checks their digests;
+//! [`Registry::copy`] writes it. What is written has the digest of what was read: manifests are
+//! sent as the bytes they were read as, never parsed and written again.
+//!
+//! Invariants: this crate knows no cloud and prints nothing; of the environment only the usual proxy
+//! variables count; it waits in one place only ([`Retry`]); no secret is in an error or in `Debug`
+//! output.
+
+mod archive;
+mod auth;
+mod copy;
+mod digest;
+mod docker_save;
+mod error;
+mod image;
+mod layout;
+mod registry;
+mod retry;
+mod source;
+mod store;
+mod transport;
+mod upload;
+
+pub use auth::{Anonymous, Credentials, RegistryAuth};
+pub use copy::{Copied, CopyEvent};
+pub use digest::Digest;
+pub use error::{Error, ErrorKind};
+pub use image::{Blob, Image, Manifest, Platform};
+pub use registry::{PulledManifest, Registry};
+pub use retry::{Retry, Sleep};
+pub use source::{ArchiveKind, ImageSource};
