@@ -27,9 +27,16 @@ impl Client {
         id: &str,
     ) -> Result<Option<Self>, tokio_postgres::Error> {
         let row = database
-            .query_opt("SELECT id, secret_hash, scopes FROM clients WHERE id = $1", &[&id])
+            .query_opt(
+                "SELECT id, secret_hash, scopes FROM clients WHERE id = $1",
+                &[&id],
+            )
             .await?;
-        Ok(row.map(|row| Self { id: row.get(0), secret_hash: row.get(1), scopes: row.get(2) }))
+        Ok(row.map(|row| Self {
+            id: row.get(0),
+            secret_hash: row.get(1),
+            scopes: row.get(2),
+        }))
     }
 
     /// Registers the client or gives it this secret and these scopes; a secret that already fits
@@ -59,14 +66,20 @@ pub fn hash(secret: &str) -> String {
     let mut derived = [0; 32];
     let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
     pbkdf2::derive(algorithm, ROUNDS, &salt, secret.as_bytes(), &mut derived);
-    format!("{SCHEME}${ROUNDS}${}${}", hex::encode(salt), hex::encode(derived))
+    format!(
+        "{SCHEME}${ROUNDS}${}${}",
+        hex::encode(salt),
+        hex::encode(derived)
+    )
 }
 
 /// Whether `secret` is the one that `hash` was made from; in constant time once the hash is read.
 /// A hash of another form fits no secret.
 pub fn verify(secret: &str, hash: &str) -> bool {
     let parts: Vec<&str> = hash.split('$').collect();
-    let [SCHEME, rounds, salt, derived] = parts.as_slice() else { return false };
+    let [SCHEME, rounds, salt, derived] = parts.as_slice() else {
+        return false;
+    };
     let (Ok(rounds), Ok(salt), Ok(derived)) =
         (rounds.parse(), hex::decode(salt), hex::decode(derived))
     else {
@@ -95,7 +108,13 @@ mod tests {
 
     #[test]
     fn a_damaged_hash_fits_no_secret() {
-        for damaged in ["", "test-secret", "pbkdf2-sha256$0$00$00", "md5$1$00$00", "a$b$c$d"] {
+        for damaged in [
+            "",
+            "test-secret",
+            "pbkdf2-sha256$0$00$00",
+            "md5$1$00$00",
+            "a$b$c$d",
+        ] {
             assert!(!verify("test-secret", damaged), "{damaged}");
         }
     }

@@ -70,9 +70,14 @@ impl Command {
             ["fail"] => Ok(Self::Fail(1)),
             ["fail", "--code", code] => match code.parse() {
                 Ok(code) => Ok(Self::Fail(code)),
-                Err(_) => Err(Failure::Usage(format!("`{code}` is no exit code (0 to 255)"))),
+                Err(_) => Err(Failure::Usage(format!(
+                    "`{code}` is no exit code (0 to 255)"
+                ))),
             },
-            other => Err(Failure::Usage(format!("unknown command `{}`", other.join(" ")))),
+            other => Err(Failure::Usage(format!(
+                "unknown command `{}`",
+                other.join(" ")
+            ))),
         }
     }
 }
@@ -128,7 +133,10 @@ mod tests {
     fn a_wrong_command_is_refused() {
         for line in ["serve now", "fail --code 256", "fail --code x", "start"] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            assert!(matches!(Command::parse(&words), Err(Failure::Usage(_))), "{line}");
+            assert!(
+                matches!(Command::parse(&words), Err(Failure::Usage(_))),
+                "{line}"
+            );
         }
     }
 }

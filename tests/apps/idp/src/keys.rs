@@ -28,7 +28,9 @@ pub enum KeyError {
     #[error("JWT_PUBLIC_KEY is not one or more RSA public keys in PEM form")]
     Public,
     /// Tokens would not verify with the published keys.
-    #[error("JWT_PRIVATE_KEY and JWT_PUBLIC_KEY are not a pair: no published key verifies what would be signed")]
+    #[error(
+        "JWT_PRIVATE_KEY and JWT_PUBLIC_KEY are not a pair: no published key verifies what would be signed"
+    )]
     Mismatch,
 }
 
@@ -53,7 +55,12 @@ impl Keys {
             }
         }
         match verifying.contains_key(&own) {
-            true => Ok(Self { signing, signing_id: own, published: JwkSet { keys }, verifying }),
+            true => Ok(Self {
+                signing,
+                signing_id: own,
+                published: JwkSet { keys },
+                verifying,
+            }),
             false if keys.is_empty() => Err(KeyError::Public),
             false => Err(KeyError::Mismatch),
         }

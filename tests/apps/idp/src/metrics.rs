@@ -21,13 +21,19 @@ impl Metrics {
             &["method", "route", "status"],
         )?;
         let tokens = IntCounter::new("idp_tokens_issued_total", "Access tokens issued.")?;
-        let build =
-            IntGaugeVec::new(Opts::new("idp_build_info", "The release that runs."), &["version"])?;
+        let build = IntGaugeVec::new(
+            Opts::new("idp_build_info", "The release that runs."),
+            &["version"],
+        )?;
         build.with_label_values(&[version]).set(1);
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(tokens.clone()))?;
         registry.register(Box::new(build))?;
-        Ok(Self { registry, requests, tokens })
+        Ok(Self {
+            registry,
+            requests,
+            tokens,
+        })
     }
 
     /// The text exposition format, version 0.0.4.

@@ -83,7 +83,9 @@ pub async fn migrate(settings: &MigrateSettings, release: &Release) -> Result<()
     let mut database = connect(&settings.database).await?;
     // Held by the session, so released whatever ends this process.
     tracing::info!(version = release.version, "waiting for the migration lock");
-    let taken = database.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await;
+    let taken = database
+        .execute("SELECT pg_advisory_lock($1)", &[&LOCK])
+        .await;
     taken.map_err(failed_to("take the migration lock"))?;
 
     let prepared = database.batch_execute(BOOKKEEPING).await;
@@ -95,10 +97,19 @@ pub async fn migrate(settings: &MigrateSettings, release: &Release) -> Result<()
         apply(&mut database, migration, run).await?;
         tracing::info!(migration = migration.name, "applied");
     }
-    let seeded =
-        Client::seed(&database, "test-client", &settings.seed_secret, &["read", "write"]).await;
+    let seeded = Client::seed(
+        &database,
+        "test-client",
+        &settings.seed_secret,
+        &["read", "write"],
+    )
+    .await;
     seeded.map_err(failed_to("seed the test client"))?;
-    tracing::info!(version = release.version, applied = pending.len(), "migrated");
+    tracing::info!(
+        version = release.version,
+        applied = pending.len(),
+        "migrated"
+    );
     Ok(())
 }
 
@@ -114,8 +125,16 @@ pub fn read(directory: &Path) -> Result<Vec<Migration>, MigrationError> {
         if path.extension().is_some_and(|extension| extension == "sql") {
             let sql = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
             let checksum = hex::encode(digest::digest(&digest::SHA256, sql.as_bytes()));
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            migrations.push(Migration { name, sql, checksum });
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            migrations.push(Migration {
+                name,
+                sql,
+                checksum,
+            });
         }
     }
     migrations.sort_by(|a, b| a.name.cmp(&b.name));
@@ -169,7 +188,10 @@ async fn recorded(database: &Connection) -> Result<Vec<(String, String)>, Migrat
     let statement = "SELECT name, checksum FROM schema_migrations ORDER BY name COLLATE \"C\"";
     let rows = database.query(statement, &[]).await;
     let rows = rows.map_err(failed_to("read the applied migrations"))?;
-    Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect())
 }
 
 async fn apply(
@@ -181,7 +203,9 @@ async fn apply(
         let transaction = database.transaction().await?;
         transaction.batch_execute(&migration.sql).await?;
         let record = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)";
-        transaction.execute(record, &[&migration.name, &migration.checksum]).await?;
+        transaction
+            .execute(record, &[&migration.name, &migration.checksum])
+            .await?;
         let count = "UPDATE migration_runs SET applied = applied + 1 WHERE id = $1";
         transaction.execute(count, &[&run]).await?;
         transaction.commit().await
@@ -193,7 +217,10 @@ async fn apply(
 }
 
 fn failed_to(action: &'static str) -> impl FnOnce(tokio_postgres::Error) -> MigrationError {
-    move |error| MigrationError::Database { action, reason: reason(&error) }
+    move |error| MigrationError::Database {
+        action,
+        reason: reason(&error),
+    }
 }
 
 /// The client says only "db error"; what the server said is its source.
@@ -221,14 +248,20 @@ mod tests {
     }
 
     fn applied(names: &[&str]) -> Vec<(String, String)> {
-        names.iter().map(|name| ((*name).to_owned(), format!("sum of {name}"))).collect()
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), format!("sum of {name}")))
+            .collect()
     }
 
     #[track_caller]
     fn check(applied_names: &[&str], available: &[&str], expected: &[&str]) {
         let available = migrations(available);
         let pending = pending(&applied(applied_names), &available).unwrap();
-        let names: Vec<&str> = pending.iter().map(|migration| migration.name.as_str()).collect();
+        let names: Vec<&str> = pending
+            .iter()
+            .map(|migration| migration.name.as_str())
+            .collect();
         assert_eq!(names, expected);
     }
 

@@ -21,7 +21,11 @@ struct Window {
 impl RateLimit {
     /// Admits `most` requests in each `window`.
     pub fn new(window: Duration, most: u32) -> Self {
-        Self { window, most, current: Mutex::new(None) }
+        Self {
+            window,
+            most,
+            current: Mutex::new(None),
+        }
     }
 
     /// Admits one request at `now`, or says how long to wait.
@@ -29,14 +33,19 @@ impl RateLimit {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let window = match current.take() {
             Some(window) if now.duration_since(window.started) < self.window => window,
-            _ => Window { started: now, admitted: 0 },
+            _ => Window {
+                started: now,
+                admitted: 0,
+            },
         };
         let window = current.insert(window);
         if window.admitted < self.most {
             window.admitted += 1;
             Ok(())
         } else {
-            Err(self.window.saturating_sub(now.duration_since(window.started)))
+            Err(self
+                .window
+                .saturating_sub(now.duration_since(window.started)))
         }
     }
 }

@@ -47,7 +47,14 @@ impl App {
         rate_limit: RateLimit,
     ) -> Arc<Self> {
         let nobody = clients::hash("nobody has this secret");
-        Arc::new(Self { settings, release, pool, metrics, rate_limit, nobody })
+        Arc::new(Self {
+            settings,
+            release,
+            pool,
+            metrics,
+            rate_limit,
+            nobody,
+        })
     }
 
     async fn database_answers(&self) -> bool {
@@ -77,15 +84,23 @@ pub fn router(app: Arc<App>) -> Router {
 async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().to_string();
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "other".to_owned());
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
-    app.metrics.requests.with_label_values(&[&method, &route, &status.to_string()]).inc();
+    app.metrics
+        .requests
+        .with_label_values(&[&method, &route, &status.to_string()])
+        .inc();
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(method, route, status, milliseconds, "answered");
     if let Some(origin) = &app.settings.cors_origin {
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
     response
 }
@@ -118,14 +133,27 @@ async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     if let Some(address) = &app.settings.redis {
         // A cache that is away makes the service slower, not unhealthy.
         let connected = timeout(HEALTH_PATIENCE / 4, TcpStream::connect(address)).await;
-        body["redis"] = json!(if matches!(connected, Ok(Ok(_))) { "ok" } else { "unreachable" });
+        body["redis"] = json!(if matches!(connected, Ok(Ok(_))) {
+            "ok"
+        } else {
+            "unreachable"
+        });
     }
     (status, Json(body))
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, StatusCode> {
-    let text = app.metrics.text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+    let text = app
+        .metrics
+        .text()
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok((
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    ))
 }
 
 async fn jwks(State(app): State<Arc<App>>) -> Json<JwkSet> {
@@ -163,7 +191,9 @@ async fn token(
 }
 
 async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
     let (keys, issuer) = (&app.settings.keys, &app.settings.issuer);
     match token.and_then(|token| Claims::verify(token, keys, issuer)) {
@@ -179,7 +209,10 @@ async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 async fn authenticate(app: &App, id: &str, secret: String) -> Result<Client, Refusal> {
     let database = app.pool.get().await.map_err(unavailable)?;
     let client = Client::find(&**database, id).await.map_err(unavailable)?;
-    let hash = client.as_ref().map_or(&app.nobody, |client| &client.secret_hash).clone();
+    let hash = client
+        .as_ref()
+        .map_or(&app.nobody, |client| &client.secret_hash)
+        .clone();
     // Slow by design: not on the threads that answer health checks.
     let checking = tokio::task::spawn_blocking(move || clients::verify(&secret, &hash));
     match (client, checking.await.map_err(unavailable)?) {
@@ -193,7 +226,12 @@ async fn record(pool: &Pool, claims: &Claims) -> Result<(), deadpool_postgres::P
          VALUES ($1, $2, $3, now() + make_interval(secs => $4))";
     let lifetime = f64::from(u32::try_from(LIFETIME).unwrap_or(u32::MAX));
     let database = pool.get().await?;
-    database.execute(statement, &[&claims.jti, &claims.sub, &claims.scope, &lifetime]).await?;
+    database
+        .execute(
+            statement,
+            &[&claims.jti, &claims.sub, &claims.scope, &lifetime],
+        )
+        .await?;
     Ok(())
 }
 

@@ -53,10 +53,17 @@ pub async fn serve(settings: ServeSettings, release: Release) -> Result<(), Serv
     let rate_limit = RateLimit::new(settings.rate_window, settings.rate_most);
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, settings.port));
     let listening = TcpListener::bind(address).await;
-    let listener =
-        listening.map_err(|source| ServeError::Listen { port: settings.port, source })?;
+    let listener = listening.map_err(|source| ServeError::Listen {
+        port: settings.port,
+        source,
+    })?;
     let port = listener.local_addr()?.port();
-    tracing::info!(version = release.version, node_env = settings.node_env, port, "listening");
+    tracing::info!(
+        version = release.version,
+        node_env = settings.node_env,
+        port,
+        "listening"
+    );
 
     let app = routes::router(App::new(settings, release, pool, metrics, rate_limit));
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -65,8 +72,10 @@ pub async fn serve(settings: ServeSettings, release: Release) -> Result<(), Serv
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let server = axum::serve(listener, app).with_graceful_shutdown(drained(stopped.clone()));
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping");
@@ -86,7 +95,9 @@ fn pool(settings: &DatabaseSettings) -> Result<Pool, ServeError> {
     let manager = Manager::from_config(
         settings.url.clone(),
         NoTls,
-        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        },
     );
     let timeout = Some(settings.connect_timeout);
     let pool = Pool::builder(manager)

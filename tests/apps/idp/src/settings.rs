@@ -113,7 +113,9 @@ impl ServeSettings {
         let private = reader.required("JWT_PRIVATE_KEY");
         let public = reader.required("JWT_PUBLIC_KEY");
         let keys = private.zip(public).and_then(|(private, public)| {
-            Keys::read(&private, &public).map_err(|error| reader.problem(error.to_string())).ok()
+            Keys::read(&private, &public)
+                .map_err(|error| reader.problem(error.to_string()))
+                .ok()
         });
         let database_url = reader.database_url();
         let pool_max = reader.number("DB_POOL_MAX", 20usize);
@@ -132,15 +134,23 @@ impl ServeSettings {
         let port = reader.number("PORT", 3000);
         let rate_window = reader.milliseconds("RATE_LIMIT_WINDOW_MS", 60_000);
         let rate_most = reader.number("RATE_LIMIT_MAX_REQUESTS", 100);
-        let present = DOCUMENTED.into_iter().filter(|name| reader.get(name).is_some()).collect();
+        let present = DOCUMENTED
+            .into_iter()
+            .filter(|name| reader.get(name).is_some())
+            .collect();
         let root = reader.root();
-        let node_env = reader.get("NODE_ENV").unwrap_or_else(|| "production".to_owned());
+        let node_env = reader
+            .get("NODE_ENV")
+            .unwrap_or_else(|| "production".to_owned());
         let issuer = reader.get("ISSUER").unwrap_or_else(|| "idp".to_owned());
         let greeting = reader.get("GREETING").unwrap_or_else(|| "hello".to_owned());
         reader.finish()?;
         let complete = "a missing value is a problem, and there was none";
-        let database =
-            DatabaseSettings { url: database_url.expect(complete), pool_max, connect_timeout };
+        let database = DatabaseSettings {
+            url: database_url.expect(complete),
+            pool_max,
+            connect_timeout,
+        };
         Ok(Self {
             root,
             port,
@@ -164,10 +174,16 @@ impl MigrateSettings {
         let mut reader = Reader::new(environment);
         let database = reader.database_url();
         let root = reader.root();
-        let seed_secret = reader.get("SEED_CLIENT_SECRET").unwrap_or("test-secret".to_owned());
+        let seed_secret = reader
+            .get("SEED_CLIENT_SECRET")
+            .unwrap_or("test-secret".to_owned());
         reader.finish()?;
         let database = database.expect("a missing value is a problem, and there was none");
-        Ok(Self { root, database, seed_secret })
+        Ok(Self {
+            root,
+            database,
+            seed_secret,
+        })
     }
 }
 
@@ -179,7 +195,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(environment: Environment<'a>) -> Self {
-        Self { environment, problems: Vec::new() }
+        Self {
+            environment,
+            problems: Vec::new(),
+        }
     }
 
     fn problem(&mut self, text: impl Into<String>) {
@@ -217,7 +236,9 @@ impl<'a> Reader<'a> {
     }
 
     fn root(&self) -> PathBuf {
-        self.get("IDP_ROOT").unwrap_or_else(|| "/app".to_owned()).into()
+        self.get("IDP_ROOT")
+            .unwrap_or_else(|| "/app".to_owned())
+            .into()
     }
 
     fn database_url(&mut self) -> Option<tokio_postgres::Config> {
@@ -236,7 +257,11 @@ impl<'a> Reader<'a> {
         let url: Option<Uri> = self.get("REDIS_URL")?.parse().ok();
         let address = url.filter(|url| matches!(url.scheme_str(), Some("redis" | "rediss")));
         let address = address.as_ref().and_then(Uri::authority).map(|authority| {
-            format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(6379))
+            format!(
+                "{}:{}",
+                authority.host(),
+                authority.port_u16().unwrap_or(6379)
+            )
         });
         if address.is_none() {
             self.problem("`REDIS_URL` is not a redis:// or rediss:// URL");
@@ -266,6 +291,10 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(self) -> Result<(), Problems> {
-        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(self.problems))
+        }
     }
 }

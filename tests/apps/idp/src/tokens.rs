@@ -42,7 +42,10 @@ pub struct Claims {
 impl Claims {
     /// The claims of a new token for `client`, issued now.
     pub fn new(issuer: &str, client: &str, scope: &str) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO)
+            .as_secs();
         let mut id = [0; 16];
         rand::fill(&mut id).expect("the operating system gives random bytes");
         Self {
@@ -95,16 +98,23 @@ impl TokenRequest {
             Some(value) => basic(value).ok_or(Refusal::InvalidClient),
             None => match (&self.client_id, &self.client_secret) {
                 (Some(id), Some(secret)) => Ok((id.clone(), secret.clone())),
-                _ => Err(Refusal::InvalidRequest("`client_id` or `client_secret` is missing")),
+                _ => Err(Refusal::InvalidRequest(
+                    "`client_id` or `client_secret` is missing",
+                )),
             },
         }
     }
 
     /// The scope to grant out of `allowed`.
     pub fn grant(&self, allowed: &[String]) -> Result<String, Refusal> {
-        let Some(asked) = &self.scope else { return Ok(allowed.join(" ")) };
+        let Some(asked) = &self.scope else {
+            return Ok(allowed.join(" "));
+        };
         let asked: Vec<&str> = asked.split_whitespace().collect();
-        match asked.iter().all(|scope| allowed.iter().any(|allowed| allowed == scope)) {
+        match asked
+            .iter()
+            .all(|scope| allowed.iter().any(|allowed| allowed == scope))
+        {
             true => Ok(asked.join(" ")),
             false => Err(Refusal::InvalidScope),
         }
@@ -144,15 +154,21 @@ impl IntoResponse for Refusal {
                 "unsupported_grant_type",
                 "only `client_credentials` is supported",
             ),
-            Self::InvalidClient => {
-                (StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret")
-            }
-            Self::InvalidScope => {
-                (StatusCode::BAD_REQUEST, "invalid_scope", "the client may not have this scope")
-            }
-            Self::TooMany(_) => {
-                (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", "too many requests")
-            }
+            Self::InvalidClient => (
+                StatusCode::UNAUTHORIZED,
+                "invalid_client",
+                "unknown client or wrong secret",
+            ),
+            Self::InvalidScope => (
+                StatusCode::BAD_REQUEST,
+                "invalid_scope",
+                "the client may not have this scope",
+            ),
+            Self::TooMany(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "temporarily_unavailable",
+                "too many requests",
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
