@@ -14,6 +14,11 @@ use crate::workspace;
 const RELEASES: [&str; 3] = ["1.0.0", "2.0.0", "3.0.0"];
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// One file that needs nothing around it. The default source of randomness looks for the system
+/// call's wrapper at run time, finds none in a static program, and falls back to `/dev/urandom`,
+/// which an empty root does not have.
+const STATIC: &str = r#"-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom""#;
+
 /// When the packing changes, so do the images.
 const RECIPE: [&str; 2] = [include_str!("images.rs"), include_str!("oci_layout.rs")];
 
@@ -119,6 +124,7 @@ fn binary() -> Result<PathBuf> {
     eprintln!("building the test service");
     // The flags reach only what is built for `--target`: build scripts and macros stay as they are.
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let flags = format!("{flags} {STATIC}");
     let output = workspace::cargo()
         .args([
             "build",
@@ -131,10 +137,7 @@ fn binary() -> Result<PathBuf> {
             TARGET,
         ])
         .arg("--message-format=json-render-diagnostics")
-        .env(
-            "RUSTFLAGS",
-            format!("{flags} -C target-feature=+crt-static"),
-        )
+        .env("RUSTFLAGS", flags)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -16,16 +17,26 @@ pub fn release(version: &str) -> PathBuf {
         .join(version)
 }
 
-/// A new RSA key pair as PEM: private, public.
-pub fn key_pair() -> (String, String) {
+/// An RSA key pair in PEM.
+pub struct Pair {
+    /// PKCS#8.
+    pub private: String,
+    /// SubjectPublicKeyInfo.
+    pub public: String,
+}
+
+/// Two different key pairs, made once: an unoptimised build takes a second for each.
+pub static PAIRS: LazyLock<[Pair; 2]> = LazyLock::new(|| [generate(), generate()]);
+
+fn generate() -> Pair {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let private = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
     let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
     let pem = |tag: &str, der: &[u8]| pem::encode(&pem::Pem::new(tag, der));
-    (
-        pem("PRIVATE KEY", private.as_ref()),
-        pem("PUBLIC KEY", public.as_ref()),
-    )
+    Pair {
+        private: pem("PRIVATE KEY", private.as_ref()),
+        public: pem("PUBLIC KEY", public.as_ref()),
+    }
 }
 
 /// `idp` with nothing in its environment but `variables`.

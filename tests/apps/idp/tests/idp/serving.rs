@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::database::Database;
-use crate::process::{Service, key_pair, migrate, release};
+use crate::process::{PAIRS, Pair, Service, migrate, release};
 
 const CREDENTIALS: [(&str, &str); 3] = [
     ("grant_type", "client_credentials"),
@@ -17,8 +17,8 @@ const CREDENTIALS: [(&str, &str); 3] = [
 async fn serving(test: &str) -> Option<(Database, Service)> {
     let database = Database::create(test).await?;
     assert!(migrate(&release("1.0.0"), &database.url).status.success());
-    let (private, public) = key_pair();
-    let service = start("1.0.0", &database.url, &private, &public);
+    let Pair { private, public } = &PAIRS[0];
+    let service = start("1.0.0", &database.url, private, public);
     Some((database, service))
 }
 
@@ -119,11 +119,11 @@ async fn a_token_of_one_instance_verifies_on_another_that_publishes_both_keys() 
         return;
     };
     assert!(migrate(&release("1.0.0"), &database.url).status.success());
-    let ((old_private, old_public), (new_private, new_public)) = (key_pair(), key_pair());
-    let one_line = old_private.replace('\n', "\\n");
-    let old = start("1.0.0", &database.url, &one_line, &old_public);
-    let both = format!("{new_public}{old_public}");
-    let new = start("1.0.0", &database.url, &new_private, &both);
+    let [first, second] = &*PAIRS;
+    let one_line = first.private.replace('\n', "\\n");
+    let old = start("1.0.0", &database.url, &one_line, &first.public);
+    let both = format!("{}{}", second.public, first.public);
+    let new = start("1.0.0", &database.url, &second.private, &both);
 
     let (_, answer) = old.token(&CREDENTIALS);
     let bearer = format!("Bearer {}", answer["access_token"].as_str().unwrap());
@@ -142,9 +142,9 @@ async fn health_follows_the_database_and_the_release() {
     let Some(database) = Database::create(test).await else {
         return;
     };
-    let (private, public) = key_pair();
+    let Pair { private, public } = &PAIRS[0];
     let check = |version: &str, url: &str, status: u16, word: &str| {
-        let service = start(version, url, &private, &public);
+        let service = start(version, url, private, public);
         let (answered, body) = service.get("/health");
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
@@ -167,9 +167,9 @@ async fn health_follows_the_database_and_the_release() {
 
 #[test]
 fn sigterm_ends_the_service_well() {
-    let (private, public) = key_pair();
+    let Pair { private, public } = &PAIRS[0];
     let url = "postgresql://idp:s3cr3t@127.0.0.1:1/idp";
-    let service = start("1.0.0", url, &private, &public);
+    let service = start("1.0.0", url, private, public);
     let (status, body) = service.get("/");
     assert_eq!(status, 200);
     assert!(

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::process::{idp, key_pair, release};
+use crate::process::{PAIRS, idp, release};
 
 fn serve(variables: &[(&str, &str)]) -> Output {
     let root = release("1.0.0");
@@ -30,12 +30,12 @@ fn every_missing_variable_is_named_at_once() {
 
 #[test]
 fn keys_that_are_no_pair_are_refused_and_not_shown() {
-    let ((private, _), (_, public)) = (key_pair(), key_pair());
+    let (private, public) = (&PAIRS[0].private, &PAIRS[1].public);
     let url = "postgresql://idp:s3cr3t@127.0.0.1:x/idp";
     let output = serve(&[
         ("DATABASE_URL", url),
-        ("JWT_PRIVATE_KEY", &private),
-        ("JWT_PUBLIC_KEY", &public),
+        ("JWT_PRIVATE_KEY", private),
+        ("JWT_PUBLIC_KEY", public),
     ]);
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8(output.stdout).unwrap();
@@ -50,11 +50,11 @@ fn keys_that_are_no_pair_are_refused_and_not_shown() {
 
 #[test]
 fn a_private_key_is_never_published() {
-    let (private, _) = key_pair();
+    let private = &PAIRS[0].private;
     let output = serve(&[
         ("DATABASE_URL", "postgresql://127.0.0.1/idp"),
-        ("JWT_PRIVATE_KEY", &private),
-        ("JWT_PUBLIC_KEY", &private),
+        ("JWT_PRIVATE_KEY", private),
+        ("JWT_PUBLIC_KEY", private),
     ]);
     assert_eq!(output.status.code(), Some(78));
 }
