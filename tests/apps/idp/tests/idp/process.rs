@@ -76,24 +76,30 @@ impl Service {
             .env("IDP_ROOT", root)
             .env("PORT", "0")
             .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = Vec::new();
-        loop {
+        let child = command.spawn().unwrap();
+        // Made first, so that a start that fails leaves no process behind.
+        let mut service = Self {
+            child,
+            url: String::new(),
+            lines: Vec::new(),
+        };
+        let mut output = BufReader::new(service.child.stdout.take().unwrap());
+        while service.url.is_empty() {
             let mut line = String::new();
             assert_ne!(
                 output.read_line(&mut line).unwrap(),
                 0,
-                "ended early: {lines:?}"
+                "ended early: {}",
+                service.log()
             );
             let event: Value = serde_json::from_str(&line).unwrap();
-            lines.push(line);
+            service.lines.push(line);
             if event["message"] == "listening" {
-                let url = format!("http://127.0.0.1:{}", event["port"]);
-                std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-                return Self { child, url, lines };
+                service.url = format!("http://127.0.0.1:{}", event["port"]);
             }
         }
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        service
     }
 
     /// What the process printed until it listened.
