@@ -1,2 +1,34 @@
-//! Placeholder.
-fn main() {}
+//! A small identity provider: what `deployer` deploys in its tests and its demo.
+//!
+//! One binary, several releases: the version, the planted fault and the migrations are read from
+//! the directory `IDP_ROOT` (in an image: `/app`).
+
+mod clients;
+mod commands;
+mod keys;
+mod logging;
+mod metrics;
+mod migrations;
+mod rate_limit;
+mod release;
+mod routes;
+mod serve;
+mod settings;
+mod tokens;
+
+use std::process::ExitCode;
+
+use commands::Command;
+
+fn main() -> ExitCode {
+    logging::start();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = Command::parse(&arguments).and_then(commands::run);
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            tracing::error!(error = %failure, "stopped");
+            failure.exit_code()
+        }
+    }
+}

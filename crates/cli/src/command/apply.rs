@@ -1,0 +1,194 @@
+//! `deployer apply`: makes the clouds what the manifest says, and records the releases.
+
+use std::collections::BTreeMap;
+
+use deployer_core::address::CloudName;
+use deployer_core::compose::Part;
+use deployer_core::engine::Verdict;
+use deployer_core::error::{Error, Result};
+use deployer_core::node::Waiting;
+use serde_json::json;
+
+use crate::args::{ApplyArgs, Global};
+use crate::command::plan;
+use crate::exit::Exit;
+use crate::plan_file::PlanFile;
+use crate::record;
+use crate::run::{self, Journals};
+use crate::session::Session;
+use crate::system::Stop;
+use crate::view;
+use crate::work::{self, Wish, Work};
+
+/// Plans under the lock, asks, carries out, records.
+pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Result<Exit> {
+    session.require_places()?;
+    let file = args.plan.as_deref().map(PlanFile::read).transpose()?;
+    let wish = match &file {
+        None => plan::wish(&args.scope),
+        Some(file) => Wish {
+            part: file.only.clone().map_or(Part::All, Part::CodeOf),
+            release_hold: file.release_hold,
+            retry_migration: false,
+        },
+    };
+    let stop = Stop::on_signals().map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let locks = session.lock("apply", &stop).await?;
+    let result = locked(global, &session, args, file.as_ref(), &wish, &stop).await;
+    let released = locks.release().await;
+    let exit = result?;
+    released?;
+    Ok(exit)
+}
+
+async fn locked(
+    global: &Global,
+    session: &Session,
+    args: &ApplyArgs,
+    file: Option<&PlanFile>,
+    wish: &Wish,
+    stop: &Stop,
+) -> Result<Exit> {
+    tell_of_earlier_runs(session).await?;
+    let work = work::prepare(session, wish).await?;
+    if let Some(file) = file {
+        file.check_fresh(&work.prepared.plan)?;
+    }
+    let problem = match global.json {
+        true => problems_as_lines(session, &work),
+        false => plan::show(global, session, &work.prepared),
+    };
+    let held = if work.held.is_empty() { Exit::Success } else { Exit::Held };
+    let settles = work.prepared.plan.changes.iter().any(|change| change.settling.is_some());
+    if work.prepared.plan.is_empty() && (!settles || args.detach) {
+        let journals = Journals::begin(session, "apply").await?;
+        let verdicts = BTreeMap::from_iter(session.places.iter().map(|p| (p.name(), Verdict::default())));
+        let recorded = record::releases(session, &work, &verdicts, &journals).await?;
+        journals.end(&outcomes(&verdicts)).await?;
+        say_what_serves(global, &work, &recorded);
+        return Ok(problem.unwrap_or(Exit::Success).max(held));
+    }
+    run::guard_data(&work.prepared, &args.allow_data_loss)?;
+    if !work.prepared.plan.is_empty() && file.is_none() {
+        run::confirm(args.yes, "Apply this plan?")?;
+    }
+    let journals = Journals::begin(session, "apply").await?;
+    let waiting = if args.detach { Waiting::Detached } else { Waiting::Ready };
+    let verdicts =
+        run::carry_out(session, &work.prepared, &journals, waiting, stop, global.json).await?;
+    let recorded = record::releases(session, &work, &verdicts, &journals).await?;
+    journals.end(&outcomes(&verdicts)).await?;
+    let exit = run::report(&verdicts, stop, global.json);
+    explain_failures(global, session, &verdicts).await;
+    say_what_serves(global, &work, &recorded);
+    Ok(exit.max(problem.unwrap_or(Exit::Success)).max(if exit == Exit::Success { held } else { exit }))
+}
+
+/// A run that was killed says so to the next one.
+async fn tell_of_earlier_runs(session: &Session) -> Result<()> {
+    for place in &session.places {
+        if let Some(last) = place.ledger.last_run().await?
+            && last.outcome().is_none()
+        {
+            let header = &last.header;
+            let standing = deployer_core::journal::replay(&last.entries)?;
+            let doubtful: Vec<String> = standing
+                .iter()
+                .filter(|(_, status)| {
+                    use deployer_core::journal::Status;
+                    matches!(status, Status::InDoubt | Status::Landed)
+                })
+                .map(|(address, _)| address.to_string())
+                .collect();
+            let during = match doubtful.is_empty() {
+                true => String::new(),
+                false => format!(" during {}", doubtful.join(", ")),
+            };
+            eprintln!(
+                "{}: run {} ({}) by {} at {:.0} stopped{during}; reading what it left and going on",
+                place.name(),
+                header.number,
+                header.command,
+                header.by,
+                header.at
+            );
+        }
+    }
+    Ok(())
+}
+
+fn outcomes(verdicts: &BTreeMap<CloudName, Verdict>) -> BTreeMap<CloudName, String> {
+    verdicts.iter().map(|(cloud, verdict)| (*cloud, run::outcome(verdict))).collect()
+}
+
+fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
+    view::json_line(&json!({
+        "event": "plan", "plan": work.prepared.plan, "counts": work.prepared.plan.counts(),
+        "empty": work.prepared.plan.is_empty(),
+    }));
+    let blocked = work.prepared.blocked.iter().map(|blocked| &blocked.error);
+    let errors = session.failed.iter().map(|(_, error)| error).chain(blocked);
+    errors
+        .map(|error| {
+            view::error::print(error, true);
+            Exit::from(error.kind())
+        })
+        .max()
+}
+
+/// The cloud's own words on what failed: stopped tasks, conditions, the last lines of the log.
+async fn explain_failures(
+    global: &Global,
+    session: &Session,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+) {
+    for place in &session.places {
+        if verdicts.get(&place.name()).is_none_or(|verdict| verdict.failed.is_empty()) {
+            continue;
+        }
+        for service in place.env.services.values() {
+            let lines = place.cloud.runtime().autopsy(service).await;
+            if global.json {
+                view::json_line(&json!({
+                    "event": "autopsy", "cloud": place.name(), "service": service.key, "lines": lines,
+                }));
+            } else if !lines.is_empty() {
+                eprintln!("\n{}: what `{}` says of itself:", place.name(), service.key);
+                for line in lines {
+                    eprintln!("  {line}");
+                }
+            }
+            if let Ok(Some(serving)) = place.cloud.runtime().serving(service).await
+                && !global.json
+            {
+                for (revision, share) in &serving.traffic {
+                    eprintln!("  still serves: {} ({share} %)", revision.0);
+                }
+            }
+        }
+    }
+}
+
+fn say_what_serves(global: &Global, work: &Work, recorded: &[record::Recorded]) {
+    for release in recorded {
+        if global.json {
+            view::json_line(&json!({"event": "release", "cloud": release.cloud, "release": release.release}));
+            continue;
+        }
+        let declared = work.declared.iter().find(|declared| declared.cloud == release.cloud);
+        let url = declared
+            .and_then(|declared| declared.services.get(&release.release.service))
+            .and_then(|service| service.outputs.url.known())
+            .flatten();
+        let place = url.map_or_else(String::new, |url| format!(" at {url}"));
+        let how = if release.release.detached { "is rolling out" } else { "serves" };
+        eprintln!(
+            "{}: r{} of `{}` {how}{place} ({}, content {})",
+            release.cloud,
+            release.release.number,
+            release.release.service,
+            release.release.revision.0,
+            release.release.content_id
+        );
+    }
+}

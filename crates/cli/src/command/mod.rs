@@ -1,0 +1,13 @@
+//! The commands, one file each.
+
+pub mod apply;
+pub mod config;
+pub mod destroy;
+pub mod logs;
+pub mod migrate;
+pub mod plan;
+pub mod releases;
+pub mod rollback;
+pub mod sandbox;
+pub mod secrets;
+pub mod status;

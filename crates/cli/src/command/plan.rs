@@ -1,0 +1,75 @@
+//! `deployer plan`: shows what would change; writes nothing but the plan file asked for.
+
+use deployer_core::compose::Part;
+use deployer_core::error::Result;
+use deployer_core::plan::Prepared;
+use serde_json::json;
+use std::io::IsTerminal;
+
+use crate::args::{Global, PlanArgs, ScopeArgs};
+use crate::exit::Exit;
+use crate::plan_file::PlanFile;
+use crate::session::{Session, header};
+use crate::view;
+use crate::work::{self, Wish};
+
+/// Plans and shows.
+pub async fn run(global: &Global, session: Session, args: &PlanArgs) -> Result<Exit> {
+    let wish = wish(&args.scope);
+    let work = work::prepare(&session, &wish).await?;
+    let problem = show(global, &session, &work.prepared);
+    if let Some(path) = &args.out {
+        let digests = work.images.iter().map(|(key, image)| (key.clone(), image.digest.clone()));
+        let plan = work.prepared.plan.clone();
+        PlanFile::new(plan, &wish.part, wish.release_hold, digests.collect()).write(path)?;
+        if !global.json {
+            eprintln!("wrote {}; apply it with `deployer apply {}`", path.display(), path.display());
+        }
+    }
+    Ok(match problem {
+        Some(exit) => exit,
+        None if args.detailed_exitcode && !work.prepared.plan.is_empty() => Exit::Changes,
+        None => Exit::Success,
+    })
+}
+
+/// What the scope arguments ask for.
+pub fn wish(scope: &ScopeArgs) -> Wish {
+    Wish {
+        part: scope.only.clone().map_or(Part::All, Part::CodeOf),
+        release_hold: scope.release_hold,
+        retry_migration: false,
+    }
+}
+
+/// Shows a plan, and what could not be planned. Returns the exit code of the worst problem.
+pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<Exit> {
+    let blocked = prepared.blocked.iter().map(|blocked| &blocked.error);
+    let errors: Vec<_> = session.failed.iter().map(|(_, error)| error).chain(blocked).collect();
+    if global.json {
+        view::json(&json!({
+            "plan": prepared.plan,
+            "counts": prepared.plan.counts(),
+            "empty": prepared.plan.is_empty(),
+            "errors": errors.iter().map(|error| view::error::document(error)).collect::<Vec<_>>(),
+        }));
+    } else {
+        print!("{}", text(session, prepared));
+        for error in &errors {
+            eprint!("\n{}", view::error::render(error));
+        }
+    }
+    errors.iter().map(|error| Exit::from(error.kind())).max()
+}
+
+fn text(session: &Session, prepared: &Prepared) -> String {
+    let headers: Vec<_> = session
+        .places
+        .iter()
+        .map(|place| {
+            let target = place.cloud.target();
+            (target.clone(), header(target, &place.caller))
+        })
+        .collect();
+    view::plan::render(&prepared.plan, &headers, view::colour(std::io::stdout().is_terminal()))
+}

@@ -1,0 +1,187 @@
+//! Carries out a prepared plan under the lock, writes the journals, and judges how it went.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
+
+use deployer_core::address::{Address, CloudName};
+use deployer_core::engine::{self, Interrupt, Journal, Means, Verdict};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::journal::Event;
+use deployer_core::ledger::{RunHeader, RunJournal};
+use deployer_core::node::{Action, Sort, Waiting};
+use deployer_core::plan::Prepared;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::exit::Exit;
+use crate::session::Session;
+use crate::system::{self, Stop};
+use crate::view;
+
+/// Asks before anything is written. `--yes` answers; without it and without a terminal, refuses.
+pub fn confirm(yes: bool, question: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Error::input("nobody is here to agree").hint("pass --yes when this is meant"));
+    }
+    eprint!("\n{question} [y/N] ");
+    // A prompt that cannot be shown is answered by whoever types anyway.
+    std::io::stderr().flush().unwrap_or_default();
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Error::input("cannot read the answer").because(error))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Error::new(ErrorKind::Interrupted, "not applied; nothing was changed")),
+    }
+}
+
+/// Refuses what loses data unless each node is named.
+pub fn guard_data(prepared: &Prepared, allowed: &[String]) -> Result<()> {
+    let lost: Vec<String> = prepared
+        .plan
+        .losses()
+        .map(|change| change.address.to_string())
+        .filter(|address| !allowed.contains(address))
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Error::input(format!("this would lose the data of {}", lost.join(", ")))
+        .hint(format!("if that is meant: --allow-data-loss {}", lost.join(" --allow-data-loss "))))
+}
+
+/// A run that is under way: its number and journals by cloud.
+pub struct Journals {
+    journals: BTreeMap<CloudName, Arc<RunJournal>>,
+}
+
+impl Journals {
+    /// Begins a run in every target's ledger. The lock is held.
+    pub async fn begin(session: &Session, command: &str) -> Result<Self> {
+        let manifest = serde_json::to_value(&session.loaded.manifest)
+            .map_err(|error| Error::internal("the manifest has no JSON form").because(error))?;
+        let mut journals = BTreeMap::new();
+        for place in &session.places {
+            let header = RunHeader {
+                number: 0,
+                command: command.into(),
+                by: system::who(),
+                at: session.clock.now(),
+                manifest: manifest.clone(),
+            };
+            journals.insert(place.name(), Arc::new(place.ledger.begin_run(header).await?));
+        }
+        Ok(Self { journals })
+    }
+
+    /// The run's number on a cloud, as text.
+    pub fn name(&self, cloud: CloudName) -> String {
+        self.journals.get(&cloud).map_or_else(String::new, |run| format!("run {}", run.number()))
+    }
+
+    /// Writes how the run ended on each cloud.
+    pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>) -> Result<()> {
+        for (cloud, journal) in &self.journals {
+            let outcome = outcomes.get(cloud).cloned().unwrap_or_else(|| "failed".into());
+            journal.write(Event::Ended { outcome }).await?;
+        }
+        Ok(())
+    }
+
+    fn erased(&self) -> BTreeMap<CloudName, Arc<dyn Journal>> {
+        self.journals
+            .iter()
+            .map(|(cloud, journal)| (*cloud, Arc::clone(journal) as Arc<dyn Journal>))
+            .collect()
+    }
+
+    /// What exists and is ours stands in the inventory even when an older ledger was lost; what is gone does not.
+    async fn repair_inventory(&self, prepared: &Prepared) -> Result<()> {
+        for change in &prepared.plan.changes {
+            let there = matches!(change.action, Action::NoOp | Action::Update);
+            if change.sort == Sort::Resource
+                && there
+                && let Some(journal) = self.journals.get(&change.address.cloud)
+            {
+                journal.remember(&change.address, &change.needs).await?;
+            }
+        }
+        for address in &prepared.gone {
+            if let Some(journal) = self.journals.get(&address.cloud) {
+                journal.forget(address).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Carries out a plan.
+pub async fn carry_out(
+    session: &Session,
+    prepared: &Prepared,
+    journals: &Journals,
+    waiting: Waiting,
+    stop: &Stop,
+    as_json: bool,
+) -> Result<BTreeMap<CloudName, Verdict>> {
+    journals.repair_inventory(prepared).await?;
+    let reporter = view::progress::reporter(as_json);
+    let means = Means {
+        clock: session.clock.as_ref(),
+        reporter: reporter.as_ref(),
+        journals: journals.erased(),
+        waiting,
+        interrupt: stop,
+        seed: Uuid::new_v4(),
+    };
+    Ok(engine::execute(prepared, &means).await)
+}
+
+/// The word that a journal ends with.
+pub fn outcome(verdict: &Verdict) -> String {
+    match verdict {
+        verdict if !verdict.failed.is_empty() => "failed",
+        verdict if verdict.interrupted => "interrupted",
+        verdict if !verdict.detached.is_empty() => "detached",
+        _ => "succeeded",
+    }
+    .into()
+}
+
+/// Says for each cloud what failed and what is left; returns the worst exit code.
+pub fn report(verdicts: &BTreeMap<CloudName, Verdict>, stop: &Stop, as_json: bool) -> Exit {
+    let mut worst = Exit::Success;
+    for (cloud, verdict) in verdicts {
+        for (address, error) in &verdict.failed {
+            worst = worst.max(Exit::from(error.kind()));
+            if !as_json {
+                eprintln!("\n{cloud}: {address}");
+                eprint!("{}", view::error::render(error));
+            }
+        }
+        if !verdict.held.is_empty() && !as_json {
+            let held: Vec<String> = verdict.held.iter().map(Address::to_string).collect();
+            eprintln!("{cloud}: not started: {}", held.join(", "));
+            eprintln!("  hint: mend the cause and run the same command again: it goes on where this one stopped");
+        }
+        if as_json {
+            view::json_line(&json!({
+                "event": "verdict", "cloud": cloud, "outcome": outcome(verdict),
+                "done": verdict.done, "detached": verdict.detached, "held": verdict.held,
+                "failed": verdict.failed.iter().map(|(address, error)| json!({
+                    "address": address, "error": view::error::document(error),
+                })).collect::<Vec<_>>(),
+            }));
+        }
+    }
+    if stop.requested() {
+        return worst.max(Exit::Interrupted);
+    }
+    worst
+}

@@ -1,0 +1,35 @@
+//! Everything that must pass before a change is taken.
+
+use anyhow::Result;
+
+use crate::run::{self, Outcome, Steps};
+use crate::{deny, test, workspace};
+
+/// `cargo xtask ci`: runs every step, whatever the ones before it say, and fails if any did.
+pub fn ci() -> Result<()> {
+    let mut steps = Steps::default();
+    steps.step("fmt", || cargo(&["fmt", "--all", "--check"], &[]));
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    steps.step("clippy", || cargo(&clippy, &[]));
+    let rustdoc = ["doc", "--workspace", "--no-deps"];
+    steps.step("rustdoc", || {
+        cargo(&rustdoc, &[("RUSTDOCFLAGS", "-D warnings")])
+    });
+    test::run_steps(&mut steps, &[]);
+    steps.step("deny", deny::check);
+    steps.step("advisories", deny::advisories);
+    steps.finish()
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
+    let mut command = workspace::cargo();
+    run::run(command.args(arguments).envs(environment.iter().copied()))?;
+    Ok(Outcome::Passed)
+}

@@ -1,0 +1,96 @@
+//! Every test, with everything that the tests need prepared first.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::postgres::Postgres;
+use crate::run::{self, Outcome, Steps};
+use crate::{images, venv, workspace};
+
+/// What was prepared; dropping it stops the database.
+#[derive(Default)]
+struct Prepared {
+    postgres: Option<Postgres>,
+    venv: Option<PathBuf>,
+    binary: Option<PathBuf>,
+}
+
+/// `cargo xtask test [FILTER...]`: prepares, tests, says what was skipped.
+pub fn test(arguments: &[&str]) -> Result<()> {
+    let mut steps = Steps::default();
+    run_steps(&mut steps, arguments);
+    steps.finish()
+}
+
+/// The steps of `cargo xtask test`, for other commands that test too.
+pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
+    let mut prepared = Prepared::default();
+    steps.step("images", || images::build().map(|_| Outcome::Passed));
+    steps.step("postgres", || {
+        prepared.postgres = Some(Postgres::start()?);
+        Ok(Outcome::Passed)
+    });
+    steps.step("python clients", || {
+        prepared.venv = Some(venv::prepare()?);
+        Ok(Outcome::Passed)
+    });
+    steps.step("deployer", || {
+        prepared.binary = Some(binary()?);
+        Ok(Outcome::Passed)
+    });
+    let skipped = workspace::generated("tests-skipped.txt");
+    steps.step("cargo test", || {
+        // A file of the last run would name what this one did not skip.
+        fs::write(&skipped, "").context("cannot prepare the list of skipped tests")?;
+        let mut command = workspace::cargo();
+        command
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .args(arguments);
+        command.env("DEPLOYER_TEST_SKIPPED", &skipped);
+        command.env("DEPLOYER_TEST_IMAGES", images::directory());
+        if let Some(postgres) = &prepared.postgres {
+            command.env("DEPLOYER_TEST_POSTGRES_URL", postgres.url("postgres"));
+        }
+        if let Some(venv) = &prepared.venv {
+            command.env("DEPLOYER_TEST_VENV", venv);
+        }
+        if let Some(binary) = &prepared.binary {
+            command.env("DEPLOYER_TEST_BIN", binary);
+        }
+        run::run(&mut command)?;
+        Ok(Outcome::Passed)
+    });
+    // Tests print inside the harness, which hides what passing tests say: they write it here too.
+    for line in fs::read_to_string(&skipped).unwrap_or_default().lines() {
+        steps.step(&format!("skipped test {line}"), || {
+            Ok(Outcome::Skipped("see its own words above".to_owned()))
+        });
+    }
+}
+
+/// Builds the product and returns its path.
+fn binary() -> Result<PathBuf> {
+    let mut command = workspace::cargo();
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        "deployer",
+        "--bin",
+        "deployer",
+    ]);
+    command.arg("--message-format=json-render-diagnostics");
+    let messages = run::output(&mut command)?;
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    };
+    messages
+        .lines()
+        .filter_map(executable)
+        .next_back()
+        .context("cargo names no executable")
+}
