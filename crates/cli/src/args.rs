@@ -7,7 +7,12 @@ use deployer_core::address::CloudName;
 
 /// Puts a containerised web service on AWS and Google Cloud from one manifest, and keeps it there.
 #[derive(Debug, Parser)]
-#[command(name = "deployer", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "deployer",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 #[command(after_help = "\
 Start here:
   deployer plan                      what would change, on both clouds
@@ -25,7 +30,13 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The manifest
-    #[arg(short = 'f', long, global = true, value_name = "FILE", env = "DEPLOYER_MANIFEST")]
+    #[arg(
+        short = 'f',
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DEPLOYER_MANIFEST"
+    )]
     #[arg(default_value = "deployer.toml", hide_env_values = true)]
     pub manifest: PathBuf,
     /// The environment: overlays `deployer.ENV.toml` next to the manifest
@@ -93,9 +104,7 @@ pub enum Command {
     #[command(subcommand)]
     Sandbox(SandboxCommand),
     /// Print a completion script for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,10 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err(bad()),
     };
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(bad)
+    count
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(bad)
 }
 
 /// `0.4 s`, `12 s`, `3 min 05 s`.

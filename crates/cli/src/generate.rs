@@ -20,9 +20,9 @@ pub struct PemPair {
 pub fn value(what: Generate) -> Result<SecretString> {
     match what {
         Generate::Hex(bytes) => Ok(hex::encode(&*random(bytes)?).into()),
-        Generate::Base64(bytes) => {
-            Ok(base64::engine::general_purpose::STANDARD.encode(&*random(bytes)?).into())
-        }
+        Generate::Base64(bytes) => Ok(base64::engine::general_purpose::STANDARD
+            .encode(&*random(bytes)?)
+            .into()),
         Generate::Rsa(bits) => Ok(key_pair(bits)?.private),
     }
 }
@@ -33,7 +33,11 @@ pub fn key_pair(bits: u16) -> Result<PemPair> {
         2048 => KeySize::Rsa2048,
         3072 => KeySize::Rsa3072,
         4096 => KeySize::Rsa4096,
-        _ => return Err(Error::input(format!("`rsa:{bits}` is no key size (2048, 3072, 4096)"))),
+        _ => {
+            return Err(Error::input(format!(
+                "`rsa:{bits}` is no key size (2048, 3072, 4096)"
+            )));
+        }
     };
     pair_of(&KeyPair::generate(size).map_err(|_| Error::internal("cannot make an RSA key"))?)
 }
@@ -42,7 +46,8 @@ pub fn key_pair(bits: u16) -> Result<PemPair> {
 ///
 /// Errors: input, when the text is no RSA private key in PKCS#8 or PKCS#1 PEM (a literal `\n` stands for a newline).
 pub fn public_of(private: &SecretString) -> Result<SecretString> {
-    let unreadable = || Error::input("the private key is no RSA key in PEM form (PKCS#8 or PKCS#1)");
+    let unreadable =
+        || Error::input("the private key is no RSA key in PEM form (PKCS#8 or PKCS#1)");
     let text = Zeroizing::new(private.expose_secret().replace("\\n", "\n"));
     let block = pem::parse(text.as_bytes()).map_err(|_| unreadable())?;
     let key = match block.tag() {
@@ -69,7 +74,8 @@ fn encode(tag: &str, der: &[u8]) -> String {
 
 fn random(bytes: u16) -> Result<Zeroizing<Vec<u8>>> {
     let mut buffer = Zeroizing::new(vec![0; usize::from(bytes)]);
-    aws_lc_rs::rand::fill(&mut buffer).map_err(|_| Error::internal("the machine gives no randomness"))?;
+    aws_lc_rs::rand::fill(&mut buffer)
+        .map_err(|_| Error::internal("the machine gives no randomness"))?;
     Ok(buffer)
 }
 
@@ -83,7 +89,10 @@ mod tests {
         let again = public_of(&pair.private).unwrap();
         assert_eq!(again.expose_secret(), pair.public.expose_secret());
         let escaped: SecretString = pair.private.expose_secret().replace('\n', "\\n").into();
-        assert_eq!(public_of(&escaped).unwrap().expose_secret(), pair.public.expose_secret());
+        assert_eq!(
+            public_of(&escaped).unwrap().expose_secret(),
+            pair.public.expose_secret()
+        );
         assert!(public_of(&"no key".into()).is_err());
     }
 
@@ -91,6 +100,9 @@ mod tests {
     fn generated_values_have_the_length_asked_for_and_differ() {
         let one = value(Generate::Hex(32)).unwrap();
         assert_eq!(one.expose_secret().len(), 64);
-        assert_ne!(one.expose_secret(), value(Generate::Hex(32)).unwrap().expose_secret());
+        assert_ne!(
+            one.expose_secret(),
+            value(Generate::Hex(32)).unwrap().expose_secret()
+        );
     }
 }

@@ -25,12 +25,20 @@ pub async fn open_all(
     let opened = services.iter().map(|(key, service)| async move {
         let image = open(&service.image, base).await.map_err(|error| {
             let kind = error_kind(&error);
-            Error::new(kind, format!("cannot open the image of service `{key}`: `{}`", service.image))
-                .because(error)
+            Error::new(
+                kind,
+                format!(
+                    "cannot open the image of service `{key}`: `{}`",
+                    service.image
+                ),
+            )
+            .because(error)
         })?;
         Ok((key.clone(), image))
     });
-    futures::future::try_join_all(opened).await.map(BTreeMap::from_iter)
+    futures::future::try_join_all(opened)
+        .await
+        .map(BTreeMap::from_iter)
 }
 
 async fn open(reference: &str, base: &Path) -> Result<LocalImage, deployer_oci::Error> {
@@ -42,7 +50,12 @@ async fn open(reference: &str, base: &Path) -> Result<LocalImage, deployer_oci::
     let platform_digest = image
         .child_digest("linux", "amd64")
         .map_or_else(|| digest.clone(), ToString::to_string);
-    Ok(LocalImage { source: Arc::new(Opened(image)), digest, platform_digest, tag })
+    Ok(LocalImage {
+        source: Arc::new(Opened(image)),
+        digest,
+        platform_digest,
+        tag,
+    })
 }
 
 /// The tag of a registry reference or layout; the image's folder or file name otherwise.
@@ -72,14 +85,19 @@ fn registry(to: &Destination) -> Result<Registry> {
     let base = to.base.parse().map_err(|error| {
         Error::input(format!("`{}` is no registry address", to.base)).because(error)
     })?;
-    let credentials =
-        Credentials::Basic { user: to.user.clone(), password: to.password.clone() };
+    let credentials = Credentials::Basic {
+        user: to.user.clone(),
+        password: to.password.clone(),
+    };
     Registry::new(base, credentials).map_err(|error| wrap(to, "use", error))
 }
 
 fn wrap(to: &Destination, verb: &str, error: deployer_oci::Error) -> Error {
-    Error::new(error_kind(&error), format!("cannot {verb} the registry {}/{}", to.base, to.repository))
-        .because(error)
+    Error::new(
+        error_kind(&error),
+        format!("cannot {verb} the registry {}/{}", to.base, to.repository),
+    )
+    .because(error)
 }
 
 #[async_trait]
@@ -87,7 +105,10 @@ impl ImageContent for Opened {
     async fn copy_to(&self, to: &Destination, tag: Option<&str>, watch: &dyn Watch) -> Result<()> {
         let progress = |event: CopyEvent| match event {
             CopyEvent::Started { blobs, bytes } => {
-                watch.note(&format!("{blobs} blobs, {:.1} MiB", bytes as f64 / f64::from(1 << 20)));
+                watch.note(&format!(
+                    "{blobs} blobs, {:.1} MiB",
+                    bytes as f64 / f64::from(1 << 20)
+                ));
             }
             CopyEvent::Retrying { what, wait } => {
                 watch.note(&format!("{what}: again in {:.1} s", wait.as_secs_f64()));
@@ -123,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_tag_is_taken_from_where_people_put_versions() {
-        let check = |reference: &str, tag: Option<&str>| assert_eq!(tag_of(reference).as_deref(), tag);
+        let check =
+            |reference: &str, tag: Option<&str>| assert_eq!(tag_of(reference).as_deref(), tag);
         check("oci:images/idp-1.0.0", Some("idp-1.0.0"));
         check("oci:images/idp:1.0.0", Some("1.0.0"));
         check("build/idp.docker.tar", Some("idp"));

@@ -21,20 +21,38 @@ use url::Url;
 pub async fn open(loaded: &Loaded, target: &Target, clock: Arc<dyn Clock>) -> Result<Ledger> {
     let targets = &loaded.manifest.targets;
     let chosen = match target.cloud {
-        CloudName::Aws => targets.aws.as_ref().and_then(|section| section.ledger.clone()),
-        CloudName::Gcp => targets.gcp.as_ref().and_then(|section| section.ledger.clone()),
+        CloudName::Aws => targets
+            .aws
+            .as_ref()
+            .and_then(|section| section.ledger.clone()),
+        CloudName::Gcp => targets
+            .gcp
+            .as_ref()
+            .and_then(|section| section.ledger.clone()),
     };
     let address = chosen.unwrap_or_else(|| default_address(loaded, target));
     let (store, base) = store(&address, target, &loaded.base_dir).await?;
     let app = &loaded.manifest.app;
-    Ok(Ledger::new(store, &base, app, &loaded.environment, target.clone(), clock))
+    Ok(Ledger::new(
+        store,
+        &base,
+        app,
+        &loaded.environment,
+        target.clone(),
+        clock,
+    ))
 }
 
 fn default_address(loaded: &Loaded, target: &Target) -> String {
-    let Target { account, region, .. } = target;
+    let Target {
+        account, region, ..
+    } = target;
     match target.cloud {
         _ if target.sandbox => {
-            format!("file://{}", loaded.base_dir.join(".deployer/ledger").display())
+            format!(
+                "file://{}",
+                loaded.base_dir.join(".deployer/ledger").display()
+            )
         }
         CloudName::Aws => format!("s3://deployer-{account}-{region}"),
         CloudName::Gcp => format!("gs://deployer-{account}-{region}"),
@@ -43,36 +61,50 @@ fn default_address(loaded: &Loaded, target: &Target) -> String {
 
 async fn store(address: &str, target: &Target, base: &Path) -> Result<(Arc<dyn ObjectStore>, Key)> {
     let bad = |why: String| {
-        Error::input(format!("`[targets.{}] ledger = \"{address}\"`: {why}", target.cloud))
-            .hint("write `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `file:///FOLDER`")
+        Error::input(format!(
+            "`[targets.{}] ledger = \"{address}\"`: {why}",
+            target.cloud
+        ))
+        .hint("write `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `file:///FOLDER`")
     };
     if let Some(folder) = address.strip_prefix("file://") {
         return folder_store(&base.join(folder), target).map_err(|why| bad(why.to_string()));
     }
     let url = Url::parse(address).map_err(|error| bad(error.to_string()))?;
-    let bucket = url.host_str().ok_or_else(|| bad("it names no bucket".into()))?;
+    let bucket = url
+        .host_str()
+        .ok_or_else(|| bad("it names no bucket".into()))?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
         "s3" => Arc::new(s3(bucket, target).await?),
         "gs" => Arc::new(gcs(bucket, target)?),
         other => return Err(bad(format!("`{other}://` is no kind of ledger"))),
     };
-    let prefix = Key::parse(url.path().trim_matches('/')).map_err(|error| bad(error.to_string()))?;
+    let prefix =
+        Key::parse(url.path().trim_matches('/')).map_err(|error| bad(error.to_string()))?;
     Ok((store, prefix))
 }
 
 fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>, Key)> {
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     if in_ci && !target.sandbox {
-        return Err(Error::input("a folder of this machine is no ledger where CI=true: it goes with the machine"));
+        return Err(Error::input(
+            "a folder of this machine is no ledger where CI=true: it goes with the machine",
+        ));
     }
     let broken = |error: std::io::Error| {
-        Error::new(ErrorKind::Ledger, format!("cannot open the ledger in {}", folder.display()))
-            .because(error)
+        Error::new(
+            ErrorKind::Ledger,
+            format!("cannot open the ledger in {}", folder.display()),
+        )
+        .because(error)
     };
     std::fs::create_dir_all(folder).map_err(broken)?;
     let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| {
-        Error::new(ErrorKind::Ledger, format!("cannot open the ledger in {}", folder.display()))
-            .because(error)
+        Error::new(
+            ErrorKind::Ledger,
+            format!("cannot open the ledger in {}", folder.display()),
+        )
+        .because(error)
     })?;
     Ok((Arc::new(store), Key::default()))
 }
@@ -82,20 +114,32 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
         .with_bucket_name(bucket)
         .with_region(&target.region)
         .with_credentials(deployer_aws::store_credentials(&target.region).await?);
-    if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty()) {
-        builder = builder.with_allow_http(endpoint.starts_with("http:")).with_endpoint(endpoint);
+    if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL")
+        .ok()
+        .filter(|url| !url.is_empty())
+    {
+        builder = builder
+            .with_allow_http(endpoint.starts_with("http:"))
+            .with_endpoint(endpoint);
     }
     builder.build().map_err(|error| unusable(bucket, error))
 }
 
 fn gcs(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-    if let Some(endpoint) = std::env::var("DEPLOYER_GCP_ENDPOINT").ok().filter(|_| target.sandbox) {
+    if let Some(endpoint) = std::env::var("DEPLOYER_GCP_ENDPOINT")
+        .ok()
+        .filter(|_| target.sandbox)
+    {
         builder = builder.with_base_url(endpoint);
     }
     builder.build().map_err(|error| unusable(bucket, error))
 }
 
 fn unusable(bucket: &str, error: object_store::Error) -> Error {
-    Error::new(ErrorKind::Ledger, format!("cannot open the ledger in bucket `{bucket}`")).because(error)
+    Error::new(
+        ErrorKind::Ledger,
+        format!("cannot open the ledger in bucket `{bucket}`"),
+    )
+    .because(error)
 }

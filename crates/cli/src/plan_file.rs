@@ -42,7 +42,14 @@ impl PlanFile {
             Part::All => None,
             Part::CodeOf(service) => Some(service.clone()),
         };
-        Self { format: FORMAT, kind: "deployer plan".into(), only, release_hold, images, plan }
+        Self {
+            format: FORMAT,
+            kind: "deployer plan".into(),
+            only,
+            release_hold,
+            images,
+            plan,
+        }
     }
 
     /// Writes it.
@@ -59,10 +66,15 @@ impl PlanFile {
     /// Errors: input, naming the file, when it is no plan or of another version.
     pub fn read(path: &Path) -> Result<Self> {
         let bad = |why: String| {
-            Error::input(format!("{} is no plan that this deployer can apply: {why}", path.display()))
-                .hint("make one with `deployer plan --out FILE`")
+            Error::input(format!(
+                "{} is no plan that this deployer can apply: {why}",
+                path.display()
+            ))
+            .hint("make one with `deployer plan --out FILE`")
         };
-        let size = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
+        let size = std::fs::metadata(path)
+            .map_err(|error| bad(error.to_string()))?
+            .len();
         if size > LARGEST {
             return Err(bad(format!("it has {size} bytes")));
         }
@@ -72,9 +84,13 @@ impl PlanFile {
             format: u32,
             kind: String,
         }
-        let header: Header = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        let header: Header =
+            serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
         if header.kind != "deployer plan" || header.format != FORMAT {
-            return Err(bad(format!("it is `{}`, format {}", header.kind, header.format)));
+            return Err(bad(format!(
+                "it is `{}`, format {}",
+                header.kind, header.format
+            )));
         }
         serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
     }
@@ -91,7 +107,9 @@ impl PlanFile {
             .map(|change| format!("{} ({:?} now)", change.address, change.action))
             .collect();
         let gone = self.plan.changes.iter().filter(|change| {
-            !now.changes.iter().any(|other| other.address == change.address)
+            !now.changes
+                .iter()
+                .any(|other| other.address == change.address)
         });
         moved.extend(gone.map(|change| format!("{} (no longer planned)", change.address)));
         if moved.is_empty() {
@@ -99,7 +117,10 @@ impl PlanFile {
         }
         Err(Error::new(
             ErrorKind::Conflict,
-            format!("the plan is stale; since it was made, this moved: {}", moved.join(", ")),
+            format!(
+                "the plan is stale; since it was made, this moved: {}",
+                moved.join(", ")
+            ),
         )
         .hint("plan again, look, and apply the new plan"))
     }

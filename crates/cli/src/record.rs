@@ -38,24 +38,32 @@ pub async fn releases(
         if !ended_well || work.prepared.is_blocked(cloud) {
             continue;
         }
-        let Some(declared) = work.declared.iter().find(|declared| declared.cloud == cloud) else {
+        let Some(declared) = work
+            .declared
+            .iter()
+            .find(|declared| declared.cloud == cloud)
+        else {
             continue;
         };
         for (key, service) in &declared.services {
-            let detached =
-                verdicts.get(&cloud).is_some_and(|v| v.detached.contains(&service.outputs.service));
-            let settles = work
-                .prepared
-                .plan
-                .changes
-                .iter()
-                .any(|change| change.address == service.outputs.service && change.settling.is_some());
+            let detached = verdicts
+                .get(&cloud)
+                .is_some_and(|v| v.detached.contains(&service.outputs.service));
+            let settles = work.prepared.plan.changes.iter().any(|change| {
+                change.address == service.outputs.service && change.settling.is_some()
+            });
             let unseen = settles
-                && !verdicts.get(&cloud).is_some_and(|v| v.done.contains(&service.outputs.service));
+                && !verdicts
+                    .get(&cloud)
+                    .is_some_and(|v| v.done.contains(&service.outputs.service));
             let Some(release) = release(work, place, key, service, &journals.name(cloud)) else {
                 continue;
             };
-            let release = Release { detached: detached || unseen, at: session.clock.now(), ..release };
+            let release = Release {
+                detached: detached || unseen,
+                at: session.clock.now(),
+                ..release
+            };
             if let Some(release) = record(place, release).await? {
                 recorded.push(Recorded { cloud, release });
             }
@@ -125,7 +133,10 @@ fn says_the_same(last: &Release, now: &Release) -> bool {
 }
 
 async fn lift_hold(place: &Place, service: &str, work: &Work) -> Result<()> {
-    let held = work.held.iter().any(|held| held.cloud == place.name() && held.service == service);
+    let held = work
+        .held
+        .iter()
+        .any(|held| held.cloud == place.name() && held.service == service);
     if !held && place.ledger.hold(service).await?.is_some() {
         place.ledger.lift_hold(service).await?;
     }

@@ -37,7 +37,10 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
         .map_err(|error| Error::input("cannot read the answer").because(error))?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Error::new(ErrorKind::Interrupted, "not applied; nothing was changed")),
+        _ => Err(Error::new(
+            ErrorKind::Interrupted,
+            "not applied; nothing was changed",
+        )),
     }
 }
 
@@ -52,8 +55,12 @@ pub fn guard_data(prepared: &Prepared, allowed: &[String]) -> Result<()> {
     if lost.is_empty() {
         return Ok(());
     }
-    Err(Error::input(format!("this would lose the data of {}", lost.join(", ")))
-        .hint(format!("if that is meant: --allow-data-loss {}", lost.join(" --allow-data-loss "))))
+    Err(
+        Error::input(format!("this would lose the data of {}", lost.join(", "))).hint(format!(
+            "if that is meant: --allow-data-loss {}",
+            lost.join(" --allow-data-loss ")
+        )),
+    )
 }
 
 /// A run that is under way: its number and journals by cloud.
@@ -75,20 +82,46 @@ impl Journals {
                 at: session.clock.now(),
                 manifest: manifest.clone(),
             };
-            journals.insert(place.name(), Arc::new(place.ledger.begin_run(header).await?));
+            journals.insert(
+                place.name(),
+                Arc::new(place.ledger.begin_run(header).await?),
+            );
         }
         Ok(Self { journals })
     }
 
     /// The run's number on a cloud, as text.
     pub fn name(&self, cloud: CloudName) -> String {
-        self.journals.get(&cloud).map_or_else(String::new, |run| format!("run {}", run.number()))
+        self.journals
+            .get(&cloud)
+            .map_or_else(String::new, |run| format!("run {}", run.number()))
+    }
+
+    /// Notes that this is ours from now on.
+    pub async fn remember(&self, cloud: CloudName, address: &Option<Address>) -> Result<()> {
+        match (self.journals.get(&cloud), address) {
+            (Some(journal), Some(address)) => journal.remember(address, &[]).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The journal of one cloud.
+    ///
+    /// Errors: internal, when that cloud is not worked on.
+    pub fn of(&self, cloud: CloudName) -> Result<&RunJournal> {
+        let journal = self.journals.get(&cloud);
+        journal
+            .map(Arc::as_ref)
+            .ok_or_else(|| Error::internal(format!("{cloud} has no journal")))
     }
 
     /// Writes how the run ended on each cloud.
     pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>) -> Result<()> {
         for (cloud, journal) in &self.journals {
-            let outcome = outcomes.get(cloud).cloned().unwrap_or_else(|| "failed".into());
+            let outcome = outcomes
+                .get(cloud)
+                .cloned()
+                .unwrap_or_else(|| "failed".into());
             journal.write(Event::Ended { outcome }).await?;
         }
         Ok(())
@@ -168,7 +201,9 @@ pub fn report(verdicts: &BTreeMap<CloudName, Verdict>, stop: &Stop, as_json: boo
         if !verdict.held.is_empty() && !as_json {
             let held: Vec<String> = verdict.held.iter().map(Address::to_string).collect();
             eprintln!("{cloud}: not started: {}", held.join(", "));
-            eprintln!("  hint: mend the cause and run the same command again: it goes on where this one stopped");
+            eprintln!(
+                "  hint: mend the cause and run the same command again: it goes on where this one stopped"
+            );
         }
         if as_json {
             view::json_line(&json!({

@@ -27,14 +27,20 @@ pub async fn contents(
     unreachable: &[(CloudName, Error)],
     base: &Path,
     key_bits: &BTreeMap<String, u16>,
-) -> Result<(BTreeMap<CloudName, BTreeMap<String, SecretContent>>, Vec<String>)> {
+) -> Result<(
+    BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
+    Vec<String>,
+)> {
     let mut notes = Vec::new();
     let mut contents: BTreeMap<CloudName, BTreeMap<String, SecretContent>> = BTreeMap::new();
     for place in places {
         let cloud = place.cloud.target().cloud;
         for (key, secret) in &place.env.secrets {
             if let Some(content) = local(cloud, secret, base, &mut notes)? {
-                contents.entry(cloud).or_default().insert(key.clone(), content);
+                contents
+                    .entry(cloud)
+                    .or_default()
+                    .insert(key.clone(), content);
             }
         }
     }
@@ -70,15 +76,20 @@ fn local(
                 SecretContent::Keep
             }
         },
-        SecretSource::File(path) => SecretContent::Exactly(read_file(&secret.key, &base.join(path))?),
+        SecretSource::File(path) => {
+            SecretContent::Exactly(read_file(&secret.key, &base.join(path))?)
+        }
     }))
 }
 
 /// A file's content as a secret; one trailing newline is dropped.
 pub fn read_file(key: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::input(format!("cannot read the value of secret `{key}` from {}", path.display()))
-            .because(error)
+        Error::input(format!(
+            "cannot read the value of secret `{key}` from {}",
+            path.display()
+        ))
+        .because(error)
     })?;
     Ok(trimmed(text))
 }
@@ -139,7 +150,12 @@ async fn pair_content(
     if here.iter().all(|(_, public)| public.is_some()) {
         let keep = |(cloud, _): &(CloudName, Option<SecretString>)| {
             let halves = [&pair.private, &pair.public];
-            (*cloud, halves.map(|key| (key.clone(), SecretContent::Keep)).to_vec())
+            (
+                *cloud,
+                halves
+                    .map(|key| (key.clone(), SecretContent::Keep))
+                    .to_vec(),
+            )
         };
         return Ok(here.iter().map(keep).collect());
     }
@@ -148,7 +164,10 @@ async fn pair_content(
         None => private_in(pair, others).await?,
     };
     let keys = match found {
-        Some(private) => PemPair { public: generate::public_of(&private)?, private },
+        Some(private) => PemPair {
+            public: generate::public_of(&private)?,
+            private,
+        },
         None => {
             may_be_made(pair, unreachable)?;
             generate::key_pair(pair.bits)?
@@ -156,8 +175,14 @@ async fn pair_content(
     };
     let all = |cloud: CloudName| {
         let halves = vec![
-            (pair.private.clone(), SecretContent::Exactly(keys.private.clone())),
-            (pair.public.clone(), SecretContent::Exactly(keys.public.clone())),
+            (
+                pair.private.clone(),
+                SecretContent::Exactly(keys.private.clone()),
+            ),
+            (
+                pair.public.clone(),
+                SecretContent::Exactly(keys.public.clone()),
+            ),
         ];
         (cloud, halves)
     };
@@ -185,8 +210,12 @@ async fn publics(
 
 /// Two targets with different pairs cannot verify each other's tokens.
 fn one_pair(pair: &Pair, publics: &[(CloudName, Option<SecretString>)]) -> Result<()> {
-    let mut known = publics.iter().filter_map(|(cloud, key)| key.as_ref().map(|key| (cloud, key)));
-    let Some((first, key)) = known.next() else { return Ok(()) };
+    let mut known = publics
+        .iter()
+        .filter_map(|(cloud, key)| key.as_ref().map(|key| (cloud, key)));
+    let Some((first, key)) = known.next() else {
+        return Ok(());
+    };
     for (other, other_key) in known {
         if normal(key) != normal(other_key) {
             return Err(Error::new(
@@ -204,12 +233,17 @@ fn one_pair(pair: &Pair, publics: &[(CloudName, Option<SecretString>)]) -> Resul
 }
 
 fn normal(key: &SecretString) -> String {
-    key.expose_secret().replace("\\n", "\n").split_whitespace().collect()
+    key.expose_secret()
+        .replace("\\n", "\n")
+        .split_whitespace()
+        .collect()
 }
 
 async fn private_in(pair: &Pair, places: &[Place<'_>]) -> Result<Option<SecretString>> {
     for place in places {
-        let Some(secret) = place.env.secrets.get(&pair.private) else { continue };
+        let Some(secret) = place.env.secrets.get(&pair.private) else {
+            continue;
+        };
         if let Some(private) = place.cloud.secrets().value(&secret.name).await? {
             return Ok(Some(private));
         }
@@ -218,7 +252,9 @@ async fn private_in(pair: &Pair, places: &[Place<'_>]) -> Result<Option<SecretSt
 }
 
 fn may_be_made(pair: &Pair, unreachable: &[(CloudName, Error)]) -> Result<()> {
-    let Some((cloud, error)) = unreachable.first() else { return Ok(()) };
+    let Some((cloud, error)) = unreachable.first() else {
+        return Ok(());
+    };
     Err(Error::new(
         ErrorKind::Credentials,
         format!(
@@ -227,7 +263,9 @@ fn may_be_made(pair: &Pair, unreachable: &[(CloudName, Error)]) -> Result<()> {
             error.chain().join(": ")
         ),
     )
-    .hint(format!("every target shares one pair: give credentials for {cloud} too, once")))
+    .hint(format!(
+        "every target shares one pair: give credentials for {cloud} too, once"
+    )))
 }
 
 #[cfg(test)]
@@ -243,9 +281,17 @@ mod tests {
 
     #[test]
     fn the_same_key_in_another_spelling_is_the_same_pair() {
-        let pair = Pair { name: "jwt".into(), private: "a".into(), public: "b".into(), bits: 2048 };
+        let pair = Pair {
+            name: "jwt".into(),
+            private: "a".into(),
+            public: "b".into(),
+            bits: 2048,
+        };
         let key = |text: &str| Some(SecretString::from(text));
-        let same = [(CloudName::Aws, key("x\\ny")), (CloudName::Gcp, key("x\ny\n"))];
+        let same = [
+            (CloudName::Aws, key("x\\ny")),
+            (CloudName::Gcp, key("x\ny\n")),
+        ];
         assert!(one_pair(&pair, &same).is_ok());
         let other = [(CloudName::Aws, key("x")), (CloudName::Gcp, key("z"))];
         assert!(one_pair(&pair, &other).unwrap_err().hint_text().is_some());

@@ -53,13 +53,19 @@ impl Session {
     /// `failed`: the clouds fail independently.
     pub async fn open(loaded: Loaded, which: Which) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let clouds: Vec<CloudName> =
-            loaded.manifest.targets().into_iter().filter(|cloud| which.has(*cloud)).collect();
+        let clouds: Vec<CloudName> = loaded
+            .manifest
+            .targets()
+            .into_iter()
+            .filter(|cloud| which.has(*cloud))
+            .collect();
         if clouds.is_empty() {
             return Err(Error::input("the manifest has no such target")
                 .hint("add `[targets.aws]` or `[targets.gcp]`, or change --cloud"));
         }
-        let opened = clouds.iter().map(|cloud| open_place(&loaded, *cloud, &clock));
+        let opened = clouds
+            .iter()
+            .map(|cloud| open_place(&loaded, *cloud, &clock));
         let opened = futures::future::join_all(opened).await;
         let mut places = Vec::new();
         let mut failed = Vec::new();
@@ -69,7 +75,12 @@ impl Session {
                 Err(error) => failed.push((cloud, error)),
             }
         }
-        Ok(Self { loaded, clock, places, failed })
+        Ok(Self {
+            loaded,
+            clock,
+            places,
+            failed,
+        })
     }
 
     /// The targets of the manifest that were not asked for: opened where they can be.
@@ -117,7 +128,11 @@ impl Session {
     pub async fn lock(&self, command: &str, stop: &Stop) -> Result<Locks> {
         let mut held = Vec::new();
         for place in &self.places {
-            match place.ledger.lock(system::holder(command), system::is_dead).await {
+            match place
+                .ledger
+                .lock(system::holder(command), system::is_dead)
+                .await
+            {
                 Ok(lease) => held.push((place.ledger.clone(), lease)),
                 Err(error) => {
                     for (ledger, lease) in held {
@@ -144,7 +159,10 @@ pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
 }
 
 async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) -> Result<Place> {
-    let context = Context { clock: Arc::clone(clock), call_timeout: CALL_TIMEOUT };
+    let context = Context {
+        clock: Arc::clone(clock),
+        call_timeout: CALL_TIMEOUT,
+    };
     let targets = &loaded.manifest.targets;
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
@@ -153,14 +171,21 @@ async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) ->
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
-            let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT").ok().filter(|url| !url.is_empty());
+            let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT")
+                .ok()
+                .filter(|url| !url.is_empty());
             Arc::new(Gcp::open(section, endpoint, context).await?)
         }
     };
     let caller = cloud.caller().await?;
     let env = loaded.manifest.environment_spec(name, &loaded.environment);
     let ledger = ledger_store::open(loaded, cloud.target(), Arc::clone(clock)).await?;
-    Ok(Place { cloud, caller, env, ledger })
+    Ok(Place {
+        cloud,
+        caller,
+        env,
+        ledger,
+    })
 }
 
 fn no_section(cloud: CloudName) -> Error {
@@ -217,5 +242,10 @@ impl Locks {
 
 /// The sizes of the manifest's key pairs.
 pub fn key_bits(loaded: &Loaded) -> BTreeMap<String, u16> {
-    loaded.manifest.keys.iter().map(|(name, pair)| (name.clone(), pair.algorithm.bits())).collect()
+    loaded
+        .manifest
+        .keys
+        .iter()
+        .map(|(name, pair)| (name.clone(), pair.algorithm.bits()))
+        .collect()
 }

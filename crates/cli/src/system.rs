@@ -47,7 +47,9 @@ impl Stop {
                     eprintln!("\nleaving now; run the same command again to go on");
                     std::process::exit(130);
                 }
-                eprintln!("\nstopping: nothing new starts, what is in flight is awaited (again to leave now)");
+                eprintln!(
+                    "\nstopping: nothing new starts, what is in flight is awaited (again to leave now)"
+                );
             }
         });
         Ok(stop)

@@ -11,9 +11,9 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::{Hold, LedgerMigrations};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 
+use crate::image;
 use crate::secret;
 use crate::session::{Place, Session, key_bits};
-use crate::image;
 
 /// What is asked for beside the manifest.
 #[derive(Clone, Debug)]
@@ -59,7 +59,12 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     for place in &session.places {
         let given = given(place, wish, &images, &contents, &held);
         let first = graph.len();
-        declared.push(compose::declare(&mut graph, place.cloud.as_ref(), &place.env, &given));
+        declared.push(compose::declare(
+            &mut graph,
+            place.cloud.as_ref(),
+            &place.env,
+            &given,
+        ));
         if wish.part == Part::All {
             orphans.extend(orphans_of(place, &graph, &given).await?);
         }
@@ -68,11 +73,21 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let subject = Subject {
         app: session.loaded.manifest.app.clone(),
         environment: session.loaded.environment.clone(),
-        targets: session.places.iter().map(|place| place.cloud.target().clone()).collect(),
+        targets: session
+            .places
+            .iter()
+            .map(|place| place.cloud.target().clone())
+            .collect(),
         notes,
     };
     let prepared = plan::prepare(subject, graph, orphans).await;
-    Ok(Work { prepared, declared, images, content_ids, held })
+    Ok(Work {
+        prepared,
+        declared,
+        images,
+        content_ids,
+        held,
+    })
 }
 
 /// A plan that deletes everything in the inventories.
@@ -81,29 +96,45 @@ pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
     for place in &session.places {
         let inventory = place.ledger.inventory().await?;
         for (address, item) in inventory.items {
-            orphans.push(Orphan { node: place.cloud.existing(&address)?, needs: item.needs });
+            orphans.push(Orphan {
+                node: place.cloud.existing(&address)?,
+                needs: item.needs,
+            });
         }
     }
     let subject = Subject {
         app: session.loaded.manifest.app.clone(),
         environment: session.loaded.environment.clone(),
-        targets: session.places.iter().map(|place| place.cloud.target().clone()).collect(),
+        targets: session
+            .places
+            .iter()
+            .map(|place| place.cloud.target().clone())
+            .collect(),
         notes: Vec::new(),
     };
     Ok(plan::prepare(subject, Graph::new(), orphans).await)
 }
 
 async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, LocalImage>> {
-    let Some(place) = session.places.first() else { return Ok(BTreeMap::new()) };
-    let services =
-        place.env.services.iter().filter(|(key, _)| part.has(key)).map(|(k, s)| (k.clone(), s.clone()));
+    let Some(place) = session.places.first() else {
+        return Ok(BTreeMap::new());
+    };
+    let services = place
+        .env
+        .services
+        .iter()
+        .filter(|(key, _)| part.has(key))
+        .map(|(k, s)| (k.clone(), s.clone()));
     image::open_all(&services.collect(), &session.loaded.base_dir).await
 }
 
 async fn contents(
     session: &Session,
     part: &Part,
-) -> Result<(BTreeMap<CloudName, BTreeMap<String, SecretContent>>, Vec<String>)> {
+) -> Result<(
+    BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
+    Vec<String>,
+)> {
     if *part != Part::All {
         return Ok((BTreeMap::new(), Vec::new()));
     }
@@ -116,11 +147,24 @@ async fn contents(
         unreachable.push((*cloud, deployer_core::error::Error::new(error.kind(), why)));
     }
     fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
-        places.iter().map(|place| secret::Place { cloud: place.cloud.as_ref(), env: &place.env }).collect()
+        places
+            .iter()
+            .map(|place| secret::Place {
+                cloud: place.cloud.as_ref(),
+                env: &place.env,
+            })
+            .collect()
     }
     let base = &session.loaded.base_dir;
     let bits = key_bits(&session.loaded);
-    secret::contents(&views(&session.places), &views(&others), &unreachable, base, &bits).await
+    secret::contents(
+        &views(&session.places),
+        &views(&others),
+        &unreachable,
+        base,
+        &bits,
+    )
+    .await
 }
 
 async fn holds(
@@ -137,7 +181,11 @@ async fn holds(
             if let Some(hold) = place.ledger.hold(service).await?
                 && hold.content_id == *content_id
             {
-                held.push(HeldService { cloud: place.name(), service: service.clone(), hold });
+                held.push(HeldService {
+                    cloud: place.name(),
+                    service: service.clone(),
+                    hold,
+                });
             }
         }
     }
@@ -145,7 +193,11 @@ async fn holds(
 }
 
 fn note_of(held: &HeldService) -> String {
-    let HeldService { cloud, service, hold } = held;
+    let HeldService {
+        cloud,
+        service,
+        hold,
+    } = held;
     format!(
         "{cloud}: `{service}` is on hold: {} rolled back from r{} to r{} at {:.0}, and the manifest still says \
          r{}; change the image or the configuration, or pass --release-hold",
@@ -177,13 +229,23 @@ fn given(
 /// What the inventory has and nobody wants any more. What belongs to a held service is spared.
 async fn orphans_of(place: &Place, graph: &Graph, given: &Given) -> Result<Vec<Orphan>> {
     let mut everything = Graph::new();
-    let unheld = Given { held: BTreeSet::new(), ..given.clone() };
+    let unheld = Given {
+        held: BTreeSet::new(),
+        ..given.clone()
+    };
     compose::declare(&mut everything, place.cloud.as_ref(), &place.env, &unheld);
-    let spared: BTreeSet<Address> =
-        everything.iter().map(|(_, entry)| entry.node.address().clone()).collect();
+    let spared: BTreeSet<Address> = everything
+        .iter()
+        .map(|(_, entry)| entry.node.address().clone())
+        .collect();
     let inventory = place.ledger.inventory().await?;
     compose::undesired(&inventory, graph, &spared)
         .into_iter()
-        .map(|(address, needs)| Ok(Orphan { node: place.cloud.existing(&address)?, needs }))
+        .map(|(address, needs)| {
+            Ok(Orphan {
+                node: place.cloud.existing(&address)?,
+                needs,
+            })
+        })
         .collect()
 }

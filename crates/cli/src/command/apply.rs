@@ -32,7 +32,8 @@ pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Res
             retry_migration: false,
         },
     };
-    let stop = Stop::on_signals().map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let stop = Stop::on_signals()
+        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let locks = session.lock("apply", &stop).await?;
     let result = locked(global, &session, args, file.as_ref(), &wish, &stop).await;
     let released = locks.release().await;
@@ -58,11 +59,25 @@ async fn locked(
         true => problems_as_lines(session, &work),
         false => plan::show(global, session, &work.prepared),
     };
-    let held = if work.held.is_empty() { Exit::Success } else { Exit::Held };
-    let settles = work.prepared.plan.changes.iter().any(|change| change.settling.is_some());
+    let held = if work.held.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Held
+    };
+    let settles = work
+        .prepared
+        .plan
+        .changes
+        .iter()
+        .any(|change| change.settling.is_some());
     if work.prepared.plan.is_empty() && (!settles || args.detach) {
         let journals = Journals::begin(session, "apply").await?;
-        let verdicts = BTreeMap::from_iter(session.places.iter().map(|p| (p.name(), Verdict::default())));
+        let verdicts = BTreeMap::from_iter(
+            session
+                .places
+                .iter()
+                .map(|p| (p.name(), Verdict::default())),
+        );
         let recorded = record::releases(session, &work, &verdicts, &journals).await?;
         journals.end(&outcomes(&verdicts)).await?;
         say_what_serves(global, &work, &recorded);
@@ -73,15 +88,28 @@ async fn locked(
         run::confirm(args.yes, "Apply this plan?")?;
     }
     let journals = Journals::begin(session, "apply").await?;
-    let waiting = if args.detach { Waiting::Detached } else { Waiting::Ready };
-    let verdicts =
-        run::carry_out(session, &work.prepared, &journals, waiting, stop, global.json).await?;
+    let waiting = if args.detach {
+        Waiting::Detached
+    } else {
+        Waiting::Ready
+    };
+    let verdicts = run::carry_out(
+        session,
+        &work.prepared,
+        &journals,
+        waiting,
+        stop,
+        global.json,
+    )
+    .await?;
     let recorded = record::releases(session, &work, &verdicts, &journals).await?;
     journals.end(&outcomes(&verdicts)).await?;
     let exit = run::report(&verdicts, stop, global.json);
     explain_failures(global, session, &verdicts).await;
     say_what_serves(global, &work, &recorded);
-    Ok(exit.max(problem.unwrap_or(Exit::Success)).max(if exit == Exit::Success { held } else { exit }))
+    Ok(exit
+        .max(problem.unwrap_or(Exit::Success))
+        .max(if exit == Exit::Success { held } else { exit }))
 }
 
 /// A run that was killed says so to the next one.
@@ -118,7 +146,10 @@ async fn tell_of_earlier_runs(session: &Session) -> Result<()> {
 }
 
 fn outcomes(verdicts: &BTreeMap<CloudName, Verdict>) -> BTreeMap<CloudName, String> {
-    verdicts.iter().map(|(cloud, verdict)| (*cloud, run::outcome(verdict))).collect()
+    verdicts
+        .iter()
+        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)))
+        .collect()
 }
 
 fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
@@ -143,7 +174,10 @@ async fn explain_failures(
     verdicts: &BTreeMap<CloudName, Verdict>,
 ) {
     for place in &session.places {
-        if verdicts.get(&place.name()).is_none_or(|verdict| verdict.failed.is_empty()) {
+        if verdicts
+            .get(&place.name())
+            .is_none_or(|verdict| verdict.failed.is_empty())
+        {
             continue;
         }
         for service in place.env.services.values() {
@@ -172,16 +206,25 @@ async fn explain_failures(
 fn say_what_serves(global: &Global, work: &Work, recorded: &[record::Recorded]) {
     for release in recorded {
         if global.json {
-            view::json_line(&json!({"event": "release", "cloud": release.cloud, "release": release.release}));
+            view::json_line(
+                &json!({"event": "release", "cloud": release.cloud, "release": release.release}),
+            );
             continue;
         }
-        let declared = work.declared.iter().find(|declared| declared.cloud == release.cloud);
+        let declared = work
+            .declared
+            .iter()
+            .find(|declared| declared.cloud == release.cloud);
         let url = declared
             .and_then(|declared| declared.services.get(&release.release.service))
             .and_then(|service| service.outputs.url.known())
             .flatten();
         let place = url.map_or_else(String::new, |url| format!(" at {url}"));
-        let how = if release.release.detached { "is rolling out" } else { "serves" };
+        let how = if release.release.detached {
+            "is rolling out"
+        } else {
+            "serves"
+        };
         eprintln!(
             "{}: r{} of `{}` {how}{place} ({}, content {})",
             release.cloud,

@@ -19,11 +19,18 @@ pub async fn run(global: &Global, session: Session, args: &PlanArgs) -> Result<E
     let work = work::prepare(&session, &wish).await?;
     let problem = show(global, &session, &work.prepared);
     if let Some(path) = &args.out {
-        let digests = work.images.iter().map(|(key, image)| (key.clone(), image.digest.clone()));
+        let digests = work
+            .images
+            .iter()
+            .map(|(key, image)| (key.clone(), image.digest.clone()));
         let plan = work.prepared.plan.clone();
         PlanFile::new(plan, &wish.part, wish.release_hold, digests.collect()).write(path)?;
         if !global.json {
-            eprintln!("wrote {}; apply it with `deployer apply {}`", path.display(), path.display());
+            eprintln!(
+                "wrote {}; apply it with `deployer apply {}`",
+                path.display(),
+                path.display()
+            );
         }
     }
     Ok(match problem {
@@ -45,7 +52,12 @@ pub fn wish(scope: &ScopeArgs) -> Wish {
 /// Shows a plan, and what could not be planned. Returns the exit code of the worst problem.
 pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<Exit> {
     let blocked = prepared.blocked.iter().map(|blocked| &blocked.error);
-    let errors: Vec<_> = session.failed.iter().map(|(_, error)| error).chain(blocked).collect();
+    let errors: Vec<_> = session
+        .failed
+        .iter()
+        .map(|(_, error)| error)
+        .chain(blocked)
+        .collect();
     if global.json {
         view::json(&json!({
             "plan": prepared.plan,
@@ -71,5 +83,9 @@ fn text(session: &Session, prepared: &Prepared) -> String {
             (target.clone(), header(target, &place.caller))
         })
         .collect();
-    view::plan::render(&prepared.plan, &headers, view::colour(std::io::stdout().is_terminal()))
+    view::plan::render(
+        &prepared.plan,
+        &headers,
+        view::colour(std::io::stdout().is_terminal()),
+    )
 }

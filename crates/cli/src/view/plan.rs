@@ -46,14 +46,20 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
             if change.action == Action::NoOp {
                 unchanged += 1;
                 if let Some(why) = &change.settling {
-                    text.push_str(&format!("      {} still settles: {why}\n", change.address.name));
+                    text.push_str(&format!(
+                        "      {} still settles: {why}\n",
+                        change.address.name
+                    ));
                 }
                 continue;
             }
             text.push_str(&node(change, &paint));
         }
         if unchanged > 0 {
-            text.push_str(&format!("      {}\n", paint(DIM, &format!("{unchanged} unchanged"))));
+            text.push_str(&format!(
+                "      {}\n",
+                paint(DIM, &format!("{unchanged} unchanged"))
+            ));
         }
     }
     for note in &plan.notes {
@@ -78,7 +84,10 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
     );
     if change.action != Action::Create || change.sort == Sort::Step {
         let warning = if loses { " - LOSES DATA" } else { "" };
-        text.push_str(&format!("          {}{warning}\n", paint(DIM, &change.reason)));
+        text.push_str(&format!(
+            "          {}{warning}\n",
+            paint(DIM, &change.reason)
+        ));
     }
     for field in &change.changes {
         text.push_str(&format!("          {}\n", line(field, change.action)));
@@ -94,7 +103,12 @@ fn line(change: &FieldChange, action: Action) -> String {
     match action {
         Action::Create => format!("{}: {}", change.field, show(&change.new)),
         Action::NoOp | Action::Update | Action::Replace | Action::Delete => {
-            format!("{}: {} -> {}", change.field, show(&change.old), show(&change.new))
+            format!(
+                "{}: {} -> {}",
+                change.field,
+                show(&change.old),
+                show(&change.new)
+            )
         }
     }
 }

@@ -55,12 +55,22 @@ impl Reporter for JsonLines {
             Event::Started { address, action } => {
                 json!({"event": "started", "address": address, "action": action})
             }
-            Event::Note { address, line } => json!({"event": "note", "address": address, "note": line}),
-            Event::Done { address, action, took } => {
+            Event::Note { address, line } => {
+                json!({"event": "note", "address": address, "note": line})
+            }
+            Event::Done {
+                address,
+                action,
+                took,
+            } => {
                 json!({"event": "done", "address": address, "action": action, "seconds": took.as_secs_f64()})
             }
             Event::Detached { address } => json!({"event": "detached", "address": address}),
-            Event::Failed { address, error, took } => json!({
+            Event::Failed {
+                address,
+                error,
+                took,
+            } => json!({
                 "event": "failed", "address": address, "seconds": took.as_secs_f64(),
                 "error": view::error::document(error),
             }),
@@ -104,22 +114,41 @@ impl Reporter for Plain {
         match event {
             Event::Started { address, action } => {
                 let now = Instant::now();
-                let last = Last { since: now, mentioned: now, note: String::new() };
+                let last = Last {
+                    since: now,
+                    mentioned: now,
+                    note: String::new(),
+                };
                 self.running().insert((*address).clone(), last);
                 eprintln!("  {address}: {}", verb(*action));
             }
             Event::Note { address, line } => self.note(address, line),
-            Event::Done { address, action, took } => {
+            Event::Done {
+                address,
+                action,
+                took,
+            } => {
                 self.running().remove(address);
-                eprintln!("  {address}: {} in {}", past(*action), duration::show(*took));
+                eprintln!(
+                    "  {address}: {} in {}",
+                    past(*action),
+                    duration::show(*took)
+                );
             }
             Event::Detached { address } => {
                 self.running().remove(address);
                 eprintln!("  {address}: begun, not waited for");
             }
-            Event::Failed { address, error, took } => {
+            Event::Failed {
+                address,
+                error,
+                took,
+            } => {
                 self.running().remove(address);
-                eprintln!("  {address}: FAILED after {}: {error}", duration::show(*took));
+                eprintln!(
+                    "  {address}: FAILED after {}: {error}",
+                    duration::show(*took)
+                );
             }
             Event::Held { address } => eprintln!("  {address}: not started"),
         }
@@ -138,8 +167,9 @@ impl Live {
     }
 
     fn start(&self, address: &Address, action: Action) {
-        let style = ProgressStyle::with_template("  {spinner} {prefix} {elapsed:>4} {wide_msg:.dim}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("  {spinner} {prefix} {elapsed:>4} {wide_msg:.dim}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = self.lines.add(ProgressBar::new_spinner().with_style(style));
         bar.set_prefix(format!("{} {address}", verb(action)));
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -164,13 +194,28 @@ impl Reporter for Live {
                     bar.set_message((*line).to_owned());
                 }
             }
-            Event::Done { address, action, took } => {
-                let line = format!("  ✓ {} {address} in {}", past(*action), duration::show(*took));
+            Event::Done {
+                address,
+                action,
+                took,
+            } => {
+                let line = format!(
+                    "  ✓ {} {address} in {}",
+                    past(*action),
+                    duration::show(*took)
+                );
                 self.end(address, &line);
             }
             Event::Detached { address } => self.end(address, &format!("  … {address} begun")),
-            Event::Failed { address, error, took } => {
-                self.end(address, &format!("  ✗ {address} after {}: {error}", duration::show(*took)));
+            Event::Failed {
+                address,
+                error,
+                took,
+            } => {
+                self.end(
+                    address,
+                    &format!("  ✗ {address} after {}: {error}", duration::show(*took)),
+                );
             }
             Event::Held { address } => self.end(address, &format!("  · {address} not started")),
         }

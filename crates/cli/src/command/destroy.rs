@@ -1,0 +1,68 @@
+//! `deployer destroy`: deletes everything that deployer made in this environment; releases stay on record.
+
+use deployer_core::error::{Error, Result};
+use deployer_core::node::Waiting;
+
+use crate::args::{DestroyArgs, Global};
+use crate::command::plan;
+use crate::exit::Exit;
+use crate::run::{self, Journals};
+use crate::session::Session;
+use crate::system::Stop;
+use crate::work;
+
+/// Plans the deletes, asks, carries them out.
+pub async fn run(global: &Global, mut session: Session, args: &DestroyArgs) -> Result<Exit> {
+    session.require_places()?;
+    let stop = Stop::on_signals()
+        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let locks = session.lock("destroy", &stop).await?;
+    let result = locked(global, &session, args, &stop).await;
+    let released = locks.release().await;
+    let exit = result?;
+    released?;
+    Ok(exit)
+}
+
+async fn locked(
+    global: &Global,
+    session: &Session,
+    args: &DestroyArgs,
+    stop: &Stop,
+) -> Result<Exit> {
+    let prepared = work::prepare_destroy(session).await?;
+    let problem = plan::show(global, session, &prepared).unwrap_or(Exit::Success);
+    run::guard_data(&prepared, &args.allow_data_loss)?;
+    if !prepared.plan.is_empty() {
+        let environment = &session.loaded.environment;
+        run::confirm(
+            args.yes,
+            &format!("Delete all of this from environment {environment}?"),
+        )?;
+    }
+    let journals = Journals::begin(session, "destroy").await?;
+    let verdicts = run::carry_out(
+        session,
+        &prepared,
+        &journals,
+        Waiting::Ready,
+        stop,
+        global.json,
+    )
+    .await?;
+    let outcomes = verdicts
+        .iter()
+        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)));
+    journals.end(&outcomes.collect()).await?;
+    for place in &session.places {
+        if verdicts
+            .get(&place.name())
+            .is_some_and(|verdict| verdict.succeeded())
+        {
+            for service in session.services(None)? {
+                place.ledger.lift_hold(&service).await?;
+            }
+        }
+    }
+    Ok(run::report(&verdicts, stop, global.json).max(problem))
+}

@@ -1,0 +1,101 @@
+//! `deployer migrate`: runs the manifest's migration as a one-off job; traffic stays where it is.
+
+use std::collections::BTreeSet;
+
+use deployer_core::address::Address;
+use deployer_core::compose::Part;
+use deployer_core::error::{Error, Result};
+use deployer_core::node::{Action, Sort, Waiting};
+use deployer_core::plan::Prepared;
+
+use crate::args::{Global, MigrateArgs};
+use crate::command::plan;
+use crate::exit::Exit;
+use crate::run::{self, Journals};
+use crate::session::Session;
+use crate::system::Stop;
+use crate::work::{self, Wish};
+
+/// Plans what the migration needs (image, secrets, job) and runs only that.
+pub async fn run(global: &Global, mut session: Session, args: &MigrateArgs) -> Result<Exit> {
+    session.require_places()?;
+    let stop = Stop::on_signals()
+        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let locks = session.lock("migrate", &stop).await?;
+    let result = locked(global, &session, args, &stop).await;
+    let released = locks.release().await;
+    let exit = result?;
+    released?;
+    Ok(exit)
+}
+
+async fn locked(
+    global: &Global,
+    session: &Session,
+    args: &MigrateArgs,
+    stop: &Stop,
+) -> Result<Exit> {
+    // A held release may be migrated by hand: only its traffic is held back.
+    let wish = Wish {
+        part: Part::All,
+        release_hold: true,
+        retry_migration: args.retry,
+    };
+    let mut work = work::prepare(session, &wish).await?;
+    restrict(&mut work.prepared)?;
+    let problem = plan::show(global, session, &work.prepared);
+    if work.prepared.plan.is_empty() {
+        if !global.json {
+            eprintln!("the migration of this release has run already");
+        }
+        return Ok(problem.unwrap_or(Exit::Success));
+    }
+    run::confirm(args.yes, "Run this migration?")?;
+    let journals = Journals::begin(session, "migrate").await?;
+    let verdicts = run::carry_out(
+        session,
+        &work.prepared,
+        &journals,
+        Waiting::Ready,
+        stop,
+        global.json,
+    )
+    .await?;
+    let outcomes = verdicts
+        .iter()
+        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)));
+    journals.end(&outcomes.collect()).await?;
+    Ok(run::report(&verdicts, stop, global.json).max(problem.unwrap_or(Exit::Success)))
+}
+
+/// Leaves only the migrations and what they need; nothing is deleted.
+fn restrict(prepared: &mut Prepared) -> Result<()> {
+    let changes = &prepared.plan.changes;
+    let mut wanted: BTreeSet<Address> = changes
+        .iter()
+        .filter(|change| change.sort == Sort::Step && change.address.kind.ends_with(".migration"))
+        .map(|change| change.address.clone())
+        .collect();
+    if wanted.is_empty() && prepared.blocked.is_empty() {
+        return Err(Error::input("the manifest has no migration")
+            .hint("add `migrate = { command = [\"...\"] }` to a service"));
+    }
+    // Changes stand in an order of dependencies, so one pass from the end finds every need.
+    for change in changes.iter().rev() {
+        if wanted.contains(&change.address) {
+            wanted.extend(change.needs.iter().cloned());
+        }
+    }
+    for change in &mut prepared.plan.changes {
+        if !wanted.contains(&change.address) {
+            change.action = Action::NoOp;
+            change.settling = None;
+        }
+    }
+    prepared
+        .plan
+        .changes
+        .retain(|change| wanted.contains(&change.address));
+    prepared.orphans.clear();
+    Ok(())
+}

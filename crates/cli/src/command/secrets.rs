@@ -1,0 +1,221 @@
+//! `deployer secrets`: lists secrets and sets them; a value comes from standard input or a file, never from an argument.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use deployer_core::address::Address;
+use deployer_core::capability::SecretContent;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::graph::Graph;
+use deployer_core::node::Token;
+use deployer_core::spec::{SecretSource, SecretSpec};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::args::{Global, SecretsCommand};
+use crate::exit::Exit;
+use crate::run::Journals;
+use crate::secret;
+use crate::session::{Place, Session};
+use crate::system::Stop;
+use crate::view;
+
+/// Google's limit, the smaller of the two (AWS: 65,536 bytes).
+const LARGEST: usize = 65_536;
+
+/// Lists or sets.
+pub async fn run(global: &Global, mut session: Session, command: &SecretsCommand) -> Result<Exit> {
+    session.require_places()?;
+    match command {
+        SecretsCommand::List => list(global, &session).await,
+        SecretsCommand::Set { name, file } => set(global, &session, name, file.as_deref()).await,
+    }
+}
+
+async fn list(global: &Global, session: &Session) -> Result<Exit> {
+    let mut rows = Vec::new();
+    let mut documents = Vec::new();
+    for place in &session.places {
+        let states = place.env.secrets.values().map(|secret| async move {
+            Ok::<_, Error>((secret, place.cloud.secrets().status(&secret.name).await?))
+        });
+        for (secret, status) in futures::future::try_join_all(states).await? {
+            let version = status.as_ref().and_then(|status| status.version.as_ref());
+            rows.push(vec![
+                place.name().to_string(),
+                secret.key.clone(),
+                secret.name.clone(),
+                version.map_or_else(|| "absent".into(), |version| version.version.clone()),
+                status
+                    .as_ref()
+                    .and_then(|status| status.changed)
+                    .map_or_else(|| "-".into(), |at| format!("{at:.0}")),
+                source(secret),
+            ]);
+            documents.push(json!({
+                "cloud": place.name(), "secret": secret.key, "name": secret.name, "status": status,
+                "source": source(secret), "on_rollback": secret.on_rollback,
+            }));
+        }
+    }
+    if global.json {
+        view::json(&documents);
+    } else {
+        let header = ["CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE"];
+        print!("{}", view::table::render(&header, &rows));
+    }
+    Ok(super::status::failed(global, session))
+}
+
+fn source(secret: &SecretSpec) -> String {
+    match &secret.source {
+        SecretSource::Cloud => "set by hand".into(),
+        SecretSource::Env(name) => format!("variable {name}"),
+        SecretSource::File(path) => format!("file {path}"),
+        SecretSource::Generate(_) => "generated".into(),
+        SecretSource::Key { pair, .. } => format!("key pair {pair}"),
+    }
+}
+
+async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>) -> Result<Exit> {
+    let secrets: Vec<_> = session
+        .places
+        .iter()
+        .filter_map(|place| Some((place, place.env.secrets.get(key)?)))
+        .collect();
+    let Some((_, first)) = secrets.first() else {
+        let known: Vec<&str> = session
+            .places
+            .first()
+            .map(|place| place.env.secrets.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        return Err(
+            Error::input(format!("the manifest declares no secret `{key}`"))
+                .hint(format!("it declares: {}", known.join(", "))),
+        );
+    };
+    settable(first)?;
+    let value = read(key, file)?;
+    let stop =
+        Stop::on_signals().map_err(|e| Error::internal("cannot listen to signals").because(e))?;
+    let locks = session.lock("secrets set", &stop).await?;
+    let result = put(global, session, key, &value).await;
+    locks.release().await?;
+    result
+}
+
+async fn put(global: &Global, session: &Session, key: &str, value: &SecretString) -> Result<Exit> {
+    let journals = Journals::begin(session, "secrets set").await?;
+    let mut outcomes = std::collections::BTreeMap::new();
+    let mut worst = super::status::failed(global, session);
+    for place in &session.places {
+        let Some(secret) = place.env.secrets.get(key) else {
+            continue;
+        };
+        let token = Token(Uuid::new_v4().to_string());
+        journals
+            .remember(place.name(), &address(place, secret))
+            .await?;
+        let current = place.cloud.secrets().value(&secret.name).await?;
+        if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
+            outcomes.insert(place.name(), "succeeded".into());
+            if !global.json {
+                eprintln!("{}: `{key}` has that value already", place.name());
+            }
+            continue;
+        }
+        match place
+            .cloud
+            .secrets()
+            .put_version(&place.env, secret, value, &token)
+            .await
+        {
+            Ok(version) => {
+                outcomes.insert(place.name(), "succeeded".into());
+                if global.json {
+                    view::json_line(
+                        &json!({"cloud": place.name(), "secret": key, "version": version}),
+                    );
+                } else {
+                    eprintln!(
+                        "{}: `{key}` is version {} now",
+                        place.name(),
+                        version.version
+                    );
+                }
+            }
+            Err(error) => {
+                outcomes.insert(place.name(), "failed".into());
+                worst = worst.max(Exit::from(error.kind()));
+                view::error::print(&error, global.json);
+            }
+        }
+    }
+    journals.end(&outcomes).await?;
+    if worst == Exit::Success && !global.json {
+        eprintln!("the services that use it take it at the next `deployer apply`");
+    }
+    Ok(worst)
+}
+
+/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it.
+fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
+    let mut graph = Graph::new();
+    place
+        .cloud
+        .secrets()
+        .secret(&mut graph, &place.env, secret, SecretContent::Keep);
+    graph
+        .iter()
+        .next()
+        .map(|(_, entry)| entry.node.address().clone())
+}
+
+/// A value that the next apply would put back is not to be set here.
+fn settable(secret: &SecretSpec) -> Result<()> {
+    let (whence, hint) = match &secret.source {
+        SecretSource::Cloud | SecretSource::Generate(_) => return Ok(()),
+        SecretSource::Env(name) => {
+            (format!("variable {name}"), format!("set {name} and apply, or declare `from = \"cloud\"`"))
+        }
+        SecretSource::File(path) => {
+            (format!("file {path}"), format!("change {path} and apply, or declare `from = \"cloud\"`"))
+        }
+        SecretSource::Key { pair, .. } => (
+            format!("key pair `{pair}`"),
+            "both halves must change together on every target: delete both secrets everywhere, then apply makes a new pair".into(),
+        ),
+    };
+    Err(Error::input(format!(
+        "the value of secret `{}` comes from {whence}: the next apply would put that back",
+        secret.key
+    ))
+    .hint(hint))
+}
+
+fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
+    let value = match file {
+        Some(path) => secret::read_file(key, path)?,
+        None => {
+            if std::io::stdin().is_terminal() {
+                eprintln!("type the value of `{key}`, then Ctrl-D (better: pipe it in)");
+            }
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| Error::input("standard input is no UTF-8 text").because(error))?;
+            secret::trimmed(text)
+        }
+    };
+    match value.expose_secret().len() {
+        0 => Err(Error::new(
+            ErrorKind::Input,
+            format!("the value of secret `{key}` is empty"),
+        )),
+        length if length > LARGEST => Err(Error::input(format!(
+            "the value of secret `{key}` has {length} bytes; {LARGEST} is the most"
+        ))),
+        _ => Ok(value),
+    }
+}

@@ -1,0 +1,157 @@
+//! `deployer status`: what serves, in the clouds' own words, beside what the ledger says.
+
+use deployer_core::capability::{Serving, ServingState};
+use deployer_core::error::Result;
+use deployer_core::ledger::{Hold, Release};
+use serde_json::json;
+
+use crate::args::{Global, ServiceArgs};
+use crate::command::releases::short;
+use crate::exit::Exit;
+use crate::session::{Session, header};
+use crate::view;
+
+/// Shows every service asked for on every target. Exits with the code of what is not as it should be.
+pub async fn run(global: &Global, mut session: Session, args: &ServiceArgs) -> Result<Exit> {
+    session.require_places()?;
+    let mut worst = failed(global, &session);
+    let mut documents = Vec::new();
+    for place in &session.places {
+        let target = place.cloud.target();
+        if !global.json {
+            println!("{}", header(target, &place.caller));
+        }
+        if let Some(holder) = place.ledger.lock_holder().await?
+            && !global.json
+        {
+            println!("  locked by {holder}");
+        }
+        for key in session.services(args.service.as_deref())? {
+            let Some(service) = place.env.services.get(&key) else {
+                continue;
+            };
+            let serving = place.cloud.runtime().serving(service).await?;
+            let release = place.ledger.latest_release(&key).await?;
+            let hold = place.ledger.hold(&key).await?;
+            worst = worst.max(judge(serving.as_ref(), release.as_ref()));
+            if global.json {
+                documents.push(json!({
+                    "cloud": place.name(), "target": target, "service": key, "name": service.name,
+                    "serving": serving, "release": release, "hold": hold,
+                }));
+            } else {
+                print!(
+                    "{}",
+                    describe(&key, serving.as_ref(), release.as_ref(), hold.as_ref())
+                );
+            }
+        }
+    }
+    if global.json {
+        view::json(&documents);
+    }
+    Ok(worst)
+}
+
+/// Prints the targets that did not answer; the exit code of the worst.
+pub fn failed(global: &Global, session: &Session) -> Exit {
+    for (_, error) in &session.failed {
+        if global.json {
+            eprintln!("{}", view::error::document(error));
+        } else {
+            eprint!("{}", view::error::render(error));
+        }
+    }
+    session
+        .failed
+        .iter()
+        .map(|(_, error)| Exit::from(error.kind()))
+        .max()
+        .unwrap_or(Exit::Success)
+}
+
+fn judge(serving: Option<&Serving>, release: Option<&Release>) -> Exit {
+    match (serving, release) {
+        (None, None) => Exit::Success,
+        (None, Some(_)) => Exit::Untrue,
+        (Some(serving), _) => match serving.state {
+            ServingState::Failed(_) => Exit::Untrue,
+            ServingState::InProgress(_) => Exit::Success,
+            ServingState::Ready => {
+                differs(serving, release).map_or(Exit::Success, |_| Exit::Untrue)
+            }
+        },
+    }
+}
+
+/// Says when what serves is not what the last release says.
+fn differs(serving: &Serving, release: Option<&Release>) -> Option<String> {
+    let release = release?;
+    let whole = serving.traffic.iter().any(|(revision, share)| {
+        *share == 100
+            && revision
+                .0
+                .ends_with(release.revision.0.rsplit('/').next().unwrap_or_default())
+    });
+    (!whole).then(|| {
+        let shares: Vec<String> = serving
+            .traffic
+            .iter()
+            .map(|(revision, share)| format!("{} {share} %", short(&revision.0)))
+            .collect();
+        format!(
+            "the ledger says r{} ({}), the cloud says {}",
+            release.number,
+            short(&release.revision.0),
+            shares.join(", ")
+        )
+    })
+}
+
+fn describe(
+    key: &str,
+    serving: Option<&Serving>,
+    release: Option<&Release>,
+    hold: Option<&Hold>,
+) -> String {
+    let mut lines = vec![match release {
+        Some(release) => format!(
+            "  {key}  r{} content {}",
+            release.number, release.content_id
+        ),
+        None => format!("  {key}  no release"),
+    }];
+    match serving {
+        None => lines.push("    nothing of that name in the cloud".into()),
+        Some(serving) => {
+            let state = match &serving.state {
+                ServingState::Ready => "ready".to_owned(),
+                ServingState::InProgress(why) => format!("in progress: {why}"),
+                ServingState::Failed(why) => format!("failed: {why}"),
+            };
+            lines.push(format!("    state      {state}"));
+            for (revision, share) in &serving.traffic {
+                lines.push(format!("    serves     {} {share} %", short(&revision.0)));
+                if let Some(image) = serving.images.get(&revision.0) {
+                    lines.push(format!("    image      {}", image.0));
+                }
+            }
+            if let Some((wanted, running)) = serving.instances {
+                lines.push(format!("    instances  {running} of {wanted}"));
+            }
+            if let Some(url) = &serving.url {
+                lines.push(format!("    address    {url}"));
+            }
+            if let Some(difference) = differs(serving, release) {
+                lines.push(format!("    DIFFERS    {difference}"));
+            }
+        }
+    }
+    if let Some(hold) = hold {
+        lines.push(format!(
+            "    hold       r{} was rejected by {} at {:.0}",
+            hold.rejected, hold.by, hold.since
+        ));
+    }
+    lines.join("\n") + "\n"
+}
