@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use oci_spec::image::{Arch, Config, ConfigBuilder};
@@ -121,38 +120,20 @@ fn config() -> Result<Config> {
 
 /// Builds the service as one static file, which needs no base image, and returns its path.
 fn binary() -> Result<PathBuf> {
-    eprintln!("building the test service");
     // The flags reach only what is built for `--target`: build scripts and macros stay as they are.
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let flags = format!("{flags} {STATIC}");
-    let output = workspace::cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "idp",
-            "--profile",
-            "image",
-            "--target",
-            TARGET,
-        ])
-        .arg("--message-format=json-render-diagnostics")
-        .env("RUSTFLAGS", flags)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        anyhow::bail!("the test service does not build");
-    }
-    let messages = output.stdout.split(|byte| *byte == b'\n');
-    let executable = |message: &[u8]| {
-        let message: Value = serde_json::from_slice(message).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    };
-    messages
-        .filter_map(executable)
-        .next_back()
-        .context("cargo names no executable")
+    let mut build = workspace::cargo();
+    build.args([
+        "build",
+        "--package",
+        "idp",
+        "--profile",
+        "image",
+        "--target",
+        TARGET,
+    ]);
+    workspace::build_program(build.env("RUSTFLAGS", flags)).context("the test service")
 }
 
 /// `release.json` and the migrations of one release, as they lie in `/app`.

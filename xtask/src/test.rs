@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
 use crate::postgres::Postgres;
 use crate::run::{self, Outcome, Steps};
@@ -73,24 +72,7 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
 
 /// Builds the product and returns its path.
 fn binary() -> Result<PathBuf> {
-    let mut command = workspace::cargo();
-    command.args([
-        "build",
-        "--quiet",
-        "--package",
-        "deployer",
-        "--bin",
-        "deployer",
-    ]);
-    command.arg("--message-format=json-render-diagnostics");
-    let messages = run::output(&mut command)?;
-    let executable = |line: &str| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    };
-    messages
-        .lines()
-        .filter_map(executable)
-        .next_back()
-        .context("cargo names no executable")
+    let mut build = workspace::cargo();
+    build.args(["build", "--package", "deployer", "--bin", "deployer"]);
+    workspace::build_program(&mut build)
 }

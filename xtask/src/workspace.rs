@@ -1,7 +1,10 @@
 //! Where things are.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The directory of the workspace's `Cargo.toml`.
 pub fn root() -> &'static Path {
@@ -23,4 +26,25 @@ pub fn cargo() -> Command {
     let mut command = Command::new(cargo);
     command.current_dir(root());
     command
+}
+
+/// Runs a `cargo build` of one program, whose progress a person sees, and returns where it is.
+pub fn build_program(build: &mut Command) -> Result<PathBuf> {
+    let output = build
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("the program does not build");
+    }
+    let executable = |message: &[u8]| {
+        let message: Value = serde_json::from_slice(message).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    };
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    messages
+        .filter_map(executable)
+        .next_back()
+        .context("cargo names no executable")
 }
