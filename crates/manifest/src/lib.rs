@@ -1,3 +1,29 @@
 //! Reads, checks and explains the manifest; makes the cloud-neutral specification of each target from it.
+//!
+//! [`load`] merges the layers (defaults, `deployer.toml`, `deployer.ENV.toml`, `DEPLOYER_*`, flags)
+//! and checks them; [`Loaded::environment_spec`] says what a target is to hold; [`Loaded::leaves`]
+//! says where each value came from.
+//!
+//! Invariants: no environment variable is read but those passed in; a secret's value is never read;
+//! faults that have different causes are reported together, and one cause is reported once.
 
+mod check;
+mod content;
+mod extract;
+mod interpolate;
+mod layers;
+mod load;
+pub mod model;
+pub mod names;
+mod problem;
+mod resolve;
 pub mod section;
+mod source;
+mod units;
+
+pub use load::{DEFAULT_ENVIRONMENT, Inputs, Leaf, Loaded, load};
+pub use model::Manifest;
+pub use problem::{Colour, Problem, Problems, Severity, render};
+pub use resolve::{AwsNames, GcpNames};
+pub use source::{KeyPath, Origin};
+pub use units::{Cpu, Memory, Scale};

@@ -74,6 +74,7 @@ pub struct AwsService {
     /// How many tasks: as in `[services.NAME]`.
     pub replicas: Option<serde_json::Value>,
     /// Plain variables that replace or add to those of `[services.NAME.env]`.
+    #[serde(deserialize_with = "crate::units::plain_text::map")]
     pub env: BTreeMap<String, String>,
     /// The load balancer's target group (ARN); none when the service has no load balancer.
     pub target_group: Option<String>,
@@ -169,6 +170,7 @@ pub struct GcpService {
     /// How many instances: as in `[services.NAME]`.
     pub replicas: Option<serde_json::Value>,
     /// Plain variables that replace or add to those of `[services.NAME.env]`.
+    #[serde(deserialize_with = "crate::units::plain_text::map")]
     pub env: BTreeMap<String, String>,
     /// Requests that one instance takes at once; Cloud Run's own default when absent.
     pub concurrency: Option<u32>,

@@ -1,0 +1,166 @@
+//! Checks `[targets.aws]`: shapes of ids, values that AWS offers.
+
+use deployer_core::address::CloudName;
+
+use crate::check::services::{plain_secret, variable_name};
+use crate::check::{Shape, known_only, ledger, shape, url};
+use crate::model::Manifest;
+use crate::problem::Report;
+use crate::section::AwsSection;
+use crate::source::KeyPath;
+
+static ACCOUNT: Shape = shape!(
+    r"^[0-9]{12}$",
+    "an account has 12 digits; write it as a string"
+);
+static REGION: Shape = shape!(
+    r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$",
+    "write a region such as \"us-east-1\""
+);
+static SUBNET: Shape = shape!(
+    r"^subnet-[0-9a-f]{8,17}$",
+    "write an id such as \"subnet-0123456789abcdef0\""
+);
+static GROUP: Shape = shape!(
+    r"^sg-[0-9a-f]{8,17}$",
+    "write an id such as \"sg-0123456789abcdef0\""
+);
+static CLUSTER: Shape = shape!(
+    r"^(arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/)?[A-Za-z0-9_-]{1,255}$",
+    "write the cluster's name or ARN"
+);
+static ROLE: Shape = shape!(
+    r"^(arn:aws[a-z-]*:iam::[0-9]{12}:role/([A-Za-z0-9+=,.@_/-]+/)?)?[A-Za-z0-9+=,.@_-]{1,64}$",
+    "write the role's name, or its ARN: \"arn:aws:iam::123456789012:role/NAME\""
+);
+static TARGET_GROUP: Shape = shape!(
+    r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/[A-Za-z0-9-]{1,32}/[0-9a-f]+$",
+    "write \"arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID\""
+);
+
+/// What `PutRetentionPolicy` takes.
+const RETENTION: [u32; 22] = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
+
+pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
+    let path = KeyPath::new(["targets", "aws"]);
+    ACCOUNT.check(
+        "an AWS account",
+        &aws.account,
+        &path.join("account"),
+        report,
+    );
+    REGION.check("an AWS region", &aws.region, &path.join("region"), report);
+    CLUSTER.check(
+        "an ECS cluster",
+        &aws.cluster,
+        &path.join("cluster"),
+        report,
+    );
+    network(aws, &path, report);
+    role(
+        &aws.execution_role,
+        &aws.account,
+        &path.join("execution_role"),
+        report,
+    );
+    if let Some(task_role) = &aws.task_role {
+        role(task_role, &aws.account, &path.join("task_role"), report);
+    }
+    if let Some(text) = &aws.ledger {
+        ledger(text, "s3://", &path.join("ledger"), report);
+    }
+    for (key, address) in [
+        ("endpoint", &aws.endpoint),
+        ("registry_endpoint", &aws.registry_endpoint),
+    ] {
+        if let Some(address) = address {
+            url(address, &path.join(key), report);
+        }
+    }
+    retention(
+        aws.log_retention_days,
+        &path.join("log_retention_days"),
+        report,
+    );
+    known(aws, manifest, report);
+    for (key, service) in &aws.services {
+        let path = path.join("services").join(key);
+        if let Some(group) = &service.target_group {
+            TARGET_GROUP.check("a target group", group, &path.join("target_group"), report);
+        }
+        if let Some(address) = &service.url {
+            url(address, &path.join("url"), report);
+        }
+        for (variable, text) in &service.env {
+            let at = path.join("env").join(variable);
+            variable_name(variable, &at, report);
+            plain_secret(text, &at, report);
+        }
+    }
+}
+
+fn known(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
+    let services: Vec<_> = manifest.services.keys().map(String::as_str).collect();
+    known_only(
+        CloudName::Aws,
+        "services",
+        aws.services.keys(),
+        &services,
+        report,
+    );
+    known_only(
+        CloudName::Aws,
+        "secrets",
+        aws.secrets.keys(),
+        &manifest.secret_keys(),
+        report,
+    );
+}
+
+fn network(aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {
+    if aws.subnets.is_empty() {
+        let help = "name at least one: \"subnet-0123456789abcdef0\"";
+        report.error(&path.join("subnets"), "tasks need a subnet", help);
+    }
+    for (index, subnet) in aws.subnets.iter().enumerate() {
+        let path = path.join("subnets").join(index.to_string());
+        SUBNET.check("a subnet", subnet, &path, report);
+    }
+    for (index, group) in aws.security_groups.iter().enumerate() {
+        let path = path.join("security_groups").join(index.to_string());
+        GROUP.check("a security group", group, &path, report);
+    }
+}
+
+fn role(role: &str, account: &str, path: &KeyPath, report: &mut Report<'_>) {
+    ROLE.check("a role", role, path, report);
+    let owner = role
+        .strip_prefix("arn:")
+        .and_then(|arn| arn.split(':').nth(3));
+    if owner.is_some_and(|owner| owner != account) && ACCOUNT.pattern.is_match(account) {
+        let message = format!("the role `{role}` is not in the account {account}");
+        report.error(
+            path,
+            message,
+            "ECS takes only roles of the account that it runs in",
+        );
+    }
+}
+
+fn retention(days: u32, path: &KeyPath, report: &mut Report<'_>) {
+    if RETENTION.contains(&days) {
+        return;
+    }
+    let below = RETENTION.iter().rev().find(|offered| **offered < days);
+    let above = RETENTION.iter().find(|offered| **offered > days);
+    let near: Vec<_> = below.into_iter().chain(above).map(u32::to_string).collect();
+    let help = format!("the nearest that it offers: {}", near.join(", or "));
+    report.error(
+        path,
+        format!("CloudWatch Logs does not keep logs for {days} days"),
+        help,
+    );
+}

@@ -1,0 +1,237 @@
+//! Finds what is wrong with a manifest that could be read.
+
+mod aws;
+mod gcp;
+mod offers;
+mod secrets;
+mod services;
+mod target;
+
+use std::sync::LazyLock;
+
+use deployer_core::address::CloudName;
+use deployer_core::spec::Replicas;
+use regex_lite::Regex;
+
+use crate::model::Manifest;
+use crate::names;
+use crate::problem::{Part, Report};
+use crate::source::KeyPath;
+
+/// Checks everything that no single value shows; says it in `report`.
+pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<'_>) {
+    top(manifest, environment, report);
+    tags(manifest, report);
+    for (key, service) in &manifest.services {
+        services::check(key, service, manifest, report);
+    }
+    secrets::check(manifest, report);
+    if let Some(section) = &manifest.targets.aws {
+        aws::check(section, manifest, report);
+    }
+    if let Some(section) = &manifest.targets.gcp {
+        gcp::check(section, manifest, report);
+    }
+    for cloud in manifest.targets() {
+        target::check(manifest, cloud, environment, report);
+    }
+}
+
+fn top(manifest: &Manifest, environment: &str, report: &mut Report<'_>) {
+    let path = KeyPath::new(["app"]);
+    if !names::APP.accepts(&manifest.app) {
+        report.error(
+            &path,
+            format!("`{}` cannot name an app", manifest.app),
+            names::APP.says,
+        );
+        // Every other name is made from it.
+        report.distrust(path);
+    }
+    if !names::ENVIRONMENT.accepts(environment) {
+        let path = KeyPath::new(["environment"]);
+        report.error(
+            &path,
+            format!("`{environment}` cannot name an environment"),
+            names::ENVIRONMENT.says,
+        );
+        report.distrust(path);
+    }
+    if manifest.services.is_empty() {
+        let path = KeyPath::new(["services"]);
+        report.key_error(
+            &path,
+            "the manifest has no service",
+            "add `[services.NAME]` with `image` and `port`",
+        );
+    }
+    if manifest.targets().is_empty() {
+        let path = KeyPath::new(["targets"]);
+        report.key_error(
+            &path,
+            "the manifest has no target",
+            "add `[targets.aws]`, `[targets.gcp]` or both",
+        );
+    }
+    for key in manifest
+        .services
+        .keys()
+        .filter(|key| !names::SERVICE_KEY.accepts(key))
+    {
+        let path = KeyPath::new(["services", key]);
+        report.key_error(
+            &path,
+            format!("`{key}` cannot name a service"),
+            names::SERVICE_KEY.says,
+        );
+        report.distrust(path);
+    }
+}
+
+/// Tags as AWS takes them; as labels they are changed to fit, but must stay apart.
+fn tags(manifest: &Manifest, report: &mut Report<'_>) {
+    let allowed = |text: &str| {
+        text.chars()
+            .all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c))
+    };
+    let google = manifest.targets.gcp.is_some();
+    for (key, value) in &manifest.tags {
+        let path = KeyPath::new(["tags", key]);
+        let reserved =
+            key.to_lowercase().starts_with("aws:") || key.eq_ignore_ascii_case("deployer");
+        if reserved {
+            report.key_error(
+                &path,
+                format!("the tag `{key}` is reserved"),
+                "choose another key",
+            );
+        } else if key.is_empty() || key.chars().count() > 128 || !allowed(key) {
+            let rule = "letters, digits, spaces and `_.:/=+-@`, 1 to 128 characters";
+            report.key_error(&path, format!("`{key}` cannot be a tag's key"), rule);
+        } else if google && !key.starts_with(|c: char| c.is_alphabetic()) {
+            let rule = "Google's labels begin with a letter";
+            report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
+        }
+        // A template's own characters are not part of the value.
+        let plain = value.replace("${", "").replace('}', "");
+        if value.chars().count() > 256 || !allowed(&plain) {
+            let rule = "letters, digits, spaces and `_.:/=+-@`, at most 256 characters";
+            report.error(&path, format!("`{value}` cannot be a tag's value"), rule);
+        }
+    }
+    if manifest.tags.len() > 49 {
+        let message = format!("{} tags are more than a cloud takes", manifest.tags.len());
+        report.key_error(
+            &KeyPath::new(["tags"]),
+            message,
+            "AWS takes 50, and one of them is ours",
+        );
+    }
+    if google {
+        let labels = deployer_core::names::own_labels(&manifest.app, "", &manifest.tags);
+        if labels.len() <= manifest.tags.len() && !manifest.tags.is_empty() {
+            let help = "Google's labels are lower case and have no `.:/=+@` or spaces";
+            report.warning(
+                &KeyPath::new(["tags"]),
+                Part::Key,
+                "two tags become one label on Google Cloud",
+                help,
+            );
+        }
+    }
+}
+
+fn replicas(replicas: Replicas, path: &KeyPath, report: &mut Report<'_>) {
+    let Replicas { min, max } = replicas;
+    if min > max {
+        let help = format!("write {{ min = {max}, max = {min} }}, or one number for both");
+        report.error(
+            path,
+            format!("`min` is {min}, more than `max`, which is {max}"),
+            help,
+        );
+    } else if max == 0 {
+        report.error(
+            path,
+            "a service without replicas serves nobody",
+            "at least `max` is 1 or more",
+        );
+    }
+}
+
+/// A service or secret that only a target's section knows.
+fn known_only<'a>(
+    cloud: CloudName,
+    table: &str,
+    keys: impl Iterator<Item = &'a String>,
+    declared: &[&str],
+    report: &mut Report<'_>,
+) {
+    for key in keys.filter(|key| !declared.contains(&key.as_str())) {
+        let path = KeyPath::new(["targets", cloud.as_str(), table, key]);
+        let help = match crate::layers::nearest(key, declared.iter().copied()) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("declare `[{table}.{key}]`, or remove this table"),
+        };
+        let what = table.trim_end_matches('s');
+        report.key_error(&path, format!("there is no {what} `{key}`"), help);
+    }
+}
+
+/// A shape that text must have.
+struct Shape {
+    pattern: LazyLock<Regex>,
+    says: &'static str,
+}
+
+macro_rules! shape {
+    ($pattern:literal, $says:literal) => {
+        crate::check::Shape {
+            pattern: std::sync::LazyLock::new(|| {
+                regex_lite::Regex::new($pattern).expect("the pattern is a constant")
+            }),
+            says: $says,
+        }
+    };
+}
+use shape;
+
+impl Shape {
+    /// Says in `report` when `text` is not `what`.
+    fn check(&self, what: &str, text: &str, path: &KeyPath, report: &mut Report<'_>) {
+        if !self.pattern.is_match(text) {
+            report.error(path, format!("`{text}` is not {what}"), self.says);
+        }
+    }
+}
+
+static URL: &str = "an address such as \"https://idp.example.com\"";
+
+fn url(text: &str, path: &KeyPath, report: &mut Report<'_>) {
+    let fine = url::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !fine {
+        report.error(
+            path,
+            format!("`{text}` is not an http or https address"),
+            URL,
+        );
+    }
+}
+
+fn ledger(text: &str, own_scheme: &str, path: &KeyPath, report: &mut Report<'_>) {
+    let rest = text
+        .strip_prefix(own_scheme)
+        .or_else(|| text.strip_prefix("file://"))
+        .filter(|rest| !rest.is_empty());
+    if rest.is_none() {
+        let help = format!(
+            "write \"{own_scheme}BUCKET/PREFIX\", or \"file://PATH\" for trying things out"
+        );
+        report.error(
+            path,
+            format!("`{text}` is no place for this target's ledger"),
+            help,
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! Checks secrets and key pairs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{EnvValue, From, Manifest};
+use crate::names;
+use crate::problem::{Part, Report};
+use crate::source::KeyPath;
+
+pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
+    let used = used(manifest);
+    for (key, secret) in &manifest.secrets {
+        let path = KeyPath::new(["secrets", key]);
+        if !names::SECRET_KEY.accepts(key) {
+            report.key_error(
+                &path,
+                format!("`{key}` cannot name a secret"),
+                names::SECRET_KEY.says,
+            );
+        }
+        source(&secret.from, &path.join("from"), report);
+        if !used.contains(key.as_str()) {
+            let help = "use it as { secret = \"...\" } in a service's `env`, or remove it";
+            report.warning(
+                &path,
+                Part::Key,
+                format!("no service uses the secret `{key}`"),
+                help,
+            );
+        }
+    }
+    pairs(manifest, report);
+}
+
+fn used(manifest: &Manifest) -> BTreeSet<&str> {
+    let services = manifest.services.values();
+    let in_env = services.clone().flat_map(|service| service.env.values());
+    let in_env = in_env.filter_map(|value| match value {
+        EnvValue::Secret(secret) => Some(secret.secret.as_str()),
+        EnvValue::Plain(_) => None,
+    });
+    let databases = services.filter_map(|service| service.migrate.as_ref()?.database.as_deref());
+    in_env.chain(databases).collect()
+}
+
+fn source(from: &From, path: &KeyPath, report: &mut Report<'_>) {
+    match from {
+        From::Env(name) if name.trim().is_empty() || name.contains('=') => {
+            let help = "write the name of a variable of the machine that runs `deployer`";
+            report.hidden_error(
+                &path.join("env"),
+                "this is not the name of a variable",
+                help,
+            );
+        }
+        From::File(file) if file.trim().is_empty() => {
+            let help = "write a path, relative to the manifest";
+            report.hidden_error(&path.join("file"), "the path is empty", help);
+        }
+        From::Env(_) | From::File(_) | From::Cloud | From::Generate(_) => {}
+    }
+}
+
+fn pairs(manifest: &Manifest, report: &mut Report<'_>) {
+    let mut halves: BTreeMap<&str, String> = BTreeMap::new();
+    for (pair, keys) in &manifest.keys {
+        let path = KeyPath::new(["keys", pair]);
+        if !names::SECRET_KEY.accepts(pair) {
+            report.key_error(
+                &path,
+                format!("`{pair}` cannot name a key pair"),
+                names::SECRET_KEY.says,
+            );
+        }
+        for (half, secret) in [("private", &keys.private), ("public", &keys.public)] {
+            let at = path.join(half);
+            if !names::SECRET_KEY.accepts(secret) {
+                report.error(
+                    &at,
+                    format!("`{secret}` cannot name a secret"),
+                    names::SECRET_KEY.says,
+                );
+            }
+            if manifest.secrets.contains_key(secret) {
+                let help = format!(
+                    "remove `[secrets.{secret}]`: the key pair declares it, or choose another name"
+                );
+                report.error(
+                    &at,
+                    format!("the secret `{secret}` is declared twice"),
+                    help,
+                );
+            }
+            if let Some(first) = halves.insert(secret, at.to_string()) {
+                let message = format!("`{secret}` is `{first}` already");
+                report.error(
+                    &at,
+                    message,
+                    "each half of each pair has a secret of its own",
+                );
+            }
+        }
+    }
+}

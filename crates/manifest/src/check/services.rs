@@ -1,0 +1,156 @@
+//! Checks a service before any target is looked at.
+
+use std::time::Duration;
+
+use crate::check::replicas;
+use crate::layers::nearest;
+use crate::model::{EnvValue, Manifest, MigrateMode, Service};
+use crate::problem::{Part, Report};
+use crate::source::KeyPath;
+
+pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &mut Report<'_>) {
+    let path = KeyPath::new(["services", key]);
+    if service.port == 0 {
+        report.error(
+            &path.join("port"),
+            "0 is not a port",
+            "a port is from 1 to 65535",
+        );
+    }
+    if service.image.trim().is_empty() {
+        let help = "write \"oci:DIRECTORY\", \"docker-archive:FILE\" or a registry reference";
+        report.error(&path.join("image"), "the image is empty", help);
+    }
+    health(service, &path, report);
+    replicas(service.replicas.0, &path.join("replicas"), report);
+    for (variable, value) in &service.env {
+        let at = path.join("env").join(variable);
+        variable_name(variable, &at, report);
+        match value {
+            EnvValue::Plain(text) => plain_secret(text, &at, report),
+            EnvValue::Secret(secret) => {
+                declared(&secret.secret, &at.join("secret"), manifest, report)
+            }
+        }
+    }
+    migrate(service, &path.join("migrate"), manifest, report);
+}
+
+fn health(service: &Service, path: &KeyPath, report: &mut Report<'_>) {
+    let health = &service.health;
+    let path = path.join("health");
+    if !health.path.starts_with('/') {
+        let at = path.join("path");
+        let message = format!("the health path `{}` does not start with `/`", health.path);
+        let help = format!("write \"/{}\"", health.path);
+        // `health = "..."` has no place of its own for the path.
+        let whole = report.has_place(&at);
+        report.error(if whole { &at } else { &path }, message, help);
+    }
+    for (name, span) in [("interval", health.interval), ("timeout", health.timeout)] {
+        if span.is_zero() {
+            report.error(
+                &path.join(name),
+                format!("`{name}` is no time at all"),
+                "write at least \"1s\"",
+            );
+        }
+    }
+    if health.timeout > health.interval {
+        let message = "a check may take longer than the time to the next one";
+        report.error(
+            &path.join("timeout"),
+            message,
+            "let `timeout` be at most `interval`",
+        );
+    }
+    if health.retries == 0 {
+        report.error(
+            &path.join("retries"),
+            "without a failure nothing is unhealthy",
+            "write 1 or more",
+        );
+    }
+}
+
+/// Names that a cloud sets itself, or keeps for itself.
+fn reserved(name: &str) -> bool {
+    matches!(
+        name,
+        "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION"
+    ) || name.starts_with("CLOUD_RUN_")
+        || name.starts_with("AWSAPPRUNNER")
+}
+
+pub(super) fn variable_name(name: &str, path: &KeyPath, report: &mut Report<'_>) {
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        let help = "letters, digits and `_`, and no digit first";
+        report.key_error(path, format!("`{name}` cannot name a variable"), help);
+    } else if name == "PORT" {
+        let help = "set `port` of the service: the app finds it in `PORT` on both clouds";
+        report.key_error(path, "`PORT` is reserved: the cloud sets it", help);
+    } else if reserved(name) {
+        let help = "choose another name: the cloud sets this one, or refuses it";
+        report.key_error(path, format!("`{name}` is reserved"), help);
+    }
+}
+
+/// A password or private key in plain sight is allowed, but hardly meant.
+pub(super) fn plain_secret(text: &str, path: &KeyPath, report: &mut Report<'_>) {
+    let has_password =
+        url::Url::parse(text).is_ok_and(|url| url.password().is_some_and(|p| !p.is_empty()));
+    if has_password || text.contains("PRIVATE KEY-----") {
+        let message = "this plain variable looks like a secret";
+        let help = "declare it in `[secrets]` and write { secret = \"NAME\" } here";
+        report.warning(path, Part::HiddenValue, message, help);
+    }
+}
+
+pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report: &mut Report<'_>) {
+    let known = manifest.secret_keys();
+    let table = KeyPath::new(["secrets", secret]);
+    let unclear = report.distrusts(&table) || report.distrusts(&KeyPath::new(["keys"]));
+    if known.contains(&secret) || unclear {
+        return;
+    }
+    let help = match nearest(secret, known) {
+        Some(word) => format!("did you mean `{word}`? else declare `[secrets.{secret}]`"),
+        None => format!("declare `[{table}]`"),
+    };
+    report.error(path, format!("the secret `{secret}` is not declared"), help);
+}
+
+fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut Report<'_>) {
+    let Some(migrate) = &service.migrate else {
+        return;
+    };
+    match migrate.mode {
+        MigrateMode::Exec => {
+            let help = "use mode = \"job\": the same command in a task of its own";
+            report.error(
+                &path.join("mode"),
+                "migrations by exec come with a later release",
+                help,
+            );
+        }
+        MigrateMode::Job if migrate.command.is_empty() => {
+            let help = "add `command = [\"/app/server\", \"migrate\"]`, or set mode = \"on-start\" or \"none\"";
+            report.key_error(
+                &path.join("command"),
+                format!("`[{path}]` lacks `command`"),
+                help,
+            );
+        }
+        MigrateMode::Job | MigrateMode::OnStart | MigrateMode::None => {}
+    }
+    if let Some(database) = &migrate.database {
+        declared(database, &path.join("database"), manifest, report);
+    }
+    // A Cloud Run task may run for seven days; nothing on ECS is shorter.
+    let longest = Duration::from_secs(7 * 24 * 3600);
+    if migrate.timeout.is_zero() || migrate.timeout > longest {
+        let message = "a migration cannot be given this time";
+        report.error(&path.join("timeout"), message, "from \"1s\" to \"7days\"");
+    }
+}

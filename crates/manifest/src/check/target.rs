@@ -1,0 +1,151 @@
+//! Checks what a manifest comes to on one target: sizes, names, templates.
+
+use std::collections::BTreeMap;
+
+use deployer_core::address::CloudName;
+use deployer_core::spec::ServiceSpec;
+
+use crate::check::{offers, replicas};
+use crate::model::Manifest;
+use crate::problem::Report;
+use crate::resolve::Resolver;
+use crate::source::KeyPath;
+
+pub(super) fn check(
+    manifest: &Manifest,
+    cloud: CloudName,
+    environment: &str,
+    report: &mut Report<'_>,
+) {
+    let Some(mut resolver) = Resolver::new(manifest, cloud, environment) else {
+        return;
+    };
+    let spec = resolver.resolve();
+    for fault in std::mem::take(&mut resolver.faults) {
+        report.error(&fault.path, fault.message, fault.help);
+        report.distrust(fault.path);
+    }
+    for service in spec.services.values() {
+        size(service, cloud, report);
+        let path = overridden(service, cloud, "replicas", report);
+        replicas(service.replicas, &path, report);
+        health_limits(service, cloud, report);
+    }
+    if !report.distrusts(&KeyPath::new(["app"]))
+        && !report.distrusts(&KeyPath::new(["environment"]))
+    {
+        names(manifest, &spec, cloud, report);
+    }
+}
+
+/// The key that decides `field` on this target.
+fn overridden(
+    service: &ServiceSpec,
+    cloud: CloudName,
+    field: &str,
+    report: &Report<'_>,
+) -> KeyPath {
+    let own = KeyPath::new(["targets", cloud.as_str(), "services", &service.key, field]);
+    if report.has_place(&own) {
+        own
+    } else {
+        KeyPath::new(["services", &service.key, field])
+    }
+}
+
+fn size(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_>) {
+    let cpu = overridden(service, cloud, "cpu", report);
+    let memory = overridden(service, cloud, "memory", report);
+    if report.distrusts(&cpu) || report.distrusts(&memory) {
+        return;
+    }
+    let Err(help) = offers::judge(cloud, service.cpu, service.memory) else {
+        return;
+    };
+    let place = match cloud {
+        CloudName::Aws => "Fargate",
+        CloudName::Gcp => "Cloud Run",
+    };
+    let message = format!(
+        "{place} does not offer {} with {}",
+        service.cpu, service.memory
+    );
+    // Point at what was written last, else at what was written at all.
+    let memory_is_own = memory
+        .parts()
+        .first()
+        .is_some_and(|first| first == "targets");
+    let cpu_is_own = cpu.parts().first().is_some_and(|first| first == "targets");
+    let at_cpu = (cpu_is_own && !memory_is_own) || !report.has_place(&memory);
+    report.error(if at_cpu { &cpu } else { &memory }, message, help);
+}
+
+/// What each cloud's own check takes; AWS has one only when the container checks itself.
+fn health_limits(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_>) {
+    let health = &service.health;
+    let path = KeyPath::new(["services", &service.key, "health"]);
+    let limits = match cloud {
+        CloudName::Aws if health.command.is_empty() => return,
+        CloudName::Aws => [
+            ("interval", 5, 300),
+            ("timeout", 2, 60),
+            ("start_period", 0, 300),
+            ("retries", 1, 10),
+        ],
+        CloudName::Gcp => [
+            ("interval", 1, 240),
+            ("timeout", 1, 240),
+            ("start_period", 0, 3600),
+            ("retries", 1, 1000),
+        ],
+    };
+    let actual = [
+        health.interval.as_secs(),
+        health.timeout.as_secs(),
+        health.start_period.as_secs(),
+        u64::from(health.retries),
+    ];
+    for ((name, least, most), actual) in limits.into_iter().zip(actual) {
+        let given = report.has_place(&path.join(name));
+        if given && actual > 0 && !(least..=most).contains(&actual) {
+            let unit = if name == "retries" { "" } else { " seconds" };
+            let message = format!("{cloud} takes no `{name}` of {actual}{unit}");
+            report.error(
+                &path.join(name),
+                message,
+                format!("from {least} to {most}{unit}"),
+            );
+        }
+    }
+}
+
+fn names(
+    manifest: &Manifest,
+    spec: &deployer_core::spec::EnvironmentSpec,
+    cloud: CloudName,
+    report: &mut Report<'_>,
+) {
+    let mut taken: BTreeMap<(&str, String), KeyPath> = BTreeMap::new();
+    for named in manifest.all_names(cloud, spec) {
+        if !named.rule.accepts(&named.name) {
+            let message = format!("`{}` cannot name {}", named.name, named.rule.what);
+            report.error(&named.path, message, named.rule.says);
+            continue;
+        }
+        if named.space.is_empty() {
+            continue;
+        }
+        let key = (named.space, named.name.clone());
+        if let Some(first) = taken.insert(key, named.path.clone()) {
+            let message = format!(
+                "two things on {cloud} would be the {} `{}`",
+                named.space, named.name
+            );
+            report.error(
+                &named.path,
+                message,
+                format!("the other is `{first}`; give one of them another name"),
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Gives each configuration of a service an id that is equal on every target.
+
+use deployer_core::spec::SecretUse;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::model::{EnvValue, Health, Manifest, Migrate};
+use crate::units::{Cpu, Memory, Scale};
+
+/// The cloud-neutral configuration of a service; where its image came from is not part of it.
+#[derive(Serialize)]
+struct Content<'a> {
+    digest: &'a str,
+    port: u16,
+    health: &'a Health,
+    cpu: Cpu,
+    memory: Memory,
+    replicas: Scale,
+    entrypoint: &'a [String],
+    command: &'a [String],
+    env: Vec<(&'a str, Variable<'a>)>,
+    migrate: Option<&'a Migrate>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Variable<'a> {
+    Plain(&'a str),
+    Secret(SecretUse),
+}
+
+impl Manifest {
+    /// Sixteen hexadecimal digits of a SHA-256 over the image's digest and the service's
+    /// configuration before any target is looked at: equal on every target, and different as soon
+    /// as digest or configuration are. What `[targets.*]` override is not part of it.
+    ///
+    /// `None` when the manifest has no such service.
+    pub fn content_id(&self, service: &str, image_digest: &str) -> Option<String> {
+        let service = self.services.get(service)?;
+        let content = Content {
+            digest: image_digest,
+            port: service.port,
+            health: &service.health,
+            cpu: service.cpu,
+            memory: service.memory,
+            replicas: service.replicas,
+            entrypoint: &service.entrypoint,
+            command: &service.command,
+            env: service
+                .env
+                .iter()
+                .map(|(name, value)| (name.as_str(), self.variable(value)))
+                .collect(),
+            migrate: service.migrate.as_ref(),
+        };
+        let value = serde_json::to_value(content).expect("a service is plain data with text keys");
+        let mut text = String::new();
+        canonical(&value, &mut text);
+        let mut id = hex::encode(Sha256::digest(text.as_bytes()));
+        id.truncate(16);
+        Some(id)
+    }
+}
+
+impl Manifest {
+    fn variable<'a>(&self, value: &'a EnvValue) -> Variable<'a> {
+        match value {
+            EnvValue::Plain(text) => Variable::Plain(text),
+            EnvValue::Secret(secret) => Variable::Secret(self.secret_use(secret)),
+        }
+    }
+}
+
+/// JSON with sorted keys and no spaces, whatever order `serde_json` was built to keep.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(values) => {
+            out.push('[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                canonical(value, out);
+            }
+            out.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            out.push_str(&value.to_string());
+        }
+    }
+}

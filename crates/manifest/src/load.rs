@@ -1,0 +1,384 @@
+//! Merges the layers, decides the environment, checks the result and explains each value.
+
+use std::path::{Path, PathBuf};
+
+use deployer_core::address::CloudName;
+use deployer_core::error::Result as CoreResult;
+use deployer_core::spec::{EnvironmentSpec, SecretSource};
+use figment::Figment;
+use figment::value::{Dict, Value};
+use serde::Serialize;
+
+use crate::check::check;
+use crate::extract::extract;
+use crate::interpolate::Scope;
+use crate::layers::{self, Layer, nearest};
+use crate::model::Manifest;
+use crate::problem::{Part, Problem, Problems, Report};
+use crate::resolve::{Fault, fill_section};
+use crate::source::{KeyPath, Origin, Origins};
+
+/// The environment when no flag, variable or manifest names one: a slip then meets nobody's customers.
+pub const DEFAULT_ENVIRONMENT: &str = "staging";
+
+/// Everything that decides what the manifest says. Nothing else is read but files beside it.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The manifest; overlays and relative paths start in its directory.
+    pub manifest: PathBuf,
+    /// `--env`.
+    pub environment: Option<String>,
+    /// The environment variables of the process.
+    pub vars: Vec<(String, String)>,
+    /// `--set KEY.PATH=VALUE`, in order.
+    pub set: Vec<String>,
+}
+
+/// A manifest without faults, for one environment.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The merged manifest; templates are filled in in `targets` only.
+    pub manifest: Manifest,
+    /// The environment.
+    pub environment: String,
+    /// Where relative paths start.
+    pub base_dir: PathBuf,
+    /// What is probably not meant, though usable.
+    pub warnings: Vec<Problem>,
+    origins: Origins,
+}
+
+/// A value of the merged manifest and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Leaf {
+    /// The key: `services.idp.port`.
+    pub path: String,
+    /// The value, as it would be written in JSON.
+    pub value: serde_json::Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Reads and checks the manifest: defaults, `deployer.toml`, `deployer.ENV.toml`, variables, flags.
+///
+/// The environment is `--env`, else `DEPLOYER_ENV`, else the key `environment`, else
+/// [`DEFAULT_ENVIRONMENT`]. The overlay need not exist.
+///
+/// # Errors
+///
+/// All faults that can be told apart, at once.
+pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
+    let (base, path) = read_base(inputs)?;
+    let mut given = vec![];
+    let (flags, problems) = layers::from_flags(&inputs.set);
+    given.extend(problems);
+    let environment = environment(inputs, &base, &flags)?;
+    let overlay_path = overlay(&path, &environment);
+    let mut files = vec![base];
+    if overlay_path.exists() {
+        files.push(layers::from_file(&overlay_path, shown(&overlay_path)).map_err(Problems::new)?);
+    }
+    let mut figment = Figment::new();
+    for layer in &files {
+        figment = figment.merge(layer);
+    }
+    let (variables, problems) = layers::from_variables(&inputs.vars, &merged(&figment));
+    given.extend(problems);
+    figment = figment.merge(&variables).merge(&flags);
+    let value = merged(&figment);
+
+    let mut origins = Origins::default();
+    let environment_in_overlay = files
+        .get(1)
+        .is_some_and(|overlay| overlay.values.contains_key("environment"));
+    for layer in files.into_iter().chain([variables, flags]) {
+        origins.push(layer.places);
+    }
+    origins.retain(|path| is_there(&value, path));
+    let mut report = Report::new(&origins);
+    given.into_iter().for_each(|problem| report.push(problem));
+    if environment_in_overlay {
+        let message = "an overlay cannot choose the environment: it was chosen by then";
+        report.key_error(
+            &KeyPath::new(["environment"]),
+            message,
+            "move `environment` to the manifest",
+        );
+    }
+    let extracted = extract(Value::from(value), &origins, &mut report);
+    let Some(mut manifest) = extracted else {
+        let (errors, warnings) = report.finish();
+        return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
+    };
+    for fault in fill_targets(&mut manifest, &environment) {
+        report.error(&fault.path, fault.message, fault.help);
+        report.distrust(fault.path);
+    }
+    check(&manifest, &environment, &mut report);
+    missing_overlay(&path, &overlay_path, &environment, &mut report);
+    let (errors, warnings) = report.finish();
+    if !errors.is_empty() {
+        return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
+    }
+    Ok(Loaded {
+        manifest,
+        environment,
+        base_dir: directory(&path),
+        warnings,
+        origins,
+    })
+}
+
+fn read_base(inputs: &Inputs) -> Result<(Layer, PathBuf), Problems> {
+    let path = inputs.manifest.clone();
+    let layer = layers::from_file(&path, shown(&path)).map_err(Problems::new)?;
+    Ok((layer, path))
+}
+
+/// Files are named as the user named them, without a leading `./`.
+fn shown(path: &Path) -> PathBuf {
+    path.strip_prefix(".").unwrap_or(path).to_path_buf()
+}
+
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// `deployer.toml` and `staging` make `deployer.staging.toml`.
+fn overlay(manifest: &Path, environment: &str) -> PathBuf {
+    let stem = manifest.file_stem().unwrap_or_default().to_string_lossy();
+    manifest.with_file_name(format!("{stem}.{environment}.toml"))
+}
+
+fn environment(inputs: &Inputs, base: &Layer, flags: &Layer) -> Result<String, Problems> {
+    let var = |name: &str| {
+        let found = inputs
+            .vars
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty());
+        found.map(|(_, value)| value.clone())
+    };
+    let key = |layer: &Layer| {
+        layer
+            .values
+            .get("environment")
+            .and_then(|value| value.as_str().map(str::to_owned))
+    };
+    let chosen = inputs
+        .environment
+        .clone()
+        .or_else(|| var("DEPLOYER_ENV"))
+        .or_else(|| key(flags))
+        .or_else(|| var("DEPLOYER_ENVIRONMENT"))
+        .or_else(|| key(base))
+        .unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned());
+    // It becomes part of a file's name before anything else is checked.
+    if crate::names::ENVIRONMENT.accepts(&chosen) {
+        return Ok(chosen);
+    }
+    let mut origins = Origins::default();
+    origins.push(base.places.clone());
+    let mut report = Report::new(&origins);
+    let message = format!("`{chosen}` cannot name an environment");
+    let help = crate::names::ENVIRONMENT.says;
+    let from_file = key(base).as_deref() == Some(&chosen);
+    if from_file {
+        report.error(&KeyPath::new(["environment"]), message, help);
+    } else {
+        report.push(Problem::given("--env or DEPLOYER_ENV".to_owned(), message).with_help(help));
+    }
+    Err(Problems::new(report.finish().0))
+}
+
+fn merged(figment: &Figment) -> Dict {
+    // The layers are dictionaries, read already: merging them cannot fail.
+    figment
+        .find_value("")
+        .ok()
+        .and_then(Value::into_dict)
+        .unwrap_or_default()
+}
+
+fn is_there(value: &Dict, path: &KeyPath) -> bool {
+    let Some((first, rest)) = path.parts().split_first() else {
+        return true;
+    };
+    let mut at = value.get(first);
+    for key in rest {
+        at = match at {
+            Some(Value::Dict(_, dict)) => dict.get(key),
+            Some(Value::Array(_, values)) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| values.get(index)),
+            _ => None,
+        };
+    }
+    at.is_some()
+}
+
+/// A misspelt `--env` would quietly make a whole new environment: say so where others have overlays.
+fn missing_overlay(
+    manifest: &Path,
+    overlay_path: &Path,
+    environment: &str,
+    report: &mut Report<'_>,
+) {
+    if overlay_path.exists() {
+        return;
+    }
+    let stem = manifest
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let names = std::fs::read_dir(directory(manifest))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut others: Vec<String> = names
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let rest = name.strip_prefix(&stem)?.strip_prefix('.')?;
+            rest.strip_suffix(".toml").map(str::to_owned)
+        })
+        .collect();
+    others.sort();
+    if others.is_empty() {
+        return;
+    }
+    let help = match nearest(environment, others.iter().map(String::as_str)) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("there are overlays for {}", others.join(", ")),
+    };
+    let message = format!("the environment `{environment}` has no overlay");
+    report.warning(&KeyPath::default(), Part::Key, message, help);
+}
+
+fn fill_targets(manifest: &mut Manifest, environment: &str) -> Vec<Fault> {
+    let mut faults = vec![];
+    let app = manifest.app.clone();
+    let path = |cloud: CloudName| KeyPath::new(["targets", cloud.as_str()]);
+    if let Some(aws) = &mut manifest.targets.aws {
+        let scope = Scope::new(&app, environment, CloudName::Aws, &aws.region, &aws.account);
+        faults.extend(fill_section(aws, &scope, &path(CloudName::Aws)));
+    }
+    if let Some(gcp) = &mut manifest.targets.gcp {
+        let scope = Scope::new(&app, environment, CloudName::Gcp, &gcp.region, &gcp.project);
+        faults.extend(fill_section(gcp, &scope, &path(CloudName::Gcp)));
+    }
+    faults
+}
+
+impl Loaded {
+    /// What `cloud` is to hold; files that secrets come from start at [`Self::base_dir`].
+    ///
+    /// # Errors
+    ///
+    /// `Input` when the manifest has no such target.
+    pub fn environment_spec(&self, cloud: CloudName) -> CoreResult<EnvironmentSpec> {
+        let mut spec = self.manifest.environment_spec(cloud, &self.environment)?;
+        for secret in spec.secrets.values_mut() {
+            if let SecretSource::File(file) = &mut secret.source {
+                *file = self.base_dir.join(&*file).to_string_lossy().into_owned();
+            }
+        }
+        Ok(spec)
+    }
+
+    /// Where the value at `path` (`services.idp.port`) came from; `Default` when nobody wrote it.
+    pub fn origin(&self, path: &str) -> Origin {
+        let place = KeyPath::parse(path).and_then(|path| self.origins.place(&path));
+        place.map_or(Origin::Default, crate::source::Place::origin)
+    }
+
+    /// Every value of the merged manifest, by key, with its origin; no secret value is among them.
+    pub fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves = vec![];
+        // Plain data with text keys; a manifest that was read can be written.
+        let value = serde_json::to_value(&self.manifest).unwrap_or_default();
+        self.gather(&KeyPath::default(), &value, &mut leaves);
+        leaves
+    }
+
+    fn gather(&self, path: &KeyPath, value: &serde_json::Value, leaves: &mut Vec<Leaf>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    self.gather(&path.join(key), value, leaves);
+                }
+            }
+            serde_json::Value::Null => {}
+            _ => leaves.push(Leaf {
+                path: path.to_string(),
+                value: value.clone(),
+                origin: self.leaf_origin(path, value),
+            }),
+        }
+    }
+
+    fn leaf_origin(&self, path: &KeyPath, value: &serde_json::Value) -> Origin {
+        if let Some(place) = self.origins.place(path) {
+            return place.origin();
+        }
+        // `health = "/health"` and `replicas = 2` are short for tables.
+        let short = |path: &KeyPath| match path.parts() {
+            [services, _, health, key] if services == "services" => {
+                (health == "health" && key == "path") || (health == "replicas" && value.is_number())
+            }
+            _ => false,
+        };
+        let table = short(path).then(|| path.parent()).flatten();
+        let table = table.filter(|table| !self.origins.has_below(table));
+        let place = table.and_then(|table| self.origins.place(&table));
+        place.map_or(Origin::Default, crate::source::Place::origin)
+    }
+
+    /// The images that are named as paths and are not there; for commands that need them.
+    ///
+    /// # Errors
+    ///
+    /// One problem for each.
+    pub fn check_images(&self) -> Result<(), Problems> {
+        let mut report = Report::new(&self.origins);
+        for (key, service) in &self.manifest.services {
+            if let Some(path) = absent_path(&service.image, &self.base_dir) {
+                let help =
+                    "build the image first, or correct the path (it is relative to the manifest)";
+                let message = format!("there is nothing at `{}`", path.display());
+                report.error(&KeyPath::new(["services", key, "image"]), message, help);
+            }
+        }
+        let (errors, _) = report.finish();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems::new(errors))
+        }
+    }
+}
+
+/// The path in `image`, when it must be one and nothing is there.
+fn absent_path(image: &str, base_dir: &Path) -> Option<PathBuf> {
+    let schemes = ["oci:", "oci-archive:", "docker-archive:"];
+    let named = schemes.iter().find_map(|scheme| image.strip_prefix(scheme));
+    let looks = image.starts_with('/') || image.starts_with("./") || image.starts_with("../");
+    let path = named.or((looks || image.ends_with(".tar")).then_some(image))?;
+    if path.contains("${") {
+        return None;
+    }
+    // `DIRECTORY:TAG`: either may hold colons.
+    let mut ends = path
+        .match_indices(':')
+        .map(|(at, _)| at)
+        .collect::<Vec<_>>();
+    ends.push(path.len());
+    let exists = |end: &usize| {
+        path.get(..*end)
+            .is_some_and(|path| base_dir.join(path).exists())
+    };
+    (!ends.iter().any(exists)).then(|| base_dir.join(path))
+}

@@ -1,0 +1,213 @@
+//! Names what the clouds hold, inside each service's rule of length and characters.
+
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+use sha2::{Digest, Sha256};
+
+/// What a service accepts as a name.
+#[derive(Debug)]
+pub struct Rule {
+    /// What is named: "an ECS service".
+    pub what: &'static str,
+    /// At most so many characters.
+    pub longest: usize,
+    /// The rule, for people.
+    pub says: &'static str,
+    case: Case,
+    pattern: LazyLock<Regex>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    Any,
+    Lower,
+}
+
+macro_rules! rule {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $case:ident, $pattern:literal, $says:literal) => {
+        $(#[$doc])*
+        pub static $name: Rule = Rule {
+            what: $what,
+            longest: $longest,
+            says: $says,
+            case: Case::$case,
+            pattern: LazyLock::new(|| Regex::new($pattern).expect("the pattern is a constant")),
+        };
+    };
+}
+
+rule!(
+    /// `CreateService`, `RegisterTaskDefinition`: service, family and container names.
+    ECS, "an ECS service, family or container", 255, Any,
+    "^[A-Za-z0-9_-]+$",
+    "letters, digits, `-` and `_`, at most 255 characters"
+);
+rule!(
+    /// `CreateRepository` of ECR.
+    ECR_REPOSITORY, "an ECR repository", 256, Lower,
+    "^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$",
+    "lower-case letters and digits, with `.`, `_`, `-` and `/` between them, 2 to 256 characters"
+);
+rule!(
+    /// `CreateSecret` of Secrets Manager.
+    AWS_SECRET, "a secret in Secrets Manager", 512, Any,
+    "^[A-Za-z0-9/_+=.@-]+$",
+    "letters, digits and `/_+=.@-`, at most 512 characters"
+);
+rule!(
+    /// `CreateLogGroup`.
+    LOG_GROUP, "a log group", 512, Any,
+    "^[A-Za-z0-9/_.#-]+$",
+    "letters, digits and `/_.#-`, at most 512 characters"
+);
+rule!(
+    /// `CreateService` of Cloud Run.
+    RUN_SERVICE, "a Cloud Run service", 49, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 49 characters"
+);
+rule!(
+    /// `CreateJob` of Cloud Run.
+    RUN_JOB, "a Cloud Run job", 63, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 63 characters"
+);
+rule!(
+    /// `CreateSecret` of Secret Manager.
+    GCP_SECRET, "a secret in Secret Manager", 255, Any,
+    "^[A-Za-z0-9_-]+$",
+    "letters, digits, `-` and `_`, at most 255 characters"
+);
+rule!(
+    /// `CreateRepository` of Artifact Registry.
+    ARTIFACT_REPOSITORY, "an Artifact Registry repository", 63, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 63 characters"
+);
+rule!(
+    /// The app: part of nearly every other name.
+    APP, "an app", 40, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 40 characters"
+);
+rule!(
+    /// The environment: part of nearly every other name; with the app it fits a Google label.
+    ENVIRONMENT, "an environment", 20, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 20 characters"
+);
+rule!(
+    /// A service's key.
+    SERVICE_KEY, "a service", 63, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 63 characters"
+);
+rule!(
+    /// The key of a secret or a key pair.
+    SECRET_KEY, "a secret", 100, Any,
+    "^[A-Za-z0-9_-]+$",
+    "letters, digits, `-` and `_`, at most 100 characters"
+);
+
+impl Rule {
+    /// Whether `name` may be used as it is.
+    pub fn accepts(&self, name: &str) -> bool {
+        name.len() <= self.longest && self.pattern.is_match(name)
+    }
+
+    /// `name` itself when it fits; else its beginning and eight digits that only it has.
+    pub fn fit(&self, name: &str) -> String {
+        let name = match self.case {
+            Case::Any => name.to_owned(),
+            Case::Lower => name.to_lowercase(),
+        };
+        if name.len() <= self.longest {
+            return name;
+        }
+        let digest = hex::encode(Sha256::digest(name.as_bytes()));
+        let mark = digest.get(..8).unwrap_or(&digest);
+        let mut room = self.longest - mark.len() - 1;
+        while !name.is_char_boundary(room) {
+            room -= 1;
+        }
+        let head = name
+            .get(..room)
+            .unwrap_or_default()
+            .trim_end_matches(['-', '_', '/', '.']);
+        format!("{head}-{mark}")
+    }
+}
+
+/// `APP-ENV`, the beginning of most names.
+pub fn prefix(app: &str, environment: &str) -> String {
+    format!("{app}-{environment}")
+}
+
+/// `APP-ENV` for the service that is called like the app, else `APP-ENV-SERVICE`; before any rule.
+///
+/// A second service never renames the first.
+pub fn service(app: &str, environment: &str, key: &str) -> String {
+    if key == app {
+        prefix(app, environment)
+    } else {
+        format!("{app}-{environment}-{key}")
+    }
+}
+
+/// The log group of a service on AWS.
+pub fn log_group(app: &str, environment: &str, key: &str) -> String {
+    LOG_GROUP.fit(&format!("/{app}/{environment}/{key}"))
+}
+
+/// A secret's name on AWS.
+pub fn aws_secret(app: &str, environment: &str, key: &str) -> String {
+    AWS_SECRET.fit(&format!("/{app}/{environment}/{key}"))
+}
+
+/// A secret's name on Google Cloud.
+pub fn gcp_secret(app: &str, environment: &str, key: &str) -> String {
+    GCP_SECRET.fit(&format!("{app}-{environment}-{key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_service_does_not_rename_the_first() {
+        assert_eq!(service("idp", "staging", "idp"), "idp-staging");
+        assert_eq!(service("idp", "staging", "web"), "idp-staging-web");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_keeps_its_beginning_and_stays_unique() {
+        let long = |end: &str| RUN_SERVICE.fit(&format!("{}-{end}", "identity-provider".repeat(4)));
+        let (a, b) = (long("a"), long("b"));
+        assert_eq!(a.len(), 49);
+        assert!(RUN_SERVICE.accepts(&a), "{a}");
+        assert!(a.starts_with("identity-provider"));
+        assert_ne!(a, b);
+        assert_eq!(a, long("a"));
+    }
+
+    #[test]
+    fn a_truncated_name_never_ends_in_two_separators() {
+        let name = RUN_SERVICE.fit(&format!("{}-{}", "a".repeat(39), "b".repeat(20)));
+        assert!(!name.contains("--"), "{name}");
+    }
+
+    #[test]
+    fn each_service_refuses_what_it_does_not_take() {
+        assert!(RUN_SERVICE.accepts("idp-staging"));
+        assert!(!RUN_SERVICE.accepts("Idp"));
+        assert!(!RUN_SERVICE.accepts("idp-"));
+        assert!(!RUN_SERVICE.accepts("1idp"));
+        assert!(!RUN_SERVICE.accepts(&"a".repeat(50)));
+        assert!(AWS_SECRET.accepts("spryte/mongodb-uri"));
+        assert!(!GCP_SECRET.accepts("spryte/mongodb-uri"));
+        assert!(ECS.accepts("Spryte_Backend-1"));
+        assert!(ECR_REPOSITORY.accepts("sentryagent/agentidp"));
+        assert!(!ECR_REPOSITORY.accepts("Spryte"));
+    }
+}

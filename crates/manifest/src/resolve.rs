@@ -1,0 +1,656 @@
+//! Makes the specification of one target: names made, overrides taken, templates filled in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deployer_core::address::CloudName;
+use deployer_core::error::{Error, Result};
+use deployer_core::names::own_tags;
+use deployer_core::spec::{
+    EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, MigrateSpec, MilliCpu, OnRollback, Replicas,
+    SecretSource, SecretSpec, SecretUse, ServiceSpec,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::interpolate::{Scope, interpolate};
+use crate::model::{EnvValue, From, Manifest, MigrateMode, Service};
+use crate::names::{self, Rule};
+use crate::section::SecretOverride;
+use crate::source::KeyPath;
+use crate::units::{Cpu, HELP, Memory, Scale};
+
+/// The names of one service's things on AWS: what the manifest says, else what is made from app,
+/// environment and key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsNames {
+    /// The ECS service.
+    pub service: String,
+    /// The task definition's family.
+    pub family: String,
+    /// The container in the task definition.
+    pub container: String,
+    /// The ECR repository.
+    pub repository: String,
+    /// The log group.
+    pub log_group: String,
+}
+
+/// The names of one service's things on Google Cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcpNames {
+    /// The Cloud Run service.
+    pub service: String,
+    /// The Cloud Run job that migrates.
+    pub job: String,
+    /// The Artifact Registry repository.
+    pub repository: String,
+    /// The image in that repository.
+    pub image: String,
+}
+
+/// What goes wrong while a specification is made, at a key.
+pub(crate) struct Fault {
+    pub(crate) path: KeyPath,
+    pub(crate) message: String,
+    pub(crate) help: String,
+}
+
+/// What differs for one service on one target, whichever cloud it is.
+#[derive(Default)]
+struct Overrides {
+    cpu: Option<Value>,
+    memory: Option<Value>,
+    replicas: Option<Value>,
+    env: BTreeMap<String, String>,
+    url: Option<String>,
+    adopt: bool,
+}
+
+/// Makes specifications; gathers faults instead of stopping at the first.
+pub(crate) struct Resolver<'a> {
+    manifest: &'a Manifest,
+    environment: &'a str,
+    cloud: CloudName,
+    scope: Scope,
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Manifest {
+    /// What `cloud` is to hold for `environment`.
+    ///
+    /// # Errors
+    ///
+    /// `Input` when the manifest has no such target or a value cannot be resolved for it; never for
+    /// the targets of a manifest that [`crate::load`] accepted, in its environment.
+    pub fn environment_spec(&self, cloud: CloudName, environment: &str) -> Result<EnvironmentSpec> {
+        let mut resolver = Resolver::new(self, cloud, environment)
+            .ok_or_else(|| Error::input(format!("the manifest has no target `{cloud}`")))?;
+        let spec = resolver.resolve();
+        match resolver.faults.first() {
+            None => Ok(spec),
+            Some(fault) => {
+                Err(Error::input(format!("{} (`{}`)", fault.message, fault.path)).hint(&fault.help))
+            }
+        }
+    }
+
+    /// The names of `service` on AWS. Defaults where the manifest has no AWS target.
+    pub fn aws_names(&self, service: &str, environment: &str) -> AwsNames {
+        let section = self
+            .targets
+            .aws
+            .as_ref()
+            .and_then(|aws| aws.services.get(service));
+        let section = section.cloned().unwrap_or_default();
+        let made = names::service(&self.app, environment, service);
+        let name = section.name.unwrap_or_else(|| names::ECS.fit(&made));
+        AwsNames {
+            family: section.family.unwrap_or_else(|| name.clone()),
+            container: section.container.unwrap_or_else(|| names::ECS.fit(service)),
+            repository: section
+                .repository
+                .unwrap_or_else(|| names::ECR_REPOSITORY.fit(&made)),
+            log_group: section
+                .log_group
+                .unwrap_or_else(|| names::log_group(&self.app, environment, service)),
+            service: name,
+        }
+    }
+
+    /// The names of `service` on Google Cloud. Defaults where the manifest has no such target.
+    pub fn gcp_names(&self, service: &str, environment: &str) -> GcpNames {
+        let gcp = self.targets.gcp.as_ref();
+        let section = gcp
+            .and_then(|gcp| gcp.services.get(service))
+            .cloned()
+            .unwrap_or_default();
+        let made = names::service(&self.app, environment, service);
+        let name = section
+            .name
+            .unwrap_or_else(|| names::RUN_SERVICE.fit(&made));
+        let repository = gcp.and_then(|gcp| gcp.repository.clone());
+        GcpNames {
+            job: section
+                .job
+                .unwrap_or_else(|| names::RUN_JOB.fit(&format!("{name}-migrate"))),
+            repository: repository.unwrap_or_else(|| {
+                names::ARTIFACT_REPOSITORY.fit(&names::prefix(&self.app, environment))
+            }),
+            image: service.to_owned(),
+            service: name,
+        }
+    }
+}
+
+impl<'a> Resolver<'a> {
+    /// `None` when the manifest has no such target.
+    pub(crate) fn new(
+        manifest: &'a Manifest,
+        cloud: CloudName,
+        environment: &'a str,
+    ) -> Option<Self> {
+        let (region, account) = match cloud {
+            CloudName::Aws => manifest
+                .targets
+                .aws
+                .as_ref()
+                .map(|aws| (&aws.region, &aws.account)),
+            CloudName::Gcp => manifest
+                .targets
+                .gcp
+                .as_ref()
+                .map(|gcp| (&gcp.region, &gcp.project)),
+        }?;
+        Some(Self {
+            manifest,
+            environment,
+            cloud,
+            scope: Scope::new(&manifest.app, environment, cloud, region, account),
+            faults: vec![],
+        })
+    }
+
+    pub(crate) fn resolve(&mut self) -> EnvironmentSpec {
+        let manifest = self.manifest;
+        let mut tags = BTreeMap::new();
+        for (key, value) in &manifest.tags {
+            let value = self.fill(value, &self.scope.clone(), || KeyPath::new(["tags", key]));
+            tags.insert(key.clone(), value);
+        }
+        let secrets = self.secrets();
+        let services = manifest
+            .services
+            .iter()
+            .map(|(key, service)| (key.clone(), self.service(key, service)))
+            .collect();
+        EnvironmentSpec {
+            app: manifest.app.clone(),
+            environment: self.environment.to_owned(),
+            tags: own_tags(&manifest.app, self.environment, &tags),
+            secrets,
+            services,
+        }
+    }
+
+    fn fill(&mut self, text: &str, scope: &Scope, path: impl FnOnce() -> KeyPath) -> String {
+        interpolate(text, scope).unwrap_or_else(|bad| {
+            self.faults.push(Fault {
+                path: path(),
+                message: bad.message,
+                help: bad.help,
+            });
+            text.to_owned()
+        })
+    }
+
+    fn target_path<const N: usize>(&self, below: [&str; N]) -> KeyPath {
+        let head = ["targets", self.cloud.as_str()];
+        KeyPath::new(head.into_iter().chain(below))
+    }
+
+    fn secret_overrides(&self) -> &'a BTreeMap<String, SecretOverride> {
+        static NONE: BTreeMap<String, SecretOverride> = BTreeMap::new();
+        let targets = &self.manifest.targets;
+        let secrets = match self.cloud {
+            CloudName::Aws => targets.aws.as_ref().map(|aws| &aws.secrets),
+            CloudName::Gcp => targets.gcp.as_ref().map(|gcp| &gcp.secrets),
+        };
+        secrets.unwrap_or(&NONE)
+    }
+
+    fn secrets(&mut self) -> BTreeMap<String, SecretSpec> {
+        let manifest = self.manifest;
+        let mut specs = BTreeMap::new();
+        for (key, secret) in &manifest.secrets {
+            let source = match secret.from.clone() {
+                From::Cloud => SecretSource::Cloud,
+                From::Env(name) => SecretSource::Env(name),
+                From::File(path) => SecretSource::File(path),
+                From::Generate(what) => SecretSource::Generate(what),
+            };
+            let name = secret.name.as_deref();
+            specs.insert(
+                key.clone(),
+                self.secret(key, name, source, secret.on_rollback),
+            );
+        }
+        for (pair, keys) in &manifest.keys {
+            for (key, half) in [
+                (&keys.private, KeyHalf::Private),
+                (&keys.public, KeyHalf::Public),
+            ] {
+                let source = SecretSource::Key {
+                    pair: pair.clone(),
+                    half,
+                };
+                // The other half may be with someone else already: an old key would not fit it.
+                let spec = self.secret(key, None, source, OnRollback::Follow);
+                specs.entry(key.clone()).or_insert(spec);
+            }
+        }
+        specs
+    }
+
+    fn secret(
+        &mut self,
+        key: &str,
+        name: Option<&str>,
+        source: SecretSource,
+        on_rollback: OnRollback,
+    ) -> SecretSpec {
+        let overrides = self
+            .secret_overrides()
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
+        let source = match overrides.from {
+            None => source,
+            Some(from) => {
+                let path = self.target_path(["secrets", key, "from"]);
+                match self.read::<From>(&from, path) {
+                    None => source,
+                    Some(From::Cloud) => SecretSource::Cloud,
+                    Some(From::Env(name)) => SecretSource::Env(name),
+                    Some(From::File(path)) => SecretSource::File(path),
+                    Some(From::Generate(what)) => SecretSource::Generate(what),
+                }
+            }
+        };
+        let name = match (overrides.name, name) {
+            (Some(name), _) => name,
+            (None, Some(name)) => {
+                let scope = self.scope.clone();
+                self.fill(name, &scope, || KeyPath::new(["secrets", key, "name"]))
+            }
+            (None, None) => {
+                let (app, environment) = (&self.manifest.app, self.environment);
+                match self.cloud {
+                    CloudName::Aws => names::aws_secret(app, environment, key),
+                    CloudName::Gcp => names::gcp_secret(app, environment, key),
+                }
+            }
+        };
+        SecretSpec {
+            key: key.to_owned(),
+            name,
+            source,
+            on_rollback,
+            adopt: overrides.adopt,
+        }
+    }
+
+    fn overrides(&self, key: &str) -> Overrides {
+        let targets = &self.manifest.targets;
+        match self.cloud {
+            CloudName::Aws => targets
+                .aws
+                .as_ref()
+                .and_then(|aws| aws.services.get(key))
+                .map(|aws| Overrides {
+                    cpu: aws.cpu.clone(),
+                    memory: aws.memory.clone(),
+                    replicas: aws.replicas.clone(),
+                    env: aws.env.clone(),
+                    url: aws.url.clone(),
+                    adopt: aws.adopt,
+                }),
+            CloudName::Gcp => targets
+                .gcp
+                .as_ref()
+                .and_then(|gcp| gcp.services.get(key))
+                .map(|gcp| Overrides {
+                    cpu: gcp.cpu.clone(),
+                    memory: gcp.memory.clone(),
+                    replicas: gcp.replicas.clone(),
+                    env: gcp.env.clone(),
+                    url: gcp.url.clone(),
+                    adopt: gcp.adopt,
+                }),
+        }
+        .unwrap_or_default()
+    }
+
+    fn service(&mut self, key: &str, service: &Service) -> ServiceSpec {
+        let overrides = self.overrides(key);
+        let scope = self.scope.with_url(overrides.url.as_deref());
+        let (name, repository, job) = match self.cloud {
+            CloudName::Aws => {
+                let names = self.manifest.aws_names(key, self.environment);
+                let job = format!("{}-migrate", names.service);
+                (names.service, names.repository, job)
+            }
+            CloudName::Gcp => {
+                let names = self.manifest.gcp_names(key, self.environment);
+                (
+                    names.service,
+                    format!("{}/{}", names.repository, names.image),
+                    names.job,
+                )
+            }
+        };
+        let (env, secrets) = self.variables(key, service, overrides.env, &scope);
+        let (cpu, memory, replicas) = self.size(
+            key,
+            service,
+            overrides.cpu,
+            overrides.memory,
+            overrides.replicas,
+        );
+        let at = |field: &'static str| {
+            move |index: usize| KeyPath::new(["services", key, field, &index.to_string()])
+        };
+        ServiceSpec {
+            key: key.to_owned(),
+            name,
+            repository,
+            image: {
+                let path = || KeyPath::new(["services", key, "image"]);
+                self.fill(&service.image, &scope, path)
+            },
+            port: service.port,
+            health: HealthSpec {
+                path: service.health.path.clone(),
+                command: service.health.command.clone(),
+                interval: service.health.interval,
+                timeout: service.health.timeout,
+                retries: service.health.retries,
+                start_period: service.health.start_period,
+            },
+            cpu,
+            memory,
+            replicas,
+            entrypoint: self.fill_all(&service.entrypoint, &scope, at("entrypoint")),
+            command: self.fill_all(&service.command, &scope, at("command")),
+            env,
+            secrets,
+            migrate: self.migration(key, service, &scope, job),
+            url: overrides.url,
+            adopt: overrides.adopt,
+        }
+    }
+
+    fn fill_all(
+        &mut self,
+        texts: &[String],
+        scope: &Scope,
+        path: impl Fn(usize) -> KeyPath,
+    ) -> Vec<String> {
+        let texts = texts.iter().enumerate();
+        texts
+            .map(|(index, text)| self.fill(text, scope, || path(index)))
+            .collect()
+    }
+
+    fn variables(
+        &mut self,
+        key: &str,
+        service: &Service,
+        overrides: BTreeMap<String, String>,
+        scope: &Scope,
+    ) -> (BTreeMap<String, String>, BTreeMap<String, SecretUse>) {
+        let mut env = BTreeMap::new();
+        let mut secrets = BTreeMap::new();
+        for (variable, value) in &service.env {
+            if overrides.contains_key(variable) {
+                continue;
+            }
+            match value {
+                EnvValue::Plain(text) => {
+                    let path = || KeyPath::new(["services", key, "env", variable]);
+                    env.insert(variable.clone(), self.fill(text, scope, path));
+                }
+                EnvValue::Secret(secret) => {
+                    secrets.insert(variable.clone(), self.manifest.secret_use(secret));
+                }
+            }
+        }
+        for (variable, text) in overrides {
+            let path = self.target_path(["services", key, "env", &variable]);
+            let value = self.fill(&text, scope, || path);
+            env.insert(variable, value);
+        }
+        (env, secrets)
+    }
+
+    fn size(
+        &mut self,
+        key: &str,
+        service: &Service,
+        cpu: Option<Value>,
+        memory: Option<Value>,
+        replicas: Option<Value>,
+    ) -> (MilliCpu, MebiBytes, Replicas) {
+        let cpu = cpu.and_then(|cpu| {
+            let path = self.target_path(["services", key, "cpu"]);
+            self.read::<Cpu>(&cpu, path)
+        });
+        let memory = memory.and_then(|memory| {
+            let path = self.target_path(["services", key, "memory"]);
+            self.read::<Memory>(&memory, path)
+        });
+        let replicas = replicas.and_then(|replicas| {
+            let path = self.target_path(["services", key, "replicas"]);
+            self.read::<Scale>(&replicas, path)
+        });
+        (
+            cpu.unwrap_or(service.cpu).0,
+            memory.unwrap_or(service.memory).0,
+            replicas.unwrap_or(service.replicas).0,
+        )
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, value: &Value, path: KeyPath) -> Option<T> {
+        T::deserialize(value)
+            .map_err(|e| {
+                let text = e.to_string();
+                let (message, help) = text.split_once(HELP).unwrap_or((&text, ""));
+                self.faults.push(Fault {
+                    path,
+                    message: message.to_owned(),
+                    help: help.to_owned(),
+                });
+            })
+            .ok()
+    }
+
+    fn migration(
+        &mut self,
+        key: &str,
+        service: &Service,
+        scope: &Scope,
+        job: String,
+    ) -> Option<MigrateSpec> {
+        let migrate = service.migrate.as_ref()?;
+        match migrate.mode {
+            MigrateMode::OnStart | MigrateMode::None => return None,
+            MigrateMode::Job | MigrateMode::Exec => {}
+        }
+        let at = |field: &'static str| {
+            move |index: usize| {
+                KeyPath::new(["services", key, "migrate", field, &index.to_string()])
+            }
+        };
+        let usual = || match service.env.get("DATABASE_URL") {
+            Some(EnvValue::Secret(secret)) => Some(secret.secret.clone()),
+            Some(EnvValue::Plain(_)) | None => None,
+        };
+        Some(MigrateSpec {
+            job,
+            entrypoint: self.fill_all(&migrate.entrypoint, scope, at("entrypoint")),
+            command: self.fill_all(&migrate.command, scope, at("command")),
+            timeout: migrate.timeout,
+            database: migrate.database.clone().or_else(usual),
+        })
+    }
+}
+
+/// Fills in the templates of a cloud's own section, except in variables (which may name the
+/// service's address, known only later), secret sources, and what templates are made of.
+pub(crate) fn fill_section<T>(section: &mut T, scope: &Scope, at: &KeyPath) -> Vec<Fault>
+where
+    T: serde::Serialize + DeserializeOwned,
+{
+    let mut faults = vec![];
+    let Ok(mut value) = serde_json::to_value(&*section) else {
+        return faults;
+    };
+    let verbatim = BTreeSet::from(["account", "region", "project", "env", "from"]);
+    fill_value(&mut value, scope, at, &verbatim, &mut faults);
+    if let Ok(filled) = T::deserialize(value) {
+        *section = filled;
+    }
+    faults
+}
+
+fn fill_value(
+    value: &mut Value,
+    scope: &Scope,
+    at: &KeyPath,
+    verbatim: &BTreeSet<&str>,
+    faults: &mut Vec<Fault>,
+) {
+    match value {
+        Value::String(text) => match interpolate(text, scope) {
+            Ok(filled) => *text = filled,
+            Err(bad) => faults.push(Fault {
+                path: at.clone(),
+                message: bad.message,
+                help: bad.help,
+            }),
+        },
+        Value::Array(values) => {
+            for (index, value) in values.iter_mut().enumerate() {
+                fill_value(value, scope, &at.join(index.to_string()), verbatim, faults);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                if !verbatim.contains(key.as_str()) {
+                    fill_value(value, scope, &at.join(key), verbatim, faults);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// One name that a target holds, for the checks.
+pub(crate) struct Named {
+    pub(crate) rule: &'static Rule,
+    /// Names of one space may not be equal.
+    pub(crate) space: &'static str,
+    pub(crate) name: String,
+    /// Where the manifest says the name, or the thing that is named.
+    pub(crate) path: KeyPath,
+}
+
+impl Manifest {
+    /// Every name that `cloud` holds for `spec`.
+    pub(crate) fn all_names(&self, cloud: CloudName, spec: &EnvironmentSpec) -> Vec<Named> {
+        let mut all = vec![];
+        let target = KeyPath::new(["targets", cloud.as_str()]);
+        let mut add = |rule, space, name: &str, path| {
+            let name = name.to_owned();
+            all.push(Named {
+                rule,
+                space,
+                name,
+                path,
+            });
+        };
+        for key in spec.services.keys() {
+            let own = target.join("services").join(key);
+            match cloud {
+                CloudName::Aws => {
+                    let names = self.aws_names(key, &spec.environment);
+                    add(&names::ECS, "ECS service", &names.service, own.join("name"));
+                    add(
+                        &names::ECS,
+                        "task definition family",
+                        &names.family,
+                        own.join("family"),
+                    );
+                    add(&names::ECS, "", &names.container, own.join("container"));
+                    add(
+                        &names::ECR_REPOSITORY,
+                        "ECR repository",
+                        &names.repository,
+                        own.join("repository"),
+                    );
+                    add(
+                        &names::LOG_GROUP,
+                        "log group",
+                        &names.log_group,
+                        own.join("log_group"),
+                    );
+                }
+                CloudName::Gcp => {
+                    let names = self.gcp_names(key, &spec.environment);
+                    add(
+                        &names::RUN_SERVICE,
+                        "Cloud Run service",
+                        &names.service,
+                        own.join("name"),
+                    );
+                    add(
+                        &names::RUN_JOB,
+                        "Cloud Run job",
+                        &names.job,
+                        own.join("job"),
+                    );
+                    add(
+                        &names::ARTIFACT_REPOSITORY,
+                        "",
+                        &names.repository,
+                        target.join("repository"),
+                    );
+                }
+            }
+        }
+        for (key, secret) in &spec.secrets {
+            let own = target.join("secrets").join(key).join("name");
+            let has_own = match cloud {
+                CloudName::Aws => self
+                    .targets
+                    .aws
+                    .as_ref()
+                    .and_then(|aws| aws.secrets.get(key)),
+                CloudName::Gcp => self
+                    .targets
+                    .gcp
+                    .as_ref()
+                    .and_then(|gcp| gcp.secrets.get(key)),
+            };
+            let path = match has_own.and_then(|own| own.name.as_ref()) {
+                Some(_) => own,
+                None => KeyPath::new(["secrets", key, "name"]),
+            };
+            let rule = match cloud {
+                CloudName::Aws => &names::AWS_SECRET,
+                CloudName::Gcp => &names::GCP_SECRET,
+            };
+            add(rule, "secret", &secret.name, path);
+        }
+        all
+    }
+}
