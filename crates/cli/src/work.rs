@@ -48,7 +48,10 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let images = open_images(session, &wish.part).await?;
     let content_ids: BTreeMap<String, String> = images
         .iter()
-        .map(|(key, image)| (key.clone(), session.loaded.content_id(key, &image.digest)))
+        .filter_map(|(key, image)| {
+            let content_id = session.loaded.manifest.content_id(key, &image.digest)?;
+            Some((key.clone(), content_id))
+        })
         .collect();
     let held = holds(session, &content_ids, wish).await?;
     let (contents, mut notes) = contents(session, &wish.part).await?;
