@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -26,7 +27,6 @@ pub(super) fn apply_layer(root: &Path, blob: &Path, diff_id: Option<&str>) -> io
     };
     let mut archive = Archive::new(stream);
     archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(nix::unistd::geteuid().is_root());
     let mut written = HashSet::new();
     for entry in archive.entries()? {
         apply_entry(root, &mut entry?, &mut written)?;
@@ -96,8 +96,24 @@ fn apply_entry<R: Read>(
         // The container gets its own devices; pipes and the like carry nothing.
         EntryType::Block | EntryType::Char | EntryType::Fifo => Ok(()),
         EntryType::XGlobalHeader => Ok(()),
-        _ => entry.unpack(target).map(drop),
+        _ => {
+            entry.unpack(&target)?;
+            own(&target, entry.header())
+        }
     }
+}
+
+/// Gives a file the owner that the archive names; where that is not allowed, it stays ours.
+fn own(target: &Path, header: &tar::Header) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    // Blank fields mean root; some archivers leave them so.
+    let id = |field: io::Result<u64>| field.ok().and_then(|id| u32::try_from(id).ok());
+    let (uid, gid) = (id(header.uid()), id(header.gid()));
+    std::os::unix::fs::chown(target, uid.or(Some(0)), gid.or(Some(0)))?;
+    // A change of owner clears set-user-id.
+    std::fs::set_permissions(target, Permissions::from_mode(header.mode()?))
 }
 
 /// A path in an archive as one relative to its root; `..` has no business there.
