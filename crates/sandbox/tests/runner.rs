@@ -1,5 +1,7 @@
 //! Containers of hand-made images really run, apart from each other, and leave nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! Images made by hand for the tests, around one static program.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub fn guest() -> &'static Path {
                 "--edition=2024",
                 "-Ctarget-feature=+crt-static",
                 "-Copt-level=s",
+                "-Cstrip=symbols",
             ])
             .args(["--target=x86_64-unknown-linux-gnu", "-o"])
             .args([built.as_path(), source.as_path()])
