@@ -122,3 +122,41 @@ pub(crate) fn free_port() -> std::io::Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> reqwest::Client {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0);
+        client.build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_question_starts_it_and_shutdown_ends_it() {
+        let Some(program) = LazyMoto::installed() else {
+            println!("skipped, moto_server is not installed");
+            return;
+        };
+        let moto = LazyMoto::new(program).await.unwrap();
+        assert!(moto.server.get().is_none());
+        let url = format!("{}/moto-api/data.json", moto.url());
+        let answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let pid = moto.server.get().unwrap().process.pid();
+        moto.shutdown().await;
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(client().get(&url).send().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_start_closes_the_connection() {
+        let moto = LazyMoto::new("/bin/false".into()).await.unwrap();
+        let asked = client().get(moto.url()).send();
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+        assert!(asked.unwrap().is_err());
+        moto.shutdown().await;
+    }
+}
