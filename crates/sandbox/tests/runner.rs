@@ -137,6 +137,21 @@ async fn image_and_override_meet_in_environment_folder_and_user() {
 }
 
 #[tokio::test]
+async fn an_image_is_copied_where_overlays_are_refused() {
+    // A colon separates folders in an overlay's options: the mount fails.
+    let machine = Machine::with_scratch("with:colon");
+    put_app(&machine.store);
+    let lines = Lines::default();
+    let container = machine
+        .runner
+        .start(spec(&["exit", "4"], &[], &lines))
+        .await
+        .unwrap();
+    assert_eq!(container.wait().await.code, 4, "{}", lines.text());
+    machine.runner.shutdown().await;
+}
+
+#[tokio::test]
 async fn servers_of_the_host_are_reached_under_the_address_in_the_environment() {
     let machine = Machine::new();
     put_app(&machine.store);
@@ -297,6 +312,7 @@ async fn containers_do_not_outlive_a_sandbox_that_is_killed() {
     if std::env::var_os(PLAY_SANDBOX).is_some() {
         return play_sandbox().await;
     }
+    let folder = tempfile::tempdir().unwrap();
     let mut sandbox = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -304,6 +320,8 @@ async fn containers_do_not_outlive_a_sandbox_that_is_killed() {
             "--nocapture",
         ])
         .env(PLAY_SANDBOX, "1")
+        // It gets no chance to remove its files.
+        .env("TMPDIR", folder.path())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();

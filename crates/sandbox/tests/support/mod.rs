@@ -26,9 +26,14 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
+        Self::with_scratch("containers")
+    }
+
+    /// With its containers in a folder of that name.
+    pub fn with_scratch(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("registry")).unwrap();
-        let runner = Runner::new(store.clone(), folder.path().join("containers"));
+        let runner = Runner::new(store.clone(), folder.path().join(name));
         Self {
             store,
             runner,
