@@ -196,11 +196,9 @@ impl Ecr {
             match self.find(&stored, id) {
                 // A tag is taken off; the image goes with its last one.
                 Ok(manifest) if text(id, "imageDigest").is_none() && manifest.tags.len() > 1 => {
-                    failures.push(json!({
-                        "imageId": id,
-                        "failureCode": "ImageReferencedByManifestList",
-                        "failureReason": "the sandbox cannot take one of several tags off an image; name its digest",
-                    }));
+                    let tag = need(id, "imageTag");
+                    self.inner.store.delete_tag(&stored, tag);
+                    gone.push(json!({"imageDigest": manifest.digest, "imageTag": tag}));
                 }
                 Ok(manifest) => {
                     self.inner.store.delete_manifest(&stored, &manifest.digest);
@@ -220,7 +218,7 @@ impl Ecr {
     }
 
     pub(super) fn check_layers(&self, input: &Value) -> Result<Value, AwsError> {
-        self.existing(input)?;
+        let stored = self.existing(input)?;
         let (mut layers, mut failures) = (Vec::new(), Vec::new());
         for digest in texts(input, "layerDigests") {
             let hexadecimal = digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64);
@@ -232,7 +230,9 @@ impl Ecr {
                 }));
                 continue;
             }
-            let size = self.inner.store.blob(&digest).and_then(|path| path.metadata().ok());
+            let here = self.inner.store.has_blob(&stored, &digest);
+            let path = self.inner.store.blob(&digest).filter(|_| here);
+            let size = path.and_then(|path| path.metadata().ok());
             let mut layer = json!({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"});
             if let Some(file) = size {
                 layer["layerAvailability"] = json!("AVAILABLE");
@@ -245,9 +245,9 @@ impl Ecr {
     }
 
     pub(super) fn download_url(&self, input: &Value) -> Result<Value, AwsError> {
-        self.existing(input)?;
+        let stored = self.existing(input)?;
         let digest = need(input, "layerDigest");
-        if self.inner.store.blob(digest).is_none() {
+        if !self.inner.store.has_blob(&stored, digest) {
             return Err(AwsError::new("LayersNotFoundException", format!("The layer with digest '{digest}' does not exist")));
         }
         let name = need(input, "repositoryName");

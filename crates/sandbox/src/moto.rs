@@ -1,0 +1,121 @@
+//! Starts moto, which answers the AWS calls that the sandbox does not own, when it is first needed.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OnceCell;
+
+use crate::process::{Process, bound_command, find_in_path, supervise};
+
+/// Importing moto's services takes seconds on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A loopback address that behaves as moto does: the first connection starts it and waits.
+pub(crate) struct LazyMoto {
+    url: String,
+    server: Arc<OnceCell<Server>>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+struct Server {
+    process: Process,
+    port: u16,
+}
+
+impl LazyMoto {
+    /// The executable that `DEPLOYER_SANDBOX_MOTO` names, or `moto_server` in `PATH`.
+    pub(crate) fn installed() -> Option<PathBuf> {
+        match std::env::var_os("DEPLOYER_SANDBOX_MOTO") {
+            Some(named) => Some(PathBuf::from(named)).filter(|it| it.is_file()),
+            None => find_in_path("moto_server"),
+        }
+    }
+
+    /// Listens in moto's stead.
+    pub(crate) async fn new(program: PathBuf) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let server = Arc::new(OnceCell::new());
+        let accepting = tokio::spawn(accept(listener, program, server.clone()));
+        Ok(Self {
+            url,
+            server,
+            accepting,
+        })
+    }
+
+    /// Its base URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops it, if it was ever needed.
+    pub(crate) async fn shutdown(&self) {
+        self.accepting.abort();
+        if let Some(server) = self.server.get() {
+            server.process.signal(Signal::SIGKILL);
+            server.process.wait().await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, program: PathBuf, server: Arc<OnceCell<Server>>) {
+    let mut relays = tokio::task::JoinSet::new();
+    while let Ok((mut client, _)) = listener.accept().await {
+        while relays.try_join_next().is_some() {}
+        let (server, program) = (server.clone(), program.clone());
+        relays.spawn(async move {
+            let relayed = async {
+                let server = server.get_or_try_init(|| start(program)).await?;
+                let mut moto = TcpStream::connect(("127.0.0.1", server.port)).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut moto).await
+            };
+            if let Err(error) = relayed.await {
+                tracing::warn!(%error, "a connection to moto failed");
+            }
+        });
+    }
+}
+
+async fn start(program: PathBuf) -> std::io::Result<Server> {
+    let port = free_port()?;
+    let (process, ()) = supervise("moto", move || -> std::io::Result<_> {
+        let child = bound_command(&program)
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            // Without it managed policies cannot be attached.
+            .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok((child, ()))
+    })
+    .await?;
+    let listening = async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if let Some(code) = process.exit() {
+                let message = format!("moto_server ended with exit code {code}");
+                return Err(std::io::Error::other(message));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(START_LIMIT, listening).await {
+        Ok(started) => started.map(|()| Server { process, port }),
+        Err(_) => {
+            process.signal(Signal::SIGKILL);
+            Err(std::io::Error::other("moto_server does not listen"))
+        }
+    }
+}
+
+/// A loopback port that nothing listens on at the moment.
+pub(crate) fn free_port() -> std::io::Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    Ok(listener.local_addr()?.port())
+}
