@@ -105,12 +105,16 @@ impl AwsError {
     /// The query protocol has its own names for the errors that come before the service.
     fn query(&self, request_id: &str) -> (StatusCode, &'static str, String) {
         let (status, code) = match self.code.as_str() {
-            "MissingAuthenticationTokenException" => (StatusCode::FORBIDDEN, "MissingAuthenticationToken"),
+            "MissingAuthenticationTokenException" => {
+                (StatusCode::FORBIDDEN, "MissingAuthenticationToken")
+            }
             "UnrecognizedClientException" => (StatusCode::FORBIDDEN, "InvalidClientTokenId"),
             "InvalidSignatureException" => (StatusCode::FORBIDDEN, "SignatureDoesNotMatch"),
             "IncompleteSignatureException" => (StatusCode::BAD_REQUEST, "IncompleteSignature"),
             "AccessDeniedException" => (StatusCode::FORBIDDEN, "AccessDenied"),
-            "ValidationException" | "SerializationException" => (StatusCode::BAD_REQUEST, "ValidationError"),
+            "ValidationException" | "SerializationException" => {
+                (StatusCode::BAD_REQUEST, "ValidationError")
+            }
             other => (self.status, other),
         };
         let body = format!(

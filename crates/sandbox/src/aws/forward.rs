@@ -56,9 +56,12 @@ pub async fn forward(
 }
 
 fn unreachable(error: &reqwest::Error, wire: Wire) -> Response {
-    AwsError::new("ServiceUnavailable", format!("the sandbox cannot reach its moto: {error}"))
-        .with_status(StatusCode::SERVICE_UNAVAILABLE)
-        .respond(wire)
+    AwsError::new(
+        "ServiceUnavailable",
+        format!("the sandbox cannot reach its moto: {error}"),
+    )
+    .with_status(StatusCode::SERVICE_UNAVAILABLE)
+    .respond(wire)
 }
 
 /// The answer when there is no moto. A status of 400, so that no client repeats it.

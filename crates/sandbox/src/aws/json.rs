@@ -68,7 +68,11 @@ pub fn drop_tags(tags: &mut Vec<Value>, keys: &[String], key_name: &str) {
 
 /// One page of `items` and the token of the next: tokens are offsets, as opaque to clients as the vendor's.
 /// `Err` when `token` is none of ours.
-pub fn page<T>(items: Vec<T>, token: Option<&str>, size: usize) -> Result<(Vec<T>, Option<String>), ()> {
+pub fn page<T>(
+    items: Vec<T>,
+    token: Option<&str>,
+    size: usize,
+) -> Result<(Vec<T>, Option<String>), ()> {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let start = match token {
@@ -82,7 +86,10 @@ pub fn page<T>(items: Vec<T>, token: Option<&str>, size: usize) -> Result<(Vec<T
     };
     let more = items.len() > start.saturating_add(size);
     let page = items.into_iter().skip(start).take(size).collect();
-    Ok((page, more.then(|| engine.encode(format!("page:{}", start + size)))))
+    Ok((
+        page,
+        more.then(|| engine.encode(format!("page:{}", start + size))),
+    ))
 }
 
 /// A random hexadecimal id of `length` characters, at most 32.

@@ -79,7 +79,10 @@ impl Aws {
     pub fn router(&self) -> Router {
         let gate = Arc::new(self.inner.ecr.gate());
         Router::new()
-            .route("/_sandbox/aws/policy", post(set_policy).delete(clear_policy))
+            .route(
+                "/_sandbox/aws/policy",
+                post(set_policy).delete(clear_policy),
+            )
             .fallback(answer)
             .with_state(self.clone())
             .merge(crate::registry::routes(self.inner.host.store.clone(), gate))
@@ -129,7 +132,16 @@ impl Aws {
             (None, None) => forward::absent(&service, wire),
             (None, Some(moto)) => {
                 let http = &self.inner.http;
-                forward::forward(http, moto, parts.method, &parts.uri, &parts.headers, body, wire).await
+                forward::forward(
+                    http,
+                    moto,
+                    parts.method,
+                    &parts.uri,
+                    &parts.headers,
+                    body,
+                    wire,
+                )
+                .await
             }
         }
     }
@@ -142,7 +154,9 @@ impl Aws {
         body: &Bytes,
     ) -> Result<Option<Response>, AwsError> {
         let service = authorization.service.as_str();
-        let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+        let target = headers
+            .get("x-amz-target")
+            .and_then(|value| value.to_str().ok());
         let Some(model) = schema::model(service) else {
             let (form_action, _) = sts::read_form(body);
             let operation = target
@@ -155,7 +169,10 @@ impl Aws {
         self.check_region(authorization)?;
         let (operation, input) = match target {
             _ if service == "sts" => sts::read_form(body),
-            Some(target) => (operation_of(target, &model.metadata.target_prefix)?, read_json(body)?),
+            Some(target) => (
+                operation_of(target, &model.metadata.target_prefix)?,
+                read_json(body)?,
+            ),
             None => return Err(unknown_operation("")),
         };
         if !model.has(&operation) {
@@ -175,8 +192,11 @@ impl Aws {
         let wrong = model.check_output(&operation, &result);
         if let Some(wrong) = wrong.first() {
             // An answer that the vendor's own model forbids would teach clients something false.
-            return Err(AwsError::new("InternalFailure", format!("{operation}: {}", wrong.message))
-                .with_status(StatusCode::INTERNAL_SERVER_ERROR));
+            return Err(AwsError::new(
+                "InternalFailure",
+                format!("{operation}: {}", wrong.message),
+            )
+            .with_status(StatusCode::INTERNAL_SERVER_ERROR));
         }
         Ok(Some(match service {
             "sts" => sts::respond(&operation, &result),
@@ -226,7 +246,11 @@ impl Aws {
     }
 
     fn authorize(&self, action: &str) -> Result<(), AwsError> {
-        let policy = self.inner.policy.lock().expect("no panic while the policy is held");
+        let policy = self
+            .inner
+            .policy
+            .lock()
+            .expect("no panic while the policy is held");
         match policy.as_ref() {
             // GetCallerIdentity cannot be denied.
             Some(policy) if action != "sts:GetCallerIdentity" && !policy.allows(action) => {
@@ -259,7 +283,10 @@ async fn set_policy(State(aws): State<Aws>, body: Bytes) -> Response {
         .and_then(|document| Policy::read(&document));
     match read {
         Ok(policy) => {
-            *aws.inner.policy.lock().expect("no panic while the policy is held") = Some(policy);
+            *aws.inner
+                .policy
+                .lock()
+                .expect("no panic while the policy is held") = Some(policy);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
@@ -267,12 +294,17 @@ async fn set_policy(State(aws): State<Aws>, body: Bytes) -> Response {
 }
 
 async fn clear_policy(State(aws): State<Aws>) -> StatusCode {
-    *aws.inner.policy.lock().expect("no panic while the policy is held") = None;
+    *aws.inner
+        .policy
+        .lock()
+        .expect("no panic while the policy is held") = None;
     StatusCode::NO_CONTENT
 }
 
 fn wire(service: &str, headers: &HeaderMap) -> Wire {
-    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
     match service {
         "secretsmanager" => Wire::JsonCapital,
         _ if headers.contains_key("x-amz-target") => Wire::Json,
@@ -292,7 +324,10 @@ fn operation_of(target: &str, prefix: &str) -> Result<String, AwsError> {
 }
 
 fn unknown_operation(what: &str) -> AwsError {
-    AwsError::new("UnknownOperationException", format!("the sandbox does not have the operation `{what}`"))
+    AwsError::new(
+        "UnknownOperationException",
+        format!("the sandbox does not have the operation `{what}`"),
+    )
 }
 
 fn read_json(body: &[u8]) -> Result<Value, AwsError> {
@@ -301,7 +336,11 @@ fn read_json(body: &[u8]) -> Result<Value, AwsError> {
         return Ok(Value::Object(serde_json::Map::new()));
     }
     let value: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
-    if value.is_object() { Ok(value) } else { Err(wrong()) }
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(wrong())
+    }
 }
 
 /// What a service says to a request that breaks its model.
@@ -315,15 +354,24 @@ fn refusal(service: &str, violations: &[Violation]) -> AwsError {
         _ => "ValidationException",
     };
     let count = violations.len();
-    let all: Vec<&str> = violations.iter().map(|violation| violation.message.as_str()).collect();
+    let all: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.message.as_str())
+        .collect();
     let plural = if count == 1 { "error" } else { "errors" };
-    AwsError::new(code, format!("{count} validation {plural} detected: {}", all.join("; ")))
+    AwsError::new(
+        code,
+        format!("{count} validation {plural} detected: {}", all.join("; ")),
+    )
 }
 
 fn json_response(result: &Value) -> Response {
     let mut response = Response::new(result.to_string().into());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.1"),
+    );
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         headers.insert("x-amzn-requestid", id);
     }

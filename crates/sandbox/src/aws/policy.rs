@@ -61,7 +61,8 @@ impl Policy {
 
 /// `*` is any run of characters, `?` any one.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     // The row of the pattern's prefixes that match the text read so far.
     let mut row = vec![false; pattern.len() + 1];
     row[0] = true;

@@ -90,7 +90,10 @@ static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
         ("sts", include_str!("../../schemas/aws/sts.json")),
         ("ecs", include_str!("../../schemas/aws/ecs.json")),
         ("ecr", include_str!("../../schemas/aws/ecr.json")),
-        ("secretsmanager", include_str!("../../schemas/aws/secretsmanager.json")),
+        (
+            "secretsmanager",
+            include_str!("../../schemas/aws/secretsmanager.json"),
+        ),
         ("logs", include_str!("../../schemas/aws/logs.json")),
     ]
     .into_iter()
@@ -121,22 +124,36 @@ impl Model {
 
     /// Every rule that a request breaks.
     pub fn check_input(&self, operation: &str, input: &Value) -> Vec<Violation> {
-        let shape = self.operations.get(operation).and_then(|of| of.input.as_deref());
+        let shape = self
+            .operations
+            .get(operation)
+            .and_then(|of| of.input.as_deref());
         self.check(shape, input, Side::Input)
     }
 
     /// Every rule that an answer breaks.
     pub fn check_output(&self, operation: &str, output: &Value) -> Vec<Violation> {
-        let shape = self.operations.get(operation).and_then(|of| of.output.as_deref());
+        let shape = self
+            .operations
+            .get(operation)
+            .and_then(|of| of.output.as_deref());
         self.check(shape, output, Side::Output)
     }
 
     fn check(&self, shape: Option<&str>, value: &Value, side: Side) -> Vec<Violation> {
-        let mut walk = Walk { model: self, side, found: Vec::new() };
+        let mut walk = Walk {
+            model: self,
+            side,
+            found: Vec::new(),
+        };
         match shape {
             Some(shape) => walk.shape(shape, value, String::new()),
             None if value.as_object().is_some_and(|members| !members.is_empty()) => {
-                walk.report(Rule::Unknown, "", "the operation takes no members".to_owned());
+                walk.report(
+                    Rule::Unknown,
+                    "",
+                    "the operation takes no members".to_owned(),
+                );
             }
             None => {}
         }
@@ -152,12 +169,20 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn report(&mut self, rule: Rule, path: &str, message: String) {
-        self.found.push(Violation { rule, path: path.to_owned(), message });
+        self.found.push(Violation {
+            rule,
+            path: path.to_owned(),
+            message,
+        });
     }
 
     fn shape(&mut self, name: &str, value: &Value, path: String) {
         let Some(shape) = self.model.shapes.get(name) else {
-            self.report(Rule::Unknown, &path, format!("the model lacks the shape {name}"));
+            self.report(
+                Rule::Unknown,
+                &path,
+                format!("the model lacks the shape {name}"),
+            );
             return;
         };
         let typed = match shape.kind.as_str() {
@@ -173,7 +198,11 @@ impl Walk<'_> {
         };
         if !typed {
             let expected = shape.kind.clone();
-            self.report(Rule::Type, &path, format!("expected {expected} at `{path}`"));
+            self.report(
+                Rule::Type,
+                &path,
+                format!("expected {expected} at `{path}`"),
+            );
             return;
         }
         match shape.kind.as_str() {
@@ -184,23 +213,36 @@ impl Walk<'_> {
             "string" => self.string(shape, value, &path),
             "blob" => self.blob(shape, value, &path),
             "integer" | "long" | "float" | "double" => {
-                self.bounds(shape, value.as_f64().unwrap_or_default(), &value.to_string(), "value", &path);
+                self.bounds(
+                    shape,
+                    value.as_f64().unwrap_or_default(),
+                    &value.to_string(),
+                    "value",
+                    &path,
+                );
             }
             _ => {}
         }
     }
 
     fn structure(&mut self, shape: &Shape, value: &Value, path: &str) {
-        let Some(members) = value.as_object() else { return };
+        let Some(members) = value.as_object() else {
+            return;
+        };
         let present = |name: &str| members.get(name).is_some_and(|value| !value.is_null());
         for name in shape.required.iter().filter(|name| !present(name)) {
             let at = join(path, name);
-            let message =
-                format!("Value null at '{at}' failed to satisfy constraint: Member must not be null");
+            let message = format!(
+                "Value null at '{at}' failed to satisfy constraint: Member must not be null"
+            );
             self.report(Rule::Required, &at, message);
         }
         if shape.union && members.values().filter(|value| !value.is_null()).count() != 1 {
-            self.report(Rule::Type, path, format!("exactly one member must be set at `{path}`"));
+            self.report(
+                Rule::Type,
+                path,
+                format!("exactly one member must be set at `{path}`"),
+            );
         }
         for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
             let at = join(path, name);
@@ -213,7 +255,13 @@ impl Walk<'_> {
 
     fn list(&mut self, shape: &Shape, value: &Value, path: &str) {
         let items = value.as_array().map_or(&[][..], Vec::as_slice);
-        self.bounds(shape, items.len() as f64, &value.to_string(), "length", path);
+        self.bounds(
+            shape,
+            items.len() as f64,
+            &value.to_string(),
+            "length",
+            path,
+        );
         let member = shape.member.as_deref().unwrap_or_default();
         for (index, item) in items.iter().enumerate() {
             self.shape(member, item, format!("{path}.{}.member", index + 1));
@@ -221,8 +269,16 @@ impl Walk<'_> {
     }
 
     fn map(&mut self, shape: &Shape, value: &Value, path: &str) {
-        let Some(entries) = value.as_object() else { return };
-        self.bounds(shape, entries.len() as f64, &value.to_string(), "length", path);
+        let Some(entries) = value.as_object() else {
+            return;
+        };
+        self.bounds(
+            shape,
+            entries.len() as f64,
+            &value.to_string(),
+            "length",
+            path,
+        );
         for (key, value) in entries {
             let at = format!("{path}.{key}");
             self.shape(
@@ -230,19 +286,34 @@ impl Walk<'_> {
                 &Value::String(key.clone()),
                 format!("{at}.key"),
             );
-            self.shape(shape.value.as_deref().unwrap_or_default(), value, format!("{at}.member"));
+            self.shape(
+                shape.value.as_deref().unwrap_or_default(),
+                value,
+                format!("{at}.member"),
+            );
         }
     }
 
     fn string(&mut self, shape: &Shape, value: &Value, path: &str) {
         let text = value.as_str().unwrap_or_default();
-        if let Some(choices) = shape.choices.as_ref().filter(|all| !all.iter().any(|one| one == text)) {
+        if let Some(choices) = shape
+            .choices
+            .as_ref()
+            .filter(|all| !all.iter().any(|one| one == text))
+        {
             let choices = choices.join(", ");
-            self.constraint(path, text, &format!("Member must satisfy enum value set: [{choices}]"));
+            self.constraint(
+                path,
+                text,
+                &format!("Member must satisfy enum value set: [{choices}]"),
+            );
         }
         self.bounds(shape, text.chars().count() as f64, text, "length", path);
         if self.side == Side::Input
-            && let Some(pattern) = shape.pattern.as_deref().filter(|pattern| !fits(pattern, text))
+            && let Some(pattern) = shape
+                .pattern
+                .as_deref()
+                .filter(|pattern| !fits(pattern, text))
         {
             let rule = format!("Member must satisfy regular expression pattern: {pattern}");
             self.constraint(path, text, &rule);
@@ -253,7 +324,13 @@ impl Walk<'_> {
         use base64::Engine as _;
         let text = value.as_str().unwrap_or_default();
         match base64::engine::general_purpose::STANDARD.decode(text) {
-            Ok(bytes) => self.bounds(shape, bytes.len() as f64, "java.nio.HeapByteBuffer", "length", path),
+            Ok(bytes) => self.bounds(
+                shape,
+                bytes.len() as f64,
+                "java.nio.HeapByteBuffer",
+                "length",
+                path,
+            ),
             Err(_) => self.report(Rule::Type, path, format!("`{path}` is not base64")),
         }
     }
@@ -263,10 +340,18 @@ impl Walk<'_> {
             return;
         }
         if let Some(min) = shape.min.filter(|min| measure < *min) {
-            self.constraint(path, shown, &format!("Member must have {what} greater than or equal to {min}"));
+            self.constraint(
+                path,
+                shown,
+                &format!("Member must have {what} greater than or equal to {min}"),
+            );
         }
         if let Some(max) = shape.max.filter(|max| measure > *max) {
-            self.constraint(path, shown, &format!("Member must have {what} less than or equal to {max}"));
+            self.constraint(
+                path,
+                shown,
+                &format!("Member must have {what} less than or equal to {max}"),
+            );
         }
     }
 
@@ -282,7 +367,9 @@ impl Walk<'_> {
 
     fn is_secret(&self, path: &str) -> bool {
         let leaf = path.to_ascii_lowercase();
-        leaf.contains("secretstring") || leaf.contains("secretbinary") || leaf.contains("environment")
+        leaf.contains("secretstring")
+            || leaf.contains("secretbinary")
+            || leaf.contains("environment")
     }
 }
 
@@ -293,16 +380,23 @@ fn join(path: &str, name: &str) -> String {
         Some(first) => first.to_lowercase().chain(letters).collect(),
         None => String::new(),
     };
-    if path.is_empty() { name } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// The vendor matches the whole value.
 fn fits(pattern: &str, text: &str) -> bool {
-    let mut patterns = PATTERNS.lock().expect("no panic while a pattern is compiled");
+    let mut patterns = PATTERNS
+        .lock()
+        .expect("no panic while a pattern is compiled");
     patterns
         .entry(pattern.to_owned())
         .or_insert_with(|| {
-            Regex::new(&format!("^(?:{pattern})$")).expect("the models' patterns are compiled in tests")
+            Regex::new(&format!("^(?:{pattern})$"))
+                .expect("the models' patterns are compiled in tests")
         })
         .is_match(text)
 }
@@ -319,7 +413,12 @@ mod tests {
                 if let Some(pattern) = &shape.pattern {
                     fits(pattern, "");
                 }
-                let used = shape.members.values().chain(&shape.member).chain(&shape.key).chain(&shape.value);
+                let used = shape
+                    .members
+                    .values()
+                    .chain(&shape.member)
+                    .chain(&shape.key)
+                    .chain(&shape.value);
                 for name in used {
                     assert!(model.shapes.contains_key(name), "{name}");
                 }
@@ -337,16 +436,36 @@ mod tests {
     #[test]
     fn a_request_is_refused_for_each_kind_of_mistake() {
         check("ecs", "UpdateService", json!({"service": "a"}), &[]);
-        check("ecs", "UpdateService", json!({}), &[(Rule::Required, "service")]);
-        check("ecs", "UpdateService", json!({"service": 1}), &[(Rule::Type, "service")]);
-        check("ecs", "UpdateService", json!({"service": "a", "x": 1}), &[(Rule::Unknown, "x")]);
+        check(
+            "ecs",
+            "UpdateService",
+            json!({}),
+            &[(Rule::Required, "service")],
+        );
+        check(
+            "ecs",
+            "UpdateService",
+            json!({"service": 1}),
+            &[(Rule::Type, "service")],
+        );
+        check(
+            "ecs",
+            "UpdateService",
+            json!({"service": "a", "x": 1}),
+            &[(Rule::Unknown, "x")],
+        );
         check(
             "ecs",
             "UpdateService",
             json!({"service": "a", "propagateTags": "ALL"}),
             &[(Rule::Constraint, "propagateTags")],
         );
-        check("ecr", "CreateRepository", json!({"repositoryName": "Upper"}), &[(Rule::Constraint, "repositoryName")]);
+        check(
+            "ecr",
+            "CreateRepository",
+            json!({"repositoryName": "Upper"}),
+            &[(Rule::Constraint, "repositoryName")],
+        );
         check(
             "secretsmanager",
             "CreateSecret",

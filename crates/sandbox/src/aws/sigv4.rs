@@ -55,7 +55,9 @@ impl Authorization {
             parts.get(name).copied().ok_or_else(|| {
                 AwsError::new(
                     "IncompleteSignatureException",
-                    format!("Authorization header requires '{name}' parameter. Authorization={header}"),
+                    format!(
+                        "Authorization header requires '{name}' parameter. Authorization={header}"
+                    ),
                 )
             })
         };
@@ -75,14 +77,20 @@ impl Authorization {
             date: date.to_owned(),
             region: region.to_owned(),
             service: service.to_owned(),
-            signed_headers: part("SignedHeaders")?.split(';').map(str::to_owned).collect(),
+            signed_headers: part("SignedHeaders")?
+                .split(';')
+                .map(str::to_owned)
+                .collect(),
             signature: part("Signature")?.to_owned(),
         })
     }
 }
 
 fn missing_token() -> AwsError {
-    AwsError::new("MissingAuthenticationTokenException", "Missing Authentication Token")
+    AwsError::new(
+        "MissingAuthenticationTokenException",
+        "Missing Authentication Token",
+    )
 }
 
 /// A request as it came.
@@ -220,7 +228,10 @@ fn canonical_request(request: &Signed<'_>, authorization: &Authorization) -> Str
         .map(|(name, value)| (recode(name), recode(value)))
         .collect();
     query.sort();
-    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let query: Vec<String> = query
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     let headers: String = authorization
         .signed_headers
         .iter()
@@ -246,7 +257,11 @@ fn escape_path(path: &str) -> String {
         .map(|segment| utf8_percent_encode(segment, ESCAPED).to_string())
         .collect::<Vec<_>>()
         .join("/");
-    if path.is_empty() { "/".to_owned() } else { path }
+    if path.is_empty() {
+        "/".to_owned()
+    } else {
+        path
+    }
 }
 
 fn recode(part: &str) -> String {

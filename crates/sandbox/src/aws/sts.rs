@@ -10,7 +10,8 @@ use super::error::{AwsError, escape};
 
 /// Reads the form of a query request: the operation and its members.
 pub fn read_form(body: &[u8]) -> (String, Value) {
-    let mut pairs: BTreeMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
+    let mut pairs: BTreeMap<String, String> =
+        url::form_urlencoded::parse(body).into_owned().collect();
     let action = pairs.remove("Action").unwrap_or_default();
     pairs.remove("Version");
     let members: Map<String, Value> = pairs

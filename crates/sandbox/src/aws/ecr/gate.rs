@@ -43,7 +43,12 @@ impl EcrGate {
     }
 
     fn lacks(&self, access: Access) -> Option<&'static str> {
-        let policy = self.ecr.inner.policy.lock().expect("no panic while the policy is held");
+        let policy = self
+            .ecr
+            .inner
+            .policy
+            .lock()
+            .expect("no panic while the policy is held");
         let policy = policy.as_ref()?;
         let wanted: &[&str] = match access {
             Access::Pull => &PULL,
@@ -62,7 +67,10 @@ impl Gate for EcrGate {
         tag: Option<&str>,
     ) -> Result<String, Refusal> {
         if !self.knows(headers) {
-            let challenge = format!("Basic realm=\"{}/\",service=\"ecr.amazonaws.com\"", self.ecr.inner.base);
+            let challenge = format!(
+                "Basic realm=\"{}/\",service=\"ecr.amazonaws.com\"",
+                self.ecr.inner.base
+            );
             return Err(Refusal::Unauthorized { challenge });
         }
         // `/v2/` itself names no repository.
@@ -77,10 +85,14 @@ impl Gate for EcrGate {
         let stored = self.ecr.stored(repository);
         let state = self.ecr.lock();
         let Some(found) = state.repositories.get(repository) else {
-            return Err(Refusal::UnknownRepository(self.ecr.not_found(repository).message));
+            return Err(Refusal::UnknownRepository(
+                self.ecr.not_found(repository).message,
+            ));
         };
         match tag {
-            Some(tag) if found.freezes(tag) && self.ecr.inner.store.manifest(&stored, tag).is_some() => {
+            Some(tag)
+                if found.freezes(tag) && self.ecr.inner.store.manifest(&stored, tag).is_some() =>
+            {
                 Err(Refusal::ImmutableTag(format!(
                     "The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten \
                      because the repository is immutable."

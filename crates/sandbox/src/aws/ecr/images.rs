@@ -26,7 +26,9 @@ impl Ecr {
             ids => {
                 let mut found: Vec<StoredManifest> = Vec::new();
                 for id in ids {
-                    let manifest = self.find(&stored, id).map_err(|_| self.no_image(name, id))?;
+                    let manifest = self
+                        .find(&stored, id)
+                        .map_err(|_| self.no_image(name, id))?;
                     if !found.iter().any(|have| have.digest == manifest.digest) {
                         found.push(manifest);
                     }
@@ -40,7 +42,8 @@ impl Ecr {
             .map(|manifest| self.detail(name, manifest))
             .collect();
         let size = number(input, "maxResults").unwrap_or(100) as usize;
-        let (details, next) = page(details, text(input, "nextToken"), size).map_err(|()| bad_token())?;
+        let (details, next) =
+            page(details, text(input, "nextToken"), size).map_err(|()| bad_token())?;
         Ok(with_token(json!({"imageDetails": details}), next))
     }
 
@@ -60,7 +63,10 @@ impl Ecr {
         if !manifest.tags.is_empty() {
             out["imageTags"] = json!(manifest.tags);
         }
-        if let Some(kind) = content.get("config").and_then(|config| text(config, "mediaType")) {
+        if let Some(kind) = content
+            .get("config")
+            .and_then(|config| text(config, "mediaType"))
+        {
             out["artifactMediaType"] = json!(kind);
         }
         out
@@ -93,7 +99,8 @@ impl Ecr {
             match self.find(&stored, id) {
                 Ok(manifest) => images.push(self.image(name, &manifest, text(id, "imageTag"))),
                 Err((code, reason)) => {
-                    failures.push(json!({"imageId": id, "failureCode": code, "failureReason": reason}));
+                    failures
+                        .push(json!({"imageId": id, "failureCode": code, "failureReason": reason}));
                 }
             }
         }
@@ -114,10 +121,17 @@ impl Ecr {
         })
     }
 
-    fn find(&self, stored: &str, id: &Value) -> Result<StoredManifest, (&'static str, &'static str)> {
+    fn find(
+        &self,
+        stored: &str,
+        id: &Value,
+    ) -> Result<StoredManifest, (&'static str, &'static str)> {
         let (digest, tag) = (text(id, "imageDigest"), text(id, "imageTag"));
         let reference = digest.or(tag);
-        let reference = reference.ok_or(("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null"))?;
+        let reference = reference.ok_or((
+            "MissingDigestAndTag",
+            "Invalid request parameters: both tag and digest cannot be null",
+        ))?;
         let manifest = self.inner.store.manifest(stored, reference);
         let manifest = manifest.ok_or(("ImageNotFound", "Requested image not found"))?;
         match tag {
@@ -155,28 +169,41 @@ impl Ecr {
                 "The provided image digest does not match the digest calculated by Amazon ECR.",
             ));
         }
-        let content: Value = serde_json::from_slice(&bytes)
-            .map_err(|_| AwsError::new("InvalidParameterException", "Invalid parameter at 'imageManifest'"))?;
+        let content: Value = serde_json::from_slice(&bytes).map_err(|_| {
+            AwsError::new(
+                "InvalidParameterException",
+                "Invalid parameter at 'imageManifest'",
+            )
+        })?;
         let media_type = text(input, "imageManifestMediaType")
             .or(text(&content, "mediaType"))
             .unwrap_or(DEFAULT_MEDIA_TYPE);
         let tag = text(input, "imageTag");
-        let (stored, frozen) =
-            self.with(input, |name, repository| Ok((self.stored(name), tag.is_some_and(|tag| repository.freezes(tag)))))?;
+        let (stored, frozen) = self.with(input, |name, repository| {
+            Ok((
+                self.stored(name),
+                tag.is_some_and(|tag| repository.freezes(tag)),
+            ))
+        })?;
         let reference = tag.unwrap_or(&digest);
         match self.inner.store.manifest(&stored, reference) {
             Some(have) if have.digest == digest => {
                 return Err(AwsError::new(
                     "ImageAlreadyExistsException",
-                    format!("Image with digest '{digest}' and tag '{reference}' already exists in the repository with name \
-                             '{name}' in registry with id '{}'", self.inner.account),
+                    format!(
+                        "Image with digest '{digest}' and tag '{reference}' already exists in the repository with name \
+                             '{name}' in registry with id '{}'",
+                        self.inner.account
+                    ),
                 ));
             }
             Some(_) if frozen => {
                 return Err(AwsError::new(
                     "ImageTagAlreadyExistsException",
-                    format!("The image tag '{reference}' already exists in the '{name}' repository and cannot be \
-                             overwritten because the repository is immutable."),
+                    format!(
+                        "The image tag '{reference}' already exists in the '{name}' repository and cannot be \
+                             overwritten because the repository is immutable."
+                    ),
                 ));
             }
             _ => {}
@@ -210,7 +237,8 @@ impl Ecr {
                     }
                 }
                 Err((code, reason)) => {
-                    failures.push(json!({"imageId": id, "failureCode": code, "failureReason": reason}));
+                    failures
+                        .push(json!({"imageId": id, "failureCode": code, "failureReason": reason}));
                 }
             }
         }
@@ -221,7 +249,9 @@ impl Ecr {
         let stored = self.existing(input)?;
         let (mut layers, mut failures) = (Vec::new(), Vec::new());
         for digest in texts(input, "layerDigests") {
-            let hexadecimal = digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64);
+            let hexadecimal = digest
+                .strip_prefix("sha256:")
+                .is_some_and(|hex| hex.len() == 64);
             if !hexadecimal {
                 failures.push(json!({
                     "layerDigest": digest,
@@ -248,7 +278,10 @@ impl Ecr {
         let stored = self.existing(input)?;
         let digest = need(input, "layerDigest");
         if !self.inner.store.has_blob(&stored, digest) {
-            return Err(AwsError::new("LayersNotFoundException", format!("The layer with digest '{digest}' does not exist")));
+            return Err(AwsError::new(
+                "LayersNotFoundException",
+                format!("The layer with digest '{digest}' does not exist"),
+            ));
         }
         let name = need(input, "repositoryName");
         Ok(json!({
@@ -259,7 +292,10 @@ impl Ecr {
 }
 
 fn selected(input: &Value, manifest: &StoredManifest) -> bool {
-    match input.get("filter").and_then(|filter| text(filter, "tagStatus")) {
+    match input
+        .get("filter")
+        .and_then(|filter| text(filter, "tagStatus"))
+    {
         Some("TAGGED") => !manifest.tags.is_empty(),
         Some("UNTAGGED") => manifest.tags.is_empty(),
         _ => true,

@@ -108,18 +108,26 @@ impl Ecr {
 
     fn check_registry(&self, input: &Value) -> Result<(), AwsError> {
         match text(input, "registryId") {
-            Some(id) if id != self.inner.account => {
-                Err(AwsError::denied(&self.inner.account, "ecr", &format!("registry {id}")))
-            }
+            Some(id) if id != self.inner.account => Err(AwsError::denied(
+                &self.inner.account,
+                "ecr",
+                &format!("registry {id}"),
+            )),
             _ => Ok(()),
         }
     }
 
     fn token(&self) -> Value {
         use base64::Engine as _;
-        let password = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let password = format!(
+            "{}{}",
+            uuid::Uuid::new_v4().simple(),
+            uuid::Uuid::new_v4().simple()
+        );
         let now = self.inner.clock.now();
-        let expires = now.checked_add(jiff::SignedDuration::from_hours(TOKEN_HOURS)).unwrap_or(now);
+        let expires = now
+            .checked_add(jiff::SignedDuration::from_hours(TOKEN_HOURS))
+            .unwrap_or(now);
         let mut state = self.lock();
         state.tokens.retain(|_, until| *until > now);
         let token = base64::engine::general_purpose::STANDARD.encode(format!("AWS:{password}"));
@@ -132,7 +140,10 @@ impl Ecr {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().expect("no panic while the repositories are held")
+        self.inner
+            .state
+            .lock()
+            .expect("no panic while the repositories are held")
     }
 
     /// What the registry stores a repository under.
@@ -141,7 +152,10 @@ impl Ecr {
     }
 
     fn arn(&self, name: &str) -> String {
-        format!("arn:aws:ecr:{}:{}:repository/{name}", self.inner.region, self.inner.account)
+        format!(
+            "arn:aws:ecr:{}:{}:repository/{name}",
+            self.inner.region, self.inner.account
+        )
     }
 
     fn not_found(&self, name: &str) -> AwsError {
@@ -162,7 +176,10 @@ impl Ecr {
     ) -> Result<T, AwsError> {
         let name = need(input, "repositoryName");
         let mut state = self.lock();
-        let repository = state.repositories.get_mut(name).ok_or_else(|| self.not_found(name))?;
+        let repository = state
+            .repositories
+            .get_mut(name)
+            .ok_or_else(|| self.not_found(name))?;
         act(name, repository)
     }
 }

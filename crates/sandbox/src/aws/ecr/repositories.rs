@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Ecr, Repository};
 use crate::aws::error::AwsError;
-use crate::aws::json::{drop_tags, flag, list, merge_tags, need, number, page, seconds, text, texts};
+use crate::aws::json::{
+    drop_tags, flag, list, merge_tags, need, number, page, seconds, text, texts,
+};
 
 impl Ecr {
     pub(super) fn create(&self, input: &Value) -> Result<Value, AwsError> {
@@ -20,17 +22,26 @@ impl Ecr {
             ));
         }
         let mutability = text(input, "imageTagMutability").unwrap_or("MUTABLE");
-        let exclusions = input.get("imageTagMutabilityExclusionFilters").filter(|v| !v.is_null()).cloned();
+        let exclusions = input
+            .get("imageTagMutabilityExclusionFilters")
+            .filter(|v| !v.is_null())
+            .cloned();
         check_exclusions(mutability, exclusions.is_some())?;
         let tags = list(input, "tags").to_vec();
         check_tags(&tags)?;
-        let encryption = input.get("encryptionConfiguration").filter(|value| !value.is_null());
+        let encryption = input
+            .get("encryptionConfiguration")
+            .filter(|value| !value.is_null());
         let repository = Repository {
             created: self.inner.clock.now(),
             mutability: mutability.to_owned(),
             exclusions,
-            scan_on_push: input.get("imageScanningConfiguration").is_some_and(|scan| flag(scan, "scanOnPush")),
-            encryption: encryption.cloned().unwrap_or_else(|| json!({"encryptionType": "AES256"})),
+            scan_on_push: input
+                .get("imageScanningConfiguration")
+                .is_some_and(|scan| flag(scan, "scanOnPush")),
+            encryption: encryption
+                .cloned()
+                .unwrap_or_else(|| json!({"encryptionType": "AES256"})),
             lifecycle: None,
             tags,
         };
@@ -60,7 +71,9 @@ impl Ecr {
     pub(super) fn describe(&self, input: &Value) -> Result<Value, AwsError> {
         let names = texts(input, "repositoryNames");
         let state = self.lock();
-        let absent = names.iter().find(|name| !state.repositories.contains_key(*name));
+        let absent = names
+            .iter()
+            .find(|name| !state.repositories.contains_key(*name));
         if let Some(name) = absent {
             return Err(self.not_found(name));
         }
@@ -71,7 +84,8 @@ impl Ecr {
             .map(|(name, repository)| self.shown(name, repository))
             .collect();
         let size = number(input, "maxResults").unwrap_or(100) as usize;
-        let (found, next) = page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
+        let (found, next) =
+            page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
         Ok(with_token(json!({"repositories": found}), next))
     }
 
@@ -79,7 +93,10 @@ impl Ecr {
         let name = need(input, "repositoryName");
         let stored = self.stored(name);
         let mut state = self.lock();
-        let repository = state.repositories.get(name).ok_or_else(|| self.not_found(name))?;
+        let repository = state
+            .repositories
+            .get(name)
+            .ok_or_else(|| self.not_found(name))?;
         if !flag(input, "force") && !self.inner.store.manifests(&stored).is_empty() {
             return Err(AwsError::new(
                 "RepositoryNotEmptyException",
@@ -98,7 +115,10 @@ impl Ecr {
 
     pub(super) fn put_mutability(&self, input: &Value) -> Result<Value, AwsError> {
         let account = self.inner.account.clone();
-        let exclusions = input.get("imageTagMutabilityExclusionFilters").filter(|v| !v.is_null()).cloned();
+        let exclusions = input
+            .get("imageTagMutabilityExclusionFilters")
+            .filter(|v| !v.is_null())
+            .cloned();
         let mutability = need(input, "imageTagMutability");
         check_exclusions(mutability, exclusions.is_some())?;
         self.with(input, |name, repository| {
@@ -113,8 +133,9 @@ impl Ecr {
     pub(super) fn put_scanning(&self, input: &Value) -> Result<Value, AwsError> {
         let account = self.inner.account.clone();
         self.with(input, |name, repository| {
-            repository.scan_on_push =
-                input.get("imageScanningConfiguration").is_some_and(|scan| flag(scan, "scanOnPush"));
+            repository.scan_on_push = input
+                .get("imageScanningConfiguration")
+                .is_some_and(|scan| flag(scan, "scanOnPush"));
             Ok(json!({
                 "registryId": account,
                 "repositoryName": name,
@@ -187,7 +208,10 @@ impl Ecr {
             )
         })?;
         let mut state = self.lock();
-        act(state.repositories.get_mut(name).ok_or_else(|| self.not_found(name))?)
+        act(state
+            .repositories
+            .get_mut(name)
+            .ok_or_else(|| self.not_found(name))?)
     }
 }
 
@@ -204,18 +228,29 @@ fn check_exclusions(mutability: &str, given: bool) -> Result<(), AwsError> {
 
 fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
     if tags.len() > 50 {
-        return Err(AwsError::new("TooManyTagsException", "A repository has at most 50 tags."));
+        return Err(AwsError::new(
+            "TooManyTagsException",
+            "A repository has at most 50 tags.",
+        ));
     }
-    let reserved = tags.iter().any(|tag| need(tag, "Key").to_ascii_lowercase().starts_with("aws:"));
+    let reserved = tags
+        .iter()
+        .any(|tag| need(tag, "Key").to_ascii_lowercase().starts_with("aws:"));
     match reserved {
-        true => Err(AwsError::new("InvalidTagParameterException", "Tag keys beginning with aws: are reserved.")),
+        true => Err(AwsError::new(
+            "InvalidTagParameterException",
+            "Tag keys beginning with aws: are reserved.",
+        )),
         false => Ok(()),
     }
 }
 
 fn check_lifecycle(policy: &str) -> Result<(), AwsError> {
     let rules = serde_json::from_str::<Value>(policy).ok();
-    let rules = rules.as_ref().and_then(|policy| policy.get("rules")).and_then(Value::as_array);
+    let rules = rules
+        .as_ref()
+        .and_then(|policy| policy.get("rules"))
+        .and_then(Value::as_array);
     let whole = |rule: &Value| {
         rule.get("rulePriority").is_some_and(Value::is_i64)
             && rule.get("selection").is_some_and(Value::is_object)
@@ -234,7 +269,9 @@ fn check_lifecycle(policy: &str) -> Result<(), AwsError> {
 fn no_lifecycle(name: &str, account: &str) -> AwsError {
     AwsError::new(
         "LifecyclePolicyNotFoundException",
-        format!("Lifecycle policy does not exist for the repository with name '{name}' in the registry with id '{account}'"),
+        format!(
+            "Lifecycle policy does not exist for the repository with name '{name}' in the registry with id '{account}'"
+        ),
     )
 }
 

@@ -26,7 +26,10 @@ impl Logs {
         }
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
-            let stream = group.streams.get_mut(need(input, "logStreamName")).ok_or_else(no_stream)?;
+            let stream = group
+                .streams
+                .get_mut(need(input, "logStreamName"))
+                .ok_or_else(no_stream)?;
             let (mut old, mut new) = (None, None);
             for (index, event) in events.iter().enumerate() {
                 match at(event) {
@@ -110,7 +113,8 @@ impl Logs {
                 .filter(|(_, event)| within(event, input) && pattern.matches(&event.message))
                 .collect();
             found.sort_by_key(|(_, event)| event.timestamp);
-            let (found, next) = page(found, text(input, "nextToken"), limit).map_err(|()| bad_token())?;
+            let (found, next) =
+                page(found, text(input, "nextToken"), limit).map_err(|()| bad_token())?;
             let events: Vec<Value> = found
                 .into_iter()
                 .map(|(stream, event)| {
@@ -123,7 +127,10 @@ impl Logs {
                     })
                 })
                 .collect();
-            Ok(with_token(json!({"events": events, "searchedLogStreams": []}), next))
+            Ok(with_token(
+                json!({"events": events, "searchedLogStreams": []}),
+                next,
+            ))
         })
     }
 }
@@ -144,7 +151,10 @@ enum Cursor {
 impl Cursor {
     fn read(token: &str) -> Result<Self, AwsError> {
         let mut parts = token.split('/');
-        let (side, index) = (parts.next(), parts.next().and_then(|index| index.parse().ok()));
+        let (side, index) = (
+            parts.next(),
+            parts.next().and_then(|index| index.parse().ok()),
+        );
         match (side, index) {
             (Some("f"), Some(index)) => Ok(Self::Forward(index)),
             (Some("b"), Some(index)) => Ok(Self::Backward(index)),

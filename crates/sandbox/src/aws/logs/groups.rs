@@ -10,26 +10,39 @@ use crate::aws::json::{flag, need, number, page, text, texts};
 
 /// The days that PutRetentionPolicy documents.
 const RETENTION_DAYS: [i64; 22] = [
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
 ];
 
 impl Logs {
     pub(super) fn create_group(&self, input: &Value) -> Result<Value, AwsError> {
         let name = need(input, "logGroupName");
         if name.starts_with("aws/") {
-            return Err(AwsError::new("InvalidParameterException", "Log groups starting with AWS/ are reserved for AWS."));
+            return Err(AwsError::new(
+                "InvalidParameterException",
+                "Log groups starting with AWS/ are reserved for AWS.",
+            ));
         }
         let mut state = self.lock();
         if state.contains_key(name) {
-            return Err(AwsError::new("ResourceAlreadyExistsException", "The specified log group already exists"));
+            return Err(AwsError::new(
+                "ResourceAlreadyExistsException",
+                "The specified log group already exists",
+            ));
         }
-        let tags = input.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
+        let tags = input
+            .get("tags")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         let group = Group {
             arn: format!("{}{name}", self.arn_prefix),
             created: self.clock.now().as_millisecond(),
             retention: None,
             kms_key: text(input, "kmsKeyId").map(str::to_owned),
-            class: text(input, "logGroupClass").unwrap_or("STANDARD").to_owned(),
+            class: text(input, "logGroupClass")
+                .unwrap_or("STANDARD")
+                .to_owned(),
             protected: flag(input, "deletionProtectionEnabled"),
             tags,
             streams: BTreeMap::new(),
@@ -58,14 +71,21 @@ impl Logs {
             let choices: Vec<String> = RETENTION_DAYS.iter().map(i64::to_string).collect();
             return Err(AwsError::new(
                 "InvalidParameterException",
-                format!("1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: \
-                         Member must satisfy enum value set: [{}]", choices.join(", ")),
+                format!(
+                    "1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: \
+                         Member must satisfy enum value set: [{}]",
+                    choices.join(", ")
+                ),
             ));
         }
         self.set_retention(input, Some(days))
     }
 
-    pub(super) fn set_retention(&self, input: &Value, days: Option<i64>) -> Result<Value, AwsError> {
+    pub(super) fn set_retention(
+        &self,
+        input: &Value,
+        days: Option<i64>,
+    ) -> Result<Value, AwsError> {
         self.with(input, |group| {
             group.retention = days;
             Ok(json!({}))
@@ -83,7 +103,11 @@ impl Logs {
                 ));
             }
             let arn = format!("{}:log-stream:{stream}", group.arn);
-            let made = LogStream { arn, created: now, events: Vec::new() };
+            let made = LogStream {
+                arn,
+                created: now,
+                events: Vec::new(),
+            };
             group.streams.insert(stream.to_owned(), made);
             Ok(json!({}))
         })
@@ -91,13 +115,19 @@ impl Logs {
 
     pub(super) fn delete_stream(&self, input: &Value) -> Result<Value, AwsError> {
         self.with(input, |group| {
-            group.streams.remove(need(input, "logStreamName")).ok_or_else(no_stream)?;
+            group
+                .streams
+                .remove(need(input, "logStreamName"))
+                .ok_or_else(no_stream)?;
             Ok(json!({}))
         })
     }
 
     pub(super) fn describe_groups(&self, input: &Value) -> Result<Value, AwsError> {
-        let (prefix, pattern) = (text(input, "logGroupNamePrefix"), text(input, "logGroupNamePattern"));
+        let (prefix, pattern) = (
+            text(input, "logGroupNamePrefix"),
+            text(input, "logGroupNamePattern"),
+        );
         if prefix.is_some() && pattern.is_some() {
             return Err(AwsError::new(
                 "InvalidParameterException",
@@ -106,20 +136,28 @@ impl Logs {
         }
         let wanted: Vec<String> = texts(input, "logGroupIdentifiers")
             .iter()
-            .map(|id| id.strip_prefix(&self.arn_prefix).unwrap_or(id).trim_end_matches(":*").to_owned())
+            .map(|id| {
+                id.strip_prefix(&self.arn_prefix)
+                    .unwrap_or(id)
+                    .trim_end_matches(":*")
+                    .to_owned()
+            })
             .collect();
         let class = text(input, "logGroupClass");
         let state = self.lock();
         let found: Vec<Value> = state
             .iter()
             .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
-            .filter(|(name, _)| pattern.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase())))
+            .filter(|(name, _)| {
+                pattern.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()))
+            })
             .filter(|(name, _)| wanted.is_empty() || wanted.contains(name))
             .filter(|(_, group)| class.is_none_or(|class| group.class == class))
             .map(|(name, group)| group.describe(name))
             .collect();
         let size = number(input, "limit").unwrap_or(50) as usize;
-        let (found, next) = page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
+        let (found, next) =
+            page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
         Ok(with_token(json!({"logGroups": found}), next))
     }
 
@@ -144,7 +182,10 @@ impl Logs {
             if flag(input, "descending") {
                 found.reverse();
             }
-            let found = found.into_iter().map(|(name, stream)| stream.describe(name)).collect();
+            let found = found
+                .into_iter()
+                .map(|(name, stream)| stream.describe(name))
+                .collect();
             let size = number(input, "limit").unwrap_or(50) as usize;
             let (found, next): (Vec<Value>, _) =
                 page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
@@ -157,12 +198,19 @@ impl Logs {
     }
 
     pub(super) fn tag(&self, input: &Value) -> Result<Value, AwsError> {
-        let added = input.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
+        let added = input
+            .get("tags")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         self.with(input, |group| {
             let mut tags: Map<String, Value> = group.tags.clone();
             tags.extend(added);
             if tags.len() > 50 {
-                return Err(AwsError::new("TooManyTagsException", "A log group has at most 50 tags."));
+                return Err(AwsError::new(
+                    "TooManyTagsException",
+                    "A log group has at most 50 tags.",
+                ));
             }
             group.tags = tags;
             Ok(json!({}))
@@ -204,7 +252,10 @@ impl Group {
 
 impl LogStream {
     fn bytes(&self) -> usize {
-        self.events.iter().map(|event| event.message.len() + 26).sum()
+        self.events
+            .iter()
+            .map(|event| event.message.len() + 26)
+            .sum()
     }
 
     fn describe(&self, name: &str) -> Value {
@@ -237,5 +288,8 @@ pub(super) fn with_token(mut out: Value, next: Option<String>) -> Value {
 }
 
 pub(super) fn bad_token() -> AwsError {
-    AwsError::new("InvalidParameterException", "The specified nextToken is invalid.")
+    AwsError::new(
+        "InvalidParameterException",
+        "The specified nextToken is invalid.",
+    )
 }

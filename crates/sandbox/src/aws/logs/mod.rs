@@ -100,7 +100,10 @@ impl Logs {
         }
         let now = self.clock.now().as_millisecond();
         let mut state = self.lock();
-        let Some(stream) = state.get_mut(group).and_then(|group| group.streams.get_mut(stream)) else {
+        let Some(stream) = state
+            .get_mut(group)
+            .and_then(|group| group.streams.get_mut(stream))
+        else {
             return;
         };
         stream.insert(now, now, message.to_owned());
@@ -120,7 +123,11 @@ impl Logs {
                 "LogGroup name and LogGroup ARN are mutually exclusive parameters.",
             )),
             (Some(name), None) => Ok(name.to_owned()),
-            (None, Some(arn)) => Ok(arn.strip_prefix(&self.arn_prefix).unwrap_or(arn).trim_end_matches(":*").to_owned()),
+            (None, Some(arn)) => Ok(arn
+                .strip_prefix(&self.arn_prefix)
+                .unwrap_or(arn)
+                .trim_end_matches(":*")
+                .to_owned()),
             (None, None) => Err(AwsError::new(
                 "InvalidParameterException",
                 "Must provide either LogGroup name or LogGroup ARN.",
@@ -141,17 +148,33 @@ impl Logs {
 
 impl LogStream {
     fn insert(&mut self, timestamp: i64, ingested: i64, message: String) {
-        let at = self.events.partition_point(|event| event.timestamp <= timestamp);
+        let at = self
+            .events
+            .partition_point(|event| event.timestamp <= timestamp);
         let id = uuid::Uuid::new_v4().as_u128() % 10_u128.pow(38);
         let id = format!("{id:056}");
-        self.events.insert(at, Event { id, timestamp, ingested, message });
+        self.events.insert(
+            at,
+            Event {
+                id,
+                timestamp,
+                ingested,
+                message,
+            },
+        );
     }
 }
 
 fn no_group() -> AwsError {
-    AwsError::new("ResourceNotFoundException", "The specified log group does not exist.")
+    AwsError::new(
+        "ResourceNotFoundException",
+        "The specified log group does not exist.",
+    )
 }
 
 fn no_stream() -> AwsError {
-    AwsError::new("ResourceNotFoundException", "The specified log stream does not exist.")
+    AwsError::new(
+        "ResourceNotFoundException",
+        "The specified log stream does not exist.",
+    )
 }

@@ -13,7 +13,12 @@ pub struct Pattern {
 impl Pattern {
     /// Reads a pattern. JSON and space-delimited patterns are refused: the sandbox does not have them.
     pub fn read(text: &str) -> Result<Self, AwsError> {
-        let invalid = |why: &str| AwsError::new("InvalidParameterException", format!("Invalid filter pattern: {why}"));
+        let invalid = |why: &str| {
+            AwsError::new(
+                "InvalidParameterException",
+                format!("Invalid filter pattern: {why}"),
+            )
+        };
         let text = text.trim();
         if text.starts_with(['{', '[', '%']) {
             return Err(invalid("the sandbox knows terms and phrases only"));
@@ -28,7 +33,9 @@ impl Pattern {
             };
             rest = rest.strip_prefix(['-', '?']).unwrap_or(rest);
             let (term, after) = match rest.strip_prefix('"') {
-                Some(quoted) => quoted.split_once('"').ok_or_else(|| invalid("a quote is not closed"))?,
+                Some(quoted) => quoted
+                    .split_once('"')
+                    .ok_or_else(|| invalid("a quote is not closed"))?,
                 None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
             };
             if term.is_empty() {
@@ -55,7 +62,11 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, message: &str, expected: bool) {
-        assert_eq!(Pattern::read(pattern).unwrap().matches(message), expected, "{pattern}");
+        assert_eq!(
+            Pattern::read(pattern).unwrap().matches(message),
+            expected,
+            "{pattern}"
+        );
     }
 
     #[test]

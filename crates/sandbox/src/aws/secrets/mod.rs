@@ -49,7 +49,10 @@ impl Secrets {
     pub fn new(host: &Host) -> Self {
         Self {
             clock: host.clock,
-            arn_prefix: format!("arn:aws:secretsmanager:{}:{}:secret:", host.region, host.account),
+            arn_prefix: format!(
+                "arn:aws:secretsmanager:{}:{}:secret:",
+                host.region, host.account
+            ),
             region: host.region.clone(),
             state: Arc::default(),
         }
@@ -110,7 +113,12 @@ impl Secrets {
 
     fn split(&self, value_from: &str) -> (String, String, String, String) {
         if !value_from.starts_with("arn:") {
-            return (value_from.to_owned(), String::new(), String::new(), String::new());
+            return (
+                value_from.to_owned(),
+                String::new(),
+                String::new(),
+                String::new(),
+            );
         }
         let parts: Vec<&str> = value_from.split(':').collect();
         let part = |index: usize| parts.get(index).copied().unwrap_or_default().to_owned();
@@ -119,7 +127,10 @@ impl Secrets {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
-        let mut state = self.state.lock().expect("no panic while the secrets are held");
+        let mut state = self
+            .state
+            .lock()
+            .expect("no panic while the secrets are held");
         let now = self.clock.now();
         state.retain(|_, secret| secret.deleted.is_none_or(|at| at > now));
         state
@@ -160,7 +171,9 @@ impl Secret {
     fn answers_to(&self, id: &str, arn_prefix: &str) -> bool {
         self.name == id
             || self.arn == id
-            || id.strip_prefix(arn_prefix).is_some_and(|name| name == self.name)
+            || id
+                .strip_prefix(arn_prefix)
+                .is_some_and(|name| name == self.name)
     }
 
     fn payload_of(input: &Value) -> Option<Payload> {
@@ -169,7 +182,10 @@ impl Secret {
 }
 
 fn not_found() -> AwsError {
-    AwsError::new("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+    AwsError::new(
+        "ResourceNotFoundException",
+        "Secrets Manager can't find the specified secret.",
+    )
 }
 
 fn marked() -> AwsError {

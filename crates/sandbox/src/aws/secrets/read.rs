@@ -53,11 +53,16 @@ impl Secrets {
             match self.get_value(&json!({"SecretId": id})) {
                 Ok(value) => values.push(value),
                 Err(error) => {
-                    errors.push(json!({"SecretId": id, "ErrorCode": error.code, "Message": error.message}));
+                    errors.push(
+                        json!({"SecretId": id, "ErrorCode": error.code, "Message": error.message}),
+                    );
                 }
             }
         }
-        Ok(with_token(json!({"SecretValues": values, "Errors": errors}), next))
+        Ok(with_token(
+            json!({"SecretValues": values, "Errors": errors}),
+            next,
+        ))
     }
 
     pub(super) fn describe(&self, input: &Value) -> Result<Value, AwsError> {
@@ -88,7 +93,8 @@ impl Secrets {
             found.reverse();
         }
         let size = number(input, "MaxResults").unwrap_or(100) as usize;
-        let (found, next) = page(found, text(input, "NextToken"), size).map_err(|()| bad_token())?;
+        let (found, next) =
+            page(found, text(input, "NextToken"), size).map_err(|()| bad_token())?;
         let listed: Vec<Value> = found
             .into_iter()
             .map(|secret| {
@@ -111,7 +117,8 @@ impl Secrets {
                 .iter()
                 .filter(|version| deprecated || !version.stages.is_empty())
                 .map(|version| {
-                    let mut out = json!({"VersionId": version.id, "CreatedDate": seconds(version.created)});
+                    let mut out =
+                        json!({"VersionId": version.id, "CreatedDate": seconds(version.created)});
                     if !version.stages.is_empty() {
                         out["VersionStages"] = json!(version.stages);
                     }
@@ -121,7 +128,8 @@ impl Secrets {
                     out
                 })
                 .collect();
-            let (versions, next) = page(versions, text(input, "NextToken"), size).map_err(|()| bad_token())?;
+            let (versions, next) =
+                page(versions, text(input, "NextToken"), size).map_err(|()| bad_token())?;
             let out = json!({"Versions": versions, "ARN": secret.arn, "Name": secret.name});
             Ok(with_token(out, next))
         })
@@ -143,10 +151,12 @@ fn bad_token() -> AwsError {
 fn passes(secret: &Secret, filters: &[Value], region: &str) -> bool {
     filters.iter().all(|filter| {
         let key = need(filter, "Key");
-        texts(filter, "Values").iter().any(|value| match value.strip_prefix('!') {
-            Some(value) => !has(secret, key, value, region),
-            None => has(secret, key, value, region),
-        })
+        texts(filter, "Values")
+            .iter()
+            .any(|value| match value.strip_prefix('!') {
+                Some(value) => !has(secret, key, value, region),
+                None => has(secret, key, value, region),
+            })
     })
 }
 
@@ -156,7 +166,12 @@ fn has(secret: &Secret, key: &str, value: &str, region: &str) -> bool {
         let text = text.to_lowercase();
         folded.split_whitespace().all(|word| text.contains(word))
     };
-    let tag = |member: &str| secret.tags.iter().any(|tag| need(tag, member).starts_with(value));
+    let tag = |member: &str| {
+        secret
+            .tags
+            .iter()
+            .any(|tag| need(tag, member).starts_with(value))
+    };
     let description = secret.description.as_deref().unwrap_or_default();
     match key {
         "name" => secret.name.starts_with(value),

@@ -25,10 +25,12 @@ pub struct Payload {
 impl Payload {
     /// The payload of a request. `None` when it has none.
     pub fn read(input: &Value) -> Option<Self> {
-        ["SecretString", "SecretBinary"].into_iter().find_map(|member| {
-            let value = input.get(member)?.as_str()?.to_owned();
-            Some(Self { member, value })
-        })
+        ["SecretString", "SecretBinary"]
+            .into_iter()
+            .find_map(|member| {
+                let value = input.get(member)?.as_str()?.to_owned();
+                Some(Self { member, value })
+            })
     }
 
     /// Writes it into an answer.
@@ -67,8 +69,11 @@ impl Secret {
             }
             return Err(AwsError::new(
                 "ResourceExistsException",
-                format!("You can't use ClientRequestToken {id} because that value is already in use for a version of \
-                         secret {}.", self.arn),
+                format!(
+                    "You can't use ClientRequestToken {id} because that value is already in use for a version of \
+                         secret {}.",
+                    self.arn
+                ),
             ));
         }
         self.make_room()?;
@@ -88,7 +93,11 @@ impl Secret {
 
     /// Moves a label to a version. AWSCURRENT leaves AWSPREVIOUS behind.
     pub fn move_label(&mut self, stage: &str, to: &str) -> Result<(), AwsError> {
-        let labels: usize = self.versions.iter().map(|version| version.stages.len()).sum();
+        let labels: usize = self
+            .versions
+            .iter()
+            .map(|version| version.stages.len())
+            .sum();
         let holder = self.holder(stage);
         if holder.as_deref() == Some(to) {
             return Ok(());
@@ -112,7 +121,10 @@ impl Secret {
 
     /// Which version carries a label.
     pub fn holder(&self, stage: &str) -> Option<String> {
-        let version = self.versions.iter().find(|version| version.stages.iter().any(|s| s == stage))?;
+        let version = self
+            .versions
+            .iter()
+            .find(|version| version.stages.iter().any(|s| s == stage))?;
         Some(version.id.clone())
     }
 
@@ -133,7 +145,11 @@ impl Secret {
         if self.versions.len() < MAX_VERSIONS {
             return Ok(());
         }
-        match self.versions.iter().position(|version| version.stages.is_empty()) {
+        match self
+            .versions
+            .iter()
+            .position(|version| version.stages.is_empty())
+        {
             Some(oldest) => {
                 self.versions.remove(oldest);
                 Ok(())
@@ -147,8 +163,14 @@ impl Secret {
 
     /// Finds the version that VersionId and VersionStage name; AWSCURRENT without either.
     pub fn find_version(&mut self, input: &Value) -> Result<&mut Version, AwsError> {
-        let id = input.get("VersionId").and_then(Value::as_str).map(str::to_owned);
-        let stage = input.get("VersionStage").and_then(Value::as_str).map(str::to_owned);
+        let id = input
+            .get("VersionId")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let stage = input
+            .get("VersionStage")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let absent = |what: String| {
             AwsError::new(
                 "ResourceNotFoundException",
@@ -164,7 +186,9 @@ impl Secret {
             if let Some(stage) = stage.filter(|stage| !version.stages.contains(stage)) {
                 return Err(AwsError::new(
                     "InvalidRequestException",
-                    format!("You provided a VersionStage that is not associated to the provided VersionId: {stage}"),
+                    format!(
+                        "You provided a VersionStage that is not associated to the provided VersionId: {stage}"
+                    ),
                 ));
             }
             return Ok(version);
@@ -203,8 +227,18 @@ impl Secret {
         });
         copy(
             &known,
-            &["ARN", "Name", "Description", "KmsKeyId", "Type", "LastChangedDate", "LastAccessedDate", "DeletedDate",
-              "CreatedDate", "Tags"],
+            &[
+                "ARN",
+                "Name",
+                "Description",
+                "KmsKeyId",
+                "Type",
+                "LastChangedDate",
+                "LastAccessedDate",
+                "DeletedDate",
+                "CreatedDate",
+                "Tags",
+            ],
             &mut out,
         );
         out

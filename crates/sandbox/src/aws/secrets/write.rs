@@ -26,7 +26,10 @@ impl Secrets {
                 ));
             }
             let same = payload.as_ref().is_some_and(|payload| {
-                secret.versions.iter().any(|v| v.id == token && v.payload == *payload)
+                secret
+                    .versions
+                    .iter()
+                    .any(|v| v.id == token && v.payload == *payload)
             });
             if same {
                 return Ok(json!({"ARN": secret.arn, "Name": secret.name, "VersionId": token}));
@@ -63,7 +66,10 @@ impl Secrets {
 
     pub(super) fn put_value(&self, input: &Value) -> Result<Value, AwsError> {
         let payload = checked_payload(input)?.ok_or_else(|| {
-            AwsError::new("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
+            AwsError::new(
+                "InvalidRequestException",
+                "You must provide either SecretString or SecretBinary.",
+            )
         })?;
         let token = token_of(input)?;
         let mut stages = texts(input, "VersionStages");
@@ -106,7 +112,10 @@ impl Secrets {
 
     pub(super) fn move_stage(&self, input: &Value) -> Result<Value, AwsError> {
         let stage = need(input, "VersionStage");
-        let (from, to) = (text(input, "RemoveFromVersionId"), text(input, "MoveToVersionId"));
+        let (from, to) = (
+            text(input, "RemoveFromVersionId"),
+            text(input, "MoveToVersionId"),
+        );
         let invalid = |message: String| AwsError::new("InvalidParameterException", message);
         self.with_live(input, |secret, now| {
             for id in from.iter().chain(to.iter()) {
@@ -227,12 +236,20 @@ fn check_name(name: &str) -> Result<(), AwsError> {
 }
 
 fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
-    let reserved = tags.iter().any(|tag| need(tag, "Key").to_ascii_lowercase().starts_with("aws:"));
+    let reserved = tags
+        .iter()
+        .any(|tag| need(tag, "Key").to_ascii_lowercase().starts_with("aws:"));
     if reserved {
-        return Err(AwsError::new("InvalidParameterException", "Tag keys beginning with aws: are reserved."));
+        return Err(AwsError::new(
+            "InvalidParameterException",
+            "Tag keys beginning with aws: are reserved.",
+        ));
     }
     if tags.len() > MAX_TAGS {
-        return Err(AwsError::new("InvalidParameterException", format!("A secret has at most {MAX_TAGS} tags.")));
+        return Err(AwsError::new(
+            "InvalidParameterException",
+            format!("A secret has at most {MAX_TAGS} tags."),
+        ));
     }
     Ok(())
 }
@@ -252,7 +269,10 @@ fn token_of(input: &Value) -> Result<String, AwsError> {
     match text(input, "ClientRequestToken") {
         Some(token) => Ok(token.to_owned()),
         None if Secret::payload_of(input).is_none() => Ok(uuid::Uuid::new_v4().to_string()),
-        None => Err(AwsError::new("InvalidRequestException", "You must provide a ClientRequestToken value.")),
+        None => Err(AwsError::new(
+            "InvalidRequestException",
+            "You must provide a ClientRequestToken value.",
+        )),
     }
 }
 
