@@ -270,7 +270,11 @@ async fn prepare_state_dir(path: &Path) -> Result<PathBuf, StartError> {
     let state_dir = made.map_err(|source| state_error(path, source))?;
     if let Some(other) = Running::read(&state_dir) {
         let url = format!("{}/_sandbox/status", other.aws_url);
-        let asked = tokio::time::timeout(Duration::from_secs(2), reqwest::get(url)).await;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap_or_default();
+        let asked = tokio::time::timeout(Duration::from_secs(2), client.get(url).send()).await;
         let status = match asked {
             Ok(Ok(response)) => response.json::<serde_json::Value>().await.ok(),
             Ok(Err(_)) | Err(_) => None,

@@ -1,5 +1,6 @@
 //! Starts moto, which answers the AWS calls that the sandbox does not own, when it is first needed.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ async fn start(program: PathBuf) -> std::io::Result<Server> {
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             // Without it managed policies cannot be attached.
             .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+            // Ctrl-C in the sandbox's terminal is the sandbox's to act on.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
