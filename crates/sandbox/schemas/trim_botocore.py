@@ -66,7 +66,6 @@ def trim(model, names):
     for name in names:
         operation = model["operations"][name]
         entry = {side: operation[side]["shape"] for side in ("input", "output") if side in operation}
-        entry["errors"] = sorted(error["shape"] for error in operation.get("errors", []))
         operations[name] = entry
         todo += [entry[side] for side in ("input", "output") if side in entry]
     while todo:

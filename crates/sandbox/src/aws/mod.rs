@@ -92,10 +92,6 @@ impl Aws {
     /// The services with their addresses and tasks, and which repositories, secrets and log groups there are.
     pub fn status(&self) -> Value {
         serde_json::json!({
-            "account": self.inner.host.account,
-            "region": self.inner.host.region,
-            "endpoint": self.inner.host.base,
-            "moto": self.inner.host.moto,
             "services": self.inner.ecs.status(),
             "repositories": self.inner.ecr.names(),
             "secrets": self.inner.secrets.names(),

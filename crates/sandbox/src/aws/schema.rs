@@ -29,7 +29,6 @@ pub struct Metadata {
 struct Operation {
     input: Option<String>,
     output: Option<String>,
-    errors: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,11 +114,6 @@ impl Model {
     /// Whether the sandbox has this operation.
     pub fn has(&self, operation: &str) -> bool {
         self.operations.contains_key(operation)
-    }
-
-    /// The exceptions that the model names for an operation.
-    pub fn errors(&self, operation: &str) -> &[String] {
-        self.operations.get(operation).map_or(&[], |of| &of.errors)
     }
 
     /// Every rule that a request breaks.

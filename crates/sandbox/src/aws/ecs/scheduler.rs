@@ -215,14 +215,6 @@ pub fn decide(service: &mut Service, state: &State, now: jiff::Timestamp) -> Vec
     trip(service, now);
     let mut actions = Vec::new();
     let wanted = |task: &&&Task| task.desired_status == "RUNNING";
-    let unhealthy = |task: &&Task| task.serves() && task.health == "UNHEALTHY";
-    for task in tasks.iter().filter(|task| unhealthy(task)) {
-        let reason = "Task failed container health checks".to_owned();
-        actions.push(Action::Stop {
-            task: task.id.clone(),
-            reason,
-        });
-    }
     let Some(primary) = service.deployments.first() else {
         return actions;
     };
@@ -231,11 +223,7 @@ pub fn decide(service: &mut Service, state: &State, now: jiff::Timestamp) -> Vec
             .as_ref()
             .is_some_and(|(_, id)| *id == primary.id)
     };
-    let alive: Vec<&&Task> = tasks
-        .iter()
-        .filter(wanted)
-        .filter(|task| !unhealthy(task))
-        .collect();
+    let alive: Vec<&&Task> = tasks.iter().filter(wanted).collect();
     let new: Vec<&&&Task> = alive.iter().filter(|task| of_primary(task)).collect();
     let old: Vec<&&&Task> = alive.iter().filter(|task| !of_primary(task)).collect();
     let ready = new
