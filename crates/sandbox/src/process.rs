@@ -1,9 +1,9 @@
 //! Starts child processes that do not outlive this one.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -17,7 +17,7 @@ pub(crate) struct Process {
 }
 
 /// A command that ends with the *thread* that starts it: where the machine has `setpriv`, the
-/// kernel sends SIGKILL.
+/// kernel sends SIGKILL. One that changes its user is let off; that is what [`Guard`] is for.
 pub(crate) fn bound_command(program: &Path) -> Command {
     match find_in_path("setpriv") {
         None => Command::new(program),
@@ -26,6 +26,36 @@ pub(crate) fn bound_command(program: &Path) -> Command {
             command.args(["--pdeathsig", "KILL", "--"]).arg(program);
             command
         }
+    }
+}
+
+/// Kills a process once this one is gone, however it went.
+pub(crate) struct Guard {
+    guard: Child,
+}
+
+impl Guard {
+    /// Watches over a process, or with `group` over every process of the group that it leads.
+    pub(crate) fn over(process: &Process, group: bool) -> io::Result<Self> {
+        let sign = if group { "-" } else { "" };
+        // The read ends without a line when the last holder of the pipe is gone: this process.
+        let script = "read -r _ || kill -s KILL -- \"$1\"";
+        let guard = Command::new("/bin/sh")
+            .args(["-c", script, "guard", &format!("{sign}{}", process.pid)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { guard })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Killed before its pipe closes, so that it strikes nobody who has the same id by now.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
     }
 }
 
@@ -102,16 +132,6 @@ impl Process {
     /// Sends a signal to every process of the group that it leads.
     pub(crate) fn signal_group(&self, signal: Signal) {
         let _ = killpg(self.id(), signal);
-    }
-
-    /// The children of the process, of whichever of its threads.
-    pub(crate) fn children(&self) -> Vec<Pid> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid);
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        let pids = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok());
-        pids.map(Pid::from_raw).collect()
     }
 
     fn id(&self) -> Pid {

@@ -286,3 +286,72 @@ async fn an_index_gives_its_amd64_child_or_names_what_it_has() {
     }
     machine.runner.shutdown().await;
 }
+
+/// Set in the process that plays the sandbox in the test below.
+const PLAY_SANDBOX: &str = "DEPLOYER_TEST_PLAY_SANDBOX";
+
+#[tokio::test]
+async fn containers_do_not_outlive_a_sandbox_that_is_killed() {
+    if std::env::var_os(PLAY_SANDBOX).is_some() {
+        return play_sandbox().await;
+    }
+    let mut sandbox = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "containers_do_not_outlive_a_sandbox_that_is_killed",
+            "--nocapture",
+        ])
+        .env(PLAY_SANDBOX, "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(sandbox.stdout.take().unwrap()));
+    let pids = lines
+        .map_while(Result::ok)
+        .find_map(|line| Some(line.split_once("pids ")?.1.to_owned()));
+    let pids: Vec<_> = pids
+        .unwrap()
+        .split(' ')
+        .map(|pid| format!("/proc/{pid}/exe"))
+        .collect();
+    let alive = || {
+        pids.iter()
+            .filter(|exe| std::fs::read_link(exe).is_ok())
+            .count()
+    };
+    assert_eq!(alive(), 2);
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    for _ in 0..500 {
+        if alive() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} of {pids:?} are still alive", alive());
+}
+
+/// Starts one container as root and one as another user, and waits to be killed.
+async fn play_sandbox() {
+    let machine = Machine::new();
+    put_app(&machine.store);
+    let packed = Packed {
+        architecture: "amd64",
+        files: &[],
+        config: json!({ "Entrypoint": ["guest"], "User": "1000:1000" }),
+    };
+    put_image(&machine.store, Some("user"), &packed);
+    let lines = Lines::default();
+    for reference in ["v1", "user"] {
+        let spec = ContainerSpec {
+            reference: reference.into(),
+            ..spec(&["linger"], &[], &lines)
+        };
+        machine.runner.start(spec).await.unwrap();
+    }
+    lines.wait_for("lingering").await;
+    let running = machine.runner.running().into_iter();
+    let pids: Vec<_> = running.map(|(_, pid, _)| pid.to_string()).collect();
+    println!("pids {}", pids.join(" "));
+    std::future::pending::<()>().await;
+}

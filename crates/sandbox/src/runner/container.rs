@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use super::output::copy_lines;
 use super::relay::{Dialer, host_ports, relay_inbound, relay_outbound};
 use super::{ContainerSpec, Exit, LogSink, StartError, Stream};
 use crate::moto::free_port;
-use crate::process::{Process, bound_command, supervise};
+use crate::process::{Guard, Process, bound_command, supervise};
 
 /// How long output may still come after the process has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub struct Container {
 /// What ends every process of a container.
 #[derive(Clone, Copy)]
 enum Boundary {
-    /// The process starts the container's first one in a process namespace of its own.
+    /// The process is the first of a process namespace: the others end with it.
     Namespace,
     /// The process leads a process group.
     Group,
@@ -56,6 +56,7 @@ impl Container {
             let outbound = namespace::listen_for_host(&ports);
             let mut command = namespace::prepare(&folders, &invocation)?;
             let dialer = Dialer::start()?;
+            namespace::own_processes()?;
             let (child, pipes) = spawn(&mut command, &invocation)?;
             Ok((child, (pipes, outbound, dialer)))
         };
@@ -122,6 +123,8 @@ impl Container {
             boundary,
         };
         let watched = container.clone();
+        let group = matches!(boundary, Boundary::Group);
+        let guard = Guard::over(&container.process, group);
         tokio::spawn(async move {
             let mut output = JoinSet::new();
             // A pipe that cannot be registered says nothing; the process runs all the same.
@@ -132,6 +135,7 @@ impl Container {
                 output.spawn(copy_lines(pipe, Stream::Stderr, logs));
             }
             let code = watched.process.wait().await;
+            drop(guard);
             if let Boundary::Group = watched.boundary {
                 watched.process.signal_group(Signal::SIGKILL);
             }
@@ -191,16 +195,7 @@ impl Container {
         }
         match self.boundary {
             Boundary::Group => self.process.signal_group(signal),
-            Boundary::Namespace => {
-                let first = self.process.children();
-                if first.is_empty() {
-                    // Not started yet, or ended this moment.
-                    self.process.signal(signal);
-                }
-                for pid in first {
-                    let _ = kill(pid, signal);
-                }
-            }
+            Boundary::Namespace => self.process.signal(signal),
         }
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn probe() -> Result<(), String> {
         enter().map_err(|error| format!("a network and a mount namespace: {error}"))?;
         let mut command = unshare_command()?;
         command.args(["--mount-proc", "--", "true"]);
+        own_processes().map_err(|error| format!("a process namespace: {error}"))?;
         let output = command.stdin(Stdio::null()).output();
         let output = output.map_err(|error| format!("`unshare`: {error}"))?;
         match output.status.success() {
@@ -59,6 +60,12 @@ pub(super) fn enter() -> io::Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
     network_up()
+}
+
+/// Makes the calling thread's next child the first process of a namespace: when that one ends,
+/// every process in it does. The thread can start no other threads afterwards.
+pub(super) fn own_processes() -> io::Result<()> {
+    Ok(unshare(CloneFlags::CLONE_NEWPID)?)
 }
 
 /// Listens in the namespace on behalf of servers of the host.
@@ -111,15 +118,11 @@ pub(super) fn prepare(folders: &Folders, invocation: &Invocation) -> io::Result<
     Ok(command)
 }
 
-/// `unshare` with a process namespace: when it ends, every process in it does.
+/// `unshare`, which mounts the container's own `/proc`, changes root, folder and user, and then
+/// becomes the container's command.
 fn unshare_command() -> Result<Command, String> {
-    if find_in_path("setpriv").is_none() {
-        return Err("`setpriv` is not installed".into());
-    }
     let unshare = find_in_path("unshare").ok_or("`unshare` is not installed")?;
-    let mut command = bound_command(&unshare);
-    command.args(["--pid", "--fork", "--kill-child"]);
-    Ok(command)
+    Ok(bound_command(&unshare))
 }
 
 /// The image with a writable layer of the container's own.

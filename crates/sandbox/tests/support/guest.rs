@@ -51,7 +51,7 @@ fn listen(host: &str) {
 /// Reads what the server at `scheme://HOST:PORT/...` in this variable has to say.
 fn ask(variable: &str) -> String {
     let url = std::env::var(variable).unwrap();
-    let address = url.split('@').next_back().unwrap().split("//").next_back().unwrap();
+    let address = url.split_once("//").unwrap().1.rsplit('@').next().unwrap();
     let address = address.split('/').next().unwrap();
     let mut answer = String::new();
     match TcpStream::connect(address) {

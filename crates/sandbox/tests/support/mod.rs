@@ -40,21 +40,23 @@ impl Machine {
 pub fn guest() -> &'static Path {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {
-        // Test binaries run side by side: each builds its own.
-        let name = format!("guest-{}", std::process::id());
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // Test binaries may run side by side: each builds its own and moves it into place.
+        let built = folder.join(format!("guest-{}", std::process::id()));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/guest.rs");
-        let built = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()))
+        let compiled = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()))
             .args([
                 "--edition=2024",
                 "-Ctarget-feature=+crt-static",
                 "-Copt-level=s",
             ])
             .args(["--target=x86_64-unknown-linux-gnu", "-o"])
-            .args([program.as_path(), source.as_path()])
+            .args([built.as_path(), source.as_path()])
             .status()
             .unwrap();
-        assert!(built.success(), "the guest program builds");
+        assert!(compiled.success(), "the guest program builds");
+        let program = folder.join("guest");
+        std::fs::rename(built, &program).unwrap();
         program
     })
 }
