@@ -10,13 +10,20 @@ use crate::gcp::{Gcp, seconds};
 impl Gcp {
     pub(super) fn v1_jobs(&self, location: &str) -> Vec<Value> {
         let state = self.inner.run.lock();
-        let here = state.jobs.iter().filter(|((l, _), _)| location == "-" || l == location);
-        here.map(|((l, _), job)| self.v1_job(l, &job.message)).collect()
+        let here = state
+            .jobs
+            .iter()
+            .filter(|((l, _), _)| location == "-" || l == location);
+        here.map(|((l, _), job)| self.v1_job(l, &job.message))
+            .collect()
     }
 
     fn v1_job(&self, location: &str, job: &Object) -> Value {
         let empty = Object::new();
-        let outer = job.get("template").and_then(Value::as_object).unwrap_or(&empty);
+        let outer = job
+            .get("template")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
         let latest = job.get("latestCreatedExecution").map(|latest| {
             json!({
                 "name": latest["name"],
@@ -49,12 +56,21 @@ impl Gcp {
     pub(super) fn v1_executions(&self, location: &str) -> Vec<Value> {
         let mut all: Vec<(Key, Object)> = {
             let state = self.inner.run.lock();
-            state.jobs.iter().filter(|((l, _), _)| location == "-" || l == location)
-                .flat_map(|(key, job)| job.executions.values().map(|e| (key.clone(), e.message.clone())))
+            state
+                .jobs
+                .iter()
+                .filter(|((l, _), _)| location == "-" || l == location)
+                .flat_map(|(key, job)| {
+                    job.executions
+                        .values()
+                        .map(|e| (key.clone(), e.message.clone()))
+                })
                 .collect()
         };
         all.sort_by(|a, b| text(&b.1, "createTime").cmp(text(&a.1, "createTime")));
-        all.iter().map(|(key, execution)| self.v1_execution(key, execution)).collect()
+        all.iter()
+            .map(|(key, execution)| self.v1_execution(key, execution))
+            .collect()
     }
 
     fn v1_execution(&self, key: &Key, execution: &Object) -> Value {
@@ -86,10 +102,17 @@ impl Gcp {
 
     pub(super) fn v1_tasks(&self, location: &str) -> Vec<Value> {
         let state = self.inner.run.lock();
-        let here = state.jobs.iter().filter(|((l, _), _)| location == "-" || l == location);
-        here.flat_map(|(key, job)| job.executions.values().flat_map(move |e| e.tasks.iter().map(move |t| (key, t))))
-            .map(|(key, task)| self.v1_task(key, task))
-            .collect()
+        let here = state
+            .jobs
+            .iter()
+            .filter(|((l, _), _)| location == "-" || l == location);
+        here.flat_map(|(key, job)| {
+            job.executions
+                .values()
+                .flat_map(move |e| e.tasks.iter().map(move |t| (key, t)))
+        })
+        .map(|(key, task)| self.v1_task(key, task))
+        .collect()
     }
 
     fn v1_task(&self, key: &Key, task: &Object) -> Value {
@@ -117,7 +140,10 @@ impl Gcp {
 
 fn task_annotations(template: Option<&Value>) -> Value {
     let environment = template.and_then(Value::as_object).and_then(environment);
-    environment.map_or_else(|| json!({}), |e| json!({ "run.googleapis.com/execution-environment": e }))
+    environment.map_or_else(
+        || json!({}),
+        |e| json!({ "run.googleapis.com/execution-environment": e }),
+    )
 }
 
 fn task_spec(template: Option<&Value>) -> Value {
