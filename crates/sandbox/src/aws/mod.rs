@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -119,7 +120,7 @@ impl Aws {
         if let Err(error) = sigv4::verify(&signed, &authorization, self.inner.host.clock.now()) {
             return error.respond(wire);
         }
-        let owned = match self.owned(&authorization, &parts.headers, &body).await {
+        let owned = match self.owned(&authorization, &parts, &body).await {
             Ok(owned) => owned,
             Err(error) => return error.respond(wire),
         };
@@ -146,20 +147,23 @@ impl Aws {
     async fn owned(
         &self,
         authorization: &sigv4::Authorization,
-        headers: &HeaderMap,
+        parts: &Parts,
         body: &Bytes,
     ) -> Result<Option<Response>, AwsError> {
         let service = authorization.service.as_str();
-        let target = headers
+        let target = parts
+            .headers
             .get("x-amz-target")
             .and_then(|value| value.to_str().ok());
         let Some(model) = schema::model(service) else {
             let (form_action, _) = sts::read_form(body);
-            let operation = target
+            let named = target
                 .and_then(|target| target.rsplit('.').next())
-                .or(Some(form_action.as_str()).filter(|action| !action.is_empty()))
-                .unwrap_or("(REST)");
-            self.authorize(&format!("{service}:{operation}"))?;
+                .or(Some(form_action.as_str()).filter(|action| !action.is_empty()));
+            self.authorize(&match named {
+                Some(operation) => format!("{service}:{operation}"),
+                None => policy::rest_action(service, &parts.method, &parts.uri),
+            })?;
             return Ok(None);
         };
         self.check_region(authorization)?;

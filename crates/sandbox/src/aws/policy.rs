@@ -1,5 +1,6 @@
 //! An optional IAM policy for the sandbox's user: without one everything is allowed, as to an administrator.
 
+use axum::http::{Method, Uri};
 use serde_json::Value;
 
 /// The effect of a statement.
@@ -57,6 +58,32 @@ impl Policy {
         };
         has(Effect::Allow) && !has(Effect::Deny)
     }
+}
+
+/// The action of a request whose protocol does not name one. Of the REST services only S3's common calls are told
+/// apart; the rest is only allowed by a wildcard for the whole service.
+pub fn rest_action(service: &str, method: &Method, uri: &Uri) -> String {
+    let (bucket, key) = match uri.path().trim_start_matches('/').split_once('/') {
+        Some((bucket, key)) => (bucket, key),
+        None => (uri.path().trim_start_matches('/'), ""),
+    };
+    let action = match (service, method.as_str(), bucket.is_empty(), key.is_empty()) {
+        ("s3", "GET", true, _) => "ListAllMyBuckets",
+        ("s3", "GET" | "HEAD", false, true) => "ListBucket",
+        ("s3", "PUT", false, true) => "CreateBucket",
+        ("s3", "DELETE", false, true) => "DeleteBucket",
+        ("s3", "GET" | "HEAD", false, false) => "GetObject",
+        ("s3", "PUT", false, false) => "PutObject",
+        ("s3", "POST", false, true)
+            if uri.query().is_some_and(|query| query.starts_with("delete")) =>
+        {
+            "DeleteObject"
+        }
+        ("s3", "POST", false, false) => "PutObject",
+        ("s3", "DELETE", false, false) => "DeleteObject",
+        _ => "(REST)",
+    };
+    format!("{service}:{action}")
 }
 
 /// `*` is any run of characters, `?` any one.
