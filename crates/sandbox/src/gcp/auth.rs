@@ -45,7 +45,12 @@ struct Claims {
 impl Auth {
     /// Knows one service account and one token that never ends.
     pub fn new(account: Arc<ServiceAccount>, static_token: String, base: String) -> Self {
-        Self { account, static_token, base, issued: Mutex::default() }
+        Self {
+            account,
+            static_token,
+            base,
+            issued: Mutex::default(),
+        }
     }
 
     /// Who a request's bearer token belongs to.
@@ -53,7 +58,11 @@ impl Auth {
         let token = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+            .and_then(|value| {
+                value
+                    .strip_prefix("Bearer ")
+                    .or_else(|| value.strip_prefix("bearer "))
+            });
         match token {
             None => Err(unauthenticated(
                 "Request is missing required authentication credential.",
@@ -73,7 +82,9 @@ impl Auth {
             return true;
         }
         let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        issued.get(token).is_some_and(|until| *until > Instant::now())
+        issued
+            .get(token)
+            .is_some_and(|until| *until > Instant::now())
     }
 
     /// Whether the headers carry a token that a container registry takes: as bearer, or as the password of
@@ -110,15 +121,25 @@ impl Auth {
     /// Checks signature and claims. The error is the `error_description` of OAuth.
     fn verify(&self, assertion: &str) -> Result<(), (&'static str, String)> {
         let refuse = |why: &str| ("invalid_grant", why.to_owned());
-        let (signed, signature) = assertion.rsplit_once('.').ok_or_else(|| refuse("Bad Request"))?;
-        let (head, payload) = signed.split_once('.').ok_or_else(|| refuse("Bad Request"))?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).map_err(|_| refuse("Bad Request"));
-        let head: serde_json::Value = serde_json::from_slice(&decode(head)?).map_err(|_| refuse("Bad Request"))?;
+        let (signed, signature) = assertion
+            .rsplit_once('.')
+            .ok_or_else(|| refuse("Bad Request"))?;
+        let (head, payload) = signed
+            .split_once('.')
+            .ok_or_else(|| refuse("Bad Request"))?;
+        let decode = |part: &str| {
+            URL_SAFE_NO_PAD
+                .decode(part.trim_end_matches('='))
+                .map_err(|_| refuse("Bad Request"))
+        };
+        let head: serde_json::Value =
+            serde_json::from_slice(&decode(head)?).map_err(|_| refuse("Bad Request"))?;
         if head["alg"] != "RS256" {
             return Err(refuse("Invalid JWT: unsupported algorithm."));
         }
-        let claims: Claims = serde_json::from_slice(&decode(payload)?)
-            .map_err(|_| refuse("Invalid JWT: a required claim (iss, aud, iat, exp) is missing or malformed."))?;
+        let claims: Claims = serde_json::from_slice(&decode(payload)?).map_err(|_| {
+            refuse("Invalid JWT: a required claim (iss, aud, iat, exp) is missing or malformed.")
+        })?;
         if claims.iss != self.account.email {
             return Err(refuse("Invalid grant: account not found"));
         }
@@ -129,11 +150,21 @@ impl Auth {
             return Err(refuse("Invalid JWT: Failed audience check."));
         }
         let now = jiff::Timestamp::now().as_second();
-        if claims.exp < now - SKEW || claims.iat > now + SKEW || claims.exp - claims.iat > 3600 + SKEW {
-            return Err(refuse("Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim."));
+        if claims.exp < now - SKEW
+            || claims.iat > now + SKEW
+            || claims.exp - claims.iat > 3600 + SKEW
+        {
+            return Err(refuse(
+                "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.",
+            ));
         }
-        if claims.scope.as_deref().unwrap_or_default().is_empty() && claims.target_audience.is_none() {
-            return Err(("invalid_scope", "Invalid OAuth scope or ID token audience provided.".into()));
+        if claims.scope.as_deref().unwrap_or_default().is_empty()
+            && claims.target_audience.is_none()
+        {
+            return Err((
+                "invalid_scope",
+                "Invalid OAuth scope or ID token audience provided.".into(),
+            ));
         }
         Ok(())
     }
@@ -163,7 +194,10 @@ pub async fn issue_token(gcp: &Gcp, request: Request<Body>) -> Response {
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let field = |name: &str| form.get(name).map_or("", String::as_str);
     if field("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
-        return oauth_error("unsupported_grant_type", "Invalid grant_type: the sandbox takes jwt-bearer only");
+        return oauth_error(
+            "unsupported_grant_type",
+            "Invalid grant_type: the sandbox takes jwt-bearer only",
+        );
     }
     match gcp.auth().verify(field("assertion")) {
         Ok(()) => axum::Json(json!({

@@ -15,8 +15,18 @@ pub struct Policy {
 
 /// Who may be named in a binding.
 const MEMBER_PREFIXES: [&str; 12] = [
-    "user:", "serviceAccount:", "group:", "domain:", "principal://", "principalSet://", "projectOwner:",
-    "projectEditor:", "projectViewer:", "deleted:user:", "deleted:serviceAccount:", "deleted:group:",
+    "user:",
+    "serviceAccount:",
+    "group:",
+    "domain:",
+    "principal://",
+    "principalSet://",
+    "projectOwner:",
+    "projectEditor:",
+    "projectViewer:",
+    "deleted:user:",
+    "deleted:serviceAccount:",
+    "deleted:group:",
 ];
 
 impl Policy {
@@ -38,7 +48,11 @@ impl Policy {
 
     /// Replaces the policy by a request's `policy`, if its etag, when given, is the current one.
     pub fn set(&mut self, body: &Object) -> Outcome {
-        let policy = body.get("policy").and_then(Value::as_object).cloned().unwrap_or_default();
+        let policy = body
+            .get("policy")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         if let Some(etag) = policy.get("etag").and_then(Value::as_str)
             && etag != self.etag()
         {
@@ -48,11 +62,22 @@ impl Policy {
             ));
         }
         let mut merged: Vec<Value> = Vec::new();
-        for binding in policy.get("bindings").and_then(Value::as_array).into_iter().flatten() {
+        for binding in policy
+            .get("bindings")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             check_binding(binding)?;
-            let same = |b: &&mut Value| b["role"] == binding["role"] && b.get("condition") == binding.get("condition");
+            let same = |b: &&mut Value| {
+                b["role"] == binding["role"] && b.get("condition") == binding.get("condition")
+            };
             let members = binding["members"].as_array().cloned().unwrap_or_default();
-            match merged.iter_mut().find(same).and_then(|b| b["members"].as_array_mut()) {
+            match merged
+                .iter_mut()
+                .find(same)
+                .and_then(|b| b["members"].as_array_mut())
+            {
                 Some(known) => known.extend(members),
                 None if members.is_empty() => {}
                 None => merged.push(binding.clone()),
@@ -75,7 +100,9 @@ impl Policy {
         self.bindings.iter().any(|binding| {
             binding["role"] == role
                 && binding.get("condition").is_none()
-                && binding["members"].as_array().is_some_and(|m| m.iter().any(|m| m == "allUsers"))
+                && binding["members"]
+                    .as_array()
+                    .is_some_and(|m| m.iter().any(|m| m == "allUsers"))
         })
     }
 }
@@ -87,13 +114,24 @@ pub fn test(body: &Object) -> Value {
 
 fn check_binding(binding: &Value) -> Outcome<()> {
     let role = binding["role"].as_str().unwrap_or_default();
-    let custom = ["projects/", "organizations/"].iter().any(|p| role.starts_with(p)) && role.contains("/roles/");
-    if !custom && !role.strip_prefix("roles/").is_some_and(|rest| !rest.is_empty()) {
-        return Err(ApiError::invalid(format!("Role {role} is not supported for this resource.")));
+    let custom = ["projects/", "organizations/"]
+        .iter()
+        .any(|p| role.starts_with(p))
+        && role.contains("/roles/");
+    if !custom
+        && !role
+            .strip_prefix("roles/")
+            .is_some_and(|rest| !rest.is_empty())
+    {
+        return Err(ApiError::invalid(format!(
+            "Role {role} is not supported for this resource."
+        )));
     }
     for member in binding["members"].as_array().into_iter().flatten() {
         let member = member.as_str().unwrap_or_default();
-        let named = MEMBER_PREFIXES.iter().any(|p| member.strip_prefix(p).is_some_and(|rest| !rest.is_empty()));
+        let named = MEMBER_PREFIXES
+            .iter()
+            .any(|p| member.strip_prefix(p).is_some_and(|rest| !rest.is_empty()));
         if !named && member != "allUsers" && member != "allAuthenticatedUsers" {
             return Err(ApiError::invalid(format!(
                 "The member {member} is of an unknown type. Please set a valid type prefix for the member."

@@ -52,7 +52,11 @@ struct Inner {
 impl Gcp {
     /// An empty project.
     pub fn new(host: Host) -> Self {
-        let auth = auth::Auth::new(host.service_account.clone(), host.static_token.clone(), host.base.clone());
+        let auth = auth::Auth::new(
+            host.service_account.clone(),
+            host.static_token.clone(),
+            host.base.clone(),
+        );
         Self {
             inner: Arc::new(Inner {
                 started: host.clock.now().to_string(),
@@ -119,7 +123,9 @@ impl Gcp {
             "run.v2" => self.run_v2(call).await,
             "run.v1" => self.run_v1(&call),
             "secretmanager.v1" => self.secret_manager(&call),
-            "artifactregistry.v1" if call.method.id.contains(".operations.") => self.operation(&call).await,
+            "artifactregistry.v1" if call.method.id.contains(".operations.") => {
+                self.operation(&call).await
+            }
             "artifactregistry.v1" => self.artifact_registry(&call),
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
@@ -131,13 +137,24 @@ impl Gcp {
     /// Operations below a project and location, of whichever API.
     async fn operation(&self, call: &Call) -> Outcome {
         self.check_project(call.var(0))?;
-        let parent = format!("projects/{}/locations/{}", self.inner.host.project, call.var(1));
+        let parent = format!(
+            "projects/{}/locations/{}",
+            self.inner.host.project,
+            call.var(1)
+        );
         let name = format!("{parent}/operations/{}", call.var(2));
         match call.method.id.rsplit('.').next().unwrap_or_default() {
             "get" => self.inner.operations.get(&name),
             "wait" => {
-                let asked = call.body.get("timeout").and_then(Value::as_str).and_then(seconds);
-                self.inner.operations.wait(&name, asked.unwrap_or(Duration::from_secs(120))).await
+                let asked = call
+                    .body
+                    .get("timeout")
+                    .and_then(Value::as_str)
+                    .and_then(seconds);
+                self.inner
+                    .operations
+                    .wait(&name, asked.unwrap_or(Duration::from_secs(120)))
+                    .await
             }
             "list" => {
                 let (operations, next) = call.page(self.inner.operations.list(&parent), 100)?;

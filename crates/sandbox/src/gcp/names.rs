@@ -6,10 +6,29 @@ use super::error::{ApiError, Code, Outcome};
 
 /// The locations that the sandbox takes; Google has a few more.
 pub const LOCATIONS: [&str; 24] = [
-    "africa-south1", "asia-east1", "asia-northeast1", "asia-northeast2", "asia-south1", "asia-southeast1",
-    "australia-southeast1", "europe-central2", "europe-north1", "europe-southwest1", "europe-west1",
-    "europe-west2", "europe-west3", "europe-west4", "europe-west6", "europe-west8", "europe-west9",
-    "me-west1", "northamerica-northeast1", "southamerica-east1", "us-central1", "us-east1", "us-east4",
+    "africa-south1",
+    "asia-east1",
+    "asia-northeast1",
+    "asia-northeast2",
+    "asia-south1",
+    "asia-southeast1",
+    "australia-southeast1",
+    "europe-central2",
+    "europe-north1",
+    "europe-southwest1",
+    "europe-west1",
+    "europe-west2",
+    "europe-west3",
+    "europe-west4",
+    "europe-west6",
+    "europe-west8",
+    "europe-west9",
+    "me-west1",
+    "northamerica-northeast1",
+    "southamerica-east1",
+    "us-central1",
+    "us-east1",
+    "us-east4",
     "us-west1",
 ];
 
@@ -57,7 +76,9 @@ pub fn is_dns_label(id: &str, longest: usize) -> bool {
     id.len() <= longest
         && id.starts_with(|c: char| c.is_ascii_lowercase())
         && !id.ends_with('-')
-        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// Google's rule for labels: lower-case letters, digits, `_` and `-`; at most 63 characters each; keys begun by a letter.
@@ -66,23 +87,33 @@ pub fn check_labels(field: &str, labels: Option<&serde_json::Value>) -> Outcome<
         return Ok(());
     };
     if labels.len() > 64 {
-        return Err(ApiError::field(field, "Too many labels, at most 64 are allowed."));
+        return Err(ApiError::field(
+            field,
+            "Too many labels, at most 64 are allowed.",
+        ));
     }
     let fits = |text: &str| {
         text.chars().count() <= 63
-            && text.chars().all(|c| c == '_' || c == '-' || c.is_numeric() || (c.is_alphabetic() && !c.is_uppercase()))
+            && text.chars().all(|c| {
+                c == '_' || c == '-' || c.is_numeric() || (c.is_alphabetic() && !c.is_uppercase())
+            })
     };
     for (key, value) in labels {
         if key.is_empty() || !fits(key) || !key.starts_with(|c: char| c.is_alphabetic()) {
             return Err(ApiError::field(
                 field,
-                format!("Label key '{key}' violates format constraints. The key must start with a lowercase character, can only contain lowercase letters, numeric characters, underscores and dashes. The key can be at most 63 characters long."),
+                format!(
+                    "Label key '{key}' violates format constraints. The key must start with a lowercase character, can only contain lowercase letters, numeric characters, underscores and dashes. The key can be at most 63 characters long."
+                ),
             ));
         }
         if !value.as_str().is_some_and(fits) {
             return Err(ApiError::field(
                 field,
-                format!("Label value '{}' violates format constraints. The value can only contain lowercase letters, numeric characters, underscores and dashes. The value can be at most 63 characters long.", value.as_str().unwrap_or_default()),
+                format!(
+                    "Label value '{}' violates format constraints. The value can only contain lowercase letters, numeric characters, underscores and dashes. The value can be at most 63 characters long.",
+                    value.as_str().unwrap_or_default()
+                ),
             ));
         }
     }
@@ -93,7 +124,10 @@ pub fn check_labels(field: &str, labels: Option<&serde_json::Value>) -> Outcome<
 pub fn fresh_etag() -> String {
     use base64::Engine;
     let bytes = *uuid::Uuid::new_v4().as_bytes();
-    format!("\"{}\"", base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes[..12]))
+    format!(
+        "\"{}\"",
+        base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes[..12])
+    )
 }
 
 /// `length` random lower-case letters and digits.

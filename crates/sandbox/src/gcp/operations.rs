@@ -18,7 +18,10 @@ pub struct Operations {
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { all: Arc::default(), changed: watch::Sender::new(0) }
+        Self {
+            all: Arc::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -63,7 +66,9 @@ impl Operations {
     /// An operation as it stands.
     pub fn get(&self, name: &str) -> Outcome {
         let found = self.lock().get(name).cloned();
-        found.ok_or_else(|| ApiError::not_found(format!("Requested entity was not found: operation {name}")))
+        found.ok_or_else(|| {
+            ApiError::not_found(format!("Requested entity was not found: operation {name}"))
+        })
     }
 
     /// Waits until an operation is done, at most for `timeout`, and answers how it stands then.

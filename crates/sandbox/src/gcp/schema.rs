@@ -97,7 +97,9 @@ static APIS: LazyLock<Vec<Api>> = LazyLock::new(|| {
         include_str!("../../schemas/gcp/cloudresourcemanager.v3.json"),
     ]
     .into_iter()
-    .map(|text| serde_json::from_str(text).expect("the committed schemas are what the script wrote"))
+    .map(|text| {
+        serde_json::from_str(text).expect("the committed schemas are what the script wrote")
+    })
     .collect()
 });
 
@@ -109,7 +111,11 @@ pub fn route(verb: &str, path: &str) -> Option<(&'static Api, &'static Method, V
         for method in api.methods.iter().filter(|m| m.verb == verb) {
             if let Some(values) = match_path(&method.path, path) {
                 // A path with a custom verb also matches the plain pattern of an id that may hold a `:`.
-                let has_verb = method.path.rsplit('/').next().is_some_and(|s| s.contains("}:"));
+                let has_verb = method
+                    .path
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|s| s.contains("}:"));
                 if has_verb {
                     return Some((api, method, values));
                 }
@@ -121,10 +127,16 @@ pub fn route(verb: &str, path: &str) -> Option<(&'static Api, &'static Method, V
 }
 
 /// Placeholders whose values hold colons: an image's digest.
-const WITH_COLON: [&str; 4] = ["{dockerImagesId}", "{versionsId}", "{packagesId}", "{tagsId}"];
+const WITH_COLON: [&str; 4] = [
+    "{dockerImagesId}",
+    "{versionsId}",
+    "{packagesId}",
+    "{tagsId}",
+];
 
 fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
-    let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+    let (pattern, path): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), path.split('/').collect());
     if pattern.len() != path.len() {
         return None;
     }
@@ -146,7 +158,9 @@ fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
             None => got,
         };
         let value = super::wire::percent_decode(raw);
-        if value.is_empty() || (value.contains(':') && verb.is_none() && !WITH_COLON.contains(&placeholder)) {
+        if value.is_empty()
+            || (value.contains(':') && verb.is_none() && !WITH_COLON.contains(&placeholder))
+        {
             return None;
         }
         values.push(value);
@@ -166,7 +180,13 @@ pub struct Violation {
 impl Api {
     /// Checks `value` against `message` and brings it into one spelling: names in camel case, enums by name,
     /// 64-bit integers as strings; without nulls, output-only fields and defaults.
-    pub fn read(&self, message: &str, value: &Value, path: &str, faults: &mut Vec<Violation>) -> Object {
+    pub fn read(
+        &self,
+        message: &str,
+        value: &Value,
+        path: &str,
+        faults: &mut Vec<Violation>,
+    ) -> Object {
         let Some(object) = value.as_object() else {
             faults.push(Violation {
                 field: path.into(),
@@ -209,11 +229,19 @@ impl Api {
     /// A field by its JSON name or, as protobuf allows, by its own name.
     fn field(&self, message: &str, name: &str) -> Option<(&str, &Field)> {
         let fields = self.messages.get(message)?;
-        let entry = fields.get_key_value(name).or_else(|| fields.get_key_value(&camel(name)))?;
+        let entry = fields
+            .get_key_value(name)
+            .or_else(|| fields.get_key_value(&camel(name)))?;
         Some((entry.0, entry.1))
     }
 
-    fn read_field(&self, field: &Field, value: &Value, at: &str, faults: &mut Vec<Violation>) -> Option<Value> {
+    fn read_field(
+        &self,
+        field: &Field,
+        value: &Value,
+        at: &str,
+        faults: &mut Vec<Violation>,
+    ) -> Option<Value> {
         if !field.list {
             return self.read_value(field, value, at, faults);
         }
@@ -227,10 +255,20 @@ impl Api {
         Some(Value::Array(read.collect()))
     }
 
-    fn read_value(&self, field: &Field, value: &Value, at: &str, faults: &mut Vec<Violation>) -> Option<Value> {
+    fn read_value(
+        &self,
+        field: &Field,
+        value: &Value,
+        at: &str,
+        faults: &mut Vec<Violation>,
+    ) -> Option<Value> {
         if value.is_array() && !matches!(field.kind, Kind::Any) {
             let (parent, name) = at.rsplit_once('.').unwrap_or(("", at));
-            faults.push(unknown(name, parent, "Proto field is not repeating, cannot start list."));
+            faults.push(unknown(
+                name,
+                parent,
+                "Proto field is not repeating, cannot start list.",
+            ));
             return None;
         }
         match &field.kind {
@@ -242,7 +280,8 @@ impl Api {
                 };
                 let mut out = Object::new();
                 for (key, value) in object {
-                    if let Some(value) = self.read_value(of, value, &format!("{at}[{key}]"), faults) {
+                    if let Some(value) = self.read_value(of, value, &format!("{at}[{key}]"), faults)
+                    {
                         out.insert(key.clone(), value);
                     }
                 }
@@ -271,9 +310,10 @@ impl Api {
                 continue;
             };
             let value = match value {
-                Value::Array(items) if field.list => {
-                    items.iter().map(|item| self.write_value(field, item, style)).collect()
-                }
+                Value::Array(items) if field.list => items
+                    .iter()
+                    .map(|item| self.write_value(field, item, style))
+                    .collect(),
                 value => self.write_value(field, value, style),
             };
             if !value.is_null() && (field.presence || !is_default(field, &value)) {
@@ -289,7 +329,9 @@ impl Api {
             Kind::Enum { values } => match (style, value.as_str()) {
                 (EnumStyle::Numbers, Some(name)) => {
                     debug_assert!(values.contains_key(name), "no enum value `{name}`");
-                    values.get(name).map_or(Value::Null, |number| (*number).into())
+                    values
+                        .get(name)
+                        .map_or(Value::Null, |number| (*number).into())
                 }
                 _ => value.clone(),
             },
@@ -305,7 +347,9 @@ fn write_any(value: &Value, style: EnumStyle) -> Value {
         return value.clone();
     };
     let full = of.trim_start_matches("type.googleapis.com/");
-    let known = APIS.iter().find_map(|api| api.types.get(full).map(|message| (api, message)));
+    let known = APIS
+        .iter()
+        .find_map(|api| api.types.get(full).map(|message| (api, message)));
     let Some((api, message)) = known else {
         return value.clone();
     };
@@ -326,8 +370,12 @@ fn read_scalar(kind: &Kind, value: &Value) -> Option<Value> {
             Value::String(text) => text.parse::<bool>().ok().map(Value::Bool),
             _ => None,
         },
-        Kind::Int32 => integer(value).and_then(|n| i32::try_from(n).ok()).map(Value::from),
-        Kind::Uint32 => integer(value).and_then(|n| u32::try_from(n).ok()).map(Value::from),
+        Kind::Int32 => integer(value)
+            .and_then(|n| i32::try_from(n).ok())
+            .map(Value::from),
+        Kind::Uint32 => integer(value)
+            .and_then(|n| u32::try_from(n).ok())
+            .map(Value::from),
         Kind::Int64 => integer(value)
             .and_then(|n| i64::try_from(n).ok())
             .map(|n| n.to_string().into()),
@@ -337,7 +385,9 @@ fn read_scalar(kind: &Kind, value: &Value) -> Option<Value> {
         Kind::Double => value.is_number().then(|| value.clone()),
         Kind::Bytes => value.as_str().and_then(decode_base64).map(|bytes| {
             use base64::Engine;
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
+            base64::engine::general_purpose::STANDARD
+                .encode(bytes)
+                .into()
         }),
         Kind::Duration => value.as_str().and_then(read_duration).map(Value::from),
         Kind::Timestamp => value
@@ -358,9 +408,12 @@ fn read_scalar(kind: &Kind, value: &Value) -> Option<Value> {
 
 fn integer(value: &Value) -> Option<i128> {
     match value {
-        Value::Number(number) => number
-            .as_i128()
-            .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i128)),
+        Value::Number(number) => number.as_i128().or_else(|| {
+            number
+                .as_f64()
+                .filter(|f| f.fract() == 0.0)
+                .map(|f| f as i128)
+        }),
         Value::String(text) => text.parse().ok(),
         _ => None,
     }
@@ -371,7 +424,8 @@ pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
     use base64::Engine;
     use base64::alphabet::STANDARD;
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let text = text.replace('-', "+").replace('_', "/");
     GeneralPurpose::new(&STANDARD, config).decode(text).ok()
 }
@@ -379,7 +433,9 @@ pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
 /// `3.50s` becomes `3.500s`, `300.0s` becomes `300s`, as protobuf writes them.
 fn read_duration(text: &str) -> Option<String> {
     let body = text.strip_suffix('s')?;
-    let (sign, body) = body.strip_prefix('-').map_or(("", body), |body| ("-", body));
+    let (sign, body) = body
+        .strip_prefix('-')
+        .map_or(("", body), |body| ("-", body));
     let (whole, fraction) = body.split_once('.').unwrap_or((body, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {

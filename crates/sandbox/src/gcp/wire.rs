@@ -16,8 +16,22 @@ const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
 /// Query parameters that every method takes.
 const COMMON: [&str; 16] = [
-    "$.xgafv", "$alt", "$fields", "$prettyPrint", "$callback", "access_token", "alt", "callback", "fields",
-    "key", "oauth_token", "prettyPrint", "quotaUser", "uploadType", "upload_protocol", "$httpMethod",
+    "$.xgafv",
+    "$alt",
+    "$fields",
+    "$prettyPrint",
+    "$callback",
+    "access_token",
+    "alt",
+    "callback",
+    "fields",
+    "key",
+    "oauth_token",
+    "prettyPrint",
+    "quotaUser",
+    "uploadType",
+    "upload_protocol",
+    "$httpMethod",
 ];
 
 /// One call of a method, checked against the schema.
@@ -63,12 +77,22 @@ impl Call {
 
     /// The page of `items` that `pageSize` and `pageToken` ask for, and the token of the next.
     pub fn page<T>(&self, items: Vec<T>, default_size: usize) -> Outcome<(Vec<T>, String)> {
-        page(items, self.query("pageSize"), self.query("pageToken"), default_size)
+        page(
+            items,
+            self.query("pageSize"),
+            self.query("pageToken"),
+            default_size,
+        )
     }
 }
 
 /// The page of `items` that starts at `token` (empty: the first), and the token of the next.
-pub fn page<T>(items: Vec<T>, size: &str, token: &str, default_size: usize) -> Outcome<(Vec<T>, String)> {
+pub fn page<T>(
+    items: Vec<T>,
+    size: &str,
+    token: &str,
+    default_size: usize,
+) -> Outcome<(Vec<T>, String)> {
     let start: usize = match token {
         "" => 0,
         token => token
@@ -79,12 +103,18 @@ pub fn page<T>(items: Vec<T>, size: &str, token: &str, default_size: usize) -> O
     let size = match size.parse::<i64>() {
         Ok(size) if size < 0 => return Err(ApiError::invalid("page_size must not be negative")),
         Ok(0) | Err(_) => default_size,
-        Ok(size) => usize::try_from(size).unwrap_or(default_size).min(default_size.max(1000)),
+        Ok(size) => usize::try_from(size)
+            .unwrap_or(default_size)
+            .min(default_size.max(1000)),
     };
     let total = items.len();
     let slice: Vec<T> = items.into_iter().skip(start).take(size).collect();
     let end = start + slice.len();
-    let next = if end < total { format!("after-{end}") } else { String::new() };
+    let next = if end < total {
+        format!("after-{end}")
+    } else {
+        String::new()
+    };
     Ok((slice, next))
 }
 
@@ -120,7 +150,11 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
     match outcome {
         Ok(value) => {
             let value = api.write(&method.response, &value, style);
-            ([(header::CONTENT_TYPE, "application/json; charset=UTF-8")], value.to_string()).into_response()
+            (
+                [(header::CONTENT_TYPE, "application/json; charset=UTF-8")],
+                value.to_string(),
+            )
+                .into_response()
         }
         Err(error) => error.into_response(),
     }
@@ -135,28 +169,49 @@ async fn read_call(
     query: BTreeMap<String, Vec<String>>,
 ) -> Outcome<Call> {
     let principal = gcp.auth().check(request.headers())?;
-    let host = request
-        .uri()
-        .host()
-        .map(str::to_owned)
-        .or_else(|| request.headers().get(header::HOST)?.to_str().ok().map(str::to_owned));
+    let host = request.uri().host().map(str::to_owned).or_else(|| {
+        request
+            .headers()
+            .get(header::HOST)?
+            .to_str()
+            .ok()
+            .map(str::to_owned)
+    });
     let bytes = axum::body::to_bytes(request.into_body(), BODY_LIMIT)
         .await
-        .map_err(|_| ApiError::invalid("Request payload size exceeds the limit: 10485760 bytes."))?;
+        .map_err(|_| {
+            ApiError::invalid("Request payload size exceeds the limit: 10485760 bytes.")
+        })?;
     let mut faults = Vec::new();
     let query = read_query(method, query, &mut faults);
     let body = read_body(api, method, &bytes, &mut faults)?;
     if faults.is_empty() {
-        return Ok(Call { api, method, vars, body, principal, host, query });
+        return Ok(Call {
+            api,
+            method,
+            vars,
+            body,
+            principal,
+            host,
+            query,
+        });
     }
     let message: Vec<&str> = faults.iter().map(|f| f.description.as_str()).collect();
     Err(ApiError::violations(
         message.join("\n"),
-        faults.iter().map(|f| (f.field.clone(), f.description.clone())).collect(),
+        faults
+            .iter()
+            .map(|f| (f.field.clone(), f.description.clone()))
+            .collect(),
     ))
 }
 
-fn read_body(api: &Api, method: &Method, bytes: &[u8], faults: &mut Vec<Violation>) -> Outcome<Object> {
+fn read_body(
+    api: &Api,
+    method: &Method,
+    bytes: &[u8],
+    faults: &mut Vec<Violation>,
+) -> Outcome<Object> {
     let Some(message) = &method.request else {
         if bytes.is_empty() || bytes == b"{}" {
             return Ok(Object::new());
@@ -168,9 +223,8 @@ fn read_body(api: &Api, method: &Method, bytes: &[u8], faults: &mut Vec<Violatio
     if bytes.is_empty() {
         return Ok(Object::new());
     }
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
-        ApiError::invalid(format!("Invalid JSON payload received. {error}"))
-    })?;
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::invalid(format!("Invalid JSON payload received. {error}")))?;
     if !value.is_object() {
         return Err(ApiError::invalid(
             "Invalid JSON payload received. Unknown name \"\": Root element must be a message.",
@@ -214,11 +268,18 @@ fn read_query(
             if !fits(field, value) {
                 faults.push(Violation {
                     field: schema::snake(&name),
-                    description: format!("Invalid value at '{}', \"{value}\"", schema::snake(&name)),
+                    description: format!(
+                        "Invalid value at '{}', \"{value}\"",
+                        schema::snake(&name)
+                    ),
                 });
             }
         }
-        let name = if method.query.contains_key(&name) { name } else { camel };
+        let name = if method.query.contains_key(&name) {
+            name
+        } else {
+            camel
+        };
         read.insert(name, values);
     }
     read
@@ -233,7 +294,10 @@ fn fits(field: &Field, value: &str) -> bool {
 }
 
 fn enum_style(query: &BTreeMap<String, Vec<String>>) -> EnumStyle {
-    let asked = ["$alt", "alt"].iter().filter_map(|name| query.get(*name)).flatten();
+    let asked = ["$alt", "alt"]
+        .iter()
+        .filter_map(|name| query.get(*name))
+        .flatten();
     for value in asked {
         if value.split(';').any(|part| part == "enum-encoding=int") {
             return EnumStyle::Numbers;
@@ -245,7 +309,9 @@ fn enum_style(query: &BTreeMap<String, Vec<String>>) -> EnumStyle {
 fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
     let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        out.entry(name.into_owned()).or_default().push(value.into_owned());
+        out.entry(name.into_owned())
+            .or_default()
+            .push(value.into_owned());
     }
     out
 }
@@ -256,8 +322,13 @@ pub fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let hex = bytes.get(index + 1..index + 3).and_then(|h| std::str::from_utf8(h).ok());
-        match (bytes[index], hex.and_then(|h| u8::from_str_radix(h, 16).ok())) {
+        let hex = bytes
+            .get(index + 1..index + 3)
+            .and_then(|h| std::str::from_utf8(h).ok());
+        match (
+            bytes[index],
+            hex.and_then(|h| u8::from_str_radix(h, 16).ok()),
+        ) {
             (b'%', Some(byte)) => {
                 out.push(byte);
                 index += 3;

@@ -37,7 +37,9 @@ impl Gate for RegistryGate {
         tag: Option<&str>,
     ) -> Result<String, Refusal> {
         if !self.gcp.auth().knows_registry_client(headers) {
-            return Err(Refusal::Unauthorized { challenge: self.challenge() });
+            return Err(Refusal::Unauthorized {
+                challenge: self.challenge(),
+            });
         }
         if repository.is_empty() {
             // `GET /v2/` asks only whether the credentials are good.
@@ -63,13 +65,19 @@ impl Gate for RegistryGate {
             .min_by_key(|(location, _)| location != &self.gcp.host().location)
             .cloned();
         let Some(key) = key else {
-            return Err(Refusal::UnknownRepository(format!("Repository \"{id}\" not found")));
+            return Err(Refusal::UnknownRepository(format!(
+                "Repository \"{id}\" not found"
+            )));
         };
         let stored = self.gcp.stored_name(&key.0, id, image);
         if let Some(found) = all.get_mut(&key)
             && access == Access::Push
         {
-            let immutable = found.message.get("dockerConfig").and_then(|c| c.get("immutableTags")) == Some(&Value::Bool(true));
+            let immutable = found
+                .message
+                .get("dockerConfig")
+                .and_then(|c| c.get("immutableTags"))
+                == Some(&Value::Bool(true));
             if let Some(tag) = tag
                 && immutable
                 && !tag.starts_with("sha256:")

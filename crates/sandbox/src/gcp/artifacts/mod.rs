@@ -34,8 +34,14 @@ struct Repository {
     policy: Policy,
 }
 
-const MUTABLE: [&str; 6] =
-    ["description", "labels", "dockerConfig", "cleanupPolicies", "cleanupPolicyDryRun", "vulnerabilityScanningConfig"];
+const MUTABLE: [&str; 6] = [
+    "description",
+    "labels",
+    "dockerConfig",
+    "cleanupPolicies",
+    "cleanupPolicyDryRun",
+    "vulnerabilityScanningConfig",
+];
 
 impl Artifacts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Repository>> {
@@ -45,28 +51,43 @@ impl Artifacts {
 
 impl Gcp {
     fn repository_name(&self, location: &str, id: &str) -> String {
-        format!("projects/{}/locations/{location}/repositories/{id}", self.host().project)
+        format!(
+            "projects/{}/locations/{location}/repositories/{id}",
+            self.host().project
+        )
     }
 
-    fn with_repository<T>(&self, call: &Call, act: impl FnOnce(&mut Repository) -> Outcome<T>) -> Outcome<T> {
+    fn with_repository<T>(
+        &self,
+        call: &Call,
+        act: impl FnOnce(&mut Repository) -> Outcome<T>,
+    ) -> Outcome<T> {
         let (location, id) = (call.var(1), call.var(2));
         let mut all = self.inner.artifacts.lock();
-        let repository = all.get_mut(&(location.to_owned(), id.to_owned())).ok_or_else(|| {
-            let name = self.repository_name(location, id);
-            ApiError::not_found(format!("Requested entity was not found. Repository {name} does not exist."))
-        })?;
+        let repository = all
+            .get_mut(&(location.to_owned(), id.to_owned()))
+            .ok_or_else(|| {
+                let name = self.repository_name(location, id);
+                ApiError::not_found(format!(
+                    "Requested entity was not found. Repository {name} does not exist."
+                ))
+            })?;
         act(repository)
     }
 
     /// Methods of Artifact Registry.
     pub(super) fn artifact_registry(&self, call: &Call) -> Outcome {
         self.check_project(call.var(0))?;
-        let method = call.method.id.strip_prefix("artifactregistry.projects.locations.").unwrap_or_default();
-        let place = |l: &str| {
-            json!({ "name": format!("projects/{}/locations/{l}", self.host().project), "locationId": l })
-        };
+        let method = call
+            .method
+            .id
+            .strip_prefix("artifactregistry.projects.locations.")
+            .unwrap_or_default();
+        let place = |l: &str| json!({ "name": format!("projects/{}/locations/{l}", self.host().project), "locationId": l });
         if method == "list" {
-            return Ok(json!({ "locations": LOCATIONS.iter().map(|l| place(l)).collect::<Vec<_>>() }));
+            return Ok(
+                json!({ "locations": LOCATIONS.iter().map(|l| place(l)).collect::<Vec<_>>() }),
+            );
         }
         if call.var(1) != "-" {
             check_location(call.var(1))?;
@@ -74,13 +95,17 @@ impl Gcp {
         match method {
             "get" => Ok(place(call.var(1))),
             "repositories.create" => self.create_repository(call),
-            "repositories.get" => self.with_repository(call, |r| Ok(Value::Object(r.message.clone()))),
+            "repositories.get" => {
+                self.with_repository(call, |r| Ok(Value::Object(r.message.clone())))
+            }
             "repositories.list" => self.list_repositories(call),
             "repositories.patch" => self.patch_repository(call),
             "repositories.delete" => self.delete_repository(call),
             "repositories.getIamPolicy" => self.with_repository(call, |r| Ok(r.policy.get())),
             "repositories.setIamPolicy" => self.with_repository(call, |r| r.policy.set(&call.body)),
-            "repositories.testIamPermissions" => self.with_repository(call, |_| Ok(iam::test(&call.body))),
+            "repositories.testIamPermissions" => {
+                self.with_repository(call, |_| Ok(iam::test(&call.body)))
+            }
             _ => self.artifact_images(call, method),
         }
     }
@@ -95,10 +120,22 @@ impl Gcp {
         let mut message = call.body.clone();
         match message.get("format").and_then(Value::as_str) {
             Some("DOCKER") => {}
-            None => return Err(ApiError::field("repository.format", "the format of the repository must be set")),
-            Some(other) => return Err(ApiError::unimplemented(format!("repositories of format {other}"))),
+            None => {
+                return Err(ApiError::field(
+                    "repository.format",
+                    "the format of the repository must be set",
+                ));
+            }
+            Some(other) => {
+                return Err(ApiError::unimplemented(format!(
+                    "repositories of format {other}"
+                )));
+            }
         }
-        if !matches!(message.get("mode").and_then(Value::as_str), None | Some("STANDARD_REPOSITORY")) {
+        if !matches!(
+            message.get("mode").and_then(Value::as_str),
+            None | Some("STANDARD_REPOSITORY")
+        ) {
             return Err(ApiError::unimplemented("virtual and remote repositories"));
         }
         check_labels("repository.labels", message.get("labels"))?;
@@ -114,9 +151,19 @@ impl Gcp {
             let mut all = self.inner.artifacts.lock();
             let key = (location.to_owned(), id.to_owned());
             if all.contains_key(&key) {
-                return Err(ApiError::new(Code::AlreadyExists, "the repository already exists"));
+                return Err(ApiError::new(
+                    Code::AlreadyExists,
+                    "the repository already exists",
+                ));
             }
-            all.insert(key, Repository { message: message.clone(), images: Default::default(), policy: Policy::default() });
+            all.insert(
+                key,
+                Repository {
+                    message: message.clone(),
+                    images: Default::default(),
+                    policy: Policy::default(),
+                },
+            );
         }
         Ok(self.artifact_operation(location, any(REPOSITORY, &Value::Object(message))))
     }
@@ -150,7 +197,12 @@ impl Gcp {
     }
 
     fn patch_repository(&self, call: &Call) -> Outcome {
-        let mask: Vec<String> = call.query("updateMask").split(',').filter(|p| !p.is_empty()).map(camel).collect();
+        let mask: Vec<String> = call
+            .query("updateMask")
+            .split(',')
+            .filter(|p| !p.is_empty())
+            .map(camel)
+            .collect();
         check_labels("repository.labels", call.body.get("labels"))?;
         let mut fields: Vec<String> = Vec::new();
         for path in &mask {
@@ -160,11 +212,19 @@ impl Gcp {
             } else if MUTABLE.contains(&root) {
                 fields.push(root.to_owned());
             } else {
-                return Err(ApiError::field("update_mask", format!("the field '{path}' cannot be changed")));
+                return Err(ApiError::field(
+                    "update_mask",
+                    format!("the field '{path}' cannot be changed"),
+                ));
             }
         }
         if mask.is_empty() {
-            fields.extend(call.body.keys().filter(|k| MUTABLE.contains(&k.as_str())).cloned());
+            fields.extend(
+                call.body
+                    .keys()
+                    .filter(|k| MUTABLE.contains(&k.as_str()))
+                    .cloned(),
+            );
         }
         self.with_repository(call, |repository| {
             for field in fields {
@@ -173,7 +233,9 @@ impl Gcp {
                     None => repository.message.remove(&field),
                 };
             }
-            repository.message.insert("updateTime".into(), self.now().into());
+            repository
+                .message
+                .insert("updateTime".into(), self.now().into());
             Ok(Value::Object(repository.message.clone()))
         })
     }
@@ -181,15 +243,23 @@ impl Gcp {
     fn delete_repository(&self, call: &Call) -> Outcome {
         let (location, id) = (call.var(1), call.var(2));
         let images = self.with_repository(call, |r| Ok(r.images.clone()))?;
-        self.inner.artifacts.lock().remove(&(location.to_owned(), id.to_owned()));
+        self.inner
+            .artifacts
+            .lock()
+            .remove(&(location.to_owned(), id.to_owned()));
         for image in images {
-            self.host().store.delete_repository(&self.stored_name(location, id, &image));
+            self.host()
+                .store
+                .delete_repository(&self.stored_name(location, id, &image));
         }
         Ok(self.artifact_operation(location, any("google.protobuf.Empty", &json!({}))))
     }
 
     /// The name under which the registry's store keeps an image.
     pub(super) fn stored_name(&self, location: &str, repository: &str, image: &str) -> String {
-        format!("gcp/{}/{location}/{repository}/{image}", self.host().project)
+        format!(
+            "gcp/{}/{location}/{repository}/{image}",
+            self.host().project
+        )
     }
 }

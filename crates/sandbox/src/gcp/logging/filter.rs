@@ -5,8 +5,17 @@ use std::cmp::Ordering;
 use regex::Regex;
 use serde_json::Value;
 
-const SEVERITIES: [&str; 9] =
-    ["DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY"];
+const SEVERITIES: [&str; 9] = [
+    "DEFAULT",
+    "DEBUG",
+    "INFO",
+    "NOTICE",
+    "WARNING",
+    "ERROR",
+    "CRITICAL",
+    "ALERT",
+    "EMERGENCY",
+];
 
 /// The severity that a line's own word means.
 pub fn severity_name(word: &str) -> Option<&'static str> {
@@ -26,7 +35,12 @@ enum Expression {
     All(Vec<Expression>),
     Any(Vec<Expression>),
     Not(Box<Expression>),
-    Compare { path: Vec<String>, operator: Operator, value: String, pattern: Option<Regex> },
+    Compare {
+        path: Vec<String>,
+        operator: Operator,
+        value: String,
+        pattern: Option<Regex>,
+    },
     Word(String),
 }
 
@@ -50,14 +64,19 @@ enum Token {
     Symbol(&'static str),
 }
 
-const SYMBOLS: [&str; 12] = ["!=", "<=", ">=", "=~", "!~", "=", "<", ">", ":", "(", ")", "-"];
+const SYMBOLS: [&str; 12] = [
+    "!=", "<=", ">=", "=~", "!~", "=", "<", ">", ":", "(", ")", "-",
+];
 
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
     let mut out = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         if let Some(comment) = rest.strip_prefix("--") {
-            rest = comment.split_once('\n').map_or("", |(_, after)| after).trim_start();
+            rest = comment
+                .split_once('\n')
+                .map_or("", |(_, after)| after)
+                .trim_start();
             continue;
         }
         if let Some(body) = rest.strip_prefix('"') {
@@ -125,13 +144,17 @@ impl Parser {
     }
 
     fn take_symbol(&mut self, symbol: &str) -> bool {
-        let hit = self.peek().is_some_and(|t| matches!(t, Token::Symbol(s) if *s == symbol));
+        let hit = self
+            .peek()
+            .is_some_and(|t| matches!(t, Token::Symbol(s) if *s == symbol));
         self.at += usize::from(hit);
         hit
     }
 
     fn take_word(&mut self, word: &str) -> bool {
-        let hit = self.peek().is_some_and(|t| matches!(t, Token::Text(s) if s == word));
+        let hit = self
+            .peek()
+            .is_some_and(|t| matches!(t, Token::Text(s) if s == word));
         self.at += usize::from(hit);
         hit
     }
@@ -147,7 +170,11 @@ impl Parser {
                 Some(_) => parts.push(self.disjunction()?),
             }
         }
-        Ok(if parts.len() == 1 { parts.remove(0) } else { Expression::All(parts) })
+        Ok(if parts.len() == 1 {
+            parts.remove(0)
+        } else {
+            Expression::All(parts)
+        })
     }
 
     fn disjunction(&mut self) -> Result<Expression, String> {
@@ -155,7 +182,11 @@ impl Parser {
         while self.take_word("OR") {
             parts.push(self.term()?);
         }
-        Ok(if parts.len() == 1 { parts.remove(0) } else { Expression::Any(parts) })
+        Ok(if parts.len() == 1 {
+            parts.remove(0)
+        } else {
+            Expression::Any(parts)
+        })
     }
 
     fn term(&mut self) -> Result<Expression, String> {
@@ -164,7 +195,11 @@ impl Parser {
         }
         if self.take_symbol("(") {
             let inner = self.conjunction()?;
-            return if self.take_symbol(")") { Ok(inner) } else { Err("missing )".into()) };
+            return if self.take_symbol(")") {
+                Ok(inner)
+            } else {
+                Err("missing )".into())
+            };
         }
         let left = match self.tokens.get(self.at) {
             Some(Token::Text(text)) | Some(Token::Quoted(text)) => text.clone(),
@@ -188,7 +223,11 @@ impl Parser {
         while self.take_word("OR") {
             any.push(compare(left, operator, self.value()?)?);
         }
-        if self.take_symbol(")") { Ok(Expression::Any(any)) } else { Err("missing )".into()) }
+        if self.take_symbol(")") {
+            Ok(Expression::Any(any))
+        } else {
+            Err("missing )".into())
+        }
     }
 
     fn operator(&mut self) -> Option<Operator> {
@@ -221,7 +260,10 @@ impl Parser {
         self.at += 1;
         // An unquoted timestamp was cut at its colons.
         let mut value = value;
-        while value.starts_with(|c: char| c.is_ascii_digit()) && value.contains('T') && self.take_symbol(":") {
+        while value.starts_with(|c: char| c.is_ascii_digit())
+            && value.contains('T')
+            && self.take_symbol(":")
+        {
             value.push(':');
             value.push_str(&self.value()?);
         }
@@ -236,7 +278,12 @@ fn compare(left: &str, operator: Operator, value: String) -> Result<Expression, 
         }
         _ => None,
     };
-    Ok(Expression::Compare { path: path(left), operator, value, pattern })
+    Ok(Expression::Compare {
+        path: path(left),
+        operator,
+        value,
+        pattern,
+    })
 }
 
 /// `labels."run.googleapis.com/execution_name"` has two parts.
@@ -247,7 +294,10 @@ fn path(text: &str) -> Vec<String> {
         match c {
             '"' => in_quotes = !in_quotes,
             '.' if !in_quotes => parts.push(String::new()),
-            c => parts.last_mut().expect("there is always a last part").push(c),
+            c => parts
+                .last_mut()
+                .expect("there is always a last part")
+                .push(c),
         }
     }
     parts
@@ -281,7 +331,12 @@ impl Expression {
             Self::Any(parts) => parts.iter().any(|part| part.admits(entry)),
             Self::Not(inner) => !inner.admits(entry),
             Self::Word(word) => entry.to_string().to_lowercase().contains(word),
-            Self::Compare { path, operator, value, pattern } => {
+            Self::Compare {
+                path,
+                operator,
+                value,
+                pattern,
+            } => {
                 let found = look_up(entry, path);
                 compare_field(path, found, *operator, value, pattern.as_ref())
             }
@@ -291,17 +346,28 @@ impl Expression {
 
 fn look_up<'a>(entry: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(entry, |at, part| {
-        at.get(part).or_else(|| at.get(super::super::schema::snake(part)))
+        at.get(part)
+            .or_else(|| at.get(super::super::schema::snake(part)))
     })
 }
 
-fn compare_field(path: &[String], found: Option<&Value>, operator: Operator, value: &str, pattern: Option<&Regex>) -> bool {
+fn compare_field(
+    path: &[String],
+    found: Option<&Value>,
+    operator: Operator,
+    value: &str,
+    pattern: Option<&Regex>,
+) -> bool {
     let severity = path.len() == 1 && path[0] == "severity";
     let text = match found {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None if severity => "DEFAULT".into(),
-        Some(Value::Null) | None => return matches!(operator, Operator::NotEqual | Operator::NotMatches),
-        Some(Value::Object(_) | Value::Array(_)) if operator == Operator::Has && value == "*" => return true,
+        Some(Value::Null) | None => {
+            return matches!(operator, Operator::NotEqual | Operator::NotMatches);
+        }
+        Some(Value::Object(_) | Value::Array(_)) if operator == Operator::Has && value == "*" => {
+            return true;
+        }
         Some(other) => other.to_string(),
     };
     let order = || {
@@ -331,7 +397,10 @@ fn rank(severity: &str) -> Option<usize> {
 
 /// Timestamps compare as moments, numbers as numbers, the rest as text.
 fn order(left: &str, right: &str) -> Ordering {
-    if let (Ok(l), Ok(r)) = (left.parse::<jiff::Timestamp>(), right.parse::<jiff::Timestamp>()) {
+    if let (Ok(l), Ok(r)) = (
+        left.parse::<jiff::Timestamp>(),
+        right.parse::<jiff::Timestamp>(),
+    ) {
         return l.cmp(&r);
     }
     if let (Ok(l), Ok(r)) = (left.parse::<f64>(), right.parse::<f64>()) {
@@ -352,17 +421,29 @@ mod tests {
             "labels": { "run.googleapis.com/execution_name": "migrate-x" },
             "severity": "ERROR", "textPayload": "relation users missing", "timestamp": "2026-11-22T01:02:03.000004Z",
         });
-        Filter::parse(filter).expect("the filter is well formed").admits(&entry)
+        Filter::parse(filter)
+            .expect("the filter is well formed")
+            .admits(&entry)
     }
 
     #[test]
     fn the_filters_that_gcloud_and_people_write_are_understood() {
         assert!(admits(""));
-        assert!(admits("resource.type=\"cloud_run_job\" resource.labels.job_name=\"migrate\""));
-        assert!(admits("resource.type = cloud_run_job AND labels.\"run.googleapis.com/execution_name\"=\"migrate-x\""));
-        assert!(admits("timestamp>=\"2026-11-21T01:02:03.000004Z\" AND severity>=WARNING"));
-        assert!(admits("(resource.type=a OR resource.type=cloud_run_job) users"));
-        assert!(admits("textPayload=~\"relation \\w+ missing\" -resource.labels.location=eu"));
+        assert!(admits(
+            "resource.type=\"cloud_run_job\" resource.labels.job_name=\"migrate\""
+        ));
+        assert!(admits(
+            "resource.type = cloud_run_job AND labels.\"run.googleapis.com/execution_name\"=\"migrate-x\""
+        ));
+        assert!(admits(
+            "timestamp>=\"2026-11-21T01:02:03.000004Z\" AND severity>=WARNING"
+        ));
+        assert!(admits(
+            "(resource.type=a OR resource.type=cloud_run_job) users"
+        ));
+        assert!(admits(
+            "textPayload=~\"relation \\w+ missing\" -resource.labels.location=eu"
+        ));
         assert!(admits("resource.labels.job_name=(\"a\" OR \"migrate\")"));
         assert!(admits("timestamp>=2026-11-22T01:00:00Z"));
     }

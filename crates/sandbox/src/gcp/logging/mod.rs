@@ -58,7 +58,10 @@ impl Gcp {
         }
         match serde_json::from_str::<Value>(line) {
             Ok(Value::Object(mut fields)) => {
-                let named = fields.get("severity").and_then(Value::as_str).and_then(filter::severity_name);
+                let named = fields
+                    .get("severity")
+                    .and_then(Value::as_str)
+                    .and_then(filter::severity_name);
                 if let Some(named) = named {
                     entry["severity"] = named.into();
                     fields.remove("severity");
@@ -80,9 +83,16 @@ impl Gcp {
             "logging.entries.write" => self.write_entries(call),
             "logging.projects.logs.list" => {
                 self.check_project(call.var(0))?;
-                let all = self.inner.logs.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut names: Vec<String> =
-                    all.iter().filter_map(|e| e["logName"].as_str().map(str::to_owned)).collect();
+                let all = self
+                    .inner
+                    .logs
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let mut names: Vec<String> = all
+                    .iter()
+                    .filter_map(|e| e["logName"].as_str().map(str::to_owned))
+                    .collect();
                 names.sort();
                 names.dedup();
                 drop(all);
@@ -94,14 +104,28 @@ impl Gcp {
     }
 
     fn list_entries(&self, call: &Call) -> Outcome {
-        let text = |name: &str| call.body.get(name).and_then(Value::as_str).unwrap_or_default();
-        let names = ["resourceNames", "projectIds"].iter().filter_map(|n| call.body.get(*n)?.as_array()).flatten();
+        let text = |name: &str| {
+            call.body
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let names = ["resourceNames", "projectIds"]
+            .iter()
+            .filter_map(|n| call.body.get(*n)?.as_array())
+            .flatten();
         let names: Vec<&str> = names.filter_map(Value::as_str).collect();
         if names.is_empty() {
-            return Err(ApiError::invalid("Empty parent resource names: at least one resource name must be given"));
+            return Err(ApiError::invalid(
+                "Empty parent resource names: at least one resource name must be given",
+            ));
         }
         for name in names {
-            let project = name.trim_start_matches("projects/").split('/').next().unwrap_or_default();
+            let project = name
+                .trim_start_matches("projects/")
+                .split('/')
+                .next()
+                .unwrap_or_default();
             self.check_project(project)?;
         }
         let filter = Filter::parse(text("filter"))
@@ -111,39 +135,71 @@ impl Gcp {
             "timestamp desc" => true,
             other => return Err(ApiError::invalid(format!("Invalid order_by: {other}"))),
         };
-        let all = self.inner.logs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<Value> = all.iter().filter(|entry| filter.admits(entry)).cloned().collect();
+        let all = self
+            .inner
+            .logs
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<Value> = all
+            .iter()
+            .filter(|entry| filter.admits(entry))
+            .cloned()
+            .collect();
         drop(all);
         found.sort_by(|a, b| a["timestamp"].as_str().cmp(&b["timestamp"].as_str()));
         if descending {
             found.reverse();
         }
-        let size = call.body.get("pageSize").and_then(Value::as_i64).unwrap_or(0).to_string();
+        let size = call
+            .body
+            .get("pageSize")
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
+            .to_string();
         let (entries, next) = page(found, &size, text("pageToken"), 50)?;
         Ok(json!({ "entries": entries, "nextPageToken": next }))
     }
 
     fn write_entries(&self, call: &Call) -> Outcome {
-        let common = |entry: &Value, name: &str| entry.get(name).or_else(|| call.body.get(name)).cloned();
+        let common =
+            |entry: &Value, name: &str| entry.get(name).or_else(|| call.body.get(name)).cloned();
         let now = self.now();
         let mut ready = Vec::new();
-        for entry in call.body.get("entries").and_then(Value::as_array).into_iter().flatten() {
+        for entry in call
+            .body
+            .get("entries")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let mut entry = entry.clone();
-            let Some(name) = common(&entry, "logName").and_then(|n| n.as_str().map(str::to_owned)) else {
+            let Some(name) = common(&entry, "logName").and_then(|n| n.as_str().map(str::to_owned))
+            else {
                 return Err(ApiError::invalid("Log name is missing"));
             };
-            let project = name.trim_start_matches("projects/").split('/').next().unwrap_or_default();
+            let project = name
+                .trim_start_matches("projects/")
+                .split('/')
+                .next()
+                .unwrap_or_default();
             self.check_project(project)?;
             if !percent_decode(&name).contains("/logs/") {
-                return Err(ApiError::invalid(format!("Log name contains illegal characters: {name}")));
+                return Err(ApiError::invalid(format!(
+                    "Log name contains illegal characters: {name}"
+                )));
             }
             entry["logName"] = name.into();
-            entry["resource"] = common(&entry, "resource").unwrap_or_else(|| json!({ "type": "global" }));
+            entry["resource"] =
+                common(&entry, "resource").unwrap_or_else(|| json!({ "type": "global" }));
             if let Some(labels) = common(&entry, "labels") {
                 entry["labels"] = labels;
             }
             entry["receiveTimestamp"] = now.clone().into();
-            for (name, default) in [("timestamp", now.clone()), ("insertId", uuid::Uuid::new_v4().simple().to_string())] {
+            for (name, default) in [
+                ("timestamp", now.clone()),
+                ("insertId", uuid::Uuid::new_v4().simple().to_string()),
+            ] {
                 if entry.get(name).is_none() {
                     entry[name] = default.into();
                 }
@@ -151,7 +207,9 @@ impl Gcp {
             ready.push(entry);
         }
         if call.body.get("dryRun") != Some(&Value::Bool(true)) {
-            ready.into_iter().for_each(|entry| self.inner.logs.push(entry));
+            ready
+                .into_iter()
+                .for_each(|entry| self.inner.logs.push(entry));
         }
         Ok(json!({}))
     }

@@ -30,7 +30,11 @@ impl Standing {
 
     /// Failed with a common reason.
     pub fn failed(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Failed { field: "reason", reason, message: message.into() }
+        Self::Failed {
+            field: "reason",
+            reason,
+            message: message.into(),
+        }
     }
 
     fn condition(&self, kind: &str, now: &str) -> Value {
@@ -43,7 +47,11 @@ impl Standing {
                 }
             }
             Self::Succeeded => out["state"] = "CONDITION_SUCCEEDED".into(),
-            Self::Failed { field, reason, message } => {
+            Self::Failed {
+                field,
+                reason,
+                message,
+            } => {
                 out["state"] = "CONDITION_FAILED".into();
                 out[*field] = (*reason).into();
                 out["message"] = message.clone().into();

@@ -43,14 +43,28 @@ struct Task {
 impl Gcp {
     /// `jobs.run`: an execution, perhaps with overrides.
     pub(super) fn run_job(&self, call: &Call, key: &Key) -> Outcome {
-        let overrides = call.body.get("overrides").and_then(Value::as_object).cloned().unwrap_or_default();
+        let overrides = call
+            .body
+            .get("overrides")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         let validate_only = call.body.get("validateOnly") == Some(&Value::Bool(true));
         let name = format!("{}-{}", key.1, random_suffix(5));
         let message = self.with_job(key, |job| {
             check_etag(&key.1, &job.message, text(&call.body, "etag"))?;
-            if job.message.get("terminalCondition").is_some_and(|c| c["state"] == "CONDITION_FAILED") {
-                let why = job.message["terminalCondition"]["message"].as_str().unwrap_or_default();
-                return Err(ApiError::precondition(format!("Job '{}' is not ready and cannot be run. {why}", key.1)));
+            if job
+                .message
+                .get("terminalCondition")
+                .is_some_and(|c| c["state"] == "CONDITION_FAILED")
+            {
+                let why = job.message["terminalCondition"]["message"]
+                    .as_str()
+                    .unwrap_or_default();
+                return Err(ApiError::precondition(format!(
+                    "Job '{}' is not ready and cannot be run. {why}",
+                    key.1
+                )));
             }
             let message = self.execution_message(job, key, &name, &overrides, &call.principal)?;
             if !validate_only {
@@ -69,13 +83,19 @@ impl Gcp {
             let outcome = gcp.execute(&key, &name, Some(&id)).await;
             let message = gcp.get_execution(&key, &name).unwrap_or_else(|_| json!({}));
             let value = any(EXECUTION, &message);
-            gcp.operations().finish(&id, value.clone(), outcome.map(|()| value));
+            gcp.operations()
+                .finish(&id, value.clone(), outcome.map(|()| value));
         });
         Ok(operation)
     }
 
     /// The execution that a job's token asks for: made once, however often it is asked for.
-    pub(super) async fn execution_of_token(&self, key: &Key, name: &str, until_done: bool) -> Outcome<()> {
+    pub(super) async fn execution_of_token(
+        &self,
+        key: &Key,
+        name: &str,
+        until_done: bool,
+    ) -> Outcome<()> {
         let made = self.with_job(key, |job| {
             if job.executions.contains_key(name) {
                 return Ok(false);
@@ -97,13 +117,32 @@ impl Gcp {
         }
     }
 
-    fn execution_message(&self, job: &Job, key: &Key, name: &str, overrides: &Object, creator: &str) -> Outcome<Object> {
-        let outer = job.message.get("template").and_then(Value::as_object).cloned().unwrap_or_default();
+    fn execution_message(
+        &self,
+        job: &Job,
+        key: &Key,
+        name: &str,
+        overrides: &Object,
+        creator: &str,
+    ) -> Outcome<Object> {
+        let outer = job
+            .message
+            .get("template")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         let mut template = outer.get("template").cloned().unwrap_or_default();
         apply_overrides(&mut template, overrides)?;
-        let count = overrides.get("taskCount").or(outer.get("taskCount")).and_then(Value::as_i64).unwrap_or(1);
+        let count = overrides
+            .get("taskCount")
+            .or(outer.get("taskCount"))
+            .and_then(Value::as_i64)
+            .unwrap_or(1);
         if !(1..=10_000).contains(&count) {
-            return Err(ApiError::field("overrides.task_count", "must be between 1 and 10000"));
+            return Err(ApiError::field(
+                "overrides.task_count",
+                "must be between 1 and 10000",
+            ));
         }
         let now = self.now();
         let mut message = json!({
@@ -130,22 +169,44 @@ impl Gcp {
                 message.insert(name.into(), value.clone());
             }
         }
-        for kind in ["Completed", "ResourcesAvailable", "Started", "ContainerReady"] {
+        for kind in [
+            "Completed",
+            "ResourcesAvailable",
+            "Started",
+            "ContainerReady",
+        ] {
             conditions::set(&mut message, kind, &Standing::pending(), &now);
         }
         Ok(message)
     }
 
     fn add_execution(&self, job: &mut Job, key: &Key, name: &str, message: Object) {
-        let count = job.message.get("executionCount").and_then(Value::as_i64).unwrap_or(0) + 1;
+        let count = job
+            .message
+            .get("executionCount")
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
+            + 1;
         job.message.insert("executionCount".into(), count.into());
         job.message.insert(
             "latestCreatedExecution".into(),
             json!({ "name": name, "createTime": message["createTime"], "completionStatus": "EXECUTION_PENDING" }),
         );
-        let tasks = message["taskCount"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
-        let tasks = (0..tasks).map(|index| self.task_message(key, name, &message, index)).collect();
-        job.executions.insert(name.to_owned(), Execution { message, tasks, cancelled: watch::Sender::new(false) });
+        let tasks = message["taskCount"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(1);
+        let tasks = (0..tasks)
+            .map(|index| self.task_message(key, name, &message, index))
+            .collect();
+        job.executions.insert(
+            name.to_owned(),
+            Execution {
+                message,
+                tasks,
+                cancelled: watch::Sender::new(false),
+            },
+        );
     }
 
     fn task_message(&self, key: &Key, execution: &str, of: &Object, index: usize) -> Object {
@@ -171,11 +232,21 @@ impl Gcp {
         .as_object()
         .cloned()
         .unwrap_or_default();
-        conditions::set(&mut task, "Completed", &Standing::pending(), text(of, "createTime"));
+        conditions::set(
+            &mut task,
+            "Completed",
+            &Standing::pending(),
+            text(of, "createTime"),
+        );
         task
     }
 
-    fn with_execution<T>(&self, key: &Key, name: &str, act: impl FnOnce(&mut Execution) -> T) -> Outcome<T> {
+    fn with_execution<T>(
+        &self,
+        key: &Key,
+        name: &str,
+        act: impl FnOnce(&mut Execution) -> T,
+    ) -> Outcome<T> {
         self.with_job(key, |job| match job.executions.get_mut(name) {
             Some(execution) => Ok(act(execution)),
             None => Err(super::absent("Execution", name)),
@@ -189,9 +260,13 @@ impl Gcp {
     /// Runs all tasks of an execution to their end. The error is the sentence of its `Completed` condition.
     async fn execute(&self, key: &Key, name: &str, operation: Option<&str>) -> Outcome<()> {
         self.host().clock.sleep(Duration::from_secs(8)).await;
-        let (message, cancelled) = self.with_execution(key, name, |e| (e.message.clone(), e.cancelled.subscribe()))?;
+        let (message, cancelled) =
+            self.with_execution(key, name, |e| (e.message.clone(), e.cancelled.subscribe()))?;
         let template = &message["template"];
-        let container = template["containers"][0].as_object().cloned().unwrap_or_default();
+        let container = template["containers"][0]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
         let image = match self.resolve_image(&container) {
             Ok(image) => image,
             Err(failure) => {
@@ -201,8 +276,14 @@ impl Gcp {
             }
         };
         self.mark_started(key, name, operation);
-        let count = message["taskCount"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
-        let parallel = message["parallelism"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+        let count = message["taskCount"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(1);
+        let parallel = message["parallelism"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(1);
         let slots = Arc::new(Semaphore::new(parallel.max(1)));
         let mut running = tokio::task::JoinSet::new();
         for index in 0..count {
@@ -213,7 +294,10 @@ impl Gcp {
                 count,
                 container: container.clone(),
                 image: image.clone(),
-                timeout: template["timeout"].as_str().and_then(seconds).unwrap_or(Duration::from_secs(600)),
+                timeout: template["timeout"]
+                    .as_str()
+                    .and_then(seconds)
+                    .unwrap_or(Duration::from_secs(600)),
                 retries: template["maxRetries"].as_u64().unwrap_or(3),
                 cancelled: cancelled.clone(),
             };
@@ -262,7 +346,10 @@ impl Gcp {
         let now = self.now();
         let completed = self.with_job(key, |job| {
             let status = match standing {
-                Standing::Failed { reason: "CANCELLED", .. } => "EXECUTION_CANCELLED",
+                Standing::Failed {
+                    reason: "CANCELLED",
+                    ..
+                } => "EXECUTION_CANCELLED",
                 Standing::Failed { .. } => "EXECUTION_FAILED",
                 Standing::Succeeded | Standing::Pending(_) => "EXECUTION_SUCCEEDED",
             };
@@ -297,7 +384,9 @@ impl Gcp {
             let attempt = self.attempt(&task, attempt_number).await;
             let again = match attempt {
                 Attempt::Exited(0) | Attempt::Cancelled => false,
-                Attempt::Exited(_) | Attempt::TimedOut | Attempt::NotStarted(_) => attempt_number < task.retries,
+                Attempt::Exited(_) | Attempt::TimedOut | Attempt::NotStarted(_) => {
+                    attempt_number < task.retries
+                }
             };
             self.record_attempt(&task, &attempt, attempt_number, again);
             if !again {
@@ -353,7 +442,11 @@ impl Gcp {
         };
         container.stop(self.grace()).await;
         if matches!(attempt, Attempt::TimedOut) {
-            self.log(&system(&source), "Terminating task because it has reached the maximum timeout.", "ERROR");
+            self.log(
+                &system(&source),
+                "Terminating task because it has reached the maximum timeout.",
+                "ERROR",
+            );
         }
         attempt
     }
@@ -387,8 +480,14 @@ impl Gcp {
     fn count(&self, task: &Task, changes: &[(&str, i64)]) {
         let found = self.with_execution(&task.key, &task.execution, |execution| {
             for (name, change) in changes {
-                let now = execution.message.get(*name).and_then(Value::as_i64).unwrap_or(0);
-                execution.message.insert((*name).into(), (now + change).into());
+                let now = execution
+                    .message
+                    .get(*name)
+                    .and_then(Value::as_i64)
+                    .unwrap_or(0);
+                execution
+                    .message
+                    .insert((*name).into(), (now + change).into());
             }
         });
         drop(found);
@@ -414,8 +513,12 @@ impl Gcp {
             "jobs.executions.list" => {
                 let mut all: Vec<Object> = {
                     let state = self.inner.run.lock();
-                    let wanted = |k: &Key| (key.0 == "-" || k.0 == key.0) && (key.1 == "-" || k.1 == key.1);
-                    state.jobs.iter().filter(|(k, _)| wanted(k))
+                    let wanted =
+                        |k: &Key| (key.0 == "-" || k.0 == key.0) && (key.1 == "-" || k.1 == key.1);
+                    state
+                        .jobs
+                        .iter()
+                        .filter(|(k, _)| wanted(k))
                         .flat_map(|(_, j)| j.executions.values().map(|e| e.message.clone()))
                         .collect()
                 };
@@ -449,9 +552,14 @@ impl Gcp {
             "jobs.executions.tasks.get" => {
                 let wanted = call.var(4);
                 let found = self.with_execution(key, name, |e| {
-                    e.tasks.iter().find(|t| super::short(text(t, "name")) == wanted).cloned()
+                    e.tasks
+                        .iter()
+                        .find(|t| super::short(text(t, "name")) == wanted)
+                        .cloned()
                 })?;
-                found.map(Value::Object).ok_or_else(|| super::absent("Task", wanted))
+                found
+                    .map(Value::Object)
+                    .ok_or_else(|| super::absent("Task", wanted))
             }
             other => Err(ApiError::unimplemented(other)),
         }
@@ -464,14 +572,19 @@ impl Gcp {
             };
             check_etag(name, &execution.message, text(&call.body, "etag"))?;
             if execution.message.contains_key("completionTime") {
-                return Err(ApiError::precondition(format!("Execution '{name}' has completed and cannot be cancelled.")));
+                return Err(ApiError::precondition(format!(
+                    "Execution '{name}' has completed and cannot be cancelled."
+                )));
             }
             if call.body.get("validateOnly") != Some(&Value::Bool(true)) {
                 execution.cancelled.send_replace(true);
             }
             Ok(execution.message.clone())
         })?;
-        let operation = self.operations().start(&self.run_parent(&key.0), any(EXECUTION, &Value::Object(message)));
+        let operation = self.operations().start(
+            &self.run_parent(&key.0),
+            any(EXECUTION, &Value::Object(message)),
+        );
         let id = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key, name) = (self.clone(), key.clone(), name.to_owned());
         tokio::spawn(async move {
@@ -496,7 +609,11 @@ impl Attempt {
     }
 
     fn standing(&self) -> Standing {
-        let failed = |reason| Standing::Failed { field: "executionReason", reason, message: self.message() };
+        let failed = |reason| Standing::Failed {
+            field: "executionReason",
+            reason,
+            message: self.message(),
+        };
         match self {
             Self::Exited(0) => Standing::Succeeded,
             Self::Exited(_) => failed("NON_ZERO_EXIT_CODE"),
@@ -529,12 +646,23 @@ fn execution_end(name: &str, failed: Option<(usize, Attempt)>) -> (Standing, Out
     };
     if matches!(attempt, Attempt::Cancelled) {
         let message = "The execution was cancelled.";
-        let standing = Standing::Failed { field: "executionReason", reason: "CANCELLED", message: message.into() };
+        let standing = Standing::Failed {
+            field: "executionReason",
+            reason: "CANCELLED",
+            message: message.into(),
+        };
         return (standing, Err(ApiError::new(Code::Cancelled, message)));
     }
-    let message = format!("Task {name}-task{index} failed with message: {}", attempt.message());
+    let message = format!(
+        "Task {name}-task{index} failed with message: {}",
+        attempt.message()
+    );
     let standing = match attempt.standing() {
-        Standing::Failed { field, reason, .. } => Standing::Failed { field, reason, message: message.clone() },
+        Standing::Failed { field, reason, .. } => Standing::Failed {
+            field,
+            reason,
+            message: message.clone(),
+        },
         other => other,
     };
     (standing, Err(ApiError::new(Code::Internal, message)))
@@ -544,23 +672,35 @@ fn execution_end(name: &str, failed: Option<(usize, Attempt)>) -> (Standing, Out
 fn apply_overrides(template: &mut Value, overrides: &Object) -> Outcome<()> {
     if let Some(timeout) = overrides.get("timeout").and_then(Value::as_str) {
         if seconds(timeout).is_none_or(|t| t.is_zero()) {
-            return Err(ApiError::field("overrides.timeout", "must be greater than 0"));
+            return Err(ApiError::field(
+                "overrides.timeout",
+                "must be greater than 0",
+            ));
         }
         template["timeout"] = timeout.into();
     }
-    let all = overrides.get("containerOverrides").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let all = overrides
+        .get("containerOverrides")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     for (index, change) in all.iter().enumerate() {
         let at = format!("overrides.container_overrides[{index}]");
         check_env(&at, change.get("env"), Use::Job)?;
         let container = &mut template["containers"][0];
         let named = change["name"].as_str().unwrap_or_default();
         if !named.is_empty() && container["name"] != named {
-            return Err(ApiError::field(&format!("{at}.name"), format!("the job has no container '{named}'")));
+            return Err(ApiError::field(
+                &format!("{at}.name"),
+                format!("the job has no container '{named}'"),
+            ));
         }
         let args = change["args"].as_array().is_some_and(|a| !a.is_empty());
         let clear = change["clearArgs"] == true;
         if args && clear {
-            return Err(ApiError::field(&format!("{at}.clear_args"), "must not be set together with args"));
+            return Err(ApiError::field(
+                &format!("{at}.clear_args"),
+                "must not be set together with args",
+            ));
         }
         if args {
             container["args"] = change["args"].clone();

@@ -35,19 +35,31 @@ impl Image {
             None => (rest.to_owned(), ""),
         };
         let host = path.split('/').next().unwrap_or_default();
-        let host_known = host.ends_with("docker.pkg.dev") || host.ends_with("gcr.io") || host == "docker.io";
-        let foreign = path.contains('/') && (host.contains('.') || host.contains(':')) && !host_known;
+        let host_known =
+            host.ends_with("docker.pkg.dev") || host.ends_with("gcr.io") || host == "docker.io";
+        let foreign =
+            path.contains('/') && (host.contains('.') || host.contains(':')) && !host_known;
         let digest_fits = digest.is_none_or(|d| {
-            d.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+            d.strip_prefix("sha256:")
+                .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
         });
         let path_fits = path.split('/').all(|part| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
         });
         if foreign || !digest_fits || !path_fits {
             return refuse();
         }
-        let reference = digest.unwrap_or(if tag.is_empty() { "latest" } else { tag }).to_owned();
-        Ok(Self { text: text.to_owned(), path, reference })
+        let reference = digest
+            .unwrap_or(if tag.is_empty() { "latest" } else { tag })
+            .to_owned();
+        Ok(Self {
+            text: text.to_owned(),
+            path,
+            reference,
+        })
     }
 
     /// Where the store keeps the image, and its digest now.
@@ -69,7 +81,11 @@ impl Image {
             ));
         }
         let stored = gcp.stored_name(location, repository, image);
-        let manifest = gcp.host().store.manifest(&stored, &self.reference).ok_or_else(absent)?;
+        let manifest = gcp
+            .host()
+            .store
+            .manifest(&stored, &self.reference)
+            .ok_or_else(absent)?;
         Ok(Resolved {
             repository: stored,
             by_digest: format!("{}@{}", self.path, manifest.digest),
@@ -97,13 +113,27 @@ mod tests {
     fn tags_and_digests_are_told_from_the_path() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let image = Image::parse(&format!("us-docker.pkg.dev/p/r/a/b:v1@{digest}")).expect("valid");
-        assert_eq!((image.path.as_str(), image.reference), ("us-docker.pkg.dev/p/r/a/b", digest));
-        assert_eq!(Image::parse("us-docker.pkg.dev/p/r/i").expect("valid").reference, "latest");
+        assert_eq!(
+            (image.path.as_str(), image.reference),
+            ("us-docker.pkg.dev/p/r/a/b", digest)
+        );
+        assert_eq!(
+            Image::parse("us-docker.pkg.dev/p/r/i")
+                .expect("valid")
+                .reference,
+            "latest"
+        );
     }
 
     #[test]
     fn registries_that_cloud_run_cannot_pull_from_are_refused() {
-        for image in ["", "123.dkr.ecr.us-east-1.amazonaws.com/a:1", "localhost:5000/a", "us-docker.pkg.dev/p/R/i", "a@sha256:12"] {
+        for image in [
+            "",
+            "123.dkr.ecr.us-east-1.amazonaws.com/a:1",
+            "localhost:5000/a",
+            "us-docker.pkg.dev/p/R/i",
+            "a@sha256:12",
+        ] {
             assert!(Image::parse(image).is_err(), "{image}");
         }
     }

@@ -70,34 +70,58 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(condition: &'static str, reason: &'static str, code: Code, message: impl Into<String>) -> Self {
-        Self { condition, reason: ("reason", reason), error: ApiError::new(code, message) }
+    fn new(
+        condition: &'static str,
+        reason: &'static str,
+        code: Code,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            condition,
+            reason: ("reason", reason),
+            error: ApiError::new(code, message),
+        }
     }
 }
 
 impl Gcp {
     pub(super) fn grace(&self) -> Duration {
-        GRACE.div_f64(self.host().clock.speed().max(1.0)).max(Duration::from_millis(500))
+        GRACE
+            .div_f64(self.host().clock.speed().max(1.0))
+            .max(Duration::from_millis(500))
     }
 
     /// Cloud time as real time, but never less than what a real process may need.
     pub(super) fn patient(&self, time: Duration) -> Duration {
-        time.div_f64(self.host().clock.speed()).max(time.min(PATIENCE))
+        time.div_f64(self.host().clock.speed())
+            .max(time.min(PATIENCE))
     }
 
     /// The image of a container, as it is in the registry now.
     pub(super) fn resolve_image(&self, container: &Object) -> Result<Resolved, Failure> {
         let text = super::text(container, "image");
-        let missing = |why: String| Failure::new("ContainerReady", "CONTAINER_MISSING", Code::NotFound, why);
-        Image::parse(text).map_err(missing)?.resolve(self).map_err(missing)
+        let missing =
+            |why: String| Failure::new("ContainerReady", "CONTAINER_MISSING", Code::NotFound, why);
+        Image::parse(text)
+            .map_err(missing)?
+            .resolve(self)
+            .map_err(missing)
     }
 
     /// Starts a container. It may not listen yet.
-    pub(super) async fn start_container(&self, plan: &Plan<'_>, image: &Resolved) -> Result<Container, Failure> {
+    pub(super) async fn start_container(
+        &self,
+        plan: &Plan<'_>,
+        image: &Resolved,
+    ) -> Result<Container, Failure> {
         let env = self.environment(plan)?;
         let words = |name: &str| -> Option<Vec<String>> {
             let all = plan.container.get(name)?.as_array()?;
-            Some(all.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+            Some(
+                all.iter()
+                    .filter_map(|v| v.as_str().map(str::to_owned))
+                    .collect(),
+            )
         };
         let entrypoint = words("command").filter(|w| !w.is_empty());
         let mut command = words("args").filter(|w| !w.is_empty());
@@ -123,7 +147,11 @@ impl Gcp {
 
     fn environment(&self, plan: &Plan<'_>) -> Result<BTreeMap<String, String>, Failure> {
         let mut env = BTreeMap::new();
-        let given = plan.container.get("env").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let given = plan
+            .container
+            .get("env")
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         for (index, variable) in given.iter().enumerate() {
             let name = variable["name"].as_str().unwrap_or_default().to_owned();
             let reference = &variable["valueSource"]["secretKeyRef"];
@@ -132,7 +160,10 @@ impl Gcp {
                 Some(secret) => self
                     .secret_value(secret, reference["version"].as_str().unwrap_or_default())
                     .map_err(|why| {
-                        let at = format!("{}.containers[0].env[{index}].value_source.secret_key_ref.secret", plan.at);
+                        let at = format!(
+                            "{}.containers[0].env[{index}].value_source.secret_key_ref.secret",
+                            plan.at
+                        );
                         Failure::new(
                             "ContainerReady",
                             "SECRETS_ACCESS_CHECK_FAILED",
@@ -154,7 +185,10 @@ impl Gcp {
 
     fn sink(&self, source: &Source) -> LogSink {
         let gcp = self.clone();
-        let named = |log: &str| Source { log: log.into(), ..source.clone() };
+        let named = |log: &str| Source {
+            log: log.into(),
+            ..source.clone()
+        };
         let (out, err) = (named("stdout"), named("stderr"));
         Arc::new(move |stream, line: &str| match stream {
             Stream::Stdout => gcp.log(&out, line, ""),
@@ -163,10 +197,19 @@ impl Gcp {
     }
 
     /// Waits until a started container passes its startup probe. `false` when it ends or takes too long.
-    pub(super) async fn becomes_healthy(&self, container: &Container, message: &Object, source: &Source) -> bool {
-        let probe = message.get("startupProbe").cloned().unwrap_or_else(|| json!({}));
+    pub(super) async fn becomes_healthy(
+        &self,
+        container: &Container,
+        message: &Object,
+        source: &Source,
+    ) -> bool {
+        let probe = message
+            .get("startupProbe")
+            .cloned()
+            .unwrap_or_else(|| json!({}));
         let number = |name: &str, default: u64| probe[name].as_u64().unwrap_or(default);
-        let allowed = number("initialDelaySeconds", 0) + number("periodSeconds", 240) * number("failureThreshold", 1);
+        let allowed = number("initialDelaySeconds", 0)
+            + number("periodSeconds", 240) * number("failureThreshold", 1);
         let deadline = tokio::time::Instant::now() + self.patient(Duration::from_secs(allowed));
         let timeout = self.patient(Duration::from_secs(number("timeoutSeconds", 1)));
         let Some(address) = container.address() else {
@@ -175,7 +218,11 @@ impl Gcp {
         let path = probe["httpGet"]["path"].as_str();
         loop {
             if let Some(exit) = container.exit() {
-                self.log(&system(source), &format!("Container called exit({}).", exit.code), "WARNING");
+                self.log(
+                    &system(source),
+                    &format!("Container called exit({}).", exit.code),
+                    "WARNING",
+                );
                 return false;
             }
             let healthy = match path {
@@ -187,7 +234,10 @@ impl Gcp {
             }
             if tokio::time::Instant::now() >= deadline {
                 let kind = if path.is_some() { "HTTP" } else { "TCP" };
-                let line = format!("STARTUP {kind} probe failed for container on port {}. The instance was not started.", port_of(message));
+                let line = format!(
+                    "STARTUP {kind} probe failed for container on port {}. The instance was not started.",
+                    port_of(message)
+                );
                 self.log(&system(source), &line, "ERROR");
                 return false;
             }
@@ -198,7 +248,10 @@ impl Gcp {
 
 /// Cloud Run's own lines about a container.
 pub fn system(source: &Source) -> Source {
-    Source { log: "varlog/system".into(), ..source.clone() }
+    Source {
+        log: "varlog/system".into(),
+        ..source.clone()
+    }
 }
 
 /// Whether something listens. A relay takes the connection first and closes it when nobody does behind it.
@@ -241,6 +294,11 @@ fn start_failure(image: &str, error: &StartError) -> Failure {
             Code::FailedPrecondition,
             "Container import failed: the image is unreadable.",
         ),
-        StartError::Machine(why) => Failure::new("ResourcesAvailable", "INTERNAL", Code::Internal, why.clone()),
+        StartError::Machine(why) => Failure::new(
+            "ResourcesAvailable",
+            "INTERNAL",
+            Code::Internal,
+            why.clone(),
+        ),
     }
 }

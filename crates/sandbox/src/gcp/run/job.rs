@@ -17,8 +17,16 @@ use crate::gcp::wire::Call;
 
 /// What a client may set; a change replaces all of it (the method knows no mask).
 const SETTABLE: [&str; 10] = [
-    "annotations", "binaryAuthorization", "client", "clientVersion", "functionalType", "labels", "launchStage",
-    "template", "startExecutionToken", "runExecutionToken",
+    "annotations",
+    "binaryAuthorization",
+    "client",
+    "clientVersion",
+    "functionalType",
+    "labels",
+    "launchStage",
+    "template",
+    "startExecutionToken",
+    "runExecutionToken",
 ];
 
 impl Gcp {
@@ -35,17 +43,27 @@ impl Gcp {
             ));
         }
         let mut message = self.complete_job(&key, &call.body)?;
-        message.insert("name".into(), format!("{}/jobs/{}", self.run_parent(&key.0), key.1).into());
+        message.insert(
+            "name".into(),
+            format!("{}/jobs/{}", self.run_parent(&key.0), key.1).into(),
+        );
         message.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         message.insert("createTime".into(), self.now().into());
         message.insert("creator".into(), call.principal.clone().into());
         {
             let mut state = self.inner.run.lock();
             if state.jobs.contains_key(&key) {
-                return Err(ApiError::new(Code::AlreadyExists, format!("Resource '{}' already exists.", key.1)));
+                return Err(ApiError::new(
+                    Code::AlreadyExists,
+                    format!("Resource '{}' already exists.", key.1),
+                ));
             }
             if !call.flag("validateOnly") {
-                let job = Job { message: message.clone(), policy: Policy::default(), executions: Default::default() };
+                let job = Job {
+                    message: message.clone(),
+                    policy: Policy::default(),
+                    executions: Default::default(),
+                };
                 state.jobs.insert(key.clone(), job);
             }
         }
@@ -56,27 +74,42 @@ impl Gcp {
     }
 
     fn complete_job(&self, key: &Key, body: &Object) -> Outcome<Object> {
-        let mut message: Object =
-            body.iter().filter(|(k, _)| SETTABLE.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut message: Object = body
+            .iter()
+            .filter(|(k, _)| SETTABLE.contains(&k.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         message.entry("launchStage").or_insert("GA".into());
         template::check_metadata("", &message)?;
         let outer = message.entry("template").or_insert(json!({}));
-        let outer = outer.as_object_mut().ok_or_else(|| ApiError::field("template", "must be set"))?;
+        let outer = outer
+            .as_object_mut()
+            .ok_or_else(|| ApiError::field("template", "must be set"))?;
         outer.entry("taskCount").or_insert(1.into());
         template::check_metadata("template.", outer)?;
         let count = |name: &str| outer.get(name).and_then(Value::as_i64);
         if count("taskCount").is_some_and(|n| !(1..=10_000).contains(&n)) {
-            return Err(ApiError::field("template.task_count", "must be between 1 and 10000"));
+            return Err(ApiError::field(
+                "template.task_count",
+                "must be between 1 and 10000",
+            ));
         }
         if count("parallelism").is_some_and(|n| n < 0) {
-            return Err(ApiError::field("template.parallelism", "must not be negative"));
+            return Err(ApiError::field(
+                "template.parallelism",
+                "must not be negative",
+            ));
         }
         let inner = outer.entry("template").or_insert(json!({}));
-        let inner = inner.as_object_mut().ok_or_else(|| ApiError::field("template.template", "must be set"))?;
+        let inner = inner
+            .as_object_mut()
+            .ok_or_else(|| ApiError::field("template.template", "must be set"))?;
         template::fill(inner, Use::Job, &self.host().project);
         template::check("template.template", inner, Use::Job)?;
         let token = execution_token(&message);
-        if !token.is_empty() && (key.1.len() + token.len() >= 63 || !is_dns_label(&format!("{}-{token}", key.1), 63)) {
+        if !token.is_empty()
+            && (key.1.len() + token.len() >= 63 || !is_dns_label(&format!("{}-{token}", key.1), 63))
+        {
             return Err(ApiError::field(
                 "run_execution_token",
                 "the job's name and the token make no valid name: they must be fewer than 63 lowercase alphanumeric characters or dashes",
@@ -91,7 +124,9 @@ impl Gcp {
             return self.new_job(call, key.clone());
         }
         let fresh = self.complete_job(key, &call.body);
-        self.with_job(key, |job| check_etag(&key.1, &job.message, text(&call.body, "etag")))?;
+        self.with_job(key, |job| {
+            check_etag(&key.1, &job.message, text(&call.body, "etag"))
+        })?;
         let fresh = fresh?;
         let validate_only = call.flag("validateOnly");
         let changed = self.with_job(key, |job| {
@@ -124,7 +159,10 @@ impl Gcp {
             conditions::set_terminal(message, &Standing::pending(), &now);
             Ok(message.clone())
         })?;
-        let operation = self.operations().start(&self.run_parent(&key.0), any(JOB, &Value::Object(message.clone())));
+        let operation = self.operations().start(
+            &self.run_parent(&key.0),
+            any(JOB, &Value::Object(message.clone())),
+        );
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key) = (self.clone(), key.clone());
         tokio::spawn(async move { gcp.settle_job(key, message, name).await });
@@ -135,14 +173,22 @@ impl Gcp {
     async fn settle_job(&self, key: Key, job: Object, operation: String) {
         let generation = number(&job, "generation");
         self.host().clock.sleep(Duration::from_secs(2)).await;
-        let container = job.get("template").and_then(|t| t["template"]["containers"][0].as_object()).cloned();
-        let mut outcome = self.resolve_image(&container.unwrap_or_default()).map(drop).map_err(|f| f.error);
+        let container = job
+            .get("template")
+            .and_then(|t| t["template"]["containers"][0].as_object())
+            .cloned();
+        let mut outcome = self
+            .resolve_image(&container.unwrap_or_default())
+            .map(drop)
+            .map_err(|f| f.error);
         let mut reason = "CONTAINER_MISSING";
         let token = execution_token(&job);
         if outcome.is_ok() && !token.is_empty() {
             reason = "UNKNOWN";
             let until_done = job.contains_key("runExecutionToken");
-            outcome = self.execution_of_token(&key, &format!("{}-{token}", key.1), until_done).await;
+            outcome = self
+                .execution_of_token(&key, &format!("{}-{token}", key.1), until_done)
+                .await;
         }
         let now = self.now();
         let settled = self.with_job(&key, |job| {
@@ -167,7 +213,12 @@ impl Gcp {
 
     pub(super) fn list_jobs(&self, call: &Call) -> Outcome {
         let location = call.var(1);
-        let all = self.inner.run.lock().jobs.iter()
+        let all = self
+            .inner
+            .run
+            .lock()
+            .jobs
+            .iter()
             .filter(|((l, _), _)| location == "-" || l == location)
             .map(|(_, j)| Value::Object(j.message.clone()))
             .collect();
@@ -195,6 +246,8 @@ impl Gcp {
 
 /// The suffix of the execution that a change of the job is to start; empty when none.
 fn execution_token(job: &Object) -> String {
-    let token = ["runExecutionToken", "startExecutionToken"].iter().find_map(|name| job.get(*name)?.as_str());
+    let token = ["runExecutionToken", "startExecutionToken"]
+        .iter()
+        .find_map(|name| job.get(*name)?.as_str());
     token.unwrap_or_default().to_owned()
 }

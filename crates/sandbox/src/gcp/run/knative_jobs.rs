@@ -2,21 +2,31 @@
 
 use serde_json::{Value, json};
 
-use super::knative::{as_number, environment, v1_conditions, v1_containers};
-use super::{Key, short, text};
+use super::knative::{environment, v1_conditions, v1_containers};
+use super::{Key, number, short, text};
 use crate::gcp::schema::Object;
 use crate::gcp::{Gcp, seconds};
+
+/// The API group of jobs, executions and tasks.
+const RUN: &str = "run.googleapis.com";
 
 impl Gcp {
     pub(super) fn v1_jobs(&self, location: &str) -> Vec<Value> {
         let state = self.inner.run.lock();
-        let here = state.jobs.iter().filter(|((l, _), _)| location == "-" || l == location);
-        here.map(|((l, _), job)| self.v1_job(l, &job.message)).collect()
+        let here = state
+            .jobs
+            .iter()
+            .filter(|((l, _), _)| location == "-" || l == location);
+        here.map(|((l, _), job)| self.v1_job(l, &job.message))
+            .collect()
     }
 
     fn v1_job(&self, location: &str, job: &Object) -> Value {
         let empty = Object::new();
-        let outer = job.get("template").and_then(Value::as_object).unwrap_or(&empty);
+        let outer = job
+            .get("template")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
         let latest = job.get("latestCreatedExecution").map(|latest| {
             json!({
                 "name": latest["name"],
@@ -28,7 +38,7 @@ impl Gcp {
         json!({
             "apiVersion": "run.googleapis.com/v1",
             "kind": "Job",
-            "metadata": self.v1_metadata(location, job),
+            "metadata": self.v1_metadata(RUN, location, job),
             "spec": { "template": {
                 "metadata": { "labels": outer.get("labels"), "annotations": task_annotations(outer.get("template")) },
                 "spec": {
@@ -38,8 +48,8 @@ impl Gcp {
                 },
             } },
             "status": {
-                "observedGeneration": as_number(job, "observedGeneration"),
-                "conditions": v1_conditions(job, "Ready"),
+                "observedGeneration": number(job, "observedGeneration"),
+                "conditions": v1_conditions(job),
                 "executionCount": job.get("executionCount"),
                 "latestCreatedExecution": latest,
             },
@@ -49,16 +59,25 @@ impl Gcp {
     pub(super) fn v1_executions(&self, location: &str) -> Vec<Value> {
         let mut all: Vec<(Key, Object)> = {
             let state = self.inner.run.lock();
-            state.jobs.iter().filter(|((l, _), _)| location == "-" || l == location)
-                .flat_map(|(key, job)| job.executions.values().map(|e| (key.clone(), e.message.clone())))
+            state
+                .jobs
+                .iter()
+                .filter(|((l, _), _)| location == "-" || l == location)
+                .flat_map(|(key, job)| {
+                    job.executions
+                        .values()
+                        .map(|e| (key.clone(), e.message.clone()))
+                })
                 .collect()
         };
         all.sort_by(|a, b| text(&b.1, "createTime").cmp(text(&a.1, "createTime")));
-        all.iter().map(|(key, execution)| self.v1_execution(key, execution)).collect()
+        all.iter()
+            .map(|(key, execution)| self.v1_execution(key, execution))
+            .collect()
     }
 
     fn v1_execution(&self, key: &Key, execution: &Object) -> Value {
-        let mut metadata = self.v1_metadata(&key.0, execution);
+        let mut metadata = self.v1_metadata(RUN, &key.0, execution);
         metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
         json!({
             "apiVersion": "run.googleapis.com/v1",
@@ -70,8 +89,8 @@ impl Gcp {
                 "template": { "spec": task_spec(execution.get("template")) },
             },
             "status": {
-                "observedGeneration": as_number(execution, "observedGeneration"),
-                "conditions": v1_conditions(execution, ""),
+                "observedGeneration": number(execution, "observedGeneration"),
+                "conditions": v1_conditions(execution),
                 "startTime": execution.get("startTime"),
                 "completionTime": execution.get("completionTime"),
                 "runningCount": execution.get("runningCount"),
@@ -86,24 +105,32 @@ impl Gcp {
 
     pub(super) fn v1_tasks(&self, location: &str) -> Vec<Value> {
         let state = self.inner.run.lock();
-        let here = state.jobs.iter().filter(|((l, _), _)| location == "-" || l == location);
-        here.flat_map(|(key, job)| job.executions.values().flat_map(move |e| e.tasks.iter().map(move |t| (key, t))))
-            .map(|(key, task)| self.v1_task(key, task))
-            .collect()
+        let here = state
+            .jobs
+            .iter()
+            .filter(|((l, _), _)| location == "-" || l == location);
+        here.flat_map(|(key, job)| {
+            job.executions
+                .values()
+                .flat_map(move |e| e.tasks.iter().map(move |t| (key, t)))
+        })
+        .map(|(key, task)| self.v1_task(key, task))
+        .collect()
     }
 
     fn v1_task(&self, key: &Key, task: &Object) -> Value {
-        let mut metadata = self.v1_metadata(&key.0, task);
+        let mut metadata = self.v1_metadata(RUN, &key.0, task);
         metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
         metadata["labels"]["run.googleapis.com/execution"] = short(text(task, "execution")).into();
+        metadata["labels"]["run.googleapis.com/runningState"] = running_state(task).into();
         json!({
             "apiVersion": "run.googleapis.com/v1",
             "kind": "Task",
             "metadata": metadata,
             "spec": task_spec(Some(&Value::Object(task.clone()))),
             "status": {
-                "observedGeneration": as_number(task, "observedGeneration"),
-                "conditions": v1_conditions(task, ""),
+                "observedGeneration": number(task, "observedGeneration"),
+                "conditions": v1_conditions(task),
                 "index": task.get("index"),
                 "startTime": task.get("startTime"),
                 "completionTime": task.get("completionTime"),
@@ -115,9 +142,27 @@ impl Gcp {
     }
 }
 
+/// The word that `gcloud` shows for a task.
+fn running_state(task: &Object) -> &'static str {
+    let completed = task
+        .get("conditions")
+        .map(|c| c[0].clone())
+        .unwrap_or_default();
+    match completed["state"].as_str() {
+        Some("CONDITION_SUCCEEDED") => "Succeeded",
+        Some("CONDITION_FAILED") if completed["executionReason"] == "CANCELLED" => "Cancelled",
+        Some("CONDITION_FAILED") => "Failed",
+        _ if task.contains_key("startTime") => "Running",
+        _ => "Pending",
+    }
+}
+
 fn task_annotations(template: Option<&Value>) -> Value {
     let environment = template.and_then(Value::as_object).and_then(environment);
-    environment.map_or_else(|| json!({}), |e| json!({ "run.googleapis.com/execution-environment": e }))
+    environment.map_or_else(
+        || json!({}),
+        |e| json!({ "run.googleapis.com/execution-environment": e }),
+    )
 }
 
 fn task_spec(template: Option<&Value>) -> Value {

@@ -104,7 +104,11 @@ impl Gcp {
         format!("projects/{}/locations/{location}", self.host().project)
     }
 
-    fn with_service<T>(&self, key: &Key, act: impl FnOnce(&mut Service) -> Outcome<T>) -> Outcome<T> {
+    fn with_service<T>(
+        &self,
+        key: &Key,
+        act: impl FnOnce(&mut Service) -> Outcome<T>,
+    ) -> Outcome<T> {
         let mut state = self.inner.run.lock();
         match state.services.get_mut(key) {
             Some(service) => act(service),
@@ -128,7 +132,11 @@ impl Gcp {
             check_location(call.var(1))?;
         }
         let key = (call.var(1).to_owned(), call.var(2).to_owned());
-        let method = call.method.id.strip_prefix("run.projects.locations.").unwrap_or_default();
+        let method = call
+            .method
+            .id
+            .strip_prefix("run.projects.locations.")
+            .unwrap_or_default();
         match method {
             "services.create" => self.create_service(&call).await,
             "services.patch" => self.patch_service(&call, &key).await,
@@ -161,7 +169,9 @@ impl Gcp {
     /// An operation that is done when it is answered: `validateOnly`, or a change that changes nothing.
     fn done_operation(&self, location: &str, kind: &str, message: &Object) -> Outcome {
         let value = any(kind, &Value::Object(message.clone()));
-        let operation = self.operations().start(&self.run_parent(location), value.clone());
+        let operation = self
+            .operations()
+            .start(&self.run_parent(location), value.clone());
         let name = operation["name"].as_str().unwrap_or_default();
         self.operations().finish(name, value.clone(), Ok(value));
         self.operations().get(name)
@@ -192,7 +202,10 @@ impl Gcp {
 
 /// Google's sentence about a resource that is not there.
 fn absent(kind: &str, id: &str) -> ApiError {
-    ApiError::not_found(format!("Resource '{id}' of kind '{}' does not exist.", kind.to_uppercase()))
+    ApiError::not_found(format!(
+        "Resource '{id}' of kind '{}' does not exist.",
+        kind.to_uppercase()
+    ))
 }
 
 /// The last part of a resource's name.
@@ -202,7 +215,10 @@ fn short(name: &str) -> &str {
 
 /// A string field of a message; empty when absent.
 fn text<'a>(message: &'a Object, name: &str) -> &'a str {
-    message.get(name).and_then(Value::as_str).unwrap_or_default()
+    message
+        .get(name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// A 64-bit field of a message, which JSON spells as a string.
@@ -218,6 +234,8 @@ fn check_etag(id: &str, current: &Object, given: &str) -> Outcome<()> {
     }
     Err(ApiError::new(
         super::error::Code::Aborted,
-        format!("Conflict for resource '{id}': version '{given}' was specified but current version is '{etag}'."),
+        format!(
+            "Conflict for resource '{id}': version '{given}' was specified but current version is '{etag}'."
+        ),
     ))
 }

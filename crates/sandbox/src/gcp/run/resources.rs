@@ -25,7 +25,9 @@ fn parse_cpu(text: &str) -> Option<f64> {
 
 /// A Kubernetes quantity in bytes.
 fn parse_memory(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let unit: u64 = match &text[split..] {
         "" => 1,
         "k" => 1000,
@@ -45,21 +47,40 @@ pub fn check_resources(at: &str, template: &Object, container: &Object, usage: U
     let resources = container.get("resources").cloned().unwrap_or_default();
     let at = format!("{at}.resources.limits");
     let limits = resources["limits"].as_object().cloned().unwrap_or_default();
-    if let Some(other) = limits.keys().find(|k| !matches!(k.as_str(), "cpu" | "memory" | "nvidia.com/gpu")) {
-        return Err(ApiError::field(&at, format!("'{other}' is not supported; only cpu, memory and nvidia.com/gpu are")));
+    if let Some(other) = limits
+        .keys()
+        .find(|k| !matches!(k.as_str(), "cpu" | "memory" | "nvidia.com/gpu"))
+    {
+        return Err(ApiError::field(
+            &at,
+            format!("'{other}' is not supported; only cpu, memory and nvidia.com/gpu are"),
+        ));
     }
     let text = |name: &str| limits.get(name).and_then(Value::as_str).unwrap_or_default();
-    let bad_cpu = |why: &str| Err(ApiError::field(&format!("{at}.cpu"), format!("Invalid value specified for cpu. {why}")));
+    let bad_cpu = |why: &str| {
+        Err(ApiError::field(
+            &format!("{at}.cpu"),
+            format!("Invalid value specified for cpu. {why}"),
+        ))
+    };
     let Some(cpu) = parse_cpu(text("cpu")) else {
         return bad_cpu("The value must be a number of CPUs.");
     };
     let whole = [1.0, 2.0, 4.0, 6.0, 8.0].contains(&cpu);
     if !whole && !(usage == Use::Service && (0.08..1.0).contains(&cpu)) {
-        return bad_cpu("Only 1, 2, 4, 6 and 8 are supported, and for services values from 0.08 to less than 1.");
+        return bad_cpu(
+            "Only 1, 2, 4, 6 and 8 are supported, and for services values from 0.08 to less than 1.",
+        );
     }
-    let gen2 = template.get("executionEnvironment").and_then(Value::as_str) == Some("EXECUTION_ENVIRONMENT_GEN2");
+    let gen2 = template.get("executionEnvironment").and_then(Value::as_str)
+        == Some("EXECUTION_ENVIRONMENT_GEN2");
     if cpu < 1.0 {
-        if template.get("maxInstanceRequestConcurrency").and_then(Value::as_i64).unwrap_or(80) > 1 {
+        if template
+            .get("maxInstanceRequestConcurrency")
+            .and_then(Value::as_i64)
+            .unwrap_or(80)
+            > 1
+        {
             return bad_cpu("Total cpu < 1 is not supported with concurrency > 1.");
         }
         if resources["cpuIdle"] != true {
@@ -74,7 +95,11 @@ pub fn check_resources(at: &str, template: &Object, container: &Object, usage: U
     if (least..=most).contains(&memory) {
         return Ok(());
     }
-    let environment = if gen2 { " with gen2 execution environment" } else { "" };
+    let environment = if gen2 {
+        " with gen2 execution environment"
+    } else {
+        ""
+    };
     Err(ApiError::field(
         &format!("{at}.memory"),
         format!(
@@ -131,22 +156,50 @@ mod tests {
 
     #[test]
     fn pairs_of_cpu_and_memory_are_those_that_cloud_run_offers() {
-        let offered = [("1", "512Mi"), ("1000m", "4Gi"), ("2", "8Gi"), ("0.5", "256Mi"), ("4", "2Gi"), ("8", "32G")];
+        let offered = [
+            ("1", "512Mi"),
+            ("1000m", "4Gi"),
+            ("2", "8Gi"),
+            ("0.5", "256Mi"),
+            ("4", "2Gi"),
+            ("8", "32G"),
+        ];
         for (cpu, memory) in offered {
             assert_eq!(check_with(cpu, memory, json!({})), Ok(()), "{cpu} {memory}");
         }
-        let refused =
-            [("3", "1Gi"), ("1", "8Gi"), ("4", "1Gi"), ("0.05", "128Mi"), ("0.5", "2Gi"), ("x", "1Gi"), ("1", "64Mi")];
+        let refused = [
+            ("3", "1Gi"),
+            ("1", "8Gi"),
+            ("4", "1Gi"),
+            ("0.05", "128Mi"),
+            ("0.5", "2Gi"),
+            ("x", "1Gi"),
+            ("1", "64Mi"),
+        ];
         for (cpu, memory) in refused {
-            assert!(check_with(cpu, memory, json!({})).is_err(), "{cpu} {memory}");
+            assert!(
+                check_with(cpu, memory, json!({})).is_err(),
+                "{cpu} {memory}"
+            );
         }
         let error = check_with("1", "8Gi", json!({})).unwrap_err();
-        assert!(error.contains("For 1.0 CPU, memory must be between 128Mi and 4Gi inclusive."), "{error}");
+        assert!(
+            error.contains("For 1.0 CPU, memory must be between 128Mi and 4Gi inclusive."),
+            "{error}"
+        );
     }
 
     #[test]
     fn less_than_a_cpu_serves_one_request_at_a_time() {
-        let error = check_with("0.5", "256Mi", json!({ "maxInstanceRequestConcurrency": 80 })).unwrap_err();
-        assert!(error.contains("Total cpu < 1 is not supported with concurrency > 1."), "{error}");
+        let error = check_with(
+            "0.5",
+            "256Mi",
+            json!({ "maxInstanceRequestConcurrency": 80 }),
+        )
+        .unwrap_err();
+        assert!(
+            error.contains("Total cpu < 1 is not supported with concurrency > 1."),
+            "{error}"
+        );
     }
 }

@@ -13,22 +13,52 @@ use crate::gcp::wire::Call;
 
 /// What a revision takes over from its template.
 const INHERITED: [&str; 18] = [
-    "annotations", "client", "clientVersion", "containers", "encryptionKey", "encryptionKeyRevocationAction",
-    "encryptionKeyShutdownDuration", "executionEnvironment", "labels", "maxInstanceRequestConcurrency",
-    "nodeSelector", "scaling", "serviceAccount", "serviceMesh", "sessionAffinity", "timeout", "volumes", "vpcAccess",
+    "annotations",
+    "client",
+    "clientVersion",
+    "containers",
+    "encryptionKey",
+    "encryptionKeyRevocationAction",
+    "encryptionKeyShutdownDuration",
+    "executionEnvironment",
+    "labels",
+    "maxInstanceRequestConcurrency",
+    "nodeSelector",
+    "scaling",
+    "serviceAccount",
+    "serviceMesh",
+    "sessionAffinity",
+    "timeout",
+    "volumes",
+    "vpcAccess",
 ];
 
 impl Gcp {
     /// Adds the revision that the service's template describes; returns its name.
     pub(super) fn add_revision(&self, key: &Key, service: &mut Service, now: &str) -> String {
         service.revision_count += 1;
-        let template = service.message.get("template").and_then(Value::as_object).cloned().unwrap_or_default();
+        let template = service
+            .message
+            .get("template")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         let name = match text(&template, "revision") {
-            "" => format!("{}-{:05}-{}", key.1, service.revision_count, random_suffix(3)),
+            "" => format!(
+                "{}-{:05}-{}",
+                key.1,
+                service.revision_count,
+                random_suffix(3)
+            ),
             given => given.to_owned(),
         };
-        let full = format!("{}/services/{}/revisions/{name}", self.run_parent(&key.0), key.1);
-        let mut message: Object = template.iter()
+        let full = format!(
+            "{}/services/{}/revisions/{name}",
+            self.run_parent(&key.0),
+            key.1
+        );
+        let mut message: Object = template
+            .iter()
             .filter(|(k, _)| INHERITED.contains(&k.as_str()))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
@@ -39,19 +69,53 @@ impl Gcp {
             ("createTime", json!(now)),
             ("updateTime", json!(now)),
             ("service", json!(key.1)),
-            ("launchStage", service.message.get("launchStage").cloned().unwrap_or_default()),
-            ("creator", service.message.get("lastModifier").cloned().unwrap_or_default()),
+            (
+                "launchStage",
+                service
+                    .message
+                    .get("launchStage")
+                    .cloned()
+                    .unwrap_or_default(),
+            ),
+            (
+                "creator",
+                service
+                    .message
+                    .get("lastModifier")
+                    .cloned()
+                    .unwrap_or_default(),
+            ),
             ("reconciling", json!(true)),
-            ("logUri", json!(self.log_uri("cloud_run_revision", &[("service_name", &key.1), ("revision_name", &name)]))),
+            (
+                "logUri",
+                json!(self.log_uri(
+                    "cloud_run_revision",
+                    &[("service_name", &key.1), ("revision_name", &name)]
+                )),
+            ),
             ("etag", json!(fresh_etag())),
         ] {
             message.insert(field.into(), value);
         }
-        for kind in ["Ready", "ContainerHealthy", "ContainerReady", "ResourcesAvailable"] {
+        for kind in [
+            "Ready",
+            "ContainerHealthy",
+            "ContainerReady",
+            "ResourcesAvailable",
+        ] {
             conditions::set(&mut message, kind, &Standing::pending(), now);
         }
-        service.message.insert("latestCreatedRevision".into(), full.into());
-        service.revisions.insert(name.clone(), Revision { message, readiness: Readiness::Pending, instance: None });
+        service
+            .message
+            .insert("latestCreatedRevision".into(), full.into());
+        service.revisions.insert(
+            name.clone(),
+            Revision {
+                message,
+                readiness: Readiness::Pending,
+                instance: None,
+            },
+        );
         name
     }
 
@@ -59,7 +123,10 @@ impl Gcp {
     pub(super) fn log_uri(&self, kind: &str, labels: &[(&str, &str)]) -> String {
         let project = &self.host().project;
         let place: Vec<String> = labels.iter().map(|(k, v)| format!("{k}/{v}")).collect();
-        let filter: Vec<String> = labels.iter().map(|(k, v)| format!("%0Aresource.labels.{k}%3D%22{v}%22")).collect();
+        let filter: Vec<String> = labels
+            .iter()
+            .map(|(k, v)| format!("%0Aresource.labels.{k}%3D%22{v}%22"))
+            .collect();
         format!(
             "https://console.cloud.google.com/logs/viewer?project={project}&resource={kind}/{}&advancedFilter=resource.type%3D%22{kind}%22{}",
             place.join("/"),
@@ -78,7 +145,10 @@ impl Gcp {
         let mut all: Vec<Object> = {
             let state = self.inner.run.lock();
             let wanted = |k: &Key| (key.0 == "-" || k.0 == key.0) && (key.1 == "-" || k.1 == key.1);
-            state.services.iter().filter(|(k, _)| wanted(k))
+            state
+                .services
+                .iter()
+                .filter(|(k, _)| wanted(k))
                 .flat_map(|(_, s)| s.revisions.values().map(|r| r.message.clone()))
                 .collect()
         };

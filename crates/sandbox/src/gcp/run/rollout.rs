@@ -16,7 +16,13 @@ use crate::gcp::operations::any;
 impl Gcp {
     /// Carries out one change of a service: deploys `revision` if there is a new one, moves traffic, and finishes
     /// the operation. A later change of the service has the last word on its conditions.
-    pub(super) async fn roll_out(&self, key: Key, generation: i64, revision: Option<String>, operation: String) {
+    pub(super) async fn roll_out(
+        &self,
+        key: Key,
+        generation: i64,
+        revision: Option<String>,
+        operation: String,
+    ) {
         let deployed = match &revision {
             Some(name) => self.deploy(&key, name).await,
             None => Ok(()),
@@ -52,7 +58,10 @@ impl Gcp {
     }
 
     fn can_serve(&self, key: &Key) -> bool {
-        self.with_service(key, |s| Ok(!text(&s.message, "latestReadyRevision").is_empty())).unwrap_or(false)
+        self.with_service(key, |s| {
+            Ok(!text(&s.message, "latestReadyRevision").is_empty())
+        })
+        .unwrap_or(false)
     }
 
     /// Makes a new revision ready. The error is the sentence that the service's conditions and the operation carry.
@@ -74,7 +83,12 @@ impl Gcp {
                     revision.succeed(instance, &now);
                     let full = revision.message.get("name").cloned().unwrap_or_default();
                     let known = text(&service.message, "latestReadyRevision").to_owned();
-                    let created = |n: &str| service.revisions.get(super::short(n)).map(|r| text(&r.message, "createTime").to_owned());
+                    let created = |n: &str| {
+                        service
+                            .revisions
+                            .get(super::short(n))
+                            .map(|r| text(&r.message, "createTime").to_owned())
+                    };
                     if created(&known) <= created(name) {
                         service.message.insert("latestReadyRevision".into(), full);
                     }
@@ -96,15 +110,26 @@ impl Gcp {
 
     /// Starts an instance of a revision and waits until it is healthy.
     async fn start_revision(&self, key: &Key, name: &str) -> Result<Instance, Failure> {
-        let gone = |error: ApiError| Failure { condition: "ResourcesAvailable", reason: ("reason", "INTERNAL"), error };
+        let gone = |error: ApiError| Failure {
+            condition: "ResourcesAvailable",
+            reason: ("reason", "INTERNAL"),
+            error,
+        };
         let message = self
             .with_service(key, |service| match service.revisions.get(name) {
                 Some(revision) => Ok(revision.message.clone()),
                 None => Err(super::absent("Revision", name)),
             })
             .map_err(gone)?;
-        let container = message.get("containers").and_then(|c| c[0].as_object()).cloned().unwrap_or_default();
-        let image = match message.get("containerStatuses").and_then(|s| s[0]["imageDigest"].as_str()) {
+        let container = message
+            .get("containers")
+            .and_then(|c| c[0].as_object())
+            .cloned()
+            .unwrap_or_default();
+        let image = match message
+            .get("containerStatuses")
+            .and_then(|s| s[0]["imageDigest"].as_str())
+        {
             // A revision keeps the digest that its tag had when it was made.
             Some(pinned) => {
                 let mut by_digest = container.clone();
@@ -115,8 +140,11 @@ impl Gcp {
         };
         self.with_service(key, |service| {
             if let Some(revision) = service.revisions.get_mut(name) {
-                let status = json!([{ "name": container.get("name"), "imageDigest": image.by_digest }]);
-                revision.message.insert("containerStatuses".into(), without_nulls(status));
+                let status =
+                    json!([{ "name": container.get("name"), "imageDigest": image.by_digest }]);
+                revision
+                    .message
+                    .insert("containerStatuses".into(), without_nulls(status));
             }
             Ok(())
         })
@@ -136,12 +164,18 @@ impl Gcp {
         };
         let started = self.start_container(&plan, &image).await?;
         if self.becomes_healthy(&started, &container, &source).await {
-            let instance = Instance { id: uuid::Uuid::new_v4(), container: started };
+            let instance = Instance {
+                id: uuid::Uuid::new_v4(),
+                container: started,
+            };
             self.watch(key, name, &instance);
             return Ok(instance);
         }
         started.stop(self.grace()).await;
-        let uri = self.log_uri("cloud_run_revision", &[("service_name", &key.1), ("revision_name", name)]);
+        let uri = self.log_uri(
+            "cloud_run_revision",
+            &[("service_name", &key.1), ("revision_name", name)],
+        );
         Err(Failure {
             condition: "ContainerHealthy",
             reason: ("revisionReason", "HEALTH_CHECK_CONTAINER_ERROR"),
@@ -159,7 +193,11 @@ impl Gcp {
     /// An instance for a revision that gets traffic and has none.
     pub(super) async fn ensure_instance(&self, key: &Key, name: &str) -> Outcome<()> {
         let running = self.with_service(key, |service| {
-            Ok(service.revisions.get(name).is_some_and(|r| r.instance.as_ref().is_some_and(|i| i.container.exit().is_none())))
+            Ok(service.revisions.get(name).is_some_and(|r| {
+                r.instance
+                    .as_ref()
+                    .is_some_and(|i| i.container.exit().is_none())
+            }))
         })?;
         if running {
             return Ok(());
@@ -168,24 +206,31 @@ impl Gcp {
             .start_revision(key, name)
             .await
             .map_err(|failure| not_ready(name, &failure.error))?;
-        self.with_service(key, |service| {
-            if let Some(revision) = service.revisions.get_mut(name) {
-                revision.instance = Some(instance);
-            }
-            Ok(())
-        })
+        let surplus = self.with_service(key, |service| match service.revisions.get_mut(name) {
+            Some(revision) => Ok(revision.instance.replace(instance)),
+            None => Ok(Some(instance)),
+        })?;
+        if let Some(surplus) = surplus {
+            // Another change started one meanwhile, or the revision is gone.
+            surplus.stop(self).await;
+        }
+        Ok(())
     }
 
     /// Starts a new instance when this one ends by itself while its revision still serves.
     fn watch(&self, key: &Key, name: &str, instance: &Instance) {
-        let (gcp, key, name, instance) = (self.clone(), key.clone(), name.to_owned(), instance.clone());
+        let (gcp, key, name, instance) =
+            (self.clone(), key.clone(), name.to_owned(), instance.clone());
         tokio::spawn(async move {
             let exit = instance.container.wait().await;
             let ended = gcp.with_service(&key, |service| {
                 let Some(revision) = service.revisions.get_mut(&name) else {
                     return Ok(false);
                 };
-                let ours = revision.instance.as_ref().is_some_and(|i| i.id == instance.id);
+                let ours = revision
+                    .instance
+                    .as_ref()
+                    .is_some_and(|i| i.id == instance.id);
                 if ours {
                     revision.instance = None;
                 }
@@ -195,7 +240,11 @@ impl Gcp {
                 return;
             }
             let source = gcp.revision_source(&key, &name);
-            gcp.log(&system(&source), &format!("Container called exit({}).", exit.code), "WARNING");
+            gcp.log(
+                &system(&source),
+                &format!("Container called exit({}).", exit.code),
+                "WARNING",
+            );
             gcp.assign_backends(&key).await;
             gcp.host().clock.sleep(Duration::from_secs(2)).await;
             if gcp.ensure_instance(&key, &name).await.is_ok() {
@@ -218,7 +267,12 @@ impl Gcp {
 
 impl super::Revision {
     fn succeed(&mut self, instance: Instance, now: &str) {
-        for kind in ["ResourcesAvailable", "ContainerReady", "ContainerHealthy", "Ready"] {
+        for kind in [
+            "ResourcesAvailable",
+            "ContainerReady",
+            "ContainerHealthy",
+            "Ready",
+        ] {
             conditions::set(&mut self.message, kind, &Standing::Succeeded, now);
         }
         self.message.insert("observedGeneration".into(), "1".into());
@@ -234,7 +288,10 @@ impl super::Revision {
             message: failure.error.message.clone(),
         };
         let order = ["ResourcesAvailable", "ContainerReady", "ContainerHealthy"];
-        let at = order.iter().position(|kind| *kind == failure.condition).unwrap_or(0);
+        let at = order
+            .iter()
+            .position(|kind| *kind == failure.condition)
+            .unwrap_or(0);
         for kind in &order[..at] {
             conditions::set(&mut self.message, kind, &Standing::Succeeded, now);
         }
@@ -251,7 +308,10 @@ impl super::Revision {
 fn not_ready(name: &str, error: &ApiError) -> ApiError {
     ApiError::new(
         error.code,
-        format!("Revision '{name}' is not ready and cannot serve traffic. {}", error.message),
+        format!(
+            "Revision '{name}' is not ready and cannot serve traffic. {}",
+            error.message
+        ),
     )
 }
 

@@ -16,9 +16,26 @@ use crate::runner::Front;
 
 /// What a client may set; a change without a mask replaces all of it.
 const SETTABLE: [&str; 20] = [
-    "annotations", "binaryAuthorization", "buildConfig", "client", "clientVersion", "customAudiences",
-    "defaultUriDisabled", "description", "functionalType", "iapEnabled", "ingress", "invokerIamDisabled", "labels",
-    "launchStage", "multiRegionSettings", "scaling", "sshEnabled", "template", "traffic", "etag",
+    "annotations",
+    "binaryAuthorization",
+    "buildConfig",
+    "client",
+    "clientVersion",
+    "customAudiences",
+    "defaultUriDisabled",
+    "description",
+    "functionalType",
+    "iapEnabled",
+    "ingress",
+    "invokerIamDisabled",
+    "labels",
+    "launchStage",
+    "multiRegionSettings",
+    "scaling",
+    "sshEnabled",
+    "template",
+    "traffic",
+    "etag",
 ];
 
 impl Gcp {
@@ -30,27 +47,41 @@ impl Gcp {
                 "must use only lowercase alphanumeric characters and dashes, begin with a letter, not end with a dash, and be shorter than 50 characters",
             ));
         }
-        self.new_service(call, (location.to_owned(), id.to_owned())).await
+        self.new_service(call, (location.to_owned(), id.to_owned()))
+            .await
     }
 
     async fn new_service(&self, call: &Call, key: Key) -> Outcome {
-        let mut message: Object =
-            call.body.iter().filter(|(k, _)| SETTABLE.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut message: Object = call
+            .body
+            .iter()
+            .filter(|(k, _)| SETTABLE.contains(&k.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         self.complete_service(&mut message, &key)?;
         if self.inner.run.lock().services.contains_key(&key) {
-            return Err(ApiError::new(Code::AlreadyExists, format!("Resource '{}' already exists.", key.1)));
+            return Err(ApiError::new(
+                Code::AlreadyExists,
+                format!("Resource '{}' already exists.", key.1),
+            ));
         }
         let now = self.now();
-        message.insert("name".into(), format!("{}/services/{}", self.run_parent(&key.0), key.1).into());
+        message.insert(
+            "name".into(),
+            format!("{}/services/{}", self.run_parent(&key.0), key.1).into(),
+        );
         message.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         message.insert("createTime".into(), now.into());
         message.insert("creator".into(), call.principal.clone().into());
         if call.flag("validateOnly") {
             return self.done_operation(&key.0, SERVICE, &message);
         }
-        let front = Front::bind(0)
-            .await
-            .map_err(|error| ApiError::new(Code::Internal, format!("cannot listen on loopback: {error}")))?;
+        let front = Front::bind(0).await.map_err(|error| {
+            ApiError::new(
+                Code::Internal,
+                format!("cannot listen on loopback: {error}"),
+            )
+        })?;
         let uri = format!("http://{}", front.address());
         message.insert("uri".into(), uri.clone().into());
         message.insert("urls".into(), json!([uri]));
@@ -58,7 +89,10 @@ impl Gcp {
             let mut state = self.inner.run.lock();
             if state.services.contains_key(&key) {
                 front.close();
-                return Err(ApiError::new(Code::AlreadyExists, format!("Resource '{}' already exists.", key.1)));
+                return Err(ApiError::new(
+                    Code::AlreadyExists,
+                    format!("Resource '{}' already exists.", key.1),
+                ));
             }
             let service = Service {
                 message,
@@ -86,21 +120,30 @@ impl Gcp {
         for (name, value) in [("ingress", "INGRESS_TRAFFIC_ALL"), ("launchStage", "GA")] {
             message.entry(name).or_insert(value.into());
         }
-        if message.get("traffic").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        if message
+            .get("traffic")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
+        {
             message.insert(
                 "traffic".into(),
                 json!([{ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100 }]),
             );
         }
         let template = message.entry("template").or_insert(json!({}));
-        let template = template.as_object_mut().ok_or_else(|| ApiError::field("template", "must be set"))?;
+        let template = template
+            .as_object_mut()
+            .ok_or_else(|| ApiError::field("template", "must be set"))?;
         template::fill(template, Use::Service, &self.host().project);
         template::check("template", template, Use::Service)?;
         template::check_metadata("template.", template)?;
         check_revision_name(&key.1, text(template, "revision"))?;
         template::check_metadata("", message)?;
         if text(message, "description").chars().count() > 512 {
-            return Err(ApiError::field("description", "must not be longer than 512 characters"));
+            return Err(ApiError::field(
+                "description",
+                "must not be longer than 512 characters",
+            ));
         }
         super::traffic::check(message)
     }
@@ -119,7 +162,10 @@ impl Gcp {
         })?;
         let mut changed = changed;
         apply_mask(&mut changed, &call.body, call.query("updateMask"))?;
-        changed.insert("etag".into(), before.get("etag").cloned().unwrap_or_default());
+        changed.insert(
+            "etag".into(),
+            before.get("etag").cloned().unwrap_or_default(),
+        );
         self.complete_service(&mut changed, key)?;
         if call.flag("validateOnly") {
             return self.done_operation(&key.0, SERVICE, &changed);
@@ -131,7 +177,11 @@ impl Gcp {
                 return Ok(());
             }
             // The name must be free before anything changes.
-            let name = service.message.get("template").and_then(|t| t["revision"].as_str()).unwrap_or_default();
+            let name = service
+                .message
+                .get("template")
+                .and_then(|t| t["revision"].as_str())
+                .unwrap_or_default();
             if service.revisions.contains_key(name) {
                 let error = ApiError::new(
                     Code::AlreadyExists,
@@ -142,7 +192,9 @@ impl Gcp {
             }
             Ok(())
         })?;
-        let fresh = self.with_service(key, |service| Ok(!service.needs_no_revision(&before, call.flag("forceNewRevision"))))?;
+        let fresh = self.with_service(key, |service| {
+            Ok(!service.needs_no_revision(&before, call.flag("forceNewRevision")))
+        })?;
         self.begin_change(call, key, fresh)
     }
 
@@ -175,7 +227,12 @@ impl Gcp {
 
     pub(super) fn list_services(&self, call: &Call) -> Outcome {
         let location = call.var(1);
-        let all = self.inner.run.lock().services.iter()
+        let all = self
+            .inner
+            .run
+            .lock()
+            .services
+            .iter()
             .filter(|((l, _), _)| location == "-" || l == location)
             .map(|(_, s)| Value::Object(s.message.clone()))
             .collect();
@@ -198,17 +255,27 @@ impl Gcp {
         };
         service.front.close();
         service.tags.values().for_each(Front::close);
-        let instances: Vec<_> = service.revisions.values_mut().filter_map(|r| r.instance.take()).collect();
+        let instances: Vec<_> = service
+            .revisions
+            .values_mut()
+            .filter_map(|r| r.instance.take())
+            .collect();
         let metadata = any(SERVICE, &Value::Object(message));
-        let operation = self.operations().start(&self.run_parent(&key.0), metadata.clone());
+        let operation = self
+            .operations()
+            .start(&self.run_parent(&key.0), metadata.clone());
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let gcp = self.clone();
         tokio::spawn(async move {
             for instance in instances {
                 instance.stop(&gcp).await;
             }
-            gcp.host().clock.sleep(std::time::Duration::from_secs(1)).await;
-            gcp.operations().finish(&name, metadata.clone(), Ok(metadata));
+            gcp.host()
+                .clock
+                .sleep(std::time::Duration::from_secs(1))
+                .await;
+            gcp.operations()
+                .finish(&name, metadata.clone(), Ok(metadata));
         });
         Ok(operation)
     }
@@ -218,13 +285,23 @@ impl Service {
     /// Whether the template says the same as before: a name alone makes a revision only when it is a new one.
     fn needs_no_revision(&self, before: &Object, force: bool) -> bool {
         let bare = |message: &Object| {
-            let mut template = message.get("template").and_then(Value::as_object).cloned().unwrap_or_default();
+            let mut template = message
+                .get("template")
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default();
             for name in ["revision", "client", "clientVersion"] {
                 template.remove(name);
             }
             template
         };
-        let name = |message: &Object| message.get("template").and_then(|t| t["revision"].as_str()).unwrap_or_default().to_owned();
+        let name = |message: &Object| {
+            message
+                .get("template")
+                .and_then(|t| t["revision"].as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
         let renamed = !name(&self.message).is_empty() && name(&self.message) != name(before);
         !force && !renamed && bare(&self.message) == bare(before)
     }
@@ -251,7 +328,12 @@ fn check_revision_name(service: &str, name: &str) -> Outcome<()> {
 
 /// Takes from `body` what `mask` names; without a mask, all that a client may set.
 fn apply_mask(message: &mut Object, body: &Object, mask: &str) -> Outcome<()> {
-    let paths: Vec<String> = mask.split(',').map(str::trim).filter(|p| !p.is_empty()).map(camel).collect();
+    let paths: Vec<String> = mask
+        .split(',')
+        .map(str::trim)
+        .filter(|p| !p.is_empty())
+        .map(camel)
+        .collect();
     if paths.is_empty() || paths.iter().any(|p| p == "*") {
         for name in SETTABLE {
             message.remove(name);
@@ -264,7 +346,10 @@ fn apply_mask(message: &mut Object, body: &Object, mask: &str) -> Outcome<()> {
     for path in paths {
         let parts: Vec<&str> = path.split('.').collect();
         if !crate::gcp::schema::has_path("run.v2", "GoogleCloudRunV2Service", &parts) {
-            return Err(ApiError::field("update_mask", format!("the path '{path}' is not a field of Service")));
+            return Err(ApiError::field(
+                "update_mask",
+                format!("the path '{path}' is not a field of Service"),
+            ));
         }
         if SETTABLE.contains(&parts[0]) {
             copy_path(message, body, &parts);

@@ -19,7 +19,10 @@ const PINNED: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
 
 /// Checks a service's `traffic`.
 pub fn check(service: &Object) -> Outcome<()> {
-    let targets = service.get("traffic").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let targets = service
+        .get("traffic")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     let mut tags = BTreeSet::new();
     let mut sum = 0;
     for (index, target) in targets.iter().enumerate() {
@@ -27,33 +30,54 @@ pub fn check(service: &Object) -> Outcome<()> {
         let revision = target["revision"].as_str().unwrap_or_default();
         match target["type"].as_str().unwrap_or_default() {
             LATEST if !revision.is_empty() => {
-                return Err(ApiError::field(&format!("{at}.revision"), "must not be set when the type is LATEST"));
+                return Err(ApiError::field(
+                    &format!("{at}.revision"),
+                    "must not be set when the type is LATEST",
+                ));
             }
             LATEST => {}
             PINNED if revision.is_empty() => {
-                return Err(ApiError::field(&format!("{at}.revision"), "must be set when the type is REVISION"));
+                return Err(ApiError::field(
+                    &format!("{at}.revision"),
+                    "must be set when the type is REVISION",
+                ));
             }
             PINNED if revision.contains('/') => {
-                return Err(ApiError::field(&format!("{at}.revision"), "must be the name of a revision, not a path"));
+                return Err(ApiError::field(
+                    &format!("{at}.revision"),
+                    "must be the name of a revision, not a path",
+                ));
             }
             PINNED => {}
             _ => return Err(ApiError::field(&format!("{at}.type"), "must be set")),
         }
         let percent = target["percent"].as_i64().unwrap_or(0);
         if !(0..=100).contains(&percent) {
-            return Err(ApiError::field(&format!("{at}.percent"), "must be between 0 and 100"));
+            return Err(ApiError::field(
+                &format!("{at}.percent"),
+                "must be between 0 and 100",
+            ));
         }
         sum += percent;
         let tag = target["tag"].as_str().unwrap_or_default();
         if !tag.is_empty() && !is_dns_label(tag, 46) {
-            return Err(ApiError::field(&format!("{at}.tag"), "must be a DNS label of at most 46 characters"));
+            return Err(ApiError::field(
+                &format!("{at}.tag"),
+                "must be a DNS label of at most 46 characters",
+            ));
         }
         if !tag.is_empty() && !tags.insert(tag) {
-            return Err(ApiError::field(&format!("{at}.tag"), format!("the tag '{tag}' is given more than once")));
+            return Err(ApiError::field(
+                &format!("{at}.tag"),
+                format!("the tag '{tag}' is given more than once"),
+            ));
         }
     }
     if sum != 100 {
-        return Err(ApiError::field("traffic", format!("the percentages must sum to 100, they sum to {sum}")));
+        return Err(ApiError::field(
+            "traffic",
+            format!("the percentages must sum to 100, they sum to {sum}"),
+        ));
     }
     Ok(())
 }
@@ -61,7 +85,11 @@ pub fn check(service: &Object) -> Outcome<()> {
 /// The revisions that the service's traffic leads to now, by tag or percentage.
 pub fn serving(service: &Service) -> BTreeSet<String> {
     let ready = short(text(&service.message, "latestReadyRevision"));
-    targets(&service.message, ready).into_iter().map(|t| t.revision).filter(|r| !r.is_empty()).collect()
+    targets(&service.message, ready)
+        .into_iter()
+        .map(|t| t.revision)
+        .filter(|r| !r.is_empty())
+        .collect()
 }
 
 struct Target {
@@ -72,13 +100,20 @@ struct Target {
 
 /// The targets with LATEST replaced by the latest ready revision (empty when there is none).
 fn targets(service: &Object, latest_ready: &str) -> Vec<Target> {
-    let all = service.get("traffic").and_then(Value::as_array).into_iter().flatten();
+    let all = service
+        .get("traffic")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     all.map(|target| Target {
         revision: match target["type"].as_str() {
             Some(PINNED) => target["revision"].as_str().unwrap_or_default().to_owned(),
             _ => latest_ready.to_owned(),
         },
-        percent: target["percent"].as_u64().and_then(|p| u32::try_from(p).ok()).unwrap_or(0),
+        percent: target["percent"]
+            .as_u64()
+            .and_then(|p| u32::try_from(p).ok())
+            .unwrap_or(0),
         tag: target["tag"].as_str().unwrap_or_default().to_owned(),
     })
     .filter(|t| t.percent > 0 || !t.tag.is_empty())
@@ -113,7 +148,8 @@ impl Refusals {
 async fn refuse(status: StatusCode, page: &'static str) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let router = axum::Router::new().fallback(move || async move { (status, axum::response::Html(page)) });
+    let router =
+        axum::Router::new().fallback(move || async move { (status, axum::response::Html(page)) });
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
@@ -164,13 +200,17 @@ impl Gcp {
 
     async fn bind_tags(&self, key: &Key, wanted: &[Target]) -> Outcome<()> {
         for target in wanted.iter().filter(|t| !t.tag.is_empty()) {
-            let known = self.with_service(key, |service| Ok(service.tags.contains_key(&target.tag)))?;
+            let known =
+                self.with_service(key, |service| Ok(service.tags.contains_key(&target.tag)))?;
             if known {
                 continue;
             }
-            let front = Front::bind(0)
-                .await
-                .map_err(|error| ApiError::new(Code::Internal, format!("cannot listen on loopback: {error}")))?;
+            let front = Front::bind(0).await.map_err(|error| {
+                ApiError::new(
+                    Code::Internal,
+                    format!("cannot listen on loopback: {error}"),
+                )
+            })?;
             self.with_service(key, |service| {
                 service.tags.insert(target.tag.clone(), front);
                 Ok(())
@@ -190,23 +230,51 @@ impl Gcp {
 
     /// Points the service's addresses at the instances of its traffic, or at a refusal when callers may not call.
     pub(super) async fn assign_backends(&self, key: &Key) {
-        let Ok(refusals) = self.inner.run.refusals.get_or_try_init(Refusals::start).await else {
+        let Ok(refusals) = self
+            .inner
+            .run
+            .refusals
+            .get_or_try_init(Refusals::start)
+            .await
+        else {
             return;
         };
         let assigned = self.with_service(key, |service| {
             let refusal = service.refusal(refusals);
-            let served = service.message.get("trafficStatuses").and_then(Value::as_array).cloned().unwrap_or_default();
+            let served = service
+                .message
+                .get("trafficStatuses")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             let status = json!({ "traffic": served });
             let ready = short(text(&service.message, "latestReadyRevision")).to_owned();
-            let all = status.as_object().map(|s| targets(s, &ready)).unwrap_or_default();
-            let address = |revision: &str| service.revisions.get(revision)?.instance.as_ref()?.address();
-            let weighted: Vec<(SocketAddr, u32)> = all.iter().filter(|t| t.percent > 0)
+            let all = status
+                .as_object()
+                .map(|s| targets(s, &ready))
+                .unwrap_or_default();
+            let address = |revision: &str| {
+                service
+                    .revisions
+                    .get(revision)?
+                    .instance
+                    .as_ref()?
+                    .address()
+            };
+            let weighted: Vec<(SocketAddr, u32)> = all
+                .iter()
+                .filter(|t| t.percent > 0)
                 .filter_map(|t| Some((address(&t.revision)?, t.percent)))
                 .collect();
-            service.front.serve(refusal.map_or(weighted, |r| vec![(r, 1)]));
+            service
+                .front
+                .serve(refusal.map_or(weighted, |r| vec![(r, 1)]));
             for target in all.iter().filter(|t| !t.tag.is_empty()) {
                 if let Some(front) = service.tags.get(&target.tag) {
-                    let own: Vec<_> = address(&target.revision).map(|a| (a, 1)).into_iter().collect();
+                    let own: Vec<_> = address(&target.revision)
+                        .map(|a| (a, 1))
+                        .into_iter()
+                        .collect();
                     front.serve(refusal.map_or(own, |r| vec![(r, 1)]));
                 }
             }
@@ -226,7 +294,9 @@ impl Gcp {
                 let idle = service.revisions.iter_mut().filter(|(name, revision)| {
                     !needed.contains(*name) && matches!(revision.readiness, Readiness::Ready)
                 });
-                Ok(idle.filter_map(|(_, revision)| revision.instance.take()).collect::<Vec<_>>())
+                Ok(idle
+                    .filter_map(|(_, revision)| revision.instance.take())
+                    .collect::<Vec<_>>())
             });
             for instance in idle.unwrap_or_default() {
                 instance.stop(&gcp).await;
@@ -253,7 +323,12 @@ impl Service {
 
 /// `trafficStatuses`: the targets as they now serve.
 fn statuses(service: &Service) -> Value {
-    let all = service.message.get("traffic").and_then(Value::as_array).into_iter().flatten();
+    let all = service
+        .message
+        .get("traffic")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     all.map(|target| {
         let mut status = target.clone();
         if let Some(front) = target["tag"].as_str().and_then(|tag| service.tags.get(tag)) {

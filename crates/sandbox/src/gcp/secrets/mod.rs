@@ -29,7 +29,15 @@ struct Secret {
 
 /// What `updateMask` may name; Google keeps the rest as created.
 const MUTABLE: [&str; 9] = [
-    "labels", "annotations", "topics", "rotation", "expireTime", "ttl", "versionAliases", "versionDestroyTtl", "etag",
+    "labels",
+    "annotations",
+    "topics",
+    "rotation",
+    "expireTime",
+    "ttl",
+    "versionAliases",
+    "versionDestroyTtl",
+    "etag",
 ];
 
 impl Secrets {
@@ -41,14 +49,17 @@ impl Secrets {
 impl Gcp {
     /// The full name of a secret, by the project's number, as Google answers it.
     fn secret_name(&self, id: &str) -> String {
-        format!("projects/{}/secrets/{id}", project_number(&self.host().project))
+        format!(
+            "projects/{}/secrets/{id}",
+            project_number(&self.host().project)
+        )
     }
 
     fn with_secret<T>(&self, id: &str, act: impl FnOnce(&mut Secret) -> Outcome<T>) -> Outcome<T> {
         let mut all = self.inner.secrets.lock();
-        let secret = all
-            .get_mut(id)
-            .ok_or_else(|| ApiError::not_found(format!("Secret [{}] not found.", self.secret_name(id))))?;
+        let secret = all.get_mut(id).ok_or_else(|| {
+            ApiError::not_found(format!("Secret [{}] not found.", self.secret_name(id)))
+        })?;
         act(secret)
     }
 
@@ -63,7 +74,11 @@ impl Gcp {
     pub(super) fn secret_manager(&self, call: &Call) -> Outcome {
         self.check_project(call.var(0))?;
         let id = call.var(1);
-        let method = call.method.id.strip_prefix("secretmanager.projects.secrets.").unwrap_or_default();
+        let method = call
+            .method
+            .id
+            .strip_prefix("secretmanager.projects.secrets.")
+            .unwrap_or_default();
         match method {
             "create" => self.create_secret(call),
             "list" => self.list_secrets(call),
@@ -91,8 +106,15 @@ impl Gcp {
             )));
         }
         let mut fields = call.body.clone();
-        if fields.get("replication").and_then(Value::as_object).is_none_or(Object::is_empty) {
-            return Err(ApiError::field("secret.replication", "a replication policy must be provided"));
+        if fields
+            .get("replication")
+            .and_then(Value::as_object)
+            .is_none_or(Object::is_empty)
+        {
+            return Err(ApiError::field(
+                "secret.replication",
+                "a replication policy must be provided",
+            ));
         }
         self.check_secret(&mut fields)?;
         fields.insert("createTime".into(), self.now().into());
@@ -103,7 +125,12 @@ impl Gcp {
             let message = format!("Secret [{}] already exists.", self.secret_name(id));
             return Err(ApiError::new(Code::AlreadyExists, message));
         }
-        let secret = Secret { fields, etag: fresh_etag(), versions: Vec::new(), policy: Policy::default() };
+        let secret = Secret {
+            fields,
+            etag: fresh_etag(),
+            versions: Vec::new(),
+            policy: Policy::default(),
+        };
         let message = self.secret_message(id, &secret);
         all.insert(id.to_owned(), secret);
         Ok(message)
@@ -112,32 +139,58 @@ impl Gcp {
     /// Checks what a client may set, and turns a time to live into a time.
     fn check_secret(&self, fields: &mut Object) -> Outcome<()> {
         check_labels("secret.labels", fields.get("labels"))?;
-        if let Some(ttl) = fields.remove("ttl").as_ref().and_then(Value::as_str).and_then(seconds) {
-            let at = self.host().clock.now().checked_add(ttl)
+        if let Some(ttl) = fields
+            .remove("ttl")
+            .as_ref()
+            .and_then(Value::as_str)
+            .and_then(seconds)
+        {
+            let at = self
+                .host()
+                .clock
+                .now()
+                .checked_add(ttl)
                 .map_err(|_| ApiError::field("secret.ttl", "is too long"))?;
             fields.insert("expireTime".into(), timestamp(at).into());
         }
         if fields.contains_key("rotation") && !fields.contains_key("topics") {
-            return Err(ApiError::field("secret.topics", "topics must be set when rotation is"));
+            return Err(ApiError::field(
+                "secret.topics",
+                "topics must be set when rotation is",
+            ));
         }
         Ok(())
     }
 
     fn patch_secret(&self, call: &Call) -> Outcome {
-        let mask: Vec<String> = call.query("updateMask").split(',').filter(|p| !p.is_empty()).map(camel).collect();
+        let mask: Vec<String> = call
+            .query("updateMask")
+            .split(',')
+            .filter(|p| !p.is_empty())
+            .map(camel)
+            .collect();
         if mask.is_empty() {
-            return Err(ApiError::field("update_mask", "an update mask must be provided"));
+            return Err(ApiError::field(
+                "update_mask",
+                "an update mask must be provided",
+            ));
         }
         for path in &mask {
             let root = path.split('.').next().unwrap_or_default();
             if !MUTABLE.contains(&root) {
-                return Err(ApiError::field("update_mask", format!("the field '{path}' is unknown or cannot be changed")));
+                return Err(ApiError::field(
+                    "update_mask",
+                    format!("the field '{path}' is unknown or cannot be changed"),
+                ));
             }
         }
         let mut sent = call.body.clone();
         self.check_secret(&mut sent)?;
         self.with_secret(call.var(1), |secret| {
-            check_etag(&secret.etag, sent.get("etag").and_then(Value::as_str).unwrap_or_default())?;
+            check_etag(
+                &secret.etag,
+                sent.get("etag").and_then(Value::as_str).unwrap_or_default(),
+            )?;
             if let Some(aliases) = sent.get("versionAliases").and_then(Value::as_object) {
                 versions::check_aliases(&secret.versions, aliases)?;
             }
@@ -178,7 +231,11 @@ impl Gcp {
 
 /// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word; joined by `AND`.
 fn matches(filter: &str, id: &str, secret: &Secret) -> Outcome<bool> {
-    for term in filter.split(" AND ").map(str::trim).filter(|t| !t.is_empty()) {
+    for term in filter
+        .split(" AND ")
+        .map(str::trim)
+        .filter(|t| !t.is_empty())
+    {
         let unquote = |text: &str| text.trim().trim_matches('"').to_owned();
         let hit = match term.split_once(['=', ':']) {
             None => id.contains(&unquote(term)),
@@ -186,9 +243,15 @@ fn matches(filter: &str, id: &str, secret: &Secret) -> Outcome<bool> {
             Some(("name", value)) => id == unquote(value).rsplit('/').next().unwrap_or_default(),
             Some((key, value)) => {
                 let Some(key) = key.trim().strip_prefix("labels.") else {
-                    return Err(ApiError::invalid(format!("Invalid filter: the sandbox does not know '{key}'")));
+                    return Err(ApiError::invalid(format!(
+                        "Invalid filter: the sandbox does not know '{key}'"
+                    )));
                 };
-                let label = secret.fields.get("labels").and_then(|l| l.get(key)).and_then(Value::as_str);
+                let label = secret
+                    .fields
+                    .get("labels")
+                    .and_then(|l| l.get(key))
+                    .and_then(Value::as_str);
                 match unquote(value).as_str() {
                     "*" => label.is_some(),
                     value => label == Some(value),
@@ -206,5 +269,8 @@ fn check_etag(current: &str, given: &str) -> Outcome<()> {
     if given.is_empty() || given == current {
         return Ok(());
     }
-    Err(ApiError::new(Code::Aborted, "The etag provided does not match the current etag of the resource."))
+    Err(ApiError::new(
+        Code::Aborted,
+        "The etag provided does not match the current etag of the resource.",
+    ))
 }

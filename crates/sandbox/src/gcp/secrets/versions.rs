@@ -61,16 +61,26 @@ impl Version {
 /// Aliases name existing versions and do not look like one.
 pub(super) fn check_aliases(versions: &[Version], aliases: &Object) -> Outcome<()> {
     for (alias, number) in aliases {
-        let number: usize = number.as_str().and_then(|n| n.parse().ok()).unwrap_or_default();
+        let number: usize = number
+            .as_str()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or_default();
         let named = alias.starts_with(|c: char| c.is_ascii_alphabetic())
             && alias.len() <= 63
             && alias != "latest"
-            && alias.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            && alias
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !named {
-            return Err(ApiError::field("secret.version_aliases", format!("the alias '{alias}' is not valid")));
+            return Err(ApiError::field(
+                "secret.version_aliases",
+                format!("the alias '{alias}' is not valid"),
+            ));
         }
         if number == 0 || number > versions.len() {
-            return Err(ApiError::precondition(format!("The alias '{alias}' names version {number}, which does not exist.")));
+            return Err(ApiError::precondition(format!(
+                "The alias '{alias}' names version {number}, which does not exist."
+            )));
         }
     }
     Ok(())
@@ -79,15 +89,26 @@ pub(super) fn check_aliases(versions: &[Version], aliases: &Object) -> Outcome<(
 impl Gcp {
     pub(super) fn add_secret_version(&self, call: &Call) -> Outcome {
         let payload = call.body.get("payload").and_then(Value::as_object);
-        let data = payload.and_then(|p| p.get("data")).and_then(Value::as_str).unwrap_or_default();
+        let data = payload
+            .and_then(|p| p.get("data"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let data = STANDARD.decode(data).unwrap_or_default();
         if data.is_empty() {
-            return Err(ApiError::field("payload.data", "the payload must not be empty"));
+            return Err(ApiError::field(
+                "payload.data",
+                "the payload must not be empty",
+            ));
         }
         if data.len() > LARGEST {
-            return Err(ApiError::field("payload.data", format!("the payload is larger than {LARGEST} bytes")));
+            return Err(ApiError::field(
+                "payload.data",
+                format!("the payload is larger than {LARGEST} bytes"),
+            ));
         }
-        let sent = payload.and_then(|p| p.get("dataCrc32c")).and_then(Value::as_str);
+        let sent = payload
+            .and_then(|p| p.get("dataCrc32c"))
+            .and_then(Value::as_str);
         if let Some(sent) = sent
             && sent != crc32c::crc32c(&data).to_string()
         {
@@ -130,30 +151,52 @@ impl Gcp {
         }
     }
 
-    fn with_version<T>(&self, id: &str, wanted: &str, act: impl FnOnce(&str, &mut Version) -> Outcome<T>) -> Outcome<T> {
+    fn with_version<T>(
+        &self,
+        id: &str,
+        wanted: &str,
+        act: impl FnOnce(&str, &mut Version) -> Outcome<T>,
+    ) -> Outcome<T> {
         let secret_name = self.secret_name(id);
         self.with_secret(id, |secret| {
             let number = match wanted {
                 "latest" => secret.versions.len(),
-                wanted => match secret.fields.get("versionAliases").and_then(|a| a.get(wanted)) {
-                    Some(number) => number.as_str().and_then(|n| n.parse().ok()).unwrap_or_default(),
+                wanted => match secret
+                    .fields
+                    .get("versionAliases")
+                    .and_then(|a| a.get(wanted))
+                {
+                    Some(number) => number
+                        .as_str()
+                        .and_then(|n| n.parse().ok())
+                        .unwrap_or_default(),
                     None => wanted.parse().unwrap_or_default(),
                 },
             };
             if secret.versions.is_empty() && wanted == "latest" {
-                return Err(ApiError::not_found(format!("Secret [{secret_name}] not found or has no versions.")));
+                return Err(ApiError::not_found(format!(
+                    "Secret [{secret_name}] not found or has no versions."
+                )));
             }
             let name = format!("{secret_name}/versions/{number}");
-            let found = number.checked_sub(1).and_then(|index| secret.versions.get_mut(index));
+            let found = number
+                .checked_sub(1)
+                .and_then(|index| secret.versions.get_mut(index));
             let version = found.ok_or_else(|| {
-                ApiError::not_found(format!("Secret Version [{secret_name}/versions/{wanted}] not found."))
+                ApiError::not_found(format!(
+                    "Secret Version [{secret_name}/versions/{wanted}] not found."
+                ))
             })?;
             act(&name, version)
         })
     }
 
     fn set_state(&self, call: &Call, state: State) -> Outcome {
-        let etag = call.body.get("etag").and_then(Value::as_str).unwrap_or_default();
+        let etag = call
+            .body
+            .get("etag")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         self.with_version(call.var(1), call.var(2), |name, version| {
             check_etag(&version.etag, etag)?;
             if version.state == State::Destroyed {
@@ -175,14 +218,26 @@ impl Gcp {
         let filter = call.query("filter");
         let wanted = match filter.split_once([':', '=']) {
             None if filter.is_empty() => None,
-            Some((key, value)) if key.trim().eq_ignore_ascii_case("state") => Some(value.trim().to_ascii_uppercase()),
-            _ => return Err(ApiError::invalid(format!("Invalid filter: the sandbox does not know '{filter}'"))),
+            Some((key, value)) if key.trim().eq_ignore_ascii_case("state") => {
+                Some(value.trim().to_ascii_uppercase())
+            }
+            _ => {
+                return Err(ApiError::invalid(format!(
+                    "Invalid filter: the sandbox does not know '{filter}'"
+                )));
+            }
         };
         self.with_secret(id, |secret| {
             let newest_first = secret.versions.iter().enumerate().rev();
             let found: Vec<Value> = newest_first
-                .filter(|(_, v)| wanted.as_deref().is_none_or(|state| v.state.name() == state))
-                .map(|(index, v)| v.message(&format!("{}/versions/{}", self.secret_name(id), index + 1)))
+                .filter(|(_, v)| {
+                    wanted
+                        .as_deref()
+                        .is_none_or(|state| v.state.name() == state)
+                })
+                .map(|(index, v)| {
+                    v.message(&format!("{}/versions/{}", self.secret_name(id), index + 1))
+                })
                 .collect();
             let total = found.len();
             let (versions, next) = call.page(found, 25_000)?;
@@ -191,28 +246,46 @@ impl Gcp {
     }
 
     /// The value that Cloud Run gives a container, and the version's full name. The error is Cloud Run's sentence.
-    pub(in crate::gcp) fn secret_value(&self, secret: &str, version: &str) -> Result<String, String> {
-        let (project, id) = match secret.strip_prefix("projects/").and_then(|s| s.split_once("/secrets/")) {
+    pub(in crate::gcp) fn secret_value(
+        &self,
+        secret: &str,
+        version: &str,
+    ) -> Result<String, String> {
+        let (project, id) = match secret
+            .strip_prefix("projects/")
+            .and_then(|s| s.split_once("/secrets/"))
+        {
             Some((project, id)) => (project, id),
             None => (self.host().project.as_str(), secret),
         };
-        let version = if version.is_empty() { "latest" } else { version };
+        let version = if version.is_empty() {
+            "latest"
+        } else {
+            version
+        };
         let number = project_number(&self.host().project);
         let name = format!("projects/{number}/secrets/{id}/versions/{version}");
         if self.check_project(project).is_err() {
-            return Err(format!("Permission denied on secret: projects/{project}/secrets/{id}/versions/{version} for Revision service account. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."));
+            return Err(format!(
+                "Permission denied on secret: projects/{project}/secrets/{id}/versions/{version} for Revision service account. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
+            ));
         }
         let found = self.with_version(id, version, |_, v| Ok((v.state, v.data.clone())));
         match found {
             Err(_) => Err(format!("Secret {name} was not found")),
-            Ok((State::Enabled, data)) => {
-                String::from_utf8(data).map_err(|_| format!("Secret {name} is not valid UTF-8 and cannot be used as an environment variable"))
-            }
+            Ok((State::Enabled, data)) => String::from_utf8(data).map_err(|_| {
+                format!(
+                    "Secret {name} is not valid UTF-8 and cannot be used as an environment variable"
+                )
+            }),
             Ok((state, _)) => Err(format!("Secret {name} is in {} state", state.name())),
         }
     }
 }
 
 fn wrong_state(name: &str, state: State) -> ApiError {
-    ApiError::precondition(format!("Secret Version [{name}] is in {} state.", state.name()))
+    ApiError::precondition(format!(
+        "Secret Version [{name}] is in {} state.",
+        state.name()
+    ))
 }
