@@ -1,5 +1,7 @@
 //! ECS: deployments that settle, fail and roll back with real processes behind them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod aws_support;
 mod support;
 
