@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
-use crate::process::{Process, bound_command, find_in_path, supervise};
+use crate::process::{Guard, Process, bound_command, find_in_path, supervise};
 
 /// Importing moto's services takes seconds on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ pub(crate) struct LazyMoto {
 struct Server {
     process: Process,
     port: u16,
+    /// Launchers such as pyenv's may start Python as a child: the whole group is watched over.
+    _guard: Guard,
 }
 
 impl LazyMoto {
@@ -58,7 +60,7 @@ impl LazyMoto {
     pub(crate) async fn shutdown(&self) {
         self.accepting.abort();
         if let Some(server) = self.server.get() {
-            server.process.signal(Signal::SIGKILL);
+            server.process.signal_group(Signal::SIGKILL);
             server.process.wait().await;
         }
     }
@@ -98,6 +100,7 @@ async fn start(program: PathBuf) -> std::io::Result<Server> {
         Ok((child, ()))
     })
     .await?;
+    let guard = Guard::over(&process, true)?;
     let listening = async {
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             if let Some(code) = process.exit() {
@@ -109,9 +112,13 @@ async fn start(program: PathBuf) -> std::io::Result<Server> {
         Ok(())
     };
     match tokio::time::timeout(START_LIMIT, listening).await {
-        Ok(started) => started.map(|()| Server { process, port }),
+        Ok(started) => started.map(|()| Server {
+            process,
+            port,
+            _guard: guard,
+        }),
         Err(_) => {
-            process.signal(Signal::SIGKILL);
+            process.signal_group(Signal::SIGKILL);
             Err(std::io::Error::other("moto_server does not listen"))
         }
     }
@@ -121,4 +128,42 @@ async fn start(program: PathBuf) -> std::io::Result<Server> {
 pub(crate) fn free_port() -> std::io::Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> reqwest::Client {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0);
+        client.build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_question_starts_it_and_shutdown_ends_it() {
+        let Some(program) = LazyMoto::installed() else {
+            println!("skipped, moto_server is not installed");
+            return;
+        };
+        let moto = LazyMoto::new(program).await.unwrap();
+        assert!(moto.server.get().is_none());
+        let url = format!("{}/moto-api/data.json", moto.url());
+        let answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let pid = moto.server.get().unwrap().process.pid();
+        moto.shutdown().await;
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(client().get(&url).send().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_start_closes_the_connection() {
+        let moto = LazyMoto::new("/bin/false".into()).await.unwrap();
+        let asked = client().get(moto.url()).send();
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+        assert!(asked.unwrap().is_err());
+        moto.shutdown().await;
+    }
 }

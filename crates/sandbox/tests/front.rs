@@ -1,5 +1,7 @@
 //! The front shares connections out by weight, says 503 and 502, and lets go of old backends.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

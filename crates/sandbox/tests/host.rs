@@ -1,5 +1,7 @@
 //! A whole sandbox starts, says what it is, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use deployer_sandbox::env::{Running, exports};

@@ -1,5 +1,7 @@
 //! The registry over HTTP, as clients of the distribution protocol use it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;

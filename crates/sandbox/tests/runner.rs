@@ -1,5 +1,7 @@
 //! Containers of hand-made images really run, apart from each other, and leave nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::net::SocketAddr;
@@ -131,6 +133,21 @@ async fn image_and_override_meet_in_environment_folder_and_user() {
     ] {
         assert!(text.lines().any(|it| it == line), "no `{line}` in:\n{text}");
     }
+    machine.runner.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_image_is_copied_where_overlays_are_refused() {
+    // A colon separates folders in an overlay's options: the mount fails.
+    let machine = Machine::with_scratch("with:colon");
+    put_app(&machine.store);
+    let lines = Lines::default();
+    let container = machine
+        .runner
+        .start(spec(&["exit", "4"], &[], &lines))
+        .await
+        .unwrap();
+    assert_eq!(container.wait().await.code, 4, "{}", lines.text());
     machine.runner.shutdown().await;
 }
 
@@ -295,6 +312,7 @@ async fn containers_do_not_outlive_a_sandbox_that_is_killed() {
     if std::env::var_os(PLAY_SANDBOX).is_some() {
         return play_sandbox().await;
     }
+    let folder = tempfile::tempdir().unwrap();
     let mut sandbox = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -302,6 +320,8 @@ async fn containers_do_not_outlive_a_sandbox_that_is_killed() {
             "--nocapture",
         ])
         .env(PLAY_SANDBOX, "1")
+        // It gets no chance to remove its files.
+        .env("TMPDIR", folder.path())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use axum::body::Body;
 use axum::http::StatusCode;
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
 use super::Store;
@@ -24,7 +24,7 @@ pub(super) struct Upload {
     repository: String,
     path: PathBuf,
     size: u64,
-    hasher: Sha256,
+    hasher: Context,
 }
 
 impl Uploads {
@@ -37,7 +37,7 @@ impl Uploads {
             repository: repository.to_owned(),
             path,
             size: 0,
-            hasher: Sha256::new(),
+            hasher: Context::new(&SHA256),
         };
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         self.lock().insert(id.clone(), upload);
@@ -99,7 +99,7 @@ impl Upload {
 
     /// Turns the upload into a blob when its digest is the one promised.
     pub(super) fn finish(&self, store: &Store, digest: &str) -> Result<(), ProtocolError> {
-        let actual = format!("sha256:{}", hex::encode(self.hasher.clone().finalize()));
+        let actual = format!("sha256:{}", hex::encode(self.hasher.clone().finish()));
         if actual != digest {
             let message = format!("the uploaded bytes have the digest {actual}");
             return Err(ProtocolError::bad("DIGEST_INVALID", message));

@@ -118,8 +118,11 @@ fn named_ports(env: &BTreeMap<String, String>) -> BTreeMap<u16, bool> {
             .replace("%2F", "/");
         let value = value.replace("%2f", "/");
         for (at, host) in LOOPBACK.iter().flat_map(|host| value.match_indices(host)) {
-            let port = value[at + host.len()..].strip_prefix(':');
-            add(port.and_then(leading_number), value.contains("://"));
+            let port = match value[at + host.len()..].strip_prefix(':') {
+                Some(port) => leading_number(port),
+                None => default_port(&value[..at]),
+            };
+            add(port, value.contains("://"));
             for (at, key) in value.match_indices("port=") {
                 add(leading_number(&value[at + key.len()..]), true);
             }
@@ -130,6 +133,20 @@ fn named_ports(env: &BTreeMap<String, String>) -> BTreeMap<u16, bool> {
         }
     }
     ports
+}
+
+/// The port that a URL means when it names none, from what stands before its host.
+fn default_port(before_host: &str) -> Option<u16> {
+    let scheme = before_host.rsplit_once("://")?.0;
+    let scheme = scheme.rsplit(|it: char| !it.is_ascii_alphanumeric()).next();
+    match scheme? {
+        "postgres" | "postgresql" => Some(5432),
+        "redis" | "rediss" => Some(6379),
+        "mysql" => Some(3306),
+        "mongodb" => Some(27017),
+        "amqp" => Some(5672),
+        _ => None,
+    }
 }
 
 fn leading_number(text: &str) -> Option<u16> {
@@ -165,6 +182,9 @@ mod tests {
         ];
         assert_eq!(named(&pair), [(5432, false)]);
         assert_eq!(named(&[("LISTEN", "127.0.0.1:9090")]), [(9090, false)]);
+        let usual = "postgres://u@localhost/db";
+        assert_eq!(named(&[("DATABASE_URL", usual)]), [(5432, true)]);
+        assert_eq!(named(&[("PAGE", "http://localhost/")]), []);
         assert_eq!(named(&[("A", "10.0.0.1:80"), ("B", "127.0.0.1:99999")]), []);
     }
 }

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 const WHITEOUT: &str = ".wh.";
@@ -23,7 +23,7 @@ const MAX_LINKS: usize = 40;
 pub(super) fn apply_layer(root: &Path, blob: &Path, diff_id: Option<&str>) -> io::Result<()> {
     let stream = HashingReader {
         inner: decompressed(blob)?,
-        hasher: Sha256::new(),
+        hasher: Context::new(&SHA256),
     };
     let mut archive = Archive::new(stream);
     archive.set_preserve_permissions(true);
@@ -34,7 +34,7 @@ pub(super) fn apply_layer(root: &Path, blob: &Path, diff_id: Option<&str>) -> io
     let mut stream = archive.into_inner();
     // Padding after the end of the archive counts for the digest.
     io::copy(&mut stream, &mut io::sink())?;
-    let actual = format!("sha256:{}", hex::encode(stream.hasher.finalize()));
+    let actual = format!("sha256:{}", hex::encode(stream.hasher.finish()));
     match diff_id {
         Some(expected) if expected != actual => Err(io::Error::other(format!(
             "a layer unpacks to {actual}, the configuration says {expected}"
@@ -223,7 +223,7 @@ fn clear(folder: &Path, written: &HashSet<PathBuf>) -> io::Result<()> {
 
 struct HashingReader {
     inner: Box<dyn Read>,
-    hasher: Sha256,
+    hasher: Context,
 }
 
 impl Read for HashingReader {

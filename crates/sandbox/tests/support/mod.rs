@@ -1,6 +1,7 @@
 //! Images made by hand for the tests, around one static program.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,14 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
+        Self::with_scratch("containers")
+    }
+
+    /// With its containers in a folder of that name.
+    pub fn with_scratch(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("registry")).unwrap();
-        let runner = Runner::new(store.clone(), folder.path().join("containers"));
+        let runner = Runner::new(store.clone(), folder.path().join(name));
         Self {
             store,
             runner,
@@ -49,6 +55,7 @@ pub fn guest() -> &'static Path {
                 "--edition=2024",
                 "-Ctarget-feature=+crt-static",
                 "-Copt-level=s",
+                "-Cstrip=symbols",
             ])
             .args(["--target=x86_64-unknown-linux-gnu", "-o"])
             .args([built.as_path(), source.as_path()])
