@@ -222,6 +222,14 @@ pub fn decide(service: &mut Service, state: &State, now: jiff::Timestamp) -> Vec
         .filter(|task| task.desired_status == "RUNNING")
         .partition(|task| task.belongs_to(&primary.id));
     let census = Census { new, old };
+    if !service.has_capacity() && service.desired > 0 && service.events.is_empty() {
+        let message = format!(
+            "(service {}) was unable to place a task because no container instance met all of its requirements. \
+             Reason: No Container Instances were found in your cluster.",
+            service.name
+        );
+        service.event(message, now);
+    }
     let actions = census.scale(service);
     census.retire(service, &tasks, now);
     actions
@@ -251,7 +259,7 @@ impl Census<'_> {
         let paused = service.start_after.is_some_and(|at| at > now);
         let stalled = primary.state == RolloutState::Failed;
         let mut actions = Vec::new();
-        if !stalled && !paused {
+        if !stalled && !paused && service.has_capacity() {
             let room = most.saturating_sub(self.new.len() + self.old.len());
             let missing = desired.saturating_sub(self.new.len()).min(room);
             if missing > 0 {
@@ -404,6 +412,12 @@ fn drain(service: &mut Service, tasks: &[&Task], now: jiff::Timestamp) -> Vec<Ac
 }
 
 impl Service {
+    /// Whether tasks can be placed: the sandbox has Fargate, and no container instances.
+    fn has_capacity(&self) -> bool {
+        let kind = self.config.get("launchType").and_then(Value::as_str);
+        kind.is_none_or(|kind| kind == "FARGATE")
+    }
+
     /// How many tasks must serve, and how many may be there, while a deployment is under way.
     fn bounds(&self) -> (usize, usize) {
         let deployment = self.config.get("deploymentConfiguration");

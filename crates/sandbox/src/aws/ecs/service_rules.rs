@@ -60,7 +60,8 @@ pub fn settle(config: &mut Map<String, Value>) {
     {
         network["assignPublicIp"] = json!("DISABLED");
     }
-    if config.get("launchType") == Some(&json!("FARGATE")) {
+    let fargate = config.get("launchType") == Some(&json!("FARGATE"));
+    if fargate || config.contains_key("capacityProviderStrategy") {
         config.entry("platformVersion").or_insert(json!("LATEST"));
         config.insert("platformFamily".into(), json!("Linux"));
     }
