@@ -114,7 +114,8 @@ fn one_replica() -> Scale {
 pub struct Health {
     /// The path that answers 200 when the instance is healthy.
     pub path: String,
-    /// The command with which the container checks itself (AWS only); empty for none.
+    /// The command with which the container checks itself (AWS only), `CMD` or `CMD-SHELL` first;
+    /// empty for none.
     pub command: Vec<String>,
     /// Between checks.
     #[serde(with = "duration")]

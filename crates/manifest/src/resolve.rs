@@ -464,9 +464,14 @@ impl<'a> Resolver<'a> {
             .map_err(|e| {
                 let text = e.to_string();
                 let (message, help) = text.split_once(HELP).unwrap_or((&text, ""));
+                let typed = message.strip_prefix("invalid type: ");
+                let typed = typed.and_then(|typed| typed.split_once(", expected "));
                 self.faults.push(Fault {
                     path,
-                    message: message.to_owned(),
+                    message: match typed {
+                        Some((found, wanted)) => format!("expected {wanted}, found {found}"),
+                        None => message.to_owned(),
+                    },
                     help: help.to_owned(),
                 });
             })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::layers::nearest;
 use crate::model::{EnvValue, From, Manifest};
 use crate::names;
 use crate::problem::{Part, Report};
@@ -32,6 +33,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     pairs(manifest, report);
 }
 
+/// The secrets that services use, and those that they use by a misspelt name.
 fn used(manifest: &Manifest) -> BTreeSet<&str> {
     let services = manifest.services.values();
     let in_env = services.clone().flat_map(|service| service.env.values());
@@ -40,7 +42,12 @@ fn used(manifest: &Manifest) -> BTreeSet<&str> {
         EnvValue::Plain(_) => None,
     });
     let databases = services.filter_map(|service| service.migrate.as_ref()?.database.as_deref());
-    in_env.chain(databases).collect()
+    let known = manifest.secret_keys();
+    let meant = |name| match known.contains(&name) {
+        true => Some(name),
+        false => nearest(name, known.iter().copied()),
+    };
+    in_env.chain(databases).filter_map(meant).collect()
 }
 
 fn source(from: &From, path: &KeyPath, report: &mut Report<'_>) {
