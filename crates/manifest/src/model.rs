@@ -434,7 +434,7 @@ fn some_generate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ge
     let text = String::deserialize(deserializer)?;
     parse_generate(&text)
         .map(Some)
-        .map_err(|help| de::Error::custom(format!("`{text}` cannot be generated{HELP}{help}")))
+        .map_err(|help| de::Error::custom(format!("this cannot be generated{HELP}{help}")))
 }
 
 /// `[keys.NAME]`: a key pair whose halves are two secrets, equal on every target.

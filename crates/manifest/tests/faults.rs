@@ -1,5 +1,8 @@
 //! Shows what people are told about manifests that are wrong, 80 columns wide and without colour.
 
+// Clippy excuses `unwrap` in test functions only, not in what they share.
+#![allow(clippy::unwrap_used)]
+
 use deployer_manifest::{Colour, Inputs, load};
 use tempfile::TempDir;
 

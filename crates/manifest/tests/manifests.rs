@@ -1,5 +1,8 @@
 //! Loads manifests as a user would and looks at what comes out.
 
+// Clippy excuses `unwrap` in test functions only, not in what they share.
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use deployer_core::address::CloudName;

@@ -50,9 +50,14 @@ fn used(manifest: &Manifest) -> BTreeSet<&str> {
     in_env.chain(databases).filter_map(meant).collect()
 }
 
+fn is_variable(name: &str) -> bool {
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 fn source(from: &From, path: &KeyPath, report: &mut Report<'_>) {
     match from {
-        From::Env(name) if name.trim().is_empty() || name.contains('=') => {
+        From::Env(name) if !is_variable(name) => {
             let help = "write the name of a variable of the machine that runs `deployer`";
             report.hidden_error(
                 &path.join("env"),
