@@ -245,8 +245,10 @@ pub(crate) fn fields_of(service: &SdkService) -> Fields {
         let grace = service.health_check_grace_period_seconds();
         fields.set("health_check_grace_period", grace.unwrap_or(0));
     }
-    if let Some(deployment) = service.deployment_configuration() {
-        describe_deployment(&mut fields, deployment);
+    // ECS always answers it; an answer without it says nothing about it.
+    match service.deployment_configuration() {
+        Some(deployment) => describe_deployment(&mut fields, deployment),
+        None => describe_deployment(&mut fields, &deployment_configuration()),
     }
     fields.set("execute_command", service.enable_execute_command());
     let propagated = service
