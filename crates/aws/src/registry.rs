@@ -285,8 +285,7 @@ impl Resource for EcrRepository {
     }
 
     fn publish(&self, _actual: &Self::Actual) {
-        self.output
-            .publish(RepositoryReady);
+        self.output.publish(RepositoryReady);
     }
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {

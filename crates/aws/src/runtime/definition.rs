@@ -457,3 +457,121 @@ fn describe_container(fields: &mut Fields, container: &ContainerDefinition) {
         fields.set_all("logs", logs.options().into_iter().flatten());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:idp/db-AbCdEf";
+
+    fn version(version: &str) -> SecretVersion {
+        SecretVersion {
+            secret: ARN.into(),
+            version: version.into(),
+        }
+    }
+
+    fn used(inject: Inject) -> SecretUse {
+        SecretUse {
+            secret: "db".into(),
+            inject,
+        }
+    }
+
+    fn health(command: &[&str]) -> Option<Health> {
+        Health::of(&HealthSpec {
+            path: "/health".into(),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
+            retries: 3,
+            start_period: Duration::from_secs(900),
+        })
+    }
+
+    fn blueprint() -> Blueprint {
+        Blueprint {
+            container: "idp".into(),
+            image: Value::Given(ImageRef("r/idp@sha256:1".into())),
+            cpu: "512".into(),
+            memory: 1024,
+            execution_role: "arn:aws:iam::1:role/exec".into(),
+            task_role: None,
+            port: 8080,
+            entrypoint: Vec::new(),
+            command: vec!["serve".into()],
+            env: BTreeMap::from([("B".into(), "2".into()), ("A".into(), "1".into())]),
+            secrets: BTreeMap::from([
+                ("DATABASE_URL".into(), used(Inject::Value)),
+                ("DATABASE_SECRET".into(), used(Inject::Reference)),
+            ]),
+            pins: Pins::Inputs(BTreeMap::from([("db".into(), Value::Given(version("v1")))])),
+            health: health(&["/idp", "health"]),
+            logs: BTreeMap::from([("awslogs-group".into(), "/ecs/idp".into())]),
+        }
+    }
+
+    fn registered(blueprint: &Blueprint) -> TaskDefinition {
+        TaskDefinition::builder()
+            .cpu(&blueprint.cpu)
+            .memory(blueprint.memory.to_string())
+            .execution_role_arn(&blueprint.execution_role)
+            .network_mode(NetworkMode::Awsvpc)
+            .requires_compatibilities(Compatibility::Fargate)
+            .runtime_platform(runtime_platform())
+            .container_definitions(blueprint.container().unwrap())
+            .build()
+    }
+
+    #[test]
+    fn what_was_registered_does_not_differ_from_what_is_desired() {
+        let blueprint = blueprint();
+        let observed = observed(&registered(&blueprint), "idp");
+        assert_eq!(observed.changes_to(&blueprint.fields()), []);
+    }
+
+    #[test]
+    fn a_new_secret_version_and_another_hand_s_change_are_seen() {
+        let mut definition = registered(&blueprint());
+        let containers = definition.container_definitions.as_mut().unwrap();
+        containers[0].environment.as_mut().unwrap().pop();
+        let mut desired = blueprint();
+        desired.pins = Pins::Inputs(BTreeMap::from([("db".into(), Value::Given(version("v2")))]));
+        let changes = observed(&definition, "idp").changes_to(&desired.fields());
+        let fields: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
+        assert_eq!(fields, ["env.DATABASE_SECRET", "secrets.DATABASE_URL"]);
+    }
+
+    #[test]
+    fn a_code_only_deployment_keeps_the_pins_that_run() {
+        let running = registered(&blueprint());
+        let mut next = blueprint();
+        next.pins = Pins::Running(BTreeMap::new());
+        next.take_over(&running).unwrap();
+        assert_eq!(next.fields(), blueprint().fields());
+        next.secrets.insert("NEW".into(), used(Inject::Value));
+        assert!(next.take_over(&running).is_err());
+    }
+
+    #[test]
+    fn a_pin_names_one_version_and_keeps_a_json_key() {
+        assert_eq!(pinned(&pin(&version("v1"))), Some(version("v1")));
+        assert_eq!(pinned(ARN), None);
+        assert_eq!(
+            repin(&format!("{ARN}:url::v1"), &version("v2")),
+            format!("{ARN}:url::v2")
+        );
+        assert_eq!(repin(ARN, &version("v2")), pin(&version("v2")));
+    }
+
+    #[test]
+    fn a_health_check_stays_within_what_ecs_offers_and_needs_a_command() {
+        assert_eq!(health(&[]), None);
+        let check = health(&["/idp", "health"]).unwrap();
+        assert_eq!(check.command, ["CMD", "/idp", "health"]);
+        assert_eq!((check.interval, check.start_period), (5, 300));
+        assert_eq!(health(&["CMD-SHELL", "x"]).unwrap().command[0], "CMD-SHELL");
+    }
+}

@@ -6,6 +6,7 @@ pub(crate) mod migration;
 mod operate;
 pub(crate) mod rollout;
 pub(crate) mod service;
+pub(crate) mod service_fields;
 pub(crate) mod task_definition;
 
 use std::collections::BTreeMap;

@@ -117,7 +117,8 @@ pub(super) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<V
         .iter()
         .filter(|arn| family_of(arn) == names.family)
         .take(REVISIONS);
-    let definitions = try_join_all(arns.map(|arn| describe_revision(clients, arn))).await?;
+    let mut definitions = try_join_all(arns.map(|arn| describe_revision(clients, arn))).await?;
+    definitions.sort_by_key(|definition| std::cmp::Reverse(definition.revision()));
     Ok(definitions
         .iter()
         .filter_map(|definition| {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ecs::types::{
-    AssignPublicIp, AwsVpcConfiguration, DeploymentCircuitBreaker, DeploymentConfiguration,
-    LaunchType, LoadBalancer, NetworkConfiguration, PropagateTags, Service as SdkService,
-    ServiceField, Tag,
+    AssignPublicIp, AwsVpcConfiguration, LaunchType, LoadBalancer, NetworkConfiguration,
+    PropagateTags, Service as SdkService, ServiceField, Tag,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
@@ -19,6 +18,10 @@ use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::{AwsSection, AwsService};
 
+use super::service_fields::{
+    balancer_text, deployment_configuration, describe_deployment, describe_rollout, fields_of,
+    sorted, tags_of,
+};
 use super::task_definition::WithTags;
 use super::{Migrated, Names, operate, rollout};
 use crate::client::Clients;
@@ -157,10 +160,6 @@ pub(crate) async fn delete_service(clients: &Clients, name: &str) -> Result<()> 
     }
 }
 
-fn tags_of(service: &SdkService) -> Tags {
-    tags::from_pairs(service.tags().iter().map(|tag| (tag.key(), tag.value())))
-}
-
 fn sdk_tags(tags: &Tags) -> Vec<Tag> {
     tags.iter()
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
@@ -183,99 +182,6 @@ pub(super) fn network(section: &AwsSection) -> Result<NetworkConfiguration> {
     Ok(NetworkConfiguration::builder()
         .awsvpc_configuration(vpc)
         .build())
-}
-
-fn deployment_configuration() -> DeploymentConfiguration {
-    let breaker = DeploymentCircuitBreaker::builder()
-        .enable(true)
-        .rollback(true)
-        .build();
-    DeploymentConfiguration::builder()
-        .deployment_circuit_breaker(breaker)
-        .minimum_healthy_percent(100)
-        .maximum_percent(200)
-        .build()
-}
-
-fn sorted(words: &[String]) -> String {
-    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    words.sort_unstable();
-    words.join(", ")
-}
-
-fn balancer_text(group: &str, container: &str, port: i32) -> String {
-    format!("{group} -> {container}:{port}")
-}
-
-/// The fields of a service that [`Service::desired`] sets in [`Scope::Whole`].
-pub(crate) fn fields_of(service: &SdkService) -> Fields {
-    let mut fields = Fields::new();
-    fields.set_some("task_definition", service.task_definition());
-    fields.set("desired_count", service.desired_count());
-    let fargate = service
-        .capacity_provider_strategy()
-        .iter()
-        .any(|provider| provider.capacity_provider().starts_with("FARGATE"));
-    let launch_type = if fargate {
-        Some(LaunchType::Fargate.as_str())
-    } else {
-        service.launch_type().map(LaunchType::as_str)
-    };
-    fields.set_some("launch_type", launch_type);
-    let network = service.network_configuration();
-    if let Some(vpc) = network.and_then(|network| network.awsvpc_configuration()) {
-        fields.set("network.subnets", sorted(vpc.subnets()));
-        fields.set("network.security_groups", sorted(vpc.security_groups()));
-        let public = vpc.assign_public_ip() == Some(&AssignPublicIp::Enabled);
-        fields.set("network.assign_public_ip", public);
-    }
-    let balancers = service.load_balancers().iter().map(|balancer| {
-        balancer_text(
-            balancer.target_group_arn().unwrap_or_default(),
-            balancer.container_name().unwrap_or_default(),
-            balancer.container_port().unwrap_or_default(),
-        )
-    });
-    let balancers: Vec<String> = balancers.collect();
-    if !balancers.is_empty() {
-        fields.set("load_balancer", sorted(&balancers));
-    }
-    // Without a load balancer the grace period means nothing.
-    if !balancers.is_empty() {
-        let grace = service.health_check_grace_period_seconds();
-        fields.set("health_check_grace_period", grace.unwrap_or(0));
-    }
-    if let Some(deployment) = service.deployment_configuration() {
-        describe_deployment(&mut fields, deployment);
-    }
-    fields.set("execute_command", service.enable_execute_command());
-    let propagated = service
-        .propagate_tags()
-        .map_or("NONE", PropagateTags::as_str);
-    fields.set("propagate_tags", propagated);
-    tags::describe(&mut fields, &tags_of(service));
-    fields
-}
-
-fn describe_deployment(fields: &mut Fields, deployment: &DeploymentConfiguration) {
-    let breaker = deployment.deployment_circuit_breaker();
-    let on = breaker.is_some_and(DeploymentCircuitBreaker::enable);
-    fields.set("deployment.circuit_breaker", on);
-    let rollback = breaker.is_some_and(DeploymentCircuitBreaker::rollback);
-    fields.set("deployment.rollback", rollback);
-    // What ECS takes for a rolling service when neither is given.
-    let least = deployment.minimum_healthy_percent().unwrap_or(100);
-    fields.set("deployment.minimum_healthy_percent", least);
-    let most = deployment.maximum_percent().unwrap_or(200);
-    fields.set("deployment.maximum_percent", most);
-}
-
-/// Whether a roll-out failed: a field of its own, so that a plan after a failure is not empty.
-fn describe_rollout(fields: &mut Fields, service: &SdkService) {
-    match rollout::failed(service) {
-        Some(why) => fields.set("rollout", format!("failed: {why}")),
-        None => fields.set("rollout", "sound"),
-    }
 }
 
 impl Service {
