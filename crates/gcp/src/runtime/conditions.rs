@@ -65,10 +65,12 @@ pub(crate) fn ending(execution: &Execution) -> Ending {
     }
     let tasks = execution.task_count.max(1);
     if execution.completion_time.is_none() {
-        let waiting = completed.map_or_else(
-            || format!("{} of {tasks} tasks run", execution.running_count),
-            words,
-        );
+        let waiting = completed
+            .filter(|condition| !condition.message.is_empty())
+            .map_or_else(
+                || format!("{} of {tasks} tasks run", execution.running_count),
+                words,
+            );
         return Ending::NotYet(waiting);
     }
     if execution.failed_count == 0
