@@ -90,7 +90,7 @@ pub(crate) fn settled_failure(service: &Service) -> Option<String> {
     }
     let mut lines = vec![conditions::words(terminal)];
     for line in conditions::failures(&service.conditions) {
-        if !lines.contains(&line) {
+        if !conditions::is_told(&lines, &line) {
             lines.push(line);
         }
     }
