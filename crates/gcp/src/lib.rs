@@ -13,6 +13,7 @@ mod operation;
 mod project;
 mod registry;
 mod runtime;
+mod secret_calls;
 mod secret_store;
 
 use std::sync::Arc;

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -13,16 +12,15 @@ use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::{Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
-use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::model;
-use google_cloud_secretmanager_v1::model::secret_version::State;
 use google_cloud_wkt::FieldMask;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::labels::{self, Owner};
-use crate::project::{Project, short};
+use crate::project::Project;
+use crate::secret_calls::{Store, denied, number};
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "secretmanager.secret";
@@ -102,221 +100,6 @@ impl SecretStore for Secrets {
             .await?;
         store.ensure_value(value).await
     }
-}
-
-/// The calls that concern one secret.
-struct Store {
-    project: Arc<Project>,
-    name: String,
-}
-
-impl Store {
-    fn new(project: &Arc<Project>, name: &str) -> Self {
-        Self {
-            project: Arc::clone(project),
-            name: name.to_owned(),
-        }
-    }
-
-    fn path(&self) -> String {
-        self.project.names.secret(&self.name)
-    }
-
-    fn cannot(&self, what: &str) -> String {
-        format!("cannot {what} secret `{}`", self.name)
-    }
-
-    async fn secret(&self) -> Result<Found<model::Secret>> {
-        let outcome = self
-            .project
-            .clients
-            .secrets
-            .get_secret()
-            .set_name(self.path())
-            .send()
-            .await;
-        error::found(outcome, &self.cannot("read"))
-    }
-
-    /// Every version that can be used.
-    async fn enabled_versions(&self) -> Result<Vec<model::SecretVersion>, error::CloudError> {
-        let mut pages = self
-            .project
-            .clients
-            .secrets
-            .list_secret_versions()
-            .set_parent(self.path())
-            .set_filter("state:ENABLED")
-            .by_item();
-        let mut versions = Vec::new();
-        while let Some(version) = pages.next().await {
-            let version = version?;
-            if version.state == State::Enabled {
-                versions.push(version);
-            }
-        }
-        Ok(versions)
-    }
-
-    /// The newest version that can be used. One call in the usual case: only when the latest one is disabled or
-    /// destroyed are the others looked through. `None` when the secret or such a version is absent.
-    async fn current(&self) -> Result<Option<SecretVersion>> {
-        let action = self.cannot("read the current version of");
-        let latest = self
-            .project
-            .clients
-            .secrets
-            .get_secret_version()
-            .set_name(format!("{}/versions/latest", self.path()))
-            .send()
-            .await;
-        let Some(latest) = error::optional(latest, &action)? else {
-            return Ok(None);
-        };
-        let newest = if latest.state == State::Enabled {
-            Some(latest)
-        } else {
-            let versions = error::optional(self.enabled_versions().await, &action)?;
-            versions
-                .unwrap_or_default()
-                .into_iter()
-                .max_by_key(|version| number(&version.name))
-        };
-        newest
-            .map(|version| self.project.names.secret_version(&version.name))
-            .transpose()
-    }
-
-    /// The value of a version.
-    ///
-    /// Errors: unavailable when it arrives damaged.
-    async fn read_value(&self, version: &str) -> Result<SecretString> {
-        let action = self.cannot(&format!("read version {version} of"));
-        let payload = self
-            .project
-            .clients
-            .secrets
-            .access_secret_version()
-            .set_name(format!("{}/versions/{version}", self.path()))
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &action))?
-            .payload
-            .unwrap_or_default();
-        if payload
-            .data_crc32c
-            .is_some_and(|sum| sum != checksum(&payload.data))
-        {
-            return Err(Error::new(ErrorKind::Unavailable, action).because(
-                "the value was damaged on its way: its checksum does not fit".to_owned(),
-            ));
-        }
-        // Not by way of `String::from_utf8`, whose error would carry the value.
-        match std::str::from_utf8(&payload.data) {
-            Ok(text) => Ok(SecretString::from(text.to_owned())),
-            Err(_) => Err(Error::new(ErrorKind::Rejected, action)
-                .because("the value is not UTF-8 text".to_owned())),
-        }
-    }
-
-    async fn add(&self, value: &SecretString) -> Result<SecretVersion> {
-        let data = Bytes::copy_from_slice(value.expose_secret().as_bytes());
-        let sum = checksum(&data);
-        let version = self
-            .project
-            .clients
-            .secrets
-            .add_secret_version()
-            .set_parent(self.path())
-            .set_payload(
-                model::SecretPayload::new()
-                    .set_data(data)
-                    .set_data_crc32c(sum),
-            )
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &self.cannot("add a version to")))?;
-        self.project.names.secret_version(&version.name)
-    }
-
-    /// Adds a version unless the current one holds this value: Google takes no idempotency token here, so this is what
-    /// makes a repeat after a lost reply change nothing.
-    async fn ensure_value(&self, value: &SecretString) -> Result<SecretVersion> {
-        if let Some(current) = self.current().await? {
-            match self.read_value(&current.version).await {
-                Ok(there) if there.expose_secret() == value.expose_secret() => return Ok(current),
-                Ok(_) => {}
-                // Who may only write, or finds something unreadable, still gets a new version.
-                Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Rejected) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.add(value).await
-    }
-
-    /// Makes the secret when it is absent.
-    ///
-    /// Errors: conflict, when there is one that is not `owner`'s.
-    async fn ensure(&self, labels: &BTreeMap<String, String>, owner: &Owner) -> Result<()> {
-        match self.secret().await? {
-            Found::Here(secret) => return self.ours(&secret, owner),
-            Found::Denied(why) => return Err(denied(&self.name, &why)),
-            Found::Absent => {}
-        }
-        let automatic =
-            model::Replication::new().set_automatic(model::replication::Automatic::new());
-        let outcome = self
-            .project
-            .clients
-            .secrets
-            .create_secret()
-            .set_parent(self.project.names.project())
-            .set_secret_id(&self.name)
-            .set_secret(
-                model::Secret::new()
-                    .set_replication(automatic)
-                    .set_labels(labels.clone()),
-            )
-            .send()
-            .await;
-        match outcome {
-            Ok(_) => Ok(()),
-            Err(error) if error::exists_already(&error) => match self.secret().await? {
-                Found::Here(secret) => self.ours(&secret, owner),
-                Found::Absent | Found::Denied(_) => {
-                    Err(error::failed(error, &self.cannot("create")))
-                }
-            },
-            Err(error) => Err(error::failed(error, &self.cannot("create"))),
-        }
-    }
-
-    fn ours(&self, secret: &model::Secret, owner: &Owner) -> Result<()> {
-        match owner.objection(&secret.labels) {
-            None => Ok(()),
-            Some(why) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("secret `{}` exists and is not ours: {why}", self.name),
-            )
-            .hint("give ours another name in the manifest, or set `adopt = true` on it")),
-        }
-    }
-}
-
-fn denied(name: &str, why: &str) -> Error {
-    Error::new(
-        ErrorKind::Denied,
-        format!("cannot see secret `{name}`: {why}"),
-    )
-}
-
-fn checksum(data: &[u8]) -> i64 {
-    i64::from(crc32c::crc32c(data))
-}
-
-/// The number in `projects/P/secrets/S/versions/N`.
-fn number(version: &str) -> u64 {
-    short(version).parse().unwrap_or(0)
 }
 
 pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
@@ -596,24 +379,5 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, actual: &Actual) -> Result<()> {
         delete(&self.store, actual).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_googles_castagnoli_one() {
-        // RFC 3720, B.4: 32 bytes of zeroes.
-        assert_eq!(checksum(&[0; 32]), 0x8A91_36AA);
-        assert_eq!(checksum(b""), 0);
-    }
-
-    #[test]
-    fn version_ten_is_newer_than_version_nine() {
-        assert!(
-            number("projects/p/secrets/s/versions/10") > number("projects/p/secrets/s/versions/9")
-        );
     }
 }

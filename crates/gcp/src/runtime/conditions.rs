@@ -13,12 +13,20 @@ pub(crate) fn words(condition: &Condition) -> String {
         _ => None,
     };
     let reason = reason.filter(|reason| !reason.ends_with("UNDEFINED"));
-    match (reason, condition.message.as_str()) {
+    // What follows the first paragraph is a link to the console.
+    let message = condition.message.split("\n\n").next().unwrap_or_default();
+    match (reason, message.trim()) {
         (Some(reason), "") => reason.to_owned(),
         (Some(reason), message) => format!("{reason}: {message}"),
         (None, "") => condition.r#type.clone(),
         (None, message) => message.to_owned(),
     }
+}
+
+/// Whether lines say already what another one has to say, its reason aside.
+pub(crate) fn is_told(lines: &[String], line: &str) -> bool {
+    let message = line.split_once(": ").map_or(line, |(_, message)| message);
+    lines.iter().any(|told| told.contains(message))
 }
 
 /// The words of every condition that failed, each once.
@@ -65,10 +73,12 @@ pub(crate) fn ending(execution: &Execution) -> Ending {
     }
     let tasks = execution.task_count.max(1);
     if execution.completion_time.is_none() {
-        let waiting = completed.map_or_else(
-            || format!("{} of {tasks} tasks run", execution.running_count),
-            words,
-        );
+        let waiting = completed
+            .filter(|condition| !condition.message.is_empty())
+            .map_or_else(
+                || format!("{} of {tasks} tasks run", execution.running_count),
+                words,
+            );
         return Ending::NotYet(waiting);
     }
     if execution.failed_count == 0

@@ -11,9 +11,7 @@ use deployer_core::spec::{EnvironmentSpec, Inject, MebiBytes, MilliCpu, ServiceS
 use deployer_manifest::section::{Egress, GcpSection};
 use google_cloud_run_v2::model::env_var::Values;
 use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
-use google_cloud_run_v2::model::{
-    Container, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, VpcAccess,
-};
+use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelector, VpcAccess};
 
 use crate::labels::show_version;
 use crate::project::{Names, short};
@@ -219,10 +217,7 @@ pub(crate) struct Frame<'a> {
 impl Frame<'_> {
     /// `base` (what is there, or nothing) with everything that the manifest says.
     pub(crate) fn fill(&self, base: Container) -> Container {
-        let resources = base
-            .resources
-            .clone()
-            .unwrap_or_else(ResourceRequirements::new);
+        let resources = base.resources.clone().unwrap_or_default();
         let limits = [
             ("cpu", cpu_text(self.cpu)),
             ("memory", memory_text(self.memory)),

@@ -397,14 +397,16 @@ impl Resource for RunJob {
 
 /// Whether a job can be run.
 fn settled(job: &model::Job) -> Readiness {
-    if job.reconciling || job.observed_generation != job.generation {
-        return Readiness::Pending("Cloud Run still takes the job over".to_owned());
-    }
+    let taken_over = job.observed_generation == job.generation;
     match &job.terminal_condition {
+        _ if job.reconciling => Readiness::Pending("Cloud Run still takes the job over".to_owned()),
+        // The observed generation stays behind when Cloud Run cannot take the job over.
         Some(condition) if condition.state == State::ConditionFailed => {
             Readiness::Failed(conditions::words(condition))
         }
-        Some(condition) if condition.state == State::ConditionSucceeded => Readiness::Ready,
+        Some(condition) if condition.state == State::ConditionSucceeded && taken_over => {
+            Readiness::Ready
+        }
         Some(condition) => Readiness::Pending(conditions::words(condition)),
         None => Readiness::Pending("the job has no condition yet".to_owned()),
     }

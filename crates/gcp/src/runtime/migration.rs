@@ -33,6 +33,8 @@ const START_ALLOWANCE: Duration = Duration::from_secs(600);
 /// How long a new execution may take to appear in the list.
 const LISTING_LAG: Duration = Duration::from_secs(5);
 const LAST_LINES: usize = 20;
+/// Starts a line that the app printed.
+const LOG_MARK: &str = "| ";
 
 /// The migration of one service.
 pub(crate) struct Migration {
@@ -182,8 +184,7 @@ impl Migration {
             Ok(()) => self.record.ended(key, Ok(())).await,
             Err(why) => {
                 let why = self.explain(name, why).await;
-                let first = why.lines().next().unwrap_or_default().to_owned();
-                self.record.ended(key, Err(first)).await?;
+                self.record.ended(key, Err(without_logs(&why))).await?;
                 Err(self.failed(why))
             }
         }
@@ -214,7 +215,10 @@ impl Migration {
             short(execution)
         );
         if let Ok(last) = logs::newest(&self.project, &filter, LAST_LINES).await {
-            lines.extend(last.into_iter().map(|line| format!("| {}", line.text)));
+            lines.extend(
+                last.into_iter()
+                    .map(|line| format!("{LOG_MARK}{}", line.text)),
+            );
         }
         lines.join("\n")
     }
@@ -241,6 +245,15 @@ impl Migration {
             None => self.start(key, watch).await,
         }
     }
+}
+
+/// The cloud's own words alone: what an app prints may hold anything, and is not for the ledger.
+fn without_logs(why: &str) -> String {
+    let lines: Vec<&str> = why
+        .lines()
+        .filter(|line| !line.starts_with(LOG_MARK))
+        .collect();
+    lines.join("; ")
 }
 
 /// How a task ended, when it did not end well.
@@ -411,6 +424,12 @@ mod tests {
             judge(Some(&started), Some("k1"), false),
             Evidence::NotDone(_)
         ));
+    }
+
+    #[test]
+    fn the_ledger_gets_the_clouds_words_and_nothing_that_the_app_printed() {
+        let why = "NON_ZERO_EXIT_CODE\ntask 0: exit code 3\n| using postgres://u:p@db";
+        assert_eq!(without_logs(why), "NON_ZERO_EXIT_CODE; task 0: exit code 3");
     }
 
     #[test]

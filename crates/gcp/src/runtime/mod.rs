@@ -187,7 +187,7 @@ impl Runtime for CloudRun {
             return lines;
         }
         for line in calls.revision_failures(newest).await {
-            if !lines.iter().any(|there| there.contains(&line)) {
+            if !conditions::is_told(&lines, &line) {
                 lines.push(format!("{newest}: {line}"));
             }
         }

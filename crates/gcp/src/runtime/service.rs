@@ -297,13 +297,13 @@ impl Resource for RunService {
     ) -> Result<model::Service> {
         // Read again for its etag: conditions that settle since the plan change it too.
         let now = self.ensure_ours(self.calls.get().await?)?;
-        if is_stamped(&now, token) {
+        let landed = self.observed(&now).changes_to(&self.desired()).is_empty();
+        if landed || is_stamped(&now, token) {
             return Ok(now);
         }
         self.unchanged_since(actual, &now)?;
-        let wanted = self.wanted(now.clone())?;
-        let failed_before = changes.iter().any(|change| change.field == "serving");
-        let wanted = if failed_before || !shape::same_template(&now, &wanted) {
+        let wanted = self.wanted(now)?;
+        let wanted = if shape::needs_revision(changes) {
             stamped(wanted, token)
         } else {
             wanted
@@ -329,7 +329,7 @@ impl Resource for RunService {
                     .revision_failures(&actual.latest_created_revision)
                     .await;
                 for line in failures {
-                    if !lines[0].contains(&line) {
+                    if !conditions::is_told(&lines, &line) {
                         lines.push(line);
                     }
                 }

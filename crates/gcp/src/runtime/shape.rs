@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deployer_core::capability::ImageRef;
-use deployer_core::fields::Fields;
+use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::spec::{HealthSpec, ServiceSpec};
 use deployer_manifest::section::{GcpSection, GcpService, Ingress};
 use google_cloud_api::model::LaunchStage;
 use google_cloud_run_v2::model::probe::ProbeType;
 use google_cloud_run_v2::model::{
-    Container, ContainerPort, HTTPGetAction, IngressTraffic, Probe, RevisionScaling,
-    RevisionTemplate, Service, TrafficTarget, TrafficTargetAllocationType, VpcAccess,
+    Container, HTTPGetAction, IngressTraffic, Probe, RevisionTemplate, Service, TrafficTarget,
+    TrafficTargetAllocationType, VpcAccess,
 };
 
 use crate::labels;
@@ -99,7 +99,7 @@ impl Shape {
             .unwrap_or_default();
         let main = self.serve(frame.fill(main));
         let labels = labels::merged(&self.labels, &base.labels);
-        let scaling = base.scaling.clone().unwrap_or_else(RevisionScaling::new);
+        let scaling = base.scaling.clone().unwrap_or_default();
         let scaling = scaling
             .set_min_instance_count(count(self.spec.replicas.min))
             .set_max_instance_count(count(self.spec.replicas.max));
@@ -121,11 +121,7 @@ impl Shape {
     /// What only a container that takes requests has.
     fn serve(&self, container: Container) -> Container {
         let port = i32::from(self.spec.port);
-        let named = container
-            .ports
-            .first()
-            .cloned()
-            .unwrap_or_else(ContainerPort::new);
+        let named = container.ports.first().cloned().unwrap_or_default();
         let resources = container.resources.clone().unwrap_or_default();
         let (startup, liveness) = probes(&self.spec.health, port);
         container
@@ -313,17 +309,13 @@ fn ingress(ingress: &IngressTraffic) -> &str {
     }
 }
 
-/// Whether two services would run equal revisions, annotations aside.
-pub(crate) fn same_template(one: &Service, other: &Service) -> bool {
-    let bare = |service: &Service| {
-        let mut template = service.template.clone().unwrap_or_default();
-        template.annotations.clear();
-        for container in &mut template.containers {
-            container.env.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        template
-    };
-    bare(one) == bare(other)
+/// Whether these changes need a new revision: any but those of the service around it. A roll-out that failed
+/// needs one although nothing else differs.
+pub(crate) fn needs_revision(changes: &[FieldChange]) -> bool {
+    const AROUND: [&str; 4] = ["ingress", "traffic", "launch stage", "invoker check"];
+    changes
+        .iter()
+        .any(|change| !AROUND.contains(&change.field.as_str()))
 }
 
 /// The short name of a revision as the service gives it. `None` when there is none.

@@ -225,14 +225,15 @@ fn an_update_keeps_what_the_manifest_is_silent_about() {
 }
 
 #[test]
-fn only_a_changed_template_needs_a_new_revision() {
-    let there = composed(&spec(), Service::new());
-    let mut pinned = there.clone();
-    pinned.traffic = vec![TrafficTarget::new().set_revision("x").set_percent(100)];
-    assert!(same_template(&pinned, &composed(&spec(), pinned.clone())));
-    let mut more = spec();
-    more.env.insert("NEW".into(), "1".into());
-    assert!(!same_template(&there, &composed(&more, there.clone())));
+fn moving_the_traffic_back_needs_no_new_revision_and_a_failed_roll_out_does() {
+    let change = |field: &str| FieldChange {
+        field: field.into(),
+        old: None,
+        new: None,
+    };
+    assert!(!needs_revision(&[change("traffic"), change("ingress")]));
+    assert!(needs_revision(&[change("serving")]));
+    assert!(needs_revision(&[change("traffic"), change("env.NEW")]));
 }
 
 #[test]

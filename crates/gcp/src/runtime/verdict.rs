@@ -48,7 +48,9 @@ fn unfinished_or_failed(service: &Service) -> Option<Readiness> {
         .terminal_condition
         .as_ref()
         .map(|condition| &condition.state);
-    (state != Some(&State::ConditionSucceeded)).then(|| Readiness::Pending(waiting_for(service)))
+    let settled = state == Some(&State::ConditionSucceeded)
+        && service.observed_generation == service.generation;
+    (!settled).then(|| Readiness::Pending(waiting_for(service)))
 }
 
 fn serves(service: &Service, revision: &str) -> Readiness {
@@ -60,8 +62,10 @@ fn serves(service: &Service, revision: &str) -> Readiness {
     }
 }
 
+/// Cloud Run says itself when it is at work. The generations alone do not tell: after a failed roll-out the observed one
+/// stays that of the last revision that served.
 fn is_busy(service: &Service) -> bool {
-    service.reconciling || service.observed_generation != service.generation
+    service.reconciling
 }
 
 fn waiting_for(service: &Service) -> String {
@@ -86,7 +90,7 @@ pub(crate) fn settled_failure(service: &Service) -> Option<String> {
     }
     let mut lines = vec![conditions::words(terminal)];
     for line in conditions::failures(&service.conditions) {
-        if !lines.contains(&line) {
+        if !conditions::is_told(&lines, &line) {
             lines.push(line);
         }
     }
@@ -210,7 +214,10 @@ mod tests {
     #[test]
     fn a_failed_roll_out_is_told_in_the_clouds_words_but_only_once_it_is_over() {
         let failed = ready(State::ConditionFailed).set_message("container failed to start");
-        let over = settled().set_terminal_condition(failed);
+        let over = settled()
+            .set_terminal_condition(failed)
+            // The observed generation stays behind when a roll-out fails.
+            .set_generation(3);
         assert!(matches!(
             of_latest(&over),
             Readiness::Failed(why) if why.contains("container failed to start")
