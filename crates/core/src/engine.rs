@@ -14,7 +14,7 @@ use crate::address::{Address, CloudName};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Event as Entry;
-use crate::node::{Action, Node, Token, Waiting, Watch};
+use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
 use crate::plan::{Change, Prepared};
 use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
@@ -74,6 +74,35 @@ impl Verdict {
     pub fn succeeded(&self) -> bool {
         self.failed.is_empty() && self.held.is_empty() && !self.interrupted
     }
+}
+
+/// Brings the inventories up to what the plan saw: what is there stands in them even when an older ledger was lost,
+/// what is gone does not. Called once per run, before [`execute`].
+///
+/// Errors: ledger, when an inventory cannot be written.
+pub async fn reconcile_inventory(
+    prepared: &Prepared,
+    journals: &BTreeMap<CloudName, Arc<dyn Journal>>,
+) -> Result<()> {
+    for change in &prepared.plan.changes {
+        let there = matches!(
+            change.action,
+            Action::NoOp | Action::Update | Action::Replace
+        );
+        if change.sort == Sort::Resource
+            && there
+            && let Some(journal) = journals.get(&change.address.cloud)
+        {
+            let needs = prepared.graph.resources_needed_by(&change.address);
+            journal.remember(&change.address, &needs).await?;
+        }
+    }
+    for address in &prepared.gone {
+        if let Some(journal) = journals.get(&address.cloud) {
+            journal.forget(address).await?;
+        }
+    }
+    Ok(())
 }
 
 struct Job {
@@ -177,7 +206,7 @@ fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
             node: Arc::clone(&entry.node),
             action: change.action,
             needs: change.needs.iter().cloned().collect(),
-            recorded_needs: change.needs.clone(),
+            recorded_needs: prepared.graph.resources_needed_by(address),
         };
         jobs.insert(address.clone(), job);
     }
@@ -286,7 +315,8 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         reporter: means.reporter,
     };
     let token = token(means.seed, address);
-    if matches!(job.action, Action::Create | Action::Replace) {
+    // A step leaves nothing behind that could be deleted.
+    if job.action == Action::Create && job.node.sort() == Sort::Resource {
         journal.remember(address, &job.recorded_needs).await?;
     }
     let started = Entry::Started {
