@@ -221,6 +221,17 @@ impl Verdict {
     }
 }
 
+/// What is left of a node that is no longer desired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// It is there and it is ours.
+    There,
+    /// Nothing, or only its name.
+    Gone,
+    /// Something of its name that is not ours; says how we know.
+    Foreign(String),
+}
+
 /// Whether a node, once carried out, is to be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
@@ -249,6 +260,11 @@ pub trait Node: Send + Sync {
 
     /// What was seen, for the fingerprint of a plan. Never a secret.
     fn seen(&self) -> Fields;
+
+    /// What was seen of a node that is no longer desired. Pure.
+    ///
+    /// Errors: denied, or never observed; what cannot be seen is never taken for gone.
+    fn leftover(&self) -> Result<Leftover>;
 
     /// Creates, updates or deletes, or runs the step; does not wait for readiness.
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()>;
@@ -305,6 +321,17 @@ impl<R: Resource> ResourceNode<R> {
                 self.resource.address()
             ))),
         }
+    }
+
+    fn denied(&self, why: &str) -> Error {
+        let address = self.resource.address();
+        Error::new(ErrorKind::Denied, format!("cannot see {address}: {why}"))
+            .hint("allow the caller to read it: what cannot be seen is never taken for absent")
+    }
+
+    fn unread(&self) -> Error {
+        let address = self.resource.address();
+        Error::internal(format!("{address} was compared before it was read"))
     }
 
     fn compare_present(&self, actual: &R::Actual) -> Verdict {
@@ -368,14 +395,11 @@ impl<R: Resource> Node for ResourceNode<R> {
             settling: None,
         };
         match self.reading() {
-            None => Err(Error::internal(format!("{address} was compared before it was read"))),
+            None => Err(self.unread()),
             Some(Reading::Absent) => Ok(create("it does not exist".into())),
             Some(Reading::Tombstoned(how)) => Ok(create(format!("it was deleted before: {how}"))),
             Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
-            Some(Reading::Denied(why)) => {
-                Err(Error::new(ErrorKind::Denied, format!("cannot see {address}: {why}"))
-                    .hint("allow the caller to read it: what cannot be seen is never taken for absent"))
-            }
+            Some(Reading::Denied(why)) => Err(self.denied(&why)),
             Some(Reading::Foreign(how)) => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("{address} exists and is not ours: {how}"),
@@ -393,6 +417,16 @@ impl<R: Resource> Node for ResourceNode<R> {
                 fields
             }
             _ => Fields::new(),
+        }
+    }
+
+    fn leftover(&self) -> Result<Leftover> {
+        match self.reading() {
+            None => Err(self.unread()),
+            Some(Reading::Present(_)) => Ok(Leftover::There),
+            Some(Reading::Absent | Reading::Tombstoned(_)) => Ok(Leftover::Gone),
+            Some(Reading::Denied(why)) => Err(self.denied(&why)),
+            Some(Reading::Foreign(how)) => Ok(Leftover::Foreign(how)),
         }
     }
 
@@ -530,6 +564,11 @@ impl<S: Step> Node for StepNode<S> {
             fields.set("done", proof);
         }
         fields
+    }
+
+    fn leftover(&self) -> Result<Leftover> {
+        // What a step did stays done; nothing of it can be deleted.
+        Ok(Leftover::Gone)
     }
 
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::address::{Address, CloudName, Target};
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
 use crate::graph::Graph;
-use crate::node::{Action, Effect, Node, Sort};
+use crate::node::{Action, Effect, Leftover, Node, Sort};
 
 /// How many nodes are read at once, in all targets together.
 const READS_AT_ONCE: usize = 24;
@@ -134,7 +134,7 @@ pub struct Prepared {
     pub orphans: Vec<Orphan>,
     /// The plan.
     pub plan: Plan,
-    /// Inventory entries of things that are gone already.
+    /// Inventory entries of things that are gone already, or not ours any more.
     pub gone: Vec<Address>,
     /// What could not be planned. A target that stands here is not touched.
     pub blocked: Vec<Blocked>,
@@ -191,30 +191,56 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
             }),
         }
     }
-    let (orphans, gone): (Vec<_>, Vec<_>) = orphans
-        .into_iter()
-        .filter(|orphan| !unread.contains(orphan.node.address()))
-        .partition(|orphan| orphan.node.seen().iter().next().is_some());
+    let leftovers = sort(orphans, &unread);
+    let mut notes = subject.notes;
+    notes.extend(leftovers.notes);
+    blocked.extend(leftovers.blocked);
+    let orphans = leftovers.there;
     changes.extend(deletes(&orphans));
     let plan = Plan {
         app: subject.app,
         environment: subject.environment,
         targets: subject.targets,
         changes,
-        notes: subject.notes,
+        notes,
         fingerprint: fingerprint(&nodes),
     };
-    let gone = gone
-        .into_iter()
-        .map(|orphan| orphan.node.address().clone())
-        .collect();
     Prepared {
         graph,
         orphans,
         plan,
-        gone,
+        gone: leftovers.gone,
         blocked,
     }
+}
+
+#[derive(Default)]
+struct Leftovers {
+    there: Vec<Orphan>,
+    gone: Vec<Address>,
+    blocked: Vec<Blocked>,
+    notes: Vec<String>,
+}
+
+fn sort(orphans: Vec<Orphan>, unread: &BTreeSet<Address>) -> Leftovers {
+    let mut sorted = Leftovers::default();
+    for orphan in orphans {
+        let address = orphan.node.address().clone();
+        if unread.contains(&address) {
+            continue;
+        }
+        match orphan.node.leftover() {
+            Ok(Leftover::There) => sorted.there.push(orphan),
+            Ok(Leftover::Gone) => sorted.gone.push(address),
+            Ok(Leftover::Foreign(how)) => {
+                let note = format!("{address} is left alone, it is not ours any more: {how}");
+                sorted.notes.push(note);
+                sorted.gone.push(address);
+            }
+            Err(error) => sorted.blocked.push(Blocked { address, error }),
+        }
+    }
+    sorted
 }
 
 async fn observe(nodes: &[Arc<dyn Node>]) -> Vec<Blocked> {
