@@ -1,0 +1,5 @@
+//! The planner and the engine on fake clouds, in virtual time, with a real ledger in memory.
+
+#[path = "../fake/mod.rs"]
+mod fake;
+mod sweep;
