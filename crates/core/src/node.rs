@@ -334,6 +334,40 @@ impl<R: Resource> ResourceNode<R> {
         Error::internal(format!("{address} was compared before it was read"))
     }
 
+    fn effect_of(&self, changes: &[FieldChange]) -> Effect {
+        changes
+            .iter()
+            .map(|change| self.resource.effect(&change.field))
+            .max()
+            .unwrap_or(Effect::InPlace)
+    }
+
+    /// Updates or replaces, by what still differs now that every input is known: what was unknown while planning may
+    /// turn out to be what is there already. The differences were all in the plan, so the effect is never graver.
+    async fn converge(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
+        let actual = self.present()?;
+        let changes = self
+            .resource
+            .observed(&actual)
+            .changes_to(&self.resource.desired());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let actual = match self.effect_of(&changes) {
+            Effect::InPlace => {
+                self.resource
+                    .update(&actual, &changes, token, watch)
+                    .await?
+            }
+            Effect::Replace | Effect::LosesData => {
+                self.resource.delete(&actual, token).await?;
+                self.resource.create(token, watch).await?
+            }
+        };
+        self.remember(Reading::Present(actual));
+        Ok(())
+    }
+
     fn compare_present(&self, actual: &R::Actual) -> Verdict {
         let changes = self
             .resource
@@ -345,11 +379,7 @@ impl<R: Resource> ResourceNode<R> {
             verdict.settling = self.resource.unsettled(actual);
             return verdict;
         }
-        let effect = changes
-            .iter()
-            .map(|change| self.resource.effect(&change.field))
-            .max()
-            .unwrap_or(Effect::InPlace);
+        let effect = self.effect_of(&changes);
         self.resource.withdraw(&changes);
         let (action, reason) = match effect {
             Effect::InPlace => (Action::Update, "it differs from the manifest"),
@@ -438,29 +468,7 @@ impl<R: Resource> Node for ResourceNode<R> {
                 self.remember(Reading::Present(actual));
                 Ok(())
             }
-            Action::Update => {
-                let actual = self.present()?;
-                let changes = self
-                    .resource
-                    .observed(&actual)
-                    .changes_to(&self.resource.desired());
-                // What was unknown while planning may turn out to be what is there already.
-                if changes.is_empty() {
-                    return Ok(());
-                }
-                let actual = self
-                    .resource
-                    .update(&actual, &changes, token, watch)
-                    .await?;
-                self.remember(Reading::Present(actual));
-                Ok(())
-            }
-            Action::Replace => {
-                self.resource.delete(&self.present()?, token).await?;
-                let actual = self.resource.create(token, watch).await?;
-                self.remember(Reading::Present(actual));
-                Ok(())
-            }
+            Action::Update | Action::Replace => self.converge(token, watch).await,
             Action::Delete => {
                 if let Some(Reading::Present(actual)) = self.reading() {
                     self.resource.delete(&actual, token).await?;
@@ -575,6 +583,12 @@ impl<S: Step> Node for StepNode<S> {
         match action {
             Action::NoOp | Action::Delete => Ok(()),
             Action::Create | Action::Update | Action::Replace => {
+                // With every input known, what was seen may prove that it was done.
+                if let Some(Evidence::Done(_)) = self.evidence().map(|seen| self.step.judge(&seen))
+                {
+                    self.step.publish();
+                    return Ok(());
+                }
                 self.step.run(token, watch).await?;
                 self.remember(Evidence::Done("done in this run".into()));
                 self.step.publish();
