@@ -272,38 +272,52 @@ fn compare(node: &dyn Node, needs: Vec<Address>) -> Result<Change> {
     })
 }
 
-/// The deletes, dependents first.
+/// The deletes, dependents first; each needs the deletes of its dependents.
 fn deletes(orphans: &[Orphan]) -> Vec<Change> {
     let mut left: Vec<&Orphan> = orphans.iter().collect();
-    let mut ordered = Vec::new();
+    let mut ordered: Vec<Change> = Vec::new();
     while !left.is_empty() {
-        let (now, later): (Vec<&Orphan>, Vec<&Orphan>) = left.iter().partition(|one| {
-            !left
-                .iter()
-                .any(|other| other.needs.contains(one.node.address()))
-        });
+        let (now, later): (Vec<&Orphan>, Vec<&Orphan>) = left
+            .iter()
+            .partition(|one| !left.iter().any(|other| must_precede(other, one)));
         // A circle cannot come from our own graphs; a damaged inventory still gets deleted, in any order.
         let (now, later) = if now.is_empty() {
             (later, Vec::new())
         } else {
             (now, later)
         };
-        ordered.extend(now);
+        let earlier: BTreeSet<Address> = ordered
+            .iter()
+            .map(|change| change.address.clone())
+            .collect();
+        ordered.extend(now.into_iter().map(|orphan| {
+            let dependents = orphans.iter().filter(|other| must_precede(other, orphan));
+            let needs = dependents
+                .map(|other| other.node.address().clone())
+                .filter(|dependent| earlier.contains(dependent))
+                .collect();
+            delete(orphan, needs)
+        }));
         left = later;
     }
     ordered
-        .into_iter()
-        .map(|orphan| Change {
-            address: orphan.node.address().clone(),
-            sort: Sort::Resource,
-            action: Action::Delete,
-            reason: "it is no longer in the manifest".into(),
-            changes: Vec::new(),
-            effect: Effect::InPlace,
-            settling: None,
-            needs: orphan.needs.iter().cloned().collect(),
-        })
-        .collect()
+}
+
+fn must_precede(dependent: &Orphan, one: &Orphan) -> bool {
+    dependent.needs.contains(one.node.address())
+}
+
+fn delete(orphan: &Orphan, needs: Vec<Address>) -> Change {
+    Change {
+        address: orphan.node.address().clone(),
+        sort: Sort::Resource,
+        action: Action::Delete,
+        reason: "it is no longer in the manifest".into(),
+        changes: Vec::new(),
+        effect: Effect::InPlace,
+        settling: None,
+        needs,
+    }
 }
 
 fn fingerprint(nodes: &[Arc<dyn Node>]) -> String {
