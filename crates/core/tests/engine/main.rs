@@ -2,4 +2,9 @@
 
 #[path = "../fake/mod.rs"]
 mod fake;
+
+mod applying;
+mod failing;
+mod migrating;
 mod sweep;
+mod waiting;
