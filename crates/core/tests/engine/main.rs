@@ -1,5 +1,10 @@
 //! The planner and the engine on fake clouds, in virtual time, with a real ledger in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
 #[path = "../fake/mod.rs"]
 mod fake;
 
