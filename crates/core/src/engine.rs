@@ -14,7 +14,7 @@ use crate::address::{Address, CloudName};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Event as Entry;
-use crate::node::{Action, Node, Token, Waiting, Watch};
+use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
 use crate::plan::{Change, Prepared};
 use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
@@ -59,7 +59,8 @@ pub struct Means<'a> {
 pub struct Verdict {
     /// Nodes that were changed and are ready.
     pub done: Vec<Address>,
-    /// Nodes that were left before they were ready, as asked for.
+    /// Nodes that were left before they were ready, as asked for, and deletes that wait for these: the next run
+    /// makes them.
     pub detached: Vec<Address>,
     /// Nodes that failed.
     pub failed: Vec<(Address, Error)>,
@@ -67,13 +68,44 @@ pub struct Verdict {
     pub held: Vec<Address>,
     /// Whether a person stopped it.
     pub interrupted: bool,
+    /// Whether the target was not touched because something in it could not be planned.
+    pub blocked: bool,
 }
 
 impl Verdict {
     /// Whether everything asked for was done.
     pub fn succeeded(&self) -> bool {
-        self.failed.is_empty() && self.held.is_empty() && !self.interrupted
+        self.failed.is_empty() && self.held.is_empty() && !self.interrupted && !self.blocked
     }
+}
+
+/// Brings the inventories up to what the plan saw: what is there stands in them even when an older ledger was lost,
+/// what is gone does not. Called once per run, before [`execute`].
+///
+/// Errors: ledger, when an inventory cannot be written.
+pub async fn reconcile_inventory(
+    prepared: &Prepared,
+    journals: &BTreeMap<CloudName, Arc<dyn Journal>>,
+) -> Result<()> {
+    for change in &prepared.plan.changes {
+        let there = matches!(
+            change.action,
+            Action::NoOp | Action::Update | Action::Replace
+        );
+        if change.sort == Sort::Resource
+            && there
+            && let Some(journal) = journals.get(&change.address.cloud)
+        {
+            let needs = prepared.graph.resources_needed_by(&change.address);
+            journal.remember(&change.address, &needs).await?;
+        }
+    }
+    for address in &prepared.gone {
+        if let Some(journal) = journals.get(&address.cloud) {
+            journal.forget(address).await?;
+        }
+    }
+    Ok(())
 }
 
 struct Job {
@@ -93,7 +125,13 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         .plan
         .targets
         .iter()
-        .map(|target| (target.cloud, Verdict::default()))
+        .map(|target| {
+            let verdict = Verdict {
+                blocked: prepared.is_blocked(target.cloud),
+                ..Verdict::default()
+            };
+            (target.cloud, verdict)
+        })
         .collect();
     let mut unfinished: BTreeSet<Address> = jobs.keys().cloned().collect();
     let mut in_flight = FuturesUnordered::new();
@@ -109,7 +147,18 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
             break;
         };
         let address = job.node.address().clone();
-        unfinished.remove(&address);
+        match result {
+            Ok(Left::Ready) => {
+                unfinished.remove(&address);
+            }
+            // What is not ready yet may still need what is to be deleted.
+            Ok(Left::Detached) => {
+                leave_deletes_after(&address, &mut jobs, &mut verdicts, means);
+                unfinished.remove(&address);
+            }
+            // It stays unfinished: what needs it is held, in whichever target.
+            Err(_) => {}
+        }
         let verdict = verdicts.entry(address.cloud).or_default();
         settle(verdict, address, job.action, result, took, means);
     }
@@ -120,6 +169,30 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         verdict.held.push(address);
     }
     verdicts
+}
+
+/// Takes out the deletes that come after a node that was left before it was ready, and those that come after them.
+fn leave_deletes_after(
+    address: &Address,
+    jobs: &mut BTreeMap<Address, Job>,
+    verdicts: &mut BTreeMap<CloudName, Verdict>,
+    means: &Means<'_>,
+) {
+    let mut next = vec![address.clone()];
+    while let Some(left) = next.pop() {
+        let waiting: Vec<Address> = jobs
+            .iter()
+            .filter(|(_, job)| job.action == Action::Delete && job.needs.contains(&left))
+            .map(|(waiting, _)| waiting.clone())
+            .collect();
+        for waiting in waiting {
+            jobs.remove(&waiting);
+            means.reporter.event(&Event::Detached { address: &waiting });
+            let verdict = verdicts.entry(waiting.cloud).or_default();
+            verdict.detached.push(waiting.clone());
+            next.push(waiting);
+        }
+    }
 }
 
 fn settle(
@@ -177,7 +250,7 @@ fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
             node: Arc::clone(&entry.node),
             action: change.action,
             needs: change.needs.iter().cloned().collect(),
-            recorded_needs: change.needs.clone(),
+            recorded_needs: prepared.graph.resources_needed_by(address),
         };
         jobs.insert(address.clone(), job);
     }
@@ -187,11 +260,10 @@ fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
         if prepared.is_blocked(address.cloud) {
             continue;
         }
-        let dependents = prepared
-            .orphans
-            .iter()
-            .filter(|other| other.needs.contains(address))
-            .map(|other| other.node.address());
+        let dependents = changes
+            .get(address)
+            .into_iter()
+            .flat_map(|change| &change.needs);
         let needs = converged
             .iter()
             .filter(|other| other.cloud == address.cloud)
@@ -286,7 +358,8 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         reporter: means.reporter,
     };
     let token = token(means.seed, address);
-    if matches!(job.action, Action::Create | Action::Replace) {
+    // A step leaves nothing behind that could be deleted.
+    if job.action == Action::Create && job.node.sort() == Sort::Resource {
         journal.remember(address, &job.recorded_needs).await?;
     }
     let started = Entry::Started {
@@ -306,10 +379,14 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     }
     if means.waiting == Waiting::Detached && job.node.detachable() {
         // One look, so that the outputs are known to what comes after it and to the release.
-        job.node.look().await?;
-        return Ok(Left::Detached);
+        match job.node.look().await? {
+            Readiness::Pending(_) => return Ok(Left::Detached),
+            Readiness::Failed(why) => return Err(failed(address, &why)),
+            Readiness::Ready => {}
+        }
+    } else {
+        until_ready(job.node.as_ref(), means.clock, &watch).await?;
     }
-    until_ready(job.node.as_ref(), means.clock, &watch).await?;
     journal
         .write(Entry::Ready {
             address: address.clone(),
@@ -327,13 +404,14 @@ async fn until_ready(node: &dyn Node, clock: &dyn Clock, watch: &dyn Watch) -> R
                 watch.note(&why);
                 Ok(Look::NotYet(why))
             }
-            Readiness::Failed(why) => Err(Error::new(
-                ErrorKind::Failed,
-                format!("{} failed: {why}", node.address()),
-            )),
+            Readiness::Failed(why) => Err(failed(node.address(), &why)),
         }
     })
     .await
+}
+
+fn failed(address: &Address, why: &str) -> Error {
+    Error::new(ErrorKind::Failed, format!("{address} failed: {why}"))
 }
 
 fn token(seed: Uuid, address: &Address) -> Token {

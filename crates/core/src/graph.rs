@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::address::Address;
 use crate::fields::FieldValue;
-use crate::node::{Node, Resource, ResourceNode, Step, StepNode};
+use crate::node::{Node, Resource, ResourceNode, Sort, Step, StepNode};
 
 /// A node's place in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,6 +190,24 @@ impl Graph {
             .iter()
             .position(|entry| entry.node.address() == address)
             .map(NodeId)
+    }
+
+    /// Every resource that a node needs, through steps and other resources: what must outlive it.
+    ///
+    /// Empty for an address that is not in the graph.
+    pub fn resources_needed_by(&self, address: &Address) -> Vec<Address> {
+        let mut found: BTreeSet<NodeId> = BTreeSet::new();
+        let mut next: Vec<NodeId> = self.find(address).into_iter().collect();
+        while let Some(id) = next.pop() {
+            let needs = self.entry(id).needs.iter();
+            next.extend(needs.filter(|need| found.insert(**need)));
+        }
+        found
+            .into_iter()
+            .map(|id| &self.entry(id).node)
+            .filter(|node| node.sort() == Sort::Resource)
+            .map(|node| node.address().clone())
+            .collect()
     }
 
     /// A declared node.

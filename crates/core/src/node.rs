@@ -221,6 +221,17 @@ impl Verdict {
     }
 }
 
+/// What is left of a node that is no longer desired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// It is there and it is ours.
+    There,
+    /// Nothing, or only its name.
+    Gone,
+    /// Something of its name that is not ours; says how we know.
+    Foreign(String),
+}
+
 /// Whether a node, once carried out, is to be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
@@ -249,6 +260,11 @@ pub trait Node: Send + Sync {
 
     /// What was seen, for the fingerprint of a plan. Never a secret.
     fn seen(&self) -> Fields;
+
+    /// What was seen of a node that is no longer desired. Pure.
+    ///
+    /// Errors: denied, or never observed; what cannot be seen is never taken for gone.
+    fn leftover(&self) -> Result<Leftover>;
 
     /// Creates, updates or deletes, or runs the step; does not wait for readiness.
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()>;
@@ -307,6 +323,51 @@ impl<R: Resource> ResourceNode<R> {
         }
     }
 
+    fn denied(&self, why: &str) -> Error {
+        let address = self.resource.address();
+        Error::new(ErrorKind::Denied, format!("cannot see {address}: {why}"))
+            .hint("allow the caller to read it: what cannot be seen is never taken for absent")
+    }
+
+    fn unread(&self) -> Error {
+        let address = self.resource.address();
+        Error::internal(format!("{address} was compared before it was read"))
+    }
+
+    fn effect_of(&self, changes: &[FieldChange]) -> Effect {
+        changes
+            .iter()
+            .map(|change| self.resource.effect(&change.field))
+            .max()
+            .unwrap_or(Effect::InPlace)
+    }
+
+    /// Updates or replaces, by what still differs now that every input is known: what was unknown while planning may
+    /// turn out to be what is there already. The differences were all in the plan, so the effect is never graver.
+    async fn converge(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
+        let actual = self.present()?;
+        let changes = self
+            .resource
+            .observed(&actual)
+            .changes_to(&self.resource.desired());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let actual = match self.effect_of(&changes) {
+            Effect::InPlace => {
+                self.resource
+                    .update(&actual, &changes, token, watch)
+                    .await?
+            }
+            Effect::Replace | Effect::LosesData => {
+                self.resource.delete(&actual, token).await?;
+                self.resource.create(token, watch).await?
+            }
+        };
+        self.remember(Reading::Present(actual));
+        Ok(())
+    }
+
     fn compare_present(&self, actual: &R::Actual) -> Verdict {
         let changes = self
             .resource
@@ -318,11 +379,7 @@ impl<R: Resource> ResourceNode<R> {
             verdict.settling = self.resource.unsettled(actual);
             return verdict;
         }
-        let effect = changes
-            .iter()
-            .map(|change| self.resource.effect(&change.field))
-            .max()
-            .unwrap_or(Effect::InPlace);
+        let effect = self.effect_of(&changes);
         self.resource.withdraw(&changes);
         let (action, reason) = match effect {
             Effect::InPlace => (Action::Update, "it differs from the manifest"),
@@ -368,14 +425,11 @@ impl<R: Resource> Node for ResourceNode<R> {
             settling: None,
         };
         match self.reading() {
-            None => Err(Error::internal(format!("{address} was compared before it was read"))),
+            None => Err(self.unread()),
             Some(Reading::Absent) => Ok(create("it does not exist".into())),
             Some(Reading::Tombstoned(how)) => Ok(create(format!("it was deleted before: {how}"))),
             Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
-            Some(Reading::Denied(why)) => {
-                Err(Error::new(ErrorKind::Denied, format!("cannot see {address}: {why}"))
-                    .hint("allow the caller to read it: what cannot be seen is never taken for absent"))
-            }
+            Some(Reading::Denied(why)) => Err(self.denied(&why)),
             Some(Reading::Foreign(how)) => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("{address} exists and is not ours: {how}"),
@@ -396,6 +450,16 @@ impl<R: Resource> Node for ResourceNode<R> {
         }
     }
 
+    fn leftover(&self) -> Result<Leftover> {
+        match self.reading() {
+            None => Err(self.unread()),
+            Some(Reading::Present(_)) => Ok(Leftover::There),
+            Some(Reading::Absent | Reading::Tombstoned(_)) => Ok(Leftover::Gone),
+            Some(Reading::Denied(why)) => Err(self.denied(&why)),
+            Some(Reading::Foreign(how)) => Ok(Leftover::Foreign(how)),
+        }
+    }
+
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
         match action {
             Action::NoOp => Ok(()),
@@ -404,29 +468,7 @@ impl<R: Resource> Node for ResourceNode<R> {
                 self.remember(Reading::Present(actual));
                 Ok(())
             }
-            Action::Update => {
-                let actual = self.present()?;
-                let changes = self
-                    .resource
-                    .observed(&actual)
-                    .changes_to(&self.resource.desired());
-                // What was unknown while planning may turn out to be what is there already.
-                if changes.is_empty() {
-                    return Ok(());
-                }
-                let actual = self
-                    .resource
-                    .update(&actual, &changes, token, watch)
-                    .await?;
-                self.remember(Reading::Present(actual));
-                Ok(())
-            }
-            Action::Replace => {
-                self.resource.delete(&self.present()?, token).await?;
-                let actual = self.resource.create(token, watch).await?;
-                self.remember(Reading::Present(actual));
-                Ok(())
-            }
+            Action::Update | Action::Replace => self.converge(token, watch).await,
             Action::Delete => {
                 if let Some(Reading::Present(actual)) = self.reading() {
                     self.resource.delete(&actual, token).await?;
@@ -532,10 +574,21 @@ impl<S: Step> Node for StepNode<S> {
         fields
     }
 
+    fn leftover(&self) -> Result<Leftover> {
+        // What a step did stays done; nothing of it can be deleted.
+        Ok(Leftover::Gone)
+    }
+
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
         match action {
             Action::NoOp | Action::Delete => Ok(()),
             Action::Create | Action::Update | Action::Replace => {
+                // With every input known, what was seen may prove that it was done.
+                if let Some(Evidence::Done(_)) = self.evidence().map(|seen| self.step.judge(&seen))
+                {
+                    self.step.publish();
+                    return Ok(());
+                }
                 self.step.run(token, watch).await?;
                 self.remember(Evidence::Done("done in this run".into()));
                 self.step.publish();

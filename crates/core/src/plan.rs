@@ -11,7 +11,7 @@ use crate::address::{Address, CloudName, Target};
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
 use crate::graph::Graph;
-use crate::node::{Action, Effect, Node, Sort};
+use crate::node::{Action, Effect, Leftover, Node, Sort};
 
 /// How many nodes are read at once, in all targets together.
 const READS_AT_ONCE: usize = 24;
@@ -134,7 +134,7 @@ pub struct Prepared {
     pub orphans: Vec<Orphan>,
     /// The plan.
     pub plan: Plan,
-    /// Inventory entries of things that are gone already.
+    /// Inventory entries of things that are gone already, or not ours any more.
     pub gone: Vec<Address>,
     /// What could not be planned. A target that stands here is not touched.
     pub blocked: Vec<Blocked>,
@@ -191,30 +191,56 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
             }),
         }
     }
-    let (orphans, gone): (Vec<_>, Vec<_>) = orphans
-        .into_iter()
-        .filter(|orphan| !unread.contains(orphan.node.address()))
-        .partition(|orphan| orphan.node.seen().iter().next().is_some());
+    let leftovers = sort(orphans, &unread);
+    let mut notes = subject.notes;
+    notes.extend(leftovers.notes);
+    blocked.extend(leftovers.blocked);
+    let orphans = leftovers.there;
     changes.extend(deletes(&orphans));
     let plan = Plan {
         app: subject.app,
         environment: subject.environment,
         targets: subject.targets,
         changes,
-        notes: subject.notes,
+        notes,
         fingerprint: fingerprint(&nodes),
     };
-    let gone = gone
-        .into_iter()
-        .map(|orphan| orphan.node.address().clone())
-        .collect();
     Prepared {
         graph,
         orphans,
         plan,
-        gone,
+        gone: leftovers.gone,
         blocked,
     }
+}
+
+#[derive(Default)]
+struct Leftovers {
+    there: Vec<Orphan>,
+    gone: Vec<Address>,
+    blocked: Vec<Blocked>,
+    notes: Vec<String>,
+}
+
+fn sort(orphans: Vec<Orphan>, unread: &BTreeSet<Address>) -> Leftovers {
+    let mut sorted = Leftovers::default();
+    for orphan in orphans {
+        let address = orphan.node.address().clone();
+        if unread.contains(&address) {
+            continue;
+        }
+        match orphan.node.leftover() {
+            Ok(Leftover::There) => sorted.there.push(orphan),
+            Ok(Leftover::Gone) => sorted.gone.push(address),
+            Ok(Leftover::Foreign(how)) => {
+                let note = format!("{address} is left alone, it is not ours any more: {how}");
+                sorted.notes.push(note);
+                sorted.gone.push(address);
+            }
+            Err(error) => sorted.blocked.push(Blocked { address, error }),
+        }
+    }
+    sorted
 }
 
 async fn observe(nodes: &[Arc<dyn Node>]) -> Vec<Blocked> {
@@ -246,38 +272,52 @@ fn compare(node: &dyn Node, needs: Vec<Address>) -> Result<Change> {
     })
 }
 
-/// The deletes, dependents first.
+/// The deletes, dependents first; each needs the deletes of its dependents.
 fn deletes(orphans: &[Orphan]) -> Vec<Change> {
     let mut left: Vec<&Orphan> = orphans.iter().collect();
-    let mut ordered = Vec::new();
+    let mut ordered: Vec<Change> = Vec::new();
     while !left.is_empty() {
-        let (now, later): (Vec<&Orphan>, Vec<&Orphan>) = left.iter().partition(|one| {
-            !left
-                .iter()
-                .any(|other| other.needs.contains(one.node.address()))
-        });
+        let (now, later): (Vec<&Orphan>, Vec<&Orphan>) = left
+            .iter()
+            .partition(|one| !left.iter().any(|other| must_precede(other, one)));
         // A circle cannot come from our own graphs; a damaged inventory still gets deleted, in any order.
         let (now, later) = if now.is_empty() {
             (later, Vec::new())
         } else {
             (now, later)
         };
-        ordered.extend(now);
+        let earlier: BTreeSet<Address> = ordered
+            .iter()
+            .map(|change| change.address.clone())
+            .collect();
+        ordered.extend(now.into_iter().map(|orphan| {
+            let dependents = orphans.iter().filter(|other| must_precede(other, orphan));
+            let needs = dependents
+                .map(|other| other.node.address().clone())
+                .filter(|dependent| earlier.contains(dependent))
+                .collect();
+            delete(orphan, needs)
+        }));
         left = later;
     }
     ordered
-        .into_iter()
-        .map(|orphan| Change {
-            address: orphan.node.address().clone(),
-            sort: Sort::Resource,
-            action: Action::Delete,
-            reason: "it is no longer in the manifest".into(),
-            changes: Vec::new(),
-            effect: Effect::InPlace,
-            settling: None,
-            needs: orphan.needs.iter().cloned().collect(),
-        })
-        .collect()
+}
+
+fn must_precede(dependent: &Orphan, one: &Orphan) -> bool {
+    dependent.needs.contains(one.node.address())
+}
+
+fn delete(orphan: &Orphan, needs: Vec<Address>) -> Change {
+    Change {
+        address: orphan.node.address().clone(),
+        sort: Sort::Resource,
+        action: Action::Delete,
+        reason: "it is no longer in the manifest".into(),
+        changes: Vec::new(),
+        effect: Effect::InPlace,
+        settling: None,
+        needs,
+    }
 }
 
 fn fingerprint(nodes: &[Arc<dyn Node>]) -> String {

@@ -160,17 +160,26 @@ impl Journal for RunJournal {
             return Ok(());
         }
         let since = self.ledger.clock.now();
-        inventory
+        let since = inventory
             .items
-            .insert(address.clone(), Item { needs, since });
-        self.ledger.write_inventory(&inventory).await
+            .get(address)
+            .map_or(since, |item| item.since);
+        let mut changed = inventory.clone();
+        changed.items.insert(address.clone(), Item { needs, since });
+        // Known only once it is durable: a second try after a failed write must write again.
+        self.ledger.write_inventory(&changed).await?;
+        *inventory = changed;
+        Ok(())
     }
 
     async fn forget(&self, address: &Address) -> Result<()> {
         let mut inventory = self.inventory.lock().await;
-        if inventory.items.remove(address).is_none() {
+        let mut changed = inventory.clone();
+        if changed.items.remove(address).is_none() {
             return Ok(());
         }
-        self.ledger.write_inventory(&inventory).await
+        self.ledger.write_inventory(&changed).await?;
+        *inventory = changed;
+        Ok(())
     }
 }

@@ -1,0 +1,15 @@
+//! The planner and the engine on fake clouds, in virtual time, with a real ledger in memory.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
+#[path = "../fake/mod.rs"]
+mod fake;
+
+mod applying;
+mod failing;
+mod migrating;
+mod sweep;
+mod waiting;

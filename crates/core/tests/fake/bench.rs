@@ -1,0 +1,507 @@
+//! Runs plans against fake clouds the way the command line does: plan, begin a run, carry out, end the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::capability::{Destination, ImageContent, LocalImage, SecretContent};
+use deployer_core::clock::Clock;
+use deployer_core::compose::{self, Given, Part};
+use deployer_core::engine::{self, Interrupt, Journal, Means, Verdict};
+use deployer_core::error::{Error, Result};
+use deployer_core::graph::Graph;
+use deployer_core::journal::{self, Event};
+use deployer_core::ledger::{Ledger, LedgerMigrations, RunHeader, RunJournal};
+use deployer_core::node::{Waiting, Watch};
+use deployer_core::plan::{self, Orphan, Prepared, Subject};
+use deployer_core::report::{self, Reporter};
+use deployer_core::spec::{
+    EnvironmentSpec, HealthSpec, MebiBytes, MigrateSpec, MilliCpu, OnRollback, Replicas,
+    SecretSource, SecretSpec, SecretUse, ServiceSpec,
+};
+use futures::channel::oneshot;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use uuid::Uuid;
+
+use super::FakeCloud;
+use super::clock::VirtualClock;
+use super::world::{Api, World};
+
+/// What a test asks for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub digest: &'static str,
+    pub greeting: &'static str,
+    /// Values by name; the first one names the database.
+    pub secrets: BTreeMap<&'static str, &'static str>,
+    pub replicas: u32,
+    pub retry_migration: bool,
+}
+
+impl Wanted {
+    /// Version 1 with a database and a signing key.
+    pub fn first() -> Self {
+        Self {
+            digest: "sha256:one",
+            greeting: "hello",
+            secrets: BTreeMap::from([
+                ("database-url", "postgres://one"),
+                ("signing-key", "key one"),
+            ]),
+            replicas: 2,
+            retry_migration: false,
+        }
+    }
+
+    pub fn with_digest(digest: &'static str) -> Self {
+        Self {
+            digest,
+            ..Self::first()
+        }
+    }
+
+    fn environment(&self) -> EnvironmentSpec {
+        let secrets = self.secrets.keys().map(|key| {
+            let secret = SecretSpec {
+                key: (*key).into(),
+                name: (*key).into(),
+                source: SecretSource::Cloud,
+                on_rollback: OnRollback::Restore,
+                adopt: false,
+            };
+            ((*key).to_owned(), secret)
+        });
+        EnvironmentSpec {
+            app: "app".into(),
+            environment: "staging".into(),
+            tags: BTreeMap::new(),
+            secrets: secrets.collect(),
+            services: BTreeMap::from([("idp".into(), self.service())]),
+        }
+    }
+
+    fn service(&self) -> ServiceSpec {
+        let used = self.secrets.keys().map(|key| {
+            let variable = key.to_uppercase().replace('-', "_");
+            (
+                variable,
+                SecretUse {
+                    secret: (*key).into(),
+                    inject: Default::default(),
+                },
+            )
+        });
+        ServiceSpec {
+            key: "idp".into(),
+            name: "idp".into(),
+            repository: "idp-images".into(),
+            image: "image.tar".into(),
+            port: 8080,
+            health: HealthSpec {
+                path: "/health".into(),
+                command: Vec::new(),
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_secs(2),
+                retries: 3,
+                start_period: Duration::ZERO,
+            },
+            cpu: MilliCpu(256),
+            memory: MebiBytes(512),
+            replicas: Replicas {
+                min: self.replicas,
+                max: self.replicas,
+            },
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: BTreeMap::from([("GREETING".into(), self.greeting.into())]),
+            secrets: used.collect(),
+            migrate: Some(MigrateSpec {
+                job: "idp-migrate".into(),
+                entrypoint: Vec::new(),
+                command: vec!["migrate".into()],
+                timeout: Duration::from_secs(600),
+                database: self
+                    .secrets
+                    .contains_key("database-url")
+                    .then(|| "database-url".into()),
+            }),
+            url: None,
+            adopt: false,
+        }
+    }
+
+    fn given(&self, ledger: &Ledger) -> Given {
+        let image = LocalImage {
+            source: Arc::new(NoContent),
+            digest: self.digest.into(),
+            platform_digest: self.digest.into(),
+            tag: None,
+        };
+        let contents = self.secrets.iter();
+        Given {
+            images: BTreeMap::from([("idp".into(), image)]),
+            contents: contents
+                .map(|(key, value)| ((*key).into(), SecretContent::Exactly((*value).into())))
+                .collect(),
+            migrations: Arc::new(LedgerMigrations(ledger.clone())),
+            retry_migration: self.retry_migration,
+            part: Part::All,
+            held: BTreeSet::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NoContent;
+
+#[async_trait]
+impl ImageContent for NoContent {
+    async fn copy_to(&self, _: &Destination, _: Option<&str>, _: &dyn Watch) -> Result<()> {
+        Err(Error::internal("the fake registry copies by itself"))
+    }
+
+    async fn is_at(&self, _: &Destination) -> Result<bool> {
+        Err(Error::internal("the fake registry looks by itself"))
+    }
+}
+
+/// Where a run is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Crash {
+    /// Before the nth entry is durable.
+    Before(usize),
+    /// After it is.
+    After(usize),
+}
+
+/// How a run is carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub waiting: Waiting,
+    pub crash: Option<Crash>,
+    /// When a person interrupts, from the start of the bench.
+    pub interrupt_at: Option<Duration>,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self {
+            waiting: Waiting::Ready,
+            crash: None,
+            interrupt_at: None,
+        }
+    }
+}
+
+/// One target with its ledger.
+pub struct Place {
+    pub cloud: FakeCloud,
+    pub ledger: Ledger,
+}
+
+/// Fake clouds, their ledgers and what happened.
+pub struct Bench {
+    pub clock: Arc<VirtualClock>,
+    pub places: Vec<Place>,
+    /// What the reporter was told, with the virtual time.
+    pub told: Mutex<Vec<(Duration, String)>>,
+}
+
+impl Bench {
+    pub fn one() -> Self {
+        Self::with(&[CloudName::Aws])
+    }
+
+    pub fn both() -> Self {
+        Self::with(&CloudName::ALL)
+    }
+
+    fn with(clouds: &[CloudName]) -> Self {
+        let clock = Arc::new(VirtualClock::start());
+        let store = Arc::new(InMemory::new());
+        let place = |name: &CloudName| {
+            let account = "123456789012".to_owned();
+            let target = Target {
+                cloud: *name,
+                account,
+                region: "r1".into(),
+                sandbox: true,
+            };
+            let ledger = Ledger::new(
+                store.clone(),
+                &Path::default(),
+                "app",
+                "staging",
+                target.clone(),
+                clock.clone(),
+            );
+            let deadline = Duration::from_secs(600);
+            let cloud = FakeCloud {
+                target,
+                api: Api::default(),
+                clock: clock.clone(),
+                deadline,
+            };
+            Place { cloud, ledger }
+        };
+        Self {
+            places: clouds.iter().map(place).collect(),
+            clock: clock.clone(),
+            told: Mutex::default(),
+        }
+    }
+
+    pub fn api(&self, cloud: CloudName) -> &Api {
+        &self
+            .places
+            .iter()
+            .find(|place| place.cloud.target.cloud == cloud)
+            .expect("the bench has it")
+            .cloud
+            .api
+    }
+
+    /// The only cloud of a bench with one.
+    pub fn aws(&self) -> &Api {
+        self.api(CloudName::Aws)
+    }
+
+    pub fn address(&self, kind: &str, name: &str) -> Address {
+        self.places[0].cloud.address(kind, name)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject {
+            app: "app".into(),
+            environment: "staging".into(),
+            targets: self
+                .places
+                .iter()
+                .map(|place| place.cloud.target.clone())
+                .collect(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub async fn plan(&self, wanted: &Wanted) -> Prepared {
+        let env = wanted.environment();
+        let mut graph = Graph::new();
+        let mut orphans = Vec::new();
+        for place in &self.places {
+            compose::declare(&mut graph, &place.cloud, &env, &wanted.given(&place.ledger));
+            let inventory = place.ledger.inventory().await.unwrap();
+            let undesired = compose::undesired(&inventory, &graph, &BTreeSet::new());
+            orphans.extend(
+                undesired
+                    .into_iter()
+                    .map(|(address, needs)| place.orphan(&address, needs)),
+            );
+        }
+        plan::prepare(self.subject(), graph, orphans).await
+    }
+
+    pub async fn plan_destroy(&self) -> Prepared {
+        let mut orphans = Vec::new();
+        for place in &self.places {
+            let items = place.ledger.inventory().await.unwrap().items;
+            orphans.extend(
+                items
+                    .into_iter()
+                    .map(|(address, item)| place.orphan(&address, item.needs)),
+            );
+        }
+        plan::prepare(self.subject(), Graph::new(), orphans).await
+    }
+
+    /// Plans and carries out.
+    pub async fn apply(&self, wanted: &Wanted) -> BTreeMap<CloudName, Verdict> {
+        let prepared = self.plan(wanted).await;
+        self.carry_out(&prepared, How::default())
+            .await
+            .expect("nobody kills it")
+    }
+
+    /// Applies and expects that all went well.
+    pub async fn apply_well(&self, wanted: &Wanted) {
+        let verdicts = self.apply(wanted).await;
+        assert!(verdicts.values().all(Verdict::succeeded), "{verdicts:#?}");
+    }
+
+    /// Carries out a plan as one run. `None` when it was killed.
+    pub async fn carry_out(
+        &self,
+        prepared: &Prepared,
+        how: How,
+    ) -> Option<BTreeMap<CloudName, Verdict>> {
+        let (kill, killed) = oneshot::channel();
+        let gate = Arc::new(Gate {
+            crash: how.crash,
+            written: AtomicUsize::new(0),
+            kill: Mutex::new(Some(kill)),
+        });
+        let mut journals: BTreeMap<CloudName, Arc<dyn Journal>> = BTreeMap::new();
+        for place in &self.places {
+            let header = RunHeader {
+                number: 0,
+                command: "apply".into(),
+                by: "tester".into(),
+                at: self.clock.now(),
+                manifest: serde_json::Value::Null,
+            };
+            let run = place.ledger.begin_run(header).await.unwrap();
+            journals.insert(
+                place.cloud.target.cloud,
+                Arc::new(GatedJournal {
+                    run,
+                    gate: Arc::clone(&gate),
+                }),
+            );
+        }
+        engine::reconcile_inventory(prepared, &journals)
+            .await
+            .unwrap();
+        let stop = StopAt {
+            clock: Arc::clone(&self.clock),
+            at: how.interrupt_at,
+        };
+        let means = Means {
+            clock: self.clock.as_ref(),
+            reporter: self,
+            journals: journals.clone(),
+            waiting: how.waiting,
+            interrupt: &stop,
+            seed: Uuid::new_v4(),
+        };
+        let verdicts = tokio::select! {
+            biased;
+            _ = killed => return None,
+            verdicts = engine::execute(prepared, &means) => verdicts,
+        };
+        for journal in journals.values() {
+            journal
+                .write(Event::Ended {
+                    outcome: "ended".into(),
+                })
+                .await
+                .unwrap();
+        }
+        Some(verdicts)
+    }
+
+    /// Every run's journal must make sense, and the clouds' rules must have been kept.
+    pub async fn check_traces(&self) {
+        for place in &self.places {
+            if let Some(run) = place.ledger.last_run().await.unwrap() {
+                journal::replay(&run.entries).unwrap();
+            }
+            let world = place.cloud.api.world();
+            assert!(world.violations.is_empty(), "{:?}", world.violations);
+        }
+    }
+
+    /// What everything looks like, times aside.
+    pub async fn picture(&self) -> String {
+        let mut text = String::new();
+        for place in &self.places {
+            text += &World::picture(&place.cloud.api.world());
+            for (address, item) in place.ledger.inventory().await.unwrap().items {
+                text += &format!("\ninventory {address} needs {:?}", item.needs);
+            }
+        }
+        text
+    }
+
+    pub fn events(&self) -> Vec<String> {
+        self.told
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, line)| line.clone())
+            .collect()
+    }
+}
+
+impl Place {
+    fn orphan(&self, address: &Address, needs: BTreeSet<Address>) -> Orphan {
+        use deployer_core::capability::Cloud;
+        Orphan {
+            node: self.cloud.existing(address).unwrap(),
+            needs,
+        }
+    }
+}
+
+struct StopAt {
+    clock: Arc<VirtualClock>,
+    at: Option<Duration>,
+}
+
+impl Interrupt for StopAt {
+    fn requested(&self) -> bool {
+        self.at.is_some_and(|at| self.clock.elapsed() >= at)
+    }
+}
+
+/// Counts the entries of all targets together and kills the run at one of them.
+struct Gate {
+    crash: Option<Crash>,
+    written: AtomicUsize,
+    kill: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Gate {
+    async fn die(&self) -> ! {
+        if let Some(kill) = self.kill.lock().unwrap().take() {
+            kill.send(()).unwrap();
+        }
+        std::future::pending::<()>().await;
+        unreachable!("the run was dropped")
+    }
+}
+
+/// The real journal behind the gate.
+struct GatedJournal {
+    run: RunJournal,
+    gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl Journal for GatedJournal {
+    async fn write(&self, event: Event) -> Result<()> {
+        let place = self.gate.written.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.gate.crash {
+            Some(Crash::Before(nth)) if nth == place => self.gate.die().await,
+            Some(Crash::After(nth)) if nth == place => {
+                self.run.write(event).await?;
+                self.gate.die().await
+            }
+            _ => self.run.write(event).await,
+        }
+    }
+
+    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()> {
+        self.run.remember(address, needs).await
+    }
+
+    async fn forget(&self, address: &Address) -> Result<()> {
+        self.run.forget(address).await
+    }
+}
+
+impl Reporter for Bench {
+    fn event(&self, event: &report::Event<'_>) {
+        let line = match event {
+            report::Event::Started { address, action } => format!("started {action:?} {address}"),
+            report::Event::Note { .. } => return,
+            report::Event::Done { address, .. } => format!("done {address}"),
+            report::Event::Detached { address } => format!("detached {address}"),
+            report::Event::Failed { address, error, .. } => format!("failed {address}: {error}"),
+            report::Event::Held { address } => format!("held {address}"),
+        };
+        self.told.lock().unwrap().push((self.clock.elapsed(), line));
+    }
+}

@@ -1,0 +1,136 @@
+//! What the inventory names and the specification no longer wants: read and deleted, nothing else.
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::error::{Error, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::node::{Reading, Resource, Token, Watch};
+
+use super::storage::objection;
+use super::world::{Api, World};
+
+pub struct Leftover {
+    pub api: Api,
+    pub address: Address,
+}
+
+fn find(world: &World, address: &Address) -> Reading<()> {
+    let name = &address.name;
+    let ours = super::world::OURS.to_owned();
+    let (there, owner) = match address.kind.as_str() {
+        "fake.repository" => (
+            world.repositories.contains_key(name),
+            world.repositories.get(name).map(|one| &one.0),
+        ),
+        "fake.secret" => match world.secrets.get(name) {
+            Some(secret) if secret.deleted => {
+                return Reading::Tombstoned("scheduled for deletion".into());
+            }
+            secret => (secret.is_some(), secret.map(|secret| &secret.owner)),
+        },
+        "fake.log-group" => (
+            world.log_groups.contains_key(name),
+            world.log_groups.get(name),
+        ),
+        "fake.definition" => (world.definitions.contains_key(name), Some(&ours)),
+        "fake.service" => (
+            world.services.contains_key(name),
+            world.services.get(name).map(|one| &one.owner),
+        ),
+        // Steps leave nothing behind.
+        _ => return Reading::Absent,
+    };
+    let present = if there {
+        Reading::Present(())
+    } else {
+        Reading::Absent
+    };
+    objection(world, address, owner).unwrap_or(present)
+}
+
+/// Deletes what is there, unless something that runs still needs it.
+pub async fn delete(api: &Api, address: &Address) -> Result<()> {
+    let name = &address.name;
+    let call = match address.kind.as_str() {
+        "fake.repository" => "DeleteRepository",
+        "fake.secret" => "DeleteSecret",
+        "fake.log-group" => "DeleteLogGroup",
+        "fake.definition" => "DeregisterDefinitions",
+        "fake.service" => "DeleteService",
+        kind => {
+            return Err(Error::internal(format!(
+                "`{kind}` leaves nothing to delete"
+            )));
+        }
+    };
+    let effect = |world: &mut World| {
+        let running = world.running();
+        let needed = match call {
+            "DeleteRepository" => running
+                .iter()
+                .any(|one| one.image.contains(&format!("/{name}@"))),
+            "DeleteSecret" => running.iter().any(|one| {
+                one.secrets
+                    .values()
+                    .any(|pin| pin.starts_with(&format!("{name}#")))
+            }),
+            "DeleteLogGroup" | "DeregisterDefinitions" => !running.is_empty(),
+            _ => false,
+        };
+        if needed {
+            return world.violation(format!("{call} `{name}` while it is needed"));
+        }
+        match call {
+            "DeleteRepository" => drop(world.repositories.remove(name)),
+            "DeleteSecret" => world
+                .secrets
+                .get_mut(name)
+                .into_iter()
+                .for_each(|secret| secret.deleted = true),
+            "DeleteLogGroup" => drop(world.log_groups.remove(name)),
+            "DeregisterDefinitions" => drop(world.definitions.remove(name)),
+            _ => drop(world.services.remove(name)),
+        }
+        Ok(())
+    };
+    api.write(call, name, effect).await
+}
+
+#[async_trait]
+impl Resource for Leftover {
+    type Actual = ();
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<()>> {
+        self.api
+            .read("DescribeLeftover", &self.address.name, |world| {
+                find(world, &self.address)
+            })
+            .await
+    }
+
+    fn desired(&self) -> Fields {
+        Fields::new()
+    }
+
+    fn observed(&self, (): &()) -> Fields {
+        Fields::new()
+    }
+
+    fn publish(&self, (): &()) {}
+
+    async fn create(&self, _: &Token, _: &dyn Watch) -> Result<()> {
+        Err(Error::internal("a leftover is never created"))
+    }
+
+    async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
+        Err(Error::internal("a leftover is never updated"))
+    }
+
+    async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
+        delete(&self.api, &self.address).await
+    }
+}

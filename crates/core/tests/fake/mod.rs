@@ -1,0 +1,282 @@
+//! A cloud in memory: it keeps its own rules, logs every call and fails when told to.
+
+pub mod bench;
+pub mod clock;
+mod leftover;
+mod runtime;
+mod storage;
+pub mod world;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::{Address, Target};
+use deployer_core::capability::{
+    Activation, Caller, Cloud, ImageRef, LocalImage, LogLine, Logs, Registry, Revision,
+    RevisionInfo, Runtime, Scope, SecretContent, SecretStatus, SecretStore, SecretVersion,
+    ServiceInputs, ServiceOutputs, Serving,
+};
+use deployer_core::clock::Clock;
+use deployer_core::error::{Error, Result};
+use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::node::{Node, ResourceNode, Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, SecretSpec, ServiceSpec};
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use world::Api;
+
+/// One target of the fake.
+pub struct FakeCloud {
+    pub target: Target,
+    pub api: Api,
+    pub clock: Arc<dyn Clock>,
+    /// When a service's roll-out is given up.
+    pub deadline: Duration,
+}
+
+impl FakeCloud {
+    pub fn address(&self, kind: &str, name: &str) -> Address {
+        Address::new(&self.target, kind, name)
+    }
+}
+
+/// What no test here needs.
+fn not_operated<T>() -> Result<T> {
+    Err(Error::internal("the fake declares and does not operate"))
+}
+
+#[async_trait]
+impl Cloud for FakeCloud {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    async fn caller(&self) -> Result<Caller> {
+        Ok(Caller {
+            account: self.target.account.clone(),
+            principal: "tester".into(),
+        })
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        self
+    }
+
+    fn secrets(&self) -> &dyn SecretStore {
+        self
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        self
+    }
+
+    fn logs(&self) -> &dyn Logs {
+        self
+    }
+
+    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+        let leftover = leftover::Leftover {
+            api: self.api.clone(),
+            address: address.clone(),
+        };
+        Ok(ResourceNode::erase(leftover))
+    }
+}
+
+#[async_trait]
+impl Registry for FakeCloud {
+    fn image(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        image: &LocalImage,
+        _scope: Scope,
+    ) -> Output<ImageRef> {
+        let address = self.address("fake.repository", &service.repository);
+        let base = Output::of(&address);
+        let published = base.clone();
+        graph.resource(|_| storage::Repository {
+            api: self.api.clone(),
+            address,
+            base: published,
+        });
+        let address = self.address("fake.image", &service.repository);
+        let output = Output::of(&address);
+        graph.step(|inputs| storage::ImageCopy {
+            api: self.api.clone(),
+            address,
+            digest: image.digest.clone(),
+            base: inputs.take(&base),
+            image: output.clone(),
+        });
+        output
+    }
+}
+
+#[async_trait]
+impl SecretStore for FakeCloud {
+    fn secret(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        content: SecretContent,
+    ) -> Output<SecretVersion> {
+        let address = self.address("fake.secret", &secret.name);
+        let version = Output::of(&address);
+        graph.resource(|_| storage::SecretNode {
+            api: self.api.clone(),
+            address,
+            content,
+            stays: Mutex::default(),
+            version: version.clone(),
+        });
+        version
+    }
+
+    async fn status(&self, _name: &str) -> Result<Option<SecretStatus>> {
+        not_operated()
+    }
+
+    async fn value(&self, _name: &str) -> Result<Option<SecretString>> {
+        not_operated()
+    }
+
+    async fn put_version(
+        &self,
+        _env: &EnvironmentSpec,
+        _secret: &SecretSpec,
+        _value: &SecretString,
+        _token: &Token,
+    ) -> Result<SecretVersion> {
+        not_operated()
+    }
+}
+
+#[async_trait]
+impl Runtime for FakeCloud {
+    fn service(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        given: &ServiceInputs,
+        _scope: Scope,
+    ) -> ServiceOutputs {
+        let address = self.address("fake.log-group", &service.name);
+        let logs = Output::of(&address);
+        graph.resource(|_| storage::LogGroup {
+            api: self.api.clone(),
+            address,
+            ready: logs.clone(),
+        });
+
+        let address = self.address("fake.definition", &service.name);
+        let revision = Output::of(&address);
+        graph.resource(|inputs| {
+            inputs.take(&logs);
+            let used = service.secrets.iter();
+            runtime::DefinitionNode {
+                api: self.api.clone(),
+                address,
+                image: inputs.pass(&given.image),
+                variables: service.env.clone(),
+                secrets: used
+                    .map(|(name, one)| (name.clone(), inputs.pass(&given.secrets[&one.secret])))
+                    .collect(),
+                revision: revision.clone(),
+            }
+        });
+        let migrated = service
+            .migrate
+            .as_ref()
+            .map(|_| self.migration(graph, service, given, &revision));
+        self.service_node(graph, service, &revision, migrated.as_ref())
+    }
+
+    async fn serving(&self, _service: &ServiceSpec) -> Result<Option<Serving>> {
+        not_operated()
+    }
+
+    async fn revisions(&self, _service: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
+        not_operated()
+    }
+
+    async fn pinned(&self, _revision: &Revision) -> Result<BTreeMap<String, SecretVersion>> {
+        not_operated()
+    }
+
+    async fn activate(&self, _: &Activation, _: &Token, _: &dyn Watch) -> Result<Revision> {
+        not_operated()
+    }
+
+    async fn autopsy(&self, _service: &ServiceSpec) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl FakeCloud {
+    fn migration(
+        &self,
+        graph: &mut Graph,
+        service: &ServiceSpec,
+        given: &ServiceInputs,
+        revision: &Output<Revision>,
+    ) -> Output<()> {
+        let address = self.address("fake.migration", &service.name);
+        let done = Output::of(&address);
+        let spec = service.migrate.clone().expect("the caller looked");
+        let database = spec.database.as_ref().map(|key| &given.secrets[key]);
+        graph.step(|inputs| runtime::Migration {
+            api: self.api.clone(),
+            clock: Arc::clone(&self.clock),
+            address,
+            image: inputs.pass(&given.image),
+            database: database.map(|version| inputs.pass(version)),
+            revision: inputs.take(revision),
+            record: Arc::clone(&given.migrated),
+            retry: given.retry_migration,
+            seen: Mutex::default(),
+            done: done.clone(),
+            spec,
+        });
+        done
+    }
+
+    fn service_node(
+        &self,
+        graph: &mut Graph,
+        service: &ServiceSpec,
+        revision: &Output<Revision>,
+        migrated: Option<&Output<()>>,
+    ) -> ServiceOutputs {
+        let address = self.address("fake.service", &service.name);
+        let outputs = ServiceOutputs {
+            revision: Output::of(&address),
+            url: Output::of(&address),
+            service: address.clone(),
+        };
+        graph.resource(|inputs| runtime::ServiceNode {
+            api: self.api.clone(),
+            address,
+            replicas: service.replicas.min,
+            revision: inputs.take(revision),
+            migrated: migrated.map(|done| -> Value<()> { inputs.take(done) }),
+            deadline: self.deadline,
+            serves: outputs.revision.clone(),
+            url: outputs.url.clone(),
+        });
+        outputs
+    }
+}
+
+#[async_trait]
+impl Logs for FakeCloud {
+    async fn lines(&self, _: &ServiceSpec, _: Timestamp, _: usize) -> Result<Vec<LogLine>> {
+        not_operated()
+    }
+}

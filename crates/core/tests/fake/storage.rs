@@ -1,0 +1,382 @@
+//! The fake's registry, secret store and log groups.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::{ImageRef, SecretContent, SecretVersion};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::world::{Api, OURS, Secret, World};
+
+/// Whether the caller may not see it, or it is not ours.
+pub fn objection<A>(
+    world: &World,
+    address: &Address,
+    owner: Option<&String>,
+) -> Option<Reading<A>> {
+    let what = format!("{}/{}", address.kind, address.name);
+    if world.manners.denied.contains(&what) {
+        return Some(Reading::Denied("the caller lacks permission".into()));
+    }
+    match owner {
+        Some(owner) if owner != OURS => Some(Reading::Foreign(format!("it belongs to {owner}"))),
+        _ => None,
+    }
+}
+
+pub struct Repository {
+    pub api: Api,
+    pub address: Address,
+    pub base: Output<String>,
+}
+
+#[async_trait]
+impl Resource for Repository {
+    type Actual = ();
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<()>> {
+        let name = &self.address.name;
+        self.api
+            .read("DescribeRepository", name, |world| {
+                let found = world.repositories.get(name);
+                objection(world, &self.address, found.map(|(owner, _)| owner)).unwrap_or(
+                    if found.is_some() {
+                        Reading::Present(())
+                    } else {
+                        Reading::Absent
+                    },
+                )
+            })
+            .await
+    }
+
+    fn desired(&self) -> Fields {
+        Fields::new()
+    }
+
+    fn observed(&self, (): &()) -> Fields {
+        Fields::new()
+    }
+
+    fn publish(&self, (): &()) {
+        self.base
+            .publish(format!("registry.test/{}", self.address.name));
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<()> {
+        let name = &self.address.name;
+        self.api
+            .write("CreateRepository", name, |world| {
+                if world.repositories.contains_key(name) {
+                    return world.violation(format!("repository `{name}` exists already"));
+                }
+                world
+                    .repositories
+                    .insert(name.clone(), (OURS.into(), BTreeSet::new()));
+                Ok(())
+            })
+            .await
+    }
+
+    async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
+        Err(Error::internal("a repository has nothing to update"))
+    }
+
+    async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
+        super::leftover::delete(&self.api, &self.address).await
+    }
+}
+
+/// Copies an image into its repository.
+pub struct ImageCopy {
+    pub api: Api,
+    pub address: Address,
+    pub digest: String,
+    pub base: Value<String>,
+    pub image: Output<ImageRef>,
+}
+
+#[async_trait]
+impl Step for ImageCopy {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn evidence(&self) -> Result<Evidence> {
+        let name = &self.address.name;
+        self.api
+            .read("DescribeImage", name, |world| {
+                match world.repositories.get(name) {
+                    Some((_, images)) if images.contains(&self.digest) => {
+                        Evidence::Done(format!("{} is there", self.digest))
+                    }
+                    _ => Evidence::NotDone("it is not there".into()),
+                }
+            })
+            .await
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("digest", &self.digest);
+        fields.set_value("repository", self.base.field(String::clone));
+        fields
+    }
+
+    fn publish(&self) {
+        if let Some(base) = self.base.known() {
+            self.image
+                .publish(ImageRef(format!("{base}@{}", self.digest)));
+        }
+    }
+
+    async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
+        let name = &self.address.name;
+        self.base.settled()?;
+        watch.note("1 of 1 blobs");
+        self.api
+            .write("CopyImage", name, |world| {
+                match world.repositories.get_mut(name) {
+                    Some((_, images)) => {
+                        images.insert(self.digest.clone());
+                        Ok(())
+                    }
+                    None => {
+                        world.violation(format!("an image came before its repository `{name}`"))
+                    }
+                }
+            })
+            .await
+    }
+}
+
+/// A secret as the fake tells it: never the value.
+#[derive(Clone, Debug)]
+pub struct SecretActual {
+    version: usize,
+    holds_desired: bool,
+    note: String,
+}
+
+pub struct SecretNode {
+    pub api: Api,
+    pub address: Address,
+    pub content: SecretContent,
+    pub stays: Mutex<Option<usize>>,
+    pub version: Output<SecretVersion>,
+}
+
+impl SecretNode {
+    fn wanted(&self) -> Option<&SecretString> {
+        match &self.content {
+            SecretContent::Keep => None,
+            SecretContent::Exactly(value) | SecretContent::AtFirst(value) => Some(value),
+        }
+    }
+
+    fn look(&self, secret: &Secret) -> SecretActual {
+        let held = secret.values.last();
+        let holds_desired = match &self.content {
+            SecretContent::Exactly(value) => held.is_some_and(|held| held == value.expose_secret()),
+            SecretContent::Keep | SecretContent::AtFirst(_) => held.is_some(),
+        };
+        let version = secret.values.len();
+        *self.stays.lock().unwrap() = holds_desired.then_some(version);
+        SecretActual {
+            version,
+            holds_desired,
+            note: secret.note.clone(),
+        }
+    }
+
+    async fn put(&self, call: &'static str) -> Result<SecretActual> {
+        let name = &self.address.name;
+        let Some(wanted) = self.wanted() else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("secret `{name}` does not exist"),
+            ));
+        };
+        let put = |world: &mut World| {
+            if call == "CreateSecret" && world.secrets.contains_key(name) {
+                return world.violation(format!("secret `{name}` exists already"));
+            }
+            let secret = world.secrets.entry(name.clone()).or_default();
+            secret.owner = OURS.into();
+            secret.deleted = false;
+            secret.values.push(wanted.expose_secret().to_owned());
+            Ok(self.look(secret))
+        };
+        self.api.write(call, name, put).await
+    }
+}
+
+#[async_trait]
+impl Resource for SecretNode {
+    type Actual = SecretActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<SecretActual>> {
+        let name = &self.address.name;
+        self.api
+            .read("DescribeSecret", name, |world| {
+                let found = world.secrets.get(name);
+                if let Some(reading) =
+                    objection(world, &self.address, found.map(|secret| &secret.owner))
+                {
+                    return reading;
+                }
+                match found {
+                    None => Reading::Absent,
+                    Some(secret) if secret.deleted => {
+                        Reading::Tombstoned("scheduled for deletion".into())
+                    }
+                    Some(secret) => Reading::Present(self.look(secret)),
+                }
+            })
+            .await
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("note", "");
+        match *self.stays.lock().unwrap() {
+            Some(version) => fields.set("value", format!("version {version}")),
+            None => fields.set("value", "a new version"),
+        }
+        fields
+    }
+
+    fn observed(&self, actual: &SecretActual) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("note", &actual.note);
+        fields.set("value", format!("version {}", actual.version));
+        fields
+    }
+
+    fn publish(&self, actual: &SecretActual) {
+        let secret = self.address.name.clone();
+        self.version.publish(SecretVersion {
+            secret,
+            version: actual.version.to_string(),
+        });
+    }
+
+    fn withdraw(&self, _changes: &[FieldChange]) {
+        self.version.withdraw();
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<SecretActual> {
+        let name = &self.address.name;
+        let lingers = self
+            .api
+            .read("DescribeSecret", name, |world| {
+                world.secrets.contains_key(name)
+            })
+            .await?;
+        self.put(if lingers {
+            "RestoreSecret"
+        } else {
+            "CreateSecret"
+        })
+        .await
+    }
+
+    async fn update(
+        &self,
+        actual: &SecretActual,
+        _: &[FieldChange],
+        _: &Token,
+        _: &dyn Watch,
+    ) -> Result<SecretActual> {
+        let name = &self.address.name;
+        if !actual.holds_desired {
+            return self.put("PutSecretVersion").await;
+        }
+        self.api
+            .write("NoteSecret", name, |world| {
+                let secret = world.secrets.entry(name.clone()).or_default();
+                secret.note.clear();
+                Ok(self.look(secret))
+            })
+            .await
+    }
+
+    async fn delete(&self, _: &SecretActual, _token: &Token) -> Result<()> {
+        super::leftover::delete(&self.api, &self.address).await
+    }
+}
+
+pub struct LogGroup {
+    pub api: Api,
+    pub address: Address,
+    pub ready: Output<()>,
+}
+
+#[async_trait]
+impl Resource for LogGroup {
+    type Actual = ();
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<()>> {
+        let name = &self.address.name;
+        self.api
+            .read("DescribeLogGroup", name, |world| {
+                let found = world.log_groups.get(name);
+                objection(world, &self.address, found).unwrap_or(if found.is_some() {
+                    Reading::Present(())
+                } else {
+                    Reading::Absent
+                })
+            })
+            .await
+    }
+
+    fn desired(&self) -> Fields {
+        Fields::new()
+    }
+
+    fn observed(&self, (): &()) -> Fields {
+        Fields::new()
+    }
+
+    fn publish(&self, (): &()) {
+        self.ready.publish(());
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<()> {
+        let name = &self.address.name;
+        self.api
+            .write("CreateLogGroup", name, |world| {
+                match world.log_groups.insert(name.clone(), OURS.into()) {
+                    None => Ok(()),
+                    Some(_) => world.violation(format!("log group `{name}` exists already")),
+                }
+            })
+            .await
+    }
+
+    async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
+        Err(Error::internal("a log group has nothing to update"))
+    }
+
+    async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
+        super::leftover::delete(&self.api, &self.address).await
+    }
+}
