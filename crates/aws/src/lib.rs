@@ -1,1 +1,93 @@
-//! Placeholder.
+//! AWS behind deployer-core's capabilities: ECR, Secrets Manager, ECS on Fargate, CloudWatch Logs.
+
+mod client;
+mod error;
+mod existing;
+mod logs;
+mod registry;
+mod runtime;
+mod secret_store;
+mod tags;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deployer_core::address::{Address, Target};
+use deployer_core::capability::{Caller, Cloud, Context, Logs, Registry, Runtime, SecretStore};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Node;
+use deployer_manifest::section::AwsSection;
+
+use crate::client::Clients;
+use crate::error::Told;
+
+/// One AWS account and region.
+#[derive(Clone)]
+pub struct Aws {
+    clients: Arc<Clients>,
+}
+
+impl Aws {
+    /// Opens a target without calling it. Credentials are found by the SDK's own chain when the first call needs
+    /// them. `AWS_ENDPOINT_URL` wins over the section's endpoint; an endpoint on loopback makes it a sandbox.
+    ///
+    /// Errors: input, when the endpoint is not a URL.
+    pub async fn open(section: &AwsSection, context: Context) -> Result<Self> {
+        let clients = Clients::open(section, context).await?;
+        Ok(Self {
+            clients: Arc::new(clients),
+        })
+    }
+}
+
+#[async_trait]
+impl Cloud for Aws {
+    fn target(&self) -> &Target {
+        &self.clients.target
+    }
+
+    async fn caller(&self) -> Result<Caller> {
+        let answer = self
+            .clients
+            .sts
+            .get_caller_identity()
+            .send()
+            .await
+            .told(|| "find out who calls AWS".into())?;
+        let account = answer.account().unwrap_or_default().to_owned();
+        let wanted = &self.clients.section.account;
+        if account != *wanted {
+            return Err(Error::new(
+                ErrorKind::Credentials,
+                format!("the credentials are for account {account}, the manifest is for {wanted}"),
+            )
+            .hint(
+                "sign in to the manifest's account (AWS_PROFILE), or correct `targets.aws.account`",
+            ));
+        }
+        Ok(Caller {
+            account,
+            principal: answer.arn().unwrap_or_default().to_owned(),
+        })
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        self
+    }
+
+    fn secrets(&self) -> &dyn SecretStore {
+        self
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        self
+    }
+
+    fn logs(&self) -> &dyn Logs {
+        self
+    }
+
+    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+        existing::node(&self.clients, address)
+    }
+}

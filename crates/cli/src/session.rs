@@ -178,7 +178,9 @@ async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) ->
         }
     };
     let caller = cloud.caller().await?;
-    let env = loaded.manifest.environment_spec(name, &loaded.environment)?;
+    let env = loaded
+        .manifest
+        .environment_spec(name, &loaded.environment)?;
     let ledger = ledger_store::open(loaded, cloud.target(), Arc::clone(clock)).await?;
     Ok(Place {
         cloud,

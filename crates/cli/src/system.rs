@@ -26,7 +26,7 @@ impl Clock for SystemClock {
 
 /// Set by SIGINT and SIGTERM, or when the lock is lost. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<AtomicU8>);
+pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
 
 impl Stop {
     /// Listens for signals from now on. The first asks the run to stop; the second leaves at once: every entry
@@ -55,9 +55,17 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Returns once somebody asked to stop.
+    pub async fn requested_at_last(&self) {
+        while !self.requested() {
+            self.1.notified().await;
+        }
+    }
+
     /// Asks to stop, as a signal does.
     pub fn request(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
+        self.1.notify_one();
     }
 }
 

@@ -1,1 +1,215 @@
-//! Placeholder.
+//! Google Cloud behind deployer-core's capability traits: Artifact Registry, Secret Manager, Cloud Run, Cloud Logging.
+//!
+//! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for two: the project check and the
+//! image registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder can take their place.
+
+mod client;
+mod credentials;
+mod error;
+mod existing;
+mod labels;
+mod logs;
+mod operation;
+mod project;
+mod registry;
+mod runtime;
+mod secret_store;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::capability::{Caller, Cloud, Context, Logs, Registry, Runtime, SecretStore};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Node;
+use deployer_manifest::section::GcpSection;
+use reqwest::StatusCode;
+
+use client::Clients;
+use project::{Names, Project};
+
+/// One Google Cloud project and region, opened.
+pub struct Gcp {
+    project: Arc<Project>,
+    images: registry::Images,
+    secrets: secret_store::Secrets,
+    runtime: runtime::CloudRun,
+    logs: logs::CloudLogs,
+}
+
+impl Gcp {
+    /// Finds credentials and makes the clients; calls no API yet.
+    ///
+    /// `endpoint` is one base URL for every Google API; the section's own is used without it. An endpoint on
+    /// loopback makes the target a sandbox.
+    ///
+    /// Errors: input, when the endpoint is no URL; [`ErrorKind::Credentials`] when there are no credentials.
+    pub async fn open(
+        section: &GcpSection,
+        endpoint: Option<String>,
+        context: Context,
+    ) -> Result<Self> {
+        let endpoint = endpoint.or_else(|| section.endpoint.clone());
+        let sandbox = match &endpoint {
+            Some(base) => is_loopback(base)?,
+            None => false,
+        };
+        let identity = credentials::find(&section.project).await?;
+        let clients = Clients::open(
+            endpoint.as_deref(),
+            identity.credentials,
+            context.call_timeout,
+        )
+        .await?;
+        let registry = section
+            .registry_endpoint
+            .clone()
+            .or(endpoint)
+            .unwrap_or_else(|| format!("https://{}-docker.pkg.dev", section.region));
+        let project = Arc::new(Project {
+            target: Target {
+                cloud: CloudName::Gcp,
+                account: section.project.clone(),
+                region: section.region.clone(),
+                sandbox,
+            },
+            names: Names {
+                project: section.project.clone(),
+                region: section.region.clone(),
+            },
+            section: section.clone(),
+            clients,
+            context,
+            registry: registry.trim_end_matches('/').to_owned(),
+            principal: identity.principal,
+        });
+        Ok(Self {
+            images: registry::Images {
+                project: Arc::clone(&project),
+            },
+            secrets: secret_store::Secrets {
+                project: Arc::clone(&project),
+            },
+            runtime: runtime::CloudRun {
+                project: Arc::clone(&project),
+            },
+            logs: logs::CloudLogs {
+                project: Arc::clone(&project),
+            },
+            project,
+        })
+    }
+}
+
+/// Whether a base URL points at this machine.
+///
+/// Errors: input, when it is no `http` or `https` URL with a host.
+fn is_loopback(base: &str) -> Result<bool> {
+    let bad = || {
+        Error::input(format!("`{base}` is no base URL for Google Cloud"))
+            .hint("it looks like `http://127.0.0.1:8085`")
+    };
+    let url = url::Url::parse(base).map_err(|error| bad().because(error))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad());
+    }
+    match url.host().ok_or_else(bad)? {
+        url::Host::Domain(name) => Ok(name == "localhost" || name.ends_with(".localhost")),
+        url::Host::Ipv4(address) => Ok(address.is_loopback()),
+        url::Host::Ipv6(address) => Ok(address.is_loopback()),
+    }
+}
+
+#[async_trait]
+impl Cloud for Gcp {
+    fn target(&self) -> &Target {
+        &self.project.target
+    }
+
+    async fn caller(&self) -> Result<Caller> {
+        let id = &self.project.target.account;
+        let clients = &self.project.clients;
+        let headers = credentials::headers(&clients.credentials).await?;
+        let url = format!("{}/v3/projects/{id}", clients.base("cloudresourcemanager"));
+        let action = format!("cannot check project `{id}`");
+        let answer = clients
+            .plain
+            .get(url)
+            .headers(headers)
+            .send()
+            .await
+            .map_err(|error| {
+                // Without the URL: it adds nothing, and the chain is long enough.
+                Error::new(ErrorKind::Unavailable, &action).because(error.without_url())
+            })?;
+        let principal = self.project.principal.clone();
+        let caller = |principal| Caller {
+            account: id.clone(),
+            principal,
+        };
+        match answer.status() {
+            status if status.is_success() => Ok(caller(principal)),
+            // The caller may deploy and still not look at the project itself, or the API is off.
+            StatusCode::FORBIDDEN => Ok(caller(format!("{principal} (project not checked)"))),
+            StatusCode::UNAUTHORIZED => Err(Error::new(
+                ErrorKind::Credentials,
+                "Google Cloud refuses the credentials",
+            )
+            .hint(error::LOGIN_HINT)),
+            StatusCode::NOT_FOUND => Err(Error::new(
+                ErrorKind::Credentials,
+                format!("project `{id}` does not exist, or not for {principal}"),
+            )
+            .hint("`project` in [targets.gcp] is the project's id, not its name or number")),
+            status if status.is_server_error() => {
+                Err(Error::new(ErrorKind::Unavailable, action).because(status.to_string()))
+            }
+            status => Err(Error::new(ErrorKind::Rejected, action).because(status.to_string())),
+        }
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.images
+    }
+
+    fn secrets(&self) -> &dyn SecretStore {
+        &self.secrets
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        &self.runtime
+    }
+
+    fn logs(&self) -> &dyn Logs {
+        &self.logs
+    }
+
+    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+        existing::node(&self.project, address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_endpoint_on_this_machine_is_a_sandbox() {
+        for base in [
+            "http://127.0.0.1:8085",
+            "http://localhost:1",
+            "http://[::1]:2/",
+        ] {
+            assert!(is_loopback(base).unwrap(), "{base}");
+        }
+        assert!(!is_loopback("https://run.googleapis.com").unwrap());
+        assert_eq!(
+            is_loopback("127.0.0.1:8085").unwrap_err().kind(),
+            ErrorKind::Input
+        );
+        assert_eq!(
+            is_loopback("ftp://localhost").unwrap_err().kind(),
+            ErrorKind::Input
+        );
+    }
+}

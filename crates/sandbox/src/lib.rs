@@ -4,6 +4,16 @@
 
 pub mod aws;
 pub mod clock;
+mod control;
+pub mod env;
 pub mod gcp;
+mod host;
+mod moto;
+mod process;
 pub mod registry;
 pub mod runner;
+mod service_account;
+
+pub use clock::Clock;
+pub use host::{Host, Moto, Options, Sandbox, StartError, serve};
+pub use service_account::ServiceAccount;

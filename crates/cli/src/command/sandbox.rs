@@ -1,5 +1,6 @@
 //! `deployer sandbox`: both clouds on loopback; started in the background, found again through a file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,25 +8,17 @@ use std::time::Duration;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::wait::{self, Look, Pace};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use deployer_sandbox::env::{Running, exports};
+use deployer_sandbox::{Moto, Options};
+use serde_json::{Value, json};
 
 use crate::args::{Global, SandboxCommand, SandboxUpArgs};
 use crate::exit::Exit;
-use crate::system::SystemClock;
+use crate::system::{Stop, SystemClock};
 use crate::view;
 
 /// Names another folder for the sandbox's state, so that several can run side by side.
 const HOME_VARIABLE: &str = "DEPLOYER_SANDBOX_HOME";
-
-/// What `up` leaves for the other commands.
-#[derive(Debug, Serialize, Deserialize)]
-struct Running {
-    process: u32,
-    aws_url: String,
-    gcp_url: String,
-    exports: Vec<(String, String)>,
-}
 
 /// Starts, stops, shows or exports.
 pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
@@ -52,83 +45,59 @@ fn home() -> Result<PathBuf> {
     Ok(state.join("deployer/sandbox"))
 }
 
-fn file(home: &Path) -> PathBuf {
-    home.join("running.json")
+/// The sandbox that runs. `None` when none does (a note that a killed one left counts as none).
+fn running(home: &Path) -> Option<Running> {
+    let running = Running::read(home)?;
+    is_alive(running.pid).then_some(running)
 }
 
-/// The sandbox that runs. `None` when none does (a file that a killed one left counts as none).
-fn running(home: &Path) -> Result<Option<Running>> {
-    let text = match std::fs::read_to_string(file(home)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(
-                Error::input(format!("cannot read {}", file(home).display())).because(error),
-            );
-        }
-    };
-    let running: Running = serde_json::from_str(&text).map_err(|error| {
-        Error::input(format!("{} is damaged", file(home).display()))
-            .because(error)
-            .hint("delete it when no sandbox runs")
-    })?;
-    let alive = Path::new(&format!("/proc/{}", running.process)).exists();
-    Ok(alive.then_some(running))
+fn is_alive(process: u32) -> bool {
+    // A zombie has ended: only its parent has not asked yet.
+    std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"))
+    })
 }
 
 fn required(home: &Path) -> Result<Running> {
-    running(home)?.ok_or_else(|| {
+    running(home).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "no sandbox runs").hint("start one: `deployer sandbox up`")
     })
 }
 
 async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
-    let broken = |error: std::io::Error| {
-        Error::new(ErrorKind::Failed, format!("cannot use {}", home.display())).because(error)
-    };
-    std::fs::create_dir_all(home).map_err(broken)?;
-    let options = deployer_sandbox::Options {
+    let options = Options {
         aws_port: args.aws_port,
         gcp_port: args.gcp_port,
         speed: args.speed,
-        state_dir: home.to_owned(),
         account: args.account.clone(),
         region: args.region.clone(),
         project: args.project.clone(),
         location: args.location.clone(),
-        moto: if args.no_moto {
-            deployer_sandbox::Moto::Off
-        } else {
-            deployer_sandbox::Moto::Auto
-        },
+        moto: if args.no_moto { Moto::Off } else { Moto::Auto },
+        ..Options::new(home)
     };
+    let stop = Stop::on_signals()
+        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let sandbox = deployer_sandbox::serve(options).await.map_err(|error| {
         Error::new(ErrorKind::Failed, "cannot start the sandbox").because(error)
     })?;
-    let note = Running {
-        process: std::process::id(),
-        aws_url: sandbox.aws_url().to_owned(),
-        gcp_url: sandbox.gcp_url().to_owned(),
-        exports: sandbox.exports(),
-    };
-    let text = serde_json::to_string_pretty(&note)
-        .map_err(|error| Error::internal("the sandbox's note has no JSON form").because(error))?;
-    // Written whole under another name, so that nobody reads half of it.
-    let partial = home.join("running.json.partial");
-    std::fs::write(&partial, text)
-        .and_then(|()| std::fs::rename(&partial, file(home)))
-        .map_err(broken)?;
     eprintln!(
         "sandbox: AWS at {}, Google Cloud at {}; Ctrl-C stops it",
-        note.aws_url, note.gcp_url
+        sandbox.aws_url, sandbox.gcp_url
     );
-    sandbox.until_stopped().await;
-    std::fs::remove_file(file(home)).map_err(broken)?;
+    tokio::select! {
+        () = sandbox.stop_requested() => {}
+        () = stop.requested_at_last() => {}
+    }
+    sandbox.shutdown().await;
     Ok(Exit::Success)
 }
 
 async fn up(global: &Global, home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
-    if let Some(running) = running(home)? {
+    if let Some(running) = running(home) {
         say(global, &running, "runs already");
         return Ok(Exit::Success);
     }
@@ -165,7 +134,7 @@ async fn up(global: &Global, home: &Path, args: &SandboxUpArgs) -> Result<Exit> 
                 )
                 .because(log.trim().to_owned()));
             }
-            Ok(found?.map_or_else(
+            Ok(found.map_or_else(
                 || Look::NotYet("it has not answered yet".into()),
                 Look::Found,
             ))
@@ -179,7 +148,7 @@ async fn up(global: &Global, home: &Path, args: &SandboxUpArgs) -> Result<Exit> 
 fn say(global: &Global, running: &Running, what: &str) {
     if global.json {
         view::json(
-            &json!({"aws_url": running.aws_url, "gcp_url": running.gcp_url, "process": running.process}),
+            &json!({"aws_url": running.aws_url, "gcp_url": running.gcp_url, "process": running.pid}),
         );
         return;
     }
@@ -191,7 +160,7 @@ fn say(global: &Global, running: &Running, what: &str) {
 }
 
 async fn down(global: &Global, home: &Path) -> Result<Exit> {
-    let Some(running) = running(home)? else {
+    let Some(running) = running(home) else {
         if !global.json {
             println!("no sandbox runs");
         }
@@ -209,7 +178,7 @@ async fn down(global: &Global, home: &Path) -> Result<Exit> {
         pace,
         "the end of the sandbox",
         || {
-            let gone = !Path::new(&process).exists();
+            let gone = !is_alive(running.pid);
             async move {
                 Ok(if gone {
                     Look::Found(())
@@ -228,17 +197,71 @@ async fn down(global: &Global, home: &Path) -> Result<Exit> {
 
 async fn status(global: &Global, home: &Path) -> Result<Exit> {
     let running = required(home)?;
-    let status = deployer_sandbox::control::status(&running.aws_url)
-        .await
-        .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the sandbox does not answer").because(error)
-        })?;
+    let url = format!("{}/_sandbox/status", running.aws_url);
+    let answer = client()?.get(url).send().await.map_err(silent)?;
+    let status: Value = answer.json().await.map_err(silent)?;
     if global.json {
         view::json(&status);
     } else {
-        print!("{}", deployer_sandbox::control::describe(&status));
+        print!("{}", describe(&status));
     }
     Ok(Exit::Success)
+}
+
+fn client() -> Result<reqwest::Client> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build();
+    client.map_err(|error| Error::internal("cannot make an HTTP client").because(error))
+}
+
+fn silent(error: reqwest::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the sandbox does not answer").because(error)
+}
+
+/// The sandbox at a glance: clouds, services with their addresses, containers.
+fn describe(status: &Value) -> String {
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let mut lines = vec![format!(
+        "speed {}, containers kept apart by {}{}",
+        status["speed"],
+        text(&status["isolation"]["kind"]),
+        status["isolation"]["why"]
+            .as_str()
+            .map_or_else(String::new, |why| format!(" ({why})"))
+    )];
+    lines.push(match status["moto"].as_str() {
+        Some(moto) => format!("moto at {moto} answers for other AWS services"),
+        None => "moto is not installed: other AWS services are refused".into(),
+    });
+    for (cloud, owner) in [("aws", "account"), ("gcp", "project")] {
+        let side = &status[cloud];
+        lines.push(format!(
+            "{cloud} {} at {}",
+            text(&side[owner]),
+            text(&side["url"])
+        ));
+        for service in side["status"]["services"].as_array().into_iter().flatten() {
+            lines.push(format!(
+                "  {} at {}",
+                text(&service["name"]),
+                text(&service["address"])
+            ));
+        }
+    }
+    for container in status["containers"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "container {} (process {})",
+            text(&container["name"]),
+            container["pid"]
+        ));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn env(global: &Global, home: &Path) -> Result<Exit> {

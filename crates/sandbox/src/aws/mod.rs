@@ -1,1 +1,379 @@
 //! AWS: JSON protocols, signed requests, one folder or file per service.
+
+pub mod credentials;
+mod ecr;
+mod ecs;
+mod error;
+mod forward;
+mod json;
+mod logs;
+mod policy;
+mod schema;
+mod secrets;
+mod sigv4;
+mod sts;
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::Host;
+pub use credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use error::{AwsError, Wire};
+use policy::Policy;
+use schema::{Rule, Violation};
+
+/// Larger than any request that the services or moto take in one piece.
+const BODY_LIMIT: usize = 512 << 20;
+
+/// The sandboxed AWS account. Cheap to clone.
+#[derive(Clone)]
+pub struct Aws {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    policy: Arc<Mutex<Option<Policy>>>,
+    http: reqwest::Client,
+    ecr: ecr::Ecr,
+    ecs: ecs::Ecs,
+    logs: logs::Logs,
+    secrets: secrets::Secrets,
+}
+
+impl Aws {
+    /// An empty account: one user, one ECS cluster `default`.
+    pub fn new(host: Host) -> Self {
+        let policy = Arc::new(Mutex::new(None));
+        let logs = logs::Logs::new(&host);
+        let secrets = secrets::Secrets::new(&host);
+        let ecr = ecr::Ecr::new(&host, policy.clone());
+        let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap_or_default();
+        Self {
+            inner: Arc::new(Inner {
+                host,
+                policy,
+                http,
+                ecr,
+                ecs,
+                logs,
+                secrets,
+            }),
+        }
+    }
+
+    /// Everything on the AWS port: the services' APIs, and ECR's registry under `/v2/`.
+    pub fn router(&self) -> Router {
+        let gate = Arc::new(self.inner.ecr.gate());
+        Router::new()
+            .route(
+                "/_sandbox/aws/policy",
+                post(set_policy).delete(clear_policy),
+            )
+            .fallback(answer)
+            .with_state(self.clone())
+            .merge(crate::registry::routes(self.inner.host.store.clone(), gate))
+            .layer(from_fn_with_state(self.clone(), signed_first))
+    }
+
+    /// The services with their addresses and tasks, and which repositories, secrets and log groups there are.
+    pub fn status(&self) -> Value {
+        serde_json::json!({
+            "services": self.inner.ecs.status(),
+            "repositories": self.inner.ecr.names(),
+            "secrets": self.inner.secrets.names(),
+            "log_groups": self.inner.logs.names(),
+        })
+    }
+
+    async fn api(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        };
+        let authorization = match sigv4::Authorization::read(&parts.headers) {
+            Ok(authorization) => authorization,
+            Err(error) => return error.respond(wire("", &parts.headers)),
+        };
+        let service = authorization.service.clone();
+        let wire = wire(&service, &parts.headers);
+        let signed = sigv4::Signed {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            body: &body,
+        };
+        if let Err(error) = sigv4::verify(&signed, &authorization, self.inner.host.clock.now()) {
+            return error.respond(wire);
+        }
+        let owned = match self.owned(&authorization, &parts, &body).await {
+            Ok(owned) => owned,
+            Err(error) => return error.respond(wire),
+        };
+        match (owned, &self.inner.host.moto) {
+            (Some(response), _) => response,
+            (None, None) => forward::absent(&service, wire),
+            (None, Some(moto)) => {
+                let http = &self.inner.http;
+                forward::forward(
+                    http,
+                    moto,
+                    parts.method,
+                    &parts.uri,
+                    &parts.headers,
+                    body,
+                    wire,
+                )
+                .await
+            }
+        }
+    }
+
+    /// Answers an operation of an owned service; `None` for what belongs to moto.
+    async fn owned(
+        &self,
+        authorization: &sigv4::Authorization,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Option<Response>, AwsError> {
+        let service = authorization.service.as_str();
+        let target = parts
+            .headers
+            .get("x-amz-target")
+            .and_then(|value| value.to_str().ok());
+        let Some(model) = schema::model(service) else {
+            let (form_action, _) = sts::read_form(body);
+            let named = target
+                .and_then(|target| target.rsplit('.').next())
+                .or(Some(form_action.as_str()).filter(|action| !action.is_empty()));
+            self.authorize(&match named {
+                Some(operation) => format!("{service}:{operation}"),
+                None => policy::rest_action(service, &parts.method, &parts.uri),
+            })?;
+            return Ok(None);
+        };
+        self.check_region(authorization)?;
+        let (operation, input) = match target {
+            _ if service == "sts" => sts::read_form(body),
+            Some(target) => (
+                operation_of(target, &model.metadata.target_prefix)?,
+                read_json(body)?,
+            ),
+            None => return Err(unknown_operation("")),
+        };
+        if !model.has(&operation) {
+            if service == "sts" {
+                return Ok(None);
+            }
+            return Err(unknown_operation(&format!("{service}:{operation}")));
+        }
+        for action in self.actions(service, &operation, &input) {
+            self.authorize(&action)?;
+        }
+        let violations = model.check_input(&operation, &input);
+        if !violations.is_empty() {
+            return Err(refusal(service, &violations));
+        }
+        let result = self.call(service, &operation, &input).await?;
+        let wrong = model.check_output(&operation, &result);
+        if let Some(wrong) = wrong.first() {
+            // An answer that the vendor's own model forbids would teach clients something false.
+            return Err(AwsError::new(
+                "InternalFailure",
+                format!("{operation}: {}", wrong.message),
+            )
+            .with_status(StatusCode::INTERNAL_SERVER_ERROR));
+        }
+        Ok(Some(match service {
+            "sts" => sts::respond(&operation, &result),
+            _ => json_response(&result),
+        }))
+    }
+
+    async fn call(&self, service: &str, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        let inner = &self.inner;
+        match service {
+            "ecs" => inner.ecs.call(operation, input).await,
+            "ecr" => inner.ecr.call(operation, input),
+            "logs" => inner.logs.call(operation, input),
+            "secretsmanager" => inner.secrets.call(operation, input),
+            _ => sts::call(&inner.host.account, operation, input),
+        }
+    }
+
+    fn check_region(&self, authorization: &sigv4::Authorization) -> Result<(), AwsError> {
+        let region = &authorization.region;
+        // The global endpoint of STS is signed for us-east-1.
+        let global = authorization.service == "sts" && region == "us-east-1";
+        if *region == self.inner.host.region || global {
+            return Ok(());
+        }
+        Err(AwsError::new(
+            "InvalidSignatureException",
+            format!("Credential should be scoped to a valid region, not '{region}'."),
+        ))
+    }
+
+    /// The IAM actions that an operation needs: its own, and those of what it does besides.
+    fn actions(&self, service: &str, operation: &str, input: &Value) -> Vec<String> {
+        let mut actions = vec![format!("{service}:{operation}")];
+        let tagged = ["tags", "Tags"].iter().any(|name| match input.get(*name) {
+            Some(Value::Array(tags)) => !tags.is_empty(),
+            Some(Value::Object(tags)) => !tags.is_empty(),
+            _ => false,
+        });
+        if tagged && !operation.starts_with("Tag") {
+            actions.push(format!("{service}:TagResource"));
+        }
+        if service == "ecs" && self.inner.ecs.passes_role(operation, input) {
+            actions.push("iam:PassRole".to_owned());
+        }
+        actions
+    }
+
+    fn authorize(&self, action: &str) -> Result<(), AwsError> {
+        let policy = self
+            .inner
+            .policy
+            .lock()
+            .expect("no panic while the policy is held");
+        match policy.as_ref() {
+            // GetCallerIdentity cannot be denied.
+            Some(policy) if action != "sts:GetCallerIdentity" && !policy.allows(action) => {
+                Err(AwsError::denied(&self.inner.host.account, action, "*"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Signed requests are API calls whatever their path; services of moto's have paths under `/v2/` too.
+async fn signed_first(State(aws): State<Aws>, request: Request, next: Next) -> Response {
+    let signed = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256"));
+    match signed {
+        true => aws.api(request).await,
+        false => next.run(request).await,
+    }
+}
+
+async fn answer(State(aws): State<Aws>, request: Request) -> Response {
+    aws.api(request).await
+}
+
+async fn set_policy(State(aws): State<Aws>, body: Bytes) -> Response {
+    let read = serde_json::from_slice(&body)
+        .map_err(|error| error.to_string())
+        .and_then(|document| Policy::read(&document));
+    match read {
+        Ok(policy) => {
+            *aws.inner
+                .policy
+                .lock()
+                .expect("no panic while the policy is held") = Some(policy);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+    }
+}
+
+async fn clear_policy(State(aws): State<Aws>) -> StatusCode {
+    *aws.inner
+        .policy
+        .lock()
+        .expect("no panic while the policy is held") = None;
+    StatusCode::NO_CONTENT
+}
+
+fn wire(service: &str, headers: &HeaderMap) -> Wire {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    match service {
+        "secretsmanager" => Wire::JsonCapital,
+        _ if headers.contains_key("x-amz-target") => Wire::Json,
+        "s3" => Wire::S3,
+        "sts" => Wire::Query,
+        _ if content_type.starts_with(b"application/x-www-form-urlencoded") => Wire::Query,
+        _ => Wire::Rest,
+    }
+}
+
+fn operation_of(target: &str, prefix: &str) -> Result<String, AwsError> {
+    target
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .map(str::to_owned)
+        .ok_or_else(|| unknown_operation(target))
+}
+
+fn unknown_operation(what: &str) -> AwsError {
+    AwsError::new(
+        "UnknownOperationException",
+        format!("the sandbox does not have the operation `{what}`"),
+    )
+}
+
+fn read_json(body: &[u8]) -> Result<Value, AwsError> {
+    let wrong = || AwsError::new("SerializationException", "the body is not a JSON object");
+    if body.is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    let value: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(wrong())
+    }
+}
+
+/// What a service says to a request that breaks its model.
+fn refusal(service: &str, violations: &[Violation]) -> AwsError {
+    let unreadable = |violation: &&Violation| matches!(violation.rule, Rule::Type | Rule::Unknown);
+    if let Some(violation) = violations.iter().find(unreadable) {
+        return AwsError::new("SerializationException", violation.message.clone());
+    }
+    let code = match service {
+        "ecs" | "ecr" | "logs" => "InvalidParameterException",
+        _ => "ValidationException",
+    };
+    let count = violations.len();
+    let all: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.message.as_str())
+        .collect();
+    let plural = if count == 1 { "error" } else { "errors" };
+    AwsError::new(
+        code,
+        format!("{count} validation {plural} detected: {}", all.join("; ")),
+    )
+}
+
+fn json_response(result: &Value) -> Response {
+    let mut response = Response::new(result.to_string().into());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.1"),
+    );
+    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}

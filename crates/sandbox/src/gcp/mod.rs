@@ -1,1 +1,187 @@
 //! Google Cloud: REST/JSON, bearer tokens, one folder or file per service.
+//!
+//! Methods, messages and enum values come from Google's discovery documents (`schemas/gcp`); behaviour is ours.
+//! Known liberties: the caller may do everything in the one project and nothing elsewhere; a service account is
+//! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says;
+//! an invoker's identity token is not looked at, so a private service answers 403 to everyone.
+
+mod artifacts;
+mod auth;
+mod error;
+mod iam;
+mod logging;
+mod names;
+mod operations;
+mod projects;
+mod run;
+mod schema;
+mod secrets;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::Host;
+use error::{ApiError, Outcome};
+use operations::Operations;
+use wire::Call;
+
+/// Google Cloud's side of the sandbox. Cheap to clone.
+#[derive(Clone)]
+pub struct Gcp {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    started: String,
+    auth: auth::Auth,
+    operations: Operations,
+    services: projects::Services,
+    secrets: secrets::Secrets,
+    artifacts: artifacts::Artifacts,
+    logs: logging::Logs,
+    run: run::Run,
+}
+
+impl Gcp {
+    /// An empty project.
+    pub fn new(host: Host) -> Self {
+        let auth = auth::Auth::new(
+            host.service_account.clone(),
+            host.static_token.clone(),
+            host.base.clone(),
+        );
+        Self {
+            inner: Arc::new(Inner {
+                started: host.clock.now().to_string(),
+                auth,
+                operations: Operations::default(),
+                services: projects::Services::default(),
+                secrets: secrets::Secrets::default(),
+                artifacts: artifacts::Artifacts::default(),
+                logs: logging::Logs::default(),
+                run: run::Run::default(),
+                host,
+            }),
+        }
+    }
+
+    /// Everything on the Google port: the APIs, the token endpoint and the container registry.
+    pub fn router(&self) -> axum::Router {
+        let gate = Arc::new(artifacts::RegistryGate::new(self.clone()));
+        crate::registry::routes(self.inner.host.store.clone(), gate)
+            .layer(middleware::from_fn_with_state(self.clone(), front_door))
+    }
+
+    /// For `sandbox status`: services with their addresses, revisions and traffic; running executions.
+    pub fn status(&self) -> Value {
+        json!({
+            "project": self.inner.host.project,
+            "projectNumber": names::project_number(&self.inner.host.project),
+            "location": self.inner.host.location,
+            "services": self.run_status(),
+        })
+    }
+
+    fn host(&self) -> &Host {
+        &self.inner.host
+    }
+
+    fn auth(&self) -> &auth::Auth {
+        &self.inner.auth
+    }
+
+    fn operations(&self) -> &Operations {
+        &self.inner.operations
+    }
+
+    fn services(&self) -> &projects::Services {
+        &self.inner.services
+    }
+
+    fn started(&self) -> &str {
+        &self.inner.started
+    }
+
+    fn now(&self) -> String {
+        timestamp(self.inner.host.clock.now())
+    }
+
+    fn check_project(&self, given: &str) -> Outcome<()> {
+        names::check_project(&self.inner.host.project, given)
+    }
+
+    async fn dispatch(&self, call: Call) -> Outcome {
+        match call.api.api.as_str() {
+            "run.v2" if call.method.id.contains(".operations.") => self.operation(&call).await,
+            "run.v2" => self.run_v2(call).await,
+            "run.v1" => self.run_v1(&call),
+            "secretmanager.v1" => self.secret_manager(&call),
+            "artifactregistry.v1" if call.method.id.contains(".operations.") => {
+                self.operation(&call).await
+            }
+            "artifactregistry.v1" => self.artifact_registry(&call),
+            "logging.v2" => self.logging(&call),
+            "serviceusage.v1" => self.service_usage(&call).await,
+            "cloudresourcemanager.v1" | "cloudresourcemanager.v3" => self.resource_manager(&call),
+            other => Err(ApiError::unimplemented(other)),
+        }
+    }
+
+    /// Operations below a project and location, of whichever API.
+    async fn operation(&self, call: &Call) -> Outcome {
+        self.check_project(call.var(0))?;
+        let parent = format!(
+            "projects/{}/locations/{}",
+            self.inner.host.project,
+            call.var(1)
+        );
+        let name = format!("{parent}/operations/{}", call.var(2));
+        match call.method.id.rsplit('.').next().unwrap_or_default() {
+            "get" => self.inner.operations.get(&name),
+            "wait" => {
+                let asked = call
+                    .body
+                    .get("timeout")
+                    .and_then(Value::as_str)
+                    .and_then(seconds);
+                self.inner
+                    .operations
+                    .wait(&name, asked.unwrap_or(Duration::from_secs(120)))
+                    .await
+            }
+            "list" => {
+                let (operations, next) = call.page(self.inner.operations.list(&parent), 100)?;
+                Ok(json!({ "operations": operations, "nextPageToken": next }))
+            }
+            "delete" => self.inner.operations.delete(&name),
+            _ => Err(ApiError::unimplemented(&call.method.id)),
+        }
+    }
+}
+
+/// The registry's routes and the APIs share one port: a path tells them apart.
+async fn front_door(State(gcp): State<Gcp>, request: Request, next: Next) -> Response {
+    if wire::is_api_path(request.uri().path()) {
+        wire::answer(&gcp, request).await
+    } else {
+        next.run(request).await
+    }
+}
+
+/// A timestamp as Google spells it, to the microsecond.
+fn timestamp(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// A `Duration` in protobuf's JSON: `3.5s`.
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}

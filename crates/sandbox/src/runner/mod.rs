@@ -1,12 +1,27 @@
 //! Runs the containers of tasks, instances and jobs: the image's real command, isolated where the machine allows it.
 
-use std::collections::BTreeMap;
+mod container;
+mod front;
+mod image;
+mod invocation;
+mod namespace;
+mod output;
+mod relay;
+mod rootfs;
+
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::OnceCell;
 
 use crate::registry::Store;
+pub use container::Container;
+pub use front::{Front, probe};
+use image::{Image, ImageConfig};
+use invocation::Invocation;
+use namespace::Folders;
 
 /// How containers are kept apart on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,102 +103,161 @@ pub struct Exit {
 /// Starts containers. Cheap to clone.
 #[derive(Clone)]
 pub struct Runner {
-    _store: Store,
-    _scratch: PathBuf,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    scratch: PathBuf,
+    isolation: OnceLock<Isolation>,
+    /// Unpacked images by manifest digest; each is unpacked once.
+    images: Mutex<HashMap<String, Arc<OnceCell<PathBuf>>>>,
+    started: Mutex<Started>,
+}
+
+#[derive(Default)]
+struct Started {
+    closed: bool,
+    count: u64,
+    running: BTreeMap<u64, (String, Container)>,
 }
 
 impl Runner {
-    /// `scratch` holds the unpacked layers; it is emptied on [`Runner::shutdown`].
+    /// `scratch` holds the unpacked layers; it is emptied here and on [`Runner::shutdown`].
     pub fn new(store: Store, scratch: PathBuf) -> Self {
+        // Left by a sandbox that was killed. What cannot be removed shows when it is written to.
+        let _ = std::fs::remove_dir_all(&scratch);
         Self {
-            _store: store,
-            _scratch: scratch,
+            inner: Arc::new(Inner {
+                store,
+                scratch,
+                isolation: OnceLock::new(),
+                images: Mutex::default(),
+                started: Mutex::default(),
+            }),
         }
     }
 
     /// How containers are kept apart here; probed once.
     pub fn isolation(&self) -> Isolation {
-        Isolation::Shared {
-            why: "not there yet".into(),
-        }
+        let probed = self
+            .inner
+            .isolation
+            .get_or_init(|| match namespace::probe() {
+                Ok(()) => Isolation::Namespaces,
+                Err(why) => Isolation::Shared { why },
+            });
+        probed.clone()
     }
 
     /// Pulls, unpacks and starts. Returns once the process runs; it may not listen yet.
-    pub async fn start(&self, _spec: ContainerSpec) -> Result<Container, StartError> {
-        Err(StartError::Machine("not there yet".into()))
+    pub async fn start(&self, spec: ContainerSpec) -> Result<Container, StartError> {
+        let (config, image) = self.unpacked(&spec.repository, &spec.reference).await?;
+        let invocation = Invocation::new(&config, &spec, &image)?;
+        let id = {
+            let mut started = self.inner.started();
+            started.count += 1;
+            started.count
+        };
+        let own = self.inner.scratch.join("run").join(id.to_string());
+        std::fs::create_dir_all(&own).map_err(machine)?;
+        let folders = Folders { image, own };
+        let name = spec.name.clone();
+        let container = match self.isolation() {
+            Isolation::Namespaces => Container::isolated(spec, folders, invocation).await?,
+            Isolation::Shared { .. } => Container::shared(spec, folders, invocation).await?,
+        };
+        let closed = {
+            let mut started = self.inner.started();
+            started.running.insert(id, (name, container.clone()));
+            started.closed
+        };
+        if closed {
+            container.kill().await;
+            return Err(StartError::Machine("the sandbox is shutting down".into()));
+        }
+        let (inner, ended) = (self.inner.clone(), container.clone());
+        tokio::spawn(async move {
+            ended.wait().await;
+            inner.started().running.remove(&id);
+        });
+        Ok(container)
     }
 
     /// Every container that was started and still runs: name, pid, address.
     pub fn running(&self) -> Vec<(String, u32, Option<SocketAddr>)> {
-        Vec::new()
+        let started = self.inner.started();
+        let running = started.running.values();
+        let running = running.map(|(name, it)| (name.clone(), it.pid(), it.address()));
+        running.collect()
     }
 
-    /// Stops every container that this runner started.
-    pub async fn shutdown(&self) {}
+    /// Kills every container that this runner started, refuses new ones, and removes its files.
+    pub async fn shutdown(&self) {
+        let running: Vec<_> = {
+            let mut started = self.inner.started();
+            started.closed = true;
+            started.running.values().map(|(_, it)| it.clone()).collect()
+        };
+        futures::future::join_all(running.iter().map(Container::kill)).await;
+        // Files that stay behind are removed by the next sandbox of this state directory.
+        let _ = tokio::fs::remove_dir_all(&self.inner.scratch).await;
+    }
+
+    /// The image's configuration and the folder of its files, unpacked once per image.
+    async fn unpacked(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<(ImageConfig, PathBuf), StartError> {
+        let store = &self.inner.store;
+        let image = Image::find(store, repository, reference)?;
+        let config = image.config.clone();
+        let cell = {
+            let images = self.inner.images.lock();
+            let mut images = images.unwrap_or_else(PoisonError::into_inner);
+            images.entry(image.digest.clone()).or_default().clone()
+        };
+        let folder = cell.get_or_try_init(|| async {
+            let hex = image.digest.trim_start_matches("sha256:");
+            let folder = self.inner.scratch.join("images").join(hex);
+            let (store, target) = (store.clone(), folder.clone());
+            let unpacking = tokio::task::spawn_blocking(move || unpack(&store, &image, &target));
+            unpacking.await.map_err(machine)??;
+            Ok::<_, StartError>(folder)
+        });
+        Ok((config, folder.await?.clone()))
+    }
 }
 
-/// A started container. Dropping it does not stop it.
-#[derive(Clone)]
-pub struct Container {
-    address: Option<SocketAddr>,
-    exit: tokio::sync::watch::Receiver<Option<Exit>>,
-}
-
-impl Container {
-    /// A loopback address that reaches the container's port. `None` when it has no port.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address
-    }
-
-    /// `None` while it runs.
-    pub fn exit(&self) -> Option<Exit> {
-        *self.exit.borrow()
-    }
-
-    /// Waits for the process to end.
-    pub async fn wait(&self) -> Exit {
-        let mut exit = self.exit.clone();
-        match exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or(Exit { code: 255 }),
-            Err(_) => Exit { code: 255 },
-        }
-    }
-
-    /// SIGTERM, and SIGKILL after `grace`. Returns how it ended.
-    pub async fn stop(&self, _grace: Duration) -> Exit {
-        self.wait().await
+impl Inner {
+    fn started(&self) -> MutexGuard<'_, Started> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A stable loopback address in front of a service: the load balancer. Cheap to clone.
-/// Connections go to the backends by weight; with none, they are answered `503`.
-#[derive(Clone)]
-pub struct Front {
-    address: SocketAddr,
+fn unpack(store: &Store, image: &Image, folder: &Path) -> Result<(), StartError> {
+    if folder.exists() {
+        // An earlier attempt failed half-way.
+        std::fs::remove_dir_all(folder).map_err(machine)?;
+    }
+    std::fs::create_dir_all(folder).map_err(machine)?;
+    for (at, digest) in image.layers.iter().enumerate() {
+        let absent = || StartError::BadImage(format!("layer {digest} is absent"));
+        let blob = store.blob(digest).ok_or_else(absent)?;
+        let diff_id = image.diff_ids.get(at).map(String::as_str);
+        rootfs::apply_layer(folder, &blob, diff_id)
+            .map_err(|error| StartError::BadImage(format!("layer {digest}: {error}")))?;
+    }
+    Ok(())
 }
 
-impl Front {
-    /// Binds 127.0.0.1; a port of 0 takes any free one.
-    pub async fn bind(port: u16) -> std::io::Result<Self> {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-        Ok(Self {
-            address: listener.local_addr()?,
-        })
-    }
-
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Replaces the backends: each with its share of new connections (a weight of 0 gets none).
-    pub fn serve(&self, _backends: Vec<(SocketAddr, u32)>) {}
-
-    /// Stops listening.
-    pub fn close(&self) {}
+fn machine(error: impl std::fmt::Display) -> StartError {
+    StartError::Machine(error.to_string())
 }
 
-/// Asks `http://ADDRESS/PATH` once; healthy is a status of 200 to 399 within `timeout`.
-pub async fn probe(_address: SocketAddr, _path: &str, _timeout: Duration) -> bool {
-    false
+impl From<std::io::Error> for StartError {
+    fn from(error: std::io::Error) -> Self {
+        machine(error)
+    }
 }

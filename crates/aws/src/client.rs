@@ -1,0 +1,149 @@
+//! The SDKs' clients: region, endpoint, time-outs and retries of one target.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::capability::Context;
+use deployer_core::clock::Clock;
+use deployer_core::error::{Error, Result};
+use deployer_core::spec::ServiceSpec;
+use deployer_manifest::section::{AwsSection, AwsService};
+use url::{Host, Url};
+
+/// Tries of one call, counting the first. ECS alone throttles by the account.
+const ATTEMPTS: u32 = 5;
+
+/// Everything that the capabilities of one target share.
+pub(crate) struct Clients {
+    pub(crate) ecs: aws_sdk_ecs::Client,
+    pub(crate) ecr: aws_sdk_ecr::Client,
+    pub(crate) secrets: aws_sdk_secretsmanager::Client,
+    pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
+    pub(crate) sts: aws_sdk_sts::Client,
+    pub(crate) section: AwsSection,
+    pub(crate) target: Target,
+    pub(crate) context: Context,
+}
+
+impl Clients {
+    /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the first call.
+    pub(crate) async fn open(section: &AwsSection, context: Context) -> Result<Self> {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(context.call_timeout.min(Duration::from_secs(5)))
+            .operation_timeout(context.call_timeout)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS)
+            .with_initial_backoff(Duration::from_millis(200));
+        let mut config = aws_config::defaults(BehaviorVersion::latest())
+            .region(aws_config::Region::new(section.region.clone()))
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .load()
+            .await;
+        if let (None, Some(endpoint)) = (config.endpoint_url(), &section.endpoint) {
+            config = config.into_builder().endpoint_url(endpoint).build();
+        }
+        let sandbox = match config.endpoint_url() {
+            Some(endpoint) => is_loopback(endpoint)?,
+            None => false,
+        };
+        Ok(Self {
+            ecs: aws_sdk_ecs::Client::new(&config),
+            ecr: aws_sdk_ecr::Client::new(&config),
+            secrets: aws_sdk_secretsmanager::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            section: section.clone(),
+            target: Target {
+                cloud: CloudName::Aws,
+                account: section.account.clone(),
+                region: section.region.clone(),
+                sandbox,
+            },
+            context,
+        })
+    }
+
+    /// An address in this target.
+    pub(crate) fn address(&self, kind: &str, name: &str) -> Address {
+        Address::new(&self.target, kind, name)
+    }
+
+    /// What the manifest says about this service on AWS only.
+    pub(crate) fn settings(&self, service: &ServiceSpec) -> AwsService {
+        self.section
+            .services
+            .get(&service.key)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Time.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.context.clock
+    }
+
+    /// A role's ARN; a name becomes one in this account.
+    pub(crate) fn role(&self, role: &str) -> String {
+        if role.starts_with("arn:") {
+            return role.to_owned();
+        }
+        let partition = partition(&self.section.region);
+        format!("arn:{partition}:iam::{}:role/{role}", self.section.account)
+    }
+}
+
+/// The partition is a fixed property of the region.
+fn partition(region: &str) -> &'static str {
+    match region.split('-').next() {
+        Some("cn") => "aws-cn",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+/// The domain of ECR's registries.
+pub(crate) fn registry_domain(region: &str) -> &'static str {
+    match partition(region) {
+        "aws-cn" => "amazonaws.com.cn",
+        _ => "amazonaws.com",
+    }
+}
+
+fn is_loopback(endpoint: &str) -> Result<bool> {
+    let url = Url::parse(endpoint).map_err(|error| {
+        Error::input(format!("`{endpoint}` is not a base URL for AWS calls"))
+            .because(error)
+            .hint("write it as `http://127.0.0.1:4566`, in `targets.aws.endpoint` or AWS_ENDPOINT_URL")
+    })?;
+    Ok(match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_loopback_endpoint_is_a_sandbox() {
+        for (endpoint, expected) in [
+            ("http://127.0.0.1:4566", true),
+            ("http://localhost:4566/", true),
+            ("http://[::1]:1", true),
+            ("https://127.0.0.1.example.com", false),
+            ("https://ecs.us-east-1.amazonaws.com", false),
+        ] {
+            assert_eq!(is_loopback(endpoint).unwrap(), expected, "{endpoint}");
+        }
+        assert!(is_loopback("4566").is_err());
+    }
+}

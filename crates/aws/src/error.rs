@@ -1,0 +1,183 @@
+//! The one map from what the AWS SDKs say to what a person or a program can do about it.
+
+use std::fmt;
+
+use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use deployer_core::error::{Error, ErrorKind, Result};
+
+/// What AWS answered, in its own words; the source of every error of this crate.
+#[derive(Debug)]
+struct Answer(String);
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Answer {}
+
+/// Turns an SDK's failure into ours.
+pub(crate) trait Told<T> {
+    /// `action` names action and object: "create service `idp`"; the message says that it cannot be done.
+    fn told(self, action: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E> Told<T> for Result<T, SdkError<E>>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    fn told(self, action: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| failure(&error, &action()))
+    }
+}
+
+/// The error code that AWS answered with; `None` when it did not answer.
+pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
+    error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+}
+
+/// The message that AWS answered with; empty when it did not answer.
+pub(crate) fn words<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
+    error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::message)
+        .unwrap_or_default()
+}
+
+/// `Some(words)` when the caller may not do it.
+pub(crate) fn denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
+    let code = code(error)?;
+    (kind_of(code, None) == ErrorKind::Denied).then(|| words(error).to_owned())
+}
+
+/// The error for a failed call.
+pub(crate) fn failure<E>(error: &SdkError<E>, action: &str) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    let (kind, answer) = match code(error) {
+        Some(code) => {
+            let words = words(error);
+            let kind = kind_of(code, status);
+            (kind, format!("{code}: {words}"))
+        }
+        None => unanswered(error, status),
+    };
+    with_hint(
+        Error::new(kind, format!("cannot {action}")).because(Answer(answer)),
+        kind,
+    )
+}
+
+fn unanswered<E>(error: &SdkError<E>, status: Option<u16>) -> (ErrorKind, String)
+where
+    E: std::error::Error + 'static,
+{
+    if let Some(status) = status {
+        let kind = if status >= 500 || status == 429 {
+            ErrorKind::Unavailable
+        } else {
+            ErrorKind::Rejected
+        };
+        return (
+            kind,
+            format!("AWS answered HTTP {status} without an error code"),
+        );
+    }
+    let text = DisplayErrorContext(error).to_string();
+    let lower = text.to_lowercase();
+    if lower.contains("credential") || lower.contains("identity") {
+        (
+            ErrorKind::Credentials,
+            "no usable AWS credentials were found".into(),
+        )
+    } else if matches!(error, SdkError::TimeoutError(_)) {
+        (ErrorKind::Unavailable, "AWS did not answer in time".into())
+    } else {
+        // The context ends with a debug dump of the whole error, which nobody wants to read.
+        let short = text.split(" (").next().unwrap_or(&text).to_owned();
+        (ErrorKind::Unavailable, short)
+    }
+}
+
+fn with_hint(error: Error, kind: ErrorKind) -> Error {
+    match kind {
+        ErrorKind::Credentials => error.hint(
+            "check `aws sts get-caller-identity`, AWS_PROFILE and the AWS_* variables, or sign in again",
+        ),
+        ErrorKind::Denied => error.hint("allow the caller this action on this object"),
+        ErrorKind::Unavailable => error.hint("try again; check the endpoint and the network"),
+        _ => error,
+    }
+}
+
+fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
+    // Some services still prefix the code with their shape's name space.
+    let code = code.rsplit('#').next().unwrap_or(code);
+    match code {
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException" => ErrorKind::Credentials,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "NotAuthorized"
+        | "UnauthorizedException"
+        | "BlockedException" => ErrorKind::Denied,
+        "ServerException"
+        | "InternalServiceError"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded" => ErrorKind::Unavailable,
+        "ConflictException" | "OperationAbortedException" | "UpdateInProgressException" => {
+            ErrorKind::Conflict
+        }
+        _ if code.contains("Throttl") || status.is_some_and(|status| status >= 500) => {
+            ErrorKind::Unavailable
+        }
+        _ if code.contains("NotFound") => ErrorKind::NotFound,
+        _ if code.contains("AlreadyExists") || code == "ResourceExistsException" => {
+            ErrorKind::Conflict
+        }
+        _ => ErrorKind::Rejected,
+    }
+}
+
+/// For the SDK's builders, which check required members only.
+pub(crate) fn incomplete(error: aws_sdk_ecs::error::BuildError) -> Error {
+    Error::internal("a request to AWS lacks a required member").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_by_what_can_be_done_about_them() {
+        let check = |code: &str, kind| assert_eq!(kind_of(code, Some(400)), kind, "{code}");
+        check("AccessDeniedException", ErrorKind::Denied);
+        check("ExpiredTokenException", ErrorKind::Credentials);
+        check("ThrottlingException", ErrorKind::Unavailable);
+        check("RepositoryNotFoundException", ErrorKind::NotFound);
+        check("ResourceExistsException", ErrorKind::Conflict);
+        check("InvalidParameterException", ErrorKind::Rejected);
+        check("com.amazon#ServiceUnavailable", ErrorKind::Unavailable);
+        assert_eq!(kind_of("Whatever", Some(503)), ErrorKind::Unavailable);
+    }
+}

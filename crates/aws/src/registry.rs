@@ -1,0 +1,518 @@
+//! ECR: the service's repository, and the copy of its image into it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_ecr::types::{ImageIdentifier, ImageTagMutability, Repository, Tag};
+use base64::Engine;
+use deployer_core::address::Address;
+use deployer_core::capability::{Destination, ImageRef, LocalImage, Registry, Scope};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+use url::Url;
+
+use crate::Aws;
+use crate::client::{Clients, registry_domain};
+use crate::error::{Told, code, denied, failure};
+use crate::tags::{self, Ownership, Tags};
+
+/// The kind of a repository's node.
+pub(crate) const REPOSITORY: &str = "ecr.repository";
+/// The kind of an image copy's node.
+pub(crate) const IMAGE: &str = "ecr.image";
+
+/// All that a digest can name; without them ECR says that it does not know an index.
+const MEDIA_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// A repository that exists.
+#[derive(Clone, Debug)]
+struct RepositoryReady;
+
+impl Registry for Aws {
+    fn image(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        image: &LocalImage,
+        scope: Scope,
+    ) -> Output<ImageRef> {
+        let name = service.repository.clone();
+        let into = match scope {
+            Scope::Whole => Value::From(declare_repository(&self.clients, graph, env, service)),
+            Scope::CodeOnly => Value::Given(RepositoryReady),
+        };
+        let address = self.clients.address(IMAGE, &name);
+        let output = Output::of(&address);
+        // Where the image will be follows from names alone, so it is known while planning.
+        output.publish(reference(&self.clients, &name, &image.digest));
+        let copied = output.clone();
+        graph.step(|inputs| ImageCopy {
+            clients: Arc::clone(&self.clients),
+            address,
+            into: inputs.pass(&into),
+            repository: name,
+            image: image.clone(),
+            output: copied,
+        });
+        output
+    }
+}
+
+fn declare_repository(
+    clients: &Arc<Clients>,
+    graph: &mut Graph,
+    env: &EnvironmentSpec,
+    service: &ServiceSpec,
+) -> Output<RepositoryReady> {
+    let address = clients.address(REPOSITORY, &service.repository);
+    let output = Output::of(&address);
+    // Two services may share one repository.
+    if graph.find(&address).is_none() {
+        graph.resource(|_| EcrRepository {
+            clients: Arc::clone(clients),
+            address,
+            ownership: Ownership::new(env, service.adopt),
+            output: output.clone(),
+        });
+    } else {
+        output.publish(RepositoryReady);
+    }
+    output
+}
+
+/// What ECS is told to pull: always ECR's own name, whatever endpoint the copy went through.
+fn reference(clients: &Clients, repository: &str, digest: &str) -> ImageRef {
+    let section = &clients.section;
+    ImageRef(format!(
+        "{}.dkr.ecr.{}.{}/{repository}@{digest}",
+        section.account,
+        section.region,
+        registry_domain(&section.region),
+    ))
+}
+
+struct EcrRepository {
+    clients: Arc<Clients>,
+    address: Address,
+    ownership: Ownership,
+    output: Output<RepositoryReady>,
+}
+
+/// A repository as ECR has it.
+#[derive(Clone, Debug)]
+pub(crate) struct RepositoryActual {
+    repository: Repository,
+    /// Its tags.
+    pub(crate) tags: Tags,
+}
+
+impl RepositoryActual {
+    fn arn(&self) -> &str {
+        self.repository.repository_arn().unwrap_or_default()
+    }
+
+    /// Its fields, as compared.
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = Fields::new();
+        let mutability = self.repository.image_tag_mutability();
+        fields.set_some("tag_mutability", mutability.map(ImageTagMutability::as_str));
+        let scan = self
+            .repository
+            .image_scanning_configuration()
+            .is_some_and(|scanning| scanning.scan_on_push());
+        fields.set("scan_on_push", scan);
+        tags::describe(&mut fields, &self.tags);
+        fields
+    }
+}
+
+/// Reads a repository and its tags.
+pub(crate) async fn read_repository(
+    clients: &Clients,
+    name: &str,
+) -> Result<Reading<RepositoryActual>> {
+    let action = || format!("read repository `{name}`");
+    let found = clients
+        .ecr
+        .describe_repositories()
+        .repository_names(name)
+        .send()
+        .await;
+    let answer = match found {
+        Ok(answer) => answer,
+        Err(error) => {
+            if code(&error) == Some("RepositoryNotFoundException") {
+                return Ok(Reading::Absent);
+            }
+            return match denied(&error) {
+                Some(words) => Ok(Reading::Denied(words)),
+                None => Err(failure(&error, &action())),
+            };
+        }
+    };
+    let Some(repository) = answer.repositories().first().cloned() else {
+        return Ok(Reading::Absent);
+    };
+    let arn = repository.repository_arn().unwrap_or_default().to_owned();
+    let listed = clients
+        .ecr
+        .list_tags_for_resource()
+        .resource_arn(arn)
+        .send()
+        .await;
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            return match denied(&error) {
+                Some(words) => Ok(Reading::Denied(words)),
+                None => Err(failure(
+                    &error,
+                    &format!("read the tags of repository `{name}`"),
+                )),
+            };
+        }
+    };
+    let pairs = listed
+        .tags()
+        .iter()
+        .map(|tag| (Some(tag.key()), Some(tag.value())));
+    Ok(Reading::Present(RepositoryActual {
+        tags: tags::from_pairs(pairs),
+        repository,
+    }))
+}
+
+/// Deletes a repository with its images.
+pub(crate) async fn delete_repository(clients: &Clients, name: &str) -> Result<()> {
+    let deleted = clients
+        .ecr
+        .delete_repository()
+        .repository_name(name)
+        .force(true)
+        .send()
+        .await;
+    match deleted {
+        Err(error) if code(&error) == Some("RepositoryNotFoundException") => Ok(()),
+        other => other
+            .map(drop)
+            .told(|| format!("delete repository `{name}`")),
+    }
+}
+
+fn ecr_tags(tags: &Tags) -> Result<Vec<Tag>> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect::<Result<_, _>>()
+        .map_err(crate::error::incomplete)
+}
+
+impl EcrRepository {
+    async fn again(&self) -> Result<RepositoryActual> {
+        match self.read().await? {
+            Reading::Present(actual) => Ok(actual),
+            Reading::Foreign(how) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("repository `{}` is not ours: {how}", self.address.name),
+            )),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("repository `{}` vanished meanwhile", self.address.name),
+            )),
+        }
+    }
+
+    async fn retag(&self, actual: &RepositoryActual) -> Result<()> {
+        let name = &self.address.name;
+        let changes = tags::changes(&actual.tags, &self.ownership.tags);
+        let ecr = &self.clients.ecr;
+        if !changes.set.is_empty() {
+            ecr.tag_resource()
+                .resource_arn(actual.arn())
+                .set_tags(Some(ecr_tags(&changes.set)?))
+                .send()
+                .await
+                .told(|| format!("tag repository `{name}`"))?;
+        }
+        if !changes.remove.is_empty() {
+            ecr.untag_resource()
+                .resource_arn(actual.arn())
+                .set_tag_keys(Some(changes.remove))
+                .send()
+                .await
+                .told(|| format!("remove tags of repository `{name}`"))?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Resource for EcrRepository {
+    type Actual = RepositoryActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let reading = read_repository(&self.clients, &self.address.name).await?;
+        if let Reading::Present(actual) = &reading
+            && let Some(how) = self.ownership.foreign(&actual.tags)
+        {
+            return Ok(Reading::Foreign(how));
+        }
+        Ok(reading)
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("tag_mutability", ImageTagMutability::Mutable.as_str());
+        fields.set("scan_on_push", false);
+        tags::describe(&mut fields, &self.ownership.tags);
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        actual.fields()
+    }
+
+    fn publish(&self, _actual: &Self::Actual) {
+        self.output
+            .publish(RepositoryReady);
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+        let created = self
+            .clients
+            .ecr
+            .create_repository()
+            .repository_name(&self.address.name)
+            .image_tag_mutability(ImageTagMutability::Mutable)
+            .set_tags(Some(ecr_tags(&self.ownership.tags)?))
+            .send()
+            .await;
+        match created {
+            // A lost reply: what is there is ours, or `again` says otherwise.
+            Err(error) if code(&error) == Some("RepositoryAlreadyExistsException") => {}
+            other => {
+                other.told(|| format!("create repository `{}`", self.address.name))?;
+            }
+        }
+        self.again().await
+    }
+
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        let name = &self.address.name;
+        let ecr = &self.clients.ecr;
+        if changes
+            .iter()
+            .any(|change| change.field == "tag_mutability")
+        {
+            ecr.put_image_tag_mutability()
+                .repository_name(name)
+                .image_tag_mutability(ImageTagMutability::Mutable)
+                .send()
+                .await
+                .told(|| format!("make the tags of repository `{name}` mutable"))?;
+        }
+        if changes.iter().any(|change| change.field == "scan_on_push") {
+            let off = aws_sdk_ecr::types::ImageScanningConfiguration::builder()
+                .scan_on_push(false)
+                .build();
+            ecr.put_image_scanning_configuration()
+                .repository_name(name)
+                .image_scanning_configuration(off)
+                .send()
+                .await
+                .told(|| format!("set the scanning of repository `{name}`"))?;
+        }
+        self.retag(actual).await?;
+        self.again().await
+    }
+
+    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete_repository(&self.clients, &self.address.name).await
+    }
+}
+
+struct ImageCopy {
+    clients: Arc<Clients>,
+    address: Address,
+    into: Value<RepositoryReady>,
+    repository: String,
+    image: LocalImage,
+    output: Output<ImageRef>,
+}
+
+impl ImageCopy {
+    async fn destination(&self) -> Result<Destination> {
+        let answer = self
+            .clients
+            .ecr
+            .get_authorization_token()
+            .send()
+            .await
+            .told(|| "get a password for the image registry".into())?;
+        let data = answer.authorization_data().first();
+        let token = data
+            .and_then(|data| data.authorization_token())
+            .unwrap_or_default();
+        let (user, password) = basic(token)
+            .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECR answered no usable password"))?;
+        let endpoint = match &self.clients.section.registry_endpoint {
+            Some(endpoint) => endpoint.as_str(),
+            None => data
+                .and_then(|data| data.proxy_endpoint())
+                .unwrap_or_default(),
+        };
+        destination(endpoint, &self.repository, user, password)
+    }
+
+    async fn ecr_has_it(&self) -> Result<bool> {
+        let id = ImageIdentifier::builder()
+            .image_digest(&self.image.digest)
+            .build();
+        let found = self
+            .clients
+            .ecr
+            .batch_get_image()
+            .repository_name(&self.repository)
+            .image_ids(id)
+            .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()))
+            .send()
+            .await;
+        match found {
+            Ok(answer) => Ok(!answer.images().is_empty()),
+            Err(error) if code(&error) == Some("RepositoryNotFoundException") => Ok(false),
+            Err(error) => Err(failure(
+                &error,
+                &format!("look for an image in repository `{}`", self.repository),
+            )),
+        }
+    }
+}
+
+/// User and password of ECR's token, which is basic authentication's.
+fn basic(token: &str) -> Option<(String, secrecy::SecretString)> {
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(token)
+        .ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned().into()))
+}
+
+/// Splits an endpoint that may have a path.
+fn destination(
+    endpoint: &str,
+    repository: &str,
+    user: String,
+    password: secrecy::SecretString,
+) -> Result<Destination> {
+    let url = Url::parse(endpoint).map_err(|error| {
+        Error::input(format!(
+            "`{endpoint}` is not the base URL of an image registry"
+        ))
+        .because(error)
+        .hint("`targets.aws.registry_endpoint` is a URL such as `http://127.0.0.1:5000`")
+    })?;
+    let path = url.path().trim_matches('/');
+    Ok(Destination {
+        base: url.origin().ascii_serialization(),
+        repository: match path {
+            "" => repository.to_owned(),
+            path => format!("{path}/{repository}"),
+        },
+        user,
+        password,
+    })
+}
+
+#[async_trait]
+impl Step for ImageCopy {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn evidence(&self) -> Result<Evidence> {
+        let there = match self.clients.section.registry_endpoint {
+            Some(_) => self.image.source.is_at(&self.destination().await?).await?,
+            None => self.ecr_has_it().await?,
+        };
+        let digest = &self.image.digest;
+        Ok(if there {
+            Evidence::Done(format!("the repository has {digest}"))
+        } else {
+            Evidence::NotDone(format!("the repository does not have {digest}"))
+        })
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("digest", &self.image.digest);
+        fields.set_some("tag", self.image.tag.as_ref());
+        fields
+    }
+
+    fn publish(&self) {
+        let image = reference(&self.clients, &self.repository, &self.image.digest);
+        self.output.publish(image);
+    }
+
+    async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
+        self.into.settled()?;
+        let to = self.destination().await?;
+        self.image
+            .source
+            .copy_to(&to, self.image.tag.as_deref(), watch)
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_with_a_path_puts_it_before_the_repository() {
+        let check = |endpoint: &str, base: &str, repository: &str| {
+            let to = destination(endpoint, "idp", "AWS".into(), "x".into()).unwrap();
+            assert_eq!(
+                (to.base.as_str(), to.repository.as_str()),
+                (base, repository)
+            );
+        };
+        check(
+            "https://1.dkr.ecr.r.amazonaws.com",
+            "https://1.dkr.ecr.r.amazonaws.com",
+            "idp",
+        );
+        check("http://127.0.0.1:5000/", "http://127.0.0.1:5000", "idp");
+        check(
+            "http://127.0.0.1:5000/aws/1/",
+            "http://127.0.0.1:5000",
+            "aws/1/idp",
+        );
+    }
+
+    #[test]
+    fn a_password_that_is_not_basic_authentication_is_refused() {
+        assert!(basic("QVdTOnNlY3JldA==").is_some_and(|(user, _)| user == "AWS"));
+        assert!(basic("!").is_none());
+        assert!(basic("QVdT").is_none());
+    }
+}

@@ -1,0 +1,264 @@
+//! `logs.group`: where the containers' output goes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_cloudwatchlogs::types::LogGroup as SdkLogGroup;
+use deployer_core::address::Address;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Output;
+use deployer_core::node::{Reading, Resource, Token, Watch};
+
+use super::LogGroupReady;
+use crate::client::Clients;
+use crate::error::{Told, code, denied, failure};
+use crate::tags::{self, Ownership, Tags};
+
+/// The kind of a log group's node.
+pub(crate) const LOG_GROUP: &str = "logs.group";
+
+/// A log group that is to exist.
+pub(super) struct LogGroup {
+    pub(super) clients: Arc<Clients>,
+    pub(super) address: Address,
+    pub(super) ownership: Ownership,
+    pub(super) retention_days: u32,
+    pub(super) output: Output<LogGroupReady>,
+}
+
+/// A log group as CloudWatch Logs has it.
+#[derive(Clone, Debug)]
+pub(crate) struct LogGroupActual {
+    arn: String,
+    retention_days: Option<i32>,
+    tags: Tags,
+}
+
+impl LogGroupActual {
+    /// Its fields, as compared.
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set_some("retention_days", self.retention_days);
+        tags::describe(&mut fields, &self.tags);
+        fields
+    }
+}
+
+async fn find(clients: &Clients, name: &str) -> Result<Reading<SdkLogGroup>> {
+    let mut pages = clients
+        .logs
+        .describe_log_groups()
+        .log_group_name_prefix(name)
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                return match denied(&error) {
+                    Some(words) => Ok(Reading::Denied(words)),
+                    None => Err(failure(&error, &format!("read log group `{name}`"))),
+                };
+            }
+        };
+        let mut groups = page.log_groups().iter();
+        if let Some(group) = groups.find(|group| group.log_group_name() == Some(name)) {
+            return Ok(Reading::Present(group.clone()));
+        }
+    }
+    Ok(Reading::Absent)
+}
+
+/// Reads a log group and its tags.
+pub(crate) async fn read_log_group(
+    clients: &Clients,
+    name: &str,
+) -> Result<Reading<LogGroupActual>> {
+    let group = match find(clients, name).await? {
+        Reading::Present(group) => group,
+        Reading::Denied(words) => return Ok(Reading::Denied(words)),
+        Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => {
+            return Ok(Reading::Absent);
+        }
+    };
+    // `arn` ends with `:*`, which the tagging calls refuse.
+    let arn = group
+        .arn()
+        .unwrap_or_default()
+        .trim_end_matches(":*")
+        .to_owned();
+    let listed = clients
+        .logs
+        .list_tags_for_resource()
+        .resource_arn(&arn)
+        .send()
+        .await;
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            return match denied(&error) {
+                Some(words) => Ok(Reading::Denied(words)),
+                None => Err(failure(
+                    &error,
+                    &format!("read the tags of log group `{name}`"),
+                )),
+            };
+        }
+    };
+    let pairs = listed.tags().into_iter().flatten();
+    Ok(Reading::Present(LogGroupActual {
+        arn,
+        retention_days: group.retention_in_days(),
+        tags: tags::from_pairs(
+            pairs.map(|(key, value)| (Some(key.as_str()), Some(value.as_str()))),
+        ),
+    }))
+}
+
+/// Deletes a log group with its lines.
+pub(crate) async fn delete_log_group(clients: &Clients, name: &str) -> Result<()> {
+    let deleted = clients
+        .logs
+        .delete_log_group()
+        .log_group_name(name)
+        .send()
+        .await;
+    match deleted {
+        Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
+        other => other
+            .map(drop)
+            .told(|| format!("delete log group `{name}`")),
+    }
+}
+
+impl LogGroup {
+    fn name(&self) -> &str {
+        &self.address.name
+    }
+
+    async fn retain(&self) -> Result<()> {
+        self.clients
+            .logs
+            .put_retention_policy()
+            .log_group_name(self.name())
+            .retention_in_days(i32::try_from(self.retention_days).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map(drop)
+            .told(|| format!("set the retention of log group `{}`", self.name()))
+    }
+
+    async fn retag(&self, actual: &LogGroupActual) -> Result<()> {
+        let changes = tags::changes(&actual.tags, &self.ownership.tags);
+        let logs = &self.clients.logs;
+        if !changes.set.is_empty() {
+            logs.tag_resource()
+                .resource_arn(&actual.arn)
+                .set_tags(Some(changes.set.into_iter().collect()))
+                .send()
+                .await
+                .told(|| format!("tag log group `{}`", self.name()))?;
+        }
+        if !changes.remove.is_empty() {
+            logs.untag_resource()
+                .resource_arn(&actual.arn)
+                .set_tag_keys(Some(changes.remove))
+                .send()
+                .await
+                .told(|| format!("remove tags of log group `{}`", self.name()))?;
+        }
+        Ok(())
+    }
+
+    async fn again(&self) -> Result<LogGroupActual> {
+        match self.read().await? {
+            Reading::Present(actual) => Ok(actual),
+            Reading::Foreign(how) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("log group `{}` is not ours: {how}", self.name()),
+            )),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("log group `{}` vanished meanwhile", self.name()),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Resource for LogGroup {
+    type Actual = LogGroupActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let reading = read_log_group(&self.clients, self.name()).await?;
+        if let Reading::Present(actual) = &reading
+            && let Some(how) = self.ownership.foreign(&actual.tags)
+        {
+            return Ok(Reading::Foreign(how));
+        }
+        Ok(reading)
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("retention_days", self.retention_days);
+        tags::describe(&mut fields, &self.ownership.tags);
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        actual.fields()
+    }
+
+    fn publish(&self, _actual: &Self::Actual) {
+        self.output.publish(LogGroupReady);
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+        let created = self
+            .clients
+            .logs
+            .create_log_group()
+            .log_group_name(self.name())
+            .set_tags(Some(self.ownership.tags.clone().into_iter().collect()))
+            .send()
+            .await;
+        match created {
+            // A lost reply: what is there is ours, or this read says otherwise.
+            Err(error) if code(&error) == Some("ResourceAlreadyExistsException") => {
+                self.again().await?;
+            }
+            other => {
+                other.told(|| format!("create log group `{}`", self.name()))?;
+            }
+        }
+        self.retain().await?;
+        self.again().await
+    }
+
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        if changes
+            .iter()
+            .any(|change| change.field == "retention_days")
+        {
+            self.retain().await?;
+        }
+        self.retag(actual).await?;
+        self.again().await
+    }
+
+    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete_log_group(&self.clients, self.name()).await
+    }
+}

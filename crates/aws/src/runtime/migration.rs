@@ -1,0 +1,507 @@
+//! `ecs.migration`: one task of the new task definition that brings the database up to date.
+//!
+//! ECS can override a task's command, not its entry point: a migration with an entry point of its
+//! own is refused unless the service has the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use aws_sdk_ecs::error::SdkError;
+use aws_sdk_ecs::operation::run_task::RunTaskError;
+use aws_sdk_ecs::types::{ContainerOverride, DesiredStatus, LaunchType, Task, TaskOverride};
+use deployer_core::address::Address;
+use deployer_core::capability::{
+    ImageRef, MigrationRecord, MigrationStanding, Revision, Scope, SecretVersion, ServiceInputs,
+    migration_key,
+};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::Fields;
+use deployer_core::graph::{Inputs, Output, Value};
+use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
+use deployer_core::wait::{Look, Pace, poll};
+use uuid::Uuid;
+
+use super::task_definition::{WithTags, describe_revision, short};
+use super::{Migrated, Names, definition, operate, service};
+use crate::client::Clients;
+use crate::error::{Told, failure};
+use crate::secret_store;
+
+/// The kind of a migration's node.
+pub(crate) const MIGRATION: &str = "ecs.migration";
+
+/// What names the database's version.
+pub(super) enum Database {
+    /// Nothing does.
+    Unnamed,
+    /// A secret of the manifest.
+    Secret {
+        /// Its name in the cloud.
+        name: String,
+        /// The version that the new task definition pins.
+        version: Value<SecretVersion>,
+    },
+    /// Whatever the service pins in this variable now.
+    Running {
+        /// The variable.
+        variable: String,
+    },
+}
+
+impl Database {
+    pub(super) fn of(
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        given: &ServiceInputs,
+        scope: Scope,
+        inputs: &mut Inputs,
+    ) -> Self {
+        let migrate = service.migrate.as_ref();
+        let Some(key) = migrate.and_then(|migrate| migrate.database.as_ref()) else {
+            return Self::Unnamed;
+        };
+        let known = (env.secrets.get(key), given.secrets.get(key));
+        match (scope, known) {
+            (Scope::Whole, (Some(secret), Some(version))) => Self::Secret {
+                name: secret.name.clone(),
+                version: inputs.pass(version),
+            },
+            (Scope::Whole, _) => Self::Unnamed,
+            (Scope::CodeOnly, _) => {
+                let mut variables = service.secrets.iter();
+                match variables.find(|(_, used)| used.secret == *key) {
+                    Some((variable, _)) => Self::Running {
+                        variable: variable.clone(),
+                    },
+                    None => Self::Unnamed,
+                }
+            }
+        }
+    }
+}
+
+/// What the look before planning found: the migration that would be due if nothing else changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Looked {
+    key: String,
+    database: Option<SecretVersion>,
+}
+
+/// A migration that is to have succeeded before the service changes.
+pub(super) struct Migration {
+    pub(super) clients: Arc<Clients>,
+    pub(super) address: Address,
+    pub(super) names: Names,
+    pub(super) spec: MigrateSpec,
+    pub(super) entrypoint: Vec<String>,
+    pub(super) definition: Value<Revision>,
+    pub(super) image: Value<ImageRef>,
+    pub(super) database: Database,
+    pub(super) record: Arc<dyn MigrationRecord>,
+    pub(super) retry: bool,
+    pub(super) looked: Mutex<Option<Looked>>,
+    pub(super) output: Output<Migrated>,
+}
+
+impl Migration {
+    fn looked(&self) -> Option<Looked> {
+        self.looked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The key, as soon as everything that it is made of is known.
+    fn key(&self) -> Option<String> {
+        let image = self.image.known()?;
+        let database = match &self.database {
+            Database::Unnamed => None,
+            Database::Secret { version, .. } => Some(version.known()?),
+            Database::Running { .. } => self.looked()?.database,
+        };
+        Some(migration_key(&self.spec, &image, database.as_ref()))
+    }
+
+    /// The database's version as the cloud has it now, found without other nodes' outputs.
+    async fn database_now(&self) -> Result<Option<SecretVersion>> {
+        match &self.database {
+            Database::Unnamed => Ok(None),
+            Database::Secret { name, .. } => {
+                secret_store::current_version(&self.clients, name).await
+            }
+            Database::Running { variable } => {
+                let name = &self.names.service;
+                let service = service::describe(&self.clients, name, WithTags::No)
+                    .await?
+                    .ok_or_else(|| service::absent(name))?;
+                let arn = service.task_definition().unwrap_or_default();
+                let running = describe_revision(&self.clients, arn).await?;
+                Ok(definition::container_of(&running, &self.names.container)
+                    .and_then(|container| definition::secret_of(container, variable))
+                    .and_then(definition::pinned))
+            }
+        }
+    }
+
+    fn check_entrypoint(&self) -> Result<()> {
+        if self.spec.entrypoint.is_empty() || self.spec.entrypoint == self.entrypoint {
+            return Ok(());
+        }
+        Err(Error::input("ECS cannot give a migration an entry point of its own").hint(
+            "leave `entrypoint` of the migration out and put everything in `command`, or give the service the same entry point",
+        ))
+    }
+
+    async fn start(&self, key: &str, token: Uuid) -> Result<String> {
+        let command = ContainerOverride::builder()
+            .name(&self.names.container)
+            .set_command(Some(self.spec.command.clone()))
+            .build();
+        let definition = self.definition.settled()?.0;
+        let answer = self
+            .clients
+            .ecs
+            .run_task()
+            .cluster(&self.clients.section.cluster)
+            .task_definition(&definition)
+            .count(1)
+            .launch_type(LaunchType::Fargate)
+            .network_configuration(service::network(&self.clients.section)?)
+            .overrides(TaskOverride::builder().container_overrides(command).build())
+            .started_by(started_by(key))
+            .client_token(token.to_string())
+            .send()
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                // The task that this token started before, of another revision with the same image.
+                if let Some(arn) = conflicting(&error) {
+                    return Ok(arn);
+                }
+                return Err(failure(
+                    &error,
+                    &format!("start the migration of `{}`", self.names.service),
+                ));
+            }
+        };
+        if let Some(arn) = answer.tasks().first().and_then(Task::task_arn) {
+            return Ok(arn.to_owned());
+        }
+        let failures = answer.failures().iter();
+        let reasons: Vec<&str> = failures.filter_map(|failure| failure.reason()).collect();
+        Err(Error::new(
+            ErrorKind::Rejected,
+            format!(
+                "cannot start the migration of `{}` as {}: {}",
+                self.names.service,
+                short(&definition),
+                reasons.join(", ")
+            ),
+        ))
+    }
+
+    /// The task of an earlier start whose reply was lost: the newest, as a retry makes one more. Best effort:
+    /// a caller may not be allowed to list.
+    async fn find_started(&self, key: &str) -> Option<String> {
+        let ecs = &self.clients.ecs;
+        let cluster = &self.clients.section.cluster;
+        let mut arns = Vec::new();
+        for status in [DesiredStatus::Running, DesiredStatus::Stopped] {
+            let listed = ecs
+                .list_tasks()
+                .cluster(cluster)
+                .started_by(started_by(key))
+                .desired_status(status)
+                .send()
+                .await
+                .ok()?;
+            arns.extend(listed.task_arns.unwrap_or_default());
+        }
+        if arns.is_empty() {
+            return None;
+        }
+        let described = ecs.describe_tasks().cluster(cluster).set_tasks(Some(arns));
+        let answer = described.send().await.ok()?;
+        let newest = answer
+            .tasks()
+            .iter()
+            .max_by_key(|task| task.created_at().map(|at| (at.secs(), at.subsec_nanos())));
+        newest?.task_arn().map(str::to_owned)
+    }
+
+    async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
+        let what = format!("the migration of `{}`", self.names.service);
+        let pace = Pace::until(self.spec.timeout);
+        poll(self.clients.clock(), pace, &what, || async {
+            let task = self.describe(arn).await?;
+            let status = task.last_status().unwrap_or("UNKNOWN").to_owned();
+            watch.note(&format!("migration task is {status}"));
+            Ok(if status == "STOPPED" {
+                Look::Found(task)
+            } else {
+                Look::NotYet(format!("its task is {status}"))
+            })
+        })
+        .await
+    }
+
+    async fn describe(&self, arn: &str) -> Result<Task> {
+        let answer = self
+            .clients
+            .ecs
+            .describe_tasks()
+            .cluster(&self.clients.section.cluster)
+            .tasks(arn)
+            .send()
+            .await
+            .told(|| format!("look at migration task `{}`", operate::task_id(arn)))?;
+        answer.tasks().first().cloned().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Failed,
+                format!(
+                    "ECS has forgotten migration task `{}`; its end is unknown",
+                    operate::task_id(arn)
+                ),
+            )
+            .hint("look into its log and the database, then run `deployer migrate --retry`")
+        })
+    }
+
+    async fn finish(&self, key: &str, arn: &str, watch: &dyn Watch) -> Result<()> {
+        self.record.running(key, arn).await?;
+        let task = match self.wait(arn, watch).await {
+            Ok(task) => task,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.stop(arn).await;
+                self.record.ended(key, Err(error.to_string())).await?;
+                return Err(error);
+            }
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                self.record.ended(key, Err(error.to_string())).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let outcome = outcome(&task, &self.names.container);
+        self.record.ended(key, outcome.clone()).await?;
+        let Err(why) = outcome else {
+            return Ok(());
+        };
+        let mut message = format!("the migration of `{}` failed: {why}", self.names.service);
+        for line in operate::last_lines(&self.clients, &self.names, arn).await {
+            message.push_str("\n  ");
+            message.push_str(&line);
+        }
+        Err(Error::new(ErrorKind::Failed, message)
+            .hint("nothing else was changed for this service; put it right, then run `deployer migrate --retry`"))
+    }
+
+    /// Best effort: it is an end in failure already.
+    async fn stop(&self, arn: &str) {
+        let stopped = self
+            .clients
+            .ecs
+            .stop_task()
+            .cluster(&self.clients.section.cluster)
+            .task(arn)
+            .reason("deployer: the migration's time is over")
+            .send()
+            .await;
+        if let Err(error) = stopped {
+            tracing::debug!(
+                code = crate::error::code(&error),
+                "cannot stop the migration task"
+            );
+        }
+    }
+}
+
+/// The task that a client token belongs to, when its parameters differ from those of its first use.
+fn conflicting(error: &SdkError<RunTaskError>) -> Option<String> {
+    match error.as_service_error()? {
+        RunTaskError::ConflictException(conflict) => conflict.resource_ids().first().cloned(),
+        _ => None,
+    }
+}
+
+/// At most 36 characters of letters, digits, `-`, `_` and `/`.
+fn started_by(key: &str) -> String {
+    format!("deployer/{}", key.chars().take(27).collect::<String>())
+}
+
+/// The idempotency token of a key's only execution.
+fn client_token(key: &str) -> Uuid {
+    Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()))
+}
+
+/// A word of a person's makes one more execution, once per run.
+fn retry_token(key: &str, token: &Token) -> Uuid {
+    Uuid::new_v5(&client_token(key), token.0.as_bytes())
+}
+
+/// How a stopped task ended: only exit code 0 is success.
+fn outcome(task: &Task, container: &str) -> Result<(), String> {
+    let containers = task.containers().iter();
+    let ours = containers
+        .clone()
+        .find(|found| found.name() == Some(container));
+    let mut why = Vec::new();
+    match ours.and_then(|found| found.exit_code()) {
+        Some(0) => return Ok(()),
+        Some(code) => why.push(format!("exit code {code}")),
+        None => why.push("its container never ran to an end".to_owned()),
+    }
+    if let Some(reason) = ours.and_then(|found| found.reason()) {
+        why.push(reason.to_owned());
+    }
+    if let Some(code) = task.stop_code() {
+        why.push(code.as_str().to_owned());
+    }
+    if let Some(reason) = task.stopped_reason() {
+        why.push(reason.to_owned());
+    }
+    Err(why.join(", "))
+}
+
+#[async_trait]
+impl Step for Migration {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn evidence(&self) -> Result<Evidence> {
+        self.check_entrypoint()?;
+        let database = self.database_now().await?;
+        let Some(image) = self.image.known() else {
+            return Ok(Evidence::Unknown("its image is known after apply".into()));
+        };
+        let key = migration_key(&self.spec, &image, database.as_ref());
+        let standing = self.record.standing(&key).await?;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Looked { key, database });
+        Ok(match standing {
+            MigrationStanding::Succeeded { at } => Evidence::Done(format!("it succeeded at {at}")),
+            MigrationStanding::Never => {
+                Evidence::NotDone("it has not run for this image and database".into())
+            }
+            MigrationStanding::Started { .. } => {
+                Evidence::NotDone("it was started before and its end is not known".into())
+            }
+            MigrationStanding::Failed { at, why } => {
+                Evidence::NotDone(format!("it failed at {at}: {why}"))
+            }
+        })
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("command", serde_json::json!(self.spec.command));
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        fields.set_value(
+            "task_definition",
+            self.definition.field(|revision| revision.0.clone()),
+        );
+        if let Database::Secret { version, .. } = &self.database {
+            let text = version.field(|version| format!("version {}", version.version));
+            fields.set_value("database", text);
+        }
+        fields
+    }
+
+    fn judge(&self, evidence: &Evidence) -> Evidence {
+        let looked = self.looked();
+        match (self.key(), looked) {
+            (Some(key), Some(looked)) if key == looked.key => evidence.clone(),
+            (Some(_), _) => Evidence::NotDone("it has not run for this image and database".into()),
+            (None, _) => Evidence::Unknown("its database's secret is known after apply".into()),
+        }
+    }
+
+    fn publish(&self) {
+        self.output.publish(Migrated);
+    }
+
+    async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
+        let key = self
+            .key()
+            .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
+        let execution = match self.record.standing(&key).await? {
+            MigrationStanding::Succeeded { .. } => return Ok(()),
+            MigrationStanding::Started {
+                execution: Some(arn),
+            } => arn,
+            MigrationStanding::Started { execution: None } => match self.find_started(&key).await {
+                Some(arn) => arn,
+                None => self.start(&key, client_token(&key)).await?,
+            },
+            MigrationStanding::Never => {
+                self.record.started(&key, &self.address.to_string()).await?;
+                self.start(&key, client_token(&key)).await?
+            }
+            MigrationStanding::Failed { .. } if self.retry => {
+                self.record.started(&key, &self.address.to_string()).await?;
+                self.start(&key, retry_token(&key, token)).await?
+            }
+            MigrationStanding::Failed { at, why } => {
+                return Err(Error::new(
+                    ErrorKind::Failed,
+                    format!(
+                        "the migration of `{}` failed at {at}: {why}",
+                        self.names.service
+                    ),
+                )
+                .hint("put it right, then run `deployer migrate --retry`"));
+            }
+        };
+        self.finish(&key, &execution, watch).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::types::{Container, TaskStopCode};
+
+    use super::*;
+
+    const KEY: &str = "00112233445566778899aabbccddeeff";
+
+    fn task(exit_code: Option<i32>, reason: Option<&str>) -> Task {
+        let container = Container::builder()
+            .name("idp")
+            .set_exit_code(exit_code)
+            .set_reason(reason.map(str::to_owned))
+            .build();
+        Task::builder()
+            .containers(container)
+            .stop_code(TaskStopCode::EssentialContainerExited)
+            .stopped_reason("Essential container in task exited")
+            .build()
+    }
+
+    #[test]
+    fn only_exit_code_zero_is_success() {
+        assert_eq!(outcome(&task(Some(0), None), "idp"), Ok(()));
+        let why = outcome(&task(Some(3), None), "idp").unwrap_err();
+        assert!(
+            why.starts_with("exit code 3, EssentialContainerExited"),
+            "{why}"
+        );
+        let why = outcome(&task(None, Some("CannotPullContainerError")), "idp").unwrap_err();
+        assert!(
+            why.contains("never ran") && why.contains("CannotPull"),
+            "{why}"
+        );
+        assert!(outcome(&task(Some(0), None), "other").is_err());
+    }
+
+    #[test]
+    fn a_key_gives_the_same_token_each_time_and_a_retry_another_one() {
+        assert_eq!(client_token(KEY).simple().to_string(), KEY);
+        let retry = retry_token(KEY, &Token("run-1".into()));
+        assert_ne!(retry, client_token(KEY));
+        assert_ne!(retry, retry_token(KEY, &Token("run-2".into())));
+        assert_eq!(started_by(KEY).len(), 36);
+    }
+}

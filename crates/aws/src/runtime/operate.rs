@@ -1,0 +1,438 @@
+//! Operates what runs: what serves, which revisions there are, making one serve, explaining a failure.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ecs::types::{
+    ContainerDefinition, DesiredStatus, Service, SortOrder, Task, TaskDefinition,
+    TaskDefinitionField, TaskDefinitionStatus,
+};
+use deployer_core::capability::{
+    Activation, ImageRef, Revision, RevisionInfo, SecretVersion, Serving, ServingState,
+};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Watch;
+use deployer_core::spec::ServiceSpec;
+use deployer_core::wait::{Look, Pace, Readiness, poll};
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+use super::definition::{STREAM_PREFIX, pinned as pinned_by, repin};
+use super::service::{ROLL_OUT, absent, describe};
+use super::task_definition::{WithTags, describe_revision, family_of, short};
+use super::{Names, rollout};
+use crate::client::Clients;
+use crate::error::{Told, incomplete};
+
+/// How many revisions a list holds: each costs a call.
+const REVISIONS: usize = 20;
+/// How many stopped tasks an explanation names.
+const STOPPED_TASKS: usize = 3;
+/// How many of the service's events an explanation shows.
+const EVENTS: usize = 10;
+/// How many lines of a log an explanation shows.
+const LINES: i32 = 20;
+
+/// See [`deployer_core::capability::Runtime::serving`].
+pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Option<Serving>> {
+    let names = Names::of(clients, spec);
+    let service = describe(clients, &names.service, WithTags::No).await?;
+    let Some(service) = service.filter(|service| service.status() == Some("ACTIVE")) else {
+        return Ok(None);
+    };
+    let traffic = traffic(&service);
+    let definitions = traffic
+        .iter()
+        .map(|(revision, _)| describe_revision(clients, &revision.0));
+    let images = try_join_all(definitions)
+        .await?
+        .iter()
+        .filter_map(|definition| {
+            let arn = definition.task_definition_arn()?.to_owned();
+            Some((arn, image_of(definition, &names.container)?))
+        })
+        .collect();
+    let wanted = service
+        .task_definition()
+        .map(|arn| Revision(arn.to_owned()));
+    let state = match rollout::judge(&service, service.task_definition().unwrap_or_default()) {
+        Readiness::Ready => ServingState::Ready,
+        Readiness::Pending(why) => ServingState::InProgress(why),
+        Readiness::Failed(why) => ServingState::Failed(why),
+    };
+    let count = |number: i32| u32::try_from(number).unwrap_or_default();
+    Ok(Some(Serving {
+        service: names.service,
+        wanted,
+        traffic,
+        images,
+        instances: Some((
+            count(service.desired_count()),
+            count(service.running_count()),
+        )),
+        state,
+        url: spec.url.clone().or_else(|| clients.settings(spec).url),
+    }))
+}
+
+/// Shares by running tasks: a load balancer gives each task the same. They sum to 100, or there are none.
+fn traffic(service: &Service) -> Vec<(Revision, u32)> {
+    let mut running: BTreeMap<&str, u32> = BTreeMap::new();
+    for deployment in service.deployments() {
+        let count = u32::try_from(deployment.running_count()).unwrap_or_default();
+        if let (Some(arn), 1..) = (deployment.task_definition(), count) {
+            *running.entry(arn).or_default() += count;
+        }
+    }
+    let total: u32 = running.values().sum();
+    let mut shares: Vec<(Revision, u32)> = running
+        .into_iter()
+        .map(|(arn, count)| (Revision(arn.to_owned()), count * 100 / total))
+        .collect();
+    let given: u32 = shares.iter().map(|(_, share)| share).sum();
+    if let Some((_, share)) = shares.first_mut() {
+        *share += 100 - given;
+    }
+    shares
+}
+
+fn image_of(definition: &TaskDefinition, container: &str) -> Option<ImageRef> {
+    let container = super::definition::container_of(definition, container)?;
+    container.image().map(|image| ImageRef(image.to_owned()))
+}
+
+/// See [`deployer_core::capability::Runtime::revisions`].
+pub(super) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
+    let names = Names::of(clients, spec);
+    let listed = clients
+        .ecs
+        .list_task_definitions()
+        .family_prefix(&names.family)
+        .status(TaskDefinitionStatus::Active)
+        .sort(SortOrder::Desc)
+        .send()
+        .await
+        .told(|| format!("list the revisions of task definition `{}`", names.family))?;
+    let arns = listed
+        .task_definition_arns()
+        .iter()
+        .filter(|arn| family_of(arn) == names.family)
+        .take(REVISIONS);
+    let definitions = try_join_all(arns.map(|arn| describe_revision(clients, arn))).await?;
+    Ok(definitions
+        .iter()
+        .filter_map(|definition| {
+            let at = definition.registered_at();
+            Some(RevisionInfo {
+                revision: Revision(definition.task_definition_arn()?.to_owned()),
+                image: image_of(definition, &names.container)?,
+                created: at.and_then(|at| Timestamp::from_second(at.secs()).ok()),
+            })
+        })
+        .collect())
+}
+
+/// See [`deployer_core::capability::Runtime::pinned`].
+pub(super) async fn pinned(
+    clients: &Clients,
+    revision: &Revision,
+) -> Result<BTreeMap<String, SecretVersion>> {
+    let definition = describe_revision(clients, &revision.0).await?;
+    Ok(definition
+        .container_definitions()
+        .iter()
+        .flat_map(ContainerDefinition::secrets)
+        .filter_map(|secret| Some((secret.name().to_owned(), pinned_by(secret.value_from())?)))
+        .collect())
+}
+
+/// See [`deployer_core::capability::Runtime::activate`].
+pub(super) async fn activate(
+    clients: &Clients,
+    activation: &Activation,
+    watch: &dyn Watch,
+) -> Result<Revision> {
+    let wanted = following(clients, activation).await?;
+    let service = &activation.service;
+    clients
+        .ecs
+        .update_service()
+        .cluster(&clients.section.cluster)
+        .service(service)
+        .task_definition(&wanted)
+        .send()
+        .await
+        .told(|| format!("make {} serve as `{service}`", short(&wanted)))?;
+    let what = format!("service `{service}`");
+    poll(clients.clock(), Pace::until(ROLL_OUT), &what, || async {
+        let seen = describe(clients, service, WithTags::No)
+            .await?
+            .ok_or_else(|| absent(service))?;
+        match rollout::judge(&seen, &wanted) {
+            Readiness::Ready => Ok(Look::Found(())),
+            Readiness::Pending(why) => {
+                watch.note(&why);
+                Ok(Look::NotYet(why))
+            }
+            Readiness::Failed(why) => {
+                let kind = if seen.task_definition() == Some(wanted.as_str()) {
+                    ErrorKind::Failed
+                } else {
+                    ErrorKind::Untrue
+                };
+                let asked = short(&wanted);
+                Err(Error::new(
+                    kind,
+                    format!("{asked} does not serve as `{service}`: {why}"),
+                ))
+            }
+        }
+    })
+    .await?;
+    Ok(Revision(wanted))
+}
+
+/// The revision itself, or a copy that pins the versions of the secrets that follow.
+async fn following(clients: &Clients, activation: &Activation) -> Result<String> {
+    let arn = &activation.revision.0;
+    if activation.follow.is_empty() {
+        return Ok(arn.clone());
+    }
+    let include = vec![TaskDefinitionField::Tags];
+    let answer = clients
+        .ecs
+        .describe_task_definition()
+        .task_definition(arn)
+        .set_include(Some(include))
+        .send()
+        .await
+        .told(|| format!("read task definition `{}`", short(arn)))?;
+    let tags = answer.tags.clone().filter(|tags| !tags.is_empty());
+    let definition = answer.task_definition.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no task definition `{arn}`"),
+        )
+    })?;
+    let (containers, changed) = repinned(&definition, &activation.follow)?;
+    if !changed {
+        return Ok(arn.clone());
+    }
+    let family = definition.family().unwrap_or_default().to_owned();
+    let copy = clients
+        .ecs
+        .register_task_definition()
+        .family(&family)
+        .set_task_role_arn(definition.task_role_arn)
+        .set_execution_role_arn(definition.execution_role_arn)
+        .set_network_mode(definition.network_mode)
+        .set_container_definitions(Some(containers))
+        .set_volumes(definition.volumes.filter(|volumes| !volumes.is_empty()))
+        .set_requires_compatibilities(definition.requires_compatibilities)
+        .set_cpu(definition.cpu)
+        .set_memory(definition.memory)
+        .set_runtime_platform(definition.runtime_platform)
+        .set_ephemeral_storage(definition.ephemeral_storage)
+        .set_tags(tags)
+        .send()
+        .await
+        .told(|| format!("register a copy of {} with the current secrets", short(arn)))?;
+    copy.task_definition
+        .and_then(|definition| definition.task_definition_arn)
+        .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no task definition"))
+}
+
+/// The containers with the versions of `follow`, and whether that changed anything.
+fn repinned(
+    definition: &TaskDefinition,
+    follow: &BTreeMap<String, SecretVersion>,
+) -> Result<(Vec<ContainerDefinition>, bool)> {
+    let mut containers = definition.container_definitions().to_vec();
+    let mut changed = false;
+    for secret in containers
+        .iter_mut()
+        .filter_map(|container| container.secrets.as_mut())
+        .flatten()
+    {
+        let Some(version) = follow.get(secret.name()) else {
+            continue;
+        };
+        let value_from = repin(secret.value_from(), version);
+        changed |= value_from != secret.value_from();
+        *secret = aws_sdk_ecs::types::Secret::builder()
+            .name(secret.name())
+            .value_from(value_from)
+            .build()
+            .map_err(incomplete)?;
+    }
+    Ok((containers, changed))
+}
+
+/// See [`deployer_core::capability::Runtime::autopsy`].
+pub(super) async fn autopsy(clients: &Clients, spec: &ServiceSpec) -> Vec<String> {
+    let names = Names::of(clients, spec);
+    let mut lines = Vec::new();
+    let Ok(Some(service)) = describe(clients, &names.service, WithTags::No).await else {
+        return lines;
+    };
+    if let Some(why) = rollout::failed(&service) {
+        lines.push(format!("roll-out: {why}"));
+    }
+    let tasks = stopped_tasks(clients, &names).await;
+    lines.extend(tasks.iter().take(STOPPED_TASKS).map(stopped_line));
+    lines.extend(events(&service, EVENTS));
+    let failing = tasks.first().and_then(Task::task_arn);
+    if let Some(arn) = failing {
+        let last = last_lines(clients, &names, arn).await;
+        lines.extend(last.into_iter().map(|line| format!("log: {line}")));
+    }
+    lines
+}
+
+/// Why the service's tasks stopped, and its latest events. Best effort: being denied is no reason to fail.
+pub(super) async fn why_stopped(
+    clients: &Clients,
+    names: &Names,
+    service: &Service,
+) -> Vec<String> {
+    let tasks = stopped_tasks(clients, names).await;
+    let mut lines: Vec<String> = tasks.iter().take(STOPPED_TASKS).map(stopped_line).collect();
+    lines.dedup();
+    lines.extend(events(service, STOPPED_TASKS));
+    lines
+}
+
+fn events(service: &Service, count: usize) -> Vec<String> {
+    let events = service.events().iter().take(count);
+    events
+        .filter_map(|event| Some(format!("event: {}", event.message()?)))
+        .collect()
+}
+
+/// Stopped tasks of the service, the latest first.
+async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
+    let cluster = &clients.section.cluster;
+    let listed = clients
+        .ecs
+        .list_tasks()
+        .cluster(cluster)
+        .service_name(&names.service)
+        .desired_status(DesiredStatus::Stopped)
+        .send()
+        .await;
+    let arns = match listed {
+        Ok(answer) => answer.task_arns.unwrap_or_default(),
+        Err(_) => return Vec::new(),
+    };
+    if arns.is_empty() {
+        return Vec::new();
+    }
+    let described = clients
+        .ecs
+        .describe_tasks()
+        .cluster(cluster)
+        .set_tasks(Some(arns));
+    let mut tasks = match described.send().await {
+        Ok(answer) => answer.tasks.unwrap_or_default(),
+        Err(_) => return Vec::new(),
+    };
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.stopped_at().map(|at| at.secs())));
+    tasks
+}
+
+fn stopped_line(task: &Task) -> String {
+    let reason = task.stopped_reason().unwrap_or("no reason given");
+    let mut line = format!("task stopped: {reason}");
+    for container in task.containers() {
+        let name = container.name().unwrap_or_default();
+        if let Some(code) = container.exit_code() {
+            line.push_str(&format!(", `{name}` exited with {code}"));
+        }
+        if let Some(reason) = container.reason() {
+            line.push_str(&format!(", `{name}`: {reason}"));
+        }
+    }
+    line
+}
+
+/// The id at the end of a task's ARN.
+pub(crate) fn task_id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+/// The last lines that a task printed, oldest first. Best effort.
+pub(super) async fn last_lines(clients: &Clients, names: &Names, task: &str) -> Vec<String> {
+    let stream = format!("{STREAM_PREFIX}/{}/{}", names.container, task_id(task));
+    let answer = clients
+        .logs
+        .get_log_events()
+        .log_group_name(&names.log_group)
+        .log_stream_name(stream)
+        .start_from_head(false)
+        .limit(LINES)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => answer
+            .events()
+            .iter()
+            .filter_map(|event| event.message())
+            .map(|message| message.trim_end().to_owned())
+            .collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::types::{Deployment, Secret};
+
+    use super::*;
+
+    fn deployment(definition: &str, running: i32) -> Deployment {
+        Deployment::builder()
+            .task_definition(definition)
+            .running_count(running)
+            .build()
+    }
+
+    #[test]
+    fn shares_of_traffic_sum_to_a_hundred() {
+        let service = Service::builder()
+            .deployments(deployment("a", 1))
+            .deployments(deployment("b", 2))
+            .deployments(deployment("c", 0))
+            .build();
+        let shares = traffic(&service);
+        assert_eq!(shares.iter().map(|(_, share)| share).sum::<u32>(), 100);
+        assert_eq!(shares.len(), 2);
+        assert!(traffic(&Service::builder().build()).is_empty());
+    }
+
+    #[test]
+    fn a_copy_is_made_only_when_a_pin_changes() {
+        let arn = "arn:aws:secretsmanager:r:1:secret:db-abc";
+        let secret = Secret::builder()
+            .name("DATABASE_URL")
+            .value_from(format!("{arn}:url::v1"))
+            .build()
+            .unwrap();
+        let container = ContainerDefinition::builder().secrets(secret).build();
+        let definition = TaskDefinition::builder()
+            .container_definitions(container)
+            .build();
+        let follow = |version: &str| {
+            let version = SecretVersion {
+                secret: arn.into(),
+                version: version.into(),
+            };
+            BTreeMap::from([("DATABASE_URL".to_owned(), version)])
+        };
+        assert!(!repinned(&definition, &follow("v1")).unwrap().1);
+        let (containers, changed) = repinned(&definition, &follow("v2")).unwrap();
+        assert!(changed);
+        assert_eq!(
+            containers[0].secrets()[0].value_from(),
+            format!("{arn}:url::v2")
+        );
+    }
+}

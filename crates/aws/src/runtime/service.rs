@@ -1,0 +1,608 @@
+//! `ecs.service`: the service that keeps the tasks running, and its roll-out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ecs::types::{
+    AssignPublicIp, AwsVpcConfiguration, DeploymentCircuitBreaker, DeploymentConfiguration,
+    LaunchType, LoadBalancer, NetworkConfiguration, PropagateTags, Service as SdkService,
+    ServiceField, Tag,
+};
+use deployer_core::address::Address;
+use deployer_core::capability::{Revision, Scope};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::spec::Replicas;
+use deployer_core::wait::{Look, Pace, Readiness, poll};
+use deployer_manifest::section::{AwsSection, AwsService};
+
+use super::task_definition::WithTags;
+use super::{Migrated, Names, operate, rollout};
+use crate::client::Clients;
+use crate::error::{Told, code, denied, failure, incomplete, words};
+use crate::tags::{self, Ownership, Tags};
+
+/// The kind of a service's node.
+pub(crate) const SERVICE: &str = "ecs.service";
+
+/// How long a roll-out may take: image pull, start, health checks and draining of the old tasks.
+pub(crate) const ROLL_OUT: Duration = Duration::from_secs(15 * 60);
+/// How long a deleted service may drain before its name is free.
+const DRAINING: Duration = Duration::from_secs(10 * 60);
+
+/// A service that is to run the task definition.
+pub(super) struct Service {
+    pub(super) clients: Arc<Clients>,
+    pub(super) address: Address,
+    pub(super) ownership: Ownership,
+    pub(super) names: Names,
+    pub(super) settings: AwsService,
+    pub(super) port: u16,
+    pub(super) replicas: Replicas,
+    pub(super) scope: Scope,
+    pub(super) definition: Value<Revision>,
+    /// Traffic moves only after it.
+    pub(super) migrated: Value<Migrated>,
+    pub(super) revision: Output<Revision>,
+}
+
+/// Describes a service. `None` when the cluster has none of that name; one that is inactive is described.
+pub(crate) async fn describe(
+    clients: &Clients,
+    name: &str,
+    with_tags: WithTags,
+) -> Result<Option<SdkService>> {
+    match read(clients, name, with_tags).await? {
+        Reading::Present(service) => Ok(Some(service)),
+        Reading::Denied(words) => Err(Error::new(
+            ErrorKind::Denied,
+            format!("cannot read service `{name}`: {words}"),
+        )
+        .hint("allow the caller ecs:DescribeServices on it")),
+        Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Ok(None),
+    }
+}
+
+async fn read(clients: &Clients, name: &str, with_tags: WithTags) -> Result<Reading<SdkService>> {
+    let cluster = &clients.section.cluster;
+    let include = match with_tags {
+        WithTags::Yes => Some(vec![ServiceField::Tags]),
+        WithTags::No => None,
+    };
+    let answer = clients
+        .ecs
+        .describe_services()
+        .cluster(cluster)
+        .services(name)
+        .set_include(include)
+        .send()
+        .await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            return match denied(&error) {
+                Some(words) => Ok(Reading::Denied(words)),
+                None if code(&error) == Some("ClusterNotFoundException") => {
+                    Err(
+                        failure(&error, &format!("read service `{name}`")).hint(format!(
+                            "create the ECS cluster `{cluster}`, or correct `targets.aws.cluster`"
+                        )),
+                    )
+                }
+                None => Err(failure(&error, &format!("read service `{name}`"))),
+            };
+        }
+    };
+    match answer.services().first() {
+        Some(service) => Ok(Reading::Present(service.clone())),
+        None => match answer
+            .failures()
+            .first()
+            .and_then(|failure| failure.reason())
+        {
+            None | Some("MISSING") => Ok(Reading::Absent),
+            Some(reason) => Ok(Reading::Denied(reason.to_owned())),
+        },
+    }
+}
+
+/// Reads a service as an inventory entry; draining counts as deleted.
+pub(crate) async fn read_service(clients: &Clients, name: &str) -> Result<Reading<SdkService>> {
+    Ok(match read(clients, name, WithTags::Yes).await? {
+        Reading::Present(service) if service.status() != Some("ACTIVE") => Reading::Absent,
+        other => other,
+    })
+}
+
+/// The tags of an active service. `None` when there is none.
+pub(crate) async fn owner_tags(clients: &Clients, name: &str) -> Result<Option<Tags>> {
+    let service = describe(clients, name, WithTags::Yes).await?;
+    Ok(service
+        .filter(|service| service.status() == Some("ACTIVE"))
+        .map(|service| tags_of(&service)))
+}
+
+/// The error for a code-only deployment of a service that is not there.
+pub(crate) fn absent(name: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("there is no service `{name}` to deploy to"),
+    )
+    .hint("run `deployer apply` without `--only` first: it makes the service")
+}
+
+/// Deletes a service with its tasks. Succeeds when it is draining or gone already.
+pub(crate) async fn delete_service(clients: &Clients, name: &str) -> Result<()> {
+    let deleted = clients
+        .ecs
+        .delete_service()
+        .cluster(&clients.section.cluster)
+        .service(name)
+        .force(true)
+        .send()
+        .await;
+    match deleted {
+        Err(error)
+            if matches!(
+                code(&error),
+                Some("ServiceNotFoundException" | "ServiceNotActiveException")
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.map(drop).told(|| format!("delete service `{name}`")),
+    }
+}
+
+fn tags_of(service: &SdkService) -> Tags {
+    tags::from_pairs(service.tags().iter().map(|tag| (tag.key(), tag.value())))
+}
+
+fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect()
+}
+
+/// The network of the tasks, of services and of migrations alike.
+pub(super) fn network(section: &AwsSection) -> Result<NetworkConfiguration> {
+    let public = if section.assign_public_ip {
+        AssignPublicIp::Enabled
+    } else {
+        AssignPublicIp::Disabled
+    };
+    let vpc = AwsVpcConfiguration::builder()
+        .set_subnets(Some(section.subnets.clone()))
+        .set_security_groups(Some(section.security_groups.clone()))
+        .assign_public_ip(public)
+        .build()
+        .map_err(incomplete)?;
+    Ok(NetworkConfiguration::builder()
+        .awsvpc_configuration(vpc)
+        .build())
+}
+
+fn deployment_configuration() -> DeploymentConfiguration {
+    let breaker = DeploymentCircuitBreaker::builder()
+        .enable(true)
+        .rollback(true)
+        .build();
+    DeploymentConfiguration::builder()
+        .deployment_circuit_breaker(breaker)
+        .minimum_healthy_percent(100)
+        .maximum_percent(200)
+        .build()
+}
+
+fn sorted(words: &[String]) -> String {
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    words.sort_unstable();
+    words.join(", ")
+}
+
+fn balancer_text(group: &str, container: &str, port: i32) -> String {
+    format!("{group} -> {container}:{port}")
+}
+
+/// The fields of a service that [`Service::desired`] sets in [`Scope::Whole`].
+pub(crate) fn fields_of(service: &SdkService) -> Fields {
+    let mut fields = Fields::new();
+    fields.set_some("task_definition", service.task_definition());
+    fields.set("desired_count", service.desired_count());
+    let fargate = service
+        .capacity_provider_strategy()
+        .iter()
+        .any(|provider| provider.capacity_provider().starts_with("FARGATE"));
+    let launch_type = if fargate {
+        Some(LaunchType::Fargate.as_str())
+    } else {
+        service.launch_type().map(LaunchType::as_str)
+    };
+    fields.set_some("launch_type", launch_type);
+    let network = service.network_configuration();
+    if let Some(vpc) = network.and_then(|network| network.awsvpc_configuration()) {
+        fields.set("network.subnets", sorted(vpc.subnets()));
+        fields.set("network.security_groups", sorted(vpc.security_groups()));
+        let public = vpc.assign_public_ip() == Some(&AssignPublicIp::Enabled);
+        fields.set("network.assign_public_ip", public);
+    }
+    let balancers = service.load_balancers().iter().map(|balancer| {
+        balancer_text(
+            balancer.target_group_arn().unwrap_or_default(),
+            balancer.container_name().unwrap_or_default(),
+            balancer.container_port().unwrap_or_default(),
+        )
+    });
+    let balancers: Vec<String> = balancers.collect();
+    if !balancers.is_empty() {
+        fields.set("load_balancer", sorted(&balancers));
+    }
+    // Without a load balancer the grace period means nothing.
+    if !balancers.is_empty() {
+        let grace = service.health_check_grace_period_seconds();
+        fields.set("health_check_grace_period", grace.unwrap_or(0));
+    }
+    if let Some(deployment) = service.deployment_configuration() {
+        describe_deployment(&mut fields, deployment);
+    }
+    fields.set("execute_command", service.enable_execute_command());
+    let propagated = service
+        .propagate_tags()
+        .map_or("NONE", PropagateTags::as_str);
+    fields.set("propagate_tags", propagated);
+    tags::describe(&mut fields, &tags_of(service));
+    fields
+}
+
+fn describe_deployment(fields: &mut Fields, deployment: &DeploymentConfiguration) {
+    let breaker = deployment.deployment_circuit_breaker();
+    let on = breaker.is_some_and(DeploymentCircuitBreaker::enable);
+    fields.set("deployment.circuit_breaker", on);
+    let rollback = breaker.is_some_and(DeploymentCircuitBreaker::rollback);
+    fields.set("deployment.rollback", rollback);
+    // What ECS takes for a rolling service when neither is given.
+    let least = deployment.minimum_healthy_percent().unwrap_or(100);
+    fields.set("deployment.minimum_healthy_percent", least);
+    let most = deployment.maximum_percent().unwrap_or(200);
+    fields.set("deployment.maximum_percent", most);
+}
+
+/// Whether a roll-out failed: a field of its own, so that a plan after a failure is not empty.
+fn describe_rollout(fields: &mut Fields, service: &SdkService) {
+    match rollout::failed(service) {
+        Some(why) => fields.set("rollout", format!("failed: {why}")),
+        None => fields.set("rollout", "sound"),
+    }
+}
+
+impl Service {
+    fn name(&self) -> &str {
+        &self.names.service
+    }
+
+    fn scales(&self) -> bool {
+        self.replicas.max > self.replicas.min
+    }
+
+    fn load_balancers(&self) -> Vec<LoadBalancer> {
+        let group = self.settings.target_group.iter();
+        group
+            .map(|group| {
+                LoadBalancer::builder()
+                    .target_group_arn(group)
+                    .container_name(&self.names.container)
+                    .container_port(i32::from(self.port))
+                    .build()
+            })
+            .collect()
+    }
+
+    fn grace_period(&self) -> Option<i32> {
+        self.settings.target_group.as_ref()?;
+        let seconds = self.settings.health_check_grace_period.unwrap_or(0);
+        Some(i32::try_from(seconds).unwrap_or(i32::MAX))
+    }
+
+    fn count(&self) -> i32 {
+        i32::try_from(self.replicas.min).unwrap_or(i32::MAX)
+    }
+
+    fn with_tags(&self) -> WithTags {
+        match self.scope {
+            Scope::Whole => WithTags::Yes,
+            Scope::CodeOnly => WithTags::No,
+        }
+    }
+
+    fn desired_whole(&self, fields: &mut Fields) {
+        let section = &self.clients.section;
+        if !self.scales() {
+            fields.set("desired_count", self.replicas.min);
+        }
+        fields.set("launch_type", LaunchType::Fargate.as_str());
+        fields.set("network.subnets", sorted(&section.subnets));
+        fields.set("network.security_groups", sorted(&section.security_groups));
+        fields.set("network.assign_public_ip", section.assign_public_ip);
+        if let Some(group) = &self.settings.target_group {
+            let text = balancer_text(group, &self.names.container, i32::from(self.port));
+            fields.set("load_balancer", text);
+        }
+        fields.set_some("health_check_grace_period", self.grace_period());
+        describe_deployment(fields, &deployment_configuration());
+        fields.set("execute_command", self.settings.enable_execute_command);
+        fields.set("propagate_tags", PropagateTags::Service.as_str());
+        tags::describe(fields, &self.ownership.tags);
+    }
+
+    /// Creates it once. `None` while a deleted service of the same name drains.
+    async fn try_create(&self, token: &Token) -> Result<Option<SdkService>> {
+        let created = self
+            .clients
+            .ecs
+            .create_service()
+            .cluster(&self.clients.section.cluster)
+            .service_name(self.name())
+            .task_definition(self.definition.settled()?.0)
+            .client_token(&token.0)
+            .desired_count(self.count())
+            .launch_type(LaunchType::Fargate)
+            .network_configuration(network(&self.clients.section)?)
+            .set_load_balancers(Some(self.load_balancers()).filter(|list| !list.is_empty()))
+            .set_health_check_grace_period_seconds(self.grace_period())
+            .deployment_configuration(deployment_configuration())
+            .enable_execute_command(self.settings.enable_execute_command)
+            .propagate_tags(PropagateTags::Service)
+            .set_tags(Some(sdk_tags(&self.ownership.tags)))
+            .send()
+            .await;
+        match created {
+            Ok(answer) => Ok(answer.service),
+            Err(error) if words(&error).to_lowercase().contains("draining") => Ok(None),
+            Err(error) => Err(failure(
+                &error,
+                &format!("create service `{}`", self.name()),
+            )),
+        }
+    }
+
+    async fn update_service(&self, changes: &[FieldChange]) -> Result<SdkService> {
+        let changed = |prefix: &str| {
+            changes
+                .iter()
+                .any(|change| change.field.starts_with(prefix))
+        };
+        let mut call = self
+            .clients
+            .ecs
+            .update_service()
+            .cluster(&self.clients.section.cluster)
+            .service(self.name());
+        if changed("task_definition") {
+            call = call.task_definition(self.definition.settled()?.0);
+        } else if changed("rollout") {
+            // The same task definition again: only a new deployment tries it again.
+            call = call.force_new_deployment(true);
+        }
+        if changed("desired_count") {
+            call = call.desired_count(self.count());
+        }
+        if changed("network.") {
+            call = call.network_configuration(network(&self.clients.section)?);
+        }
+        if changed("load_balancer") {
+            call = call.set_load_balancers(Some(self.load_balancers()));
+        }
+        if changed("health_check_grace_period") {
+            call = call.set_health_check_grace_period_seconds(self.grace_period());
+        }
+        if changed("deployment.") {
+            call = call.deployment_configuration(deployment_configuration());
+        }
+        if changed("execute_command") {
+            call = call.enable_execute_command(self.settings.enable_execute_command);
+        }
+        if changed("propagate_tags") {
+            call = call.propagate_tags(PropagateTags::Service);
+        }
+        let answer = call
+            .send()
+            .await
+            .told(|| format!("update service `{}`", self.name()))?;
+        answer
+            .service
+            .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no service"))
+    }
+
+    async fn retag(&self, actual: &SdkService) -> Result<()> {
+        let changes = tags::changes(&tags_of(actual), &self.ownership.tags);
+        let arn = actual.service_arn().unwrap_or_default();
+        let ecs = &self.clients.ecs;
+        if !changes.set.is_empty() {
+            ecs.tag_resource()
+                .resource_arn(arn)
+                .set_tags(Some(sdk_tags(&changes.set)))
+                .send()
+                .await
+                .told(|| format!("tag service `{}`", self.name()))?;
+        }
+        if !changes.remove.is_empty() {
+            ecs.untag_resource()
+                .resource_arn(arn)
+                .set_tag_keys(Some(changes.remove))
+                .send()
+                .await
+                .told(|| format!("remove tags of service `{}`", self.name()))?;
+        }
+        Ok(())
+    }
+
+    async fn again(&self) -> Result<SdkService> {
+        describe(&self.clients, self.name(), self.with_tags())
+            .await?
+            .ok_or_else(|| absent(self.name()))
+    }
+}
+
+#[async_trait]
+impl Resource for Service {
+    type Actual = SdkService;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let service = match read(&self.clients, self.name(), self.with_tags()).await? {
+            Reading::Present(service) => service,
+            Reading::Absent if self.scope == Scope::CodeOnly => return Err(absent(self.name())),
+            other => return Ok(other),
+        };
+        match (service.status(), self.scope) {
+            // Tags are not visible to a code-only deployment: the configured name decides.
+            (Some("ACTIVE"), Scope::CodeOnly) => Ok(Reading::Present(service)),
+            (_, Scope::CodeOnly) => Err(absent(self.name())),
+            (Some("ACTIVE"), Scope::Whole) => match self.ownership.foreign(&tags_of(&service)) {
+                Some(how) => Ok(Reading::Foreign(how)),
+                None => Ok(Reading::Present(service)),
+            },
+            (Some("DRAINING"), Scope::Whole) => Ok(Reading::Tombstoned(
+                "it drains; its name is free once its tasks have stopped".into(),
+            )),
+            (_, Scope::Whole) => Ok(Reading::Absent),
+        }
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        let definition = self.definition.field(|revision| revision.0.clone());
+        fields.set_value("task_definition", definition);
+        fields.set("rollout", "sound");
+        if self.scope == Scope::Whole {
+            self.desired_whole(&mut fields);
+        }
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        let whole = fields_of(actual);
+        let mut fields = Fields::new();
+        for (name, value) in whole.iter() {
+            let compared = match (self.scope, name) {
+                (_, "task_definition") => true,
+                (Scope::CodeOnly, _) => false,
+                // Autosscaling owns it.
+                (Scope::Whole, "desired_count") => !self.scales(),
+                (Scope::Whole, _) => true,
+            };
+            if compared {
+                fields.set_value(name, value.clone());
+            }
+        }
+        describe_rollout(&mut fields, actual);
+        fields
+    }
+
+    fn effect(&self, field: &str) -> Effect {
+        match field {
+            "launch_type" => Effect::Replace,
+            _ => Effect::InPlace,
+        }
+    }
+
+    fn publish(&self, actual: &Self::Actual) {
+        if let Some(definition) = actual.task_definition() {
+            self.revision.publish(Revision(definition.to_owned()));
+        }
+    }
+
+    fn withdraw(&self, changes: &[FieldChange]) {
+        if changes
+            .iter()
+            .any(|change| change.field == "task_definition")
+        {
+            self.revision.withdraw();
+        }
+    }
+
+    async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<Self::Actual> {
+        self.migrated.settled()?;
+        if self.scope == Scope::CodeOnly {
+            return Err(absent(self.name()));
+        }
+        let what = format!("the name of service `{}`", self.name());
+        poll(
+            self.clients.clock(),
+            Pace::until(DRAINING),
+            &what,
+            || async {
+                Ok(match self.try_create(token).await? {
+                    Some(service) => Look::Found(service),
+                    None => {
+                        let why = "the service of that name that was deleted still drains";
+                        watch.note(why);
+                        Look::NotYet(why.into())
+                    }
+                })
+            },
+        )
+        .await
+    }
+
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        self.migrated.settled()?;
+        let updated = if changes.iter().all(tags::is_tag) {
+            None
+        } else {
+            Some(self.update_service(changes).await?)
+        };
+        if changes.iter().any(tags::is_tag) {
+            self.retag(actual).await?;
+            return self.again().await;
+        }
+        Ok(updated.unwrap_or_else(|| actual.clone()))
+    }
+
+    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete_service(&self.clients, self.name()).await
+    }
+
+    async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
+        let wanted = match self.definition.known() {
+            Some(revision) => revision.0,
+            None => actual.task_definition().unwrap_or_default().to_owned(),
+        };
+        let seen = self.again().await?;
+        let state = match rollout::judge(&seen, &wanted) {
+            Readiness::Failed(why) => {
+                let reasons = operate::why_stopped(&self.clients, &self.names, &seen).await;
+                Readiness::Failed([vec![why], reasons].concat().join("; "))
+            }
+            other => other,
+        };
+        Ok(Ready {
+            state,
+            actual: seen,
+        })
+    }
+
+    fn unsettled(&self, actual: &Self::Actual) -> Option<String> {
+        rollout::unsettled(actual)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::until(ROLL_OUT)
+    }
+
+    fn detachable(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,159 @@
+//! Secrets Manager: secrets as nodes, and their values and versions for the commands.
+
+mod secret;
+mod versions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::graph::{Graph, Output};
+use deployer_core::node::Token;
+use deployer_core::spec::{EnvironmentSpec, SecretSpec};
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::Aws;
+use crate::client::Clients;
+use crate::error::{code, denied, failure};
+
+pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
+
+use secret::Secret;
+
+/// The label of the version that is read by default.
+const CURRENT: &str = "AWSCURRENT";
+
+/// A secret's description, as far as the caller may see it.
+enum Described {
+    Absent,
+    Denied(String),
+    Found(Box<DescribeSecretOutput>),
+}
+
+async fn describe(clients: &Clients, name: &str) -> Result<Described> {
+    let answer = clients
+        .secrets
+        .describe_secret()
+        .secret_id(name)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(Described::Found(Box::new(answer))),
+        Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(Described::Absent),
+        Err(error) => match denied(&error) {
+            Some(words) => Ok(Described::Denied(words)),
+            None => Err(failure(&error, &format!("read secret `{name}`"))),
+        },
+    }
+}
+
+async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
+    let answer = clients
+        .secrets
+        .get_secret_value()
+        .secret_id(name)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+        Err(error) => match code(&error) {
+            // No such secret, no current version, or scheduled for deletion.
+            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(None),
+            _ => Err(failure(
+                &error,
+                &format!("read the value of secret `{name}`"),
+            )),
+        },
+    }
+}
+
+/// The version that carries `AWSCURRENT`.
+fn current(secret: &DescribeSecretOutput) -> Option<String> {
+    secret
+        .version_ids_to_stages()?
+        .iter()
+        .find(|(_, stages)| stages.iter().any(|stage| stage == CURRENT))
+        .map(|(version, _)| version.clone())
+}
+
+/// The current version of a secret. `None` when there is none, or none that the caller may see.
+pub(crate) async fn current_version(
+    clients: &Clients,
+    name: &str,
+) -> Result<Option<SecretVersion>> {
+    let Described::Found(secret) = describe(clients, name).await? else {
+        return Ok(None);
+    };
+    if secret.deleted_date().is_some() {
+        return Ok(None);
+    }
+    Ok(current(&secret).map(|version| SecretVersion {
+        secret: secret.arn().unwrap_or_default().to_owned(),
+        version,
+    }))
+}
+
+#[async_trait]
+impl SecretStore for Aws {
+    fn secret(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        content: SecretContent,
+    ) -> Output<SecretVersion> {
+        let node = Secret::new(Arc::clone(&self.clients), env, secret, content);
+        let output = node.output();
+        graph.resource(|_| node);
+        output
+    }
+
+    async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {
+        let secret = match describe(&self.clients, name).await? {
+            Described::Absent => return Ok(None),
+            Described::Found(secret) => secret,
+            Described::Denied(words) => {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("cannot read secret `{name}`: {words}"),
+                )
+                .hint("allow the caller secretsmanager:DescribeSecret on it"));
+            }
+        };
+        if secret.deleted_date().is_some() {
+            return Ok(None);
+        }
+        let changed = secret.last_changed_date().or(secret.created_date());
+        let stages = secret.version_ids_to_stages();
+        Ok(Some(SecretStatus {
+            version: current(&secret).map(|version| SecretVersion {
+                secret: secret.arn().unwrap_or_default().to_owned(),
+                version,
+            }),
+            changed: changed.and_then(|at| Timestamp::from_millisecond(at.to_millis().ok()?).ok()),
+            versions: stages.map_or(0, |stages| {
+                stages.values().filter(|stages| !stages.is_empty()).count()
+            }),
+        }))
+    }
+
+    async fn value(&self, name: &str) -> Result<Option<SecretString>> {
+        value(&self.clients, name).await
+    }
+
+    async fn put_version(
+        &self,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        value: &SecretString,
+        token: &Token,
+    ) -> Result<SecretVersion> {
+        let content = SecretContent::Exactly(value.clone());
+        Secret::new(Arc::clone(&self.clients), env, secret, content)
+            .put_version(value, token)
+            .await
+    }
+}

@@ -1,0 +1,401 @@
+//! `secretsmanager.secret`: one secret with a current version.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use aws_sdk_secretsmanager::types::Tag;
+use deployer_core::address::Address;
+use deployer_core::capability::{SecretContent, SecretVersion};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Output;
+use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, SecretSpec};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Described, current, describe, value, versions};
+use crate::client::Clients;
+use crate::error::{Told, code, failure};
+use crate::tags::{self, Ownership, Tags};
+
+/// The kind of a secret's node.
+pub(crate) const SECRET: &str = "secretsmanager.secret";
+
+/// Days in which a deleted secret can be restored; the shortest that Secrets Manager offers.
+const RECOVERY_DAYS: i64 = 7;
+
+/// A secret as Secrets Manager has it. Never the value.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretActual {
+    arn: String,
+    version: Option<String>,
+    holds: Holds,
+    tags: Tags,
+}
+
+/// What the current version holds, compared with what it is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Desired,
+    Other,
+}
+
+impl SecretActual {
+    fn of(secret: &DescribeSecretOutput, holds: Holds) -> Self {
+        Self {
+            arn: secret.arn().unwrap_or_default().to_owned(),
+            version: current(secret),
+            holds,
+            tags: tags_of(secret),
+        }
+    }
+
+    /// Its fields, as compared.
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set_some("value", self.version.as_deref().map(version_text));
+        tags::describe(&mut fields, &self.tags);
+        fields
+    }
+}
+
+fn version_text(version: &str) -> String {
+    format!("version {version}")
+}
+
+fn tags_of(secret: &DescribeSecretOutput) -> Tags {
+    tags::from_pairs(secret.tags().iter().map(|tag| (tag.key(), tag.value())))
+}
+
+fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect()
+}
+
+/// Reads a secret, not its value.
+pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading<SecretActual>> {
+    Ok(match describe(clients, name).await? {
+        Described::Absent => Reading::Absent,
+        Described::Denied(words) => Reading::Denied(words),
+        Described::Found(secret) => match tombstone(&secret) {
+            Some(how) => Reading::Tombstoned(how),
+            None => Reading::Present(SecretActual::of(&secret, Holds::Desired)),
+        },
+    })
+}
+
+fn tombstone(secret: &DescribeSecretOutput) -> Option<String> {
+    let at = jiff::Timestamp::from_second(secret.deleted_date()?.secs()).ok()?;
+    Some(format!("scheduled for deletion ({at})"))
+}
+
+/// Schedules a secret for deletion. Succeeds when it is scheduled or gone already.
+pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
+    let deleted = clients
+        .secrets
+        .delete_secret()
+        .secret_id(name)
+        .recovery_window_in_days(RECOVERY_DAYS)
+        .send()
+        .await;
+    let Err(error) = deleted else {
+        return Ok(());
+    };
+    let gone = match code(&error) {
+        Some("ResourceNotFoundException") => true,
+        Some("InvalidRequestException") => matches!(
+            describe(clients, name).await?,
+            Described::Found(secret) if secret.deleted_date().is_some()
+        ),
+        _ => false,
+    };
+    if gone {
+        Ok(())
+    } else {
+        Err(failure(&error, &format!("delete secret `{name}`")))
+    }
+}
+
+/// A secret that is to exist with a current version.
+pub(super) struct Secret {
+    clients: Arc<Clients>,
+    address: Address,
+    /// The manifest's name, for hints.
+    key: String,
+    ownership: Ownership,
+    content: SecretContent,
+    /// The version that the last look found worth keeping, so that `desired` can name it.
+    stays: Mutex<Option<String>>,
+    output: Output<SecretVersion>,
+}
+
+impl Secret {
+    pub(super) fn new(
+        clients: Arc<Clients>,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        content: SecretContent,
+    ) -> Self {
+        let address = clients.address(SECRET, &secret.name);
+        Self {
+            output: Output::of(&address),
+            clients,
+            address,
+            key: secret.key.clone(),
+            ownership: Ownership::new(env, secret.adopt),
+            content,
+            stays: Mutex::default(),
+        }
+    }
+
+    pub(super) fn output(&self) -> Output<SecretVersion> {
+        self.output.clone()
+    }
+
+    fn name(&self) -> &str {
+        &self.address.name
+    }
+
+    fn missing(&self, what: &str) -> Error {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("secret `{}` {what}", self.name()),
+        )
+        .hint(format!("deployer secrets set {}", self.key))
+    }
+
+    /// What is there, with its value compared in memory.
+    async fn look(&self, secret: &DescribeSecretOutput) -> Result<SecretActual> {
+        let holds = match (&self.content, current(secret)) {
+            (SecretContent::Keep, None) => return Err(self.missing("has no current version")),
+            (SecretContent::AtFirst(_) | SecretContent::Exactly(_), None) => Holds::Other,
+            (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => Holds::Desired,
+            (SecretContent::Exactly(wanted), Some(_)) => {
+                match value(&self.clients, self.name()).await? {
+                    Some(held) if held.expose_secret() == wanted.expose_secret() => Holds::Desired,
+                    _ => Holds::Other,
+                }
+            }
+        };
+        Ok(self.note(SecretActual::of(secret, holds)))
+    }
+
+    fn note(&self, actual: SecretActual) -> SecretActual {
+        *self.stays.lock().unwrap_or_else(PoisonError::into_inner) = match actual.holds {
+            Holds::Desired => actual.version.clone(),
+            Holds::Other => None,
+        };
+        actual
+    }
+
+    /// What to put where nothing usable is held.
+    fn wanted(&self) -> Result<&SecretString> {
+        match &self.content {
+            SecretContent::Exactly(value) | SecretContent::AtFirst(value) => Ok(value),
+            SecretContent::Keep => Err(self.missing("does not exist")),
+        }
+    }
+
+    async fn describe(&self) -> Result<DescribeSecretOutput> {
+        match describe(&self.clients, self.name()).await? {
+            Described::Found(secret) => Ok(*secret),
+            Described::Absent => Err(self.missing("does not exist")),
+            Described::Denied(words) => Err(Error::new(
+                ErrorKind::Denied,
+                format!("cannot read secret `{}`: {words}", self.name()),
+            )),
+        }
+    }
+
+    /// Makes it where nothing has its name. `false` when something has.
+    async fn make(&self, value: &SecretString, token: &Token) -> Result<bool> {
+        let created = self
+            .clients
+            .secrets
+            .create_secret()
+            .name(self.name())
+            .client_request_token(&token.0)
+            .secret_string(value.expose_secret())
+            .set_tags(Some(sdk_tags(&self.ownership.tags)))
+            .send()
+            .await;
+        let Err(error) = created else {
+            return Ok(true);
+        };
+        match code(&error) {
+            // AWS says the second for a secret that is scheduled for deletion.
+            Some("ResourceExistsException" | "InvalidRequestException") => Ok(false),
+            _ => {
+                let error = failure(&error, &format!("create secret `{}`", self.name()));
+                Err(versions::without(error, value))
+            }
+        }
+    }
+
+    /// Restores what has the name, if need be, and marks it as ours.
+    async fn revive(&self) -> Result<DescribeSecretOutput> {
+        let secret = self.describe().await?;
+        if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
+            let what = format!("secret `{}` exists and is not ours: {how}", self.name());
+            return Err(Error::new(ErrorKind::Conflict, what)
+                .hint("give ours another name in the manifest, or set `adopt = true` on it"));
+        }
+        if secret.deleted_date().is_some() {
+            self.clients
+                .secrets
+                .restore_secret()
+                .secret_id(self.name())
+                .send()
+                .await
+                .told(|| format!("restore secret `{}`", self.name()))?;
+        }
+        self.retag(&tags_of(&secret)).await?;
+        self.describe().await
+    }
+
+    async fn retag(&self, actual: &Tags) -> Result<()> {
+        let changes = tags::changes(actual, &self.ownership.tags);
+        let secrets = &self.clients.secrets;
+        if !changes.set.is_empty() {
+            secrets
+                .tag_resource()
+                .secret_id(self.name())
+                .set_tags(Some(sdk_tags(&changes.set)))
+                .send()
+                .await
+                .told(|| format!("tag secret `{}`", self.name()))?;
+        }
+        if !changes.remove.is_empty() {
+            secrets
+                .untag_resource()
+                .secret_id(self.name())
+                .set_tag_keys(Some(changes.remove))
+                .send()
+                .await
+                .told(|| format!("remove tags of secret `{}`", self.name()))?;
+        }
+        Ok(())
+    }
+
+    /// What is there after a write of ours: it holds what is desired.
+    async fn settled(&self) -> Result<SecretActual> {
+        let secret = self.describe().await?;
+        Ok(self.note(SecretActual::of(&secret, Holds::Desired)))
+    }
+
+    pub(super) async fn put_version(
+        &self,
+        value: &SecretString,
+        token: &Token,
+    ) -> Result<SecretVersion> {
+        if !self.make(value, token).await? {
+            let secret = self.revive().await?;
+            versions::put(&self.clients, self.name(), &secret, value, token).await?;
+        }
+        Ok(SecretVersion {
+            secret: self.settled().await?.arn,
+            version: token.0.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl Resource for Secret {
+    type Actual = SecretActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let secret = match describe(&self.clients, self.name()).await? {
+            Described::Found(secret) => secret,
+            Described::Denied(words) => return Ok(Reading::Denied(words)),
+            Described::Absent => {
+                return match self.content {
+                    SecretContent::Keep => Err(self.missing("does not exist")),
+                    SecretContent::Exactly(_) | SecretContent::AtFirst(_) => Ok(Reading::Absent),
+                };
+            }
+        };
+        if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
+            return Ok(Reading::Foreign(how));
+        }
+        if let Some(how) = tombstone(&secret) {
+            return Ok(Reading::Tombstoned(how));
+        }
+        match self.look(&secret).await {
+            Ok(actual) => Ok(Reading::Present(actual)),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                Ok(Reading::Denied(error.chain().join(": ")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        let stays = self.stays.lock().unwrap_or_else(PoisonError::into_inner);
+        match stays.as_deref() {
+            Some(version) => fields.set("value", version_text(version)),
+            None => fields.set("value", "new version"),
+        }
+        tags::describe(&mut fields, &self.ownership.tags);
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        actual.fields()
+    }
+
+    fn publish(&self, actual: &Self::Actual) {
+        if let Some(version) = &actual.version {
+            self.output.publish(SecretVersion {
+                secret: actual.arn.clone(),
+                version: version.clone(),
+            });
+        }
+    }
+
+    fn withdraw(&self, changes: &[FieldChange]) {
+        if changes.iter().any(|change| change.field == "value") {
+            self.output.withdraw();
+        }
+    }
+
+    async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+        if let Ok(value) = self.wanted()
+            && self.make(value, token).await?
+        {
+            return self.settled().await;
+        }
+        let secret = self.revive().await?;
+        if self.look(&secret).await?.holds == Holds::Other {
+            versions::put(&self.clients, self.name(), &secret, self.wanted()?, token).await?;
+        }
+        self.settled().await
+    }
+
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        changes: &[FieldChange],
+        token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        if changes.iter().any(tags::is_tag) {
+            self.retag(&actual.tags).await?;
+        }
+        if changes.iter().any(|change| change.field == "value") {
+            let secret = self.describe().await?;
+            versions::put(&self.clients, self.name(), &secret, self.wanted()?, token).await?;
+        }
+        self.settled().await
+    }
+
+    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete_secret(&self.clients, self.name()).await
+    }
+}

@@ -1,0 +1,168 @@
+//! Finds the caller's credentials and hands them to every Google client in one shape.
+//!
+//! A service account's key file goes through `gcp_auth`, which exchanges a signed assertion at the file's own
+//! `token_uri` (Google's client would sign the calls itself and never ask it). Other credential files (user,
+//! workload identity federation, impersonation) go through Google's client, which knows their quota project. Without a file,
+//! `gcp_auth` asks the metadata server and then `gcloud`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use deployer_core::error::{Error, ErrorKind, Result};
+use gcp_auth::{CustomServiceAccount, TokenProvider};
+use google_cloud_auth::credentials::{
+    Builder, CacheableResource, Credentials, CredentialsProvider, EntityTag,
+};
+use google_cloud_auth::errors::CredentialsError;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use secrecy::SecretString;
+
+use crate::error::LOGIN_HINT;
+
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// Who calls, as far as it is known without asking anyone, and the credentials.
+pub(crate) struct Identity {
+    /// What the Google clients take.
+    pub(crate) credentials: Credentials,
+    /// The service account's e-mail address, or where the credentials came from.
+    pub(crate) principal: String,
+}
+
+/// Finds credentials as Google's own tools do.
+///
+/// Errors: [`ErrorKind::Credentials`] when there are none or the file cannot be used.
+pub(crate) async fn find(project: &str) -> Result<Identity> {
+    match std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS") {
+        Some(path) => from_file(Path::new(&path), project),
+        None => match login_file().filter(|path| path.is_file()) {
+            Some(path) => from_file(&path, project),
+            None => from_surroundings().await,
+        },
+    }
+}
+
+fn login_file() -> Option<PathBuf> {
+    let directory = match std::env::var_os("CLOUDSDK_CONFIG") {
+        Some(directory) => PathBuf::from(directory),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".config/gcloud"),
+    };
+    Some(directory.join("application_default_credentials.json"))
+}
+
+fn from_file(path: &Path, project: &str) -> Result<Identity> {
+    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(
+            ErrorKind::Credentials,
+            format!("cannot use the credentials in `{}`", path.display()),
+        )
+        .hint(LOGIN_HINT)
+        .because(error)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.into()))?;
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| unusable(error.into()))?;
+    let word = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
+    if word("type") == Some("service_account") {
+        let account =
+            CustomServiceAccount::from_json(&text).map_err(|error| unusable(error.into()))?;
+        return Ok(Identity {
+            credentials: Tokens(Arc::new(account)).into(),
+            principal: word("client_email")
+                .unwrap_or("a service account")
+                .to_owned(),
+        });
+    }
+    let mut builder = Builder::default().with_scopes([SCOPE]);
+    if word("type") == Some("authorized_user") && word("quota_project_id").is_none() {
+        // Several APIs refuse a user's calls that name no project to count them against.
+        builder = builder.with_quota_project_id(project);
+    }
+    Ok(Identity {
+        credentials: builder.build().map_err(|error| unusable(error.into()))?,
+        principal: format!("the credentials in `{}`", path.display()),
+    })
+}
+
+async fn from_surroundings() -> Result<Identity> {
+    let provider = gcp_auth::provider().await.map_err(|error| {
+        Error::new(ErrorKind::Credentials, "no Google Cloud credentials found")
+            .hint(LOGIN_HINT)
+            .because(error)
+    })?;
+    Ok(Identity {
+        credentials: Tokens(provider).into(),
+        principal: "the metadata server's or gcloud's account".to_owned(),
+    })
+}
+
+/// `gcp_auth`'s tokens in the shape that Google's clients take.
+struct Tokens(Arc<dyn TokenProvider>);
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens([redacted])")
+    }
+}
+
+impl CredentialsProvider for Tokens {
+    async fn headers(
+        &self,
+        _extensions: http::Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        // `gcp_auth` has tried four times by now: another round of retries would only delay the answer.
+        let token = self
+            .0
+            .token(&[SCOPE])
+            .await
+            .map_err(|error| CredentialsError::from_source(false, error))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
+            .map_err(|error| CredentialsError::from_source(false, error))?;
+        value.set_sensitive(true);
+        Ok(CacheableResource::New {
+            entity_tag: EntityTag::new(),
+            data: HeaderMap::from_iter([(AUTHORIZATION, value)]),
+        })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        Some("googleapis.com".to_owned())
+    }
+}
+
+/// The headers that a call carries: authorization, and the quota project where there is one.
+///
+/// Errors: [`ErrorKind::Credentials`].
+pub(crate) async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
+    let refused = || {
+        Error::new(
+            ErrorKind::Credentials,
+            "cannot get an access token for Google Cloud",
+        )
+        .hint(LOGIN_HINT)
+    };
+    match credentials.headers(http::Extensions::new()).await {
+        Ok(CacheableResource::New { data, .. }) => Ok(data),
+        Ok(CacheableResource::NotModified) => Err(refused()),
+        Err(error) => Err(refused().because(error)),
+    }
+}
+
+/// The access token alone, as the image registry takes it for a password.
+///
+/// Errors: [`ErrorKind::Credentials`].
+pub(crate) async fn access_token(credentials: &Credentials) -> Result<SecretString> {
+    let headers = headers(credentials).await?;
+    headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(|token| SecretString::from(token.to_owned()))
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Credentials,
+                "the credentials hold no access token",
+            )
+            .hint(LOGIN_HINT)
+        })
+}

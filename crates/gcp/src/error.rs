@@ -1,0 +1,236 @@
+//! Turns Google's errors into the project's own: kind, action and object, the cloud's words, a hint.
+
+use deployer_core::error::{Error, ErrorKind, Result};
+use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
+
+/// An error as the Google clients return it.
+pub(crate) type CloudError = google_cloud_gax::error::Error;
+
+/// What the cloud said, without the client's own framing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// What a look under a name found.
+pub(crate) enum Found<T> {
+    /// It is there.
+    Here(T),
+    /// Nothing is there.
+    Absent,
+    /// The caller may not look; the cloud's words.
+    Denied(String),
+}
+
+/// Sorts the outcome of a read: absent and denied are findings, everything else is an error.
+pub(crate) fn found<T>(outcome: Result<T, CloudError>, action: &str) -> Result<Found<T>> {
+    match outcome {
+        Ok(value) => Ok(Found::Here(value)),
+        Err(error) if is_absent(&error) => Ok(Found::Absent),
+        Err(error) if is_denied(&error) => Ok(Found::Denied(said(&error))),
+        Err(error) => Err(failed(error, action)),
+    }
+}
+
+/// The value when it is there, `None` when it is absent; denied is an error here.
+pub(crate) fn optional<T>(outcome: Result<T, CloudError>, action: &str) -> Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(failed(error, action)),
+    }
+}
+
+/// Whether the cloud says that there is no such thing.
+pub(crate) fn is_absent(error: &CloudError) -> bool {
+    code(error) == Some(Code::NotFound)
+}
+
+/// Whether the cloud says that the caller may not.
+pub(crate) fn is_denied(error: &CloudError) -> bool {
+    code(error) == Some(Code::PermissionDenied)
+}
+
+/// Whether the cloud says that something of that name exists.
+pub(crate) fn exists_already(error: &CloudError) -> bool {
+    code(error) == Some(Code::AlreadyExists)
+}
+
+/// Whether the cloud says that what was sent is older than what is there (an etag that no longer fits).
+pub(crate) fn is_stale(error: &CloudError) -> bool {
+    code(error) == Some(Code::Aborted)
+        || error.http_status_code() == Some(409) && !exists_already(error)
+        || error.http_status_code() == Some(412)
+}
+
+/// The error of a call; `action` names what was tried and on what: "cannot create service `x`".
+pub(crate) fn failed(error: CloudError, action: &str) -> Error {
+    let kind = kind(&error);
+    let result = Error::new(kind, action);
+    let result = match hint(kind, &error) {
+        Some(hint) => result.hint(hint),
+        None => result,
+    };
+    match error.status() {
+        Some(status) => result.because(Said(words(status))),
+        None => result.because(error),
+    }
+}
+
+/// The error of an operation or a resource that ended badly in the cloud.
+pub(crate) fn ended_badly(code: i32, message: &str, action: &str) -> Error {
+    let code = Code::from(code);
+    let kind = match kind_of(code) {
+        ErrorKind::Unavailable | ErrorKind::Internal => ErrorKind::Failed,
+        other => other,
+    };
+    Error::new(kind, action).because(Said(format!("{}: {message}", code.name())))
+}
+
+/// The cloud's words.
+pub(crate) fn said(error: &CloudError) -> String {
+    error.status().map_or_else(|| error.to_string(), words)
+}
+
+fn words(status: &Status) -> String {
+    let mut text = format!("{}: {}", status.code.name(), status.message);
+    for detail in &status.details {
+        if let StatusDetails::BadRequest(bad) = detail {
+            for violation in &bad.field_violations {
+                if !text.contains(&violation.description) {
+                    text.push_str(&format!("; {}: {}", violation.field, violation.description));
+                }
+            }
+        }
+    }
+    text
+}
+
+fn code(error: &CloudError) -> Option<Code> {
+    if let Some(status) = error.status() {
+        return Some(status.code);
+    }
+    match error.http_status_code()? {
+        401 => Some(Code::Unauthenticated),
+        403 => Some(Code::PermissionDenied),
+        404 => Some(Code::NotFound),
+        429 => Some(Code::ResourceExhausted),
+        500..=599 => Some(Code::Unavailable),
+        _ => None,
+    }
+}
+
+fn kind(error: &CloudError) -> ErrorKind {
+    if error.is_authentication() {
+        return ErrorKind::Credentials;
+    }
+    if let Some(code) = code(error) {
+        return kind_of(code);
+    }
+    if error.is_timeout()
+        || error.is_exhausted()
+        || error.is_io()
+        || error.is_connect()
+        || error.is_transport()
+    {
+        return ErrorKind::Unavailable;
+    }
+    if error.is_binding() {
+        return ErrorKind::Input;
+    }
+    ErrorKind::Rejected
+}
+
+fn kind_of(code: Code) -> ErrorKind {
+    match code {
+        Code::Unauthenticated => ErrorKind::Credentials,
+        Code::PermissionDenied => ErrorKind::Denied,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists | Code::Aborted => ErrorKind::Conflict,
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Internal
+        | Code::Unknown
+        | Code::Cancelled => ErrorKind::Unavailable,
+        // Google's own list is open; what is new to us was refused as it stood.
+        _ => ErrorKind::Rejected,
+    }
+}
+
+fn hint(kind: ErrorKind, error: &CloudError) -> Option<String> {
+    if kind == ErrorKind::Credentials {
+        return Some(LOGIN_HINT.to_owned());
+    }
+    let details = &error.status()?.details;
+    details.iter().find_map(|detail| match detail {
+        StatusDetails::ErrorInfo(info) if info.reason == "SERVICE_DISABLED" => {
+            let service = info.metadata.get("service")?;
+            Some(format!(
+                "enable the API: `gcloud services enable {service}`"
+            ))
+        }
+        _ => None,
+    })
+}
+
+/// What to do about credentials that are absent or refused.
+pub(crate) const LOGIN_HINT: &str = "log in with `gcloud auth application-default login`, or set \
+     GOOGLE_APPLICATION_CREDENTIALS to a credentials file";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Code, message: &str) -> CloudError {
+        CloudError::service(Status::default().set_code(code).set_message(message))
+    }
+
+    #[test]
+    fn denied_is_never_taken_for_absent() {
+        let outcome: Result<(), CloudError> = Err(refused(
+            Code::PermissionDenied,
+            "denied (or it may not exist)",
+        ));
+        assert!(matches!(
+            found(outcome, "cannot read it").unwrap(),
+            Found::Denied(words) if words.contains("may not exist")
+        ));
+        let outcome: Result<(), CloudError> = Err(refused(Code::NotFound, "no such thing"));
+        assert!(matches!(
+            found(outcome, "cannot read it").unwrap(),
+            Found::Absent
+        ));
+    }
+
+    #[test]
+    fn an_error_names_the_action_first_and_then_the_clouds_words() {
+        let error = failed(
+            refused(Code::InvalidArgument, "memory is too small"),
+            "cannot create service `idp`",
+        );
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert_eq!(
+            error.chain(),
+            [
+                "cannot create service `idp`",
+                "INVALID_ARGUMENT: memory is too small"
+            ]
+        );
+    }
+
+    #[test]
+    fn throttling_and_server_errors_can_be_tried_again_and_refused_credentials_hint_at_the_login() {
+        for code in [Code::ResourceExhausted, Code::Unavailable, Code::Internal] {
+            assert_eq!(
+                failed(refused(code, ""), "x").kind(),
+                ErrorKind::Unavailable
+            );
+        }
+        let error = failed(
+            refused(Code::Unauthenticated, "bad token"),
+            "cannot read service `idp`",
+        );
+        assert_eq!(error.kind(), ErrorKind::Credentials);
+        assert!(error.hint_text().unwrap().contains("gcloud auth"));
+    }
+}

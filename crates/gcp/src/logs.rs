@@ -1,0 +1,116 @@
+//! What containers print, from Cloud Logging.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deployer_core::capability::{LogLine, Logs};
+use deployer_core::error::Result;
+use deployer_core::spec::ServiceSpec;
+use google_cloud_logging_v2::model::LogEntry;
+use google_cloud_logging_v2::model::log_entry::Payload;
+use jiff::Timestamp;
+
+use crate::error;
+use crate::project::Project;
+use crate::secret_store::moment;
+
+/// Cloud Logging answers at most so many entries at once.
+const LARGEST_PAGE: usize = 1000;
+
+/// Cloud Logging behind [`Logs`].
+pub(crate) struct CloudLogs {
+    pub(crate) project: Arc<Project>,
+}
+
+#[async_trait]
+impl Logs for CloudLogs {
+    async fn lines(
+        &self,
+        service: &ServiceSpec,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<LogLine>> {
+        let filter = format!(
+            "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" \
+             AND resource.labels.location=\"{}\" AND timestamp>\"{since}\"",
+            service.name, self.project.target.region
+        );
+        newest(&self.project, &filter, limit).await
+    }
+}
+
+/// The newest `limit` lines that `filter` lets through, oldest first.
+pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Result<Vec<LogLine>> {
+    let mut lines = Vec::new();
+    let mut page = String::new();
+    while lines.len() < limit {
+        let size = (limit - lines.len()).min(LARGEST_PAGE);
+        let answer = project
+            .clients
+            .logging
+            .list_log_entries()
+            .set_resource_names([project.names.project()])
+            .set_filter(filter)
+            // Newest first, so that the limit cuts off the oldest.
+            .set_order_by("timestamp desc")
+            .set_page_size(i32::try_from(size).unwrap_or(i32::MAX))
+            .set_page_token(page)
+            .send()
+            .await
+            .map_err(|error| error::failed(error, "cannot read the logs"))?;
+        lines.extend(answer.entries.iter().filter_map(line));
+        page = answer.next_page_token;
+        if page.is_empty() {
+            break;
+        }
+    }
+    lines.truncate(limit);
+    lines.reverse();
+    Ok(lines)
+}
+
+/// A line of text; `None` for entries without one (audit entries, requests).
+fn line(entry: &LogEntry) -> Option<LogLine> {
+    let text = match entry.payload.as_ref()? {
+        Payload::TextPayload(text) => text.clone(),
+        Payload::JsonPayload(json) => match json.get("message").and_then(|text| text.as_str()) {
+            Some(message) => message.to_owned(),
+            None => serde_json::to_string(json).ok()?,
+        },
+        // Audit entries, and whatever Google adds later, are no lines of the app.
+        _ => return None,
+    };
+    let labels = entry.resource.as_ref().map(|resource| &resource.labels);
+    let label = |name: &str| labels.and_then(|labels| labels.get(name)).cloned();
+    Some(LogLine {
+        at: moment(entry.timestamp.as_ref())?,
+        source: label("revision_name")
+            .or_else(|| label("job_name"))
+            .unwrap_or_default(),
+        text: text.trim_end_matches('\n').to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_wkt::Timestamp as Moment;
+
+    use super::*;
+
+    #[test]
+    fn text_and_structured_entries_are_lines_and_audit_entries_are_not() {
+        let entry = LogEntry::new().set_timestamp(Moment::clamp(60, 0));
+        let text = line(&entry.clone().set_text_payload("started\n")).unwrap();
+        assert_eq!(text.text, "started");
+        assert_eq!(text.at, Timestamp::from_second(60).unwrap());
+        let mut structured = google_cloud_wkt::Struct::new();
+        structured.insert("message".into(), "ready".into());
+        assert_eq!(
+            line(&entry.clone().set_json_payload(structured))
+                .unwrap()
+                .text,
+            "ready"
+        );
+        assert!(line(&entry.set_proto_payload(google_cloud_wkt::Any::default())).is_none());
+    }
+}

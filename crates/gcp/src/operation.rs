@@ -1,0 +1,78 @@
+//! Waits for Google's long-running operations, on the injected clock.
+
+use std::future::Future;
+use std::time::Duration;
+
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::wait::{Look, Pace, poll};
+use google_cloud_longrunning::model::{Operation, operation};
+
+use crate::error::{self, CloudError};
+use crate::project::Project;
+
+/// Looks at `operation` with `get` until it is done.
+///
+/// Errors: the operation's own, as the failure of `action`; timed out at the deadline.
+pub(crate) async fn settle<F, Fut>(
+    project: &Project,
+    operation: Operation,
+    deadline: Duration,
+    action: &str,
+    get: F,
+) -> Result<()>
+where
+    F: Fn(String) -> Fut,
+    Fut: Future<Output = Result<Operation, CloudError>>,
+{
+    if operation.done {
+        return outcome(&operation, action);
+    }
+    let name = operation.name;
+    let (name, get) = (name.as_str(), &get);
+    let done = poll(
+        project.context.clock.as_ref(),
+        Pace::until(deadline),
+        "the operation",
+        || async move {
+            let operation = get(name.to_owned())
+                .await
+                .map_err(|error| error::failed(error, action))?;
+            Ok(if operation.done {
+                Look::Found(operation)
+            } else {
+                Look::NotYet("the operation is not done".to_owned())
+            })
+        },
+    )
+    .await
+    .map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => Error::new(ErrorKind::TimedOut, action).because(error),
+        _ => error,
+    })?;
+    outcome(&done, action)
+}
+
+fn outcome(operation: &Operation, action: &str) -> Result<()> {
+    match &operation.result {
+        Some(operation::Result::Error(status)) => {
+            Err(error::ended_badly(status.code, &status.message, action))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_ended_in_an_error_is_an_error_with_its_words() {
+        let status = google_cloud_rpc::model::Status::new()
+            .set_code(8)
+            .set_message("quota exceeded");
+        let operation = Operation::new().set_done(true).set_error(status);
+        let error = outcome(&operation, "cannot create repository `x`").unwrap_err();
+        assert!(error.chain()[1].contains("quota exceeded"));
+        assert!(outcome(&Operation::new().set_done(true), "x").is_ok());
+    }
+}

@@ -1,0 +1,277 @@
+//! Makes an earlier revision serve: by moving the traffic, or by a new revision with current secrets.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deployer_core::capability::{Activation, Revision, SecretVersion};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::{Token, Watch};
+use deployer_core::wait::{Look, Pace, Readiness, poll};
+use google_cloud_run_v2::model;
+use google_cloud_run_v2::model::{
+    Container, RevisionTemplate, TrafficTarget, TrafficTargetAllocationType,
+};
+use google_cloud_wkt::FieldMask;
+
+use crate::error;
+use crate::project::{Names, short};
+use crate::runtime::container::{self, RUN_ANNOTATION};
+use crate::runtime::service::Calls;
+use crate::runtime::{shape, verdict};
+
+/// Traffic moves in seconds; a new revision may take its start-up probe's four minutes.
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Carries `activation` out and waits until it is true.
+///
+/// Errors: [`ErrorKind::Untrue`] when something else serves at the end.
+pub(crate) async fn carry_out(
+    calls: &Calls,
+    activation: &Activation,
+    token: &Token,
+    watch: &dyn Watch,
+) -> Result<Revision> {
+    let wanted = short(&activation.revision.0).to_owned();
+    let follow = if activation.follow.is_empty() {
+        None
+    } else {
+        let revision = revision(calls, &wanted).await?;
+        stale_pins(&calls.project.names, &revision, &activation.follow).then_some(revision)
+    };
+    match follow {
+        None => move_traffic(calls, &wanted, watch).await,
+        Some(revision) => renew(calls, &revision, activation, token, watch).await,
+    }
+}
+
+async fn revision(calls: &Calls, name: &str) -> Result<model::Revision> {
+    let path = format!("{}/revisions/{name}", calls.path());
+    let revisions = &calls.project.clients.revisions;
+    let outcome = revisions.get_revision().set_name(path).send().await;
+    outcome.map_err(|error| error::failed(error, &format!("cannot read revision `{name}`")))
+}
+
+/// Whether a revision pins another version of a secret that follows.
+fn stale_pins(
+    names: &Names,
+    revision: &model::Revision,
+    follow: &BTreeMap<String, SecretVersion>,
+) -> bool {
+    revision
+        .containers
+        .iter()
+        .flat_map(|container| container::pinned(names, container))
+        .any(|(variable, pin)| follow.get(&variable).is_some_and(|current| *current != pin))
+}
+
+async fn move_traffic(calls: &Calls, revision: &str, watch: &dyn Watch) -> Result<Revision> {
+    let service = calls.get().await?;
+    let traffic = everything_to(revision, &service.traffic);
+    if verdict::show_asked(&service.traffic) != verdict::show_asked(&traffic) {
+        let change = model::Service::new()
+            .set_name(calls.path())
+            .set_etag(&service.etag)
+            .set_traffic(traffic);
+        let services = &calls.project.clients.services;
+        services
+            .update_service()
+            .set_service(change)
+            .set_update_mask(FieldMask::default().set_paths(["traffic"]))
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &calls.cannot("move the traffic of")))?;
+    }
+    wait_until(calls, watch, |service| {
+        (
+            verdict::of_revision(service, revision),
+            Revision(revision.to_owned()),
+        )
+    })
+    .await
+}
+
+fn everything_to(revision: &str, there: &[TrafficTarget]) -> Vec<TrafficTarget> {
+    let all = TrafficTarget::new()
+        .set_type(TrafficTargetAllocationType::Revision)
+        .set_revision(revision)
+        .set_percent(100);
+    std::iter::once(all).chain(shape::tag_only(there)).collect()
+}
+
+/// Makes a revision that is equal but for the secrets that follow.
+async fn renew(
+    calls: &Calls,
+    revision: &model::Revision,
+    activation: &Activation,
+    token: &Token,
+    watch: &dyn Watch,
+) -> Result<Revision> {
+    let service = calls.get().await?;
+    let landed_before = service
+        .template
+        .as_ref()
+        .and_then(|template| template.annotations.get(RUN_ANNOTATION))
+        .is_some_and(|run| *run == token.0);
+    if !landed_before {
+        let mut template = template_of(&calls.project.names, revision, &activation.follow);
+        template
+            .annotations
+            .insert(RUN_ANNOTATION.to_owned(), token.0.clone());
+        let latest = TrafficTarget::new()
+            .set_type(TrafficTargetAllocationType::Latest)
+            .set_percent(100);
+        let traffic: Vec<TrafficTarget> = std::iter::once(latest)
+            .chain(shape::tag_only(&service.traffic))
+            .collect();
+        calls
+            .update(service.set_template(template).set_traffic(traffic))
+            .await?;
+    }
+    wait_until(calls, watch, |service| {
+        let newest = short(&service.latest_created_revision).to_owned();
+        (verdict::of_latest(service), Revision(newest))
+    })
+    .await
+}
+
+/// The template that a revision was made from, with the versions that follow.
+fn template_of(
+    names: &Names,
+    revision: &model::Revision,
+    follow: &BTreeMap<String, SecretVersion>,
+) -> RevisionTemplate {
+    let containers: Vec<Container> = revision
+        .containers
+        .iter()
+        .map(|there| {
+            let mut container = there.clone();
+            let pins = container::pinned(names, there);
+            for variable in &mut container.env {
+                if let Some(version) = follow.get(&variable.name)
+                    && pins.contains_key(&variable.name)
+                {
+                    *variable = container::secret_variable(names, &variable.name, version);
+                }
+            }
+            container
+        })
+        .collect();
+    RevisionTemplate::new()
+        .set_labels(
+            revision
+                .labels
+                .clone()
+                .into_iter()
+                .filter(|(key, _)| !key.contains('/')),
+        )
+        .set_containers(containers)
+        .set_volumes(revision.volumes.clone())
+        .set_or_clear_scaling(revision.scaling.clone())
+        .set_or_clear_vpc_access(revision.vpc_access.clone())
+        .set_or_clear_timeout(revision.timeout)
+        .set_service_account(&revision.service_account)
+        .set_execution_environment(revision.execution_environment.clone())
+        .set_encryption_key(&revision.encryption_key)
+        .set_max_instance_request_concurrency(revision.max_instance_request_concurrency)
+        .set_session_affinity(revision.session_affinity)
+}
+
+async fn wait_until(
+    calls: &Calls,
+    watch: &dyn Watch,
+    judge: impl Fn(&model::Service) -> (Readiness, Revision),
+) -> Result<Revision> {
+    let what = format!("service `{}`", calls.name);
+    let pace = Pace {
+        longest: Duration::from_secs(2),
+        ..Pace::until(DEADLINE)
+    };
+    let judge = &judge;
+    poll(
+        calls.project.context.clock.as_ref(),
+        pace,
+        &what,
+        || async move {
+            let service = calls.get().await?;
+            match judge(&service) {
+                (Readiness::Ready, revision) => Ok(Look::Found(revision)),
+                (Readiness::Pending(why), _) => {
+                    watch.note(&why);
+                    Ok(Look::NotYet(why))
+                }
+                (Readiness::Failed(why), revision) => Err(Error::new(
+                    ErrorKind::Untrue,
+                    format!(
+                        "revision `{}` of service `{}` does not serve",
+                        revision.0, calls.name
+                    ),
+                )
+                .because(why)),
+            }
+        },
+    )
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::test_names;
+
+    fn version(number: &str) -> SecretVersion {
+        SecretVersion {
+            secret: test_names().secret("db-url"),
+            version: number.into(),
+        }
+    }
+
+    fn revision() -> model::Revision {
+        let names = test_names();
+        let container =
+            Container::new()
+                .set_image("img@sha256:1")
+                .set_env([container::secret_variable(
+                    &names,
+                    "DATABASE_URL",
+                    &version("3"),
+                )]);
+        model::Revision::new()
+            .set_containers([container])
+            .set_max_instance_request_concurrency(7)
+            .set_labels([("serving.knative.dev/x", "1"), ("team", "identity")])
+    }
+
+    #[test]
+    fn a_new_revision_is_made_only_when_a_secret_that_follows_has_moved_on() {
+        let follow = |number| BTreeMap::from([("DATABASE_URL".to_owned(), version(number))]);
+        assert!(stale_pins(&test_names(), &revision(), &follow("4")));
+        assert!(!stale_pins(&test_names(), &revision(), &follow("3")));
+    }
+
+    #[test]
+    fn the_new_revision_is_equal_but_for_the_secrets_that_follow() {
+        let follow = BTreeMap::from([
+            ("DATABASE_URL".to_owned(), version("4")),
+            ("NOT_THERE".to_owned(), version("9")),
+        ]);
+        let template = template_of(&test_names(), &revision(), &follow);
+        assert_eq!(template.max_instance_request_concurrency, 7);
+        assert_eq!(template.containers[0].image, "img@sha256:1");
+        let pins = container::pinned(&test_names(), &template.containers[0]);
+        assert_eq!(
+            pins,
+            BTreeMap::from([("DATABASE_URL".to_owned(), version("4"))])
+        );
+        assert_eq!(template.labels.len(), 1);
+    }
+
+    #[test]
+    fn moving_the_traffic_keeps_the_addresses_that_tags_give() {
+        let tag = TrafficTarget::new()
+            .set_revision("idp-00001-xyz")
+            .set_tag("preview");
+        let traffic = everything_to("idp-00002-abc", std::slice::from_ref(&tag));
+        assert_eq!(verdict::show_asked(&traffic), "idp-00002-abc 100%");
+        assert_eq!(traffic[1], tag);
+    }
+}

@@ -1,0 +1,463 @@
+//! What service and job have in common: the container, its variables, its resources, its way into the VPC; pure.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use deployer_core::capability::{ImageRef, SecretVersion};
+use deployer_core::error::{Error, Result};
+use deployer_core::fields::Fields;
+use deployer_core::graph::{Inputs, Value};
+use deployer_core::spec::{EnvironmentSpec, Inject, MebiBytes, MilliCpu, ServiceSpec};
+use deployer_manifest::section::{Egress, GcpSection};
+use google_cloud_run_v2::model::env_var::Values;
+use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
+use google_cloud_run_v2::model::{
+    Container, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, VpcAccess,
+};
+
+use crate::labels::show_version;
+use crate::project::{Names, short};
+
+/// The annotation that makes a new revision of an equal template. No field: it says nothing about what runs.
+pub(crate) const RUN_ANNOTATION: &str = "deployer/run";
+
+/// The variables of a container, from the manifest.
+pub(crate) struct Variables {
+    /// Plain ones, and secrets by reference: their resource names.
+    plain: BTreeMap<String, String>,
+    /// Variables that hold a secret's value, and where the version comes from.
+    pins: Pins,
+    names: Names,
+}
+
+/// Where the versions of secret variables come from.
+enum Pins {
+    /// The secrets' own nodes.
+    Nodes(BTreeMap<String, Value<SecretVersion>>),
+    /// Whatever runs now (`apply --only`): filled by a read.
+    Running {
+        variables: Vec<String>,
+        found: Mutex<BTreeMap<String, SecretVersion>>,
+    },
+}
+
+impl Variables {
+    /// Takes the versions from the secrets' nodes.
+    pub(crate) fn from_nodes(
+        names: &Names,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        secrets: &BTreeMap<String, Value<SecretVersion>>,
+        inputs: &mut Inputs,
+    ) -> Self {
+        let pins = by_value(service)
+            .filter_map(|(variable, key)| Some((variable.clone(), inputs.pass(secrets.get(key)?))))
+            .collect();
+        Self {
+            plain: plain(names, env, service),
+            pins: Pins::Nodes(pins),
+            names: names.clone(),
+        }
+    }
+
+    /// Keeps the versions that run.
+    pub(crate) fn as_they_run(names: &Names, env: &EnvironmentSpec, service: &ServiceSpec) -> Self {
+        Self {
+            plain: plain(names, env, service),
+            pins: Pins::Running {
+                variables: by_value(service)
+                    .map(|(variable, _)| variable.clone())
+                    .collect(),
+                found: Mutex::default(),
+            },
+            names: names.clone(),
+        }
+    }
+
+    /// Notes what a container that runs pins; of use only to variables that keep it.
+    ///
+    /// Errors: input, when it does not have a secret that the manifest wants.
+    pub(crate) fn note_running(&self, container: Option<&Container>) -> Result<()> {
+        let Pins::Running { variables, found } = &self.pins else {
+            return Ok(());
+        };
+        let there = container
+            .map(|container| pinned(&self.names, container))
+            .unwrap_or_default();
+        if let Some(variable) = variables.iter().find(|name| !there.contains_key(*name)) {
+            return Err(Error::input(format!(
+                "what runs has no secret in variable `{variable}` yet"
+            ))
+            .hint("run `deployer apply` without `--only` once"));
+        }
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = there;
+        Ok(())
+    }
+
+    /// The pinned version of a variable. `None` while it is unknown, or when the variable is none of ours.
+    pub(crate) fn pin(&self, variable: &str) -> Option<SecretVersion> {
+        match &self.pins {
+            Pins::Nodes(values) => values.get(variable)?.known(),
+            Pins::Running { found, .. } => found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(variable)
+                .cloned(),
+        }
+    }
+
+    /// Fails while a version is unknown: called before anything is written.
+    pub(crate) fn settled(&self) -> Result<()> {
+        match &self.pins {
+            Pins::Nodes(values) => values
+                .values()
+                .try_for_each(|value| value.settled().map(|_| ())),
+            Pins::Running { .. } => Ok(()),
+        }
+    }
+
+    /// The variables as Cloud Run takes them, by name; those whose version is unknown are left out.
+    fn env(&self) -> Vec<EnvVar> {
+        let mut env: BTreeMap<&str, EnvVar> = self
+            .plain
+            .iter()
+            .map(|(name, value)| (name.as_str(), EnvVar::new().set_name(name).set_value(value)))
+            .collect();
+        let secret_variables: Vec<&String> = match &self.pins {
+            Pins::Nodes(values) => values.keys().collect(),
+            Pins::Running { variables, .. } => variables.iter().collect(),
+        };
+        for name in secret_variables {
+            if let Some(version) = self.pin(name) {
+                env.insert(name, secret_variable(&self.names, name, &version));
+            }
+        }
+        env.into_values().collect()
+    }
+
+    /// Shows the versions that are known only after another node is applied.
+    pub(crate) fn show_unknown(&self, fields: &mut Fields) {
+        let Pins::Nodes(values) = &self.pins else {
+            return;
+        };
+        for (name, value) in values.iter().filter(|(_, value)| value.known().is_none()) {
+            fields.set_value(format!("secret.{name}"), value.field(show_version));
+        }
+    }
+}
+
+fn by_value(service: &ServiceSpec) -> impl Iterator<Item = (&String, &String)> {
+    service
+        .secrets
+        .iter()
+        .filter(|(_, used)| used.inject == Inject::Value)
+        .map(|(variable, used)| (variable, &used.secret))
+}
+
+fn plain(names: &Names, env: &EnvironmentSpec, service: &ServiceSpec) -> BTreeMap<String, String> {
+    let references = service
+        .secrets
+        .iter()
+        .filter(|(_, used)| used.inject == Inject::Reference)
+        .filter_map(|(variable, used)| {
+            let secret = env.secrets.get(&used.secret)?;
+            Some((variable.clone(), names.secret(&secret.name)))
+        });
+    service.env.clone().into_iter().chain(references).collect()
+}
+
+/// A variable that holds a pinned version's value.
+pub(crate) fn secret_variable(names: &Names, name: &str, version: &SecretVersion) -> EnvVar {
+    let reference = SecretKeySelector::new()
+        .set_secret(names.secret_in_short(&version.secret))
+        .set_version(&version.version);
+    EnvVar::new()
+        .set_name(name)
+        .set_value_source(EnvVarSource::new().set_secret_key_ref(reference))
+}
+
+/// The versions that a container pins, by variable.
+pub(crate) fn pinned(names: &Names, container: &Container) -> BTreeMap<String, SecretVersion> {
+    container
+        .env
+        .iter()
+        .filter_map(|variable| {
+            let Some(Values::ValueSource(source)) = &variable.values else {
+                return None;
+            };
+            let reference = source.secret_key_ref.as_ref()?;
+            Some((
+                variable.name.clone(),
+                SecretVersion {
+                    secret: names.secret_in_full(&reference.secret),
+                    version: reference.version.clone(),
+                },
+            ))
+        })
+        .collect()
+}
+
+/// The container that takes the requests: the first with a port, or the first.
+pub(crate) fn main_container(containers: &[Container]) -> Option<&Container> {
+    containers
+        .iter()
+        .find(|container| !container.ports.is_empty())
+        .or_else(|| containers.first())
+}
+
+/// What both kinds set on their container.
+pub(crate) struct Frame<'a> {
+    /// Its image, when it is known.
+    pub(crate) image: Option<ImageRef>,
+    pub(crate) entrypoint: &'a [String],
+    pub(crate) command: &'a [String],
+    pub(crate) variables: &'a Variables,
+    pub(crate) cpu: MilliCpu,
+    pub(crate) memory: MebiBytes,
+}
+
+impl Frame<'_> {
+    /// `base` (what is there, or nothing) with everything that the manifest says.
+    pub(crate) fn fill(&self, base: Container) -> Container {
+        let resources = base
+            .resources
+            .clone()
+            .unwrap_or_else(ResourceRequirements::new);
+        let limits = [
+            ("cpu", cpu_text(self.cpu)),
+            ("memory", memory_text(self.memory)),
+        ];
+        base.set_image(self.image.clone().unwrap_or(ImageRef(String::new())).0)
+            .set_command(self.entrypoint.to_vec())
+            .set_args(self.command.to_vec())
+            .set_env(self.variables.env())
+            .set_resources(resources.set_limits(limits))
+    }
+}
+
+/// Describes what both kinds set on their container.
+pub(crate) fn describe(fields: &mut Fields, names: &Names, container: &Container) {
+    fields.set("image", &container.image);
+    for (field, words) in [
+        ("entrypoint", &container.command),
+        ("command", &container.args),
+    ] {
+        if !words.is_empty() {
+            fields.set(field, shell_words(words));
+        }
+    }
+    for variable in &container.env {
+        match &variable.values {
+            Some(Values::ValueSource(_)) => {}
+            Some(Values::Value(value)) => fields.set(format!("env.{}", variable.name), value),
+            // An empty value is not sent at all.
+            _ => fields.set(format!("env.{}", variable.name), ""),
+        }
+    }
+    for (name, version) in pinned(names, container) {
+        fields.set(format!("secret.{name}"), show_version(&version));
+    }
+    let limits = container
+        .resources
+        .as_ref()
+        .map(|resources| &resources.limits);
+    let limit = |key: &str| {
+        limits
+            .and_then(|limits| limits.get(key))
+            .map(String::as_str)
+    };
+    // Cloud Run gives a container one CPU and 512 MiB unless told otherwise.
+    let cpu = limit("cpu").map_or_else(|| MilliCpu(1000).to_string(), read_cpu);
+    fields.set("cpu", cpu);
+    let memory = limit("memory").map_or_else(|| MebiBytes(512).to_string(), read_memory);
+    fields.set("memory", memory);
+}
+
+fn shell_words(words: &[String]) -> String {
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| {
+            if word.is_empty() || word.contains(char::is_whitespace) {
+                format!("{word:?}")
+            } else {
+                word.clone()
+            }
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+fn cpu_text(cpu: MilliCpu) -> String {
+    if cpu.0.is_multiple_of(1000) {
+        (cpu.0 / 1000).to_string()
+    } else {
+        format!("{}m", cpu.0)
+    }
+}
+
+fn memory_text(memory: MebiBytes) -> String {
+    format!("{}Mi", memory.0)
+}
+
+/// A Kubernetes CPU quantity: `1`, `0.5`, `500m`. What cannot be read is shown as it is.
+pub(crate) fn read_cpu(text: &str) -> String {
+    let milli = match text.strip_suffix('m') {
+        Some(milli) => milli.parse::<f64>().ok(),
+        None => text.parse::<f64>().ok().map(|cpus| cpus * 1000.0),
+    };
+    match milli {
+        Some(milli) if milli >= 0.0 => MilliCpu(milli.round() as u32).to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+/// A Kubernetes memory quantity: `512Mi`, `1Gi`, `500M`, bytes. What cannot be read is shown as it is.
+pub(crate) fn read_memory(text: &str) -> String {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit: f64 = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "Ki" => 1024.0,
+        "M" => 1e6,
+        "Mi" => 1024.0 * 1024.0,
+        "G" => 1e9,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        _ => return text.to_owned(),
+    };
+    let Ok(number) = number.parse::<f64>() else {
+        return text.to_owned();
+    };
+    let mebibytes = number * unit / (1024.0 * 1024.0);
+    if mebibytes.fract() == 0.0 {
+        MebiBytes(mebibytes as u32).to_string()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// The way into the VPC that the section asks for. `None` when it asks for none.
+pub(crate) fn vpc_access(names: &Names, section: &GcpSection) -> Option<VpcAccess> {
+    let egress = match section.egress {
+        Egress::PrivateRanges => VpcEgress::PrivateRangesOnly,
+        Egress::All => VpcEgress::AllTraffic,
+    };
+    if let Some(connector) = &section.vpc_connector {
+        return Some(
+            VpcAccess::new()
+                .set_connector(names.connector(connector))
+                .set_egress(egress),
+        );
+    }
+    if section.network.is_none() && section.subnetwork.is_none() {
+        return None;
+    }
+    let interface = NetworkInterface::new()
+        .set_network(section.network.clone().unwrap_or_default())
+        .set_subnetwork(section.subnetwork.clone().unwrap_or_default());
+    Some(
+        VpcAccess::new()
+            .set_network_interfaces([interface])
+            .set_egress(egress),
+    )
+}
+
+/// Describes the way into the VPC.
+pub(crate) fn describe_vpc(fields: &mut Fields, names: &Names, access: Option<&VpcAccess>) {
+    let Some(access) = access else { return };
+    let mut any = false;
+    if !access.connector.is_empty() {
+        fields.set("vpc.connector", short(&names.connector(&access.connector)));
+        any = true;
+    }
+    if let Some(interface) = access.network_interfaces.first() {
+        // Google fills in the network of a subnetwork: only what tells two apart is compared.
+        let part = |name: &str| (!name.is_empty()).then(|| short(name).to_owned());
+        fields.set_some("vpc.network", part(&interface.network));
+        fields.set_some("vpc.subnetwork", part(&interface.subnetwork));
+        any = true;
+    }
+    if any {
+        let all = access.egress == VpcEgress::AllTraffic;
+        fields.set("vpc.egress", if all { "all" } else { "private-ranges" });
+    }
+}
+
+/// Describes the service account; the project's default one is what an unset one means.
+pub(crate) fn describe_account(fields: &mut Fields, account: &str) {
+    let default = account.is_empty() || account.ends_with("-compute@developer.gserviceaccount.com");
+    if !default {
+        fields.set("service account", account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::test_names;
+
+    #[test]
+    fn quantities_are_equal_however_they_are_spelt() {
+        for text in ["1", "1000m", "1.0"] {
+            assert_eq!(read_cpu(text), "1 vCPU");
+        }
+        assert_eq!(read_cpu("0.5"), read_cpu("500m"));
+        for text in ["512Mi", "0.5Gi", "536870912", "524288Ki"] {
+            assert_eq!(read_memory(text), "512 MiB");
+        }
+        assert_eq!(read_memory("500M"), "500M");
+        assert_eq!(read_memory("lots"), "lots");
+    }
+
+    #[test]
+    fn a_secret_is_one_pin_however_google_spells_its_name() {
+        let names = test_names();
+        let version = SecretVersion {
+            secret: names.secret("db-url"),
+            version: "3".into(),
+        };
+        let ours = Container::new().set_env([secret_variable(&names, "DATABASE_URL", &version)]);
+        let numbered = Container::new().set_env([secret_variable(
+            &names,
+            "DATABASE_URL",
+            &SecretVersion {
+                secret: "projects/123456/secrets/db-url".into(),
+                version: "3".into(),
+            },
+        )]);
+        assert_eq!(pinned(&names, &ours), pinned(&names, &numbered));
+        let mut fields = Fields::new();
+        describe(&mut fields, &names, &ours);
+        assert_eq!(
+            fields.get("secret.DATABASE_URL").unwrap().to_string(),
+            "db-url version 3"
+        );
+    }
+
+    #[test]
+    fn direct_egress_is_the_same_by_name_and_in_full() {
+        let names = test_names();
+        let spelt = |network: &str| {
+            let mut fields = Fields::new();
+            let interface = NetworkInterface::new().set_network(network);
+            let access = VpcAccess::new().set_network_interfaces([interface]);
+            describe_vpc(&mut fields, &names, Some(&access));
+            fields
+        };
+        assert_eq!(
+            spelt("main"),
+            spelt("projects/demo-project/global/networks/main")
+        );
+    }
+
+    #[test]
+    fn the_projects_default_account_is_what_an_unset_one_means() {
+        let mut fields = Fields::new();
+        describe_account(&mut fields, "123-compute@developer.gserviceaccount.com");
+        assert_eq!(fields, Fields::new());
+        describe_account(&mut fields, "app@demo-project.iam.gserviceaccount.com");
+        assert!(fields.get("service account").is_some());
+    }
+}

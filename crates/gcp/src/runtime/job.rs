@@ -1,0 +1,501 @@
+//! The Cloud Run job that runs the migration with the release's own image.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::{ImageRef, Scope, SecretVersion, migration_key};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
+use deployer_core::wait::{Pace, Readiness};
+use google_cloud_api::model::LaunchStage;
+use google_cloud_run_v2::model;
+use google_cloud_run_v2::model::condition::State;
+use google_cloud_run_v2::model::task_template::Retries;
+use google_cloud_run_v2::model::{Job, TaskTemplate, VpcAccess};
+
+use crate::error::{self, Found};
+use crate::labels::{self, Owner};
+use crate::operation;
+use crate::project::{Names, Project};
+use crate::runtime::conditions;
+use crate::runtime::container::{self, Frame, Variables, main_container};
+use crate::runtime::service;
+
+/// The kind in addresses.
+pub(crate) const KIND: &str = "run.job";
+/// The label by which an execution says which migration it is; see [`migration_key`].
+pub(crate) const KEY_LABEL: &str = "deployer-migration";
+
+/// Cloud Run's least for a job.
+const LEAST_CPU: MilliCpu = MilliCpu(1000);
+/// Cloud Run's least for a job.
+const LEAST_MEMORY: MebiBytes = MebiBytes(512);
+/// Cloud Run gives a task ten minutes unless told otherwise.
+const TASK_TIMEOUT: i64 = 600;
+/// Cloud Run tries a task again three times unless told otherwise.
+const TASK_RETRIES: i32 = 3;
+
+const OPERATION_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What a migration takes from its job once that is as desired: the database's pin, where one is named.
+pub(crate) type Database = Option<SecretVersion>;
+
+/// The calls that concern one job.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    pub(crate) project: Arc<Project>,
+    pub(crate) name: String,
+}
+
+impl Calls {
+    pub(crate) fn new(project: &Arc<Project>, name: &str) -> Self {
+        Self {
+            project: Arc::clone(project),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.project.names.job(&self.name)
+    }
+
+    pub(crate) fn cannot(&self, what: &str) -> String {
+        format!("cannot {what} job `{}`", self.name)
+    }
+
+    pub(crate) async fn find(&self) -> Result<Found<Job>> {
+        let jobs = &self.project.clients.jobs;
+        let outcome = jobs.get_job().set_name(self.path()).send().await;
+        error::found(outcome, &self.cannot("read"))
+    }
+
+    async fn get(&self) -> Result<Job> {
+        let jobs = &self.project.clients.jobs;
+        let outcome = jobs.get_job().set_name(self.path()).send().await;
+        outcome.map_err(|error| error::failed(error, &self.cannot("read")))
+    }
+
+    async fn delete(&self) -> Result<()> {
+        let action = self.cannot("delete");
+        let jobs = &self.project.clients.jobs;
+        let outcome = jobs.delete_job().set_name(self.path()).send().await;
+        let Some(started) = error::optional(outcome, &action)? else {
+            return Ok(());
+        };
+        operation::settle(
+            &self.project,
+            started,
+            OPERATION_DEADLINE,
+            &action,
+            |name| jobs.get_operation().set_name(name).send(),
+        )
+        .await
+    }
+}
+
+/// What the manifest says of one migration job.
+pub(crate) struct Shape {
+    pub(crate) spec: ServiceSpec,
+    pub(crate) migrate: MigrateSpec,
+    pub(crate) account: Option<String>,
+    pub(crate) vpc: Option<VpcAccess>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) names: Names,
+}
+
+impl Shape {
+    /// `base` (what is there, or nothing) with everything that the manifest says.
+    fn compose(
+        &self,
+        base: Job,
+        image: Option<ImageRef>,
+        variables: &Variables,
+        key: Option<&str>,
+    ) -> Job {
+        let frame = Frame {
+            image,
+            entrypoint: &self.migrate.entrypoint,
+            command: &self.migrate.command,
+            variables,
+            cpu: self.spec.cpu.max(LEAST_CPU),
+            memory: self.spec.memory.max(LEAST_MEMORY),
+        };
+        let execution = base.template.clone().unwrap_or_default();
+        let task = execution.template.clone().unwrap_or_default();
+        let main = main_container(&task.containers)
+            .cloned()
+            .unwrap_or_default();
+        let timeout = i64::try_from(self.migrate.timeout.as_secs()).unwrap_or(i64::MAX);
+        let task = task
+            .set_containers([frame.fill(main)])
+            .set_timeout(google_cloud_wkt::Duration::clamp(timeout, 0))
+            // A migration that failed half-way is a person's to judge.
+            .set_max_retries(0)
+            .set_service_account(self.account.clone().unwrap_or_default())
+            .set_or_clear_vpc_access(self.vpc.clone());
+        let mut marks = labels::merged(&self.labels, &execution.labels);
+        if let Some(key) = key {
+            marks.insert(KEY_LABEL.to_owned(), key.to_owned());
+        }
+        let execution = execution
+            .set_labels(marks)
+            .set_task_count(1)
+            .set_parallelism(1)
+            .set_template(task);
+        let labels = labels::merged(&self.labels, &base.labels);
+        base.set_labels(labels)
+            .set_launch_stage(LaunchStage::Ga)
+            .set_template(execution)
+    }
+}
+
+/// A job, field by field.
+fn describe(names: &Names, job: &Job) -> Fields {
+    let mut fields = Fields::new();
+    labels::describe(&mut fields, &job.labels);
+    let Some(execution) = &job.template else {
+        return fields;
+    };
+    fields.set_some("migration", key_of(&execution.labels));
+    fields.set("tasks", execution.task_count.max(1));
+    if let Some(task) = &execution.template {
+        describe_task(&mut fields, names, task);
+    }
+    fields
+}
+
+fn describe_task(fields: &mut Fields, names: &Names, task: &TaskTemplate) {
+    if let Some(main) = main_container(&task.containers) {
+        container::describe(fields, names, main);
+    }
+    let timeout = task
+        .timeout
+        .as_ref()
+        .map_or(TASK_TIMEOUT, google_cloud_wkt::Duration::seconds);
+    fields.set("timeout", format!("{timeout} s"));
+    let retries = match task.retries {
+        Some(Retries::MaxRetries(retries)) => retries,
+        // Unset, or a way to say it that is newer than this version.
+        _ => TASK_RETRIES,
+    };
+    fields.set("retries", retries);
+    container::describe_account(fields, &task.service_account);
+    container::describe_vpc(fields, names, task.vpc_access.as_ref());
+}
+
+/// The migration that labels speak of.
+pub(crate) fn key_of(labels: &HashMap<String, String>) -> Option<&String> {
+    labels.get(KEY_LABEL)
+}
+
+/// The migration that a job would run now.
+pub(crate) fn job_key(job: &Job) -> Option<&String> {
+    key_of(&job.template.as_ref()?.labels)
+}
+
+/// One migration job of the manifest.
+pub(crate) struct RunJob {
+    pub(crate) calls: Calls,
+    pub(crate) address: Address,
+    pub(crate) shape: Shape,
+    pub(crate) image: Value<ImageRef>,
+    pub(crate) variables: Variables,
+    /// The secret that names the database, and the version that the variables pin of it.
+    pub(crate) database: DatabasePin,
+    pub(crate) scope: Scope,
+    pub(crate) ready: Output<Database>,
+}
+
+/// Where the database's secret version comes from.
+pub(crate) enum DatabasePin {
+    /// The migration names no database.
+    None,
+    /// The secret's node.
+    Node(Value<SecretVersion>),
+    /// The variable that holds it in what runs now (`apply --only`).
+    Variable(String),
+}
+
+impl RunJob {
+    fn owner(&self) -> Owner {
+        Owner::wanted(&self.shape.labels, self.shape.spec.adopt)
+    }
+
+    /// The database's version once it is known; the outer `None` while it is not.
+    fn database(&self) -> Option<Database> {
+        match &self.database {
+            DatabasePin::None => Some(None),
+            DatabasePin::Node(value) => value.known().map(Some),
+            DatabasePin::Variable(name) => self.variables.pin(name).map(Some),
+        }
+    }
+
+    fn key(&self) -> Option<String> {
+        let (image, database) = (self.image.known()?, self.database()?);
+        Some(migration_key(
+            &self.shape.migrate,
+            &image,
+            database.as_ref(),
+        ))
+    }
+
+    fn wanted(&self, base: Job) -> Result<Job> {
+        self.variables.settled()?;
+        let image = self.image.settled()?;
+        let key = self.key().ok_or_else(|| {
+            Error::internal(format!(
+                "{} was carried out before its database was known",
+                self.address
+            ))
+        })?;
+        Ok(self
+            .shape
+            .compose(base, Some(image), &self.variables, Some(&key)))
+    }
+
+    /// The container whose pins a code-only deployment keeps: the job's own, or the service's before there is a job.
+    async fn note_running(&self, job: Option<&Job>) -> Result<()> {
+        if self.scope == Scope::Whole {
+            return Ok(());
+        }
+        if let Some(task) = job.and_then(|job| job.template.as_ref()?.template.as_ref()) {
+            return self
+                .variables
+                .note_running(main_container(&task.containers));
+        }
+        let service = service::Calls::new(&self.calls.project, &self.shape.spec.name)
+            .get()
+            .await?;
+        let template = service.template.unwrap_or_default();
+        self.variables
+            .note_running(main_container(&template.containers))
+    }
+}
+
+#[async_trait]
+impl Resource for RunJob {
+    type Actual = Job;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Job>> {
+        let job = match self.calls.find().await? {
+            Found::Here(job) => job,
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Absent => {
+                self.note_running(None).await?;
+                return Ok(Reading::Absent);
+            }
+        };
+        if let Some(why) = self.owner().objection(&job.labels) {
+            return Ok(Reading::Foreign(why));
+        }
+        self.note_running(Some(&job)).await?;
+        Ok(Reading::Present(job))
+    }
+
+    fn desired(&self) -> Fields {
+        let key = self.key();
+        let job = self.shape.compose(
+            Job::new(),
+            self.image.known(),
+            &self.variables,
+            key.as_deref(),
+        );
+        let mut fields = describe(&self.shape.names, &job);
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        self.variables.show_unknown(&mut fields);
+        if let (None, DatabasePin::Node(database)) = (&key, &self.database) {
+            let unknown = database.field(labels::show_version);
+            if matches!(unknown, FieldValue::AfterApply { .. }) {
+                fields.set_value("migration", unknown);
+            }
+        }
+        fields
+    }
+
+    fn observed(&self, actual: &Job) -> Fields {
+        describe(&self.shape.names, actual)
+    }
+
+    fn publish(&self, _actual: &Job) {
+        // What the migration takes follows from the manifest and its secrets alone, so it is known as early as they are.
+        match self.database() {
+            Some(database) => self.ready.publish(database),
+            None => self.ready.withdraw(),
+        }
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Job> {
+        let job = self.wanted(Job::new())?;
+        let jobs = &self.calls.project.clients.jobs;
+        let outcome = jobs
+            .create_job()
+            .set_parent(self.calls.project.names.location())
+            .set_job_id(&self.calls.name)
+            .set_job(job)
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => self.calls.get().await,
+            Err(error) if error::exists_already(&error) => {
+                let there = self.calls.get().await?;
+                match self.owner().objection(&there.labels) {
+                    None => Ok(there),
+                    Some(why) => Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!("job `{}` exists and is not ours: {why}", self.calls.name),
+                    )),
+                }
+            }
+            Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
+        }
+    }
+
+    async fn update(
+        &self,
+        actual: &Job,
+        _changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Job> {
+        // The etag is left out: the job's changes with each execution, and its template is all ours.
+        let job = self.wanted(actual.clone())?.set_etag("");
+        let jobs = &self.calls.project.clients.jobs;
+        jobs.update_job()
+            .set_job(job)
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.calls.cannot("update")))?;
+        self.calls.get().await
+    }
+
+    async fn delete(&self, _actual: &Job, _token: &Token) -> Result<()> {
+        self.calls.delete().await
+    }
+
+    async fn readiness(&self, _actual: &Job) -> Result<Ready<Job>> {
+        let actual = self.calls.get().await?;
+        Ok(Ready {
+            state: settled(&actual),
+            actual,
+        })
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::until(OPERATION_DEADLINE)
+    }
+}
+
+/// Whether a job can be run.
+fn settled(job: &model::Job) -> Readiness {
+    if job.reconciling || job.observed_generation != job.generation {
+        return Readiness::Pending("Cloud Run still takes the job over".to_owned());
+    }
+    match &job.terminal_condition {
+        Some(condition) if condition.state == State::ConditionFailed => {
+            Readiness::Failed(conditions::words(condition))
+        }
+        Some(condition) if condition.state == State::ConditionSucceeded => Readiness::Ready,
+        Some(condition) => Readiness::Pending(conditions::words(condition)),
+        None => Readiness::Pending("the job has no condition yet".to_owned()),
+    }
+}
+
+/// A job that is no longer desired: it can be read and deleted.
+pub(crate) struct Leftover {
+    calls: Calls,
+    address: Address,
+}
+
+impl Leftover {
+    /// The job at `address`.
+    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+        Self {
+            calls: Calls::new(project, &address.name),
+            address: address.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl crate::existing::Existing for Leftover {
+    type Actual = Job;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Job>> {
+        Ok(match self.calls.find().await? {
+            Found::Absent => Reading::Absent,
+            Found::Denied(why) => Reading::Denied(why),
+            Found::Here(job) => match Owner::AnyOfOurs.objection(&job.labels) {
+                None => Reading::Present(job),
+                Some(why) => Reading::Foreign(why),
+            },
+        })
+    }
+
+    fn observed(&self, actual: &Job) -> Fields {
+        let mut fields = Fields::new();
+        labels::describe(&mut fields, &actual.labels);
+        fields
+    }
+
+    async fn delete(&self, _actual: &Job) -> Result<()> {
+        self.calls.delete().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_run_v2::model::ExecutionTemplate;
+
+    use super::*;
+
+    #[test]
+    fn a_job_without_a_number_of_retries_differs_from_one_that_never_retries() {
+        let names = crate::project::test_names();
+        let job = |task: TaskTemplate| {
+            Job::new().set_template(ExecutionTemplate::new().set_template(task))
+        };
+        let silent = describe(&names, &job(TaskTemplate::new()));
+        let never = describe(&names, &job(TaskTemplate::new().set_max_retries(0)));
+        let changes = silent.changes_to(&never);
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].field, "retries");
+    }
+
+    #[test]
+    fn the_job_says_which_migration_it_runs() {
+        let marked = ExecutionTemplate::new().set_labels([(KEY_LABEL, "0123")]);
+        let job = Job::new().set_template(marked);
+        assert_eq!(job_key(&job).map(String::as_str), Some("0123"));
+        assert_eq!(job_key(&Job::new()), None);
+    }
+
+    #[test]
+    fn a_job_is_ready_when_cloud_run_has_taken_it_over() {
+        let condition = |state| model::Condition::new().set_type("Ready").set_state(state);
+        let ready = Job::new().set_terminal_condition(condition(State::ConditionSucceeded));
+        assert_eq!(settled(&ready), Readiness::Ready);
+        assert!(matches!(
+            settled(&ready.clone().set_reconciling(true)),
+            Readiness::Pending(_)
+        ));
+        let failed = condition(State::ConditionFailed).set_message("no such secret");
+        assert_eq!(
+            settled(&ready.set_terminal_condition(failed)),
+            Readiness::Failed("no such secret".into())
+        );
+    }
+}

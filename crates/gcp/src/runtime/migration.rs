@@ -1,0 +1,425 @@
+//! Runs the migration: at most one execution per image, command and database, found again after a crash.
+//!
+//! `RunJob` takes no idempotency token. What stands in for one: the ledger notes the start before the call, and the job's
+//! template marks each execution with the migration's key, so that one whose name was lost can be found.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::{ImageRef, MigrationRecord, MigrationStanding, migration_key};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::Fields;
+use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::spec::MigrateSpec;
+use deployer_core::wait::{Look, Pace, poll};
+use google_cloud_gax::paginator::ItemPaginator;
+use google_cloud_run_v2::model::{Execution, Task};
+
+use crate::error::{self, Found};
+use crate::labels::show_version;
+use crate::logs;
+use crate::project::{Project, short};
+use crate::runtime::conditions::{self, Ending};
+use crate::runtime::job::{self, Database};
+
+/// The kind in addresses.
+pub(crate) const KIND: &str = "run.migration";
+
+/// To schedule a task and pull its image, beside the migration's own time.
+const START_ALLOWANCE: Duration = Duration::from_secs(600);
+/// How long a new execution may take to appear in the list.
+const LISTING_LAG: Duration = Duration::from_secs(5);
+const LAST_LINES: usize = 20;
+
+/// The migration of one service.
+pub(crate) struct Migration {
+    pub(crate) project: Arc<Project>,
+    pub(crate) job: job::Calls,
+    pub(crate) address: Address,
+    pub(crate) migrate: MigrateSpec,
+    pub(crate) image: Value<ImageRef>,
+    pub(crate) database: Value<Database>,
+    pub(crate) record: Arc<dyn MigrationRecord>,
+    pub(crate) retry: bool,
+    pub(crate) seen: Mutex<Option<Seen>>,
+    pub(crate) done: Output<()>,
+}
+
+/// What the job was last configured to run, and how that stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    key: String,
+    standing: MigrationStanding,
+}
+
+impl Migration {
+    fn key(&self) -> Option<String> {
+        let (image, database) = (self.image.known()?, self.database.known()?);
+        Some(migration_key(&self.migrate, &image, database.as_ref()))
+    }
+
+    fn failed(&self, why: String) -> Error {
+        Error::new(
+            ErrorKind::Failed,
+            format!("migration job `{}` failed", self.job.name),
+        )
+        .because(why)
+        .hint("repair what it says, then `deployer migrate --retry`; the old version still serves")
+    }
+
+    async fn execution(&self, name: &str) -> Result<Option<Execution>> {
+        let executions = &self.project.clients.executions;
+        let outcome = executions.get_execution().set_name(name).send().await;
+        error::optional(outcome, &format!("cannot read execution `{}`", short(name)))
+    }
+
+    /// The newest execution that carries the key.
+    async fn marked(&self, key: &str) -> Result<Option<Execution>> {
+        let action = self.job.cannot("list the executions of");
+        let mut items = self
+            .project
+            .clients
+            .executions
+            .list_executions()
+            .set_parent(self.job.path())
+            .by_item();
+        let mut newest: Option<Execution> = None;
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|error| error::failed(error, &action))?;
+            let made = |execution: &Execution| {
+                execution
+                    .create_time
+                    .map(|time| (time.seconds(), time.nanos()))
+            };
+            let later = newest
+                .as_ref()
+                .is_none_or(|newest| made(&item) > made(newest));
+            if job::key_of(&item.labels).is_some_and(|mark| mark == key) && later {
+                newest = Some(item);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The same, with patience: a start whose reply was lost may show up in the list a moment later.
+    async fn marked_at_last(&self, key: &str) -> Result<Option<Execution>> {
+        let pace = Pace::until(LISTING_LAG);
+        let looked = poll(
+            self.project.context.clock.as_ref(),
+            pace,
+            "its execution",
+            || async {
+                Ok(match self.marked(key).await? {
+                    Some(execution) => Look::Found(execution),
+                    None => Look::NotYet("it is not listed".to_owned()),
+                })
+            },
+        );
+        match looked.await {
+            Ok(execution) => Ok(Some(execution)),
+            Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn start(&self, key: &str, watch: &dyn Watch) -> Result<()> {
+        let what = format!("job {} with {}", self.job.path(), self.image.settled()?.0);
+        self.record.started(key, &what).await?;
+        let jobs = &self.project.clients.jobs;
+        let operation = jobs
+            .run_job()
+            .set_name(self.job.path())
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.job.cannot("run")))?;
+        let started = operation
+            .metadata
+            .and_then(|any| any.to_msg::<Execution>().ok());
+        let name = match started
+            .map(|execution| execution.name)
+            .filter(|name| !name.is_empty())
+        {
+            Some(name) => name,
+            None => match self.marked_at_last(key).await? {
+                Some(execution) => execution.name,
+                None => {
+                    return Err(Error::internal(
+                        "the execution that was started has no name",
+                    ));
+                }
+            },
+        };
+        self.follow(key, &name, watch).await
+    }
+
+    /// Notes where it runs and waits for its end.
+    async fn follow(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
+        self.record.running(key, name).await?;
+        let pace = Pace {
+            longest: Duration::from_secs(2),
+            ..Pace::until(self.migrate.timeout + START_ALLOWANCE)
+        };
+        let what = format!("execution `{}`", short(name));
+        let look = || async {
+            let execution = self
+                .execution(name)
+                .await?
+                .ok_or_else(|| self.vanished(name))?;
+            Ok(match conditions::ending(&execution) {
+                Ending::NotYet(why) => {
+                    watch.note(&format!("{}: {why}", short(name)));
+                    Look::NotYet(why)
+                }
+                Ending::Succeeded => Look::Found(Ok(())),
+                Ending::Failed(why) => Look::Found(Err(why)),
+            })
+        };
+        let ended = poll(self.project.context.clock.as_ref(), pace, &what, look).await?;
+        match ended {
+            Ok(()) => self.record.ended(key, Ok(())).await,
+            Err(why) => {
+                let why = self.explain(name, why).await;
+                let first = why.lines().next().unwrap_or_default().to_owned();
+                self.record.ended(key, Err(first)).await?;
+                Err(self.failed(why))
+            }
+        }
+    }
+
+    fn vanished(&self, name: &str) -> Error {
+        Error::new(
+            ErrorKind::Failed,
+            format!(
+                "execution `{}` is gone, and nobody knows how it ended",
+                short(name)
+            ),
+        )
+        .hint("look at the database, then `deployer migrate --retry`")
+    }
+
+    /// The cloud's words, the tasks' exit codes and the last lines; best effort beyond the first.
+    async fn explain(&self, execution: &str, why: String) -> String {
+        let mut lines = vec![why];
+        let tasks = &self.project.clients.tasks;
+        if let Ok(answer) = tasks.list_tasks().set_parent(execution).send().await {
+            lines.extend(answer.tasks.iter().filter_map(task_words));
+        }
+        let filter = format!(
+            "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"{}\" \
+             AND labels.\"run.googleapis.com/execution_name\"=\"{}\"",
+            self.job.name,
+            short(execution)
+        );
+        if let Ok(last) = logs::newest(&self.project, &filter, LAST_LINES).await {
+            lines.extend(last.into_iter().map(|line| format!("| {}", line.text)));
+        }
+        lines.join("\n")
+    }
+
+    async fn resume(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
+        match self.execution(name).await? {
+            Some(_) => {
+                watch.note(&format!("{} was started before", short(name)));
+                self.follow(key, name, watch).await
+            }
+            None if self.retry => self.start(key, watch).await,
+            None => Err(self.vanished(name)),
+        }
+    }
+
+    /// Never noted as started: it may still have run, when the ledger is new.
+    async fn begin(&self, key: &str, watch: &dyn Watch) -> Result<()> {
+        match self.marked(key).await? {
+            Some(there) if !matches!(conditions::ending(&there), Ending::Failed(_)) => {
+                self.resume(key, &there.name, watch).await
+            }
+            Some(_) if self.retry => self.start(key, watch).await,
+            Some(there) => self.resume(key, &there.name, watch).await,
+            None => self.start(key, watch).await,
+        }
+    }
+}
+
+/// How a task ended, when it did not end well.
+fn task_words(task: &Task) -> Option<String> {
+    let result = task.last_attempt_result.as_ref()?;
+    let said = result
+        .status
+        .as_ref()
+        .map_or("", |status| status.message.as_str());
+    let how = if result.term_signal != 0 {
+        format!("killed by signal {}", result.term_signal)
+    } else if result.exit_code != 0 {
+        format!("exit code {}", result.exit_code)
+    } else if said.is_empty() {
+        return None;
+    } else {
+        "no exit code".to_owned()
+    };
+    let colon = if said.is_empty() { "" } else { ": " };
+    Some(format!("task {}: {how}{colon}{said}", task.index))
+}
+
+fn judge(seen: Option<&Seen>, key: Option<&str>, retry: bool) -> Evidence {
+    let Some(key) = key else {
+        return Evidence::Unknown("its database's version is known only after apply".to_owned());
+    };
+    let standing = match seen {
+        Some(seen) if seen.key == key => &seen.standing,
+        Some(_) => return Evidence::NotDone("not run yet for this image and database".to_owned()),
+        None => return Evidence::NotDone("it never ran".to_owned()),
+    };
+    match standing {
+        MigrationStanding::Succeeded { at } => Evidence::Done(format!("it succeeded at {at}")),
+        MigrationStanding::Never => Evidence::NotDone("it never ran".to_owned()),
+        MigrationStanding::Started { .. } => {
+            Evidence::NotDone("it was started, and how it ended is not known".to_owned())
+        }
+        MigrationStanding::Failed { why, .. } if retry => {
+            Evidence::NotDone(format!("to be tried again; it failed: {why}"))
+        }
+        MigrationStanding::Failed { why, .. } => Evidence::NotDone(format!("it failed: {why}")),
+    }
+}
+
+#[async_trait]
+impl Step for Migration {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn evidence(&self) -> Result<Evidence> {
+        let key = match self.job.find().await? {
+            Found::Here(job) => job::job_key(&job).cloned(),
+            Found::Absent | Found::Denied(_) => None,
+        };
+        let seen = match key {
+            Some(key) => {
+                let standing = self.record.standing(&key).await?;
+                Some(Seen { key, standing })
+            }
+            None => None,
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        Ok(Evidence::Unknown("not compared yet".to_owned()))
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        fields.set("command", self.migrate.command.join(" "));
+        if self.migrate.database.is_some() {
+            let show = |database: &Database| {
+                database
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), show_version)
+            };
+            fields.set_value("database", self.database.field(show));
+        }
+        fields
+    }
+
+    fn judge(&self, evidence: &Evidence) -> Evidence {
+        // Once it has run, that is the evidence.
+        if let Evidence::Done(_) = evidence {
+            return evidence.clone();
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        judge(seen.as_ref(), self.key().as_deref(), self.retry)
+    }
+
+    fn publish(&self) {
+        self.done.publish(());
+    }
+
+    async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
+        let (image, database) = (self.image.settled()?, self.database.settled()?);
+        let key = migration_key(&self.migrate, &image, database.as_ref());
+        match self.record.standing(&key).await? {
+            MigrationStanding::Succeeded { .. } => {
+                watch.note("it ran before");
+                Ok(())
+            }
+            MigrationStanding::Failed { why, .. } if !self.retry => Err(self.failed(why)),
+            MigrationStanding::Failed { .. } => self.start(&key, watch).await,
+            MigrationStanding::Started {
+                execution: Some(name),
+            } => self.resume(&key, &name, watch).await,
+            MigrationStanding::Started { execution: None } => {
+                match self.marked_at_last(&key).await? {
+                    Some(execution) => self.resume(&key, &execution.name, watch).await,
+                    None => self.start(&key, watch).await,
+                }
+            }
+            MigrationStanding::Never => self.begin(&key, watch).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_run_v2::model::TaskAttemptResult;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn seen(standing: MigrationStanding) -> Seen {
+        Seen {
+            key: "k1".into(),
+            standing,
+        }
+    }
+
+    #[test]
+    fn only_a_success_for_this_very_image_and_database_counts_as_done() {
+        let succeeded = seen(MigrationStanding::Succeeded {
+            at: Timestamp::UNIX_EPOCH,
+        });
+        assert!(matches!(
+            judge(Some(&succeeded), Some("k1"), false),
+            Evidence::Done(_)
+        ));
+        assert!(matches!(
+            judge(Some(&succeeded), Some("k2"), false),
+            Evidence::NotDone(_)
+        ));
+        assert!(matches!(
+            judge(Some(&succeeded), None, false),
+            Evidence::Unknown(_)
+        ));
+        assert!(matches!(
+            judge(None, Some("k1"), false),
+            Evidence::NotDone(_)
+        ));
+    }
+
+    #[test]
+    fn a_failed_or_interrupted_migration_is_not_done_and_says_why() {
+        let failed = seen(MigrationStanding::Failed {
+            at: Timestamp::UNIX_EPOCH,
+            why: "exit code 3".into(),
+        });
+        let Evidence::NotDone(why) = judge(Some(&failed), Some("k1"), false) else {
+            panic!("it failed")
+        };
+        assert!(why.contains("exit code 3"));
+        let started = seen(MigrationStanding::Started { execution: None });
+        assert!(matches!(
+            judge(Some(&started), Some("k1"), false),
+            Evidence::NotDone(_)
+        ));
+    }
+
+    #[test]
+    fn a_task_tells_its_exit_code_or_its_signal() {
+        let task = |result| Task::new().set_last_attempt_result(result);
+        let exited = task(TaskAttemptResult::new().set_exit_code(3));
+        assert_eq!(task_words(&exited).unwrap(), "task 0: exit code 3");
+        let killed = task(TaskAttemptResult::new().set_term_signal(9));
+        assert!(task_words(&killed).unwrap().contains("signal 9"));
+        assert_eq!(task_words(&task(TaskAttemptResult::new())), None);
+    }
+}

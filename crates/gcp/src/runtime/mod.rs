@@ -1,0 +1,386 @@
+//! Services, revisions and migration jobs on Cloud Run.
+
+pub(crate) mod activation;
+pub(crate) mod conditions;
+pub(crate) mod container;
+pub(crate) mod invoker;
+pub(crate) mod job;
+pub(crate) mod migration;
+pub(crate) mod service;
+pub(crate) mod shape;
+pub(crate) mod verdict;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::{
+    Activation, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
+    ServiceOutputs, Serving, ServingState,
+};
+use deployer_core::error::Result;
+use deployer_core::graph::{Graph, Inputs, Output};
+use deployer_core::node::{Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
+use deployer_core::wait::Readiness;
+use google_cloud_gax::paginator::ItemPaginator;
+use google_cloud_run_v2::model;
+
+use crate::error::{self, Found};
+use crate::labels;
+use crate::logs;
+use crate::project::{Project, short};
+use crate::secret_store::moment;
+use container::Variables;
+use job::{Database, DatabasePin};
+
+/// How many log lines explain a failure.
+const LAST_LINES: usize = 20;
+
+/// Cloud Run behind [`Runtime`].
+pub(crate) struct CloudRun {
+    pub(crate) project: Arc<Project>,
+}
+
+#[async_trait]
+impl Runtime for CloudRun {
+    fn service(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+    ) -> ServiceOutputs {
+        let migrated = service.migrate.as_ref().map(|migrate| {
+            let ready = self.job(graph, env, service, migrate, inputs, scope);
+            self.migration(graph, migrate, inputs, &ready)
+        });
+        let address = self.address(service::KIND, &service.name);
+        let (revision, url) = (Output::of(&address), Output::of(&address));
+        graph.resource(|taken| service::RunService {
+            calls: service::Calls::new(&self.project, &service.name),
+            address: address.clone(),
+            shape: shape::Shape::new(
+                service,
+                &self.project.section,
+                &self.project.names,
+                labels::of(env),
+            ),
+            image: taken.pass(&inputs.image),
+            variables: self.variables(env, service, inputs, scope, taken),
+            scope,
+            _migrated: migrated.as_ref().map(|done| taken.take(done)),
+            revision: revision.clone(),
+            url: url.clone(),
+        });
+        if scope == Scope::Whole {
+            let public = self.project.service_section(&service.key).public;
+            let at = self.address(invoker::KIND, &service.name);
+            graph.resource(|taken| {
+                invoker::Invoker::new(&self.project, at, public, taken.take(&revision))
+            });
+        }
+        ServiceOutputs {
+            revision,
+            url,
+            service: address,
+        }
+    }
+
+    async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {
+        let calls = service::Calls::new(&self.project, &service.name);
+        let there = match calls.find().await? {
+            Found::Here(there) => there,
+            Found::Absent => return Ok(None),
+            Found::Denied(_) => calls.get().await?,
+        };
+        let shares = verdict::shares(&there);
+        let mut images = BTreeMap::new();
+        for (name, _) in &shares {
+            let path = format!("{}/revisions/{name}", calls.path());
+            let revisions = &self.project.clients.revisions;
+            let revision = revisions
+                .get_revision()
+                .set_name(path)
+                .send()
+                .await
+                .map_err(|error| error::failed(error, &format!("cannot read revision `{name}`")))?;
+            images.insert(name.clone(), image_of(&revision));
+        }
+        let configured = self.project.service_section(&service.key).url;
+        let given = (!there.uri.is_empty()).then(|| there.uri.clone());
+        Ok(Some(Serving {
+            service: service.name.clone(),
+            wanted: wanted(&there),
+            state: serving_state(&there),
+            traffic: shares
+                .into_iter()
+                .map(|(name, percent)| (Revision(name), percent.unsigned_abs()))
+                .collect(),
+            images,
+            instances: None,
+            url: configured.or_else(|| service.url.clone()).or(given),
+        }))
+    }
+
+    async fn revisions(&self, service: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
+        let calls = service::Calls::new(&self.project, &service.name);
+        let action = calls.cannot("list the revisions of");
+        let mut items = self
+            .project
+            .clients
+            .revisions
+            .list_revisions()
+            .set_parent(calls.path())
+            .by_item();
+        let mut revisions = Vec::new();
+        while let Some(item) = items.next().await {
+            match item {
+                Ok(revision) if revision.delete_time.is_some() => {}
+                Ok(revision) if conditions::never_ready(&revision) => {}
+                Ok(revision) => revisions.push(info(&revision)),
+                Err(error) if error::is_absent(&error) => return Ok(Vec::new()),
+                Err(error) => return Err(error::failed(error, &action)),
+            }
+        }
+        revisions.sort_by(|a, b| (b.created, &b.revision.0).cmp(&(a.created, &a.revision.0)));
+        Ok(revisions)
+    }
+
+    async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>> {
+        let path = self.revision_path(&revision.0);
+        let revisions = &self.project.clients.revisions;
+        let there = revisions
+            .get_revision()
+            .set_name(path)
+            .send()
+            .await
+            .map_err(|error| {
+                error::failed(error, &format!("cannot read revision `{}`", revision.0))
+            })?;
+        Ok(container::main_container(&there.containers)
+            .map(|main| container::pinned(&self.project.names, main))
+            .unwrap_or_default())
+    }
+
+    async fn activate(
+        &self,
+        activation: &Activation,
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Revision> {
+        let calls = service::Calls::new(&self.project, &activation.service);
+        activation::carry_out(&calls, activation, token, watch).await
+    }
+
+    async fn autopsy(&self, service: &ServiceSpec) -> Vec<String> {
+        let calls = service::Calls::new(&self.project, &service.name);
+        let Ok(Found::Here(there)) = calls.find().await else {
+            return Vec::new();
+        };
+        let mut lines =
+            conditions::failures(there.terminal_condition.iter().chain(&there.conditions));
+        let newest = short(&there.latest_created_revision);
+        if newest.is_empty() {
+            return lines;
+        }
+        for line in calls.revision_failures(newest).await {
+            if !lines.iter().any(|there| there.contains(&line)) {
+                lines.push(format!("{newest}: {line}"));
+            }
+        }
+        let filter = format!(
+            "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" \
+             AND resource.labels.location=\"{}\" AND resource.labels.revision_name=\"{newest}\"",
+            service.name, self.project.target.region
+        );
+        if let Ok(last) = logs::newest(&self.project, &filter, LAST_LINES).await {
+            lines.extend(
+                last.into_iter()
+                    .map(|line| format!("{newest} | {}", line.text)),
+            );
+        }
+        lines
+    }
+}
+
+impl CloudRun {
+    fn address(&self, kind: &str, name: &str) -> Address {
+        Address::new(&self.project.target, kind, name)
+    }
+
+    fn variables(
+        &self,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+        taken: &mut Inputs,
+    ) -> Variables {
+        let names = &self.project.names;
+        match scope {
+            Scope::Whole => Variables::from_nodes(names, env, service, &inputs.secrets, taken),
+            Scope::CodeOnly => Variables::as_they_run(names, env, service),
+        }
+    }
+
+    fn job(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        migrate: &MigrateSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+    ) -> Output<Database> {
+        let address = self.address(job::KIND, &migrate.job);
+        let ready = Output::of(&address);
+        graph.resource(|taken| job::RunJob {
+            calls: job::Calls::new(&self.project, &migrate.job),
+            address,
+            shape: job::Shape {
+                spec: service.clone(),
+                migrate: migrate.clone(),
+                account: self.project.section.service_account.clone(),
+                vpc: container::vpc_access(&self.project.names, &self.project.section),
+                labels: labels::of(env),
+                names: self.project.names.clone(),
+            },
+            image: taken.pass(&inputs.image),
+            variables: self.variables(env, service, inputs, scope, taken),
+            database: database_pin(service, migrate, inputs, scope, taken),
+            scope,
+            ready: ready.clone(),
+        });
+        ready
+    }
+
+    fn migration(
+        &self,
+        graph: &mut Graph,
+        migrate: &MigrateSpec,
+        inputs: &ServiceInputs,
+        ready: &Output<Database>,
+    ) -> Output<()> {
+        let address = self.address(migration::KIND, &migrate.job);
+        let done = Output::of(&address);
+        graph.step(|taken| migration::Migration {
+            project: Arc::clone(&self.project),
+            job: job::Calls::new(&self.project, &migrate.job),
+            address,
+            migrate: migrate.clone(),
+            image: taken.pass(&inputs.image),
+            database: taken.take(ready),
+            record: Arc::clone(&inputs.migrated),
+            retry: inputs.retry_migration,
+            seen: Mutex::default(),
+            done: done.clone(),
+        });
+        done
+    }
+
+    /// A revision in full. Cloud Run's names for revisions start with the service's: `SERVICE-NNNNN-xyz`.
+    fn revision_path(&self, revision: &str) -> String {
+        if revision.contains('/') {
+            return revision.to_owned();
+        }
+        let service = revision.rsplitn(3, '-').nth(2).unwrap_or(revision);
+        format!(
+            "{}/revisions/{revision}",
+            self.project.names.service(service)
+        )
+    }
+}
+
+/// Where the migration's database version comes from.
+fn database_pin(
+    service: &ServiceSpec,
+    migrate: &MigrateSpec,
+    inputs: &ServiceInputs,
+    scope: Scope,
+    taken: &mut Inputs,
+) -> DatabasePin {
+    let Some(key) = &migrate.database else {
+        return DatabasePin::None;
+    };
+    match scope {
+        Scope::Whole => inputs.secrets.get(key).map_or(DatabasePin::None, |value| {
+            DatabasePin::Node(taken.pass(value))
+        }),
+        Scope::CodeOnly => service
+            .secrets
+            .iter()
+            .find(|(_, used)| used.secret == *key && used.inject == Inject::Value)
+            .map_or(DatabasePin::None, |(name, _)| {
+                DatabasePin::Variable(name.clone())
+            }),
+    }
+}
+
+fn image_of(revision: &model::Revision) -> ImageRef {
+    let main = container::main_container(&revision.containers);
+    ImageRef(main.map(|main| main.image.clone()).unwrap_or_default())
+}
+
+fn info(revision: &model::Revision) -> RevisionInfo {
+    RevisionInfo {
+        revision: Revision(short(&revision.name).to_owned()),
+        image: image_of(revision),
+        created: moment(revision.create_time.as_ref()),
+    }
+}
+
+/// The revision that the traffic asks for. `None` for a split, or before there is one.
+fn wanted(service: &model::Service) -> Option<Revision> {
+    let asked: Vec<_> = service
+        .traffic
+        .iter()
+        .filter(|target| target.percent > 0)
+        .collect();
+    let name = match asked.as_slice() {
+        [] => &service.latest_created_revision,
+        [one] if one.revision.is_empty() => &service.latest_created_revision,
+        [one] => &one.revision,
+        _ => return None,
+    };
+    shape::revision_name(name).map(|name| Revision(name.to_owned()))
+}
+
+fn serving_state(service: &model::Service) -> ServingState {
+    let readiness = match wanted(service) {
+        Some(revision) => verdict::of_revision(service, &revision.0),
+        None => Readiness::Failed(format!(
+            "traffic is split: {}",
+            verdict::show_asked(&service.traffic)
+        )),
+    };
+    match readiness {
+        Readiness::Ready => ServingState::Ready,
+        Readiness::Pending(why) => ServingState::InProgress(why),
+        Readiness::Failed(why) => ServingState::Failed(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_run_v2::model::TrafficTarget;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_the_newest_revision_unless_traffic_names_another() {
+        let service =
+            model::Service::new().set_latest_created_revision("a/revisions/idp-00002-abc");
+        assert_eq!(wanted(&service), Some(Revision("idp-00002-abc".into())));
+        let to = |name: &str, percent| TrafficTarget::new().set_revision(name).set_percent(percent);
+        let pinned = service.clone().set_traffic([to("idp-00001-xyz", 100)]);
+        assert_eq!(wanted(&pinned), Some(Revision("idp-00001-xyz".into())));
+        let split = service.set_traffic([to("idp-00001-xyz", 50), to("idp-00002-abc", 50)]);
+        assert_eq!(wanted(&split), None);
+        assert!(
+            matches!(serving_state(&split), ServingState::Failed(why) if why.contains("split"))
+        );
+    }
+}

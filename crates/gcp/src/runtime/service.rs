@@ -1,0 +1,407 @@
+//! The Cloud Run service: made, changed, rolled out, and ready only when our revision serves everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::{ImageRef, Revision, Scope};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::wait::{Pace, Readiness};
+use google_cloud_run_v2::model;
+
+use crate::error::{self, Found};
+use crate::labels::{self, Owner};
+use crate::operation;
+use crate::project::Project;
+use crate::runtime::container::{RUN_ANNOTATION, Variables, main_container};
+use crate::runtime::shape::{self, Shape, revision_name};
+use crate::runtime::{conditions, verdict};
+
+/// The kind in addresses.
+pub(crate) const KIND: &str = "run.service";
+
+/// A start-up probe may take four minutes, an image pull and the move of the traffic a few more.
+const ROLL_OUT_DEADLINE: Duration = Duration::from_secs(15 * 60);
+/// Cloud Run drains what serves before a service is gone.
+const DELETE_DEADLINE: Duration = Duration::from_secs(300);
+
+/// The calls that concern one service.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    pub(crate) project: Arc<Project>,
+    pub(crate) name: String,
+}
+
+impl Calls {
+    pub(crate) fn new(project: &Arc<Project>, name: &str) -> Self {
+        Self {
+            project: Arc::clone(project),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.project.names.service(&self.name)
+    }
+
+    pub(crate) fn cannot(&self, what: &str) -> String {
+        format!("cannot {what} service `{}`", self.name)
+    }
+
+    pub(crate) async fn find(&self) -> Result<Found<model::Service>> {
+        let services = &self.project.clients.services;
+        let outcome = services.get_service().set_name(self.path()).send().await;
+        error::found(outcome, &self.cannot("read"))
+    }
+
+    /// The service.
+    ///
+    /// Errors: not found, denied.
+    pub(crate) async fn get(&self) -> Result<model::Service> {
+        let services = &self.project.clients.services;
+        let outcome = services.get_service().set_name(self.path()).send().await;
+        outcome.map_err(|error| error::failed(error, &self.cannot("read")))
+    }
+
+    /// Sends `service` with its etag and returns what the cloud then says; the roll-out goes on.
+    ///
+    /// Errors: conflict, when somebody changed it since it was read.
+    pub(crate) async fn update(&self, service: model::Service) -> Result<model::Service> {
+        let outcome = self
+            .project
+            .clients
+            .services
+            .update_service()
+            .set_service(service)
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => self.get().await,
+            Err(error) if error::is_stale(&error) => {
+                Err(error::failed(error, &self.cannot("update"))
+                    .hint("somebody changed it at the same time: plan again"))
+            }
+            Err(error) => Err(error::failed(error, &self.cannot("update"))),
+        }
+    }
+
+    async fn delete(&self) -> Result<()> {
+        let action = self.cannot("delete");
+        let services = &self.project.clients.services;
+        let outcome = services.delete_service().set_name(self.path()).send().await;
+        let Some(started) = error::optional(outcome, &action)? else {
+            return Ok(());
+        };
+        operation::settle(&self.project, started, DELETE_DEADLINE, &action, |name| {
+            services.get_operation().set_name(name).send()
+        })
+        .await
+    }
+
+    /// The conditions of a revision that failed; best effort.
+    pub(crate) async fn revision_failures(&self, revision: &str) -> Vec<String> {
+        let path = format!(
+            "{}/revisions/{}",
+            self.path(),
+            crate::project::short(revision)
+        );
+        let revisions = &self.project.clients.revisions;
+        match revisions.get_revision().set_name(path).send().await {
+            Ok(revision) => conditions::failures(&revision.conditions),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// One service of the manifest.
+pub(crate) struct RunService {
+    pub(crate) calls: Calls,
+    pub(crate) address: Address,
+    pub(crate) shape: Shape,
+    pub(crate) image: Value<ImageRef>,
+    pub(crate) variables: Variables,
+    pub(crate) scope: Scope,
+    /// The migration comes before traffic moves; its marker carries nothing.
+    pub(crate) _migrated: Option<Value<()>>,
+    pub(crate) revision: Output<Revision>,
+    pub(crate) url: Output<Option<String>>,
+}
+
+impl RunService {
+    fn owner(&self) -> Owner {
+        Owner::wanted(&self.shape.labels, self.shape.spec.adopt)
+    }
+
+    /// What is there with everything that the manifest says.
+    fn wanted(&self, base: model::Service) -> Result<model::Service> {
+        self.variables.settled()?;
+        Ok(self
+            .shape
+            .compose(base, Some(self.image.settled()?), &self.variables))
+    }
+
+    fn ensure_ours(&self, service: model::Service) -> Result<model::Service> {
+        match self.owner().objection(&service.labels) {
+            None => Ok(service),
+            Some(why) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "service `{}` exists and is not ours: {why}",
+                    self.calls.name
+                ),
+            )),
+        }
+    }
+
+    /// Fails when somebody changed a field between the plan and now.
+    fn unchanged_since(&self, planned: &model::Service, now: &model::Service) -> Result<()> {
+        let moved = self.observed(planned).changes_to(&self.observed(now));
+        match moved.iter().find(|change| change.field != "serving") {
+            None => Ok(()),
+            Some(change) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "service `{}` was changed since it was planned: `{}`",
+                    self.calls.name, change.field
+                ),
+            )
+            .hint("plan again")),
+        }
+    }
+
+    /// `Some(why)` when what is configured now is not what we sent.
+    fn replaced(&self, now: &model::Service) -> Option<String> {
+        let ours = self.image.known()?.0;
+        let template = now.template.as_ref()?;
+        let theirs = &main_container(&template.containers)?.image;
+        (*theirs != ours)
+            .then(|| format!("somebody else deployed over it: its image is now `{theirs}`"))
+    }
+}
+
+/// Marks the template, so that Cloud Run makes a new revision even of an equal one.
+fn stamped(service: model::Service, token: &Token) -> model::Service {
+    let mut template = service.template.clone().unwrap_or_default();
+    template
+        .annotations
+        .insert(RUN_ANNOTATION.to_owned(), token.0.clone());
+    service.set_template(template)
+}
+
+/// Whether this run's change has landed before: its reply was lost.
+fn is_stamped(service: &model::Service, token: &Token) -> bool {
+    service
+        .template
+        .as_ref()
+        .and_then(|template| template.annotations.get(RUN_ANNOTATION))
+        .is_some_and(|run| *run == token.0)
+}
+
+#[async_trait]
+impl Resource for RunService {
+    type Actual = model::Service;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<model::Service>> {
+        let service = match self.calls.find().await? {
+            Found::Here(service) => service,
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Absent if self.scope == Scope::CodeOnly => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("service `{}` does not exist", self.calls.name),
+                )
+                .hint("run `deployer apply` without `--only` once"));
+            }
+            Found::Absent => return Ok(Reading::Absent),
+        };
+        if let Some(why) = self.owner().objection(&service.labels) {
+            return Ok(Reading::Foreign(why));
+        }
+        let containers = service
+            .template
+            .as_ref()
+            .map(|template| &template.containers);
+        self.variables
+            .note_running(containers.and_then(|containers| main_container(containers)))?;
+        Ok(Reading::Present(service))
+    }
+
+    fn desired(&self) -> Fields {
+        let image = self.image.known();
+        let service = self
+            .shape
+            .compose(model::Service::new(), image, &self.variables);
+        let mut fields = shape::describe(&self.shape.names, &service);
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        self.variables.show_unknown(&mut fields);
+        fields
+    }
+
+    fn observed(&self, actual: &model::Service) -> Fields {
+        shape::describe(&self.shape.names, actual)
+    }
+
+    fn publish(&self, actual: &model::Service) {
+        match revision_name(&actual.latest_ready_revision) {
+            Some(revision) => self.revision.publish(Revision(revision.to_owned())),
+            None => self.revision.withdraw(),
+        }
+        let theirs = (!actual.uri.is_empty()).then(|| actual.uri.clone());
+        self.url.publish(
+            self.shape
+                .section
+                .url
+                .clone()
+                .or_else(|| self.shape.spec.url.clone())
+                .or(theirs),
+        );
+    }
+
+    fn withdraw(&self, _changes: &[FieldChange]) {
+        self.revision.withdraw();
+    }
+
+    async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<model::Service> {
+        let service = stamped(self.wanted(model::Service::new())?, token);
+        let services = &self.calls.project.clients.services;
+        let outcome = services
+            .create_service()
+            .set_parent(self.calls.project.names.location())
+            .set_service_id(&self.calls.name)
+            .set_service(service)
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => self.calls.get().await,
+            Err(error) if error::exists_already(&error) => {
+                self.ensure_ours(self.calls.get().await?)
+            }
+            Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
+        }
+    }
+
+    async fn update(
+        &self,
+        actual: &model::Service,
+        changes: &[FieldChange],
+        token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<model::Service> {
+        // Read again for its etag: conditions that settle since the plan change it too.
+        let now = self.ensure_ours(self.calls.get().await?)?;
+        if is_stamped(&now, token) {
+            return Ok(now);
+        }
+        self.unchanged_since(actual, &now)?;
+        let wanted = self.wanted(now.clone())?;
+        let failed_before = changes.iter().any(|change| change.field == "serving");
+        let wanted = if failed_before || !shape::same_template(&now, &wanted) {
+            stamped(wanted, token)
+        } else {
+            wanted
+        };
+        self.calls.update(wanted).await
+    }
+
+    async fn delete(&self, _actual: &model::Service, _token: &Token) -> Result<()> {
+        self.calls.delete().await
+    }
+
+    async fn readiness(&self, _actual: &model::Service) -> Result<Ready<model::Service>> {
+        let actual = self.calls.get().await?;
+        let state = match self.replaced(&actual) {
+            Some(why) => Readiness::Failed(why),
+            None => verdict::of_latest(&actual),
+        };
+        let state = match state {
+            Readiness::Failed(why) => {
+                let mut lines = vec![why];
+                let failures = self
+                    .calls
+                    .revision_failures(&actual.latest_created_revision)
+                    .await;
+                for line in failures {
+                    if !lines[0].contains(&line) {
+                        lines.push(line);
+                    }
+                }
+                Readiness::Failed(lines.join("; "))
+            }
+            Readiness::Ready | Readiness::Pending(_) => state,
+        };
+        Ok(Ready { state, actual })
+    }
+
+    fn unsettled(&self, actual: &model::Service) -> Option<String> {
+        match verdict::of_latest(actual) {
+            Readiness::Pending(why) => Some(why),
+            Readiness::Ready | Readiness::Failed(_) => None,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            longest: Duration::from_secs(2),
+            ..Pace::until(ROLL_OUT_DEADLINE)
+        }
+    }
+
+    fn detachable(&self) -> bool {
+        true
+    }
+}
+
+/// A service that is no longer desired: it can be read and deleted.
+pub(crate) struct Leftover {
+    calls: Calls,
+    address: Address,
+}
+
+impl Leftover {
+    /// The service at `address`.
+    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+        Self {
+            calls: Calls::new(project, &address.name),
+            address: address.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl crate::existing::Existing for Leftover {
+    type Actual = model::Service;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<model::Service>> {
+        Ok(match self.calls.find().await? {
+            Found::Absent => Reading::Absent,
+            Found::Denied(why) => Reading::Denied(why),
+            Found::Here(service) => match Owner::AnyOfOurs.objection(&service.labels) {
+                None => Reading::Present(service),
+                Some(why) => Reading::Foreign(why),
+            },
+        })
+    }
+
+    fn observed(&self, actual: &model::Service) -> Fields {
+        let mut fields = Fields::new();
+        labels::describe(&mut fields, &actual.labels);
+        fields.set_some("revision", revision_name(&actual.latest_ready_revision));
+        fields
+    }
+
+    async fn delete(&self, _actual: &model::Service) -> Result<()> {
+        self.calls.delete().await
+    }
+}

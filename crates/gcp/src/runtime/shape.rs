@@ -1,0 +1,336 @@
+//! The Cloud Run service that the manifest describes, and a service described field by field; pure.
+//!
+//! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deployer_core::capability::ImageRef;
+use deployer_core::fields::Fields;
+use deployer_core::spec::{HealthSpec, ServiceSpec};
+use deployer_manifest::section::{GcpSection, GcpService, Ingress};
+use google_cloud_api::model::LaunchStage;
+use google_cloud_run_v2::model::probe::ProbeType;
+use google_cloud_run_v2::model::{
+    Container, ContainerPort, HTTPGetAction, IngressTraffic, Probe, RevisionScaling,
+    RevisionTemplate, Service, TrafficTarget, TrafficTargetAllocationType, VpcAccess,
+};
+
+use crate::labels;
+use crate::project::{Names, short};
+use crate::runtime::container::{self, Frame, Variables};
+use crate::runtime::verdict;
+
+/// Cloud Run gives a request five minutes unless told otherwise.
+const REQUEST_TIMEOUT: i64 = 300;
+/// Cloud Run gives an instance 80 requests at once, and one below a whole CPU.
+const CONCURRENCY: i32 = 80;
+/// A start-up probe may take four minutes in all.
+const LONGEST_START: u64 = 240;
+
+/// What the manifest says of one service.
+pub(crate) struct Shape {
+    pub(crate) spec: ServiceSpec,
+    pub(crate) section: GcpService,
+    pub(crate) account: Option<String>,
+    pub(crate) vpc: Option<VpcAccess>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) names: Names,
+}
+
+impl Shape {
+    /// What the manifest says of `spec`, for one environment's labels.
+    pub(crate) fn new(
+        spec: &ServiceSpec,
+        section: &GcpSection,
+        names: &Names,
+        labels: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            spec: spec.clone(),
+            section: section.services.get(&spec.key).cloned().unwrap_or_default(),
+            account: section.service_account.clone(),
+            vpc: container::vpc_access(names, section),
+            labels,
+            names: names.clone(),
+        }
+    }
+
+    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays.
+    /// An unknown image or secret version is left out.
+    pub(crate) fn compose(
+        &self,
+        base: Service,
+        image: Option<ImageRef>,
+        variables: &Variables,
+    ) -> Service {
+        let ingress = match self.section.ingress {
+            Ingress::All => IngressTraffic::All,
+            Ingress::Internal => IngressTraffic::InternalOnly,
+            Ingress::InternalAndLoadBalancer => IngressTraffic::InternalLoadBalancer,
+        };
+        let labels = labels::merged(&self.labels, &base.labels);
+        let traffic = everything_to_the_latest(&base.traffic);
+        let template = self.template(base.template.clone().unwrap_or_default(), image, variables);
+        base.set_labels(labels)
+            .set_ingress(ingress)
+            .set_launch_stage(LaunchStage::Ga)
+            .set_invoker_iam_disabled(false)
+            .set_traffic(traffic)
+            .set_template(template)
+    }
+
+    fn template(
+        &self,
+        base: RevisionTemplate,
+        image: Option<ImageRef>,
+        variables: &Variables,
+    ) -> RevisionTemplate {
+        let frame = Frame {
+            image,
+            entrypoint: &self.spec.entrypoint,
+            command: &self.spec.command,
+            variables,
+            cpu: self.spec.cpu,
+            memory: self.spec.memory,
+        };
+        let main = container::main_container(&base.containers)
+            .cloned()
+            .unwrap_or_default();
+        let main = self.serve(frame.fill(main));
+        let labels = labels::merged(&self.labels, &base.labels);
+        let scaling = base.scaling.clone().unwrap_or_else(RevisionScaling::new);
+        let scaling = scaling
+            .set_min_instance_count(count(self.spec.replicas.min))
+            .set_max_instance_count(count(self.spec.replicas.max));
+        let timeout = self
+            .section
+            .request_timeout
+            .map_or(REQUEST_TIMEOUT, i64::from);
+        base.set_labels(labels)
+            // A name would have to be a new one each time.
+            .set_revision("")
+            .set_containers([main])
+            .set_scaling(scaling)
+            .set_max_instance_request_concurrency(self.concurrency())
+            .set_timeout(google_cloud_wkt::Duration::clamp(timeout, 0))
+            .set_service_account(self.account.clone().unwrap_or_default())
+            .set_or_clear_vpc_access(self.vpc.clone())
+    }
+
+    /// What only a container that takes requests has.
+    fn serve(&self, container: Container) -> Container {
+        let port = i32::from(self.spec.port);
+        let named = container
+            .ports
+            .first()
+            .cloned()
+            .unwrap_or_else(ContainerPort::new);
+        let resources = container.resources.clone().unwrap_or_default();
+        let (startup, liveness) = probes(&self.spec.health, port);
+        container
+            .set_ports([named.set_container_port(port)])
+            .set_resources(resources.set_cpu_idle(self.section.cpu_idle))
+            .set_startup_probe(startup)
+            .set_liveness_probe(liveness)
+    }
+
+    fn concurrency(&self) -> i32 {
+        match self.section.concurrency {
+            Some(given) => count(given),
+            None if self.spec.cpu.0 < 1000 => 1,
+            None => CONCURRENCY,
+        }
+    }
+}
+
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Everything to the newest revision; addresses that only tags give stay.
+fn everything_to_the_latest(there: &[TrafficTarget]) -> Vec<TrafficTarget> {
+    let latest = TrafficTarget::new()
+        .set_type(TrafficTargetAllocationType::Latest)
+        .set_percent(100);
+    std::iter::once(latest).chain(tag_only(there)).collect()
+}
+
+/// Targets that get no traffic and only give a revision an address of its own.
+pub(crate) fn tag_only(there: &[TrafficTarget]) -> impl Iterator<Item = TrafficTarget> {
+    there
+        .iter()
+        .filter(|target| target.percent == 0 && !target.tag.is_empty())
+        .cloned()
+}
+
+/// The start-up and the liveness probe.
+///
+/// The start-up probe looks often, so that a healthy start is known soon, and gives up when the health check of the
+/// manifest would: after the start period and as many failures as it allows. Cloud Run ends it after four minutes.
+fn probes(health: &HealthSpec, port: i32) -> (Probe, Probe) {
+    let seconds = |time: Duration| time.as_secs_f64().ceil() as u64;
+    let interval = seconds(health.interval).clamp(1, 3600);
+    let timeout = seconds(health.timeout).clamp(1, LONGEST_START);
+    let retries = u64::from(health.retries.max(1));
+    let period = interval.min(5).max(timeout);
+    let patience = (seconds(health.start_period) + retries * interval).min(LONGEST_START);
+    let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+    let probe = |period: u64, failures: u64| {
+        let look = HTTPGetAction::new().set_path(&health.path).set_port(port);
+        Probe::new()
+            .set_timeout_seconds(small(timeout))
+            .set_period_seconds(small(period))
+            .set_failure_threshold(small(failures))
+            .set_http_get(look)
+    };
+    (
+        probe(period, (patience / period).max(1)),
+        probe(interval.max(timeout), retries),
+    )
+}
+
+/// A service, field by field, and whether its newest revision can serve.
+pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
+    let mut fields = Fields::new();
+    labels::describe(&mut fields, &service.labels);
+    fields.set("ingress", ingress(&service.ingress));
+    fields.set("traffic", verdict::show_asked(&service.traffic));
+    fields.set(
+        "serving",
+        verdict::settled_failure(service).unwrap_or_else(|| "ready".into()),
+    );
+    let stage = match service.launch_stage {
+        LaunchStage::Unspecified => &LaunchStage::Ga,
+        ref stage => stage,
+    };
+    fields.set("launch stage", stage.name().unwrap_or("?").to_lowercase());
+    if service.invoker_iam_disabled {
+        fields.set("invoker check", "off");
+    }
+    if let Some(template) = &service.template {
+        describe_template(&mut fields, names, template);
+    }
+    fields
+}
+
+fn describe_template(fields: &mut Fields, names: &Names, template: &RevisionTemplate) {
+    let main = container::main_container(&template.containers);
+    if let Some(main) = main {
+        container::describe(fields, names, main);
+        describe_serving(fields, main);
+    }
+    let others = template
+        .containers
+        .iter()
+        .filter(|other| Some(*other) != main);
+    for (index, other) in others.enumerate() {
+        let name = if other.name.is_empty() {
+            index.to_string()
+        } else {
+            other.name.clone()
+        };
+        fields.set(format!("sidecar.{name}"), &other.image);
+    }
+    let scaling = template.scaling.clone().unwrap_or_default();
+    fields.set("instances.min", scaling.min_instance_count);
+    // 100 is what Cloud Run takes for an unset one.
+    let most = Some(scaling.max_instance_count)
+        .filter(|count| *count > 0)
+        .unwrap_or(100);
+    fields.set("instances.max", most);
+    let whole_cpu = !matches!(
+        fields.get("cpu").map(ToString::to_string).as_deref(),
+        Some(cpu) if cpu.starts_with("0.")
+    );
+    let concurrency = match template.max_instance_request_concurrency {
+        0 if whole_cpu => CONCURRENCY,
+        0 => 1,
+        given => given,
+    };
+    fields.set("concurrency", concurrency);
+    let timeout = template
+        .timeout
+        .as_ref()
+        .map_or(0, google_cloud_wkt::Duration::seconds);
+    let timeout = if timeout == 0 {
+        REQUEST_TIMEOUT
+    } else {
+        timeout
+    };
+    fields.set("request timeout", format!("{timeout} s"));
+    container::describe_account(fields, &template.service_account);
+    container::describe_vpc(fields, names, template.vpc_access.as_ref());
+}
+
+fn describe_serving(fields: &mut Fields, container: &Container) {
+    if let Some(port) = container.ports.first() {
+        fields.set("port", port.container_port);
+    }
+    let idle = container
+        .resources
+        .as_ref()
+        .is_none_or(|resources| resources.cpu_idle);
+    fields.set("cpu idle", if idle { "yes" } else { "no" });
+    let probes = [
+        ("health.startup", &container.startup_probe),
+        ("health.liveness", &container.liveness_probe),
+    ];
+    for (field, probe) in probes {
+        fields.set_some(field, probe.as_ref().map(show_probe));
+    }
+}
+
+/// `/health, every 5 s for at most 5 s, 6 failures`; Cloud Run's own numbers where none are given.
+fn show_probe(probe: &Probe) -> String {
+    let what = match &probe.probe_type {
+        Some(ProbeType::HttpGet(get)) if get.path.is_empty() => "/".to_owned(),
+        Some(ProbeType::HttpGet(get)) => get.path.clone(),
+        Some(ProbeType::TcpSocket(_)) => "tcp".to_owned(),
+        Some(ProbeType::Grpc(_)) => "grpc".to_owned(),
+        _ => "?".to_owned(),
+    };
+    let or = |given: i32, default: i32| if given == 0 { default } else { given };
+    let mut text = format!(
+        "{what}, every {} s for at most {} s, {} failures",
+        or(probe.period_seconds, 10),
+        or(probe.timeout_seconds, 1),
+        or(probe.failure_threshold, 3),
+    );
+    if probe.initial_delay_seconds != 0 {
+        text.push_str(&format!(", after {} s", probe.initial_delay_seconds));
+    }
+    text
+}
+
+fn ingress(ingress: &IngressTraffic) -> &str {
+    match ingress {
+        IngressTraffic::Unspecified | IngressTraffic::All => "all",
+        IngressTraffic::InternalOnly => "internal",
+        IngressTraffic::InternalLoadBalancer => "internal-and-load-balancer",
+        IngressTraffic::None => "none",
+        other => other.name().unwrap_or("unknown to this version"),
+    }
+}
+
+/// Whether two services would run equal revisions, annotations aside.
+pub(crate) fn same_template(one: &Service, other: &Service) -> bool {
+    let bare = |service: &Service| {
+        let mut template = service.template.clone().unwrap_or_default();
+        template.annotations.clear();
+        for container in &mut template.containers {
+            container.env.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        template
+    };
+    bare(one) == bare(other)
+}
+
+/// The short name of a revision as the service gives it. `None` when there is none.
+pub(crate) fn revision_name(name: &str) -> Option<&str> {
+    (!name.is_empty()).then(|| short(name))
+}
+
+#[cfg(test)]
+#[path = "shape_tests.rs"]
+mod tests;

@@ -1,0 +1,257 @@
+//! Tests of the service's shape: an empty second plan, and every change by another hand seen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deployer_core::capability::ImageRef;
+use deployer_core::capability::SecretVersion;
+use deployer_core::graph::{Inputs, Value};
+use deployer_core::spec::{EnvironmentSpec, MebiBytes, MilliCpu, Replicas};
+use deployer_core::spec::{Inject, SecretUse};
+use deployer_manifest::section::Egress;
+use google_cloud_run_v2::model::vpc_access::VpcEgress;
+use google_cloud_run_v2::model::{EnvVar, VpcAccess};
+
+use super::*;
+use crate::project::test_names;
+
+const IMAGE: &str = "europe-west1-docker.pkg.dev/demo-project/idp-staging/idp@sha256:aa";
+
+fn spec() -> ServiceSpec {
+    let used = |secret: &str, inject| SecretUse {
+        secret: secret.into(),
+        inject,
+    };
+    ServiceSpec {
+        key: "idp".into(),
+        name: "idp-staging".into(),
+        repository: "idp-staging/idp".into(),
+        image: "oci:idp".into(),
+        port: 8080,
+        health: HealthSpec {
+            path: "/health".into(),
+            command: Vec::new(),
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            retries: 3,
+            start_period: Duration::from_secs(60),
+        },
+        cpu: MilliCpu(1000),
+        memory: MebiBytes(1024),
+        replicas: Replicas { min: 1, max: 4 },
+        entrypoint: Vec::new(),
+        command: Vec::new(),
+        env: BTreeMap::from([
+            ("GREETING".into(), "hello".into()),
+            ("EMPTY".into(), String::new()),
+        ]),
+        secrets: BTreeMap::from([("DATABASE_URL".into(), used("database-url", Inject::Value))]),
+        migrate: None,
+        url: None,
+        adopt: false,
+    }
+}
+
+fn section() -> GcpSection {
+    GcpSection {
+        project: "demo-project".into(),
+        region: "europe-west1".into(),
+        service_account: Some("app@demo-project.iam.gserviceaccount.com".into()),
+        vpc_connector: Some("vpc".into()),
+        network: None,
+        subnetwork: None,
+        egress: Egress::PrivateRanges,
+        repository: None,
+        ledger: None,
+        endpoint: None,
+        registry_endpoint: None,
+        services: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+    }
+}
+
+fn environment() -> EnvironmentSpec {
+    EnvironmentSpec {
+        app: "idp".into(),
+        environment: "staging".into(),
+        tags: BTreeMap::from([("Team".into(), "Identity".into())]),
+        secrets: BTreeMap::new(),
+        services: BTreeMap::new(),
+    }
+}
+
+fn composed(spec: &ServiceSpec, base: Service) -> Service {
+    let names = test_names();
+    let version = SecretVersion {
+        secret: names.secret("database-url"),
+        version: "3".into(),
+    };
+    let secrets = BTreeMap::from([("database-url".to_owned(), Value::Given(version))]);
+    let env = environment();
+    let variables = Variables::from_nodes(&names, &env, spec, &secrets, &mut Inputs::default());
+    Shape::new(spec, &section(), &names, labels::of(&env)).compose(
+        base,
+        Some(ImageRef(IMAGE.into())),
+        &variables,
+    )
+}
+
+/// What Cloud Run makes of a service: defaults filled in, names spelt its way.
+fn as_the_cloud_tells_it() -> Service {
+    let mut service = composed(&spec(), Service::new());
+    service
+        .labels
+        .insert("goog-managed-by".into(), "cloudrun".into());
+    let template = service.template.as_mut().unwrap();
+    template.vpc_access = Some(
+        VpcAccess::new()
+            .set_connector("projects/demo-project/locations/europe-west1/connectors/vpc")
+            .set_egress(VpcEgress::PrivateRangesOnly),
+    );
+    let container = &mut template.containers[0];
+    container.name = "idp-1".into();
+    container.ports[0].name = "http1".into();
+    container.env.reverse();
+    let resources = container.resources.as_mut().unwrap();
+    resources.limits.insert("cpu".into(), "1000m".into());
+    resources.limits.insert("memory".into(), "1Gi".into());
+    resources.startup_cpu_boost = true;
+    service.traffic.clear();
+    service
+}
+
+fn changes(observed: &Service) -> Vec<String> {
+    let names = test_names();
+    let desired = describe(&names, &composed(&spec(), Service::new()));
+    describe(&names, observed)
+        .changes_to(&desired)
+        .into_iter()
+        .map(|change| change.field)
+        .collect()
+}
+
+#[test]
+fn a_second_plan_of_what_cloud_run_made_of_it_is_empty() {
+    assert_eq!(changes(&as_the_cloud_tells_it()), Vec::<String>::new());
+}
+
+/// Changes one thing in what the cloud has and names the field that must show it.
+fn check(field: &str, change: impl FnOnce(&mut Service)) {
+    let mut service = as_the_cloud_tells_it();
+    change(&mut service);
+    assert_eq!(changes(&service), [field]);
+}
+
+fn template(service: &mut Service) -> &mut RevisionTemplate {
+    service.template.as_mut().unwrap()
+}
+
+fn main(service: &mut Service) -> &mut Container {
+    &mut template(service).containers[0]
+}
+
+#[test]
+fn a_change_by_another_hand_shows_in_exactly_its_field() {
+    check("image", |s| main(s).image = "other@sha256:bb".into());
+    check("env.STRAY", |s| {
+        main(s)
+            .env
+            .push(EnvVar::new().set_name("STRAY").set_value("x"))
+    });
+    check("env.GREETING", |s| {
+        main(s).env.retain(|variable| variable.name != "GREETING")
+    });
+    check("secret.DATABASE_URL", |s| {
+        let names = test_names();
+        let version = SecretVersion {
+            secret: names.secret("database-url"),
+            version: "2".into(),
+        };
+        let env = &mut main(s).env;
+        env.retain(|variable| variable.name != "DATABASE_URL");
+        env.push(container::secret_variable(&names, "DATABASE_URL", &version));
+    });
+    check("instances.max", |s| {
+        template(s).scaling.as_mut().unwrap().max_instance_count = 9
+    });
+    check("concurrency", |s| {
+        template(s).max_instance_request_concurrency = 10
+    });
+    check("service account", |s| {
+        template(s).service_account = "other@x".into()
+    });
+    check("ingress", |s| s.ingress = IngressTraffic::InternalOnly);
+    check("tags.deployer", |s| {
+        s.labels.insert("deployer".into(), "somebody_else".into());
+    });
+    check("health.startup", |s| {
+        main(s).startup_probe.as_mut().unwrap().failure_threshold = 1;
+    });
+    check("sidecar.proxy", |s| {
+        template(s)
+            .containers
+            .push(Container::new().set_name("proxy").set_image("envoy"));
+    });
+    check("traffic", |s| {
+        s.traffic = vec![
+            TrafficTarget::new()
+                .set_type(TrafficTargetAllocationType::Revision)
+                .set_revision("idp-staging-00001-abc")
+                .set_percent(100),
+        ];
+    });
+}
+
+#[test]
+fn an_update_keeps_what_the_manifest_is_silent_about() {
+    let mut there = as_the_cloud_tells_it()
+        .set_etag("e1")
+        .set_description("by hand");
+    template(&mut there).session_affinity = true;
+    let updated = composed(&spec(), there.clone());
+    assert_eq!(updated.etag, "e1");
+    assert_eq!(updated.description, "by hand");
+    let made = updated.template.as_ref().unwrap();
+    assert!(made.session_affinity);
+    assert_eq!(made.containers[0].name, "idp-1");
+    assert!(
+        made.containers[0]
+            .resources
+            .as_ref()
+            .unwrap()
+            .startup_cpu_boost
+    );
+    assert!(updated.labels.contains_key("goog-managed-by"));
+}
+
+#[test]
+fn only_a_changed_template_needs_a_new_revision() {
+    let there = composed(&spec(), Service::new());
+    let mut pinned = there.clone();
+    pinned.traffic = vec![TrafficTarget::new().set_revision("x").set_percent(100)];
+    assert!(same_template(&pinned, &composed(&spec(), pinned.clone())));
+    let mut more = spec();
+    more.env.insert("NEW".into(), "1".into());
+    assert!(!same_template(&there, &composed(&more, there.clone())));
+}
+
+#[test]
+fn the_start_up_probe_looks_often_and_is_as_patient_as_the_health_check() {
+    let (startup, liveness) = probes(&spec().health, 8080);
+    assert_eq!(startup.period_seconds, 5);
+    // 60 s to start and three failures 30 s apart.
+    assert_eq!(startup.period_seconds * startup.failure_threshold, 150);
+    assert_eq!(
+        (liveness.period_seconds, liveness.failure_threshold),
+        (30, 3)
+    );
+    let mut patient = spec().health;
+    patient.start_period = Duration::from_secs(3600);
+    let (startup, _) = probes(&patient, 8080);
+    assert!(startup.period_seconds * startup.failure_threshold <= 240);
+    let mut slow = spec().health;
+    slow.timeout = Duration::from_secs(60);
+    let (startup, liveness) = probes(&slow, 8080);
+    assert!(startup.timeout_seconds <= startup.period_seconds);
+    assert!(liveness.timeout_seconds <= liveness.period_seconds);
+}

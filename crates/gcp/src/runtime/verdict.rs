@@ -1,0 +1,243 @@
+//! Judges a service by what Cloud Run says: is what serves what was asked for? Pure.
+
+use deployer_core::wait::Readiness;
+use google_cloud_run_v2::model::condition::State;
+use google_cloud_run_v2::model::{Service, TrafficTarget, TrafficTargetAllocationType};
+
+use crate::project::short;
+use crate::runtime::conditions;
+
+/// Whether the newest revision serves everything.
+pub(crate) fn of_latest(service: &Service) -> Readiness {
+    if let Some(readiness) = unfinished_or_failed(service) {
+        return readiness;
+    }
+    let created = short(&service.latest_created_revision);
+    if service.latest_ready_revision != service.latest_created_revision {
+        return Readiness::Pending(format!("revision `{created}` is not ready"));
+    }
+    if show_asked(&service.traffic) != LATEST {
+        return Readiness::Failed(format!(
+            "somebody else moved the traffic: {}",
+            show_asked(&service.traffic)
+        ));
+    }
+    serves(service, created)
+}
+
+/// Whether `revision` serves everything, whichever is the newest.
+pub(crate) fn of_revision(service: &Service, revision: &str) -> Readiness {
+    if is_busy(service) {
+        return Readiness::Pending(waiting_for(service));
+    }
+    match serves(service, revision) {
+        // A service whose newest revision is broken never calls itself ready, whoever serves.
+        Readiness::Pending(why) => unfinished_or_failed(service).unwrap_or(Readiness::Pending(why)),
+        settled => settled,
+    }
+}
+
+fn unfinished_or_failed(service: &Service) -> Option<Readiness> {
+    if is_busy(service) {
+        return Some(Readiness::Pending(waiting_for(service)));
+    }
+    if let Some(why) = settled_failure(service) {
+        return Some(Readiness::Failed(why));
+    }
+    let state = service
+        .terminal_condition
+        .as_ref()
+        .map(|condition| &condition.state);
+    (state != Some(&State::ConditionSucceeded)).then(|| Readiness::Pending(waiting_for(service)))
+}
+
+fn serves(service: &Service, revision: &str) -> Readiness {
+    let shares = shares(service);
+    if matches!(shares.as_slice(), [(one, 100)] if one == revision) {
+        Readiness::Ready
+    } else {
+        Readiness::Pending(format!("traffic goes to {}", show_shares(&shares)))
+    }
+}
+
+fn is_busy(service: &Service) -> bool {
+    service.reconciling || service.observed_generation != service.generation
+}
+
+fn waiting_for(service: &Service) -> String {
+    let waiting =
+        |state: &State| matches!(state, State::ConditionPending | State::ConditionReconciling);
+    service
+        .terminal_condition
+        .iter()
+        .chain(&service.conditions)
+        .find(|condition| waiting(&condition.state) && !condition.message.is_empty())
+        .map_or_else(
+            || "Cloud Run is still rolling it out".to_owned(),
+            conditions::words,
+        )
+}
+
+/// The words of a roll-out that failed and is over. `None` while it goes on, or when it went well.
+pub(crate) fn settled_failure(service: &Service) -> Option<String> {
+    let terminal = service.terminal_condition.as_ref()?;
+    if is_busy(service) || terminal.state != State::ConditionFailed {
+        return None;
+    }
+    let mut lines = vec![conditions::words(terminal)];
+    for line in conditions::failures(&service.conditions) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    Some(format!("failed: {}", lines.join("; ")))
+}
+
+/// Share of the traffic by revision, as it is now, without empty ones.
+pub(crate) fn shares(service: &Service) -> Vec<(String, i32)> {
+    let mut shares: Vec<(String, i32)> = Vec::new();
+    for status in service
+        .traffic_statuses
+        .iter()
+        .filter(|status| status.percent > 0)
+    {
+        let revision = if status.revision.is_empty() {
+            short(&service.latest_ready_revision)
+        } else {
+            short(&status.revision)
+        };
+        match shares.iter_mut().find(|(name, _)| name == revision) {
+            Some((_, percent)) => *percent += status.percent,
+            None => shares.push((revision.to_owned(), status.percent)),
+        }
+    }
+    shares
+}
+
+fn show_shares(shares: &[(String, i32)]) -> String {
+    if shares.is_empty() {
+        return "no revision".to_owned();
+    }
+    let parts: Vec<String> = shares
+        .iter()
+        .map(|(revision, percent)| format!("{revision} {percent}%"))
+        .collect();
+    parts.join(", ")
+}
+
+const LATEST: &str = "latest 100%";
+
+/// The traffic that is asked for: `latest 100%`, `idp-00002-abc 100%`. Cloud Run takes no word for the first.
+pub(crate) fn show_asked(traffic: &[TrafficTarget]) -> String {
+    let parts: Vec<String> = traffic
+        .iter()
+        .filter(|target| target.percent > 0)
+        .map(|target| match target.r#type {
+            TrafficTargetAllocationType::Revision => {
+                format!("{} {}%", short(&target.revision), target.percent)
+            }
+            _ if !target.revision.is_empty() => {
+                format!("{} {}%", short(&target.revision), target.percent)
+            }
+            _ => format!("latest {}%", target.percent),
+        })
+        .collect();
+    if parts.is_empty() {
+        LATEST.to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_run_v2::model::{Condition, TrafficTargetStatus};
+
+    use super::*;
+
+    fn ready(state: State) -> Condition {
+        Condition::new().set_type("Ready").set_state(state)
+    }
+
+    fn settled() -> Service {
+        let latest = "projects/p/locations/r/services/idp/revisions/idp-00002-abc";
+        Service::new()
+            .set_generation(2)
+            .set_observed_generation(2)
+            .set_terminal_condition(ready(State::ConditionSucceeded))
+            .set_latest_created_revision(latest)
+            .set_latest_ready_revision(latest)
+            .set_traffic([TrafficTarget::new()
+                .set_type(TrafficTargetAllocationType::Latest)
+                .set_percent(100)])
+            .set_traffic_statuses([TrafficTargetStatus::new()
+                .set_type(TrafficTargetAllocationType::Latest)
+                .set_percent(100)])
+    }
+
+    #[test]
+    fn a_service_is_ready_only_when_its_newest_revision_serves_everything() {
+        assert_eq!(of_latest(&settled()), Readiness::Ready);
+        let behind = settled().set_latest_ready_revision("idp-00001-xyz");
+        assert!(
+            matches!(of_latest(&behind), Readiness::Pending(why) if why.contains("idp-00002-abc"))
+        );
+        let unseen = settled().set_generation(3);
+        assert!(matches!(of_latest(&unseen), Readiness::Pending(_)));
+        let split = settled().set_traffic_statuses([
+            TrafficTargetStatus::new()
+                .set_revision("idp-00001-xyz")
+                .set_percent(40),
+            TrafficTargetStatus::new()
+                .set_revision("idp-00002-abc")
+                .set_percent(60),
+        ]);
+        assert!(matches!(of_latest(&split), Readiness::Pending(why) if why.contains("40%")));
+    }
+
+    #[test]
+    fn traffic_that_somebody_pinned_meanwhile_is_a_failure_not_a_wait() {
+        let pinned = settled().set_traffic([TrafficTarget::new()
+            .set_type(TrafficTargetAllocationType::Revision)
+            .set_revision("idp-00001-xyz")
+            .set_percent(100)]);
+        assert!(matches!(
+            of_latest(&pinned),
+            Readiness::Failed(why) if why.contains("idp-00001-xyz 100%")
+        ));
+    }
+
+    #[test]
+    fn a_failed_roll_out_is_told_in_the_clouds_words_but_only_once_it_is_over() {
+        let failed = ready(State::ConditionFailed).set_message("container failed to start");
+        let over = settled().set_terminal_condition(failed);
+        assert!(matches!(
+            of_latest(&over),
+            Readiness::Failed(why) if why.contains("container failed to start")
+        ));
+        assert_eq!(settled_failure(&over.set_reconciling(true)), None);
+    }
+
+    #[test]
+    fn an_older_revision_serves_although_the_newest_one_is_broken() {
+        let broken = settled()
+            .set_terminal_condition(ready(State::ConditionFailed).set_message("no start"))
+            .set_traffic_statuses([TrafficTargetStatus::new()
+                .set_revision("idp-00001-xyz")
+                .set_percent(100)]);
+        assert_eq!(of_revision(&broken, "idp-00001-xyz"), Readiness::Ready);
+        assert!(matches!(
+            of_revision(&broken, "idp-00002-abc"),
+            Readiness::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn traffic_is_shown_as_asked_and_a_tag_alone_is_no_traffic() {
+        let tag = TrafficTarget::new()
+            .set_revision("idp-00001-xyz")
+            .set_tag("preview");
+        assert_eq!(show_asked(&[]), "latest 100%");
+        assert_eq!(show_asked(&[tag]), "latest 100%");
+    }
+}

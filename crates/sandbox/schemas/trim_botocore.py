@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Trims botocore's service models to the operations that the sandbox owns.
+
+    pip install botocore && python3 crates/sandbox/schemas/trim_botocore.py
+
+Writes schemas/aws/<service>.json beside this file. botocore is Apache-2.0 licensed, Copyright Amazon.com, Inc. or its
+affiliates; see schemas/aws/NOTICE. Documentation is dropped; constraints, enums and required members are kept as they are.
+"""
+
+import json
+import pathlib
+
+import botocore
+import botocore.session
+
+OPERATIONS = {
+    "sts": ["AssumeRole", "GetCallerIdentity"],
+    "ecs": [
+        "CreateCluster", "CreateService", "DeleteCluster", "DeleteService", "DeregisterTaskDefinition",
+        "DescribeClusters", "DescribeServiceDeployments", "DescribeServiceRevisions", "DescribeServices",
+        "DescribeTaskDefinition", "DescribeTasks", "ExecuteCommand", "ListClusters", "ListServiceDeployments",
+        "ListServices", "ListTagsForResource", "ListTaskDefinitionFamilies", "ListTaskDefinitions", "ListTasks",
+        "RegisterTaskDefinition", "RunTask", "StopServiceDeployment", "StopTask", "TagResource", "UntagResource",
+        "UpdateService",
+    ],
+    "ecr": [
+        "BatchCheckLayerAvailability", "BatchDeleteImage", "BatchGetImage", "CreateRepository",
+        "DeleteLifecyclePolicy", "DeleteRepository", "DescribeImages", "DescribeRepositories",
+        "GetAuthorizationToken", "GetDownloadUrlForLayer", "GetLifecyclePolicy", "ListImages",
+        "ListTagsForResource", "PutImage", "PutImageScanningConfiguration", "PutImageTagMutability",
+        "PutLifecyclePolicy", "TagResource", "UntagResource",
+    ],
+    "secretsmanager": [
+        "BatchGetSecretValue", "CreateSecret", "DeleteSecret", "DescribeSecret", "GetSecretValue",
+        "ListSecretVersionIds", "ListSecrets", "PutSecretValue", "RestoreSecret", "TagResource",
+        "UntagResource", "UpdateSecret", "UpdateSecretVersionStage",
+    ],
+    "logs": [
+        "CreateLogGroup", "CreateLogStream", "DeleteLogGroup", "DeleteLogStream", "DeleteRetentionPolicy",
+        "DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "ListTagsForResource",
+        "ListTagsLogGroup", "PutLogEvents", "PutRetentionPolicy", "TagLogGroup", "TagResource",
+        "UntagLogGroup", "UntagResource",
+    ],
+}
+METADATA = ["apiVersion", "jsonVersion", "protocol", "targetPrefix", "xmlNamespace"]
+SHAPE = ["type", "required", "enum", "pattern", "min", "max", "document", "union"]
+
+
+def trim_shape(shape):
+    out = {key: shape[key] for key in SHAPE if key in shape}
+    if "members" in shape:
+        out["members"] = {name: member["shape"] for name, member in shape["members"].items()}
+    for key in ("member", "key", "value"):
+        if key in shape:
+            out[key] = shape[key]["shape"]
+    return out
+
+
+def neighbours(shape):
+    yield from (member["shape"] for member in shape.get("members", {}).values())
+    yield from (shape[key]["shape"] for key in ("member", "key", "value") if key in shape)
+
+
+def trim(model, names):
+    shapes, operations, todo = {}, {}, []
+    for name in names:
+        operation = model["operations"][name]
+        entry = {side: operation[side]["shape"] for side in ("input", "output") if side in operation}
+        operations[name] = entry
+        todo += [entry[side] for side in ("input", "output") if side in entry]
+    while todo:
+        name = todo.pop()
+        if name not in shapes:
+            shapes[name] = trim_shape(model["shapes"][name])
+            todo += neighbours(model["shapes"][name])
+    metadata = {key: model["metadata"][key] for key in METADATA if key in model["metadata"]}
+    return {"botocore": botocore.__version__, "metadata": metadata, "operations": operations, "shapes": shapes}
+
+
+def main():
+    loader = botocore.session.get_session().get_component("data_loader")
+    folder = pathlib.Path(__file__).parent / "aws"
+    folder.mkdir(exist_ok=True)
+    for service, names in OPERATIONS.items():
+        trimmed = trim(loader.load_service_model(service, "service-2"), names)
+        text = json.dumps(trimmed, indent=0, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        (folder / f"{service}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

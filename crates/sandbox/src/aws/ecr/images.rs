@@ -1,0 +1,303 @@
+//! Images of a repository, as the registry's store holds them.
+
+use serde_json::{Value, json};
+
+use super::Ecr;
+use super::repositories::{bad_token, with_token};
+use crate::aws::error::AwsError;
+use crate::aws::json::{list, need, number, page, seconds, text, texts};
+use crate::registry::StoredManifest;
+
+/// What a manifest is when the client does not say.
+const DEFAULT_MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+impl Ecr {
+    /// The store's name of an existing repository.
+    fn existing(&self, input: &Value) -> Result<String, AwsError> {
+        self.with(input, |name, _| Ok(self.stored(name)))
+    }
+
+    pub(super) fn describe_images(&self, input: &Value) -> Result<Value, AwsError> {
+        let stored = self.existing(input)?;
+        let wanted = list(input, "imageIds");
+        let name = need(input, "repositoryName");
+        let found = match wanted {
+            [] => self.inner.store.manifests(&stored),
+            ids => {
+                let mut found: Vec<StoredManifest> = Vec::new();
+                for id in ids {
+                    let manifest = self
+                        .find(&stored, id)
+                        .map_err(|_| self.no_image(name, id))?;
+                    if !found.iter().any(|have| have.digest == manifest.digest) {
+                        found.push(manifest);
+                    }
+                }
+                found
+            }
+        };
+        let details: Vec<Value> = found
+            .iter()
+            .filter(|manifest| selected(input, manifest))
+            .map(|manifest| self.detail(name, manifest))
+            .collect();
+        let size = number(input, "maxResults").unwrap_or(100) as usize;
+        let (details, next) =
+            page(details, text(input, "nextToken"), size).map_err(|()| bad_token())?;
+        Ok(with_token(json!({"imageDetails": details}), next))
+    }
+
+    fn detail(&self, name: &str, manifest: &StoredManifest) -> Value {
+        let content: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+        let sizes = list(&content, "layers").iter().chain(content.get("config"));
+        let size: i64 = sizes.filter_map(|part| number(part, "size")).sum();
+        let mut out = json!({
+            "registryId": self.inner.account,
+            "repositoryName": name,
+            "imageDigest": manifest.digest,
+            "imagePushedAt": seconds(manifest.pushed_at),
+            "imageManifestMediaType": manifest.media_type,
+            "imageSizeInBytes": size,
+            "imageStatus": "ACTIVE",
+        });
+        if !manifest.tags.is_empty() {
+            out["imageTags"] = json!(manifest.tags);
+        }
+        if let Some(kind) = content
+            .get("config")
+            .and_then(|config| text(config, "mediaType"))
+        {
+            out["artifactMediaType"] = json!(kind);
+        }
+        out
+    }
+
+    pub(super) fn list_images(&self, input: &Value) -> Result<Value, AwsError> {
+        let stored = self.existing(input)?;
+        let mut ids = Vec::new();
+        for manifest in self.inner.store.manifests(&stored) {
+            if !selected(input, &manifest) {
+                continue;
+            }
+            if manifest.tags.is_empty() {
+                ids.push(json!({"imageDigest": manifest.digest}));
+            }
+            for tag in &manifest.tags {
+                ids.push(json!({"imageDigest": manifest.digest, "imageTag": tag}));
+            }
+        }
+        let size = number(input, "maxResults").unwrap_or(100) as usize;
+        let (ids, next) = page(ids, text(input, "nextToken"), size).map_err(|()| bad_token())?;
+        Ok(with_token(json!({"imageIds": ids}), next))
+    }
+
+    pub(super) fn get_images(&self, input: &Value) -> Result<Value, AwsError> {
+        let stored = self.existing(input)?;
+        let name = need(input, "repositoryName");
+        let (mut images, mut failures) = (Vec::new(), Vec::new());
+        for id in list(input, "imageIds") {
+            match self.find(&stored, id) {
+                Ok(manifest) => images.push(self.image(name, &manifest, text(id, "imageTag"))),
+                Err((code, reason)) => {
+                    failures
+                        .push(json!({"imageId": id, "failureCode": code, "failureReason": reason}));
+                }
+            }
+        }
+        Ok(json!({"images": images, "failures": failures}))
+    }
+
+    fn image(&self, name: &str, manifest: &StoredManifest, tag: Option<&str>) -> Value {
+        let mut id = json!({"imageDigest": manifest.digest});
+        if let Some(tag) = tag {
+            id["imageTag"] = json!(tag);
+        }
+        json!({
+            "registryId": self.inner.account,
+            "repositoryName": name,
+            "imageId": id,
+            "imageManifest": String::from_utf8_lossy(&manifest.bytes),
+            "imageManifestMediaType": manifest.media_type,
+        })
+    }
+
+    fn find(
+        &self,
+        stored: &str,
+        id: &Value,
+    ) -> Result<StoredManifest, (&'static str, &'static str)> {
+        let (digest, tag) = (text(id, "imageDigest"), text(id, "imageTag"));
+        let reference = digest.or(tag);
+        let reference = reference.ok_or((
+            "MissingDigestAndTag",
+            "Invalid request parameters: both tag and digest cannot be null",
+        ))?;
+        let manifest = self.inner.store.manifest(stored, reference);
+        let manifest = manifest.ok_or(("ImageNotFound", "Requested image not found"))?;
+        match tag {
+            Some(tag) if !manifest.tags.iter().any(|have| have == tag) => {
+                Err(("ImageTagDoesNotMatchDigest", "Tag does not match digest"))
+            }
+            _ => Ok(manifest),
+        }
+    }
+
+    fn no_image(&self, name: &str, id: &Value) -> AwsError {
+        let show = |member: &str| text(id, member).unwrap_or("null").to_owned();
+        AwsError::new(
+            "ImageNotFoundException",
+            format!(
+                "The image with imageId {{imageDigest:'{}', imageTag:'{}'}} does not exist within the repository with \
+                 name '{name}' in the registry with id '{}'",
+                show("imageDigest"),
+                show("imageTag"),
+                self.inner.account
+            ),
+        )
+    }
+
+    pub(super) fn put_image(&self, input: &Value) -> Result<Value, AwsError> {
+        let name = need(input, "repositoryName");
+        let bytes = bytes::Bytes::copy_from_slice(need(input, "imageManifest").as_bytes());
+        let digest = {
+            use sha2::Digest as _;
+            format!("sha256:{}", hex::encode(sha2::Sha256::digest(&bytes)))
+        };
+        if text(input, "imageDigest").is_some_and(|given| given != digest) {
+            return Err(AwsError::new(
+                "ImageDigestDoesNotMatchException",
+                "The provided image digest does not match the digest calculated by Amazon ECR.",
+            ));
+        }
+        let content: Value = serde_json::from_slice(&bytes).map_err(|_| {
+            AwsError::new(
+                "InvalidParameterException",
+                "Invalid parameter at 'imageManifest'",
+            )
+        })?;
+        let media_type = text(input, "imageManifestMediaType")
+            .or(text(&content, "mediaType"))
+            .unwrap_or(DEFAULT_MEDIA_TYPE);
+        let tag = text(input, "imageTag");
+        let (stored, frozen) = self.with(input, |name, repository| {
+            Ok((
+                self.stored(name),
+                tag.is_some_and(|tag| repository.freezes(tag)),
+            ))
+        })?;
+        let reference = tag.unwrap_or(&digest);
+        match self.inner.store.manifest(&stored, reference) {
+            Some(have) if have.digest == digest => {
+                return Err(AwsError::new(
+                    "ImageAlreadyExistsException",
+                    format!(
+                        "Image with digest '{digest}' and tag '{reference}' already exists in the repository with name \
+                             '{name}' in registry with id '{}'",
+                        self.inner.account
+                    ),
+                ));
+            }
+            Some(_) if frozen => {
+                return Err(AwsError::new(
+                    "ImageTagAlreadyExistsException",
+                    format!(
+                        "The image tag '{reference}' already exists in the '{name}' repository and cannot be \
+                             overwritten because the repository is immutable."
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        let manifest = self
+            .inner
+            .store
+            .put_manifest(&stored, reference, media_type, bytes)
+            .map_err(|why| AwsError::new("LayersNotFoundException", why))?;
+        Ok(json!({"image": self.image(name, &manifest, tag)}))
+    }
+
+    pub(super) fn delete_images(&self, input: &Value) -> Result<Value, AwsError> {
+        let stored = self.existing(input)?;
+        let (mut gone, mut failures) = (Vec::new(), Vec::new());
+        for id in list(input, "imageIds") {
+            match self.find(&stored, id) {
+                // A tag is taken off; the image goes with its last one.
+                Ok(manifest) if text(id, "imageDigest").is_none() && manifest.tags.len() > 1 => {
+                    let tag = need(id, "imageTag");
+                    self.inner.store.delete_tag(&stored, tag);
+                    gone.push(json!({"imageDigest": manifest.digest, "imageTag": tag}));
+                }
+                Ok(manifest) => {
+                    self.inner.store.delete_manifest(&stored, &manifest.digest);
+                    if manifest.tags.is_empty() {
+                        gone.push(json!({"imageDigest": manifest.digest}));
+                    }
+                    for tag in &manifest.tags {
+                        gone.push(json!({"imageDigest": manifest.digest, "imageTag": tag}));
+                    }
+                }
+                Err((code, reason)) => {
+                    failures
+                        .push(json!({"imageId": id, "failureCode": code, "failureReason": reason}));
+                }
+            }
+        }
+        Ok(json!({"imageIds": gone, "failures": failures}))
+    }
+
+    pub(super) fn check_layers(&self, input: &Value) -> Result<Value, AwsError> {
+        let stored = self.existing(input)?;
+        let (mut layers, mut failures) = (Vec::new(), Vec::new());
+        for digest in texts(input, "layerDigests") {
+            let hexadecimal = digest
+                .strip_prefix("sha256:")
+                .is_some_and(|hex| hex.len() == 64);
+            if !hexadecimal {
+                failures.push(json!({
+                    "layerDigest": digest,
+                    "failureCode": "InvalidLayerDigest",
+                    "failureReason": "Invalid layer digest",
+                }));
+                continue;
+            }
+            let here = self.inner.store.has_blob(&stored, &digest);
+            let path = self.inner.store.blob(&digest).filter(|_| here);
+            let size = path.and_then(|path| path.metadata().ok());
+            let mut layer = json!({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"});
+            if let Some(file) = size {
+                layer["layerAvailability"] = json!("AVAILABLE");
+                layer["layerSize"] = json!(file.len());
+                layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip");
+            }
+            layers.push(layer);
+        }
+        Ok(json!({"layers": layers, "failures": failures}))
+    }
+
+    pub(super) fn download_url(&self, input: &Value) -> Result<Value, AwsError> {
+        let stored = self.existing(input)?;
+        let digest = need(input, "layerDigest");
+        if !self.inner.store.has_blob(&stored, digest) {
+            return Err(AwsError::new(
+                "LayersNotFoundException",
+                format!("The layer with digest '{digest}' does not exist"),
+            ));
+        }
+        let name = need(input, "repositoryName");
+        Ok(json!({
+            "downloadUrl": format!("{}/v2/{name}/blobs/{digest}", self.inner.base),
+            "layerDigest": digest,
+        }))
+    }
+}
+
+fn selected(input: &Value, manifest: &StoredManifest) -> bool {
+    match input
+        .get("filter")
+        .and_then(|filter| text(filter, "tagStatus"))
+    {
+        Some("TAGGED") => !manifest.tags.is_empty(),
+        Some("UNTAGGED") => manifest.tags.is_empty(),
+        _ => true,
+    }
+}

@@ -1,0 +1,383 @@
+//! The life of a task, from PROVISIONING to STOPPED.
+
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
+
+use super::Ecs;
+use super::health::Health;
+use super::launch::{Prepared, start_failure};
+use super::state::{Stop, Task};
+use crate::runner::Container;
+
+/// How long Fargate takes to find a place and attach the network interface.
+const PROVISIONING: Duration = Duration::from_secs(8);
+/// To pull and unpack.
+const PENDING: Duration = Duration::from_secs(12);
+/// To take a task out of the load balancer.
+const DEACTIVATING: Duration = Duration::from_secs(10);
+/// To give the network interface back.
+const DEPROVISIONING: Duration = Duration::from_secs(5);
+/// A task without a health check counts as up after this.
+const STABLE: Duration = Duration::from_secs(15);
+/// But a process that fails at once must have had the time to, whatever the speed.
+const REAL_STABLE: Duration = Duration::from_millis(1500);
+/// A process gets at least this between SIGTERM and SIGKILL, whatever the speed.
+const REAL_GRACE: Duration = Duration::from_secs(2);
+/// How many stopped tasks are remembered; the vendor keeps them for an hour.
+const STOPPED_KEPT: usize = 500;
+
+/// A container that was started.
+struct Live {
+    name: String,
+    container: Container,
+    essential: bool,
+    stop_timeout: Duration,
+}
+
+impl Task {
+    /// Asks for the task's end; a second word changes nothing.
+    pub fn ask_to_stop(&mut self, stop: Stop) {
+        if self.last_status == "STOPPED" || self.desired_status == "STOPPED" {
+            return;
+        }
+        self.desired_status = "STOPPED";
+        self.version += 1;
+        self.stopped = Some(stop.clone());
+        self.stop.send_replace(Some(stop));
+    }
+
+    fn container(&mut self, name: &str) -> Option<&mut super::state::ContainerView> {
+        self.containers
+            .iter_mut()
+            .find(|container| container.name == name)
+    }
+}
+
+impl Ecs {
+    /// Lets a task that was added live on its own.
+    pub(super) fn spawn_life(self, id: String) {
+        let Some(stop) = self.lock().tasks.get(&id).map(|task| task.stop.subscribe()) else {
+            return;
+        };
+        tokio::spawn(async move { self.live(&id, stop).await });
+    }
+
+    async fn live(&self, id: &str, mut stop: watch::Receiver<Option<Stop>>) {
+        let clock = self.inner.host.clock;
+        if self.wait(PROVISIONING, &mut stop).await {
+            return self.end(id, Vec::new()).await;
+        }
+        self.change(id, |task, now| {
+            task.last_status = "PENDING";
+            task.times.insert("pullStartedAt", now);
+        });
+        let prepared = match self.prepare(id) {
+            Ok(prepared) => prepared,
+            Err(reason) => return self.fail_to_start(id, reason, None).await,
+        };
+        self.change(id, |task, _| {
+            for one in &prepared {
+                if let Some(container) = task.container(&one.name) {
+                    container.digest = Some(one.digest.clone());
+                }
+            }
+        });
+        if self.wait(PENDING, &mut stop).await {
+            return self.end(id, Vec::new()).await;
+        }
+        let live = match self.start_all(id, &prepared).await {
+            Ok(live) => live,
+            Err((reason, live)) => return self.fail_to_start(id, reason, Some(live)).await,
+        };
+        let checks = self.checks(id, &prepared, &live);
+        let ended = {
+            let essential: FuturesUnordered<_> = live
+                .iter()
+                .filter(|one| one.essential)
+                .map(|one| async move { one.container.wait().await })
+                .collect();
+            let mut essential = essential;
+            tokio::select! {
+                _ = stop.wait_for(Option::is_some) => None,
+                exit = essential.next() => exit,
+                () = checks => None,
+            }
+        };
+        if ended.is_some() {
+            self.exited(id);
+        } else {
+            self.change(id, |task, _| task.last_status = "DEACTIVATING");
+            clock.sleep(DEACTIVATING).await;
+        }
+        self.end(id, live).await;
+    }
+
+    /// Waits; true when the task is asked to stop meanwhile.
+    async fn wait(&self, time: Duration, stop: &mut watch::Receiver<Option<Stop>>) -> bool {
+        tokio::select! {
+            () = self.inner.host.clock.sleep(time) => false,
+            stopped = stop.wait_for(Option::is_some) => stopped.is_ok(),
+        }
+    }
+
+    /// Starts the containers, those that others depend on first.
+    async fn start_all(
+        &self,
+        id: &str,
+        prepared: &[Prepared],
+    ) -> Result<Vec<Live>, (String, Vec<Live>)> {
+        let mut live: Vec<Live> = Vec::new();
+        let mut waiting: Vec<&Prepared> = prepared.iter().collect();
+        while !waiting.is_empty() {
+            let ready = waiting.iter().position(|one| {
+                one.after
+                    .iter()
+                    .all(|name| live.iter().any(|started| started.name == *name))
+            });
+            // A circle of dependencies cannot be untied: start in the order given.
+            let one = waiting.remove(ready.unwrap_or(0));
+            match self.inner.host.runner.start(one.spec.clone()).await {
+                Ok(container) => live.push(Live {
+                    name: one.name.clone(),
+                    container,
+                    essential: one.essential,
+                    stop_timeout: one.stop_timeout,
+                }),
+                Err(error) => {
+                    let mut reason = String::new();
+                    self.change(id, |task, _| {
+                        if let Some(container) = task.container(&one.name) {
+                            reason = start_failure(&container.image, &error);
+                            container.reason = Some(reason.clone());
+                        }
+                    });
+                    return Err((reason, live));
+                }
+            }
+        }
+        let address = prepared
+            .iter()
+            .filter(|one| one.spec.port.is_some())
+            .find_map(|one| {
+                live.iter()
+                    .find(|started| started.name == one.name)?
+                    .container
+                    .address()
+            });
+        self.change(id, |task, now| {
+            task.last_status = "RUNNING";
+            task.address = address;
+            task.times.insert("pullStoppedAt", now);
+            task.times.insert("startedAt", now);
+            for container in &mut task.containers {
+                container.last_status = "RUNNING";
+            }
+        });
+        Ok(live)
+    }
+
+    /// Watches the essential containers' health until the task ends; never returns before.
+    fn checks(
+        &self,
+        id: &str,
+        prepared: &[Prepared],
+        live: &[Live],
+    ) -> impl Future<Output = ()> + use<> {
+        let ecs = self.clone();
+        let id = id.to_owned();
+        let clock = self.inner.host.clock;
+        let checked: Vec<_> = prepared
+            .iter()
+            .filter(|one| one.essential)
+            .filter_map(|one| {
+                let started = live.iter().find(|started| started.name == one.name)?;
+                Some((
+                    one.name.clone(),
+                    one.health.clone()?,
+                    started.container.address(),
+                ))
+            })
+            .collect();
+        async move {
+            if checked.is_empty() {
+                let stable = STABLE.div_f64(clock.speed()).max(REAL_STABLE);
+                tokio::time::sleep(stable).await;
+                ecs.settle(&id);
+                return std::future::pending().await;
+            }
+            let total = checked.len();
+            let watches = checked.into_iter().map(|(name, check, address)| {
+                let (ecs, id) = (ecs.clone(), id.clone());
+                async move {
+                    let tell = |health| ecs.told(&id, &name, health, total);
+                    check.watch(clock, address, tell).await;
+                }
+            });
+            futures::future::join_all(watches).await;
+        }
+    }
+
+    fn told(&self, id: &str, container: &str, health: Health, checked: usize) {
+        let word = match health {
+            Health::Healthy => "HEALTHY",
+            Health::Unhealthy => "UNHEALTHY",
+        };
+        let mut settled = false;
+        self.change(id, |task, _| {
+            if let Some(container) = task.container(container) {
+                container.health = word;
+            }
+            let count = |word: &str| {
+                task.containers
+                    .iter()
+                    .filter(|one| one.health == word)
+                    .count()
+            };
+            task.health = match (count("UNHEALTHY"), count("HEALTHY")) {
+                (0, healthy) if healthy == checked => "HEALTHY",
+                (0, _) => "UNKNOWN",
+                _ => "UNHEALTHY",
+            };
+            settled = task.health == "HEALTHY";
+            task.stable &= task.health != "UNHEALTHY";
+        });
+        match settled {
+            true => self.settle(id),
+            false if health == Health::Unhealthy => self.count_failed_check(id),
+            false => {}
+        }
+    }
+
+    /// A service's scheduler replaces an unhealthy task; one on its own runs on.
+    fn count_failed_check(&self, id: &str) {
+        let mut state = self.lock();
+        let Some(task) = state
+            .tasks
+            .get_mut(id)
+            .filter(|task| task.service.is_some())
+        else {
+            return;
+        };
+        if task.desired_status == "STOPPED" {
+            return;
+        }
+        let reason = "Task failed container health checks".to_owned();
+        task.ask_to_stop(Stop {
+            code: "ServiceSchedulerInitiated",
+            reason,
+        });
+        self.count_failure(&mut state, id);
+    }
+
+    fn settle(&self, id: &str) {
+        let mut state = self.lock();
+        if let Some(task) = state.tasks.get_mut(id) {
+            task.stable = true;
+        }
+        self.count_success(&mut state, id);
+    }
+
+    async fn fail_to_start(&self, id: &str, reason: String, live: Option<Vec<Live>>) {
+        {
+            let mut state = self.lock();
+            if let Some(task) = state.tasks.get_mut(id) {
+                let now = self.inner.host.clock.now();
+                task.times.insert("pullStoppedAt", now);
+                task.ask_to_stop(Stop {
+                    code: "TaskFailedToStart",
+                    reason,
+                });
+            }
+            self.count_failure(&mut state, id);
+        }
+        self.end(id, live.unwrap_or_default()).await;
+    }
+
+    fn exited(&self, id: &str) {
+        let mut state = self.lock();
+        if let Some(task) = state
+            .tasks
+            .get_mut(id)
+            .filter(|task| task.desired_status == "RUNNING")
+        {
+            let reason = "Essential container in task exited".to_owned();
+            task.ask_to_stop(Stop {
+                code: "EssentialContainerExited",
+                reason,
+            });
+            self.count_failure(&mut state, id);
+        }
+    }
+
+    /// Stops what still runs and brings the task to STOPPED.
+    async fn end(&self, id: &str, live: Vec<Live>) {
+        let clock = self.inner.host.clock;
+        self.change(id, |task, now| {
+            if !live.is_empty() {
+                task.last_status = "STOPPING";
+            }
+            task.times.insert("stoppingAt", now);
+        });
+        let stops = live.iter().map(|one| async move {
+            let grace = one.stop_timeout.div_f64(clock.speed()).max(REAL_GRACE);
+            match one.container.exit() {
+                Some(exit) => exit,
+                None => one.container.stop(grace).await,
+            }
+        });
+        let exits = futures::future::join_all(stops).await;
+        self.change(id, |task, now| {
+            for (one, exit) in live.iter().zip(exits) {
+                if let Some(container) = task.container(&one.name) {
+                    container.exit_code = Some(exit.code);
+                }
+            }
+            for container in &mut task.containers {
+                container.last_status = "STOPPED";
+            }
+            task.address = None;
+            task.last_status = "DEPROVISIONING";
+            task.times.insert("executionStoppedAt", now);
+        });
+        clock.sleep(DEPROVISIONING).await;
+        self.change(id, |task, now| {
+            task.last_status = "STOPPED";
+            task.desired_status = "STOPPED";
+            task.times.insert("stoppedAt", now);
+        });
+        self.forget_old();
+    }
+
+    /// Changes a task, if it is still known, and tells its service.
+    fn change(&self, id: &str, act: impl FnOnce(&mut Task, jiff::Timestamp)) {
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(task) = state.tasks.get_mut(id) else {
+            return;
+        };
+        act(task, now);
+        task.version += 1;
+        let Some((arn, _)) = task.service.clone() else {
+            return;
+        };
+        if let Some(service) = state.service_by_arn(&arn) {
+            service.wake.notify_one();
+        }
+    }
+
+    fn forget_old(&self) {
+        let mut state = self.lock();
+        let mut stopped: Vec<(jiff::Timestamp, String)> = state
+            .tasks
+            .values()
+            .filter_map(|task| Some((*task.times.get("stoppedAt")?, task.id.clone())))
+            .collect();
+        stopped.sort();
+        let surplus = stopped.len().saturating_sub(STOPPED_KEPT);
+        for (_, id) in stopped.into_iter().take(surplus) {
+            state.tasks.remove(&id);
+        }
+    }
+}

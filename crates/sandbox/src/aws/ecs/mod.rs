@@ -1,0 +1,143 @@
+//! ECS: clusters, task definitions, services whose deployments roll, and tasks that really run.
+
+mod clusters;
+mod definition_rules;
+mod definitions;
+mod health;
+mod launch;
+mod life;
+mod names;
+mod rollouts;
+mod scheduler;
+mod service_view;
+mod services;
+mod state;
+mod tags;
+mod task_view;
+mod tasks;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
+
+use super::error::AwsError;
+use super::json::{need, text};
+use super::logs::Logs;
+use super::secrets::Secrets;
+use crate::Host;
+use names::Names;
+use state::State;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Ecs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    names: Names,
+    logs: Logs,
+    secrets: Secrets,
+    state: Mutex<State>,
+}
+
+impl Ecs {
+    /// One cluster, `default`.
+    pub fn new(host: &Host, logs: Logs, secrets: Secrets) -> Self {
+        let ecs = Self {
+            inner: Arc::new(Inner {
+                host: host.clone(),
+                names: Names::new(&host.account, &host.region),
+                logs,
+                secrets,
+                state: Mutex::default(),
+            }),
+        };
+        ecs.add_default_cluster();
+        ecs
+    }
+
+    /// Every service that is not gone, with its address and tasks.
+    pub fn status(&self) -> Value {
+        let state = self.lock();
+        let services = state
+            .services
+            .iter()
+            .filter(|service| service.status != "INACTIVE");
+        services
+            .map(|service| self.service_status(&state, service))
+            .collect()
+    }
+
+    /// Carries out an operation that the schema has let through.
+    pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        match operation {
+            "CreateCluster" => self.create_cluster(input),
+            "CreateService" => self.create_service(input).await,
+            "DeleteCluster" => self.delete_cluster(input),
+            "DeleteService" => self.delete_service(input),
+            "DeregisterTaskDefinition" => self.deregister(input),
+            "DescribeClusters" => self.describe_clusters(input),
+            "DescribeServiceDeployments" => self.describe_rollouts(input),
+            "DescribeServiceRevisions" => self.describe_revisions(input),
+            "DescribeServices" => self.describe_services(input),
+            "DescribeTaskDefinition" => self.describe_definition(input),
+            "DescribeTasks" => self.describe_tasks(input),
+            "ExecuteCommand" => self.execute_command(input),
+            "ListClusters" => self.list_clusters(input),
+            "ListServiceDeployments" => self.list_rollouts(input),
+            "ListServices" => self.list_services(input),
+            "ListTagsForResource" => self.list_tags(input),
+            "ListTaskDefinitionFamilies" => self.list_families(input),
+            "ListTaskDefinitions" => self.list_definitions(input),
+            "ListTasks" => self.list_tasks(input),
+            "RegisterTaskDefinition" => self.register(input),
+            "RunTask" => self.run_task(input),
+            "StopServiceDeployment" => self.stop_rollout(input),
+            "StopTask" => self.stop_task(input),
+            "TagResource" => self.tag(input),
+            "UntagResource" => self.untag(input),
+            "UpdateService" => self.update_service(input),
+            other => Err(AwsError::new("UnknownOperationException", other)),
+        }
+    }
+
+    /// Whether IAM wants iam:PassRole for this call: it hands ECS a role to act with.
+    pub fn passes_role(&self, operation: &str, input: &Value) -> bool {
+        let has_role = |of: &Value| {
+            text(of, "taskRoleArn").is_some() || text(of, "executionRoleArn").is_some()
+        };
+        match operation {
+            "RegisterTaskDefinition" => has_role(input),
+            "RunTask" => {
+                let state = self.lock();
+                let definition = state.definition(need(input, "taskDefinition"));
+                input.get("overrides").is_some_and(has_role)
+                    || definition.is_some_and(|definition| has_role(&definition.value))
+            }
+            _ => false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner
+            .state
+            .lock()
+            .expect("no panic while the state is held")
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.inner.host.clock.now()
+    }
+}
+
+/// An error of the kind that ECS uses for most wrong requests.
+fn invalid(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidParameterException", message)
+}
+
+/// An error of the kind that ECS uses for requests it cannot carry out.
+fn client(message: impl Into<String>) -> AwsError {
+    AwsError::new("ClientException", message)
+}

@@ -1,0 +1,434 @@
+//! Keeps each service at its desired count: starts and stops tasks, completes, fails and rolls back deployments.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::Ecs;
+use super::names::last_part;
+use super::state::{RolloutState, Service, State, Stop, Task};
+use crate::aws::json::{flag, number, text};
+
+/// How often a service is looked at when nothing happens, in cloud time.
+const TICK: Duration = Duration::from_secs(15);
+/// How many failures in a row it takes until starts are slowed down.
+const PATIENCE: u32 = 3;
+/// The first and the longest pause between starts then, in cloud time.
+const FIRST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// What a look at a service decides.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start this many tasks of the PRIMARY deployment.
+    Start(usize),
+    /// Stop a task.
+    Stop { task: String, reason: String },
+}
+
+impl Ecs {
+    /// Looks after a service until it is INACTIVE.
+    pub(super) fn keep(self, arn: String, wake: Arc<Notify>) {
+        tokio::spawn(async move {
+            loop {
+                if !self.look(&arn) {
+                    return;
+                }
+                let _ = tokio::time::timeout(
+                    TICK.div_f64(self.inner.host.clock.speed()),
+                    wake.notified(),
+                )
+                .await;
+            }
+        });
+    }
+
+    /// One look. Returns whether the service is still there.
+    fn look(&self, arn: &str) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        let Some(position) = state.services.iter().position(|service| service.arn == arn) else {
+            return false;
+        };
+        let mut service = state.services.remove(position);
+        let actions = decide(&mut service, &state, now);
+        let mut started = Vec::new();
+        for action in actions {
+            match action {
+                Action::Start(count) => {
+                    for _ in 0..count {
+                        started.push(self.start_for(&mut state, &service));
+                    }
+                }
+                Action::Stop { task, reason } => {
+                    if let Some(task) = state.tasks.get_mut(&task) {
+                        task.ask_to_stop(Stop {
+                            code: "ServiceSchedulerInitiated",
+                            reason,
+                        });
+                    }
+                }
+            }
+        }
+        if !started.is_empty() {
+            let listed: Vec<String> = started.iter().map(|id| format!("(task {id})")).collect();
+            let message = format!(
+                "(service {}) has started {} tasks: {}.",
+                service.name,
+                started.len(),
+                listed.join(" ")
+            );
+            service.event(message, now);
+        }
+        let backends = state
+            .tasks_of(&service.arn)
+            .filter(|task| {
+                task.serves()
+                    && task.health != "UNHEALTHY"
+                    && (task.stable || task.health == "UNKNOWN")
+            })
+            .filter_map(|task| Some((task.address?, 1)))
+            .collect();
+        if let Some(front) = &service.front {
+            front.serve(backends);
+        }
+        let alive = service.status != "INACTIVE";
+        if !alive && let Some(front) = service.front.take() {
+            front.close();
+        }
+        let position = position.min(state.services.len());
+        state.services.insert(position, service);
+        drop(state);
+        for id in started {
+            self.clone().spawn_life(id);
+        }
+        alive
+    }
+
+    /// Counts a task of a service that ended although nobody asked it to.
+    pub(super) fn count_failure(&self, state: &mut State, task_id: &str) {
+        let Some(task) = state.tasks.get(task_id) else {
+            return;
+        };
+        let Some((arn, deployment)) = task.service.clone() else {
+            return;
+        };
+        let health = task
+            .stopped
+            .as_ref()
+            .is_some_and(|stop| stop.reason.contains("health checks"));
+        let now = self.now();
+        let speed = self.inner.host.clock.speed();
+        let Some(service) = state.service_by_arn(&arn) else {
+            return;
+        };
+        if let Some(found) = service
+            .deployments
+            .iter_mut()
+            .find(|one| one.id == deployment)
+            && found.state == RolloutState::InProgress
+        {
+            found.failed += 1;
+            found.updated = now;
+        }
+        if let Some(rollout) = service
+            .rollouts
+            .iter_mut()
+            .find(|one| one.deployment == deployment && one.open())
+        {
+            rollout.failures += 1;
+        }
+        if health {
+            let message = format!(
+                "(service {}) (task {task_id}) failed container health checks.",
+                service.name
+            );
+            service.event(message, now);
+        }
+        service.failures_in_a_row += 1;
+        if service.failures_in_a_row >= PATIENCE {
+            let doublings = (service.failures_in_a_row - PATIENCE).min(10);
+            let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+            service.start_after = Some(tokio::time::Instant::now() + pause.div_f64(speed));
+            if service.failures_in_a_row == PATIENCE {
+                let message = format!(
+                    "(service {}) is unable to consistently start tasks successfully.",
+                    service.name
+                );
+                service.event(message, now);
+            }
+        }
+        service.wake.notify_one();
+    }
+
+    /// A task of a service became stable: its deployment's failures are forgotten.
+    pub(super) fn count_success(&self, state: &mut State, task_id: &str) {
+        let Some((arn, deployment)) = state
+            .tasks
+            .get(task_id)
+            .and_then(|task| task.service.clone())
+        else {
+            return;
+        };
+        let Some(service) = state.service_by_arn(&arn) else {
+            return;
+        };
+        service.failures_in_a_row = 0;
+        let resets = service.breaker().is_none_or(|breaker| {
+            breaker
+                .get("resetOnHealthyTask")
+                .and_then(Value::as_bool)
+                .unwrap_or(true)
+        });
+        if resets {
+            if let Some(found) = service
+                .deployments
+                .iter_mut()
+                .find(|one| one.id == deployment)
+            {
+                found.failed = 0;
+            }
+            if let Some(rollout) = service
+                .rollouts
+                .iter_mut()
+                .find(|one| one.deployment == deployment)
+            {
+                rollout.failures = 0;
+            }
+        }
+        service.wake.notify_one();
+    }
+}
+
+/// Decides what must happen for a service, and moves its deployments on.
+pub fn decide(service: &mut Service, state: &State, now: jiff::Timestamp) -> Vec<Action> {
+    let arn = service.arn.clone();
+    let tasks: Vec<&Task> = state
+        .tasks_of(&arn)
+        .filter(|task| task.last_status != "STOPPED")
+        .collect();
+    if service.status == "DRAINING" {
+        return drain(service, &tasks, now);
+    }
+    trip(service, now);
+    let mut actions = Vec::new();
+    let wanted = |task: &&&Task| task.desired_status == "RUNNING";
+    let Some(primary) = service.deployments.first() else {
+        return actions;
+    };
+    let of_primary = |task: &&&Task| {
+        task.service
+            .as_ref()
+            .is_some_and(|(_, id)| *id == primary.id)
+    };
+    let alive: Vec<&&Task> = tasks.iter().filter(wanted).collect();
+    let new: Vec<&&&Task> = alive.iter().filter(|task| of_primary(task)).collect();
+    let old: Vec<&&&Task> = alive.iter().filter(|task| !of_primary(task)).collect();
+    let ready = new
+        .iter()
+        .filter(|task| task.serves() && task.stable)
+        .count();
+    let desired = service.desired;
+    let deployment = service
+        .config
+        .get("deploymentConfiguration")
+        .cloned()
+        .unwrap_or_default();
+    let percent = |name: &str, default: i64| number(&deployment, name).unwrap_or(default) as usize;
+    let least = (desired * percent("minimumHealthyPercent", 100)).div_ceil(100);
+    let most = (desired * percent("maximumPercent", 200) / 100)
+        .max(1)
+        .max(least);
+    let stalled = primary.state == RolloutState::Failed;
+    let paused = service
+        .start_after
+        .is_some_and(|at| at > tokio::time::Instant::now());
+    if !stalled && !paused {
+        let room = most.saturating_sub(alive.len());
+        let missing = desired.saturating_sub(new.len()).min(room);
+        if missing > 0 {
+            actions.push(Action::Start(missing));
+        }
+    }
+    let why = format!("Scaling activity initiated by (deployment {})", primary.id);
+    let mut stop = |task: &Task| {
+        actions.push(Action::Stop {
+            task: task.id.clone(),
+            reason: why.clone(),
+        })
+    };
+    // Newest first: they have served the least.
+    let mut surplus: Vec<&&&&Task> = new.iter().collect();
+    surplus.sort_by_key(|task| std::cmp::Reverse(task.times.get("createdAt").copied()));
+    surplus
+        .iter()
+        .take(new.len().saturating_sub(desired))
+        .for_each(|task| stop(task));
+    if !stalled {
+        let serving = old.iter().filter(|task| task.serves()).count();
+        let spare = if ready >= desired {
+            old.len()
+        } else {
+            (ready + serving).saturating_sub(least)
+        };
+        // One that does not serve yet is no loss.
+        let (up, rising): (Vec<&&&&Task>, Vec<&&&&Task>) =
+            old.iter().partition(|task| task.serves());
+        rising.iter().for_each(|task| stop(task));
+        up.iter().take(spare).for_each(|task| stop(task));
+    }
+    let gone = |id: &str| {
+        !tasks
+            .iter()
+            .any(|task| task.service.as_ref().is_some_and(|(_, of)| of == id))
+    };
+    let primary_id = primary.id.clone();
+    let finished = primary.state == RolloutState::InProgress
+        && ready == desired
+        && new.len() == desired
+        && old.is_empty();
+    service
+        .deployments
+        .retain(|one| one.id == primary_id || !gone(&one.id) || one.completed_once && !finished);
+    if finished
+        && service
+            .deployments
+            .iter()
+            .all(|one| one.id == primary_id || gone(&one.id))
+    {
+        service.deployments.truncate(1);
+        complete(service, now);
+    }
+    actions
+}
+
+fn complete(service: &mut Service, now: jiff::Timestamp) {
+    let Some(primary) = service.deployments.first_mut() else {
+        return;
+    };
+    primary.state = RolloutState::Completed;
+    primary.completed_once = true;
+    primary.updated = now;
+    primary.reason = format!("ECS deployment {} completed.", primary.id);
+    let id = primary.id.clone();
+    if let Some(rollout) = service.rollouts.iter_mut().find(|rollout| rollout.open()) {
+        rollout.status = match rollout.rollback.is_some() {
+            true => "ROLLBACK_SUCCESSFUL",
+            false => "SUCCESSFUL",
+        };
+        if rollout.breaker == "MONITORING" {
+            rollout.breaker = "MONITORING_COMPLETE";
+        }
+        (rollout.finished, rollout.updated) = (Some(now), now);
+    }
+    let name = service.name.clone();
+    service.event(
+        format!("(service {name}) (deployment {id}) deployment completed."),
+        now,
+    );
+    service.event(format!("(service {name}) has reached a steady state."), now);
+}
+
+/// Fails the deployment under way when the circuit breaker says so.
+fn trip(service: &mut Service, now: jiff::Timestamp) {
+    let Some(breaker) = service.breaker().cloned() else {
+        return;
+    };
+    let threshold = service.threshold();
+    let Some(primary) = service.deployments.first_mut() else {
+        return;
+    };
+    // What is rolled back to is not rolled back once more.
+    if primary.state != RolloutState::InProgress
+        || primary.completed_once
+        || primary.failed < threshold
+    {
+        return;
+    }
+    primary.state = RolloutState::Failed;
+    primary.updated = now;
+    primary.reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
+    let id = primary.id.clone();
+    if let Some(rollout) = service
+        .rollouts
+        .iter_mut()
+        .find(|rollout| rollout.deployment == id)
+    {
+        rollout.breaker = "TRIGGERED";
+        rollout.failures = threshold;
+    }
+    let message = format!(
+        "(service {}) (deployment {id}) deployment failed: tasks failed to start.",
+        service.name
+    );
+    service.event(message, now);
+    let why = "Service deployment rolled back because the circuit breaker threshold was exceeded.";
+    if flag(&breaker, "rollback") && service.roll_back(why, now) {
+        return;
+    }
+    if let Some(rollout) = service
+        .rollouts
+        .iter_mut()
+        .find(|rollout| rollout.deployment == id)
+    {
+        rollout.status = "STOPPED";
+        rollout.reason = Some(
+            "Service deployment stopped because the circuit breaker threshold was exceeded.".into(),
+        );
+        (rollout.stopped, rollout.finished, rollout.updated) = (Some(now), Some(now), now);
+    }
+}
+
+fn drain(service: &mut Service, tasks: &[&Task], now: jiff::Timestamp) -> Vec<Action> {
+    if tasks.is_empty() {
+        service.status = "INACTIVE";
+        for rollout in service.rollouts.iter_mut().filter(|rollout| rollout.open()) {
+            rollout.status = "STOPPED";
+            (rollout.stopped, rollout.finished, rollout.updated) = (Some(now), Some(now), now);
+        }
+        return Vec::new();
+    }
+    let reason = format!(
+        "Scaling activity initiated by (service {})",
+        last_part(&service.arn)
+    );
+    tasks
+        .iter()
+        .filter(|task| task.desired_status == "RUNNING")
+        .map(|task| Action::Stop {
+            task: task.id.clone(),
+            reason: reason.clone(),
+        })
+        .collect()
+}
+
+impl Service {
+    /// The circuit breaker's configuration. `None` when it is off.
+    pub fn breaker(&self) -> Option<&Value> {
+        let breaker = self
+            .config
+            .get("deploymentConfiguration")?
+            .get("deploymentCircuitBreaker")?;
+        Some(breaker).filter(|breaker| flag(breaker, "enable"))
+    }
+
+    /// How many failed tasks trip the breaker: half the desired count, at least 3 and at most 200, unless configured.
+    pub fn threshold(&self) -> u32 {
+        let configured = self
+            .breaker()
+            .and_then(|breaker| breaker.get("thresholdConfiguration"))
+            .cloned();
+        let configured =
+            configured.unwrap_or_else(|| json!({"type": "BOUNDED_PERCENT", "value": 50}));
+        let value = number(&configured, "value").unwrap_or(50).max(0) as usize;
+        let share = (self.desired * value).div_ceil(100);
+        let threshold = match text(&configured, "type") {
+            Some("COUNT") => value,
+            Some("UNBOUNDED_PERCENT") => share,
+            _ => share.clamp(3, 200),
+        };
+        u32::try_from(threshold.max(1)).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,534 @@
+//! Services: created, updated, deleted; each change that matters begins a deployment.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+
+use super::clusters::{check_cluster, check_name};
+use super::names::{Names, long_number, short_id};
+use super::service_view::service_view;
+use super::state::{Deployment, Revision, Rollout, RolloutState, Service, State};
+use super::{Ecs, client, invalid};
+use crate::aws::error::AwsError;
+use crate::aws::json::{copy, flag, list, need, number, seconds, text};
+use crate::runner::Front;
+
+/// Members that a change of makes a new deployment.
+const DEPLOYED: [&str; 8] = [
+    "networkConfiguration",
+    "platformVersion",
+    "capacityProviderStrategy",
+    "launchType",
+    "loadBalancers",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+];
+/// Members that are echoed and change nothing that runs.
+const ECHOED: [&str; 10] = [
+    "availabilityZoneRebalancing",
+    "deploymentConfiguration",
+    "deploymentController",
+    "enableECSManagedTags",
+    "enableExecuteCommand",
+    "healthCheckGracePeriodSeconds",
+    "placementConstraints",
+    "placementStrategy",
+    "propagateTags",
+    "schedulingStrategy",
+];
+
+impl Ecs {
+    pub(super) async fn create_service(&self, input: &Value) -> Result<Value, AwsError> {
+        let cluster = Names::cluster(text(input, "cluster"));
+        let name = need(input, "serviceName");
+        check_name(name, "Service")?;
+        if let Some(existing) = self.existing(&cluster, name, input)? {
+            return Ok(existing);
+        }
+        let front = Front::bind(0).await.map_err(|error| {
+            AwsError::new(
+                "ServerException",
+                format!("the sandbox cannot bind a load balancer: {error}"),
+            )
+        })?;
+        let mut state = self.lock();
+        let made = self.make_service(&mut state, input, &cluster, name, front.clone());
+        let service = match made {
+            Ok(service) => service,
+            Err(error) => {
+                front.close();
+                return Err(error);
+            }
+        };
+        let (arn, wake) = (service.arn.clone(), service.wake.clone());
+        state.services.retain(|old| old.arn != arn);
+        state.services.push(service);
+        let service = state.service(&cluster, name).ok_or_else(not_found)?;
+        let answer = json!({"service": service_view(&state, service, true)});
+        drop(state);
+        self.clone().keep(arn, wake);
+        Ok(answer)
+    }
+
+    /// The answer to a create that was made before, if it was this very one.
+    fn existing(
+        &self,
+        cluster: &str,
+        name: &str,
+        input: &Value,
+    ) -> Result<Option<Value>, AwsError> {
+        let state = self.lock();
+        check_cluster(&state, cluster)?;
+        match state.service(cluster, name) {
+            Some(service) if service.status == "DRAINING" => {
+                Err(invalid("Unable to Start a service that is still Draining."))
+            }
+            Some(service) if service.status == "ACTIVE" => {
+                let token = text(input, "clientToken");
+                match token.is_some() && service.request == *input {
+                    true => Ok(Some(
+                        json!({"service": service_view(&state, service, true)}),
+                    )),
+                    false => Err(invalid("Creation of service was not idempotent.")),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn make_service(
+        &self,
+        state: &mut State,
+        input: &Value,
+        cluster: &str,
+        name: &str,
+        front: Front,
+    ) -> Result<Service, AwsError> {
+        check_cluster(state, cluster)?;
+        if state
+            .service(cluster, name)
+            .is_some_and(|service| service.status != "INACTIVE")
+        {
+            return Err(invalid("Creation of service was not idempotent."));
+        }
+        let definition = text(input, "taskDefinition")
+            .ok_or_else(|| client("TaskDefinition can not be blank."))?;
+        let definition = find_definition(state, definition)?;
+        let mut config = defaults();
+        copy(input, &DEPLOYED, &mut config);
+        copy(input, &ECHOED, &mut config);
+        if !config.contains_key("capacityProviderStrategy") {
+            config.entry("launchType").or_insert(json!("EC2"));
+        }
+        settle(&mut config);
+        let desired = number(input, "desiredCount");
+        let desired = match (text(input, "schedulingStrategy"), desired) {
+            (Some("DAEMON"), _) => return Err(unsupported("the DAEMON scheduling strategy")),
+            (_, None) => {
+                return Err(invalid(
+                    "desiredCount must be set for the REPLICA scheduling strategy.",
+                ));
+            }
+            (_, Some(count)) => {
+                usize::try_from(count).map_err(|_| invalid("desiredCount must not be negative."))?
+            }
+        };
+        check_config(state, &config, &definition)?;
+        let mut service = Service {
+            arn: self.inner.names.arn(&format!("service/{cluster}/{name}")),
+            name: name.to_owned(),
+            cluster: cluster.to_owned(),
+            status: "ACTIVE",
+            config,
+            desired,
+            created: self.now(),
+            events: VecDeque::new(),
+            tags: list(input, "tags").to_vec(),
+            deployments: Vec::new(),
+            revisions: Vec::new(),
+            rollouts: Vec::new(),
+            request: input.clone(),
+            front: Some(front),
+            wake: Arc::new(Notify::new()),
+            start_after: None,
+            failures_in_a_row: 0,
+        };
+        self.begin_deployment(state, &mut service, definition);
+        Ok(service)
+    }
+
+    /// Makes a new PRIMARY deployment of `definition` with the service's present configuration.
+    fn begin_deployment(&self, state: &State, service: &mut Service, definition: String) {
+        let now = self.now();
+        for rollout in service.rollouts.iter_mut().filter(|rollout| rollout.open()) {
+            rollout.status = "STOPPED";
+            rollout.reason = Some(
+                "Service deployment was stopped because a newer service deployment began.".into(),
+            );
+            (rollout.stopped, rollout.finished, rollout.updated) = (Some(now), Some(now), now);
+        }
+        let path = format!("{}/{}", service.cluster, service.name);
+        let revision = self
+            .inner
+            .names
+            .arn(&format!("service-revision/{path}/{}", long_number()));
+        let id = format!("ecs-svc/{}", long_number());
+        let sources = service
+            .deployments
+            .first()
+            .map(|first| first.revision.clone());
+        service
+            .revisions
+            .push(self.revision(state, service, &revision, &definition));
+        service.rollouts.insert(
+            0,
+            Rollout {
+                arn: self
+                    .inner
+                    .names
+                    .arn(&format!("service-deployment/{path}/{}", short_id())),
+                deployment: id.clone(),
+                target: revision.clone(),
+                sources: sources.into_iter().collect(),
+                status: "IN_PROGRESS",
+                reason: None,
+                config: service
+                    .config
+                    .get("deploymentConfiguration")
+                    .cloned()
+                    .unwrap_or_default(),
+                created: now,
+                finished: None,
+                stopped: None,
+                updated: now,
+                rollback: None,
+                breaker: if service.breaker().is_some() {
+                    "MONITORING"
+                } else {
+                    "DISABLED"
+                },
+                failures: 0,
+                threshold: service.threshold(),
+            },
+        );
+        let mut config = Map::new();
+        let all = Value::Object(service.config.clone());
+        copy(
+            &all,
+            &[
+                "networkConfiguration",
+                "platformVersion",
+                "capacityProviderStrategy",
+                "launchType",
+                "platformFamily",
+            ],
+            &mut config,
+        );
+        service.deployments.insert(
+            0,
+            Deployment {
+                reason: format!("ECS deployment {id} in progress."),
+                id,
+                revision,
+                definition,
+                config,
+                created: now,
+                updated: now,
+                state: RolloutState::InProgress,
+                failed: 0,
+                completed_once: false,
+            },
+        );
+        service.start_after = None;
+        service.failures_in_a_row = 0;
+    }
+
+    fn revision(&self, state: &State, service: &Service, arn: &str, definition: &str) -> Revision {
+        let mut value = Map::new();
+        copy(
+            &Value::Object(service.config.clone()),
+            &DEPLOYED,
+            &mut value,
+        );
+        let containers = state
+            .definition(definition)
+            .map(|found| list(&found.value, "containerDefinitions").to_vec());
+        let images: Vec<Value> = containers
+            .unwrap_or_default()
+            .iter()
+            .map(|container| {
+                let image = need(container, "image");
+                let mut out = json!({"containerName": need(container, "name"), "image": image});
+                if let Some(digest) = self.digest_of(image) {
+                    out["imageDigest"] = json!(digest);
+                }
+                out
+            })
+            .collect();
+        value.insert("serviceRevisionArn".into(), json!(arn));
+        value.insert("serviceArn".into(), json!(service.arn));
+        value.insert(
+            "clusterArn".into(),
+            json!(
+                self.inner
+                    .names
+                    .arn(&format!("cluster/{}", service.cluster))
+            ),
+        );
+        value.insert("taskDefinition".into(), json!(definition));
+        value.insert("containerImages".into(), json!(images));
+        value.insert("guardDutyEnabled".into(), json!(false));
+        value.insert("createdAt".into(), seconds(self.now()));
+        Revision {
+            arn: arn.to_owned(),
+            value: Value::Object(value),
+        }
+    }
+
+    pub(super) fn update_service(&self, input: &Value) -> Result<Value, AwsError> {
+        let cluster = Names::cluster(text(input, "cluster"));
+        let mut state = self.lock();
+        check_cluster(&state, &cluster)?;
+        let service = state
+            .service(&cluster, need(input, "service"))
+            .ok_or_else(not_found)?;
+        if service.status != "ACTIVE" {
+            return Err(AwsError::new(
+                "ServiceNotActiveException",
+                "Service was not ACTIVE.",
+            ));
+        }
+        let arn = service.arn.clone();
+        let current = service
+            .deployments
+            .first()
+            .map(|first| first.definition.clone())
+            .unwrap_or_default();
+        let definition = match text(input, "taskDefinition") {
+            Some(id) => find_definition(&state, id)?,
+            None => current.clone(),
+        };
+        let mut config = service.config.clone();
+        copy(input, &DEPLOYED, &mut config);
+        copy(input, &ECHOED, &mut config);
+        settle(&mut config);
+        check_config(&state, &config, &definition)?;
+        let desired = match number(input, "desiredCount") {
+            None => service.desired,
+            Some(count) => {
+                usize::try_from(count).map_err(|_| invalid("desiredCount must not be negative."))?
+            }
+        };
+        let changed = DEPLOYED
+            .iter()
+            .any(|name| service.config.get(*name) != config.get(*name));
+        let deploys = changed || definition != current || flag(input, "forceNewDeployment");
+        let position = state
+            .services
+            .iter()
+            .position(|service| service.arn == arn)
+            .ok_or_else(not_found)?;
+        let mut service = state.services.remove(position);
+        service.config = config;
+        service.desired = desired;
+        if deploys {
+            self.begin_deployment(&state, &mut service, definition);
+        }
+        service.wake.notify_one();
+        state.services.insert(position, service);
+        let service = state.service(&cluster, &arn).ok_or_else(not_found)?;
+        Ok(json!({"service": service_view(&state, service, false)}))
+    }
+
+    pub(super) fn delete_service(&self, input: &Value) -> Result<Value, AwsError> {
+        let cluster = Names::cluster(text(input, "cluster"));
+        let mut state = self.lock();
+        check_cluster(&state, &cluster)?;
+        let service = state
+            .service_mut(&cluster, need(input, "service"))
+            .ok_or_else(not_found)?;
+        if service.status == "INACTIVE" {
+            return Err(AwsError::new(
+                "ServiceNotActiveException",
+                "Service was not ACTIVE.",
+            ));
+        }
+        if service.desired > 0 && !flag(input, "force") {
+            return Err(invalid(
+                "The service cannot be stopped while it is scaled above 0.",
+            ));
+        }
+        service.status = "DRAINING";
+        service.desired = 0;
+        service.wake.notify_one();
+        let arn = service.arn.clone();
+        let service = state.service(&cluster, &arn).ok_or_else(not_found)?;
+        Ok(json!({"service": service_view(&state, service, true)}))
+    }
+}
+
+pub(super) fn not_found() -> AwsError {
+    AwsError::new("ServiceNotFoundException", "Service not found.")
+}
+
+fn unsupported(what: &str) -> AwsError {
+    AwsError::new(
+        "UnsupportedFeatureException",
+        format!("the sandbox does not have {what}"),
+    )
+}
+
+fn find_definition(state: &State, id: &str) -> Result<String, AwsError> {
+    let found = state
+        .definition(id)
+        .ok_or_else(|| client("TaskDefinition not found."))?;
+    match found.active() {
+        true => Ok(found.arn.clone()),
+        false => Err(client("TaskDefinition is inactive")),
+    }
+}
+
+fn defaults() -> Map<String, Value> {
+    let defaults = json!({
+        "deploymentController": {"type": "ECS"},
+        "enableECSManagedTags": false,
+        "enableExecuteCommand": false,
+        "placementConstraints": [],
+        "placementStrategy": [],
+        "propagateTags": "NONE",
+        "schedulingStrategy": "REPLICA",
+        "loadBalancers": [],
+        "serviceRegistries": [],
+    });
+    defaults.as_object().cloned().unwrap_or_default()
+}
+
+/// Fills in what the vendor fills in.
+fn settle(config: &mut Map<String, Value>) {
+    let mut deployment = json!({
+        "deploymentCircuitBreaker": {"enable": false, "rollback": false},
+        "maximumPercent": 200,
+        "minimumHealthyPercent": 100,
+        "strategy": "ROLLING",
+        "bakeTimeInMinutes": 0,
+    });
+    let given = config
+        .get("deploymentConfiguration")
+        .and_then(Value::as_object)
+        .cloned();
+    if let Some(all) = deployment.as_object_mut() {
+        all.extend(
+            given
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|(_, value)| !value.is_null()),
+        );
+    }
+    config.insert("deploymentConfiguration".into(), deployment);
+    if let Some(network) = config
+        .get_mut("networkConfiguration")
+        .and_then(|n| n.get_mut("awsvpcConfiguration"))
+        && text(network, "assignPublicIp").is_none()
+    {
+        network["assignPublicIp"] = json!("DISABLED");
+    }
+    if config.get("launchType") == Some(&json!("FARGATE")) {
+        config.entry("platformVersion").or_insert(json!("LATEST"));
+        config.insert("platformFamily".into(), json!("Linux"));
+    }
+}
+
+fn check_config(
+    state: &State,
+    config: &Map<String, Value>,
+    definition: &str,
+) -> Result<(), AwsError> {
+    let definition = state
+        .definition(definition)
+        .map(|found| found.value.clone())
+        .unwrap_or_default();
+    let get = |name: &str| config.get(name).cloned().unwrap_or_default();
+    let deployment = get("deploymentConfiguration");
+    if text(&deployment, "strategy") != Some("ROLLING") {
+        return Err(unsupported("deployment strategies besides ROLLING"));
+    }
+    if get("deploymentController")["type"] != "ECS" {
+        return Err(unsupported("deployment controllers besides ECS"));
+    }
+    let (least, most) = (
+        number(&deployment, "minimumHealthyPercent"),
+        number(&deployment, "maximumPercent"),
+    );
+    if let (Some(least), Some(most)) = (least, most)
+        && (least < 0 || most < least || most < 100 && least > 0 || most == 100 && least == 100)
+    {
+        return Err(invalid(
+            "The minimumHealthyPercent and maximumPercent of the deployment configuration leave no room for a deployment.",
+        ));
+    }
+    if get("launchType") == "FARGATE"
+        && !list(&definition, "compatibilities")
+            .iter()
+            .any(|one| one == "FARGATE")
+    {
+        return Err(invalid(
+            "Task definition does not support launch_type FARGATE.",
+        ));
+    }
+    check_network(&definition, &get("networkConfiguration"))?;
+    for balancer in get("loadBalancers").as_array().into_iter().flatten() {
+        let (name, port) = (
+            need(balancer, "containerName"),
+            number(balancer, "containerPort"),
+        );
+        let container = list(&definition, "containerDefinitions")
+            .iter()
+            .find(|one| need(one, "name") == name);
+        let container = container.ok_or_else(|| {
+            invalid(format!(
+                "The container {name} does not exist in the task definition."
+            ))
+        })?;
+        if !list(container, "portMappings")
+            .iter()
+            .any(|one| number(one, "containerPort") == port)
+        {
+            return Err(invalid(format!(
+                "The container {name} did not have a container port {} defined.",
+                port.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses tasks whose network mode and network configuration do not go together.
+pub(super) fn check_network(definition: &Value, network: &Value) -> Result<(), AwsError> {
+    let awsvpc = text(definition, "networkMode") == Some("awsvpc");
+    match network.get("awsvpcConfiguration") {
+        None if awsvpc => Err(invalid(
+            "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
+        )),
+        Some(_) if !awsvpc => Err(invalid(
+            "Network Configuration is not valid for the given networkMode of this task definition.",
+        )),
+        Some(vpc) if list(vpc, "subnets").is_empty() => Err(invalid("subnets can not be empty.")),
+        Some(vpc) => {
+            let wrong = |member: &str, prefix: &str, what: &str| {
+                let ids = list(vpc, member).iter().filter_map(Value::as_str);
+                match ids.into_iter().find(|id| !id.starts_with(prefix)) {
+                    Some(id) => Err(invalid(format!(
+                        "Error retrieving {what} information for [{id}]: the {what} ID '{id}' does not exist"
+                    ))),
+                    None => Ok(()),
+                }
+            };
+            wrong("subnets", "subnet-", "subnet")?;
+            wrong("securityGroups", "sg-", "security group")
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! `/_sandbox/...` on both ports: what runs, and the word to stop. No vendor path begins so.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::aws::Aws;
+use crate::env::Running;
+use crate::gcp::Gcp;
+use crate::runner::{Isolation, Runner};
+
+/// What the control endpoints know.
+pub(crate) struct Control {
+    pub(crate) running: Running,
+    pub(crate) speed: f64,
+    pub(crate) runner: Runner,
+    pub(crate) moto: Option<String>,
+    pub(crate) aws: Aws,
+    pub(crate) gcp: Gcp,
+    pub(crate) stop: watch::Sender<bool>,
+}
+
+impl Control {
+    /// The whole sandbox at a glance.
+    pub(crate) fn status(&self) -> Value {
+        let isolation = match self.runner.isolation() {
+            Isolation::Namespaces => json!({ "kind": "namespaces" }),
+            Isolation::Shared { why } => json!({ "kind": "shared", "why": why }),
+        };
+        let containers = self.runner.running().into_iter();
+        let containers = containers
+            .map(|(name, pid, address)| json!({ "name": name, "pid": pid, "address": address }));
+        json!({
+            "pid": self.running.pid,
+            "speed": self.speed,
+            "isolation": isolation,
+            "moto": self.moto,
+            "aws": {
+                "url": self.running.aws_url,
+                "account": self.running.account,
+                "region": self.running.region,
+                "status": self.aws.status(),
+            },
+            "gcp": {
+                "url": self.running.gcp_url,
+                "project": self.running.project,
+                "location": self.running.location,
+                "status": self.gcp.status(),
+            },
+            "containers": containers.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Puts the control endpoints in front of a cloud's own routes.
+pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
+    Router::new()
+        .route("/_sandbox/status", get(status))
+        .route("/_sandbox/shutdown", post(shutdown))
+        .with_state(control)
+        .fallback_service(cloud)
+}
+
+async fn status(State(control): State<Arc<Control>>) -> Json<Value> {
+    Json(control.status())
+}
+
+async fn shutdown(State(control): State<Arc<Control>>) -> StatusCode {
+    control.stop.send_replace(true);
+    StatusCode::ACCEPTED
+}

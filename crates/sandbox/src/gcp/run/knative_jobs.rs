@@ -1,0 +1,160 @@
+//! The v1 view of jobs, executions and tasks.
+
+use serde_json::{Value, json};
+
+use super::knative::{as_number, environment, v1_conditions, v1_containers};
+use super::{Key, short, text};
+use crate::gcp::schema::Object;
+use crate::gcp::{Gcp, seconds};
+
+impl Gcp {
+    pub(super) fn v1_jobs(&self, location: &str) -> Vec<Value> {
+        let state = self.inner.run.lock();
+        let here = state
+            .jobs
+            .iter()
+            .filter(|((l, _), _)| location == "-" || l == location);
+        here.map(|((l, _), job)| self.v1_job(l, &job.message))
+            .collect()
+    }
+
+    fn v1_job(&self, location: &str, job: &Object) -> Value {
+        let empty = Object::new();
+        let outer = job
+            .get("template")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
+        let latest = job.get("latestCreatedExecution").map(|latest| {
+            json!({
+                "name": latest["name"],
+                "creationTimestamp": latest["createTime"],
+                "completionTimestamp": latest["completionTime"],
+                "completionStatus": latest["completionStatus"],
+            })
+        });
+        json!({
+            "apiVersion": "run.googleapis.com/v1",
+            "kind": "Job",
+            "metadata": self.v1_metadata(location, job),
+            "spec": { "template": {
+                "metadata": { "labels": outer.get("labels"), "annotations": task_annotations(outer.get("template")) },
+                "spec": {
+                    "taskCount": outer.get("taskCount"),
+                    "parallelism": outer.get("parallelism"),
+                    "template": { "spec": task_spec(outer.get("template")) },
+                },
+            } },
+            "status": {
+                "observedGeneration": as_number(job, "observedGeneration"),
+                "conditions": v1_conditions(job, "Ready"),
+                "executionCount": job.get("executionCount"),
+                "latestCreatedExecution": latest,
+            },
+        })
+    }
+
+    pub(super) fn v1_executions(&self, location: &str) -> Vec<Value> {
+        let mut all: Vec<(Key, Object)> = {
+            let state = self.inner.run.lock();
+            state
+                .jobs
+                .iter()
+                .filter(|((l, _), _)| location == "-" || l == location)
+                .flat_map(|(key, job)| {
+                    job.executions
+                        .values()
+                        .map(|e| (key.clone(), e.message.clone()))
+                })
+                .collect()
+        };
+        all.sort_by(|a, b| text(&b.1, "createTime").cmp(text(&a.1, "createTime")));
+        all.iter()
+            .map(|(key, execution)| self.v1_execution(key, execution))
+            .collect()
+    }
+
+    fn v1_execution(&self, key: &Key, execution: &Object) -> Value {
+        let mut metadata = self.v1_metadata(&key.0, execution);
+        metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
+        json!({
+            "apiVersion": "run.googleapis.com/v1",
+            "kind": "Execution",
+            "metadata": metadata,
+            "spec": {
+                "taskCount": execution.get("taskCount"),
+                "parallelism": execution.get("parallelism"),
+                "template": { "spec": task_spec(execution.get("template")) },
+            },
+            "status": {
+                "observedGeneration": as_number(execution, "observedGeneration"),
+                "conditions": v1_conditions(execution, ""),
+                "startTime": execution.get("startTime"),
+                "completionTime": execution.get("completionTime"),
+                "runningCount": execution.get("runningCount"),
+                "succeededCount": execution.get("succeededCount"),
+                "failedCount": execution.get("failedCount"),
+                "cancelledCount": execution.get("cancelledCount"),
+                "retriedCount": execution.get("retriedCount"),
+                "logUri": execution.get("logUri"),
+            },
+        })
+    }
+
+    pub(super) fn v1_tasks(&self, location: &str) -> Vec<Value> {
+        let state = self.inner.run.lock();
+        let here = state
+            .jobs
+            .iter()
+            .filter(|((l, _), _)| location == "-" || l == location);
+        here.flat_map(|(key, job)| {
+            job.executions
+                .values()
+                .flat_map(move |e| e.tasks.iter().map(move |t| (key, t)))
+        })
+        .map(|(key, task)| self.v1_task(key, task))
+        .collect()
+    }
+
+    fn v1_task(&self, key: &Key, task: &Object) -> Value {
+        let mut metadata = self.v1_metadata(&key.0, task);
+        metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
+        metadata["labels"]["run.googleapis.com/execution"] = short(text(task, "execution")).into();
+        json!({
+            "apiVersion": "run.googleapis.com/v1",
+            "kind": "Task",
+            "metadata": metadata,
+            "spec": task_spec(Some(&Value::Object(task.clone()))),
+            "status": {
+                "observedGeneration": as_number(task, "observedGeneration"),
+                "conditions": v1_conditions(task, ""),
+                "index": task.get("index"),
+                "startTime": task.get("startTime"),
+                "completionTime": task.get("completionTime"),
+                "retried": task.get("retried"),
+                "lastAttemptResult": task.get("lastAttemptResult"),
+                "logUri": task.get("logUri"),
+            },
+        })
+    }
+}
+
+fn task_annotations(template: Option<&Value>) -> Value {
+    let environment = template.and_then(Value::as_object).and_then(environment);
+    environment.map_or_else(
+        || json!({}),
+        |e| json!({ "run.googleapis.com/execution-environment": e }),
+    )
+}
+
+fn task_spec(template: Option<&Value>) -> Value {
+    let Some(template) = template else {
+        return json!({});
+    };
+    let timeout = template["timeout"].as_str().and_then(seconds);
+    json!({
+        "containers": v1_containers(template.get("containers")),
+        "maxRetries": template["maxRetries"],
+        "serviceAccountName": template["serviceAccount"],
+        "timeoutSeconds": timeout.map(|t| t.as_secs().to_string()),
+    })
+}

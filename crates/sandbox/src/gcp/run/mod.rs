@@ -1,0 +1,241 @@
+//! Cloud Run: services and revisions, jobs and executions, which really run.
+
+mod conditions;
+mod execution;
+mod image;
+mod instance;
+mod job;
+mod knative;
+mod knative_jobs;
+mod resources;
+mod revision;
+mod rollout;
+mod service;
+mod template;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::error::{ApiError, Outcome};
+use super::iam::Policy;
+use super::names::check_location;
+use super::operations::any;
+use super::schema::Object;
+use super::wire::Call;
+use super::{Gcp, iam};
+use crate::runner::Front;
+use instance::Instance;
+
+/// Location and id.
+type Key = (String, String);
+
+/// Everything of Cloud Run.
+#[derive(Default)]
+pub struct Run {
+    state: Mutex<State>,
+    refusals: tokio::sync::OnceCell<traffic::Refusals>,
+}
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<Key, Service>,
+    jobs: BTreeMap<Key, Job>,
+}
+
+struct Service {
+    /// The message `Service`.
+    message: Object,
+    policy: Policy,
+    revisions: BTreeMap<String, Revision>,
+    /// How many revisions there ever were.
+    revision_count: u32,
+    /// The service's address.
+    front: Front,
+    /// An address for each tag of the traffic.
+    tags: BTreeMap<String, Front>,
+}
+
+struct Revision {
+    /// The message `Revision`.
+    message: Object,
+    readiness: Readiness,
+    instance: Option<Instance>,
+}
+
+enum Readiness {
+    Pending,
+    Ready,
+    Failed(ApiError),
+}
+
+struct Job {
+    /// The message `Job`.
+    message: Object,
+    policy: Policy,
+    executions: BTreeMap<String, Execution>,
+}
+
+struct Execution {
+    /// The message `Execution`.
+    message: Object,
+    /// The messages `Task`, by index.
+    tasks: Vec<Object>,
+    /// Turns true when the execution is to stop.
+    cancelled: tokio::sync::watch::Sender<bool>,
+}
+
+const SERVICE: &str = "google.cloud.run.v2.Service";
+const REVISION: &str = "google.cloud.run.v2.Revision";
+const JOB: &str = "google.cloud.run.v2.Job";
+const EXECUTION: &str = "google.cloud.run.v2.Execution";
+
+impl Run {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gcp {
+    /// `projects/P/locations/L`.
+    fn run_parent(&self, location: &str) -> String {
+        format!("projects/{}/locations/{location}", self.host().project)
+    }
+
+    fn with_service<T>(
+        &self,
+        key: &Key,
+        act: impl FnOnce(&mut Service) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let mut state = self.inner.run.lock();
+        match state.services.get_mut(key) {
+            Some(service) => act(service),
+            None => Err(absent("Service", &key.1)),
+        }
+    }
+
+    fn with_job<T>(&self, key: &Key, act: impl FnOnce(&mut Job) -> Outcome<T>) -> Outcome<T> {
+        let mut state = self.inner.run.lock();
+        match state.jobs.get_mut(key) {
+            Some(job) => act(job),
+            None => Err(absent("Job", &key.1)),
+        }
+    }
+
+    /// Methods of Cloud Run v2, apart from operations.
+    pub(super) async fn run_v2(&self, call: Call) -> Outcome {
+        self.check_project(call.var(0))?;
+        let listing = call.method.id.ends_with(".list");
+        if !(listing && call.var(1) == "-") {
+            check_location(call.var(1))?;
+        }
+        let key = (call.var(1).to_owned(), call.var(2).to_owned());
+        let method = call
+            .method
+            .id
+            .strip_prefix("run.projects.locations.")
+            .unwrap_or_default();
+        match method {
+            "services.create" => self.create_service(&call).await,
+            "services.patch" => self.patch_service(&call, &key).await,
+            "services.get" => self.with_service(&key, |s| Ok(Value::Object(s.message.clone()))),
+            "services.list" => self.list_services(&call),
+            "services.delete" => self.delete_service(&call, &key),
+            "services.getIamPolicy" => self.with_service(&key, |s| Ok(s.policy.get())),
+            "services.setIamPolicy" => {
+                let policy = self.with_service(&key, |s| s.policy.set(&call.body))?;
+                self.assign_backends(&key).await;
+                Ok(policy)
+            }
+            "services.testIamPermissions" => self.with_service(&key, |_| Ok(iam::test(&call.body))),
+            "services.revisions.list" => self.list_revisions(&call, &key),
+            "services.revisions.get" => self.get_revision(&key, call.var(3)),
+            "services.revisions.delete" => self.delete_revision(&call, &key),
+            "jobs.create" => self.create_job(&call),
+            "jobs.patch" => self.patch_job(&call, &key),
+            "jobs.get" => self.with_job(&key, |j| Ok(Value::Object(j.message.clone()))),
+            "jobs.list" => self.list_jobs(&call),
+            "jobs.delete" => self.delete_job(&call, &key),
+            "jobs.run" => self.run_job(&call, &key),
+            "jobs.getIamPolicy" => self.with_job(&key, |j| Ok(j.policy.get())),
+            "jobs.setIamPolicy" => self.with_job(&key, |j| j.policy.set(&call.body)),
+            "jobs.testIamPermissions" => self.with_job(&key, |_| Ok(iam::test(&call.body))),
+            _ => self.executions(&call, &key, method),
+        }
+    }
+
+    /// An operation that is done when it is answered: `validateOnly`, or a change that changes nothing.
+    fn done_operation(&self, location: &str, kind: &str, message: &Object) -> Outcome {
+        let value = any(kind, &Value::Object(message.clone()));
+        let operation = self
+            .operations()
+            .start(&self.run_parent(location), value.clone());
+        let name = operation["name"].as_str().unwrap_or_default();
+        self.operations().finish(name, value.clone(), Ok(value));
+        self.operations().get(name)
+    }
+
+    /// The services, for `sandbox status`.
+    pub(super) fn run_status(&self) -> Value {
+        let state = self.inner.run.lock();
+        let services = state.services.iter().map(|((location, id), service)| {
+            let revisions = service.revisions.iter().map(|(name, revision)| {
+                json!({
+                    "name": name,
+                    "ready": matches!(revision.readiness, Readiness::Ready),
+                    "running": revision.instance.is_some(),
+                })
+            });
+            json!({
+                "name": id,
+                "location": location,
+                "address": service.message.get("uri"),
+                "traffic": service.message.get("trafficStatuses"),
+                "revisions": revisions.collect::<Vec<_>>(),
+            })
+        });
+        services.collect()
+    }
+}
+
+/// Google's sentence about a resource that is not there.
+fn absent(kind: &str, id: &str) -> ApiError {
+    ApiError::not_found(format!(
+        "Resource '{id}' of kind '{}' does not exist.",
+        kind.to_uppercase()
+    ))
+}
+
+/// The last part of a resource's name.
+fn short(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
+}
+
+/// A string field of a message; empty when absent.
+fn text<'a>(message: &'a Object, name: &str) -> &'a str {
+    message
+        .get(name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// A 64-bit field of a message, which JSON spells as a string.
+fn number(message: &Object, name: &str) -> i64 {
+    text(message, name).parse().unwrap_or(0)
+}
+
+/// Refuses a change when the caller saw another version.
+fn check_etag(id: &str, current: &Object, given: &str) -> Outcome<()> {
+    let etag = text(current, "etag");
+    if given.is_empty() || given == etag {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        super::error::Code::Aborted,
+        format!(
+            "Conflict for resource '{id}': version '{given}' was specified but current version is '{etag}'."
+        ),
+    ))
+}

@@ -1,0 +1,406 @@
+//! Templates of revisions and tasks: what Cloud Run refuses in one, and what it fills in.
+
+use serde_json::{Value, json};
+
+use super::resources::check_resources;
+use crate::gcp::error::{ApiError, Outcome};
+use crate::gcp::names::{is_dns_label, project_number};
+use crate::gcp::schema::{Object, snake};
+use crate::gcp::seconds;
+
+/// What a template is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Instances that serve.
+    Service,
+    /// Tasks that end.
+    Job,
+}
+
+/// Name spaces of labels and annotations that the v2 API rejects.
+const SYSTEM: [&str; 4] = [
+    "run.googleapis.com",
+    "cloud.googleapis.com",
+    "serving.knative.dev",
+    "autoscaling.knative.dev",
+];
+
+/// Checks labels and annotations of a resource or template; `at` ends with a dot or is empty.
+pub fn check_metadata(at: &str, owner: &Object) -> Outcome<()> {
+    for kind in ["labels", "annotations"] {
+        for key in owner
+            .get(kind)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Object::keys)
+        {
+            let space = key.split('/').next().unwrap_or_default();
+            if key.contains('/')
+                && SYSTEM
+                    .iter()
+                    .any(|s| space == *s || space.ends_with(&format!(".{s}")))
+            {
+                return Err(ApiError::field(
+                    &format!("{at}{kind}"),
+                    format!(
+                        "the key '{key}' is in a system namespace; use the corresponding field of the v2 API"
+                    ),
+                ));
+            }
+        }
+    }
+    crate::gcp::names::check_labels(&format!("{at}labels"), owner.get("labels"))
+}
+
+/// Fills in what Cloud Run fills in. `template` is a `RevisionTemplate` or a `TaskTemplate`.
+pub fn fill(template: &mut Object, usage: Use, project: &str) {
+    let account = format!(
+        "{}-compute@developer.gserviceaccount.com",
+        project_number(project)
+    );
+    template.entry("serviceAccount").or_insert(account.into());
+    match usage {
+        Use::Service => {
+            let fractional = super::resources::cpu_of(template).is_some_and(|cpu| cpu < 1.0);
+            template.entry("timeout").or_insert("300s".into());
+            template
+                .entry("maxInstanceRequestConcurrency")
+                .or_insert(if fractional { 1 } else { 80 }.into());
+            let scaling = template.entry("scaling").or_insert(json!({}));
+            if scaling.get("maxInstanceCount").is_none() {
+                scaling["maxInstanceCount"] = 100.into();
+            }
+        }
+        Use::Job => {
+            template.entry("timeout").or_insert("600s".into());
+            template.entry("maxRetries").or_insert(3.into());
+            template
+                .entry("executionEnvironment")
+                .or_insert("EXECUTION_ENVIRONMENT_GEN2".into());
+        }
+    }
+    let containers = template.get_mut("containers").and_then(Value::as_array_mut);
+    for container in containers
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        fill_container(container, usage);
+    }
+}
+
+fn fill_container(container: &mut Object, usage: Use) {
+    let had_resources = container.contains_key("resources");
+    let resources = container.entry("resources").or_insert(json!({}));
+    if !had_resources && usage == Use::Service {
+        resources["cpuIdle"] = true.into();
+    }
+    for (name, value) in [("cpu", "1000m"), ("memory", "512Mi")] {
+        if resources["limits"].get(name).is_none() {
+            resources["limits"][name] = value.into();
+        }
+    }
+    if usage == Use::Job {
+        return;
+    }
+    let ports = container
+        .entry("ports")
+        .or_insert(json!([{ "name": "http1", "containerPort": 8080 }]));
+    if ports[0].get("name").is_none() {
+        ports[0]["name"] = "http1".into();
+    }
+    let port = port_of(container);
+    let probe = container.entry("startupProbe").or_insert(json!({
+        "timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1, "tcpSocket": { "port": port },
+    }));
+    fill_probe(probe, port);
+    if let Some(probe) = container.get_mut("livenessProbe") {
+        fill_probe(probe, port);
+    }
+}
+
+fn fill_probe(probe: &mut Value, port: u16) {
+    for (name, value) in [
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("failureThreshold", 3),
+    ] {
+        if probe.get(name).is_none() {
+            probe[name] = value.into();
+        }
+    }
+    for kind in ["httpGet", "tcpSocket", "grpc"] {
+        let Some(action) = probe.get_mut(kind) else {
+            continue;
+        };
+        if action.get("port").is_none() {
+            action["port"] = port.into();
+        }
+        if kind == "httpGet" && action.get("path").is_none() {
+            action["path"] = "/".into();
+        }
+    }
+}
+
+/// The port that the container is to listen on.
+pub fn port_of(container: &Object) -> u16 {
+    let port = container
+        .get("ports")
+        .and_then(|p| p[0]["containerPort"].as_u64());
+    port.and_then(|p| u16::try_from(p).ok()).unwrap_or(8080)
+}
+
+/// Checks a filled template. `at` is the path that errors begin with: `template` or `template.template`.
+pub fn check(at: &str, template: &Object, usage: Use) -> Outcome<()> {
+    let containers = template
+        .get("containers")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if containers.is_empty() {
+        return Err(ApiError::field(
+            &format!("{at}.containers"),
+            "must contain exactly one container",
+        ));
+    }
+    if containers.len() > 1 {
+        return Err(ApiError::unimplemented("sidecar containers"));
+    }
+    if template
+        .get("volumes")
+        .and_then(Value::as_array)
+        .is_some_and(|v| !v.is_empty())
+    {
+        return Err(ApiError::unimplemented("volumes"));
+    }
+    let longest = if usage == Use::Service {
+        3600.0
+    } else {
+        604_800.0
+    };
+    if let Some(timeout) = template.get("timeout").and_then(Value::as_str) {
+        let given = seconds(timeout).map_or(-1.0, |t| t.as_secs_f64());
+        if !(given > 0.0 && given <= longest) {
+            return Err(ApiError::field(
+                &format!("{at}.timeout"),
+                format!("must be greater than 0 and at most {longest} seconds"),
+            ));
+        }
+    }
+    check_numbers(at, template)?;
+    let container = containers[0].as_object().cloned().unwrap_or_default();
+    let at_container = format!("{at}.containers[0]");
+    check_container(&at_container, &container, usage)?;
+    check_resources(&at_container, template, &container, usage)
+}
+
+fn check_numbers(at: &str, template: &Object) -> Outcome<()> {
+    let number = |name: &str| template.get(name).and_then(Value::as_i64);
+    if number("maxInstanceRequestConcurrency").is_some_and(|n| !(1..=1000).contains(&n)) {
+        return Err(ApiError::field(
+            &format!("{at}.max_instance_request_concurrency"),
+            "must be between 1 and 1000",
+        ));
+    }
+    if number("maxRetries").is_some_and(|n| !(0..=10).contains(&n)) {
+        return Err(ApiError::field(
+            &format!("{at}.max_retries"),
+            "must be between 0 and 10",
+        ));
+    }
+    let scaling = |name: &str| template.get("scaling").and_then(|s| s[name].as_i64());
+    let (least, most) = (
+        scaling("minInstanceCount").unwrap_or(0),
+        scaling("maxInstanceCount").unwrap_or(100),
+    );
+    if least < 0 || most < 1 || least > most {
+        return Err(ApiError::field(
+            &format!("{at}.scaling"),
+            format!(
+                "min_instance_count ({least}) must not be negative nor greater than max_instance_count ({most})"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_container(at: &str, container: &Object, usage: Use) -> Outcome<()> {
+    let image = container
+        .get("image")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    super::image::Image::parse(image)
+        .map_err(|why| ApiError::field(&format!("{at}.image"), why))?;
+    if let Some(name) = container.get("name").and_then(Value::as_str)
+        && !is_dns_label(name, 63)
+    {
+        return Err(ApiError::field(
+            &format!("{at}.name"),
+            "must be a DNS label",
+        ));
+    }
+    check_env(at, container.get("env"), usage)?;
+    let ports = container
+        .get("ports")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if ports.len() > 1 || (usage == Use::Job && !ports.is_empty()) {
+        return Err(ApiError::field(
+            &format!("{at}.ports"),
+            "should contain 0 or 1 port, and none in a job",
+        ));
+    }
+    for port in ports {
+        if !(1..=65535).contains(&port["containerPort"].as_i64().unwrap_or(0)) {
+            return Err(ApiError::field(
+                &format!("{at}.ports[0].container_port"),
+                "must be between 1 and 65535",
+            ));
+        }
+        if !matches!(port["name"].as_str(), None | Some("http1" | "h2c")) {
+            return Err(ApiError::field(
+                &format!("{at}.ports[0].name"),
+                "must be empty, http1 or h2c",
+            ));
+        }
+    }
+    for (name, longest) in [("startupProbe", 240), ("livenessProbe", 3600)] {
+        if let Some(probe) = container.get(name) {
+            check_probe(&format!("{at}.{}", snake(name)), probe, longest)?;
+        }
+    }
+    if container
+        .get("livenessProbe")
+        .is_some_and(|p| p.get("tcpSocket").is_some())
+    {
+        return Err(ApiError::field(
+            &format!("{at}.liveness_probe.tcp_socket"),
+            "is not supported in a liveness probe",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the environment of a container, or of an execution's overrides.
+pub fn check_env(at: &str, env: Option<&Value>, usage: Use) -> Outcome<()> {
+    let reserved: &[&str] = match usage {
+        Use::Service => &["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"],
+        Use::Job => &[
+            "CLOUD_RUN_JOB",
+            "CLOUD_RUN_EXECUTION",
+            "CLOUD_RUN_TASK_INDEX",
+            "CLOUD_RUN_TASK_ATTEMPT",
+            "CLOUD_RUN_TASK_COUNT",
+            "PORT",
+        ],
+    };
+    let env = env.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let names: Vec<&str> = env
+        .iter()
+        .map(|e| e["name"].as_str().unwrap_or_default())
+        .collect();
+    let taken: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|n| reserved.contains(n))
+        .collect();
+    if !taken.is_empty() {
+        return Err(ApiError::field(
+            &format!("{at}.env"),
+            format!(
+                "The following reserved env names were provided: {}. These values are automatically set by the system.",
+                taken.join(", ")
+            ),
+        ));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let at = format!("{at}.env[{index}]");
+        if name.is_empty() || name.contains(['=', '\0']) || name.len() > 32_768 {
+            return Err(ApiError::field(
+                &format!("{at}.name"),
+                "the name of an environment variable is missing or malformed",
+            ));
+        }
+        if names[..index].contains(name) {
+            return Err(ApiError::field(
+                &format!("{at}.name"),
+                format!("the environment variable {name} is given more than once"),
+            ));
+        }
+        if env[index]["value"]
+            .as_str()
+            .is_some_and(|v| v.len() > 32_768)
+        {
+            return Err(ApiError::field(
+                &format!("{at}.value"),
+                "must not exceed 32768 bytes",
+            ));
+        }
+        let source = env[index].get("valueSource");
+        if source.is_some_and(|s| {
+            s["secretKeyRef"]["secret"]
+                .as_str()
+                .unwrap_or_default()
+                .is_empty()
+        }) {
+            return Err(ApiError::field(
+                &format!("{at}.value_source.secret_key_ref.secret"),
+                "must be set",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_probe(at: &str, probe: &Value, longest: i64) -> Outcome<()> {
+    let number = |name: &str| probe[name].as_i64().unwrap_or(0);
+    let (period, timeout, threshold) = (
+        number("periodSeconds"),
+        number("timeoutSeconds"),
+        number("failureThreshold"),
+    );
+    let fault = |field: &str, why: String| Err(ApiError::field(&format!("{at}.{field}"), why));
+    if !(1..=longest).contains(&period) {
+        return fault("period_seconds", format!("must be between 1 and {longest}"));
+    }
+    if !(1..=longest).contains(&timeout) || timeout > period {
+        return fault(
+            "timeout_seconds",
+            format!("must be between 1 and {longest} and not greater than period_seconds"),
+        );
+    }
+    if !(0..=longest).contains(&number("initialDelaySeconds")) {
+        return fault(
+            "initial_delay_seconds",
+            format!("must be between 0 and {longest}"),
+        );
+    }
+    if threshold < 1 {
+        return fault("failure_threshold", "must be at least 1".into());
+    }
+    if longest == 240 && threshold * period > 240 {
+        return fault(
+            "failure_threshold",
+            "failure_threshold * period_seconds must not exceed 240 seconds".into(),
+        );
+    }
+    let actions = ["httpGet", "tcpSocket", "grpc"]
+        .iter()
+        .filter(|a| probe.get(**a).is_some())
+        .count();
+    if actions != 1 {
+        return Err(ApiError::field(
+            at,
+            "exactly one of http_get, tcp_socket or grpc must be set",
+        ));
+    }
+    if probe.get("grpc").is_some() {
+        return Err(ApiError::unimplemented("gRPC probes"));
+    }
+    if probe["httpGet"]["path"]
+        .as_str()
+        .is_some_and(|p| !p.starts_with('/'))
+    {
+        return fault("http_get.path", "must start with /".into());
+    }
+    Ok(())
+}

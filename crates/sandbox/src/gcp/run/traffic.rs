@@ -1,0 +1,340 @@
+//! Who serves: traffic targets, the addresses in front, and who is refused.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Key, Readiness, Service, short, text};
+use crate::gcp::Gcp;
+use crate::gcp::error::{ApiError, Code, Outcome};
+use crate::gcp::names::is_dns_label;
+use crate::gcp::schema::Object;
+use crate::runner::Front;
+
+const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
+const PINNED: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
+
+/// Checks a service's `traffic`.
+pub fn check(service: &Object) -> Outcome<()> {
+    let targets = service
+        .get("traffic")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let mut tags = BTreeSet::new();
+    let mut sum = 0;
+    for (index, target) in targets.iter().enumerate() {
+        let at = format!("traffic[{index}]");
+        let revision = target["revision"].as_str().unwrap_or_default();
+        match target["type"].as_str().unwrap_or_default() {
+            LATEST if !revision.is_empty() => {
+                return Err(ApiError::field(
+                    &format!("{at}.revision"),
+                    "must not be set when the type is LATEST",
+                ));
+            }
+            LATEST => {}
+            PINNED if revision.is_empty() => {
+                return Err(ApiError::field(
+                    &format!("{at}.revision"),
+                    "must be set when the type is REVISION",
+                ));
+            }
+            PINNED if revision.contains('/') => {
+                return Err(ApiError::field(
+                    &format!("{at}.revision"),
+                    "must be the name of a revision, not a path",
+                ));
+            }
+            PINNED => {}
+            _ => return Err(ApiError::field(&format!("{at}.type"), "must be set")),
+        }
+        let percent = target["percent"].as_i64().unwrap_or(0);
+        if !(0..=100).contains(&percent) {
+            return Err(ApiError::field(
+                &format!("{at}.percent"),
+                "must be between 0 and 100",
+            ));
+        }
+        sum += percent;
+        let tag = target["tag"].as_str().unwrap_or_default();
+        if !tag.is_empty() && !is_dns_label(tag, 46) {
+            return Err(ApiError::field(
+                &format!("{at}.tag"),
+                "must be a DNS label of at most 46 characters",
+            ));
+        }
+        if !tag.is_empty() && !tags.insert(tag) {
+            return Err(ApiError::field(
+                &format!("{at}.tag"),
+                format!("the tag '{tag}' is given more than once"),
+            ));
+        }
+    }
+    if sum != 100 {
+        return Err(ApiError::field(
+            "traffic",
+            format!("the percentages must sum to 100, they sum to {sum}"),
+        ));
+    }
+    Ok(())
+}
+
+/// The revisions that the service's traffic leads to now, by tag or percentage.
+pub fn serving(service: &Service) -> BTreeSet<String> {
+    let ready = short(text(&service.message, "latestReadyRevision"));
+    targets(&service.message, ready)
+        .into_iter()
+        .map(|t| t.revision)
+        .filter(|r| !r.is_empty())
+        .collect()
+}
+
+struct Target {
+    revision: String,
+    percent: u32,
+    tag: String,
+}
+
+/// The targets with LATEST replaced by the latest ready revision (empty when there is none).
+fn targets(service: &Object, latest_ready: &str) -> Vec<Target> {
+    let all = service
+        .get("traffic")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    all.map(|target| Target {
+        revision: match target["type"].as_str() {
+            Some(PINNED) => target["revision"].as_str().unwrap_or_default().to_owned(),
+            _ => latest_ready.to_owned(),
+        },
+        percent: target["percent"]
+            .as_u64()
+            .and_then(|p| u32::try_from(p).ok())
+            .unwrap_or(0),
+        tag: target["tag"].as_str().unwrap_or_default().to_owned(),
+    })
+    .filter(|t| t.percent > 0 || !t.tag.is_empty())
+    .collect()
+}
+
+/// Two addresses that refuse: private services lead to them.
+pub struct Refusals {
+    forbidden: SocketAddr,
+    hidden: SocketAddr,
+}
+
+impl Refusals {
+    async fn start() -> std::io::Result<Self> {
+        Ok(Self {
+            forbidden: refuse(
+                StatusCode::FORBIDDEN,
+                "<html><head>\n<title>403 Forbidden</title>\n</head>\n<body>\n<h1>Error: Forbidden</h1>\n\
+                 <h2>Your client does not have permission to get URL from this server.</h2>\n</body></html>\n",
+            )
+            .await?,
+            hidden: refuse(
+                StatusCode::NOT_FOUND,
+                "<html><head>\n<title>404 Page not found</title>\n</head>\n<body>\n<h1>Error: Page not found</h1>\n\
+                 <h2>The requested URL was not found on this server.</h2>\n</body></html>\n",
+            )
+            .await?,
+        })
+    }
+}
+
+async fn refuse(status: StatusCode, page: &'static str) -> std::io::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let router =
+        axum::Router::new().fallback(move || async move { (status, axum::response::Html(page)) });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(address)
+}
+
+impl Gcp {
+    /// Makes the service's traffic what its message asks for: starts instances that are missing, binds the tags'
+    /// addresses, and sets backends and `trafficStatuses`. The error is the one that `RoutesReady` reports.
+    pub(super) async fn assign_traffic(&self, key: &Key) -> Outcome<()> {
+        let wanted = self.with_service(key, |service| {
+            let ready = short(text(&service.message, "latestReadyRevision"));
+            let all = targets(&service.message, ready);
+            for target in &all {
+                match service.revisions.get(&target.revision).map(|r| &r.readiness) {
+                    Some(Readiness::Ready) => {}
+                    Some(Readiness::Pending) => {
+                        return Err(ApiError::precondition(format!("Revision '{}' is not ready.", target.revision)));
+                    }
+                    Some(Readiness::Failed(error)) => return Err(error.clone()),
+                    None if target.revision.is_empty() => {
+                        return Err(ApiError::precondition(format!("Service '{}' has no ready revision.", key.1)));
+                    }
+                    None => {
+                        return Err(ApiError::new(
+                            Code::Internal,
+                            format!(
+                                "Revision '{}' does not exist or is deleted. Update all traffic to route to currently available revisions.",
+                                target.revision
+                            ),
+                        ));
+                    }
+                }
+            }
+            Ok(all)
+        })?;
+        for target in &wanted {
+            self.ensure_instance(key, &target.revision).await?;
+        }
+        self.bind_tags(key, &wanted).await?;
+        self.with_service(key, |service| {
+            let statuses = statuses(service);
+            service.message.insert("trafficStatuses".into(), statuses);
+            Ok(())
+        })?;
+        self.assign_backends(key).await;
+        self.retire_idle(key);
+        Ok(())
+    }
+
+    async fn bind_tags(&self, key: &Key, wanted: &[Target]) -> Outcome<()> {
+        for target in wanted.iter().filter(|t| !t.tag.is_empty()) {
+            let known =
+                self.with_service(key, |service| Ok(service.tags.contains_key(&target.tag)))?;
+            if known {
+                continue;
+            }
+            let front = Front::bind(0).await.map_err(|error| {
+                ApiError::new(
+                    Code::Internal,
+                    format!("cannot listen on loopback: {error}"),
+                )
+            })?;
+            self.with_service(key, |service| {
+                service.tags.insert(target.tag.clone(), front);
+                Ok(())
+            })?;
+        }
+        self.with_service(key, |service| {
+            service.tags.retain(|tag, front| {
+                let keep = wanted.iter().any(|t| &t.tag == tag);
+                if !keep {
+                    front.close();
+                }
+                keep
+            });
+            Ok(())
+        })
+    }
+
+    /// Points the service's addresses at the instances of its traffic, or at a refusal when callers may not call.
+    pub(super) async fn assign_backends(&self, key: &Key) {
+        let Ok(refusals) = self
+            .inner
+            .run
+            .refusals
+            .get_or_try_init(Refusals::start)
+            .await
+        else {
+            return;
+        };
+        let assigned = self.with_service(key, |service| {
+            let refusal = service.refusal(refusals);
+            let served = service
+                .message
+                .get("trafficStatuses")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let status = json!({ "traffic": served });
+            let ready = short(text(&service.message, "latestReadyRevision")).to_owned();
+            let all = status
+                .as_object()
+                .map(|s| targets(s, &ready))
+                .unwrap_or_default();
+            let address = |revision: &str| {
+                service
+                    .revisions
+                    .get(revision)?
+                    .instance
+                    .as_ref()?
+                    .address()
+            };
+            let weighted: Vec<(SocketAddr, u32)> = all
+                .iter()
+                .filter(|t| t.percent > 0)
+                .filter_map(|t| Some((address(&t.revision)?, t.percent)))
+                .collect();
+            service
+                .front
+                .serve(refusal.map_or(weighted, |r| vec![(r, 1)]));
+            for target in all.iter().filter(|t| !t.tag.is_empty()) {
+                if let Some(front) = service.tags.get(&target.tag) {
+                    let own: Vec<_> = address(&target.revision)
+                        .map(|a| (a, 1))
+                        .into_iter()
+                        .collect();
+                    front.serve(refusal.map_or(own, |r| vec![(r, 1)]));
+                }
+            }
+            Ok(())
+        });
+        // A service that is gone needs no backends.
+        drop(assigned);
+    }
+
+    /// Stops instances that have had no traffic for a minute of cloud time.
+    fn retire_idle(&self, key: &Key) {
+        let (gcp, key) = (self.clone(), key.clone());
+        tokio::spawn(async move {
+            gcp.host().clock.sleep(Duration::from_secs(60)).await;
+            let idle = gcp.with_service(&key, |service| {
+                let needed = serving(service);
+                let idle = service.revisions.iter_mut().filter(|(name, revision)| {
+                    !needed.contains(*name) && matches!(revision.readiness, Readiness::Ready)
+                });
+                Ok(idle
+                    .filter_map(|(_, revision)| revision.instance.take())
+                    .collect::<Vec<_>>())
+            });
+            for instance in idle.unwrap_or_default() {
+                instance.stop(&gcp).await;
+            }
+        });
+    }
+}
+
+impl Service {
+    /// Where callers are sent instead of the app, if they are refused.
+    fn refusal(&self, refusals: &Refusals) -> Option<SocketAddr> {
+        let internal = !matches!(text(&self.message, "ingress"), "" | "INGRESS_TRAFFIC_ALL");
+        let open = self.message.get("invokerIamDisabled") == Some(&Value::Bool(true))
+            || self.policy.grants_all_users("roles/run.invoker");
+        if internal || self.message.get("defaultUriDisabled") == Some(&Value::Bool(true)) {
+            Some(refusals.hidden)
+        } else if open {
+            None
+        } else {
+            Some(refusals.forbidden)
+        }
+    }
+}
+
+/// `trafficStatuses`: the targets as they now serve.
+fn statuses(service: &Service) -> Value {
+    let all = service
+        .message
+        .get("traffic")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    all.map(|target| {
+        let mut status = target.clone();
+        if let Some(front) = target["tag"].as_str().and_then(|tag| service.tags.get(tag)) {
+            status["uri"] = format!("http://{}", front.address()).into();
+        }
+        status
+    })
+    .collect()
+}

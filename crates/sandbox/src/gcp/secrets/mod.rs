@@ -1,0 +1,276 @@
+//! Secret Manager: secrets; their versions are next door.
+
+mod versions;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::error::{ApiError, Code, Outcome};
+use super::iam::Policy;
+use super::names::{check_labels, fresh_etag, project_number};
+use super::schema::{Object, camel};
+use super::wire::Call;
+use super::{Gcp, iam, seconds, timestamp};
+use versions::Version;
+
+/// Every secret of the project. Values live in memory only.
+#[derive(Default)]
+pub struct Secrets(Mutex<BTreeMap<String, Secret>>);
+
+struct Secret {
+    /// The message `Secret`, without its name and etag.
+    fields: Object,
+    etag: String,
+    versions: Vec<Version>,
+    policy: Policy,
+}
+
+/// What `updateMask` may name; Google keeps the rest as created.
+const MUTABLE: [&str; 9] = [
+    "labels",
+    "annotations",
+    "topics",
+    "rotation",
+    "expireTime",
+    "ttl",
+    "versionAliases",
+    "versionDestroyTtl",
+    "etag",
+];
+
+impl Secrets {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gcp {
+    /// The full name of a secret, by the project's number, as Google answers it.
+    fn secret_name(&self, id: &str) -> String {
+        format!(
+            "projects/{}/secrets/{id}",
+            project_number(&self.host().project)
+        )
+    }
+
+    fn with_secret<T>(&self, id: &str, act: impl FnOnce(&mut Secret) -> Outcome<T>) -> Outcome<T> {
+        let mut all = self.inner.secrets.lock();
+        let secret = all.get_mut(id).ok_or_else(|| {
+            ApiError::not_found(format!("Secret [{}] not found.", self.secret_name(id)))
+        })?;
+        act(secret)
+    }
+
+    fn secret_message(&self, id: &str, secret: &Secret) -> Value {
+        let mut out = secret.fields.clone();
+        out.insert("name".into(), self.secret_name(id).into());
+        out.insert("etag".into(), secret.etag.clone().into());
+        Value::Object(out)
+    }
+
+    /// Methods of Secret Manager.
+    pub(super) fn secret_manager(&self, call: &Call) -> Outcome {
+        self.check_project(call.var(0))?;
+        let id = call.var(1);
+        let method = call
+            .method
+            .id
+            .strip_prefix("secretmanager.projects.secrets.")
+            .unwrap_or_default();
+        match method {
+            "create" => self.create_secret(call),
+            "list" => self.list_secrets(call),
+            "get" => self.with_secret(id, |secret| Ok(self.secret_message(id, secret))),
+            "patch" => self.patch_secret(call),
+            "delete" => {
+                self.with_secret(id, |secret| check_etag(&secret.etag, call.query("etag")))?;
+                self.inner.secrets.lock().remove(id);
+                Ok(json!({}))
+            }
+            "getIamPolicy" => self.with_secret(id, |secret| Ok(secret.policy.get())),
+            "setIamPolicy" => self.with_secret(id, |secret| secret.policy.set(&call.body)),
+            "testIamPermissions" => self.with_secret(id, |_| Ok(iam::test(&call.body))),
+            "addVersion" => self.add_secret_version(call),
+            _ => self.secret_versions(call, method),
+        }
+    }
+
+    fn create_secret(&self, call: &Call) -> Outcome {
+        let id = call.query("secretId");
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if id.is_empty() || id.len() > 255 || !id.bytes().all(allowed) {
+            return Err(ApiError::invalid(format!(
+                "The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+]"
+            )));
+        }
+        let mut fields = call.body.clone();
+        if fields
+            .get("replication")
+            .and_then(Value::as_object)
+            .is_none_or(Object::is_empty)
+        {
+            return Err(ApiError::field(
+                "secret.replication",
+                "a replication policy must be provided",
+            ));
+        }
+        self.check_secret(&mut fields)?;
+        fields.insert("createTime".into(), self.now().into());
+        fields.remove("name");
+        fields.remove("etag");
+        let mut all = self.inner.secrets.lock();
+        if all.contains_key(id) {
+            let message = format!("Secret [{}] already exists.", self.secret_name(id));
+            return Err(ApiError::new(Code::AlreadyExists, message));
+        }
+        let secret = Secret {
+            fields,
+            etag: fresh_etag(),
+            versions: Vec::new(),
+            policy: Policy::default(),
+        };
+        let message = self.secret_message(id, &secret);
+        all.insert(id.to_owned(), secret);
+        Ok(message)
+    }
+
+    /// Checks what a client may set, and turns a time to live into a time.
+    fn check_secret(&self, fields: &mut Object) -> Outcome<()> {
+        check_labels("secret.labels", fields.get("labels"))?;
+        if let Some(ttl) = fields
+            .remove("ttl")
+            .as_ref()
+            .and_then(Value::as_str)
+            .and_then(seconds)
+        {
+            let at = self
+                .host()
+                .clock
+                .now()
+                .checked_add(ttl)
+                .map_err(|_| ApiError::field("secret.ttl", "is too long"))?;
+            fields.insert("expireTime".into(), timestamp(at).into());
+        }
+        if fields.contains_key("rotation") && !fields.contains_key("topics") {
+            return Err(ApiError::field(
+                "secret.topics",
+                "topics must be set when rotation is",
+            ));
+        }
+        Ok(())
+    }
+
+    fn patch_secret(&self, call: &Call) -> Outcome {
+        let mask: Vec<String> = call
+            .query("updateMask")
+            .split(',')
+            .filter(|p| !p.is_empty())
+            .map(camel)
+            .collect();
+        if mask.is_empty() {
+            return Err(ApiError::field(
+                "update_mask",
+                "an update mask must be provided",
+            ));
+        }
+        for path in &mask {
+            let root = path.split('.').next().unwrap_or_default();
+            if !MUTABLE.contains(&root) {
+                return Err(ApiError::field(
+                    "update_mask",
+                    format!("the field '{path}' is unknown or cannot be changed"),
+                ));
+            }
+        }
+        let mut sent = call.body.clone();
+        self.check_secret(&mut sent)?;
+        self.with_secret(call.var(1), |secret| {
+            check_etag(
+                &secret.etag,
+                sent.get("etag").and_then(Value::as_str).unwrap_or_default(),
+            )?;
+            if let Some(aliases) = sent.get("versionAliases").and_then(Value::as_object) {
+                versions::check_aliases(&secret.versions, aliases)?;
+            }
+            for path in &mask {
+                let root = match path.split('.').next().unwrap_or_default() {
+                    "ttl" => "expireTime",
+                    root => root,
+                };
+                match sent.get(root) {
+                    _ if root == "etag" => {}
+                    Some(value) => {
+                        secret.fields.insert(root.to_owned(), value.clone());
+                    }
+                    None => {
+                        secret.fields.remove(root);
+                    }
+                }
+            }
+            secret.etag = fresh_etag();
+            Ok(self.secret_message(call.var(1), secret))
+        })
+    }
+
+    fn list_secrets(&self, call: &Call) -> Outcome {
+        let filter = call.query("filter");
+        let all = self.inner.secrets.lock();
+        let mut found = Vec::new();
+        for (id, secret) in all.iter() {
+            if matches(filter, id, secret)? {
+                found.push(self.secret_message(id, secret));
+            }
+        }
+        let total = found.len();
+        let (secrets, next) = call.page(found, 25_000)?;
+        Ok(json!({ "secrets": secrets, "nextPageToken": next, "totalSize": total }))
+    }
+}
+
+/// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word; joined by `AND`.
+fn matches(filter: &str, id: &str, secret: &Secret) -> Outcome<bool> {
+    for term in filter
+        .split(" AND ")
+        .map(str::trim)
+        .filter(|t| !t.is_empty())
+    {
+        let unquote = |text: &str| text.trim().trim_matches('"').to_owned();
+        let hit = match term.split_once(['=', ':']) {
+            None => id.contains(&unquote(term)),
+            Some(("name", value)) if term.contains(':') => id.contains(&unquote(value)),
+            Some(("name", value)) => id == unquote(value).rsplit('/').next().unwrap_or_default(),
+            Some((key, value)) => {
+                let Some(key) = key.trim().strip_prefix("labels.") else {
+                    return Err(ApiError::invalid(format!(
+                        "Invalid filter: the sandbox does not know '{key}'"
+                    )));
+                };
+                let label = secret
+                    .fields
+                    .get("labels")
+                    .and_then(|l| l.get(key))
+                    .and_then(Value::as_str);
+                match unquote(value).as_str() {
+                    "*" => label.is_some(),
+                    value => label == Some(value),
+                }
+            }
+        };
+        if !hit {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn check_etag(current: &str, given: &str) -> Outcome<()> {
+    if given.is_empty() || given == current {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Code::Aborted,
+        "The etag provided does not match the current etag of the resource.",
+    ))
+}

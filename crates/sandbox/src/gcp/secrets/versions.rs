@@ -1,0 +1,291 @@
+//! Versions of secrets: added, read, disabled, destroyed.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::check_etag;
+use crate::gcp::Gcp;
+use crate::gcp::error::{ApiError, Outcome};
+use crate::gcp::names::{fresh_etag, project_number};
+use crate::gcp::schema::Object;
+use crate::gcp::wire::Call;
+
+/// Google's limit on a payload.
+const LARGEST: usize = 65_536;
+
+/// One version. Its number is its place, from 1.
+pub(super) struct Version {
+    data: Vec<u8>,
+    state: State,
+    created: String,
+    destroyed: Option<String>,
+    etag: String,
+    checked: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Enabled,
+    Disabled,
+    Destroyed,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "ENABLED",
+            Self::Disabled => "DISABLED",
+            Self::Destroyed => "DESTROYED",
+        }
+    }
+}
+
+impl Version {
+    fn message(&self, name: &str) -> Value {
+        let mut out = json!({
+            "name": name,
+            "createTime": self.created,
+            "state": self.state.name(),
+            "replicationStatus": { "automatic": {} },
+            "etag": self.etag,
+            "clientSpecifiedPayloadChecksum": self.checked,
+        });
+        if let Some(destroyed) = &self.destroyed {
+            out["destroyTime"] = destroyed.clone().into();
+        }
+        out
+    }
+}
+
+/// Aliases name existing versions and do not look like one.
+pub(super) fn check_aliases(versions: &[Version], aliases: &Object) -> Outcome<()> {
+    for (alias, number) in aliases {
+        let number: usize = number
+            .as_str()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or_default();
+        let named = alias.starts_with(|c: char| c.is_ascii_alphabetic())
+            && alias.len() <= 63
+            && alias != "latest"
+            && alias
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !named {
+            return Err(ApiError::field(
+                "secret.version_aliases",
+                format!("the alias '{alias}' is not valid"),
+            ));
+        }
+        if number == 0 || number > versions.len() {
+            return Err(ApiError::precondition(format!(
+                "The alias '{alias}' names version {number}, which does not exist."
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Gcp {
+    pub(super) fn add_secret_version(&self, call: &Call) -> Outcome {
+        let payload = call.body.get("payload").and_then(Value::as_object);
+        let data = payload
+            .and_then(|p| p.get("data"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let data = STANDARD.decode(data).unwrap_or_default();
+        if data.is_empty() {
+            return Err(ApiError::field(
+                "payload.data",
+                "the payload must not be empty",
+            ));
+        }
+        if data.len() > LARGEST {
+            return Err(ApiError::field(
+                "payload.data",
+                format!("the payload is larger than {LARGEST} bytes"),
+            ));
+        }
+        let sent = payload
+            .and_then(|p| p.get("dataCrc32c"))
+            .and_then(Value::as_str);
+        if let Some(sent) = sent
+            && sent != crc32c::crc32c(&data).to_string()
+        {
+            return Err(ApiError::invalid(
+                "The checksum provided in data_crc32c does not match the payload: the data is corrupt.",
+            ));
+        }
+        let id = call.var(1);
+        self.with_secret(id, |secret| {
+            secret.versions.push(Version {
+                data,
+                state: State::Enabled,
+                created: self.now(),
+                destroyed: None,
+                etag: fresh_etag(),
+                checked: sent.is_some(),
+            });
+            let number = secret.versions.len();
+            let name = format!("{}/versions/{number}", self.secret_name(id));
+            Ok(secret.versions[number - 1].message(&name))
+        })
+    }
+
+    pub(super) fn secret_versions(&self, call: &Call, method: &str) -> Outcome {
+        let (id, version) = (call.var(1), call.var(2));
+        match method {
+            "versions.list" => self.list_secret_versions(call),
+            "versions.get" => self.with_version(id, version, |name, v| Ok(v.message(name))),
+            "versions.access" => self.with_version(id, version, |name, v| {
+                if v.state != State::Enabled {
+                    return Err(wrong_state(name, v.state));
+                }
+                let crc = crc32c::crc32c(&v.data).to_string();
+                Ok(json!({ "name": name, "payload": { "data": STANDARD.encode(&v.data), "dataCrc32c": crc } }))
+            }),
+            "versions.enable" => self.set_state(call, State::Enabled),
+            "versions.disable" => self.set_state(call, State::Disabled),
+            "versions.destroy" => self.set_state(call, State::Destroyed),
+            other => Err(ApiError::unimplemented(format!("secrets.{other}"))),
+        }
+    }
+
+    fn with_version<T>(
+        &self,
+        id: &str,
+        wanted: &str,
+        act: impl FnOnce(&str, &mut Version) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let secret_name = self.secret_name(id);
+        self.with_secret(id, |secret| {
+            let number = match wanted {
+                "latest" => secret.versions.len(),
+                wanted => match secret
+                    .fields
+                    .get("versionAliases")
+                    .and_then(|a| a.get(wanted))
+                {
+                    Some(number) => number
+                        .as_str()
+                        .and_then(|n| n.parse().ok())
+                        .unwrap_or_default(),
+                    None => wanted.parse().unwrap_or_default(),
+                },
+            };
+            if secret.versions.is_empty() && wanted == "latest" {
+                return Err(ApiError::not_found(format!(
+                    "Secret [{secret_name}] not found or has no versions."
+                )));
+            }
+            let name = format!("{secret_name}/versions/{number}");
+            let found = number
+                .checked_sub(1)
+                .and_then(|index| secret.versions.get_mut(index));
+            let version = found.ok_or_else(|| {
+                ApiError::not_found(format!(
+                    "Secret Version [{secret_name}/versions/{wanted}] not found."
+                ))
+            })?;
+            act(&name, version)
+        })
+    }
+
+    fn set_state(&self, call: &Call, state: State) -> Outcome {
+        let etag = call
+            .body
+            .get("etag")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        self.with_version(call.var(1), call.var(2), |name, version| {
+            check_etag(&version.etag, etag)?;
+            if version.state == State::Destroyed {
+                return Err(wrong_state(name, version.state));
+            }
+            if state == State::Destroyed {
+                version.data.fill(0);
+                version.data.clear();
+                version.destroyed = Some(self.now());
+            }
+            version.state = state;
+            version.etag = fresh_etag();
+            Ok(version.message(name))
+        })
+    }
+
+    fn list_secret_versions(&self, call: &Call) -> Outcome {
+        let id = call.var(1);
+        let filter = call.query("filter");
+        let wanted = match filter.split_once([':', '=']) {
+            None if filter.is_empty() => None,
+            Some((key, value)) if key.trim().eq_ignore_ascii_case("state") => {
+                Some(value.trim().to_ascii_uppercase())
+            }
+            _ => {
+                return Err(ApiError::invalid(format!(
+                    "Invalid filter: the sandbox does not know '{filter}'"
+                )));
+            }
+        };
+        self.with_secret(id, |secret| {
+            let newest_first = secret.versions.iter().enumerate().rev();
+            let found: Vec<Value> = newest_first
+                .filter(|(_, v)| {
+                    wanted
+                        .as_deref()
+                        .is_none_or(|state| v.state.name() == state)
+                })
+                .map(|(index, v)| {
+                    v.message(&format!("{}/versions/{}", self.secret_name(id), index + 1))
+                })
+                .collect();
+            let total = found.len();
+            let (versions, next) = call.page(found, 25_000)?;
+            Ok(json!({ "versions": versions, "nextPageToken": next, "totalSize": total }))
+        })
+    }
+
+    /// The value that Cloud Run gives a container, and the version's full name. The error is Cloud Run's sentence.
+    pub(in crate::gcp) fn secret_value(
+        &self,
+        secret: &str,
+        version: &str,
+    ) -> Result<String, String> {
+        let (project, id) = match secret
+            .strip_prefix("projects/")
+            .and_then(|s| s.split_once("/secrets/"))
+        {
+            Some((project, id)) => (project, id),
+            None => (self.host().project.as_str(), secret),
+        };
+        let version = if version.is_empty() {
+            "latest"
+        } else {
+            version
+        };
+        let number = project_number(&self.host().project);
+        let name = format!("projects/{number}/secrets/{id}/versions/{version}");
+        if self.check_project(project).is_err() {
+            return Err(format!(
+                "Permission denied on secret: projects/{project}/secrets/{id}/versions/{version} for Revision service account. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
+            ));
+        }
+        let found = self.with_version(id, version, |_, v| Ok((v.state, v.data.clone())));
+        match found {
+            Err(_) => Err(format!("Secret {name} was not found")),
+            Ok((State::Enabled, data)) => String::from_utf8(data).map_err(|_| {
+                format!(
+                    "Secret {name} is not valid UTF-8 and cannot be used as an environment variable"
+                )
+            }),
+            Ok((state, _)) => Err(format!("Secret {name} is in {} state", state.name())),
+        }
+    }
+}
+
+fn wrong_state(name: &str, state: State) -> ApiError {
+    ApiError::precondition(format!(
+        "Secret Version [{name}] is in {} state.",
+        state.name()
+    ))
+}

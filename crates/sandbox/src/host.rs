@@ -1,0 +1,324 @@
+//! Assembles a sandbox: listens, opens its state, starts both clouds, and takes it all down again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::aws::Aws;
+use crate::clock::Clock;
+use crate::control::{Control, with_control};
+use crate::env::Running;
+use crate::gcp::Gcp;
+use crate::moto::LazyMoto;
+use crate::registry::Store;
+use crate::runner::Runner;
+use crate::service_account::{ServiceAccount, write_private};
+
+/// How long open requests may take to finish once the sandbox stops.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What one cloud stands on. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    /// Scaled waits.
+    pub clock: Clock,
+    /// The images of both clouds.
+    pub store: Store,
+    /// Starts containers.
+    pub runner: Runner,
+    /// The AWS account id, 12 digits.
+    pub account: String,
+    /// The AWS region.
+    pub region: String,
+    /// The Google project.
+    pub project: String,
+    /// The Google location.
+    pub location: String,
+    /// This cloud's own base URL, `http://127.0.0.1:PORT`.
+    pub base: String,
+    /// Where files of the sandbox lie.
+    pub state_dir: PathBuf,
+    /// moto's base URL; `None` when it is not installed or not wanted. The first connection to it
+    /// waits until moto has started.
+    pub moto: Option<String>,
+    /// The service account whose signed assertions buy a token.
+    pub service_account: Arc<ServiceAccount>,
+    /// A bearer token that the Google side accepts, for `gcloud`.
+    pub static_token: String,
+}
+
+/// Whether AWS calls that the sandbox does not own go to moto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moto {
+    /// When it is installed.
+    Auto,
+    /// Never; such calls are refused.
+    Off,
+}
+
+/// What a sandbox is like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The AWS side's port on 127.0.0.1; 0 takes any free one.
+    pub aws_port: u16,
+    /// The Google side's port on 127.0.0.1; 0 takes any free one.
+    pub gcp_port: u16,
+    /// Seconds of cloud time per second.
+    pub speed: f64,
+    /// Where its files lie; made when absent. Two sandboxes cannot share one.
+    pub state_dir: PathBuf,
+    /// The AWS account id, 12 digits.
+    pub account: String,
+    /// The AWS region.
+    pub region: String,
+    /// The Google project.
+    pub project: String,
+    /// The Google location.
+    pub location: String,
+    /// Whether to start moto.
+    pub moto: Moto,
+}
+
+impl Options {
+    /// Any ports, a minute of cloud time per second, moto when installed.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            aws_port: 0,
+            gcp_port: 0,
+            speed: 60.0,
+            state_dir: state_dir.into(),
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            project: "sandbox-project".into(),
+            location: "us-central1".into(),
+            moto: Moto::Auto,
+        }
+    }
+}
+
+/// Why a sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is taken, or may not be used.
+    #[error("cannot listen on 127.0.0.1:{port}")]
+    Listen {
+        /// The port asked for.
+        port: u16,
+        /// What the machine said.
+        source: std::io::Error,
+    },
+    /// A file or folder could not be made.
+    #[error("cannot prepare `{}`", path.display())]
+    State {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the machine said.
+        source: std::io::Error,
+    },
+    /// Another sandbox uses this state directory.
+    #[error("a sandbox with this state directory runs already at {aws_url} and {gcp_url}")]
+    AlreadyRunning {
+        /// Its AWS side.
+        aws_url: String,
+        /// Its Google side.
+        gcp_url: String,
+    },
+}
+
+/// A sandbox that serves. Call [`Sandbox::shutdown`]: dropping it leaves the containers to the
+/// end of the process.
+pub struct Sandbox {
+    /// The AWS side's base URL.
+    pub aws_url: String,
+    /// The Google side's base URL.
+    pub gcp_url: String,
+    control: Arc<Control>,
+    moto: Option<LazyMoto>,
+    state_dir: PathBuf,
+    servers: Vec<JoinHandle<()>>,
+}
+
+/// Starts a sandbox; both sides accept connections when it returns.
+pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
+    let state_dir = prepare_state_dir(&options.state_dir).await?;
+    let (aws_listener, aws_url, _) = listen(options.aws_port).await?;
+    let (gcp_listener, gcp_url, gcp_port) = listen(options.gcp_port).await?;
+    let running = Running {
+        pid: std::process::id(),
+        aws_url: aws_url.clone(),
+        gcp_url: gcp_url.clone(),
+        gcp_port,
+        account: options.account,
+        region: options.region,
+        project: options.project,
+        location: options.location,
+        credentials: state_dir.join("service-account.json"),
+        token: state_dir.join("gcloud-token"),
+        gcloud_config: state_dir.join("gcloud"),
+    };
+    let moto = match LazyMoto::installed().filter(|_| options.moto == Moto::Auto) {
+        None => None,
+        Some(program) => {
+            let listening = LazyMoto::new(program).await;
+            Some(listening.map_err(|source| StartError::Listen { port: 0, source })?)
+        }
+    };
+    let moto_url = moto.as_ref().map(|moto| moto.url().to_owned());
+    let aws_host = host(&running, options.speed, &state_dir, moto_url)?;
+    let gcp_host = Host {
+        base: gcp_url.clone(),
+        ..aws_host.clone()
+    };
+    let control = Arc::new(Control {
+        speed: aws_host.clock.speed(),
+        runner: aws_host.runner.clone(),
+        moto: aws_host.moto.clone(),
+        aws: Aws::new(aws_host),
+        gcp: Gcp::new(gcp_host),
+        stop: watch::channel(false).0,
+        running,
+    });
+    let servers = vec![
+        spawn_server(aws_listener, &control, control.aws.router()),
+        spawn_server(gcp_listener, &control, control.gcp.router()),
+    ];
+    let written = control.running.write(&state_dir);
+    written.map_err(|source| state_error(&state_dir, source))?;
+    Ok(Sandbox {
+        aws_url,
+        gcp_url,
+        control,
+        moto,
+        state_dir,
+        servers,
+    })
+}
+
+impl Sandbox {
+    /// What `GET /_sandbox/status` answers.
+    pub fn status(&self) -> serde_json::Value {
+        self.control.status()
+    }
+
+    /// What another process needs to reach it.
+    pub fn running(&self) -> &Running {
+        &self.control.running
+    }
+
+    /// Waits for `POST /_sandbox/shutdown`; the caller then shuts down.
+    pub async fn stop_requested(&self) {
+        let mut stop = self.control.stop.subscribe();
+        // The sender lives in `self.control`: it cannot be gone.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Stops listening, ends every container and moto, and removes what is not worth keeping.
+    pub async fn shutdown(self) {
+        self.control.stop.send_replace(true);
+        for mut server in self.servers {
+            if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+        self.control.runner.shutdown().await;
+        if let Some(moto) = &self.moto {
+            moto.shutdown().await;
+        }
+        Running::remove(&self.state_dir);
+    }
+}
+
+fn host(
+    running: &Running,
+    speed: f64,
+    state_dir: &Path,
+    moto: Option<String>,
+) -> Result<Host, StartError> {
+    let blobs = state_dir.join("registry");
+    let store = Store::open(blobs.clone()).map_err(|source| state_error(&blobs, source))?;
+    let file = &running.credentials;
+    let account = ServiceAccount::create(&running.project, &running.gcp_url, file);
+    let account = account.map_err(|source| state_error(file, source))?;
+    let static_token = format!("ya29.sandbox-{}", uuid::Uuid::new_v4().simple());
+    let token = write_private(&running.token, &static_token);
+    token.map_err(|source| state_error(&running.token, source))?;
+    let config = &running.gcloud_config;
+    std::fs::create_dir_all(config).map_err(|source| state_error(config, source))?;
+    Ok(Host {
+        clock: Clock::new(speed),
+        runner: Runner::new(store.clone(), state_dir.join("containers")),
+        store,
+        account: running.account.clone(),
+        region: running.region.clone(),
+        project: running.project.clone(),
+        location: running.location.clone(),
+        base: running.aws_url.clone(),
+        state_dir: state_dir.to_owned(),
+        moto,
+        service_account: Arc::new(account),
+        static_token,
+    })
+}
+
+/// Makes the directory and refuses one that a living sandbox uses. Returns its absolute path.
+async fn prepare_state_dir(path: &Path) -> Result<PathBuf, StartError> {
+    let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
+    let state_dir = made.map_err(|source| state_error(path, source))?;
+    if let Some(other) = Running::read(&state_dir) {
+        let url = format!("{}/_sandbox/status", other.aws_url);
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap_or_default();
+        let asked = tokio::time::timeout(Duration::from_secs(2), client.get(url).send()).await;
+        let status = match asked {
+            Ok(Ok(response)) => response.json::<serde_json::Value>().await.ok(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        // A port may have been taken over by another program since.
+        if status.is_some_and(|status| status["pid"] == other.pid) {
+            return Err(StartError::AlreadyRunning {
+                aws_url: other.aws_url,
+                gcp_url: other.gcp_url,
+            });
+        }
+    }
+    Ok(state_dir)
+}
+
+async fn listen(port: u16) -> Result<(TcpListener, String, u16), StartError> {
+    let refused = |source| StartError::Listen { port, source };
+    let listener = TcpListener::bind(("127.0.0.1", port)).await;
+    let listener = listener.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, format!("http://{address}"), address.port()))
+}
+
+fn spawn_server(
+    listener: TcpListener,
+    control: &Arc<Control>,
+    cloud: axum::Router,
+) -> JoinHandle<()> {
+    let router = with_control(control.clone(), cloud);
+    let mut stop = control.stop.subscribe();
+    tokio::spawn(async move {
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
+        if let Err(error) = served.await {
+            tracing::error!(%error, "a sandbox port stopped serving");
+        }
+    })
+}
+
+fn state_error(path: &Path, source: std::io::Error) -> StartError {
+    StartError::State {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,224 @@
+//! One container from its start to its end: process, relays, output, files.
+
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::invocation::Invocation;
+use super::namespace::{self, ADDRESS, Folders};
+use super::output::copy_lines;
+use super::relay::{Dialer, host_ports, relay_inbound, relay_outbound};
+use super::{ContainerSpec, Exit, LogSink, StartError, Stream};
+use crate::moto::free_port;
+use crate::process::{Guard, Process, bound_command, supervise};
+
+/// How long output may still come after the process has ended.
+const OUTPUT_GRACE: Duration = Duration::from_secs(2);
+
+/// A started container. Dropping it does not stop it.
+#[derive(Clone)]
+pub struct Container {
+    address: Option<SocketAddr>,
+    exit: watch::Receiver<Option<Exit>>,
+    process: Process,
+    boundary: Boundary,
+}
+
+/// What ends every process of a container.
+#[derive(Clone, Copy)]
+enum Boundary {
+    /// The process is the first of a process namespace: the others end with it.
+    Namespace,
+    /// The process leads a process group.
+    Group,
+}
+
+type Pipes = (ChildStdout, ChildStderr);
+
+impl Container {
+    /// Starts in namespaces of its own, with relays across them.
+    pub(super) async fn isolated(
+        spec: ContainerSpec,
+        folders: Folders,
+        invocation: Invocation,
+    ) -> Result<Self, StartError> {
+        let ports = host_ports(&invocation.env, spec.port).await;
+        let own = folders.own.clone();
+        let start = move || -> Result<_, StartError> {
+            namespace::enter()?;
+            let outbound = namespace::listen_for_host(&ports);
+            let mut command = namespace::prepare(&folders, &invocation)?;
+            let dialer = Dialer::start()?;
+            namespace::own_processes()?;
+            let (child, pipes) = spawn(&mut command, &invocation)?;
+            Ok((child, (pipes, outbound, dialer)))
+        };
+        let (process, (pipes, outbound, dialer)) = supervise(&spec.name, start).await?;
+        let mut relays = JoinSet::new();
+        let mut address = None;
+        if let Some(port) = spec.port {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            address = Some(listener.local_addr()?);
+            relays.spawn(relay_inbound(listener, dialer, (ADDRESS, port).into()));
+        }
+        for (listener, port) in outbound {
+            relays.spawn(relay_outbound(TcpListener::from_std(listener)?, port));
+        }
+        let boundary = Boundary::Namespace;
+        Ok(Self::watch(
+            process, boundary, address, relays, pipes, spec.logs, own,
+        ))
+    }
+
+    /// Starts among the host's own processes, on a port of its own.
+    pub(super) async fn shared(
+        spec: ContainerSpec,
+        folders: Folders,
+        mut invocation: Invocation,
+    ) -> Result<Self, StartError> {
+        let mut address = None;
+        if spec.port.is_some() {
+            let port = free_port()?;
+            invocation.env.insert("PORT".into(), port.to_string());
+            address = Some(([127, 0, 0, 1], port).into());
+        }
+        let own = folders.own.clone();
+        let start = move || -> Result<_, StartError> {
+            let mut command = bound_command(&invocation.program);
+            command
+                .args(&invocation.argv[1..])
+                .current_dir(shared_folder(&folders, &invocation.working_dir));
+            spawn(&mut command, &invocation).map_err(StartError::from)
+        };
+        let (process, pipes) = supervise(&spec.name, start).await?;
+        let relays = JoinSet::new();
+        let boundary = Boundary::Group;
+        Ok(Self::watch(
+            process, boundary, address, relays, pipes, spec.logs, own,
+        ))
+    }
+
+    /// Passes the output on, and tells of the end once all output has been.
+    fn watch(
+        process: Process,
+        boundary: Boundary,
+        address: Option<SocketAddr>,
+        mut relays: JoinSet<()>,
+        (stdout, stderr): Pipes,
+        logs: LogSink,
+        own: PathBuf,
+    ) -> Self {
+        let (ended, exit) = watch::channel(None);
+        let container = Self {
+            address,
+            exit,
+            process,
+            boundary,
+        };
+        let watched = container.clone();
+        let group = matches!(boundary, Boundary::Group);
+        let guard = Guard::over(&container.process, group);
+        tokio::spawn(async move {
+            let mut output = JoinSet::new();
+            // A pipe that cannot be registered says nothing; the process runs all the same.
+            if let Ok(pipe) = tokio::process::ChildStdout::from_std(stdout) {
+                output.spawn(copy_lines(pipe, Stream::Stdout, logs.clone()));
+            }
+            if let Ok(pipe) = tokio::process::ChildStderr::from_std(stderr) {
+                output.spawn(copy_lines(pipe, Stream::Stderr, logs));
+            }
+            let code = watched.process.wait().await;
+            drop(guard);
+            if let Boundary::Group = watched.boundary {
+                watched.process.signal_group(Signal::SIGKILL);
+            }
+            let drained = async { while output.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(OUTPUT_GRACE, drained).await;
+            relays.shutdown().await;
+            // Files that stay behind go with the runner's scratch folder.
+            let _ = tokio::fs::remove_dir_all(own).await;
+            ended.send_replace(Some(Exit { code }));
+        });
+        container
+    }
+
+    /// A loopback address that reaches the container's port. `None` when it has no port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// `None` while it runs.
+    pub fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
+    /// Waits for the process to end; all its output has been handed over by then.
+    pub async fn wait(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.unwrap_or(Exit { code: 255 }),
+            Err(_) => Exit { code: 255 },
+        }
+    }
+
+    /// SIGTERM, and SIGKILL after `grace`. Returns how it ended.
+    ///
+    /// As in any container, the process is the first of its namespace: without a handler of its
+    /// own for SIGTERM it does not hear it.
+    pub async fn stop(&self, grace: Duration) -> Exit {
+        self.signal(Signal::SIGTERM);
+        match tokio::time::timeout(grace, self.wait()).await {
+            Ok(exit) => exit,
+            Err(_) => self.kill().await,
+        }
+    }
+
+    pub(super) async fn kill(&self) -> Exit {
+        self.signal(Signal::SIGKILL);
+        self.wait().await
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.process.exit().is_some() {
+            return;
+        }
+        match self.boundary {
+            Boundary::Group => self.process.signal_group(signal),
+            Boundary::Namespace => self.process.signal(signal),
+        }
+    }
+}
+
+fn shared_folder(folders: &Folders, working_dir: &Path) -> PathBuf {
+    let folder = super::rootfs::resolve(&folders.image, working_dir);
+    folder
+        .filter(|it| it.is_dir())
+        .unwrap_or(folders.image.clone())
+}
+
+fn spawn(command: &mut Command, invocation: &Invocation) -> std::io::Result<(Child, Pipes)> {
+    let mut child = command
+        .env_clear()
+        .envs(&invocation.env)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C in the sandbox's terminal is the sandbox's to act on.
+        .process_group(0)
+        .spawn()?;
+    let lost = || std::io::Error::other("a child process without pipes");
+    let stdout = child.stdout.take().ok_or_else(lost)?;
+    let stderr = child.stderr.take().ok_or_else(lost)?;
+    Ok((child, (stdout, stderr)))
+}

@@ -1,0 +1,126 @@
+//! The service account that Google's clients sign in with: a fresh key pair for each sandbox.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::json;
+
+/// Who the sandbox's Google side knows; the private half is only in the credentials file.
+#[derive(Clone, Debug)]
+pub struct ServiceAccount {
+    /// `deployer@PROJECT.iam.gserviceaccount.com`.
+    pub email: String,
+    /// The `kid` that its tokens carry.
+    pub key_id: String,
+    /// The public key as X.509 SubjectPublicKeyInfo.
+    pub public_key_der: Vec<u8>,
+    /// The public key as a JSON Web Key.
+    pub jwk: serde_json::Value,
+}
+
+impl ServiceAccount {
+    /// Makes an RSA-2048 key pair and writes a credentials file of Google's format to `file`,
+    /// readable by its owner only. `gcp_url` is where tokens are to be had.
+    pub(crate) fn create(project: &str, gcp_url: &str, file: &Path) -> std::io::Result<Self> {
+        let failed = |_| std::io::Error::other("cannot make an RSA key");
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+        let public: &PublicKey = pair.public_key();
+        let spki: PublicKeyX509Der<'_> = public.as_der().map_err(failed)?;
+        let key_id = uuid::Uuid::new_v4().simple().to_string();
+        let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let account = Self {
+            email: format!("deployer@{project}.iam.gserviceaccount.com"),
+            jwk: json!({
+                "kty": "RSA", "alg": "RS256", "use": "sig", "kid": key_id,
+                "n": number(public.modulus().big_endian_without_leading_zero()),
+                "e": number(public.exponent().big_endian_without_leading_zero()),
+            }),
+            public_key_der: spki.as_ref().to_vec(),
+            key_id,
+        };
+        let credentials = json!({
+            "type": "service_account",
+            "project_id": project,
+            "private_key_id": account.key_id,
+            "private_key": pem(private.as_ref()),
+            "client_email": account.email,
+            "client_id": "100000000000000000000",
+            "auth_uri": format!("{gcp_url}/o/oauth2/auth"),
+            "token_uri": format!("{gcp_url}/token"),
+            "universe_domain": "googleapis.com",
+        });
+        write_private(file, &format!("{credentials:#}\n"))?;
+        Ok(account)
+    }
+
+    /// Whether `signature` is this account's RS256 signature of `message`.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.public_key_der)
+            .verify(message, signature)
+            .is_ok()
+    }
+}
+
+/// Writes a file that only its owner can read, also while it is being written.
+pub(crate) fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
+    if file.exists() {
+        // An older file keeps its mode when it is opened again.
+        std::fs::remove_file(file)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(file)?.write_all(text.as_bytes())
+}
+
+/// PKCS#8 in lines of 64 characters.
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().map(|byte| char::from(*byte)));
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_written_key_signs_what_the_account_verifies() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("account.json");
+        let account = ServiceAccount::create("demo", "http://127.0.0.1:1", &file).unwrap();
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let text = std::fs::read_to_string(&file).unwrap();
+        let credentials: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(credentials["token_uri"], "http://127.0.0.1:1/token");
+        let pem = credentials["private_key"].as_str().unwrap();
+        let body: String = pem.lines().filter(|it| !it.starts_with('-')).collect();
+        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(body).unwrap()).unwrap();
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            b"hello",
+            &mut signature,
+        )
+        .unwrap();
+        assert!(account.verify(b"hello", &signature));
+        assert!(!account.verify(b"other", &signature));
+    }
+}

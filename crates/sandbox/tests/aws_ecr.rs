@@ -1,0 +1,152 @@
+//! ECR: repositories, the registry behind its token, immutable tags.
+
+mod aws_support;
+mod support;
+
+use aws_support::Account;
+use reqwest::Method;
+use serde_json::json;
+use support::OCI_MANIFEST;
+
+#[tokio::test]
+async fn an_image_is_pushed_with_the_token_and_described_by_digest_and_tag() {
+    let account = Account::open().await;
+    account
+        .ok(
+            "ecr:CreateRepository",
+            json!({"repositoryName": "team/app"}),
+        )
+        .await;
+    let digest = account.push("team/app", "v1", &["sleep"]).await;
+    let described = account
+        .ok("ecr:DescribeImages", json!({"repositoryName": "team/app"}))
+        .await;
+    let image = &described["imageDetails"][0];
+    assert_eq!(
+        (&image["imageDigest"], &image["imageTags"]),
+        (&json!(digest), &json!(["v1"]))
+    );
+    let ids =
+        json!({"repositoryName": "team/app", "imageIds": [{"imageTag": "v1"}, {"imageTag": "v2"}]});
+    let got = account.ok("ecr:BatchGetImage", ids).await;
+    assert_eq!(
+        got["images"][0]["imageId"],
+        json!({"imageDigest": digest, "imageTag": "v1"})
+    );
+    assert_eq!(got["failures"][0]["failureCode"], "ImageNotFound");
+    let absent = json!({"repositoryName": "team/app", "imageIds": [{"imageTag": "v2"}]});
+    account
+        .refused(
+            "ecr:DescribeImages",
+            absent,
+            "ImageNotFoundException",
+            "imageTag:'v2'",
+        )
+        .await;
+    let gone = json!({"repositoryName": "team/app"});
+    account
+        .refused(
+            "ecr:DeleteRepository",
+            gone,
+            "RepositoryNotEmptyException",
+            "contains images",
+        )
+        .await;
+    account
+        .ok(
+            "ecr:DeleteRepository",
+            json!({"repositoryName": "team/app", "force": true}),
+        )
+        .await;
+    account.close().await;
+}
+
+#[tokio::test]
+async fn the_registry_wants_a_token_a_repository_and_respects_immutable_tags() {
+    let account = Account::open().await;
+    let probe = account
+        .http
+        .get(format!("{}/v2/", account.sandbox.aws_url))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(probe.status(), 401);
+    assert!(
+        probe.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .starts_with("Basic realm=")
+    );
+    let begun = account
+        .registry(Method::POST, "/v2/nowhere/blobs/uploads/", "", vec![])
+        .await;
+    assert_eq!(begun.status(), 404);
+    assert!(begun.text().await.unwrap().contains("NAME_UNKNOWN"));
+    let repository = json!({"repositoryName": "fixed", "imageTagMutability": "IMMUTABLE"});
+    account.ok("ecr:CreateRepository", repository.clone()).await;
+    account
+        .refused(
+            "ecr:CreateRepository",
+            repository,
+            "RepositoryAlreadyExistsException",
+            "'fixed'",
+        )
+        .await;
+    account.push("fixed", "v1", &["sleep"]).await;
+    let images = json!({"repositoryName": "fixed", "imageIds": [{"imageTag": "v1"}]});
+    let manifest =
+        account.ok("ecr:BatchGetImage", images).await["images"][0]["imageManifest"].clone();
+    let other = manifest
+        .as_str()
+        .unwrap()
+        .replace("schemaVersion\":2", "schemaVersion\": 2");
+    let put = account
+        .registry(
+            Method::PUT,
+            "/v2/fixed/manifests/v1",
+            OCI_MANIFEST,
+            other.into_bytes(),
+        )
+        .await;
+    assert_eq!(put.status(), 400);
+    assert!(put.text().await.unwrap().contains("TAG_INVALID"));
+    account.close().await;
+}
+
+#[tokio::test]
+async fn a_lifecycle_policy_and_tags_are_kept_with_the_repository() {
+    let account = Account::open().await;
+    let created = account
+        .ok("ecr:CreateRepository", json!({"repositoryName": "app"}))
+        .await;
+    let name = json!({"repositoryName": "app"});
+    account
+        .refused(
+            "ecr:GetLifecyclePolicy",
+            name.clone(),
+            "LifecyclePolicyNotFoundException",
+            "'app'",
+        )
+        .await;
+    let rules = json!({"rules": [{
+        "rulePriority": 1, "description": "keep the last ten images of this repository",
+        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 10},
+        "action": {"type": "expire"},
+    }]});
+    let policy = json!({"repositoryName": "app", "lifecyclePolicyText": rules.to_string()});
+    account.ok("ecr:PutLifecyclePolicy", policy).await;
+    let got = account.ok("ecr:GetLifecyclePolicy", name).await;
+    assert_eq!(got["lifecyclePolicyText"], rules.to_string());
+    let arn = created["repository"]["repositoryArn"].clone();
+    let tags = json!([{"Key": "a", "Value": "1"}]);
+    account
+        .ok("ecr:TagResource", json!({"resourceArn": arn, "tags": tags}))
+        .await;
+    assert_eq!(
+        account
+            .ok("ecr:ListTagsForResource", json!({"resourceArn": arn}))
+            .await["tags"],
+        tags
+    );
+    account.close().await;
+}
