@@ -9,7 +9,7 @@ import google.cloud.secretmanager_v1
 from google.cloud.location import locations_pb2
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.longrunning import operations_pb2
-from google.protobuf import empty_pb2, json_format
+from google.protobuf import descriptor_pool, empty_pb2, json_format, message_factory
 from google.rpc import error_details_pb2, status_pb2
 
 PACKAGES = (google.cloud.run_v2, google.cloud.secretmanager_v1)
@@ -163,6 +163,11 @@ def refusal(error):
 
 def unknown_enums(message, path):
     """Numbers that proto3's open enumerations let pass although nobody declared them."""
+    if message.DESCRIPTOR.full_name == "google.protobuf.Any" and message.type_url:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(message.TypeName())
+        packed = message_factory.GetMessageClass(descriptor)()
+        message.Unpack(packed)
+        message = packed
     for field, value in message.ListFields():
         label = f"{path}.{field.json_name}"
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -170,7 +175,7 @@ def unknown_enums(message, path):
                 for key in value:
                     yield from unknown_enums(value[key], f"{label}{{value}}")
             continue
-        repeated = not hasattr(value, "ListFields") and isinstance(value, (list, tuple)) or hasattr(value, "extend")
+        repeated = hasattr(value, "extend")
         for item in value if repeated else [value]:
             if field.enum_type is not None and item not in field.enum_type.values_by_number:
                 yield label, item

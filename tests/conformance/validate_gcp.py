@@ -87,6 +87,8 @@ def check_error(exchange, body, note):
         note(".error.code", "not the HTTP status")
     if error.get("status") not in code_pb2.Code.keys():
         note(".error.status", "no name of google.rpc.Code")
+    if not isinstance(error.get("message"), str):
+        note(".error.message", "no words")
     status = {"message": error.get("message"), "details": error.get("details", [])}
     protobuf.check(protobuf.STATUS, status, note)
 

@@ -94,8 +94,8 @@ impl Sandbox {
         let named = services
             .into_iter()
             .flatten()
-            .find(|known| known["service"] == service || known["name"] == service);
-        let address = named.and_then(|known| known["address"].as_str());
+            .find(|known| known["name"] == service);
+        let address = named.and_then(|known| known["url"].as_str());
         address
             .unwrap_or_else(|| panic!("the sandbox runs no ECS service `{service}`: {status}"))
             .to_owned()
