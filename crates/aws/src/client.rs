@@ -9,13 +9,27 @@ use aws_config::timeout::TimeoutConfig;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::Context;
 use deployer_core::clock::Clock;
-use deployer_core::error::{Error, Result};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{AwsSection, AwsService};
 use url::{Host, Url};
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 const ATTEMPTS: u32 = 5;
+
+/// The credentials that every call of a target is signed with: environment, profile, SSO or role, as the SDK finds them.
+///
+/// Errors: credentials, when the SDK finds no way to any.
+pub async fn credentials(region: &str) -> Result<SharedCredentialsProvider> {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(aws_config::Region::new(region.to_owned()))
+        .load()
+        .await;
+    config.credentials_provider().ok_or_else(|| {
+        Error::new(ErrorKind::Credentials, "there are no AWS credentials").hint("run `aws configure sso` or set AWS_PROFILE")
+    })
+}
 
 /// Everything that the capabilities of one target share.
 pub(crate) struct Clients {

@@ -9,6 +9,9 @@ mod runtime;
 mod secret_store;
 mod tags;
 
+pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+pub use client::credentials;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

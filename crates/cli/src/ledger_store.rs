@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use deployer_aws::ProvideCredentials;
 use deployer_core::address::{CloudName, Target};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Ledger;
 use deployer_manifest::Loaded;
-use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AwsCredential};
+use object_store::{CredentialProvider, ObjectStore};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -113,7 +115,7 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_region(&target.region)
-        .with_credentials(deployer_aws::store_credentials(&target.region).await?);
+        .with_credentials(Arc::new(SdkCredentials(deployer_aws::credentials(&target.region).await?)));
     if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL")
         .ok()
         .filter(|url| !url.is_empty())
@@ -125,13 +127,35 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
     builder.build().map_err(|error| unusable(bucket, error))
 }
 
+/// The SDK's credentials (profiles, SSO, roles), which the object store does not know how to find itself.
+#[derive(Debug)]
+struct SdkCredentials(deployer_aws::SharedCredentialsProvider);
+
+#[async_trait]
+impl CredentialProvider for SdkCredentials {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        let found = self.0.provide_credentials().await;
+        let found = found.map_err(|error| object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(error),
+        })?;
+        Ok(Arc::new(AwsCredential {
+            key_id: found.access_key_id().to_owned(),
+            secret_key: found.secret_access_key().to_owned(),
+            token: found.session_token().map(str::to_owned),
+        }))
+    }
+}
+
 fn gcs(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
     if let Some(endpoint) = std::env::var("DEPLOYER_GCP_ENDPOINT")
         .ok()
         .filter(|_| target.sandbox)
     {
-        builder = builder.with_base_url(endpoint);
+        builder = builder.with_base_url(&endpoint);
     }
     builder.build().map_err(|error| unusable(bucket, error))
 }

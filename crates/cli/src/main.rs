@@ -143,7 +143,7 @@ fn width() -> usize {
 
 fn colour() -> deployer_manifest::Colour {
     match view::colour(std::io::stderr().is_terminal()) {
-        true => deployer_manifest::Colour::Always,
-        false => deployer_manifest::Colour::Never,
+        true => deployer_manifest::Colour::On,
+        false => deployer_manifest::Colour::Off,
     }
 }

@@ -57,7 +57,10 @@ pub(crate) fn extract(
                 drop_value(&mut value, &path);
             }
             kind => {
-                report_wrong(report, &path, &kind);
+                // What is wrong with a whole whose part was dropped is most likely that.
+                if !report.distrusts_inside(&path) {
+                    report_wrong(report, &path, &kind);
+                }
                 let dropped = drop_value(&mut value, &path)?;
                 report.distrust(dropped);
             }

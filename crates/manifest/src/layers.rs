@@ -189,7 +189,7 @@ pub(crate) fn from_variables(vars: &[(String, String)], below: &Dict) -> (Layer,
         let path = match_keys(&parts, below);
         let place = Place::Variable {
             name: name.clone(),
-            text: text.clone(),
+            text: Some(text.clone()),
         };
         if path.parts().iter().any(String::is_empty) || !layer.insert(&path, place) {
             let problem = Problem::given(
@@ -219,7 +219,7 @@ pub(crate) fn from_flags(flags: &[String]) -> (Layer, Vec<Problem>) {
         let origin = Origin::Flag(key.to_owned()).to_string();
         let place = Place::Flag {
             key: key.to_owned(),
-            text: text.to_owned(),
+            text: Some(text.to_owned()),
         };
         match KeyPath::parse(key.trim()) {
             Some(path) if layer.insert(&path, place) => {}
@@ -256,9 +256,32 @@ impl Layer {
             dict = below;
         }
         let text = place.raw_text().unwrap_or_default();
-        dict.insert(last.clone(), typed(path, text));
+        let value = typed(path, text);
+        place_inside(&value, path, &place.inside(), &mut self.places);
+        dict.insert(last.clone(), value);
         self.places.insert(path.clone(), place);
         true
+    }
+}
+
+/// Says of everything inside `value` that it stands at `place`.
+fn place_inside(value: &Value, path: &KeyPath, place: &Place, places: &mut Places) {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Dict(_, dict) => dict
+            .iter()
+            .map(|(key, value)| (key.clone(), value))
+            .collect(),
+        Value::Array(_, values) => values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (index.to_string(), value))
+            .collect(),
+        _ => return,
+    };
+    for (key, value) in below {
+        let path = path.join(key);
+        place_inside(value, &path, place, places);
+        places.insert(path, place.clone());
     }
 }
 

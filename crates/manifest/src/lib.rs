@@ -15,6 +15,7 @@ mod layers;
 mod load;
 pub mod model;
 pub mod names;
+mod naming;
 mod problem;
 mod resolve;
 pub mod section;
@@ -23,7 +24,7 @@ mod units;
 
 pub use load::{DEFAULT_ENVIRONMENT, Inputs, Leaf, Loaded, load};
 pub use model::Manifest;
+pub use naming::{AwsNames, GcpNames};
 pub use problem::{Colour, Problem, Problems, Severity, render};
-pub use resolve::{AwsNames, GcpNames};
 pub use source::{KeyPath, Origin};
 pub use units::{Cpu, Memory, Scale};

@@ -114,7 +114,8 @@ fn one_replica() -> Scale {
 pub struct Health {
     /// The path that answers 200 when the instance is healthy.
     pub path: String,
-    /// The command with which the container checks itself (AWS only); empty for none.
+    /// The command with which the container checks itself (AWS only), `CMD` or `CMD-SHELL` first;
+    /// empty for none.
     pub command: Vec<String>,
     /// Between checks.
     #[serde(with = "duration")]
@@ -433,7 +434,7 @@ fn some_generate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ge
     let text = String::deserialize(deserializer)?;
     parse_generate(&text)
         .map(Some)
-        .map_err(|help| de::Error::custom(format!("`{text}` cannot be generated{HELP}{help}")))
+        .map_err(|help| de::Error::custom(format!("this cannot be generated{HELP}{help}")))
 }
 
 /// `[keys.NAME]`: a key pair whose halves are two secrets, equal on every target.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
 };
 use serde::Serialize;
 
@@ -50,6 +51,50 @@ pub struct Problem {
 struct Snippet {
     source: Arc<NamedSource<String>>,
     span: Range<usize>,
+}
+
+impl Snippet {
+    /// Puts stars in place of `spans`, which keeps every other offset.
+    fn hide(&mut self, spans: &[Range<usize>]) {
+        if spans.is_empty() {
+            return;
+        }
+        let hidden = |at: usize| spans.iter().any(|span| span.contains(&at));
+        let mut text = String::with_capacity(self.source.inner().len());
+        for (at, c) in self.source.inner().char_indices() {
+            match c {
+                '\n' => text.push(c),
+                _ if hidden(at) => text.extend(std::iter::repeat_n('*', c.len_utf8())),
+                _ => text.push(c),
+            }
+        }
+        self.source = Arc::new(NamedSource::new(self.source.name(), text));
+    }
+}
+
+/// Shows the lines that the span is on, and no others: a neighbour may hold anything.
+impl SourceCode for Snippet {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        context_lines_before: usize,
+        context_lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        if context_lines_before == 0 && context_lines_after == 0 {
+            // It asks for the position, not for text to show.
+            return self.source.read_span(span, 0, 0);
+        }
+        let text = self.source.inner();
+        let end = span.offset() + span.len();
+        let start = text
+            .get(..span.offset())
+            .and_then(|before| before.rfind('\n'))
+            .map_or(0, |at| at + 1);
+        let rest = text.get(end..).unwrap_or_default();
+        let end = end + rest.find('\n').unwrap_or(rest.len());
+        let lines = SourceSpan::from(start..end);
+        self.source.read_span(&lines, 0, 0)
+    }
 }
 
 impl Problem {
@@ -139,7 +184,7 @@ impl Diagnostic for Problem {
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
         let snippet = self.snippet.as_ref()?;
-        Some(&snippet.source)
+        Some(snippet)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -190,7 +235,9 @@ pub fn render(problems: &[Problem], width: usize, colour: Colour) -> String {
         .with_width(width)
         .with_links(false)
         .with_break_words(false)
-        .with_context_lines(0);
+        .with_context_lines(1)
+        .with_word_separator(textwrap::WordSeparator::AsciiSpace)
+        .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     let mut text = String::new();
     for problem in problems {
         // Writing into a string cannot fail.
@@ -240,6 +287,8 @@ pub(crate) struct Report<'a> {
     found: Vec<Problem>,
     /// Keys whose values were dropped or stand in for missing ones: no further check means anything.
     bad: BTreeSet<KeyPath>,
+    /// What no snippet may show.
+    hidden: Vec<(PathBuf, Range<usize>)>,
 }
 
 /// Which part of `key = value` is at fault.
@@ -247,7 +296,7 @@ pub(crate) struct Report<'a> {
 pub(crate) enum Part {
     Key,
     Value,
-    /// The value, which may be a secret by mistake: its line is not shown.
+    /// The value, which may be a secret by mistake: stars are shown for it.
     HiddenValue,
 }
 
@@ -257,12 +306,19 @@ impl<'a> Report<'a> {
             origins,
             found: vec![],
             bad: BTreeSet::new(),
+            hidden: vec![],
         }
     }
 
     /// Notes that nothing at or below `path` can be judged.
     pub(crate) fn distrust(&mut self, path: KeyPath) {
         self.bad.insert(path);
+    }
+
+    /// Whether an earlier finding covers something inside `path`.
+    pub(crate) fn distrusts_inside(&self, path: &KeyPath) -> bool {
+        let mut bad = self.bad.iter();
+        bad.any(|bad| bad.parts().starts_with(path.parts()))
     }
 
     /// Whether an earlier finding covers `path`.
@@ -368,7 +424,7 @@ impl<'a> Report<'a> {
                 };
                 problem = problem.at(file, span.clone());
                 if part == Part::HiddenValue {
-                    problem.snippet = None;
+                    self.hidden.push((file.path.clone(), value.clone()));
                 }
             }
             Some(place @ (Place::Variable { .. } | Place::Flag { .. })) => {
@@ -381,6 +437,13 @@ impl<'a> Report<'a> {
 
     /// What was found, by file, line and column; errors and warnings apart.
     pub(crate) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
+        for problem in &mut self.found {
+            if let (Some(file), Some(snippet)) = (&problem.file, &mut problem.snippet) {
+                let hidden = self.hidden.iter().filter(|(path, _)| path == file);
+                let spans: Vec<_> = hidden.map(|(_, span)| span.clone()).collect();
+                snippet.hide(&spans);
+            }
+        }
         self.found.sort_by(|a, b| {
             let place = |p: &Problem| (p.file.clone(), p.line, p.column);
             place(a).cmp(&place(b))

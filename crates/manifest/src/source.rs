@@ -154,14 +154,14 @@ pub(crate) enum Place {
         key: Range<usize>,
         value: Range<usize>,
     },
-    /// `text` is what was given, before anyone guessed its type.
+    /// `text` is what was given for this very key, before anyone guessed its type.
     Variable {
         name: String,
-        text: String,
+        text: Option<String>,
     },
     Flag {
         key: String,
-        text: String,
+        text: Option<String>,
     },
 }
 
@@ -181,11 +181,21 @@ impl Place {
         }
     }
 
+    /// The place of what is inside a value that was given as a whole.
+    pub(crate) fn inside(&self) -> Self {
+        let mut place = self.clone();
+        match &mut place {
+            Self::File { .. } => {}
+            Self::Variable { text, .. } | Self::Flag { text, .. } => *text = None,
+        }
+        place
+    }
+
     /// The text of a variable or a flag. `None` for files, whose values have types.
     pub(crate) fn raw_text(&self) -> Option<&str> {
         match self {
             Self::File { .. } => None,
-            Self::Variable { text, .. } | Self::Flag { text, .. } => Some(text),
+            Self::Variable { text, .. } | Self::Flag { text, .. } => text.as_deref(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! ECR: repositories, the registry behind its token, immutable tags.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod aws_support;
 mod support;
 

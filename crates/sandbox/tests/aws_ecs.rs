@@ -1,5 +1,7 @@
 //! ECS: deployments that settle, fail and roll back with real processes behind them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod aws_support;
 mod support;
 
@@ -434,6 +436,27 @@ async fn the_desired_count_changes_without_a_deployment_and_force_makes_one() {
         )
         .await;
     assert_eq!(app.settled().await["deployments"][0]["id"], before);
+    app.account.close().await;
+}
+
+#[tokio::test]
+async fn a_service_for_container_instances_waits_for_some() {
+    let app = App::new().await;
+    let definition = app.define(json!({})).await;
+    let mut input = service(&definition, 1);
+    input.as_object_mut().unwrap().remove("launchType");
+    app.account.ok("ecs:CreateService", input).await;
+    let told = |answer: &Value| {
+        let events = answer["services"][0]["events"].to_string();
+        events.contains("No Container Instances were found")
+    };
+    let described = json!({"services": ["web"]});
+    let answer = app
+        .account
+        .until("ecs:DescribeServices", described, told)
+        .await;
+    assert_eq!(answer["services"][0]["launchType"], "EC2");
+    assert_eq!(answer["services"][0]["pendingCount"], 0);
     app.account.close().await;
 }
 

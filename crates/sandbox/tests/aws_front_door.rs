@@ -1,5 +1,7 @@
 //! Signatures, schemas and policies: what is refused before any service is asked.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod aws_support;
 mod support;
 

@@ -1,5 +1,7 @@
 //! CloudWatch Logs: groups, retention, events by stream and across streams.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod aws_support;
 mod support;
 

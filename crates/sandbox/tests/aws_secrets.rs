@@ -1,5 +1,7 @@
 //! Secrets Manager: versions, labels, tokens, deletion.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod aws_support;
 mod support;
 

@@ -25,7 +25,7 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
     let home = home()?;
     match command {
         SandboxCommand::Up(args) if args.foreground => serve(&home, args).await,
-        SandboxCommand::Up(args) => up(global, &home, args).await,
+        SandboxCommand::Up(_) => up(global, &home).await,
         SandboxCommand::Down => down(global, &home).await,
         SandboxCommand::Status => status(global, &home).await,
         SandboxCommand::Env => env(global, &home),
@@ -96,7 +96,7 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-async fn up(global: &Global, home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
+async fn up(global: &Global, home: &Path) -> Result<Exit> {
     if let Some(running) = running(home) {
         say(global, &running, "runs already");
         return Ok(Exit::Success);
@@ -166,12 +166,8 @@ async fn down(global: &Global, home: &Path) -> Result<Exit> {
         }
         return Ok(Exit::Success);
     };
-    deployer_sandbox::control::shutdown(&running.aws_url)
-        .await
-        .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the sandbox does not answer").because(error)
-        })?;
-    let process = format!("/proc/{}", running.process);
+    let url = format!("{}/_sandbox/shutdown", running.aws_url);
+    client()?.post(url).send().await.map_err(silent)?;
     let pace = Pace::until(Duration::from_secs(60));
     wait::poll(
         &SystemClock as &dyn Clock,
@@ -267,16 +263,10 @@ fn describe(status: &Value) -> String {
 fn env(global: &Global, home: &Path) -> Result<Exit> {
     let running = required(home)?;
     if global.json {
-        view::json(
-            &running
-                .exports
-                .iter()
-                .cloned()
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        );
+        view::json(&BTreeMap::from_iter(exports(&running)));
         return Ok(Exit::Success);
     }
-    for (name, value) in running.exports {
+    for (name, value) in exports(&running) {
         println!("export {name}='{}'", value.replace('\'', r"'\''"));
     }
     Ok(Exit::Success)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::layers::nearest;
 use crate::model::{EnvValue, From, Manifest};
 use crate::names;
 use crate::problem::{Part, Report};
@@ -32,6 +33,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     pairs(manifest, report);
 }
 
+/// The secrets that services use, and those that they use by a misspelt name.
 fn used(manifest: &Manifest) -> BTreeSet<&str> {
     let services = manifest.services.values();
     let in_env = services.clone().flat_map(|service| service.env.values());
@@ -40,12 +42,22 @@ fn used(manifest: &Manifest) -> BTreeSet<&str> {
         EnvValue::Plain(_) => None,
     });
     let databases = services.filter_map(|service| service.migrate.as_ref()?.database.as_deref());
-    in_env.chain(databases).collect()
+    let known = manifest.secret_keys();
+    let meant = |name| match known.contains(&name) {
+        true => Some(name),
+        false => nearest(name, known.iter().copied()),
+    };
+    in_env.chain(databases).filter_map(meant).collect()
+}
+
+fn is_variable(name: &str) -> bool {
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn source(from: &From, path: &KeyPath, report: &mut Report<'_>) {
     match from {
-        From::Env(name) if name.trim().is_empty() || name.contains('=') => {
+        From::Env(name) if !is_variable(name) => {
             let help = "write the name of a variable of the machine that runs `deployer`";
             report.hidden_error(
                 &path.join("env"),

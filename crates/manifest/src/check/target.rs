@@ -1,6 +1,6 @@
 //! Checks what a manifest comes to on one target: sizes, names, templates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
 use deployer_core::spec::ServiceSpec;
@@ -99,6 +99,19 @@ fn health_limits(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_
             ("retries", 1, 1000),
         ],
     };
+    if cloud == CloudName::Aws
+        && !matches!(
+            health.command.first().map(String::as_str),
+            Some("CMD" | "CMD-SHELL")
+        )
+    {
+        let help = "write [\"CMD-SHELL\", \"curl -f http://localhost:8080/health\"], or \"CMD\" and the words of a command";
+        report.error(
+            &path.join("command"),
+            "ECS does not know what to do with this command",
+            help,
+        );
+    }
     let actual = [
         health.interval.as_secs(),
         health.timeout.as_secs(),
@@ -126,6 +139,7 @@ fn names(
     report: &mut Report<'_>,
 ) {
     let mut taken: BTreeMap<(&str, String), KeyPath> = BTreeMap::new();
+    let mut clashing = BTreeSet::new();
     for named in manifest.all_names(cloud, spec) {
         if !named.rule.accepts(&named.name) {
             let message = format!("`{}` cannot name {}", named.name, named.rule.what);
@@ -136,16 +150,19 @@ fn names(
             continue;
         }
         let key = (named.space, named.name.clone());
-        if let Some(first) = taken.insert(key, named.path.clone()) {
-            let message = format!(
-                "two things on {cloud} would be the {} `{}`",
-                named.space, named.name
-            );
-            report.error(
-                &named.path,
-                message,
-                format!("the other is `{first}`; give one of them another name"),
-            );
+        let Some(first) = taken.insert(key, named.path.clone()) else {
+            continue;
+        };
+        // A job is called after its service: one cause, one fault.
+        let table = named.path.parent().unwrap_or_default();
+        if !clashing.insert(table) {
+            continue;
         }
+        let message = format!(
+            "the {} `{}` would be two things at once",
+            named.space, named.name
+        );
+        let help = format!("the other is `{first}`; give one of them another name");
+        report.error(&named.path, message, help);
     }
 }

@@ -75,3 +75,45 @@ pub fn absent(service: &str, wire: Wire) -> Response {
     )
     .respond(wire)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_reaches_moto_as_it_came_and_its_answer_comes_back_as_it_was() {
+        let moto = axum::Router::new().fallback(async |request: axum::extract::Request| {
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1024).await.unwrap();
+            let header = |name: &str| parts.headers[name].to_str().unwrap().to_owned();
+            let seen = [
+                parts.method.to_string(),
+                parts.uri.to_string(),
+                header("host"),
+                header("authorization"),
+                String::from_utf8(body.to_vec()).unwrap(),
+            ];
+            (StatusCode::IM_A_TEAPOT, [("x-amz-id", "7")], seen.join("|"))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, moto).await });
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "sandbox.test".parse().unwrap());
+        headers.insert("authorization", "AWS4-HMAC-SHA256 x".parse().unwrap());
+        let uri: Uri = "/a%2Fb?c=d%20e".parse().unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let body = Bytes::from_static(b"text");
+        let answer = forward(&client, &base, Method::PUT, &uri, &headers, body, Wire::S3).await;
+        assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
+        assert_eq!(answer.headers()["x-amz-id"], "7");
+        let body = axum::body::to_bytes(answer.into_body(), 1024)
+            .await
+            .unwrap();
+        assert_eq!(
+            body,
+            "PUT|/a%2Fb?c=d%20e|sandbox.test|AWS4-HMAC-SHA256 x|text"
+        );
+        server.abort();
+    }
+}

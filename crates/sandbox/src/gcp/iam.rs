@@ -114,15 +114,12 @@ pub fn test(body: &Object) -> Value {
 
 fn check_binding(binding: &Value) -> Outcome<()> {
     let role = binding["role"].as_str().unwrap_or_default();
-    let custom = ["projects/", "organizations/"]
-        .iter()
-        .any(|p| role.starts_with(p))
-        && role.contains("/roles/");
-    if !custom
-        && !role
-            .strip_prefix("roles/")
-            .is_some_and(|rest| !rest.is_empty())
-    {
+    let custom = role.starts_with("projects/") || role.starts_with("organizations/");
+    let fits = match role.strip_prefix("roles/") {
+        Some(name) => !name.is_empty(),
+        None => custom && role.contains("/roles/"),
+    };
+    if !fits {
         return Err(ApiError::invalid(format!(
             "Role {role} is not supported for this resource."
         )));

@@ -2,8 +2,10 @@
 //!
 //! Methods, messages and enum values come from Google's discovery documents (`schemas/gcp`); behaviour is ours.
 //! Known liberties: the caller may do everything in the one project and nothing elsewhere; a service account is
-//! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says;
-//! an invoker's identity token is not looked at, so a private service answers 403 to everyone.
+//! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says, and
+//! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
+//! for form; an invoker's identity token is not looked at, so a private service answers 403 to everyone;
+//! sidecars, volumes and gRPC probes are answered `UNIMPLEMENTED`.
 
 mod artifacts;
 mod auth;

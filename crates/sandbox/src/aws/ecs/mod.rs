@@ -9,6 +9,7 @@ mod life;
 mod names;
 mod rollouts;
 mod scheduler;
+mod service_rules;
 mod service_view;
 mod services;
 mod state;

@@ -213,95 +213,102 @@ pub fn decide(service: &mut Service, state: &State, now: jiff::Timestamp) -> Vec
         return drain(service, &tasks, now);
     }
     trip(service, now);
-    let mut actions = Vec::new();
-    let wanted = |task: &&&Task| task.desired_status == "RUNNING";
     let Some(primary) = service.deployments.first() else {
-        return actions;
+        return Vec::new();
     };
-    let of_primary = |task: &&&Task| {
-        task.service
-            .as_ref()
-            .is_some_and(|(_, id)| *id == primary.id)
-    };
-    let alive: Vec<&&Task> = tasks.iter().filter(wanted).collect();
-    let new: Vec<&&&Task> = alive.iter().filter(|task| of_primary(task)).collect();
-    let old: Vec<&&&Task> = alive.iter().filter(|task| !of_primary(task)).collect();
-    let ready = new
+    let (new, old): (Vec<&Task>, Vec<&Task>) = tasks
         .iter()
-        .filter(|task| task.serves() && task.stable)
-        .count();
-    let desired = service.desired;
-    let deployment = service
-        .config
-        .get("deploymentConfiguration")
-        .cloned()
-        .unwrap_or_default();
-    let percent = |name: &str, default: i64| number(&deployment, name).unwrap_or(default) as usize;
-    let least = (desired * percent("minimumHealthyPercent", 100)).div_ceil(100);
-    let most = (desired * percent("maximumPercent", 200) / 100)
-        .max(1)
-        .max(least);
-    let stalled = primary.state == RolloutState::Failed;
-    let paused = service
-        .start_after
-        .is_some_and(|at| at > tokio::time::Instant::now());
-    if !stalled && !paused {
-        let room = most.saturating_sub(alive.len());
-        let missing = desired.saturating_sub(new.len()).min(room);
-        if missing > 0 {
-            actions.push(Action::Start(missing));
+        .copied()
+        .filter(|task| task.desired_status == "RUNNING")
+        .partition(|task| task.belongs_to(&primary.id));
+    let census = Census { new, old };
+    if !service.has_capacity() && service.desired > 0 && service.events.is_empty() {
+        let message = format!(
+            "(service {}) was unable to place a task because no container instance met all of its requirements. \
+             Reason: No Container Instances were found in your cluster.",
+            service.name
+        );
+        service.event(message, now);
+    }
+    let actions = census.scale(service);
+    census.retire(service, &tasks, now);
+    actions
+}
+
+/// The tasks that are wanted: those of the PRIMARY deployment and those of earlier ones.
+struct Census<'a> {
+    new: Vec<&'a Task>,
+    old: Vec<&'a Task>,
+}
+
+impl Census<'_> {
+    /// New tasks that count as up.
+    fn ready(&self) -> usize {
+        let up = |task: &&&Task| task.serves() && task.stable;
+        self.new.iter().filter(up).count()
+    }
+
+    /// What to start and stop now, within the deployment's percentages.
+    fn scale(&self, service: &Service) -> Vec<Action> {
+        let Some(primary) = service.deployments.first() else {
+            return Vec::new();
+        };
+        let desired = service.desired;
+        let (least, most) = service.bounds();
+        let now = tokio::time::Instant::now();
+        let paused = service.start_after.is_some_and(|at| at > now);
+        let stalled = primary.state == RolloutState::Failed;
+        let mut actions = Vec::new();
+        if !stalled && !paused && service.has_capacity() {
+            let room = most.saturating_sub(self.new.len() + self.old.len());
+            let missing = desired.saturating_sub(self.new.len()).min(room);
+            if missing > 0 {
+                actions.push(Action::Start(missing));
+            }
+        }
+        // Newest first: they have served the least.
+        let mut surplus = self.new.clone();
+        surplus.sort_by_key(|task| std::cmp::Reverse(task.times.get("createdAt").copied()));
+        surplus.truncate(self.new.len().saturating_sub(desired));
+        if !stalled {
+            let ready = self.ready();
+            // One that does not serve yet is no loss.
+            let (up, rising): (Vec<&Task>, Vec<&Task>) =
+                self.old.iter().copied().partition(|task| task.serves());
+            let spare = match ready >= desired {
+                true => up.len(),
+                false => (ready + up.len()).saturating_sub(least),
+            };
+            surplus.extend(rising);
+            surplus.extend(up.into_iter().take(spare));
+        }
+        let reason = format!("Scaling activity initiated by (deployment {})", primary.id);
+        actions.extend(surplus.into_iter().map(|task| Action::Stop {
+            task: task.id.clone(),
+            reason: reason.clone(),
+        }));
+        actions
+    }
+
+    /// Forgets deployments that are over, and completes the PRIMARY one when nothing else is left.
+    fn retire(&self, service: &mut Service, tasks: &[&Task], now: jiff::Timestamp) {
+        let Some(primary) = service.deployments.first() else {
+            return;
+        };
+        let id = primary.id.clone();
+        let up = primary.state == RolloutState::InProgress
+            && self.ready() == service.desired
+            && self.new.len() == service.desired
+            && self.old.is_empty();
+        let over = |id: &str| !tasks.iter().any(|task| task.belongs_to(id));
+        // While the new one is under way, the last good one is kept to go back to.
+        service
+            .deployments
+            .retain(|one| one.id == id || !over(&one.id) || one.completed_once && !up);
+        if up && service.deployments.len() == 1 {
+            complete(service, now);
         }
     }
-    let why = format!("Scaling activity initiated by (deployment {})", primary.id);
-    let mut stop = |task: &Task| {
-        actions.push(Action::Stop {
-            task: task.id.clone(),
-            reason: why.clone(),
-        })
-    };
-    // Newest first: they have served the least.
-    let mut surplus: Vec<&&&&Task> = new.iter().collect();
-    surplus.sort_by_key(|task| std::cmp::Reverse(task.times.get("createdAt").copied()));
-    surplus
-        .iter()
-        .take(new.len().saturating_sub(desired))
-        .for_each(|task| stop(task));
-    if !stalled {
-        let serving = old.iter().filter(|task| task.serves()).count();
-        let spare = if ready >= desired {
-            old.len()
-        } else {
-            (ready + serving).saturating_sub(least)
-        };
-        // One that does not serve yet is no loss.
-        let (up, rising): (Vec<&&&&Task>, Vec<&&&&Task>) =
-            old.iter().partition(|task| task.serves());
-        rising.iter().for_each(|task| stop(task));
-        up.iter().take(spare).for_each(|task| stop(task));
-    }
-    let gone = |id: &str| {
-        !tasks
-            .iter()
-            .any(|task| task.service.as_ref().is_some_and(|(_, of)| of == id))
-    };
-    let primary_id = primary.id.clone();
-    let finished = primary.state == RolloutState::InProgress
-        && ready == desired
-        && new.len() == desired
-        && old.is_empty();
-    service
-        .deployments
-        .retain(|one| one.id == primary_id || !gone(&one.id) || one.completed_once && !finished);
-    if finished
-        && service
-            .deployments
-            .iter()
-            .all(|one| one.id == primary_id || gone(&one.id))
-    {
-        service.deployments.truncate(1);
-        complete(service, now);
-    }
-    actions
 }
 
 fn complete(service: &mut Service, now: jiff::Timestamp) {
@@ -405,6 +412,24 @@ fn drain(service: &mut Service, tasks: &[&Task], now: jiff::Timestamp) -> Vec<Ac
 }
 
 impl Service {
+    /// Whether tasks can be placed: the sandbox has Fargate, and no container instances.
+    fn has_capacity(&self) -> bool {
+        let kind = self.config.get("launchType").and_then(Value::as_str);
+        kind.is_none_or(|kind| kind == "FARGATE")
+    }
+
+    /// How many tasks must serve, and how many may be there, while a deployment is under way.
+    fn bounds(&self) -> (usize, usize) {
+        let deployment = self.config.get("deploymentConfiguration");
+        let percent = |name: &str, default: i64| {
+            let given = deployment.and_then(|deployment| number(deployment, name));
+            usize::try_from(given.unwrap_or(default)).unwrap_or_default()
+        };
+        let least = (self.desired * percent("minimumHealthyPercent", 100)).div_ceil(100);
+        let most = self.desired * percent("maximumPercent", 200) / 100;
+        (least, most.max(1).max(least))
+    }
+
     /// The circuit breaker's configuration. `None` when it is off.
     pub fn breaker(&self) -> Option<&Value> {
         let breaker = self

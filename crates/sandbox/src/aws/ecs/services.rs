@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::clusters::{check_cluster, check_name};
 use super::names::{Names, long_number, short_id};
+use super::service_rules::{check_config, defaults, settle, unsupported};
 use super::service_view::service_view;
 use super::state::{Deployment, Revision, Rollout, RolloutState, Service, State};
 use super::{Ecs, client, invalid};
@@ -374,13 +375,6 @@ pub(super) fn not_found() -> AwsError {
     AwsError::new("ServiceNotFoundException", "Service not found.")
 }
 
-fn unsupported(what: &str) -> AwsError {
-    AwsError::new(
-        "UnsupportedFeatureException",
-        format!("the sandbox does not have {what}"),
-    )
-}
-
 fn find_definition(state: &State, id: &str) -> Result<String, AwsError> {
     let found = state
         .definition(id)
@@ -388,147 +382,5 @@ fn find_definition(state: &State, id: &str) -> Result<String, AwsError> {
     match found.active() {
         true => Ok(found.arn.clone()),
         false => Err(client("TaskDefinition is inactive")),
-    }
-}
-
-fn defaults() -> Map<String, Value> {
-    let defaults = json!({
-        "deploymentController": {"type": "ECS"},
-        "enableECSManagedTags": false,
-        "enableExecuteCommand": false,
-        "placementConstraints": [],
-        "placementStrategy": [],
-        "propagateTags": "NONE",
-        "schedulingStrategy": "REPLICA",
-        "loadBalancers": [],
-        "serviceRegistries": [],
-    });
-    defaults.as_object().cloned().unwrap_or_default()
-}
-
-/// Fills in what the vendor fills in.
-fn settle(config: &mut Map<String, Value>) {
-    let mut deployment = json!({
-        "deploymentCircuitBreaker": {"enable": false, "rollback": false},
-        "maximumPercent": 200,
-        "minimumHealthyPercent": 100,
-        "strategy": "ROLLING",
-        "bakeTimeInMinutes": 0,
-    });
-    let given = config
-        .get("deploymentConfiguration")
-        .and_then(Value::as_object)
-        .cloned();
-    if let Some(all) = deployment.as_object_mut() {
-        all.extend(
-            given
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|(_, value)| !value.is_null()),
-        );
-    }
-    config.insert("deploymentConfiguration".into(), deployment);
-    if let Some(network) = config
-        .get_mut("networkConfiguration")
-        .and_then(|n| n.get_mut("awsvpcConfiguration"))
-        && text(network, "assignPublicIp").is_none()
-    {
-        network["assignPublicIp"] = json!("DISABLED");
-    }
-    if config.get("launchType") == Some(&json!("FARGATE")) {
-        config.entry("platformVersion").or_insert(json!("LATEST"));
-        config.insert("platformFamily".into(), json!("Linux"));
-    }
-}
-
-fn check_config(
-    state: &State,
-    config: &Map<String, Value>,
-    definition: &str,
-) -> Result<(), AwsError> {
-    let definition = state
-        .definition(definition)
-        .map(|found| found.value.clone())
-        .unwrap_or_default();
-    let get = |name: &str| config.get(name).cloned().unwrap_or_default();
-    let deployment = get("deploymentConfiguration");
-    if text(&deployment, "strategy") != Some("ROLLING") {
-        return Err(unsupported("deployment strategies besides ROLLING"));
-    }
-    if get("deploymentController")["type"] != "ECS" {
-        return Err(unsupported("deployment controllers besides ECS"));
-    }
-    let (least, most) = (
-        number(&deployment, "minimumHealthyPercent"),
-        number(&deployment, "maximumPercent"),
-    );
-    if let (Some(least), Some(most)) = (least, most)
-        && (least < 0 || most < least || most < 100 && least > 0 || most == 100 && least == 100)
-    {
-        return Err(invalid(
-            "The minimumHealthyPercent and maximumPercent of the deployment configuration leave no room for a deployment.",
-        ));
-    }
-    if get("launchType") == "FARGATE"
-        && !list(&definition, "compatibilities")
-            .iter()
-            .any(|one| one == "FARGATE")
-    {
-        return Err(invalid(
-            "Task definition does not support launch_type FARGATE.",
-        ));
-    }
-    check_network(&definition, &get("networkConfiguration"))?;
-    for balancer in get("loadBalancers").as_array().into_iter().flatten() {
-        let (name, port) = (
-            need(balancer, "containerName"),
-            number(balancer, "containerPort"),
-        );
-        let container = list(&definition, "containerDefinitions")
-            .iter()
-            .find(|one| need(one, "name") == name);
-        let container = container.ok_or_else(|| {
-            invalid(format!(
-                "The container {name} does not exist in the task definition."
-            ))
-        })?;
-        if !list(container, "portMappings")
-            .iter()
-            .any(|one| number(one, "containerPort") == port)
-        {
-            return Err(invalid(format!(
-                "The container {name} did not have a container port {} defined.",
-                port.unwrap_or_default()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses tasks whose network mode and network configuration do not go together.
-pub(super) fn check_network(definition: &Value, network: &Value) -> Result<(), AwsError> {
-    let awsvpc = text(definition, "networkMode") == Some("awsvpc");
-    match network.get("awsvpcConfiguration") {
-        None if awsvpc => Err(invalid(
-            "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
-        )),
-        Some(_) if !awsvpc => Err(invalid(
-            "Network Configuration is not valid for the given networkMode of this task definition.",
-        )),
-        Some(vpc) if list(vpc, "subnets").is_empty() => Err(invalid("subnets can not be empty.")),
-        Some(vpc) => {
-            let wrong = |member: &str, prefix: &str, what: &str| {
-                let ids = list(vpc, member).iter().filter_map(Value::as_str);
-                match ids.into_iter().find(|id| !id.starts_with(prefix)) {
-                    Some(id) => Err(invalid(format!(
-                        "Error retrieving {what} information for [{id}]: the {what} ID '{id}' does not exist"
-                    ))),
-                    None => Ok(()),
-                }
-            };
-            wrong("subnets", "subnet-", "subnet")?;
-            wrong("securityGroups", "sg-", "security group")
-        }
-        None => Ok(()),
     }
 }

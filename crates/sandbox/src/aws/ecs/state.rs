@@ -194,6 +194,12 @@ impl Task {
         self.last_status == "RUNNING" && self.desired_status == "RUNNING"
     }
 
+    /// Whether a deployment started it.
+    pub fn belongs_to(&self, deployment: &str) -> bool {
+        let own = self.service.as_ref().map(|(_, id)| id.as_str());
+        own == Some(deployment)
+    }
+
     /// On its way up.
     pub fn pending(&self) -> bool {
         self.desired_status == "RUNNING"

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::clusters::{check_cluster, listed};
 use super::names::{Names, last_part, task_id};
-use super::services::check_network;
+use super::service_rules::check_network;
 use super::state::{ContainerView, Service, State, Stop, Task};
 use super::task_view::task_view;
 use super::{Ecs, client, invalid};

@@ -30,7 +30,7 @@ impl Secrets {
     pub(super) fn batch_get(&self, input: &Value) -> Result<Value, AwsError> {
         let ids = texts(input, "SecretIdList");
         let filtered = !list(input, "Filters").is_empty();
-        if ids.is_empty() == !filtered {
+        if ids.is_empty() != filtered {
             return Err(AwsError::new(
                 "InvalidParameterException",
                 "Either 'SecretIdList' or 'Filters' must be provided, but not both.",

@@ -1,4 +1,4 @@
-//! Executions of jobs: each task runs the image, again and again while it may, until it exits with zero.
+//! Executions of jobs: started, counted, completed, cancelled, deleted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,38 +7,15 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::conditions::{self, Standing};
-use super::image::Resolved;
-use super::instance::{Plan, system};
-use super::template::{Use, check_env};
+use super::overrides::apply_overrides;
+use super::task::{Attempt, Task};
 use super::{EXECUTION, Execution, Job, Key, check_etag, text};
 use crate::gcp::error::{ApiError, Code, Outcome};
-use crate::gcp::logging::Source;
 use crate::gcp::names::{fresh_etag, random_suffix};
 use crate::gcp::operations::any;
 use crate::gcp::schema::Object;
 use crate::gcp::wire::Call;
 use crate::gcp::{Gcp, seconds};
-
-/// What a task's attempt came to.
-enum Attempt {
-    Exited(i32),
-    TimedOut,
-    Cancelled,
-    NotStarted(ApiError),
-}
-
-/// One task of an execution under way.
-struct Task {
-    key: Key,
-    execution: String,
-    index: usize,
-    count: usize,
-    container: Object,
-    image: Resolved,
-    timeout: Duration,
-    retries: u64,
-    cancelled: watch::Receiver<bool>,
-}
 
 impl Gcp {
     /// `jobs.run`: an execution, perhaps with overrides.
@@ -53,14 +30,13 @@ impl Gcp {
         let name = format!("{}-{}", key.1, random_suffix(5));
         let message = self.with_job(key, |job| {
             check_etag(&key.1, &job.message, text(&call.body, "etag"))?;
-            if job
+            let ready = job
                 .message
                 .get("terminalCondition")
-                .is_some_and(|c| c["state"] == "CONDITION_FAILED")
-            {
-                let why = job.message["terminalCondition"]["message"]
-                    .as_str()
-                    .unwrap_or_default();
+                .cloned()
+                .unwrap_or_default();
+            if ready["reason"] == "CONTAINER_MISSING" {
+                let why = ready["message"].as_str().unwrap_or_default();
                 return Err(ApiError::precondition(format!(
                     "Job '{}' is not ready and cannot be run. {why}",
                     key.1
@@ -241,7 +217,7 @@ impl Gcp {
         task
     }
 
-    fn with_execution<T>(
+    pub(super) fn with_execution<T>(
         &self,
         key: &Key,
         name: &str,
@@ -372,140 +348,6 @@ impl Gcp {
         drop(completed);
     }
 
-    /// Runs one task with its retries; answers its index and its last attempt.
-    async fn run_task(&self, task: Task) -> (usize, Attempt) {
-        self.count(&task, &[("runningCount", 1)]);
-        self.with_task(&task, |message, now| {
-            message.insert("scheduledTime".into(), now.into());
-            message.insert("startTime".into(), now.into());
-        });
-        let mut attempt_number = 0;
-        let last = loop {
-            let attempt = self.attempt(&task, attempt_number).await;
-            let again = match attempt {
-                Attempt::Exited(0) | Attempt::Cancelled => false,
-                Attempt::Exited(_) | Attempt::TimedOut | Attempt::NotStarted(_) => {
-                    attempt_number < task.retries
-                }
-            };
-            self.record_attempt(&task, &attempt, attempt_number, again);
-            if !again {
-                break attempt;
-            }
-            if attempt_number == 0 {
-                self.count(&task, &[("retriedCount", 1)]);
-            }
-            attempt_number += 1;
-            self.host().clock.sleep(Duration::from_secs(2)).await;
-        };
-        let end = match last {
-            Attempt::Exited(0) => "succeededCount",
-            Attempt::Cancelled => "cancelledCount",
-            Attempt::Exited(_) | Attempt::TimedOut | Attempt::NotStarted(_) => "failedCount",
-        };
-        self.count(&task, &[("runningCount", -1), (end, 1)]);
-        (task.index, last)
-    }
-
-    async fn attempt(&self, task: &Task, number: u64) -> Attempt {
-        let mut cancelled = task.cancelled.clone();
-        if *cancelled.borrow() {
-            return Attempt::Cancelled;
-        }
-        let source = self.task_source(task, number);
-        let plan = Plan {
-            name: format!("{}-task{}-{number}", task.execution, task.index),
-            container: &task.container,
-            system_env: vec![
-                ("CLOUD_RUN_JOB", task.key.1.clone()),
-                ("CLOUD_RUN_EXECUTION", task.execution.clone()),
-                ("CLOUD_RUN_TASK_INDEX", task.index.to_string()),
-                ("CLOUD_RUN_TASK_ATTEMPT", number.to_string()),
-                ("CLOUD_RUN_TASK_COUNT", task.count.to_string()),
-            ],
-            serves: false,
-            source: source.clone(),
-            at: "template.template",
-        };
-        let container = match self.start_container(&plan, &task.image).await {
-            Ok(container) => container,
-            Err(failure) => return Attempt::NotStarted(failure.error),
-        };
-        let attempt = tokio::select! {
-            exit = container.wait() => return {
-                let severity = if exit.code == 0 { "INFO" } else { "ERROR" };
-                self.log(&system(&source), &format!("Container called exit({}).", exit.code), severity);
-                Attempt::Exited(exit.code)
-            },
-            () = tokio::time::sleep(self.patient(task.timeout)) => Attempt::TimedOut,
-            _ = cancelled.wait_for(|c| *c) => Attempt::Cancelled,
-        };
-        container.stop(self.grace()).await;
-        if matches!(attempt, Attempt::TimedOut) {
-            self.log(
-                &system(&source),
-                "Terminating task because it has reached the maximum timeout.",
-                "ERROR",
-            );
-        }
-        attempt
-    }
-
-    fn task_source(&self, task: &Task, attempt: u64) -> Source {
-        Source {
-            resource: json!({ "type": "cloud_run_job", "labels": {
-                "project_id": self.host().project, "location": task.key.0, "job_name": task.key.1,
-            } }),
-            labels: json!({
-                "run.googleapis.com/execution_name": task.execution,
-                "run.googleapis.com/task_index": task.index.to_string(),
-                "run.googleapis.com/task_attempt": attempt.to_string(),
-            }),
-            log: "stdout".into(),
-        }
-    }
-
-    fn with_task(&self, task: &Task, act: impl FnOnce(&mut Object, &str)) {
-        let now = self.now();
-        let found = self.with_execution(&task.key, &task.execution, |execution| {
-            if let Some(message) = execution.tasks.get_mut(task.index) {
-                act(message, &now);
-                message.insert("updateTime".into(), now.clone().into());
-            }
-        });
-        // An execution that was deleted meanwhile keeps no record.
-        drop(found);
-    }
-
-    fn count(&self, task: &Task, changes: &[(&str, i64)]) {
-        let found = self.with_execution(&task.key, &task.execution, |execution| {
-            for (name, change) in changes {
-                let now = execution
-                    .message
-                    .get(*name)
-                    .and_then(Value::as_i64)
-                    .unwrap_or(0);
-                execution
-                    .message
-                    .insert((*name).into(), (now + change).into());
-            }
-        });
-        drop(found);
-    }
-
-    fn record_attempt(&self, task: &Task, attempt: &Attempt, number: u64, again: bool) {
-        self.with_task(task, |message, now| {
-            message.insert("retried".into(), number.into());
-            message.insert("lastAttemptResult".into(), attempt.result());
-            message.insert("observedGeneration".into(), "1".into());
-            if !again {
-                conditions::set(message, "Completed", &attempt.standing(), now);
-                message.insert("completionTime".into(), now.into());
-                message.insert("reconciling".into(), false.into());
-            }
-        });
-    }
-
     /// Methods of executions and tasks.
     pub(super) fn executions(&self, call: &Call, key: &Key, method: &str) -> Outcome {
         let name = call.var(3);
@@ -597,49 +439,6 @@ impl Gcp {
     }
 }
 
-impl Attempt {
-    fn message(&self) -> String {
-        match self {
-            Self::Exited(0) => String::new(),
-            Self::Exited(_) => "The container exited with an error.".into(),
-            Self::TimedOut => "The configured timeout was reached.".into(),
-            Self::Cancelled => "The execution was cancelled.".into(),
-            Self::NotStarted(error) => error.message.clone(),
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        let failed = |reason| Standing::Failed {
-            field: "executionReason",
-            reason,
-            message: self.message(),
-        };
-        match self {
-            Self::Exited(0) => Standing::Succeeded,
-            Self::Exited(_) => failed("NON_ZERO_EXIT_CODE"),
-            Self::Cancelled => failed("CANCELLED"),
-            Self::TimedOut => Standing::failed("PROGRESS_DEADLINE_EXCEEDED", self.message()),
-            Self::NotStarted(_) => Standing::failed("UNKNOWN", self.message()),
-        }
-    }
-
-    /// `TaskAttemptResult`.
-    fn result(&self) -> Value {
-        let status = |code: Code| json!({ "code": code.number(), "message": self.message() });
-        match self {
-            Self::Exited(0) => json!({ "status": {} }),
-            // 128 + n: ended by signal n.
-            Self::Exited(code) if *code > 128 => {
-                json!({ "exitCode": code, "termSignal": code - 128, "status": status(Code::Internal) })
-            }
-            Self::Exited(code) => json!({ "exitCode": code, "status": status(Code::Internal) }),
-            Self::TimedOut => json!({ "termSignal": 15, "status": status(Code::Internal) }),
-            Self::Cancelled => json!({ "status": status(Code::Cancelled) }),
-            Self::NotStarted(error) => json!({ "status": status(error.code) }),
-        }
-    }
-}
-
 fn execution_end(name: &str, failed: Option<(usize, Attempt)>) -> (Standing, Outcome<()>) {
     let Some((index, attempt)) = failed else {
         return (Standing::Succeeded, Ok(()));
@@ -666,64 +465,4 @@ fn execution_end(name: &str, failed: Option<(usize, Attempt)>) -> (Standing, Out
         other => other,
     };
     (standing, Err(ApiError::new(Code::Internal, message)))
-}
-
-/// Puts `jobs.run`'s overrides into a task template.
-fn apply_overrides(template: &mut Value, overrides: &Object) -> Outcome<()> {
-    if let Some(timeout) = overrides.get("timeout").and_then(Value::as_str) {
-        if seconds(timeout).is_none_or(|t| t.is_zero()) {
-            return Err(ApiError::field(
-                "overrides.timeout",
-                "must be greater than 0",
-            ));
-        }
-        template["timeout"] = timeout.into();
-    }
-    let all = overrides
-        .get("containerOverrides")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    for (index, change) in all.iter().enumerate() {
-        let at = format!("overrides.container_overrides[{index}]");
-        check_env(&at, change.get("env"), Use::Job)?;
-        let container = &mut template["containers"][0];
-        let named = change["name"].as_str().unwrap_or_default();
-        if !named.is_empty() && container["name"] != named {
-            return Err(ApiError::field(
-                &format!("{at}.name"),
-                format!("the job has no container '{named}'"),
-            ));
-        }
-        let args = change["args"].as_array().is_some_and(|a| !a.is_empty());
-        let clear = change["clearArgs"] == true;
-        if args && clear {
-            return Err(ApiError::field(
-                &format!("{at}.clear_args"),
-                "must not be set together with args",
-            ));
-        }
-        if args {
-            container["args"] = change["args"].clone();
-        }
-        if clear && let Some(container) = container.as_object_mut() {
-            container.remove("args");
-        }
-        merge_env(container, change.get("env"));
-    }
-    Ok(())
-}
-
-fn merge_env(container: &mut Value, changes: Option<&Value>) {
-    for change in changes.and_then(Value::as_array).into_iter().flatten() {
-        if !container["env"].is_array() {
-            container["env"] = json!([]);
-        }
-        let Some(env) = container["env"].as_array_mut() else {
-            return;
-        };
-        match env.iter_mut().find(|e| e["name"] == change["name"]) {
-            Some(known) => *known = change.clone(),
-            None => env.push(change.clone()),
-        }
-    }
 }

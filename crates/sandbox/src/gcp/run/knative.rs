@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{Key, short, text};
+use super::{Key, number, short, text};
 use crate::gcp::error::{ApiError, Code, Outcome};
 use crate::gcp::names::{LOCATIONS, project_number};
 use crate::gcp::schema::Object;
 use crate::gcp::wire::Call;
 use crate::gcp::{Gcp, iam, seconds};
+
+/// The API group of services and revisions.
+const SERVING: &str = "serving.knative.dev";
 
 impl Gcp {
     /// Methods of Cloud Run v1. Those of the regional host name the project only; those below `/v1/` the location too.
@@ -124,7 +127,7 @@ impl Gcp {
     }
 
     fn v1_service(&self, location: &str, service: &Object) -> Value {
-        let mut metadata = self.v1_metadata(location, service);
+        let mut metadata = self.v1_metadata(SERVING, location, service);
         let ingress = match text(service, "ingress") {
             "INGRESS_TRAFFIC_INTERNAL_ONLY" => "internal",
             "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER" => "internal-and-cloud-load-balancing",
@@ -156,8 +159,8 @@ impl Gcp {
                 "traffic": v1_traffic(service.get("traffic"), ""),
             },
             "status": {
-                "observedGeneration": as_number(service, "observedGeneration"),
-                "conditions": v1_conditions(service, "Ready"),
+                "observedGeneration": number(service, "observedGeneration"),
+                "conditions": v1_conditions(service),
                 "latestCreatedRevisionName": short(text(service, "latestCreatedRevision")),
                 "latestReadyRevisionName": ready,
                 "traffic": v1_traffic(statuses, ready),
@@ -189,7 +192,7 @@ impl Gcp {
     }
 
     fn v1_revision(&self, key: &Key, revision: &Object, serving: bool) -> Value {
-        let mut metadata = self.v1_metadata(&key.0, revision);
+        let mut metadata = self.v1_metadata(SERVING, &key.0, revision);
         metadata["labels"]["serving.knative.dev/service"] = key.1.clone().into();
         metadata["labels"]["serving.knative.dev/configuration"] = key.1.clone().into();
         if let (Some(into), Some(from)) = (
@@ -198,7 +201,7 @@ impl Gcp {
         ) {
             into.extend(from.clone());
         }
-        let mut conditions = v1_conditions(revision, "");
+        let mut conditions = v1_conditions(revision);
         if let Some(all) = conditions.as_array_mut() {
             let ready = text(revision, "createTime");
             all.push(json!({
@@ -212,7 +215,7 @@ impl Gcp {
             "metadata": metadata,
             "spec": revision_spec(revision),
             "status": {
-                "observedGeneration": as_number(revision, "observedGeneration"),
+                "observedGeneration": number(revision, "observedGeneration"),
                 "conditions": conditions,
                 "logUrl": revision.get("logUri"),
                 "imageDigest": revision.get("containerStatuses").and_then(|s| s[0].get("imageDigest")),
@@ -221,8 +224,9 @@ impl Gcp {
     }
 
     /// `ObjectMeta`: what v1 keeps in annotations has fields of its own in v2.
-    pub(super) fn v1_metadata(&self, location: &str, message: &Object) -> Value {
-        let number = project_number(&self.host().project);
+    /// `group` is whose annotations name the author: services' or jobs'.
+    pub(super) fn v1_metadata(&self, group: &str, location: &str, message: &Object) -> Value {
+        let namespace = project_number(&self.host().project);
         let name = short(text(message, "name"));
         let mut labels = message.get("labels").cloned().unwrap_or_else(|| json!({}));
         labels["cloud.googleapis.com/location"] = location.into();
@@ -231,21 +235,21 @@ impl Gcp {
             .cloned()
             .unwrap_or_else(|| json!({}));
         for (key, field) in [
-            ("serving.knative.dev/creator", "creator"),
-            ("serving.knative.dev/lastModifier", "lastModifier"),
-            ("run.googleapis.com/client-name", "client"),
-            ("run.googleapis.com/client-version", "clientVersion"),
+            (format!("{group}/creator"), "creator"),
+            (format!("{group}/lastModifier"), "lastModifier"),
+            ("run.googleapis.com/client-name".into(), "client"),
+            ("run.googleapis.com/client-version".into(), "clientVersion"),
         ] {
             if !text(message, field).is_empty() {
-                annotations[key] = text(message, field).into();
+                annotations[key.as_str()] = text(message, field).into();
             }
         }
         json!({
             "name": name,
-            "namespace": number,
+            "namespace": namespace,
             "uid": message.get("uid"),
             "resourceVersion": text(message, "etag").trim_matches('"'),
-            "generation": as_number(message, "generation"),
+            "generation": number(message, "generation"),
             "creationTimestamp": message.get("createTime"),
             "labels": labels,
             "annotations": annotations,
@@ -299,11 +303,9 @@ fn pascal(name: &str) -> String {
     words.collect()
 }
 
-/// The conditions; `terminalCondition`, where a resource has one, comes first under the name `terminal`.
-pub(super) fn v1_conditions(message: &Object, terminal: &str) -> Value {
-    let last = message
-        .get("terminalCondition")
-        .filter(|_| !terminal.is_empty());
+/// The conditions; `terminalCondition`, where a resource has one, comes first.
+pub(super) fn v1_conditions(message: &Object) -> Value {
+    let last = message.get("terminalCondition");
     let others = message
         .get("conditions")
         .and_then(Value::as_array)
@@ -432,9 +434,4 @@ pub(super) fn v1_containers(containers: Option<&Value>) -> Value {
         out
     })
     .collect()
-}
-
-/// A 64-bit field of v2 (a string) as v1's number.
-pub(super) fn as_number(message: &Object, name: &str) -> i64 {
-    super::number(message, name)
 }

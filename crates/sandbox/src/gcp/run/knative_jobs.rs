@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::knative::{as_number, environment, v1_conditions, v1_containers};
-use super::{Key, short, text};
+use super::knative::{environment, v1_conditions, v1_containers};
+use super::{Key, number, short, text};
 use crate::gcp::schema::Object;
 use crate::gcp::{Gcp, seconds};
+
+/// The API group of jobs, executions and tasks.
+const RUN: &str = "run.googleapis.com";
 
 impl Gcp {
     pub(super) fn v1_jobs(&self, location: &str) -> Vec<Value> {
@@ -35,7 +38,7 @@ impl Gcp {
         json!({
             "apiVersion": "run.googleapis.com/v1",
             "kind": "Job",
-            "metadata": self.v1_metadata(location, job),
+            "metadata": self.v1_metadata(RUN, location, job),
             "spec": { "template": {
                 "metadata": { "labels": outer.get("labels"), "annotations": task_annotations(outer.get("template")) },
                 "spec": {
@@ -45,8 +48,8 @@ impl Gcp {
                 },
             } },
             "status": {
-                "observedGeneration": as_number(job, "observedGeneration"),
-                "conditions": v1_conditions(job, "Ready"),
+                "observedGeneration": number(job, "observedGeneration"),
+                "conditions": v1_conditions(job),
                 "executionCount": job.get("executionCount"),
                 "latestCreatedExecution": latest,
             },
@@ -74,7 +77,7 @@ impl Gcp {
     }
 
     fn v1_execution(&self, key: &Key, execution: &Object) -> Value {
-        let mut metadata = self.v1_metadata(&key.0, execution);
+        let mut metadata = self.v1_metadata(RUN, &key.0, execution);
         metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
         json!({
             "apiVersion": "run.googleapis.com/v1",
@@ -86,8 +89,8 @@ impl Gcp {
                 "template": { "spec": task_spec(execution.get("template")) },
             },
             "status": {
-                "observedGeneration": as_number(execution, "observedGeneration"),
-                "conditions": v1_conditions(execution, ""),
+                "observedGeneration": number(execution, "observedGeneration"),
+                "conditions": v1_conditions(execution),
                 "startTime": execution.get("startTime"),
                 "completionTime": execution.get("completionTime"),
                 "runningCount": execution.get("runningCount"),
@@ -116,17 +119,18 @@ impl Gcp {
     }
 
     fn v1_task(&self, key: &Key, task: &Object) -> Value {
-        let mut metadata = self.v1_metadata(&key.0, task);
+        let mut metadata = self.v1_metadata(RUN, &key.0, task);
         metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
         metadata["labels"]["run.googleapis.com/execution"] = short(text(task, "execution")).into();
+        metadata["labels"]["run.googleapis.com/runningState"] = running_state(task).into();
         json!({
             "apiVersion": "run.googleapis.com/v1",
             "kind": "Task",
             "metadata": metadata,
             "spec": task_spec(Some(&Value::Object(task.clone()))),
             "status": {
-                "observedGeneration": as_number(task, "observedGeneration"),
-                "conditions": v1_conditions(task, ""),
+                "observedGeneration": number(task, "observedGeneration"),
+                "conditions": v1_conditions(task),
                 "index": task.get("index"),
                 "startTime": task.get("startTime"),
                 "completionTime": task.get("completionTime"),
@@ -135,6 +139,21 @@ impl Gcp {
                 "logUri": task.get("logUri"),
             },
         })
+    }
+}
+
+/// The word that `gcloud` shows for a task.
+fn running_state(task: &Object) -> &'static str {
+    let completed = task
+        .get("conditions")
+        .map(|c| c[0].clone())
+        .unwrap_or_default();
+    match completed["state"].as_str() {
+        Some("CONDITION_SUCCEEDED") => "Succeeded",
+        Some("CONDITION_FAILED") if completed["executionReason"] == "CANCELLED" => "Cancelled",
+        Some("CONDITION_FAILED") => "Failed",
+        _ if task.contains_key("startTime") => "Running",
+        _ => "Pending",
     }
 }
 

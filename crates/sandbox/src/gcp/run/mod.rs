@@ -7,10 +7,12 @@ mod instance;
 mod job;
 mod knative;
 mod knative_jobs;
+mod overrides;
 mod resources;
 mod revision;
 mod rollout;
 mod service;
+mod task;
 mod template;
 mod traffic;
 

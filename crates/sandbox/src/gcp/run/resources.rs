@@ -66,8 +66,11 @@ pub fn check_resources(at: &str, template: &Object, container: &Object, usage: U
     let Some(cpu) = parse_cpu(text("cpu")) else {
         return bad_cpu("The value must be a number of CPUs.");
     };
-    let whole = [1.0, 2.0, 4.0, 6.0, 8.0].contains(&cpu);
-    if !whole && !(usage == Use::Service && (0.08..1.0).contains(&cpu)) {
+    let offered = match usage {
+        Use::Service if cpu < 1.0 => cpu >= 0.08,
+        Use::Service | Use::Job => [1.0, 2.0, 4.0, 6.0, 8.0].contains(&cpu),
+    };
+    if !offered {
         return bad_cpu(
             "Only 1, 2, 4, 6 and 8 are supported, and for services values from 0.08 to less than 1.",
         );

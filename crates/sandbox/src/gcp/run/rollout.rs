@@ -206,12 +206,15 @@ impl Gcp {
             .start_revision(key, name)
             .await
             .map_err(|failure| not_ready(name, &failure.error))?;
-        self.with_service(key, |service| {
-            if let Some(revision) = service.revisions.get_mut(name) {
-                revision.instance = Some(instance);
-            }
-            Ok(())
-        })
+        let surplus = self.with_service(key, |service| match service.revisions.get_mut(name) {
+            Some(revision) => Ok(revision.instance.replace(instance)),
+            None => Ok(Some(instance)),
+        })?;
+        if let Some(surplus) = surplus {
+            // Another change started one meanwhile, or the revision is gone.
+            surplus.stop(self).await;
+        }
+        Ok(())
     }
 
     /// Starts a new instance when this one ends by itself while its revision still serves.

@@ -156,45 +156,29 @@ impl Gcp {
             }
             return Err(super::absent("Service", &key.1));
         }
-        let (before, changed) = self.with_service(key, |service| {
+        let (validate_only, force) = (call.flag("validateOnly"), call.flag("forceNewRevision"));
+        let (changed, fresh) = self.with_service(key, |service| {
             check_etag(&key.1, &service.message, text(&call.body, "etag"))?;
-            Ok((service.message.clone(), service.message.clone()))
-        })?;
-        let mut changed = changed;
-        apply_mask(&mut changed, &call.body, call.query("updateMask"))?;
-        changed.insert(
-            "etag".into(),
-            before.get("etag").cloned().unwrap_or_default(),
-        );
-        self.complete_service(&mut changed, key)?;
-        if call.flag("validateOnly") {
-            return self.done_operation(&key.0, SERVICE, &changed);
-        }
-        self.with_service(key, |service| {
-            check_etag(&key.1, &service.message, text(&before, "etag"))?;
-            let kept = std::mem::replace(&mut service.message, changed);
-            if service.needs_no_revision(&kept, call.flag("forceNewRevision")) {
-                return Ok(());
-            }
-            // The name must be free before anything changes.
-            let name = service
-                .message
-                .get("template")
-                .and_then(|t| t["revision"].as_str())
-                .unwrap_or_default();
-            if service.revisions.contains_key(name) {
-                let error = ApiError::new(
+            let mut changed = service.message.clone();
+            apply_mask(&mut changed, &call.body, call.query("updateMask"))?;
+            changed.insert("etag".into(), service.message["etag"].clone());
+            self.complete_service(&mut changed, key)?;
+            let fresh = force || makes_revision(&service.message, &changed);
+            let name = changed["template"]["revision"].as_str().unwrap_or_default();
+            if fresh && service.revisions.contains_key(name) {
+                return Err(ApiError::new(
                     Code::AlreadyExists,
                     format!("Revision named '{name}' with different configuration already exists."),
-                );
-                service.message = kept;
-                return Err(error);
+                ));
             }
-            Ok(())
+            if !validate_only {
+                service.message = changed.clone();
+            }
+            Ok((changed, fresh))
         })?;
-        let fresh = self.with_service(key, |service| {
-            Ok(!service.needs_no_revision(&before, call.flag("forceNewRevision")))
-        })?;
+        if validate_only {
+            return self.done_operation(&key.0, SERVICE, &changed);
+        }
         self.begin_change(call, key, fresh)
     }
 
@@ -281,30 +265,19 @@ impl Gcp {
     }
 }
 
-impl Service {
-    /// Whether the template says the same as before: a name alone makes a revision only when it is a new one.
-    fn needs_no_revision(&self, before: &Object, force: bool) -> bool {
-        let bare = |message: &Object| {
-            let mut template = message
-                .get("template")
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default();
-            for name in ["revision", "client", "clientVersion"] {
-                template.remove(name);
-            }
-            template
-        };
-        let name = |message: &Object| {
-            message
-                .get("template")
-                .and_then(|t| t["revision"].as_str())
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let renamed = !name(&self.message).is_empty() && name(&self.message) != name(before);
-        !force && !renamed && bare(&self.message) == bare(before)
-    }
+/// Whether a changed template makes a revision: a name alone does only when it is a new one.
+fn makes_revision(before: &Object, after: &Object) -> bool {
+    let bare = |message: &Object| {
+        let template = message.get("template").and_then(Value::as_object);
+        let mut template = template.cloned().unwrap_or_default();
+        for name in ["revision", "client", "clientVersion"] {
+            template.remove(name);
+        }
+        template
+    };
+    let name = |message: &Object| message["template"]["revision"].as_str().map(str::to_owned);
+    let renamed = name(after).is_some() && name(after) != name(before);
+    renamed || bare(before) != bare(after)
 }
 
 fn check_revision_name(service: &str, name: &str) -> Outcome<()> {

@@ -1,0 +1,187 @@
+//! Says which name each thing of a manifest has on each cloud.
+
+use deployer_core::address::CloudName;
+use deployer_core::spec::EnvironmentSpec;
+
+use crate::model::Manifest;
+use crate::names::{self, Rule};
+use crate::source::KeyPath;
+
+/// The names of one service's things on AWS: what the manifest says, else what is made from app,
+/// environment and key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsNames {
+    /// The ECS service.
+    pub service: String,
+    /// The task definition's family.
+    pub family: String,
+    /// The container in the task definition.
+    pub container: String,
+    /// The ECR repository.
+    pub repository: String,
+    /// The log group.
+    pub log_group: String,
+}
+
+/// The names of one service's things on Google Cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcpNames {
+    /// The Cloud Run service.
+    pub service: String,
+    /// The Cloud Run job that migrates.
+    pub job: String,
+    /// The Artifact Registry repository.
+    pub repository: String,
+    /// The image in that repository.
+    pub image: String,
+}
+
+impl Manifest {
+    /// The names of `service` on AWS. Defaults where the manifest has no AWS target.
+    pub fn aws_names(&self, service: &str, environment: &str) -> AwsNames {
+        let section = self
+            .targets
+            .aws
+            .as_ref()
+            .and_then(|aws| aws.services.get(service));
+        let section = section.cloned().unwrap_or_default();
+        let made = names::service(&self.app, environment, service);
+        let name = section.name.unwrap_or_else(|| names::ECS.fit(&made));
+        AwsNames {
+            family: section.family.unwrap_or_else(|| name.clone()),
+            container: section.container.unwrap_or_else(|| names::ECS.fit(service)),
+            repository: section
+                .repository
+                .unwrap_or_else(|| names::ECR_REPOSITORY.fit(&made)),
+            log_group: section
+                .log_group
+                .unwrap_or_else(|| names::log_group(&self.app, environment, service)),
+            service: name,
+        }
+    }
+
+    /// The names of `service` on Google Cloud. Defaults where the manifest has no such target.
+    pub fn gcp_names(&self, service: &str, environment: &str) -> GcpNames {
+        let gcp = self.targets.gcp.as_ref();
+        let section = gcp
+            .and_then(|gcp| gcp.services.get(service))
+            .cloned()
+            .unwrap_or_default();
+        let made = names::service(&self.app, environment, service);
+        let name = section
+            .name
+            .unwrap_or_else(|| names::RUN_SERVICE.fit(&made));
+        let repository = gcp.and_then(|gcp| gcp.repository.clone());
+        GcpNames {
+            job: section
+                .job
+                .unwrap_or_else(|| names::RUN_JOB.fit(&format!("{name}-migrate"))),
+            repository: repository.unwrap_or_else(|| {
+                names::ARTIFACT_REPOSITORY.fit(&names::prefix(&self.app, environment))
+            }),
+            image: service.to_owned(),
+            service: name,
+        }
+    }
+}
+
+/// One name that a target holds, for the checks.
+pub(crate) struct Named {
+    pub(crate) rule: &'static Rule,
+    /// Names of one space may not be equal.
+    pub(crate) space: &'static str,
+    pub(crate) name: String,
+    /// Where the manifest says the name, or the thing that is named.
+    pub(crate) path: KeyPath,
+}
+
+impl Manifest {
+    /// Every name that `cloud` holds for `spec`.
+    pub(crate) fn all_names(&self, cloud: CloudName, spec: &EnvironmentSpec) -> Vec<Named> {
+        let mut all = vec![];
+        let target = KeyPath::new(["targets", cloud.as_str()]);
+        let mut add = |rule, space, name: &str, path| {
+            let name = name.to_owned();
+            all.push(Named {
+                rule,
+                space,
+                name,
+                path,
+            });
+        };
+        for key in spec.services.keys() {
+            let own = target.join("services").join(key);
+            match cloud {
+                CloudName::Aws => {
+                    let names = self.aws_names(key, &spec.environment);
+                    add(&names::ECS, "ECS service", &names.service, own.join("name"));
+                    add(
+                        &names::ECS,
+                        "task definition family",
+                        &names.family,
+                        own.join("family"),
+                    );
+                    add(&names::ECS, "", &names.container, own.join("container"));
+                    add(
+                        &names::ECR_REPOSITORY,
+                        "ECR repository",
+                        &names.repository,
+                        own.join("repository"),
+                    );
+                    add(
+                        &names::LOG_GROUP,
+                        "log group",
+                        &names.log_group,
+                        own.join("log_group"),
+                    );
+                }
+                CloudName::Gcp => {
+                    let names = self.gcp_names(key, &spec.environment);
+                    add(
+                        &names::RUN_SERVICE,
+                        "Cloud Run service",
+                        &names.service,
+                        own.join("name"),
+                    );
+                    add(
+                        &names::RUN_JOB,
+                        "Cloud Run job",
+                        &names.job,
+                        own.join("job"),
+                    );
+                    add(
+                        &names::ARTIFACT_REPOSITORY,
+                        "",
+                        &names.repository,
+                        target.join("repository"),
+                    );
+                }
+            }
+        }
+        for (key, secret) in &spec.secrets {
+            let own = target.join("secrets").join(key).join("name");
+            let has_own = match cloud {
+                CloudName::Aws => self
+                    .targets
+                    .aws
+                    .as_ref()
+                    .and_then(|aws| aws.secrets.get(key)),
+                CloudName::Gcp => self
+                    .targets
+                    .gcp
+                    .as_ref()
+                    .and_then(|gcp| gcp.secrets.get(key)),
+            };
+            let path = match has_own.and_then(|own| own.name.as_ref()) {
+                Some(_) => own,
+                None => KeyPath::new(["secrets", key, "name"]),
+            };
+            let rule = match cloud {
+                CloudName::Aws => &names::AWS_SECRET,
+                CloudName::Gcp => &names::GCP_SECRET,
+            };
+            add(rule, "secret", &secret.name, path);
+        }
+        all
+    }
+}

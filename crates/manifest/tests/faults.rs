@@ -1,0 +1,269 @@
+//! Shows what people are told about manifests that are wrong, 80 columns wide and without colour.
+
+// Clippy excuses `unwrap` in test functions only, not in what they share.
+#![allow(clippy::unwrap_used)]
+
+use deployer_manifest::{Colour, Inputs, load};
+use tempfile::TempDir;
+
+const BASE: &str = r#"app = "agentidp"
+
+[services.idp]
+image = "registry.example.com/idp:1.0.0"
+port = 3000
+
+[targets.aws]
+account = "123456789012"
+region = "us-east-1"
+cluster = "main"
+subnets = ["subnet-0123456789abcdef0"]
+execution_role = "ecsTaskExecutionRole"
+
+[targets.gcp]
+project = "acme-identity"
+region = "us-central1"
+"#;
+
+/// What is said of `text`, with `vars` and `set`.
+fn said_with(text: &str, vars: &[(&str, &str)], set: &[&str]) -> String {
+    let dir = TempDir::new().unwrap();
+    let manifest = dir.path().join("deployer.toml");
+    std::fs::write(&manifest, text).unwrap();
+    let inputs = Inputs {
+        manifest,
+        environment: None,
+        vars: vars
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        set: set.iter().map(|flag| (*flag).to_owned()).collect(),
+    };
+    let shown = match load(&inputs) {
+        Ok(loaded) => deployer_manifest::render(&loaded.warnings, 80, Colour::Off),
+        Err(problems) => problems.render(80, Colour::Off),
+    };
+    shown.replace(&format!("{}/", dir.path().display()), "")
+}
+
+fn said(text: &str) -> String {
+    said_with(text, &[], &[])
+}
+
+/// [`BASE`] with `from` replaced; fails when there is no `from`.
+fn base(from: &str, to: &str) -> String {
+    assert!(BASE.contains(from));
+    BASE.replace(from, to)
+}
+
+/// One line per fault, sorted: which are found, not how they are drawn.
+fn found(text: &str) -> Vec<String> {
+    found_with(text, &[])
+}
+
+fn found_with(text: &str, set: &[&str]) -> Vec<String> {
+    let dir = TempDir::new().unwrap();
+    let manifest = dir.path().join("deployer.toml");
+    std::fs::write(&manifest, text).unwrap();
+    let inputs = Inputs {
+        manifest,
+        set: set.iter().map(|flag| (*flag).to_owned()).collect(),
+        ..Inputs::default()
+    };
+    let Err(problems) = load(&inputs) else {
+        return vec![];
+    };
+    let mut lines: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            let place = problem
+                .line
+                .map_or(String::new(), |line| format!("{line}: "));
+            let help = problem
+                .help
+                .as_deref()
+                .map_or(String::new(), |help| format!(" [{help}]"));
+            format!("{place}{}: {}{help}", problem.path, problem.message)
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_good_manifest_is_met_with_silence() {
+    assert_eq!(said(BASE), "");
+}
+
+#[test]
+fn faults_of_different_causes_are_drawn_together() {
+    let text = base(
+        "port = 3000",
+        "prot = 3000\ncpu = 0.5\nmemory = \"8GiB\"\nhealth = 7\n\n[services.idp.env]\nPORT = 80\nURL = { secret = \"database-ulr\" }\n\n[secrets.database-url]\nfrom = { env = \"DATABASE_URL\" }",
+    );
+    insta::assert_snapshot!(said(&text));
+}
+
+#[test]
+fn broken_toml_is_shown_where_it_breaks() {
+    insta::assert_snapshot!(said("app = \"x\nport 3\n[services\n"));
+}
+
+#[test]
+fn a_value_from_a_variable_or_a_flag_names_it() {
+    let vars = [("DEPLOYER_SERVICES__IDP__PORT", "many")];
+    insta::assert_snapshot!(said_with(
+        BASE,
+        &vars,
+        &["services.idp.memory=3000", "services"]
+    ));
+}
+
+#[test]
+fn a_secret_pasted_into_the_manifest_is_not_printed_again() {
+    let text = format!(
+        "{BASE}\n[secrets.db]\nfrom = \"postgres://u:hunter2@db/x\"\n[services.idp.env]\nURL = \"postgres://u:hunter2@db/x\"\nDB = {{ secret = \"db\" }}\n"
+    );
+    let shown = said(&text);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn missing_keys_name_their_table_and_are_found_together() {
+    insta::assert_debug_snapshot!(found(
+        "[services.idp]\n[targets.aws]\nregion = \"us-east-1\"\n[targets.gcp]\n"
+    ));
+}
+
+#[test]
+fn an_empty_manifest_lacks_everything() {
+    insta::assert_debug_snapshot!(found(""));
+}
+
+#[test]
+fn ids_of_the_wrong_shape_are_refused() {
+    let flags = [
+        "targets.aws.account=\"12345\"",
+        "targets.aws.region=\"us-east\"",
+        "targets.aws.subnets=[\"net-1\", \"subnet-0123456789abcdef0\", \"subnet-x\"]",
+        "targets.aws.security_groups=[\"subnet-0123456789abcdef0\"]",
+        "targets.aws.execution_role=\"arn:aws:iam::123456789012:user/x\"",
+        "targets.aws.task_role=\"arn:aws:iam::210987654321:role/x\"",
+        "targets.aws.log_retention_days=45",
+        "targets.aws.ledger=\"gs://bucket/x\"",
+        "targets.aws.endpoint=\"localhost:80\"",
+        "targets.aws.services.idp.target_group=\"main\"",
+        "targets.gcp.project=\"X\"",
+        "targets.gcp.region=\"us-east-1\"",
+        "targets.gcp.vpc_connector=\"c\"",
+        "targets.gcp.network=\"n\"",
+        "targets.gcp.service_account=\"me\"",
+        "targets.gcp.services.web.cpu=1",
+        "targets.gcp.services.idp.name=\"Idp\"",
+    ];
+    insta::assert_debug_snapshot!(found_with(BASE, &flags));
+}
+
+#[test]
+fn sizes_are_judged_after_the_targets_override() {
+    let text = base("port = 3000", "port = 3000\ncpu = 1\nmemory = \"2GiB\"");
+    assert_eq!(found(&text), Vec::<String>::new());
+    insta::assert_debug_snapshot!(found_with(
+        &text,
+        &[
+            "targets.aws.services.idp.memory=512MiB",
+            "targets.gcp.services.idp.cpu=500m",
+            "targets.gcp.services.idp.concurrency=80",
+            "targets.gcp.services.idp.cpu_idle=false",
+        ]
+    ));
+}
+
+#[test]
+fn quantities_that_cannot_be_read_say_how_to_write_them() {
+    insta::assert_debug_snapshot!(found_with(
+        BASE,
+        &[
+            "services.idp.cpu=\"lots\"",
+            "services.idp.memory=\"512MB\"",
+            "services.idp.replicas={ min = 4, max = 2 }",
+            "services.idp.port=70000",
+            "services.idp.health={ path = \"health\", interval = \"soon\", retrys = 3 }",
+            "services.idp.migrate={ mode = \"exec\", timeout = \"1.5\" }",
+            "targets.aws.services.idp.replicas=\"two\"",
+            "targets.gcp.services.idp.replicas=0",
+            "secrets.key.from={ generate = \"hex:4\" }",
+            "secrets.pem.from={ generate = \"rsa:1024\" }",
+            "secrets.two.from={ env = \"A\", file = \"b\" }",
+        ]
+    ));
+}
+
+#[test]
+fn templates_are_checked_for_every_target() {
+    let text = format!(
+        "{BASE}\n[services.idp.env]\nA = \"${{target.regoin}}\"\nB = \"${{env\"\nC = \"${{service.url}}\"\nD = \"${{target.project}}\"\nE = \"$${{fine}}\"\n"
+    );
+    insta::assert_debug_snapshot!(found(&text));
+}
+
+#[test]
+fn variables_that_the_clouds_keep_or_refuse_are_refused() {
+    let text = format!(
+        "{BASE}\n[services.idp.env]\nPORT = 1\nK_SERVICE = \"x\"\nCLOUD_RUN_JOB = \"x\"\nAWSAPPRUNNER_X = \"x\"\nmy-var = \"x\"\n1ST = \"x\"\n"
+    );
+    insta::assert_debug_snapshot!(found(&text));
+}
+
+#[test]
+fn two_things_with_one_name_are_refused() {
+    let web = "[services.web]\nimage = \"registry.example.com/web:1\"\nport = 80\n[targets.gcp.services.web]\nname = \"agentidp-staging-idp\"\n";
+    let secrets = "[secrets.a]\nname = \"same\"\n[secrets.b]\nname = \"same\"\n";
+    let keys = "[keys.jwt]\nprivate = \"a\"\npublic = \"p\"\n";
+    insta::assert_debug_snapshot!(found(&format!("{BASE}\n{web}{secrets}{keys}")));
+}
+
+#[test]
+fn tags_fit_both_clouds() {
+    insta::assert_debug_snapshot!(found(&format!(
+        "{BASE}\n[tags]\n\"aws:x\" = \"1\"\n\"a;b\" = \"1\"\n\"1st\" = \"x\"\nok = \"a<b\"\nenv = \"${{env}}\"\n"
+    )));
+}
+
+#[test]
+fn a_missing_file_and_a_file_that_is_no_text_are_told_apart() {
+    let inputs = Inputs {
+        manifest: "nowhere/deployer.toml".into(),
+        ..Inputs::default()
+    };
+    let problems = load(&inputs).unwrap_err();
+    insta::assert_snapshot!(problems.render(80, Colour::Off));
+
+    let dir = TempDir::new().unwrap();
+    let manifest = dir.path().join("deployer.toml");
+    std::fs::write(&manifest, [0xff, 0xfe, 0]).unwrap();
+    let problems = load(&Inputs {
+        manifest,
+        ..Inputs::default()
+    })
+    .unwrap_err();
+    assert_eq!(
+        problems.iter().next().unwrap().message,
+        "the manifest is not UTF-8 text"
+    );
+}
+
+#[test]
+fn problems_are_data_too() {
+    let dir = TempDir::new().unwrap();
+    let manifest = dir.path().join("deployer.toml");
+    std::fs::write(&manifest, base("port = 3000", "port = \"x\"")).unwrap();
+    let problems = load(&Inputs {
+        manifest,
+        ..Inputs::default()
+    })
+    .unwrap_err();
+    let mut json = serde_json::to_value(&problems).unwrap();
+    json[0]["file"] = "deployer.toml".into();
+    insta::assert_json_snapshot!(json);
+}
