@@ -33,7 +33,7 @@ def expected(entry):
         "revision": last(wanted),
         "traffic": {last(revision): share for revision, share in serving["traffic"]},
         "image": serving["images"][wanted],
-        "released image": serving["images"][wanted] if release["image"] == serving["images"][wanted] else release["image"],
+        "released image": release["image"],
         "released revision": last(release["revision"]),
         "secret versions": {last(pinned["secret"]): pinned["version"] for pinned in release["secrets"].values()},
         "url": serving["url"],

@@ -97,7 +97,6 @@ ISSUER = "https://idp.example.com"
             &mut text,
             r#"
 [secrets.database-url]
-from = { env = "IDP_DATABASE_URL" }
 on_rollback = "follow"
 
 [secrets.client-secret]
@@ -130,14 +129,21 @@ subnets = ["subnet-0a1b2c3d4e5f60001"]
 security_groups = ["sg-0a1b2c3d4e5f60003"]
 execution_role = "idp-execution"
 task_role = "idp-task"
-{more}"#
+{more}
+
+[targets.aws.secrets.database-url]
+from = {{ env = "IDP_DATABASE_URL_AWS" }}
+"#
                 ),
             );
         }
         if let Some(more) = &self.gcp {
             line(
                 &mut text,
-                &format!("[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{more}"),
+                &format!(
+                    "[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{more}\n\
+                     [targets.gcp.secrets.database-url]\nfrom = {{ env = \"IDP_DATABASE_URL_GCP\" }}"
+                ),
             );
         }
         text

@@ -22,8 +22,10 @@ pub struct Project {
     pub deployer: Deployer,
     /// What is deployed; see [`Project::write`].
     pub manifest: Manifest,
-    /// The service's database.
-    pub database: Database,
+    /// The database of the service on AWS.
+    pub aws_database: Database,
+    /// The database of the service on Google Cloud.
+    pub gcp_database: Database,
     /// In front of AWS.
     pub aws: Recorder,
     /// In front of Google Cloud.
@@ -42,20 +44,23 @@ impl Project {
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
         let aws = Recorder::start(Side::Aws, sandbox.aws_url());
         let gcp = Recorder::start(Side::Gcp, sandbox.gcp_url());
-        let database = Database::create(&prepared.postgres);
+        let aws_database = Database::create(&prepared.postgres);
+        let gcp_database = Database::create(&prepared.postgres);
         let client_secret = format!("client-{}", Uuid::new_v4().simple());
         let mut environment = sandbox.exports.clone();
         let mut set = |name: &str, value: &str| environment.insert(name.into(), value.into());
         set("AWS_ENDPOINT_URL", aws.url());
         set("DEPLOYER_GCP_ENDPOINT", gcp.url());
-        set("IDP_DATABASE_URL", database.url());
+        set("IDP_DATABASE_URL_AWS", aws_database.url());
+        set("IDP_DATABASE_URL_GCP", gcp_database.url());
         set("IDP_CLIENT_SECRET", &client_secret);
         let id = Uuid::new_v4().simple().to_string();
         let app = format!("idp-{}", &id[..8]);
         let project = Self {
             deployer: Deployer::new(&prepared.binary, folder.path(), environment),
             manifest: Manifest::new(&app, prepared.image("1.0.0")),
-            database,
+            aws_database,
+            gcp_database,
             aws,
             gcp,
             client_secret,
@@ -116,6 +121,18 @@ impl Project {
                 (cloud.to_owned(), entry.clone())
             })
             .collect()
+    }
+
+    /// What was generated: read from the recording, the only place where it passed in the clear.
+    pub fn generated_secrets(&self) -> Vec<String> {
+        let mut values: Vec<String> = [&self.aws, &self.gcp]
+            .into_iter()
+            .flat_map(Recorder::exchanges)
+            .filter_map(|exchange| exchange.secret_value())
+            .collect();
+        values.sort();
+        values.dedup();
+        values
     }
 
     /// Every file below the project's folder, with its content.

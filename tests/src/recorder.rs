@@ -177,6 +177,18 @@ impl Exchange {
         }
     }
 
+    /// The secret value that the request gives to a cloud, as text; `None` when it gives none.
+    pub fn secret_value(&self) -> Option<String> {
+        let body: Value = serde_json::from_slice(&self.request_body).ok()?;
+        if let Some(value) = body["SecretString"].as_str() {
+            return Some(value.to_owned());
+        }
+        let value = BASE64_STANDARD
+            .decode(body["payload"]["data"].as_str()?)
+            .ok()?;
+        String::from_utf8(value).ok()
+    }
+
     fn is_image_transfer(&self) -> bool {
         let path = self.path();
         path.starts_with("/v2/")
