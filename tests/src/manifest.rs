@@ -1,0 +1,155 @@
+//! The test service's manifest, with what the tests vary.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// The account that the sandbox and moto have.
+pub const ACCOUNT: &str = "123456789012";
+/// The AWS region.
+pub const REGION: &str = "us-east-1";
+/// The project that the sandbox has.
+pub const PROJECT: &str = "sandbox-project";
+/// The Google region.
+pub const LOCATION: &str = "us-central1";
+
+/// What the manifest of one test says.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The app: everything is named after it, so tests can share a cloud.
+    pub app: String,
+    /// Where the image is.
+    pub image: PathBuf,
+    /// A plain variable that the service shows.
+    pub greeting: String,
+    /// Whether there is a migration.
+    pub migrates: bool,
+    /// Generated secrets beside those that the service needs, by name; each in a variable.
+    pub extra_secrets: Vec<String>,
+    /// Keys of `[targets.aws]` beside the usual ones; no AWS target when `None`.
+    pub aws: Option<String>,
+    /// Keys of `[targets.gcp]` beside the usual ones; no Google target when `None`.
+    pub gcp: Option<String>,
+}
+
+impl Manifest {
+    /// Both clouds, with a migration.
+    pub fn new(app: &str, image: PathBuf) -> Self {
+        Self {
+            app: app.to_owned(),
+            image,
+            greeting: "hello".to_owned(),
+            migrates: true,
+            extra_secrets: Vec::new(),
+            aws: Some(String::new()),
+            gcp: Some(String::new()),
+        }
+    }
+
+    /// The ECS service's name, and the family's, and the Cloud Run service's.
+    pub fn service_name(&self) -> String {
+        format!("{}-test-idp", self.app)
+    }
+
+    /// The TOML.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            r#"app = "{app}"
+environment = "test"
+
+[services.idp]
+image = "{image}"
+port = 3000
+cpu = 1
+memory = "2GiB"
+replicas = {{ min = 1, max = 2 }}
+
+[services.idp.health]
+path = "/health"
+interval = "5s"
+timeout = "2s"
+
+[services.idp.env]
+DATABASE_URL = {{ secret = "database-url" }}
+JWT_PRIVATE_KEY = {{ secret = "jwt-private-key" }}
+JWT_PUBLIC_KEY = {{ secret = "jwt-public-key" }}
+SEED_CLIENT_SECRET = {{ secret = "client-secret" }}
+GREETING = "{greeting}"
+ISSUER = "https://idp.example.com"
+"#,
+            app = self.app,
+            image = self.image.display(),
+            greeting = self.greeting,
+        );
+        for name in &self.extra_secrets {
+            let variable = name.to_uppercase().replace('-', "_");
+            line(
+                &mut text,
+                &format!("{variable} = {{ secret = \"{name}\" }}"),
+            );
+        }
+        if self.migrates {
+            line(
+                &mut text,
+                "\n[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"5m\"",
+            );
+        }
+        line(
+            &mut text,
+            r#"
+[secrets.database-url]
+on_rollback = "follow"
+
+[secrets.client-secret]
+from = { env = "IDP_CLIENT_SECRET" }
+
+[keys.jwt]
+algorithm = "rsa:2048"
+private = "jwt-private-key"
+public = "jwt-public-key"
+
+[tags]
+team = "identity"
+"#,
+        );
+        for name in &self.extra_secrets {
+            line(
+                &mut text,
+                &format!("[secrets.{name}]\nfrom = {{ generate = \"hex:32\" }}\n"),
+            );
+        }
+        if let Some(more) = &self.aws {
+            line(
+                &mut text,
+                &format!(
+                    r#"[targets.aws]
+account = "{ACCOUNT}"
+region = "{REGION}"
+cluster = "default"
+subnets = ["subnet-0a1b2c3d4e5f60001"]
+security_groups = ["sg-0a1b2c3d4e5f60003"]
+execution_role = "idp-execution"
+task_role = "idp-task"
+{more}
+
+[targets.aws.secrets.database-url]
+from = {{ env = "IDP_DATABASE_URL_AWS" }}
+"#
+                ),
+            );
+        }
+        if let Some(more) = &self.gcp {
+            line(
+                &mut text,
+                &format!(
+                    "[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{more}\n\
+                     [targets.gcp.secrets.database-url]\nfrom = {{ env = \"IDP_DATABASE_URL_GCP\" }}"
+                ),
+            );
+        }
+        text
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("a string takes any text");
+}

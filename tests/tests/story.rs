@@ -1,0 +1,367 @@
+//! The main story on both clouds, through the binary: every step a user takes, in the order of a first week.
+
+use deployer_tests::deployer::exit;
+use deployer_tests::idp::is_signed_by;
+use deployer_tests::prepared::Prepared;
+use deployer_tests::project::Project;
+use deployer_tests::python;
+use deployer_tests::recorder::Side;
+use deployer_tests::sandbox::Sandbox;
+use serde_json::Value;
+use std::sync::Arc;
+
+#[test]
+fn a_service_lives_its_life_on_both_clouds() {
+    let Some(prepared) = Prepared::find("a_service_lives_its_life_on_both_clouds") else {
+        return;
+    };
+    let mut project = Project::new(&prepared, Arc::new(Sandbox::start(&prepared)));
+    project.change(|manifest| manifest.extra_secrets = vec!["retired".to_owned()]);
+    let story = &mut project;
+    a_plan_shows_creates_and_writes_nothing(story);
+    the_first_apply_serves_and_migrates_once(story);
+    a_second_plan_and_apply_find_nothing_to_do(story);
+    a_token_of_one_cloud_verifies_with_the_keys_of_the_other(story);
+    a_new_version_serves_after_its_migration(story);
+    a_broken_version_is_refused_and_the_one_before_goes_on_serving(story);
+    a_rollback_serves_the_release_named_and_holds_the_other(story);
+    releasing_the_hold_serves_the_newer_release_again(story);
+    a_changed_secret_rolls_out(story);
+    a_secret_removed_from_the_manifest_is_deleted(story);
+    releases_and_logs_tell_what_happened(story);
+    destroy_leaves_nothing_and_apply_works_again_at_once(story);
+    no_secret_was_said_or_written(story);
+    python::assert_valid(&prepared, &project.aws, Side::Aws);
+    python::assert_valid(&prepared, &project.gcp, Side::Gcp);
+}
+
+fn a_plan_shows_creates_and_writes_nothing(story: &mut Project) {
+    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
+    let plan = story
+        .deployer
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(exit::CHANGES);
+    plan.says("SANDBOX").says("+ ");
+    let document = story
+        .deployer
+        .run(&["plan", "--json"])
+        .exits(exit::SUCCESS)
+        .json();
+    assert_eq!(document["empty"], false);
+    assert!(
+        document["counts"]["create"].as_u64() > Some(8),
+        "{}",
+        document["counts"]
+    );
+    assert_eq!(document["counts"]["delete"], 0);
+    assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
+}
+
+fn the_first_apply_serves_and_migrates_once(story: &mut Project) {
+    let refused = story.deployer.run(&["apply"]).exits(exit::INPUT);
+    refused.says("--yes");
+    assert!(
+        story
+            .aws_database
+            .query("SELECT 1 FROM pg_tables WHERE schemaname = 'public'")
+            .is_empty()
+    );
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    assert_serves(story, "1.0.0");
+    assert_eq!(migrations(story), [vec!["1.0.0"], vec!["1.0.0"]]);
+    story.deployer.run(&["status"]).exits(exit::SUCCESS);
+}
+
+fn a_second_plan_and_apply_find_nothing_to_do(story: &mut Project) {
+    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
+    story
+        .deployer
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(exit::SUCCESS);
+    assert_eq!(
+        story.deployer.run(&["plan", "--json"]).json()["empty"],
+        true
+    );
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
+    assert_eq!(migrations(story), [vec!["1.0.0"], vec!["1.0.0"]]);
+}
+
+fn a_token_of_one_cloud_verifies_with_the_keys_of_the_other(story: &mut Project) {
+    let (aws, gcp) = (story.on_aws(), story.on_gcp());
+    assert!(is_signed_by(&aws.token(&story.client_secret), &gcp.keys()));
+    assert!(is_signed_by(&gcp.token(&story.client_secret), &aws.keys()));
+}
+
+fn a_new_version_serves_after_its_migration(story: &mut Project) {
+    story.use_version("2.0.0");
+    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
+    let applied = story
+        .deployer
+        .run(&["apply", "--yes", "--json"])
+        .exits(exit::SUCCESS);
+    assert!(!applied.json_lines().is_empty());
+    assert_serves(story, "2.0.0");
+    assert_eq!(
+        migrations(story),
+        [vec!["1.0.0", "2.0.0"], vec!["1.0.0", "2.0.0"]]
+    );
+    // The least that the clouds allow for a code-only redeployment.
+    let mut api_writes = aws.writes();
+    api_writes.retain(|name| name.starts_with("ecs:"));
+    assert_eq!(
+        api_writes,
+        [
+            "ecs:RegisterTaskDefinition",
+            "ecs:RunTask",
+            "ecs:UpdateService"
+        ]
+    );
+    let mut api_writes = gcp.writes();
+    api_writes.retain(|name| name.contains("/v2/projects/"));
+    assert_eq!(
+        api_writes.len(),
+        3,
+        "job update, run, service update: {api_writes:?}"
+    );
+}
+
+fn a_broken_version_is_refused_and_the_one_before_goes_on_serving(story: &mut Project) {
+    story.use_version("3.0.0");
+    let refused = story
+        .deployer
+        .run(&["apply", "--yes"])
+        .exits(exit::DEPLOYMENT_FAILED);
+    refused.says("error");
+    assert_serves(story, "2.0.0");
+    let releases = releases(story, "aws");
+    assert!(
+        releases.iter().all(|release| release["tag"] != "3.0.0"),
+        "a release that never served"
+    );
+    story.use_version("2.0.0");
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    assert_serves(story, "2.0.0");
+}
+
+fn a_rollback_serves_the_release_named_and_holds_the_other(story: &mut Project) {
+    story
+        .deployer
+        .run(&["rollback", "--cloud", "gcp", "--to", "r1", "--yes"])
+        .exits(exit::SUCCESS);
+    assert_eq!(story.on_gcp().version(), "1.0.0");
+    assert_eq!(story.on_aws().version(), "2.0.0");
+    story
+        .deployer
+        .run(&["rollback", "--cloud", "aws", "--to", "r1", "--yes"])
+        .exits(exit::SUCCESS);
+    assert_serves(story, "1.0.0");
+    assert_eq!(
+        migrations(story)[0]
+            .iter()
+            .filter(|version| *version == "1.0.0")
+            .count(),
+        1
+    );
+    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
+    story
+        .deployer
+        .run(&["apply", "--yes"])
+        .exits(exit::HELD)
+        .says("hold");
+    assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
+    assert_serves(story, "1.0.0");
+}
+
+fn releasing_the_hold_serves_the_newer_release_again(story: &mut Project) {
+    story
+        .deployer
+        .run(&["apply", "--yes", "--release-hold"])
+        .exits(exit::SUCCESS);
+    assert_serves(story, "2.0.0");
+    let migrated = migrations(story);
+    assert_eq!(
+        migrated[0]
+            .iter()
+            .filter(|version| *version == "2.0.0")
+            .count(),
+        1,
+        "{migrated:?}"
+    );
+    assert_eq!(
+        story.deployer.run(&["plan", "--json"]).json()["empty"],
+        true
+    );
+}
+
+fn a_changed_secret_rolls_out(story: &mut Project) {
+    let before = revisions(story);
+    let changed = format!("changed-{}", story.client_secret);
+    story.deployer = story.deployer.with("IDP_CLIENT_SECRET", &changed);
+    let plan = story
+        .deployer
+        .run(&["plan", "--detailed-exitcode"])
+        .exits(exit::CHANGES);
+    plan.does_not_say(&changed);
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    let after = revisions(story);
+    assert!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| before != after),
+        "{before:?} {after:?}"
+    );
+    assert_serves(story, "2.0.0");
+    assert_eq!(
+        story.deployer.run(&["plan", "--json"]).json()["empty"],
+        true
+    );
+}
+
+fn a_secret_removed_from_the_manifest_is_deleted(story: &mut Project) {
+    story.change(|manifest| manifest.extra_secrets.clear());
+    let plan = story
+        .deployer
+        .run(&["plan", "--json"])
+        .exits(exit::SUCCESS)
+        .json();
+    assert_eq!(plan["counts"]["delete"], 2, "{}", plan["counts"]);
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    let listed = story
+        .deployer
+        .run(&["secrets", "list"])
+        .exits(exit::SUCCESS);
+    listed.does_not_say("retired").says("client-secret");
+    let about = story.on_aws().about();
+    assert!(
+        !about["environment"].to_string().contains("RETIRED"),
+        "{about}"
+    );
+    assert_eq!(
+        story.deployer.run(&["plan", "--json"]).json()["empty"],
+        true
+    );
+}
+
+fn releases_and_logs_tell_what_happened(story: &mut Project) {
+    for cloud in ["aws", "gcp"] {
+        let releases = releases(story, cloud);
+        let numbers: Vec<u64> = releases
+            .iter()
+            .filter_map(|it| it["number"].as_u64())
+            .collect();
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(
+            sorted.len(),
+            numbers.len(),
+            "numbers are unique: {numbers:?}"
+        );
+        assert!(
+            releases.iter().any(|release| release["rollback_to"] == 1),
+            "the rollback is a release"
+        );
+    }
+    story
+        .deployer
+        .run(&["releases"])
+        .exits(exit::SUCCESS)
+        .says("r1")
+        .says("2.0.0");
+    for cloud in ["aws", "gcp"] {
+        let logs = story
+            .deployer
+            .run(&["logs", "--cloud", cloud, "--since", "1d"])
+            .exits(exit::SUCCESS);
+        logs.says("answered");
+    }
+}
+
+fn destroy_leaves_nothing_and_apply_works_again_at_once(story: &mut Project) {
+    story
+        .deployer
+        .run(&["destroy"])
+        .exits(exit::INPUT)
+        .says("--yes");
+    assert_serves(story, "2.0.0");
+    story
+        .deployer
+        .run(&["destroy", "--yes"])
+        .exits(exit::SUCCESS);
+    let status = story.sandbox.status();
+    let app = &story.manifest.app;
+    for cloud in ["aws", "gcp"] {
+        let left = status[cloud]["status"].to_string();
+        assert!(!left.contains(app.as_str()), "{cloud} still has {left}");
+    }
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    assert_serves(story, "2.0.0");
+    assert_eq!(
+        story.deployer.run(&["plan", "--json"]).json()["empty"],
+        true
+    );
+}
+
+fn no_secret_was_said_or_written(story: &mut Project) {
+    story
+        .deployer
+        .run(&["plan", "--out", "plan.json"])
+        .exits(exit::SUCCESS);
+    let said = story.deployer.everything_said();
+    let written = story.files();
+    let mut known = vec![
+        story.client_secret.clone(),
+        format!("changed-{}", story.client_secret),
+        story.aws_database.password().to_owned(),
+        story.gcp_database.password().to_owned(),
+        "PRIVATE KEY".to_owned(),
+    ];
+    known.extend(story.generated_secrets());
+    assert!(known.len() > 6, "the generated values are looked for too");
+    for secret in &known {
+        assert!(!said.contains(secret.as_str()), "a secret was printed");
+        for (path, content) in &written {
+            let content = String::from_utf8_lossy(content);
+            assert!(
+                !content.contains(secret.as_str()),
+                "{} holds a secret",
+                path.display()
+            );
+        }
+    }
+}
+
+#[track_caller]
+fn assert_serves(story: &Project, version: &str) {
+    assert_eq!(story.on_aws().version(), version, "on AWS");
+    assert_eq!(story.on_gcp().version(), version, "on Google Cloud");
+}
+
+#[track_caller]
+fn migrations(story: &Project) -> [Vec<String>; 2] {
+    [
+        story.aws_database.migrations_run(),
+        story.gcp_database.migrations_run(),
+    ]
+}
+
+#[track_caller]
+fn releases(story: &Project, cloud: &str) -> Vec<Value> {
+    let answer = story
+        .deployer
+        .run(&["releases", "--json", "--cloud", cloud])
+        .exits(exit::SUCCESS);
+    let releases = answer.json()[0]["releases"].as_array().cloned();
+    releases.expect("there is a list of releases")
+}
+
+#[track_caller]
+fn revisions(story: &Project) -> Vec<Value> {
+    let status = story.status();
+    status
+        .values()
+        .map(|entry| entry["serving"]["wanted"].clone())
+        .collect()
+}
