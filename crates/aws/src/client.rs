@@ -6,10 +6,10 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::Context;
 use deployer_core::clock::Clock;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{AwsSection, AwsService};
@@ -27,7 +27,8 @@ pub async fn credentials(region: &str) -> Result<SharedCredentialsProvider> {
         .load()
         .await;
     config.credentials_provider().ok_or_else(|| {
-        Error::new(ErrorKind::Credentials, "there are no AWS credentials").hint("run `aws configure sso` or set AWS_PROFILE")
+        Error::new(ErrorKind::Credentials, "there are no AWS credentials")
+            .hint("run `aws configure sso` or set AWS_PROFILE")
     })
 }
 

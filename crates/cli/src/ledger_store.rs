@@ -11,10 +11,10 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Ledger;
 use deployer_manifest::Loaded;
 use object_store::aws::{AmazonS3Builder, AwsCredential};
-use object_store::{CredentialProvider, ObjectStore};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
+use object_store::{CredentialProvider, ObjectStore};
 use url::Url;
 
 /// Opens the ledger of the environment on one target. Writes nothing but, for a folder, the folder.
@@ -115,7 +115,9 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_region(&target.region)
-        .with_credentials(Arc::new(SdkCredentials(deployer_aws::credentials(&target.region).await?)));
+        .with_credentials(Arc::new(SdkCredentials(
+            deployer_aws::credentials(&target.region).await?,
+        )));
     if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL")
         .ok()
         .filter(|url| !url.is_empty())

@@ -103,6 +103,13 @@ async fn on_manifest(global: &Global, loaded: Loaded, command: &Command) -> Resu
         return Ok(command::config::run(global, &loaded, command));
     }
     let session = Session::open(loaded, global.cloud).await?;
+    // Said at once and whatever follows: the clouds fail independently.
+    for (_, error) in &session.failed {
+        view::error::print(error, global.json);
+    }
+    if session.places.is_empty() {
+        return Ok(session.failure());
+    }
     match command {
         Command::Plan(args) => command::plan::run(global, session, args).await,
         Command::Apply(args) => command::apply::run(global, session, args).await,

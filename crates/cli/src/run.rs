@@ -9,7 +9,7 @@ use deployer_core::engine::{self, Interrupt, Journal, Means, Verdict};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{RunHeader, RunJournal};
-use deployer_core::node::{Action, Sort, Waiting};
+use deployer_core::node::Waiting;
 use deployer_core::plan::Prepared;
 use serde_json::json;
 use uuid::Uuid;
@@ -133,25 +133,6 @@ impl Journals {
             .map(|(cloud, journal)| (*cloud, Arc::clone(journal) as Arc<dyn Journal>))
             .collect()
     }
-
-    /// What exists and is ours stands in the inventory even when an older ledger was lost; what is gone does not.
-    async fn repair_inventory(&self, prepared: &Prepared) -> Result<()> {
-        for change in &prepared.plan.changes {
-            let there = matches!(change.action, Action::NoOp | Action::Update);
-            if change.sort == Sort::Resource
-                && there
-                && let Some(journal) = self.journals.get(&change.address.cloud)
-            {
-                journal.remember(&change.address, &change.needs).await?;
-            }
-        }
-        for address in &prepared.gone {
-            if let Some(journal) = self.journals.get(&address.cloud) {
-                journal.forget(address).await?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Carries out a plan.
@@ -163,7 +144,7 @@ pub async fn carry_out(
     stop: &Stop,
     as_json: bool,
 ) -> Result<BTreeMap<CloudName, Verdict>> {
-    journals.repair_inventory(prepared).await?;
+    engine::reconcile_inventory(prepared, &journals.erased()).await?;
     let reporter = view::progress::reporter(as_json);
     let means = Means {
         clock: session.clock.as_ref(),
@@ -180,6 +161,7 @@ pub async fn carry_out(
 pub fn outcome(verdict: &Verdict) -> String {
     match verdict {
         verdict if !verdict.failed.is_empty() => "failed",
+        verdict if verdict.blocked => "blocked",
         verdict if verdict.interrupted => "interrupted",
         verdict if !verdict.detached.is_empty() => "detached",
         _ => "succeeded",

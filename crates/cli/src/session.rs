@@ -15,6 +15,7 @@ use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
 
 use crate::args::{Global, Which};
+use crate::exit::Exit;
 use crate::ledger_store;
 use crate::system::{self, Stop, SystemClock};
 
@@ -103,12 +104,13 @@ impl Session {
         (places, failed)
     }
 
-    /// The one target that failed, when nothing else can be done.
-    pub fn require_places(&mut self) -> Result<()> {
-        if self.places.is_empty() && self.failed.len() == 1 {
-            return Err(self.failed.remove(0).1);
-        }
-        Ok(())
+    /// The exit code of the worst target that cannot be worked on.
+    pub fn failure(&self) -> Exit {
+        let codes = self
+            .failed
+            .iter()
+            .map(|(_, error)| Exit::from(error.kind()));
+        codes.max().unwrap_or(Exit::Success)
     }
 
     /// The services asked for: one by name, or all.

@@ -150,8 +150,22 @@ impl Cloud for Gcp {
         };
         match answer.status() {
             status if status.is_success() => Ok(caller(principal)),
-            // The caller may deploy and still not look at the project itself, or the API is off.
-            StatusCode::FORBIDDEN => Ok(caller(format!("{principal} (project not checked)"))),
+            StatusCode::FORBIDDEN => {
+                let words = answer.text().await.unwrap_or_default();
+                // Where the Resource Manager API is off, nothing is said about the project itself.
+                if words.contains("SERVICE_DISABLED") {
+                    return Ok(caller(format!("{principal} (project not checked)")));
+                }
+                // Google says the same of projects that do not exist and of other people's.
+                Err(Error::new(
+                    ErrorKind::Credentials,
+                    format!("{principal} may not see project `{id}`, if there is one"),
+                )
+                .hint(
+                    "check `project` in [targets.gcp], or grant resourcemanager.projects.get \
+                     (part of roles/run.admin)",
+                ))
+            }
             StatusCode::UNAUTHORIZED => Err(Error::new(
                 ErrorKind::Credentials,
                 "Google Cloud refuses the credentials",

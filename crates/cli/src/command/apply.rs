@@ -21,8 +21,7 @@ use crate::view;
 use crate::work::{self, Wish, Work};
 
 /// Plans under the lock, asks, carries out, records.
-pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, args: &ApplyArgs) -> Result<Exit> {
     let file = args.plan.as_deref().map(PlanFile::read).transpose()?;
     let wish = match &file {
         None => plan::wish(&args.scope),
@@ -157,14 +156,12 @@ fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
         "event": "plan", "plan": work.prepared.plan, "counts": work.prepared.plan.counts(),
         "empty": work.prepared.plan.is_empty(),
     }));
+    for blocked in &work.prepared.blocked {
+        view::error::print(&blocked.error, true);
+    }
     let blocked = work.prepared.blocked.iter().map(|blocked| &blocked.error);
     let errors = session.failed.iter().map(|(_, error)| error).chain(blocked);
-    errors
-        .map(|error| {
-            view::error::print(error, true);
-            Exit::from(error.kind())
-        })
-        .max()
+    errors.map(|error| Exit::from(error.kind())).max()
 }
 
 /// The cloud's own words on what failed: stopped tasks, conditions, the last lines of the log.

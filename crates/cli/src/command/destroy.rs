@@ -12,8 +12,7 @@ use crate::system::Stop;
 use crate::work;
 
 /// Plans the deletes, asks, carries them out.
-pub async fn run(global: &Global, mut session: Session, args: &DestroyArgs) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, args: &DestroyArgs) -> Result<Exit> {
     let stop = Stop::on_signals()
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let locks = session.lock("destroy", &stop).await?;

@@ -20,8 +20,7 @@ use crate::view;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Prints lines, and goes on with `--follow` until somebody stops it.
-pub async fn run(global: &Global, mut session: Session, args: &LogsArgs) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<Exit> {
     let services = session.services(args.service.as_deref())?;
     let now = session.clock.now();
     let start = now.checked_sub(args.since).map_err(|error| {
@@ -63,7 +62,7 @@ pub async fn run(global: &Global, mut session: Session, args: &LogsArgs) -> Resu
         }
         match &stop {
             Some(stop) if !stop.requested() => session.clock.pause(LOOK).await,
-            _ => return Ok(super::status::failed(global, &session)),
+            _ => return Ok(session.failure()),
         }
     }
 }

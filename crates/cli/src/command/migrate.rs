@@ -17,8 +17,7 @@ use crate::system::Stop;
 use crate::work::{self, Wish};
 
 /// Plans what the migration needs (image, secrets, job) and runs only that.
-pub async fn run(global: &Global, mut session: Session, args: &MigrateArgs) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, args: &MigrateArgs) -> Result<Exit> {
     let stop = Stop::on_signals()
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let locks = session.lock("migrate", &stop).await?;

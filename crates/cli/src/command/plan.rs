@@ -67,8 +67,8 @@ pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<E
         }));
     } else {
         print!("{}", text(session, prepared));
-        for error in &errors {
-            eprint!("\n{}", view::error::render(error));
+        for blocked in &prepared.blocked {
+            eprint!("\n{}", view::error::render(&blocked.error));
         }
     }
     errors.iter().map(|error| Exit::from(error.kind())).max()

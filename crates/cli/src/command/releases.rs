@@ -9,8 +9,7 @@ use crate::session::Session;
 use crate::view;
 
 /// Lists the releases of each service on each target.
-pub async fn run(global: &Global, mut session: Session, args: &ServiceArgs) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
     for place in &session.places {
@@ -67,7 +66,7 @@ pub async fn run(global: &Global, mut session: Session, args: &ServiceArgs) -> R
         ];
         print!("{}", view::table::render(&header, &rows));
     }
-    Ok(super::status::failed(global, &session))
+    Ok(session.failure())
 }
 
 /// The last part of an ARN; a revision's name as it is.

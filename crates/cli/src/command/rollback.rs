@@ -33,8 +33,7 @@ struct Choice<'a> {
 }
 
 /// Chooses on every target asked for, asks, activates, verifies, records, holds.
-pub async fn run(global: &Global, mut session: Session, args: &RollbackArgs) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, args: &RollbackArgs) -> Result<Exit> {
     let service = one_service(&session, args.service.as_deref())?;
     let stop = Stop::on_signals()
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
@@ -91,7 +90,7 @@ async fn locked(
         .iter()
         .map(|choice| activate(session, choice, &journals, reporter.as_ref()));
     let results = futures::future::join_all(work).await;
-    let mut worst = super::status::failed(global, session);
+    let mut worst = session.failure();
     let mut outcomes = BTreeMap::new();
     for (choice, result) in choices.iter().zip(results) {
         let cloud = choice.place.name();

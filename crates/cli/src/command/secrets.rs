@@ -25,8 +25,7 @@ use crate::view;
 const LARGEST: usize = 65_536;
 
 /// Lists or sets.
-pub async fn run(global: &Global, mut session: Session, command: &SecretsCommand) -> Result<Exit> {
-    session.require_places()?;
+pub async fn run(global: &Global, session: Session, command: &SecretsCommand) -> Result<Exit> {
     match command {
         SecretsCommand::List => list(global, &session).await,
         SecretsCommand::Set { name, file } => set(global, &session, name, file.as_deref()).await,
@@ -65,7 +64,7 @@ async fn list(global: &Global, session: &Session) -> Result<Exit> {
         let header = ["CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE"];
         print!("{}", view::table::render(&header, &rows));
     }
-    Ok(super::status::failed(global, session))
+    Ok(session.failure())
 }
 
 fn source(secret: &SecretSpec) -> String {
@@ -108,7 +107,7 @@ async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>)
 async fn put(global: &Global, session: &Session, key: &str, value: &SecretString) -> Result<Exit> {
     let journals = Journals::begin(session, "secrets set").await?;
     let mut outcomes = std::collections::BTreeMap::new();
-    let mut worst = super::status::failed(global, session);
+    let mut worst = session.failure();
     for place in &session.places {
         let Some(secret) = place.env.secrets.get(key) else {
             continue;

@@ -12,9 +12,8 @@ use crate::session::{Session, header};
 use crate::view;
 
 /// Shows every service asked for on every target. Exits with the code of what is not as it should be.
-pub async fn run(global: &Global, mut session: Session, args: &ServiceArgs) -> Result<Exit> {
-    session.require_places()?;
-    let mut worst = failed(global, &session);
+pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
+    let mut worst = session.failure();
     let mut documents = Vec::new();
     for place in &session.places {
         let target = place.cloud.target();
@@ -51,23 +50,6 @@ pub async fn run(global: &Global, mut session: Session, args: &ServiceArgs) -> R
         view::json(&documents);
     }
     Ok(worst)
-}
-
-/// Prints the targets that did not answer; the exit code of the worst.
-pub fn failed(global: &Global, session: &Session) -> Exit {
-    for (_, error) in &session.failed {
-        if global.json {
-            eprintln!("{}", view::error::document(error));
-        } else {
-            eprint!("{}", view::error::render(error));
-        }
-    }
-    session
-        .failed
-        .iter()
-        .map(|(_, error)| Exit::from(error.kind()))
-        .max()
-        .unwrap_or(Exit::Success)
 }
 
 fn judge(serving: Option<&Serving>, release: Option<&Release>) -> Exit {

@@ -50,10 +50,10 @@ pub fn document(error: &Error) -> serde_json::Value {
     })
 }
 
-/// Prints an error where it belongs.
+/// Prints an error to standard error: as text, or as one JSON line.
 pub fn print(error: &Error, as_json: bool) {
     if as_json {
-        crate::view::json_line(&json!({ "event": "error", "error": document(error) }));
+        eprintln!("{}", json!({ "event": "error", "error": document(error) }));
     } else {
         eprint!("{}", render(error));
     }

@@ -194,7 +194,7 @@ pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
     fields.set("traffic", verdict::show_asked(&service.traffic));
     fields.set(
         "serving",
-        verdict::settled_failure(service).unwrap_or_else(|| "ready".into()),
+        verdict::failure(service).unwrap_or_else(|| "ready".into()),
     );
     let stage = match service.launch_stage {
         LaunchStage::Unspecified => &LaunchStage::Ga,

@@ -13,8 +13,8 @@ pub(crate) fn of_latest(service: &Service) -> Readiness {
         return readiness;
     }
     let created = short(&service.latest_created_revision);
-    if service.latest_ready_revision != service.latest_created_revision {
-        return Readiness::Pending(format!("revision `{created}` is not ready"));
+    if let Some(why) = broken_newest(service) {
+        return Readiness::Failed(why);
     }
     if show_asked(&service.traffic) != LATEST {
         return Readiness::Failed(format!(
@@ -95,6 +95,19 @@ pub(crate) fn settled_failure(service: &Service) -> Option<String> {
         }
     }
     Some(format!("failed: {}", lines.join("; ")))
+}
+
+/// Says when Cloud Run is at rest and its newest revision never became ready: another one serves, and the service
+/// itself may call that well when traffic is pinned to it.
+fn broken_newest(service: &Service) -> Option<String> {
+    let created = &service.latest_created_revision;
+    (!is_busy(service) && service.latest_ready_revision != *created)
+        .then(|| format!("revision `{}` never became ready", short(created)))
+}
+
+/// Why the newest revision cannot serve. `None` while a roll-out goes on, or when it can.
+pub(crate) fn failure(service: &Service) -> Option<String> {
+    settled_failure(service).or_else(|| broken_newest(service))
 }
 
 /// Share of the traffic by revision, as it is now, without empty ones.
@@ -184,8 +197,9 @@ mod tests {
         assert_eq!(of_latest(&settled()), Readiness::Ready);
         let behind = settled().set_latest_ready_revision("idp-00001-xyz");
         assert!(
-            matches!(of_latest(&behind), Readiness::Pending(why) if why.contains("idp-00002-abc"))
+            matches!(of_latest(&behind), Readiness::Failed(why) if why.contains("idp-00002-abc"))
         );
+        assert!(failure(&behind).is_some() && failure(&settled()).is_none());
         let unseen = settled().set_generation(3);
         assert!(matches!(of_latest(&unseen), Readiness::Pending(_)));
         let split = settled().set_traffic_statuses([
