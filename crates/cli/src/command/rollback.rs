@@ -365,6 +365,10 @@ async fn record(
         ..release
     };
     place.ledger.record_release(&release).await?;
+    // What serves already was not rejected by this: an older hold, if any, stays.
+    if choice.to.revision == choice.from.revision {
+        return Ok(release);
+    }
     let hold = Hold {
         rejected: choice.from.number,
         content_id: choice.from.content_id.clone(),

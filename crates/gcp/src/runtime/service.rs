@@ -10,7 +10,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
-use deployer_core::wait::{Pace, Readiness};
+use deployer_core::wait::{self, Look, Pace, Readiness};
 use google_cloud_run_v2::model;
 
 use crate::error::{self, Found};
@@ -183,6 +183,55 @@ impl RunService {
     }
 }
 
+impl RunService {
+    /// Makes the new revision first and moves the traffic only once it is ready. Were both sent at once, a revision that
+    /// never becomes ready would move the traffic from the pinned revision to the newest one that was ready: after a
+    /// rollback, the rejected one.
+    async fn update_pinned(
+        &self,
+        now: model::Service,
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<model::Service> {
+        let traffic = now.traffic.clone();
+        let staged = stamped(self.wanted(now)?, token).set_traffic(traffic);
+        self.calls.update(staged).await?;
+        watch.note(
+            "making the new revision; the traffic stays where it is pinned until it is ready",
+        );
+        let clock = &*self.calls.project.context.clock;
+        let what = format!("the new revision of `{}`", self.calls.name);
+        let ready = wait::poll(clock, self.pace(), &what, || async {
+            let service = self.calls.get().await?;
+            match verdict::of_newest_revision(&service) {
+                Readiness::Ready => Ok(Look::Found(service)),
+                Readiness::Pending(why) => Ok(Look::NotYet(why)),
+                Readiness::Failed(why) => {
+                    let why = self.with_revision_words(why, &service).await;
+                    Err(
+                        Error::new(ErrorKind::Failed, format!("{what} failed: {why}"))
+                            .hint("the traffic was not moved"),
+                    )
+                }
+            }
+        })
+        .await?;
+        self.calls.update(self.wanted(ready)?).await
+    }
+
+    /// A failure's words with those of the newest revision.
+    async fn with_revision_words(&self, why: String, service: &model::Service) -> String {
+        let newest = &service.latest_created_revision;
+        let mut lines = vec![why];
+        for line in self.calls.revision_failures(newest).await {
+            if !conditions::is_told(&lines, &line) {
+                lines.push(line);
+            }
+        }
+        lines.join("; ")
+    }
+}
+
 /// Marks the template, so that Cloud Run makes a new revision even of an equal one.
 fn stamped(service: model::Service, token: &Token) -> model::Service {
     let mut template = service.template.clone().unwrap_or_default();
@@ -293,7 +342,7 @@ impl Resource for RunService {
         actual: &model::Service,
         changes: &[FieldChange],
         token: &Token,
-        _watch: &dyn Watch,
+        watch: &dyn Watch,
     ) -> Result<model::Service> {
         // Read again for its etag: conditions that settle since the plan change it too.
         let now = self.ensure_ours(self.calls.get().await?)?;
@@ -302,13 +351,13 @@ impl Resource for RunService {
             return Ok(now);
         }
         self.unchanged_since(actual, &now)?;
-        let wanted = self.wanted(now)?;
-        let wanted = if shape::needs_revision(changes) {
-            stamped(wanted, token)
-        } else {
-            wanted
-        };
-        self.calls.update(wanted).await
+        if !shape::needs_revision(changes) {
+            return self.calls.update(self.wanted(now)?).await;
+        }
+        if verdict::is_pinned(&now) {
+            return self.update_pinned(now, token, watch).await;
+        }
+        self.calls.update(stamped(self.wanted(now)?, token)).await
     }
 
     async fn delete(&self, _actual: &model::Service, _token: &Token) -> Result<()> {
@@ -323,17 +372,7 @@ impl Resource for RunService {
         };
         let state = match state {
             Readiness::Failed(why) => {
-                let mut lines = vec![why];
-                let failures = self
-                    .calls
-                    .revision_failures(&actual.latest_created_revision)
-                    .await;
-                for line in failures {
-                    if !conditions::is_told(&lines, &line) {
-                        lines.push(line);
-                    }
-                }
-                Readiness::Failed(lines.join("; "))
+                Readiness::Failed(self.with_revision_words(why, &actual).await)
             }
             Readiness::Ready | Readiness::Pending(_) => state,
         };

@@ -25,6 +25,22 @@ pub(crate) fn of_latest(service: &Service) -> Readiness {
     serves(service, created)
 }
 
+/// Whether the traffic goes anywhere else than to the newest revision.
+pub(crate) fn is_pinned(service: &Service) -> bool {
+    show_asked(&service.traffic) != LATEST
+}
+
+/// Whether the newest revision could serve, wherever the traffic goes.
+pub(crate) fn of_newest_revision(service: &Service) -> Readiness {
+    if is_busy(service) {
+        return Readiness::Pending(waiting_for(service));
+    }
+    match broken_newest(service) {
+        Some(why) => Readiness::Failed(why),
+        None => Readiness::Ready,
+    }
+}
+
 /// Whether `revision` serves everything, whichever is the newest.
 pub(crate) fn of_revision(service: &Service, revision: &str) -> Readiness {
     if is_busy(service) {
