@@ -3,6 +3,10 @@
 //! A kind implements [`Resource`] or [`Step`] with its own types; [`Node`] is what the planner and the
 //! engine see of either.
 
+mod step;
+
+pub use step::StepNode;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -495,117 +499,5 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn detachable(&self) -> bool {
         self.resource.detachable()
-    }
-}
-
-/// A step as a node.
-pub struct StepNode<S: Step> {
-    step: S,
-    evidence: Mutex<Option<Evidence>>,
-}
-
-impl<S: Step> StepNode<S> {
-    /// Not observed yet.
-    pub fn new(step: S) -> Self {
-        Self {
-            step,
-            evidence: Mutex::new(None),
-        }
-    }
-
-    fn evidence(&self) -> Option<Evidence> {
-        self.evidence
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-
-    fn remember(&self, evidence: Evidence) {
-        *self
-            .evidence
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(evidence);
-    }
-}
-
-#[async_trait]
-impl<S: Step> Node for StepNode<S> {
-    fn address(&self) -> &Address {
-        self.step.address()
-    }
-
-    fn sort(&self) -> Sort {
-        Sort::Step
-    }
-
-    async fn observe(&self) -> Result<()> {
-        let evidence = self.step.evidence().await?;
-        self.remember(evidence);
-        Ok(())
-    }
-
-    fn compare(&self) -> Result<Verdict> {
-        let evidence = self.evidence().ok_or_else(|| {
-            Error::internal(format!(
-                "{} was compared before it was read",
-                self.step.address()
-            ))
-        })?;
-        match self.step.judge(&evidence) {
-            Evidence::Done(proof) => {
-                self.step.publish();
-                Ok(Verdict::no_op(proof))
-            }
-            Evidence::NotDone(why) | Evidence::Unknown(why) => Ok(Verdict {
-                action: Action::Create,
-                reason: why,
-                changes: Fields::new().changes_to(&self.step.desired()),
-                effect: Effect::InPlace,
-                settling: None,
-            }),
-        }
-    }
-
-    fn seen(&self) -> Fields {
-        let mut fields = Fields::new();
-        if let Some(Evidence::Done(proof)) = self.evidence() {
-            fields.set("done", proof);
-        }
-        fields
-    }
-
-    fn leftover(&self) -> Result<Leftover> {
-        // What a step did stays done; nothing of it can be deleted.
-        Ok(Leftover::Gone)
-    }
-
-    async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
-        match action {
-            Action::NoOp | Action::Delete => Ok(()),
-            Action::Create | Action::Update | Action::Replace => {
-                // With every input known, what was seen may prove that it was done.
-                if let Some(Evidence::Done(_)) = self.evidence().map(|seen| self.step.judge(&seen))
-                {
-                    self.step.publish();
-                    return Ok(());
-                }
-                self.step.run(token, watch).await?;
-                self.remember(Evidence::Done("done in this run".into()));
-                self.step.publish();
-                Ok(())
-            }
-        }
-    }
-
-    async fn look(&self) -> Result<Readiness> {
-        Ok(Readiness::Ready)
-    }
-
-    fn pace(&self) -> Pace {
-        Pace::until(std::time::Duration::from_secs(1))
-    }
-
-    fn detachable(&self) -> bool {
-        false
     }
 }

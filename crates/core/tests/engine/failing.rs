@@ -78,6 +78,32 @@ async fn a_failure_on_one_cloud_holds_only_its_own_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_failure_nothing_of_its_target_starts_not_even_what_does_not_need_it() {
+    let bench = Bench::one();
+    let fast = std::time::Duration::from_millis(10);
+    bench
+        .aws()
+        .world()
+        .manners
+        .calls
+        .insert("CreateLogGroup", fast);
+    bench.aws().arm(Some((1, Strike::BeforeEffect)));
+    let verdicts = bench.apply(&Wanted::first()).await;
+    let aws = &verdicts[&CloudName::Aws];
+    assert_eq!(aws.failed[0].0.kind, "fake.log-group");
+    assert!(
+        aws.done
+            .iter()
+            .any(|address| address.kind == "fake.repository"),
+        "what was in flight is awaited: {aws:#?}"
+    );
+    assert!(
+        aws.held.iter().any(|address| address.kind == "fake.image"),
+        "{aws:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_foreign_resource_blocks_its_target_and_is_never_touched() {
     let bench = Bench::both();
     bench

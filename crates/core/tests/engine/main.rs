@@ -11,5 +11,6 @@ mod fake;
 mod applying;
 mod failing;
 mod migrating;
+mod nodes;
 mod sweep;
 mod waiting;

@@ -304,6 +304,11 @@ impl Bench {
         plan::prepare(self.subject(), graph, orphans).await
     }
 
+    /// A plan of a graph that no specification makes.
+    pub async fn plan_of(&self, graph: Graph) -> Prepared {
+        plan::prepare(self.subject(), graph, Vec::new()).await
+    }
+
     pub async fn plan_destroy(&self) -> Prepared {
         let mut orphans = Vec::new();
         for place in &self.places {
