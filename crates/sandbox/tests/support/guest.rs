@@ -14,6 +14,8 @@ fn main() {
             std::process::exit(arguments[1].parse().unwrap());
         }
         "ask" => println!("{}", ask(&arguments[1])),
+        "expect" => expect(&arguments[1..]),
+        "get" => get(&arguments[1]),
         "look" => look(),
         "linger" => {
             let program = std::env::current_exe().unwrap();
@@ -59,6 +61,28 @@ fn ask(variable: &str) -> String {
         Err(error) => answer = error.to_string(),
     }
     answer
+}
+
+/// Panics unless folder, `GREETING`, user and group are these.
+fn expect(expected: &[String]) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let id = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let folder = std::env::current_dir().unwrap().display().to_string();
+    let found = [folder, std::env::var("GREETING").unwrap(), id("Uid:"), id("Gid:")];
+    assert_eq!(found, expected);
+}
+
+/// Ends with 0 when the server at this address answers 200, else with 1.
+fn get(address: &str) {
+    let mut answer = [0; 12];
+    let fine = TcpStream::connect(address).is_ok_and(|mut stream| {
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        stream.read_exact(&mut answer).is_ok() && answer.ends_with(b" 200")
+    });
+    std::process::exit(if fine { 0 } else { 1 });
 }
 
 fn look() {
