@@ -38,12 +38,13 @@ fn listen(host: &str) {
     let listener = TcpListener::bind(format!("{host}:{port}")).unwrap();
     println!("listening");
     let name = std::env::var("NAME").unwrap_or_default();
+    let status = std::env::var("STATUS").unwrap_or("200 OK".into());
     for stream in listener.incoming() {
-        let (mut stream, name) = (stream.unwrap(), name.clone());
+        let (mut stream, name, status) = (stream.unwrap(), name.clone(), status.clone());
         std::thread::spawn(move || {
             let mut request = [0; 4096];
             while stream.read(&mut request).is_ok_and(|count| count > 0) {
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", name.len());
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", name.len());
                 stream.write_all((head + &name).as_bytes()).unwrap();
             }
         });
