@@ -22,6 +22,9 @@ execution_role = "ecsTaskExecutionRole"
 [targets.gcp]
 project = "acme-identity"
 region = "us-central1"
+
+[targets.aws.services.idp]
+target_group = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/idp/0123456789abcdef"
 "#;
 
 /// What is said of `text`, with `vars` and `set`.
@@ -92,6 +95,14 @@ fn found_with(text: &str, set: &[&str]) -> Vec<String> {
 #[test]
 fn a_good_manifest_is_met_with_silence() {
     assert_eq!(said(BASE), "");
+}
+
+#[test]
+fn a_service_that_nothing_checks_on_aws_is_warned_of() {
+    let group = "target_group = \"arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/idp/0123456789abcdef\"";
+    insta::assert_snapshot!(said(&base(group, "")));
+    let own = "port = 3000\nhealth = { command = [\"CMD\", \"/app/idp\", \"healthcheck\"] }";
+    assert_eq!(said(&base(group, "").replace("port = 3000", own)), "");
 }
 
 #[test]

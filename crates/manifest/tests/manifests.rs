@@ -16,7 +16,7 @@ const GOOD: &str = r#"app = "agentidp"
 [services.idp]
 image = "registry.example.com/idp:1.0.0"
 port = 3000
-health = "/health"
+health = { path = "/health", command = ["CMD", "/app/idp", "healthcheck"] }
 replicas = 2
 
 [services.idp.env]
@@ -383,11 +383,15 @@ fn config(name: &str) -> PathBuf {
 }
 
 #[test]
-fn the_ready_manifests_load_without_a_word() {
-    for (name, environment) in [
-        ("agentidp", "staging"),
-        ("agentidp", "production"),
-        ("spryte", "production"),
+fn the_ready_manifests_load_with_no_word_but_what_is_true_of_them() {
+    for (name, environment, expected) in [
+        ("agentidp", "staging", vec![]),
+        ("agentidp", "production", vec![]),
+        (
+            "spryte",
+            "production",
+            vec!["on AWS nothing checks whether `frontend` is healthy"],
+        ),
     ] {
         let inputs = Inputs {
             manifest: config(name),
@@ -403,9 +407,9 @@ fn the_ready_manifests_load_without_a_word() {
         let warnings: Vec<_> = loaded
             .warnings
             .iter()
-            .map(|warning| &warning.message)
+            .map(|warning| warning.message.as_str())
             .collect();
-        assert!(warnings.is_empty(), "{name}: {warnings:?}");
+        assert_eq!(warnings, expected, "{name}");
         for cloud in loaded.manifest.targets() {
             loaded.environment_spec(cloud).unwrap();
         }

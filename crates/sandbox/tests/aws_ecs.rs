@@ -45,7 +45,7 @@ impl App {
             "image": format!("{REGISTRY}/app:v1"),
             "portMappings": [{"containerPort": 8080}],
             "secrets": [{"name": "NAME", "valueFrom": format!("{}:NAME::", described["ARN"].as_str().unwrap())}],
-            "healthCheck": {"command": ["CMD-SHELL", "curl -f http://localhost:8080/health || exit 1"], "interval": 5},
+            "healthCheck": {"command": ["CMD", "guest", "get", "127.0.0.1:8080"], "interval": 5},
             "logConfiguration": {"logDriver": "awslogs", "options": {
                 "awslogs-group": "/ecs/app", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "app",
             }},
@@ -107,6 +107,15 @@ impl App {
             .until("ecs:DescribeTasks", tasks, stopped)
             .await["tasks"][0]
             .clone()
+    }
+
+    /// Waits until a task of the service is on its way out, and returns it.
+    async fn first_stopped(&self) -> Value {
+        let some = |answer: &Value| !answer["taskArns"].as_array().unwrap().is_empty();
+        let stopped = json!({"desiredStatus": "STOPPED", "serviceName": "web"});
+        let tasks = self.account.until("ecs:ListTasks", stopped, some).await;
+        let wanted = json!({"tasks": [tasks["taskArns"][0]]});
+        self.account.ok("ecs:DescribeTasks", wanted).await["tasks"][0].clone()
     }
 
     async fn last_rollout(&self) -> Value {
@@ -246,25 +255,29 @@ async fn an_unhealthy_task_is_stopped_in_the_schedulers_words() {
     // The process listens elsewhere than its mapping says.
     let port = json!([{"name": "PORT", "value": "9"}]);
     let check =
-        json!({"command": ["CMD", "curl", "http://localhost:8080/"], "interval": 5, "retries": 1});
+        json!({"command": ["CMD", "guest", "get", "127.0.0.1:8080"], "interval": 5, "retries": 1});
     let deaf = app
         .define(json!({"environment": port, "healthCheck": check}))
         .await;
     app.create(&deaf, 1).await;
-    let some = |answer: &Value| !answer["taskArns"].as_array().unwrap().is_empty();
-    let stopped = json!({"desiredStatus": "STOPPED", "serviceName": "web"});
-    let tasks = app.account.until("ecs:ListTasks", stopped, some).await;
-    let task = app
-        .account
-        .ok(
-            "ecs:DescribeTasks",
-            json!({"tasks": [tasks["taskArns"][0]]}),
-        )
-        .await["tasks"][0]
-        .clone();
+    let task = app.first_stopped().await;
     assert_eq!(task["stoppedReason"], "Task failed container health checks");
     assert_eq!(task["healthStatus"], "UNHEALTHY");
     app.account.close().await;
+}
+
+#[tokio::test]
+async fn a_check_that_the_image_has_no_program_for_is_a_failed_one() {
+    let shell = json!(["CMD-SHELL", "wget -qO- http://localhost:8080/ || exit 1"]);
+    for command in [json!(["CMD", "curl", "http://localhost:8080/"]), shell] {
+        let app = App::new().await;
+        let check = json!({"command": command, "interval": 5, "retries": 1});
+        let definition = app.define(json!({"healthCheck": check})).await;
+        app.create(&definition, 1).await;
+        let task = app.first_stopped().await;
+        assert_eq!(task["stoppedReason"], "Task failed container health checks");
+        app.account.close().await;
+    }
 }
 
 #[tokio::test]

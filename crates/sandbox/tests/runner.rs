@@ -7,7 +7,9 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use deployer_sandbox::runner::{Container, ContainerSpec, Isolation, StartError, Stream, probe};
+use deployer_sandbox::runner::{
+    Container, ContainerSpec, ExecError, Isolation, StartError, Stream, probe,
+};
 use serde_json::json;
 use support::{Lines, Machine, OCI_INDEX, Packed, REPOSITORY, put_app, put_image, spec};
 use tokio::io::AsyncWriteExt;
@@ -189,6 +191,78 @@ async fn a_server_on_loopback_only_cannot_be_reached_from_outside() {
     lines.wait_for("listening").await;
     let address = container.address().unwrap();
     assert!(!probe(address, "/", Duration::from_secs(1)).await);
+    machine.runner.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_further_command_runs_in_the_containers_own_world() {
+    let machine = Machine::new();
+    if !isolated(&machine) {
+        return;
+    }
+    put_app(&machine.store);
+    let lines = Lines::default();
+    let spec = ContainerSpec {
+        port: Some(8080),
+        ..spec(&["listen", "127.0.0.1"], &[], &lines)
+    };
+    let container = machine.runner.start(spec).await.unwrap();
+    lines.wait_for("listening").await;
+    let run = async |line: &[&str], limit| {
+        let words: Vec<_> = line.iter().map(|word| (*word).to_owned()).collect();
+        let exit = container.exec(&words, Duration::from_millis(limit)).await;
+        exit.map(|exit| exit.code)
+    };
+    // Its server listens on loopback only: from outside nobody reaches it.
+    assert_eq!(
+        run(&["guest", "get", "127.0.0.1:8080"], 10_000).await,
+        Ok(0)
+    );
+    assert_eq!(
+        run(&["/bin/guest", "get", "127.0.0.1:9"], 10_000).await,
+        Ok(1)
+    );
+    // The host has these, the container has not.
+    assert_eq!(run(&["/bin/sh", "-c", "exit 0"], 10_000).await, Ok(127));
+    assert_eq!(run(&["sh"], 10_000).await, Ok(127));
+    let limit = Duration::from_millis(300);
+    let late = run(&["guest", "linger"], 300).await;
+    assert_eq!(late, Err(ExecError::TimedOut(limit)));
+    assert_eq!(
+        lingering(machine.folder.path()),
+        1,
+        "only the first is left"
+    );
+    container.stop(Duration::from_millis(50)).await;
+    assert_eq!(
+        run(&["guest", "exit", "0"], 10_000).await,
+        Err(ExecError::Ended)
+    );
+    machine.runner.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_further_command_has_the_users_id_the_folder_and_the_environment() {
+    let machine = Machine::new();
+    if !isolated(&machine) {
+        return;
+    }
+    let packed = Packed {
+        architecture: "amd64",
+        files: &[],
+        config: json!({ "Entrypoint": ["guest", "sleep"], "WorkingDir": "/srv/app", "User": "1000:1001" }),
+    };
+    put_image(&machine.store, Some("v1"), &packed);
+    let lines = Lines::default();
+    let spec = ContainerSpec {
+        command: None,
+        ..spec(&[], &[("GREETING", "hello")], &lines)
+    };
+    let container = machine.runner.start(spec).await.unwrap();
+    let words = ["guest", "expect", "/srv/app", "hello", "1000", "1001"].map(str::to_owned);
+    // At once: the container may still be on its way into its root.
+    let exit = container.exec(&words, Duration::from_secs(10)).await;
+    assert_eq!(exit.map(|exit| exit.code), Ok(0));
     machine.runner.shutdown().await;
 }
 

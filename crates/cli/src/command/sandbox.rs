@@ -246,7 +246,7 @@ fn describe(status: &Value) -> String {
             lines.push(format!(
                 "  {} at {}",
                 text(&service["name"]),
-                text(&service["address"])
+                text(&service["url"])
             ));
         }
     }

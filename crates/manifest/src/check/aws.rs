@@ -5,7 +5,7 @@ use deployer_core::address::CloudName;
 use crate::check::services::{plain_secret, variable_name};
 use crate::check::{Shape, known_only, ledger, shape, url};
 use crate::model::Manifest;
-use crate::problem::Report;
+use crate::problem::{Part, Report};
 use crate::section::AwsSection;
 use crate::source::KeyPath;
 
@@ -86,6 +86,7 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         report,
     );
     known(aws, manifest, report);
+    unchecked(aws, manifest, report);
     for (key, service) in &aws.services {
         let path = path.join("services").join(key);
         if let Some(group) = &service.target_group {
@@ -118,6 +119,30 @@ fn known(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
         &manifest.secret_keys(),
         report,
     );
+}
+
+/// ECS asks nobody whether a service is healthy unless it is told whom.
+fn unchecked(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
+    for (key, service) in &manifest.services {
+        let own = aws.services.get(key);
+        let balanced = own.is_some_and(|own| own.target_group.is_some());
+        if balanced || !service.health.command.is_empty() {
+            continue;
+        }
+        let path = KeyPath::new(["services", key]);
+        let health = path.join("health");
+        let path = if report.has_place(&health) {
+            health
+        } else {
+            path
+        };
+        let message = format!("on AWS nothing checks whether `{key}` is healthy");
+        let help = format!(
+            "without `services.{key}.health.command` or `targets.aws.services.{key}.target_group`, \
+             ECS checks only that the container runs"
+        );
+        report.warning(&path, Part::Key, message, help);
+    }
 }
 
 fn network(aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {

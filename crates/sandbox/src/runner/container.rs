@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::exec::{ExecError, Place, Surroundings};
 use super::invocation::Invocation;
 use super::namespace::{self, ADDRESS, Folders};
 use super::output::copy_lines;
@@ -29,6 +31,7 @@ pub struct Container {
     exit: watch::Receiver<Option<Exit>>,
     process: Process,
     boundary: Boundary,
+    surroundings: Arc<Surroundings>,
 }
 
 /// What ends every process of a container.
@@ -51,6 +54,7 @@ impl Container {
     ) -> Result<Self, StartError> {
         let ports = host_ports(&invocation.env, spec.port).await;
         let own = folders.own.clone();
+        let surroundings = Surroundings::new(&invocation, Place::Inside);
         let start = move || -> Result<_, StartError> {
             namespace::enter()?;
             let outbound = namespace::listen_for_host(&ports);
@@ -71,10 +75,8 @@ impl Container {
         for (listener, port) in outbound {
             relays.spawn(relay_outbound(TcpListener::from_std(listener)?, port));
         }
-        let boundary = Boundary::Namespace;
-        Ok(Self::watch(
-            process, boundary, address, relays, pipes, spec.logs, own,
-        ))
+        let container = Self::new(process, Boundary::Namespace, address, surroundings);
+        Ok(container.watch(relays, pipes, spec.logs, own))
     }
 
     /// Starts among the host's own processes, on a port of its own.
@@ -83,13 +85,16 @@ impl Container {
         folders: Folders,
         mut invocation: Invocation,
     ) -> Result<Self, StartError> {
-        let mut address = None;
-        if spec.port.is_some() {
+        let (mut address, mut moved) = (None, None);
+        if let Some(asked) = spec.port {
             let port = free_port()?;
             invocation.env.insert("PORT".into(), port.to_string());
             address = Some(([127, 0, 0, 1], port).into());
+            moved = Some((asked, port));
         }
         let own = folders.own.clone();
+        let image = folders.image.clone();
+        let surroundings = Surroundings::new(&invocation, Place::Beside { image, moved });
         let start = move || -> Result<_, StartError> {
             let mut command = bound_command(&invocation.program);
             command
@@ -98,33 +103,39 @@ impl Container {
             spawn(&mut command, &invocation).map_err(StartError::from)
         };
         let (process, pipes) = supervise(&spec.name, start).await?;
-        let relays = JoinSet::new();
-        let boundary = Boundary::Group;
-        Ok(Self::watch(
-            process, boundary, address, relays, pipes, spec.logs, own,
-        ))
+        let container = Self::new(process, Boundary::Group, address, surroundings);
+        Ok(container.watch(JoinSet::new(), pipes, spec.logs, own))
+    }
+
+    fn new(
+        process: Process,
+        boundary: Boundary,
+        address: Option<SocketAddr>,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self {
+            address,
+            // Replaced once it is watched.
+            exit: watch::channel(None).1,
+            process,
+            boundary,
+            surroundings: Arc::new(surroundings),
+        }
     }
 
     /// Passes the output on, and tells of the end once all output has been.
     fn watch(
-        process: Process,
-        boundary: Boundary,
-        address: Option<SocketAddr>,
+        mut self,
         mut relays: JoinSet<()>,
         (stdout, stderr): Pipes,
         logs: LogSink,
         own: PathBuf,
     ) -> Self {
         let (ended, exit) = watch::channel(None);
-        let container = Self {
-            address,
-            exit,
-            process,
-            boundary,
-        };
-        let watched = container.clone();
-        let group = matches!(boundary, Boundary::Group);
-        let guard = Guard::over(&container.process, group);
+        self.exit = exit;
+        let watched = self.clone();
+        let group = matches!(self.boundary, Boundary::Group);
+        let guard = Guard::over(&self.process, group);
         tokio::spawn(async move {
             let mut output = JoinSet::new();
             // A pipe that cannot be registered says nothing; the process runs all the same.
@@ -146,7 +157,7 @@ impl Container {
             let _ = tokio::fs::remove_dir_all(own).await;
             ended.send_replace(Some(Exit { code }));
         });
-        container
+        self
     }
 
     /// A loopback address that reaches the container's port. `None` when it has no port.
@@ -166,6 +177,17 @@ impl Container {
             Ok(exit) => exit.unwrap_or(Exit { code: 255 }),
             Err(_) => Exit { code: 255 },
         }
+    }
+
+    /// Runs a further command in the container, as its user, with its environment and working
+    /// folder, and waits for it; its output is thrown away.
+    ///
+    /// A command that the container does not have ends with 127, as in a shell. One that takes
+    /// longer than `limit` is killed, with what it started. Without namespaces the program of the
+    /// unpacked image runs among the host's processes, and the container's port in its arguments
+    /// becomes the one that the container has.
+    pub async fn exec(&self, command: &[String], limit: Duration) -> Result<Exit, ExecError> {
+        self.surroundings.run(&self.process, command, limit).await
     }
 
     /// SIGTERM, and SIGKILL after `grace`. Returns how it ended.

@@ -70,7 +70,13 @@ impl Invocation {
     }
 }
 
-fn find_program(root: &Path, working_dir: &Path, path: &str, name: &str) -> Option<PathBuf> {
+/// Where a program of an image lies on this machine. `None` when it is absent or cannot start.
+pub(super) fn find_program(
+    root: &Path,
+    working_dir: &Path,
+    path: &str,
+    name: &str,
+) -> Option<PathBuf> {
     if name.contains('/') {
         let program = resolve(root, &working_dir.join(name))?;
         return starts(root, &program).then_some(program);

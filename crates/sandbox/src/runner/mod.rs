@@ -1,6 +1,7 @@
 //! Runs the containers of tasks, instances and jobs: the image's real command, isolated where the machine allows it.
 
 mod container;
+mod exec;
 mod front;
 mod image;
 mod invocation;
@@ -18,6 +19,7 @@ use tokio::sync::OnceCell;
 
 use crate::registry::Store;
 pub use container::Container;
+pub use exec::ExecError;
 pub use front::{Front, probe};
 use image::{Image, ImageConfig};
 use invocation::Invocation;

@@ -37,9 +37,14 @@ pub struct Caller {
 impl Account {
     /// Ten minutes of cloud time per second.
     pub async fn open() -> Self {
+        Self::open_with(Moto::Off).await
+    }
+
+    /// The same, with moto when it is installed and wanted.
+    pub async fn open_with(moto: Moto) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
-            moto: Moto::Off,
+            moto,
             speed: 600.0,
             ..Options::new(folder.path().join("state"))
         };

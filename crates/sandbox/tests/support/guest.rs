@@ -14,6 +14,8 @@ fn main() {
             std::process::exit(arguments[1].parse().unwrap());
         }
         "ask" => println!("{}", ask(&arguments[1])),
+        "expect" => expect(&arguments[1..]),
+        "get" => get(&arguments[1]),
         "look" => look(),
         "linger" => {
             let program = std::env::current_exe().unwrap();
@@ -36,12 +38,13 @@ fn listen(host: &str) {
     let listener = TcpListener::bind(format!("{host}:{port}")).unwrap();
     println!("listening");
     let name = std::env::var("NAME").unwrap_or_default();
+    let status = std::env::var("STATUS").unwrap_or("200 OK".into());
     for stream in listener.incoming() {
-        let (mut stream, name) = (stream.unwrap(), name.clone());
+        let (mut stream, name, status) = (stream.unwrap(), name.clone(), status.clone());
         std::thread::spawn(move || {
             let mut request = [0; 4096];
             while stream.read(&mut request).is_ok_and(|count| count > 0) {
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", name.len());
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", name.len());
                 stream.write_all((head + &name).as_bytes()).unwrap();
             }
         });
@@ -59,6 +62,28 @@ fn ask(variable: &str) -> String {
         Err(error) => answer = error.to_string(),
     }
     answer
+}
+
+/// Panics unless folder, `GREETING`, user and group are these.
+fn expect(expected: &[String]) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let id = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let folder = std::env::current_dir().unwrap().display().to_string();
+    let found = [folder, std::env::var("GREETING").unwrap(), id("Uid:"), id("Gid:")];
+    assert_eq!(found, expected);
+}
+
+/// Ends with 0 when the server at this address answers 200, else with 1.
+fn get(address: &str) {
+    let mut answer = [0; 12];
+    let fine = TcpStream::connect(address).is_ok_and(|mut stream| {
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        stream.read_exact(&mut answer).is_ok() && answer.ends_with(b" 200")
+    });
+    std::process::exit(if fine { 0 } else { 1 });
 }
 
 fn look() {

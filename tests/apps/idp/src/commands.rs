@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::healthcheck;
 use crate::migrations::{self, MigrationError};
 use crate::release::{Release, ReleaseError};
 use crate::serve::{self, ServeError};
@@ -16,6 +17,8 @@ pub enum Command {
     Serve,
     /// Bring the database to this release's schema, once.
     Migrate,
+    /// Ask the server of this container whether it is healthy, and end with 0 or 1.
+    Healthcheck,
     /// End at once with this exit code: a job that fails.
     Fail(u8),
     /// Never end: a job that runs into its time-out.
@@ -26,7 +29,7 @@ pub enum Command {
 #[derive(Debug, Error)]
 pub enum Failure {
     /// The arguments make no command. Exit code 64.
-    #[error("{0}; expected `serve`, `migrate`, `fail --code N` or `hang`")]
+    #[error("{0}; expected `serve`, `migrate`, `healthcheck`, `fail --code N` or `hang`")]
     Usage(String),
     /// The environment is incomplete or wrong. Exit code 78.
     #[error("{0}")]
@@ -66,6 +69,7 @@ impl Command {
         match words.as_slice() {
             [] | ["serve"] => Ok(Self::Serve),
             ["migrate"] => Ok(Self::Migrate),
+            ["healthcheck"] => Ok(Self::Healthcheck),
             ["hang"] => Ok(Self::Hang),
             ["fail"] => Ok(Self::Fail(1)),
             ["fail", "--code", code] => match code.parse() {
@@ -96,6 +100,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
             let release = Release::read(&settings.root)?;
             tokio::runtime::Runtime::new()?.block_on(migrations::migrate(&settings, &release))?;
         }
+        Command::Healthcheck => return Ok(ExitCode::from(healthcheck::run(&environment))),
         Command::Fail(code) => {
             tracing::error!(code, "failing as asked");
             return Ok(ExitCode::from(code));
@@ -125,6 +130,7 @@ mod tests {
         check("", Command::Serve);
         check("serve", Command::Serve);
         check("migrate", Command::Migrate);
+        check("healthcheck", Command::Healthcheck);
         check("fail --code 3", Command::Fail(3));
         check("hang", Command::Hang);
     }

@@ -5,6 +5,7 @@
 
 mod clients;
 mod commands;
+mod healthcheck;
 mod keys;
 mod logging;
 mod metrics;

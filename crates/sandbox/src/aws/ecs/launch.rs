@@ -69,7 +69,7 @@ impl Ecs {
 
     /// Prepares every container of a task. The error is the task's stopped reason.
     pub(super) fn prepare(&self, task: &str) -> Result<Vec<Prepared>, String> {
-        let (definition, overrides, pinned) = {
+        let (definition, overrides, pinned, ports) = {
             let state = self.lock();
             let Some(found) = state.tasks.get(task) else {
                 return Ok(Vec::new());
@@ -94,12 +94,22 @@ impl Ecs {
                 definition.unwrap_or_default(),
                 found.overrides.clone(),
                 pinned.unwrap_or_default(),
+                found
+                    .targets
+                    .iter()
+                    .map(|(target, _)| (target.container.clone(), target.port))
+                    .collect::<BTreeMap<_, _>>(),
             )
         };
         let containers = list(&definition, "containerDefinitions");
         containers
             .iter()
-            .map(|container| self.prepare_one(task, container, &overrides, &pinned))
+            .map(|container| {
+                let mut one = self.prepare_one(task, container, &overrides, &pinned)?;
+                // A load balancer may ask for another port than the first.
+                one.spec.port = ports.get(&one.name).copied().or(one.spec.port);
+                Ok(one)
+            })
             .collect()
     }
 

@@ -6,7 +6,6 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
 use super::Ecs;
-use super::health::Health;
 use super::launch::{Prepared, start_failure};
 use super::state::{Stop, Task};
 use crate::runner::Container;
@@ -20,18 +19,18 @@ const DEACTIVATING: Duration = Duration::from_secs(10);
 /// To give the network interface back.
 const DEPROVISIONING: Duration = Duration::from_secs(5);
 /// A task without a health check counts as up after this.
-const STABLE: Duration = Duration::from_secs(15);
+pub(super) const STABLE: Duration = Duration::from_secs(15);
 /// But a process that fails at once must have had the time to, whatever the speed.
-const REAL_STABLE: Duration = Duration::from_millis(1500);
+pub(super) const REAL_STABLE: Duration = Duration::from_millis(1500);
 /// A process gets at least this between SIGTERM and SIGKILL, whatever the speed.
 const REAL_GRACE: Duration = Duration::from_secs(2);
 /// How many stopped tasks are remembered; the vendor keeps them for an hour.
 const STOPPED_KEPT: usize = 500;
 
 /// A container that was started.
-struct Live {
-    name: String,
-    container: Container,
+pub(super) struct Live {
+    pub(super) name: String,
+    pub(super) container: Container,
     essential: bool,
     stop_timeout: Duration,
 }
@@ -48,7 +47,8 @@ impl Task {
         self.stop.send_replace(Some(stop));
     }
 
-    fn container(&mut self, name: &str) -> Option<&mut super::state::ContainerView> {
+    /// A container of that name, to change it.
+    pub(super) fn container(&mut self, name: &str) -> Option<&mut super::state::ContainerView> {
         self.containers
             .iter_mut()
             .find(|container| container.name == name)
@@ -178,107 +178,6 @@ impl Ecs {
         Ok(live)
     }
 
-    /// Watches the essential containers' health until the task ends; never returns before.
-    fn checks(
-        &self,
-        id: &str,
-        prepared: &[Prepared],
-        live: &[Live],
-    ) -> impl Future<Output = ()> + use<> {
-        let ecs = self.clone();
-        let id = id.to_owned();
-        let clock = self.inner.host.clock;
-        let checked: Vec<_> = prepared
-            .iter()
-            .filter(|one| one.essential)
-            .filter_map(|one| {
-                let started = live.iter().find(|started| started.name == one.name)?;
-                Some((
-                    one.name.clone(),
-                    one.health.clone()?,
-                    started.container.address(),
-                ))
-            })
-            .collect();
-        async move {
-            if checked.is_empty() {
-                let stable = STABLE.div_f64(clock.speed()).max(REAL_STABLE);
-                tokio::time::sleep(stable).await;
-                ecs.settle(&id);
-                return std::future::pending().await;
-            }
-            let total = checked.len();
-            let watches = checked.into_iter().map(|(name, check, address)| {
-                let (ecs, id) = (ecs.clone(), id.clone());
-                async move {
-                    let tell = |health| ecs.told(&id, &name, health, total);
-                    check.watch(clock, address, tell).await;
-                }
-            });
-            futures::future::join_all(watches).await;
-        }
-    }
-
-    fn told(&self, id: &str, container: &str, health: Health, checked: usize) {
-        let word = match health {
-            Health::Healthy => "HEALTHY",
-            Health::Unhealthy => "UNHEALTHY",
-        };
-        let mut settled = false;
-        self.change(id, |task, _| {
-            if let Some(container) = task.container(container) {
-                container.health = word;
-            }
-            let count = |word: &str| {
-                task.containers
-                    .iter()
-                    .filter(|one| one.health == word)
-                    .count()
-            };
-            task.health = match (count("UNHEALTHY"), count("HEALTHY")) {
-                (0, healthy) if healthy == checked => "HEALTHY",
-                (0, _) => "UNKNOWN",
-                _ => "UNHEALTHY",
-            };
-            settled = task.health == "HEALTHY";
-            task.stable &= task.health != "UNHEALTHY";
-        });
-        match settled {
-            true => self.settle(id),
-            false if health == Health::Unhealthy => self.count_failed_check(id),
-            false => {}
-        }
-    }
-
-    /// A service's scheduler replaces an unhealthy task; one on its own runs on.
-    fn count_failed_check(&self, id: &str) {
-        let mut state = self.lock();
-        let Some(task) = state
-            .tasks
-            .get_mut(id)
-            .filter(|task| task.service.is_some())
-        else {
-            return;
-        };
-        if task.desired_status == "STOPPED" {
-            return;
-        }
-        let reason = "Task failed container health checks".to_owned();
-        task.ask_to_stop(Stop {
-            code: "ServiceSchedulerInitiated",
-            reason,
-        });
-        self.count_failure(&mut state, id);
-    }
-
-    fn settle(&self, id: &str) {
-        let mut state = self.lock();
-        if let Some(task) = state.tasks.get_mut(id) {
-            task.stable = true;
-        }
-        self.count_success(&mut state, id);
-    }
-
     async fn fail_to_start(&self, id: &str, reason: String, live: Option<Vec<Live>>) {
         {
             let mut state = self.lock();
@@ -351,7 +250,7 @@ impl Ecs {
     }
 
     /// Changes a task, if it is still known, and tells its service.
-    fn change(&self, id: &str, act: impl FnOnce(&mut Task, jiff::Timestamp)) {
+    pub(super) fn change(&self, id: &str, act: impl FnOnce(&mut Task, jiff::Timestamp)) {
         let now = self.now();
         let mut state = self.lock();
         let Some(task) = state.tasks.get_mut(id) else {

@@ -1,5 +1,6 @@
 //! ECS: clusters, task definitions, services whose deployments roll, and tasks that really run.
 
+mod checks;
 mod clusters;
 mod definition_rules;
 mod definitions;
@@ -14,6 +15,7 @@ mod service_view;
 mod services;
 mod state;
 mod tags;
+mod target_group;
 mod task_view;
 mod tasks;
 
@@ -40,6 +42,8 @@ struct Inner {
     names: Names,
     logs: Logs,
     secrets: Secrets,
+    /// For questions to moto.
+    http: reqwest::Client,
     state: Mutex<State>,
 }
 
@@ -52,6 +56,10 @@ impl Ecs {
                 names: Names::new(&host.account, &host.region),
                 logs,
                 secrets,
+                http: reqwest::Client::builder()
+                    .no_proxy()
+                    .build()
+                    .unwrap_or_default(),
                 state: Mutex::default(),
             }),
         };
@@ -99,7 +107,7 @@ impl Ecs {
             "StopTask" => self.stop_task(input),
             "TagResource" => self.tag(input),
             "UntagResource" => self.untag(input),
-            "UpdateService" => self.update_service(input),
+            "UpdateService" => self.update_service(input).await,
             other => Err(AwsError::new("UnknownOperationException", other)),
         }
     }

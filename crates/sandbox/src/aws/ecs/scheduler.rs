@@ -87,6 +87,7 @@ impl Ecs {
             .filter(|task| {
                 task.serves()
                     && task.health != "UNHEALTHY"
+                    && task.targets_healthy()
                     && (task.stable || task.health == "UNKNOWN")
             })
             .filter_map(|task| Some((task.address?, 1)))
@@ -115,10 +116,11 @@ impl Ecs {
         let Some((arn, deployment)) = task.service.clone() else {
             return;
         };
-        let health = task
+        let failed_check = task
             .stopped
             .as_ref()
-            .is_some_and(|stop| stop.reason.contains("health checks"));
+            .and_then(|stop| stop.reason.strip_prefix("Task failed "))
+            .map(str::to_owned);
         let now = self.now();
         let speed = self.inner.host.clock.speed();
         let Some(service) = state.service_by_arn(&arn) else {
@@ -140,9 +142,9 @@ impl Ecs {
         {
             rollout.failures += 1;
         }
-        if health {
+        if let Some(check) = failed_check {
             let message = format!(
-                "(service {}) (task {task_id}) failed container health checks.",
+                "(service {}) (task {task_id}) failed {check}.",
                 service.name
             );
             service.event(message, now);

@@ -11,6 +11,7 @@ use super::names::{Names, long_number, short_id};
 use super::service_rules::{check_config, defaults, settle, unsupported};
 use super::service_view::service_view;
 use super::state::{Deployment, Revision, Rollout, RolloutState, Service, State};
+use super::target_group::{Target, check_targets};
 use super::{Ecs, client, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::json::{copy, flag, list, need, number, seconds, text};
@@ -49,6 +50,7 @@ impl Ecs {
         if let Some(existing) = self.existing(&cluster, name, input)? {
             return Ok(existing);
         }
+        let targets = self.targets(list(input, "loadBalancers")).await?;
         let front = Front::bind(0).await.map_err(|error| {
             AwsError::new(
                 "ServerException",
@@ -56,7 +58,7 @@ impl Ecs {
             )
         })?;
         let mut state = self.lock();
-        let made = self.make_service(&mut state, input, &cluster, name, front.clone());
+        let made = self.make_service(&mut state, input, (&cluster, name), front.clone(), targets);
         let service = match made {
             Ok(service) => service,
             Err(error) => {
@@ -104,9 +106,9 @@ impl Ecs {
         &self,
         state: &mut State,
         input: &Value,
-        cluster: &str,
-        name: &str,
+        (cluster, name): (&str, &str),
         front: Front,
+        targets: Vec<Target>,
     ) -> Result<Service, AwsError> {
         check_cluster(state, cluster)?;
         if state
@@ -138,6 +140,7 @@ impl Ecs {
             }
         };
         check_config(state, &config, &definition)?;
+        check_targets(&targets, &config)?;
         let mut service = Service {
             arn: self.inner.names.arn(&format!("service/{cluster}/{name}")),
             name: name.to_owned(),
@@ -157,12 +160,18 @@ impl Ecs {
             start_after: None,
             failures_in_a_row: 0,
         };
-        self.begin_deployment(state, &mut service, definition);
+        self.begin_deployment(state, &mut service, definition, targets);
         Ok(service)
     }
 
     /// Makes a new PRIMARY deployment of `definition` with the service's present configuration.
-    fn begin_deployment(&self, state: &State, service: &mut Service, definition: String) {
+    fn begin_deployment(
+        &self,
+        state: &State,
+        service: &mut Service,
+        definition: String,
+        targets: Vec<Target>,
+    ) {
         let now = self.now();
         for rollout in service.rollouts.iter_mut().filter(|rollout| rollout.open()) {
             rollout.status = "STOPPED";
@@ -240,6 +249,7 @@ impl Ecs {
                 updated: now,
                 state: RolloutState::InProgress,
                 failed: 0,
+                targets,
                 completed_once: false,
             },
         );
@@ -289,8 +299,24 @@ impl Ecs {
         }
     }
 
-    pub(super) fn update_service(&self, input: &Value) -> Result<Value, AwsError> {
+    /// The load balancers that a service has after an update.
+    fn balancers_after(&self, cluster: &str, input: &Value) -> Vec<Value> {
+        let given = input.get("loadBalancers").and_then(Value::as_array);
+        let present = || {
+            let state = self.lock();
+            let service = state.service(cluster, need(input, "service"))?;
+            service.config.get("loadBalancers")?.as_array().cloned()
+        };
+        given.cloned().or_else(present).unwrap_or_default()
+    }
+
+    pub(super) async fn update_service(&self, input: &Value) -> Result<Value, AwsError> {
         let cluster = Names::cluster(text(input, "cluster"));
+        let names = [&DEPLOYED[..], &["taskDefinition", "forceNewDeployment"]].concat();
+        let targets = match names.iter().any(|name| input.get(*name).is_some()) {
+            true => self.targets(&self.balancers_after(&cluster, input)).await?,
+            false => Vec::new(),
+        };
         let mut state = self.lock();
         check_cluster(&state, &cluster)?;
         let service = state
@@ -317,6 +343,7 @@ impl Ecs {
         copy(input, &ECHOED, &mut config);
         settle(&mut config);
         check_config(&state, &config, &definition)?;
+        check_targets(&targets, &config)?;
         let desired = match number(input, "desiredCount") {
             None => service.desired,
             Some(count) => {
@@ -336,7 +363,7 @@ impl Ecs {
         service.config = config;
         service.desired = desired;
         if deploys {
-            self.begin_deployment(&state, &mut service, definition);
+            self.begin_deployment(&state, &mut service, definition, targets);
         }
         service.wake.notify_one();
         state.services.insert(position, service);

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
 use super::names::last_part;
+use super::target_group::{Target, TargetHealth};
 use crate::runner::Front;
 
 /// Everything, behind one lock.
@@ -97,6 +99,8 @@ pub struct Deployment {
     pub state: RolloutState,
     pub reason: String,
     pub failed: u32,
+    /// What the load balancers make of its tasks.
+    pub targets: Vec<Target>,
     /// Whether it ever reached a steady state; only such a one is rolled back to.
     pub completed_once: bool,
 }
@@ -159,8 +163,14 @@ pub struct Task {
     pub last_status: &'static str,
     pub desired_status: &'static str,
     pub health: &'static str,
-    /// Healthy, or without a check and up for a while.
+    /// Healthy to everything that checks it, or without a check and up for a while.
     pub stable: bool,
+    /// How many of its containers are checked.
+    pub checked: usize,
+    /// Where load balancers send requests to it, and what they say of it.
+    pub targets: Vec<(Target, TargetHealth)>,
+    /// For how long unhealthy targets are let off after the start, in cloud time.
+    pub grace: Duration,
     pub containers: Vec<ContainerView>,
     /// Timestamps of the answer by member name.
     pub times: BTreeMap<&'static str, jiff::Timestamp>,

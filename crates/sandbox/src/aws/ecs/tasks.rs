@@ -1,6 +1,7 @@
 //! Tasks: run on their own or for a service, stopped, listed, described.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -9,6 +10,7 @@ use super::clusters::{check_cluster, listed};
 use super::names::{Names, last_part, task_id};
 use super::service_rules::check_network;
 use super::state::{ContainerView, Service, State, Stop, Task};
+use super::target_group::TargetHealth;
 use super::task_view::task_view;
 use super::{Ecs, client, invalid};
 use crate::aws::error::AwsError;
@@ -114,7 +116,17 @@ impl Ecs {
             overrides: json!({}),
             tags,
         };
-        self.add_task(state, plan)
+        let targets = primary.map(|one| one.targets.clone()).unwrap_or_default();
+        let grace = number(&plan.config, "healthCheckGracePeriodSeconds").unwrap_or_default();
+        let task = self.add_task(state, plan);
+        if let Some(task) = state.tasks.get_mut(&task) {
+            task.targets = targets
+                .into_iter()
+                .map(|target| (target, TargetHealth::Initial))
+                .collect();
+            task.grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
+        }
+        task
     }
 
     fn add_task(&self, state: &mut State, plan: Plan<'_>) -> String {
@@ -174,6 +186,9 @@ impl Ecs {
             desired_status: "RUNNING",
             health: "UNKNOWN",
             stable: false,
+            checked: 0,
+            targets: Vec::new(),
+            grace: Duration::ZERO,
             containers: containers.collect(),
             times: BTreeMap::from([("createdAt", self.now())]),
             stopped: None,

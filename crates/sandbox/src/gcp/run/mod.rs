@@ -193,7 +193,7 @@ impl Gcp {
             json!({
                 "name": id,
                 "location": location,
-                "address": service.message.get("uri"),
+                "url": service.message.get("uri"),
                 "traffic": service.message.get("trafficStatuses"),
                 "revisions": revisions.collect::<Vec<_>>(),
             })

@@ -136,6 +136,15 @@ impl Service {
         )
     }
 
+    /// Runs `idp healthcheck` beside the service, as a container's health check does.
+    pub fn healthcheck(&self) -> Option<i32> {
+        let port = self.url.rsplit(':').next().unwrap();
+        idp(&["healthcheck"], &[("PORT", port)])
+            .status()
+            .unwrap()
+            .code()
+    }
+
     /// Asks the process to stop, as both clouds do, and returns its exit code.
     pub fn terminate(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();

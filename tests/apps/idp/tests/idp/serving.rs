@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::database::Database;
-use crate::process::{PAIRS, Pair, Service, migrate, release};
+use crate::process::{PAIRS, Pair, Service, idp, migrate, release};
 
 const CREDENTIALS: [(&str, &str); 3] = [
     ("grant_type", "client_credentials"),
@@ -153,6 +153,8 @@ async fn health_follows_the_database_and_the_release() {
             "{body}"
         );
         assert_eq!(body["version"], version);
+        // What ECS asks in the container agrees with what is asked from outside.
+        assert_eq!(service.healthcheck(), Some(i32::from(status != 200)));
     };
     check("1.0.0", &database.url, 200, "ok");
     check("2.0.0", &database.url, 200, "ok");
@@ -163,6 +165,14 @@ async fn health_follows_the_database_and_the_release() {
         503,
         "unavailable",
     );
+}
+
+#[test]
+fn a_healthcheck_without_a_server_or_with_a_senseless_port_fails() {
+    for port in ["1", "http"] {
+        let ended = idp(&["healthcheck"], &[("PORT", port)]).status().unwrap();
+        assert_eq!(ended.code(), Some(1), "{port}");
+    }
 }
 
 #[test]
