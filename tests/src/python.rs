@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::prepared::{Prepared, conformance_scripts};
 use crate::recorder::{Recorder, Side};
+use crate::sandbox::Sandbox;
 
 /// Runs a script and returns the JSON document that it prints.
 #[track_caller]
@@ -27,6 +28,14 @@ pub fn run(
     assert!(output.status.success(), "{script}: {said}");
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{script}: {error}: {said}"))
+}
+
+/// The names of what the clouds still have of an app, by the vendors' own listings.
+#[track_caller]
+pub fn leftovers(prepared: &Prepared, sandbox: &Sandbox, app: &str) -> Vec<String> {
+    let exports: Vec<_> = sandbox.exports.clone().into_iter().collect();
+    let names = run(prepared, "leftovers.py", &[app], &exports);
+    serde_json::from_value(names).expect("a list of names")
 }
 
 /// Validates everything recorded against the vendor's schemas; panics, listing them, on deviations.
