@@ -294,6 +294,12 @@ fn destroy_leaves_nothing_and_apply_works_again_at_once(story: &mut Project) {
         python::leftovers(&story.prepared, &story.sandbox, &story.manifest.app),
         Vec::<String>::new()
     );
+    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
+    story
+        .deployer
+        .run(&["destroy", "--yes"])
+        .exits(exit::SUCCESS);
+    assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
     assert_serves(story, "2.0.0");
     assert_eq!(
