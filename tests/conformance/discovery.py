@@ -4,6 +4,8 @@ import json
 import re
 from importlib import resources
 
+from google.logging.type import log_severity_pb2
+
 DOCUMENTS = (
     "run.v2",
     "secretmanager.v1",
@@ -91,10 +93,11 @@ def query_names(method):
 class Walker:
     """Walks a JSON document along a schema and notes what the schema does not allow.
 
-    `known_by` says, for a schema of `google.protobuf.Any`, which schema its `@type` is.
+    With a `mask` (the fields that an update names), what is required outside of it may be missing.
     """
 
-    def __init__(self, method, note, request):
+    def __init__(self, method, note, request, mask=None):
+        self.mask = mask
         self.schemas = method.schemas
         self.note = note
         self.request = request
@@ -142,6 +145,8 @@ class Walker:
                 self.note(f"{path}.{name}", f"{schema.get('id', 'this object')} has no such field")
         if self.request:
             for name, described in properties.items():
+                if not path and self.mask and name not in self.mask:
+                    continue
                 if described.get("description", "").startswith("Required.") and name not in value:
                     self.note(f"{path}.{name}", f"required field of {schema.get('id')} is missing")
 
@@ -154,7 +159,7 @@ class Walker:
         names = schema.get("enum")
         if names and isinstance(value, int) and not isinstance(value, bool):
             # The clients ask for and send numbers (`enum-encoding=int`).
-            if not 0 <= value < len(names):
+            if value not in numbers_of(names):
                 self.note(path, "a number that the enumeration does not have")
             return
         if not self.is_a(str, value, path, "a string"):
@@ -164,6 +169,13 @@ class Walker:
         form = FORMATS.get(schema.get("format"))
         if form and not form.fullmatch(value):
             self.note(path, f"not a {schema['format']}")
+
+
+def numbers_of(names):
+    """The numbers of an enumeration's values: documents list them in order, and only severities leave gaps."""
+    if "EMERGENCY" in names:
+        return log_severity_pb2.LogSeverity.values()
+    return range(len(names))
 
 
 FORMATS = {

@@ -24,6 +24,11 @@ def last(name):
     return name.rsplit("/", 1)[-1]
 
 
+def secret_name(resource):
+    """`NAME-SUFFIX` of an ARN, the id of a Google resource name."""
+    return resource.split(":")[-1] if resource.startswith("arn:") else last(resource)
+
+
 def expected(entry):
     """What status says, in the words that every reader's facts use."""
     serving, release = entry["serving"], entry["release"]
@@ -35,7 +40,7 @@ def expected(entry):
         "image": serving["images"][wanted],
         "released image": release["image"],
         "released revision": last(release["revision"]),
-        "secret versions": {last(pinned["secret"]): pinned["version"] for pinned in release["secrets"].values()},
+        "secret versions": {secret_name(pinned["secret"]): pinned["version"] for pinned in release["secrets"].values()},
         "url": serving["url"],
     }
     if serving["instances"]:
@@ -164,7 +169,7 @@ READERS = {
 
 
 def compare(cloud, reader, facts, wanted):
-    """The facts in which they differ. AWS keys secrets by name and suffix; status may know less than a reader."""
+    """The facts in which they differ; a reader need not know every fact."""
     for name, found in facts.items():
         if wanted.get(name) != found:
             yield {"cloud": cloud, "reader": reader, "fact": name, "status": wanted.get(name), "found": found}
@@ -185,8 +190,6 @@ def main(status_file, cluster, job):
     compared, differences = 0, []
     for (entry, reader, _), facts in zip(work, found):
         wanted = expected(entry)
-        if entry["cloud"] == "aws":
-            wanted["secret versions"] = {name.split(":")[-1]: it for name, it in wanted["secret versions"].items()}
         compared += len(facts)
         differences.extend(compare(entry["cloud"], reader, facts, wanted))
     readers = [reader for _, reader, _ in work]

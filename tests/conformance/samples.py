@@ -190,6 +190,19 @@ GCP = [
         ],
     },
     {
+        "family": "run updates",
+        "method": "PATCH",
+        "target": "/v2/projects/p/locations/l/services/idp?updateMask=traffic",
+        "request": {"traffic": [{"type": 2, "revision": "idp-00001-abc", "percent": 100}]},
+        "response": {"name": "projects/p/locations/l/operations/o", "done": False},
+        "plants": [
+            ("request", ENUM, ["traffic", 0, "type"], 3),
+            ("request", TYPE, ["traffic", 0, "percent"], "all"),
+            ("target", REQUIRED, "updateMask=traffic", "updateMask=traffic,template"),
+            ("target", REQUIRED, "?updateMask=traffic", ""),
+        ],
+    },
+    {
         "family": "run revisions",
         "method": "GET",
         "target": "/v2/projects/p/locations/l/services/idp/revisions/idp-00001-abc",
@@ -265,7 +278,7 @@ GCP = [
         "target": "/v2/entries:list",
         "request": {"resourceNames": ["projects/p"], "filter": "severity>=ERROR", "pageSize": 10},
         "response": {
-            "entries": [{"logName": "projects/p/logs/run", "severity": "ERROR", "timestamp": "2026-11-22T00:00:00Z"}]
+            "entries": [{"logName": "projects/p/logs/run", "severity": 500, "timestamp": "2026-11-22T00:00:00Z"}]
         },
         "plants": [
             ("request", UNKNOWN, ["resources"], []),
@@ -274,6 +287,7 @@ GCP = [
             ("response", UNKNOWN, ["entries", 0, "message"], "x"),
             ("response", TYPE, ["entries"], {}),
             ("response", ENUM, ["entries", 0, "severity"], "BAD"),
+            ("response", ENUM, ["entries", 0, "severity"], 7),
         ],
     },
     {

@@ -56,8 +56,15 @@ def check_request(exchange, method, rule, note):
         if body != {}:
             note("", f"{method.id} takes no body")
     elif method.request is not None:
-        walker = discovery.Walker(method, note, request=True)
+        mask = ",".join(value for name, value in exchange.query if name in ("updateMask", "update_mask"))
+        fields = {camel_case(path.split(".")[0]) for path in mask.split(",") if path}
+        walker = discovery.Walker(method, note, request=True, mask=fields)
         walker.check({"$ref": method.request}, body if body is not None else {}, "")
+
+
+def camel_case(name):
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
 
 
 def check_response(exchange, method, rule, note):

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use crate::wait;
 
 /// No command of a test takes longer; one that does hangs.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// How the program is to end; `docs/exit-codes.md` lists them.
 pub mod exit {

@@ -7,6 +7,7 @@ pub mod database;
 pub mod deployer;
 pub mod idp;
 pub mod manifest;
+pub mod moto;
 pub mod prepared;
 pub mod project;
 pub mod python;

@@ -25,6 +25,10 @@ pub struct Manifest {
     pub migrates: bool,
     /// Generated secrets beside those that the service needs, by name; each in a variable.
     pub extra_secrets: Vec<String>,
+    /// The tasks' subnet.
+    pub subnet: String,
+    /// The tasks' security group.
+    pub security_group: String,
     /// Keys of `[targets.aws]` beside the usual ones; no AWS target when `None`.
     pub aws: Option<String>,
     /// Keys of `[targets.gcp]` beside the usual ones; no Google target when `None`.
@@ -40,6 +44,8 @@ impl Manifest {
             greeting: "hello".to_owned(),
             migrates: true,
             extra_secrets: Vec::new(),
+            subnet: "subnet-0a1b2c3d4e5f60001".to_owned(),
+            security_group: "sg-0a1b2c3d4e5f60003".to_owned(),
             aws: Some(String::new()),
             gcp: Some(String::new()),
         }
@@ -65,6 +71,7 @@ replicas = {{ min = 1, max = 2 }}
 
 [services.idp.health]
 path = "/health"
+command = ["CMD-SHELL", "curl -f http://localhost:3000/health || exit 1"]
 interval = "5s"
 timeout = "2s"
 
@@ -125,15 +132,17 @@ team = "identity"
 account = "{ACCOUNT}"
 region = "{REGION}"
 cluster = "default"
-subnets = ["subnet-0a1b2c3d4e5f60001"]
-security_groups = ["sg-0a1b2c3d4e5f60003"]
+subnets = ["{subnet}"]
+security_groups = ["{group}"]
 execution_role = "idp-execution"
 task_role = "idp-task"
 {more}
 
 [targets.aws.secrets.database-url]
 from = {{ env = "IDP_DATABASE_URL_AWS" }}
-"#
+"#,
+                    subnet = self.subnet,
+                    group = self.security_group,
                 ),
             );
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -34,7 +36,8 @@ pub struct Project {
     pub client_secret: String,
     /// Both clouds.
     pub sandbox: Arc<Sandbox>,
-    prepared: Prepared,
+    /// What xtask prepared.
+    pub prepared: Prepared,
     folder: TempDir,
 }
 
@@ -123,8 +126,8 @@ impl Project {
             .collect()
     }
 
-    /// What was generated: read from the recording, the only place where it passed in the clear.
-    pub fn generated_secrets(&self) -> Vec<String> {
+    /// Every value that the clouds were given: the recording is the only place where it stands in the clear.
+    fn passed_secrets(&self) -> Vec<String> {
         let mut values: Vec<String> = [&self.aws, &self.gcp]
             .into_iter()
             .flat_map(Recorder::exchanges)
@@ -133,6 +136,34 @@ impl Project {
         values.sort();
         values.dedup();
         values
+    }
+
+    /// Panics when a secret stands in what any command said or in a file of the project.
+    #[track_caller]
+    pub fn assert_no_secret_escaped(&self, more: &[&str]) {
+        let mut known = vec![
+            self.client_secret.clone(),
+            self.aws_database.password().to_owned(),
+            self.gcp_database.password().to_owned(),
+            "PRIVATE KEY".to_owned(),
+        ];
+        known.extend(more.iter().map(|&secret| secret.to_owned()));
+        let passed = self.passed_secrets();
+        assert!(passed.len() > 3, "what was generated is looked for too");
+        known.extend(passed);
+        let said = self.deployer.everything_said();
+        let written = self.files();
+        for secret in &known {
+            let encoded = [secret.clone(), BASE64_STANDARD.encode(secret)];
+            for form in &encoded {
+                assert!(!said.contains(form.as_str()), "a secret was printed");
+                for (path, content) in &written {
+                    let content = String::from_utf8_lossy(content);
+                    let name = path.display();
+                    assert!(!content.contains(form.as_str()), "{name} holds a secret");
+                }
+            }
+        }
     }
 
     /// Every file below the project's folder, with its content.

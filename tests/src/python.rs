@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::prepared::{Prepared, conformance_scripts};
 use crate::recorder::{Recorder, Side};
+use crate::sandbox::Sandbox;
 
 /// Runs a script and returns the JSON document that it prints.
 #[track_caller]
@@ -29,9 +30,40 @@ pub fn run(
         .unwrap_or_else(|error| panic!("{script}: {error}: {said}"))
 }
 
+/// The names of what the clouds still have of an app, by the vendors' own listings.
+#[track_caller]
+pub fn leftovers(prepared: &Prepared, sandbox: &Sandbox, app: &str) -> Vec<String> {
+    let exports: Vec<_> = sandbox.exports.clone().into_iter().collect();
+    let names = run(prepared, "leftovers.py", &[app], &exports);
+    serde_json::from_value(names).expect("a list of names")
+}
+
 /// Validates everything recorded against the vendor's schemas; panics, listing them, on deviations.
 #[track_caller]
 pub fn assert_valid(prepared: &Prepared, recorder: &Recorder, side: Side) {
+    assert_none(&deviations(prepared, recorder, side));
+}
+
+/// The same for the requests alone.
+#[track_caller]
+pub fn assert_requests_valid(prepared: &Prepared, recorder: &Recorder, side: Side) {
+    let mut deviations = deviations(prepared, recorder, side);
+    deviations.retain(|deviation| deviation["where"] == "request");
+    assert_none(&deviations);
+}
+
+#[track_caller]
+fn assert_none(deviations: &[Value]) {
+    assert!(
+        deviations.is_empty(),
+        "{} deviations from the vendor's schemas:\n{}",
+        deviations.len(),
+        summary(deviations)
+    );
+}
+
+#[track_caller]
+fn deviations(prepared: &Prepared, recorder: &Recorder, side: Side) -> Vec<Value> {
     // Bodies hold secrets: the folder is private and gone at once.
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
     let file = folder.path().join("recording.jsonl");
@@ -41,13 +73,8 @@ pub fn assert_valid(prepared: &Prepared, recorder: &Recorder, side: Side) {
         .as_object()
         .map_or(0, serde_json::Map::len);
     assert!(checked > 0, "nothing was validated: {report}");
-    let deviations = report["deviations"].as_array().expect("there is a list");
-    assert!(
-        deviations.is_empty(),
-        "{} deviations from the vendor's schemas:\n{}",
-        deviations.len(),
-        summary(deviations)
-    );
+    let deviations = report["deviations"].as_array();
+    deviations.expect("there is a list").clone()
 }
 
 fn validate(prepared: &Prepared, side: Side, recording: &Path) -> Value {

@@ -68,13 +68,11 @@ impl Recorder {
             exchanges: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel();
-        let (listening, address) = std::sync::mpsc::channel();
         let app = axum::Router::new()
             .fallback(pass_on)
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&kept));
-        std::thread::spawn(move || serve(app, &listening, stopped));
-        let address = address.recv().expect("the recorder listens");
+        let address = serve_in_background(app, stopped);
         Self {
             url: format!("http://{address}"),
             kept,
@@ -99,6 +97,14 @@ impl Recorder {
         Mark {
             recorder: self,
             after: self.kept.next.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Everything that has arrived, until asked.
+    pub fn mark_all(&self) -> Mark<'_> {
+        Mark {
+            recorder: self,
+            after: 0,
         }
     }
 
@@ -254,6 +260,13 @@ fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Serves `app` on a free port of loopback, in a thread of its own, until `stopped`.
+pub(crate) fn serve_in_background(app: axum::Router, stopped: oneshot::Receiver<()>) -> SocketAddr {
+    let (listening, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || serve(app, &listening, stopped));
+    address.recv().expect("the server listens")
+}
+
 fn serve(
     app: axum::Router,
     listening: &std::sync::mpsc::Sender<SocketAddr>,
@@ -331,7 +344,6 @@ mod tests {
     /// A server that says what it got.
     fn upstream() -> Recorder {
         let (stop, stopped) = oneshot::channel();
-        let (listening, address) = std::sync::mpsc::channel();
         let echo = async |headers: HeaderMap, uri: Uri, body: Bytes| {
             let host = headers["host"].to_str().unwrap_or_default().to_owned();
             let body = String::from_utf8_lossy(&body).into_owned();
@@ -342,8 +354,7 @@ mod tests {
             )
         };
         let app = axum::Router::new().fallback(any(echo));
-        std::thread::spawn(move || serve(app, &listening, stopped));
-        let address = address.recv().unwrap();
+        let address = serve_in_background(app, stopped);
         let recorder = Recorder::start(Side::Gcp, &format!("http://{address}"));
         std::mem::forget(stop);
         recorder
@@ -376,10 +387,7 @@ mod tests {
                 .unwrap();
         }
         ureq::get(format!("{}/v2/", recorder.url())).call().unwrap();
-        let before = Mark {
-            recorder: &recorder,
-            after: 0,
-        };
+        let before = recorder.mark_all();
         assert_eq!(before.calls().len(), 3);
         assert_eq!(before.writes(), Vec::<String>::new());
     }
