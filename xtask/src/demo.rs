@@ -92,8 +92,15 @@ fn deploy(story: &mut Story, stage: &mut Stage) -> Result<()> {
     story.step("verify a token of each cloud with the other's keys", || {
         let (aws, gcp) = (stage.on_aws()?, stage.on_gcp()?);
         let key = cross_verify(&aws, &gcp, &stage.client_secret)?;
-        cross_verify(&gcp, &aws, &stage.client_secret)?;
-        Ok(((), format!("RS256, key {key} on both")))
+        let other = cross_verify(&gcp, &aws, &stage.client_secret)?;
+        ensure!(
+            key == other,
+            "the clouds publish different keys: {key} and {other}"
+        );
+        Ok((
+            (),
+            "one RS256 key on both, a forged token on neither".into(),
+        ))
     })?;
     story.step("plan again", || {
         let plan = stage.deployer(&["plan", "--detailed-exitcode"], Say::everything())?;
