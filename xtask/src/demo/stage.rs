@@ -37,7 +37,7 @@ pub struct Stage {
     /// No output and no file may hold one of these.
     secrets: Vec<String>,
     postgres: Option<Postgres>,
-    _interrupt: Registered,
+    interrupt: Option<Registered>,
 }
 
 impl Stage {
@@ -71,7 +71,7 @@ impl Stage {
             terminal,
             folder,
             postgres: Some(postgres),
-            _interrupt: interrupt,
+            interrupt: Some(interrupt),
         };
         stage.raise_clouds()?;
         stage.use_version("1.0.0")?;
@@ -261,6 +261,8 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        // Waits for an interruption that is under way, which ends everything and then this process.
+        self.interrupt = None;
         self.terminal.end();
         let _ = fs::remove_dir_all(&self.folder);
     }

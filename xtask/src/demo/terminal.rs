@@ -7,8 +7,12 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+/// The clouds stop their containers first.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which lines of a command are shown; all are kept.
 #[derive(Clone, Copy)]
@@ -206,15 +210,20 @@ impl Terminal {
             .command(&["sandbox", "down"])
             .stdout(Stdio::null())
             .status();
-        let stopped = down.is_ok_and(|status| status.success());
+        let asked = Instant::now();
+        let mut stopped = false;
+        while down.as_ref().is_ok_and(ExitStatus::success) && asked.elapsed() < PATIENCE {
+            stopped = sandbox.try_wait()?.is_some();
+            if stopped {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if !stopped {
             sandbox.kill().context("cannot kill the sandbox")?;
+            sandbox.wait()?;
         }
-        sandbox.wait()?;
-        ensure!(
-            stopped,
-            "`deployer sandbox down` failed; the sandbox was killed"
-        );
+        ensure!(stopped, "the sandbox did not end by itself; it was killed");
         Ok(())
     }
 
