@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask <command>`.
 
 mod ci;
+mod demo;
 mod deny;
 mod images;
 mod interrupt;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
+  demo       the whole story on this machine: two clouds, three versions, a rollback
   ci         everything that must pass: fmt, clippy, rustdoc, test, deny
   test       every test, with images, PostgreSQL and Python clients prepared
   images     build the test service and write its images under target/images
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["demo"] => demo::command(),
         ["ci"] => ci::ci(),
         ["test", filter @ ..] => test::test(filter),
         ["images"] => images::command(),

@@ -52,7 +52,7 @@ impl Postgres {
             binaries: binaries()?,
             data: data_directory()?,
         };
-        let password = password()?;
+        let password = random()?;
         instance.initialise(&password)?;
         let stopped = instance.clone();
         let interrupt = interrupt::on_interrupt(move || stopped.remove());
@@ -84,6 +84,19 @@ impl Postgres {
             "postgresql://postgres:{}@127.0.0.1:{}/{database}",
             self.password, self.port
         )
+    }
+
+    /// The superuser's password.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Makes an empty database.
+    pub fn create_database(&self, name: &str) -> Result<()> {
+        let mut create = unprivileged(&self.instance.binaries.join("createdb"));
+        create.args(["--host=127.0.0.1", "--username=postgres"]);
+        create.arg(format!("--port={}", self.port)).arg(name);
+        run::output(create.env("PGPASSWORD", &self.password)).map(drop)
     }
 }
 
@@ -227,7 +240,8 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-fn password() -> Result<String> {
+/// 32 hexadecimal digits that nobody can guess.
+pub fn random() -> Result<String> {
     let mut bytes = [0; 16];
     let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
     std::io::Read::read_exact(&mut random, &mut bytes).context("cannot read /dev/urandom")?;

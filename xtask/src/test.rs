@@ -37,7 +37,7 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
         Ok(Outcome::Passed)
     });
     steps.step("deployer", || {
-        prepared.binary = Some(binary()?);
+        prepared.binary = Some(workspace::build_deployer()?);
         Ok(Outcome::Passed)
     });
     let skipped = workspace::generated("tests-skipped.txt");
@@ -68,11 +68,4 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
             Ok(Outcome::Skipped("see its own words above".to_owned()))
         });
     }
-}
-
-/// Builds the product and returns its path.
-fn binary() -> Result<PathBuf> {
-    let mut build = workspace::cargo();
-    build.args(["build", "--package", "deployer", "--bin", "deployer"]);
-    workspace::build_program(&mut build)
 }

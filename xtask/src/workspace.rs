@@ -48,3 +48,10 @@ pub fn build_program(build: &mut Command) -> Result<PathBuf> {
         .next_back()
         .context("cargo names no executable")
 }
+
+/// Builds the product and returns its path.
+pub fn build_deployer() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", "deployer", "--bin", "deployer"]);
+    build_program(&mut build)
+}
