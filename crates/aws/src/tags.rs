@@ -106,6 +106,8 @@ mod tests {
             environment: "staging".into(),
             tags: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            caches: BTreeMap::new(),
             services: BTreeMap::new(),
         };
         let ours = Ownership::new(&env, false);

@@ -55,7 +55,8 @@ pub async fn contents(
     Ok((contents, notes))
 }
 
-/// The content of a secret that needs no look at a cloud. `None` for a half of a key pair.
+/// The content of a secret that needs no look at a cloud. `None` for a half of a key pair, and for what a database or a
+/// cache makes.
 fn local(
     cloud: CloudName,
     secret: &SecretSpec,
@@ -65,7 +66,10 @@ fn local(
     Ok(Some(match &secret.source {
         SecretSource::Cloud => SecretContent::Keep,
         SecretSource::Generate(what) => SecretContent::AtFirst(generate::value(*what)?),
-        SecretSource::Key { .. } => return Ok(None),
+        SecretSource::Key { .. }
+        | SecretSource::DatabaseUrl(_)
+        | SecretSource::CacheUrl(_)
+        | SecretSource::CacheAuthority(_) => return Ok(None),
         SecretSource::Env(name) => match std::env::var(name) {
             Ok(value) if !value.is_empty() => SecretContent::Exactly(value.into()),
             _ => {

@@ -8,7 +8,7 @@ use deployer_core::capability::{LocalImage, SecretContent};
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
 use deployer_core::graph::Graph;
-use deployer_core::ledger::{Hold, LedgerMigrations};
+use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 
 use crate::image;
@@ -60,7 +60,9 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let mut orphans = Vec::new();
     let mut declared = Vec::new();
     for place in &session.places {
-        let given = given(place, wish, &images, &contents, &held);
+        let inventory = place.ledger.inventory().await?;
+        let mut given = given(place, wish, &images, &contents, &held);
+        given.inventory = Arc::new(inventory.items.keys().cloned().collect());
         let first = graph.len();
         declared.push(compose::declare(
             &mut graph,
@@ -69,7 +71,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             &given,
         ));
         if wish.part == Part::All {
-            orphans.extend(orphans_of(place, &graph, &given).await?);
+            orphans.extend(orphans_of(place, &inventory, &graph, &given)?);
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
@@ -226,11 +228,18 @@ fn given(
             .filter(|held| held.cloud == place.name())
             .map(|held| held.service.clone())
             .collect(),
+        inventory: Arc::default(),
+        dns: None,
     }
 }
 
 /// What the inventory has and nobody wants any more. What belongs to a held service is spared.
-async fn orphans_of(place: &Place, graph: &Graph, given: &Given) -> Result<Vec<Orphan>> {
+fn orphans_of(
+    place: &Place,
+    inventory: &Inventory,
+    graph: &Graph,
+    given: &Given,
+) -> Result<Vec<Orphan>> {
     let mut everything = Graph::new();
     let unheld = Given {
         held: BTreeSet::new(),
@@ -241,8 +250,7 @@ async fn orphans_of(place: &Place, graph: &Graph, given: &Given) -> Result<Vec<O
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
         .collect();
-    let inventory = place.ledger.inventory().await?;
-    compose::undesired(&inventory, graph, &spared)
+    compose::undesired(inventory, graph, &spared)
         .into_iter()
         .map(|(address, needs)| {
             Ok(Orphan {

@@ -1,5 +1,11 @@
 //! What a cloud does for deployer: each capability *declares* nodes into the graph and *operates* what runs.
 
+mod data;
+mod dns;
+
+pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs};
+pub use dns::Dns;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +122,8 @@ pub enum SecretContent {
     Exactly(SecretString),
     /// What the cloud holds stays; where there is nothing, this value (generated, in memory only).
     AtFirst(SecretString),
+    /// What another node makes: unknown until that one is there. Compared with what the cloud holds in memory.
+    From(Value<SecretString>),
 }
 
 impl std::fmt::Debug for SecretContent {
@@ -124,6 +132,7 @@ impl std::fmt::Debug for SecretContent {
             Self::Keep => "Keep",
             Self::Exactly(_) => "Exactly([redacted])",
             Self::AtFirst(_) => "AtFirst([redacted])",
+            Self::From(_) => "From([redacted])",
         })
     }
 }
@@ -385,6 +394,15 @@ pub trait Cloud: Send + Sync {
 
     /// Services.
     fn runtime(&self) -> &dyn Runtime;
+
+    /// Databases.
+    fn databases(&self) -> &dyn Database;
+
+    /// Caches.
+    fn caches(&self) -> &dyn Cache;
+
+    /// Names.
+    fn dns(&self) -> &dyn Dns;
 
     /// Logs.
     fn logs(&self) -> &dyn Logs;

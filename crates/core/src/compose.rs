@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::address::{Address, CloudName};
 use crate::capability::{
-    Cloud, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
+    Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
     ServiceInputs, ServiceOutputs,
 };
 use crate::graph::{Graph, Output, Value};
-use crate::spec::{EnvironmentSpec, ServiceSpec};
+use crate::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
+use secrecy::SecretString;
 
 /// What was found out before composing.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub struct Given {
     pub part: Part,
     /// Services that are on hold after a rollback: not declared, not deleted.
     pub held: BTreeSet<String>,
+    /// What the ledger says is ours.
+    pub inventory: Arc<BTreeSet<Address>>,
+    /// Makes the records, where not the target's own cloud does.
+    pub dns: Option<Arc<dyn Dns>>,
 }
 
 /// Which part of an environment is declared.
@@ -46,6 +51,8 @@ pub struct DeclaredService {
     pub outputs: ServiceOutputs,
     /// The secrets that it pins, by the manifest's names.
     pub secrets: BTreeMap<String, Output<SecretVersion>>,
+    /// Its name in the DNS.
+    pub record: Option<Address>,
 }
 
 /// What was declared for one target.
@@ -101,26 +108,75 @@ impl Part {
     }
 }
 
+type Secrets = BTreeMap<String, Output<SecretVersion>>;
+
+/// Declares the secrets, and between those that are given and those that are made from databases and caches, these.
 fn declare_secrets(
     graph: &mut Graph,
     cloud: &dyn Cloud,
     env: &EnvironmentSpec,
     given: &Given,
-) -> BTreeMap<String, Output<SecretVersion>> {
-    env.secrets
-        .iter()
-        .map(|(key, secret)| {
-            let content = given
-                .contents
-                .get(key)
-                .cloned()
-                .unwrap_or(SecretContent::Keep);
-            (
-                key.clone(),
-                cloud.secrets().secret(graph, env, secret, content),
-            )
-        })
-        .collect()
+) -> Secrets {
+    let mut secrets = Secrets::new();
+    for (key, secret) in &env.secrets {
+        if !is_derived(&secret.source) {
+            let content = given.contents.get(key).cloned();
+            let content = content.unwrap_or(SecretContent::Keep);
+            let output = cloud.secrets().secret(graph, env, secret, content);
+            secrets.insert(key.clone(), output);
+        }
+    }
+    let derived = declare_data(graph, cloud, env, &secrets);
+    for (key, value) in derived {
+        let Some(secret) = env.secrets.get(&key) else {
+            continue;
+        };
+        let content = SecretContent::From(Value::From(value));
+        let output = cloud.secrets().secret(graph, env, secret, content);
+        secrets.insert(key, output);
+    }
+    secrets
+}
+
+fn is_derived(source: &SecretSource) -> bool {
+    match source {
+        SecretSource::DatabaseUrl(_)
+        | SecretSource::CacheUrl(_)
+        | SecretSource::CacheAuthority(_) => true,
+        SecretSource::Cloud
+        | SecretSource::Env(_)
+        | SecretSource::File(_)
+        | SecretSource::Generate(_)
+        | SecretSource::Key { .. } => false,
+    }
+}
+
+/// Declares databases and caches; gives what their secrets are to hold, by the manifest's names.
+fn declare_data(
+    graph: &mut Graph,
+    cloud: &dyn Cloud,
+    env: &EnvironmentSpec,
+    secrets: &Secrets,
+) -> Vec<(String, Output<SecretString>)> {
+    let version = |key: &String| {
+        let output = secrets.get(key).cloned();
+        Value::From(output.expect("the manifest declares the secrets of its databases and caches"))
+    };
+    let mut derived = Vec::new();
+    for database in env.databases.values() {
+        let password = version(&database.password);
+        let outputs = cloud.databases().database(graph, env, database, &password);
+        derived.push((database.url.clone(), outputs.url));
+    }
+    for cache in env.caches.values() {
+        let token = cache.token.as_ref().map(version);
+        let outputs = cloud.caches().cache(graph, env, cache, token.as_ref());
+        derived.push((cache.url.clone(), outputs.url));
+        if let (Some(key), Some(authority)) = (&cache.authority, outputs.authority) {
+            derived.push((key.clone(), authority));
+        }
+    }
+    derived
 }
 
 fn declare_service(
@@ -148,10 +204,18 @@ fn declare_service(
         retry_migration: given.retry_migration,
     };
     let outputs = cloud.runtime().service(graph, env, service, &inputs, scope);
+    let record = match (&service.record, scope) {
+        (Some(record), Scope::Whole) => {
+            let dns = given.dns.as_deref().unwrap_or(cloud.dns());
+            Some(dns.record(graph, env, record, &given.inventory))
+        }
+        (None, _) | (_, Scope::CodeOnly) => None,
+    };
     DeclaredService {
         image,
         outputs,
         secrets,
+        record,
     }
 }
 

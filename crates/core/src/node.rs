@@ -126,6 +126,11 @@ pub trait Resource: Send + Sync + 'static {
     fn detachable(&self) -> bool {
         false
     }
+
+    /// Whether deleting it loses data: then a delete must be allowed by name.
+    fn holds_data(&self) -> bool {
+        false
+    }
 }
 
 /// A look at readiness, with what was seen.
@@ -281,6 +286,11 @@ pub trait Node: Send + Sync {
 
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool;
+
+    /// Whether deleting it loses data: then a delete must be allowed by name.
+    fn holds_data(&self) -> bool {
+        false
+    }
 }
 
 /// A resource as a node.
@@ -499,5 +509,9 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn detachable(&self) -> bool {
         self.resource.detachable()
+    }
+
+    fn holds_data(&self) -> bool {
+        self.resource.holds_data()
     }
 }

@@ -314,7 +314,10 @@ fn delete(orphan: &Orphan, needs: Vec<Address>) -> Change {
         action: Action::Delete,
         reason: "it is no longer in the manifest".into(),
         changes: Vec::new(),
-        effect: Effect::InPlace,
+        effect: match orphan.node.holds_data() {
+            true => Effect::LosesData,
+            false => Effect::InPlace,
+        },
         settling: None,
         needs,
     }

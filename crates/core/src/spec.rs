@@ -1,6 +1,14 @@
 //! What one target is asked for, cloud-neutral and fully resolved: overlays merged, overrides taken,
 //! names made, values interpolated. Made from the manifest, handed to the capabilities.
 
+mod data;
+mod name;
+mod verify;
+
+pub use data::{CacheSpec, DatabaseSpec};
+pub use name::{LeadsTo, RecordSpec};
+pub use verify::{HttpCheck, TokenCheck, VerifySpec};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -44,6 +52,10 @@ pub struct EnvironmentSpec {
     pub tags: BTreeMap<String, String>,
     /// The secrets, by the manifest's names.
     pub secrets: BTreeMap<String, SecretSpec>,
+    /// The databases, by the manifest's names.
+    pub databases: BTreeMap<String, DatabaseSpec>,
+    /// The caches, by the manifest's names.
+    pub caches: BTreeMap<String, CacheSpec>,
     /// The services, by the manifest's names.
     pub services: BTreeMap<String, ServiceSpec>,
 }
@@ -82,6 +94,12 @@ pub enum SecretSource {
         /// Which half.
         half: KeyHalf,
     },
+    /// Made from a database once it is there: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`.
+    DatabaseUrl(String),
+    /// Made from a cache once it is there: `rediss://:TOKEN@HOST:PORT`.
+    CacheUrl(String),
+    /// The certificates that a cache's one is signed by, PEM.
+    CacheAuthority(String),
 }
 
 /// What to generate.
@@ -172,6 +190,10 @@ pub struct ServiceSpec {
     pub url: Option<String>,
     /// Takes over a service of that name that is not marked as ours.
     pub adopt: bool,
+    /// Its name in the DNS. `None` when the manifest leaves names alone.
+    pub record: Option<RecordSpec>,
+    /// What is asked of it once it serves.
+    pub verify: VerifySpec,
 }
 
 /// The health check.

@@ -112,6 +112,8 @@ impl<'a> Resolver<'a> {
             environment: self.environment.to_owned(),
             tags: own_tags(&manifest.app, self.environment, &tags),
             secrets,
+            databases: BTreeMap::new(),
+            caches: BTreeMap::new(),
             services,
         }
     }
@@ -310,6 +312,8 @@ impl<'a> Resolver<'a> {
             migrate: self.migration(key, service, &scope, job),
             url: overrides.url,
             adopt: overrides.adopt,
+            record: None,
+            verify: deployer_core::spec::VerifySpec::default(),
         }
     }
 

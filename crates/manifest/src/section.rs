@@ -1,5 +1,11 @@
 //! What only one cloud needs: `[targets.aws]`, `[targets.gcp]` and their parts for one service.
 
+mod data;
+mod dns;
+
+pub use data::{AwsCache, AwsDatabase, GcpCache, GcpDatabase};
+pub use dns::{AwsDns, DnsProvider, GcpDns};
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +51,12 @@ pub struct AwsSection {
     /// What differs for one secret.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretOverride>,
+    /// What differs for one database.
+    #[serde(default)]
+    pub databases: BTreeMap<String, AwsDatabase>,
+    /// What differs for one cache.
+    #[serde(default)]
+    pub caches: BTreeMap<String, AwsCache>,
 }
 
 fn log_retention_days() -> u32 {
@@ -84,6 +96,8 @@ pub struct AwsService {
     pub health_check_grace_period: Option<u32>,
     /// Whether ECS Exec may open a session in the tasks.
     pub enable_execute_command: bool,
+    /// Its name in the DNS.
+    pub dns: Option<AwsDns>,
 }
 
 /// `[targets.gcp]`: one project and region, and what is given there by id.
@@ -127,6 +141,12 @@ pub struct GcpSection {
     /// What differs for one secret.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretOverride>,
+    /// What differs for one database.
+    #[serde(default)]
+    pub databases: BTreeMap<String, GcpDatabase>,
+    /// What differs for one cache.
+    #[serde(default)]
+    pub caches: BTreeMap<String, GcpCache>,
 }
 
 /// Which traffic of the app goes through the VPC.
@@ -184,6 +204,8 @@ pub struct GcpService {
     pub cpu_idle: bool,
     /// Where people reach it, when not at the address that Cloud Run gives.
     pub url: Option<String>,
+    /// Its name in the DNS.
+    pub dns: Option<GcpDns>,
 }
 
 impl Default for GcpService {
@@ -202,6 +224,7 @@ impl Default for GcpService {
             public: true,
             cpu_idle: true,
             url: None,
+            dns: None,
         }
     }
 }

@@ -74,6 +74,10 @@ fn source(secret: &SecretSpec) -> String {
         SecretSource::File(path) => format!("file {path}"),
         SecretSource::Generate(_) => "generated".into(),
         SecretSource::Key { pair, .. } => format!("key pair {pair}"),
+        SecretSource::DatabaseUrl(database) => format!("database {database}"),
+        SecretSource::CacheUrl(cache) | SecretSource::CacheAuthority(cache) => {
+            format!("cache {cache}")
+        }
     }
 }
 
@@ -184,6 +188,14 @@ fn settable(secret: &SecretSpec) -> Result<()> {
         SecretSource::Key { pair, .. } => (
             format!("key pair `{pair}`"),
             "both halves must change together on every target: delete both secrets everywhere, then apply makes a new pair".into(),
+        ),
+        SecretSource::DatabaseUrl(database) => (
+            format!("database `{database}`"),
+            format!("set the secret with the password of `{database}` instead, then apply"),
+        ),
+        SecretSource::CacheUrl(cache) | SecretSource::CacheAuthority(cache) => (
+            format!("cache `{cache}`"),
+            "it is made anew from the cache at each apply".into(),
         ),
     };
     Err(Error::input(format!(

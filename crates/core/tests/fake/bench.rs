@@ -80,6 +80,8 @@ impl Wanted {
             environment: "staging".into(),
             tags: BTreeMap::new(),
             secrets: secrets.collect(),
+            databases: BTreeMap::new(),
+            caches: BTreeMap::new(),
             services: BTreeMap::from([("idp".into(), self.service())]),
         }
     }
@@ -131,6 +133,8 @@ impl Wanted {
             }),
             url: None,
             adopt: false,
+            record: None,
+            verify: Default::default(),
         }
     }
 
@@ -151,6 +155,8 @@ impl Wanted {
             retry_migration: self.retry_migration,
             part: Part::All,
             held: BTreeSet::new(),
+            inventory: Arc::default(),
+            dns: None,
         }
     }
 }

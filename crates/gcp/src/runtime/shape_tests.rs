@@ -49,6 +49,8 @@ fn spec() -> ServiceSpec {
         migrate: None,
         url: None,
         adopt: false,
+        record: None,
+        verify: VerifySpec::default(),
     }
 }
 
@@ -67,6 +69,8 @@ fn section() -> GcpSection {
         registry_endpoint: None,
         services: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        databases: BTreeMap::new(),
+        caches: BTreeMap::new(),
     }
 }
 
@@ -76,6 +80,8 @@ fn environment() -> EnvironmentSpec {
         environment: "staging".into(),
         tags: BTreeMap::from([("Team".into(), "Identity".into())]),
         secrets: BTreeMap::new(),
+        databases: BTreeMap::new(),
+        caches: BTreeMap::new(),
         services: BTreeMap::new(),
     }
 }
