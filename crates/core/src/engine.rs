@@ -111,8 +111,12 @@ pub async fn reconcile_inventory(
 struct Job {
     node: Arc<dyn Node>,
     action: Action,
+    /// What it comes after.
     needs: BTreeSet<Address>,
+    /// The resources it is made from, for the inventory.
     recorded_needs: Vec<Address>,
+    /// Of a delete: what was made from it.
+    used_by: BTreeSet<Address>,
 }
 
 /// Carries out everything that the plan changes, and waits for what still settles.
@@ -151,7 +155,6 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
             Ok(Left::Ready) => {
                 unfinished.remove(&address);
             }
-            // What is not ready yet may still need what is to be deleted.
             Ok(Left::Detached) => {
                 leave_deletes_after(&address, &mut jobs, &mut verdicts, means);
                 unfinished.remove(&address);
@@ -171,27 +174,31 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
     verdicts
 }
 
-/// Takes out the deletes that come after a node that was left before it was ready, and those that come after them.
+/// Takes out the deletes of what a node that was left before it was ready may still use, and those that come after
+/// them: what it was made from by an earlier run, as the inventory has it.
 fn leave_deletes_after(
     address: &Address,
     jobs: &mut BTreeMap<Address, Job>,
     verdicts: &mut BTreeMap<CloudName, Verdict>,
     means: &Means<'_>,
 ) {
-    let mut next = vec![address.clone()];
+    let mut next: Vec<Address> = jobs
+        .iter()
+        .filter(|(_, job)| job.used_by.contains(address))
+        .map(|(used, _)| used.clone())
+        .collect();
     while let Some(left) = next.pop() {
-        let waiting: Vec<Address> = jobs
+        if jobs.remove(&left).is_none() {
+            continue;
+        }
+        means.reporter.event(&Event::Detached { address: &left });
+        let verdict = verdicts.entry(left.cloud).or_default();
+        verdict.detached.push(left.clone());
+        let later = jobs
             .iter()
             .filter(|(_, job)| job.action == Action::Delete && job.needs.contains(&left))
-            .map(|(waiting, _)| waiting.clone())
-            .collect();
-        for waiting in waiting {
-            jobs.remove(&waiting);
-            means.reporter.event(&Event::Detached { address: &waiting });
-            let verdict = verdicts.entry(waiting.cloud).or_default();
-            verdict.detached.push(waiting.clone());
-            next.push(waiting);
-        }
+            .map(|(later, _)| later.clone());
+        next.extend(later);
     }
 }
 
@@ -251,6 +258,7 @@ fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
             action: change.action,
             needs: change.needs.iter().cloned().collect(),
             recorded_needs: prepared.graph.resources_needed_by(address),
+            used_by: BTreeSet::new(),
         };
         jobs.insert(address.clone(), job);
     }
@@ -275,6 +283,7 @@ fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
             action: Action::Delete,
             needs,
             recorded_needs: Vec::new(),
+            used_by: orphan.used_by.clone(),
         };
         jobs.insert(address.clone(), job);
     }
