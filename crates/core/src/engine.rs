@@ -150,7 +150,7 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
             Ok(Left::Ready) => schedule.finish(&address),
             Ok(Left::Detached) => {
                 for put_off in schedule.put_off_deletes_of_what_is_used_by(&address) {
-                    means.reporter.event(&Event::Detached { address: &put_off });
+                    means.reporter.event(&Event::PutOff { address: &put_off });
                     let verdict = verdicts.entry(put_off.cloud).or_default();
                     verdict.detached.push(put_off);
                 }

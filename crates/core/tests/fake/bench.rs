@@ -492,6 +492,7 @@ impl Reporter for Bench {
             report::Event::Note { .. } => return,
             report::Event::Done { address, .. } => format!("done {address}"),
             report::Event::Detached { address } => format!("detached {address}"),
+            report::Event::PutOff { address } => format!("put off {address}"),
             report::Event::Failed { address, error, .. } => format!("failed {address}: {error}"),
             report::Event::Held { address } => format!("held {address}"),
         };
