@@ -71,7 +71,7 @@ replicas = {{ min = 1, max = 2 }}
 
 [services.idp.health]
 path = "/health"
-command = ["CMD-SHELL", "curl -f http://localhost:3000/health || exit 1"]
+command = ["CMD", "/app/idp", "healthcheck"]
 interval = "5s"
 timeout = "2s"
 

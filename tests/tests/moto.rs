@@ -116,6 +116,9 @@ fn a_service_lives_its_life_on_moto() {
     on_moto.manifest.extra_secrets.clear();
     on_moto.write();
     assert_eq!(on_moto.plan()["counts"]["delete"], json!(1));
+    // The roll-out that this apply does not wait for would need the secret if ECS rolled it back.
+    on_moto.apply();
+    assert_eq!(on_moto.plan()["counts"]["delete"], json!(1));
     on_moto.apply();
     on_moto.assert_settled();
 

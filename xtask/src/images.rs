@@ -133,7 +133,7 @@ fn binary() -> Result<PathBuf> {
         "--target",
         TARGET,
     ]);
-    workspace::build_program(build.env("RUSTFLAGS", flags)).context("the test service")
+    workspace::build_program(build.env("RUSTFLAGS", flags), "idp").context("the test service")
 }
 
 /// `release.json` and the migrations of one release, as they lie in `/app`.

@@ -36,8 +36,8 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
         prepared.venv = Some(venv::prepare()?);
         Ok(Outcome::Passed)
     });
-    steps.step("deployer", || {
-        prepared.binary = Some(workspace::build_deployer()?);
+    steps.step("build", || {
+        prepared.binary = Some(workspace::build_everything()?);
         Ok(Outcome::Passed)
     });
     let skipped = workspace::generated("tests-skipped.txt");

@@ -28,8 +28,8 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Runs a `cargo build` of one program, whose progress a person sees, and returns where it is.
-pub fn build_program(build: &mut Command) -> Result<PathBuf> {
+/// Runs a `cargo build` whose progress a person sees, and returns where the program `name` is that it made.
+pub fn build_program(build: &mut Command, name: &str) -> Result<PathBuf> {
     let output = build
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
@@ -40,18 +40,33 @@ pub fn build_program(build: &mut Command) -> Result<PathBuf> {
     }
     let executable = |message: &[u8]| {
         let message: Value = serde_json::from_slice(message).ok()?;
+        let target = &message["target"];
+        if target["name"] != name
+            || target["kind"][0] != "bin"
+            || message["profile"]["test"] == true
+        {
+            return None;
+        }
         Some(PathBuf::from(message["executable"].as_str()?))
     };
     let messages = output.stdout.split(|byte| *byte == b'\n');
     messages
         .filter_map(executable)
         .next_back()
-        .context("cargo names no executable")
+        .with_context(|| format!("cargo made no program `{name}`"))
+}
+
+/// Builds the product, everything else and every test, with the features that `cargo test --workspace` takes, so that
+/// no dependency is built twice; returns the product's path.
+pub fn build_everything() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--workspace", "--all-targets"]);
+    build_program(&mut build, "deployer")
 }
 
 /// Builds the product and returns its path.
 pub fn build_deployer() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--package", "deployer", "--bin", "deployer"]);
-    build_program(&mut build)
+    build_program(&mut build, "deployer")
 }

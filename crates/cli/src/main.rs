@@ -102,6 +102,12 @@ async fn on_manifest(global: &Global, loaded: Loaded, command: &Command) -> Resu
     if let Command::Config(command) = command {
         return Ok(command::config::run(global, &loaded, command));
     }
+    if needs_images(command)
+        && let Err(problems) = loaded.check_images()
+    {
+        print_problems(global, &problems);
+        return Ok(Exit::Input);
+    }
     let session = Session::open(loaded, global.cloud).await?;
     // Said at once and whatever follows: the clouds fail independently.
     for (_, error) in &session.failed {
@@ -122,6 +128,13 @@ async fn on_manifest(global: &Global, loaded: Loaded, command: &Command) -> Resu
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
         Command::Config(_) | Command::Sandbox(_) | Command::Completions { .. } => Ok(Exit::Success),
     }
+}
+
+fn needs_images(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Plan(_) | Command::Apply(_) | Command::Migrate(_)
+    )
 }
 
 fn print_problems(global: &Global, problems: &deployer_manifest::Problems) {

@@ -47,6 +47,7 @@ impl Stop {
                     eprintln!("\nleaving now; run the same command again to go on");
                     std::process::exit(130);
                 }
+                flag.1.notify_one();
                 eprintln!(
                     "\nstopping: nothing new starts, what is in flight is awaited (again to leave now)"
                 );

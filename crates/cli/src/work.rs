@@ -100,12 +100,9 @@ pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
     let mut orphans = Vec::new();
     for place in &session.places {
         let inventory = place.ledger.inventory().await?;
-        for (address, item) in inventory.items {
-            orphans.push(Orphan {
-                node: place.cloud.existing(&address)?,
-                needs: item.needs,
-            });
-        }
+        let (nothing, none) = (Graph::new(), BTreeSet::new());
+        let all = compose::undesired(&inventory, &nothing, &none, |it| place.cloud.existing(it))?;
+        orphans.extend(all);
     }
     let subject = Subject {
         app: session.loaded.manifest.app.clone(),
@@ -220,7 +217,7 @@ fn given(
     Given {
         images: images.clone(),
         contents: contents.get(&place.name()).cloned().unwrap_or_default(),
-        migrations: Arc::new(LedgerMigrations(place.ledger.clone())),
+        migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
         retry_migration: wish.retry_migration,
         part: wish.part.clone(),
         held: held
@@ -250,13 +247,5 @@ fn orphans_of(
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
         .collect();
-    compose::undesired(inventory, graph, &spared)
-        .into_iter()
-        .map(|(address, needs)| {
-            Ok(Orphan {
-                node: place.cloud.existing(&address)?,
-                needs,
-            })
-        })
-        .collect()
+    compose::undesired(inventory, graph, &spared, |it| place.cloud.existing(it))
 }

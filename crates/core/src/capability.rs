@@ -197,6 +197,9 @@ pub trait MigrationRecord: Send + Sync + std::fmt::Debug {
     /// How the migration of that key stands.
     async fn standing(&self, key: &str) -> Result<MigrationStanding>;
 
+    /// Every migration that was ever started, by key: for a look before the inputs, and so the key, are known.
+    async fn standings(&self) -> Result<BTreeMap<String, MigrationStanding>>;
+
     /// Notes that the migration of that key starts; durable before the call that starts it.
     async fn started(&self, key: &str, what: &str) -> Result<()>;
 

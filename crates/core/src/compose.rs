@@ -8,7 +8,11 @@ use crate::capability::{
     Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
     ServiceInputs, ServiceOutputs,
 };
+use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
+use crate::ledger::Inventory;
+use crate::node::Node;
+use crate::plan::Orphan;
 use crate::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
 
@@ -232,16 +236,25 @@ pub fn secrets_of(service: &ServiceSpec) -> impl Iterator<Item = &str> {
         .chain(database)
 }
 
-/// What the inventory has and the graph has not: to be deleted.
+/// What the inventory has and the graph has not, but for what is spared: to be deleted, by the nodes that `existing` makes.
+///
+/// Errors: those of `existing`.
 pub fn undesired(
-    inventory: &crate::ledger::Inventory,
+    inventory: &Inventory,
     graph: &Graph,
     spared: &BTreeSet<Address>,
-) -> Vec<(Address, BTreeSet<Address>)> {
+    existing: impl Fn(&Address) -> Result<Arc<dyn Node>>,
+) -> Result<Vec<Orphan>> {
     inventory
         .items
         .iter()
         .filter(|(address, _)| graph.find(address).is_none() && !spared.contains(*address))
-        .map(|(address, item)| (address.clone(), item.needs.clone()))
+        .map(|(address, item)| {
+            Ok(Orphan {
+                node: existing(address)?,
+                needs: item.needs.clone(),
+                used_by: inventory.users_of(address).cloned().collect(),
+            })
+        })
         .collect()
 }

@@ -1,6 +1,8 @@
 //! Carries out a plan: a node starts the moment its inputs exist, across every target at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod schedule;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,10 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Event as Entry;
 use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
-use crate::plan::{Change, Prepared};
+use crate::plan::Prepared;
 use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
+use schedule::{Job, Schedule};
 
 /// Where a run's entries and the inventory go: one per target.
 #[async_trait]
@@ -108,19 +111,12 @@ pub async fn reconcile_inventory(
     Ok(())
 }
 
-struct Job {
-    node: Arc<dyn Node>,
-    action: Action,
-    needs: BTreeSet<Address>,
-    recorded_needs: Vec<Address>,
-}
-
 /// Carries out everything that the plan changes, and waits for what still settles.
 ///
 /// The targets fail independently: a failure holds what has not started in its own target. What is in flight is
 /// awaited. Blocked targets are not touched.
 pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudName, Verdict> {
-    let mut jobs = jobs(prepared);
+    let mut schedule = Schedule::of(prepared);
     let mut verdicts: BTreeMap<CloudName, Verdict> = prepared
         .plan
         .targets
@@ -133,10 +129,13 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
             (target.cloud, verdict)
         })
         .collect();
-    let mut unfinished: BTreeSet<Address> = jobs.keys().cloned().collect();
     let mut in_flight = FuturesUnordered::new();
     loop {
-        for job in startable(&mut jobs, &unfinished, &verdicts, means) {
+        let may_start = |cloud: CloudName| {
+            let failed = |verdict: &Verdict| !verdict.failed.is_empty();
+            !means.interrupt.requested() && !verdicts.get(&cloud).is_some_and(failed)
+        };
+        for job in schedule.take_ready(may_start) {
             in_flight.push(async move {
                 let started = means.clock.now();
                 let result = carry_out(&job, means).await;
@@ -148,13 +147,14 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         };
         let address = job.node.address().clone();
         match result {
-            Ok(Left::Ready) => {
-                unfinished.remove(&address);
-            }
-            // What is not ready yet may still need what is to be deleted.
+            Ok(Left::Ready) => schedule.finish(&address),
             Ok(Left::Detached) => {
-                leave_deletes_after(&address, &mut jobs, &mut verdicts, means);
-                unfinished.remove(&address);
+                for put_off in schedule.put_off_deletes_of_what_is_used_by(&address) {
+                    means.reporter.event(&Event::PutOff { address: &put_off });
+                    let verdict = verdicts.entry(put_off.cloud).or_default();
+                    verdict.detached.push(put_off);
+                }
+                schedule.finish(&address);
             }
             // It stays unfinished: what needs it is held, in whichever target.
             Err(_) => {}
@@ -162,37 +162,13 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         let verdict = verdicts.entry(address.cloud).or_default();
         settle(verdict, address, job.action, result, took, means);
     }
-    for address in jobs.into_keys() {
+    for address in schedule.into_unstarted() {
         means.reporter.event(&Event::Held { address: &address });
         let verdict = verdicts.entry(address.cloud).or_default();
         verdict.interrupted |= means.interrupt.requested();
         verdict.held.push(address);
     }
     verdicts
-}
-
-/// Takes out the deletes that come after a node that was left before it was ready, and those that come after them.
-fn leave_deletes_after(
-    address: &Address,
-    jobs: &mut BTreeMap<Address, Job>,
-    verdicts: &mut BTreeMap<CloudName, Verdict>,
-    means: &Means<'_>,
-) {
-    let mut next = vec![address.clone()];
-    while let Some(left) = next.pop() {
-        let waiting: Vec<Address> = jobs
-            .iter()
-            .filter(|(_, job)| job.action == Action::Delete && job.needs.contains(&left))
-            .map(|(waiting, _)| waiting.clone())
-            .collect();
-        for waiting in waiting {
-            jobs.remove(&waiting);
-            means.reporter.event(&Event::Detached { address: &waiting });
-            let verdict = verdicts.entry(waiting.cloud).or_default();
-            verdict.detached.push(waiting.clone());
-            next.push(waiting);
-        }
-    }
 }
 
 fn settle(
@@ -225,85 +201,6 @@ fn settle(
             verdict.failed.push((address, error));
         }
     }
-}
-
-/// What the plan leaves to do, by address. A delete waits for everything else of its target, and for the
-/// deletes of what needed it.
-fn jobs(prepared: &Prepared) -> BTreeMap<Address, Job> {
-    let changes: BTreeMap<&Address, &Change> = prepared
-        .plan
-        .changes
-        .iter()
-        .map(|change| (&change.address, change))
-        .collect();
-    let mut jobs = BTreeMap::new();
-    for (_, entry) in prepared.graph.iter() {
-        let address = entry.node.address();
-        let Some(change) = changes.get(address) else {
-            continue;
-        };
-        let idle = change.action == Action::NoOp && change.settling.is_none();
-        if idle || prepared.is_blocked(address.cloud) {
-            continue;
-        }
-        let job = Job {
-            node: Arc::clone(&entry.node),
-            action: change.action,
-            needs: change.needs.iter().cloned().collect(),
-            recorded_needs: prepared.graph.resources_needed_by(address),
-        };
-        jobs.insert(address.clone(), job);
-    }
-    let converged: BTreeSet<Address> = jobs.keys().cloned().collect();
-    for orphan in &prepared.orphans {
-        let address = orphan.node.address();
-        if prepared.is_blocked(address.cloud) {
-            continue;
-        }
-        let dependents = changes
-            .get(address)
-            .into_iter()
-            .flat_map(|change| &change.needs);
-        let needs = converged
-            .iter()
-            .filter(|other| other.cloud == address.cloud)
-            .chain(dependents)
-            .cloned()
-            .collect();
-        let job = Job {
-            node: Arc::clone(&orphan.node),
-            action: Action::Delete,
-            needs,
-            recorded_needs: Vec::new(),
-        };
-        jobs.insert(address.clone(), job);
-    }
-    jobs
-}
-
-fn startable(
-    jobs: &mut BTreeMap<Address, Job>,
-    unfinished: &BTreeSet<Address>,
-    verdicts: &BTreeMap<CloudName, Verdict>,
-    means: &Means<'_>,
-) -> Vec<Job> {
-    if means.interrupt.requested() {
-        return Vec::new();
-    }
-    let ready: Vec<Address> = jobs
-        .iter()
-        .filter(|(address, job)| {
-            verdicts
-                .get(&address.cloud)
-                .is_none_or(|verdict| verdict.failed.is_empty())
-                && job.needs.is_disjoint(unfinished)
-        })
-        .map(|(address, _)| address.clone())
-        .collect();
-    ready
-        .iter()
-        .filter_map(|address| jobs.remove(address))
-        .collect()
 }
 
 enum Left {
@@ -398,13 +295,20 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
 async fn until_ready(node: &dyn Node, clock: &dyn Clock, watch: &dyn Watch) -> Result<()> {
     let what = node.address().to_string();
     wait::poll(clock, node.pace(), &what, || async {
-        match node.look().await? {
-            Readiness::Ready => Ok(Look::Found(())),
-            Readiness::Pending(why) => {
+        match node.look().await {
+            Ok(Readiness::Ready) => Ok(Look::Found(())),
+            Ok(Readiness::Pending(why)) => {
                 watch.note(&why);
                 Ok(Look::NotYet(why))
             }
-            Readiness::Failed(why) => Err(failed(node.address(), &why)),
+            Ok(Readiness::Failed(why)) => Err(failed(node.address(), &why)),
+            // A look changes nothing, and what it looks at goes on meanwhile: the deadline decides.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let why = format!("the cloud cannot be asked: {}", error.chain().join(": "));
+                watch.note(&why);
+                Ok(Look::NotYet(why))
+            }
+            Err(error) => Err(error),
         }
     })
     .await

@@ -1,6 +1,6 @@
 //! The graph of nodes: a typed output that another node takes *is* the dependency.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
@@ -152,6 +152,7 @@ pub struct Entry {
 #[derive(Default)]
 pub struct Graph {
     entries: Vec<Entry>,
+    by_address: BTreeMap<Address, NodeId>,
 }
 
 impl Graph {
@@ -180,16 +181,16 @@ impl Graph {
             .iter()
             .filter_map(|address| self.find(address))
             .collect();
+        let id = NodeId(self.entries.len());
+        let earlier = self.by_address.insert(node.address().clone(), id);
+        debug_assert!(earlier.is_none(), "{} is declared twice", node.address());
         self.entries.push(Entry { node, needs });
-        NodeId(self.entries.len() - 1)
+        id
     }
 
     /// The node at an address.
     pub fn find(&self, address: &Address) -> Option<NodeId> {
-        self.entries
-            .iter()
-            .position(|entry| entry.node.address() == address)
-            .map(NodeId)
+        self.by_address.get(address).copied()
     }
 
     /// Every resource that a node needs, through steps and other resources: what must outlive it.

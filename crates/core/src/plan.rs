@@ -115,6 +115,8 @@ pub struct Orphan {
     pub node: Arc<dyn Node>,
     /// What it needed when it was made: it goes before these.
     pub needs: BTreeSet<Address>,
+    /// What was made from it, by the inventory: these may still use it until they have changed.
+    pub used_by: BTreeSet<Address>,
 }
 
 /// A target, or one node of it, that could not be planned.

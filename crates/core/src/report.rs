@@ -37,6 +37,12 @@ pub enum Event<'a> {
         /// The node.
         address: &'a Address,
     },
+    /// A delete was left to the next run: what it would delete may still be used by a node that was left before it was
+    /// ready.
+    PutOff {
+        /// The node.
+        address: &'a Address,
+    },
     /// A node failed.
     Failed {
         /// The node.

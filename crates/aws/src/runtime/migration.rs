@@ -331,14 +331,17 @@ fn started_by(key: &str) -> String {
     format!("deployer/{}", key.chars().take(27).collect::<String>())
 }
 
-/// The idempotency token of a key's only execution.
-fn client_token(key: &str) -> Uuid {
-    Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()))
+/// The idempotency token of a key's only execution. With the revision in it, because a key may come again after a
+/// destroy - secrets are restored with their versions - while ECS remembers for a day what a token was used for.
+fn client_token(key: &str, definition: &Revision) -> Uuid {
+    let of_key =
+        Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()));
+    Uuid::new_v5(&of_key, definition.0.as_bytes())
 }
 
 /// A word of a person's makes one more execution, once per run.
-fn retry_token(key: &str, token: &Token) -> Uuid {
-    Uuid::new_v5(&client_token(key), token.0.as_bytes())
+fn retry_token(key: &str, definition: &Revision, token: &Token) -> Uuid {
+    Uuid::new_v5(&client_token(key, definition), token.0.as_bytes())
 }
 
 /// How a stopped task ended: only exit code 0 is success.
@@ -427,6 +430,7 @@ impl Step for Migration {
         let key = self
             .key()
             .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
+        let definition = self.definition.settled()?;
         let execution = match self.record.standing(&key).await? {
             MigrationStanding::Succeeded { .. } => return Ok(()),
             MigrationStanding::Started {
@@ -434,15 +438,16 @@ impl Step for Migration {
             } => arn,
             MigrationStanding::Started { execution: None } => match self.find_started(&key).await {
                 Some(arn) => arn,
-                None => self.start(&key, client_token(&key)).await?,
+                None => self.start(&key, client_token(&key, &definition)).await?,
             },
             MigrationStanding::Never => {
                 self.record.started(&key, &self.address.to_string()).await?;
-                self.start(&key, client_token(&key)).await?
+                self.start(&key, client_token(&key, &definition)).await?
             }
             MigrationStanding::Failed { .. } if self.retry => {
                 self.record.started(&key, &self.address.to_string()).await?;
-                self.start(&key, retry_token(&key, token)).await?
+                self.start(&key, retry_token(&key, &definition, token))
+                    .await?
             }
             MigrationStanding::Failed { at, why } => {
                 return Err(Error::new(
@@ -497,11 +502,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_gives_the_same_token_each_time_and_a_retry_another_one() {
-        assert_eq!(client_token(KEY).simple().to_string(), KEY);
-        let retry = retry_token(KEY, &Token("run-1".into()));
-        assert_ne!(retry, client_token(KEY));
-        assert_ne!(retry, retry_token(KEY, &Token("run-2".into())));
+    fn a_key_gives_the_same_token_each_time_and_a_retry_or_another_revision_another_one() {
+        let revision = |number| Revision(format!("arn:aws:ecs:r:1:task-definition/idp:{number}"));
+        let token = client_token(KEY, &revision(1));
+        assert_eq!(token, client_token(KEY, &revision(1)));
+        assert_ne!(token, client_token(KEY, &revision(2)));
+        let retry = |run: &str| retry_token(KEY, &revision(1), &Token(run.into()));
+        assert_ne!(retry("run-1"), token);
+        assert_ne!(retry("run-1"), retry("run-2"));
         assert_eq!(started_by(KEY).len(), 36);
     }
 }

@@ -61,6 +61,7 @@ async fn locked(
             for service in session.services(None)? {
                 place.ledger.lift_hold(&service).await?;
             }
+            place.ledger.forget_migrations().await?;
         }
     }
     Ok(run::report(&verdicts, stop, global.json).max(problem))

@@ -32,16 +32,24 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
             let serving = place.cloud.runtime().serving(service).await?;
             let release = place.ledger.latest_release(&key).await?;
             let hold = place.ledger.hold(&key).await?;
-            worst = worst.max(judge(serving.as_ref(), release.as_ref()));
+            // After a destroy, nothing is what is to be there.
+            let destroyed = release.is_some() && place.ledger.inventory().await?.items.is_empty();
+            worst = worst.max(judge(
+                serving.as_ref(),
+                release.as_ref().filter(|_| !destroyed),
+            ));
             if global.json {
                 documents.push(json!({
                     "cloud": place.name(), "target": target, "service": key, "name": service.name,
-                    "serving": serving, "release": release, "hold": hold,
+                    "serving": serving, "release": release, "hold": hold, "destroyed": destroyed,
                 }));
             } else {
                 print!(
                     "{}",
-                    describe(&key, serving.as_ref(), release.as_ref(), hold.as_ref())
+                    match destroyed && serving.is_none() {
+                        true => format!("  {key}  destroyed\n"),
+                        false => describe(&key, serving.as_ref(), release.as_ref(), hold.as_ref()),
+                    }
                 );
             }
         }

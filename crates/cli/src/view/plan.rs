@@ -116,7 +116,10 @@ fn line(change: &FieldChange, action: Action) -> String {
 /// `Plan: 3 to create, 1 to update.` or that there is nothing to do.
 pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
-        return "No changes: what is there is what the manifest says.".into();
+        return match plan.changes.is_empty() {
+            true => "No changes: nothing of this environment is there.".into(),
+            false => "No changes: what is there is what the manifest says.".into(),
+        };
     }
     let counts = plan.counts();
     let parts: Vec<String> = [

@@ -16,6 +16,10 @@ use crate::view;
 /// A node that is silent for so long is mentioned again in plain mode.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// Why a delete waits for the next run.
+const PUT_OFF: &str =
+    "left to the next apply: the roll-out that was not waited for may still need it";
+
 /// The reporter that suits where the output goes.
 pub fn reporter(as_json: bool) -> Arc<dyn Reporter> {
     if as_json {
@@ -66,6 +70,7 @@ impl Reporter for JsonLines {
                 json!({"event": "done", "address": address, "action": action, "seconds": took.as_secs_f64()})
             }
             Event::Detached { address } => json!({"event": "detached", "address": address}),
+            Event::PutOff { address } => json!({"event": "put_off", "address": address}),
             Event::Failed {
                 address,
                 error,
@@ -139,6 +144,7 @@ impl Reporter for Plain {
                 self.running().remove(address);
                 eprintln!("  {address}: begun, not waited for");
             }
+            Event::PutOff { address } => eprintln!("  {address}: {PUT_OFF}"),
             Event::Failed {
                 address,
                 error,
@@ -207,6 +213,7 @@ impl Reporter for Live {
                 self.end(address, &line);
             }
             Event::Detached { address } => self.end(address, &format!("  … {address} begun")),
+            Event::PutOff { address } => self.end(address, &format!("  … {address}: {PUT_OFF}")),
             Event::Failed {
                 address,
                 error,

@@ -27,6 +27,17 @@ pub struct Inventory {
     pub items: BTreeMap<Address, Item>,
 }
 
+impl Inventory {
+    /// What was made from a thing.
+    pub fn users_of<'a>(&'a self, address: &'a Address) -> impl Iterator<Item = &'a Address> {
+        let uses = |item: &&(&Address, &Item)| item.1.needs.contains(address);
+        self.items
+            .iter()
+            .filter(move |item| uses(&item))
+            .map(|(user, _)| user)
+    }
+}
+
 impl Ledger {
     /// What exists. Empty before the first apply.
     pub async fn inventory(&self) -> Result<Inventory> {

@@ -1,11 +1,23 @@
 //! What the ledger knows of migrations: at most one execution per release and database.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use futures::lock::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{MigrationRecord, MigrationStanding};
 use crate::error::Result;
 use crate::ledger::Ledger;
+
+const NAME: &str = "migrations.json";
+
+#[derive(Default, Serialize, Deserialize)]
+struct Records {
+    /// By key.
+    migrations: BTreeMap<String, Record>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -14,71 +26,86 @@ struct Record {
     standing: MigrationStanding,
 }
 
-/// Migrations as the ledger records them.
+/// Migrations as the ledger records them. Only the holder of the lock may write; clones may do so at once.
 #[derive(Clone)]
-pub struct LedgerMigrations(pub Ledger);
+pub struct LedgerMigrations {
+    ledger: Ledger,
+    /// Held from reading the records to writing them back.
+    writing: Arc<Mutex<()>>,
+}
 
 impl std::fmt::Debug for LedgerMigrations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LedgerMigrations({})", self.0.prefix)
+        write!(f, "LedgerMigrations({})", self.ledger.prefix)
     }
 }
 
-fn name(key: &str) -> String {
-    format!("migrations/{key}.json")
-}
-
 impl LedgerMigrations {
-    async fn replace(&self, key: &str, standing: MigrationStanding) -> Result<()> {
-        let what = self
-            .0
-            .read::<Record>(&name(key))
-            .await?
-            .map(|record| record.what);
+    /// The migrations of one ledger.
+    pub fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            writing: Arc::default(),
+        }
+    }
+
+    async fn records(&self) -> Result<Records> {
+        Ok(self.ledger.read(NAME).await?.unwrap_or_default())
+    }
+
+    /// Replaces one record; `what` stays as it was when it is not given.
+    async fn put(&self, key: &str, what: Option<&str>, standing: MigrationStanding) -> Result<()> {
+        let _writing = self.writing.lock().await;
+        let mut records = self.records().await?;
+        let was = records.migrations.remove(key).map(|record| record.what);
         let record = Record {
-            what: what.unwrap_or_default(),
+            what: what.map(str::to_owned).or(was).unwrap_or_default(),
             standing,
         };
-        self.0.write(&name(key), &record).await
+        records.migrations.insert(key.to_owned(), record);
+        self.ledger.write(NAME, &records).await
     }
 }
 
 #[async_trait]
 impl MigrationRecord for LedgerMigrations {
     async fn standing(&self, key: &str) -> Result<MigrationStanding> {
-        let record: Option<Record> = self.0.read(&name(key)).await?;
-        Ok(record.map_or(MigrationStanding::Never, |record| record.standing))
+        let standing = self.standings().await?.remove(key);
+        Ok(standing.unwrap_or(MigrationStanding::Never))
+    }
+
+    async fn standings(&self) -> Result<BTreeMap<String, MigrationStanding>> {
+        let records = self.records().await?.migrations.into_iter();
+        Ok(records
+            .map(|(key, record)| (key, record.standing))
+            .collect())
     }
 
     async fn started(&self, key: &str, what: &str) -> Result<()> {
         let standing = MigrationStanding::Started { execution: None };
-        self.0
-            .write(
-                &name(key),
-                &Record {
-                    what: what.to_owned(),
-                    standing,
-                },
-            )
-            .await
+        self.put(key, Some(what), standing).await
     }
 
     async fn running(&self, key: &str, execution: &str) -> Result<()> {
-        self.replace(
-            key,
-            MigrationStanding::Started {
-                execution: Some(execution.to_owned()),
-            },
-        )
-        .await
+        let execution = Some(execution.to_owned());
+        self.put(key, None, MigrationStanding::Started { execution })
+            .await
     }
 
     async fn ended(&self, key: &str, outcome: Result<(), String>) -> Result<()> {
-        let at = self.0.clock.now();
+        let at = self.ledger.clock.now();
         let standing = match outcome {
             Ok(()) => MigrationStanding::Succeeded { at },
             Err(why) => MigrationStanding::Failed { at, why },
         };
-        self.replace(key, standing).await
+        self.put(key, None, standing).await
+    }
+}
+
+impl Ledger {
+    /// Forgets every migration: after a destroy the secret that names the database is made anew, and what its
+    /// versions are called may be what they were called before.
+    pub async fn forget_migrations(&self) -> Result<()> {
+        self.remove(NAME).await
     }
 }

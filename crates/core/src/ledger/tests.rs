@@ -116,7 +116,7 @@ async fn a_damaged_object_is_an_error_and_stays_as_it_is() {
 #[tokio::test]
 async fn a_migration_is_remembered_by_its_key() {
     let (ledger, _) = ledger();
-    let migrations = LedgerMigrations(ledger);
+    let migrations = LedgerMigrations::new(ledger.clone());
     assert_eq!(
         migrations.standing("k").await.unwrap(),
         MigrationStanding::Never
@@ -136,6 +136,10 @@ async fn a_migration_is_remembered_by_its_key() {
         migrations.standing("k").await.unwrap(),
         MigrationStanding::Succeeded { at }
     );
+    migrations.started("other", "idp").await.unwrap();
+    assert_eq!(migrations.standings().await.unwrap().len(), 2);
+    ledger.forget_migrations().await.unwrap();
+    assert!(migrations.standings().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -151,7 +151,7 @@ impl Wanted {
             contents: contents
                 .map(|(key, value)| ((*key).into(), SecretContent::Exactly((*value).into())))
                 .collect(),
-            migrations: Arc::new(LedgerMigrations(ledger.clone())),
+            migrations: Arc::new(LedgerMigrations::new(ledger.clone())),
             retry_migration: self.retry_migration,
             part: Part::All,
             held: BTreeSet::new(),
@@ -299,13 +299,7 @@ impl Bench {
         let mut orphans = Vec::new();
         for place in &self.places {
             compose::declare(&mut graph, &place.cloud, &env, &wanted.given(&place.ledger));
-            let inventory = place.ledger.inventory().await.unwrap();
-            let undesired = compose::undesired(&inventory, &graph, &BTreeSet::new());
-            orphans.extend(
-                undesired
-                    .into_iter()
-                    .map(|(address, needs)| place.orphan(&address, needs)),
-            );
+            orphans.extend(place.undesired(&graph).await);
         }
         plan::prepare(self.subject(), graph, orphans).await
     }
@@ -318,12 +312,7 @@ impl Bench {
     pub async fn plan_destroy(&self) -> Prepared {
         let mut orphans = Vec::new();
         for place in &self.places {
-            let items = place.ledger.inventory().await.unwrap().items;
-            orphans.extend(
-                items
-                    .into_iter()
-                    .map(|(address, item)| place.orphan(&address, item.needs)),
-            );
+            orphans.extend(place.undesired(&Graph::new()).await);
         }
         plan::prepare(self.subject(), Graph::new(), orphans).await
     }
@@ -437,12 +426,11 @@ impl Bench {
 }
 
 impl Place {
-    fn orphan(&self, address: &Address, needs: BTreeSet<Address>) -> Orphan {
+    async fn undesired(&self, graph: &Graph) -> Vec<Orphan> {
         use deployer_core::capability::Cloud;
-        Orphan {
-            node: self.cloud.existing(address).unwrap(),
-            needs,
-        }
+        let inventory = self.ledger.inventory().await.unwrap();
+        let existing = |address: &Address| self.cloud.existing(address);
+        compose::undesired(&inventory, graph, &BTreeSet::new(), existing).unwrap()
     }
 }
 
@@ -510,6 +498,7 @@ impl Reporter for Bench {
             report::Event::Note { .. } => return,
             report::Event::Done { address, .. } => format!("done {address}"),
             report::Event::Detached { address } => format!("detached {address}"),
+            report::Event::PutOff { address } => format!("put off {address}"),
             report::Event::Failed { address, error, .. } => format!("failed {address}: {error}"),
             report::Event::Held { address } => format!("held {address}"),
         };

@@ -194,11 +194,6 @@ pub(crate) fn key_of(labels: &HashMap<String, String>) -> Option<&String> {
     labels.get(KEY_LABEL)
 }
 
-/// The migration that a job would run now.
-pub(crate) fn job_key(job: &Job) -> Option<&String> {
-    key_of(&job.template.as_ref()?.labels)
-}
-
 /// One migration job of the manifest.
 pub(crate) struct RunJob {
     pub(crate) calls: Calls,
@@ -481,8 +476,8 @@ mod tests {
     fn the_job_says_which_migration_it_runs() {
         let marked = ExecutionTemplate::new().set_labels([(KEY_LABEL, "0123")]);
         let job = Job::new().set_template(marked);
-        assert_eq!(job_key(&job).map(String::as_str), Some("0123"));
-        assert_eq!(job_key(&Job::new()), None);
+        let labels = &job.template.as_ref().expect("a job has a template").labels;
+        assert_eq!(key_of(labels).map(String::as_str), Some("0123"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `RunJob` takes no idempotency token. What stands in for one: the ledger notes the start before the call, and the job's
 //! template marks each execution with the migration's key, so that one whose name was lost can be found.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::{Execution, Task};
 
-use crate::error::{self, Found};
+use crate::error;
 use crate::labels::show_version;
 use crate::logs;
 use crate::project::{Project, short};
@@ -46,16 +47,12 @@ pub(crate) struct Migration {
     pub(crate) database: Value<Database>,
     pub(crate) record: Arc<dyn MigrationRecord>,
     pub(crate) retry: bool,
-    pub(crate) seen: Mutex<Option<Seen>>,
+    pub(crate) seen: Mutex<Standings>,
     pub(crate) done: Output<()>,
 }
 
-/// What the job was last configured to run, and how that stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    key: String,
-    standing: MigrationStanding,
-}
+/// How every migration that was ever started stands, by key.
+pub(crate) type Standings = BTreeMap<String, MigrationStanding>;
 
 impl Migration {
     fn key(&self) -> Option<String> {
@@ -276,18 +273,15 @@ fn task_words(task: &Task) -> Option<String> {
     Some(format!("task {}: {how}{colon}{said}", task.index))
 }
 
-fn judge(seen: Option<&Seen>, key: Option<&str>, retry: bool) -> Evidence {
+fn judge(seen: &Standings, key: Option<&str>, retry: bool) -> Evidence {
     let Some(key) = key else {
         return Evidence::Unknown("its database's version is known only after apply".to_owned());
     };
-    let standing = match seen {
-        Some(seen) if seen.key == key => &seen.standing,
-        Some(_) => return Evidence::NotDone("not run yet for this image and database".to_owned()),
-        None => return Evidence::NotDone("it never ran".to_owned()),
-    };
-    match standing {
+    match seen.get(key).unwrap_or(&MigrationStanding::Never) {
         MigrationStanding::Succeeded { at } => Evidence::Done(format!("it succeeded at {at}")),
-        MigrationStanding::Never => Evidence::NotDone("it never ran".to_owned()),
+        MigrationStanding::Never => {
+            Evidence::NotDone("not run yet for this image and database".to_owned())
+        }
         MigrationStanding::Started { .. } => {
             Evidence::NotDone("it was started, and how it ended is not known".to_owned())
         }
@@ -305,17 +299,7 @@ impl Step for Migration {
     }
 
     async fn evidence(&self) -> Result<Evidence> {
-        let key = match self.job.find().await? {
-            Found::Here(job) => job::job_key(&job).cloned(),
-            Found::Absent | Found::Denied(_) => None,
-        };
-        let seen = match key {
-            Some(key) => {
-                let standing = self.record.standing(&key).await?;
-                Some(Seen { key, standing })
-            }
-            None => None,
-        };
+        let seen = self.record.standings().await?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         Ok(Evidence::Unknown("not compared yet".to_owned()))
     }
@@ -341,7 +325,7 @@ impl Step for Migration {
             return evidence.clone();
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        judge(seen.as_ref(), self.key().as_deref(), self.retry)
+        judge(&seen, self.key().as_deref(), self.retry)
     }
 
     fn publish(&self) {
@@ -379,11 +363,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(standing: MigrationStanding) -> Seen {
-        Seen {
-            key: "k1".into(),
-            standing,
-        }
+    fn seen(standing: MigrationStanding) -> Standings {
+        Standings::from([("k1".into(), standing)])
     }
 
     #[test]
@@ -392,19 +373,19 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
         });
         assert!(matches!(
-            judge(Some(&succeeded), Some("k1"), false),
+            judge(&succeeded, Some("k1"), false),
             Evidence::Done(_)
         ));
         assert!(matches!(
-            judge(Some(&succeeded), Some("k2"), false),
+            judge(&succeeded, Some("k2"), false),
             Evidence::NotDone(_)
         ));
         assert!(matches!(
-            judge(Some(&succeeded), None, false),
+            judge(&succeeded, None, false),
             Evidence::Unknown(_)
         ));
         assert!(matches!(
-            judge(None, Some("k1"), false),
+            judge(&Standings::new(), Some("k1"), false),
             Evidence::NotDone(_)
         ));
     }
@@ -415,13 +396,13 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             why: "exit code 3".into(),
         });
-        let Evidence::NotDone(why) = judge(Some(&failed), Some("k1"), false) else {
+        let Evidence::NotDone(why) = judge(&failed, Some("k1"), false) else {
             panic!("it failed")
         };
         assert!(why.contains("exit code 3"));
         let started = seen(MigrationStanding::Started { execution: None });
         assert!(matches!(
-            judge(Some(&started), Some("k1"), false),
+            judge(&started, Some("k1"), false),
             Evidence::NotDone(_)
         ));
     }

@@ -194,7 +194,7 @@ pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
     fields.set("traffic", verdict::show_asked(&service.traffic));
     fields.set(
         "serving",
-        verdict::failure(service).unwrap_or_else(|| "ready".into()),
+        verdict::failure(service).map_or_else(|| "ready".into(), |why| format!("failed: {why}")),
     );
     let stage = match service.launch_stage {
         LaunchStage::Unspecified => &LaunchStage::Ga,

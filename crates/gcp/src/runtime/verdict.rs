@@ -110,7 +110,7 @@ pub(crate) fn settled_failure(service: &Service) -> Option<String> {
             lines.push(line);
         }
     }
-    Some(format!("failed: {}", lines.join("; ")))
+    Some(lines.join("; "))
 }
 
 /// Says when Cloud Run is at rest and its newest revision never became ready: another one serves, and the service
