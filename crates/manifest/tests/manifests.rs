@@ -201,7 +201,7 @@ fn a_variable_finds_keys_whatever_their_case_and_hyphens() {
     let manifest = &loaded.manifest;
     assert_eq!(
         manifest.secrets["database-url"].on_rollback,
-        OnRollback::Restore
+        Some(OnRollback::Restore)
     );
     assert_eq!(
         manifest.targets.aws.as_ref().unwrap().account,
