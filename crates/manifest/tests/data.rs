@@ -259,7 +259,7 @@ fn a_name_becomes_a_record_and_the_services_address() {
     let own = ["targets.gcp.services.idp.url=\"https://x.example.com\""];
     let gcp = &spec(&text, &own, CloudName::Gcp).services["idp"];
     assert_eq!(gcp.url.as_deref(), Some("https://x.example.com"));
-    let greeting = ["services.idp.env.ISSUER=\"${service.url}\""];
+    let greeting = ["services.idp.env.ISSUER=${service.url}"];
     let aws = spec(&text, &greeting, CloudName::Aws);
     assert_eq!(aws.services["idp"].env["ISSUER"], "https://idp.example.com");
 }
@@ -352,8 +352,16 @@ fn patterns_and_places_that_cannot_be_read_are_shown() {
         .replace("not (here|found)", "not (here")
         .replace("\"$.status\"", "\"status\"")
         .replace("\"^application/json\"", "\"[\"")
-        .replace("\"500ms\"", "\"0s\"")
         .replace("\"/metrics\"", "\"metrics\"")
         .replace("client_id = \"client-id\"", "client_id = \"clientid\"");
     insta::assert_debug_snapshot!(found(&text, &[]));
+}
+
+#[test]
+fn a_bound_needs_its_unit() {
+    for wrong in ["\"0s\"", "\"soon\"", "500"] {
+        let said = found(&with(VERIFY).replace("\"500ms\"", wrong), &[]);
+        let at = "services.idp.verify.checks.0.within: ";
+        assert!(said[0].starts_with(at), "{said:?}");
+    }
 }

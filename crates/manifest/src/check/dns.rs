@@ -39,8 +39,10 @@ struct Written<'a> {
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     let records = records(manifest);
     for record in &records {
-        name(record.name, &record.path.join("name"), report);
-        zone(record, report);
+        // What is no name lies in no zone either: one cause, one fault.
+        if name(record.name, &record.path.join("name"), report) {
+            zone(record, report);
+        }
         for (index, server) in record.servers.iter().enumerate() {
             let at = record.path.join("servers").join(index.to_string());
             SERVER.check("a name server", server, &at, report);
@@ -107,7 +109,8 @@ fn is_domain(name: &str) -> bool {
     name.len() <= 253 && name.contains('.') && name.split('.').all(label)
 }
 
-fn name(text: &str, path: &KeyPath, report: &mut Report<'_>) {
+/// Tells whether it can be a name; says so in `report` when not.
+fn name(text: &str, path: &KeyPath, report: &mut Report<'_>) -> bool {
     let name = canonical(text);
     if let Some(domain) = of_a_cloud(&name) {
         let message = format!("nobody but the cloud gives names below `{domain}`");
@@ -122,7 +125,10 @@ fn name(text: &str, path: &KeyPath, report: &mut Report<'_>) {
     } else if !is_domain(&name) {
         let help = "write a full name, without scheme, port or path: \"idp.example.com\"";
         report.error(path, format!("`{text}` is not a name in the DNS"), help);
+    } else {
+        return true;
     }
+    false
 }
 
 fn zone(record: &Written<'_>, report: &mut Report<'_>) {

@@ -107,6 +107,7 @@ fn network(gcp: &GcpSection, path: &KeyPath, report: &mut Report<'_>) {
 
 /// What databases and caches need on Google Cloud: a network, or nothing reaches their private addresses.
 fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) {
+    let reached = reached(gcp, manifest, path, report);
     let databases = manifest.databases.keys().map(|key| {
         let own = gcp.databases.get(key);
         let network = own.and_then(|own| own.network.as_ref());
@@ -120,6 +121,8 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
     for (what, at, network) in databases.chain(caches) {
         let at = at.join("network");
         match network.or(gcp.network.as_ref()) {
+            // The network that the services lack is what these lack, too.
+            None if !reached => {}
             None => {
                 let message = format!("the {what}'s private address needs a network");
                 let help = format!(
@@ -146,17 +149,18 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
             );
         }
     }
-    reached(gcp, manifest, path, report);
 }
 
-/// Cloud Run reaches private addresses only through the VPC.
-fn reached(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) {
+/// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in `report` when not.
+fn reached(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) -> bool {
     let has_data = !manifest.databases.is_empty() || !manifest.caches.is_empty();
-    if has_data && gcp.vpc_connector.is_none() && gcp.network.is_none() {
+    let lost = has_data && gcp.vpc_connector.is_none() && gcp.network.is_none();
+    if lost {
         let message = "the services have no way into the VPC, where databases and caches are";
         let help = "add `network` and `subnetwork` (direct egress), or `vpc_connector`";
         report.key_error(&path.join("vpc_connector"), message, help);
     }
+    !lost
 }
 
 fn limits(service: &GcpService, path: &KeyPath, report: &mut Report<'_>) {
