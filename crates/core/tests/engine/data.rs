@@ -1,8 +1,8 @@
 //! Databases, caches and names: what comes after what, what is shown, and what is not lost.
 
 use deployer_core::address::CloudName;
-use deployer_core::fields::{Effect, FieldValue};
-use deployer_core::node::Action;
+use deployer_core::fields::FieldValue;
+use deployer_core::node::{Action, Effect};
 use deployer_core::plan::{Change, Plan};
 
 use crate::fake::bench::{Bench, Wanted};

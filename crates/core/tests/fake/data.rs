@@ -8,7 +8,8 @@ use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Pace, Readiness, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::wait::{Pace, Readiness};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
