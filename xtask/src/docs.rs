@@ -112,7 +112,8 @@ impl Pages {
     fn row(&self, key: &str, property: &Value, required: bool) -> String {
         let default = match property.get("default") {
             _ if required => "required".to_owned(),
-            None | Some(Value::Null | Value::Object(_)) => String::new(),
+            None | Some(Value::Null) => String::new(),
+            Some(Value::Object(table)) => inline(table),
             Some(value) => format!("`{value}`"),
         };
         let meaning = text_of(property);
@@ -173,13 +174,15 @@ impl Pages {
             Some(Value::String(one)) if one == "array" => {
                 format!("array of {}", plural(&self.kind(&schema["items"])))
             }
-            Some(Value::String(one)) if one == "object" => match schema.get("properties") {
-                Some(Value::Object(keys)) if keys.len() <= 2 => {
-                    let keys: Vec<_> = keys.keys().map(|key| format!("{key} = ...")).collect();
-                    format!("`{{ {} }}`", keys.join(", "))
+            Some(Value::String(one)) if one == "object" => {
+                let keys = sorted(&schema);
+                let plain = |(_, one): &(String, Value)| !is_table(&self.resolved(one));
+                if keys.is_empty() || keys.len() > 2 || !keys.iter().all(plain) {
+                    return "table".to_owned();
                 }
-                _ => "table".to_owned(),
-            },
+                let keys: Vec<_> = keys.iter().map(|(key, _)| format!("{key} = ...")).collect();
+                format!("`{{ {} }}`", keys.join(", "))
+            }
             Some(Value::String(one)) => one.clone(),
             _ => "any".to_owned(),
         }
@@ -221,6 +224,22 @@ impl Pages {
             .map(|form| made(format!("`[{path}]`"), path.to_owned(), form))
             .collect()
     }
+}
+
+/// A small table of plain values as TOML writes it in a line; nothing for others.
+fn inline(table: &Map<String, Value>) -> String {
+    if table.is_empty()
+        || table.len() > 2
+        || table.values().any(|one| one.is_object() || one.is_array())
+    {
+        return String::new();
+    }
+    let mut keys: Vec<_> = table
+        .iter()
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    keys.sort();
+    format!("`{{ {} }}`", keys.join(", "))
 }
 
 fn is_table(schema: &Value) -> bool {

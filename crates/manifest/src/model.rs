@@ -79,7 +79,7 @@ impl Manifest {
     }
 }
 
-/// `[services.NAME]`.
+/// `[services.NAME]`: a container that serves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
@@ -377,7 +377,7 @@ pub enum MigrateMode {
     None,
 }
 
-/// `migrate` of a service.
+/// `[services.NAME.migrate]`: how the schema of the database is brought up to date, before traffic moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrate {
