@@ -49,7 +49,12 @@ pub struct InitArgs {
     #[arg(long)]
     pub account: Option<String>,
     /// The AWS region
-    #[arg(long, value_name = "REGION", env = "AWS_REGION", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "REGION",
+        env = "AWS_REGION",
+        hide_env_values = true
+    )]
     pub aws_region: Option<String>,
     /// The ECS cluster
     #[arg(long)]
@@ -103,7 +108,7 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit> {
         manifest: path.clone(),
         ..Inputs::default()
     }) {
-        Ok(_) => vec![],
+        Ok(loaded) => loaded.warnings,
         Err(problems) => problems.iter().cloned().collect(),
     };
     tell(global, path, &written.missing, &problems);
@@ -124,7 +129,8 @@ fn create(path: &Path, text: &str) -> Result<()> {
         _ => Error::input(format!("cannot write `{}`", path.display())).because(error),
     })?;
     let written = file.write_all(text.as_bytes());
-    written.map_err(|error| Error::input(format!("cannot write `{}`", path.display())).because(error))
+    written
+        .map_err(|error| Error::input(format!("cannot write `{}`", path.display())).because(error))
 }
 
 fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
@@ -143,7 +149,9 @@ fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
         })?),
         (None, usual) => std::fs::read_to_string(usual).ok(),
     };
-    let dockerfile = dockerfile.map(|text| dockerfile::read(&text)).unwrap_or_default();
+    let dockerfile = dockerfile
+        .map(|text| dockerfile::read(&text))
+        .unwrap_or_default();
     let has = |cloud| args.cloud.is_empty() || args.cloud.iter().any(|which| which.has(cloud));
     Ok(Draft {
         app,
@@ -184,7 +192,11 @@ fn ask_all(draft: &mut Draft, args: &InitArgs) -> Result<()> {
             "aws" => draft.gcp = None,
             "gcp" => draft.aws = None,
             "both" => {}
-            other => return Err(Error::input(format!("`{other}` is neither aws, gcp nor both"))),
+            other => {
+                return Err(Error::input(format!(
+                    "`{other}` is neither aws, gcp nor both"
+                )));
+            }
         }
     }
     if draft.port.is_none() {
@@ -266,6 +278,8 @@ fn tell(global: &Global, path: &Path, missing: &[String], problems: &[Problem]) 
 
 #[cfg(test)]
 mod tests {
+    use deployer_manifest::Severity;
+
     use super::*;
 
     fn made(args: &InitArgs, dockerfile: &str) -> (String, Vec<String>, Vec<String>) {
@@ -281,9 +295,10 @@ mod tests {
         let faults = match load(&inputs) {
             Ok(_) => vec![],
             Err(problems) => {
-                let mut paths: Vec<_> = problems.iter().map(|one| one.path.clone()).collect();
-                paths.retain(|path| !path.is_empty());
-                paths
+                let errors = problems
+                    .iter()
+                    .filter(|one| one.severity == Severity::Error);
+                errors.map(|one| one.path.clone()).collect()
             }
         };
         (written.text, written.missing, faults)
@@ -296,7 +311,10 @@ mod tests {
             account: Some("123456789012".into()),
             aws_region: Some("us-east-1".into()),
             cluster: Some("main".into()),
-            subnet: vec!["subnet-0123456789abcdef0".into(), "subnet-0123456789abcdef1".into()],
+            subnet: vec![
+                "subnet-0123456789abcdef0".into(),
+                "subnet-0123456789abcdef1".into(),
+            ],
             execution_role: Some("ecsTaskExecutionRole".into()),
             project: Some("my-project".into()),
             gcp_region: Some("us-central1".into()),
@@ -316,7 +334,10 @@ mod tests {
         };
         let (text, missing, faults) = made(&args, DOCKERFILE);
         assert_eq!((missing, faults), (vec![], vec![]), "{text}");
-        assert!(text.contains("port = 3000") && text.contains("path = \"/health\""), "{text}");
+        assert!(
+            text.contains("port = 3000") && text.contains("path = \"/health\""),
+            "{text}"
+        );
     }
 
     #[test]
@@ -345,7 +366,11 @@ mod tests {
 
     #[test]
     fn a_directory_names_the_app() {
-        for (directory, app) in [("My Service", "my-service"), ("2nd_app", "nd-app"), ("...", "app")] {
+        for (directory, app) in [
+            ("My Service", "my-service"),
+            ("2nd_app", "nd-app"),
+            ("...", "app"),
+        ] {
             assert_eq!(draft::app_name(directory), app);
         }
     }
@@ -357,7 +382,10 @@ mod tests {
             ..complete()
         };
         let (text, _, faults) = made(&args, DOCKERFILE);
-        assert!(!text.contains("[targets.aws]") && text.contains("[targets.gcp]"), "{text}");
+        assert!(
+            !text.contains("[targets.aws]") && text.contains("[targets.gcp]"),
+            "{text}"
+        );
         assert_eq!(faults, Vec::<String>::new());
     }
 }

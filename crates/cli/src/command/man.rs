@@ -9,10 +9,18 @@ use crate::exit::Exit;
 /// Writes the pages, over those that are there.
 pub fn run(args: &ManArgs) -> Result<Exit> {
     let cannot = |error: std::io::Error| {
-        Error::input(format!("cannot write the manual to `{}`", args.out.display())).because(error)
+        Error::input(format!(
+            "cannot write the manual to `{}`",
+            args.out.display()
+        ))
+        .because(error)
     };
     std::fs::create_dir_all(&args.out).map_err(cannot)?;
     clap_mangen::generate_to(Cli::command(), &args.out).map_err(cannot)?;
-    println!("the manual is in {}; read it with `man -l {}/deployer.1`", args.out.display(), args.out.display());
+    println!(
+        "the manual is in {}; read it with `man -l {}/deployer.1`",
+        args.out.display(),
+        args.out.display()
+    );
     Ok(Exit::Success)
 }

@@ -94,7 +94,9 @@ fn unquoted(text: &str) -> String {
         let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
         Some(inner.to_owned())
     };
-    quoted('"').or_else(|| quoted('\'')).unwrap_or_else(|| text.to_owned())
+    quoted('"')
+        .or_else(|| quoted('\''))
+        .unwrap_or_else(|| text.to_owned())
 }
 
 /// `A=1 B="two words"`, or the old `A value`.
@@ -153,7 +155,9 @@ fn health(text: &str, known: &BTreeMap<String, String>, found: &mut Dockerfile) 
     found.health_path = None;
     let mut rest = text;
     while let Some(option) = rest.strip_prefix("--") {
-        let (option, after) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
+        let (option, after) = option
+            .split_once(char::is_whitespace)
+            .unwrap_or((option, ""));
         rest = after.trim_start();
         let Some((name, value)) = option.split_once('=') else {
             continue;
@@ -210,28 +214,44 @@ mod tests {
         assert_eq!(found.health_path.as_deref(), Some("/health"));
         assert_eq!(
             found.health_command,
-            ["CMD-SHELL", "curl -f http://localhost:3000/health || exit 1"]
+            [
+                "CMD-SHELL",
+                "curl -f http://localhost:3000/health || exit 1"
+            ]
         );
         assert_eq!(found.health_times["interval"], "30s");
         assert_eq!(found.health_retries, Some(2));
         assert_eq!(found.variables, ["NODE_ENV", "LOG_FORMAT"]);
-        assert_eq!(found.runs.as_deref(), Some("[\"node\"] [\"dist/server.js\"]"));
+        assert_eq!(
+            found.runs.as_deref(),
+            Some("[\"node\"] [\"dist/server.js\"]")
+        );
     }
 
     #[test]
     fn a_port_may_be_a_variable_or_only_in_the_check() {
         assert_eq!(read("FROM x\nENV PORT 8080\n").port, Some(8080));
-        assert_eq!(read("ARG P=7000\nFROM x\nEXPOSE ${P}/tcp\n").port, Some(7000));
+        assert_eq!(
+            read("ARG P=7000\nFROM x\nEXPOSE ${P}/tcp\n").port,
+            Some(7000)
+        );
         assert_eq!(read("FROM x\nEXPOSE ${P:-7001}\n").port, Some(7001));
-        let check = "FROM x\nHEALTHCHECK CMD [\"wget\", \"-q\", \"http://127.0.0.1:5000/api/health\"]\n";
+        let check =
+            "FROM x\nHEALTHCHECK CMD [\"wget\", \"-q\", \"http://127.0.0.1:5000/api/health\"]\n";
         let found = read(check);
-        assert_eq!((found.port, found.health_path.as_deref()), (Some(5000), Some("/api/health")));
+        assert_eq!(
+            (found.port, found.health_path.as_deref()),
+            (Some(5000), Some("/api/health"))
+        );
         assert_eq!(found.health_command[0], "CMD");
     }
 
     #[test]
     fn nothing_is_made_up() {
         assert_eq!(read(""), Dockerfile::default());
-        assert_eq!(read("FROM scratch\nHEALTHCHECK NONE\nCOPY a b"), Dockerfile::default());
+        assert_eq!(
+            read("FROM scratch\nHEALTHCHECK NONE\nCOPY a b"),
+            Dockerfile::default()
+        );
     }
 }

@@ -124,7 +124,9 @@ pub fn write(draft: &Draft) -> Written {
         missing: vec![],
     };
     page.line("# Made by `deployer init`. Every key: docs/manifest.md; `deployer plan` says what is wrong or missing.");
-    page.line("# What differs in an environment goes into deployer.ENV.toml: deployer.production.toml.\n");
+    page.line(
+        "# What differs in an environment goes into deployer.ENV.toml: deployer.production.toml.\n",
+    );
     page.line(&format!("app = {}", quoted(&draft.app)));
     service(draft, &mut page);
     if draft.database {
@@ -153,7 +155,9 @@ fn service(draft: &Draft, page: &mut Page) {
     let file = &draft.dockerfile;
     page.table(&format!("services.{}", draft.app));
     if let Some(runs) = &file.runs {
-        page.line(&format!("# The image runs {runs}; `command` would replace it."));
+        page.line(&format!(
+            "# The image runs {runs}; `command` would replace it."
+        ));
     }
     let example = quoted(&format!("docker-archive:{}.tar", draft.app));
     if draft.image.is_none() {
@@ -168,7 +172,10 @@ fn service(draft: &Draft, page: &mut Page) {
 
     page.table(&format!("services.{}.health", draft.app));
     let path = draft.health.as_ref().or(file.health_path.as_ref());
-    page.line(&format!("path = {}", quoted(path.map_or("/", String::as_str))));
+    page.line(&format!(
+        "path = {}",
+        quoted(path.map_or("/", String::as_str))
+    ));
     if !file.health_command.is_empty() {
         page.line("# Cloud Run asks the path; ECS runs this in the container.");
         page.line(&format!("command = {}", list(&file.health_command)));
@@ -193,7 +200,9 @@ fn service(draft: &Draft, page: &mut Page) {
     }
     if !file.variables.is_empty() {
         let names = file.variables.join(", ");
-        page.line(&format!("# The image sets {names}; write one here to replace it."));
+        page.line(&format!(
+            "# The image sets {names}; write one here to replace it."
+        ));
     }
 }
 
@@ -206,10 +215,19 @@ fn target_aws(aws: &AwsDraft, has_database: bool, page: &mut Page) {
     page.needed("cluster", text(&aws.cluster), "\"main\"");
     let two = "[\"subnet-0123456789abcdef0\", \"subnet-0123456789abcdef1\"]";
     let one = "[\"subnet-0123456789abcdef0\"]";
-    page.needed("subnets", some(&aws.subnets), if has_database { two } else { one });
+    page.needed(
+        "subnets",
+        some(&aws.subnets),
+        if has_database { two } else { one },
+    );
     let example = "[\"sg-0123456789abcdef0\"]";
     let groups = some(&aws.security_groups);
-    page.optional("security_groups", groups, example, "the VPC's default when absent");
+    page.optional(
+        "security_groups",
+        groups,
+        example,
+        "the VPC's default when absent",
+    );
     let role = "\"ecsTaskExecutionRole\"";
     page.needed("execution_role", text(&aws.execution_role), role);
     let why = "the app's own role, when it calls AWS";
