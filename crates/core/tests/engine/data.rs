@@ -6,7 +6,7 @@ use deployer_core::node::{Action, Effect};
 use deployer_core::plan::{Change, Plan};
 
 use crate::fake::bench::{Bench, Wanted};
-use crate::fake::world::CallSort;
+use crate::fake::world::{CallSort, Secret, World};
 
 fn change<'a>(plan: &'a Plan, kind: &str, name: &str) -> &'a Change {
     let is = |change: &&Change| change.address.kind == kind && change.address.name == name;
@@ -139,10 +139,15 @@ async fn another_password_becomes_another_url_and_another_revision() {
     let wanted = Wanted::with_data();
     bench.apply_well(&wanted).await;
     let before = url(&bench);
-    let mut world = bench.aws().world();
-    let password = world.secrets.get_mut("main-password").unwrap();
-    password.values.push("by hand".into());
-    drop(world);
+    let by_hand = "by hand".to_owned();
+    let put = |secret: &mut Secret| secret.values.push(by_hand);
+    bench
+        .aws()
+        .world()
+        .secrets
+        .get_mut("main-password")
+        .map(put)
+        .unwrap();
     bench.aws().arm(None);
     bench.apply_well(&wanted).await;
     assert_ne!(url(&bench), before);
@@ -195,9 +200,8 @@ async fn a_destroy_leaves_no_data_store_and_an_apply_afterwards_succeeds() {
         .carry_out(&prepared, Default::default())
         .await
         .unwrap();
-    let world = bench.aws().world();
-    assert!(world.databases.is_empty() && world.caches.is_empty() && world.records.is_empty());
-    drop(world);
+    let left = |world: &World| world.databases.len() + world.caches.len() + world.records.len();
+    assert_eq!(left(&bench.aws().world()), 0);
     bench.apply_well(&wanted).await;
     check_settled(&bench, &wanted).await;
 }
