@@ -3,6 +3,7 @@
 mod ci;
 mod demo;
 mod deny;
+mod docs;
 mod images;
 mod interrupt;
 mod oci_layout;
@@ -20,6 +21,7 @@ usage: cargo xtask <command>
   demo       the whole story on this machine: two clouds, three versions, a rollback
   ci         everything that must pass: fmt, clippy, rustdoc, test, deny
   test       every test, with images, PostgreSQL and Python clients prepared
+  docs       write docs/manifest.md from the manifest's schema
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL
   venv       prepare the Python clients under target/venv
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::command(),
         ["ci"] => ci::ci(),
         ["test", filter @ ..] => test::test(filter),
+        ["docs"] => docs::command(),
         ["images"] => images::command(),
         ["postgres"] => postgres::command(),
         ["venv"] => venv::command(),

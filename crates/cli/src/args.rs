@@ -15,6 +15,7 @@ use deployer_core::address::CloudName;
 )]
 #[command(after_help = "\
 Start here:
+  deployer init                      a first deployer.toml
   deployer plan                      what would change, on both clouds
   deployer apply                     make it so, migrate, wait until it serves
   deployer rollback --to r3          make an earlier release serve again
@@ -78,6 +79,8 @@ impl Which {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a first manifest, from a Dockerfile when there is one; never overwrites
+    Init(Box<crate::command::init::InitArgs>),
     /// Show what would change; writes nothing
     Plan(PlanArgs),
     /// Make the clouds what the manifest says: copy images, migrate, roll out, wait, record a release
@@ -103,8 +106,26 @@ pub enum Command {
     /// Both clouds on this machine, to try things on
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+    /// Print the JSON Schema of the manifest, with which editors complete and check it
+    Schema(SchemaArgs),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Write the manual pages
+    Man(ManArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of all layers together, with what is required; by default of one file, which may be an overlay
+    #[arg(long)]
+    pub merged: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The directory to write them to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

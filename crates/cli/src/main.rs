@@ -73,6 +73,9 @@ fn log_to_stderr(verbose: bool) {
 async fn run(cli: Cli) -> Exit {
     let Cli { global, command } = cli;
     let result = match &command {
+        Command::Init(args) => command::init::run(&global, args),
+        Command::Schema(args) => Ok(command::schema::run(args)),
+        Command::Man(args) => command::man::run(args),
         Command::Sandbox(command) => command::sandbox::run(&global, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -126,7 +129,12 @@ async fn on_manifest(global: &Global, loaded: Loaded, command: &Command) -> Resu
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
-        Command::Config(_) | Command::Sandbox(_) | Command::Completions { .. } => Ok(Exit::Success),
+        Command::Config(_)
+        | Command::Init(_)
+        | Command::Schema(_)
+        | Command::Man(_)
+        | Command::Sandbox(_)
+        | Command::Completions { .. } => Ok(Exit::Success),
     }
 }
 

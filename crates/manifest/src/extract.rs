@@ -121,6 +121,13 @@ fn report_missing(report: &mut Report<'_>, table: &KeyPath, missing: &KeyPath) {
         "public" => "public = \"jwt-public-key\"",
         "secret" => "{ secret = \"database-url\" }",
         "min" => "{ min = 2, max = 4 }",
+        "name" => "name = \"idp.example.com\"",
+        "zone" => "zone = \"example.com\"",
+        "load_balancer" => "load_balancer = \"main\"",
+        "address" => "address = \"203.0.113.10\"",
+        "path" => "path = \"/api/v1/token\"",
+        "client_id" => "client_id = \"client-id\"",
+        "client_secret" => "client_secret = \"client-secret\"",
         _ => "",
     };
     let help = if example.is_empty() {

@@ -147,7 +147,15 @@ impl Reading<'_> {
 
 /// The manifest's top-level keys that `DEPLOYER_KEY` and `DEPLOYER_KEY__...` set; every other
 /// variable with our prefix is a setting of the program.
-const TABLES: [&str; 5] = ["services", "secrets", "keys", "tags", "targets"];
+const TABLES: [&str; 7] = [
+    "services",
+    "databases",
+    "caches",
+    "secrets",
+    "keys",
+    "tags",
+    "targets",
+];
 const SCALARS: [&str; 2] = ["app", "environment"];
 const PREFIX: &str = "DEPLOYER_";
 

@@ -18,7 +18,9 @@ pub mod names;
 mod naming;
 mod problem;
 mod resolve;
+mod schema;
 pub mod section;
+mod sizes;
 mod source;
 mod units;
 
@@ -26,5 +28,6 @@ pub use load::{DEFAULT_ENVIRONMENT, Inputs, Leaf, Loaded, load};
 pub use model::Manifest;
 pub use naming::{AwsNames, GcpNames};
 pub use problem::{Colour, Problem, Problems, Severity, render};
+pub use schema::{Describes, schema};
 pub use source::{KeyPath, Origin};
 pub use units::{Cpu, Memory, Scale};

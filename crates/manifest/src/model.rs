@@ -5,16 +5,26 @@ use std::fmt;
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
-use deployer_core::spec::{Generate, Inject, MebiBytes, MilliCpu, OnRollback, Replicas, SecretUse};
+use deployer_core::spec::{Inject, MebiBytes, MilliCpu, Replicas, SecretUse};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::schema;
 use crate::section::{AwsSection, GcpSection};
-use crate::units::{Cpu, HELP, Memory, Scale, duration, plain_text};
+use crate::source::KeyPath;
+use crate::units::{Cpu, Memory, Scale, duration, plain_text};
+
+mod data;
+mod secret;
+mod verify;
+
+pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion};
+pub use secret::{Algorithm, From, KeyPair, Secret};
+pub use verify::{Check, Method, TokenRequest, Verify};
 
 /// What the user wants, cloud-neutral. Written and read back (in releases and plan files) it is equal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The app's name.
@@ -25,6 +35,12 @@ pub struct Manifest {
     /// The services.
     #[serde(default)]
     pub services: BTreeMap<String, Service>,
+    /// The databases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub databases: BTreeMap<String, Database>,
+    /// The caches.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub caches: BTreeMap<String, Cache>,
     /// The secrets.
     #[serde(default)]
     pub secrets: BTreeMap<String, Secret>,
@@ -33,6 +49,7 @@ pub struct Manifest {
     pub keys: BTreeMap<String, KeyPair>,
     /// Tags of everything that is made.
     #[serde(default, deserialize_with = "plain_text::map")]
+    #[schemars(schema_with = "plain_text::schema")]
     pub tags: BTreeMap<String, String>,
     /// The targets.
     #[serde(default)]
@@ -40,7 +57,7 @@ pub struct Manifest {
 }
 
 /// `[targets.*]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Targets {
     /// Amazon Web Services.
@@ -62,8 +79,8 @@ impl Manifest {
     }
 }
 
-/// `[services.NAME]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `[services.NAME]`: a container that serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// An OCI layout directory, an archive of `docker save`, or a registry reference.
@@ -94,6 +111,9 @@ pub struct Service {
     /// The migration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migrate>,
+    /// What is asked of the service once it serves.
+    #[serde(default)]
+    pub verify: Verify,
 }
 
 // The smallest pair of whole CPUs that both Fargate and Cloud Run offer without further conditions.
@@ -214,6 +234,60 @@ impl<'de> Deserialize<'de> for Health {
     }
 }
 
+impl JsonSchema for Health {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Health".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let retries = generator.subschema_for::<u32>();
+        let span = |about: &str, span: Duration, generator: &mut SchemaGenerator| {
+            let mut schema = duration::schema(generator);
+            schema.insert("description".to_owned(), about.into());
+            let text = humantime::format_duration(span).to_string();
+            schema.insert("default".to_owned(), text.into());
+            schema
+        };
+        let usual = Self::default();
+        json_schema!({
+            "description": "The health check: a path that answers 200, such as \"/health\", or a table.",
+            "anyOf": [
+                { "type": "string", "pattern": "^/" },
+                {
+                    "type": "object",
+                    "properties": {
+                        "path": {
+                            "type": "string",
+                            "pattern": "^/",
+                            "default": usual.path,
+                            "description": "The path that answers 200 when the instance is healthy.",
+                        },
+                        "command": {
+                            "type": "array",
+                            "items": { "type": "string" },
+                            "default": usual.command,
+                            "description": "The command with which the container checks itself (AWS only), `CMD` or `CMD-SHELL` first.",
+                        },
+                        "interval": span("Between checks.", usual.interval, generator),
+                        "timeout": span("Of one check.", usual.timeout, generator),
+                        "retries": {
+                            "allOf": [retries],
+                            "default": usual.retries,
+                            "description": "How many failures in a row make it unhealthy.",
+                        },
+                        "start_period": span(
+                            "Failures in this time after the start do not count.",
+                            usual.start_period,
+                            generator,
+                        ),
+                    },
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
 /// `NAME = value` in `[services.NAME.env]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvValue {
@@ -224,14 +298,30 @@ pub enum EnvValue {
 }
 
 /// `{ secret = "database-url" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-whole" = true))]
 pub struct EnvSecret {
     /// The secret, by the manifest's name.
     pub secret: String,
     /// How it reaches the app, when not as the secret says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::inject")]
     pub inject: Option<Inject>,
+}
+
+impl JsonSchema for EnvValue {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "EnvValue".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let secret = generator.subschema_for::<EnvSecret>();
+        json_schema!({
+            "description": "A text, with interpolation, or { secret = \"KEY\" }.",
+            "anyOf": [{ "type": ["string", "integer", "boolean"] }, secret],
+        })
+    }
 }
 
 impl Serialize for EnvValue {
@@ -273,7 +363,7 @@ impl<'de> Deserialize<'de> for EnvValue {
 }
 
 /// How the schema is brought up to date.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MigrateMode {
     /// A one-off task or job of the new image, before traffic moves.
@@ -287,8 +377,8 @@ pub enum MigrateMode {
     None,
 }
 
-/// `migrate` of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `[services.NAME.migrate]`: how the schema of the database is brought up to date, before traffic moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrate {
     /// How.
@@ -302,6 +392,7 @@ pub struct Migrate {
     pub command: Vec<String>,
     /// When to give up.
     #[serde(default = "ten_minutes", with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
     pub timeout: Duration,
     /// The secret that names the database; by default the one in `DATABASE_URL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -310,170 +401,6 @@ pub struct Migrate {
 
 fn ten_minutes() -> Duration {
     Duration::from_secs(600)
-}
-
-/// `[secrets.NAME]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Secret {
-    /// Where its value comes from.
-    pub from: From,
-    /// What a rollback does with it.
-    pub on_rollback: OnRollback,
-    /// How it reaches the app.
-    pub inject: Inject,
-    /// Its name in every cloud, instead of the one made from app, environment and key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-/// `from`: where a secret's value comes from. Never the value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum From {
-    /// `"cloud"`: set by `deployer secrets set` or by hand.
-    #[default]
-    Cloud,
-    /// `{ env = "NAME" }`.
-    Env(String),
-    /// `{ file = "PATH" }`, relative to the manifest.
-    File(String),
-    /// `{ generate = "hex:32" }`.
-    Generate(Generate),
-}
-
-const FROM: &str =
-    "\"cloud\", { env = \"NAME\" }, { file = \"PATH\" } or { generate = \"hex:32\" }";
-
-impl Serialize for From {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (key, value) = match self {
-            Self::Cloud => return serializer.serialize_str("cloud"),
-            Self::Env(name) => ("env", name.clone()),
-            Self::File(path) => ("file", path.clone()),
-            Self::Generate(what) => ("generate", generate_text(*what)),
-        };
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(key, &value)?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for From {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            env: Option<String>,
-            file: Option<String>,
-            #[serde(default, deserialize_with = "some_generate")]
-            generate: Option<Generate>,
-        }
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = From;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(FROM)
-            }
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<From, E> {
-                // The text may be the secret itself, pasted here: it is not repeated.
-                if word == "cloud" {
-                    return Ok(From::Cloud);
-                }
-                Err(E::custom(format!(
-                    "this string is not a place that a secret can come from{HELP}write {FROM}; \
-                     the value itself never stands in the manifest"
-                )))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<From, A::Error> {
-                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
-                match (table.env, table.file, table.generate) {
-                    (Some(name), None, None) => Ok(From::Env(name)),
-                    (None, Some(path), None) => Ok(From::File(path)),
-                    (None, None, Some(what)) => Ok(From::Generate(what)),
-                    (None, None, None) => Err(de::Error::custom(format!(
-                        "this table names no place that the secret comes from{HELP}write {FROM}"
-                    ))),
-                    _ => Err(de::Error::custom(format!(
-                        "a secret comes from one place only{HELP}keep one of `env`, `file` and `generate`"
-                    ))),
-                }
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
-/// How a manifest writes what to generate.
-pub(crate) fn generate_text(what: Generate) -> String {
-    match what {
-        Generate::Hex(bytes) => format!("hex:{bytes}"),
-        Generate::Base64(bytes) => format!("base64:{bytes}"),
-        Generate::Rsa(bits) => format!("rsa:{bits}"),
-    }
-}
-
-fn parse_generate(text: &str) -> Result<Generate, &'static str> {
-    const FORMS: &str = "write \"hex:32\" or \"base64:32\" (random bytes), or \"rsa:2048\" (bits)";
-    const BYTES: &str = "between 16 and 1024 random bytes, such as \"hex:32\"";
-    const BITS: &str = "RSA keys have 2048, 3072 or 4096 bits";
-    let (kind, size) = text.split_once(':').ok_or(FORMS)?;
-    let size: u16 = size.parse().map_err(|_| FORMS)?;
-    let enough = (16..=1024).contains(&size);
-    match kind {
-        "hex" if enough => Ok(Generate::Hex(size)),
-        "base64" if enough => Ok(Generate::Base64(size)),
-        "hex" | "base64" => Err(BYTES),
-        "rsa" if matches!(size, 2048 | 3072 | 4096) => Ok(Generate::Rsa(size)),
-        "rsa" => Err(BITS),
-        _ => Err(FORMS),
-    }
-}
-
-fn some_generate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Generate>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_generate(&text)
-        .map(Some)
-        .map_err(|help| de::Error::custom(format!("this cannot be generated{HELP}{help}")))
-}
-
-/// `[keys.NAME]`: a key pair whose halves are two secrets, equal on every target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyPair {
-    /// What kind of key.
-    #[serde(default)]
-    pub algorithm: Algorithm,
-    /// The secret with the private half.
-    pub private: String,
-    /// The secret with the public half.
-    pub public: String,
-}
-
-/// The kind of a key pair.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Algorithm {
-    /// RSA, 2048 bits.
-    #[default]
-    #[serde(rename = "rsa:2048")]
-    Rsa2048,
-    /// RSA, 3072 bits.
-    #[serde(rename = "rsa:3072")]
-    Rsa3072,
-    /// RSA, 4096 bits.
-    #[serde(rename = "rsa:4096")]
-    Rsa4096,
-}
-
-impl Algorithm {
-    /// The key's length in bits.
-    pub fn bits(self) -> u16 {
-        match self {
-            Self::Rsa2048 => 2048,
-            Self::Rsa3072 => 3072,
-            Self::Rsa4096 => 4096,
-        }
-    }
 }
 
 impl Manifest {
@@ -489,16 +416,31 @@ impl Manifest {
 }
 
 impl Manifest {
-    /// The secrets that services may use: declared ones and halves of key pairs.
-    pub(crate) fn secret_keys(&self) -> Vec<&str> {
+    /// The secrets that services may use: declared ones, halves of key pairs, and those of databases and caches.
+    pub(crate) fn secret_keys(&self) -> Vec<String> {
         let of_pairs = self
             .keys
             .values()
             .flat_map(|pair| [&pair.private, &pair.public]);
-        self.secrets
-            .keys()
-            .chain(of_pairs)
-            .map(String::as_str)
-            .collect()
+        let declared = self.secrets.keys().chain(of_pairs).cloned();
+        let of_data = self.data_secrets().into_iter().map(|(key, _)| key);
+        declared.chain(of_data).collect()
+    }
+
+    /// The secrets of databases and caches, each with the key that it comes from: `databases.main.url`.
+    pub(crate) fn data_secrets(&self) -> Vec<(String, KeyPath)> {
+        let mut all = vec![];
+        for (key, database) in &self.databases {
+            let at = KeyPath::new(["databases", key]);
+            all.push((database.password_secret(key), at.join("password")));
+            all.push((database.url_secret(key), at.join("url")));
+        }
+        for (key, cache) in &self.caches {
+            let at = KeyPath::new(["caches", key]);
+            all.push((cache.token_secret(key), at.join("token")));
+            all.push((cache.url_secret(key), at.join("url")));
+            all.push((cache.authority_secret(key), at.join("authority")));
+        }
+        all
     }
 }

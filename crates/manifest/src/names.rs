@@ -86,6 +86,42 @@ rule!(
     "lower-case letters, digits and `-`, a letter first, no `-` last, at most 63 characters"
 );
 rule!(
+    /// `CreateDBInstance`.
+    RDS_INSTANCE, "an RDS instance", 63, Lower,
+    "^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+    "lower-case letters, digits and single `-`, a letter first, no `-` last, at most 63 characters"
+);
+rule!(
+    /// `CreateReplicationGroup` of ElastiCache.
+    REPLICATION_GROUP, "an ElastiCache replication group", 40, Lower,
+    "^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+    "lower-case letters, digits and single `-`, a letter first, no `-` last, at most 40 characters"
+);
+rule!(
+    /// `instances.insert` of Cloud SQL: at most 98 characters with the project's id and a colon, which takes 31.
+    CLOUD_SQL, "a Cloud SQL instance", 67, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 67 characters"
+);
+rule!(
+    /// `CreateInstance` of Memorystore for Redis.
+    MEMORYSTORE, "a Memorystore instance", 40, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 40 characters"
+);
+rule!(
+    /// A database inside an instance, as both clouds and an unquoted SQL name take it.
+    POSTGRES_DATABASE, "a database", 63, Lower,
+    "^[a-z][a-z0-9_]*$",
+    "lower-case letters, digits and `_`, a letter first, at most 63 characters"
+);
+rule!(
+    /// The user of a database: RDS takes 16 characters.
+    POSTGRES_USER, "a user of a database", 16, Lower,
+    "^[a-z][a-z0-9_]*$",
+    "lower-case letters, digits and `_`, a letter first, at most 16 characters"
+);
+rule!(
     /// The app: part of nearly every other name.
     APP, "an app", 40, Lower,
     "^[a-z]([a-z0-9-]*[a-z0-9])?$",
@@ -102,6 +138,12 @@ rule!(
     SERVICE_KEY, "a service", 63, Lower,
     "^[a-z]([a-z0-9-]*[a-z0-9])?$",
     "lower-case letters, digits and `-`, a letter first, no `-` last, at most 63 characters"
+);
+rule!(
+    /// The key of a database or a cache.
+    DATA_KEY, "a database or a cache", 40, Lower,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "lower-case letters, digits and `-`, a letter first, no `-` last, at most 40 characters"
 );
 rule!(
     /// The key of a secret or a key pair.
@@ -155,6 +197,144 @@ pub fn service(app: &str, environment: &str, key: &str) -> String {
     }
 }
 
+/// The instance of a database or a cache: as [`service`], with single hyphens, which RDS and ElastiCache want.
+pub fn instance(rule: &Rule, app: &str, environment: &str, key: &str) -> String {
+    let mut name = service(app, environment, key);
+    while name.contains("--") {
+        name = name.replace("--", "-");
+    }
+    rule.fit(&name)
+}
+
+/// Words that PostgreSQL keeps, or a cloud keeps in it: neither a database nor a user may be called so unquoted.
+/// Source: "SQL Key Words" of PostgreSQL 17 (reserved), and what RDS and Cloud SQL make themselves.
+const RESERVED: &[&str] = &[
+    "admin",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "binary",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "cloudsqladmin",
+    "cloudsqlsuperuser",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "intersect",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "natural",
+    "not",
+    "notnull",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "outer",
+    "overlaps",
+    "placing",
+    "postgres",
+    "primary",
+    "public",
+    "rdsadmin",
+    "references",
+    "returning",
+    "right",
+    "select",
+    "session_user",
+    "similar",
+    "some",
+    "symmetric",
+    "system_user",
+    "table",
+    "tablesample",
+    "template0",
+    "template1",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+];
+
+/// Whether PostgreSQL or a cloud keeps the word for itself; so it does with everything that begins with `pg_`.
+pub fn is_reserved_in_postgres(name: &str) -> bool {
+    RESERVED.contains(&name) || name.starts_with("pg_")
+}
+
+/// The app's name as the name of a database or a user: `my-app` is `my_app`, `user` is `user_app`.
+pub fn in_postgres(rule: &Rule, app: &str) -> String {
+    let name = rule.fit(&app.replace('-', "_")).replace('-', "_");
+    if is_reserved_in_postgres(&name) {
+        rule.fit(&format!("{name}_app")).replace('-', "_")
+    } else {
+        name
+    }
+}
+
 /// The log group of a service on AWS.
 pub fn log_group(app: &str, environment: &str, key: &str) -> String {
     LOG_GROUP.fit(&format!("/{app}/{environment}/{key}"))
@@ -195,6 +375,28 @@ mod tests {
     fn a_truncated_name_never_ends_in_two_separators() {
         let name = RUN_SERVICE.fit(&format!("{}-{}", "a".repeat(39), "b".repeat(20)));
         assert!(!name.contains("--"), "{name}");
+    }
+
+    #[test]
+    fn an_instance_has_single_hyphens_and_fits() {
+        let name = instance(&RDS_INSTANCE, "my--app", "staging", "main");
+        assert_eq!(name, "my-app-staging-main");
+        assert_eq!(
+            instance(&RDS_INSTANCE, "idp", "staging", "idp"),
+            "idp-staging"
+        );
+        let long = instance(&REPLICATION_GROUP, &"a".repeat(40), "production", "cache");
+        assert_eq!(long.len(), 40);
+        assert!(REPLICATION_GROUP.accepts(&long), "{long}");
+    }
+
+    #[test]
+    fn an_app_names_its_database_and_user_whatever_it_is_called() {
+        assert_eq!(in_postgres(&POSTGRES_DATABASE, "my-app"), "my_app");
+        assert_eq!(in_postgres(&POSTGRES_DATABASE, "user"), "user_app");
+        let user = in_postgres(&POSTGRES_USER, "the-identity-provider");
+        assert!(POSTGRES_USER.accepts(&user), "{user}");
+        assert!(!RDS_INSTANCE.accepts("a--b") && !RDS_INSTANCE.accepts("a-"));
     }
 
     #[test]

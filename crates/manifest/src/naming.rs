@@ -85,6 +85,43 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// The name of the instance of the database `key` on `cloud`.
+    pub fn database_name(&self, cloud: CloudName, key: &str, environment: &str) -> String {
+        let targets = &self.targets;
+        let (own, rule) = match cloud {
+            CloudName::Aws => {
+                let own = targets.aws.as_ref().and_then(|aws| aws.databases.get(key));
+                (own.and_then(|own| own.name.clone()), &names::RDS_INSTANCE)
+            }
+            CloudName::Gcp => {
+                let own = targets.gcp.as_ref().and_then(|gcp| gcp.databases.get(key));
+                (own.and_then(|own| own.name.clone()), &names::CLOUD_SQL)
+            }
+        };
+        own.unwrap_or_else(|| names::instance(rule, &self.app, environment, key))
+    }
+
+    /// The name of the cache `key` on `cloud`.
+    pub fn cache_name(&self, cloud: CloudName, key: &str, environment: &str) -> String {
+        let targets = &self.targets;
+        let (own, rule) = match cloud {
+            CloudName::Aws => {
+                let own = targets.aws.as_ref().and_then(|aws| aws.caches.get(key));
+                (
+                    own.and_then(|own| own.name.clone()),
+                    &names::REPLICATION_GROUP,
+                )
+            }
+            CloudName::Gcp => {
+                let own = targets.gcp.as_ref().and_then(|gcp| gcp.caches.get(key));
+                (own.and_then(|own| own.name.clone()), &names::MEMORYSTORE)
+            }
+        };
+        own.unwrap_or_else(|| names::instance(rule, &self.app, environment, key))
+    }
+}
+
 /// One name that a target holds, for the checks.
 pub(crate) struct Named {
     pub(crate) rule: &'static Rule,
@@ -157,6 +194,24 @@ impl Manifest {
                     );
                 }
             }
+        }
+        let (database, cache) = match cloud {
+            CloudName::Aws => (
+                (&names::RDS_INSTANCE, "RDS instance"),
+                (&names::REPLICATION_GROUP, "replication group"),
+            ),
+            CloudName::Gcp => (
+                (&names::CLOUD_SQL, "Cloud SQL instance"),
+                (&names::MEMORYSTORE, "Memorystore instance"),
+            ),
+        };
+        for (key, own) in &spec.databases {
+            let path = target.join("databases").join(key).join("name");
+            add(database.0, database.1, &own.name, path);
+        }
+        for (key, own) in &spec.caches {
+            let path = target.join("caches").join(key).join("name");
+            add(cache.0, cache.1, &own.name, path);
         }
         for (key, secret) in &spec.secrets {
             let own = target.join("secrets").join(key).join("name");

@@ -1,5 +1,10 @@
 //! Makes the specification of one target: names made, overrides taken, templates filled in.
 
+mod asked;
+mod data;
+
+pub(crate) use asked::canonical;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
@@ -112,8 +117,8 @@ impl<'a> Resolver<'a> {
             environment: self.environment.to_owned(),
             tags: own_tags(&manifest.app, self.environment, &tags),
             secrets,
-            databases: BTreeMap::new(),
-            caches: BTreeMap::new(),
+            databases: self.databases(),
+            caches: self.caches(),
             services,
         }
     }
@@ -146,8 +151,18 @@ impl<'a> Resolver<'a> {
 
     fn secrets(&mut self) -> BTreeMap<String, SecretSpec> {
         let manifest = self.manifest;
-        let mut specs = BTreeMap::new();
+        let made: BTreeMap<_, _> = self
+            .data_secrets()
+            .into_iter()
+            .map(|spec| (spec.key.clone(), spec))
+            .collect();
+        let of_data = manifest.data_secrets();
+        let mut specs = made;
         for (key, secret) in &manifest.secrets {
+            // A table of such a secret adds to what is made; it declares no secret of its own.
+            if of_data.iter().any(|(made, _)| made == key) {
+                continue;
+            }
             let source = match secret.from.clone() {
                 From::Cloud => SecretSource::Cloud,
                 From::Env(name) => SecretSource::Env(name),
@@ -155,10 +170,8 @@ impl<'a> Resolver<'a> {
                 From::Generate(what) => SecretSource::Generate(what),
             };
             let name = secret.name.as_deref();
-            specs.insert(
-                key.clone(),
-                self.secret(key, name, source, secret.on_rollback),
-            );
+            let on_rollback = secret.on_rollback.unwrap_or_default();
+            specs.insert(key.clone(), self.secret(key, name, source, on_rollback));
         }
         for (pair, keys) in &manifest.keys {
             for (key, half) in [
@@ -257,7 +270,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn service(&mut self, key: &str, service: &Service) -> ServiceSpec {
-        let overrides = self.overrides(key);
+        let record = self.record(key);
+        let mut overrides = self.overrides(key);
+        // Who gives the service a name means people to come by it.
+        if let (None, Some(record)) = (&overrides.url, &record) {
+            overrides.url = Some(format!("https://{}", record.name));
+        }
         let scope = self.scope.with_url(overrides.url.as_deref());
         let (name, repository, job) = match self.cloud {
             CloudName::Aws => {
@@ -312,8 +330,8 @@ impl<'a> Resolver<'a> {
             migrate: self.migration(key, service, &scope, job),
             url: overrides.url,
             adopt: overrides.adopt,
-            record: None,
-            verify: deployer_core::spec::VerifySpec::default(),
+            record,
+            verify: self.verify(key, service, &scope),
         }
     }
 
@@ -347,7 +365,9 @@ impl<'a> Resolver<'a> {
                     let path = || KeyPath::new(["services", key, "env", variable]);
                     env.insert(variable.clone(), self.fill(text, scope, path));
                 }
+                EnvValue::Secret(secret) if self.is_needless(&secret.secret) => {}
                 EnvValue::Secret(secret) => {
+                    self.refuse_token(key, variable, &secret.secret);
                     secrets.insert(variable.clone(), self.manifest.secret_use(secret));
                 }
             }
@@ -358,6 +378,22 @@ impl<'a> Resolver<'a> {
             env.insert(variable, value);
         }
         (env, secrets)
+    }
+
+    fn refuse_token(&mut self, key: &str, variable: &str, secret: &str) {
+        let Some(cache) = self.token_made_by_cloud(secret) else {
+            return;
+        };
+        let message =
+            format!("on Google Cloud there is no secret `{secret}`: Memorystore makes the token");
+        let url = self.manifest.caches.get(cache);
+        let url = url.map(|of| of.url_secret(cache)).unwrap_or_default();
+        let help = format!("use `{url}`, which holds the token on both clouds");
+        self.faults.push(Fault {
+            path: KeyPath::new(["services", key, "env", variable, "secret"]),
+            message,
+            help,
+        });
     }
 
     fn size(

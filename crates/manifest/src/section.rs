@@ -8,10 +8,14 @@ pub use dns::{AwsDns, DnsProvider, GcpDns};
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::From;
+use crate::units::{Cpu, Memory, Scale};
+
 /// `[targets.aws]`: one account and region, and what is given there by id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsSection {
     /// The account, 12 digits; checked against the credentials before any other call.
@@ -64,7 +68,7 @@ fn log_retention_days() -> u32 {
 }
 
 /// `[targets.aws.services.NAME]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsService {
     /// The ECS service's name.
@@ -80,13 +84,17 @@ pub struct AwsService {
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
     /// CPU of one task: as in `[services.NAME]`.
+    #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
     /// Memory of one task: as in `[services.NAME]`.
+    #[schemars(with = "Option<Memory>")]
     pub memory: Option<serde_json::Value>,
     /// How many tasks: as in `[services.NAME]`.
+    #[schemars(with = "Option<Scale>")]
     pub replicas: Option<serde_json::Value>,
     /// Plain variables that replace or add to those of `[services.NAME.env]`.
     #[serde(deserialize_with = "crate::units::plain_text::map")]
+    #[schemars(schema_with = "crate::units::plain_text::schema")]
     pub env: BTreeMap<String, String>,
     /// The load balancer's target group (ARN); none when the service has no load balancer.
     pub target_group: Option<String>,
@@ -101,7 +109,7 @@ pub struct AwsService {
 }
 
 /// `[targets.gcp]`: one project and region, and what is given there by id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GcpSection {
     /// The project's id; checked before any other call.
@@ -150,7 +158,7 @@ pub struct GcpSection {
 }
 
 /// Which traffic of the app goes through the VPC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Egress {
     /// Only traffic to private addresses.
@@ -161,7 +169,7 @@ pub enum Egress {
 }
 
 /// Who reaches a Cloud Run service at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ingress {
     /// Everyone.
@@ -174,7 +182,7 @@ pub enum Ingress {
 }
 
 /// `[targets.gcp.services.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GcpService {
     /// The Cloud Run service's name.
@@ -184,13 +192,17 @@ pub struct GcpService {
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
     /// CPU of one instance: as in `[services.NAME]`.
+    #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
     /// Memory of one instance: as in `[services.NAME]`.
+    #[schemars(with = "Option<Memory>")]
     pub memory: Option<serde_json::Value>,
     /// How many instances: as in `[services.NAME]`.
+    #[schemars(with = "Option<Scale>")]
     pub replicas: Option<serde_json::Value>,
     /// Plain variables that replace or add to those of `[services.NAME.env]`.
     #[serde(deserialize_with = "crate::units::plain_text::map")]
+    #[schemars(schema_with = "crate::units::plain_text::schema")]
     pub env: BTreeMap<String, String>,
     /// Requests that one instance takes at once; Cloud Run's own default when absent.
     pub concurrency: Option<u32>,
@@ -230,12 +242,13 @@ impl Default for GcpService {
 }
 
 /// `[targets.CLOUD.secrets.NAME]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecretOverride {
     /// The secret's name in this cloud.
     pub name: Option<String>,
     /// Where its value comes from in this target: as `from` in `[secrets.NAME]`.
+    #[schemars(with = "Option<From>")]
     pub from: Option<serde_json::Value>,
     /// Takes over a secret that is not marked as ours.
     pub adopt: bool,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use deployer_core::spec::{MebiBytes, MilliCpu, Replicas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -80,6 +81,22 @@ impl<'de> Deserialize<'de> for Cpu {
     }
 }
 
+impl JsonSchema for Cpu {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Cpu".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Virtual CPUs, such as 0.5 or 2, or thousandths, such as \"500m\".",
+            "anyOf": [
+                { "type": "number", "exclusiveMinimum": 0 },
+                { "type": "string", "pattern": r"^[0-9]*\.?[0-9]+m?$" },
+            ],
+        })
+    }
+}
+
 /// Memory: `512` (MiB), `"512MiB"`, `"1.5GiB"`, `"1Gi"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory(pub MebiBytes);
@@ -134,6 +151,22 @@ impl<'de> Deserialize<'de> for Memory {
             }
         }
         deserializer.deserialize_any(Reader)
+    }
+}
+
+impl JsonSchema for Memory {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Memory".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "MiB or GiB, such as \"512MiB\" or \"2GiB\"; a bare integer is MiB.",
+            "anyOf": [
+                { "type": "integer", "minimum": 1 },
+                { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?[MG]iB?$" },
+            ],
+        })
     }
 }
 
@@ -194,9 +227,45 @@ impl<'de> Deserialize<'de> for Scale {
     }
 }
 
+impl JsonSchema for Scale {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scale".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of instances, such as 2, or { min = 2, max = 4 }; `max` is `min` when absent.",
+            "anyOf": [
+                { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+                {
+                    "type": "object",
+                    "properties": {
+                        "min": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+                        "max": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+                    },
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
 /// Durations, in whole seconds: `"10m"`, `"1h 30m"`, `90`.
 pub(crate) mod duration {
-    use super::{Deserializer, Duration, HELP, Serializer, Visitor, de, fmt};
+    use super::{
+        Deserializer, Duration, HELP, Schema, SchemaGenerator, Serializer, Visitor, de, fmt,
+        json_schema,
+    };
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Whole seconds, minutes or hours, such as \"30s\" or \"10m\"; a bare integer is seconds.",
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "string", "pattern": r"^([0-9]+ ?[a-zA-Z]+ ?)+$" },
+            ],
+        })
+    }
 
     pub(crate) fn serialize<S: Serializer>(
         span: &Duration,
@@ -240,11 +309,76 @@ pub(crate) mod duration {
     }
 }
 
+/// Short durations that may be absent: `"500ms"`, `"2s"`; never a bare number, whose unit nobody would guess.
+pub(crate) mod brief {
+    use super::{
+        Deserializer, Duration, HELP, Schema, SchemaGenerator, Serializer, Visitor, de, fmt,
+        json_schema,
+    };
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A duration with its unit, such as \"500ms\" or \"2s\".",
+            "type": "string",
+            "pattern": r"^([0-9]+ ?[a-zA-Z]+ ?)+$",
+        })
+    }
+
+    // serde hands over a reference to the field as it is.
+    #[allow(clippy::ref_option)]
+    pub(crate) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => serializer.collect_str(&humantime::format_duration(*span)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Option<Duration>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration, such as \"500ms\" or \"2s\"")
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Option<Duration>, E> {
+                Ok(None)
+            }
+            fn visit_none<E: de::Error>(self) -> Result<Option<Duration>, E> {
+                Ok(None)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<Duration>, E> {
+                match humantime::parse_duration(text) {
+                    Ok(span) if !span.is_zero() => Ok(Some(span)),
+                    Ok(_) | Err(_) => Err(E::custom(format!(
+                        "`{text}` is not a duration{HELP}write milliseconds or seconds, such as \"500ms\" or \"2s\""
+                    ))),
+                }
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
 /// Values of plain variables: strings, and integers and booleans as their text.
 pub(crate) mod plain_text {
     use std::collections::BTreeMap;
 
-    use super::{Deserialize, Deserializer, Visitor, de, fmt};
+    use super::{
+        Deserialize, Deserializer, Schema, SchemaGenerator, Visitor, de, fmt, json_schema,
+    };
+
+    pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "additionalProperties": { "type": ["string", "integer", "boolean"] },
+        })
+    }
 
     #[derive(Deserialize)]
     struct Plain(#[serde(deserialize_with = "one")] String);

@@ -201,7 +201,7 @@ fn a_variable_finds_keys_whatever_their_case_and_hyphens() {
     let manifest = &loaded.manifest;
     assert_eq!(
         manifest.secrets["database-url"].on_rollback,
-        OnRollback::Restore
+        Some(OnRollback::Restore)
     );
     assert_eq!(
         manifest.targets.aws.as_ref().unwrap().account,
@@ -430,4 +430,40 @@ fn spryte_keeps_the_names_that_it_has() {
     let spec = loaded.environment_spec(CloudName::Aws).unwrap();
     assert_eq!(spec.secrets["mongodb-uri"].name, "spryte/mongodb-uri");
     assert!(spec.services["frontend"].adopt);
+}
+
+/// The variables of the identity provider's runbook, section 6, and on which condition each is set.
+#[test]
+fn agentidp_has_every_variable_of_its_runbook_with_its_condition() {
+    let always = "DATABASE_URL REDIS_URL JWT_PRIVATE_KEY JWT_PUBLIC_KEY NODE_ENV CORS_ORIGIN POLICY_DIR \
+                  VAULT_ADDR VAULT_MOUNT VAULT_KV_MOUNT BILLING_ENABLED ANALYTICS_ENABLED TIER_ENFORCEMENT \
+                  COMPLIANCE_ENABLED REDIS_RATE_LIMIT_ENABLED RATE_LIMIT_WINDOW_MS RATE_LIMIT_MAX_REQUESTS \
+                  DB_POOL_MAX DB_POOL_MIN DB_POOL_IDLE_TIMEOUT_MS DB_POOL_CONNECTION_TIMEOUT_MS KAFKA_BROKERS \
+                  ENFORCE_TLS OPA_URL";
+    let with_billing = "STRIPE_SECRET_KEY STRIPE_WEBHOOK_SECRET STRIPE_PRICE_ID";
+    for environment in ["staging", "production"] {
+        let inputs = Inputs {
+            manifest: config("agentidp"),
+            environment: Some(environment.to_owned()),
+            ..Inputs::default()
+        };
+        let loaded = load(&inputs).unwrap();
+        for cloud in CloudName::ALL {
+            let spec = loaded.environment_spec(cloud).unwrap();
+            let service = &spec.services["agentidp"];
+            let set =
+                |name: &str| service.env.contains_key(name) || service.secrets.contains_key(name);
+            for name in always.split_whitespace() {
+                assert!(set(name), "{environment} {cloud} lacks {name}");
+            }
+            let billing = service.env["BILLING_ENABLED"] == "true";
+            for name in with_billing.split_whitespace() {
+                assert_eq!(set(name), billing, "{environment} {cloud} {name}");
+            }
+            assert_eq!(set("VAULT_TOKEN"), !service.env["VAULT_ADDR"].is_empty());
+            assert_eq!(set("REDIS_CA_CERT"), cloud == CloudName::Gcp);
+            assert_eq!(service.port, 3000);
+            assert!(service.record.is_some() && service.verify.token.is_some());
+        }
+    }
 }

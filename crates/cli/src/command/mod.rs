@@ -3,11 +3,14 @@
 pub mod apply;
 pub mod config;
 pub mod destroy;
+pub mod init;
 pub mod logs;
+pub mod man;
 pub mod migrate;
 pub mod plan;
 pub mod releases;
 pub mod rollback;
 pub mod sandbox;
+pub mod schema;
 pub mod secrets;
 pub mod status;

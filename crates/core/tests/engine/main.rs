@@ -9,6 +9,7 @@
 mod fake;
 
 mod applying;
+mod data;
 mod failing;
 mod migrating;
 mod nodes;

@@ -19,8 +19,9 @@ use deployer_core::node::{Waiting, Watch};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::report::{self, Reporter};
 use deployer_core::spec::{
-    EnvironmentSpec, HealthSpec, MebiBytes, MigrateSpec, MilliCpu, OnRollback, Replicas,
-    SecretSource, SecretSpec, SecretUse, ServiceSpec,
+    CacheSpec, DatabaseSpec, EnvironmentSpec, Generate, HealthSpec, LeadsTo, MebiBytes,
+    MigrateSpec, MilliCpu, OnRollback, RecordSpec, Replicas, SecretSource, SecretSpec, SecretUse,
+    ServiceSpec,
 };
 use futures::channel::oneshot;
 use object_store::memory::InMemory;
@@ -40,6 +41,12 @@ pub struct Wanted {
     pub secrets: BTreeMap<&'static str, &'static str>,
     pub replicas: u32,
     pub retry_migration: bool,
+    /// The class of the database `main`, when there is one.
+    pub database: Option<&'static str>,
+    /// Whether there is a cache `sessions`.
+    pub cache: bool,
+    /// Where the service's name leads, when it has one.
+    pub record: Option<&'static str>,
 }
 
 impl Wanted {
@@ -54,7 +61,76 @@ impl Wanted {
             ]),
             replicas: 2,
             retry_migration: false,
+            database: None,
+            cache: false,
+            record: None,
         }
+    }
+
+    /// Version 1 with a managed database and a cache, whose passwords are made.
+    pub fn with_data() -> Self {
+        Self {
+            secrets: BTreeMap::from([("signing-key", "key one")]),
+            database: Some("small"),
+            cache: true,
+            ..Self::first()
+        }
+    }
+
+    /// The secrets of databases and caches, with where each comes from.
+    fn made(&self) -> Vec<(&'static str, SecretSource)> {
+        let generated = || SecretSource::Generate(Generate::Hex(24));
+        let mut made = Vec::new();
+        if self.database.is_some() {
+            made.push(("main-password", generated()));
+            made.push(("main-url", SecretSource::DatabaseUrl("main".into())));
+        }
+        if self.cache {
+            made.push(("sessions-token", generated()));
+            made.push(("sessions-url", SecretSource::CacheUrl("sessions".into())));
+        }
+        made
+    }
+
+    fn databases(&self) -> BTreeMap<String, DatabaseSpec> {
+        let database = self.database.map(|class| DatabaseSpec {
+            key: "main".into(),
+            name: "main".into(),
+            version: 16,
+            class: class.into(),
+            storage_gib: 20,
+            high_availability: false,
+            backup_days: 7,
+            deletion_protection: true,
+            database: "app".into(),
+            user: "app".into(),
+            password: "main-password".into(),
+            url: "main-url".into(),
+            adopt: false,
+        });
+        database
+            .into_iter()
+            .map(|one| ("main".into(), one))
+            .collect()
+    }
+
+    fn caches(&self) -> BTreeMap<String, CacheSpec> {
+        let cache = self.cache.then(|| CacheSpec {
+            key: "sessions".into(),
+            name: "sessions".into(),
+            version: "7.0".into(),
+            class: "small".into(),
+            memory_gib: 1,
+            high_availability: false,
+            token: Some("sessions-token".into()),
+            url: "sessions-url".into(),
+            authority: None,
+            adopt: false,
+        });
+        cache
+            .into_iter()
+            .map(|one| ("sessions".into(), one))
+            .collect()
     }
 
     pub fn with_digest(digest: &'static str) -> Self {
@@ -65,34 +141,37 @@ impl Wanted {
     }
 
     fn environment(&self) -> EnvironmentSpec {
-        let secrets = self.secrets.keys().map(|key| {
+        let given = self.secrets.keys().map(|key| (*key, SecretSource::Cloud));
+        let secrets = given.chain(self.made()).map(|(key, source)| {
             let secret = SecretSpec {
-                key: (*key).into(),
-                name: (*key).into(),
-                source: SecretSource::Cloud,
+                key: key.into(),
+                name: key.into(),
+                source,
                 on_rollback: OnRollback::Restore,
                 adopt: false,
             };
-            ((*key).to_owned(), secret)
+            (key.to_owned(), secret)
         });
         EnvironmentSpec {
             app: "app".into(),
             environment: "staging".into(),
             tags: BTreeMap::new(),
             secrets: secrets.collect(),
-            databases: BTreeMap::new(),
-            caches: BTreeMap::new(),
+            databases: self.databases(),
+            caches: self.caches(),
             services: BTreeMap::from([("idp".into(), self.service())]),
         }
     }
 
     fn service(&self) -> ServiceSpec {
-        let used = self.secrets.keys().map(|key| {
+        let made = self.made().into_iter().map(|(key, _)| key);
+        let urls = made.filter(|key| key.ends_with("-url"));
+        let used = self.secrets.keys().copied().chain(urls).map(|key| {
             let variable = key.to_uppercase().replace('-', "_");
             (
                 variable,
                 SecretUse {
-                    secret: (*key).into(),
+                    secret: key.into(),
                     inject: Default::default(),
                 },
             )
@@ -126,19 +205,28 @@ impl Wanted {
                 entrypoint: Vec::new(),
                 command: vec!["migrate".into()],
                 timeout: Duration::from_secs(600),
-                database: self
-                    .secrets
-                    .contains_key("database-url")
-                    .then(|| "database-url".into()),
+                database: match self.database {
+                    Some(_) => Some("main-url".into()),
+                    None => {
+                        let key = "database-url";
+                        self.secrets.contains_key(key).then(|| key.into())
+                    }
+                },
             }),
             url: None,
             adopt: false,
-            record: None,
+            record: self.record.map(|address| RecordSpec {
+                name: "idp.example.com".into(),
+                zone: "example.com".into(),
+                leads_to: LeadsTo::LoadBalancer(address.into()),
+                servers: Vec::new(),
+                adopt: false,
+            }),
             verify: Default::default(),
         }
     }
 
-    fn given(&self, ledger: &Ledger) -> Given {
+    fn given(&self, ledger: &Ledger, inventory: BTreeSet<Address>) -> Given {
         let image = LocalImage {
             source: Arc::new(NoContent),
             digest: self.digest.into(),
@@ -146,16 +234,24 @@ impl Wanted {
             tag: None,
         };
         let contents = self.secrets.iter();
+        let contents = contents.map(|(key, value)| (*key, SecretContent::Exactly((*value).into())));
+        // Another one each time, as the command line does: what is there stays.
+        let generated = self.made().into_iter().filter_map(|(key, source)| {
+            let fresh = format!("made-{}", Uuid::new_v4().simple());
+            matches!(source, SecretSource::Generate(_))
+                .then(|| (key, SecretContent::AtFirst(fresh.into())))
+        });
         Given {
             images: BTreeMap::from([("idp".into(), image)]),
             contents: contents
-                .map(|(key, value)| ((*key).into(), SecretContent::Exactly((*value).into())))
+                .chain(generated)
+                .map(|(key, content)| (key.into(), content))
                 .collect(),
             migrations: Arc::new(LedgerMigrations::new(ledger.clone())),
             retry_migration: self.retry_migration,
             part: Part::All,
             held: BTreeSet::new(),
-            inventory: Arc::default(),
+            inventory: Arc::new(inventory),
             dns: None,
         }
     }
@@ -298,7 +394,10 @@ impl Bench {
         let mut graph = Graph::new();
         let mut orphans = Vec::new();
         for place in &self.places {
-            compose::declare(&mut graph, &place.cloud, &env, &wanted.given(&place.ledger));
+            let inventory = place.ledger.inventory().await.unwrap();
+            let ours = inventory.items.keys().cloned().collect();
+            let given = wanted.given(&place.ledger, ours);
+            compose::declare(&mut graph, &place.cloud, &env, &given);
             orphans.extend(place.undesired(&graph).await);
         }
         plan::prepare(self.subject(), graph, orphans).await

@@ -37,6 +37,15 @@ fn find(world: &World, address: &Address) -> Reading<()> {
             world.services.contains_key(name),
             world.services.get(name).map(|one| &one.owner),
         ),
+        "fake.database" => (
+            world.databases.contains_key(name),
+            world.databases.get(name).map(|one| &one.owner),
+        ),
+        "fake.cache" => (
+            world.caches.contains_key(name),
+            world.caches.get(name).map(|one| &one.owner),
+        ),
+        "fake.record" => (world.records.contains_key(name), Some(&ours)),
         // Steps leave nothing behind.
         _ => return Reading::Absent,
     };
@@ -57,6 +66,9 @@ pub async fn delete(api: &Api, address: &Address) -> Result<()> {
         "fake.log-group" => "DeleteLogGroup",
         "fake.definition" => "DeregisterDefinitions",
         "fake.service" => "DeleteService",
+        "fake.database" => "DeleteDatabase",
+        "fake.cache" => "DeleteCache",
+        "fake.record" => "DeleteRecord",
         kind => {
             return Err(Error::internal(format!(
                 "`{kind}` leaves nothing to delete"
@@ -74,6 +86,10 @@ pub async fn delete(api: &Api, address: &Address) -> Result<()> {
                     .values()
                     .any(|pin| pin.starts_with(&format!("{name}#")))
             }),
+            "DeleteDatabase" | "DeleteCache" => running.iter().any(|one| {
+                let url = format!("{name}-url#");
+                one.secrets.values().any(|pin| pin.starts_with(&url))
+            }),
             "DeleteLogGroup" | "DeregisterDefinitions" => !running.is_empty(),
             _ => false,
         };
@@ -89,6 +105,9 @@ pub async fn delete(api: &Api, address: &Address) -> Result<()> {
                 .for_each(|secret| secret.deleted = true),
             "DeleteLogGroup" => drop(world.log_groups.remove(name)),
             "DeregisterDefinitions" => drop(world.definitions.remove(name)),
+            "DeleteDatabase" => drop(world.databases.remove(name)),
+            "DeleteCache" => drop(world.caches.remove(name)),
+            "DeleteRecord" => drop(world.records.remove(name)),
             _ => drop(world.services.remove(name)),
         }
         Ok(())
@@ -132,5 +151,9 @@ impl Resource for Leftover {
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
         delete(&self.api, &self.address).await
+    }
+
+    fn holds_data(&self) -> bool {
+        self.address.kind == "fake.database"
     }
 }

@@ -2,27 +2,30 @@
 
 pub mod bench;
 pub mod clock;
+pub mod data;
 mod leftover;
 mod runtime;
 mod storage;
 pub mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
-    Activation, Caller, Cloud, ImageRef, LocalImage, LogLine, Logs, Registry, Revision,
-    RevisionInfo, Runtime, Scope, SecretContent, SecretStatus, SecretStore, SecretVersion,
-    ServiceInputs, ServiceOutputs, Serving,
+    Activation, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns, ImageRef,
+    LocalImage, LogLine, Logs, Registry, Revision, RevisionInfo, Runtime, Scope, SecretContent,
+    SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs, Serving,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, SecretSpec, ServiceSpec};
+use deployer_core::spec::{
+    CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, RecordSpec, SecretSpec, ServiceSpec,
+};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -70,6 +73,18 @@ impl Cloud for FakeCloud {
     }
 
     fn runtime(&self) -> &dyn Runtime {
+        self
+    }
+
+    fn databases(&self) -> &dyn Database {
+        self
+    }
+
+    fn caches(&self) -> &dyn Cache {
+        self
+    }
+
+    fn dns(&self) -> &dyn Dns {
         self
     }
 
@@ -128,11 +143,14 @@ impl SecretStore for FakeCloud {
     ) -> Output<SecretVersion> {
         let address = self.address("fake.secret", &secret.name);
         let version = Output::of(&address);
-        graph.resource(|_| storage::SecretNode {
+        graph.resource(|inputs| storage::SecretNode {
             api: self.api.clone(),
             address,
-            content,
-            stays: Mutex::default(),
+            content: match content {
+                SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
+                given => given,
+            },
+            held: Mutex::default(),
             version: version.clone(),
         });
         version
@@ -154,6 +172,89 @@ impl SecretStore for FakeCloud {
         _token: &Token,
     ) -> Result<SecretVersion> {
         not_operated()
+    }
+}
+
+impl std::fmt::Debug for FakeCloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FakeCloud({})", self.target.cloud)
+    }
+}
+
+impl FakeCloud {
+    fn instance(
+        &self,
+        graph: &mut Graph,
+        kind: data::Kind,
+        name: &str,
+        class: &str,
+        password: &Value<SecretVersion>,
+    ) -> Output<SecretString> {
+        let address = self.address(kind.word(), name);
+        let url = Output::of(&address);
+        graph.resource(|inputs| data::InstanceNode {
+            api: self.api.clone(),
+            address,
+            kind,
+            class: class.to_owned(),
+            password: inputs.pass(password),
+            url: url.clone(),
+        });
+        url
+    }
+}
+
+impl Database for FakeCloud {
+    fn database(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        database: &DatabaseSpec,
+        password: &Value<SecretVersion>,
+    ) -> DatabaseOutputs {
+        let (name, class) = (&database.name, &database.class);
+        let url = self.instance(graph, data::Kind::Database, name, class, password);
+        DatabaseOutputs { url }
+    }
+}
+
+impl Cache for FakeCloud {
+    fn cache(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        cache: &CacheSpec,
+        token: Option<&Value<SecretVersion>>,
+    ) -> CacheOutputs {
+        let token = token.expect("the fake makes no tokens");
+        let url = self.instance(graph, data::Kind::Cache, &cache.name, &cache.class, token);
+        CacheOutputs {
+            url,
+            authority: None,
+        }
+    }
+}
+
+impl Dns for FakeCloud {
+    fn record(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        record: &RecordSpec,
+        inventory: &BTreeSet<Address>,
+    ) -> Address {
+        let address = self.address("fake.record", &record.name);
+        let known = inventory.contains(&address);
+        graph.resource(|_| data::RecordNode {
+            api: self.api.clone(),
+            address: address.clone(),
+            leads_to: match &record.leads_to {
+                LeadsTo::LoadBalancer(name) => name.clone(),
+                LeadsTo::Address(address) => address.to_string(),
+            },
+            known,
+        });
+        address
     }
 }
 

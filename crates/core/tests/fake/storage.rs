@@ -164,7 +164,6 @@ impl Step for ImageCopy {
 #[derive(Clone, Debug)]
 pub struct SecretActual {
     version: usize,
-    holds_desired: bool,
     note: String,
 }
 
@@ -172,36 +171,49 @@ pub struct SecretNode {
     pub api: Api,
     pub address: Address,
     pub content: SecretContent,
-    pub stays: Mutex<Option<usize>>,
+    /// What it holds, in memory only, with its version.
+    pub held: Mutex<Option<(usize, SecretString)>>,
     pub version: Output<SecretVersion>,
 }
 
 impl SecretNode {
-    fn wanted(&self) -> Option<&SecretString> {
+    /// What it is to hold. `None` when whatever it holds may stay.
+    fn wanted(&self) -> Result<Option<SecretString>> {
         match &self.content {
-            SecretContent::Keep => None,
-            SecretContent::Exactly(value) | SecretContent::AtFirst(value) => Some(value),
+            SecretContent::Keep => Ok(None),
+            SecretContent::Exactly(value) | SecretContent::AtFirst(value) => {
+                Ok(Some(value.clone()))
+            }
+            SecretContent::From(value) => value.settled().map(Some),
         }
     }
 
-    fn look(&self, secret: &Secret) -> SecretActual {
-        let held = secret.values.last();
-        let holds_desired = match &self.content {
-            SecretContent::Exactly(value) => held.is_some_and(|held| held == value.expose_secret()),
-            SecretContent::Keep | SecretContent::AtFirst(_) => held.is_some(),
+    /// The version that holds what is wanted already.
+    fn stays(&self) -> Option<usize> {
+        let held = self.held.lock().unwrap().clone();
+        let (version, held) = held?;
+        let is = |value: &SecretString| value.expose_secret() == held.expose_secret();
+        let stays = match &self.content {
+            SecretContent::Exactly(value) => is(value),
+            SecretContent::From(value) => value.known().as_ref().is_some_and(is),
+            SecretContent::Keep | SecretContent::AtFirst(_) => true,
         };
+        stays.then_some(version)
+    }
+
+    fn look(&self, secret: &Secret) -> SecretActual {
         let version = secret.values.len();
-        *self.stays.lock().unwrap() = holds_desired.then_some(version);
+        let held = secret.values.last().cloned().map(SecretString::from);
+        *self.held.lock().unwrap() = held.map(|held| (version, held));
         SecretActual {
             version,
-            holds_desired,
             note: secret.note.clone(),
         }
     }
 
     async fn put(&self, call: &'static str) -> Result<SecretActual> {
         let name = &self.address.name;
-        let Some(wanted) = self.wanted() else {
+        let Some(wanted) = self.wanted()? else {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("secret `{name}` does not exist"),
@@ -253,9 +265,12 @@ impl Resource for SecretNode {
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
         fields.set("note", "");
-        match *self.stays.lock().unwrap() {
-            Some(version) => fields.set("value", format!("version {version}")),
-            None => fields.set("value", "a new version"),
+        match (self.stays(), &self.content) {
+            (Some(version), _) => fields.set("value", format!("version {version}")),
+            (None, SecretContent::From(value)) => {
+                fields.set_value("value", value.field(|_| "a new version".into()));
+            }
+            (None, _) => fields.set("value", "a new version"),
         }
         fields
     }
@@ -297,13 +312,13 @@ impl Resource for SecretNode {
 
     async fn update(
         &self,
-        actual: &SecretActual,
+        _: &SecretActual,
         _: &[FieldChange],
         _: &Token,
         _: &dyn Watch,
     ) -> Result<SecretActual> {
         let name = &self.address.name;
-        if !actual.holds_desired {
+        if self.stays().is_none() {
             return self.put("PutSecretVersion").await;
         }
         self.api

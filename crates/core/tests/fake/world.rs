@@ -7,6 +7,8 @@ use std::time::Duration;
 use deployer_core::error::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
+use super::data::Kind;
+
 /// What the fake's resources carry when they are ours.
 pub const OURS: &str = "app/staging";
 
@@ -72,6 +74,22 @@ impl Service {
     }
 }
 
+/// A database or a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub owner: String,
+    pub class: String,
+    /// The secret's version that its password is: `NAME#VERSION`.
+    pub password: String,
+    pub ends: Instant,
+}
+
+impl Instance {
+    pub fn settled(&self) -> bool {
+        Instant::now() >= self.ends
+    }
+}
+
 /// How the cloud treats what it is asked for.
 #[derive(Clone, Debug)]
 pub struct Manners {
@@ -80,6 +98,8 @@ pub struct Manners {
     pub calls: BTreeMap<&'static str, Duration>,
     pub migration: Duration,
     pub roll_out: Duration,
+    /// What a database or a cache takes to start or to change.
+    pub instance: Duration,
     /// Digests whose instances never become healthy.
     pub unhealthy: BTreeSet<String>,
     /// Digests whose migration fails, with the cloud's words.
@@ -95,6 +115,7 @@ impl Default for Manners {
             calls: BTreeMap::new(),
             migration: Duration::from_secs(20),
             roll_out: Duration::from_secs(90),
+            instance: Duration::from_secs(720),
             unhealthy: BTreeSet::new(),
             failing: BTreeMap::new(),
             denied: BTreeSet::new(),
@@ -111,12 +132,23 @@ pub struct World {
     pub definitions: BTreeMap<String, Vec<Definition>>,
     pub executions: Vec<Execution>,
     pub services: BTreeMap<String, Service>,
+    pub databases: BTreeMap<String, Instance>,
+    pub caches: BTreeMap<String, Instance>,
+    /// Where each name leads.
+    pub records: BTreeMap<String, String>,
     pub manners: Manners,
     /// What no caller in its right mind asks for.
     pub violations: Vec<String>,
 }
 
 impl World {
+    pub fn instances(&mut self, kind: Kind) -> &mut BTreeMap<String, Instance> {
+        match kind {
+            Kind::Database => &mut self.databases,
+            Kind::Cache => &mut self.caches,
+        }
+    }
+
     pub fn definition(&self, revision: &str) -> Option<&Definition> {
         let (family, number) = revision.rsplit_once(':')?;
         let index = number.parse::<usize>().ok()?.checked_sub(1)?;
@@ -149,8 +181,15 @@ impl World {
             .iter()
             .map(|(name, one)| (name, &one.owner, one.replicas, one.serving(), one.settled()))
             .collect();
+        let instances: Vec<_> = self
+            .databases
+            .iter()
+            .chain(&self.caches)
+            .map(|(name, one)| (name, &one.owner, &one.class, &one.password, one.settled()))
+            .collect();
         format!(
-            "repositories {:#?}\nsecrets {:#?}\nlog groups {:#?}\ndefinitions {:#?}\nexecutions {:#?}\nservices {:#?}",
+            "instances {instances:#?}\nrecords {:#?}\nrepositories {:#?}\nsecrets {:#?}\nlog groups {:#?}\ndefinitions {:#?}\nexecutions {:#?}\nservices {:#?}",
+            self.records,
             self.repositories,
             self.secrets,
             self.log_groups,

@@ -38,6 +38,15 @@ static TARGET_GROUP: Shape = shape!(
     "write \"arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID\""
 );
 
+static DATABASE_CLASS: Shape = shape!(
+    r"^db\.[a-z0-9]+\.[a-z0-9]+$",
+    "write a class such as \"db.t4g.medium\""
+);
+static CACHE_CLASS: Shape = shape!(
+    r"^cache\.[a-z0-9]+\.[a-z0-9]+$",
+    "write a node type such as \"cache.t4g.small\""
+);
+
 /// What `PutRetentionPolicy` takes.
 const RETENTION: [u32; 22] = [
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
@@ -86,6 +95,7 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         report,
     );
     known(aws, manifest, report);
+    data(aws, manifest, &path, report);
     unchecked(aws, manifest, report);
     for (key, service) in &aws.services {
         let path = path.join("services").join(key);
@@ -104,21 +114,65 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
 }
 
 fn known(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
-    let services: Vec<_> = manifest.services.keys().map(String::as_str).collect();
-    known_only(
-        CloudName::Aws,
-        "services",
-        aws.services.keys(),
-        &services,
-        report,
-    );
-    known_only(
-        CloudName::Aws,
-        "secrets",
-        aws.secrets.keys(),
-        &manifest.secret_keys(),
-        report,
-    );
+    let tables = [
+        ("services", aws.services.keys().collect()),
+        ("secrets", aws.secrets.keys().collect()),
+        ("databases", aws.databases.keys().collect()),
+        ("caches", aws.caches.keys().collect()),
+    ];
+    known_only(CloudName::Aws, manifest, tables, report);
+}
+
+/// What databases and caches need on AWS.
+fn data(aws: &AwsSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) {
+    for key in manifest.databases.keys() {
+        let at = path.join("databases").join(key);
+        let own = aws.databases.get(key).cloned().unwrap_or_default();
+        if let Some(class) = &own.class {
+            DATABASE_CLASS.check("an RDS instance class", class, &at.join("class"), report);
+        }
+        placed(&own.subnets, &own.security_groups, &at, report);
+        zones(&own.subnets, aws, "a database", &at, report);
+    }
+    for (key, cache) in &manifest.caches {
+        let at = path.join("caches").join(key);
+        let own = aws.caches.get(key).cloned().unwrap_or_default();
+        if let Some(class) = &own.class {
+            CACHE_CLASS.check("an ElastiCache node type", class, &at.join("class"), report);
+        }
+        placed(&own.subnets, &own.security_groups, &at, report);
+        if cache.high_availability {
+            zones(&own.subnets, aws, "a replica of a cache", &at, report);
+        }
+    }
+}
+
+fn placed(subnets: &[String], groups: &[String], at: &KeyPath, report: &mut Report<'_>) {
+    for (index, subnet) in subnets.iter().enumerate() {
+        let path = at.join("subnets").join(index.to_string());
+        SUBNET.check("a subnet", subnet, &path, report);
+    }
+    for (index, group) in groups.iter().enumerate() {
+        let path = at.join("security_groups").join(index.to_string());
+        GROUP.check("a security group", group, &path, report);
+    }
+}
+
+/// RDS takes no subnet group in a single zone, and a standby needs one of its own; a subnet is in one zone.
+fn zones(own: &[String], aws: &AwsSection, what: &str, at: &KeyPath, report: &mut Report<'_>) {
+    let (subnets, path) = if own.is_empty() {
+        (
+            &aws.subnets[..],
+            KeyPath::new(["targets", "aws", "subnets"]),
+        )
+    } else {
+        (own, at.join("subnets"))
+    };
+    if subnets.len() == 1 {
+        let message = format!("{what} needs subnets in two zones, and this is one subnet");
+        let help = format!("add a subnet in another zone, here or as `subnets` of `[{at}]`");
+        report.error(&path, message, help);
+    }
 }
 
 /// ECS asks nobody whether a service is healthy unless it is told whom.

@@ -7,6 +7,7 @@ use crate::check::{Shape, known_only, ledger, shape, url};
 use crate::model::Manifest;
 use crate::problem::Report;
 use crate::section::{GcpSection, GcpService};
+use crate::sizes;
 use crate::source::KeyPath;
 use crate::units::Cpu;
 
@@ -21,6 +22,10 @@ static REGION: Shape = shape!(
 static ACCOUNT: Shape = shape!(
     r"^[a-z0-9.-]+@[a-z0-9.-]+\.[a-z]+$",
     "write an e-mail address such as \"app@PROJECT.iam.gserviceaccount.com\""
+);
+static NETWORK: Shape = shape!(
+    r"^(projects/[^/]+/global/networks/)?[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "write its name, or \"projects/P/global/networks/N\""
 );
 static CONNECTOR: Shape = shape!(
     r"^(projects/[^/]+/locations/[^/]+/connectors/)?[a-z]([a-z0-9-]*[a-z0-9])?$",
@@ -61,21 +66,14 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
             url(address, &path.join(key), report);
         }
     }
-    let services: Vec<_> = manifest.services.keys().map(String::as_str).collect();
-    known_only(
-        CloudName::Gcp,
-        "services",
-        gcp.services.keys(),
-        &services,
-        report,
-    );
-    known_only(
-        CloudName::Gcp,
-        "secrets",
-        gcp.secrets.keys(),
-        &manifest.secret_keys(),
-        report,
-    );
+    let tables = [
+        ("services", gcp.services.keys().collect()),
+        ("secrets", gcp.secrets.keys().collect()),
+        ("databases", gcp.databases.keys().collect()),
+        ("caches", gcp.caches.keys().collect()),
+    ];
+    known_only(CloudName::Gcp, manifest, tables, report);
+    data(gcp, manifest, &path, report);
     for (key, service) in &gcp.services {
         let path = path.join("services").join(key);
         if let Some(address) = &service.url {
@@ -105,6 +103,64 @@ fn network(gcp: &GcpSection, path: &KeyPath, report: &mut Report<'_>) {
             }
         }
     }
+}
+
+/// What databases and caches need on Google Cloud: a network, or nothing reaches their private addresses.
+fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) {
+    let reached = reached(gcp, manifest, path, report);
+    let databases = manifest.databases.keys().map(|key| {
+        let own = gcp.databases.get(key);
+        let network = own.and_then(|own| own.network.as_ref());
+        ("database", path.join("databases").join(key), network)
+    });
+    let caches = manifest.caches.keys().map(|key| {
+        let own = gcp.caches.get(key);
+        let network = own.and_then(|own| own.network.as_ref());
+        ("cache", path.join("caches").join(key), network)
+    });
+    for (what, at, network) in databases.chain(caches) {
+        let at = at.join("network");
+        match network.or(gcp.network.as_ref()) {
+            // The network that the services lack is what these lack, too.
+            None if !reached => {}
+            None => {
+                let message = format!("the {what}'s private address needs a network");
+                let help = format!(
+                    "add `network = \"default\"` to `[{}]`, or `network` and `subnetwork` to `[{path}]`",
+                    at.parent().unwrap_or_default()
+                );
+                report.key_error(&at, message, help);
+            }
+            Some(network) if report.has_place(&at) => {
+                NETWORK.check("a network", network, &at, report);
+            }
+            Some(_) => {}
+        }
+    }
+    for (key, own) in &gcp.databases {
+        let at = path.join("databases").join(key).join("tier");
+        if let Some(tier) = &own.tier
+            && let Err(near) = sizes::cloud_sql_knows(tier)
+        {
+            report.error(
+                &at,
+                format!("Cloud SQL does not offer the tier `{tier}`"),
+                near,
+            );
+        }
+    }
+}
+
+/// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in `report` when not.
+fn reached(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) -> bool {
+    let has_data = !manifest.databases.is_empty() || !manifest.caches.is_empty();
+    let lost = has_data && gcp.vpc_connector.is_none() && gcp.network.is_none();
+    if lost {
+        let message = "the services have no way into the VPC, where databases and caches are";
+        let help = "add `network` and `subnetwork` (direct egress), or `vpc_connector`";
+        report.key_error(&path.join("vpc_connector"), message, help);
+    }
+    !lost
 }
 
 fn limits(service: &GcpService, path: &KeyPath, report: &mut Report<'_>) {

@@ -1,11 +1,14 @@
 //! Finds what is wrong with a manifest that could be read.
 
 mod aws;
+mod data;
+mod dns;
 mod gcp;
 mod offers;
 mod secrets;
 mod services;
 mod target;
+mod verify;
 
 use std::sync::LazyLock;
 
@@ -26,6 +29,8 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
         services::check(key, service, manifest, report);
     }
     secrets::check(manifest, report);
+    data::check(manifest, report);
+    dns::check(manifest, report);
     if let Some(section) = &manifest.targets.aws {
         aws::check(section, manifest, report);
     }
@@ -159,22 +164,29 @@ fn replicas(replicas: Replicas, path: &KeyPath, report: &mut Report<'_>) {
     }
 }
 
-/// A service or secret that only a target's section knows.
-fn known_only<'a>(
+/// What only a target's section knows: services, secrets, databases and caches that nobody declared.
+fn known_only(
     cloud: CloudName,
-    table: &str,
-    keys: impl Iterator<Item = &'a String>,
-    declared: &[&str],
+    manifest: &Manifest,
+    tables: [(&str, Vec<&String>); 4],
     report: &mut Report<'_>,
 ) {
-    for key in keys.filter(|key| !declared.contains(&key.as_str())) {
-        let path = KeyPath::new(["targets", cloud.as_str(), table, key]);
-        let help = match crate::layers::nearest(key, declared.iter().copied()) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => format!("declare `[{table}.{key}]`, or remove this table"),
+    for (table, keys) in tables {
+        let declared: Vec<String> = match table {
+            "services" => manifest.services.keys().cloned().collect(),
+            "databases" => manifest.databases.keys().cloned().collect(),
+            "caches" => manifest.caches.keys().cloned().collect(),
+            _ => manifest.secret_keys(),
         };
-        let what = table.trim_end_matches('s');
-        report.key_error(&path, format!("there is no {what} `{key}`"), help);
+        for key in keys.into_iter().filter(|key| !declared.contains(key)) {
+            let path = KeyPath::new(["targets", cloud.as_str(), table, key]);
+            let help = match crate::layers::nearest(key, declared.iter().map(String::as_str)) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("declare `[{table}.{key}]`, or remove this table"),
+            };
+            let what = table.trim_end_matches('s');
+            report.key_error(&path, format!("there is no {what} `{key}`"), help);
+        }
     }
 }
 

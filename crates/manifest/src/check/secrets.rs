@@ -10,6 +10,7 @@ use crate::source::KeyPath;
 
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     let used = used(manifest);
+    let made = manifest.data_secrets();
     for (key, secret) in &manifest.secrets {
         let path = KeyPath::new(["secrets", key]);
         if !names::SECRET_KEY.accepts(key) {
@@ -20,7 +21,11 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
             );
         }
         source(&secret.from, &path.join("from"), report);
-        if !used.contains(key.as_str()) {
+        if made.iter().any(|(made, _)| made == key) {
+            // What comes of it is checked where it is declared.
+            continue;
+        }
+        if !used.contains(key) {
             let help = "use it as { secret = \"...\" } in a service's `env`, or remove it";
             report.warning(
                 &path,
@@ -34,7 +39,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
 }
 
 /// The secrets that services use, and those that they use by a misspelt name.
-fn used(manifest: &Manifest) -> BTreeSet<&str> {
+pub(super) fn used(manifest: &Manifest) -> BTreeSet<String> {
     let services = manifest.services.values();
     let in_env = services.clone().flat_map(|service| service.env.values());
     let in_env = in_env.filter_map(|value| match value {
@@ -42,12 +47,18 @@ fn used(manifest: &Manifest) -> BTreeSet<&str> {
         EnvValue::Plain(_) => None,
     });
     let databases = services.filter_map(|service| service.migrate.as_ref()?.database.as_deref());
+    let tokens = manifest
+        .services
+        .values()
+        .filter_map(|service| service.verify.token.as_ref());
+    let clients = tokens.flat_map(|token| [token.client_id.as_str(), token.client_secret.as_str()]);
     let known = manifest.secret_keys();
-    let meant = |name| match known.contains(&name) {
-        true => Some(name),
-        false => nearest(name, known.iter().copied()),
+    let meant = |name: &str| match known.iter().find(|known| *known == name) {
+        Some(known) => Some(known.clone()),
+        None => nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
     };
-    in_env.chain(databases).filter_map(meant).collect()
+    let mentioned = in_env.chain(databases).chain(clients);
+    mentioned.filter_map(meant).collect()
 }
 
 fn is_variable(name: &str) -> bool {

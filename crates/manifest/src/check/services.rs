@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::check::replicas;
+use crate::check::{replicas, verify};
 use crate::layers::nearest;
 use crate::model::{EnvValue, Manifest, MigrateMode, Service};
 use crate::problem::{Part, Report};
@@ -34,6 +34,7 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
         }
     }
     migrate(service, &path.join("migrate"), manifest, report);
+    verify::check(service, &path.join("verify"), manifest, report);
 }
 
 fn health(service: &Service, path: &KeyPath, report: &mut Report<'_>) {
@@ -111,10 +112,10 @@ pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report
     let known = manifest.secret_keys();
     let table = KeyPath::new(["secrets", secret]);
     let unclear = report.distrusts(&table) || report.distrusts(&KeyPath::new(["keys"]));
-    if known.contains(&secret) || unclear {
+    if known.iter().any(|known| known == secret) || unclear {
         return;
     }
-    let help = match nearest(secret, known) {
+    let help = match nearest(secret, known.iter().map(String::as_str)) {
         Some(word) => format!("did you mean `{word}`? else declare `[secrets.{secret}]`"),
         None => format!("declare `[{table}]`"),
     };

@@ -1,9 +1,10 @@
 //! What only one cloud needs for a database or a cache.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `[targets.aws.databases.NAME]`: RDS for PostgreSQL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsDatabase {
     /// The instance's identifier.
@@ -19,7 +20,7 @@ pub struct AwsDatabase {
 }
 
 /// `[targets.aws.caches.NAME]`: ElastiCache for Redis.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsCache {
     /// The replication group's identifier.
@@ -35,7 +36,7 @@ pub struct AwsCache {
 }
 
 /// `[targets.gcp.databases.NAME]`: Cloud SQL for PostgreSQL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GcpDatabase {
     /// The instance's name.
@@ -49,7 +50,7 @@ pub struct GcpDatabase {
 }
 
 /// `[targets.gcp.caches.NAME]`: Memorystore for Redis.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GcpCache {
     /// The instance's name.

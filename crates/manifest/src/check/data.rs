@@ -1,0 +1,153 @@
+//! Checks databases and caches before any target is looked at, and what each target offers of them.
+
+use std::collections::BTreeMap;
+
+use deployer_core::address::CloudName;
+
+use crate::check::secrets::used;
+use crate::model::{Cache, Database, Manifest};
+use crate::names::{self, Rule};
+use crate::problem::{Part, Report};
+use crate::sizes;
+use crate::source::KeyPath;
+
+pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
+    for (key, database) in &manifest.databases {
+        let path = KeyPath::new(["databases", key]);
+        key_rule(key, &path, report);
+        postgres(database, &path, report);
+        for cloud in manifest.targets() {
+            database_on(cloud, database, &path, report);
+        }
+    }
+    for (key, cache) in &manifest.caches {
+        let path = KeyPath::new(["caches", key]);
+        key_rule(key, &path, report);
+        for cloud in manifest.targets() {
+            cache_on(cloud, cache, &path, report);
+        }
+    }
+    secrets(manifest, report);
+    unused(manifest, report);
+}
+
+fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
+    if !names::DATA_KEY.accepts(key) {
+        let message = format!("`{key}` cannot name {}", names::DATA_KEY.what);
+        report.key_error(path, message, names::DATA_KEY.says);
+    }
+}
+
+fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
+    if !(13..=17).contains(&database.version) {
+        let message = format!("there is no managed PostgreSQL {}", database.version);
+        let help = "the major version, from 13 to 17";
+        report.error(&path.join("version"), message, help);
+    }
+    let named: [(&str, &'static Rule, &Option<String>); 2] = [
+        ("database", &names::POSTGRES_DATABASE, &database.database),
+        ("user", &names::POSTGRES_USER, &database.user),
+    ];
+    for (field, rule, given) in named {
+        let Some(name) = given else { continue };
+        if !rule.accepts(name) {
+            let message = format!("`{name}` cannot name {}", rule.what);
+            report.error(&path.join(field), message, rule.says);
+        } else if names::is_reserved_in_postgres(name) {
+            let message = format!("`{name}` is reserved in PostgreSQL or by a cloud");
+            report.error(&path.join(field), message, "choose another name");
+        }
+    }
+}
+
+/// What RDS and Cloud SQL take of disk and backups.
+fn database_on(cloud: CloudName, database: &Database, path: &KeyPath, report: &mut Report<'_>) {
+    let (place, least, most, days) = match cloud {
+        CloudName::Aws => ("RDS", 20, 65_536, 35),
+        CloudName::Gcp => ("Cloud SQL", 10, 65_536, 365),
+    };
+    let storage = database.storage.0.0;
+    let at = path.join("storage");
+    if !storage.is_multiple_of(1024) {
+        let up = storage.div_ceil(1024);
+        report.error(&at, "disks come in whole GiB", format!("write \"{up}GiB\""));
+    } else if !(least..=most).contains(&(storage / 1024)) {
+        let message = format!("{place} has no disk of {}", database.storage.0);
+        report.error(&at, message, format!("from {least} GiB to {most} GiB"));
+    }
+    if database.backup_days > days {
+        let message = format!("{place} keeps no backups for {} days", database.backup_days);
+        let help = format!("from 0 (none) to {days} days");
+        report.error(&path.join("backup_days"), message, help);
+    }
+    if cloud == CloudName::Gcp && database.high_availability && database.backup_days == 0 {
+        let message = "on Google Cloud a standby needs backups and point-in-time recovery";
+        let help = "let `backup_days` be 1 or more, or `high_availability` be false";
+        report.error(&path.join("backup_days"), message, help);
+    }
+}
+
+fn cache_on(cloud: CloudName, cache: &Cache, path: &KeyPath, report: &mut Report<'_>) {
+    let (place, offered) = match cloud {
+        CloudName::Aws => ("ElastiCache", &sizes::ELASTICACHE_VERSIONS),
+        CloudName::Gcp => ("Memorystore", &sizes::MEMORYSTORE_VERSIONS),
+    };
+    if !offered.contains(&cache.version.0.as_str()) {
+        let message = format!("{place} does not offer Redis {}", cache.version.0);
+        let help = format!("it offers {}; both clouds offer 7.0", offered.join(" and "));
+        report.error(&path.join("version"), message, help);
+    }
+}
+
+/// Each secret that is made comes from one thing, and nowhere else.
+fn secrets(manifest: &Manifest, report: &mut Report<'_>) {
+    let mut taken: BTreeMap<String, KeyPath> = BTreeMap::new();
+    for (name, pair) in &manifest.keys {
+        for (half, secret) in [("private", &pair.private), ("public", &pair.public)] {
+            taken.insert(secret.clone(), KeyPath::new(["keys", name, half]));
+        }
+    }
+    for (secret, path) in manifest.data_secrets() {
+        if !names::SECRET_KEY.accepts(&secret) {
+            let message = format!("`{secret}` cannot name a secret");
+            report.error(&path, message, names::SECRET_KEY.says);
+        }
+        let table = KeyPath::new(["secrets", &secret]);
+        let targets = CloudName::ALL.map(|cloud| {
+            let table = ["targets", cloud.as_str(), "secrets", &secret];
+            KeyPath::new(table)
+        });
+        for table in std::iter::once(table).chain(targets) {
+            let from = table.join("from");
+            if report.has_place(&from) {
+                let of = path.parent().unwrap_or_default();
+                let message = format!("the secret `{secret}` is made with `{of}`");
+                let help = "remove `from`; `name`, `inject` and `on_rollback` may stay";
+                report.key_error(&from, message, help);
+            }
+        }
+        if let Some(first) = taken.insert(secret.clone(), path.clone()) {
+            let message = format!("the secret `{secret}` would hold two things");
+            let help = format!("the other is `{first}`; give one of them another secret");
+            report.error(&path, message, help);
+        }
+    }
+}
+
+/// A database that nobody connects to costs as much as one that is used.
+fn unused(manifest: &Manifest, report: &mut Report<'_>) {
+    let used = used(manifest);
+    let databases = manifest.databases.iter();
+    let databases = databases.map(|(key, own)| ("database", key, own.url_secret(key)));
+    let caches = manifest.caches.iter();
+    let caches = caches.map(|(key, own)| ("cache", key, own.url_secret(key)));
+    for (what, key, secret) in databases.chain(caches) {
+        if !used.contains(&secret) {
+            let path = KeyPath::new([&format!("{what}s"), key]);
+            let message = format!("no service uses the {what} `{key}`");
+            let help =
+                format!("write {{ secret = \"{secret}\" }} in a service's `env`, or remove it");
+            report.warning(&path, Part::Key, message, help);
+        }
+    }
+}
