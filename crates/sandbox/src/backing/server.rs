@@ -67,7 +67,7 @@ impl Server {
             .process_group(0);
         let start = move || Ok::<_, std::io::Error>((command.spawn()?, ()));
         let (process, ()) = supervise(self.kind, start).await?;
-        let guard = Guard::over(&process, false)?;
+        let guard = Guard::over_with(&process, self.orphaned)?;
         let listening = async {
             while !answers().await {
                 if let Some(code) = process.exit() {
