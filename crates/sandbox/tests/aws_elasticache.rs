@@ -127,7 +127,7 @@ async fn a_group_comes_up_as_a_real_cache_and_rotates_its_token_without_locking_
         .0
         != 404
     {
-        assert!(began.elapsed().as_secs() < 30, "it is never gone");
+        assert!(began.elapsed().as_secs() < 120, "it is never gone");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(redis_cli(&account, &up, SECOND, &["ping"]).contains("refused"));

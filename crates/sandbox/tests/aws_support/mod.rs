@@ -130,7 +130,8 @@ impl Account {
         }
     }
 
-    /// Asks again until the element has that value. Panics with the last answer after 30 seconds.
+    /// Asks again until the element has that value. Panics with the last answer after two
+    /// minutes: a database takes its time on a busy machine.
     pub async fn form_until(
         &self,
         action: &str,
@@ -143,7 +144,10 @@ impl Account {
             if element(&xml, name) == Some(value) {
                 return xml;
             }
-            assert!(began.elapsed() < Duration::from_secs(30), "{action}: {xml}");
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "{action}: {xml}"
+            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
