@@ -29,6 +29,57 @@ pub(crate) fn bound_command(program: &Path) -> Command {
     }
 }
 
+/// A user of this machine that servers which refuse to run as root run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Who programs that must not run as root are to run as: nobody else when this process is not
+/// root's, otherwise the first of `names` that this machine knows.
+pub(crate) fn unprivileged(names: &[&str]) -> Result<Option<User>, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let known = names.iter().find_map(|name| {
+        let found = nix::unistd::User::from_name(name).ok().flatten()?;
+        Some(User {
+            uid: found.uid.as_raw(),
+            gid: found.gid.as_raw(),
+        })
+    });
+    match known {
+        Some(user) => Ok(Some(user)),
+        None => Err(format!(
+            "it does not run as root, and of the users {} there is none",
+            names.join(", ")
+        )),
+    }
+}
+
+/// A command of another user that ends with the *thread* that starts it, by `signal`.
+pub(crate) fn bound_command_as(user: Option<User>, signal: Signal, program: &Path) -> Command {
+    let Some(setpriv) = find_in_path("setpriv") else {
+        let mut command = Command::new(program);
+        if let Some(user) = user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        return command;
+    };
+    let mut command = Command::new(setpriv);
+    if let Some(user) = user {
+        command
+            .arg(format!("--reuid={}", user.uid))
+            .arg(format!("--regid={}", user.gid))
+            .arg("--clear-groups");
+    }
+    let signal = signal.as_str().trim_start_matches("SIG");
+    // It is the last thing that `setpriv` does: a change of user would take it back.
+    command.args(["--pdeathsig", signal, "--"]).arg(program);
+    command
+}
+
 /// Kills a process once this one is gone, however it went.
 pub(crate) struct Guard {
     guard: Child,
@@ -38,10 +89,20 @@ impl Guard {
     /// Watches over a process, or with `group` over every process of the group that it leads.
     pub(crate) fn over(process: &Process, group: bool) -> io::Result<Self> {
         let sign = if group { "-" } else { "" };
+        Self::start(&format!("{sign}{}", process.pid), Signal::SIGKILL)
+    }
+
+    /// Watches over a process that ends in order by `signal`.
+    pub(crate) fn over_with(process: &Process, signal: Signal) -> io::Result<Self> {
+        Self::start(&process.pid.to_string(), signal)
+    }
+
+    fn start(target: &str, signal: Signal) -> io::Result<Self> {
         // The read ends without a line when the last holder of the pipe is gone: this process.
-        let script = "read -r _ || kill -s KILL -- \"$1\"";
+        let script = "read -r _ || kill -s \"$2\" -- \"$1\"";
+        let signal = signal.as_str().trim_start_matches("SIG");
         let guard = Command::new("/bin/sh")
-            .args(["-c", script, "guard", &format!("{sign}{}", process.pid)])
+            .args(["-c", script, "guard", target, signal])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
