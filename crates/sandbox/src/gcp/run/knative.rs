@@ -12,6 +12,14 @@ use crate::gcp::{Gcp, iam, seconds};
 /// The API group of services and revisions.
 const SERVING: &str = "serving.knative.dev";
 
+/// A revision and what v1 tells beside the v2 message.
+struct RevisionView {
+    key: Key,
+    message: Object,
+    image: Option<String>,
+    serving: bool,
+}
+
 impl Gcp {
     /// Methods of Cloud Run v1. Those of the regional host name the project only; those below `/v1/` the location too.
     pub(in crate::gcp) fn run_v1(&self, call: &Call) -> Outcome {
@@ -172,7 +180,7 @@ impl Gcp {
 
     fn v1_revisions(&self, location: &str) -> Vec<Value> {
         let state = self.inner.run.lock();
-        let mut all: Vec<(Key, Object, bool)> = state
+        let mut all: Vec<RevisionView> = state
             .services
             .iter()
             .filter(|((l, _), _)| location == "-" || l == location)
@@ -180,18 +188,22 @@ impl Gcp {
                 let serving = super::traffic::serving(s);
                 s.revisions
                     .iter()
-                    .map(move |(n, r)| (key.clone(), r.message.clone(), serving.contains(n)))
+                    .map(move |(name, revision)| RevisionView {
+                        key: key.clone(),
+                        message: revision.message.clone(),
+                        image: revision.image.clone(),
+                        serving: serving.contains(name),
+                    })
                     .collect::<Vec<_>>()
             })
             .collect();
         drop(state);
-        all.sort_by(|a, b| text(&b.1, "createTime").cmp(text(&a.1, "createTime")));
-        all.iter()
-            .map(|(key, message, serving)| self.v1_revision(key, message, *serving))
-            .collect()
+        all.sort_by(|a, b| text(&b.message, "createTime").cmp(text(&a.message, "createTime")));
+        all.iter().map(|view| self.v1_revision(view)).collect()
     }
 
-    fn v1_revision(&self, key: &Key, revision: &Object, serving: bool) -> Value {
+    fn v1_revision(&self, view: &RevisionView) -> Value {
+        let (key, revision) = (&view.key, &view.message);
         let mut metadata = self.v1_metadata(SERVING, &key.0, revision);
         metadata["labels"]["serving.knative.dev/service"] = key.1.clone().into();
         metadata["labels"]["serving.knative.dev/configuration"] = key.1.clone().into();
@@ -205,8 +217,8 @@ impl Gcp {
         if let Some(all) = conditions.as_array_mut() {
             let ready = text(revision, "createTime");
             all.push(json!({
-                "type": "Active", "status": if serving { "True" } else { "False" }, "severity": "Info",
-                "lastTransitionTime": ready, "reason": if serving { Value::Null } else { "Reserve".into() },
+                "type": "Active", "status": if view.serving { "True" } else { "False" }, "severity": "Info",
+                "lastTransitionTime": ready, "reason": if view.serving { Value::Null } else { "Reserve".into() },
             }));
         }
         json!({
@@ -218,7 +230,7 @@ impl Gcp {
                 "observedGeneration": number(revision, "observedGeneration"),
                 "conditions": conditions,
                 "logUrl": revision.get("logUri"),
-                "imageDigest": revision.get("containerStatuses").and_then(|s| s[0].get("imageDigest")),
+                "imageDigest": view.image,
             },
         })
     }

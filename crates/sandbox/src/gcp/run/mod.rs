@@ -63,6 +63,9 @@ struct Service {
 struct Revision {
     /// The message `Revision`.
     message: Object,
+    /// The image by the digest that its tag had when the revision was made. Only v1 answers it: the v2
+    /// message of Google's own client has no such field.
+    image: Option<String>,
     readiness: Readiness,
     instance: Option<Instance>,
 }

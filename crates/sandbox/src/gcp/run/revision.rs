@@ -112,6 +112,7 @@ impl Gcp {
             name.clone(),
             Revision {
                 message,
+                image: None,
                 readiness: Readiness::Pending,
                 instance: None,
             },

@@ -115,9 +115,9 @@ impl Gcp {
             reason: ("reason", "INTERNAL"),
             error,
         };
-        let message = self
+        let (message, pinned) = self
             .with_service(key, |service| match service.revisions.get(name) {
-                Some(revision) => Ok(revision.message.clone()),
+                Some(revision) => Ok((revision.message.clone(), revision.image.clone())),
                 None => Err(super::absent("Revision", name)),
             })
             .map_err(gone)?;
@@ -126,10 +126,7 @@ impl Gcp {
             .and_then(|c| c[0].as_object())
             .cloned()
             .unwrap_or_default();
-        let image = match message
-            .get("containerStatuses")
-            .and_then(|s| s[0]["imageDigest"].as_str())
-        {
+        let image = match pinned {
             // A revision keeps the digest that its tag had when it was made.
             Some(pinned) => {
                 let mut by_digest = container.clone();
@@ -140,11 +137,7 @@ impl Gcp {
         };
         self.with_service(key, |service| {
             if let Some(revision) = service.revisions.get_mut(name) {
-                let status =
-                    json!([{ "name": container.get("name"), "imageDigest": image.by_digest }]);
-                revision
-                    .message
-                    .insert("containerStatuses".into(), without_nulls(status));
+                revision.image = Some(image.by_digest.clone());
             }
             Ok(())
         })
@@ -320,13 +313,4 @@ fn standing(outcome: &Outcome<()>) -> Standing {
         Ok(()) => Standing::Succeeded,
         Err(error) => Standing::failed("REVISION_FAILED", error.message.clone()),
     }
-}
-
-fn without_nulls(mut list: Value) -> Value {
-    for item in list.as_array_mut().into_iter().flatten() {
-        if let Some(object) = item.as_object_mut() {
-            object.retain(|_, v| !v.is_null());
-        }
-    }
-    list
 }
