@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::aws::Aws;
+use crate::backing::Backing;
 use crate::env::Running;
 use crate::gcp::Gcp;
 use crate::runner::{Isolation, Runner};
@@ -20,6 +21,7 @@ pub(crate) struct Control {
     pub(crate) running: Running,
     pub(crate) speed: f64,
     pub(crate) runner: Runner,
+    pub(crate) backing: Backing,
     pub(crate) moto: Option<String>,
     pub(crate) aws: Aws,
     pub(crate) gcp: Gcp,
@@ -41,6 +43,7 @@ impl Control {
             "speed": self.speed,
             "isolation": isolation,
             "moto": self.moto,
+            "backing": self.backing.status(),
             "aws": {
                 "url": self.running.aws_url,
                 "account": self.running.account,

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::aws::Aws;
+use crate::backing::Backing;
 use crate::clock::Clock;
 use crate::control::{Control, with_control};
 use crate::env::Running;
@@ -30,6 +31,8 @@ pub struct Host {
     pub store: Store,
     /// Starts containers.
     pub runner: Runner,
+    /// The servers of managed databases and caches.
+    pub backing: Backing,
     /// The AWS account id, 12 digits.
     pub account: String,
     /// The AWS region.
@@ -176,6 +179,7 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
     let control = Arc::new(Control {
         speed: aws_host.clock.speed(),
         runner: aws_host.runner.clone(),
+        backing: aws_host.backing.clone(),
         moto: aws_host.moto.clone(),
         aws: Aws::new(aws_host),
         gcp: Gcp::new(gcp_host),
@@ -216,7 +220,7 @@ impl Sandbox {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
-    /// Stops listening, ends every container and moto, and removes what is not worth keeping.
+    /// Stops listening, ends every container, database, cache and moto, and removes what is not worth keeping.
     pub async fn shutdown(self) {
         self.control.stop.send_replace(true);
         for mut server in self.servers {
@@ -225,6 +229,7 @@ impl Sandbox {
             }
         }
         self.control.runner.shutdown().await;
+        self.control.backing.shutdown().await;
         if let Some(moto) = &self.moto {
             moto.shutdown().await;
         }
@@ -248,9 +253,12 @@ fn host(
     token.map_err(|source| state_error(&running.token, source))?;
     let config = &running.gcloud_config;
     std::fs::create_dir_all(config).map_err(|source| state_error(config, source))?;
+    let runner = Runner::new(store.clone(), state_dir.join("containers"));
+    let backing = Backing::find(state_dir, runner.clone());
     Ok(Host {
         clock: Clock::new(speed),
-        runner: Runner::new(store.clone(), state_dir.join("containers")),
+        backing: backing.map_err(|source| state_error(state_dir, source))?,
+        runner,
         store,
         account: running.account.clone(),
         region: running.region.clone(),

@@ -3,6 +3,7 @@
 //! Depends on nothing of deployer's: a misreading of a cloud must not sit on both sides of the wire.
 
 pub mod aws;
+pub mod backing;
 pub mod clock;
 mod control;
 pub mod env;

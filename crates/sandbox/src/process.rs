@@ -29,6 +29,57 @@ pub(crate) fn bound_command(program: &Path) -> Command {
     }
 }
 
+/// A user of this machine that servers which refuse to run as root run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Who programs that must not run as root are to run as: nobody else when this process is not
+/// root's, otherwise the first of `names` that this machine knows.
+pub(crate) fn unprivileged(names: &[&str]) -> Result<Option<User>, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let known = names.iter().find_map(|name| {
+        let found = nix::unistd::User::from_name(name).ok().flatten()?;
+        Some(User {
+            uid: found.uid.as_raw(),
+            gid: found.gid.as_raw(),
+        })
+    });
+    match known {
+        Some(user) => Ok(Some(user)),
+        None => Err(format!(
+            "it does not run as root, and of the users {} there is none",
+            names.join(", ")
+        )),
+    }
+}
+
+/// A command of another user that ends with the *thread* that starts it, by `signal`.
+pub(crate) fn bound_command_as(user: Option<User>, signal: Signal, program: &Path) -> Command {
+    let Some(setpriv) = find_in_path("setpriv") else {
+        let mut command = Command::new(program);
+        if let Some(user) = user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        return command;
+    };
+    let mut command = Command::new(setpriv);
+    if let Some(user) = user {
+        command
+            .arg(format!("--reuid={}", user.uid))
+            .arg(format!("--regid={}", user.gid))
+            .arg("--clear-groups");
+    }
+    let signal = signal.as_str().trim_start_matches("SIG");
+    // It is the last thing that `setpriv` does: a change of user would take it back.
+    command.args(["--pdeathsig", signal, "--"]).arg(program);
+    command
+}
+
 /// Kills a process once this one is gone, however it went.
 pub(crate) struct Guard {
     guard: Child,

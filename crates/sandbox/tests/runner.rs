@@ -176,6 +176,37 @@ async fn servers_of_the_host_are_reached_under_the_address_in_the_environment() 
 }
 
 #[tokio::test]
+async fn servers_that_are_open_to_containers_are_reached_at_their_own_address() {
+    let machine = Machine::new();
+    if !isolated(&machine) {
+        return;
+    }
+    put_app(&machine.store);
+    let server = tokio::net::TcpListener::bind("127.71.3.9:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let _ = stream.write_all(b"hello from the host").await;
+        }
+    });
+    let answer = async || {
+        let lines = Lines::default();
+        let url = format!("tcp://{address}/");
+        let spec = spec(&["ask", "SERVER"], &[("SERVER", &url)], &lines);
+        let container = machine.runner.start(spec).await.unwrap();
+        assert_eq!(container.wait().await.code, 0);
+        lines.text()
+    };
+    assert!(answer().await.contains("refused"));
+    machine.runner.open_to_containers(address);
+    assert_eq!(answer().await, "hello from the host");
+    machine.runner.close_to_containers(address);
+    assert!(answer().await.contains("refused"));
+    serving.abort();
+    machine.runner.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_server_on_loopback_only_cannot_be_reached_from_outside() {
     let machine = Machine::new();
     if !isolated(&machine) {

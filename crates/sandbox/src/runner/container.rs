@@ -1,5 +1,6 @@
 //! One container from its start to its end: process, relays, output, files.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -51,13 +52,16 @@ impl Container {
         spec: ContainerSpec,
         folders: Folders,
         invocation: Invocation,
+        open: BTreeSet<SocketAddr>,
     ) -> Result<Self, StartError> {
         let ports = host_ports(&invocation.env, spec.port).await;
+        let apart = |server: &SocketAddr| Some(server.port()) != spec.port;
+        let open: BTreeSet<SocketAddr> = open.into_iter().filter(apart).collect();
         let own = folders.own.clone();
         let surroundings = Surroundings::new(&invocation, Place::Inside);
         let start = move || -> Result<_, StartError> {
             namespace::enter()?;
-            let outbound = namespace::listen_for_host(&ports);
+            let outbound = namespace::listen_for_host(&ports, &open);
             let mut command = namespace::prepare(&folders, &invocation)?;
             let dialer = Dialer::start()?;
             namespace::own_processes()?;
@@ -72,8 +76,8 @@ impl Container {
             address = Some(listener.local_addr()?);
             relays.spawn(relay_inbound(listener, dialer, (ADDRESS, port).into()));
         }
-        for (listener, port) in outbound {
-            relays.spawn(relay_outbound(TcpListener::from_std(listener)?, port));
+        for (listener, server) in outbound {
+            relays.spawn(relay_outbound(TcpListener::from_std(listener)?, server));
         }
         let container = Self::new(process, Boundary::Namespace, address, surroundings);
         Ok(container.watch(relays, pipes, spec.logs, own))

@@ -10,7 +10,7 @@ mod output;
 mod relay;
 mod rootfs;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -115,6 +115,8 @@ struct Inner {
     /// Unpacked images by manifest digest; each is unpacked once.
     images: Mutex<HashMap<String, Arc<OnceCell<PathBuf>>>>,
     started: Mutex<Started>,
+    /// Servers of the host that containers reach whatever their environment says.
+    open: Mutex<BTreeSet<SocketAddr>>,
 }
 
 #[derive(Default)]
@@ -136,6 +138,7 @@ impl Runner {
                 isolation: OnceLock::new(),
                 images: Mutex::default(),
                 started: Mutex::default(),
+                open: Mutex::default(),
             }),
         }
     }
@@ -152,6 +155,17 @@ impl Runner {
         probed.clone()
     }
 
+    /// Lets containers that are started from now on reach a server of the host at its own address,
+    /// unless they are to listen on its port themselves.
+    pub fn open_to_containers(&self, server: SocketAddr) {
+        self.inner.open().insert(server);
+    }
+
+    /// Takes back [`Runner::open_to_containers`] for containers that are started from now on.
+    pub fn close_to_containers(&self, server: SocketAddr) {
+        self.inner.open().remove(&server);
+    }
+
     /// Pulls, unpacks and starts. Returns once the process runs; it may not listen yet.
     pub async fn start(&self, spec: ContainerSpec) -> Result<Container, StartError> {
         let (config, image) = self.unpacked(&spec.repository, &spec.reference).await?;
@@ -166,7 +180,10 @@ impl Runner {
         let folders = Folders { image, own };
         let name = spec.name.clone();
         let container = match self.isolation() {
-            Isolation::Namespaces => Container::isolated(spec, folders, invocation).await?,
+            Isolation::Namespaces => {
+                let open = self.inner.open().clone();
+                Container::isolated(spec, folders, invocation, open).await?
+            }
             Isolation::Shared { .. } => Container::shared(spec, folders, invocation).await?,
         };
         let closed = {
@@ -233,6 +250,10 @@ impl Runner {
 }
 
 impl Inner {
+    fn open(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn started(&self) -> MutexGuard<'_, Started> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }

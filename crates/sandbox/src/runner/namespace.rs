@@ -2,6 +2,7 @@
 //!
 //! What a thread changes for itself here ends with it and its children: nothing is left mounted.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
@@ -16,6 +17,7 @@ use nix::sys::socket::{
 };
 
 use super::invocation::Invocation;
+use super::relay::Server;
 use super::rootfs::make_folders;
 use crate::process::{bound_command, find_in_path};
 
@@ -69,20 +71,27 @@ pub(super) fn own_processes() -> io::Result<()> {
 }
 
 /// Listens in the namespace on behalf of servers of the host.
-pub(super) fn listen_for_host(ports: &[u16]) -> Vec<(TcpListener, u16)> {
-    let addresses = ports.iter().flat_map(|port| {
+pub(super) fn listen_for_host(
+    ports: &[u16],
+    open: &BTreeSet<SocketAddr>,
+) -> Vec<(TcpListener, Server)> {
+    let loopback = ports.iter().flat_map(|port| {
         // `localhost` is either family, whichever the resolver names first.
         let v6 = std::net::Ipv6Addr::LOCALHOST;
         [
-            SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-            SocketAddr::from((v6, *port)),
+            (
+                SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
+                Server::Loopback(*port),
+            ),
+            (SocketAddr::from((v6, *port)), Server::Loopback(*port)),
         ]
     });
+    let exact = open.iter().map(|server| (*server, Server::At(*server)));
     // A machine without IPv6 lacks the second.
-    let listeners = addresses.filter_map(|address| {
+    let listeners = loopback.chain(exact).filter_map(|(address, server)| {
         let listener = TcpListener::bind(address).ok()?;
         listener.set_nonblocking(true).ok()?;
-        Some((listener, address.port()))
+        Some((listener, server))
     });
     listeners.collect()
 }

@@ -42,6 +42,15 @@ impl Dialer {
     }
 }
 
+/// A server of the host that a container reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Server {
+    /// On loopback, of whichever address family.
+    Loopback(u16),
+    /// At exactly this address.
+    At(SocketAddr),
+}
+
 /// Takes connections on the host and opens each in the container. Ends when dropped.
 pub(super) async fn relay_inbound(listener: TcpListener, dialer: Dialer, to: SocketAddr) {
     let mut relays = JoinSet::new();
@@ -58,12 +67,16 @@ pub(super) async fn relay_inbound(listener: TcpListener, dialer: Dialer, to: Soc
 }
 
 /// Takes connections in the container and opens each on the host. Ends when dropped.
-pub(super) async fn relay_outbound(listener: TcpListener, port: u16) {
+pub(super) async fn relay_outbound(listener: TcpListener, to: Server) {
     let mut relays = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         while relays.try_join_next().is_some() {}
         relays.spawn(async move {
-            if let Some(server) = connect_host(port).await {
+            let connected = match to {
+                Server::Loopback(port) => connect_host(port).await,
+                Server::At(address) => TcpStream::connect(address).await.ok(),
+            };
+            if let Some(server) = connected {
                 copy(client, server).await;
             }
         });
