@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod auth;
+mod certificate;
 mod error;
 mod iam;
 mod logging;
@@ -18,6 +19,7 @@ mod projects;
 mod run;
 mod schema;
 mod secrets;
+mod sql;
 mod wire;
 
 use std::sync::Arc;
@@ -49,6 +51,7 @@ struct Inner {
     artifacts: artifacts::Artifacts,
     logs: logging::Logs,
     run: run::Run,
+    sql: sql::Sql,
 }
 
 impl Gcp {
@@ -69,6 +72,7 @@ impl Gcp {
                 artifacts: artifacts::Artifacts::default(),
                 logs: logging::Logs::default(),
                 run: run::Run::default(),
+                sql: sql::Sql::default(),
                 host,
             }),
         }
@@ -88,6 +92,7 @@ impl Gcp {
             "projectNumber": names::project_number(&self.inner.host.project),
             "location": self.inner.host.location,
             "services": self.run_status(),
+            "sql": self.sql_status(),
         })
     }
 
@@ -131,6 +136,7 @@ impl Gcp {
             "artifactregistry.v1" => self.artifact_registry(&call),
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
+            "sqladmin.v1" | "sqladmin.v1beta4" => self.cloud_sql(call).await,
             "cloudresourcemanager.v1" | "cloudresourcemanager.v3" => self.resource_manager(&call),
             other => Err(ApiError::unimplemented(other)),
         }
