@@ -41,9 +41,24 @@ OPERATIONS = {
         "ListTagsLogGroup", "PutLogEvents", "PutRetentionPolicy", "TagLogGroup", "TagResource",
         "UntagLogGroup", "UntagResource",
     ],
+    "rds": [
+        "AddTagsToResource", "CreateDBInstance", "CreateDBParameterGroup", "CreateDBSnapshot",
+        "CreateDBSubnetGroup", "DeleteDBInstance", "DeleteDBParameterGroup", "DeleteDBSnapshot",
+        "DeleteDBSubnetGroup", "DescribeDBInstances", "DescribeDBParameterGroups", "DescribeDBParameters",
+        "DescribeDBSnapshots", "DescribeDBSubnetGroups", "ListTagsForResource", "ModifyDBInstance",
+        "ModifyDBParameterGroup", "ModifyDBSubnetGroup", "RebootDBInstance", "RemoveTagsFromResource",
+        "ResetDBParameterGroup", "StartDBInstance", "StopDBInstance",
+    ],
+    "elasticache": [
+        "AddTagsToResource", "CreateCacheParameterGroup", "CreateCacheSubnetGroup", "CreateReplicationGroup",
+        "DeleteCacheParameterGroup", "DeleteCacheSubnetGroup", "DeleteReplicationGroup", "DescribeCacheClusters",
+        "DescribeCacheParameterGroups", "DescribeCacheParameters", "DescribeCacheSubnetGroups",
+        "DescribeReplicationGroups", "IncreaseReplicaCount", "DecreaseReplicaCount", "ListTagsForResource",
+        "ModifyCacheParameterGroup", "ModifyCacheSubnetGroup", "ModifyReplicationGroup", "RemoveTagsFromResource",
+    ],
 }
 METADATA = ["apiVersion", "jsonVersion", "protocol", "targetPrefix", "xmlNamespace"]
-SHAPE = ["type", "required", "enum", "pattern", "min", "max", "document", "union"]
+SHAPE = ["type", "required", "enum", "pattern", "min", "max", "document", "union", "flattened"]
 
 
 def trim_shape(shape):
@@ -53,6 +68,9 @@ def trim_shape(shape):
     for key in ("member", "key", "value"):
         if key in shape:
             out[key] = shape[key]["shape"]
+    # The query protocol names the members of a list, each list in its own way.
+    if "locationName" in shape.get("member", {}):
+        out["item"] = shape["member"]["locationName"]
     return out
 
 
@@ -66,6 +84,8 @@ def trim(model, names):
     for name in names:
         operation = model["operations"][name]
         entry = {side: operation[side]["shape"] for side in ("input", "output") if side in operation}
+        if "resultWrapper" in operation.get("output", {}):
+            entry["wrapper"] = operation["output"]["resultWrapper"]
         operations[name] = entry
         todo += [entry[side] for side in ("input", "output") if side in entry]
     while todo:

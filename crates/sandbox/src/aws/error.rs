@@ -11,8 +11,8 @@ pub enum Wire {
     Json,
     /// The same with `Message`, as Secrets Manager writes it.
     JsonCapital,
-    /// The query protocol: forms in, XML out.
-    Query,
+    /// The query protocol: forms in, XML of this namespace out.
+    Query(&'static str),
     /// S3's own XML.
     S3,
     /// REST with JSON bodies.
@@ -72,7 +72,7 @@ impl AwsError {
                 "application/x-amz-json-1.1",
                 json!({"__type": self.code, "Message": self.message}).to_string(),
             ),
-            Wire::Query => self.query(&request_id),
+            Wire::Query(namespace) => self.query(namespace, &request_id),
             Wire::S3 => (
                 self.status,
                 "application/xml",
@@ -103,7 +103,7 @@ impl AwsError {
     }
 
     /// The query protocol has its own names for the errors that come before the service.
-    fn query(&self, request_id: &str) -> (StatusCode, &'static str, String) {
+    fn query(&self, namespace: &str, request_id: &str) -> (StatusCode, &'static str, String) {
         let (status, code) = match self.code.as_str() {
             "MissingAuthenticationTokenException" => {
                 (StatusCode::FORBIDDEN, "MissingAuthenticationToken")
@@ -118,7 +118,7 @@ impl AwsError {
             other => (self.status, other),
         };
         let body = format!(
-            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <Error>\n    <Type>Sender</Type>\n    \
+            "<ErrorResponse xmlns=\"{namespace}\">\n  <Error>\n    <Type>Sender</Type>\n    \
              <Code>{}</Code>\n    <Message>{}</Message>\n  </Error>\n  <RequestId>{request_id}</RequestId>\n</ErrorResponse>\n",
             escape(code),
             escape(&self.message)

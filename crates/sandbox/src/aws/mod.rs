@@ -1,4 +1,4 @@
-//! AWS: JSON protocols, signed requests, one folder or file per service.
+//! AWS: JSON and query protocols, signed requests, one folder or file per service.
 
 pub mod credentials;
 mod ecr;
@@ -8,6 +8,8 @@ mod forward;
 mod json;
 mod logs;
 mod policy;
+mod query;
+mod rds;
 mod schema;
 mod secrets;
 mod sigv4;
@@ -47,6 +49,7 @@ struct Inner {
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
     logs: logs::Logs,
+    rds: rds::Rds,
     secrets: secrets::Secrets,
 }
 
@@ -57,6 +60,7 @@ impl Aws {
         let logs = logs::Logs::new(&host);
         let secrets = secrets::Secrets::new(&host);
         let ecr = ecr::Ecr::new(&host, policy.clone());
+        let rds = rds::Rds::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -71,6 +75,7 @@ impl Aws {
                 ecr,
                 ecs,
                 logs,
+                rds,
                 secrets,
             }),
         }
@@ -97,6 +102,7 @@ impl Aws {
             "repositories": self.inner.ecr.names(),
             "secrets": self.inner.secrets.names(),
             "log_groups": self.inner.logs.names(),
+            "databases": self.inner.rds.status(),
         })
     }
 
@@ -156,7 +162,7 @@ impl Aws {
             .get("x-amz-target")
             .and_then(|value| value.to_str().ok());
         let Some(model) = schema::model(service) else {
-            let (form_action, _) = sts::read_form(body);
+            let form_action = query::action(body);
             let named = target
                 .and_then(|target| target.rsplit('.').next())
                 .or(Some(form_action.as_str()).filter(|action| !action.is_empty()));
@@ -168,7 +174,11 @@ impl Aws {
         };
         self.check_region(authorization)?;
         let (operation, input) = match target {
-            _ if service == "sts" => sts::read_form(body),
+            _ if model.is_query() => {
+                let operation = query::action(body);
+                let input = query::read(model, &operation, body);
+                (operation, input)
+            }
             Some(target) => (
                 operation_of(target, &model.metadata.target_prefix)?,
                 read_json(body)?,
@@ -176,7 +186,9 @@ impl Aws {
             None => return Err(unknown_operation("")),
         };
         if !model.has(&operation) {
-            if service == "sts" {
+            // moto has the rest of the services that talk in forms.
+            if model.is_query() {
+                self.authorize(&format!("{service}:{operation}"))?;
                 return Ok(None);
             }
             return Err(unknown_operation(&format!("{service}:{operation}")));
@@ -198,9 +210,9 @@ impl Aws {
             )
             .with_status(StatusCode::INTERNAL_SERVER_ERROR));
         }
-        Ok(Some(match service {
-            "sts" => sts::respond(&operation, &result),
-            _ => json_response(&result),
+        Ok(Some(match model.is_query() {
+            true => query::respond(model, &operation, &result),
+            false => json_response(&result),
         }))
     }
 
@@ -211,6 +223,7 @@ impl Aws {
             "ecr" => inner.ecr.call(operation, input),
             "logs" => inner.logs.call(operation, input),
             "secretsmanager" => inner.secrets.call(operation, input),
+            "rds" => inner.rds.call(operation, input),
             _ => sts::call(&inner.host.account, operation, input),
         }
     }
@@ -236,8 +249,12 @@ impl Aws {
             Some(Value::Object(tags)) => !tags.is_empty(),
             _ => false,
         });
-        if tagged && !operation.starts_with("Tag") {
-            actions.push(format!("{service}:TagResource"));
+        let tagging = match service {
+            "rds" | "elasticache" => "AddTagsToResource",
+            _ => "TagResource",
+        };
+        if tagged && !operation.starts_with("Tag") && operation != tagging {
+            actions.push(format!("{service}:{tagging}"));
         }
         if service == "ecs" && self.inner.ecs.passes_role(operation, input) {
             actions.push("iam:PassRole".to_owned());
@@ -309,8 +326,10 @@ fn wire(service: &str, headers: &HeaderMap) -> Wire {
         "secretsmanager" => Wire::JsonCapital,
         _ if headers.contains_key("x-amz-target") => Wire::Json,
         "s3" => Wire::S3,
-        "sts" => Wire::Query,
-        _ if content_type.starts_with(b"application/x-www-form-urlencoded") => Wire::Query,
+        _ if content_type.starts_with(b"application/x-www-form-urlencoded") => {
+            let model = schema::model(service).or(schema::model("sts"));
+            Wire::Query(model.map_or("", |model| &model.metadata.xml_namespace))
+        }
         _ => Wire::Rest,
     }
 }

@@ -23,23 +23,35 @@ pub struct Metadata {
     /// What precedes the operation in `X-Amz-Target`; empty for the query protocol.
     #[serde(default)]
     pub target_prefix: String,
+    /// `json` or `query`.
+    pub protocol: String,
+    /// The namespace of answers; empty for the JSON protocol.
+    #[serde(default)]
+    pub xml_namespace: String,
 }
 
 #[derive(Debug, Deserialize)]
 struct Operation {
     input: Option<String>,
     output: Option<String>,
+    wrapper: Option<String>,
 }
 
+/// The trimmed model of one type.
 #[derive(Debug, Deserialize)]
-struct Shape {
+pub struct Shape {
+    /// `structure`, `list`, `string`, ...
     #[serde(rename = "type")]
-    kind: String,
+    pub kind: String,
     #[serde(default)]
     required: Vec<String>,
+    /// The shapes of a structure's members, by name.
     #[serde(default)]
-    members: BTreeMap<String, String>,
-    member: Option<String>,
+    pub members: BTreeMap<String, String>,
+    /// The shape of a list's members.
+    pub member: Option<String>,
+    /// What the query protocol calls a list's members, unless `member`.
+    pub item: Option<String>,
     key: Option<String>,
     value: Option<String>,
     #[serde(rename = "enum")]
@@ -94,6 +106,11 @@ static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
             include_str!("../../schemas/aws/secretsmanager.json"),
         ),
         ("logs", include_str!("../../schemas/aws/logs.json")),
+        ("rds", include_str!("../../schemas/aws/rds.json")),
+        (
+            "elasticache",
+            include_str!("../../schemas/aws/elasticache.json"),
+        ),
     ]
     .into_iter()
     .map(|(name, text)| {
@@ -114,6 +131,31 @@ impl Model {
     /// Whether the sandbox has this operation.
     pub fn has(&self, operation: &str) -> bool {
         self.operations.contains_key(operation)
+    }
+
+    /// Whether it talks in forms and XML.
+    pub fn is_query(&self) -> bool {
+        self.metadata.protocol == "query"
+    }
+
+    /// A type by its name.
+    pub fn shape(&self, name: &str) -> Option<&Shape> {
+        self.shapes.get(name)
+    }
+
+    /// What an operation takes.
+    pub fn input(&self, operation: &str) -> Option<&Shape> {
+        self.shape(self.operations.get(operation)?.input.as_deref()?)
+    }
+
+    /// What an operation answers.
+    pub fn output(&self, operation: &str) -> Option<&Shape> {
+        self.shape(self.operations.get(operation)?.output.as_deref()?)
+    }
+
+    /// The element that the query protocol puts around an answer.
+    pub fn wrapper(&self, operation: &str) -> Option<&str> {
+        self.operations.get(operation)?.wrapper.as_deref()
     }
 
     /// Every rule that a request breaks.
@@ -364,6 +406,8 @@ impl Walk<'_> {
         leaf.contains("secretstring")
             || leaf.contains("secretbinary")
             || leaf.contains("environment")
+            || leaf.contains("password")
+            || leaf.contains("authtoken")
     }
 }
 

@@ -218,7 +218,7 @@ impl Postgres {
     pub async fn start(&self) -> Result<(), BackingError> {
         self.inner
             .server
-            .start(async || self.connect("postgres").await.is_ok())
+            .start(|| async { self.connect("postgres").await.is_ok() })
             .await
     }
 

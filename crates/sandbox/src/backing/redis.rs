@@ -161,7 +161,7 @@ impl Redis {
 
     /// Starts it again after [`Redis::stop`], empty. Nothing happens when it runs.
     pub async fn start(&self) -> Result<(), BackingError> {
-        let answers = async || self.command(&["PING"]).await.is_ok();
+        let answers = || async { self.command(&["PING"]).await.is_ok() };
         self.inner.server.start(answers).await
     }
 

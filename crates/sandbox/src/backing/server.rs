@@ -44,7 +44,10 @@ pub(super) struct Running {
 
 impl Server {
     /// Starts the process and waits until `answers` says so. Nothing happens when it runs already.
-    pub(super) async fn start(&self, answers: impl AsyncFn() -> bool) -> Result<(), BackingError> {
+    pub(super) async fn start<F: Future<Output = bool>>(
+        &self,
+        answers: impl Fn() -> F,
+    ) -> Result<(), BackingError> {
         let mut running = self.running.lock().await;
         if running
             .as_ref()

@@ -1,0 +1,382 @@
+//! RDS for PostgreSQL: instances that take their time, each backed by a real server; groups, snapshots, tags.
+
+mod create;
+mod delete;
+mod groups;
+mod life;
+mod modify;
+mod parameter_list;
+mod parameters;
+mod rules;
+mod snapshots;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::error::AwsError;
+use super::json::{drop_tags, list, merge_tags, need, number, text, texts};
+use crate::Host;
+use crate::backing::Postgres;
+
+/// How many tags a resource may have.
+const MAX_TAGS: usize = 50;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Rds {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    instances: BTreeMap<String, Instance>,
+    subnet_groups: BTreeMap<String, Tagged>,
+    parameter_groups: BTreeMap<String, parameters::Group>,
+    snapshots: BTreeMap<String, Tagged>,
+}
+
+/// Something with tags, as the service describes it otherwise.
+struct Tagged {
+    value: Value,
+    tags: Vec<Value>,
+}
+
+struct Instance {
+    /// As described, without tags, groups, endpoint and pending values.
+    value: Value,
+    tags: Vec<Value>,
+    subnet_group: String,
+    parameter_group: String,
+    parameter_status: &'static str,
+    /// What waits for the maintenance window.
+    pending: Map<String, Value>,
+    /// What is being carried out.
+    applying: Map<String, Value>,
+    /// Never answered.
+    password: String,
+    new_password: Option<String>,
+    database: Database,
+}
+
+/// What stands behind an instance.
+enum Database {
+    Starting,
+    Running(Postgres),
+    /// An API object only, because of this.
+    Absent(String),
+}
+
+impl Rds {
+    /// No instances yet; the vendor's default parameter groups are there.
+    pub fn new(host: &Host) -> Self {
+        let rds = Self {
+            inner: Arc::new(Inner {
+                host: host.clone(),
+                state: Mutex::default(),
+            }),
+        };
+        rds.add_default_groups();
+        rds
+    }
+
+    /// Every instance with its state, its address and what stands behind it.
+    pub fn status(&self) -> Value {
+        let state = self.lock();
+        let instances = state.instances.values().map(|instance| {
+            let backing = match &instance.database {
+                Database::Starting => "starting".to_owned(),
+                Database::Running(postgres) => {
+                    format!("PostgreSQL {} at {}", postgres.major(), postgres.endpoint())
+                }
+                Database::Absent(why) => format!("none: {why}"),
+            };
+            json!({
+                "id": instance.id(), "status": instance.status(), "backing": backing,
+                "endpoint": instance.value.get("Endpoint"),
+            })
+        });
+        instances.collect()
+    }
+
+    /// Carries out an operation that the schema has let through.
+    pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        match operation {
+            "AddTagsToResource" => self.add_tags(input),
+            "CreateDBInstance" => self.create_instance(input),
+            "CreateDBParameterGroup" => self.create_parameter_group(input),
+            "CreateDBSnapshot" => self.create_snapshot(input),
+            "CreateDBSubnetGroup" => self.create_subnet_group(input),
+            "DeleteDBInstance" => self.delete_instance(input),
+            "DeleteDBParameterGroup" => self.delete_parameter_group(input),
+            "DeleteDBSnapshot" => self.delete_snapshot(input),
+            "DeleteDBSubnetGroup" => self.delete_subnet_group(input),
+            "DescribeDBInstances" => self.describe_instances(input),
+            "DescribeDBParameterGroups" => self.describe_parameter_groups(input),
+            "DescribeDBParameters" => self.describe_parameters(input),
+            "DescribeDBSnapshots" => self.describe_snapshots(input),
+            "DescribeDBSubnetGroups" => self.describe_subnet_groups(input),
+            "ListTagsForResource" => self.list_tags(input),
+            "ModifyDBInstance" => self.modify_instance(input),
+            "ModifyDBParameterGroup" => self.modify_parameter_group(input),
+            "ModifyDBSubnetGroup" => self.modify_subnet_group(input),
+            "RebootDBInstance" => self.reboot_instance(input),
+            "RemoveTagsFromResource" => self.remove_tags(input),
+            "ResetDBParameterGroup" => self.reset_parameter_group(input),
+            "StartDBInstance" => self.start_instance(input),
+            "StopDBInstance" => self.stop_instance(input),
+            other => Err(AwsError::new("InvalidAction", other)),
+        }
+    }
+
+    fn describe_instances(&self, input: &Value) -> Result<Value, AwsError> {
+        let state = self.lock();
+        let named = text(input, "DBInstanceIdentifier").map(str::to_lowercase);
+        let arn_start = self.arn("db", "");
+        let named = named.map(|id| id.strip_prefix(&arn_start).unwrap_or(&id).to_owned());
+        if let Some(id) = &named
+            && !state.instances.contains_key(id)
+        {
+            return Err(instance_not_found(id));
+        }
+        let filters = list(input, "Filters");
+        let fits = |instance: &&Instance| {
+            filters.iter().all(|filter| {
+                let value = match need(filter, "Name") {
+                    "db-instance-id" => instance.id(),
+                    "dbi-resource-id" => need(&instance.value, "DbiResourceId"),
+                    "engine" => need(&instance.value, "Engine"),
+                    _ => "",
+                };
+                texts(filter, "Values").iter().any(|wanted| wanted == value)
+            })
+        };
+        const FILTERS: [&str; 5] = [
+            "db-instance-id",
+            "dbi-resource-id",
+            "engine",
+            "db-cluster-id",
+            "domain",
+        ];
+        if let Some(filter) = filters
+            .iter()
+            .find(|it| !FILTERS.contains(&need(it, "Name")))
+        {
+            let name = need(filter, "Name");
+            return Err(invalid_value(format!("Unrecognized filter name: {name}")));
+        }
+        let found = state
+            .instances
+            .values()
+            .filter(|it| named.as_deref().is_none_or(|id| id == it.id()));
+        let shown = found
+            .filter(fits)
+            .map(|instance| self.view(&state, instance));
+        page(input, "DBInstances", shown.collect())
+    }
+
+    /// An instance as the service describes it.
+    fn view(&self, state: &State, instance: &Instance) -> Value {
+        let mut value = instance.value.clone();
+        let group = state.subnet_groups.get(&instance.subnet_group);
+        if let Some(mut group) = group.map(|group| group.value.clone()) {
+            if let Some(members) = group.as_object_mut() {
+                // The vendor leaves these to DescribeDBSubnetGroups.
+                members.remove("DBSubnetGroupArn");
+                members.remove("SupportedNetworkTypes");
+            }
+            value["DBSubnetGroup"] = group;
+        }
+        value["DBParameterGroups"] = json!([{
+            "DBParameterGroupName": instance.parameter_group,
+            "ParameterApplyStatus": instance.parameter_status,
+        }]);
+        let mut pending = instance.pending.clone();
+        pending.extend(instance.applying.clone());
+        if instance.new_password.is_some() {
+            pending.insert("MasterUserPassword".into(), json!("****"));
+        }
+        value["PendingModifiedValues"] = Value::Object(pending);
+        value["TagList"] = json!(instance.tags);
+        if instance.status() == "available" && number(&value, "BackupRetentionPeriod") > Some(0) {
+            value["LatestRestorableTime"] = super::json::seconds(self.inner.host.clock.now());
+        }
+        value
+    }
+
+    fn add_tags(&self, input: &Value) -> Result<Value, AwsError> {
+        let added = tags_of(input)?;
+        self.with_tags(input, |tags| {
+            let mut merged = tags.clone();
+            merge_tags(&mut merged, &added, "Key");
+            if merged.len() > MAX_TAGS {
+                let message = format!("A resource can have at most {MAX_TAGS} tags.");
+                return Err(invalid_value(message));
+            }
+            *tags = merged;
+            Ok(json!({}))
+        })
+    }
+
+    fn remove_tags(&self, input: &Value) -> Result<Value, AwsError> {
+        let keys = texts(input, "TagKeys");
+        self.with_tags(input, |tags| {
+            drop_tags(tags, &keys, "Key");
+            Ok(json!({}))
+        })
+    }
+
+    fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
+        self.with_tags(input, |tags| Ok(json!({ "TagList": tags })))
+    }
+
+    /// Runs `act` on the tags of what `ResourceName`, an ARN, names.
+    fn with_tags<T>(
+        &self,
+        input: &Value,
+        act: impl FnOnce(&mut Vec<Value>) -> Result<T, AwsError>,
+    ) -> Result<T, AwsError> {
+        let arn = need(input, "ResourceName");
+        let start = self.arn("", "");
+        let start = start.trim_end_matches(':');
+        let named = arn
+            .strip_prefix(start)
+            .and_then(|rest| rest.trim_start_matches(':').split_once(':'));
+        let Some((kind, name)) = named else {
+            return Err(invalid_value(format!("Invalid resource name: {arn}")));
+        };
+        let mut state = self.lock();
+        let tags = match kind {
+            "db" => state
+                .instances
+                .get_mut(name)
+                .map(|it| &mut it.tags)
+                .ok_or_else(|| instance_not_found(name)),
+            "subgrp" => state
+                .subnet_groups
+                .get_mut(name)
+                .map(|it| &mut it.tags)
+                .ok_or_else(|| groups::not_found(name)),
+            "pg" => state
+                .parameter_groups
+                .get_mut(name)
+                .map(|it| &mut it.tags)
+                .ok_or_else(|| parameters::not_found(name)),
+            "snapshot" => state
+                .snapshots
+                .get_mut(name)
+                .map(|it| &mut it.tags)
+                .ok_or_else(|| snapshots::not_found(name)),
+            _ => Err(invalid_value(format!("Invalid resource name: {arn}"))),
+        };
+        act(tags?)
+    }
+
+    fn arn(&self, kind: &str, name: &str) -> String {
+        let host = &self.inner.host;
+        format!("arn:aws:rds:{}:{}:{kind}:{name}", host.region, host.account)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.inner.state.lock();
+        state.expect("no panic while the databases are held")
+    }
+}
+
+impl Instance {
+    fn id(&self) -> &str {
+        need(&self.value, "DBInstanceIdentifier")
+    }
+
+    fn status(&self) -> &str {
+        need(&self.value, "DBInstanceStatus")
+    }
+
+    fn set_status(&mut self, status: &str) {
+        self.value["DBInstanceStatus"] = json!(status);
+    }
+
+    fn need_available(&self) -> Result<(), AwsError> {
+        match self.status() {
+            "available" => Ok(()),
+            _ => Err(AwsError::new(
+                "InvalidDBInstanceState",
+                "Database instance is not in available state.",
+            )),
+        }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        super::json::flag(&self.value, name)
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        number(&self.value, name).unwrap_or_default()
+    }
+}
+
+/// The tags of a request, refused where the vendor refuses them.
+fn tags_of(input: &Value) -> Result<Vec<Value>, AwsError> {
+    let tags = list(input, "Tags").to_vec();
+    for tag in &tags {
+        let key = need(tag, "Key");
+        if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
+            return Err(invalid_value(format!("The tag key '{key}' is not valid.")));
+        }
+        if need(tag, "Value").chars().count() > 256 {
+            return Err(invalid_value(format!(
+                "The value of the tag '{key}' is too long."
+            )));
+        }
+    }
+    if tags.len() > MAX_TAGS {
+        return Err(invalid_value(format!(
+            "A resource can have at most {MAX_TAGS} tags."
+        )));
+    }
+    Ok(tags)
+}
+
+/// One page of `all` under `name`, by `MaxRecords` and `Marker`.
+fn page(input: &Value, name: &str, all: Vec<Value>) -> Result<Value, AwsError> {
+    let count = number(input, "MaxRecords").unwrap_or(100);
+    if !(20..=100).contains(&count) {
+        let message = format!("Invalid value {count} for MaxRecords. Must be between 20 and 100");
+        return Err(invalid_value(message));
+    }
+    let start = match text(input, "Marker") {
+        None => 0,
+        Some(marker) => {
+            let wrong = |_| invalid_value("The parameter Marker is not valid.");
+            marker.parse::<usize>().map_err(wrong)?
+        }
+    };
+    let count = usize::try_from(count).unwrap_or(100);
+    let mut answer = json!({});
+    if start + count < all.len() {
+        answer["Marker"] = json!((start + count).to_string());
+    }
+    answer[name] = all.into_iter().skip(start).take(count).collect();
+    Ok(answer)
+}
+
+fn invalid_value(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidParameterValue", message)
+}
+
+fn invalid_combination(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidParameterCombination", message)
+}
+
+fn instance_not_found(id: &str) -> AwsError {
+    let message = format!("DBInstance {id} not found.");
+    AwsError::new("DBInstanceNotFound", message).with_status(StatusCode::NOT_FOUND)
+}
