@@ -31,7 +31,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::Host;
-use error::{ApiError, Outcome};
+use error::{ApiError, Code, Outcome};
 use operations::Operations;
 use wire::Call;
 
@@ -136,7 +136,14 @@ impl Gcp {
             "artifactregistry.v1" => self.artifact_registry(&call),
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
-            "sqladmin.v1" | "sqladmin.v1beta4" => self.cloud_sql(call).await,
+            "sqladmin.v1" | "sqladmin.v1beta4" => {
+                // A caller that hangs up must not leave its instance busy for good.
+                let gcp = self.clone();
+                let answered = tokio::spawn(async move { gcp.cloud_sql(call).await });
+                answered
+                    .await
+                    .unwrap_or_else(|error| Err(ApiError::new(Code::Internal, error.to_string())))
+            }
             "cloudresourcemanager.v1" | "cloudresourcemanager.v3" => self.resource_manager(&call),
             other => Err(ApiError::unimplemented(other)),
         }

@@ -27,6 +27,13 @@ pub(super) fn message(name: &str, instance: &str) -> Object {
     message.as_object().cloned().unwrap_or_default()
 }
 
+/// A change under way that Cloud SQL makes at once.
+pub(super) struct Begun {
+    operation: String,
+    /// Absent where PostgreSQL is not installed.
+    pub(super) server: Option<Postgres>,
+}
+
 impl Gcp {
     pub(super) async fn insert_database(&self, call: &Call) -> Outcome {
         let (instance, body) = (call.var(1), &call.body);
@@ -44,20 +51,15 @@ impl Gcp {
             }
             Ok(())
         })?;
-        let owner = "cloudsqlsuperuser";
-        let made = async |server: Postgres| server.create_database(&name, owner).await;
-        self.end_small(
-            call,
-            begun,
-            &format!("create database {name}"),
-            made,
-            |state| {
-                state
-                    .databases
-                    .insert(name.clone(), message(&name, instance));
-            },
-        )
-        .await
+        let made = match &begun.server {
+            Some(server) => server.create_database(&name, "cloudsqlsuperuser").await,
+            None => Ok(()),
+        };
+        let what = format!("create database {name}");
+        self.end_small(call, begun, &what, made, |state| {
+            let database = message(&name, instance);
+            state.databases.insert(name.clone(), database);
+        })
     }
 
     pub(super) async fn delete_database(&self, call: &Call) -> Outcome {
@@ -71,22 +73,16 @@ impl Gcp {
             }
             Ok(())
         })?;
-        let quoted = name.replace('"', "\"\"");
         // Not by force: Cloud SQL refuses while a client is connected.
-        let dropped = async |server: Postgres| {
-            let statement = format!("DROP DATABASE \"{quoted}\"");
-            server.query("postgres", &statement).await.map(drop)
+        let statement = format!("DROP DATABASE \"{}\"", name.replace('"', "\"\""));
+        let dropped = match &begun.server {
+            Some(server) => server.query("postgres", &statement).await.map(drop),
+            None => Ok(()),
         };
-        self.end_small(
-            call,
-            begun,
-            &format!("delete database \"{name}\""),
-            dropped,
-            |state| {
-                state.databases.remove(&name);
-            },
-        )
-        .await
+        let what = format!("delete database \"{name}\"");
+        self.end_small(call, begun, &what, dropped, |state| {
+            state.databases.remove(&name);
+        })
     }
 
     pub(super) fn read_databases(&self, call: &Call) -> Outcome {
@@ -116,28 +112,30 @@ impl Gcp {
         call: &Call,
         kind: &str,
         allowed: impl FnOnce(&super::Instance) -> Outcome<()>,
-    ) -> Outcome<(String, Option<Postgres>)> {
+    ) -> Outcome<Begun> {
         let name = call.var(1);
         let mut state = self.inner.sql.lock();
         state.running(name)?;
         let instance = state.idle(name)?;
         allowed(instance)?;
         let server = instance.server.clone();
-        Ok((state.begin(self, call, name, kind), server))
+        Ok(Begun {
+            operation: state.begin(self, call, name, kind),
+            server,
+        })
     }
 
-    /// Has the server make the change. What it refuses is the call's refusal, not the operation's.
-    pub(super) async fn end_small(
+    /// Ends it. What the server refused is the call's refusal, not the operation's.
+    pub(super) fn end_small(
         &self,
         call: &Call,
-        (operation, server): (String, Option<Postgres>),
+        begun: Begun,
         what: &str,
-        act: impl AsyncFnOnce(Postgres) -> Result<(), BackingError>,
+        result: Result<(), BackingError>,
         done: impl FnOnce(&mut super::Instance),
     ) -> Outcome {
-        if let Some(server) = server
-            && let Err(error) = act(server).await
-        {
+        let operation = begun.operation;
+        if let Err(error) = result {
             let refusal = server::refused(what, &error);
             let message = refusal.message.clone();
             let code = "ERROR_RDBMS";

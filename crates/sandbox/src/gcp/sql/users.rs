@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::databases::LONGEST_NAME;
 use super::{invalid, settings};
-use crate::backing::Postgres;
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
@@ -30,27 +29,21 @@ impl Gcp {
             known = instance.users.contains_key(&name);
             Ok(())
         })?;
-        let made = async |server: Postgres| match (known, password.as_str()) {
-            (true, "") => Ok(()),
-            (true, password) => server.set_password(&name, password).await,
+        let made = match (&begun.server, known, password.as_str()) {
+            (None, _, _) | (Some(_), true, "") => Ok(()),
+            (Some(server), true, password) => server.set_password(&name, password).await,
             // Without a password nobody can log in as that user.
-            (false, "") => {
+            (Some(server), false, "") => {
                 let random = uuid::Uuid::new_v4().to_string();
                 server.create_user(&name, &random, true).await
             }
-            (false, password) => server.create_user(&name, password, true).await,
+            (Some(server), false, password) => server.create_user(&name, password, true).await,
         };
-        self.end_small(
-            call,
-            begun,
-            &format!("create user {name}"),
-            made,
-            |instance| {
-                let user = message(&name, call.var(1));
-                instance.users.insert(name.clone(), user);
-            },
-        )
-        .await
+        let what = format!("create user {name}");
+        self.end_small(call, begun, &what, made, |instance| {
+            let user = message(&name, call.var(1));
+            instance.users.insert(name.clone(), user);
+        })
     }
 
     pub(super) async fn update_user(&self, call: &Call) -> Outcome {
@@ -63,39 +56,30 @@ impl Gcp {
         check_name(&name)?;
         let password = settings::word(&call.body, &["password"]).to_owned();
         let begun = self.begin_small(call, "UPDATE_USER", |instance| known(instance, &name))?;
-        let changed = async |server: Postgres| match password.as_str() {
-            "" => Ok(()),
-            password => server.set_password(&name, password).await,
+        let changed = match (&begun.server, password.as_str()) {
+            (None, _) | (Some(_), "") => Ok(()),
+            (Some(server), password) => server.set_password(&name, password).await,
         };
-        self.end_small(
-            call,
-            begun,
-            &format!("update user {name}"),
-            changed,
-            |instance| {
-                if let Some(user) = instance.users.get_mut(&name) {
-                    user.insert("etag".into(), super::instances::etag().into());
-                }
-            },
-        )
-        .await
+        let what = format!("update user {name}");
+        self.end_small(call, begun, &what, changed, |instance| {
+            if let Some(user) = instance.users.get_mut(&name) {
+                user.insert("etag".into(), super::instances::etag().into());
+            }
+        })
     }
 
     pub(super) async fn delete_user(&self, call: &Call) -> Outcome {
         let name = call.query("name").to_owned();
         check_name(&name)?;
         let begun = self.begin_small(call, "DELETE_USER", |instance| known(instance, &name))?;
-        let dropped = async |server: Postgres| server.drop_user(&name).await;
-        self.end_small(
-            call,
-            begun,
-            &format!("delete user {name}"),
-            dropped,
-            |instance| {
-                instance.users.remove(&name);
-            },
-        )
-        .await
+        let dropped = match &begun.server {
+            Some(server) => server.drop_user(&name).await,
+            None => Ok(()),
+        };
+        let what = format!("delete user {name}");
+        self.end_small(call, begun, &what, dropped, |instance| {
+            instance.users.remove(&name);
+        })
     }
 
     pub(super) fn read_users(&self, call: &Call) -> Outcome {
