@@ -16,6 +16,7 @@ mod logging;
 mod names;
 mod operations;
 mod projects;
+mod redis;
 mod run;
 mod schema;
 mod secrets;
@@ -51,6 +52,7 @@ struct Inner {
     artifacts: artifacts::Artifacts,
     logs: logging::Logs,
     run: run::Run,
+    redis: redis::Redis,
     sql: sql::Sql,
 }
 
@@ -72,6 +74,7 @@ impl Gcp {
                 artifacts: artifacts::Artifacts::default(),
                 logs: logging::Logs::default(),
                 run: run::Run::default(),
+                redis: redis::Redis::default(),
                 sql: sql::Sql::default(),
                 host,
             }),
@@ -93,6 +96,7 @@ impl Gcp {
             "location": self.inner.host.location,
             "services": self.run_status(),
             "sql": self.sql_status(),
+            "redis": self.redis_status(),
         })
     }
 
@@ -136,6 +140,8 @@ impl Gcp {
             "artifactregistry.v1" => self.artifact_registry(&call),
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
+            "redis.v1" if call.method.id.contains(".operations.") => self.operation(&call).await,
+            "redis.v1" => self.memorystore(&call),
             "sqladmin.v1" | "sqladmin.v1beta4" => {
                 // A caller that hangs up must not leave its instance busy for good.
                 let gcp = self.clone();
@@ -176,6 +182,8 @@ impl Gcp {
                 Ok(json!({ "operations": operations, "nextPageToken": next }))
             }
             "delete" => self.inner.operations.delete(&name),
+            // Google tries its best; nothing here can be cancelled.
+            "cancel" => self.inner.operations.get(&name).map(|_| json!({})),
             _ => Err(ApiError::unimplemented(&call.method.id)),
         }
     }
