@@ -10,6 +10,7 @@
 mod artifacts;
 mod auth;
 mod certificate;
+mod dns;
 mod error;
 mod iam;
 mod logging;
@@ -52,6 +53,7 @@ struct Inner {
     artifacts: artifacts::Artifacts,
     logs: logging::Logs,
     run: run::Run,
+    dns: dns::Dns,
     redis: redis::Redis,
     sql: sql::Sql,
 }
@@ -74,6 +76,7 @@ impl Gcp {
                 artifacts: artifacts::Artifacts::default(),
                 logs: logging::Logs::default(),
                 run: run::Run::default(),
+                dns: dns::Dns::start(),
                 redis: redis::Redis::default(),
                 sql: sql::Sql::default(),
                 host,
@@ -97,6 +100,7 @@ impl Gcp {
             "services": self.run_status(),
             "sql": self.sql_status(),
             "redis": self.redis_status(),
+            "dns": self.dns_status(),
         })
     }
 
@@ -140,6 +144,7 @@ impl Gcp {
             "artifactregistry.v1" => self.artifact_registry(&call),
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
+            "dns.v1" => self.cloud_dns(&call),
             "redis.v1" if call.method.id.contains(".operations.") => self.operation(&call).await,
             "redis.v1" => self.memorystore(&call),
             "sqladmin.v1" | "sqladmin.v1beta4" => {

@@ -96,7 +96,8 @@ impl Gcp {
             instance.set("host", endpoint.0);
             instance.set("port", endpoint.1);
             instance.set("state", "READY");
-            instance.set("reservedIpRange", "10.114.0.0/29");
+            let range = instance.message.entry("reservedIpRange");
+            range.or_insert("10.114.0.0/29".into());
             let identity = format!("serviceAccount:{}", self.cache_account());
             instance.set("persistenceIamIdentity", identity);
             if tls {
