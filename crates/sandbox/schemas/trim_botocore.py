@@ -51,10 +51,11 @@ OPERATIONS = {
     ],
     "elasticache": [
         "AddTagsToResource", "CreateCacheParameterGroup", "CreateCacheSubnetGroup", "CreateReplicationGroup",
-        "DeleteCacheParameterGroup", "DeleteCacheSubnetGroup", "DeleteReplicationGroup", "DescribeCacheClusters",
-        "DescribeCacheParameterGroups", "DescribeCacheParameters", "DescribeCacheSubnetGroups",
-        "DescribeReplicationGroups", "IncreaseReplicaCount", "DecreaseReplicaCount", "ListTagsForResource",
-        "ModifyCacheParameterGroup", "ModifyCacheSubnetGroup", "ModifyReplicationGroup", "RemoveTagsFromResource",
+        "DecreaseReplicaCount", "DeleteCacheParameterGroup", "DeleteCacheSubnetGroup", "DeleteReplicationGroup",
+        "DeleteSnapshot", "DescribeCacheClusters", "DescribeCacheParameterGroups", "DescribeCacheParameters",
+        "DescribeCacheSubnetGroups", "DescribeReplicationGroups", "DescribeSnapshots", "IncreaseReplicaCount",
+        "ListTagsForResource", "ModifyCacheParameterGroup", "ModifyCacheSubnetGroup", "ModifyReplicationGroup",
+        "RemoveTagsFromResource",
     ],
 }
 METADATA = ["apiVersion", "jsonVersion", "protocol", "targetPrefix", "xmlNamespace"]

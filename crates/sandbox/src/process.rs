@@ -89,10 +89,20 @@ impl Guard {
     /// Watches over a process, or with `group` over every process of the group that it leads.
     pub(crate) fn over(process: &Process, group: bool) -> io::Result<Self> {
         let sign = if group { "-" } else { "" };
+        Self::start(&format!("{sign}{}", process.pid), Signal::SIGKILL)
+    }
+
+    /// Watches over a process that ends in order by `signal`.
+    pub(crate) fn over_with(process: &Process, signal: Signal) -> io::Result<Self> {
+        Self::start(&process.pid.to_string(), signal)
+    }
+
+    fn start(target: &str, signal: Signal) -> io::Result<Self> {
         // The read ends without a line when the last holder of the pipe is gone: this process.
-        let script = "read -r _ || kill -s KILL -- \"$1\"";
+        let script = "read -r _ || kill -s \"$2\" -- \"$1\"";
+        let signal = signal.as_str().trim_start_matches("SIG");
         let guard = Command::new("/bin/sh")
-            .args(["-c", script, "guard", &format!("{sign}{}", process.pid)])
+            .args(["-c", script, "guard", target, signal])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

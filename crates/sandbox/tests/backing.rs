@@ -60,13 +60,17 @@ impl Data {
             println!("skipped: {why}");
             return None;
         }
+        Some(self.redis_server(tls, passwords).await)
+    }
+
+    async fn redis_server(&self, tls: bool, passwords: &[&str]) -> Redis {
         let spec = RedisSpec {
             name: "test".into(),
             port: 6379,
             tls,
             passwords: passwords.iter().map(|it| (*it).to_owned()).collect(),
         };
-        Some(self.backing.start_redis(spec).await.unwrap())
+        self.backing.start_redis(spec).await.unwrap()
     }
 
     /// Says what went wrong, or the one value.
@@ -239,4 +243,77 @@ async fn a_cache_without_passwords_and_tls_takes_everybody() {
     let gone = data.redis_cli(at, "", false, &["ping"]);
     assert!(gone.contains("refused"), "{gone}");
     data.backing.shutdown().await;
+}
+
+/// Tells the test below that it plays the sandbox that is killed.
+const PLAY_SANDBOX: &str = "BACKING_TEST_PLAYS_SANDBOX";
+
+#[tokio::test]
+async fn servers_do_not_outlive_a_sandbox_that_is_killed() {
+    if std::env::var_os(PLAY_SANDBOX).is_some() {
+        return play_sandbox().await;
+    }
+    let data = Data::new();
+    if let Some(why) = data
+        .backing
+        .without_postgres()
+        .or(data.backing.without_redis())
+    {
+        println!("skipped: {why}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "servers_do_not_outlive_a_sandbox_that_is_killed",
+            "--nocapture",
+        ])
+        .env(PLAY_SANDBOX, "1")
+        // It gets no chance to remove its files.
+        .env("TMPDIR", folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(sandbox.stdout.take().unwrap()));
+    let pids = lines
+        .map_while(Result::ok)
+        .find_map(|line| Some(line.split_once("pids ")?.1.to_owned()));
+    let pids = pids.unwrap();
+    let pids: Vec<_> = pids
+        .split(' ')
+        .map(|pid| format!("/proc/{pid}/exe"))
+        .collect();
+    let alive = || {
+        pids.iter()
+            .filter(|exe| std::fs::read_link(exe).is_ok())
+            .count()
+    };
+    assert_eq!(alive(), 2);
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    for _ in 0..500 {
+        if alive() == 0 {
+            // The next one clears away what is left.
+            Data::new();
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{} of {pids:?} are still alive", alive());
+}
+
+/// Starts a database and a cache, and waits to be killed.
+async fn play_sandbox() {
+    let data = Data::new();
+    data.postgres(false).await.unwrap();
+    data.redis_server(true, &[]).await;
+    let status = data.backing.status();
+    let servers = status["servers"].as_array().unwrap();
+    let pids: Vec<_> = servers
+        .iter()
+        .map(|server| server["pid"].to_string())
+        .collect();
+    println!("pids {}", pids.join(" "));
+    std::future::pending::<()>().await;
 }

@@ -235,6 +235,12 @@ fn describe(status: &Value) -> String {
         Some(moto) => format!("moto at {moto} answers for other AWS services"),
         None => "moto is not installed: other AWS services are refused".into(),
     });
+    for (of, kind) in [("databases", "postgres"), ("caches", "redis")] {
+        lines.push(format!(
+            "{of} are backed by {}",
+            text(&status["backing"][kind])
+        ));
+    }
     for (cloud, owner) in [("aws", "account"), ("gcp", "project")] {
         let side = &status[cloud];
         lines.push(format!(

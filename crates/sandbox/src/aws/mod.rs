@@ -3,12 +3,15 @@
 pub mod credentials;
 mod ecr;
 mod ecs;
+mod elasticache;
 mod error;
 mod forward;
 mod json;
 mod logs;
+mod parameter;
 mod policy;
 mod query;
+mod query_rules;
 mod rds;
 mod schema;
 mod secrets;
@@ -48,6 +51,7 @@ struct Inner {
     http: reqwest::Client,
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
+    elasticache: elasticache::ElastiCache,
     logs: logs::Logs,
     rds: rds::Rds,
     secrets: secrets::Secrets,
@@ -60,6 +64,7 @@ impl Aws {
         let logs = logs::Logs::new(&host);
         let secrets = secrets::Secrets::new(&host);
         let ecr = ecr::Ecr::new(&host, policy.clone());
+        let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
         let http = reqwest::Client::builder()
@@ -74,6 +79,7 @@ impl Aws {
                 http,
                 ecr,
                 ecs,
+                elasticache,
                 logs,
                 rds,
                 secrets,
@@ -103,6 +109,7 @@ impl Aws {
             "secrets": self.inner.secrets.names(),
             "log_groups": self.inner.logs.names(),
             "databases": self.inner.rds.status(),
+            "caches": self.inner.elasticache.status(),
         })
     }
 
@@ -224,6 +231,7 @@ impl Aws {
             "logs" => inner.logs.call(operation, input),
             "secretsmanager" => inner.secrets.call(operation, input),
             "rds" => inner.rds.call(operation, input),
+            "elasticache" => inner.elasticache.call(operation, input),
             _ => sts::call(&inner.host.account, operation, input),
         }
     }

@@ -163,12 +163,13 @@ impl Backing {
         let count = servers.count.to_string();
         let parent = folder_in(&self.inner.state_dir);
         open_folder(&parent)?;
-        let parent = match may_enter(&parent, user) {
-            true => parent,
-            false => {
-                let own = elsewhere(&mut servers.elsewhere);
-                open_folder(&own)?;
-                own
+        let parent = match (may_enter(&parent, user), servers.elsewhere.clone()) {
+            (true, _) => parent,
+            (false, Some(chosen)) => chosen,
+            (false, None) => {
+                let chosen = elsewhere(user)?;
+                servers.elsewhere = Some(chosen.clone());
+                chosen
             }
         };
         let folder = parent.join(count);
@@ -219,14 +220,25 @@ fn open_folder(folder: &Path) -> std::io::Result<()> {
 
 const ELSEWHERE: &str = "deployer-sandbox-";
 
-/// A folder of this process below the temporary directory.
-fn elsewhere(chosen: &mut Option<PathBuf>) -> PathBuf {
-    let new = || {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
-        let name = format!("{ELSEWHERE}{}-{}", std::process::id(), &unique[..8]);
-        std::env::temp_dir().join(name)
-    };
-    chosen.get_or_insert_with(new).clone()
+/// A folder of this process that `user` may enter, below one of the temporary directories: the
+/// first may be private to root.
+fn elsewhere(user: Option<User>) -> Result<PathBuf, BackingError> {
+    let unique = uuid::Uuid::new_v4().simple().to_string();
+    let name = format!("{ELSEWHERE}{}-{}", std::process::id(), &unique[..8]);
+    for parent in temporary() {
+        let folder = parent.join(&name);
+        if open_folder(&folder).is_ok() && may_enter(&folder, user) {
+            return Ok(folder);
+        }
+        // It may not have been made at all.
+        let _ = std::fs::remove_dir(&folder);
+    }
+    let why = "the user that databases and caches run as can enter no folder for their data";
+    Err(BackingError::Machine(why.into()))
+}
+
+fn temporary() -> [PathBuf; 3] {
+    [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()]
 }
 
 /// A state directory in root's home is closed to the users that servers run as.
@@ -242,8 +254,10 @@ fn may_enter(folder: &Path, user: Option<User>) -> bool {
 /// Removes what sandboxes that were killed left: their servers ended with them.
 fn clear_leftovers(state_dir: &Path) {
     let _ = std::fs::remove_dir_all(folder_in(state_dir));
-    let entries = std::fs::read_dir(std::env::temp_dir());
-    for entry in entries.into_iter().flatten().flatten() {
+    let entries = temporary()
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok());
+    for entry in entries.flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name
             .strip_prefix(ELSEWHERE)

@@ -14,9 +14,9 @@ use super::BackingError;
 use crate::process::{Guard, Process, User, bound_command_as, supervise};
 
 /// How long a server may take to end by itself.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long a server may take until it answers; machines that test are busy.
-pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(180);
 /// Between two looks at a server that starts.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -67,7 +67,7 @@ impl Server {
             .process_group(0);
         let start = move || Ok::<_, std::io::Error>((command.spawn()?, ()));
         let (process, ()) = supervise(self.kind, start).await?;
-        let guard = Guard::over(&process, false)?;
+        let guard = Guard::over_with(&process, self.orphaned)?;
         let listening = async {
             while !answers().await {
                 if let Some(code) = process.exit() {

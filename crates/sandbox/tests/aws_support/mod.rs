@@ -88,6 +88,70 @@ impl Account {
         )
     }
 
+    /// Calls `service:Operation` of a service that talks in forms. Returns the status and the XML.
+    pub async fn form(&self, action: &str, members: &[(&str, &str)]) -> (u16, String) {
+        let (service, operation) = action.split_once(':').unwrap();
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("Action", operation);
+        for (name, value) in members {
+            form.append_pair(name, value);
+        }
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.send(&self.caller, service, &headers, form.finish())
+            .await
+    }
+
+    /// The same for a call that must succeed.
+    #[track_caller]
+    pub fn form_ok(&self, action: &str, members: &[(&str, &str)]) -> impl Future<Output = String> {
+        let at = std::panic::Location::caller();
+        async move {
+            let (status, xml) = self.form(action, members).await;
+            assert_eq!(status, 200, "{at}: {action}: {xml}");
+            xml
+        }
+    }
+
+    /// The same for a call that must be refused with this status and code.
+    #[track_caller]
+    pub fn form_refused(
+        &self,
+        action: &str,
+        members: &[(&str, &str)],
+        status: u16,
+        code: &str,
+    ) -> impl Future<Output = String> {
+        let at = std::panic::Location::caller();
+        async move {
+            let (answered, xml) = self.form(action, members).await;
+            let said = (answered, element(&xml, "Code"));
+            assert_eq!(said, (status, Some(code)), "{at}: {action}: {xml}");
+            xml
+        }
+    }
+
+    /// Asks again until the element has that value. Panics with the last answer after two
+    /// minutes: a database takes its time on a busy machine.
+    pub async fn form_until(
+        &self,
+        action: &str,
+        members: &[(&str, &str)],
+        (name, value): (&str, &str),
+    ) -> String {
+        let began = std::time::Instant::now();
+        loop {
+            let xml = self.form_ok(action, members).await;
+            if element(&xml, name) == Some(value) {
+                return xml;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "{action}: {xml}"
+            );
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
     /// Signs and sends a POST to `/`.
     pub async fn send(
         &self,
@@ -255,4 +319,10 @@ impl Account {
         assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
         digest(&manifest)
     }
+}
+
+/// The text of the first element of that name.
+pub fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once("</")?.0)
 }

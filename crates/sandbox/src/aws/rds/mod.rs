@@ -19,11 +19,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
 use super::json::{drop_tags, list, merge_tags, need, number, text, texts};
+use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
 use crate::Host;
 use crate::backing::Postgres;
-
-/// How many tags a resource may have.
-const MAX_TAGS: usize = 50;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -42,12 +40,6 @@ struct State {
     subnet_groups: BTreeMap<String, Tagged>,
     parameter_groups: BTreeMap<String, parameters::Group>,
     snapshots: BTreeMap<String, Tagged>,
-}
-
-/// Something with tags, as the service describes it otherwise.
-struct Tagged {
-    value: Value,
-    tags: Vec<Value>,
 }
 
 struct Instance {
@@ -321,59 +313,6 @@ impl Instance {
     fn number(&self, name: &str) -> i64 {
         number(&self.value, name).unwrap_or_default()
     }
-}
-
-/// The tags of a request, refused where the vendor refuses them.
-fn tags_of(input: &Value) -> Result<Vec<Value>, AwsError> {
-    let tags = list(input, "Tags").to_vec();
-    for tag in &tags {
-        let key = need(tag, "Key");
-        if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
-            return Err(invalid_value(format!("The tag key '{key}' is not valid.")));
-        }
-        if need(tag, "Value").chars().count() > 256 {
-            return Err(invalid_value(format!(
-                "The value of the tag '{key}' is too long."
-            )));
-        }
-    }
-    if tags.len() > MAX_TAGS {
-        return Err(invalid_value(format!(
-            "A resource can have at most {MAX_TAGS} tags."
-        )));
-    }
-    Ok(tags)
-}
-
-/// One page of `all` under `name`, by `MaxRecords` and `Marker`.
-fn page(input: &Value, name: &str, all: Vec<Value>) -> Result<Value, AwsError> {
-    let count = number(input, "MaxRecords").unwrap_or(100);
-    if !(20..=100).contains(&count) {
-        let message = format!("Invalid value {count} for MaxRecords. Must be between 20 and 100");
-        return Err(invalid_value(message));
-    }
-    let start = match text(input, "Marker") {
-        None => 0,
-        Some(marker) => {
-            let wrong = |_| invalid_value("The parameter Marker is not valid.");
-            marker.parse::<usize>().map_err(wrong)?
-        }
-    };
-    let count = usize::try_from(count).unwrap_or(100);
-    let mut answer = json!({});
-    if start + count < all.len() {
-        answer["Marker"] = json!((start + count).to_string());
-    }
-    answer[name] = all.into_iter().skip(start).take(count).collect();
-    Ok(answer)
-}
-
-fn invalid_value(message: impl Into<String>) -> AwsError {
-    AwsError::new("InvalidParameterValue", message)
-}
-
-fn invalid_combination(message: impl Into<String>) -> AwsError {
-    AwsError::new("InvalidParameterCombination", message)
 }
 
 fn instance_not_found(id: &str) -> AwsError {

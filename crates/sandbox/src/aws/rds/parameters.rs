@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::parameter_list::{self, Parameter};
+use super::parameter_list;
 use super::rules::check_identifier;
 use super::versions::{Version, families};
 use super::{Rds, State, invalid_combination, invalid_value, page, tags_of};
 use crate::aws::error::AwsError;
 use crate::aws::json::{list, need, text};
+use crate::aws::parameter::Parameter;
 
 /// How many parameters one request may change.
 const MOST: usize = 20;
@@ -35,7 +36,7 @@ impl Group {
 
     fn value_of(&self, parameter: &Parameter) -> Option<String> {
         let set = self.set.get(parameter.name).map(|(value, _)| value.clone());
-        set.or_else(|| parameter.default(self.major()).map(str::to_owned))
+        set.or_else(|| parameter_list::default(parameter, self.major()).map(str::to_owned))
     }
 
     /// Whether TLS is forced, and what of the rest the real server takes.
@@ -288,7 +289,7 @@ fn check_change(change: &Value) -> Result<(), AwsError> {
 
 fn describe(group: &Group, parameter: &Parameter) -> Value {
     let set = group.set.get(parameter.name);
-    let source = match (set, parameter.default(group.major())) {
+    let source = match (set, parameter_list::default(parameter, group.major())) {
         (Some(_), _) => "user",
         (None, Some(_)) => "system",
         (None, None) => "engine-default",

@@ -1,0 +1,290 @@
+//! ElastiCache: replication groups of one shard, each backed by a real server; subnet and parameter groups, tags.
+
+mod create;
+mod delete;
+mod life;
+mod modify;
+mod parameters;
+mod rules;
+mod subnet_groups;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::error::AwsError;
+use super::json::{drop_tags, merge_tags, need, texts};
+use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
+use crate::Host;
+use crate::backing::Redis;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct ElastiCache {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    groups: BTreeMap<String, Group>,
+    subnet_groups: BTreeMap<String, Tagged>,
+    parameter_groups: BTreeMap<String, parameters::ParameterGroup>,
+    snapshots: BTreeMap<String, Tagged>,
+}
+
+/// A replication group.
+struct Group {
+    /// As described, without what its members and its server say.
+    value: Value,
+    tags: Vec<Value>,
+    /// Tells it from another of its name.
+    unique: uuid::Uuid,
+    nodes: i64,
+    /// The version as members say it: `7.1.0`.
+    version: String,
+    port: i64,
+    maintenance_window: String,
+    subnet_group: String,
+    parameter_group: String,
+    security_groups: Vec<String>,
+    /// What waits for the maintenance window.
+    pending: Map<String, Value>,
+    /// What is being carried out.
+    applying: Map<String, Value>,
+    /// Never answered. None means that every client is taken.
+    tokens: Vec<String>,
+    new_tokens: Option<NewTokens>,
+    cache: Cache,
+}
+
+/// A change of AUTH strings on its way.
+#[derive(Clone)]
+struct NewTokens {
+    /// As described: `SETTING` or `ROTATING`.
+    status: &'static str,
+    tokens: Vec<String>,
+    /// Whether clients must give one of them afterwards.
+    required: bool,
+}
+
+/// What stands behind a replication group.
+enum Cache {
+    Starting,
+    Running(Redis),
+    /// An API object only, because of this.
+    Absent(String),
+}
+
+impl ElastiCache {
+    /// No caches yet; the vendor's default parameter groups are there.
+    pub fn new(host: &Host) -> Self {
+        let service = Self {
+            inner: Arc::new(Inner {
+                host: host.clone(),
+                state: Mutex::default(),
+            }),
+        };
+        service.add_default_groups();
+        service
+    }
+
+    /// Every replication group with its state, its address and what stands behind it.
+    pub fn status(&self) -> Value {
+        let state = self.lock();
+        let groups = state.groups.values().map(|group| {
+            let (backing, endpoint) = match &group.cache {
+                Cache::Starting => ("starting".to_owned(), None),
+                Cache::Running(redis) => {
+                    let at = redis.endpoint();
+                    (format!("Redis at {at}"), Some(at))
+                }
+                Cache::Absent(why) => (format!("none: {why}"), None),
+            };
+            json!({
+                "id": group.id(), "status": group.status(), "backing": backing, "endpoint": endpoint,
+            })
+        });
+        groups.collect()
+    }
+
+    /// Carries out an operation that the schema has let through.
+    pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        match operation {
+            "AddTagsToResource" => self.add_tags(input),
+            "CreateCacheParameterGroup" => self.create_parameter_group(input),
+            "CreateCacheSubnetGroup" => self.create_subnet_group(input),
+            "CreateReplicationGroup" => self.create_group(input),
+            "DecreaseReplicaCount" => self.change_replicas(input, operation),
+            "DeleteCacheParameterGroup" => self.delete_parameter_group(input),
+            "DeleteCacheSubnetGroup" => self.delete_subnet_group(input),
+            "DeleteReplicationGroup" => self.delete_group(input),
+            "DeleteSnapshot" => self.delete_snapshot(input),
+            "DescribeCacheClusters" => self.describe_clusters(input),
+            "DescribeCacheParameterGroups" => self.describe_parameter_groups(input),
+            "DescribeCacheParameters" => self.describe_parameters(input),
+            "DescribeCacheSubnetGroups" => self.describe_subnet_groups(input),
+            "DescribeReplicationGroups" => self.describe_groups(input),
+            "DescribeSnapshots" => self.describe_snapshots(input),
+            "IncreaseReplicaCount" => self.change_replicas(input, operation),
+            "ListTagsForResource" => self.list_tags(input),
+            "ModifyCacheParameterGroup" => self.modify_parameter_group(input),
+            "ModifyCacheSubnetGroup" => self.modify_subnet_group(input),
+            "ModifyReplicationGroup" => self.modify_group(input),
+            "RemoveTagsFromResource" => self.remove_tags(input),
+            other => Err(AwsError::new("InvalidAction", other)),
+        }
+    }
+
+    fn add_tags(&self, input: &Value) -> Result<Value, AwsError> {
+        let added = tags_of(input)?;
+        self.with_tags(input, |tags| {
+            let mut merged = tags.clone();
+            merge_tags(&mut merged, &added, "Key");
+            if merged.len() > MAX_TAGS {
+                let message = format!("A resource can have at most {MAX_TAGS} tags.");
+                return Err(AwsError::new("TagQuotaPerResourceExceeded", message));
+            }
+            *tags = merged;
+            Ok(json!({ "TagList": tags }))
+        })
+    }
+
+    fn remove_tags(&self, input: &Value) -> Result<Value, AwsError> {
+        let keys = texts(input, "TagKeys");
+        self.with_tags(input, |tags| {
+            let absent = keys
+                .iter()
+                .find(|key| !tags.iter().any(|tag| need(tag, "Key") == **key));
+            if let Some(key) = absent {
+                let message = format!("{key} tag not found.");
+                return Err(
+                    AwsError::new("TagNotFound", message).with_status(StatusCode::NOT_FOUND)
+                );
+            }
+            drop_tags(tags, &keys, "Key");
+            Ok(json!({ "TagList": tags }))
+        })
+    }
+
+    fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
+        self.with_tags(input, |tags| Ok(json!({ "TagList": tags })))
+    }
+
+    /// Runs `act` on the tags of what `ResourceName`, an ARN, names.
+    fn with_tags<T>(
+        &self,
+        input: &Value,
+        act: impl FnOnce(&mut Vec<Value>) -> Result<T, AwsError>,
+    ) -> Result<T, AwsError> {
+        let arn = need(input, "ResourceName");
+        let wrong = || AwsError::new("InvalidARN", format!("The ARN {arn} is not valid."));
+        let start = self.arn("", "");
+        let rest = arn
+            .strip_prefix(start.trim_end_matches(':'))
+            .ok_or_else(wrong)?;
+        let (kind, name) = rest
+            .trim_start_matches(':')
+            .split_once(':')
+            .ok_or_else(wrong)?;
+        let mut state = self.lock();
+        let tags = match kind {
+            "replicationgroup" => {
+                let group = state
+                    .groups
+                    .get_mut(name)
+                    .ok_or_else(|| group_not_found(name))?;
+                if group.status() != "available" {
+                    return Err(AwsError::new(
+                        "InvalidReplicationGroupState",
+                        "Cluster not in available state to perform tagging operations.",
+                    ));
+                }
+                &mut group.tags
+            }
+            "subnetgroup" => {
+                let found = state.subnet_groups.get_mut(name);
+                &mut found.ok_or_else(|| subnet_groups::not_found(name))?.tags
+            }
+            "parametergroup" => {
+                let found = state.parameter_groups.get_mut(name);
+                &mut found.ok_or_else(|| parameters::not_found(name))?.tags
+            }
+            "snapshot" => {
+                let found = state.snapshots.get_mut(name);
+                &mut found.ok_or_else(|| delete::snapshot_not_found(name))?.tags
+            }
+            "cluster" => {
+                // Members have the tags of their group.
+                let group = state
+                    .groups
+                    .values_mut()
+                    .find(|it| it.members().iter().any(|id| id == name));
+                &mut group.ok_or_else(|| view::cluster_not_found(name))?.tags
+            }
+            _ => return Err(wrong()),
+        };
+        act(tags)
+    }
+
+    fn arn(&self, kind: &str, name: &str) -> String {
+        let host = &self.inner.host;
+        format!(
+            "arn:aws:elasticache:{}:{}:{kind}:{name}",
+            host.region, host.account
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.inner.state.lock();
+        state.expect("no panic while the caches are held")
+    }
+}
+
+impl State {
+    /// The group that `ReplicationGroupId` names, with its name as kept.
+    fn named(&mut self, input: &Value) -> Result<(String, &mut Group), AwsError> {
+        let id = need(input, "ReplicationGroupId").to_lowercase();
+        match self.groups.get_mut(&id) {
+            Some(group) => Ok((id, group)),
+            None => Err(group_not_found(&id)),
+        }
+    }
+}
+
+impl Group {
+    fn id(&self) -> &str {
+        need(&self.value, "ReplicationGroupId")
+    }
+
+    fn status(&self) -> &str {
+        need(&self.value, "Status")
+    }
+
+    fn set_status(&mut self, status: &str) {
+        self.value["Status"] = json!(status);
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        super::json::flag(&self.value, name)
+    }
+
+    /// The names of its nodes.
+    fn members(&self) -> Vec<String> {
+        (1..=self.nodes)
+            .map(|number| format!("{}-{number:03}", self.id()))
+            .collect()
+    }
+}
+
+fn group_not_found(id: &str) -> AwsError {
+    let message = format!("ReplicationGroup {id} not found.");
+    AwsError::new("ReplicationGroupNotFoundFault", message).with_status(StatusCode::NOT_FOUND)
+}

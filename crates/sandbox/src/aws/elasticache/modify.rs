@@ -1,0 +1,271 @@
+//! ModifyReplicationGroup and the number of replicas: what takes effect at once, what is carried out, what waits.
+
+use serde_json::{Map, Value, json};
+
+use super::create::blank;
+use super::rules::{
+    Version, check_availability, check_node_type, check_retention, check_security_groups,
+    check_token,
+};
+use super::{ElastiCache, Group, NewTokens, State, invalid_combination, parameters};
+use crate::aws::error::AwsError;
+use crate::aws::json::{flag, need, number, text, texts};
+
+const NOT_HERE: [&str; 11] = [
+    "ClusterMode",
+    "Durability",
+    "IpDiscovery",
+    "LogDeliveryConfigurations",
+    "NodeGroupId",
+    "PrimaryClusterId",
+    "RemoveUserGroups",
+    "SnapshottingClusterId",
+    "TransitEncryptionMode",
+    "UserGroupIdsToAdd",
+    "UserGroupIdsToRemove",
+];
+
+impl ElastiCache {
+    pub(super) fn modify_group(&self, input: &Value) -> Result<Value, AwsError> {
+        let mut state = self.lock();
+        let (id, group) = state.named(input)?;
+        group.need_available("modify")?;
+        check_values(group, input)?;
+        let version = new_version(group, input)?;
+        let tokens = group.new_tokens_of(input)?;
+        let parameters = new_parameters(&state, &id, input, version)?;
+        let (_, group) = state.named(input)?;
+        group.change_at_once(input);
+        if let Some(name) = parameters {
+            group.parameter_group = name;
+        }
+        group.accept(input, version, tokens);
+        let (shown, unique) = (group.shown(), group.unique);
+        drop(state);
+        // Parameters reach the server this way too.
+        self.carry_out(id.clone(), unique);
+        self.apply_parameters(id, unique);
+        Ok(json!({ "ReplicationGroup": shown }))
+    }
+
+    pub(super) fn change_replicas(
+        &self,
+        input: &Value,
+        operation: &str,
+    ) -> Result<Value, AwsError> {
+        let mut state = self.lock();
+        let (id, group) = state.named(input)?;
+        group.need_available("modify")?;
+        if !flag(input, "ApplyImmediately") {
+            return Err(invalid_combination("ApplyImmediately must be true."));
+        }
+        let nodes = 1 + number(input, "NewReplicaCount").ok_or_else(|| blank("NewReplicaCount"))?;
+        let fits = match operation {
+            "IncreaseReplicaCount" => nodes > group.nodes,
+            _ => nodes < group.nodes,
+        };
+        if !fits {
+            return Err(invalid_combination(format!(
+                "NewReplicaCount does not fit {operation}: the replication group has {} replicas.",
+                group.nodes - 1
+            )));
+        }
+        let on = |name: &str| need(&group.value, name) == "enabled";
+        check_availability(nodes, on("AutomaticFailover"), on("MultiAZ"))?;
+        group.applying.insert("Nodes".into(), json!(nodes));
+        let (shown, unique) = (group.shown(), group.unique);
+        drop(state);
+        self.carry_out(id, unique);
+        Ok(json!({ "ReplicationGroup": shown }))
+    }
+}
+
+fn check_values(group: &Group, input: &Value) -> Result<(), AwsError> {
+    if let Some(name) = NOT_HERE.iter().find(|name| input.get(**name).is_some()) {
+        return Err(invalid_combination(format!(
+            "the sandbox cannot change a replication group's {name}"
+        )));
+    }
+    let tls = input
+        .get("TransitEncryptionEnabled")
+        .and_then(Value::as_bool);
+    if tls.is_some_and(|tls| tls != group.flag("TransitEncryptionEnabled")) {
+        return Err(invalid_combination(
+            "the sandbox cannot change a replication group's TransitEncryptionEnabled",
+        ));
+    }
+    if let Some(class) = text(input, "CacheNodeType") {
+        check_node_type(class)?;
+    }
+    if let Some(days) = number(input, "SnapshotRetentionLimit") {
+        check_retention(days)?;
+    }
+    check_security_groups(&texts(input, "SecurityGroupIds"))?;
+    let switch = |asked: &str, now: &str| {
+        let asked = input.get(asked).and_then(Value::as_bool);
+        asked.unwrap_or(need(&group.value, now) == "enabled")
+    };
+    check_availability(
+        group.nodes,
+        switch("AutomaticFailoverEnabled", "AutomaticFailover"),
+        switch("MultiAZEnabled", "MultiAZ"),
+    )
+}
+
+/// The version that the group is to become.
+fn new_version(group: &Group, input: &Value) -> Result<Option<Version>, AwsError> {
+    let old = need(&group.value, "Engine");
+    let engine = text(input, "Engine").unwrap_or(old).to_lowercase();
+    if engine != old && !(old == "redis" && engine == "valkey") {
+        return Err(invalid_combination(format!(
+            "A replication group of {old} cannot become one of {engine}."
+        )));
+    }
+    if text(input, "EngineVersion").is_none() && engine == old {
+        return Ok(None);
+    }
+    let new = Version::choose(&engine, text(input, "EngineVersion"))?;
+    new.check_upgrade(&group.version)?;
+    Ok(Some(new).filter(|new| new.full != group.version || engine != old))
+}
+
+/// The parameter group that the group is to have; another family of versions needs one of its own.
+fn new_parameters(
+    state: &State,
+    id: &str,
+    input: &Value,
+    version: Option<Version>,
+) -> Result<Option<String>, AwsError> {
+    let Some(group) = state.groups.get(id) else {
+        return Ok(None);
+    };
+    let old = Version::choose(need(&group.value, "Engine"), Some(&group.version))?;
+    let new = version.unwrap_or(old);
+    let name = match text(input, "CacheParameterGroupName").map(str::to_lowercase) {
+        Some(name) => name,
+        None if group.parameter_group == old.default_group() => new.default_group(),
+        None => group.parameter_group.clone(),
+    };
+    parameters::check_family(state, &name, new)?;
+    Ok(Some(name).filter(|name| *name != group.parameter_group))
+}
+
+impl Group {
+    pub(super) fn need_available(&self, what: &str) -> Result<(), AwsError> {
+        match self.status() {
+            "available" => Ok(()),
+            status => Err(AwsError::new(
+                "InvalidReplicationGroupState",
+                format!(
+                    "Cannot {what} replication group {}: its status is {status}, not available.",
+                    self.id()
+                ),
+            )),
+        }
+    }
+
+    /// What the AUTH strings are to become. A rotation keeps the last one beside the new one.
+    fn new_tokens_of(&self, input: &Value) -> Result<Option<NewTokens>, AwsError> {
+        let token = text(input, "AuthToken");
+        let strategy = text(input, "AuthTokenUpdateStrategy");
+        if token.is_none() && strategy.is_none() {
+            return Ok(None);
+        }
+        if !self.flag("TransitEncryptionEnabled") {
+            return Err(invalid_combination(
+                "AUTH token modification is only supported when encryption-in-transit is enabled.",
+            ));
+        }
+        if !flag(input, "ApplyImmediately") {
+            return Err(invalid_combination(
+                "AUTH token modification requires ApplyImmediately to be true.",
+            ));
+        }
+        if let Some(token) = token {
+            check_token(token)?;
+        }
+        let changed = |status, tokens: Vec<String>, required| {
+            Some(NewTokens {
+                status,
+                tokens,
+                required,
+            })
+        };
+        match (strategy.unwrap_or("ROTATE"), token) {
+            ("DELETE", None) => Ok(changed("SETTING", Vec::new(), false)),
+            ("DELETE", Some(_)) => Err(invalid_combination(
+                "AuthToken cannot be specified with the update strategy DELETE.",
+            )),
+            ("SET", Some(token)) => Ok(changed("SETTING", vec![token.to_owned()], true)),
+            ("ROTATE", Some(token)) => {
+                let mut tokens: Vec<String> = self.tokens.last().cloned().into_iter().collect();
+                tokens.retain(|it| it != token);
+                tokens.push(token.to_owned());
+                // A group without AUTH takes every client until the token is set.
+                Ok(changed("ROTATING", tokens, !self.tokens.is_empty()))
+            }
+            (other, _) => Err(invalid_combination(format!(
+                "AuthToken must be specified with the update strategy {other}."
+            ))),
+        }
+    }
+
+    fn change_at_once(&mut self, input: &Value) {
+        const SAME: [&str; 3] = [
+            "AutoMinorVersionUpgrade",
+            "SnapshotRetentionLimit",
+            "SnapshotWindow",
+        ];
+        for name in SAME {
+            if let Some(value) = input.get(name) {
+                self.value[name] = value.clone();
+            }
+        }
+        if let Some(description) = text(input, "ReplicationGroupDescription") {
+            self.value["Description"] = json!(description);
+        }
+        if let Some(window) = text(input, "PreferredMaintenanceWindow") {
+            self.maintenance_window = window.to_owned();
+        }
+        let groups = texts(input, "SecurityGroupIds");
+        if !groups.is_empty() {
+            self.security_groups = groups;
+        }
+    }
+
+    /// Notes what takes time.
+    fn accept(&mut self, input: &Value, version: Option<Version>, tokens: Option<NewTokens>) {
+        let mut asked = Map::new();
+        if let Some(class) =
+            text(input, "CacheNodeType").filter(|it| *it != need(&self.value, "CacheNodeType"))
+        {
+            asked.insert("CacheNodeType".into(), json!(class));
+        }
+        if let Some(version) = version {
+            asked.insert("EngineVersion".into(), json!(version.full));
+            if let Some(engine) = text(input, "Engine") {
+                asked.insert("Engine".into(), json!(engine.to_lowercase()));
+            }
+        }
+        for (name, called) in [
+            ("AutomaticFailoverEnabled", "AutomaticFailover"),
+            ("MultiAZEnabled", "MultiAZ"),
+        ] {
+            let switch = input.get(name).and_then(Value::as_bool);
+            let word = switch.map(|on| if on { "enabled" } else { "disabled" });
+            if let Some(word) = word.filter(|word| *word != need(&self.value, called)) {
+                asked.insert(called.into(), json!(word));
+            }
+        }
+        match flag(input, "ApplyImmediately") {
+            true => {
+                self.applying.append(&mut self.pending);
+                self.applying.append(&mut asked);
+            }
+            false => self.pending.append(&mut asked),
+        }
+        if tokens.is_some() {
+            self.new_tokens = tokens;
+        }
+    }
+}
