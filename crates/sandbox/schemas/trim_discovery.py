@@ -4,15 +4,18 @@
     python3 trim_discovery.py OUT_DIR
 
 Needs the packages google-api-python-client (it carries every discovery document), google-cloud-run,
-google-cloud-secret-manager, google-cloud-artifact-registry and google-cloud-service-usage: discovery documents name enum values but not their numbers, and do not say
-which scalars know presence; the protobuf descriptors do.
+google-cloud-secret-manager, google-cloud-artifact-registry, google-cloud-service-usage and google-cloud-redis: discovery documents name enum values but not their numbers, and do not say
+which scalars know presence; the protobuf descriptors do. No Python package has those of Cloud SQL and Cloud DNS:
+they are read from the source of Google's crates google-cloud-sql-v1 and google-cloud-dns-v1 in cargo's registry.
 """
 
 import importlib
 import json
+import os
 import pathlib
 import re
 import sys
+from types import SimpleNamespace
 
 import googleapiclient
 
@@ -23,11 +26,15 @@ MODULES = [
     "google.cloud.secretmanager_v1",
     "google.cloud.artifactregistry_v1",
     "google.cloud.service_usage_v1",
+    "google.cloud.redis_v1",
     "google.iam.v1.policy_pb2",
     "google.logging.type.log_severity_pb2",
 ]
 
-# document, protobuf package, prefix of schema names, methods kept (a pattern over the method id),
+SQL = (r"sql\.(instances\.(insert|get|list|patch|update|delete|restart|failover|listServerCas)|databases\..*|users\..*"
+       r"|operations\.(get|list)|backupRuns\..*|connect\.get|flags\.list|tiers\.list)")
+
+# document, protobuf package (or `crate:` and one of Google's crates), prefix of schema names, methods kept (a pattern over the method id),
 # messages that no method names but that travel as `Any`
 APIS = [
     ("run.v2", "google.cloud.run.v2", "GoogleCloudRunV2",
@@ -53,6 +60,13 @@ APIS = [
      ["OperationMetadata", "!EnableServiceResponse", "!BatchEnableServicesResponse", "!DisableServiceResponse"]),
     ("cloudresourcemanager.v1", None, "", r"cloudresourcemanager\.projects\.(get|testIamPermissions)", []),
     ("cloudresourcemanager.v3", None, "", r"cloudresourcemanager\.projects\.(get|testIamPermissions)", []),
+    ("sqladmin.v1", "crate:google-cloud-sql-v1", "", SQL, []),
+    ("sqladmin.v1beta4", "crate:google-cloud-sql-v1", "", SQL, []),
+    ("redis.v1", "google.cloud.redis.v1", "",
+     r"redis\.projects\.locations\.(instances\.(create|get|list|patch|delete|getAuthString|failover|upgrade)|operations\..*)",
+     ["Instance", "OperationMetadata"]),
+    ("dns.v1", "crate:google-cloud-dns-v1", "",
+     r"dns\.(changes\..*|managedZones\.(create|get|list|delete)|resourceRecordSets\..*|projects\.get)", []),
 ]
 
 FORMATS = {
@@ -64,6 +78,8 @@ FORMATS = {
 
 def messages(package):
     """Every message of a package by its concatenated name, as discovery documents spell nested ones."""
+    if package.startswith("crate:"):
+        return crate_messages(package.removeprefix("crate:"))
     found = {}
 
     def walk(message, prefix):
@@ -76,6 +92,36 @@ def messages(package):
         if file.package == package:
             for message in file.message_types_by_name.values():
                 walk(message, "")
+    return found
+
+
+def crate_messages(crate):
+    """The messages of one of Google's Rust crates, with what `trim_message` asks of a protobuf descriptor."""
+    home = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
+    source = max(home.glob(f"registry/src/*/{crate}-*/src/model.rs")).read_text()
+    enums, module = {}, ""
+    for block in re.split(r"\n(?=(?:pub mod|    impl|impl) )", source):
+        if opened := re.match(r"pub mod (\w+)", block):
+            module = opened[1] + "::"
+        own = re.match(r"( *)impl (\w+) \{", block)
+        if not own:
+            continue
+        pairs = lambda kind: dict(re.findall(r"Self::(\w+)\s*=>\s*(?:\{\s*)?std::option::Option::Some\(\s*%s\s*\)" % kind, block))
+        numbers, names = pairs(r"(\d+)"), pairs(r'"(\w+)"')
+        if numbers and names:
+            values = [SimpleNamespace(name=name, number=int(numbers[variant])) for variant, name in names.items()]
+            path = (module if own[1] else "") + own[2]
+            enums[path] = SimpleNamespace(values=values, full_name=f"google.cloud.{crate.split('-')[2]}.v1.{own[2]}")
+    found = {}
+    for name, body in re.findall(r"^pub struct (\w+) \{\n(.*?)^\}", source, re.S | re.M):
+        fields = {}
+        for field, kind in re.findall(r"pub (?:r#)?(\w+):\s*(.*?),\n", body, re.S):
+            inner = re.sub(r"\s|std::option::Option<|crate::model::|>", "", kind)
+            message = re.search(r"^pub struct %s \{" % inner, source, re.M)
+            fields[field] = SimpleNamespace(
+                enum_type=enums.get(inner), message_type=message or None, containing_oneof=None,
+                has_presence=kind.startswith("std::option::Option<"))
+        found[name] = SimpleNamespace(fields_by_name=fields)
     return found
 
 
@@ -176,7 +222,7 @@ def trim(document, package, prefix, keep, roots):
                 out = {
                     "id": method["id"], "verb": method["httpMethod"],
                     "path": "/" + method.get("flatPath", method["path"]), "query": query,
-                    "response": method["response"]["$ref"],
+                    "response": method.get("response", {"$ref": "Empty"})["$ref"],
                 }
                 if "request" in method:
                     out["request"] = method["request"]["$ref"]
@@ -198,7 +244,8 @@ def trim(document, package, prefix, keep, roots):
     while wanted - set(done):
         name = sorted(wanted - set(done))[0]
         bare = name[len(prefix):] if prefix and name.startswith(prefix) else name
-        done[name] = trim_message(source["schemas"][name], known.get(bare), wanted)
+        # A method that answers nothing answers a message without fields.
+        done[name] = trim_message(source["schemas"].get(name, {}), known.get(bare), wanted)
     return {"api": document, "service": source["rootUrl"].split("/")[2], "revision": source["revision"],
             "types": types, "methods": sorted(methods, key=lambda m: (m["id"], m["path"])),
             "messages": dict(sorted(done.items()))}

@@ -18,7 +18,12 @@ impl Clock {
 
     /// Waits for `duration` of the cloud's time.
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration.div_f64(self.speed)).await;
+        tokio::time::sleep(self.in_cloud_time(duration)).await;
+    }
+
+    /// How long `duration` of the cloud's time lasts here.
+    pub fn in_cloud_time(&self, duration: Duration) -> Duration {
+        duration.div_f64(self.speed)
     }
 
     /// How many seconds of cloud time pass in a second.

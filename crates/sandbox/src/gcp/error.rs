@@ -62,6 +62,15 @@ pub struct ApiError {
     pub message: String,
     /// `google.rpc` detail messages, each with its `@type`.
     pub details: Vec<Value>,
+    /// The older shape of Cloud SQL's and Cloud DNS's own refusals; the status comes from here.
+    legacy: Option<Legacy>,
+}
+
+/// What the error shape from before `google.rpc.Status` tells.
+#[derive(Clone, Copy, Debug)]
+struct Legacy {
+    http: u16,
+    reason: &'static str,
 }
 
 /// The result of an API method.
@@ -74,6 +83,23 @@ impl ApiError {
             code,
             message: message.into(),
             details: Vec::new(),
+            legacy: None,
+        }
+    }
+
+    /// A refusal in the shape from before `google.rpc.Status`: an HTTP status and a reason in camel case.
+    pub fn legacy(http: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        let code = match http {
+            403 => Code::PermissionDenied,
+            404 => Code::NotFound,
+            409 => Code::AlreadyExists,
+            412 => Code::FailedPrecondition,
+            501 => Code::Unimplemented,
+            _ => Code::InvalidArgument,
+        };
+        Self {
+            legacy: Some(Legacy { http, reason }),
+            ..Self::new(code, message)
         }
     }
 
@@ -109,6 +135,7 @@ impl ApiError {
                 "@type": "type.googleapis.com/google.rpc.BadRequest",
                 "fieldViolations": violations,
             })],
+            legacy: None,
         }
     }
 
@@ -138,8 +165,14 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (http, name, _) = self.code.parts();
+        let (mut http, name, _) = self.code.parts();
         let mut error = json!({ "code": http, "message": self.message, "status": name });
+        if let Some(legacy) = self.legacy {
+            http = legacy.http;
+            error = json!({ "code": http, "message": self.message, "errors": [
+                { "message": self.message, "domain": "global", "reason": legacy.reason },
+            ] });
+        }
         if !self.details.is_empty() {
             error["details"] = Value::Array(self.details);
         }

@@ -9,15 +9,19 @@
 
 mod artifacts;
 mod auth;
+mod certificate;
+mod dns;
 mod error;
 mod iam;
 mod logging;
 mod names;
 mod operations;
 mod projects;
+mod redis;
 mod run;
 mod schema;
 mod secrets;
+mod sql;
 mod wire;
 
 use std::sync::Arc;
@@ -29,7 +33,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::Host;
-use error::{ApiError, Outcome};
+use error::{ApiError, Code, Outcome};
 use operations::Operations;
 use wire::Call;
 
@@ -49,6 +53,9 @@ struct Inner {
     artifacts: artifacts::Artifacts,
     logs: logging::Logs,
     run: run::Run,
+    dns: dns::Dns,
+    redis: redis::Redis,
+    sql: sql::Sql,
 }
 
 impl Gcp {
@@ -69,6 +76,9 @@ impl Gcp {
                 artifacts: artifacts::Artifacts::default(),
                 logs: logging::Logs::default(),
                 run: run::Run::default(),
+                dns: dns::Dns::start(),
+                redis: redis::Redis::default(),
+                sql: sql::Sql::default(),
                 host,
             }),
         }
@@ -88,6 +98,9 @@ impl Gcp {
             "projectNumber": names::project_number(&self.inner.host.project),
             "location": self.inner.host.location,
             "services": self.run_status(),
+            "sql": self.sql_status(),
+            "redis": self.redis_status(),
+            "dns": self.dns_status(),
         })
     }
 
@@ -131,6 +144,17 @@ impl Gcp {
             "artifactregistry.v1" => self.artifact_registry(&call),
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
+            "dns.v1" => self.cloud_dns(&call),
+            "redis.v1" if call.method.id.contains(".operations.") => self.operation(&call).await,
+            "redis.v1" => self.memorystore(&call),
+            "sqladmin.v1" | "sqladmin.v1beta4" => {
+                // A caller that hangs up must not leave its instance busy for good.
+                let gcp = self.clone();
+                let answered = tokio::spawn(async move { gcp.cloud_sql(call).await });
+                answered
+                    .await
+                    .unwrap_or_else(|error| Err(ApiError::new(Code::Internal, error.to_string())))
+            }
             "cloudresourcemanager.v1" | "cloudresourcemanager.v3" => self.resource_manager(&call),
             other => Err(ApiError::unimplemented(other)),
         }
@@ -163,6 +187,8 @@ impl Gcp {
                 Ok(json!({ "operations": operations, "nextPageToken": next }))
             }
             "delete" => self.inner.operations.delete(&name),
+            // Google tries its best; nothing here can be cancelled.
+            "cancel" => self.inner.operations.get(&name).map(|_| json!({})),
             _ => Err(ApiError::unimplemented(&call.method.id)),
         }
     }

@@ -12,14 +12,17 @@ use super::operations::any;
 use super::wire::Call;
 
 /// The APIs that the sandbox offers, enabled from the start.
-const OFFERED: [&str; 7] = [
+const OFFERED: [&str; 10] = [
     "artifactregistry.googleapis.com",
     "cloudresourcemanager.googleapis.com",
+    "dns.googleapis.com",
     "iam.googleapis.com",
     "logging.googleapis.com",
+    "redis.googleapis.com",
     "run.googleapis.com",
     "secretmanager.googleapis.com",
     "serviceusage.googleapis.com",
+    "sqladmin.googleapis.com",
 ];
 
 /// Which APIs are enabled.

@@ -95,6 +95,10 @@ static APIS: LazyLock<Vec<Api>> = LazyLock::new(|| {
         include_str!("../../schemas/gcp/serviceusage.v1.json"),
         include_str!("../../schemas/gcp/cloudresourcemanager.v1.json"),
         include_str!("../../schemas/gcp/cloudresourcemanager.v3.json"),
+        include_str!("../../schemas/gcp/sqladmin.v1.json"),
+        include_str!("../../schemas/gcp/sqladmin.v1beta4.json"),
+        include_str!("../../schemas/gcp/redis.v1.json"),
+        include_str!("../../schemas/gcp/dns.v1.json"),
     ]
     .into_iter()
     .map(|text| {

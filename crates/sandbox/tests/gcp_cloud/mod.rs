@@ -25,10 +25,15 @@ pub struct Cloud {
 
 impl Cloud {
     pub async fn start() -> Self {
+        Self::start_at(60.0).await
+    }
+
+    /// With so many seconds of cloud time per second.
+    pub async fn start_at(speed: f64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             moto: Moto::Off,
-            speed: 60.0,
+            speed,
             ..Options::new(folder.path().join("state"))
         };
         let sandbox = serve(options).await.unwrap();

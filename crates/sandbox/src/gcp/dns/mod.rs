@@ -1,0 +1,169 @@
+//! Cloud DNS: public zones and their records, which a name server on loopback really answers.
+
+mod changes;
+mod records;
+mod responder;
+mod zones;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Gcp;
+use super::error::{ApiError, Outcome};
+use super::names::project_number;
+use super::schema::Object;
+use super::wire::{Call, page};
+use records::{Key, Records};
+use responder::Responder;
+
+/// Until Google's name servers know a change.
+const PROPAGATION: Duration = Duration::from_secs(20);
+
+/// Every zone of the project, and the name server for them.
+pub struct Dns {
+    zones: Zones,
+    /// Absent when no port could be had.
+    responder: Option<Responder>,
+}
+
+/// The zones, by name. Cheap to clone.
+#[derive(Clone, Default)]
+struct Zones(Arc<Mutex<BTreeMap<String, Zone>>>);
+
+struct Zone {
+    /// The message `ManagedZone`.
+    message: Object,
+    /// With its final dot, in lower case.
+    dns_name: String,
+    /// What the API answers.
+    records: Records,
+    /// What the name servers answer: behind `records` while a change is pending.
+    served: Records,
+    /// The messages `Change`, oldest first; their ids are their places.
+    changes: Vec<Object>,
+}
+
+impl Zones {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Zone>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dns {
+    /// No zones. Must be called within the runtime that will answer queries.
+    pub fn start() -> Self {
+        let zones = Zones::default();
+        let responder = Responder::start(zones.clone());
+        let responder = responder
+            .inspect_err(|error| tracing::warn!(%error, "no name server for Cloud DNS"))
+            .ok();
+        Self { zones, responder }
+    }
+
+    /// Where queries are answered, over UDP and TCP.
+    fn address(&self) -> Option<SocketAddr> {
+        self.responder.as_ref().map(Responder::address)
+    }
+}
+
+impl Gcp {
+    /// Methods of Cloud DNS.
+    pub(super) fn cloud_dns(&self, call: &Call) -> Outcome {
+        if self.check_project(call.var(0)).is_err() {
+            let message = format!("The project '{}' cannot be accessed", call.var(0));
+            return Err(ApiError::legacy(403, "forbidden", message));
+        }
+        let method = call.method.id.strip_prefix("dns.").unwrap_or_default();
+        match method {
+            "projects.get" => Ok(json!({
+                "kind": "dns#project", "id": self.host().project,
+                "number": project_number(&self.host().project),
+            })),
+            "managedZones.create" => self.create_zone(call),
+            "managedZones.list" => self.list_zones(call),
+            "managedZones.get" => {
+                self.with_zone(call, |zone| Ok(Value::Object(zone.message.clone())))
+            }
+            "managedZones.delete" => self.delete_zone(call),
+            "resourceRecordSets.list" => self.list_records(call),
+            "resourceRecordSets.get" => self.get_record(call),
+            "resourceRecordSets.create" => self.create_record(call),
+            "resourceRecordSets.patch" => self.patch_record(call),
+            "resourceRecordSets.delete" => self.delete_record(call),
+            "changes.create" => self.create_change(call),
+            "changes.get" | "changes.list" => self.read_changes(call),
+            other => Err(ApiError::unimplemented(other)),
+        }
+    }
+
+    /// What `sandbox status` says of the zones.
+    pub(super) fn dns_status(&self) -> Value {
+        let zones: Vec<Value> = {
+            let zones = self.inner.dns.zones.lock();
+            zones
+                .iter()
+                .map(|(name, zone)| json!({ "name": name, "dnsName": zone.dns_name }))
+                .collect()
+        };
+        json!({
+            "nameServer": self.inner.dns.address().map(|it| it.to_string()),
+            "zones": zones,
+        })
+    }
+
+    /// The zone that a call's path names, by name or id.
+    fn with_zone<T>(&self, call: &Call, act: impl FnOnce(&mut Zone) -> Outcome<T>) -> Outcome<T> {
+        let wanted = call.var(1);
+        let mut zones = self.inner.dns.zones.lock();
+        let found = zones.iter_mut().find(|(name, zone)| {
+            name.as_str() == wanted
+                || zone.message.get("id").and_then(Value::as_str) == Some(wanted)
+        });
+        match found {
+            Some((_, zone)) => act(zone),
+            None => Err(ApiError::legacy(
+                404,
+                "notFound",
+                format!("The 'parameters.managedZone' resource named '{wanted}' does not exist."),
+            )),
+        }
+    }
+}
+
+/// Cloud DNS's refusal of a value.
+fn invalid(field: &str, value: &str) -> ApiError {
+    ApiError::legacy(
+        400,
+        "invalid",
+        format!("Invalid value for '{field}': '{value}'"),
+    )
+}
+
+/// Cloud DNS's refusal of a missing value.
+fn required(field: &str) -> ApiError {
+    ApiError::legacy(
+        400,
+        "required",
+        format!("The '{field}' parameter is required but was missing."),
+    )
+}
+
+/// The page that `maxResults` and `pageToken` ask for, as a list message.
+fn listed(call: &Call, kind: &str, field: &str, items: Vec<Value>) -> Outcome {
+    let (items, next) = page(
+        items,
+        call.query("maxResults"),
+        call.query("pageToken"),
+        100,
+    )?;
+    let mut out = json!({ "kind": kind });
+    out[field] = items.into();
+    if !next.is_empty() {
+        out["nextPageToken"] = next.into();
+    }
+    Ok(out)
+}

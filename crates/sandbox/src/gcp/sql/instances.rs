@@ -1,0 +1,326 @@
+//! Instances: created, read, restarted, deleted; their changes are next door.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::operations::Failure;
+use super::server::DEFAULT_USER;
+use super::{Instance, NAME_BLOCKED, State, databases, invalid, listed, settings, users};
+use crate::gcp::Gcp;
+use crate::gcp::error::{ApiError, Outcome};
+use crate::gcp::names::{check_location, is_dns_label};
+use crate::gcp::schema::Object;
+use crate::gcp::wire::Call;
+
+const CREATION: Duration = Duration::from_secs(8 * 60);
+const DELETION: Duration = Duration::from_secs(60);
+const RESTART: Duration = Duration::from_secs(60);
+
+/// What a client may say of a new instance; the rest is refused.
+const SETTABLE: [&str; 7] = [
+    "name",
+    "databaseVersion",
+    "region",
+    "settings",
+    "rootPassword",
+    "gceZone",
+    "instanceType",
+];
+
+/// What clients send back of an answer, and Cloud SQL ignores.
+pub(super) const IGNORED: [&str; 15] = [
+    "kind",
+    "project",
+    "etag",
+    "selfLink",
+    "state",
+    "backendType",
+    "connectionName",
+    "ipAddresses",
+    "serverCaCert",
+    "serviceAccountEmailAddress",
+    "currentDiskSize",
+    "maxDiskSize",
+    "maintenanceVersion",
+    "sqlNetworkArchitecture",
+    "satisfiesPzs",
+];
+
+impl Gcp {
+    pub(super) fn insert_instance(&self, call: &Call) -> Outcome {
+        let message = self.new_instance(&call.body)?;
+        let name = settings::word(&message, &["name"]).to_owned();
+        let password = settings::word(&call.body, &["rootPassword"]).to_owned();
+        let operation = {
+            let mut state = self.inner.sql.lock();
+            check_free(&mut state, &name)?;
+            let instance = Instance {
+                message,
+                databases: Default::default(),
+                users: Default::default(),
+                backups: Vec::new(),
+                operation: None,
+                server: None,
+            };
+            state.instances.insert(name.clone(), instance);
+            state.begin(self, call, &name, "CREATE")
+        };
+        let (gcp, begun) = (self.clone(), operation.clone());
+        let password = Some(password).filter(|it| !it.is_empty());
+        tokio::spawn(async move {
+            let result = gcp.create_instance(&name, &begun, password).await;
+            gcp.finish_sql(&begun, result);
+        });
+        self.sql_operation(call, &operation)
+    }
+
+    /// The message of a new instance, complete and checked.
+    fn new_instance(&self, body: &Object) -> Outcome<Object> {
+        let name = settings::word(body, &["name"]);
+        let project = &self.host().project;
+        // Google's limit is on project and name together.
+        if !is_dns_label(name, 98usize.saturating_sub(project.len() + 1)) {
+            return Err(ApiError::legacy(
+                400,
+                "invalid",
+                format!("Invalid request: instance name ({name})."),
+            ));
+        }
+        for field in body.keys() {
+            if !SETTABLE.contains(&field.as_str()) && !IGNORED.contains(&field.as_str()) {
+                return Err(super::unimplemented(field));
+            }
+        }
+        if !matches!(
+            settings::word(body, &["instanceType"]),
+            "" | "CLOUD_SQL_INSTANCE"
+        ) {
+            return Err(super::unimplemented("replicas and external instances"));
+        }
+        let version = settings::word(body, &["databaseVersion"]);
+        let major = settings::major(version)?;
+        let region = match settings::word(body, &["region"]) {
+            "" => "us-central1",
+            region => region,
+        };
+        check_location(region)
+            .map_err(|_| invalid(format!("Region {region} is not a valid region")))?;
+        let given = body.get("settings").and_then(Value::as_object);
+        let mut complete = given
+            .cloned()
+            .ok_or_else(|| invalid("Missing required field: settings"))?;
+        settings::complete(&mut complete, major);
+        settings::check(&complete, region)?;
+        complete.insert("settingsVersion".into(), "1".into());
+        let zone = match settings::word(&complete, &["locationPreference", "zone"]) {
+            "" => format!("{region}-b"),
+            zone => zone.to_owned(),
+        };
+        let message = json!({
+            "kind": "sql#instance", "name": name, "project": project, "region": region,
+            "databaseVersion": version, "databaseInstalledVersion": format!("{version}_9"),
+            "state": "PENDING_CREATE", "backendType": "SECOND_GEN",
+            "instanceType": "CLOUD_SQL_INSTANCE", "gceZone": zone, "settings": complete,
+            "connectionName": format!("{project}:{region}:{name}"),
+            "serviceAccountEmailAddress": self.sql_account(),
+            "sqlNetworkArchitecture": "NEW_NETWORK_ARCHITECTURE",
+            "maintenanceVersion": format!("{version}_9.R20260901.00_00"),
+            "createTime": self.now(), "etag": etag(),
+        });
+        Ok(message.as_object().cloned().unwrap_or_default())
+    }
+
+    async fn create_instance(
+        &self,
+        name: &str,
+        operation: &str,
+        password: Option<String>,
+    ) -> Result<(), Failure> {
+        let (version, given) = {
+            let mut state = self.inner.sql.lock();
+            let instance = state.instance(name).map_err(gone)?;
+            let version = settings::word(&instance.message, &["databaseVersion"]);
+            (settings::major(version).map_err(gone)?, instance.settings())
+        };
+        let (started, ()) = tokio::join!(
+            self.start_server(name, version, &given, password),
+            self.take_sql(operation, CREATION),
+        );
+        let mut state = self.inner.sql.lock();
+        let instance = state.instance(name).map_err(gone)?;
+        match started {
+            Ok(server) => instance.server = server,
+            Err(failure) => {
+                instance.set("state", "FAILED");
+                return Err(failure);
+            }
+        }
+        instance.set("state", "RUNNABLE");
+        instance.set("ipAddresses", instance.addresses(&given));
+        instance.set("serverCaCert", self.server_ca(name));
+        instance
+            .databases
+            .insert("postgres".into(), databases::message("postgres", name));
+        instance
+            .users
+            .insert(DEFAULT_USER.into(), users::message(DEFAULT_USER, name));
+        Ok(())
+    }
+
+    pub(super) fn get_instance(&self, call: &Call) -> Outcome {
+        let mut state = self.inner.sql.lock();
+        let message = state.instance(call.var(1))?.message.clone();
+        Ok(self.instance_view(call, message))
+    }
+
+    pub(super) fn list_instances(&self, call: &Call) -> Outcome {
+        if !call.query("filter").is_empty() {
+            return Err(super::unimplemented("filters of instances"));
+        }
+        let all: Vec<Object> = {
+            let state = self.inner.sql.lock();
+            state
+                .instances
+                .values()
+                .map(|it| it.message.clone())
+                .collect()
+        };
+        let items = all.into_iter().map(|it| self.instance_view(call, it));
+        listed(call, "sql#instancesList", items.collect())
+    }
+
+    fn instance_view(&self, call: &Call, mut message: Object) -> Value {
+        let name = settings::word(&message, &["name"]);
+        let link = self.sql_link(call, &format!("instances/{name}"));
+        message.insert("selfLink".into(), link.into());
+        Value::Object(message)
+    }
+
+    pub(super) fn list_server_cas(&self, call: &Call) -> Outcome {
+        let mut state = self.inner.sql.lock();
+        let message = &state.instance(call.var(1))?.message;
+        let certificate = message.get("serverCaCert").cloned().unwrap_or_default();
+        Ok(json!({
+            "kind": "sql#instancesListServerCas",
+            "activeVersion": certificate["sha1Fingerprint"], "certs": [certificate],
+        }))
+    }
+
+    pub(super) fn connect_settings(&self, call: &Call) -> Outcome {
+        let mut state = self.inner.sql.lock();
+        let message = &state.running(call.var(1))?.message;
+        let mut out = json!({
+            "kind": "sql#connectSettings",
+            "serverCaMode": message["settings"]["ipConfiguration"]["serverCaMode"],
+        });
+        for field in [
+            "serverCaCert",
+            "ipAddresses",
+            "region",
+            "databaseVersion",
+            "backendType",
+            "connectionName",
+        ] {
+            out[field] = message.get(field).cloned().unwrap_or_default();
+        }
+        Ok(out)
+    }
+
+    pub(super) fn delete_instance(&self, call: &Call) -> Outcome {
+        let name = call.var(1).to_owned();
+        if call.flag("enableFinalBackup") {
+            return Err(super::unimplemented("final backups"));
+        }
+        let (operation, server) = {
+            let mut state = self.inner.sql.lock();
+            let instance = state.idle(&name)?;
+            if instance.settings().get("deletionProtectionEnabled") == Some(&json!(true)) {
+                return Err(ApiError::legacy(
+                    400,
+                    "invalid",
+                    "The instance is protected. Please disable the deletion protection and try again. To disable deletion protection, update the instance settings with deletionProtectionEnabled set to false.",
+                ));
+            }
+            instance.set("state", "PENDING_DELETE");
+            let server = instance.server.clone();
+            (state.begin(self, call, &name, "DELETE"), server)
+        };
+        let (gcp, begun) = (self.clone(), operation.clone());
+        tokio::spawn(async move {
+            if let Some(server) = server {
+                server.remove().await;
+            }
+            gcp.take_sql(&begun, DELETION).await;
+            let free_again = gcp.host().clock.in_cloud_time(NAME_BLOCKED);
+            {
+                let mut state = gcp.inner.sql.lock();
+                state.instances.remove(&name);
+                state.deleted.insert(name, Instant::now() + free_again);
+            }
+            gcp.finish_sql(&begun, Ok(()));
+        });
+        self.sql_operation(call, &operation)
+    }
+
+    pub(super) fn restart_instance(&self, call: &Call) -> Outcome {
+        let name = call.var(1).to_owned();
+        let failover = call.method.id == "sql.instances.failover";
+        let (operation, server) = {
+            let mut state = self.inner.sql.lock();
+            state.running(&name)?;
+            let instance = state.idle(&name)?;
+            let given = instance.settings();
+            if failover {
+                if settings::word(&given, &["availabilityType"]) != "REGIONAL" {
+                    return Err(invalid("The instance is not highly available"));
+                }
+                let context = call.body.get("failoverContext");
+                let version = context.and_then(|it| it.get("settingsVersion"));
+                super::change::check_version(&given, version)?;
+            }
+            let server = instance.server.clone();
+            let kind = if failover { "FAILOVER" } else { "RESTART" };
+            (state.begin(self, call, &name, kind), server)
+        };
+        let (gcp, begun) = (self.clone(), operation.clone());
+        tokio::spawn(async move {
+            if let Some(server) = &server {
+                server.stop().await;
+            }
+            gcp.take_sql(&begun, RESTART).await;
+            let result = match &server {
+                Some(server) => server.start().await.map_err(super::server::failed),
+                None => Ok(()),
+            };
+            gcp.finish_sql(&begun, result);
+        });
+        self.sql_operation(call, &operation)
+    }
+}
+
+/// Refuses a name that is in use, or was within the week.
+fn check_free(state: &mut State, name: &str) -> Outcome<()> {
+    state.deleted.retain(|_, until| *until > Instant::now());
+    if state.instances.contains_key(name) || state.deleted.contains_key(name) {
+        return Err(ApiError::legacy(
+            409,
+            "instanceAlreadyExists",
+            "The Cloud SQL instance already exists. When you delete an instance, you can't reuse the name of the deleted instance until one week from the deletion date.",
+        ));
+    }
+    Ok(())
+}
+
+/// An opaque fingerprint, never the same twice.
+pub(super) fn etag() -> String {
+    hex::encode(&uuid::Uuid::new_v4().as_bytes()[..])
+}
+
+/// An instance that went while something was done to it.
+pub(super) fn gone(error: ApiError) -> Failure {
+    Failure {
+        code: "INTERNAL_ERROR",
+        message: error.message,
+    }
+}

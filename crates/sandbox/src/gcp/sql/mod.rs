@@ -1,0 +1,234 @@
+//! Cloud SQL: PostgreSQL instances, each a real server; v1 and v1beta4 answer the same.
+
+mod backups;
+mod change;
+mod databases;
+mod flags;
+mod instances;
+mod operations;
+mod server;
+mod settings;
+mod users;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Gcp;
+use super::error::{ApiError, Outcome};
+use super::names::project_number;
+use super::schema::Object;
+use super::wire::{Call, page};
+use crate::backing::Postgres;
+
+/// How long the name of a deleted instance cannot be used again.
+const NAME_BLOCKED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The tiers that `tiers.list` names: name, bytes of memory, bytes of disk.
+const TIERS: [(&str, u64, u64); 6] = [
+    ("db-f1-micro", 643_825_664, 3_298_534_883_328),
+    ("db-g1-small", 1_825_361_101, 3_298_534_883_328),
+    ("db-custom-1-3840", 4_026_531_840, 70_368_744_177_664),
+    ("db-custom-2-7680", 8_053_063_680, 70_368_744_177_664),
+    ("db-perf-optimized-N-2", 17_179_869_184, 70_368_744_177_664),
+    ("db-perf-optimized-N-4", 34_359_738_368, 70_368_744_177_664),
+];
+
+/// Every instance of the project, and what was done to them.
+#[derive(Default)]
+pub struct Sql(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    instances: BTreeMap<String, Instance>,
+    /// Names that were in use, and until when.
+    deleted: BTreeMap<String, Instant>,
+    /// Oldest first.
+    operations: Vec<operations::Operation>,
+}
+
+struct Instance {
+    /// The message `DatabaseInstance`, without links.
+    message: Object,
+    /// The messages `Database` by name, without links.
+    databases: BTreeMap<String, Object>,
+    /// The messages `User` by name; no password is kept.
+    users: BTreeMap<String, Object>,
+    /// The messages `BackupRun`, newest first.
+    backups: Vec<Object>,
+    /// The operation that is under way.
+    operation: Option<String>,
+    /// Absent until it was created, and where PostgreSQL is not installed.
+    server: Option<Postgres>,
+}
+
+impl Sql {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn instance(&mut self, name: &str) -> Outcome<&mut Instance> {
+        self.instances.get_mut(name).ok_or_else(|| {
+            ApiError::legacy(
+                404,
+                "instanceDoesNotExist",
+                "The Cloud SQL instance does not exist.",
+            )
+        })
+    }
+
+    /// An instance that nothing else is being done to.
+    fn idle(&mut self, name: &str) -> Outcome<&mut Instance> {
+        let instance = self.instance(name)?;
+        if instance.operation.is_some() {
+            return Err(busy());
+        }
+        Ok(instance)
+    }
+
+    /// An instance whose databases and users can be asked for.
+    fn running(&mut self, name: &str) -> Outcome<&mut Instance> {
+        let instance = self.instance(name)?;
+        let active = instance
+            .message
+            .get("settings")
+            .and_then(Value::as_object)
+            .is_some_and(settings::is_active);
+        if instance.state() != "RUNNABLE" || !active {
+            return Err(invalid("Invalid request since instance is not running"));
+        }
+        Ok(instance)
+    }
+}
+
+impl Instance {
+    fn state(&self) -> &str {
+        settings::word(&self.message, &["state"])
+    }
+
+    fn settings(&self) -> Object {
+        let settings = self.message.get("settings").and_then(Value::as_object);
+        settings.cloned().unwrap_or_default()
+    }
+
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.message.insert(name.into(), value.into());
+    }
+}
+
+/// Cloud SQL's refusal of one more change.
+fn busy() -> ApiError {
+    ApiError::legacy(
+        409,
+        "operationInProgress",
+        "Operation failed because another operation was already in progress. Try your request after the current operation is complete.",
+    )
+}
+
+/// Cloud SQL's refusal of a value; `what` has no full stop.
+fn invalid(what: impl std::fmt::Display) -> ApiError {
+    ApiError::legacy(400, "invalid", format!("Invalid request: {what}."))
+}
+
+/// Google does this, the sandbox does not.
+fn unimplemented(what: &str) -> ApiError {
+    ApiError::legacy(
+        501,
+        "notImplemented",
+        format!("the sandbox does not offer {what}"),
+    )
+}
+
+impl Gcp {
+    /// Methods of Cloud SQL.
+    pub(super) async fn cloud_sql(&self, call: Call) -> Outcome {
+        let method = call.method.id.strip_prefix("sql.").unwrap_or_default();
+        if method == "flags.list" {
+            return Ok(flags::list());
+        }
+        if self.check_project(call.var(0)).is_err() {
+            return Err(ApiError::legacy(
+                403,
+                "notAuthorized",
+                "The client is not authorized to make this request.",
+            ));
+        }
+        match method {
+            "instances.insert" => self.insert_instance(&call),
+            "instances.list" => self.list_instances(&call),
+            "instances.get" => self.get_instance(&call),
+            "instances.patch" | "instances.update" => self.change_instance(&call),
+            "instances.delete" => self.delete_instance(&call),
+            "instances.restart" | "instances.failover" => self.restart_instance(&call),
+            "instances.listServerCas" => self.list_server_cas(&call),
+            "connect.get" => self.connect_settings(&call),
+            "databases.insert" => self.insert_database(&call).await,
+            "databases.patch" | "databases.update" => Err(unimplemented("changes of databases")),
+            "databases.delete" => self.delete_database(&call).await,
+            "databases.get" | "databases.list" => self.read_databases(&call),
+            "users.insert" => self.insert_user(&call).await,
+            "users.update" => self.update_user(&call).await,
+            "users.delete" => self.delete_user(&call).await,
+            "users.get" | "users.list" => self.read_users(&call),
+            "backupRuns.insert" => self.insert_backup(&call),
+            "backupRuns.delete" => self.delete_backup(&call),
+            "backupRuns.get" | "backupRuns.list" => self.read_backups(&call),
+            "operations.get" | "operations.list" => self.sql_operations(&call),
+            "tiers.list" => Ok(self.list_tiers()),
+            other => Err(ApiError::unimplemented(other)),
+        }
+    }
+
+    /// What `sandbox status` says of the instances.
+    pub(super) fn sql_status(&self) -> Value {
+        let state = self.inner.sql.lock();
+        let instances = state.instances.iter().map(|(name, instance)| {
+            let address = match &instance.server {
+                Some(server) => server.endpoint().to_string(),
+                None => "none".into(),
+            };
+            json!({ "name": name, "state": instance.state(), "address": address })
+        });
+        instances.collect()
+    }
+
+    /// The address of a resource of a project in the API that is called.
+    fn sql_link(&self, call: &Call, path: &str) -> String {
+        let version = match call.api.api.as_str() {
+            "sqladmin.v1" => "v1",
+            _ => "sql/v1beta4",
+        };
+        format!(
+            "https://sqladmin.googleapis.com/{version}/projects/{}/{path}",
+            self.host().project
+        )
+    }
+
+    fn sql_account(&self) -> String {
+        format!(
+            "p{}-sandbx@gcp-sa-cloud-sql.iam.gserviceaccount.com",
+            project_number(&self.host().project)
+        )
+    }
+
+    fn list_tiers(&self) -> Value {
+        let items = TIERS.iter().map(|(tier, memory, disk)| {
+            json!({
+                "kind": "sql#tier", "tier": tier, "RAM": memory.to_string(),
+                "DiskQuota": disk.to_string(), "region": super::names::LOCATIONS,
+            })
+        });
+        json!({ "kind": "sql#tiersList", "items": items.collect::<Vec<_>>() })
+    }
+}
+
+/// The page that `maxResults` and `pageToken` ask for, as a list message of that kind.
+fn listed(call: &Call, kind: &str, items: Vec<Value>) -> Outcome {
+    let size = call.query("maxResults");
+    let (items, next) = page(items, size, call.query("pageToken"), 500)?;
+    Ok(json!({ "kind": kind, "items": items, "nextPageToken": next }))
+}
