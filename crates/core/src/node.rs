@@ -44,6 +44,19 @@ pub enum Reading<A> {
     Foreign(String),
 }
 
+impl<A> Reading<A> {
+    /// The same, with what is present seen through `f`.
+    pub fn map<B>(self, f: impl FnOnce(A) -> B) -> Reading<B> {
+        match self {
+            Self::Absent => Reading::Absent,
+            Self::Present(actual) => Reading::Present(f(actual)),
+            Self::Tombstoned(how) => Reading::Tombstoned(how),
+            Self::Denied(words) => Reading::Denied(words),
+            Self::Foreign(how) => Reading::Foreign(how),
+        }
+    }
+}
+
 /// What changing a field costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
