@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use deployer_core::error::{Error, ErrorKind, Result};
+use secrecy::{ExposeSecret, SecretString};
 
 /// What AWS answered, in its own words; the source of every error of this crate.
 #[derive(Debug)]
@@ -159,6 +160,16 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
     }
 }
 
+/// An error that cannot repeat the value, whatever the other side wrote into its message.
+pub(crate) fn without(error: Error, value: &SecretString) -> Error {
+    let value = value.expose_secret();
+    let tells = !value.is_empty() && error.chain().iter().any(|line| line.contains(value));
+    if !tells {
+        return error;
+    }
+    Error::new(error.kind(), error.to_string().replace(value, "[redacted]"))
+}
+
 /// For the SDK's builders, which check required members only.
 pub(crate) fn incomplete(error: aws_sdk_ecs::error::BuildError) -> Error {
     Error::internal("a request to AWS lacks a required member").because(error)
@@ -179,5 +190,13 @@ mod tests {
         check("InvalidParameterException", ErrorKind::Rejected);
         check("com.amazon#ServiceUnavailable", ErrorKind::Unavailable);
         assert_eq!(kind_of("Whatever", Some(503)), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn an_error_never_repeats_the_value() {
+        let error = Error::new(ErrorKind::Rejected, "cannot put")
+            .because(Error::new(ErrorKind::Rejected, "bad value hunter2"));
+        let shown = without(error, &"hunter2".into());
+        assert!(!format!("{shown:?}").contains("hunter2"));
     }
 }
