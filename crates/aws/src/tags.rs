@@ -42,6 +42,11 @@ impl Ownership {
     }
 }
 
+/// What stands as the description of things that must have one.
+pub(crate) fn description(ownership: &Ownership) -> String {
+    format!("deployer {}", ownership.owner)
+}
+
 /// Tags as a cloud answers them; without those that AWS sets itself.
 pub(crate) fn from_pairs<'a>(
     pairs: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>,
