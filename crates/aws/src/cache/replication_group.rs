@@ -271,11 +271,12 @@ impl ReplicationGroup {
 
     /// Everything that one call can change: neither the number of nodes nor the token.
     async fn change(&self, changes: &[FieldChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         let spec = &self.spec;
         let mut call = self.modify();
-        let mut is_needed = false;
         for change in changes {
-            is_needed = true;
             call = match change.field.as_str() {
                 "class" => call.cache_node_type(&spec.class),
                 "version" => call.engine_version(&spec.version),
@@ -290,9 +291,6 @@ impl ReplicationGroup {
                     .transit_encryption_mode(TransitEncryptionMode::Required),
                 _ => call,
             };
-        }
-        if !is_needed {
-            return Ok(());
         }
         call.send()
             .await

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet};
+use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet, RrType};
 use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
@@ -115,30 +115,6 @@ impl Record {
         Ok(reading)
     }
 
-    /// Judges what stands under the name.
-    fn judge(&self, zone: Zone, sets: Vec<ResourceRecordSet>) -> Reading<RecordActual> {
-        let in_the_way = |set: &ResourceRecordSet| *set.r#type() == "CNAME".into();
-        let relevant = |set: &&ResourceRecordSet| self.kind.is_of(set) || in_the_way(set);
-        let Some(set) = sets.iter().find(relevant) else {
-            return Reading::Absent;
-        };
-        if set.set_identifier().is_some() {
-            return Reading::Foreign(format!("it is a {} with a routing policy", words(set)));
-        }
-        let says_it = !in_the_way(set)
-            && self
-                .wanted()
-                .is_some_and(|wanted| described(set) == wanted.fields());
-        if !says_it && !self.may_change {
-            return Reading::Foreign(format!("it is a {}", words(set)));
-        }
-        Reading::Present(RecordActual {
-            zone,
-            set: set.clone(),
-            change: None,
-        })
-    }
-
     fn say_what_is_not_asked(&self, watch: &dyn Watch) {
         if self.api.is_emulator && self.spec.servers.is_empty() {
             watch.note("an emulator answers for Route 53: no name server is asked");
@@ -183,7 +159,15 @@ impl Resource for Record {
         };
         let sets = zone::records(&self.api, &zone, &self.spec.name).await?;
         Ok(match sets {
-            Reading::Present(sets) => self.judge(zone, sets),
+            Reading::Present(sets) => {
+                let wanted = self.wanted().map(|content| content.fields());
+                let found = judge(sets, self.kind, wanted.as_ref(), self.may_change);
+                found.map(|set| RecordActual {
+                    zone,
+                    set,
+                    change: None,
+                })
+            }
             Reading::Denied(words) => Reading::Denied(words),
             Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Reading::Absent,
         })
@@ -270,6 +254,29 @@ impl Resource for Record {
 
     fn pace(&self) -> Pace {
         KNOWN
+    }
+}
+
+/// What stands under a name and is ours to change: the record of this type, or the canonical name in its way.
+fn judge(
+    sets: Vec<ResourceRecordSet>,
+    kind: Type,
+    wanted: Option<&Fields>,
+    may_change: bool,
+) -> Reading<ResourceRecordSet> {
+    let in_the_way = |set: &ResourceRecordSet| *set.r#type() == RrType::Cname;
+    let mut sets = sets.into_iter();
+    let Some(set) = sets.find(|set| kind.is_of(set) || in_the_way(set)) else {
+        return Reading::Absent;
+    };
+    if set.set_identifier().is_some() {
+        return Reading::Foreign(format!("it is a {} with a routing policy", words(&set)));
+    }
+    let says_it = !in_the_way(&set) && wanted == Some(&described(&set));
+    if says_it || may_change {
+        Reading::Present(set)
+    } else {
+        Reading::Foreign(format!("it is a {}", words(&set)))
     }
 }
 
@@ -375,5 +382,61 @@ impl Resource for Past {
 
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete(&self.api, &self.name, actual).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_route53::types::ResourceRecord;
+
+    use super::*;
+
+    fn set(kind: RrType, value: &str) -> ResourceRecordSet {
+        let record = ResourceRecord::builder().value(value).build().unwrap();
+        ResourceRecordSet::builder()
+            .name("idp.example.com.")
+            .r#type(kind)
+            .ttl(300)
+            .resource_records(record)
+            .build()
+            .unwrap()
+    }
+
+    fn seen(sets: Vec<ResourceRecordSet>, may_change: bool) -> Reading<ResourceRecordSet> {
+        let wanted = Content::Address("192.0.2.7".parse().unwrap()).fields();
+        judge(sets, Type::A, Some(&wanted), may_change)
+    }
+
+    fn is_foreign(reading: &Reading<ResourceRecordSet>) -> bool {
+        matches!(reading, Reading::Foreign(_))
+    }
+
+    #[test]
+    fn a_record_that_leads_elsewhere_is_foreign_unless_it_may_be_changed() {
+        let other = || vec![set(RrType::A, "192.0.2.1")];
+        assert!(is_foreign(&seen(other(), false)));
+        assert!(matches!(seen(other(), true), Reading::Present(_)));
+    }
+
+    #[test]
+    fn a_record_that_says_what_it_is_to_say_is_taken_as_ours() {
+        let same = vec![set(RrType::A, "192.0.2.7")];
+        assert!(matches!(seen(same, false), Reading::Present(_)));
+    }
+
+    #[test]
+    fn a_canonical_name_is_in_the_way_and_other_types_are_not() {
+        let cname = || vec![set(RrType::Cname, "elsewhere.example.net")];
+        assert!(is_foreign(&seen(cname(), false)));
+        assert!(matches!(seen(cname(), true), Reading::Present(_)));
+        let other_type = vec![set(RrType::Aaaa, "2001:db8::1")];
+        assert!(matches!(seen(other_type, false), Reading::Absent));
+    }
+
+    #[test]
+    fn records_with_a_routing_policy_are_never_touched() {
+        let mut weighted = set(RrType::A, "192.0.2.7");
+        weighted.set_identifier = Some("blue".into());
+        assert!(is_foreign(&seen(vec![weighted], true)));
     }
 }
