@@ -28,8 +28,9 @@ pub(crate) struct GroupActual {
     pub(super) token_version: Option<String>,
     /// That value, when it was asked for and is still there.
     pub(super) token: Option<SecretString>,
-    /// With the tag of the token.
-    pub(super) tags: Tags,
+    /// With the tag of the token; `None` where they are not told, as while the group changes.
+    pub(super) tags: Option<Tags>,
+    pub(super) description: String,
     /// Whether a member was described: an emulator may have none.
     has_member: bool,
     pending: Vec<&'static str>,
@@ -38,7 +39,11 @@ pub(crate) struct GroupActual {
 
 impl GroupActual {
     /// What ElastiCache described; the token is not known.
-    pub(super) fn of(group: &ReplicationGroup, member: Option<&CacheCluster>, tags: Tags) -> Self {
+    pub(super) fn of(
+        group: &ReplicationGroup,
+        member: Option<&CacheCluster>,
+        tags: Option<Tags>,
+    ) -> Self {
         let primary = group.node_groups().first();
         let endpoint = primary.and_then(|node_group| node_group.primary_endpoint());
         let mut fields = described(group);
@@ -51,9 +56,10 @@ impl GroupActual {
             endpoint: endpoint
                 .and_then(|endpoint| Some((endpoint.address()?.to_owned(), endpoint.port()?))),
             nodes: group.member_clusters().len(),
-            token_version: tags.get(TOKEN_TAG).cloned(),
+            token_version: tags.as_ref().and_then(|tags| tags.get(TOKEN_TAG)).cloned(),
             token: None,
             tags,
+            description: group.description().unwrap_or_default().to_owned(),
             has_member: member.is_some(),
             pending: group
                 .pending_modified_values()
@@ -70,7 +76,7 @@ impl GroupActual {
             let gone = if self.token.is_some() { "" } else { " (gone)" };
             fields.set("token", format!("{}{gone}", version_text(version)));
         }
-        let mut tags = self.tags.clone();
+        let mut tags = self.tags.clone().unwrap_or_default();
         tags.remove(TOKEN_TAG);
         tags::describe(&mut fields, &tags);
         fields
@@ -78,7 +84,8 @@ impl GroupActual {
 
     /// Whether the field is one that nobody told.
     pub(super) fn is_untold(&self, field: &str) -> bool {
-        !self.has_member && TOLD_BY_MEMBERS.contains(&field)
+        let by_tags = field == "token" || field.starts_with("tags.");
+        (!self.has_member && TOLD_BY_MEMBERS.contains(&field)) || (self.tags.is_none() && by_tags)
     }
 
     /// Whether ElastiCache takes changes now.
@@ -270,20 +277,23 @@ mod tests {
     }
 
     #[test]
-    fn what_only_members_tell_is_untold_without_one() {
+    fn what_members_or_tags_tell_is_untold_without_them() {
         let group = ReplicationGroup::builder().build();
-        let alone = GroupActual::of(&group, None, Tags::new());
+        let alone = GroupActual::of(&group, None, Some(Tags::new()));
         assert!(alone.is_untold("version"));
         assert!(!alone.is_untold("class"));
+        assert!(!alone.is_untold("token"));
         let member = CacheCluster::builder().engine_version("7.0.7").build();
-        let with = GroupActual::of(&group, Some(&member), Tags::new());
+        let with = GroupActual::of(&group, Some(&member), None);
         assert!(!with.is_untold("version"));
+        assert!(with.is_untold("token"));
+        assert!(with.is_untold("tags.deployer"));
     }
 
     #[test]
     fn a_token_is_never_shown() {
         let group = ReplicationGroup::builder().build();
-        let mut actual = GroupActual::of(&group, None, Tags::new());
+        let mut actual = GroupActual::of(&group, None, Some(Tags::new()));
         actual.token = Some("hunter2".into());
         assert!(!format!("{actual:?}").contains("hunter2"));
     }

@@ -26,7 +26,7 @@ use super::tagging;
 use crate::client::Clients;
 use crate::database::encoded;
 use crate::error::{Told, code, failure, without};
-use crate::reading::{owned, still_there, unseen};
+use crate::reading::{still_there, unseen};
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
 
@@ -100,22 +100,28 @@ async fn member(clients: &Clients, name: &str, group: &SdkGroup) -> Result<Readi
 pub(crate) async fn read_group(clients: &Clients, name: &str) -> Result<Reading<GroupActual>> {
     let group = match describe(clients, name).await? {
         Reading::Present(group) => group,
-        other => return Ok(other.map(|group| GroupActual::of(&group, None, Tags::new()))),
+        other => return Ok(other.map(|group| GroupActual::of(&group, None, None))),
     };
     if group.status() == Some("deleting") {
         return Ok(Reading::Tombstoned("it is being deleted".into()));
     }
-    let what = called(name);
-    let (member, tags) = tokio::join!(
-        member(clients, name, &group),
-        tagging::read(clients, group.arn().unwrap_or_default(), &what)
-    );
+    let (member, tags) = tokio::join!(member(clients, name, &group), told_tags(clients, &group));
     let member = match member? {
         Reading::Present(member) => Some(member),
         Reading::Denied(words) => return Ok(Reading::Denied(words)),
         Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => None,
     };
     Ok(tags?.map(|tags| GroupActual::of(&group, member.as_ref(), tags)))
+}
+
+/// The tags. `None` while the group is made or changed: ElastiCache then tells none and takes none.
+async fn told_tags(clients: &Clients, group: &SdkGroup) -> Result<Reading<Option<Tags>>> {
+    if group.status() != Some("available") {
+        return Ok(Reading::Present(None));
+    }
+    let what = called(group.replication_group_id().unwrap_or_default());
+    let tags = tagging::read(clients, group.arn().unwrap_or_default(), &what).await?;
+    Ok(tags.map(Some))
 }
 
 /// Deletes a replication group and waits until it is gone: its subnet group cannot be deleted earlier.
@@ -191,7 +197,7 @@ impl ReplicationGroup {
             .elasticache
             .create_replication_group()
             .replication_group_id(self.name())
-            .replication_group_description(tags::description(&self.ownership))
+            .replication_group_description(self.ownership.description())
             .engine(ENGINE)
             .engine_version(&spec.version)
             .cache_node_type(&spec.class)
@@ -237,6 +243,31 @@ impl ReplicationGroup {
 
     async fn again(&self) -> Result<GroupActual> {
         still_there(self.read().await?, &called(self.name()))
+    }
+
+    /// What is there with the token that we know was set.
+    async fn with_token(&self, version: String, token: SecretString) -> Result<GroupActual> {
+        let mut actual = self.again().await?;
+        actual.token_version = Some(version);
+        actual.token = Some(token);
+        Ok(actual)
+    }
+
+    /// How we know that it is not ours.
+    fn foreign(&self, actual: &GroupActual) -> Option<String> {
+        match &actual.tags {
+            Some(tags) => self.ownership.foreign(tags),
+            None => self.ownership.foreign_by(&actual.description),
+        }
+    }
+
+    /// Waits until ElastiCache takes tags, and makes them what they are to be.
+    async fn retag(&self, token: Option<&str>, watch: &dyn Watch) -> Result<()> {
+        let actual = self.until_changeable(watch).await?;
+        let told = actual.tags.clone().unwrap_or_default();
+        let desired = self.tags_with(token.or(actual.token_version.as_deref()));
+        let what = called(self.name());
+        tagging::retag(&self.clients, &actual.arn, &what, &told, &desired).await
     }
 
     /// Waits until ElastiCache takes the next change: it takes one at a time.
@@ -361,10 +392,13 @@ impl Resource for ReplicationGroup {
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         let reading = read_group(&self.clients, self.name()).await?;
-        let mut actual = match owned(reading, &self.ownership, |actual| &actual.tags) {
+        let mut actual = match reading {
             Reading::Present(actual) => actual,
             other => return Ok(other),
         };
+        if let Some(how) = self.foreign(&actual) {
+            return Ok(Reading::Foreign(how));
+        }
         if let Some(version) = &actual.token_version {
             match value_of(&self.clients, &self.secret, version).await {
                 Ok(token) => actual.token = token,
@@ -445,14 +479,15 @@ impl Resource for ReplicationGroup {
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Self::Actual> {
         let version = self.token.settled()?;
         let token = self.token_of(&version).await?;
-        let made = self.make(&version, &token).await?;
+        let mut made = self.make(&version, &token).await?;
         // What is being deleted still has the name. Otherwise a reply was lost, or the next read says whose it is.
-        if !made && self.until_gone(watch).await? && !self.make(&version, &token).await? {
-            let what = called(self.name());
-            let message = format!("{what} was made by somebody else meanwhile");
-            return Err(Error::new(ErrorKind::Conflict, message));
+        if !made && self.until_gone(watch).await? {
+            made = self.make(&version, &token).await?;
         }
-        self.again().await
+        match made {
+            true => self.with_token(version.version, token).await,
+            false => self.again().await,
+        }
     }
 
     async fn update(
@@ -478,26 +513,20 @@ impl Resource for ReplicationGroup {
             self.until_changeable(watch).await?;
             self.set_replicas(&actual).await?;
         }
-        let mut set = None;
         if has("token") {
             self.until_changeable(watch).await?;
             let version = self.token.settled()?;
             let token = self.token_of(&version).await?;
             self.rotate(&token).await?;
-            set = Some((version.version, token));
+            self.retag(Some(&version.version), watch).await?;
+            return self.with_token(version.version, token).await;
         }
-        let version = match &set {
-            Some((version, _)) => Some(version.as_str()),
-            None => actual.token_version.as_deref(),
-        };
-        let what = called(self.name());
-        let desired = self.tags_with(version);
-        tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, &desired).await?;
+        if changes.iter().any(tags::is_tag) {
+            self.retag(None, watch).await?;
+        }
         let mut after = self.again().await?;
-        if let Some((version, token)) = set {
-            after.token_version = Some(version);
-            after.token = Some(token);
-        }
+        after.token_version = actual.token_version;
+        after.token = actual.token;
         Ok(after)
     }
 
@@ -513,10 +542,12 @@ impl Resource for ReplicationGroup {
         let mut now = GroupActual::of(&group, None, actual.tags.clone());
         now.token_version = actual.token_version.clone();
         now.token = actual.token.clone();
-        Ok(Ready {
-            state: now.readiness(),
-            actual: now,
-        })
+        let state = now.readiness();
+        // While it changed, nobody told which token it has.
+        if state == Readiness::Ready && now.token.is_none() {
+            now = self.again().await?;
+        }
+        Ok(Ready { state, actual: now })
     }
 
     fn unsettled(&self, actual: &Self::Actual) -> Option<String> {

@@ -156,7 +156,7 @@ impl Resource for SubnetGroup {
             .elasticache
             .create_cache_subnet_group()
             .cache_subnet_group_name(self.name())
-            .cache_subnet_group_description(tags::description(&self.ownership))
+            .cache_subnet_group_description(self.ownership.description())
             .set_subnet_ids(Some(self.subnets.clone()))
             .set_tags(Some(tagging::sdk_tags(&self.ownership.tags)))
             .send()

@@ -16,8 +16,7 @@ pub(super) fn sdk_tags(tags: &Tags) -> Vec<Tag> {
         .collect()
 }
 
-/// Tags as ElastiCache tells them.
-pub(super) fn of(list: &[Tag]) -> Tags {
+fn from_list(list: &[Tag]) -> Tags {
     tags::from_pairs(list.iter().map(|tag| (tag.key(), tag.value())))
 }
 
@@ -30,7 +29,7 @@ pub(super) async fn read(clients: &Clients, arn: &str, what: &str) -> Result<Rea
         .send()
         .await;
     match listed {
-        Ok(listed) => Ok(Reading::Present(of(listed.tag_list()))),
+        Ok(listed) => Ok(Reading::Present(from_list(listed.tag_list()))),
         Err(error) => unseen(
             &error,
             "ReplicationGroupNotFoundFault",

@@ -429,10 +429,8 @@ impl Resource for Instance {
         let password = self.password_of(&version).await?;
         let made = self.make(&version, &password).await?;
         // What is being deleted still has the name. Otherwise a reply was lost, or the next read says whose it is.
-        if !made && self.until_gone(watch).await? && !self.make(&version, &password).await? {
-            let what = called(self.name());
-            let message = format!("{what} was made by somebody else meanwhile");
-            return Err(Error::new(ErrorKind::Conflict, message));
+        if !made && self.until_gone(watch).await? {
+            self.make(&version, &password).await?;
         }
         self.again().await
     }

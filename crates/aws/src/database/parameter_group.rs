@@ -238,7 +238,7 @@ impl Resource for ParameterGroup {
             .create_db_parameter_group()
             .db_parameter_group_name(self.name())
             .db_parameter_group_family(self.family())
-            .description(tags::description(&self.ownership))
+            .description(self.ownership.description())
             .set_tags(Some(tagging::sdk_tags(&self.ownership.tags)))
             .send()
             .await;

@@ -154,7 +154,7 @@ impl Resource for SubnetGroup {
             .rds
             .create_db_subnet_group()
             .db_subnet_group_name(self.name())
-            .db_subnet_group_description(tags::description(&self.ownership))
+            .db_subnet_group_description(self.ownership.description())
             .set_subnet_ids(Some(self.subnets.clone()))
             .set_tags(Some(tagging::sdk_tags(&self.ownership.tags)))
             .send()
