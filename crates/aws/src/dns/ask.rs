@@ -186,4 +186,35 @@ mod tests {
         };
         assert!(why.contains(&server), "{why}");
     }
+
+    /// A name server that answers one question with 192.0.2.7.
+    async fn answer_once(socket: tokio::net::UdpSocket) {
+        let mut buffer = [0; 512];
+        let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+        let question = &buffer[..length];
+        let mut end = 12;
+        while question[end] != 0 {
+            end += usize::from(question[end]) + 1;
+        }
+        // The question again, its name, type A, class IN, 300 s, 4 bytes.
+        let mut answer = question[..end + 5].to_vec();
+        answer[2..4].copy_from_slice(&[0x84, 0]);
+        answer[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0x2c, 0, 4, 192, 0, 2, 7]);
+        socket.send_to(&answer, client).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_servers_answer_is_what_counts() {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = socket.local_addr().unwrap().to_string();
+        let serving = tokio::spawn(answer_once(socket));
+        let answers = ask(std::slice::from_ref(&server), "idp.example.com", Type::A).await;
+        serving.await.unwrap();
+        assert_eq!(judge(&answers, Some(ip("192.0.2.7"))), Readiness::Ready);
+        assert!(matches!(
+            judge(&answers, Some(ip("192.0.2.8"))),
+            Readiness::Pending(_)
+        ));
+    }
 }
