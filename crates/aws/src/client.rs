@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
+use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -39,6 +40,8 @@ pub(crate) struct Clients {
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
     pub(crate) sts: aws_sdk_sts::Client,
+    pub(crate) rds: aws_sdk_rds::Client,
+    pub(crate) elasticache: aws_sdk_elasticache::Client,
     pub(crate) section: AwsSection,
     pub(crate) target: Target,
     pub(crate) context: Context,
@@ -47,32 +50,16 @@ pub(crate) struct Clients {
 impl Clients {
     /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the first call.
     pub(crate) async fn open(section: &AwsSection, context: Context) -> Result<Self> {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(context.call_timeout.min(Duration::from_secs(5)))
-            .operation_timeout(context.call_timeout)
-            .build();
-        let retries = RetryConfig::standard()
-            .with_max_attempts(ATTEMPTS)
-            .with_initial_backoff(Duration::from_millis(200));
-        let mut config = aws_config::defaults(BehaviorVersion::latest())
-            .region(aws_config::Region::new(section.region.clone()))
-            .timeout_config(timeouts)
-            .retry_config(retries)
-            .load()
-            .await;
-        if let (None, Some(endpoint)) = (config.endpoint_url(), &section.endpoint) {
-            config = config.into_builder().endpoint_url(endpoint).build();
-        }
-        let sandbox = match config.endpoint_url() {
-            Some(endpoint) => is_loopback(endpoint)?,
-            None => false,
-        };
+        let (config, sandbox) =
+            configuration(&section.region, section.endpoint.as_deref(), &context).await?;
         Ok(Self {
             ecs: aws_sdk_ecs::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
+            rds: aws_sdk_rds::Client::new(&config),
+            elasticache: aws_sdk_elasticache::Client::new(&config),
             section: section.clone(),
             target: Target {
                 cloud: CloudName::Aws,
@@ -111,6 +98,38 @@ impl Clients {
         let partition = partition(&self.section.region);
         format!("arn:{partition}:iam::{}:role/{role}", self.section.account)
     }
+}
+
+/// The SDK's own configuration (environment, profile) with our time-outs and retries, and whether its endpoint is on
+/// loopback. `AWS_ENDPOINT_URL` wins over `endpoint`.
+///
+/// Errors: input, when the endpoint is not a URL.
+pub(crate) async fn configuration(
+    region: &str,
+    endpoint: Option<&str>,
+    context: &Context,
+) -> Result<(SdkConfig, bool)> {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(context.call_timeout.min(Duration::from_secs(5)))
+        .operation_timeout(context.call_timeout)
+        .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(200));
+    let mut config = aws_config::defaults(BehaviorVersion::latest())
+        .region(aws_config::Region::new(region.to_owned()))
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .load()
+        .await;
+    if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {
+        config = config.into_builder().endpoint_url(endpoint).build();
+    }
+    let sandbox = match config.endpoint_url() {
+        Some(endpoint) => is_loopback(endpoint)?,
+        None => false,
+    };
+    Ok((config, sandbox))
 }
 
 /// The partition is a fixed property of the region.

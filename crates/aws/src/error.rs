@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use deployer_core::error::{Error, ErrorKind, Result};
+use secrecy::{ExposeSecret, SecretString};
 
 /// What AWS answered, in its own words; the source of every error of this crate.
 #[derive(Debug)]
@@ -69,10 +70,31 @@ where
         }
         None => unanswered(error, status),
     };
-    with_hint(
-        Error::new(kind, format!("cannot {action}")).because(Answer(answer)),
-        kind,
-    )
+    let ours = Error::new(kind, format!("cannot {action}")).because(Answer(answer));
+    match code(error).and_then(hint_for) {
+        Some(hint) => ours.hint(hint),
+        None => with_hint(ours, kind),
+    }
+}
+
+/// What helps against one refusal in particular.
+fn hint_for(code: &str) -> Option<&'static str> {
+    match code {
+        "DBSubnetGroupDoesNotCoverEnoughAZs" => {
+            Some("name subnets in at least two zones: `targets.aws.databases.NAME.subnets`")
+        }
+        "InvalidSubnet" | "InvalidVPCNetworkStateFault" | "SubnetNotAllowedFault" => {
+            Some("check that the subnets and security groups are of one VPC")
+        }
+        "InsufficientDBInstanceCapacity" | "InsufficientCacheClusterCapacity" => {
+            Some("AWS has none of that size there now: name another `class`, or try later")
+        }
+        "KMSKeyNotAccessibleFault" => Some("allow the caller the key `aws/rds`"),
+        _ if code.contains("QuotaExceeded") || code.contains("QuotaForCustomerExceeded") => {
+            Some("delete what is not needed, or ask for a higher quota (Service Quotas)")
+        }
+        _ => None,
+    }
 }
 
 fn unanswered<E>(error: &SdkError<E>, status: Option<u16>) -> (ErrorKind, String)
@@ -145,18 +167,31 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
         | "RequestTimeout"
         | "TooManyRequestsException"
         | "RequestLimitExceeded" => ErrorKind::Unavailable,
-        "ConflictException" | "OperationAbortedException" | "UpdateInProgressException" => {
-            ErrorKind::Conflict
-        }
+        "ConflictException"
+        | "OperationAbortedException"
+        | "UpdateInProgressException"
+        | "PriorRequestNotComplete"
+        | "InvalidDBInstanceState"
+        | "InvalidReplicationGroupState" => ErrorKind::Conflict,
         _ if code.contains("Throttl") || status.is_some_and(|status| status >= 500) => {
             ErrorKind::Unavailable
         }
-        _ if code.contains("NotFound") => ErrorKind::NotFound,
+        _ if code.contains("NotFound") || code.starts_with("NoSuch") => ErrorKind::NotFound,
         _ if code.contains("AlreadyExists") || code == "ResourceExistsException" => {
             ErrorKind::Conflict
         }
         _ => ErrorKind::Rejected,
     }
+}
+
+/// An error that cannot repeat the value, whatever the other side wrote into its message.
+pub(crate) fn without(error: Error, value: &SecretString) -> Error {
+    let value = value.expose_secret();
+    let tells = !value.is_empty() && error.chain().iter().any(|line| line.contains(value));
+    if !tells {
+        return error;
+    }
+    Error::new(error.kind(), error.to_string().replace(value, "[redacted]"))
 }
 
 /// For the SDK's builders, which check required members only.
@@ -177,7 +212,17 @@ mod tests {
         check("RepositoryNotFoundException", ErrorKind::NotFound);
         check("ResourceExistsException", ErrorKind::Conflict);
         check("InvalidParameterException", ErrorKind::Rejected);
+        check("DBInstanceAlreadyExists", ErrorKind::Conflict);
+        check("NoSuchHostedZone", ErrorKind::NotFound);
         check("com.amazon#ServiceUnavailable", ErrorKind::Unavailable);
         assert_eq!(kind_of("Whatever", Some(503)), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn an_error_never_repeats_the_value() {
+        let error = Error::new(ErrorKind::Rejected, "cannot put")
+            .because(Error::new(ErrorKind::Rejected, "bad value hunter2"));
+        let shown = without(error, &"hunter2".into());
+        assert!(!format!("{shown:?}").contains("hunter2"));
     }
 }

@@ -9,7 +9,14 @@ use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::{Evidence, Node, Reading, Resource, ResourceNode, Step, StepNode};
 use deployer_core::node::{Token, Watch};
 
+use crate::cache::replication_group::{REPLICATION_GROUP, delete_group, read_group};
+use crate::cache::subnet_group as cache_subnet_group;
 use crate::client::Clients;
+use crate::database::instance::{INSTANCE, delete_instance, read_instance};
+use crate::database::parameter_group::{
+    PARAMETER_GROUP, delete_parameter_group, read_parameter_group,
+};
+use crate::database::subnet_group as database_subnet_group;
 use crate::registry::{IMAGE, REPOSITORY, delete_repository, read_repository};
 use crate::runtime::log_group::{LOG_GROUP, delete_log_group, read_log_group};
 use crate::runtime::migration::MIGRATION;
@@ -30,6 +37,11 @@ pub(crate) fn node(clients: &Arc<Clients>, address: &Address) -> Result<Arc<dyn 
         SECRET => Kind::Secret,
         TASK_DEFINITION => Kind::TaskDefinition,
         SERVICE => Kind::Service,
+        database_subnet_group::SUBNET_GROUP => Kind::DatabaseSubnetGroup,
+        PARAMETER_GROUP => Kind::ParameterGroup,
+        INSTANCE => Kind::Database,
+        cache_subnet_group::SUBNET_GROUP => Kind::CacheSubnetGroup,
+        REPLICATION_GROUP => Kind::Cache,
         // Done once and gone: there is nothing to delete.
         IMAGE | MIGRATION => return Ok(Arc::new(StepNode::new(Past(address.clone())))),
         other => {
@@ -53,6 +65,11 @@ enum Kind {
     Secret,
     TaskDefinition,
     Service,
+    DatabaseSubnetGroup,
+    ParameterGroup,
+    Database,
+    CacheSubnetGroup,
+    Cache,
 }
 
 /// Something that can be read and deleted, and is never made or changed.
@@ -104,6 +121,21 @@ impl Resource for Existing {
                 |actual| actual.fields(name),
             ),
             Kind::Service => mapped(read_service(clients, name).await?, fields_of),
+            Kind::DatabaseSubnetGroup => mapped(
+                database_subnet_group::read_subnet_group(clients, name).await?,
+                |actual| actual.fields(),
+            ),
+            Kind::ParameterGroup => mapped(read_parameter_group(clients, name).await?, |actual| {
+                actual.fields()
+            }),
+            Kind::Database => mapped(read_instance(clients, name).await?, |actual| {
+                actual.fields()
+            }),
+            Kind::CacheSubnetGroup => mapped(
+                cache_subnet_group::read_subnet_group(clients, name).await?,
+                |actual| actual.fields(),
+            ),
+            Kind::Cache => mapped(read_group(clients, name).await?, |actual| actual.fields()),
         })
     }
 
@@ -131,7 +163,7 @@ impl Resource for Existing {
         self.never()
     }
 
-    async fn delete(&self, _actual: &Fields, _token: &Token) -> Result<()> {
+    async fn delete(&self, _actual: &Fields, token: &Token) -> Result<()> {
         let (clients, name) = (&self.clients, self.address.name.as_str());
         match self.kind {
             Kind::Repository => delete_repository(clients, name).await,
@@ -139,7 +171,18 @@ impl Resource for Existing {
             Kind::Secret => delete_secret(clients, name).await,
             Kind::TaskDefinition => deregister_family(clients, name).await,
             Kind::Service => delete_service(clients, name).await,
+            Kind::DatabaseSubnetGroup => {
+                database_subnet_group::delete_subnet_group(clients, name).await
+            }
+            Kind::ParameterGroup => delete_parameter_group(clients, name).await,
+            Kind::Database => delete_instance(clients, name, token).await,
+            Kind::CacheSubnetGroup => cache_subnet_group::delete_subnet_group(clients, name).await,
+            Kind::Cache => delete_group(clients, name).await,
         }
+    }
+
+    fn holds_data(&self) -> bool {
+        matches!(self.kind, Kind::Database)
     }
 }
 

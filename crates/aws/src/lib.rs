@@ -1,9 +1,14 @@
-//! AWS behind deployer-core's capabilities: ECR, Secrets Manager, ECS on Fargate, CloudWatch Logs.
+//! AWS behind deployer-core's capabilities: ECR, Secrets Manager, RDS, ElastiCache, ECS on Fargate, Route 53,
+//! CloudWatch Logs.
 
+mod cache;
 mod client;
+mod database;
+mod dns;
 mod error;
 mod existing;
 mod logs;
+mod reading;
 mod registry;
 mod runtime;
 mod secret_store;
@@ -11,12 +16,15 @@ mod tags;
 
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 pub use client::credentials;
+pub use dns::Route53;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Logs, Registry, Runtime, SecretStore};
+use deployer_core::capability::{
+    Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore,
+};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Node;
 use deployer_manifest::section::AwsSection;
@@ -28,6 +36,7 @@ use crate::error::Told;
 #[derive(Clone)]
 pub struct Aws {
     clients: Arc<Clients>,
+    names: Route53,
 }
 
 impl Aws {
@@ -36,9 +45,13 @@ impl Aws {
     ///
     /// Errors: input, when the endpoint is not a URL.
     pub async fn open(section: &AwsSection, context: Context) -> Result<Self> {
-        let clients = Clients::open(section, context).await?;
+        let clients = Clients::open(section, context.clone()).await?;
+        let endpoint = section.endpoint.as_deref();
+        let target = clients.target.clone();
+        let names = Route53::open(endpoint, &section.region, target, context).await?;
         Ok(Self {
             clients: Arc::new(clients),
+            names,
         })
     }
 }
@@ -86,11 +99,26 @@ impl Cloud for Aws {
         self
     }
 
+    fn databases(&self) -> &dyn Database {
+        self
+    }
+
+    fn caches(&self) -> &dyn Cache {
+        self
+    }
+
+    fn dns(&self) -> &dyn Dns {
+        &self.names
+    }
+
     fn logs(&self) -> &dyn Logs {
         self
     }
 
     fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+        if address.kind == dns::RECORD {
+            return self.names.existing(address);
+        }
         existing::node(&self.clients, address)
     }
 }

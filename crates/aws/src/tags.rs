@@ -40,6 +40,19 @@ impl Ownership {
             None => Some(format!("it has no tag `{OWNER_TAG}`")),
         }
     }
+
+    /// What stands as the description of things that must have one: told even where tags are not.
+    pub(crate) fn description(&self) -> String {
+        format!("deployer {}", self.owner)
+    }
+
+    /// `Some(how we know)` when a resource with this description, whose tags are not told now, is not ours.
+    pub(crate) fn foreign_by(&self, description: &str) -> Option<String> {
+        if self.adopt || description == self.description() {
+            return None;
+        }
+        Some(format!("its description is `{description}`"))
+    }
 }
 
 /// Tags as a cloud answers them; without those that AWS sets itself.

@@ -70,6 +70,33 @@ async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
     }
 }
 
+/// What one version holds. `None` when there is no such version any more.
+///
+/// Errors: denied, when the caller may not read it.
+pub(crate) async fn value_of(
+    clients: &Clients,
+    secret: &str,
+    version: &str,
+) -> Result<Option<SecretString>> {
+    let answer = clients
+        .secrets
+        .get_secret_value()
+        .secret_id(secret)
+        .version_id(version)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+        Err(error) => match code(&error) {
+            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(None),
+            _ => {
+                let what = format!("read version `{version}` of secret `{secret}`");
+                Err(failure(&error, &what))
+            }
+        },
+    }
+}
+
 /// The version that carries `AWSCURRENT`.
 fn current(secret: &DescribeSecretOutput) -> Option<String> {
     secret
@@ -105,10 +132,17 @@ impl SecretStore for Aws {
         secret: &SecretSpec,
         content: SecretContent,
     ) -> Output<SecretVersion> {
-        let node = Secret::new(Arc::clone(&self.clients), env, secret, content);
-        let output = node.output();
-        graph.resource(|_| node);
-        output
+        let mut output = None;
+        graph.resource(|inputs| {
+            let content = match content {
+                SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
+                given => given,
+            };
+            let node = Secret::new(Arc::clone(&self.clients), env, secret, content);
+            output = Some(node.output());
+            node
+        });
+        output.expect("the graph builds what it declares")
     }
 
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {

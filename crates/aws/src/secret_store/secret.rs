@@ -8,7 +8,7 @@ use aws_sdk_secretsmanager::types::Tag;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
 use deployer_core::node::{Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Described, current, describe, value, versions};
 use crate::client::Clients;
-use crate::error::{Told, code, failure};
+use crate::error::{Told, code, failure, without};
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a secret's node.
@@ -25,28 +25,21 @@ pub(crate) const SECRET: &str = "secretsmanager.secret";
 /// Days in which a deleted secret can be restored; the shortest that Secrets Manager offers.
 const RECOVERY_DAYS: i64 = 7;
 
-/// A secret as Secrets Manager has it. Never the value.
+/// A secret as Secrets Manager has it. The value only where it is to be compared, and never in fields or `Debug`.
 #[derive(Clone, Debug)]
 pub(crate) struct SecretActual {
     arn: String,
     version: Option<String>,
-    holds: Holds,
+    value: Option<SecretString>,
     tags: Tags,
 }
 
-/// What the current version holds, compared with what it is to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    Desired,
-    Other,
-}
-
 impl SecretActual {
-    fn of(secret: &DescribeSecretOutput, holds: Holds) -> Self {
+    fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
         Self {
             arn: secret.arn().unwrap_or_default().to_owned(),
             version: current(secret),
-            holds,
+            value,
             tags: tags_of(secret),
         }
     }
@@ -81,7 +74,7 @@ pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading
         Described::Denied(words) => Reading::Denied(words),
         Described::Found(secret) => match tombstone(&secret) {
             Some(how) => Reading::Tombstoned(how),
-            None => Reading::Present(SecretActual::of(&secret, Holds::Desired)),
+            None => Reading::Present(SecretActual::of(&secret, None)),
         },
     })
 }
@@ -118,6 +111,38 @@ pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
     }
 }
 
+/// The current version and, where it is to be compared, its value.
+struct Held {
+    version: String,
+    value: Option<SecretString>,
+}
+
+/// The `value` field as it is to be: the version that stays, a new one, or one that another node makes. Nothing in it
+/// comes from a value; those are compared here and forgotten.
+fn desired_version(content: &SecretContent, held: Option<&Held>) -> FieldValue {
+    let new = || FieldValue::Known("new version".into());
+    let stays = |held: &Held| FieldValue::Known(version_text(&held.version));
+    let compared = |wanted: &SecretString| match held {
+        Some(held) if held.holds(wanted) => stays(held),
+        Some(_) | None => new(),
+    };
+    match content {
+        SecretContent::Keep | SecretContent::AtFirst(_) => held.map_or_else(new, stays),
+        SecretContent::Exactly(wanted) => compared(wanted),
+        SecretContent::From(value) => match value.known() {
+            Some(wanted) => compared(&wanted),
+            None => value.field(|_| "new version".into()),
+        },
+    }
+}
+
+impl Held {
+    fn holds(&self, wanted: &SecretString) -> bool {
+        let value = self.value.as_ref();
+        value.is_some_and(|value| value.expose_secret() == wanted.expose_secret())
+    }
+}
+
 /// A secret that is to exist with a current version.
 pub(super) struct Secret {
     clients: Arc<Clients>,
@@ -126,8 +151,8 @@ pub(super) struct Secret {
     key: String,
     ownership: Ownership,
     content: SecretContent,
-    /// The version that the last look found worth keeping, so that `desired` can name it.
-    stays: Mutex<Option<String>>,
+    /// What the last look found, so that `desired` can name the version that stays.
+    held: Mutex<Option<Held>>,
     output: Output<SecretVersion>,
 }
 
@@ -146,7 +171,7 @@ impl Secret {
             key: secret.key.clone(),
             ownership: Ownership::new(env, secret.adopt),
             content,
-            stays: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -166,34 +191,32 @@ impl Secret {
         .hint(format!("deployer secrets set {}", self.key))
     }
 
-    /// What is there, with its value compared in memory.
+    /// What is there, with its value where that is to be compared.
     async fn look(&self, secret: &DescribeSecretOutput) -> Result<SecretActual> {
-        let holds = match (&self.content, current(secret)) {
+        let value = match (&self.content, current(secret)) {
             (SecretContent::Keep, None) => return Err(self.missing("has no current version")),
-            (SecretContent::AtFirst(_) | SecretContent::Exactly(_), None) => Holds::Other,
-            (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => Holds::Desired,
-            (SecretContent::Exactly(wanted), Some(_)) => {
-                match value(&self.clients, self.name()).await? {
-                    Some(held) if held.expose_secret() == wanted.expose_secret() => Holds::Desired,
-                    _ => Holds::Other,
-                }
+            (_, None) | (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => None,
+            (SecretContent::Exactly(_) | SecretContent::From(_), Some(_)) => {
+                value(&self.clients, self.name()).await?
             }
         };
-        Ok(self.note(SecretActual::of(secret, holds)))
+        Ok(self.note(SecretActual::of(secret, value)))
     }
 
     fn note(&self, actual: SecretActual) -> SecretActual {
-        *self.stays.lock().unwrap_or_else(PoisonError::into_inner) = match actual.holds {
-            Holds::Desired => actual.version.clone(),
-            Holds::Other => None,
-        };
+        let held = actual.version.clone().map(|version| Held {
+            version,
+            value: actual.value.clone(),
+        });
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
         actual
     }
 
     /// What to put where nothing usable is held.
-    fn wanted(&self) -> Result<&SecretString> {
+    fn wanted(&self) -> Result<SecretString> {
         match &self.content {
-            SecretContent::Exactly(value) | SecretContent::AtFirst(value) => Ok(value),
+            SecretContent::Exactly(value) | SecretContent::AtFirst(value) => Ok(value.clone()),
+            SecretContent::From(value) => value.settled(),
             SecretContent::Keep => Err(self.missing("does not exist")),
         }
     }
@@ -229,7 +252,7 @@ impl Secret {
             Some("ResourceExistsException" | "InvalidRequestException") => Ok(false),
             _ => {
                 let error = failure(&error, &format!("create secret `{}`", self.name()));
-                Err(versions::without(error, value))
+                Err(without(error, value))
             }
         }
     }
@@ -282,7 +305,7 @@ impl Secret {
     /// What is there after a write of ours: it holds what is desired.
     async fn settled(&self) -> Result<SecretActual> {
         let secret = self.describe().await?;
-        Ok(self.note(SecretActual::of(&secret, Holds::Desired)))
+        Ok(self.note(SecretActual::of(&secret, self.wanted().ok())))
     }
 
     pub(super) async fn put_version(
@@ -316,7 +339,9 @@ impl Resource for Secret {
             Described::Absent => {
                 return match self.content {
                     SecretContent::Keep => Err(self.missing("does not exist")),
-                    SecretContent::Exactly(_) | SecretContent::AtFirst(_) => Ok(Reading::Absent),
+                    SecretContent::Exactly(_)
+                    | SecretContent::AtFirst(_)
+                    | SecretContent::From(_) => Ok(Reading::Absent),
                 };
             }
         };
@@ -337,11 +362,8 @@ impl Resource for Secret {
 
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
-        let stays = self.stays.lock().unwrap_or_else(PoisonError::into_inner);
-        match stays.as_deref() {
-            Some(version) => fields.set("value", version_text(version)),
-            None => fields.set("value", "new version"),
-        }
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        fields.set_value("value", desired_version(&self.content, held.as_ref()));
         tags::describe(&mut fields, &self.ownership.tags);
         fields
     }
@@ -367,13 +389,14 @@ impl Resource for Secret {
 
     async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
         if let Ok(value) = self.wanted()
-            && self.make(value, token).await?
+            && self.make(&value, token).await?
         {
             return self.settled().await;
         }
         let secret = self.revive().await?;
-        if self.look(&secret).await?.holds == Holds::Other {
-            versions::put(&self.clients, self.name(), &secret, self.wanted()?, token).await?;
+        let actual = self.look(&secret).await?;
+        if self.observed(&actual).get("value") != self.desired().get("value") {
+            versions::put(&self.clients, self.name(), &secret, &self.wanted()?, token).await?;
         }
         self.settled().await
     }
@@ -390,12 +413,57 @@ impl Resource for Secret {
         }
         if changes.iter().any(|change| change.field == "value") {
             let secret = self.describe().await?;
-            versions::put(&self.clients, self.name(), &secret, self.wanted()?, token).await?;
+            versions::put(&self.clients, self.name(), &secret, &self.wanted()?, token).await?;
         }
         self.settled().await
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_secret(&self.clients, self.name()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deployer_core::graph::Value;
+
+    use super::*;
+
+    fn held(value: &str) -> Held {
+        Held {
+            version: "v1".into(),
+            value: Some(value.into()),
+        }
+    }
+
+    fn made_by_another() -> Output<SecretString> {
+        Output::of(&"aws/us-east-1/rds.instance/idp".parse().unwrap())
+    }
+
+    #[test]
+    fn a_derived_value_that_is_not_known_yet_stands_as_known_after_apply() {
+        let output = made_by_another();
+        let content = SecretContent::From(Value::From(output));
+        let field = desired_version(&content, Some(&held("old")));
+        assert!(matches!(field, FieldValue::AfterApply { .. }), "{field}");
+    }
+
+    #[test]
+    fn a_derived_value_that_is_held_already_keeps_its_version() {
+        let output = made_by_another();
+        output.publish("postgresql://hunter2".into());
+        let content = SecretContent::From(Value::From(output));
+        let same = desired_version(&content, Some(&held("postgresql://hunter2")));
+        assert_eq!(same.to_string(), "version v1");
+        let other = desired_version(&content, Some(&held("postgresql://old")));
+        assert_eq!(other.to_string(), "new version");
+        assert_eq!(desired_version(&content, None).to_string(), "new version");
+    }
+
+    #[test]
+    fn what_was_generated_once_stays_whatever_it_holds() {
+        let content = SecretContent::AtFirst("fresh".into());
+        let field = desired_version(&content, Some(&held("old")));
+        assert_eq!(field.to_string(), "version v1");
     }
 }

@@ -1,0 +1,300 @@
+//! A replication group as ElastiCache describes it: its fields, whether it is usable, and what a change costs; pure.
+
+use aws_sdk_elasticache::types::{
+    AutomaticFailoverStatus, CacheCluster, MultiAzStatus, ReplicationGroup,
+    ReplicationGroupPendingModifiedValues, TransitEncryptionMode,
+};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::node::Effect;
+use deployer_core::wait::Readiness;
+use secrecy::SecretString;
+
+use crate::tags::{self, Tags};
+
+/// The tag that says which version of the token's secret was set; ElastiCache tells no more about a token.
+pub(super) const TOKEN_TAG: &str = "deployer:token";
+
+/// The fields that only the member clusters tell.
+const TOLD_BY_MEMBERS: [&str; 3] = ["version", "security_groups", "subnet_group"];
+
+/// A replication group as ElastiCache has it.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupActual {
+    pub(super) arn: String,
+    pub(super) status: String,
+    pub(super) endpoint: Option<(String, i32)>,
+    pub(super) nodes: usize,
+    /// The version of the secret whose value is the token.
+    pub(super) token_version: Option<String>,
+    /// That value, when it was asked for and is still there.
+    pub(super) token: Option<SecretString>,
+    /// With the tag of the token; `None` where they are not told, as while the group changes.
+    pub(super) tags: Option<Tags>,
+    pub(super) description: String,
+    /// Whether a member was described: an emulator may have none.
+    has_member: bool,
+    pending: Vec<&'static str>,
+    fields: Fields,
+}
+
+impl GroupActual {
+    /// What ElastiCache described; the token is not known.
+    pub(super) fn of(
+        group: &ReplicationGroup,
+        member: Option<&CacheCluster>,
+        tags: Option<Tags>,
+    ) -> Self {
+        let primary = group.node_groups().first();
+        let endpoint = primary.and_then(|node_group| node_group.primary_endpoint());
+        let mut fields = described(group);
+        if let Some(member) = member {
+            describe_member(&mut fields, member);
+        }
+        Self {
+            arn: group.arn().unwrap_or_default().to_owned(),
+            status: group.status().unwrap_or_default().to_owned(),
+            endpoint: endpoint
+                .and_then(|endpoint| Some((endpoint.address()?.to_owned(), endpoint.port()?))),
+            nodes: group.member_clusters().len(),
+            token_version: tags.as_ref().and_then(|tags| tags.get(TOKEN_TAG)).cloned(),
+            token: None,
+            tags,
+            description: group.description().unwrap_or_default().to_owned(),
+            has_member: member.is_some(),
+            pending: group
+                .pending_modified_values()
+                .map(pending)
+                .unwrap_or_default(),
+            fields,
+        }
+    }
+
+    /// Its fields, as compared.
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = self.fields.clone();
+        if let Some(version) = &self.token_version {
+            let gone = if self.token.is_some() { "" } else { " (gone)" };
+            fields.set("token", format!("{}{gone}", version_text(version)));
+        }
+        let mut tags = self.tags.clone().unwrap_or_default();
+        tags.remove(TOKEN_TAG);
+        tags::describe(&mut fields, &tags);
+        fields
+    }
+
+    /// Whether the field is one that nobody told.
+    pub(super) fn is_untold(&self, field: &str) -> bool {
+        let by_tags = field == "token" || field.starts_with("tags.");
+        (!self.has_member && TOLD_BY_MEMBERS.contains(&field)) || (self.tags.is_none() && by_tags)
+    }
+
+    /// Whether ElastiCache takes changes now.
+    pub(super) fn takes_changes(&self) -> bool {
+        self.status == "available" && self.pending.is_empty()
+    }
+
+    /// Whether clients can use it as it was asked for.
+    pub(super) fn readiness(&self) -> Readiness {
+        match (readiness(&self.status, &self.pending), &self.endpoint) {
+            (Readiness::Ready, None) => Readiness::Pending("it has no address yet".into()),
+            (state, _) => state,
+        }
+    }
+}
+
+/// A version of the token's secret, as a field.
+pub(super) fn version_text(version: &str) -> String {
+    format!("version {version}")
+}
+
+fn described(group: &ReplicationGroup) -> Fields {
+    let mut fields = Fields::new();
+    fields.set_some("class", group.cache_node_type());
+    fields.set("nodes", group.member_clusters().len());
+    let failover = matches!(
+        group.automatic_failover(),
+        Some(AutomaticFailoverStatus::Enabled | AutomaticFailoverStatus::Enabling)
+    );
+    fields.set("automatic_failover", failover);
+    let multi_az = group.multi_az() == Some(&MultiAzStatus::Enabled);
+    fields.set("multi_az", multi_az);
+    fields.set("transit_encryption", transit(group));
+    let at_rest = group.at_rest_encryption_enabled().unwrap_or_default();
+    fields.set("at_rest_encryption", at_rest);
+    fields.set("auth", group.auth_token_enabled().unwrap_or_default());
+    // Some answers leave it out; new groups have it.
+    let upgrades = group.auto_minor_version_upgrade().unwrap_or(true);
+    fields.set("auto_minor_version_upgrade", upgrades);
+    if group.status() == Some("create-failed") {
+        fields.set("state", "create-failed");
+    }
+    fields
+}
+
+fn transit(group: &ReplicationGroup) -> &str {
+    match group.transit_encryption_mode() {
+        _ if !group.transit_encryption_enabled().unwrap_or_default() => "off",
+        Some(TransitEncryptionMode::Preferred) => "preferred",
+        _ => "required",
+    }
+}
+
+fn describe_member(fields: &mut Fields, member: &CacheCluster) {
+    fields.set_some("version", member.engine_version().map(major_and_minor));
+    let mut groups: Vec<&str> = member
+        .security_groups()
+        .iter()
+        .filter(|group| group.status() != Some("removing"))
+        .filter_map(|group| group.security_group_id())
+        .collect();
+    groups.sort_unstable();
+    fields.set("security_groups", groups.join(", "));
+    fields.set_some("subnet_group", member.cache_subnet_group_name());
+}
+
+/// Patch versions come and go by themselves: `7.0.7` is 7.0.
+fn major_and_minor(version: &str) -> String {
+    version.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+fn pending(values: &ReplicationGroupPendingModifiedValues) -> Vec<&'static str> {
+    [
+        ("token", values.auth_token_status().is_some()),
+        (
+            "automatic_failover",
+            values.automatic_failover_status().is_some(),
+        ),
+        (
+            "transit_encryption",
+            values.transit_encryption_mode().is_some(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(field, is_pending)| is_pending.then_some(field))
+    .collect()
+}
+
+fn readiness(status: &str, pending: &[&str]) -> Readiness {
+    match status {
+        "available" | "snapshotting" if pending.is_empty() => Readiness::Ready,
+        "available" | "snapshotting" => {
+            Readiness::Pending(format!("ElastiCache still applies {}", pending.join(", ")))
+        }
+        "deleting" => Readiness::Failed("it is being deleted".into()),
+        "create-failed" => Readiness::Failed("ElastiCache says `create-failed`".into()),
+        _ => Readiness::Pending(format!("ElastiCache says `{status}`")),
+    }
+}
+
+/// What a change of a group costs: a cache holds no data of record, so what cannot be changed is made anew.
+pub(super) fn effect(change: &FieldChange) -> Effect {
+    let turned_on = |off: &str| change.old == Some(FieldValue::Known(off.into()));
+    let replaces = match change.field.as_str() {
+        "at_rest_encryption" | "state" => true,
+        "transit_encryption" => turned_on("off"),
+        // A token can be given to a running group in two steps, and both times everyone is cut off.
+        "auth" => true,
+        "version" => is_downgrade(change),
+        _ => false,
+    };
+    if replaces {
+        Effect::Replace
+    } else {
+        Effect::InPlace
+    }
+}
+
+fn is_downgrade(change: &FieldChange) -> bool {
+    let number = |value: &Option<FieldValue>| -> Option<Vec<u32>> {
+        match value {
+            Some(FieldValue::Known(text)) => text.split('.').map(|n| n.parse().ok()).collect(),
+            Some(FieldValue::AfterApply { .. }) | None => None,
+        }
+    };
+    match (number(&change.old), number(&change.new)) {
+        (Some(old), Some(new)) => new < old,
+        (None, _) | (_, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(field: &str, old: &str, new: &str) -> FieldChange {
+        FieldChange {
+            field: field.into(),
+            old: Some(FieldValue::Known(old.into())),
+            new: Some(FieldValue::Known(new.into())),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_changed_in_place_is_made_anew() {
+        let check = |field, old, new, expected| {
+            let change = change(field, old, new);
+            assert_eq!(effect(&change), expected, "{change:?}");
+        };
+        check("version", "6.2", "7.0", Effect::InPlace);
+        check("version", "7.1", "7.0", Effect::Replace);
+        check(
+            "class",
+            "cache.r7g.large",
+            "cache.t4g.small",
+            Effect::InPlace,
+        );
+        check("nodes", "2", "1", Effect::InPlace);
+        check("transit_encryption", "off", "required", Effect::Replace);
+        check(
+            "transit_encryption",
+            "preferred",
+            "required",
+            Effect::InPlace,
+        );
+        check("at_rest_encryption", "false", "true", Effect::Replace);
+        check("auth", "false", "true", Effect::Replace);
+        check("token", "version a", "version b", Effect::InPlace);
+    }
+
+    #[test]
+    fn patch_versions_are_noise() {
+        assert_eq!(major_and_minor("7.0.7"), "7.0");
+        assert_eq!(major_and_minor("7.1"), "7.1");
+    }
+
+    #[test]
+    fn it_is_ready_when_it_is_available_and_no_token_is_being_set() {
+        assert_eq!(readiness("available", &[]), Readiness::Ready);
+        assert!(matches!(
+            readiness("available", &["token"]),
+            Readiness::Pending(_)
+        ));
+        assert!(matches!(readiness("modifying", &[]), Readiness::Pending(_)));
+        assert!(matches!(
+            readiness("create-failed", &[]),
+            Readiness::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn what_members_or_tags_tell_is_untold_without_them() {
+        let group = ReplicationGroup::builder().build();
+        let alone = GroupActual::of(&group, None, Some(Tags::new()));
+        assert!(alone.is_untold("version"));
+        assert!(!alone.is_untold("class"));
+        assert!(!alone.is_untold("token"));
+        let member = CacheCluster::builder().engine_version("7.0.7").build();
+        let with = GroupActual::of(&group, Some(&member), None);
+        assert!(!with.is_untold("version"));
+        assert!(with.is_untold("token"));
+        assert!(with.is_untold("tags.deployer"));
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let group = ReplicationGroup::builder().build();
+        let mut actual = GroupActual::of(&group, None, Some(Tags::new()));
+        actual.token = Some("hunter2".into());
+        assert!(!format!("{actual:?}").contains("hunter2"));
+    }
+}

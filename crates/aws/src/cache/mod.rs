@@ -1,0 +1,68 @@
+//! ElastiCache for Redis: subnet group and replication group.
+
+mod group_fields;
+pub(crate) mod replication_group;
+pub(crate) mod subnet_group;
+mod tagging;
+
+use std::sync::Arc;
+
+use deployer_core::capability::{Cache, CacheOutputs, SecretVersion};
+use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::spec::{CacheSpec, EnvironmentSpec};
+
+use crate::Aws;
+use crate::database::Place;
+use crate::tags::Ownership;
+
+use replication_group::{REPLICATION_GROUP, ReplicationGroup};
+use subnet_group::{SUBNET_GROUP, SubnetGroup};
+
+impl Cache for Aws {
+    fn cache(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        cache: &CacheSpec,
+        token: Option<&Value<SecretVersion>>,
+    ) -> CacheOutputs {
+        let clients = &self.clients;
+        let settings = clients.section.caches.get(&cache.key);
+        let place = Place::of(
+            self,
+            settings.map(|own| (&own.subnets, &own.security_groups)),
+        );
+        let ownership = Ownership::new(env, cache.adopt);
+
+        let address = clients.address(SUBNET_GROUP, &cache.name);
+        let subnet_group = Output::of(&address);
+        graph.resource(|_| SubnetGroup {
+            clients: Arc::clone(clients),
+            address,
+            ownership: ownership.clone(),
+            subnets: place.subnets,
+            output: subnet_group.clone(),
+        });
+
+        let address = clients.address(REPLICATION_GROUP, &cache.name);
+        let url = Output::of(&address);
+        let secret = cache.token.as_ref().and_then(|key| env.secrets.get(key));
+        let token = token.expect("on AWS a cache's token is a secret of the environment");
+        graph.resource(|inputs| ReplicationGroup {
+            clients: Arc::clone(clients),
+            address,
+            ownership,
+            spec: cache.clone(),
+            security_groups: place.security_groups,
+            subnet_group: inputs.take(&subnet_group),
+            token: inputs.pass(token),
+            secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
+            url: url.clone(),
+        });
+        // Amazon's own authorities sign the servers' certificates; every system trusts them.
+        CacheOutputs {
+            url,
+            authority: None,
+        }
+    }
+}

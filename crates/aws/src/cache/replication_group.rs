@@ -1,0 +1,563 @@
+//! `elasticache.replication_group`: one Redis, with a replica where it is to survive a zone.
+//!
+//! A new token is added with ROTATE, which leaves the one before it valid: tasks that still run with it, and a release
+//! that is rolled back to, go on. The next rotation ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_elasticache::operation::modify_replication_group::builders::ModifyReplicationGroupFluentBuilder;
+use aws_sdk_elasticache::types::{
+    AuthTokenUpdateStrategyType, CacheCluster, ReplicationGroup as SdkGroup, TransitEncryptionMode,
+};
+use deployer_core::address::Address;
+use deployer_core::capability::SecretVersion;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::spec::CacheSpec;
+use deployer_core::wait::{Look, Pace, Readiness, poll};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::group_fields::{GroupActual, TOKEN_TAG, effect, version_text};
+use super::tagging;
+use crate::client::Clients;
+use crate::database::encoded;
+use crate::error::{Told, code, failure, without};
+use crate::reading::{still_there, unseen};
+use crate::secret_store::value_of;
+use crate::tags::{self, Ownership, Tags};
+
+/// The kind of a replication group's node.
+pub(crate) const REPLICATION_GROUP: &str = "elasticache.replication_group";
+
+const ENGINE: &str = "redis";
+
+/// The code for a group that is not there.
+const NOT_FOUND: &str = "ReplicationGroupNotFoundFault";
+
+/// A new group takes 5 to 15 minutes; a larger class or a newer engine, longer.
+const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
+
+/// A replication group that is to exist.
+pub(super) struct ReplicationGroup {
+    pub(super) clients: Arc<Clients>,
+    pub(super) address: Address,
+    pub(super) ownership: Ownership,
+    pub(super) spec: CacheSpec,
+    /// Sorted; empty leaves the choice to ElastiCache.
+    pub(super) security_groups: Vec<String>,
+    pub(super) subnet_group: Value<String>,
+    pub(super) token: Value<SecretVersion>,
+    /// The secret that holds the token, by its name in the cloud.
+    pub(super) secret: String,
+    pub(super) url: Output<SecretString>,
+}
+
+fn called(name: &str) -> String {
+    format!("cache `{name}`")
+}
+
+async fn describe(clients: &Clients, name: &str) -> Result<Reading<SdkGroup>> {
+    let answer = clients
+        .elasticache
+        .describe_replication_groups()
+        .replication_group_id(name)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(match answer.replication_groups.unwrap_or_default().pop() {
+            Some(group) => Reading::Present(group),
+            None => Reading::Absent,
+        }),
+        Err(error) => unseen(&error, NOT_FOUND, &called(name)),
+    }
+}
+
+/// One member tells what the group does not: engine version, security groups, subnet group.
+async fn member(clients: &Clients, name: &str, group: &SdkGroup) -> Result<Reading<CacheCluster>> {
+    let Some(id) = group.member_clusters().first() else {
+        return Ok(Reading::Absent);
+    };
+    let answer = clients
+        .elasticache
+        .describe_cache_clusters()
+        .cache_cluster_id(id)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(match answer.cache_clusters.unwrap_or_default().pop() {
+            Some(member) => Reading::Present(member),
+            None => Reading::Absent,
+        }),
+        Err(error) => unseen(&error, "CacheClusterNotFound", &called(name)),
+    }
+}
+
+/// Reads a replication group, not its token.
+pub(crate) async fn read_group(clients: &Clients, name: &str) -> Result<Reading<GroupActual>> {
+    let group = match describe(clients, name).await? {
+        Reading::Present(group) => group,
+        other => return Ok(other.map(|group| GroupActual::of(&group, None, None))),
+    };
+    if group.status() == Some("deleting") {
+        return Ok(Reading::Tombstoned("it is being deleted".into()));
+    }
+    let (member, tags) = tokio::join!(member(clients, name, &group), told_tags(clients, &group));
+    let member = match member? {
+        Reading::Present(member) => Some(member),
+        Reading::Denied(words) => return Ok(Reading::Denied(words)),
+        Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => None,
+    };
+    Ok(tags?.map(|tags| GroupActual::of(&group, member.as_ref(), tags)))
+}
+
+/// The tags. `None` while the group is made or changed: ElastiCache then tells none and takes none.
+async fn told_tags(clients: &Clients, group: &SdkGroup) -> Result<Reading<Option<Tags>>> {
+    if group.status() != Some("available") {
+        return Ok(Reading::Present(None));
+    }
+    let what = called(group.replication_group_id().unwrap_or_default());
+    let tags = tagging::read(clients, group.arn().unwrap_or_default(), &what).await?;
+    Ok(tags.map(Some))
+}
+
+/// Deletes a replication group and waits until it is gone: its subnet group cannot be deleted earlier.
+pub(crate) async fn delete_group(clients: &Clients, name: &str) -> Result<()> {
+    let what = called(name);
+    poll(clients.clock(), USABLE, &what, || async {
+        let status = match describe(clients, name).await? {
+            Reading::Absent => return Ok(Look::Found(())),
+            reading => {
+                let group = still_there(reading, &what)?;
+                group.status().unwrap_or_default().to_owned()
+            }
+        };
+        if status == "deleting" {
+            return Ok(Look::NotYet("it is being deleted".into()));
+        }
+        let deleted = clients
+            .elasticache
+            .delete_replication_group()
+            .replication_group_id(name)
+            .retain_primary_cluster(false)
+            .send()
+            .await;
+        match deleted {
+            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(Look::Found(())),
+            // It is being made or changed.
+            Err(error) if code(&error) == Some("InvalidReplicationGroupState") => {
+                Ok(Look::NotYet(format!("ElastiCache says `{status}`")))
+            }
+            other => {
+                other.told(|| format!("delete {what}"))?;
+                Ok(Look::NotYet("it is being deleted".into()))
+            }
+        }
+    })
+    .await
+}
+
+impl ReplicationGroup {
+    fn name(&self) -> &str {
+        &self.address.name
+    }
+
+    fn nodes(&self) -> u8 {
+        if self.spec.high_availability { 2 } else { 1 }
+    }
+
+    async fn token_of(&self, version: &SecretVersion) -> Result<SecretString> {
+        let value = value_of(&self.clients, &version.secret, &version.version).await?;
+        value.ok_or_else(|| {
+            let what = format!("the token of {} is not there", called(self.name()));
+            let key = self.spec.token.as_deref().unwrap_or_default();
+            Error::new(ErrorKind::NotFound, what).hint(format!("deployer secrets set {key}"))
+        })
+    }
+
+    /// The tags that it is to carry, with the one that says which token was set.
+    fn tags_with(&self, token: Option<&str>) -> Tags {
+        let mut tags = self.ownership.tags.clone();
+        if let Some(version) = token {
+            tags.insert(TOKEN_TAG.to_owned(), version.to_owned());
+        }
+        tags
+    }
+
+    /// Makes it. `false` when something of its name is there.
+    async fn make(&self, version: &SecretVersion, token: &SecretString) -> Result<bool> {
+        let spec = &self.spec;
+        let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
+        let tags = tagging::sdk_tags(&self.tags_with(Some(&version.version)));
+        let created = self
+            .clients
+            .elasticache
+            .create_replication_group()
+            .replication_group_id(self.name())
+            .replication_group_description(self.ownership.description())
+            .engine(ENGINE)
+            .engine_version(&spec.version)
+            .cache_node_type(&spec.class)
+            .num_cache_clusters(self.nodes().into())
+            .automatic_failover_enabled(spec.high_availability)
+            .multi_az_enabled(spec.high_availability)
+            .transit_encryption_enabled(true)
+            .at_rest_encryption_enabled(true)
+            .auth_token(token.expose_secret())
+            .auto_minor_version_upgrade(true)
+            .cache_subnet_group_name(self.subnet_group.settled()?)
+            .set_security_group_ids(groups)
+            .set_tags(Some(tags))
+            .send()
+            .await;
+        match created {
+            Ok(_) => Ok(true),
+            Err(error) if code(&error) == Some("ReplicationGroupAlreadyExists") => Ok(false),
+            Err(error) => {
+                let error = failure(&error, &format!("create {}", called(self.name())));
+                Err(without(error, token))
+            }
+        }
+    }
+
+    /// Waits until the name is free. `false` when what has it stays.
+    async fn until_gone(&self, watch: &dyn Watch) -> Result<bool> {
+        let what = called(self.name());
+        poll(self.clients.clock(), USABLE, &what, || async {
+            Ok(match read_group(&self.clients, self.name()).await? {
+                Reading::Absent => Look::Found(true),
+                Reading::Tombstoned(how) => {
+                    watch.note(&how);
+                    Look::NotYet(how)
+                }
+                Reading::Present(_) | Reading::Denied(_) | Reading::Foreign(_) => {
+                    Look::Found(false)
+                }
+            })
+        })
+        .await
+    }
+
+    async fn again(&self) -> Result<GroupActual> {
+        still_there(self.read().await?, &called(self.name()))
+    }
+
+    /// What is there with the token that we know was set.
+    async fn with_token(&self, version: String, token: SecretString) -> Result<GroupActual> {
+        let mut actual = self.again().await?;
+        actual.token_version = Some(version);
+        actual.token = Some(token);
+        Ok(actual)
+    }
+
+    /// How we know that it is not ours.
+    fn foreign(&self, actual: &GroupActual) -> Option<String> {
+        match &actual.tags {
+            Some(tags) => self.ownership.foreign(tags),
+            None => self.ownership.foreign_by(&actual.description),
+        }
+    }
+
+    /// Waits until ElastiCache takes tags, and makes them what they are to be.
+    async fn retag(&self, token: Option<&str>, watch: &dyn Watch) -> Result<()> {
+        let actual = self.until_changeable(watch).await?;
+        let told = actual.tags.clone().unwrap_or_default();
+        let desired = self.tags_with(token.or(actual.token_version.as_deref()));
+        let what = called(self.name());
+        tagging::retag(&self.clients, &actual.arn, &what, &told, &desired).await
+    }
+
+    /// Waits until ElastiCache takes the next change: it takes one at a time.
+    async fn until_changeable(&self, watch: &dyn Watch) -> Result<GroupActual> {
+        let what = called(self.name());
+        poll(self.clients.clock(), USABLE, &what, || async {
+            let actual = self.again().await?;
+            if actual.takes_changes() {
+                return Ok(Look::Found(actual));
+            }
+            let why = match actual.readiness() {
+                Readiness::Failed(why) => {
+                    let message = format!("{what} takes no changes: {why}");
+                    return Err(Error::new(ErrorKind::Failed, message));
+                }
+                Readiness::Pending(why) => why,
+                Readiness::Ready => format!("ElastiCache says `{}`", actual.status),
+            };
+            watch.note(&why);
+            Ok(Look::NotYet(why))
+        })
+        .await
+    }
+
+    fn modify(&self) -> ModifyReplicationGroupFluentBuilder {
+        self.clients
+            .elasticache
+            .modify_replication_group()
+            .replication_group_id(self.name())
+            .apply_immediately(true)
+    }
+
+    /// Everything that one call can change: neither the number of nodes nor the token.
+    async fn change(&self, changes: &[FieldChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let spec = &self.spec;
+        let mut call = self.modify();
+        for change in changes {
+            call = match change.field.as_str() {
+                "class" => call.cache_node_type(&spec.class),
+                "version" => call.engine_version(&spec.version),
+                "automatic_failover" => call.automatic_failover_enabled(spec.high_availability),
+                "multi_az" => call.multi_az_enabled(spec.high_availability),
+                "security_groups" => {
+                    call.set_security_group_ids(Some(self.security_groups.clone()))
+                }
+                "auto_minor_version_upgrade" => call.auto_minor_version_upgrade(true),
+                "transit_encryption" => call
+                    .transit_encryption_enabled(true)
+                    .transit_encryption_mode(TransitEncryptionMode::Required),
+                _ => call,
+            };
+        }
+        call.send()
+            .await
+            .map(drop)
+            .told(|| format!("change {}", called(self.name())))
+    }
+
+    async fn set_replicas(&self, actual: &GroupActual) -> Result<()> {
+        let elasticache = &self.clients.elasticache;
+        let replicas = i32::from(self.nodes()) - 1;
+        let action = || format!("change the number of nodes of {}", called(self.name()));
+        if actual.nodes < usize::from(self.nodes()) {
+            elasticache
+                .increase_replica_count()
+                .replication_group_id(self.name())
+                .new_replica_count(replicas)
+                .apply_immediately(true)
+                .send()
+                .await
+                .map(drop)
+                .told(action)
+        } else {
+            elasticache
+                .decrease_replica_count()
+                .replication_group_id(self.name())
+                .new_replica_count(replicas)
+                .apply_immediately(true)
+                .send()
+                .await
+                .map(drop)
+                .told(action)
+        }
+    }
+
+    async fn rotate(&self, token: &SecretString) -> Result<()> {
+        let sent = self
+            .modify()
+            .auth_token(token.expose_secret())
+            .auth_token_update_strategy(AuthTokenUpdateStrategyType::Rotate)
+            .send()
+            .await;
+        sent.map(drop).map_err(|error| {
+            let action = format!("rotate the token of {}", called(self.name()));
+            without(failure(&error, &action), token)
+        })
+    }
+}
+
+/// The changes that one call makes together.
+fn together(changes: &[FieldChange]) -> Vec<FieldChange> {
+    let apart = |change: &FieldChange| {
+        tags::is_tag(change) || matches!(change.field.as_str(), "nodes" | "token")
+    };
+    changes
+        .iter()
+        .filter(|change| !apart(change))
+        .cloned()
+        .collect()
+}
+
+#[async_trait]
+impl Resource for ReplicationGroup {
+    type Actual = GroupActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let reading = read_group(&self.clients, self.name()).await?;
+        let mut actual = match reading {
+            Reading::Present(actual) => actual,
+            other => return Ok(other),
+        };
+        if let Some(how) = self.foreign(&actual) {
+            return Ok(Reading::Foreign(how));
+        }
+        if let Some(version) = &actual.token_version {
+            match value_of(&self.clients, &self.secret, version).await {
+                Ok(token) => actual.token = token,
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    return Ok(Reading::Denied(error.chain().join(": ")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Reading::Present(actual))
+    }
+
+    fn desired(&self) -> Fields {
+        let spec = &self.spec;
+        let mut fields = Fields::new();
+        fields.set("class", &spec.class);
+        fields.set("version", &spec.version);
+        fields.set("nodes", self.nodes());
+        fields.set("automatic_failover", spec.high_availability);
+        fields.set("multi_az", spec.high_availability);
+        fields.set("transit_encryption", "required");
+        fields.set("at_rest_encryption", true);
+        fields.set("auth", true);
+        fields.set("auto_minor_version_upgrade", true);
+        if !self.security_groups.is_empty() {
+            fields.set("security_groups", self.security_groups.join(", "));
+        }
+        if !spec.adopt {
+            fields.set_value("subnet_group", self.subnet_group.field(Clone::clone));
+        }
+        let token = self.token.field(|version| version_text(&version.version));
+        fields.set_value("token", token);
+        tags::describe(&mut fields, &self.ownership.tags);
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        let mut fields = Fields::new();
+        for (name, value) in actual.fields().iter() {
+            // ElastiCache chooses where we do not; and what is adopted stays in its own network.
+            let chosen = match name {
+                "security_groups" => !self.security_groups.is_empty(),
+                "subnet_group" => !self.spec.adopt,
+                _ => true,
+            };
+            if chosen {
+                fields.set_value(name, value.clone());
+            }
+        }
+        // What nobody tells is taken to be as it was asked for.
+        for (name, value) in self.desired().iter() {
+            if actual.is_untold(name) {
+                fields.set_value(name, value.clone());
+            }
+        }
+        fields
+    }
+
+    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+        effect(change)
+    }
+
+    fn publish(&self, actual: &Self::Actual) {
+        if let (Some((host, port)), Some(token)) = (&actual.endpoint, &actual.token) {
+            let url = format!("rediss://:{}@{host}:{port}", encoded(token.expose_secret()));
+            self.url.publish(SecretString::from(url));
+        }
+    }
+
+    fn withdraw(&self, changes: &[FieldChange]) {
+        let new_url =
+            |change: &FieldChange| change.field == "token" || effect(change) == Effect::Replace;
+        if changes.iter().any(new_url) {
+            self.url.withdraw();
+        }
+    }
+
+    async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Self::Actual> {
+        let version = self.token.settled()?;
+        let token = self.token_of(&version).await?;
+        let mut made = self.make(&version, &token).await?;
+        // What is being deleted still has the name. Otherwise a reply was lost, or the next read says whose it is.
+        if !made && self.until_gone(watch).await? {
+            made = self.make(&version, &token).await?;
+        }
+        match made {
+            true => self.with_token(version.version, token).await,
+            false => self.again().await,
+        }
+    }
+
+    async fn update(
+        &self,
+        _actual: &Self::Actual,
+        _changes: &[FieldChange],
+        _token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        // While it was made or changed, ElastiCache told less than the truth: compare with what has settled.
+        let actual = self.until_changeable(watch).await?;
+        let changes = self.observed(&actual).changes_to(&self.desired());
+        let has = |field: &str| changes.iter().any(|change| change.field == field);
+        // A replica comes before fail-over to it, and goes after.
+        let grows = has("nodes") && actual.nodes < usize::from(self.nodes());
+        let shrinks = has("nodes") && !grows;
+        if grows {
+            self.set_replicas(&actual).await?;
+            self.until_changeable(watch).await?;
+        }
+        self.change(&together(&changes)).await?;
+        if shrinks {
+            self.until_changeable(watch).await?;
+            self.set_replicas(&actual).await?;
+        }
+        if has("token") {
+            self.until_changeable(watch).await?;
+            let version = self.token.settled()?;
+            let token = self.token_of(&version).await?;
+            self.rotate(&token).await?;
+            self.retag(Some(&version.version), watch).await?;
+            return self.with_token(version.version, token).await;
+        }
+        if changes.iter().any(tags::is_tag) {
+            self.retag(None, watch).await?;
+        }
+        let mut after = self.again().await?;
+        after.token_version = actual.token_version;
+        after.token = actual.token;
+        Ok(after)
+    }
+
+    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete_group(&self.clients, self.name()).await
+    }
+
+    async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
+        let group = match describe(&self.clients, self.name()).await? {
+            Reading::Present(group) => group,
+            other => still_there(other, &called(self.name()))?,
+        };
+        let mut now = GroupActual::of(&group, None, actual.tags.clone());
+        now.token_version = actual.token_version.clone();
+        now.token = actual.token.clone();
+        let state = now.readiness();
+        // While it changed, nobody told which token it has.
+        if state == Readiness::Ready && now.token.is_none() {
+            now = self.again().await?;
+        }
+        Ok(Ready { state, actual: now })
+    }
+
+    fn unsettled(&self, actual: &Self::Actual) -> Option<String> {
+        match actual.readiness() {
+            Readiness::Ready => None,
+            Readiness::Pending(why) | Readiness::Failed(why) => Some(why),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        USABLE
+    }
+}

@@ -1,0 +1,169 @@
+//! RDS for PostgreSQL: subnet group, parameter group and instance.
+
+pub(crate) mod instance;
+mod instance_fields;
+pub(crate) mod parameter_group;
+pub(crate) mod subnet_group;
+mod tagging;
+
+use std::sync::Arc;
+
+use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion};
+use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::Aws;
+use crate::tags::Ownership;
+
+use instance::{INSTANCE, Instance};
+use parameter_group::{PARAMETER_GROUP, ParameterGroup};
+use subnet_group::{SUBNET_GROUP, SubnetGroup};
+
+/// Everything but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+impl Database for Aws {
+    fn database(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        database: &DatabaseSpec,
+        password: &Value<SecretVersion>,
+    ) -> DatabaseOutputs {
+        let clients = &self.clients;
+        let settings = clients.section.databases.get(&database.key);
+        let place = Place::of(
+            self,
+            settings.map(|own| (&own.subnets, &own.security_groups)),
+        );
+        let ownership = Ownership::new(env, database.adopt);
+
+        let address = clients.address(SUBNET_GROUP, &database.name);
+        let subnet_group = Output::of(&address);
+        graph.resource(|_| SubnetGroup {
+            clients: Arc::clone(clients),
+            address,
+            ownership: ownership.clone(),
+            subnets: place.subnets,
+            output: subnet_group.clone(),
+        });
+
+        let name = parameter_group::name(&database.name, database.version);
+        let address = clients.address(PARAMETER_GROUP, &name);
+        let parameter_group = Output::of(&address);
+        graph.resource(|_| ParameterGroup {
+            clients: Arc::clone(clients),
+            address,
+            ownership: ownership.clone(),
+            version: database.version,
+            output: parameter_group.clone(),
+        });
+
+        let address = clients.address(INSTANCE, &database.name);
+        let url = Output::of(&address);
+        let secret = env.secrets.get(&database.password);
+        graph.resource(|inputs| Instance {
+            clients: Arc::clone(clients),
+            address,
+            ownership,
+            spec: database.clone(),
+            security_groups: place.security_groups,
+            subnet_group: inputs.take(&subnet_group),
+            parameter_group: inputs.take(&parameter_group),
+            password: inputs.pass(password),
+            secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
+            url: url.clone(),
+        });
+        DatabaseOutputs { url }
+    }
+}
+
+/// Where a database or cache stands in the network: its own subnets and groups, or those of the target.
+pub(crate) struct Place {
+    pub(crate) subnets: Vec<String>,
+    pub(crate) security_groups: Vec<String>,
+}
+
+impl Place {
+    /// `own` are the subnets and security groups of the manifest's part for this one; an empty list asks for the
+    /// target's.
+    pub(crate) fn of(aws: &Aws, own: Option<(&Vec<String>, &Vec<String>)>) -> Self {
+        let section = &aws.clients.section;
+        let (subnets, groups) = own.unzip();
+        Self {
+            subnets: sorted(subnets, &section.subnets),
+            security_groups: sorted(groups, &section.security_groups),
+        }
+    }
+}
+
+fn sorted(own: Option<&Vec<String>>, given: &[String]) -> Vec<String> {
+    let own = own.filter(|own| !own.is_empty());
+    let mut sorted = own.map_or_else(|| given.to_vec(), Clone::clone);
+    sorted.sort();
+    sorted.dedup();
+    sorted
+}
+
+/// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, its parts percent-encoded where they must be.
+fn url(spec: &DatabaseSpec, password: &SecretString, host: &str, port: i32) -> SecretString {
+    SecretString::from(format!(
+        "postgresql://{}:{}@{host}:{port}/{}?sslmode=require",
+        encoded(&spec.user),
+        encoded(password.expose_secret()),
+        encoded(&spec.database),
+    ))
+}
+
+/// A part of a URL in which no character means anything.
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> DatabaseSpec {
+        DatabaseSpec {
+            key: "main".into(),
+            name: "idp-staging-main".into(),
+            version: 16,
+            class: "db.t4g.medium".into(),
+            storage_gib: 20,
+            high_availability: false,
+            backup_days: 7,
+            deletion_protection: true,
+            database: "idp".into(),
+            user: "idp".into(),
+            password: "main-password".into(),
+            url: "main-url".into(),
+            adopt: false,
+        }
+    }
+
+    #[test]
+    fn a_password_cannot_break_the_url() {
+        let mut spec = spec();
+        spec.user = "idp@host".into();
+        let url = url(&spec, &"a/b:c@d?e#f%41".into(), "db.example.com", 5432);
+        assert_eq!(
+            url.expose_secret(),
+            "postgresql://idp%40host:a%2Fb%3Ac%40d%3Fe%23f%2541@db.example.com:5432/idp?sslmode=require"
+        );
+    }
+
+    #[test]
+    fn a_list_of_its_own_wins_over_the_targets_and_both_are_sorted() {
+        let given = ["b".to_owned(), "a".to_owned()];
+        assert_eq!(sorted(None, &given), ["a", "b"]);
+        assert_eq!(sorted(Some(&Vec::new()), &given), ["a", "b"]);
+        assert_eq!(sorted(Some(&vec!["z".into()]), &given), ["z"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! What a record says, as the manifest asks for it and as Route 53 tells it; pure.
+
+use std::net::IpAddr;
+
+use aws_sdk_route53::types::{AliasTarget, ResourceRecord, ResourceRecordSet, RrType};
+use deployer_core::error::Result;
+use deployer_core::fields::Fields;
+use deployer_core::spec::LeadsTo;
+
+use crate::error::incomplete;
+
+/// How long resolvers may keep an address, in seconds.
+const TTL: i64 = 300;
+
+/// The type of an address record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    A,
+    Aaaa,
+}
+
+impl Type {
+    /// The type that leads there. Aliases are A records: every load balancer has such addresses.
+    pub(super) fn of(leads_to: &LeadsTo) -> Self {
+        match leads_to {
+            LeadsTo::Address(IpAddr::V6(_)) => Self::Aaaa,
+            LeadsTo::Address(IpAddr::V4(_)) | LeadsTo::LoadBalancer(_) => Self::A,
+        }
+    }
+
+    /// Its name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+        }
+    }
+
+    /// The type of that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::A, Self::Aaaa]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+
+    fn sdk(self) -> RrType {
+        match self {
+            Self::A => RrType::A,
+            Self::Aaaa => RrType::Aaaa,
+        }
+    }
+
+    /// Whether a record is of this type.
+    pub(super) fn is_of(self, set: &ResourceRecordSet) -> bool {
+        *set.r#type() == self.sdk()
+    }
+}
+
+/// A name as people write it: lower case, no last dot, no escapes.
+pub(super) fn plain(name: &str) -> String {
+    let name = name.trim_end_matches('.').to_lowercase();
+    name.replace("\\052", "*")
+}
+
+/// Where an alias leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Balancer {
+    pub(super) dns_name: String,
+    /// The zone of the load balancer's own name.
+    pub(super) zone: String,
+}
+
+/// What a record is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Alias(Balancer),
+    Address(IpAddr),
+}
+
+impl Content {
+    /// Its fields, as compared.
+    pub(super) fn fields(&self) -> Fields {
+        let mut fields = Fields::new();
+        match self {
+            Self::Alias(balancer) => {
+                fields.set("leads_to", &balancer.dns_name);
+                fields.set("alias_zone", &balancer.zone);
+                fields.set("evaluate_target_health", false);
+            }
+            Self::Address(address) => {
+                fields.set("leads_to", address);
+                fields.set("ttl", TTL);
+            }
+        }
+        fields
+    }
+
+    /// The record that says it.
+    pub(super) fn set(&self, name: &str, kind: Type) -> Result<ResourceRecordSet> {
+        let set = ResourceRecordSet::builder()
+            .name(format!("{name}."))
+            .r#type(kind.sdk());
+        let set = match self {
+            Self::Alias(balancer) => {
+                let alias = AliasTarget::builder()
+                    .hosted_zone_id(&balancer.zone)
+                    .dns_name(format!("{}.", balancer.dns_name))
+                    .evaluate_target_health(false);
+                set.alias_target(alias.build().map_err(incomplete)?)
+            }
+            Self::Address(address) => {
+                let record = ResourceRecord::builder().value(address.to_string());
+                set.ttl(TTL)
+                    .resource_records(record.build().map_err(incomplete)?)
+            }
+        };
+        set.build().map_err(incomplete)
+    }
+}
+
+/// What a record says, in the same terms as [`Content::fields`].
+pub(super) fn described(set: &ResourceRecordSet) -> Fields {
+    let mut fields = Fields::new();
+    if let Some(alias) = set.alias_target() {
+        let dns_name = plain(alias.dns_name());
+        // The console writes the prefix; both names have the same addresses.
+        let dns_name = dns_name.strip_prefix("dualstack.").unwrap_or(&dns_name);
+        fields.set("leads_to", dns_name);
+        fields.set("alias_zone", alias.hosted_zone_id());
+        fields.set("evaluate_target_health", alias.evaluate_target_health());
+        return fields;
+    }
+    let mut values: Vec<String> = set
+        .resource_records()
+        .iter()
+        .map(|record| normal(record.value()))
+        .collect();
+    values.sort();
+    fields.set("leads_to", values.join(", "));
+    fields.set_some("ttl", set.ttl());
+    fields
+}
+
+fn normal(value: &str) -> String {
+    match value.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => plain(value),
+    }
+}
+
+/// A record in a few words, for people.
+pub(super) fn words(set: &ResourceRecordSet) -> String {
+    let leads_to = described(set);
+    let leads_to = leads_to.get("leads_to").map(ToString::to_string);
+    format!(
+        "{} record to `{}`",
+        set.r#type().as_str(),
+        leads_to.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alias(dns_name: &str) -> Content {
+        Content::Alias(Balancer {
+            dns_name: dns_name.into(),
+            zone: "Z35SXDOTRQ7X7K".into(),
+        })
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_the_same() {
+        for (content, kind) in [
+            (alias("lb-1.us-east-1.elb.amazonaws.com"), Type::A),
+            (Content::Address("192.0.2.7".parse().unwrap()), Type::A),
+            (Content::Address("2001:db8::7".parse().unwrap()), Type::Aaaa),
+        ] {
+            let set = content.set("idp.example.com", kind).unwrap();
+            assert_eq!(described(&set), content.fields());
+            assert!(kind.is_of(&set));
+        }
+    }
+
+    #[test]
+    fn case_dots_prefixes_and_long_forms_are_noise() {
+        let console = alias("Dualstack.LB-1.us-east-1.elb.amazonaws.com");
+        let set = console.set("idp.example.com", Type::A).unwrap();
+        let ours = alias("lb-1.us-east-1.elb.amazonaws.com");
+        assert_eq!(described(&set), ours.fields());
+        assert_eq!(normal("2001:0DB8:0::7"), "2001:db8::7");
+        assert_eq!(plain("\\052.Example.com."), "*.example.com");
+    }
+
+    #[test]
+    fn an_alias_elsewhere_differs() {
+        let set = alias("other.elb.amazonaws.com").set("x", Type::A).unwrap();
+        assert_ne!(described(&set), alias("lb-1.elb.amazonaws.com").fields());
+    }
+}

@@ -1,0 +1,107 @@
+//! Route 53: names in existing public zones, for targets of either cloud.
+
+mod ask;
+mod content;
+mod record;
+mod zone;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use deployer_core::address::{Address, Target};
+use deployer_core::capability::{Context, Dns};
+use deployer_core::error::{Error, Result};
+use deployer_core::graph::Graph;
+use deployer_core::node::{Node, ResourceNode};
+use deployer_core::spec::{EnvironmentSpec, RecordSpec};
+
+use crate::client::configuration;
+
+use content::Type;
+use record::{Past, Record};
+
+/// The kind of a record's node. Its name is `NAME/TYPE`, as a record is known by both.
+pub(crate) const RECORD: &str = "route53.record";
+
+/// Names in Route 53, on behalf of one target.
+#[derive(Clone)]
+pub struct Route53 {
+    api: Arc<Api>,
+}
+
+/// What the calls of one target share.
+pub(crate) struct Api {
+    route53: aws_sdk_route53::Client,
+    balancers: aws_sdk_elasticloadbalancingv2::Client,
+    target: Target,
+    /// Whether an emulator answers: the zone's servers then know nothing of it.
+    is_emulator: bool,
+}
+
+impl Route53 {
+    /// Opens it without calling it. `region` is where load balancers are looked for; the records' addresses are in
+    /// `target`, which may be of another cloud. `AWS_ENDPOINT_URL` wins over `endpoint`.
+    ///
+    /// Errors: input, when the endpoint is not a URL.
+    pub async fn open(
+        endpoint: Option<&str>,
+        region: &str,
+        target: Target,
+        context: Context,
+    ) -> Result<Self> {
+        let (config, is_emulator) = configuration(region, endpoint, &context).await?;
+        let api = Api {
+            route53: aws_sdk_route53::Client::new(&config),
+            balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            target,
+            is_emulator,
+        };
+        Ok(Self { api: Arc::new(api) })
+    }
+
+    /// A node for a record in the inventory that is no longer desired: it can be read and deleted.
+    ///
+    /// Errors: input, when the address is not one of a record.
+    pub fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+        let parts = address.name.rsplit_once('/');
+        let known = parts.and_then(|(name, kind)| Some((name.to_owned(), Type::named(kind)?)));
+        match known {
+            Some((name, kind)) if address.kind == RECORD => {
+                let api = Arc::clone(&self.api);
+                let past = Past::new(api, address.clone(), name, kind);
+                Ok(Arc::new(ResourceNode::new(past)))
+            }
+            _ => Err(
+                Error::input(format!("`{address}` is not a record in Route 53"))
+                    .hint("use the version of deployer that made it, or a newer one"),
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for Route53 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Route53({})", self.api.target)
+    }
+}
+
+impl Dns for Route53 {
+    fn record(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        record: &RecordSpec,
+        inventory: &BTreeSet<Address>,
+    ) -> Address {
+        let kind = Type::of(&record.leads_to);
+        let name = format!("{}/{}", record.name, kind.as_str());
+        let address = Address::new(&self.api.target, RECORD, name);
+        let may_change = record.adopt || inventory.contains(&address);
+        graph.resource(|_| {
+            let api = Arc::clone(&self.api);
+            Record::new(api, address.clone(), record.clone(), may_change)
+        });
+        address
+    }
+}

@@ -1,0 +1,442 @@
+//! `route53.record`: one name that leads to a load balancer.
+//!
+//! Records carry no tags: ours is what the inventory has, what the manifest adopts, and what says already what it is
+//! to say.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet, RrType};
+use deployer_core::address::Address;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::spec::{LeadsTo, RecordSpec};
+use deployer_core::wait::{Pace, Readiness};
+
+use super::content::{Content, Type, described, words};
+use super::zone::{self, Zone};
+use super::{Api, ask};
+use crate::reading::still_there;
+
+/// Route 53 says within a minute that its servers know.
+const KNOWN: Pace = Pace::until(Duration::from_secs(10 * 60));
+
+/// A record that is to exist.
+pub(super) struct Record {
+    api: Arc<Api>,
+    address: Address,
+    spec: RecordSpec,
+    kind: Type,
+    /// Whether a record that says something else is ours to change.
+    may_change: bool,
+    /// What the last look found that the record is to say: a load balancer's own name is looked up.
+    wanted: Mutex<Option<Content>>,
+}
+
+/// What stands under a name.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordActual {
+    zone: Zone,
+    /// The record of our type, or the canonical name that stands in its way.
+    set: ResourceRecordSet,
+    /// The change that is under way.
+    change: Option<String>,
+}
+
+fn called(name: &str, kind: Type) -> String {
+    format!("{} record `{name}`", kind.as_str())
+}
+
+impl Record {
+    pub(super) fn new(api: Arc<Api>, address: Address, spec: RecordSpec, may_change: bool) -> Self {
+        let known = match &spec.leads_to {
+            LeadsTo::Address(address) => Some(Content::Address(*address)),
+            LeadsTo::LoadBalancer(_) => None,
+        };
+        Self {
+            kind: Type::of(&spec.leads_to),
+            api,
+            address,
+            spec,
+            may_change,
+            wanted: Mutex::new(known),
+        }
+    }
+
+    fn called(&self) -> String {
+        called(&self.spec.name, self.kind)
+    }
+
+    fn wanted(&self) -> Option<Content> {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.clone()
+    }
+
+    fn content(&self) -> Result<Content> {
+        let unread = || Error::internal(format!("{} was made before it was read", self.called()));
+        self.wanted().ok_or_else(unread)
+    }
+
+    /// Finds out what the record is to say. `Some(words)` when the caller may not see the load balancer.
+    async fn look_up(&self) -> Result<Option<String>> {
+        let LeadsTo::LoadBalancer(wanted) = &self.spec.leads_to else {
+            return Ok(None);
+        };
+        match zone::balancer(&self.api, wanted).await? {
+            Reading::Present(balancer) => {
+                let mut known = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+                *known = Some(Content::Alias(balancer));
+                Ok(None)
+            }
+            Reading::Denied(words) => Ok(Some(words)),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => {
+                let region = &self.address.region;
+                let what = format!("there is no load balancer `{wanted}` in {region}");
+                Err(Error::new(ErrorKind::NotFound, what)
+                    .hint("name an existing one by its name, ARN or DNS name"))
+            }
+        }
+    }
+
+    async fn zone(&self) -> Result<Reading<Zone>> {
+        let reading = zone::find(&self.api, &self.spec.zone).await?;
+        if let Reading::Present(zone) = &reading
+            && !zone.has(&self.spec.name)
+        {
+            let (name, domain) = (&self.spec.name, &zone.domain);
+            return Err(
+                Error::input(format!("`{name}` is not in the zone `{domain}`"))
+                    .hint("name the zone that the domain is delegated to, or correct the name"),
+            );
+        }
+        Ok(reading)
+    }
+
+    fn say_what_is_not_asked(&self, watch: &dyn Watch) {
+        if self.api.is_emulator && self.spec.servers.is_empty() {
+            watch.note("an emulator answers for Route 53: no name server is asked");
+        }
+    }
+
+    /// Whether name servers answer with it. Those of the zone know nothing of an emulator.
+    async fn is_answered(&self, zone: &Zone) -> Result<Readiness> {
+        let servers = match self.spec.servers.as_slice() {
+            [] if self.api.is_emulator => return Ok(Readiness::Ready),
+            [] => zone::servers(&self.api, zone).await?,
+            given => given.to_vec(),
+        };
+        let answers = ask::ask(&servers, &self.spec.name, self.kind).await;
+        let address: Option<IpAddr> = match &self.spec.leads_to {
+            LeadsTo::Address(address) => Some(*address),
+            LeadsTo::LoadBalancer(_) => None,
+        };
+        Ok(ask::judge(&answers, address))
+    }
+}
+
+#[async_trait]
+impl Resource for Record {
+    type Actual = RecordActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let (denied, zone) = tokio::join!(self.look_up(), self.zone());
+        if let Some(words) = denied? {
+            return Ok(Reading::Denied(words));
+        }
+        let zone = match zone? {
+            Reading::Present(zone) => zone,
+            Reading::Denied(words) => return Ok(Reading::Denied(words)),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => {
+                return Ok(Reading::Absent);
+            }
+        };
+        let sets = zone::records(&self.api, &zone, &self.spec.name).await?;
+        Ok(match sets {
+            Reading::Present(sets) => {
+                let wanted = self.wanted().map(|content| content.fields());
+                let found = judge(sets, self.kind, wanted.as_ref(), self.may_change);
+                found.map(|set| RecordActual {
+                    zone,
+                    set,
+                    change: None,
+                })
+            }
+            Reading::Denied(words) => Reading::Denied(words),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Reading::Absent,
+        })
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = match self.wanted() {
+            Some(content) => content.fields(),
+            None => Fields::new(),
+        };
+        fields.set("type", self.kind.as_str());
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        let mut fields = described(&actual.set);
+        fields.set("type", actual.set.r#type().as_str());
+        fields
+    }
+
+    fn publish(&self, _actual: &Self::Actual) {}
+
+    async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Self::Actual> {
+        let zone = still_there(self.zone().await?, "the hosted zone")?;
+        let set = self.content()?.set(&self.spec.name, self.kind)?;
+        let action = format!("create {}", self.called());
+        let changes = vec![(ChangeAction::Create, set.clone())];
+        self.say_what_is_not_asked(watch);
+        match zone::change(&self.api, &zone, &action, changes).await {
+            Ok(change) => Ok(RecordActual {
+                zone,
+                set,
+                change: Some(change),
+            }),
+            // A lost reply: what is there says it already. Anything else is a refusal.
+            Err(error) => match self.read().await? {
+                Reading::Present(actual) if self.observed(&actual) == self.desired() => Ok(actual),
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        _changes: &[FieldChange],
+        _token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        let set = self.content()?.set(&self.spec.name, self.kind)?;
+        let mut changes = Vec::new();
+        if !self.kind.is_of(&actual.set) {
+            changes.push((ChangeAction::Delete, actual.set.clone()));
+        }
+        changes.push((ChangeAction::Upsert, set.clone()));
+        let action = format!("change {}", self.called());
+        self.say_what_is_not_asked(watch);
+        let change = zone::change(&self.api, &actual.zone, &action, changes).await?;
+        Ok(RecordActual {
+            zone: actual.zone.clone(),
+            set,
+            change: Some(change),
+        })
+    }
+
+    async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete(&self.api, &self.spec.name, actual).await
+    }
+
+    async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
+        let spreading = match &actual.change {
+            Some(change) => !zone::is_in_sync(&self.api, change).await?,
+            None => false,
+        };
+        let state = match spreading {
+            true => Readiness::Pending("Route 53 tells its servers".into()),
+            false => self.is_answered(&actual.zone).await?,
+        };
+        Ok(Ready {
+            state,
+            actual: actual.clone(),
+        })
+    }
+
+    fn pace(&self) -> Pace {
+        KNOWN
+    }
+}
+
+/// What stands under a name and is ours to change: the record of this type, or the canonical name in its way.
+fn judge(
+    sets: Vec<ResourceRecordSet>,
+    kind: Type,
+    wanted: Option<&Fields>,
+    may_change: bool,
+) -> Reading<ResourceRecordSet> {
+    let in_the_way = |set: &ResourceRecordSet| *set.r#type() == RrType::Cname;
+    let mut sets = sets.into_iter();
+    let Some(set) = sets.find(|set| kind.is_of(set) || in_the_way(set)) else {
+        return Reading::Absent;
+    };
+    if set.set_identifier().is_some() {
+        return Reading::Foreign(format!("it is a {} with a routing policy", words(&set)));
+    }
+    let says_it = !in_the_way(&set) && wanted == Some(&described(&set));
+    if says_it || may_change {
+        Reading::Present(set)
+    } else {
+        Reading::Foreign(format!("it is a {}", words(&set)))
+    }
+}
+
+/// Deletes exactly what was read. Succeeds when it is gone.
+///
+/// Errors: rejected, when it says something else by now; it stays.
+async fn delete(api: &Api, name: &str, actual: &RecordActual) -> Result<()> {
+    let kind = actual.set.r#type().as_str();
+    let action = format!("delete {kind} record `{name}`");
+    let changes = vec![(ChangeAction::Delete, actual.set.clone())];
+    let Err(error) = zone::change(api, &actual.zone, &action, changes).await else {
+        return Ok(());
+    };
+    let sets = zone::records(api, &actual.zone, name).await?;
+    let there = match &sets {
+        Reading::Present(sets) => sets.iter().any(|set| set.r#type() == actual.set.r#type()),
+        Reading::Absent => false,
+        Reading::Denied(_) | Reading::Tombstoned(_) | Reading::Foreign(_) => true,
+    };
+    if there { Err(error) } else { Ok(()) }
+}
+
+/// A record of the inventory that the manifest no longer wants.
+pub(super) struct Past {
+    api: Arc<Api>,
+    address: Address,
+    name: String,
+    kind: Type,
+}
+
+impl Past {
+    pub(super) fn new(api: Arc<Api>, address: Address, name: String, kind: Type) -> Self {
+        Self {
+            api,
+            address,
+            name,
+            kind,
+        }
+    }
+
+    fn never<T>(&self) -> Result<T> {
+        let what = format!("{} is only there to be deleted", self.address);
+        Err(Error::internal(what))
+    }
+}
+
+#[async_trait]
+impl Resource for Past {
+    type Actual = RecordActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let zones = match zone::around(&self.api, &self.name).await? {
+            Reading::Present(zones) => zones,
+            Reading::Denied(words) => return Ok(Reading::Denied(words)),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Vec::new(),
+        };
+        for zone in zones {
+            let sets = match zone::records(&self.api, &zone, &self.name).await? {
+                Reading::Present(sets) => sets,
+                Reading::Denied(words) => return Ok(Reading::Denied(words)),
+                Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => continue,
+            };
+            let ours =
+                |set: &ResourceRecordSet| self.kind.is_of(set) && set.set_identifier().is_none();
+            if let Some(set) = sets.into_iter().find(ours) {
+                return Ok(Reading::Present(RecordActual {
+                    zone,
+                    set,
+                    change: None,
+                }));
+            }
+        }
+        Ok(Reading::Absent)
+    }
+
+    fn desired(&self) -> Fields {
+        Fields::new()
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        described(&actual.set)
+    }
+
+    fn publish(&self, _actual: &Self::Actual) {}
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+        self.never()
+    }
+
+    async fn update(
+        &self,
+        _actual: &Self::Actual,
+        _changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        self.never()
+    }
+
+    async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
+        delete(&self.api, &self.name, actual).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_route53::types::ResourceRecord;
+
+    use super::*;
+
+    fn set(kind: RrType, value: &str) -> ResourceRecordSet {
+        let record = ResourceRecord::builder().value(value).build().unwrap();
+        ResourceRecordSet::builder()
+            .name("idp.example.com.")
+            .r#type(kind)
+            .ttl(300)
+            .resource_records(record)
+            .build()
+            .unwrap()
+    }
+
+    fn seen(sets: Vec<ResourceRecordSet>, may_change: bool) -> Reading<ResourceRecordSet> {
+        let wanted = Content::Address("192.0.2.7".parse().unwrap()).fields();
+        judge(sets, Type::A, Some(&wanted), may_change)
+    }
+
+    fn is_foreign(reading: &Reading<ResourceRecordSet>) -> bool {
+        matches!(reading, Reading::Foreign(_))
+    }
+
+    #[test]
+    fn a_record_that_leads_elsewhere_is_foreign_unless_it_may_be_changed() {
+        let other = || vec![set(RrType::A, "192.0.2.1")];
+        assert!(is_foreign(&seen(other(), false)));
+        assert!(matches!(seen(other(), true), Reading::Present(_)));
+    }
+
+    #[test]
+    fn a_record_that_says_what_it_is_to_say_is_taken_as_ours() {
+        let same = vec![set(RrType::A, "192.0.2.7")];
+        assert!(matches!(seen(same, false), Reading::Present(_)));
+    }
+
+    #[test]
+    fn a_canonical_name_is_in_the_way_and_other_types_are_not() {
+        let cname = || vec![set(RrType::Cname, "elsewhere.example.net")];
+        assert!(is_foreign(&seen(cname(), false)));
+        assert!(matches!(seen(cname(), true), Reading::Present(_)));
+        let other_type = vec![set(RrType::Aaaa, "2001:db8::1")];
+        assert!(matches!(seen(other_type, false), Reading::Absent));
+    }
+
+    #[test]
+    fn records_with_a_routing_policy_are_never_touched() {
+        let mut weighted = set(RrType::A, "192.0.2.7");
+        weighted.set_identifier = Some("blue".into());
+        assert!(is_foreign(&seen(vec![weighted], true)));
+    }
+}

@@ -1,0 +1,56 @@
+//! What readings of resources have in common: what a refusal means, whose it is, and what must be there; pure.
+
+use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Reading;
+
+use crate::error::{code, denied, failure};
+use crate::tags::{Ownership, Tags};
+
+/// What a failed look means: absent for the code `absent`, denied where the caller may not see it, else an error.
+/// `what` names the thing.
+pub(crate) fn unseen<A, E>(error: &SdkError<E>, absent: &str, what: &str) -> Result<Reading<A>>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    // Some of these services add `Fault` to a code in one place and leave it out in another.
+    let is_absent = |code: &str| code.trim_end_matches("Fault") == absent.trim_end_matches("Fault");
+    if code(error).is_some_and(is_absent) {
+        return Ok(Reading::Absent);
+    }
+    match denied(error) {
+        Some(words) => Ok(Reading::Denied(words)),
+        None => Err(failure(error, &format!("read {what}"))),
+    }
+}
+
+/// Foreign instead of present when the tags say so.
+pub(crate) fn owned<A>(
+    reading: Reading<A>,
+    ownership: &Ownership,
+    tags: impl FnOnce(&A) -> &Tags,
+) -> Reading<A> {
+    if let Reading::Present(actual) = &reading
+        && let Some(how) = ownership.foreign(tags(actual))
+    {
+        return Reading::Foreign(how);
+    }
+    reading
+}
+
+/// What was just written. `what` names it.
+///
+/// Errors: conflict, when it is not ours, went away meanwhile or cannot be seen.
+pub(crate) fn still_there<A>(reading: Reading<A>, what: &str) -> Result<A> {
+    let conflict = |message: String| Err(Error::new(ErrorKind::Conflict, message));
+    match reading {
+        Reading::Present(actual) => Ok(actual),
+        Reading::Foreign(how) => conflict(format!("{what} is not ours: {how}")),
+        Reading::Absent => conflict(format!("{what} vanished meanwhile")),
+        Reading::Tombstoned(how) => conflict(format!("{what} went away meanwhile: {how}")),
+        Reading::Denied(words) => Err(Error::new(
+            ErrorKind::Denied,
+            format!("cannot see {what}: {words}"),
+        )),
+    }
+}
