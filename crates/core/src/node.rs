@@ -58,7 +58,7 @@ pub enum Effect {
 
 /// One addressable thing in one target: read, compared, converged.
 ///
-/// Guarantees asked of implementations: `read` writes nothing; `desired`, `observed` and `effect` do no IO;
+/// Guarantees asked of implementations: `read` writes nothing; `desired`, `observed` and the effects do no IO;
 /// `create`, `update` and `delete` repeated with the same token after a lost reply change nothing more, and none
 /// of them waits for readiness (that is `readiness`, polled by the engine).
 #[async_trait]
@@ -81,6 +81,12 @@ pub trait Resource: Send + Sync + 'static {
     /// What changing this field costs.
     fn effect(&self, _field: &str) -> Effect {
         Effect::InPlace
+    }
+
+    /// What this change costs, where its direction matters: a disk grows in place and never shrinks. The default looks
+    /// at the field alone.
+    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+        self.effect(&change.field)
     }
 
     /// Makes the outputs known that `actual` settles.
@@ -351,7 +357,7 @@ impl<R: Resource> ResourceNode<R> {
     fn effect_of(&self, changes: &[FieldChange]) -> Effect {
         changes
             .iter()
-            .map(|change| self.resource.effect(&change.field))
+            .map(|change| self.resource.effect_of_change(change))
             .max()
             .unwrap_or(Effect::InPlace)
     }
