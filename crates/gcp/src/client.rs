@@ -5,11 +5,16 @@ use std::time::Duration;
 use deployer_core::error::{Error, ErrorKind, Result};
 use google_cloud_artifactregistry_v1::client::ArtifactRegistry;
 use google_cloud_auth::credentials::Credentials;
+use google_cloud_dns_v1::client::{Changes, ManagedZones, ResourceRecordSets};
 use google_cloud_gax::client_builder::ClientBuilder;
 use google_cloud_gax::retry_policy::{Aip194Strict, RetryPolicyExt};
 use google_cloud_logging_v2::client::LoggingServiceV2;
+use google_cloud_redis_v1::client::CloudRedis;
 use google_cloud_run_v2::client::{Executions, Jobs, Revisions, Services, Tasks};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
+use google_cloud_sql_v1::client::{
+    SqlDatabasesService, SqlInstancesService, SqlOperationsService, SqlUsersService,
+};
 
 /// How often a call that changes nothing when repeated is tried at most; the clients back off in between.
 const ATTEMPTS: u32 = 6;
@@ -24,6 +29,14 @@ pub(crate) struct Clients {
     pub(crate) secrets: SecretManagerService,
     pub(crate) repositories: ArtifactRegistry,
     pub(crate) logging: LoggingServiceV2,
+    pub(crate) sql_instances: SqlInstancesService,
+    pub(crate) sql_databases: SqlDatabasesService,
+    pub(crate) sql_users: SqlUsersService,
+    pub(crate) sql_operations: SqlOperationsService,
+    pub(crate) redis: CloudRedis,
+    pub(crate) zones: ManagedZones,
+    pub(crate) record_sets: ResourceRecordSets,
+    pub(crate) record_changes: Changes,
     /// For what has no official client here.
     pub(crate) plain: reqwest::Client,
     pub(crate) credentials: Credentials,
@@ -57,6 +70,14 @@ impl Clients {
             secrets: client!(SecretManagerService),
             repositories: client!(ArtifactRegistry),
             logging: client!(LoggingServiceV2),
+            sql_instances: client!(SqlInstancesService),
+            sql_databases: client!(SqlDatabasesService),
+            sql_users: client!(SqlUsersService),
+            sql_operations: client!(SqlOperationsService),
+            redis: client!(CloudRedis),
+            zones: client!(ManagedZones),
+            record_sets: client!(ResourceRecordSets),
+            record_changes: client!(Changes),
             plain: reqwest::Client::builder()
                 .timeout(call_timeout)
                 .build()

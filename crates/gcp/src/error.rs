@@ -71,7 +71,7 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
         None => result,
     };
     match error.status() {
-        Some(status) => result.because(Said(words(status))),
+        Some(_) => result.because(Said(said(&error))),
         None => result.because(error),
     }
 }
@@ -88,11 +88,14 @@ pub(crate) fn ended_badly(code: i32, message: &str, action: &str) -> Error {
 
 /// The cloud's words.
 pub(crate) fn said(error: &CloudError) -> String {
-    error.status().map_or_else(|| error.to_string(), words)
+    let Some(status) = error.status() else {
+        return error.to_string();
+    };
+    words(code(error).unwrap_or(status.code), status)
 }
 
-fn words(status: &Status) -> String {
-    let mut text = format!("{}: {}", status.code.name(), status.message);
+fn words(code: Code, status: &Status) -> String {
+    let mut text = format!("{}: {}", code.name(), status.message);
     for detail in &status.details {
         if let StatusDetails::BadRequest(bad) = detail {
             for violation in &bad.field_violations {
@@ -106,17 +109,34 @@ fn words(status: &Status) -> String {
 }
 
 fn code(error: &CloudError) -> Option<Code> {
-    if let Some(status) = error.status() {
+    if let Some(status) = error.status()
+        && status.code != Code::Unknown
+    {
         return Some(status.code);
     }
+    // Cloud SQL and Cloud DNS answer in the older shape: no status word, but a reason each.
     match error.http_status_code()? {
+        400 => Some(Code::InvalidArgument),
+        409 if reason(error).is_some_and(|reason| reason.ends_with("lreadyExists")) => {
+            Some(Code::AlreadyExists)
+        }
         401 => Some(Code::Unauthenticated),
         403 => Some(Code::PermissionDenied),
         404 => Some(Code::NotFound),
+        409 | 412 => Some(Code::Aborted),
         429 => Some(Code::ResourceExhausted),
         500..=599 => Some(Code::Unavailable),
         _ => None,
     }
+}
+
+/// The reason that the cloud names beside its words: `operationInProgress`, `SERVICE_DISABLED`.
+pub(crate) fn reason(error: &CloudError) -> Option<&str> {
+    let details = &error.status()?.details;
+    details.iter().find_map(|detail| match detail {
+        StatusDetails::ErrorInfo(info) if !info.reason.is_empty() => Some(info.reason.as_str()),
+        _ => None,
+    })
 }
 
 fn kind(error: &CloudError) -> ErrorKind {

@@ -8,10 +8,11 @@ use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::{Node, Reading, Resource, ResourceNode, Token, Watch};
 
+use crate::database::{instance, user, within};
 use crate::project::Project;
-use crate::registry;
 use crate::runtime::{invoker, job, service};
 use crate::secret_store;
+use crate::{cache, dns, registry};
 
 /// What a kind must know to be deleted by its address alone.
 #[async_trait]
@@ -30,6 +31,11 @@ pub(crate) trait Existing: Send + Sync + 'static {
 
     /// Removes it. Succeeds when it is gone already.
     async fn delete(&self, actual: &Self::Actual) -> Result<()>;
+
+    /// Whether deleting it loses data.
+    fn holds_data(&self) -> bool {
+        false
+    }
 }
 
 /// The node for `address`.
@@ -42,6 +48,14 @@ pub(crate) fn node(project: &Arc<Project>, address: &Address) -> Result<Arc<dyn 
         service::KIND => Ok(erase(service::Leftover::new(project, address))),
         job::KIND => Ok(erase(job::Leftover::new(project, address))),
         invoker::KIND => Ok(erase(invoker::Leftover::new(project, address))),
+        instance::KIND => Ok(erase(instance::Leftover::new(project, address))),
+        cache::KIND => Ok(erase(cache::Leftover::new(project, address))),
+        dns::KIND => Ok(erase(dns::Leftover::new(project, address)?)),
+        // A database and its user go with their instance: dropped on their own before it, they would be missing from its
+        // last backup.
+        within::KIND | user::KIND => Ok(erase(Nothing {
+            address: address.clone(),
+        })),
         // Steps leave nothing behind that a delete could remove.
         registry::IMAGE | crate::runtime::migration::KIND => Ok(erase(Nothing {
             address: address.clone(),
@@ -57,7 +71,7 @@ fn erase<E: Existing>(existing: E) -> Arc<dyn Node> {
     ResourceNode::erase(ToDelete(existing))
 }
 
-/// The address of a step: nothing is ever there.
+/// The address of a step, or of something that goes with another resource: nothing is to be deleted there.
 struct Nothing {
     address: Address,
 }
@@ -133,5 +147,9 @@ impl<E: Existing> Resource for ToDelete<E> {
 
     async fn delete(&self, actual: &E::Actual, _token: &Token) -> Result<()> {
         self.0.delete(actual).await
+    }
+
+    fn holds_data(&self) -> bool {
+        self.0.holds_data()
     }
 }

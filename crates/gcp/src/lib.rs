@@ -1,10 +1,14 @@
-//! Google Cloud behind deployer-core's capability traits: Artifact Registry, Secret Manager, Cloud Run, Cloud Logging.
+//! Google Cloud behind deployer-core's capability traits: Artifact Registry, Secret Manager, Cloud Run, Cloud SQL,
+//! Memorystore, Cloud DNS, Cloud Logging.
 //!
 //! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for two: the project check and the
 //! image registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder can take their place.
 
+mod cache;
 mod client;
 mod credentials;
+mod database;
+mod dns;
 mod error;
 mod existing;
 mod labels;
@@ -15,12 +19,15 @@ mod registry;
 mod runtime;
 mod secret_calls;
 mod secret_store;
+mod zone_servers;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Logs, Registry, Runtime, SecretStore};
+use deployer_core::capability::{
+    Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore,
+};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Node;
 use deployer_manifest::section::GcpSection;
@@ -35,6 +42,9 @@ pub struct Gcp {
     images: registry::Images,
     secrets: secret_store::Secrets,
     runtime: runtime::CloudRun,
+    databases: database::CloudSql,
+    caches: cache::Memorystore,
+    names: dns::CloudDns,
     logs: logs::CloudLogs,
 }
 
@@ -92,6 +102,15 @@ impl Gcp {
                 project: Arc::clone(&project),
             },
             runtime: runtime::CloudRun {
+                project: Arc::clone(&project),
+            },
+            databases: database::CloudSql {
+                project: Arc::clone(&project),
+            },
+            caches: cache::Memorystore {
+                project: Arc::clone(&project),
+            },
+            names: dns::CloudDns {
                 project: Arc::clone(&project),
             },
             logs: logs::CloudLogs {
@@ -193,6 +212,18 @@ impl Cloud for Gcp {
 
     fn runtime(&self) -> &dyn Runtime {
         &self.runtime
+    }
+
+    fn databases(&self) -> &dyn Database {
+        &self.databases
+    }
+
+    fn caches(&self) -> &dyn Cache {
+        &self.caches
+    }
+
+    fn dns(&self) -> &dyn Dns {
+        &self.names
     }
 
     fn logs(&self) -> &dyn Logs {

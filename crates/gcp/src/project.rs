@@ -74,6 +74,19 @@ impl Names {
         }
     }
 
+    /// A VPC network in full, given by name, in full or as a URL: `projects/P/global/networks/N`.
+    pub(crate) fn network(&self, given: &str) -> String {
+        match given.find("projects/") {
+            Some(start) => given[start..].to_owned(),
+            None => format!("projects/{}/global/networks/{}", self.project, short(given)),
+        }
+    }
+
+    /// A Memorystore instance.
+    pub(crate) fn cache(&self, name: &str) -> String {
+        format!("{}/instances/{name}", self.location())
+    }
+
     /// A secret as Cloud Run knows it, in full and with the project's id: Google answers with a bare name for a secret of
     /// the same project, and with the project's number where it was asked with the id.
     pub(crate) fn secret_in_full(&self, given: &str) -> String {
@@ -165,6 +178,15 @@ mod tests {
                 .secret_version("projects/42/secrets/x")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_network_has_one_name_however_it_is_spelt() {
+        let full = "projects/demo-project/global/networks/main";
+        let url = format!("https://www.googleapis.com/compute/v1/{full}");
+        for spelling in ["main", "global/networks/main", full, url.as_str()] {
+            assert_eq!(test_names().network(spelling), full);
+        }
     }
 
     #[test]

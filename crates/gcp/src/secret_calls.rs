@@ -132,6 +132,17 @@ impl Store {
         }
     }
 
+    /// The newest version that can be used, with its value. `None` when the secret or such a version is absent.
+    pub(crate) async fn current_value(&self) -> Result<Option<(SecretVersion, SecretString)>> {
+        match self.current().await? {
+            Some(version) => {
+                let value = self.read_value(&version.version).await?;
+                Ok(Some((version, value)))
+            }
+            None => Ok(None),
+        }
+    }
+
     pub(crate) async fn add(&self, value: &SecretString) -> Result<SecretVersion> {
         let data = Bytes::copy_from_slice(value.expose_secret().as_bytes());
         let sum = checksum(&data);

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::graph::{Graph, Output};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use google_cloud_secretmanager_v1::model;
@@ -24,6 +24,9 @@ use crate::secret_calls::{Store, denied, number};
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "secretmanager.secret";
+
+/// The field `value` where what is there is to be replaced.
+const NEW_VERSION: &str = "new version";
 
 /// Secret Manager behind [`SecretStore`].
 pub(crate) struct Secrets {
@@ -42,14 +45,14 @@ impl SecretStore for Secrets {
         let address = Address::new(&self.project.target, KIND, &secret.name);
         let output = Output::of(&address);
         let labels = labels::of(env);
-        graph.resource(|_| Secret {
+        graph.resource(|inputs| Secret {
             store: Store::new(&self.project, &secret.name),
             key: secret.key.clone(),
             owner: Owner::wanted(&labels, secret.adopt),
             address,
             labels,
-            content,
-            satisfied: Mutex::default(),
+            content: taken(content, inputs),
+            there: Mutex::default(),
             output: output.clone(),
         });
         output
@@ -102,6 +105,39 @@ impl SecretStore for Secrets {
     }
 }
 
+/// The field `value` as it is to be; never derived from the value itself.
+fn wanted(content: &SecretContent, there: &There) -> FieldValue {
+    let source = match content {
+        SecretContent::From(source) => Some(source),
+        SecretContent::Keep | SecretContent::Exactly(_) | SecretContent::AtFirst(_) => None,
+    };
+    let known = |version: &SecretVersion| format!("version {}", version.version);
+    match (there, source) {
+        (There::Wanted(version), _) => FieldValue::Known(known(version)),
+        (There::Value(version, value), Some(source)) => source.field(|wanted| {
+            if same(wanted, value) {
+                known(version)
+            } else {
+                NEW_VERSION.to_owned()
+            }
+        }),
+        (There::Nothing, Some(source)) => source.field(|_| NEW_VERSION.to_owned()),
+        (There::Nothing | There::Value(..), None) => FieldValue::Known(NEW_VERSION.to_owned()),
+    }
+}
+
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
+
+/// The content with the output that it is made from as the node's input.
+fn taken(content: SecretContent, inputs: &mut Inputs) -> SecretContent {
+    match content {
+        SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
+        SecretContent::Keep | SecretContent::Exactly(_) | SecretContent::AtFirst(_) => content,
+    }
+}
+
 pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     Timestamp::new(time.seconds(), time.nanos()).ok()
@@ -115,6 +151,18 @@ pub(crate) struct Actual {
     current: Option<SecretVersion>,
 }
 
+/// What a secret holds now, for the comparison with what it is to hold; in memory only.
+#[derive(Clone, Default)]
+enum There {
+    /// Nothing that can be used, or another value.
+    #[default]
+    Nothing,
+    /// What is asked for.
+    Wanted(SecretVersion),
+    /// This value: whether it is what is asked for is known later.
+    Value(SecretVersion, SecretString),
+}
+
 /// One secret of the manifest.
 struct Secret {
     store: Store,
@@ -123,32 +171,38 @@ struct Secret {
     owner: Owner,
     labels: BTreeMap<String, String>,
     content: SecretContent,
-    /// The version that was found to hold what is asked for.
-    satisfied: Mutex<Option<SecretVersion>>,
+    /// What was found there.
+    there: Mutex<There>,
     output: Output<SecretVersion>,
 }
 
 impl Secret {
-    fn remember(&self, satisfied: Option<SecretVersion>) {
-        *self
-            .satisfied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = satisfied;
+    fn remember(&self, there: There) {
+        *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
     }
 
-    /// Whether the current version holds what is asked for.
-    async fn holds(&self, current: &SecretVersion) -> Result<bool> {
-        match &self.content {
-            SecretContent::Keep | SecretContent::AtFirst(_) => Ok(true),
-            SecretContent::Exactly(value) => {
-                let there = self.store.read_value(&current.version).await;
-                match there {
-                    Ok(there) => Ok(there.expose_secret() == value.expose_secret()),
-                    Err(error) if error.kind() == ErrorKind::Rejected => Ok(false),
-                    Err(error) => Err(error),
-                }
-            }
+    /// Compares the current version with what is asked for, as far as that is known.
+    async fn judge(&self, current: &SecretVersion) -> Result<There> {
+        if matches!(
+            self.content,
+            SecretContent::Keep | SecretContent::AtFirst(_)
+        ) {
+            return Ok(There::Wanted(current.clone()));
         }
+        let value = match self.store.read_value(&current.version).await {
+            Ok(value) => value,
+            Err(error) if error.kind() == ErrorKind::Rejected => return Ok(There::Nothing),
+            Err(error) => return Err(error),
+        };
+        Ok(match &self.content {
+            SecretContent::From(_) => There::Value(current.clone(), value),
+            SecretContent::Exactly(wanted) if same(wanted, &value) => {
+                There::Wanted(current.clone())
+            }
+            SecretContent::Exactly(_) | SecretContent::Keep | SecretContent::AtFirst(_) => {
+                There::Nothing
+            }
+        })
     }
 
     fn missing(&self) -> Error {
@@ -173,6 +227,7 @@ impl Secret {
                 None => self.store.add(value).await,
             },
             SecretContent::Keep => self.store.current().await?.ok_or_else(|| self.missing()),
+            SecretContent::From(source) => self.store.ensure_value(&source.settled()?).await,
         }
     }
 }
@@ -207,17 +262,17 @@ impl Resource for Secret {
         if keeps && current.is_none() {
             return Err(self.missing());
         }
-        let satisfied = match &current {
-            Some(version) => match self.holds(version).await {
-                Ok(holds) => holds.then(|| version.clone()),
+        let there = match &current {
+            Some(version) => match self.judge(version).await {
+                Ok(there) => there,
                 Err(error) if error.kind() == ErrorKind::Denied => {
                     return Ok(Reading::Denied(error.chain().join(": ")));
                 }
                 Err(error) => return Err(error),
             },
-            None => None,
+            None => There::Nothing,
         };
-        self.remember(satisfied);
+        self.remember(there);
         Ok(Reading::Present(Actual {
             labels: secret.labels,
             etag: secret.etag,
@@ -228,14 +283,8 @@ impl Resource for Secret {
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
         labels::describe(&mut fields, &self.labels.clone().into_iter().collect());
-        let satisfied = self
-            .satisfied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match satisfied.as_ref() {
-            Some(version) => fields.set("value", format!("version {}", version.version)),
-            None => fields.set("value", "new version"),
-        }
+        let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        fields.set_value("value", wanted(&self.content, &there));
         fields
     }
 
@@ -268,7 +317,7 @@ impl Resource for Secret {
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Actual> {
         self.store.ensure(&self.labels, &self.owner).await?;
         let current = self.write().await?;
-        self.remember(Some(current.clone()));
+        self.remember(There::Wanted(current.clone()));
         Ok(Actual {
             labels: self.labels.clone().into_iter().collect(),
             etag: String::new(),
@@ -309,7 +358,7 @@ impl Resource for Secret {
         }
         if changes.iter().any(|change| change.field == "value") {
             let current = self.write().await?;
-            self.remember(Some(current.clone()));
+            self.remember(There::Wanted(current.clone()));
             actual.current = Some(current);
         }
         Ok(actual)
@@ -379,5 +428,48 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, actual: &Actual) -> Result<()> {
         delete(&self.store, actual).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deployer_core::graph::Value;
+
+    use super::*;
+
+    fn version() -> SecretVersion {
+        SecretVersion {
+            secret: "projects/demo-project/secrets/db-url".into(),
+            version: "4".into(),
+        }
+    }
+
+    fn there(value: &str) -> There {
+        There::Value(version(), SecretString::from(value.to_owned()))
+    }
+
+    #[test]
+    fn a_secret_made_from_a_database_is_known_after_it_compared_with_it_and_never_shown() {
+        let address: Address = "gcp/europe-west1/sql.user/idp/app".parse().unwrap();
+        let url: Output<SecretString> = Output::of(&address);
+        let content = SecretContent::From(Value::From(url.clone()));
+        let unknown = FieldValue::AfterApply {
+            known_after: address,
+        };
+        assert_eq!(wanted(&content, &there("postgresql://old")), unknown);
+        assert_eq!(wanted(&content, &There::Nothing), unknown);
+
+        url.publish(SecretString::from("postgresql://new".to_owned()));
+        let known = |text: &str| FieldValue::Known(text.to_owned());
+        assert_eq!(
+            wanted(&content, &there("postgresql://old")),
+            known("new version")
+        );
+        assert_eq!(
+            wanted(&content, &there("postgresql://new")),
+            known("version 4")
+        );
+        assert_eq!(wanted(&content, &There::Nothing), known("new version"));
+        assert_eq!(format!("{content:?}"), "From([redacted])");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deployer_core::capability::ImageRef;
 use deployer_core::capability::SecretVersion;
 use deployer_core::graph::{Inputs, Value};
-use deployer_core::spec::{EnvironmentSpec, MebiBytes, MilliCpu, Replicas};
+use deployer_core::spec::{EnvironmentSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
 use deployer_core::spec::{Inject, SecretUse};
 use deployer_manifest::section::Egress;
 use google_cloud_run_v2::model::vpc_access::VpcEgress;

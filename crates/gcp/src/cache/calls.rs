@@ -1,0 +1,168 @@
+//! The calls that concern one Memorystore instance, and what they find.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deployer_core::error::Result;
+use deployer_core::wait::Readiness;
+use google_cloud_longrunning::model::Operation;
+use google_cloud_redis_v1::model;
+use google_cloud_redis_v1::model::instance::State;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::{self, Found};
+use crate::operation as operations;
+use crate::project::Project;
+
+/// Making or scaling an instance takes some five to ten minutes; Google names no bound.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// The port of encrypted connections, until the instance names it.
+const TLS_PORT: i32 = 6378;
+
+/// The calls that concern one instance.
+pub(super) struct Calls {
+    pub(super) project: Arc<Project>,
+    pub(super) name: String,
+}
+
+impl Calls {
+    pub(super) fn new(project: &Arc<Project>, name: &str) -> Self {
+        Self {
+            project: Arc::clone(project),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.project.names.cache(&self.name)
+    }
+
+    pub(super) fn cannot(&self, what: &str) -> String {
+        format!("cannot {what} cache `{}`", self.name)
+    }
+
+    pub(super) async fn find(&self) -> Result<Found<model::Instance>> {
+        let outcome = self
+            .project
+            .clients
+            .redis
+            .get_instance()
+            .set_name(self.path())
+            .send()
+            .await;
+        error::found(outcome, &self.cannot("read"))
+    }
+
+    /// The instance with its token, as far as it is made.
+    pub(super) async fn with_token(&self, instance: model::Instance) -> Result<Actual> {
+        let token = if instance.auth_enabled && is_usable(&instance.state) {
+            let answer = self
+                .project
+                .clients
+                .redis
+                .get_instance_auth_string()
+                .set_name(self.path())
+                .send()
+                .await
+                .map_err(|error| error::failed(error, &self.cannot("read the token of")))?;
+            Some(SecretString::from(answer.auth_string))
+        } else {
+            None
+        };
+        Ok(Actual {
+            instance,
+            token,
+            operation: None,
+        })
+    }
+
+    pub(super) async fn settle(&self, started: Operation, action: &str) -> Result<()> {
+        let redis = &self.project.clients.redis;
+        operations::settle(&self.project, started, DEADLINE, action, |name| {
+            redis.get_operation().set_name(name).send()
+        })
+        .await
+    }
+
+    pub(super) async fn delete(&self) -> Result<()> {
+        let action = self.cannot("delete");
+        let outcome = self
+            .project
+            .clients
+            .redis
+            .delete_instance()
+            .set_name(self.path())
+            .send()
+            .await;
+        match error::optional(outcome, &action)? {
+            Some(operation) => self.settle(operation, &action).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether an instance in this state serves.
+fn is_usable(state: &State) -> bool {
+    matches!(
+        state,
+        State::Ready | State::Updating | State::Maintenance | State::FailingOver
+    )
+}
+
+/// An instance as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Actual {
+    pub(super) instance: model::Instance,
+    pub(super) token: Option<SecretString>,
+    /// The operation that this run started on it.
+    pub(super) operation: Option<String>,
+}
+
+impl Actual {
+    /// `rediss://:TOKEN@HOST:PORT`. `None` until it has all of it.
+    pub(super) fn url(&self) -> Option<SecretString> {
+        let host = Some(&self.instance.host).filter(|host| !host.is_empty())?;
+        let port = match self.instance.port {
+            0 => TLS_PORT,
+            port => port,
+        };
+        // Google's token is a UUID: there is nothing to encode.
+        let token = self.token.as_ref()?.expose_secret();
+        Some(SecretString::from(format!(
+            "rediss://:{token}@{host}:{port}"
+        )))
+    }
+
+    /// Every certificate that the server's may be signed by, one after the other. `None` until there is one.
+    pub(super) fn authority(&self) -> Option<SecretString> {
+        let certificates = &self.instance.server_ca_certs;
+        let lines: Vec<String> = certificates
+            .iter()
+            .map(|certificate| format!("{}\n", certificate.cert.trim()))
+            .collect();
+        (!lines.is_empty()).then(|| SecretString::from(lines.concat()))
+    }
+}
+
+/// What its state says of an instance.
+pub(super) fn judge(actual: &Actual) -> Readiness {
+    let instance = &actual.instance;
+    if !instance.suspension_reasons.is_empty() {
+        let reasons = &instance.suspension_reasons;
+        let reasons: Vec<&str> = reasons.iter().filter_map(|reason| reason.name()).collect();
+        return Readiness::Failed(format!("it is suspended: {}", reasons.join(", ")));
+    }
+    if instance.state != State::Ready {
+        let state = instance
+            .state
+            .name()
+            .unwrap_or("in a state unknown to this version");
+        let words = format!("it is {state} {}", instance.status_message);
+        return Readiness::Pending(words.trim().to_owned());
+    }
+    if instance.host.is_empty() {
+        return Readiness::Pending("it has no address yet".to_owned());
+    }
+    Readiness::Ready
+}

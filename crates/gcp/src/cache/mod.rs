@@ -1,0 +1,346 @@
+//! Redis on Memorystore: an instance whose token and authority Google makes, and the URL that they make together.
+
+mod calls;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::{Cache, CacheOutputs, SecretVersion};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::spec::{CacheSpec, EnvironmentSpec};
+use deployer_core::wait::{Pace, Readiness};
+use google_cloud_longrunning::model::{Operation, operation};
+use google_cloud_redis_v1::model;
+use google_cloud_redis_v1::model::instance::State;
+use google_cloud_wkt::FieldMask;
+use secrecy::SecretString;
+
+use crate::error::{self, Found};
+use crate::labels::{self, Owner};
+use crate::project::Project;
+use calls::{Actual, Calls, DEADLINE, judge};
+use shape::{Shape, describe, effect, googles_version, masks};
+
+/// The kind in addresses.
+pub(crate) const KIND: &str = "redis.instance";
+
+/// Memorystore for Redis behind [`Cache`].
+pub(crate) struct Memorystore {
+    pub(crate) project: Arc<Project>,
+}
+
+impl Cache for Memorystore {
+    fn cache(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        cache: &CacheSpec,
+        _token: Option<&Value<SecretVersion>>,
+    ) -> CacheOutputs {
+        let section = &self.project.section;
+        let own = section.caches.get(&cache.key);
+        let network = own.and_then(|own| own.network.as_ref());
+        let names = self.project.names.clone();
+        let labels = labels::of(env);
+        let address = Address::new(&self.project.target, KIND, &cache.name);
+        let url = Output::of(&address);
+        let authority = Output::of(&address);
+        graph.resource(|_| Instance {
+            calls: Calls::new(&self.project, &cache.name),
+            address,
+            owner: Owner::wanted(&labels, cache.adopt),
+            shape: Shape {
+                spec: cache.clone(),
+                network: network
+                    .or(section.network.as_ref())
+                    .map(|network| names.network(network)),
+                labels,
+                names,
+            },
+            url: url.clone(),
+            authority: authority.clone(),
+        });
+        CacheOutputs {
+            url,
+            authority: Some(authority),
+        }
+    }
+}
+
+/// One cache of the manifest.
+struct Instance {
+    calls: Calls,
+    address: Address,
+    owner: Owner,
+    shape: Shape,
+    url: Output<SecretString>,
+    authority: Output<SecretString>,
+}
+
+impl Instance {
+    async fn change(&self, instance: model::Instance, mask: Vec<&str>) -> Result<Operation> {
+        self.calls
+            .project
+            .clients
+            .redis
+            .update_instance()
+            .set_instance(instance)
+            .set_update_mask(FieldMask::default().set_paths(mask))
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.calls.cannot("change")))
+    }
+
+    async fn upgrade(&self) -> Result<Operation> {
+        self.calls
+            .project
+            .clients
+            .redis
+            .upgrade_instance()
+            .set_name(self.calls.path())
+            .set_redis_version(googles_version(&self.shape.spec.version))
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.calls.cannot("upgrade")))
+    }
+
+    /// Where the operation that this run started stands. `None` when it is done or there is none.
+    async fn standing(&self, actual: &Actual) -> Result<Option<Readiness>> {
+        let Some(name) = &actual.operation else {
+            return Ok(None);
+        };
+        let operation = self
+            .calls
+            .project
+            .clients
+            .redis
+            .get_operation()
+            .set_name(name)
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.calls.cannot("see an operation on")))?;
+        Ok(match operation.result {
+            Some(operation::Result::Error(status)) => Some(Readiness::Failed(status.message)),
+            _ if operation.done => None,
+            _ => Some(Readiness::Pending("the operation is under way".to_owned())),
+        })
+    }
+}
+
+#[async_trait]
+impl Resource for Instance {
+    type Actual = Actual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Actual>> {
+        let instance = match self.calls.find().await? {
+            Found::Absent => return Ok(Reading::Absent),
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Here(instance) => instance,
+        };
+        if let Some(why) = self.owner.objection(&instance.labels) {
+            return Ok(Reading::Foreign(why));
+        }
+        if instance.state == State::Deleting {
+            return Ok(Reading::Tombstoned("it is being deleted".to_owned()));
+        }
+        match self.calls.with_token(instance).await {
+            Ok(actual) => Ok(Reading::Present(actual)),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                Ok(Reading::Denied(error.chain().join(": ")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn desired(&self) -> Fields {
+        describe(
+            &self.shape.compose(model::Instance::new()),
+            &self.shape.names,
+        )
+    }
+
+    fn observed(&self, actual: &Actual) -> Fields {
+        describe(&actual.instance, &self.shape.names)
+    }
+
+    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+        effect(change)
+    }
+
+    fn publish(&self, actual: &Actual) {
+        match actual.url() {
+            Some(url) => self.url.publish(url),
+            None => self.url.withdraw(),
+        }
+        match actual.authority() {
+            Some(authority) => self.authority.publish(authority),
+            None => self.authority.withdraw(),
+        }
+    }
+
+    fn withdraw(&self, changes: &[FieldChange]) {
+        let anew = changes
+            .iter()
+            .any(|change| effect(change) != Effect::InPlace);
+        if anew || changes.iter().any(|change| change.field == "token") {
+            self.url.withdraw();
+        }
+        if anew {
+            self.authority.withdraw();
+        }
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Actual> {
+        let instance = self.shape.compose(model::Instance::new());
+        let outcome = self
+            .calls
+            .project
+            .clients
+            .redis
+            .create_instance()
+            .set_parent(self.calls.project.names.location())
+            .set_instance_id(&self.calls.name)
+            .set_instance(instance.clone())
+            .send()
+            .await;
+        match outcome {
+            Ok(operation) => Ok(Actual {
+                instance,
+                token: None,
+                operation: Some(operation.name),
+            }),
+            Err(error) if error::exists_already(&error) => match self.read().await? {
+                // Our own create, whose reply was lost.
+                Reading::Present(actual) => Ok(actual),
+                Reading::Absent
+                | Reading::Tombstoned(_)
+                | Reading::Denied(_)
+                | Reading::Foreign(_) => Err(error::failed(error, &self.calls.cannot("create"))),
+            },
+            Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
+        }
+    }
+
+    async fn update(
+        &self,
+        actual: &Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Actual> {
+        let masks = masks(changes);
+        let mut operation = None;
+        if !masks.is_empty() {
+            let wanted = self.shape.compose(actual.instance.clone());
+            operation = Some(self.change(wanted, masks).await?);
+        }
+        if changes.iter().any(|change| change.field == "version") {
+            if let Some(operation) = operation.take() {
+                watch.note("it is changed first, then upgraded");
+                self.calls
+                    .settle(operation, &self.calls.cannot("change"))
+                    .await?;
+            }
+            operation = Some(self.upgrade().await?);
+        }
+        Ok(Actual {
+            operation: operation.map(|operation| operation.name),
+            ..actual.clone()
+        })
+    }
+
+    async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {
+        self.calls.delete().await
+    }
+
+    async fn readiness(&self, actual: &Actual) -> Result<Ready<Actual>> {
+        if let Some(state) = self.standing(actual).await? {
+            return Ok(Ready {
+                state,
+                actual: actual.clone(),
+            });
+        }
+        Ok(match self.calls.find().await? {
+            Found::Here(instance) => {
+                let actual = self.calls.with_token(instance).await?;
+                Ready {
+                    state: judge(&actual),
+                    actual,
+                }
+            }
+            Found::Absent => Ready {
+                state: Readiness::Failed("it is not there any more".to_owned()),
+                actual: actual.clone(),
+            },
+            Found::Denied(why) => {
+                return Err(Error::new(ErrorKind::Denied, self.calls.cannot("see")).because(why));
+            }
+        })
+    }
+
+    fn unsettled(&self, actual: &Actual) -> Option<String> {
+        match judge(actual) {
+            Readiness::Ready => None,
+            Readiness::Pending(why) | Readiness::Failed(why) => Some(why),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::until(DEADLINE)
+    }
+}
+
+/// A cache that is no longer desired: it can be read and deleted.
+pub(crate) struct Leftover {
+    calls: Calls,
+    address: Address,
+}
+
+impl Leftover {
+    /// The instance at `address`.
+    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+        Self {
+            calls: Calls::new(project, &address.name),
+            address: address.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl crate::existing::Existing for Leftover {
+    type Actual = model::Instance;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<model::Instance>> {
+        Ok(match self.calls.find().await? {
+            Found::Absent => Reading::Absent,
+            Found::Denied(why) => Reading::Denied(why),
+            Found::Here(instance) => match Owner::AnyOfOurs.objection(&instance.labels) {
+                Some(why) => Reading::Foreign(why),
+                None => Reading::Present(instance),
+            },
+        })
+    }
+
+    fn observed(&self, actual: &model::Instance) -> Fields {
+        describe(actual, &self.calls.project.names)
+    }
+
+    async fn delete(&self, _actual: &model::Instance) -> Result<()> {
+        self.calls.delete().await
+    }
+}

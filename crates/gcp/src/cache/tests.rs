@@ -1,0 +1,123 @@
+//! What the manifest says of a cache, against what Memorystore makes of it.
+
+use std::collections::BTreeMap;
+
+use deployer_core::fields::FieldChange;
+use deployer_core::node::Effect;
+use deployer_core::spec::CacheSpec;
+use deployer_core::wait::Readiness;
+use google_cloud_redis_v1::model;
+use google_cloud_redis_v1::model::instance::State;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::calls::{Actual, judge};
+use super::shape::{Shape, describe, effect, masks};
+use crate::project::test_names;
+
+fn shape() -> Shape {
+    Shape {
+        spec: CacheSpec {
+            key: "sessions".into(),
+            name: "idp-staging".into(),
+            version: "7.0".into(),
+            class: String::new(),
+            memory_gib: 2,
+            high_availability: true,
+            token: None,
+            url: "sessions-url".into(),
+            authority: Some("sessions-ca".into()),
+            adopt: false,
+        },
+        network: Some("projects/demo-project/global/networks/main".into()),
+        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
+        names: test_names(),
+    }
+}
+
+fn made() -> model::Instance {
+    shape()
+        .compose(model::Instance::new())
+        .set_state(State::Ready)
+        .set_host("10.0.0.5")
+        .set_port(6378)
+        .set_current_location_id("europe-west1-b")
+        .set_authorized_network(
+            "https://www.googleapis.com/compute/v1/projects/demo-project/global/networks/main",
+        )
+}
+
+fn actual(instance: model::Instance) -> Actual {
+    Actual {
+        instance,
+        token: Some(SecretString::from("11111111-2222".to_owned())),
+        operation: None,
+    }
+}
+
+fn changes(to: &Shape) -> Vec<FieldChange> {
+    let wanted = to.compose(model::Instance::new());
+    describe(&made(), &to.names).changes_to(&describe(&wanted, &to.names))
+}
+
+#[test]
+fn what_google_fills_in_is_no_difference() {
+    assert_eq!(changes(&shape()), []);
+}
+
+#[test]
+fn memory_and_newer_versions_are_changed_in_place_and_everything_else_is_made_anew() {
+    let mut wanted = shape();
+    wanted.spec.memory_gib = 4;
+    wanted.spec.version = "7.2".into();
+    let found = changes(&wanted);
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|change| effect(change) == Effect::InPlace));
+    assert_eq!(masks(&found), ["memory_size_gb"]);
+
+    for spoil in [
+        (|shape: &mut Shape| shape.spec.version = "6.2".into()) as fn(&mut Shape),
+        |shape| shape.spec.high_availability = false,
+        |shape| shape.network = Some("projects/demo-project/global/networks/other".into()),
+    ] {
+        let mut wanted = shape();
+        spoil(&mut wanted);
+        let found = changes(&wanted);
+        assert_eq!(found.len(), 1);
+        assert_eq!(effect(&found[0]), Effect::Replace, "{found:?}");
+    }
+}
+
+#[test]
+fn the_url_exists_once_google_made_address_and_token() {
+    let whole = actual(made());
+    assert_eq!(
+        whole.url().unwrap().expose_secret(),
+        "rediss://:11111111-2222@10.0.0.5:6378"
+    );
+    assert!(!format!("{whole:?}").contains("11111111"));
+    assert!(actual(made().set_host("")).url().is_none());
+    let without = Actual {
+        token: None,
+        ..whole
+    };
+    assert!(without.url().is_none());
+}
+
+#[test]
+fn every_certificate_of_the_authority_is_delivered() {
+    let certificate = |text: &str| model::TlsCertificate::new().set_cert(text);
+    let instance = made().set_server_ca_certs([certificate("ONE\n"), certificate("TWO")]);
+    let authority = actual(instance).authority().unwrap();
+    assert_eq!(authority.expose_secret(), "ONE\nTWO\n");
+    assert!(actual(made()).authority().is_none());
+}
+
+#[test]
+fn an_instance_is_ready_when_google_says_so_and_it_has_an_address() {
+    assert_eq!(judge(&actual(made())), Readiness::Ready);
+    let making = made().set_state(State::Creating).set_host("");
+    assert_eq!(
+        judge(&actual(making)),
+        Readiness::Pending("it is CREATING".into())
+    );
+}

@@ -1,0 +1,283 @@
+//! The calls that concern one Cloud SQL instance: one operation at a time, waited for on the injected clock.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Watch;
+use deployer_core::wait::{Look, Pace, poll};
+use google_cloud_sql_v1::model::operation::SqlOperationStatus;
+use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
+
+use crate::error::{self, CloudError, Found};
+use crate::project::Project;
+
+/// The longest operations (making an instance, a new major version) take some ten minutes; Google names no bound.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// How long a last backup is kept.
+const LAST_BACKUP_DAYS: i64 = 30;
+
+/// The calls that concern one instance.
+#[derive(Clone)]
+pub(super) struct Calls {
+    pub(super) project: Arc<Project>,
+    pub(super) instance: String,
+}
+
+/// How an operation stands.
+pub(super) enum Standing {
+    /// Not done; says how far it is.
+    Running(String),
+    /// Done, as asked for.
+    Done,
+    /// Done, in failure; the cloud's words.
+    Failed(String),
+}
+
+impl Calls {
+    pub(super) fn new(project: &Arc<Project>, instance: &str) -> Self {
+        Self {
+            project: Arc::clone(project),
+            instance: instance.to_owned(),
+        }
+    }
+
+    pub(super) fn cannot(&self, what: &str) -> String {
+        format!("cannot {what} database instance `{}`", self.instance)
+    }
+
+    pub(super) async fn find(&self) -> Result<Found<DatabaseInstance>> {
+        let outcome = self
+            .project
+            .clients
+            .sql_instances
+            .get()
+            .set_project(&self.project.names.project)
+            .set_instance(&self.instance)
+            .send()
+            .await;
+        error::found(outcome, &self.cannot("read"))
+    }
+
+    /// The instance, for a change that builds on what is there.
+    ///
+    /// Errors: not found, denied.
+    pub(super) async fn get(&self) -> Result<DatabaseInstance> {
+        let outcome = self
+            .project
+            .clients
+            .sql_instances
+            .get()
+            .set_project(&self.project.names.project)
+            .set_instance(&self.instance)
+            .send()
+            .await;
+        outcome.map_err(|error| error::failed(error, &self.cannot("read")))
+    }
+
+    /// Starts an operation as soon as no other one is under way: Cloud SQL takes one at a time for each instance.
+    ///
+    /// Errors: what `call` fails with; timed out when another operation does not end.
+    pub(super) async fn start<F, Fut>(
+        &self,
+        watch: &dyn Watch,
+        call: F,
+    ) -> Result<Result<Operation, CloudError>>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Operation, CloudError>>,
+    {
+        let call = &call;
+        poll(
+            self.project.context.clock.as_ref(),
+            Pace::until(DEADLINE),
+            &format!("another operation on `{}`", self.instance),
+            || async move {
+                match call().await {
+                    Err(error) if is_busy(&error) => {
+                        watch.note("another operation on the instance is under way");
+                        Ok(Look::NotYet(error::said(&error)))
+                    }
+                    outcome => Ok(Look::Found(outcome)),
+                }
+            },
+        )
+        .await
+    }
+
+    /// Waits until an operation is done.
+    ///
+    /// Errors: the operation's own, as the failure of `action`; timed out at the deadline.
+    pub(super) async fn settle(&self, operation: Operation, action: &str) -> Result<()> {
+        let name = operation.name.as_str();
+        let ended = poll(
+            self.project.context.clock.as_ref(),
+            Pace::until(DEADLINE),
+            "the operation",
+            || async move {
+                Ok(match self.standing(name).await? {
+                    Standing::Running(why) => Look::NotYet(why),
+                    Standing::Done => Look::Found(Ok(())),
+                    Standing::Failed(why) => Look::Found(Err(why)),
+                })
+            },
+        )
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => Error::new(ErrorKind::TimedOut, action).because(error),
+            _ => error,
+        })?;
+        ended.map_err(|why| Error::new(ErrorKind::Failed, action).because(why))
+    }
+
+    /// Looks at an operation once.
+    pub(super) async fn standing(&self, operation: &str) -> Result<Standing> {
+        let operation = self
+            .project
+            .clients
+            .sql_operations
+            .get()
+            .set_project(&self.project.names.project)
+            .set_operation(operation)
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.cannot("see an operation on")))?;
+        Ok(judge(&operation))
+    }
+
+    /// Writes settings and version, by the settings' own version: what changed meanwhile is not overwritten.
+    pub(super) async fn write(
+        &self,
+        instance: DatabaseInstance,
+        watch: &dyn Watch,
+    ) -> Result<Operation> {
+        let body = DatabaseInstance::new()
+            .set_name(&self.instance)
+            .set_region(instance.region)
+            .set_database_version(instance.database_version)
+            .set_or_clear_settings(instance.settings);
+        let outcome = self
+            .start(watch, || {
+                self.project
+                    .clients
+                    .sql_instances
+                    .update()
+                    .set_project(&self.project.names.project)
+                    .set_instance(&self.instance)
+                    .set_body(body.clone())
+                    .send()
+            })
+            .await?;
+        outcome.map_err(|error| error::failed(error, &self.cannot("change")))
+    }
+
+    /// Deletes the instance, protected or not, after a last backup. Succeeds when it is gone already.
+    pub(super) async fn delete(&self, watch: &dyn Watch) -> Result<()> {
+        let Found::Here(instance) = self.find().await? else {
+            return Ok(());
+        };
+        let mut settings = instance.settings.clone().unwrap_or_default();
+        if settings.deletion_protection_enabled == Some(true) {
+            settings = settings.set_deletion_protection_enabled(false);
+            let operation = self.write(instance.set_settings(settings), watch).await?;
+            self.settle(operation, &self.cannot("unprotect")).await?;
+        }
+        let outcome = self
+            .start(watch, || {
+                self.project
+                    .clients
+                    .sql_instances
+                    .delete()
+                    .set_project(&self.project.names.project)
+                    .set_instance(&self.instance)
+                    .set_enable_final_backup(true)
+                    .set_final_backup_ttl_days(LAST_BACKUP_DAYS)
+                    .set_final_backup_description("made by deployer before it deleted the instance")
+                    .send()
+            })
+            .await?;
+        let action = self.cannot("delete");
+        match error::optional(outcome, &action)? {
+            Some(operation) => self.settle(operation, &action).await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn judge(operation: &Operation) -> Standing {
+    let errors = operation.error.iter().flat_map(|errors| &errors.errors);
+    let words: Vec<String> = errors
+        .map(|error| format!("{}: {}", error.code, error.message))
+        .collect();
+    match &operation.status {
+        SqlOperationStatus::Done if words.is_empty() => Standing::Done,
+        SqlOperationStatus::Done => Standing::Failed(words.join("; ")),
+        status => Standing::Running(format!(
+            "{} is {}",
+            operation.operation_type.name().unwrap_or("the operation"),
+            status.name().unwrap_or("under way")
+        )),
+    }
+}
+
+/// Whether the cloud says that another operation is under way on the instance.
+fn is_busy(error: &CloudError) -> bool {
+    error::reason(error) == Some("operationInProgress")
+        || error.http_status_code() == Some(409)
+            && error::said(error).contains("another operation was already in progress")
+}
+
+/// Whether the cloud refuses to look into an instance because it does not run (yet).
+pub(super) fn is_not_running(error: &CloudError) -> bool {
+    error::reason(error) == Some("invalidState") || error::said(error).contains("is not running")
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_gax::error::rpc::Status;
+    use google_cloud_sql_v1::model::operation::SqlOperationType;
+    use google_cloud_sql_v1::model::{OperationError, OperationErrors};
+
+    use super::*;
+
+    fn refused(status: u16, body: &str) -> CloudError {
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        let status_of_body = Status::try_from(&body).unwrap();
+        CloudError::service_with_http_metadata(status_of_body, Some(status), None)
+    }
+
+    #[test]
+    fn an_operation_is_over_only_when_it_is_done_and_well_only_without_errors() {
+        let operation = Operation::new()
+            .set_operation_type(SqlOperationType::Create)
+            .set_status(SqlOperationStatus::Running);
+        assert!(matches!(judge(&operation), Standing::Running(why) if why == "CREATE is RUNNING"));
+        let done = operation.set_status(SqlOperationStatus::Done);
+        assert!(matches!(judge(&done), Standing::Done));
+        let error = OperationError::new()
+            .set_code("INTERNAL_ERROR")
+            .set_message("no peering on the network");
+        let failed = done.set_error(OperationErrors::new().set_errors([error]));
+        assert!(matches!(judge(&failed), Standing::Failed(why) if why.contains("no peering")));
+    }
+
+    #[test]
+    fn a_busy_instance_is_told_from_a_name_that_is_taken() {
+        let busy = refused(
+            409,
+            r#"{"error":{"code":409,"message":"Operation failed because another operation was already in progress.",
+                "errors":[{"domain":"global","reason":"operationInProgress"}]}}"#,
+        );
+        assert!(is_busy(&busy));
+        assert!(!error::exists_already(&busy));
+        let taken = refused(
+            409,
+            r#"{"error":{"code":409,"message":"The Cloud SQL instance already exists.",
+                "errors":[{"domain":"global","reason":"instanceAlreadyExists"}]}}"#,
+        );
+        assert!(!is_busy(&taken));
+        assert!(error::exists_already(&taken));
+    }
+}

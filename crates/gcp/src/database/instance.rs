@@ -1,0 +1,385 @@
+//! The Cloud SQL instance: made, changed in place, and never deleted without a last backup.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Output;
+use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::wait::{Pace, Readiness};
+use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
+use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
+
+use super::calls::{Calls, DEADLINE, Standing};
+use super::shape::{self, Shape};
+use super::{Home, LastSeen, Nobody, made};
+use crate::error::{self, CloudError, Found};
+use crate::labels::Owner;
+use crate::project::Project;
+
+/// The kind in addresses.
+pub(crate) const KIND: &str = "sql.instance";
+
+/// An instance as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Actual {
+    instance: DatabaseInstance,
+    /// The operation that this run started on it.
+    operation: Option<String>,
+}
+
+impl Actual {
+    fn settled(instance: DatabaseInstance) -> Self {
+        Self {
+            instance,
+            operation: None,
+        }
+    }
+}
+
+/// One instance of the manifest.
+pub(super) struct Instance {
+    pub(super) calls: Calls,
+    pub(super) address: Address,
+    pub(super) owner: Owner,
+    pub(super) shape: Shape,
+    pub(super) seen: LastSeen,
+    pub(super) home: Output<Home>,
+}
+
+impl Instance {
+    /// The way out of a name that Google keeps.
+    fn another_name(&self, error: Error) -> Error {
+        error.hint(format!(
+            "Google keeps the name of a deleted instance for a week; give it another one: \
+             `name = \"...\"` in [targets.gcp.databases.{}]",
+            self.shape.spec.key
+        ))
+    }
+
+    /// What stands in the way of a create: our own one whose reply was lost, another's, or a deleted one's name.
+    async fn taken(&self, error: CloudError) -> Result<Actual> {
+        let action = self.calls.cannot("create");
+        match self.calls.find().await? {
+            Found::Here(instance) => match self.objection(&instance) {
+                None => Ok(Actual::settled(instance)),
+                Some(why) => Err(error::failed(error, &action).hint(format!(
+                    "it is not ours: {why}; give ours another name in the manifest, or set `adopt = true` on it"
+                ))),
+            },
+            Found::Absent => Err(self.another_name(error::failed(error, &action))),
+            Found::Denied(_) => Err(error::failed(error, &action)),
+        }
+    }
+
+    fn objection(&self, instance: &DatabaseInstance) -> Option<String> {
+        objection(&self.owner, instance)
+    }
+
+    /// A new major version is an operation of its own.
+    async fn upgrade(&self, watch: &dyn Watch) -> Result<Operation> {
+        let wanted = self.shape.compose(DatabaseInstance::new());
+        let body = DatabaseInstance::new().set_database_version(wanted.database_version);
+        let outcome = self
+            .calls
+            .start(watch, || {
+                self.calls
+                    .project
+                    .clients
+                    .sql_instances
+                    .patch()
+                    .set_project(&self.calls.project.names.project)
+                    .set_instance(&self.calls.instance)
+                    .set_body(body.clone())
+                    .send()
+            })
+            .await?;
+        outcome.map_err(|error| error::failed(error, &self.calls.cannot("upgrade")))
+    }
+}
+
+fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<String> {
+    let settings = instance.settings.clone().unwrap_or_default();
+    owner.objection(&settings.user_labels)
+}
+
+#[async_trait]
+impl Resource for Instance {
+    type Actual = Actual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Actual>> {
+        let reading = read(&self.calls, &self.owner).await?;
+        match &reading {
+            Reading::Present(actual) => self.seen.set(Some(&actual.instance)),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) | Reading::Foreign(_) => {
+                self.seen.set(None)
+            }
+        }
+        Ok(reading)
+    }
+
+    fn desired(&self) -> Fields {
+        shape::describe(
+            &self.shape.compose(DatabaseInstance::new()),
+            &self.shape.names,
+        )
+    }
+
+    fn observed(&self, actual: &Actual) -> Fields {
+        shape::describe(&actual.instance, &self.shape.names)
+    }
+
+    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+        shape::effect(change)
+    }
+
+    fn publish(&self, actual: &Actual) {
+        match shape::host(&actual.instance) {
+            Some(host) => self.home.publish(Home {
+                host,
+                made: made(&actual.instance),
+            }),
+            None => self.home.withdraw(),
+        }
+    }
+
+    fn withdraw(&self, changes: &[FieldChange]) {
+        // A new network gives it another address; another instance has everything anew.
+        if changes
+            .iter()
+            .any(|change| change.field == "network" || shape::effect(change) != Effect::InPlace)
+        {
+            self.home.withdraw();
+        }
+    }
+
+    async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
+        let instance = self.shape.compose(DatabaseInstance::new());
+        let outcome = self
+            .calls
+            .start(watch, || {
+                self.calls
+                    .project
+                    .clients
+                    .sql_instances
+                    .insert()
+                    .set_project(&self.calls.project.names.project)
+                    .set_body(instance.clone())
+                    .send()
+            })
+            .await?;
+        match outcome {
+            Ok(operation) => Ok(Actual {
+                instance,
+                operation: Some(operation.name),
+            }),
+            Err(error) if error::exists_already(&error) => self.taken(error).await,
+            Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
+        }
+    }
+
+    async fn update(
+        &self,
+        actual: &Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Actual> {
+        let upgrades = changes.iter().any(|change| change.field == "version");
+        let mut operation = None;
+        if changes.iter().any(|change| change.field != "version") {
+            let version = actual.instance.database_version.clone();
+            let wanted = self.shape.compose(actual.instance.clone());
+            let wanted = wanted.set_database_version(version);
+            operation = Some(self.calls.write(wanted, watch).await?);
+        }
+        if upgrades {
+            if let Some(operation) = operation.take() {
+                let action = self.calls.cannot("change");
+                watch.note("its settings change first, then its version");
+                self.calls.settle(operation, &action).await?;
+            }
+            operation = Some(self.upgrade(watch).await?);
+        }
+        Ok(Actual {
+            instance: actual.instance.clone(),
+            operation: operation.map(|operation| operation.name),
+        })
+    }
+
+    /// Refuses: this is the first half of a replacement under the same name, and the second half could not follow.
+    async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {
+        Err(self.another_name(Error::new(
+            ErrorKind::Rejected,
+            format!(
+                "database instance `{}` cannot be made anew under its own name",
+                self.calls.instance
+            ),
+        )))
+    }
+
+    async fn readiness(&self, actual: &Actual) -> Result<Ready<Actual>> {
+        if let Some(operation) = &actual.operation {
+            let state = match self.calls.standing(operation).await? {
+                Standing::Running(why) => Some(Readiness::Pending(why)),
+                Standing::Failed(why) => Some(Readiness::Failed(why)),
+                Standing::Done => None,
+            };
+            if let Some(state) = state {
+                return Ok(Ready {
+                    state,
+                    actual: actual.clone(),
+                });
+            }
+        }
+        Ok(match self.calls.find().await? {
+            Found::Here(instance) => Ready {
+                state: judge(&instance),
+                actual: Actual::settled(instance),
+            },
+            Found::Absent => Ready {
+                state: Readiness::Failed("it is not there any more".to_owned()),
+                actual: actual.clone(),
+            },
+            Found::Denied(why) => {
+                return Err(Error::new(ErrorKind::Denied, self.calls.cannot("see")).because(why));
+            }
+        })
+    }
+
+    fn unsettled(&self, actual: &Actual) -> Option<String> {
+        match judge(&actual.instance) {
+            Readiness::Ready => None,
+            Readiness::Pending(why) | Readiness::Failed(why) => Some(why),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::until(DEADLINE)
+    }
+
+    fn holds_data(&self) -> bool {
+        true
+    }
+}
+
+async fn read(calls: &Calls, owner: &Owner) -> Result<Reading<Actual>> {
+    Ok(match calls.find().await? {
+        Found::Absent => Reading::Absent,
+        Found::Denied(why) => Reading::Denied(why),
+        Found::Here(instance) => match objection(owner, &instance) {
+            Some(why) => Reading::Foreign(why),
+            None if instance.state == SqlInstanceState::PendingDelete => {
+                Reading::Tombstoned("it is being deleted".to_owned())
+            }
+            None => Reading::Present(Actual::settled(instance)),
+        },
+    })
+}
+
+/// What its state says of an instance.
+fn judge(instance: &DatabaseInstance) -> Readiness {
+    let state = instance
+        .state
+        .name()
+        .unwrap_or("in a state unknown to this version");
+    match &instance.state {
+        SqlInstanceState::Runnable => match shape::host(instance) {
+            Some(_) => Readiness::Ready,
+            None => Readiness::Pending("it has no address yet".to_owned()),
+        },
+        SqlInstanceState::Failed | SqlInstanceState::Suspended => {
+            let reasons = &instance.suspension_reason;
+            let reasons: Vec<&str> = reasons.iter().filter_map(|reason| reason.name()).collect();
+            let words = if reasons.is_empty() {
+                format!("it is {state}")
+            } else {
+                format!("it is {state}: {}", reasons.join(", "))
+            };
+            Readiness::Failed(words)
+        }
+        // Google's own list of states is open; every other one passes.
+        _ => Readiness::Pending(format!("it is {state}")),
+    }
+}
+
+/// An instance that is no longer desired: it can be read and deleted.
+pub(crate) struct Leftover {
+    calls: Calls,
+    address: Address,
+}
+
+impl Leftover {
+    /// The instance at `address`.
+    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+        Self {
+            calls: Calls::new(project, &address.name),
+            address: address.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl crate::existing::Existing for Leftover {
+    type Actual = Actual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Actual>> {
+        read(&self.calls, &Owner::AnyOfOurs).await
+    }
+
+    fn observed(&self, actual: &Actual) -> Fields {
+        shape::describe(&actual.instance, &self.calls.project.names)
+    }
+
+    async fn delete(&self, _actual: &Actual) -> Result<()> {
+        self.calls.delete(&Nobody).await
+    }
+
+    fn holds_data(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloud_sql_v1::model::{IpMapping, SqlIpAddressType, SqlSuspensionReason};
+
+    use super::*;
+
+    #[test]
+    fn an_instance_is_ready_when_it_runs_and_has_an_address() {
+        let instance = DatabaseInstance::new().set_state(SqlInstanceState::PendingCreate);
+        assert_eq!(
+            judge(&instance),
+            Readiness::Pending("it is PENDING_CREATE".into())
+        );
+        let instance = instance.set_state(SqlInstanceState::Runnable);
+        assert!(matches!(judge(&instance), Readiness::Pending(why) if why.contains("address")));
+        let address = IpMapping::new()
+            .set_type(SqlIpAddressType::Primary)
+            .set_ip_address("203.0.113.9");
+        let instance = instance.set_ip_addresses([address]);
+        assert_eq!(judge(&instance), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_suspended_instance_has_failed_in_the_clouds_words() {
+        let instance = DatabaseInstance::new()
+            .set_state(SqlInstanceState::Suspended)
+            .set_suspension_reason([SqlSuspensionReason::BillingIssue]);
+        assert_eq!(
+            judge(&instance),
+            Readiness::Failed("it is SUSPENDED: BILLING_ISSUE".into())
+        );
+    }
+}

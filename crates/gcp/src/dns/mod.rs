@@ -1,0 +1,341 @@
+//! Address records in existing Cloud DNS zones: made and changed as one change each, ready when the zone's servers answer.
+
+mod calls;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::Address;
+use deployer_core::capability::Dns;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Graph;
+use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, LeadsTo, RecordSpec};
+use deployer_core::wait::{Pace, Readiness};
+use google_cloud_dns_v1::model::{Change, ResourceRecordSet};
+
+use crate::error::Found;
+use crate::project::Project;
+use crate::zone_servers;
+use calls::{Actual, Calls, Place, Zone};
+
+/// The kind in addresses.
+pub(crate) const KIND: &str = "dns.record";
+
+/// How long others may remember the record, in seconds.
+const TTL: i32 = 300;
+
+/// Google's servers know a change within a minute or two; it names no bound.
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Cloud DNS behind [`Dns`].
+pub(crate) struct CloudDns {
+    pub(crate) project: Arc<Project>,
+}
+
+impl std::fmt::Debug for CloudDns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CloudDns({})", self.project.names.project)
+    }
+}
+
+impl Dns for CloudDns {
+    fn record(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        record: &RecordSpec,
+        inventory: &BTreeSet<Address>,
+    ) -> Address {
+        let place = Place {
+            zone: record.zone.clone(),
+            name: record.name.clone(),
+            sort: sort(&record.leads_to).to_owned(),
+        };
+        let address = Address::new(&self.project.target, KIND, place.to_string());
+        graph.resource(|_| Record {
+            calls: Calls {
+                project: Arc::clone(&self.project),
+                place,
+            },
+            ours: record.adopt || inventory.contains(&address),
+            address: address.clone(),
+            spec: record.clone(),
+        });
+        address
+    }
+}
+
+fn sort(leads_to: &LeadsTo) -> &'static str {
+    match leads_to {
+        LeadsTo::Address(IpAddr::V6(_)) => "AAAA",
+        // A load balancer of another cloud is refused when the record is carried out.
+        LeadsTo::Address(IpAddr::V4(_)) | LeadsTo::LoadBalancer(_) => "A",
+    }
+}
+
+/// A record set as a change takes it back: only what was given once.
+fn given(set: &ResourceRecordSet) -> ResourceRecordSet {
+    set.clone().set_signature_rrdatas(Vec::<String>::new())
+}
+
+fn describe(set: &ResourceRecordSet) -> Fields {
+    let mut fields = Fields::new();
+    let mut addresses: Vec<String> = set.rrdatas.iter().map(|text| plain(text)).collect();
+    addresses.sort_unstable();
+    fields.set("leads to", addresses.join(", "));
+    fields.set("ttl", format!("{} s", set.ttl.unwrap_or_default()));
+    if set.routing_policy.is_some() {
+        fields.set("routing policy", "yes");
+    }
+    fields
+}
+
+/// An address in its shortest form, however it is written.
+fn plain(text: &str) -> String {
+    text.parse::<IpAddr>()
+        .map_or_else(|_| text.to_owned(), |address| address.to_string())
+}
+
+/// The name of one service of the manifest.
+struct Record {
+    calls: Calls,
+    address: Address,
+    spec: RecordSpec,
+    /// The inventory names it, or the manifest adopts whatever is there.
+    ours: bool,
+}
+
+impl Record {
+    fn target(&self) -> Result<IpAddr> {
+        match &self.spec.leads_to {
+            LeadsTo::Address(address) => Ok(*address),
+            LeadsTo::LoadBalancer(name) => Err(Error::input(format!(
+                "`{}` cannot lead to the AWS load balancer `{name}` from Cloud DNS",
+                self.spec.name
+            ))
+            .hint("give the `address` of a load balancer in front of Cloud Run")),
+        }
+    }
+
+    fn wanted(&self) -> ResourceRecordSet {
+        let data = match &self.spec.leads_to {
+            LeadsTo::Address(address) => address.to_string(),
+            LeadsTo::LoadBalancer(name) => name.clone(),
+        };
+        ResourceRecordSet::new()
+            .set_name(self.calls.place.full_name())
+            .set_type(&self.calls.place.sort)
+            .set_ttl(TTL)
+            .set_rrdatas([data])
+    }
+
+    /// Whether nobody can be asked: Google is a stand-in on this machine, and the zone's servers are not named.
+    fn asks_nobody(&self) -> bool {
+        self.calls.project.target.sandbox && self.spec.servers.is_empty()
+    }
+
+    async fn put(
+        &self,
+        zone: Zone,
+        before: Option<&ResourceRecordSet>,
+        watch: &dyn Watch,
+    ) -> Result<Actual> {
+        self.target()?;
+        let set = self.wanted();
+        let change = Change::new()
+            .set_additions([set.clone()])
+            .set_deletions(before.map(given));
+        let what = if before.is_some() { "change" } else { "create" };
+        let change = self.calls.change(&zone, change, what).await?;
+        if self.asks_nobody() {
+            watch.note(
+                "Google's endpoint is on this machine: the change being done is enough, no name server is asked \
+                 (`servers` names some)",
+            );
+        }
+        Ok(Actual {
+            zone,
+            set,
+            change: change.id,
+        })
+    }
+}
+
+#[async_trait]
+impl Resource for Record {
+    type Actual = Actual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Actual>> {
+        Ok(match self.calls.find().await? {
+            Reading::Present(actual) if !self.ours => {
+                let there = describe(&actual.set);
+                if there == self.desired() {
+                    Reading::Present(actual)
+                } else {
+                    Reading::Foreign(format!("it leads to {}", actual.set.rrdatas.join(", ")))
+                }
+            }
+            reading => reading,
+        })
+    }
+
+    fn desired(&self) -> Fields {
+        describe(&self.wanted())
+    }
+
+    fn observed(&self, actual: &Actual) -> Fields {
+        describe(&actual.set)
+    }
+
+    fn publish(&self, _actual: &Actual) {}
+
+    async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
+        // Read again: the zone is to be found, and our own create, whose reply was lost, is to be seen.
+        match self.read().await? {
+            Reading::Present(actual) if describe(&actual.set) == self.desired() => Ok(actual),
+            Reading::Present(actual) => {
+                self.put(actual.zone.clone(), Some(&actual.set), watch)
+                    .await
+            }
+            Reading::Absent | Reading::Tombstoned(_) => match self.calls.zone().await? {
+                Found::Here(zone) => self.put(zone, None, watch).await,
+                Found::Absent => Err(self.calls.no_zone()),
+                Found::Denied(why) => Err(self.refused(ErrorKind::Denied, why)),
+            },
+            Reading::Denied(why) => Err(self.refused(ErrorKind::Denied, why)),
+            Reading::Foreign(why) => Err(self.refused(ErrorKind::Conflict, why)),
+        }
+    }
+
+    async fn update(
+        &self,
+        actual: &Actual,
+        _changes: &[FieldChange],
+        _token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Actual> {
+        self.put(actual.zone.clone(), Some(&actual.set), watch)
+            .await
+    }
+
+    async fn delete(&self, actual: &Actual, _token: &Token) -> Result<()> {
+        remove(&self.calls, actual).await
+    }
+
+    async fn readiness(&self, actual: &Actual) -> Result<Ready<Actual>> {
+        let done = match &actual.change {
+            Some(id) => self.calls.is_done(&actual.zone, id).await?,
+            None => true,
+        };
+        let state = if !done {
+            Readiness::Pending("the change is not done".to_owned())
+        } else if self.asks_nobody() {
+            Readiness::Ready
+        } else {
+            let servers = if self.spec.servers.is_empty() {
+                &actual.zone.servers
+            } else {
+                &self.spec.servers
+            };
+            let name = self.calls.place.full_name();
+            match zone_servers::all_answer(servers, &name, self.target()?).await {
+                Ok(()) => Readiness::Ready,
+                Err(why) => Readiness::Pending(why),
+            }
+        };
+        Ok(Ready {
+            state,
+            actual: actual.clone(),
+        })
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::until(DEADLINE)
+    }
+}
+
+impl Record {
+    fn refused(&self, kind: ErrorKind, why: String) -> Error {
+        Error::new(kind, self.calls.cannot("create")).because(why)
+    }
+}
+
+async fn remove(calls: &Calls, actual: &Actual) -> Result<()> {
+    let change = Change::new().set_deletions([given(&actual.set)]);
+    match calls.change(&actual.zone, change, "delete").await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map(|_| ()),
+    }
+}
+
+/// A record that is no longer desired: it can be read and deleted.
+pub(crate) struct Leftover {
+    calls: Calls,
+    address: Address,
+}
+
+impl Leftover {
+    /// The record at `address`.
+    ///
+    /// Errors: input, when the address names no record.
+    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Result<Self> {
+        Ok(Self {
+            calls: Calls {
+                project: Arc::clone(project),
+                place: Place::parse(&address.name)?,
+            },
+            address: address.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl crate::existing::Existing for Leftover {
+    type Actual = Actual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Actual>> {
+        match self.calls.find().await {
+            // The record went with its zone.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Reading::Absent),
+            // An alias in its place is another's: ours is gone.
+            Ok(Reading::Foreign(_)) => Ok(Reading::Absent),
+            outcome => outcome,
+        }
+    }
+
+    fn observed(&self, actual: &Actual) -> Fields {
+        describe(&actual.set)
+    }
+
+    async fn delete(&self, actual: &Actual) -> Result<()> {
+        remove(&self.calls, actual).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_address_written_otherwise_is_no_difference() {
+        let set = |text: &str| ResourceRecordSet::new().set_ttl(300).set_rrdatas([text]);
+        assert_eq!(
+            describe(&set("2001:DB8::0:7")),
+            describe(&set("2001:db8::7"))
+        );
+        assert_ne!(describe(&set("203.0.113.7")), describe(&set("203.0.113.8")));
+    }
+}
