@@ -14,6 +14,9 @@ use url::{Host, Url};
 /// No answer that is looked into is larger.
 const LARGEST: usize = 4 * 1024 * 1024;
 
+/// A packet filter that drops what it does not know answers never; a load balancer answers at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What came back, whole.
 #[derive(Clone)]
 pub struct Answer {
@@ -114,6 +117,7 @@ pub fn builder(timeout: Duration) -> ClientBuilder {
     Client::builder()
         .redirect(Policy::none())
         .timeout(timeout)
+        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
         .user_agent(concat!("deployer/", env!("CARGO_PKG_VERSION")))
 }
 
@@ -204,7 +208,12 @@ fn is_loopback(url: &Url) -> bool {
 
 fn words(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".into();
+        let what = if error.is_connect() {
+            "connection"
+        } else {
+            "answer"
+        };
+        return format!("no {what} in time");
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {

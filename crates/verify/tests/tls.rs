@@ -22,12 +22,10 @@ use support::{fails, finding, is_skipped, passes, serve, settings, subject, veri
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Issuer {
+fn authority(name: &str) -> Issuer {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "Test Authority");
+    params.distinguished_name.push(DnType::CommonName, name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
@@ -114,7 +112,7 @@ async fn examine(host: &str, port: u16, trusted: &Issuer) -> Examination {
 
 /// A service at `localhost` with a certificate for those names and that time.
 async fn examined(names: &[&str], hours: (i64, i64)) -> Examination {
-    let authority = authority();
+    let authority = authority("Test Authority");
     let port = serve_tls(certificate(&authority, names, hours), rustls::ALL_VERSIONS).await;
     examine("localhost", port, &authority).await
 }
@@ -131,7 +129,7 @@ async fn a_good_certificate_passes_and_is_described() {
 
 #[tokio::test]
 async fn the_older_version_that_is_still_allowed_is_told() {
-    let authority = authority();
+    let authority = authority("Test Authority");
     let good = certificate(&authority, &["localhost"], (-1, 90 * DAY));
     let port = serve_tls(good, &[&rustls::version::TLS12]).await;
     passes(
@@ -178,17 +176,22 @@ async fn a_certificate_for_another_name_fails_and_says_for_which() {
 
 #[tokio::test]
 async fn a_certificate_of_an_issuer_that_nobody_trusts_fails() {
-    let good = certificate(&authority(), &["localhost"], (-1, 90 * DAY));
+    let good = certificate(&authority("Stranger"), &["localhost"], (-1, 90 * DAY));
     let port = serve_tls(good, rustls::ALL_VERSIONS).await;
-    let examination = examine("localhost", port, &authority()).await;
-    let got = "the issuer is not trusted; subject localhost, issuer Test Authority";
+    let examination = examine("localhost", port, &authority("Test Authority")).await;
+    let got = "the issuer is not trusted; subject localhost, issuer Stranger";
     fails(&examination, "tls", got);
 }
 
 #[tokio::test]
 async fn an_https_address_that_speaks_no_tls_fails() {
     let plain = serve(Router::new().route("/health", get(async || "ok"))).await;
-    let examination = examine("localhost", plain.port().unwrap(), &authority()).await;
+    let examination = examine(
+        "localhost",
+        plain.port().unwrap(),
+        &authority("Test Authority"),
+    )
+    .await;
     fails(&examination, "tls", "no connection");
 }
 

@@ -11,3 +11,4 @@ pub mod rollback;
 pub mod sandbox;
 pub mod secrets;
 pub mod status;
+pub mod verify;

@@ -213,6 +213,7 @@ fn refusal(
             )
         }
         CertificateError::UnknownIssuer => "the issuer is not trusted".into(),
+        CertificateError::BadSignature => "the certificate is not signed by its issuer".into(),
         other => brief(&other.to_string()),
     }
 }
