@@ -83,7 +83,7 @@ pub async fn examine(
             acceptance.verified = verified?;
         }
         () = stop.requested_at_last() => {
-            acceptance.left_out = Some("somebody stopped it");
+            acceptance.left_out = Some("the run was stopped");
             return Ok(acceptance);
         }
     }

@@ -54,7 +54,7 @@ fn show(session: &Session, verified: &[Verified]) {
     }
     let all = verified.iter().map(Verified::overall);
     if !verified.is_empty() && all.clone().all(|overall| overall == Overall::Skipped) {
-        println!("Nothing could be checked.");
+        println!("No service could be asked: nothing is verified.");
     } else if all.clone().any(|overall| overall == Overall::Failed) {
         println!("Verification failed.");
     }

@@ -43,7 +43,7 @@ pub struct Release {
     /// Whether the run left before it was known to serve.
     #[serde(default)]
     pub detached: bool,
-    /// Whether its verification passed. `None` when none was made, or nothing of it could be checked.
+    /// Whether its verification passed. `None` when none was made, or the service could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
 }
