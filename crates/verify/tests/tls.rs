@@ -1,4 +1,5 @@
 //! TLS: certificates made for each test, trusted through an extra root.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,7 +1,6 @@
 //! A service to examine: an identity provider on loopback whose every answer can be changed.
 
-// Each test file uses its part.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
