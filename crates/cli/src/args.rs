@@ -18,6 +18,7 @@ Start here:
   deployer init                      a first deployer.toml
   deployer plan                      what would change, on both clouds
   deployer apply                     make it so, migrate, wait until it serves
+  deployer verify                    ask what serves whether it is what it should be
   deployer rollback --to r3          make an earlier release serve again
   eval \"$(deployer sandbox env)\"     try all of it on this machine, after `deployer sandbox up`")]
 pub struct Cli {
@@ -91,6 +92,8 @@ pub enum Command {
     Releases(ServiceArgs),
     /// Show what serves, in the clouds' own words
     Status(ServiceArgs),
+    /// Ask the services themselves: health, metrics, keys, a token round trip, TLS, and the manifest's own checks
+    Verify(VerifyArgs),
     /// Print what the containers print
     Logs(LogsArgs),
     /// Make an earlier release serve again; `apply` then holds the rejected one back
@@ -161,6 +164,9 @@ pub struct ApplyArgs {
     /// Leave once the roll-out has begun; `status` tells how it went
     #[arg(long)]
     pub detach: bool,
+    /// Do not ask the services whether they are what they should be
+    #[arg(long)]
+    pub no_verify: bool,
     /// Allow these nodes to lose their data (addresses as the plan prints them)
     #[arg(long, value_name = "ADDRESS")]
     pub allow_data_loss: Vec<String>,
@@ -182,6 +188,19 @@ pub struct MigrateArgs {
 pub struct ServiceArgs {
     /// Only this service
     pub service: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only this service
+    #[arg(long, value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// Give up each request after this: `30s`, `2m`
+    #[arg(long, default_value = "60s", value_parser = crate::duration::parse)]
+    pub timeout: std::time::Duration,
+    /// Give a service so long to become healthy before its checks are made
+    #[arg(long, default_value = "0s", value_parser = crate::duration::parse)]
+    pub patience: std::time::Duration,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,8 @@ pub enum Exit {
     Changes = 2,
     /// A deployment failed; what served before still serves.
     DeploymentFailed = 3,
+    /// What serves is the release that was asked for, and it does not do what it should.
+    VerificationFailed = 4,
     /// What serves is not what was asked for.
     Untrue = 5,
     /// A service was left alone because it is on hold after a rollback.

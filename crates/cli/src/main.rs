@@ -1,5 +1,6 @@
 //! `deployer`: reads arguments and the manifest, runs one command, turns errors into words and exit codes.
 
+mod acceptance;
 mod args;
 mod command;
 mod duration;
@@ -13,6 +14,7 @@ mod run;
 mod secret;
 mod session;
 mod system;
+mod verification;
 mod view;
 mod work;
 
@@ -125,6 +127,7 @@ async fn on_manifest(global: &Global, loaded: Loaded, command: &Command) -> Resu
         Command::Migrate(args) => command::migrate::run(global, session, args).await,
         Command::Releases(args) => command::releases::run(global, session, args).await,
         Command::Status(args) => command::status::run(global, session, args).await,
+        Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,

@@ -107,6 +107,7 @@ fn release(
         run: run.to_owned(),
         rollback_to: None,
         detached: false,
+        verified: None,
     })
 }
 

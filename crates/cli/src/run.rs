@@ -169,8 +169,14 @@ pub fn outcome(verdict: &Verdict) -> String {
     .into()
 }
 
-/// Says for each cloud what failed and what is left; returns the worst exit code.
-pub fn report(verdicts: &BTreeMap<CloudName, Verdict>, stop: &Stop, as_json: bool) -> Exit {
+/// Says for each cloud what failed and what is left; returns the worst exit code. `outcomes` are the words that the
+/// journals ended with.
+pub fn report(
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    outcomes: &BTreeMap<CloudName, String>,
+    stop: &Stop,
+    as_json: bool,
+) -> Exit {
     let mut worst = Exit::Success;
     for (cloud, verdict) in verdicts {
         for (address, error) in &verdict.failed {
@@ -189,7 +195,7 @@ pub fn report(verdicts: &BTreeMap<CloudName, Verdict>, stop: &Stop, as_json: boo
         }
         if as_json {
             view::json_line(&json!({
-                "event": "verdict", "cloud": cloud, "outcome": outcome(verdict),
+                "event": "verdict", "cloud": cloud, "outcome": outcomes.get(cloud),
                 "done": verdict.done, "detached": verdict.detached, "held": verdict.held,
                 "failed": verdict.failed.iter().map(|(address, error)| json!({
                     "address": address, "error": view::error::document(error),

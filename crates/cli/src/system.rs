@@ -43,7 +43,9 @@ impl Stop {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if flag.0.fetch_add(1, Ordering::SeqCst) > 0 {
+                let before = flag.0.fetch_add(1, Ordering::SeqCst);
+                flag.1.notify_one();
+                if before > 0 {
                     eprintln!("\nleaving now; run the same command again to go on");
                     std::process::exit(130);
                 }

@@ -192,7 +192,8 @@ pub struct ServiceSpec {
     pub adopt: bool,
     /// Its name in the DNS. `None` when the manifest leaves names alone.
     pub record: Option<RecordSpec>,
-    /// What is asked of it once it serves.
+    /// What is asked of it once it serves. Ledgers have releases from before there was any.
+    #[serde(default)]
     pub verify: VerifySpec,
 }
 

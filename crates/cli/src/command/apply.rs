@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
-use deployer_core::engine::Verdict;
+use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::{Error, Result};
 use deployer_core::node::Waiting;
 use serde_json::json;
 
+use crate::acceptance::{self, Acceptance};
 use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
 use crate::exit::Exit;
@@ -20,7 +21,7 @@ use crate::system::Stop;
 use crate::view;
 use crate::work::{self, Wish, Work};
 
-/// Plans under the lock, asks, carries out, records.
+/// Plans under the lock, asks, carries out, records, verifies.
 pub async fn run(global: &Global, session: Session, args: &ApplyArgs) -> Result<Exit> {
     let file = args.plan.as_deref().map(PlanFile::read).transpose()?;
     let wish = match &file {
@@ -78,9 +79,12 @@ async fn locked(
                 .map(|p| (p.name(), Verdict::default())),
         );
         let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-        journals.end(&outcomes(&verdicts)).await?;
+        let accepted = acceptance::examine(global, session, args, &work, &verdicts, stop).await?;
+        journals.end(&outcomes(&verdicts, &accepted)).await?;
         say_what_serves(global, &work, &recorded);
-        return Ok(problem.unwrap_or(Exit::Success).max(held));
+        accepted.tell(global);
+        let exit = problem.unwrap_or(Exit::Success).max(accepted.exit());
+        return Ok(exit.max(held).max(interruption(stop)));
     }
     run::guard_data(&work.prepared, &args.allow_data_loss)?;
     if !work.prepared.plan.is_empty() && file.is_none() {
@@ -102,10 +106,13 @@ async fn locked(
     )
     .await?;
     let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-    journals.end(&outcomes(&verdicts)).await?;
-    let exit = run::report(&verdicts, stop, global.json);
+    let accepted = acceptance::examine(global, session, args, &work, &verdicts, stop).await?;
+    let outcomes = outcomes(&verdicts, &accepted);
+    journals.end(&outcomes).await?;
+    let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
     explain_failures(global, session, &verdicts).await;
     say_what_serves(global, &work, &recorded);
+    accepted.tell(global);
     Ok(exit
         .max(problem.unwrap_or(Exit::Success))
         .max(if exit == Exit::Success { held } else { exit }))
@@ -144,11 +151,27 @@ async fn tell_of_earlier_runs(session: &Session) -> Result<()> {
     Ok(())
 }
 
-fn outcomes(verdicts: &BTreeMap<CloudName, Verdict>) -> BTreeMap<CloudName, String> {
+/// What the journals end with.
+fn outcomes(
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    accepted: &Acceptance,
+) -> BTreeMap<CloudName, String> {
+    let failed = accepted.failed();
+    let outcome = |cloud: &CloudName, verdict: &Verdict| match failed.contains(cloud) {
+        true => "verification failed".into(),
+        false => run::outcome(verdict),
+    };
     verdicts
         .iter()
-        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)))
+        .map(|(cloud, verdict)| (*cloud, outcome(cloud, verdict)))
         .collect()
+}
+
+fn interruption(stop: &Stop) -> Exit {
+    match stop.requested() {
+        true => Exit::Interrupted,
+        false => Exit::Success,
+    }
 }
 
 fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {

@@ -51,8 +51,9 @@ async fn locked(
     .await?;
     let outcomes = verdicts
         .iter()
-        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)));
-    journals.end(&outcomes.collect()).await?;
+        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)))
+        .collect();
+    journals.end(&outcomes).await?;
     for place in &session.places {
         if verdicts
             .get(&place.name())
@@ -64,5 +65,5 @@ async fn locked(
             place.ledger.forget_migrations().await?;
         }
     }
-    Ok(run::report(&verdicts, stop, global.json).max(problem))
+    Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem))
 }

@@ -62,9 +62,10 @@ async fn locked(
     .await?;
     let outcomes = verdicts
         .iter()
-        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)));
-    journals.end(&outcomes.collect()).await?;
-    Ok(run::report(&verdicts, stop, global.json).max(problem.unwrap_or(Exit::Success)))
+        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)))
+        .collect();
+    journals.end(&outcomes).await?;
+    Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem.unwrap_or(Exit::Success)))
 }
 
 /// Leaves only the migrations and what they need; nothing is deleted.

@@ -14,3 +14,4 @@ pub mod sandbox;
 pub mod schema;
 pub mod secrets;
 pub mod status;
+pub mod verify;

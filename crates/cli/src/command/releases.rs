@@ -30,6 +30,9 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
                         .to_owned(),
                     );
                 }
+                if release.verified == Some(false) {
+                    marks.push("failed its verification".to_owned());
+                }
                 if hold
                     .as_ref()
                     .is_some_and(|hold| hold.rejected == release.number)

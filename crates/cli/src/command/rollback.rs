@@ -362,6 +362,7 @@ async fn record(
         run: run.to_owned(),
         rollback_to: Some(choice.to.rollback_to.unwrap_or(choice.to.number)),
         detached: false,
+        verified: None,
         ..release
     };
     place.ledger.record_release(&release).await?;

@@ -106,8 +106,14 @@ fn describe(
 ) -> String {
     let mut lines = vec![match release {
         Some(release) => format!(
-            "  {key}  r{} content {}",
-            release.number, release.content_id
+            "  {key}  r{} content {}{}",
+            release.number,
+            release.content_id,
+            match release.verified {
+                Some(true) => ", verified",
+                Some(false) => ", VERIFICATION FAILED",
+                None => "",
+            }
         ),
         None => format!("  {key}  no release"),
     }];

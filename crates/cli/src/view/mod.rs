@@ -1,6 +1,7 @@
 //! Shows results: data to standard output, everything else to standard error; for people or as JSON.
 
 pub mod error;
+pub mod findings;
 pub mod plan;
 pub mod progress;
 pub mod table;

@@ -43,6 +43,9 @@ pub struct Release {
     /// Whether the run left before it was known to serve.
     #[serde(default)]
     pub detached: bool,
+    /// Whether its verification passed. `None` when none was made, or the service could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
 }
 
 /// A rollback's word that a release is not to be applied again by itself.
@@ -97,6 +100,16 @@ impl Ledger {
                 release.number, release.service
             ),
         ))
+    }
+
+    /// Notes on a recorded release how its verification ended. The lock is held.
+    pub async fn note_verified(&self, release: &Release, passed: bool) -> Result<()> {
+        let name = format!("releases/{}/{:06}.json", release.service, release.number);
+        let release = Release {
+            verified: Some(passed),
+            ..release.clone()
+        };
+        self.write(&name, &release).await
     }
 
     /// The hold on a service.

@@ -174,3 +174,37 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
     run.forget(&address).await.unwrap();
     assert!(ledger.inventory().await.unwrap().items.is_empty());
 }
+
+/// As it was written before there was verification.
+const OLD_RELEASE: &str = r#"{
+    "number": 1, "service": "idp", "content_id": "c0ffee", "image": "x/idp@sha256:00", "tag": null,
+    "revision": "idp:1", "secrets": {}, "migration": null, "at": "2026-11-01T00:00:00Z",
+    "by": "deploy@runner-3", "run": "run 1", "detached": false,
+    "spec": {
+        "key": "idp", "name": "app-idp", "repository": "idp", "image": "idp.tar", "port": 3000,
+        "health": {
+            "path": "/health", "command": [], "retries": 3,
+            "interval": {"secs": 5, "nanos": 0}, "timeout": {"secs": 2, "nanos": 0},
+            "start_period": {"secs": 0, "nanos": 0}
+        },
+        "cpu": 1000, "memory": 2048, "replicas": {"min": 1, "max": 2}, "entrypoint": [],
+        "command": [], "env": {}, "secrets": {}, "migrate": null, "url": null, "adopt": false
+    }
+}"#;
+
+#[tokio::test]
+async fn a_release_remembers_how_its_verification_ended() {
+    let (ledger, _) = ledger();
+    let release: Release = serde_json::from_str(OLD_RELEASE).unwrap();
+    assert_eq!(release.verified, None);
+    ledger.record_release(&release).await.unwrap();
+    ledger.note_verified(&release, false).await.unwrap();
+    let noted = ledger.latest_release("idp").await.unwrap().unwrap();
+    assert_eq!(noted.verified, Some(false));
+    let only_that = Release {
+        verified: None,
+        ..noted
+    };
+    assert_eq!(only_that, release);
+    assert_eq!(ledger.releases("idp").await.unwrap().len(), 1);
+}

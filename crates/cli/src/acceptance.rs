@@ -1,0 +1,243 @@
+//! The last step of `apply`: examines what it made serve, notes the result on the releases, says the way back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use deployer_core::address::CloudName;
+use deployer_core::engine::Verdict;
+use deployer_core::error::Result;
+use deployer_core::ledger::Release;
+use deployer_verify::{Outcome, Overall};
+use serde_json::json;
+
+use crate::args::{ApplyArgs, Global};
+use crate::command::releases::short;
+use crate::exit::Exit;
+use crate::session::{Place, Session};
+use crate::system::Stop;
+use crate::verification::{self, Verified, Wanted};
+use crate::view;
+use crate::work::Work;
+
+/// A load balancer takes about a minute to send traffic to targets that just became healthy.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No check of a service that serves takes longer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How the services took it.
+#[derive(Default)]
+pub struct Acceptance {
+    /// Releases whose verification was due, by target and service.
+    due: BTreeMap<(CloudName, String), Release>,
+    verified: Vec<Verified>,
+    /// Why it was not made.
+    left_out: Option<&'static str>,
+    /// Where to go back to, by target and service.
+    ways_back: BTreeMap<(CloudName, String), u64>,
+}
+
+/// Examines every service whose release was not verified yet, on every target that got there: tokens of one are
+/// worth something only when the others' keys verify them. Notes the result on the releases.
+pub async fn examine(
+    global: &Global,
+    session: &Session,
+    args: &ApplyArgs,
+    work: &Work,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    stop: &Stop,
+) -> Result<Acceptance> {
+    let places: Vec<&Place> = session
+        .places
+        .iter()
+        .filter(|place| verdicts.get(&place.name()).is_some_and(Verdict::succeeded))
+        .filter(|place| !work.prepared.is_blocked(place.name()))
+        .collect();
+    let mut acceptance = Acceptance {
+        due: due(&places, work).await?,
+        ..Acceptance::default()
+    };
+    if acceptance.due.is_empty() {
+        return Ok(acceptance);
+    }
+    acceptance.left_out = if args.no_verify {
+        Some("--no-verify")
+    } else if args.detach || acceptance.due.values().all(|release| release.detached) {
+        Some("it is not known to serve yet")
+    } else {
+        None
+    };
+    if acceptance.left_out.is_some() {
+        return Ok(acceptance);
+    }
+    acceptance.due.retain(|_, release| !release.detached);
+    let services: BTreeSet<String> = acceptance.due.keys().map(|(_, key)| key.clone()).collect();
+    let wanted = Wanted {
+        places: places.clone(),
+        services: services.into_iter().collect(),
+        patience: PATIENCE,
+        timeout: TIMEOUT,
+    };
+    let reporter = view::progress::reporter(global.json);
+    tokio::select! {
+        verified = verification::examine(session, &wanted, reporter.as_ref()) => {
+            acceptance.verified = verified?;
+        }
+        () = stop.requested_at_last() => {
+            acceptance.left_out = Some("the run was stopped");
+            return Ok(acceptance);
+        }
+    }
+    note(&mut acceptance, &places).await?;
+    Ok(acceptance)
+}
+
+/// The latest release of each declared service, where it was not verified.
+async fn due(places: &[&Place], work: &Work) -> Result<BTreeMap<(CloudName, String), Release>> {
+    let mut due = BTreeMap::new();
+    for place in places {
+        let cloud = place.name();
+        let declared = work.declared.iter().find(|one| one.cloud == cloud);
+        for key in declared.into_iter().flat_map(|one| one.services.keys()) {
+            let latest = place.ledger.latest_release(key).await?;
+            if let Some(release) = latest.filter(|release| release.verified != Some(true)) {
+                due.insert((cloud, key.clone()), release);
+            }
+        }
+    }
+    Ok(due)
+}
+
+async fn note(acceptance: &mut Acceptance, places: &[&Place]) -> Result<()> {
+    for one in &acceptance.verified {
+        let name = (one.cloud, one.service.clone());
+        let place = places.iter().find(|place| place.name() == one.cloud);
+        let (Some(release), Some(place)) = (acceptance.due.get(&name), place) else {
+            continue;
+        };
+        let passed = match one.overall() {
+            // Nothing was found out.
+            Overall::Skipped => continue,
+            Overall::Passed => true,
+            Overall::Failed => false,
+        };
+        if release.verified != Some(passed) {
+            place.ledger.note_verified(release, passed).await?;
+        }
+        if !passed && let Some(number) = way_back(place, release).await? {
+            acceptance.ways_back.insert(name, number);
+        }
+    }
+    Ok(())
+}
+
+/// The newest earlier release of another revision that did not fail its own verification.
+async fn way_back(place: &Place, release: &Release) -> Result<Option<u64>> {
+    let releases = place.ledger.releases(&release.service).await?;
+    let fits = releases.iter().rev().find(|earlier| {
+        earlier.number < release.number
+            && earlier.revision != release.revision
+            && earlier.verified != Some(false)
+    });
+    Ok(fits.map(|earlier| earlier.number))
+}
+
+impl Acceptance {
+    /// The targets where a service does not do what it should.
+    pub fn failed(&self) -> BTreeSet<CloudName> {
+        let failed = self.verified.iter();
+        failed
+            .filter(|one| one.overall() == Overall::Failed)
+            .map(|one| one.cloud)
+            .collect()
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self.failed().is_empty() {
+            true => Exit::Success,
+            false => Exit::VerificationFailed,
+        }
+    }
+
+    /// Says what was found: a line where all is well, everything where it is not.
+    pub fn tell(&self, global: &Global) {
+        if let Some(why) = self.left_out {
+            if global.json {
+                view::json_line(&json!({ "event": "not_verified", "why": why }));
+            } else {
+                eprintln!("not verified: {why}; `deployer verify` does it");
+            }
+            return;
+        }
+        for one in &self.verified {
+            let name = (one.cloud, one.service.clone());
+            let next = self.next(&name);
+            if global.json {
+                let mut line = verification::document(one);
+                line["event"] = json!("verification");
+                line["release"] = json!(self.due.get(&name).map(|release| release.number));
+                if one.overall() == Overall::Failed {
+                    line["serving"] = json!(one.serving);
+                    line["next"] = json!(next);
+                }
+                view::json_line(&line);
+                continue;
+            }
+            match one.overall() {
+                Overall::Passed => tell_passed(one),
+                Overall::Skipped => eprintln!(
+                    "{}: `{}` is not verified: {}",
+                    one.cloud,
+                    one.service,
+                    one.address
+                        .as_ref()
+                        .err()
+                        .map_or("nothing could be checked", String::as_str)
+                ),
+                Overall::Failed => self.tell_failed(one, &next),
+            }
+        }
+    }
+
+    fn tell_failed(&self, one: &Verified, next: &str) {
+        let release = self.due.get(&(one.cloud, one.service.clone()));
+        let number = release.map_or_else(String::new, |release| format!(" r{}", release.number));
+        eprintln!(
+            "\n{}: verification of `{}`{number} failed: {}",
+            one.cloud,
+            one.service,
+            one.counts()
+        );
+        eprint!("{}", view::findings::render(&one.findings));
+        for (revision, share) in one.serving.iter().flat_map(|serving| &serving.traffic) {
+            eprintln!("  serves: {} ({share} %)", short(&revision.0));
+        }
+        eprintln!("  next: {next}");
+    }
+
+    fn next(&self, name: &(CloudName, String)) -> String {
+        let (cloud, service) = name;
+        match self.ways_back.get(name) {
+            Some(number) => format!("deployer rollback {service} --cloud {cloud} --to r{number}"),
+            None => "correct the image or the configuration and apply again; there is no earlier \
+                     release to go back to"
+                .into(),
+        }
+    }
+}
+
+fn tell_passed(one: &Verified) {
+    eprintln!(
+        "{}: `{}` is verified: {}",
+        one.cloud,
+        one.service,
+        one.counts()
+    );
+    for finding in &one.findings {
+        match &finding.outcome {
+            Outcome::Warned(why) => eprintln!("  warning: {}: {why}", finding.check),
+            Outcome::Skipped(why) => eprintln!("  skipped: {}: {why}", finding.check),
+            Outcome::Passed | Outcome::Failed => {}
+        }
+    }
+}

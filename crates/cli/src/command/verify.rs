@@ -1,0 +1,61 @@
+//! `deployer verify`: asks the services themselves whether they are what they should be.
+
+use deployer_core::error::Result;
+use deployer_core::report::{Event, Reporter};
+use deployer_verify::Overall;
+
+use crate::args::{Global, VerifyArgs};
+use crate::exit::Exit;
+use crate::session::{Session, header};
+use crate::verification::{self, Verified, Wanted};
+use crate::view;
+
+/// The tables tell everything at the end.
+struct Quiet;
+
+impl Reporter for Quiet {
+    fn event(&self, _: &Event<'_>) {}
+}
+
+/// Examines every service asked for on every target at once.
+pub async fn run(global: &Global, session: Session, args: &VerifyArgs) -> Result<Exit> {
+    let wanted = Wanted {
+        places: session.places.iter().collect(),
+        services: session.services(args.service.as_deref())?,
+        patience: args.patience,
+        timeout: args.timeout,
+    };
+    let verified = verification::examine(&session, &wanted, &Quiet).await?;
+    if global.json {
+        let documents: Vec<_> = verified.iter().map(verification::document).collect();
+        view::json(&documents);
+    } else {
+        show(&session, &verified);
+    }
+    let worst = match verified.iter().any(|one| one.overall() == Overall::Failed) {
+        true => Exit::VerificationFailed,
+        false => Exit::Success,
+    };
+    Ok(worst.max(session.failure()))
+}
+
+fn show(session: &Session, verified: &[Verified]) {
+    for place in &session.places {
+        println!("{}", header(place.cloud.target(), &place.caller));
+        for one in verified.iter().filter(|one| one.cloud == place.name()) {
+            let at = match &one.address {
+                Ok(url) => url.as_str().trim_end_matches('/').to_owned(),
+                Err(why) => why.clone(),
+            };
+            println!("  {}  {at}", one.service);
+            print!("{}", view::findings::render(&one.findings));
+            println!("  {}\n", one.counts());
+        }
+    }
+    let all = verified.iter().map(Verified::overall);
+    if !verified.is_empty() && all.clone().all(|overall| overall == Overall::Skipped) {
+        println!("No service could be asked: nothing is verified.");
+    } else if all.clone().any(|overall| overall == Overall::Failed) {
+        println!("Verification failed.");
+    }
+}

@@ -1,0 +1,129 @@
+//! Findings for people: what was expected and what was got, side by side in 80 columns.
+
+use deployer_verify::{Finding, Outcome};
+
+use crate::duration;
+use crate::view::table;
+
+const CHECK: usize = 12;
+const EXPECTED: usize = 22;
+const GOT: usize = 23;
+
+/// The findings as a table, indented by two.
+pub fn render(findings: &[Finding]) -> String {
+    let rows: Vec<Vec<String>> = findings.iter().flat_map(rows).collect();
+    let header = ["CHECK", "EXPECTED", "GOT", "TOOK", ""];
+    let table = table::render(&header, &rows);
+    table.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn rows(finding: &Finding) -> Vec<Vec<String>> {
+    let (mark, got) = match &finding.outcome {
+        Outcome::Passed => ("ok", finding.got.clone()),
+        Outcome::Warned(why) => ("warning", format!("{}; {why}", finding.got)),
+        Outcome::Failed => ("FAILED", finding.got.clone()),
+        Outcome::Skipped(why) => ("skipped", why.clone()),
+    };
+    let took = match finding.outcome {
+        Outcome::Skipped(_) => "-".to_owned(),
+        Outcome::Passed | Outcome::Warned(_) | Outcome::Failed => duration::show(finding.took),
+    };
+    let columns = [
+        wrap(&finding.check, CHECK),
+        wrap(&finding.expected, EXPECTED),
+        wrap(&got, GOT),
+        vec![took],
+        vec![mark.to_owned()],
+    ];
+    let height = columns.iter().map(Vec::len).max().unwrap_or_default();
+    (0..height)
+        .map(|line| {
+            let cells = columns.iter();
+            cells
+                .map(|cell| cell.get(line).cloned().unwrap_or_default())
+                .collect()
+        })
+        .collect()
+}
+
+/// Breaks a text between words, and inside one that is wider than the column.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for piece in letters.chunks(width) {
+            let line = lines.last_mut().expect("there is always a line");
+            let used = line.chars().count();
+            let room = if used == 0 {
+                width
+            } else {
+                width - used.min(width - 1) - 1
+            };
+            if piece.len() > room {
+                lines.push(piece.iter().collect());
+                continue;
+            }
+            if used > 0 {
+                line.push(' ');
+            }
+            line.extend(piece);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn findings_stand_side_by_side_in_80_columns() {
+        let finding = |check: &str, expected: &str, got: &str, outcome| Finding {
+            check: check.into(),
+            expected: expected.into(),
+            got: got.into(),
+            took: Duration::from_millis(120),
+            outcome,
+        };
+        let table = render(&[
+            finding("health", "200 at /health", "200", Outcome::Passed),
+            finding(
+                "tls",
+                "TLS 1.2 or newer, trusted",
+                "TLS 1.3, subject idp.example.com, issuer Test Authority, 20 days left",
+                Outcome::Warned("the certificate ends in 20 days".into()),
+            ),
+            finding(
+                "jwks",
+                "200 and public keys at /.well-known/jwks.json",
+                "404",
+                Outcome::Failed,
+            ),
+            finding(
+                "token",
+                "a bearer token",
+                "",
+                Outcome::Skipped("may not read it".into()),
+            ),
+        ]);
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 80),
+            "{table}"
+        );
+        let expected = [
+            "  CHECK   EXPECTED                GOT                      TOOK",
+            "  health  200 at /health          200                      0.1 s  ok",
+            "  tls     TLS 1.2 or newer,       TLS 1.3, subject         0.1 s  warning",
+            "          trusted                 idp.example.com, issuer",
+            "                                  Test Authority, 20 days",
+            "                                  left; the certificate",
+            "                                  ends in 20 days",
+            "  jwks    200 and public keys at  404                      0.1 s  FAILED",
+            "          /.well-known/jwks.json",
+            "  token   a bearer token          may not read it          -      skipped",
+        ];
+        assert_eq!(table.lines().collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,15 @@
+//! Asks a deployed service whether it is what it should be: health, metrics, keys, tokens, TLS, and what the
+//! manifest adds. Prints nothing, changes nothing, follows no redirect.
+
+mod check;
+mod examination;
+mod finding;
+mod http;
+mod jwt;
+mod subject;
+mod verifier;
+
+pub use examination::{Absentee, Examination, cross_verify};
+pub use finding::{Finding, Outcome, Overall};
+pub use subject::{Credentials, Subject, Word};
+pub use verifier::{Settings, Verifier};

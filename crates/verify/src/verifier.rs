@@ -1,0 +1,122 @@
+//! Makes the checks of one service: health first, the rest at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deployer_core::clock::Clock;
+use deployer_core::error::Result;
+use futures::future::{join_all, join4};
+use rustls::pki_types::CertificateDer;
+use url::Url;
+
+use crate::check::{self, cloud, health, jwks, metrics, request, tls, token};
+use crate::examination::Examination;
+use crate::finding::Finding;
+use crate::http::{self, Http};
+use crate::subject::Subject;
+
+/// How to ask.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a service may take to become healthy; other checks wait for it. Zero asks once.
+    pub patience: Duration,
+    /// When each request is given up.
+    pub timeout: Duration,
+    /// Certificates that are trusted beside the platform's own.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
+
+/// Examines services. Cheap to share.
+pub struct Verifier {
+    pub(crate) http: Http,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+}
+
+impl Verifier {
+    /// Errors: internal, when the platform has no certificates that it trusts.
+    pub fn new(clock: Arc<dyn Clock>, settings: Settings) -> Result<Self> {
+        let roots = || {
+            let der = settings.extra_roots.iter();
+            der.filter_map(|root| reqwest::Certificate::from_der(root).ok())
+        };
+        let builder = || http::builder(settings.timeout).tls_certs_merge(roots());
+        Ok(Self {
+            http: Http::new(Arc::clone(&clock), builder)?,
+            clock,
+            settings,
+        })
+    }
+
+    /// Makes every check of a service. Never fails: what cannot be checked is a finding too.
+    pub async fn examine(&self, subject: &Subject) -> Examination {
+        let mut examination = Examination::of(subject);
+        examination.findings.push(cloud::check(&subject.serving));
+        let base = match &subject.address {
+            Ok(base) => base,
+            Err(why) => {
+                examination.skip(check::planned(subject), why);
+                return examination;
+            }
+        };
+        let health = health::check(self, base, &subject.health).await;
+        examination.findings.push(health.finding);
+        if !health.reached {
+            // Why nobody answers over TLS is what the TLS check finds out.
+            examination.findings.push(tls::check(self, base).await);
+            let rest = check::planned(subject).into_iter();
+            let rest = rest.filter(|(name, _)| name != "health" && name != "tls");
+            examination.skip(rest.collect(), "nobody answers at the address");
+            return examination;
+        }
+        self.examine_answering(subject, base, &mut examination)
+            .await;
+        examination
+    }
+
+    async fn examine_answering(&self, subject: &Subject, base: &Url, into: &mut Examination) {
+        let spec = &subject.spec;
+        let tokens = async {
+            let keys = async {
+                match &spec.jwks {
+                    Some(path) => Some(jwks::check(self, base, path).await),
+                    None => None,
+                }
+            };
+            let issued = async {
+                match &spec.token {
+                    Some(token) => Some(token::ask(self, base, token, &subject.credentials).await),
+                    None => None,
+                }
+            };
+            futures::join!(keys, issued)
+        };
+        let metrics = async {
+            match &spec.metrics {
+                Some(path) => Some(metrics::check(self, base, path).await),
+                None => None,
+            }
+        };
+        let extra = spec
+            .checks
+            .iter()
+            .map(|extra| request::check(self, base, extra));
+        let (tls, metrics, (keys, issued), extra) =
+            join4(tls::check(self, base), metrics, tokens, join_all(extra)).await;
+        let findings: &mut Vec<Finding> = &mut into.findings;
+        findings.push(tls);
+        findings.extend(metrics);
+        let published = keys.is_some();
+        if let Some((finding, keys)) = keys {
+            findings.push(finding);
+            into.keys = keys;
+        }
+        if let Some(asked) = issued {
+            let keys = published.then_some(into.keys.as_ref());
+            let (finding, issued) = token::judge(asked, keys, self.clock.now());
+            into.findings.push(finding);
+            into.issued = issued;
+        }
+        into.findings.extend(extra);
+    }
+}
