@@ -22,7 +22,7 @@ use crate::sandbox::Sandbox;
 pub struct Project {
     /// The binary in the project's folder.
     pub deployer: Deployer,
-    /// What is deployed; see [`Project::write`].
+    /// What is deployed; written by `write`.
     pub manifest: Manifest,
     /// The database of the service on AWS.
     pub aws_database: Database,
