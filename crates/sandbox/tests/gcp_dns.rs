@@ -33,7 +33,7 @@ async fn refusal(cloud: &Cloud, method: &str, path: &str, body: Value) -> (u16, 
 /// Asks the zones' name server.
 async fn query(cloud: &Cloud, name: &str, kind: RecordType) -> Message {
     let status = cloud.sandbox.status();
-    let server = status["gcp"]["dns"]["nameServer"]
+    let server = status["gcp"]["status"]["dns"]["nameServer"]
         .as_str()
         .unwrap()
         .to_owned();
