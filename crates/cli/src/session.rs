@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deployer_aws::Aws;
-use deployer_core::address::{CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context};
+use deployer_aws::{Aws, Route53};
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::capability::{Caller, Cloud, Context, Dns};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Lease, Ledger};
+use deployer_core::node::Node;
 use deployer_core::spec::EnvironmentSpec;
 use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
+use deployer_manifest::section::{DnsProvider, GcpSection};
 
 use crate::args::{Global, Which};
 use crate::exit::Exit;
@@ -28,12 +30,37 @@ pub struct Place {
     pub caller: Caller,
     pub env: EnvironmentSpec,
     pub ledger: Ledger,
+    /// Where the names of services on Google are, when not in Cloud DNS.
+    route53: Option<Route53>,
+    /// The services whose names are there, by the manifest's names.
+    named_in_route53: Vec<String>,
 }
 
 impl Place {
     /// The cloud's name.
     pub fn name(&self) -> CloudName {
         self.cloud.target().cloud
+    }
+
+    /// A node for something in the inventory that is no longer desired.
+    ///
+    /// Errors: input, when the kind is unknown to this version.
+    pub fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+        match &self.route53 {
+            Some(route53) if address.kind.starts_with("route53.") => route53.existing(address),
+            _ => self.cloud.existing(address),
+        }
+    }
+
+    /// What makes the records that the target's own cloud does not make, by service.
+    pub fn dns_elsewhere(&self) -> BTreeMap<String, Arc<dyn Dns>> {
+        let Some(route53) = &self.route53 else {
+            return BTreeMap::new();
+        };
+        let services = self.named_in_route53.iter();
+        services
+            .map(|service| (service.clone(), Arc::new(route53.clone()) as Arc<dyn Dns>))
+            .collect()
     }
 }
 
@@ -169,14 +196,14 @@ async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) ->
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
             let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(section, context).await?)
+            Arc::new(Aws::open(section, context.clone()).await?)
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
             let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT")
                 .ok()
                 .filter(|url| !url.is_empty());
-            Arc::new(Gcp::open(section, endpoint, context).await?)
+            Arc::new(Gcp::open(section, endpoint, context.clone()).await?)
         }
     };
     let caller = cloud.caller().await?;
@@ -184,12 +211,43 @@ async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) ->
         .manifest
         .environment_spec(name, &loaded.environment)?;
     let ledger = ledger_store::open(loaded, cloud.target(), Arc::clone(clock)).await?;
+    let named_in_route53 = match (name, &targets.gcp) {
+        (CloudName::Gcp, Some(section)) => named_in_route53(section),
+        (CloudName::Gcp, None) | (CloudName::Aws, _) => Vec::new(),
+    };
+    let route53 = match name {
+        // Also without a name there now: the inventory may have one of before.
+        CloudName::Gcp => Some(open_route53(loaded, cloud.target().clone(), context).await?),
+        CloudName::Aws => None,
+    };
     Ok(Place {
         cloud,
         caller,
         env,
         ledger,
+        route53,
+        named_in_route53,
     })
+}
+
+fn named_in_route53(section: &GcpSection) -> Vec<String> {
+    let services = section.services.iter();
+    services
+        .filter(|(_, service)| {
+            let provider = service.dns.as_ref().map(|dns| dns.provider);
+            provider == Some(DnsProvider::Route53)
+        })
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
+/// Route 53 for names of another cloud's target; with the settings of the manifest's AWS target, when there is one.
+async fn open_route53(loaded: &Loaded, target: Target, context: Context) -> Result<Route53> {
+    let section = loaded.manifest.targets.aws.as_ref();
+    let endpoint = section.and_then(|section| section.endpoint.as_deref());
+    // Route 53 is global; the SDK wants a region to sign for.
+    let region = section.map_or("us-east-1", |section| section.region.as_str());
+    Route53::open(endpoint, region, target, context).await
 }
 
 fn no_section(cloud: CloudName) -> Error {

@@ -101,7 +101,7 @@ pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
     for place in &session.places {
         let inventory = place.ledger.inventory().await?;
         let (nothing, none) = (Graph::new(), BTreeSet::new());
-        let all = compose::undesired(&inventory, &nothing, &none, |it| place.cloud.existing(it))?;
+        let all = compose::undesired(&inventory, &nothing, &none, |it| place.existing(it))?;
         orphans.extend(all);
     }
     let subject = Subject {
@@ -226,7 +226,7 @@ fn given(
             .map(|held| held.service.clone())
             .collect(),
         inventory: Arc::default(),
-        dns: None,
+        dns: place.dns_elsewhere(),
     }
 }
 
@@ -247,5 +247,5 @@ fn orphans_of(
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
         .collect();
-    compose::undesired(inventory, graph, &spared, |it| place.cloud.existing(it))
+    compose::undesired(inventory, graph, &spared, |it| place.existing(it))
 }

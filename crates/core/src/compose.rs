@@ -33,8 +33,8 @@ pub struct Given {
     pub held: BTreeSet<String>,
     /// What the ledger says is ours.
     pub inventory: Arc<BTreeSet<Address>>,
-    /// Makes the records, where not the target's own cloud does.
-    pub dns: Option<Arc<dyn Dns>>,
+    /// Makes a service's record, by the manifest's names, where not the target's own cloud does.
+    pub dns: BTreeMap<String, Arc<dyn Dns>>,
 }
 
 /// Which part of an environment is declared.
@@ -210,7 +210,8 @@ fn declare_service(
     let outputs = cloud.runtime().service(graph, env, service, &inputs, scope);
     let record = match (&service.record, scope) {
         (Some(record), Scope::Whole) => {
-            let dns = given.dns.as_deref().unwrap_or(cloud.dns());
+            let elsewhere = given.dns.get(&service.key).map(Arc::as_ref);
+            let dns = elsewhere.unwrap_or_else(|| cloud.dns());
             Some(dns.record(graph, env, record, &given.inventory))
         }
         (None, _) | (_, Scope::CodeOnly) => None,

@@ -252,7 +252,7 @@ impl Wanted {
             part: Part::All,
             held: BTreeSet::new(),
             inventory: Arc::new(inventory),
-            dns: None,
+            dns: BTreeMap::new(),
         }
     }
 }
