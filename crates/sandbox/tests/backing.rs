@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use deployer_sandbox::backing::{Backing, BackingError, Postgres, PostgresSpec, Redis, RedisSpec};
+use deployer_sandbox::backing::{
+    Backing, BackingError, Postgres, PostgresSpec, Redis, RedisSpec, SignedBy,
+};
 use support::Machine;
 
 struct Data {
@@ -68,6 +70,7 @@ impl Data {
             name: "test".into(),
             port: 6379,
             tls,
+            signed_by: SignedBy::Vendor,
             passwords: passwords.iter().map(|it| (*it).to_owned()).collect(),
         };
         self.backing.start_redis(spec).await.unwrap()
@@ -189,6 +192,7 @@ async fn a_database_keeps_address_and_rows_over_a_restart_and_nothing_over_its_r
         name: "late".into(),
         port: 6379,
         tls: false,
+        signed_by: SignedBy::Vendor,
         passwords: vec![],
     });
     assert!(late.await.is_err());

@@ -30,6 +30,8 @@ pub struct Backing {
 struct Inner {
     authority: Authority,
     authority_file: PathBuf,
+    public: Authority,
+    public_file: PathBuf,
     state_dir: PathBuf,
     runner: Runner,
     postgres: Result<postgres::Installed, String>,
@@ -63,20 +65,37 @@ impl From<std::io::Error> for BackingError {
     }
 }
 
+/// Who signs a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignedBy {
+    /// The vendor's own authority: clients must be given its certificate.
+    Vendor,
+    /// What stands for the public authorities, which containers trust.
+    Public,
+}
+
 impl Backing {
     /// Looks for what is installed, and makes the sandbox's certificate authority, whose
     /// certificate lies in the state directory as `ca.pem`. Starts nothing.
+    ///
+    /// Another one, `public-ca.pem`, stands for the public authorities: containers that `runner` starts trust it.
     ///
     /// The addresses of instances become reachable for the containers that `runner` starts later.
     pub fn find(state_dir: &Path, runner: Runner) -> std::io::Result<Self> {
         let authority = Authority::new().map_err(std::io::Error::other)?;
         let authority_file = state_dir.join("ca.pem");
         std::fs::write(&authority_file, authority.pem())?;
+        let public = Authority::new().map_err(std::io::Error::other)?;
+        let public_file = state_dir.join("public-ca.pem");
+        std::fs::write(&public_file, public.pem())?;
+        runner.trust(public.pem());
         clear_leftovers(state_dir);
         Ok(Self {
             inner: Arc::new(Inner {
                 authority,
                 authority_file,
+                public,
+                public_file,
                 state_dir: state_dir.to_owned(),
                 runner,
                 postgres: postgres::Installed::find(),
@@ -89,6 +108,13 @@ impl Backing {
     /// Who vouches for the servers.
     pub fn authority(&self) -> &Authority {
         &self.inner.authority
+    }
+
+    fn signer(&self, signed_by: SignedBy) -> &Authority {
+        match signed_by {
+            SignedBy::Vendor => &self.inner.authority,
+            SignedBy::Public => &self.inner.public,
+        }
     }
 
     /// Why databases have no server here; `None` when they have.
@@ -123,6 +149,7 @@ impl Backing {
             "postgres": postgres,
             "redis": redis,
             "ca": self.inner.authority_file,
+            "public_ca": self.inner.public_file,
             "servers": servers.collect::<Vec<_>>(),
         })
     }

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::server::{Server, create_private, place};
-use super::{Backing, BackingError};
+use super::{Backing, BackingError, SignedBy};
 use crate::process::{User, find_in_path, unprivileged};
 
 /// The user that changes passwords; clients of a managed cache do not know it.
@@ -40,6 +40,8 @@ pub struct RedisSpec {
     pub port: u16,
     /// Whether it speaks TLS, and only that.
     pub tls: bool,
+    /// Who signs its certificate.
+    pub signed_by: SignedBy,
     /// The AUTH strings that it accepts; without any it accepts every client.
     pub passwords: Vec<String>,
 }
@@ -110,18 +112,24 @@ impl Redis {
         ];
         let mut tls = None;
         if spec.tls {
-            let certificate = backing.authority().server(&[endpoint.ip()], &["localhost"]);
+            let certificate = backing
+                .signer(spec.signed_by)
+                .server(&[endpoint.ip()], &["localhost"]);
             let certificate = certificate.map_err(machine)?;
             create_private(&folder.join("server.crt"), &certificate.certificate, user)?;
             create_private(&folder.join("server.key"), &certificate.key, user)?;
-            create_private(&folder.join("ca.crt"), &backing.authority().pem(), user)?;
+            create_private(
+                &folder.join("ca.crt"),
+                &backing.signer(spec.signed_by).pem(),
+                user,
+            )?;
             let files =
                 "tls-cert-file server.crt\ntls-key-file server.key\ntls-ca-cert-file ca.crt";
             lines.push(format!(
                 "port 0\ntls-port {}\ntls-auth-clients no\n{files}",
                 endpoint.port()
             ));
-            tls = Some(connector(backing.authority().der())?);
+            tls = Some(connector(backing.signer(spec.signed_by).der())?);
         } else {
             lines.push(format!("port {}", endpoint.port()));
         }

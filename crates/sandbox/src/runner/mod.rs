@@ -102,6 +102,9 @@ pub struct Exit {
     pub code: i32,
 }
 
+/// Where Debian's and most others' programs look for the certificate authorities they trust.
+const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// Starts containers. Cheap to clone.
 #[derive(Clone)]
 pub struct Runner {
@@ -117,6 +120,8 @@ struct Inner {
     started: Mutex<Started>,
     /// Servers of the host that containers reach whatever their environment says.
     open: Mutex<BTreeSet<SocketAddr>>,
+    /// Certificates, PEM, that containers trust beside those of their image.
+    trusted: Mutex<String>,
 }
 
 #[derive(Default)]
@@ -139,6 +144,7 @@ impl Runner {
                 images: Mutex::default(),
                 started: Mutex::default(),
                 open: Mutex::default(),
+                trusted: Mutex::default(),
             }),
         }
     }
@@ -159,6 +165,12 @@ impl Runner {
     /// unless they are to listen on its port themselves.
     pub fn open_to_containers(&self, server: SocketAddr) {
         self.inner.open().insert(server);
+    }
+
+    /// Lets the containers of images that are unpacked from now on trust a certificate authority (PEM), as they trust the public
+    /// ones: it stands with theirs in [`TRUSTED`].
+    pub fn trust(&self, authority: String) {
+        self.inner.trusted().push_str(&authority);
     }
 
     /// Takes back [`Runner::open_to_containers`] for containers that are started from now on.
@@ -241,7 +253,11 @@ impl Runner {
             let hex = image.digest.trim_start_matches("sha256:");
             let folder = self.inner.scratch.join("images").join(hex);
             let (store, target) = (store.clone(), folder.clone());
-            let unpacking = tokio::task::spawn_blocking(move || unpack(&store, &image, &target));
+            let trusted = self.inner.trusted().clone();
+            let unpacking = tokio::task::spawn_blocking(move || {
+                unpack(&store, &image, &target)?;
+                trust_in(&target, &trusted).map_err(machine)
+            });
             unpacking.await.map_err(machine)??;
             Ok::<_, StartError>(folder)
         });
@@ -252,6 +268,10 @@ impl Runner {
 impl Inner {
     fn open(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trusted(&self) -> MutexGuard<'_, String> {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn started(&self) -> MutexGuard<'_, Started> {
@@ -273,6 +293,25 @@ fn unpack(store: &Store, image: &Image, folder: &Path) -> Result<(), StartError>
             .map_err(|error| StartError::BadImage(format!("layer {digest}: {error}")))?;
     }
     Ok(())
+}
+
+/// Adds certificates to those that an image's programs trust.
+fn trust_in(image: &Path, trusted: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let trusted_in = Path::new(TRUSTED);
+    let file = match rootfs::resolve(image, trusted_in) {
+        Some(file) => file,
+        None => {
+            let folder = trusted_in.parent().unwrap_or(Path::new("/"));
+            let folder = rootfs::make_folders(image, folder)?;
+            folder.join(trusted_in.file_name().unwrap_or_default())
+        }
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)?;
+    file.write_all(trusted.as_bytes())
 }
 
 fn machine(error: impl std::fmt::Display) -> StartError {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Cache, ElastiCache, Group, NewTokens, parameters};
 use crate::aws::json::seconds;
-use crate::backing::{BackingError, Redis, RedisSpec};
+use crate::backing::{BackingError, Redis, RedisSpec, SignedBy};
 
 const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
@@ -61,6 +61,7 @@ impl ElastiCache {
             name: format!("elasticache/{id}"),
             port: u16::try_from(port).unwrap_or(6379),
             tls,
+            signed_by: SignedBy::Public,
             passwords,
         };
         let redis = self.inner.host.backing.start_redis(spec).await?;

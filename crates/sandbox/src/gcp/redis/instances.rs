@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Instance, Key, rules, word};
-use crate::backing::{BackingError, RedisSpec};
+use crate::backing::{BackingError, RedisSpec, SignedBy};
 use crate::gcp::Gcp;
 use crate::gcp::certificate::Certificate;
 use crate::gcp::error::{ApiError, Code, Outcome};
@@ -74,6 +74,7 @@ impl Gcp {
             name: self.cache_name(key),
             port,
             tls,
+            signed_by: SignedBy::Vendor,
             passwords,
         };
         let (started, ()) = tokio::join!(
