@@ -17,6 +17,10 @@ DOCUMENTS = (
     "cloudresourcemanager.v3",
     "serviceusage.v1",
     "storage.v1",
+    "sqladmin.v1",
+    "sqladmin.v1beta4",
+    "redis.v1",
+    "dns.v1",
 )
 
 # What every Google API takes beside a method's own parameters.

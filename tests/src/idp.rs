@@ -32,6 +32,12 @@ impl Idp {
             .to_owned()
     }
 
+    /// What it says of its database and cache.
+    #[track_caller]
+    pub fn health(&self) -> Value {
+        self.get("/health")
+    }
+
     /// A token for the client that the migration seeds.
     #[track_caller]
     pub fn token(&self, client_secret: &str) -> String {

@@ -29,6 +29,9 @@ pub struct Manifest {
     pub subnet: String,
     /// The tasks' security group.
     pub security_group: String,
+    /// Keys of a managed database, which stands with a managed cache in place of the tests' own PostgreSQL; neither when
+    /// `None`.
+    pub managed: Option<String>,
     /// Keys of `[targets.aws]` beside the usual ones; no AWS target when `None`.
     pub aws: Option<String>,
     /// Keys of `[targets.gcp]` beside the usual ones; no Google target when `None`.
@@ -46,6 +49,7 @@ impl Manifest {
             extra_secrets: Vec::new(),
             subnet: "subnet-0a1b2c3d4e5f60001".to_owned(),
             security_group: "sg-0a1b2c3d4e5f60003".to_owned(),
+            managed: None,
             aws: Some(String::new()),
             gcp: Some(String::new()),
         }
@@ -94,10 +98,25 @@ ISSUER = "https://idp.example.com"
                 &format!("{variable} = {{ secret = \"{name}\" }}"),
             );
         }
+        if self.managed.is_some() {
+            line(
+                &mut text,
+                "REDIS_URL = { secret = \"redis-url\" }\nREDIS_CA = { secret = \"redis-ca\" }",
+            );
+        }
         if self.migrates {
             line(
                 &mut text,
                 "\n[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"5m\"",
+            );
+        }
+        if let Some(database) = &self.managed {
+            line(
+                &mut text,
+                &format!(
+                    "\n[databases.main]\nurl = \"database-url\"\ndeletion_protection = false\n{database}\n\n\
+                     [caches.sessions]\nurl = \"redis-url\"\nauthority = \"redis-ca\""
+                ),
             );
         }
         line(
@@ -132,16 +151,15 @@ team = "identity"
 account = "{ACCOUNT}"
 region = "{REGION}"
 cluster = "default"
-subnets = ["{subnet}"]
+subnets = [{subnets}]
 security_groups = ["{group}"]
 execution_role = "idp-execution"
 task_role = "idp-task"
 {more}
-
-[targets.aws.secrets.database-url]
-from = {{ env = "IDP_DATABASE_URL_AWS" }}
+{secrets}
 "#,
-                    subnet = self.subnet,
+                    subnets = self.subnets(),
+                    secrets = self.database_url_from("aws", "IDP_DATABASE_URL_AWS"),
                     group = self.security_group,
                 ),
             );
@@ -150,12 +168,33 @@ from = {{ env = "IDP_DATABASE_URL_AWS" }}
             line(
                 &mut text,
                 &format!(
-                    "[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{more}\n\
-                     [targets.gcp.secrets.database-url]\nfrom = {{ env = \"IDP_DATABASE_URL_GCP\" }}"
+                    "[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{more}\n{}",
+                    self.database_url_from("gcp", "IDP_DATABASE_URL_GCP"),
                 ),
             );
         }
         text
+    }
+
+    fn subnets(&self) -> String {
+        match self.managed {
+            // A database wants two zones.
+            Some(_) => format!("\"{}\", \"subnet-0a1b2c3d4e5f60002\"", self.subnet),
+            None => format!("\"{}\"", self.subnet),
+        }
+    }
+
+    fn database_url_from(&self, target: &str, variable: &str) -> String {
+        match (&self.managed, target) {
+            (None, _) => {
+                format!(
+                    "[targets.{target}.secrets.database-url]\nfrom = {{ env = \"{variable}\" }}"
+                )
+            }
+            // What is managed there has an address in the network.
+            (Some(_), "gcp") => "network = \"default\"\nsubnetwork = \"default\"".to_owned(),
+            (Some(_), _) => String::new(),
+        }
     }
 }
 

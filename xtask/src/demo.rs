@@ -20,7 +20,14 @@ mod exit {
     pub const CHANGES: i32 = 2;
     pub const DEPLOYMENT_FAILED: i32 = 3;
     pub const HELD: i32 = 6;
+    pub const INPUT: i32 = 64;
 }
+
+/// What holds data.
+const DATABASES: [&str; 2] = [
+    "aws/us-east-1/rds.instance/demo-sandbox-main",
+    "gcp/us-central1/sql.instance/demo-sandbox-main",
+];
 
 /// Enough answers to meet every task behind an address.
 const ANSWERS: usize = 8;
@@ -42,7 +49,7 @@ fn tell(story: &mut Story) -> Result<()> {
         let binary = workspace::build_deployer()?;
         Ok((binary, format!("{} images, without Docker", images.len())))
     })?;
-    let mut stage = story.step("start PostgreSQL and both clouds", || {
+    let mut stage = story.step("start both clouds", || {
         let stage = Stage::set(&binary)?;
         let clouds = format!("AWS at {}, Google Cloud at {}", stage.aws, stage.gcp);
         Ok((stage, clouds))
@@ -63,14 +70,24 @@ fn tell(story: &mut Story) -> Result<()> {
         let files = stage.find_secrets()?;
         Ok(((), format!("none in the output and {files} files")))
     })?;
+    story.step("destroy without a word about the data", || {
+        let destroy = stage.deployer(&["destroy", "--yes"], Say::nothing())?;
+        destroy.exits(exit::INPUT)?;
+        destroy.says("--allow-data-loss")?;
+        Ok(((), "exit code 64: the databases are named".into()))
+    })?;
     story.step("destroy", || {
+        let mut destroy = vec!["destroy", "--yes"];
+        for database in DATABASES {
+            destroy.extend(["--allow-data-loss", database]);
+        }
         stage
-            .deployer(&["destroy", "--yes"], Say::results())?
+            .deployer(&destroy, Say::results())?
             .exits(exit::SUCCESS)?;
         stage.nothing_is_left()?;
         Ok(((), "both clouds have nothing of it left".into()))
     })?;
-    story.step("stop the clouds and PostgreSQL", || {
+    story.step("stop the clouds", || {
         stage.clear()?;
         Ok(((), "no process and no file of it is left".into()))
     })
@@ -83,12 +100,15 @@ fn deploy(story: &mut Story, stage: &mut Stage) -> Result<()> {
         plan.exits(exit::CHANGES)?;
         Ok(((), "exit code 2: there are changes".into()))
     })?;
-    story.step("apply on both clouds, with migration", || {
-        stage
-            .deployer(&["apply", "--yes"], Say::results())?
-            .exits(exit::SUCCESS)?;
-        both_serve(stage, "1.0.0")
-    })?;
+    story.step(
+        "apply on both clouds: databases, caches, migration, verification",
+        || {
+            stage
+                .deployer(&["apply", "--yes"], Say::results())?
+                .exits(exit::SUCCESS)?;
+            both_serve(stage, "1.0.0")
+        },
+    )?;
     story.step("verify a token of each cloud with the other's keys", || {
         let (aws, gcp) = (stage.on_aws()?, stage.on_gcp()?);
         let key = cross_verify(&aws, &gcp, &stage.client_secret)?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::service::Service;
 use super::terminal::{Finished, Say, Terminal};
 use crate::interrupt::{self, Registered};
-use crate::postgres::{self, Postgres};
+use crate::postgres;
 use crate::{images, workspace};
 
 /// How many seconds of a cloud's waiting pass in one.
@@ -21,6 +21,8 @@ const SPEED: &str = "50";
 
 const MANIFEST: &str = "config/demo/deployer.toml";
 const IMAGE: &str = "../../target/images/idp-1.0.0";
+/// The client that the app's migration seeds.
+const CLIENT: &str = "test-client";
 /// The ECS service and the Cloud Run service.
 const SERVICE: &str = "demo-sandbox-idp";
 
@@ -36,26 +38,18 @@ pub struct Stage {
     folder: PathBuf,
     /// No output and no file may hold one of these.
     secrets: Vec<String>,
-    postgres: Option<Postgres>,
     interrupt: Option<Registered>,
 }
 
 impl Stage {
-    /// Starts PostgreSQL with a database for each cloud, and the clouds on free ports.
+    /// Starts the clouds on free ports.
     pub fn set(binary: &Path) -> Result<Self> {
         let folder = empty_folder(binary)?;
-        let postgres = Postgres::start()?;
         let client_secret = postgres::random()?;
         let mut environment = plain_environment(&folder);
         let mut set = |name: &str, value: &str| environment.insert(name.into(), value.into());
+        set("DEMO_CLIENT_ID", CLIENT);
         set("DEMO_CLIENT_SECRET", &client_secret);
-        for (cloud, database) in [("AWS", "demo_aws"), ("GCP", "demo_gcp")] {
-            postgres.create_database(database)?;
-            set(
-                &format!("DEMO_DATABASE_URL_{cloud}"),
-                &postgres.url(database),
-            );
-        }
         let terminal = Terminal::new(binary, &folder.join("project"), environment);
         let interrupted = (terminal.clone(), folder.clone());
         let interrupt = interrupt::on_interrupt(move || {
@@ -66,14 +60,14 @@ impl Stage {
         let mut stage = Self {
             aws: String::new(),
             gcp: String::new(),
-            secrets: vec![client_secret.clone(), postgres.password().to_owned()],
+            secrets: vec![client_secret.clone()],
             client_secret,
             terminal,
             folder,
-            postgres: Some(postgres),
             interrupt: Some(interrupt),
         };
         stage.raise_clouds()?;
+        stage.has_servers()?;
         stage.use_version("1.0.0")?;
         Ok(stage)
     }
@@ -101,6 +95,16 @@ impl Stage {
         );
         for (name, value) in &exports {
             self.terminal.set(name, value);
+        }
+        Ok(())
+    }
+
+    /// Fails, naming the Debian package, when databases or caches would have no server behind them.
+    fn has_servers(&self) -> Result<()> {
+        let status = self.sandbox_status()?;
+        for kind in ["postgres", "redis"] {
+            let backed = status["backing"][kind].as_str().unwrap_or("none: unknown");
+            ensure!(!backed.starts_with("none"), "{kind}: {backed}");
         }
         Ok(())
     }
@@ -210,7 +214,11 @@ impl Stage {
             ("ECS service", &aws["services"]),
             ("ECR repository", &aws["repositories"]),
             ("log group", &aws["log_groups"]),
+            ("RDS instance", &aws["databases"]),
+            ("ElastiCache group", &aws["caches"]),
             ("Cloud Run service", &gcp["services"]),
+            ("Cloud SQL instance", &gcp["sql"]),
+            ("Memorystore instance", &gcp["redis"]),
             ("container", &status["containers"]),
         ];
         for (kind, list) in parts {
@@ -238,7 +246,6 @@ impl Stage {
     /// Ends everything and checks that it ended.
     pub fn clear(mut self) -> Result<()> {
         self.terminal.stop_sandbox()?;
-        self.postgres = None;
         fs::remove_dir_all(&self.folder).context("cannot remove the demo's folder")
     }
 
