@@ -57,8 +57,8 @@ fn the_app_works(story: &Project) {
     assert!(is_signed_by(&gcp.token(&story.client_secret), &aws.keys()));
     for service in [aws, gcp] {
         let health = service.health();
-        assert_eq!(health["database"], "up", "{health}");
-        assert_eq!(health["redis"], "up", "{health}");
+        assert_eq!(health["database"], "ok", "{health}");
+        assert_eq!(health["redis"], "ok", "{health}");
     }
 }
 

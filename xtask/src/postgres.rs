@@ -85,19 +85,6 @@ impl Postgres {
             self.password, self.port
         )
     }
-
-    /// The superuser's password.
-    pub fn password(&self) -> &str {
-        &self.password
-    }
-
-    /// Makes an empty database.
-    pub fn create_database(&self, name: &str) -> Result<()> {
-        let mut create = unprivileged(&self.instance.binaries.join("createdb"));
-        create.args(["--host=127.0.0.1", "--username=postgres"]);
-        create.arg(format!("--port={}", self.port)).arg(name);
-        run::output(create.env("PGPASSWORD", &self.password)).map(drop)
-    }
 }
 
 impl Drop for Postgres {

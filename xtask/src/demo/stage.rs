@@ -244,7 +244,7 @@ impl Stage {
     }
 
     /// Ends everything and checks that it ended.
-    pub fn clear(mut self) -> Result<()> {
+    pub fn clear(self) -> Result<()> {
         self.terminal.stop_sandbox()?;
         fs::remove_dir_all(&self.folder).context("cannot remove the demo's folder")
     }

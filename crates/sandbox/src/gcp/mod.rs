@@ -99,6 +99,7 @@ impl Gcp {
             "location": self.inner.host.location,
             "services": self.run_status(),
             "sql": self.sql_status(),
+            "sql_last_backups": self.last_sql_backups(),
             "redis": self.redis_status(),
             "dns": self.dns_status(),
         })

@@ -10,7 +10,7 @@ use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
 use crate::gcp::wire::Call;
 
-const BACKUP: Duration = Duration::from_secs(90);
+pub(super) const BACKUP: Duration = Duration::from_secs(90);
 
 impl Gcp {
     pub(super) fn insert_backup(&self, call: &Call) -> Outcome {

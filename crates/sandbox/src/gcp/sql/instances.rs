@@ -229,9 +229,10 @@ impl Gcp {
 
     pub(super) fn delete_instance(&self, call: &Call) -> Outcome {
         let name = call.var(1).to_owned();
-        if call.flag("enableFinalBackup") {
-            return Err(super::unimplemented("final backups"));
-        }
+        // As other backups here it holds nothing; the API for backups of deleted instances is not served.
+        let last_backup = call
+            .flag("enableFinalBackup")
+            .then_some(super::backups::BACKUP);
         let (operation, server) = {
             let mut state = self.inner.sql.lock();
             let instance = state.idle(&name)?;
@@ -251,11 +252,15 @@ impl Gcp {
             if let Some(server) = server {
                 server.remove().await;
             }
-            gcp.take_sql(&begun, DELETION).await;
+            gcp.take_sql(&begun, DELETION + last_backup.unwrap_or_default())
+                .await;
             let free_again = gcp.host().clock.in_cloud_time(NAME_BLOCKED);
             {
                 let mut state = gcp.inner.sql.lock();
                 state.instances.remove(&name);
+                if last_backup.is_some() {
+                    state.last_backups.push(name.clone());
+                }
                 state.deleted.insert(name, Instant::now() + free_again);
             }
             gcp.finish_sql(&begun, Ok(()));

@@ -45,6 +45,8 @@ struct State {
     instances: BTreeMap<String, Instance>,
     /// Names that were in use, and until when.
     deleted: BTreeMap<String, Instant>,
+    /// The instances that were deleted with a last backup.
+    last_backups: Vec<String>,
     /// Oldest first.
     operations: Vec<operations::Operation>,
 }
@@ -194,6 +196,11 @@ impl Gcp {
             json!({ "name": name, "state": instance.state(), "address": address })
         });
         instances.collect()
+    }
+
+    /// The names of the instances that were deleted with a last backup, oldest first.
+    pub(super) fn last_sql_backups(&self) -> Vec<String> {
+        self.inner.sql.lock().last_backups.clone()
     }
 
     /// The address of a resource of a project in the API that is called.
