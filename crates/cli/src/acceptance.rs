@@ -165,7 +165,7 @@ impl Acceptance {
             if global.json {
                 view::json_line(&json!({ "event": "not_verified", "why": why }));
             } else {
-                eprintln!("not verified: {why}; `deployer verify` does it");
+                sayln!("not verified: {why}; `deployer verify` does it");
             }
             return;
         }
@@ -185,7 +185,7 @@ impl Acceptance {
             }
             match one.overall() {
                 Overall::Passed => tell_passed(one),
-                Overall::Skipped => eprintln!(
+                Overall::Skipped => sayln!(
                     "{}: `{}` is not verified: {}",
                     one.cloud,
                     one.service,
@@ -202,17 +202,17 @@ impl Acceptance {
     fn tell_failed(&self, one: &Verified, next: &str) {
         let release = self.due.get(&(one.cloud, one.service.clone()));
         let number = release.map_or_else(String::new, |release| format!(" r{}", release.number));
-        eprintln!(
+        sayln!(
             "\n{}: verification of `{}`{number} failed: {}",
             one.cloud,
             one.service,
             one.counts()
         );
-        eprint!("{}", view::findings::render(&one.findings));
+        say!("{}", view::findings::render(&one.findings));
         for (revision, share) in one.serving.iter().flat_map(|serving| &serving.traffic) {
-            eprintln!("  serves: {} ({share} %)", short(&revision.0));
+            sayln!("  serves: {} ({share} %)", short(&revision.0));
         }
-        eprintln!("  next: {next}");
+        sayln!("  next: {next}");
     }
 
     fn next(&self, name: &(CloudName, String)) -> String {
@@ -227,7 +227,7 @@ impl Acceptance {
 }
 
 fn tell_passed(one: &Verified) {
-    eprintln!(
+    sayln!(
         "{}: `{}` is verified: {}",
         one.cloud,
         one.service,
@@ -235,8 +235,8 @@ fn tell_passed(one: &Verified) {
     );
     for finding in &one.findings {
         match &finding.outcome {
-            Outcome::Warned(why) => eprintln!("  warning: {}: {why}", finding.check),
-            Outcome::Skipped(why) => eprintln!("  skipped: {}: {why}", finding.check),
+            Outcome::Warned(why) => sayln!("  warning: {}: {why}", finding.check),
+            Outcome::Skipped(why) => sayln!("  skipped: {}: {why}", finding.check),
             Outcome::Passed | Outcome::Failed => {}
         }
     }

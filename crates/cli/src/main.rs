@@ -1,5 +1,8 @@
 //! `deployer`: reads arguments and the manifest, runs one command, turns errors into words and exit codes.
 
+#[macro_use]
+mod output;
+
 mod acceptance;
 mod args;
 mod command;
@@ -50,7 +53,7 @@ fn main() -> std::process::ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            sayln!("error: cannot start: {error}");
             return Exit::Failure.into();
         }
     };
@@ -153,12 +156,12 @@ fn print_problems(global: &Global, problems: &deployer_manifest::Problems) {
         view::json(&serde_json::json!({ "problems": problems.iter().collect::<Vec<_>>() }));
         return;
     }
-    eprint!("{}", problems.render(width(), colour()));
+    say!("{}", problems.render(width(), colour()));
 }
 
 fn print_warnings(global: &Global, loaded: &Loaded) {
     if !global.json && !loaded.warnings.is_empty() {
-        eprint!(
+        say!(
             "{}",
             deployer_manifest::render(&loaded.warnings, width(), colour())
         );

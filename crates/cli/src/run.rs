@@ -27,7 +27,7 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Error::input("nobody is here to agree").hint("pass --yes when this is meant"));
     }
-    eprint!("\n{question} [y/N] ");
+    say!("\n{question} [y/N] ");
     // A prompt that cannot be shown is answered by whoever types anyway.
     std::io::stderr().flush().unwrap_or_default();
     let mut answer = String::new();
@@ -182,14 +182,14 @@ pub fn report(
         for (address, error) in &verdict.failed {
             worst = worst.max(Exit::from(error.kind()));
             if !as_json {
-                eprintln!("\n{cloud}: {address}");
-                eprint!("{}", view::error::render(error));
+                sayln!("\n{cloud}: {address}");
+                say!("{}", view::error::render(error));
             }
         }
         if !verdict.held.is_empty() && !as_json {
             let held: Vec<String> = verdict.held.iter().map(Address::to_string).collect();
-            eprintln!("{cloud}: not started: {}", held.join(", "));
-            eprintln!(
+            sayln!("{cloud}: not started: {}", held.join(", "));
+            sayln!(
                 "  hint: mend the cause and run the same command again: it goes on where this one stopped"
             );
         }

@@ -46,11 +46,11 @@ impl Stop {
                 let before = flag.0.fetch_add(1, Ordering::SeqCst);
                 flag.1.notify_one();
                 if before > 0 {
-                    eprintln!("\nleaving now; run the same command again to go on");
+                    sayln!("\nleaving now; run the same command again to go on");
                     std::process::exit(130);
                 }
                 flag.1.notify_one();
-                eprintln!(
+                sayln!(
                     "\nstopping: nothing new starts, what is in flight is awaited (again to leave now)"
                 );
             }

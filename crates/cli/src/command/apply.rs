@@ -138,7 +138,7 @@ async fn tell_of_earlier_runs(session: &Session) -> Result<()> {
                 true => String::new(),
                 false => format!(" during {}", doubtful.join(", ")),
             };
-            eprintln!(
+            sayln!(
                 "{}: run {} ({}) by {} at {:.0} stopped{during}; reading what it left and going on",
                 place.name(),
                 header.number,
@@ -207,16 +207,16 @@ async fn explain_failures(
                     "event": "autopsy", "cloud": place.name(), "service": service.key, "lines": lines,
                 }));
             } else if !lines.is_empty() {
-                eprintln!("\n{}: what `{}` says of itself:", place.name(), service.key);
+                sayln!("\n{}: what `{}` says of itself:", place.name(), service.key);
                 for line in lines {
-                    eprintln!("  {line}");
+                    sayln!("  {line}");
                 }
             }
             if let Ok(Some(serving)) = place.cloud.runtime().serving(service).await
                 && !global.json
             {
                 for (revision, share) in &serving.traffic {
-                    eprintln!("  still serves: {} ({share} %)", revision.0);
+                    sayln!("  still serves: {} ({share} %)", revision.0);
                 }
             }
         }
@@ -245,7 +245,7 @@ fn say_what_serves(global: &Global, work: &Work, recorded: &[record::Recorded]) 
         } else {
             "serves"
         };
-        eprintln!(
+        sayln!(
             "{}: r{} of `{}` {how}{place} ({}, content {})",
             release.cloud,
             release.release.number,

@@ -22,7 +22,7 @@ pub fn run(global: &Global, loaded: &Loaded, command: &ConfigCommand) -> Exit {
     }
     if !origin {
         for leaf in &leaves {
-            println!("{} = {}", leaf.path, leaf.value);
+            outln!("{} = {}", leaf.path, leaf.value);
         }
         return Exit::Success;
     }
@@ -36,6 +36,6 @@ pub fn run(global: &Global, loaded: &Loaded, command: &ConfigCommand) -> Exit {
             ]
         })
         .collect();
-    print!("{}", view::table::render(&["KEY", "VALUE", "FROM"], &rows));
+    out!("{}", view::table::render(&["KEY", "VALUE", "FROM"], &rows));
     Exit::Success
 }

@@ -182,7 +182,7 @@ fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
 
 /// Asks what nothing tells. An empty answer takes what stands in brackets, or leaves it to fill in.
 fn ask_all(draft: &mut Draft, args: &InitArgs) -> Result<()> {
-    eprintln!("An empty answer takes what is in brackets, or leaves it for later.\n");
+    sayln!("An empty answer takes what is in brackets, or leaves it for later.\n");
     if args.app.is_none() {
         draft.app = ask("app", Some(&draft.app))?.unwrap_or_default();
     }
@@ -238,8 +238,8 @@ fn known(value: &mut Option<String>, question: &str, usual: Option<&str>) -> Res
 
 fn ask(question: &str, usual: Option<&str>) -> Result<Option<String>> {
     match usual {
-        Some(usual) => eprint!("{question} [{usual}]: "),
-        None => eprint!("{question}: "),
+        Some(usual) => say!("{question} [{usual}]: "),
+        None => say!("{question}: "),
     }
     // A prompt that cannot be shown is answered by whoever types anyway.
     std::io::stderr().flush().unwrap_or_default();
@@ -258,22 +258,22 @@ fn tell(global: &Global, path: &Path, missing: &[String], problems: &[Problem]) 
         view::json(&json!({"manifest": path, "fill_in": missing, "problems": problems}));
         return;
     }
-    println!("{} is written", path.display());
+    outln!("{} is written", path.display());
     if !missing.is_empty() {
-        println!("\nto fill in (marked `# fill in`):");
+        outln!("\nto fill in (marked `# fill in`):");
         for key in missing {
-            println!("  {key}");
+            outln!("  {key}");
         }
     }
     // What is missing is told above; what was given wrongly is not.
     let told = |problem: &&Problem| !missing.contains(&problem.path);
     for problem in problems.iter().filter(told) {
-        println!("\n{}: {problem}", problem.path);
+        outln!("\n{}: {problem}", problem.path);
         if let Some(help) = &problem.help {
-            println!("  {help}");
+            outln!("  {help}");
         }
     }
-    println!("\nnext: deployer plan");
+    outln!("\nnext: deployer plan");
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn print_line(global: &Global, cloud: CloudName, service: &str, line: &LogLine) 
             "cloud": cloud, "service": service, "at": line.at, "source": line.source, "text": line.text,
         }));
     } else {
-        println!("{:.3} {cloud} {service} {}", line.at, line.text);
+        outln!("{:.3} {cloud} {service} {}", line.at, line.text);
     }
 }
 

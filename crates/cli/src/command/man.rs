@@ -17,7 +17,7 @@ pub fn run(args: &ManArgs) -> Result<Exit> {
     };
     std::fs::create_dir_all(&args.out).map_err(cannot)?;
     clap_mangen::generate_to(Cli::command(), &args.out).map_err(cannot)?;
-    println!(
+    outln!(
         "the manual is in {}; read it with `man -l {}/deployer.1`",
         args.out.display(),
         args.out.display()

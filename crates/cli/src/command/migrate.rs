@@ -45,7 +45,7 @@ async fn locked(
     let problem = plan::show(global, session, &work.prepared);
     if work.prepared.plan.is_empty() {
         if !global.json {
-            eprintln!("the migration of this release has run already");
+            sayln!("the migration of this release has run already");
         }
         return Ok(problem.unwrap_or(Exit::Success));
     }

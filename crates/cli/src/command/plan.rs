@@ -26,7 +26,7 @@ pub async fn run(global: &Global, session: Session, args: &PlanArgs) -> Result<E
         let plan = work.prepared.plan.clone();
         PlanFile::new(plan, &wish.part, wish.release_hold, digests.collect()).write(path)?;
         if !global.json {
-            eprintln!(
+            sayln!(
                 "wrote {}; apply it with `deployer apply {}`",
                 path.display(),
                 path.display()
@@ -66,9 +66,9 @@ pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<E
             "errors": errors.iter().map(|error| view::error::document(error)).collect::<Vec<_>>(),
         }));
     } else {
-        print!("{}", text(session, prepared));
+        out!("{}", text(session, prepared));
         for blocked in &prepared.blocked {
-            eprint!("\n{}", view::error::render(&blocked.error));
+            say!("\n{}", view::error::render(&blocked.error));
         }
     }
     errors.iter().map(|error| Exit::from(error.kind())).max()

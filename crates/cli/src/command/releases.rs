@@ -62,12 +62,12 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
     if global.json {
         view::json(&documents);
     } else if rows.is_empty() {
-        eprintln!("nothing was released yet; `deployer apply` makes the first release");
+        sayln!("nothing was released yet; `deployer apply` makes the first release");
     } else {
         let header = [
             "CLOUD", "SERVICE", "RELEASE", "CONTENT", "TAG", "REVISION", "WHEN", "WHO", "",
         ];
-        print!("{}", view::table::render(&header, &rows));
+        out!("{}", view::table::render(&header, &rows));
     }
     Ok(session.failure())
 }

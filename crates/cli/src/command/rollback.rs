@@ -66,11 +66,11 @@ async fn locked(
     }
     if !global.json {
         for choice in &choices {
-            println!(
+            outln!(
                 "{}",
                 header(choice.place.cloud.target(), &choice.place.caller)
             );
-            println!(
+            outln!(
                 "  {service}: r{} ({}) -> r{} ({}, image {})",
                 choice.from.number,
                 short(&choice.from.revision.0),
@@ -79,7 +79,7 @@ async fn locked(
                 choice.to.tag.as_deref().unwrap_or(&choice.to.image.0)
             );
             for key in choice.follow.keys() {
-                println!("  secret `{key}` stays at its current version: it follows");
+                outln!("  secret `{key}` stays at its current version: it follows");
             }
         }
     }
@@ -116,7 +116,7 @@ fn say(global: &Global, choice: &Choice<'_>, release: &Release) {
         view::json_line(&json!({"event": "release", "cloud": cloud, "release": release}));
         return;
     }
-    eprintln!(
+    sayln!(
         "{cloud}: r{} serves: r{} again ({}); r{} is on hold until the manifest changes",
         release.number,
         choice.to.number,

@@ -84,9 +84,10 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
     let sandbox = deployer_sandbox::serve(options).await.map_err(|error| {
         Error::new(ErrorKind::Failed, "cannot start the sandbox").because(error)
     })?;
-    eprintln!(
+    sayln!(
         "sandbox: AWS at {}, Google Cloud at {}; Ctrl-C stops it",
-        sandbox.aws_url, sandbox.gcp_url
+        sandbox.aws_url,
+        sandbox.gcp_url
     );
     tokio::select! {
         () = sandbox.stop_requested() => {}
@@ -152,17 +153,18 @@ fn say(global: &Global, running: &Running, what: &str) {
         );
         return;
     }
-    println!(
+    outln!(
         "the sandbox {what}: AWS at {}, Google Cloud at {}",
-        running.aws_url, running.gcp_url
+        running.aws_url,
+        running.gcp_url
     );
-    println!("  eval \"$(deployer sandbox env)\"   points deployer, aws, gcloud and SDKs at it");
+    outln!("  eval \"$(deployer sandbox env)\"   points deployer, aws, gcloud and SDKs at it");
 }
 
 async fn down(global: &Global, home: &Path) -> Result<Exit> {
     let Some(running) = running(home) else {
         if !global.json {
-            println!("no sandbox runs");
+            outln!("no sandbox runs");
         }
         return Ok(Exit::Success);
     };
@@ -186,7 +188,7 @@ async fn down(global: &Global, home: &Path) -> Result<Exit> {
     )
     .await?;
     if !global.json {
-        println!("the sandbox is down");
+        outln!("the sandbox is down");
     }
     Ok(Exit::Success)
 }
@@ -199,7 +201,7 @@ async fn status(global: &Global, home: &Path) -> Result<Exit> {
     if global.json {
         view::json(&status);
     } else {
-        print!("{}", describe(&status));
+        out!("{}", describe(&status));
     }
     Ok(Exit::Success)
 }
@@ -273,7 +275,7 @@ fn env(global: &Global, home: &Path) -> Result<Exit> {
         return Ok(Exit::Success);
     }
     for (name, value) in exports(&running) {
-        println!("export {name}='{}'", value.replace('\'', r"'\''"));
+        outln!("export {name}='{}'", value.replace('\'', r"'\''"));
     }
     Ok(Exit::Success)
 }

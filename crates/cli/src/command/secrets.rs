@@ -62,7 +62,7 @@ async fn list(global: &Global, session: &Session) -> Result<Exit> {
         view::json(&documents);
     } else {
         let header = ["CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE"];
-        print!("{}", view::table::render(&header, &rows));
+        out!("{}", view::table::render(&header, &rows));
     }
     Ok(session.failure())
 }
@@ -124,7 +124,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
         if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
             outcomes.insert(place.name(), "succeeded".into());
             if !global.json {
-                eprintln!("{}: `{key}` has that value already", place.name());
+                sayln!("{}: `{key}` has that value already", place.name());
             }
             continue;
         }
@@ -141,7 +141,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
                         &json!({"cloud": place.name(), "secret": key, "version": version}),
                     );
                 } else {
-                    eprintln!(
+                    sayln!(
                         "{}: `{key}` is version {} now",
                         place.name(),
                         version.version
@@ -157,7 +157,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     }
     journals.end(&outcomes).await?;
     if worst == Exit::Success && !global.json {
-        eprintln!("the services that use it take it at the next `deployer apply`");
+        sayln!("the services that use it take it at the next `deployer apply`");
     }
     Ok(worst)
 }
@@ -210,7 +210,7 @@ fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
         Some(path) => secret::read_file(key, path)?,
         None => {
             if std::io::stdin().is_terminal() {
-                eprintln!("type the value of `{key}`, then Ctrl-D (better: pipe it in)");
+                sayln!("type the value of `{key}`, then Ctrl-D (better: pipe it in)");
             }
             let mut text = String::new();
             std::io::stdin()

@@ -18,12 +18,12 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
     for place in &session.places {
         let target = place.cloud.target();
         if !global.json {
-            println!("{}", header(target, &place.caller));
+            outln!("{}", header(target, &place.caller));
         }
         if let Some(holder) = place.ledger.lock_holder().await?
             && !global.json
         {
-            println!("  locked by {holder}");
+            outln!("  locked by {holder}");
         }
         for key in session.services(args.service.as_deref())? {
             let Some(service) = place.env.services.get(&key) else {
@@ -44,7 +44,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
                     "serving": serving, "release": release, "hold": hold, "destroyed": destroyed,
                 }));
             } else {
-                print!(
+                out!(
                     "{}",
                     match destroyed && serving.is_none() {
                         true => format!("  {key}  destroyed\n"),

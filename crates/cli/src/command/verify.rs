@@ -41,21 +41,21 @@ pub async fn run(global: &Global, session: Session, args: &VerifyArgs) -> Result
 
 fn show(session: &Session, verified: &[Verified]) {
     for place in &session.places {
-        println!("{}", header(place.cloud.target(), &place.caller));
+        outln!("{}", header(place.cloud.target(), &place.caller));
         for one in verified.iter().filter(|one| one.cloud == place.name()) {
             let at = match &one.address {
                 Ok(url) => url.as_str().trim_end_matches('/').to_owned(),
                 Err(why) => why.clone(),
             };
-            println!("  {}  {at}", one.service);
-            print!("{}", view::findings::render(&one.findings));
-            println!("  {}\n", one.counts());
+            outln!("  {}  {at}", one.service);
+            out!("{}", view::findings::render(&one.findings));
+            outln!("  {}\n", one.counts());
         }
     }
     let all = verified.iter().map(Verified::overall);
     if !verified.is_empty() && all.clone().all(|overall| overall == Overall::Skipped) {
-        println!("No service could be asked: nothing is verified.");
+        outln!("No service could be asked: nothing is verified.");
     } else if all.clone().any(|overall| overall == Overall::Failed) {
-        println!("Verification failed.");
+        outln!("Verification failed.");
     }
 }

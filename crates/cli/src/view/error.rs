@@ -53,8 +53,8 @@ pub fn document(error: &Error) -> serde_json::Value {
 /// Prints an error to standard error: as text, or as one JSON line.
 pub fn print(error: &Error, as_json: bool) {
     if as_json {
-        eprintln!("{}", json!({ "event": "error", "error": document(error) }));
+        sayln!("{}", json!({ "event": "error", "error": document(error) }));
     } else {
-        eprint!("{}", render(error));
+        say!("{}", render(error));
     }
 }

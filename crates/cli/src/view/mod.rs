@@ -11,14 +11,14 @@ use std::io::IsTerminal;
 /// Prints one JSON document to standard output.
 pub fn json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
+        Ok(text) => outln!("{text}"),
         Err(error) => tracing::error!(%error, "an answer has no JSON form"),
     }
 }
 
 /// Prints one JSON line to standard output.
 pub fn json_line(value: &serde_json::Value) {
-    println!("{value}");
+    outln!("{value}");
 }
 
 /// Whether a person watches standard error.

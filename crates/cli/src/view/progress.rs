@@ -107,7 +107,7 @@ impl Plain {
         if let Some(last) = running.get_mut(address)
             && (last.note != line || now - last.mentioned > HEARTBEAT)
         {
-            eprintln!("  {address}: {line} ({})", duration::show(now - last.since));
+            sayln!("  {address}: {line} ({})", duration::show(now - last.since));
             last.mentioned = now;
             last.note = line.to_owned();
         }
@@ -125,7 +125,7 @@ impl Reporter for Plain {
                     note: String::new(),
                 };
                 self.running().insert((*address).clone(), last);
-                eprintln!("  {address}: {}", verb(*action));
+                sayln!("  {address}: {}", verb(*action));
             }
             Event::Note { address, line } => self.note(address, line),
             Event::Done {
@@ -134,7 +134,7 @@ impl Reporter for Plain {
                 took,
             } => {
                 self.running().remove(address);
-                eprintln!(
+                sayln!(
                     "  {address}: {} in {}",
                     past(*action),
                     duration::show(*took)
@@ -142,21 +142,21 @@ impl Reporter for Plain {
             }
             Event::Detached { address } => {
                 self.running().remove(address);
-                eprintln!("  {address}: begun, not waited for");
+                sayln!("  {address}: begun, not waited for");
             }
-            Event::PutOff { address } => eprintln!("  {address}: {PUT_OFF}"),
+            Event::PutOff { address } => sayln!("  {address}: {PUT_OFF}"),
             Event::Failed {
                 address,
                 error,
                 took,
             } => {
                 self.running().remove(address);
-                eprintln!(
+                sayln!(
                     "  {address}: FAILED after {}: {error}",
                     duration::show(*took)
                 );
             }
-            Event::Held { address } => eprintln!("  {address}: not started"),
+            Event::Held { address } => sayln!("  {address}: not started"),
         }
     }
 }
