@@ -3,8 +3,10 @@
 //! One binary, several releases: the version, the planted fault and the migrations are read from
 //! the directory `IDP_ROOT` (in an image: `/app`).
 
+mod cache;
 mod clients;
 mod commands;
+mod database;
 mod healthcheck;
 mod keys;
 mod logging;
@@ -15,6 +17,7 @@ mod release;
 mod routes;
 mod serve;
 mod settings;
+mod tls;
 mod tokens;
 
 use std::process::ExitCode;

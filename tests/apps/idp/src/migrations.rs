@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use thiserror::Error;
-use tokio_postgres::{Client as Connection, NoTls};
+use tokio_postgres::Client as Connection;
 
 use crate::clients::Client;
+use crate::database::reason;
 use crate::release::Release;
 use crate::settings::MigrateSettings;
 
@@ -80,7 +81,8 @@ pub enum MigrationError {
 /// Applies what is pending, seeds the test client and records the run in `migration_runs`.
 pub async fn migrate(settings: &MigrateSettings, release: &Release) -> Result<(), MigrationError> {
     let available = read(&settings.root.join("migrations"))?;
-    let mut database = connect(&settings.database).await?;
+    let connected = settings.database.connect().await;
+    let mut database = connected.map_err(failed_to("connect to the database"))?;
     // Held by the session, so released whatever ends this process.
     tracing::info!(version = release.version, "waiting for the migration lock");
     let taken = database
@@ -166,17 +168,6 @@ pub fn pending<'a>(
     Ok(pending)
 }
 
-async fn connect(config: &tokio_postgres::Config) -> Result<Connection, MigrationError> {
-    let connected = config.connect(NoTls).await;
-    let (client, connection) = connected.map_err(failed_to("connect to the database"))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::error!(error = %reason(&error), "the database connection broke");
-        }
-    });
-    Ok(client)
-}
-
 /// Recorded before anything is applied, so that a run that fails is counted too.
 async fn start_run(database: &Connection, release: &Release) -> Result<i64, MigrationError> {
     let statement = "INSERT INTO migration_runs (version, applied) VALUES ($1, 0) RETURNING id";
@@ -220,17 +211,6 @@ fn failed_to(action: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Migr
     move |error| MigrationError::Database {
         action,
         reason: reason(&error),
-    }
-}
-
-/// The client says only "db error"; what the server said is its source.
-fn reason(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(said) => format!("{} ({})", said.message(), said.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        },
     }
 }
 

@@ -13,12 +13,12 @@ use axum::{Form, Json, Router};
 use deadpool_postgres::Pool;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::cache::Cache;
 use crate::clients::{self, Client};
 use crate::metrics::Metrics;
-use crate::rate_limit::RateLimit;
+use crate::rate_limit::{RateLimit, Refused};
 use crate::release::{Fault, Release};
 use crate::settings::ServeSettings;
 use crate::tokens::{Claims, LIFETIME, Refusal, TokenRequest};
@@ -31,6 +31,8 @@ pub struct App {
     settings: ServeSettings,
     release: Release,
     pool: Pool,
+    /// When there is one.
+    cache: Option<Arc<Cache>>,
     metrics: Metrics,
     rate_limit: RateLimit,
     /// Checked for clients that do not exist, so that the time taken does not tell.
@@ -43,6 +45,7 @@ impl App {
         settings: ServeSettings,
         release: Release,
         pool: Pool,
+        cache: Option<Arc<Cache>>,
         metrics: Metrics,
         rate_limit: RateLimit,
     ) -> Arc<Self> {
@@ -51,6 +54,7 @@ impl App {
             settings,
             release,
             pool,
+            cache,
             metrics,
             rate_limit,
             nobody,
@@ -63,6 +67,11 @@ impl App {
             database.simple_query("SELECT 1").await.ok()
         };
         matches!(timeout(HEALTH_PATIENCE, asked).await, Ok(Some(_)))
+    }
+
+    /// `None` without a cache.
+    async fn cache_answers(&self) -> Option<bool> {
+        Some(self.cache.as_ref()?.answers().await)
     }
 }
 
@@ -121,23 +130,20 @@ async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
         let body = json!({ "status": "broken", "version": version });
         return (StatusCode::INTERNAL_SERVER_ERROR, Json(body));
     }
-    let database = app.database_answers().await;
-    let (status, word) = match database {
+    let (database, cache) = tokio::join!(app.database_answers(), app.cache_answers());
+    // Without the count of token requests none is answered.
+    let (status, word) = match database && cache.unwrap_or(true) {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let mut body = json!({ "status": word, "version": version });
-    if !database {
-        body["database"] = json!("unreachable");
-    }
-    if let Some(address) = &app.settings.redis {
-        // A cache that is away makes the service slower, not unhealthy.
-        let connected = timeout(HEALTH_PATIENCE / 4, TcpStream::connect(address)).await;
-        body["redis"] = json!(if matches!(connected, Ok(Ok(_))) {
-            "ok"
-        } else {
-            "unreachable"
-        });
+    let reached = |answers| if answers { "ok" } else { "unreachable" };
+    let mut body = json!({
+        "status": word,
+        "version": version,
+        "database": reached(database),
+    });
+    if let Some(cache) = cache {
+        body["redis"] = json!(reached(cache));
     }
     (status, Json(body))
 }
@@ -166,8 +172,12 @@ async fn token(
     form: Result<Form<TokenRequest>, FormRejection>,
 ) -> Result<impl IntoResponse, Refusal> {
     app.rate_limit
-        .admit(Instant::now())
-        .map_err(|wait| Refusal::TooMany(wait.as_secs().saturating_add(1)))?;
+        .admit()
+        .await
+        .map_err(|refused| match refused {
+            Refused::Full(wait) => Refusal::TooMany(wait.as_secs().saturating_add(1)),
+            Refused::Uncounted(_) => unavailable(refused),
+        })?;
     let Form(request) = form.map_err(|_| Refusal::InvalidRequest("the body is not a form"))?;
     match request.grant_type.as_deref() {
         Some("client_credentials") => {}

@@ -1,19 +1,20 @@
 //! Runs the server from its first to its last request.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_postgres::NoTls;
 
+use crate::cache::Cache;
 use crate::metrics::Metrics;
-use crate::rate_limit::RateLimit;
+use crate::rate_limit::{RateLimit, SharedWindow, Window};
 use crate::release::{Fault, Release};
 use crate::routes::{self, App};
-use crate::settings::{DatabaseSettings, ServeSettings};
+use crate::settings::{Counting, DatabaseSettings, ServeSettings};
 
 /// Both clouds kill a task some time after SIGTERM: Cloud Run after 10 seconds.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -50,7 +51,11 @@ pub async fn serve(settings: ServeSettings, release: Release) -> Result<(), Serv
     }
     let pool = pool(&settings.database)?;
     let metrics = Metrics::new(&release.version)?;
-    let rate_limit = RateLimit::new(settings.rate_window, settings.rate_most);
+    let cache = settings
+        .redis
+        .clone()
+        .map(|redis| Arc::new(Cache::new(redis)));
+    let rate_limit = rate_limit(&settings, cache.as_ref());
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, settings.port));
     let listening = TcpListener::bind(address).await;
     let listener = listening.map_err(|source| ServeError::Listen {
@@ -65,7 +70,8 @@ pub async fn serve(settings: ServeSettings, release: Release) -> Result<(), Serv
         "listening"
     );
 
-    let app = routes::router(App::new(settings, release, pool, metrics, rate_limit));
+    let app = App::new(settings, release, pool, cache, metrics, rate_limit);
+    let app = routes::router(app);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let drained = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
         // A closed channel means that nobody can ask to stop any more: stop.
@@ -91,10 +97,22 @@ pub async fn serve(settings: ServeSettings, release: Release) -> Result<(), Serv
     Ok(())
 }
 
+fn rate_limit(settings: &ServeSettings, cache: Option<&Arc<Cache>>) -> RateLimit {
+    let (window, most) = (settings.rate_window, settings.rate_most);
+    match (settings.counting, cache) {
+        (Counting::Shared, Some(cache)) => {
+            RateLimit::Shared(SharedWindow::new(cache.clone(), window, most))
+        }
+        (Counting::Shared, None) | (Counting::Process, _) => {
+            RateLimit::Process(Window::new(window, most))
+        }
+    }
+}
+
 fn pool(settings: &DatabaseSettings) -> Result<Pool, ServeError> {
     let manager = Manager::from_config(
-        settings.url.clone(),
-        NoTls,
+        settings.server.config.clone(),
+        settings.server.tls.clone(),
         ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         },

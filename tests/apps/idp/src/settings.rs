@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::http::Uri;
 use thiserror::Error;
 
+use crate::cache;
+use crate::database::Database;
 use crate::keys::Keys;
 
 /// The variables that the service documents; `/` says which of them are set.
-pub const DOCUMENTED: [&str; 31] = [
+pub const DOCUMENTED: [&str; 35] = [
     "DATABASE_URL",
+    "DATABASE_CA",
+    "PGSSLROOTCERT",
     "REDIS_URL",
+    "REDIS_CA",
+    "REDIS_CA_CERT",
     "JWT_PRIVATE_KEY",
     "JWT_PUBLIC_KEY",
     "PORT",
@@ -65,18 +70,29 @@ pub struct ServeSettings {
     pub keys: Keys,
     /// Where and how to reach PostgreSQL.
     pub database: DatabaseSettings,
-    /// `host:port` of Redis, when there is one.
-    pub redis: Option<String>,
+    /// Where and how to reach Redis, when there is one.
+    pub redis: Option<redis::Client>,
+    /// Where token requests are counted.
+    pub counting: Counting,
     /// The length of a rate-limit window.
     pub rate_window: Duration,
     /// The token requests admitted in a window.
     pub rate_most: u32,
 }
 
+/// Where token requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Each process counts its own.
+    Process,
+    /// In Redis, for all processes together.
+    Shared,
+}
+
 /// The connection pool.
 pub struct DatabaseSettings {
-    /// The parsed `DATABASE_URL`.
-    pub url: tokio_postgres::Config,
+    /// What `DATABASE_URL` names.
+    pub server: Database,
     /// The most connections open at once.
     pub pool_max: usize,
     /// How long a request may wait for a connection.
@@ -87,8 +103,8 @@ pub struct DatabaseSettings {
 pub struct MigrateSettings {
     /// Where `release.json` and `migrations/` are.
     pub root: PathBuf,
-    /// The parsed `DATABASE_URL`.
-    pub database: tokio_postgres::Config,
+    /// What `DATABASE_URL` names.
+    pub database: Database,
     /// The secret that the seeded test client gets.
     pub seed_secret: String,
 }
@@ -117,7 +133,7 @@ impl ServeSettings {
                 .map_err(|error| reader.problem(error.to_string()))
                 .ok()
         });
-        let database_url = reader.database_url();
+        let server = reader.database();
         let pool_max = reader.number("DB_POOL_MAX", 20usize);
         if reader.number("DB_POOL_MIN", 2usize.min(pool_max)) > pool_max {
             reader.problem("`DB_POOL_MIN` is above `DB_POOL_MAX`");
@@ -130,9 +146,13 @@ impl ServeSettings {
         reader.unused_switches();
         reader.billing();
         let redis = reader.redis();
+        let counting = reader.counting();
         let cors_origin = reader.parsed("CORS_ORIGIN", "a header value");
         let port = reader.number("PORT", 3000);
         let rate_window = reader.milliseconds("RATE_LIMIT_WINDOW_MS", 60_000);
+        if rate_window.is_zero() {
+            reader.problem("`RATE_LIMIT_WINDOW_MS` is 0");
+        }
         let rate_most = reader.number("RATE_LIMIT_MAX_REQUESTS", 100);
         let present = DOCUMENTED
             .into_iter()
@@ -147,7 +167,7 @@ impl ServeSettings {
         reader.finish()?;
         let complete = "a missing value is a problem, and there was none";
         let database = DatabaseSettings {
-            url: database_url.expect(complete),
+            server: server.expect(complete),
             pool_max,
             connect_timeout,
         };
@@ -162,6 +182,7 @@ impl ServeSettings {
             keys: keys.expect(complete),
             database,
             redis,
+            counting,
             rate_window,
             rate_most,
         })
@@ -172,7 +193,7 @@ impl MigrateSettings {
     /// Reads what a migration needs, which is no key and no port.
     pub fn read(environment: Environment<'_>) -> Result<Self, Problems> {
         let mut reader = Reader::new(environment);
-        let database = reader.database_url();
+        let database = reader.database();
         let root = reader.root();
         let seed_secret = reader
             .get("SEED_CLIENT_SECRET")
@@ -241,32 +262,42 @@ impl<'a> Reader<'a> {
             .into()
     }
 
-    fn database_url(&mut self) -> Option<tokio_postgres::Config> {
+    fn database(&mut self) -> Option<Database> {
         let url = self.required("DATABASE_URL")?;
-        // The parser's own words may quote the password.
-        match url.parse() {
-            Ok(config) => Some(config),
-            Err(_) => {
-                self.problem("`DATABASE_URL` is not a PostgreSQL URL (are `@ # ? /` in its password percent-encoded?)");
-                None
-            }
+        let read = Database::read(&url, || self.database_authority());
+        read.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    fn database_authority(&self) -> Result<String, String> {
+        if let Some(text) = self.get("DATABASE_CA") {
+            return Ok(text);
+        }
+        match self.get("PGSSLROOTCERT") {
+            Some(path) => std::fs::read_to_string(&path)
+                .map_err(|error| format!("cannot read `{path}`, which is `PGSSLROOTCERT`: {error}")),
+            None => Err("`sslmode` in `DATABASE_URL` verifies, but neither `DATABASE_CA` nor `PGSSLROOTCERT` is set".to_owned()),
         }
     }
 
-    fn redis(&mut self) -> Option<String> {
-        let url: Option<Uri> = self.get("REDIS_URL")?.parse().ok();
-        let address = url.filter(|url| matches!(url.scheme_str(), Some("redis" | "rediss")));
-        let address = address.as_ref().and_then(Uri::authority).map(|authority| {
-            format!(
-                "{}:{}",
-                authority.host(),
-                authority.port_u16().unwrap_or(6379)
-            )
-        });
-        if address.is_none() {
-            self.problem("`REDIS_URL` is not a redis:// or rediss:// URL");
+    /// `REDIS_CA_CERT` is what some teams call the authority.
+    fn redis(&mut self) -> Option<redis::Client> {
+        let url = self.get("REDIS_URL")?;
+        let authority = self.get("REDIS_CA").or_else(|| self.get("REDIS_CA_CERT"));
+        let read = cache::read(&url, authority.as_deref());
+        read.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    /// Shared as soon as there is a Redis, unless it is forbidden.
+    fn counting(&mut self) -> Counting {
+        let there = self.get("REDIS_URL").is_some();
+        let asked = self.parsed("REDIS_RATE_LIMIT_ENABLED", "`true` or `false`");
+        if asked == Some(true) && !there {
+            self.problem("`REDIS_RATE_LIMIT_ENABLED` is true, but `REDIS_URL` is not set");
         }
-        address
+        match asked.unwrap_or(there) {
+            true => Counting::Shared,
+            false => Counting::Process,
+        }
     }
 
     fn billing(&mut self) {
@@ -283,7 +314,6 @@ impl<'a> Reader<'a> {
             "ANALYTICS_ENABLED",
             "TIER_ENFORCEMENT",
             "COMPLIANCE_ENABLED",
-            "REDIS_RATE_LIMIT_ENABLED",
             "ENFORCE_TLS",
         ] {
             self.parsed::<bool>(name, "`true` or `false`");

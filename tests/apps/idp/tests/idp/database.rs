@@ -55,7 +55,7 @@ async fn connect(url: &str) -> Client {
 }
 
 /// Tells a person and, through the file that the test command reads, its summary.
-fn skipped(test: &str, why: &str) {
+pub fn skipped(test: &str, why: &str) {
     eprintln!("skipped: {test}: {why}");
     if let Ok(path) = std::env::var("DEPLOYER_TEST_SKIPPED") {
         let mut file = std::fs::OpenOptions::new()

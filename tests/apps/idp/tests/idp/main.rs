@@ -9,8 +9,10 @@
 )]
 
 mod database;
+mod encrypting;
 mod migrating;
 mod process;
 mod releases;
+mod servers;
 mod serving;
 mod starting;

@@ -14,7 +14,11 @@ fn serve(variables: &[(&str, &str)]) -> Output {
 
 #[test]
 fn every_missing_variable_is_named_at_once() {
-    let output = serve(&[("BILLING_ENABLED", "true"), ("PORT", "http")]);
+    let output = serve(&[
+        ("BILLING_ENABLED", "true"),
+        ("PORT", "http"),
+        ("REDIS_RATE_LIMIT_ENABLED", "true"),
+    ]);
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8(output.stdout).unwrap();
     for name in [
@@ -22,6 +26,7 @@ fn every_missing_variable_is_named_at_once() {
         "JWT_PRIVATE_KEY",
         "JWT_PUBLIC_KEY",
         "STRIPE_SECRET_KEY",
+        "`REDIS_URL` is not set",
         "`PORT` is `http`",
     ] {
         assert!(said.contains(name), "{name}: {said}");
