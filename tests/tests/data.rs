@@ -109,8 +109,8 @@ fn a_larger_disk_is_an_update(story: &mut Project) {
 }
 
 fn a_smaller_disk_needs_a_word(story: &mut Project) {
-    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
     story.change(|manifest| manifest.managed = Some("storage = \"20GiB\"".to_owned()));
+    let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
     let refused = story.deployer.run(&["apply", "--yes"]).exits(exit::INPUT);
     for database in databases(story) {
         refused.says(&format!("--allow-data-loss {database}"));
