@@ -63,7 +63,7 @@ pub struct ApiError {
     /// `google.rpc` detail messages, each with its `@type`.
     pub details: Vec<Value>,
     /// The older shape of Cloud SQL's and Cloud DNS's own refusals; the status comes from here.
-    legacy: Option<Legacy>,
+    legacy: Option<Box<Legacy>>,
 }
 
 /// What the error shape from before `google.rpc.Status` tells.
@@ -98,7 +98,7 @@ impl ApiError {
             _ => Code::InvalidArgument,
         };
         Self {
-            legacy: Some(Legacy { http, reason }),
+            legacy: Some(Box::new(Legacy { http, reason })),
             ..Self::new(code, message)
         }
     }

@@ -5,7 +5,9 @@
 //! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says, and
 //! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
 //! for form; an invoker's identity token is not looked at, so a private service answers 403 to everyone;
-//! sidecars, volumes and gRPC probes are answered `UNIMPLEMENTED`.
+//! sidecars, volumes and gRPC probes are answered `UNIMPLEMENTED`. Instances of Cloud SQL and Memorystore run the
+//! versions that this machine has, whatever theirs are called; networks are only checked for form; a standby,
+//! a backup or a bigger machine is a word in an answer; no request can take a label away by a `null`.
 
 mod artifacts;
 mod auth;
