@@ -12,7 +12,7 @@ use stage::Stage;
 use story::Story;
 use terminal::Say;
 
-use crate::{images, workspace};
+use crate::{images, packages, workspace};
 
 /// `docs/exit-codes.md` lists them.
 mod exit {
@@ -45,6 +45,7 @@ pub fn command() -> Result<()> {
 
 fn tell(story: &mut Story) -> Result<()> {
     let binary = story.step("build deployer and the images of three versions", || {
+        packages::redis()?;
         let images = images::build()?;
         let binary = workspace::build_deployer()?;
         Ok((binary, format!("{} images, without Docker", images.len())))

@@ -7,6 +7,7 @@ mod docs;
 mod images;
 mod interrupt;
 mod oci_layout;
+mod packages;
 mod postgres;
 mod run;
 mod test;

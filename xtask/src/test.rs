@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::postgres::Postgres;
 use crate::run::{self, Outcome, Steps};
-use crate::{images, venv, workspace};
+use crate::{images, packages, venv, workspace};
 
 /// What was prepared; dropping it stops the database.
 #[derive(Default)]
@@ -31,6 +31,11 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
     steps.step("postgres", || {
         prepared.postgres = Some(Postgres::start()?);
         Ok(Outcome::Passed)
+    });
+    // Without it the tests of managed caches say themselves that they are skipped.
+    steps.step("redis", || match packages::redis() {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
     });
     steps.step("python clients", || {
         prepared.venv = Some(venv::prepare()?);
