@@ -105,7 +105,7 @@ mod tests {
 
     #[track_caller]
     fn check(url: &str, expected: SslMode) {
-        let database = Database::read(url, none).ok().expect("a usable URL");
+        let database = Database::read(url, none).unwrap_or_else(|said| panic!("{said}"));
         assert_eq!(database.config.get_ssl_mode(), expected, "{url}");
         assert_eq!(database.config.get_dbname(), Some("idp"), "{url}");
     }

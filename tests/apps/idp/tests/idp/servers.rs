@@ -92,7 +92,8 @@ pub fn redis(test: &str, authority: &Authority) -> Option<Server> {
         "--save",
         "",
     ]);
-    Some(start(command, port, directory))
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    Some(start(command, port, directory, listens))
 }
 
 /// PostgreSQL that takes only TLS connections, its certificate for `name`, user `postgres` without a
@@ -158,7 +159,14 @@ pub fn postgres(test: &str, authority: &Authority, name: &str) -> Option<Server>
             "-D",
         ])
         .arg(&data);
-    Some(start(command, port, directory))
+    // It listens before it lets anyone in.
+    let ready = || {
+        let asked = Command::new(PathBuf::from(POSTGRES).join("pg_isready"))
+            .args(["--quiet", "--host=127.0.0.1", "--port", &port.to_string()])
+            .status();
+        asked.unwrap().success()
+    };
+    Some(start(command, port, directory, ready))
 }
 
 /// `setpriv` replaces itself, so that the process that is killed is the server.
@@ -171,7 +179,7 @@ fn as_postgres(program: &str) -> Command {
     command
 }
 
-fn start(mut command: Command, port: u16, directory: TempDir) -> Server {
+fn start(mut command: Command, port: u16, directory: TempDir, ready: impl Fn() -> bool) -> Server {
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let server = Server {
         child: child.unwrap(),
@@ -179,8 +187,8 @@ fn start(mut command: Command, port: u16, directory: TempDir) -> Server {
         _directory: directory,
     };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "the server does not listen");
+    while !ready() {
+        assert!(Instant::now() < deadline, "the server does not get ready");
         std::thread::sleep(Duration::from_millis(20));
     }
     server
