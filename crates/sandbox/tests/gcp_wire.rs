@@ -211,7 +211,9 @@ async fn the_project_and_its_services_answer_what_gcloud_asks_first() {
     assert_eq!(run["state"], "ENABLED");
     let compute = "v1/projects/sandbox-project/services/compute.googleapis.com";
     assert_eq!(cloud.get(compute).await["state"], "DISABLED");
-    let enabled = cloud.ok("POST", &format!("{compute}:enable"), json!({})).await;
+    let enabled = cloud
+        .ok("POST", &format!("{compute}:enable"), json!({}))
+        .await;
     assert_eq!(enabled["response"]["service"]["state"], "ENABLED");
     assert_eq!(cloud.get(compute).await["state"], "ENABLED");
 }
