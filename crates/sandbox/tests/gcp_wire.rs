@@ -209,9 +209,11 @@ async fn the_project_and_its_services_answer_what_gcloud_asks_first() {
         .get("v1/projects/sandbox-project/services/run.googleapis.com")
         .await;
     assert_eq!(run["state"], "ENABLED");
-    let sql = "v1/projects/sandbox-project/services/sqladmin.googleapis.com";
-    assert_eq!(cloud.get(sql).await["state"], "DISABLED");
-    let enabled = cloud.ok("POST", &format!("{sql}:enable"), json!({})).await;
+    let compute = "v1/projects/sandbox-project/services/compute.googleapis.com";
+    assert_eq!(cloud.get(compute).await["state"], "DISABLED");
+    let enabled = cloud
+        .ok("POST", &format!("{compute}:enable"), json!({}))
+        .await;
     assert_eq!(enabled["response"]["service"]["state"], "ENABLED");
-    assert_eq!(cloud.get(sql).await["state"], "ENABLED");
+    assert_eq!(cloud.get(compute).await["state"], "ENABLED");
 }
