@@ -311,9 +311,36 @@ impl Instance {
         Ok(call)
     }
 
-    /// A new parameter group is in force after a reboot only; a major upgrade reboots by itself.
+    /// What was asked for and is not told yet. Tags and password stand apart, they are known from what was written;
+    /// and a parameter group may wait for a reboot, which a change brings and no waiting.
+    fn lagging(&self, actual: &InstanceActual) -> Vec<String> {
+        let apart = |change: &FieldChange| {
+            tags::is_tag(change) || matches!(change.field.as_str(), "password" | "parameter_group")
+        };
+        let changes = self.observed(actual).changes_to(&self.desired());
+        changes
+            .into_iter()
+            .filter(|change| !apart(change))
+            .map(|change| change.field)
+            .collect()
+    }
+
+    /// A new parameter group is in force after a reboot only, after a major upgrade too.
     async fn reboot_for_parameters(&self, watch: &dyn Watch) -> Result<()> {
-        let actual = self.until_changeable(watch).await?;
+        let what = called(self.name());
+        let wanted = self.parameter_group.settled()?;
+        let actual = poll(self.clients.clock(), USABLE, &what, || async {
+            let actual = self.until_changeable(watch).await?;
+            let lagging = self.lagging(&actual);
+            Ok(if actual.parameter_group != wanted {
+                Look::NotYet("RDS still applies parameter_group".into())
+            } else if !lagging.is_empty() {
+                Look::NotYet(format!("RDS still applies {}", lagging.join(", ")))
+            } else {
+                Look::Found(actual)
+            })
+        })
+        .await?;
         if actual.parameters() != Parameters::PendingReboot {
             return Ok(());
         }
@@ -472,7 +499,7 @@ impl Resource for Instance {
         let what = called(self.name());
         let desired = self.tags_with(version);
         tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, &desired).await?;
-        if has("parameter_group") && !has("version") {
+        if has("parameter_group") {
             self.reboot_for_parameters(watch).await?;
         }
         let mut after = self.again().await?;
@@ -499,8 +526,13 @@ impl Resource for Instance {
         };
         now.password_version = actual.password_version.clone();
         now.password = actual.password.clone();
+        let lagging = self.lagging(&now);
         let state = match (now.readiness(), &now.endpoint) {
             (Readiness::Ready, None) => Readiness::Pending("it has no address yet".into()),
+            // RDS calls an instance available for a moment after it has taken a change.
+            (Readiness::Ready, Some(_)) if !lagging.is_empty() => {
+                Readiness::Pending(format!("RDS still applies {}", lagging.join(", ")))
+            }
             (state, _) => state,
         };
         Ok(Ready { state, actual: now })
