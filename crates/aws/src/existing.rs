@@ -13,7 +13,8 @@ use crate::cache::group_calls::{delete_group, read_group};
 use crate::cache::replication_group::REPLICATION_GROUP;
 use crate::cache::subnet_group as cache_subnet_group;
 use crate::client::Clients;
-use crate::database::instance::{INSTANCE, delete_instance, read_instance};
+use crate::database::instance::INSTANCE;
+use crate::database::instance_calls::{delete_instance, read_instance};
 use crate::database::parameter_group::{
     PARAMETER_GROUP, delete_parameter_group, read_parameter_group,
 };
