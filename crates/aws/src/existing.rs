@@ -9,10 +9,12 @@ use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::{Evidence, Node, Reading, Resource, ResourceNode, Step, StepNode};
 use deployer_core::node::{Token, Watch};
 
-use crate::cache::replication_group::{REPLICATION_GROUP, delete_group, read_group};
+use crate::cache::group_calls::{delete_group, read_group};
+use crate::cache::replication_group::REPLICATION_GROUP;
 use crate::cache::subnet_group as cache_subnet_group;
 use crate::client::Clients;
-use crate::database::instance::{INSTANCE, delete_instance, read_instance};
+use crate::database::instance::INSTANCE;
+use crate::database::instance_calls::{delete_instance, read_instance};
 use crate::database::parameter_group::{
     PARAMETER_GROUP, delete_parameter_group, read_parameter_group,
 };

@@ -1,5 +1,6 @@
 //! ElastiCache for Redis: subnet group and replication group.
 
+pub(crate) mod group_calls;
 mod group_fields;
 pub(crate) mod replication_group;
 pub(crate) mod subnet_group;

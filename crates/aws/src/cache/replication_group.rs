@@ -3,14 +3,13 @@
 //! A new token is added with ROTATE, which leaves the one before it valid: tasks that still run with it, and a release
 //! that is rolled back to, go on. The next rotation ends it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_elasticache::operation::modify_replication_group::builders::ModifyReplicationGroupFluentBuilder;
-use aws_sdk_elasticache::types::{
-    AuthTokenUpdateStrategyType, CacheCluster, ReplicationGroup as SdkGroup, TransitEncryptionMode,
-};
+use aws_sdk_elasticache::types::{AuthTokenUpdateStrategyType, TransitEncryptionMode};
 use deployer_core::address::Address;
 use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -21,12 +20,13 @@ use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::group_calls::{called, delete_group, describe, read_group};
 use super::group_fields::{GroupActual, TOKEN_TAG, effect, version_text};
 use super::tagging;
 use crate::client::Clients;
 use crate::database::encoded;
 use crate::error::{Told, code, failure, without};
-use crate::reading::{still_there, unseen};
+use crate::reading::still_there;
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
 
@@ -35,11 +35,8 @@ pub(crate) const REPLICATION_GROUP: &str = "elasticache.replication_group";
 
 const ENGINE: &str = "redis";
 
-/// The code for a group that is not there.
-const NOT_FOUND: &str = "ReplicationGroupNotFoundFault";
-
 /// A new group takes 5 to 15 minutes; a larger class or a newer engine, longer.
-const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
+pub(super) const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
 
 /// A replication group that is to exist.
 pub(super) struct ReplicationGroup {
@@ -54,110 +51,6 @@ pub(super) struct ReplicationGroup {
     /// The secret that holds the token, by its name in the cloud.
     pub(super) secret: String,
     pub(super) url: Output<SecretString>,
-}
-
-fn called(name: &str) -> String {
-    format!("cache `{name}`")
-}
-
-async fn describe(clients: &Clients, name: &str) -> Result<Reading<SdkGroup>> {
-    let answer = clients
-        .elasticache
-        .describe_replication_groups()
-        .replication_group_id(name)
-        .send()
-        .await;
-    match answer {
-        Ok(answer) => Ok(match answer.replication_groups.unwrap_or_default().pop() {
-            Some(group) => Reading::Present(group),
-            None => Reading::Absent,
-        }),
-        Err(error) => unseen(&error, NOT_FOUND, &called(name)),
-    }
-}
-
-/// One member tells what the group does not: engine version, security groups, subnet group.
-async fn member(clients: &Clients, name: &str, group: &SdkGroup) -> Result<Reading<CacheCluster>> {
-    let Some(id) = group.member_clusters().first() else {
-        return Ok(Reading::Absent);
-    };
-    let answer = clients
-        .elasticache
-        .describe_cache_clusters()
-        .cache_cluster_id(id)
-        .send()
-        .await;
-    match answer {
-        Ok(answer) => Ok(match answer.cache_clusters.unwrap_or_default().pop() {
-            Some(member) => Reading::Present(member),
-            None => Reading::Absent,
-        }),
-        Err(error) => unseen(&error, "CacheClusterNotFound", &called(name)),
-    }
-}
-
-/// Reads a replication group, not its token.
-pub(crate) async fn read_group(clients: &Clients, name: &str) -> Result<Reading<GroupActual>> {
-    let group = match describe(clients, name).await? {
-        Reading::Present(group) => group,
-        other => return Ok(other.map(|group| GroupActual::of(&group, None, None))),
-    };
-    if group.status() == Some("deleting") {
-        return Ok(Reading::Tombstoned("it is being deleted".into()));
-    }
-    let (member, tags) = tokio::join!(member(clients, name, &group), told_tags(clients, &group));
-    let member = match member? {
-        Reading::Present(member) => Some(member),
-        Reading::Denied(words) => return Ok(Reading::Denied(words)),
-        Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => None,
-    };
-    Ok(tags?.map(|tags| GroupActual::of(&group, member.as_ref(), tags)))
-}
-
-/// The tags. `None` while the group is made or changed: ElastiCache then tells none and takes none.
-async fn told_tags(clients: &Clients, group: &SdkGroup) -> Result<Reading<Option<Tags>>> {
-    if group.status() != Some("available") {
-        return Ok(Reading::Present(None));
-    }
-    let what = called(group.replication_group_id().unwrap_or_default());
-    let tags = tagging::read(clients, group.arn().unwrap_or_default(), &what).await?;
-    Ok(tags.map(Some))
-}
-
-/// Deletes a replication group and waits until it is gone: its subnet group cannot be deleted earlier.
-pub(crate) async fn delete_group(clients: &Clients, name: &str) -> Result<()> {
-    let what = called(name);
-    poll(clients.clock(), USABLE, &what, || async {
-        let status = match describe(clients, name).await? {
-            Reading::Absent => return Ok(Look::Found(())),
-            reading => {
-                let group = still_there(reading, &what)?;
-                group.status().unwrap_or_default().to_owned()
-            }
-        };
-        if status == "deleting" {
-            return Ok(Look::NotYet("it is being deleted".into()));
-        }
-        let deleted = clients
-            .elasticache
-            .delete_replication_group()
-            .replication_group_id(name)
-            .retain_primary_cluster(false)
-            .send()
-            .await;
-        match deleted {
-            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(Look::Found(())),
-            // It is being made or changed.
-            Err(error) if code(&error) == Some("InvalidReplicationGroupState") => {
-                Ok(Look::NotYet(format!("ElastiCache says `{status}`")))
-            }
-            other => {
-                other.told(|| format!("delete {what}"))?;
-                Ok(Look::NotYet("it is being deleted".into()))
-            }
-        }
-    })
-    .await
 }
 
 impl ReplicationGroup {
@@ -261,9 +154,8 @@ impl ReplicationGroup {
         }
     }
 
-    /// Waits until ElastiCache takes tags, and makes them what they are to be.
-    async fn retag(&self, token: Option<&str>, watch: &dyn Watch) -> Result<()> {
-        let actual = self.until_changeable(watch).await?;
+    /// Makes the tags what they are to be.
+    async fn retag(&self, actual: GroupActual, token: Option<&str>) -> Result<()> {
         let told = actual.tags.clone().unwrap_or_default();
         let desired = self.tags_with(token.or(actual.token_version.as_deref()));
         let what = called(self.name());
@@ -288,6 +180,51 @@ impl ReplicationGroup {
             };
             watch.note(&why);
             Ok(Look::NotYet(why))
+        })
+        .await
+    }
+
+    /// Makes a change as soon as ElastiCache takes it: it takes one at a time, and may tell late that it is at one.
+    async fn in_turn<F, Fut>(&self, watch: &dyn Watch, change: F) -> Result<()>
+    where
+        F: Fn(GroupActual) -> Fut,
+        Fut: Future<Output = Result<()>>,
+    {
+        let what = called(self.name());
+        poll(self.clients.clock(), USABLE, &what, || async {
+            let actual = self.until_changeable(watch).await?;
+            match change(actual).await {
+                Ok(()) => Ok(Look::Found(())),
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    Ok(Look::NotYet(error.chain().join(": ")))
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// What was asked for and is not told yet. Tags and token stand apart: they are known from what was written.
+    fn lagging(&self, actual: &GroupActual) -> Vec<String> {
+        let changes = self.observed(actual).changes_to(&self.desired());
+        changes
+            .into_iter()
+            .filter(|change| !tags::is_tag(change) && change.field != "token")
+            .map(|change| change.field)
+            .collect()
+    }
+
+    /// Waits until all but the number of nodes is as it was asked for: fail-over is off before its replica goes.
+    async fn until_nodes_may_go(&self, watch: &dyn Watch) -> Result<()> {
+        let what = called(self.name());
+        poll(self.clients.clock(), USABLE, &what, || async {
+            let actual = self.until_changeable(watch).await?;
+            let mut lagging = self.lagging(&actual);
+            lagging.retain(|field| field != "nodes");
+            Ok(match lagging.is_empty() {
+                true => Look::Found(()),
+                false => Look::NotYet(still_applies(&lagging)),
+            })
         })
         .await
     }
@@ -329,11 +266,15 @@ impl ReplicationGroup {
             .told(|| format!("change {}", called(self.name())))
     }
 
-    async fn set_replicas(&self, actual: &GroupActual) -> Result<()> {
+    async fn set_replicas(&self, actual: GroupActual) -> Result<()> {
         let elasticache = &self.clients.elasticache;
         let replicas = i32::from(self.nodes()) - 1;
         let action = || format!("change the number of nodes of {}", called(self.name()));
-        if actual.nodes < usize::from(self.nodes()) {
+        let wanted = usize::from(self.nodes());
+        if actual.nodes == wanted {
+            return Ok(());
+        }
+        if actual.nodes < wanted {
             elasticache
                 .increase_replica_count()
                 .replication_group_id(self.name())
@@ -368,6 +309,10 @@ impl ReplicationGroup {
             without(failure(&error, &action), token)
         })
     }
+}
+
+fn still_applies(fields: &[String]) -> String {
+    format!("ElastiCache still applies {}", fields.join(", "))
 }
 
 /// The changes that one call makes together.
@@ -505,24 +450,28 @@ impl Resource for ReplicationGroup {
         let grows = has("nodes") && actual.nodes < usize::from(self.nodes());
         let shrinks = has("nodes") && !grows;
         if grows {
-            self.set_replicas(&actual).await?;
-            self.until_changeable(watch).await?;
+            self.in_turn(watch, |actual| self.set_replicas(actual))
+                .await?;
         }
-        self.change(&together(&changes)).await?;
+        let together = together(&changes);
+        self.in_turn(watch, |_| self.change(&together)).await?;
         if shrinks {
-            self.until_changeable(watch).await?;
-            self.set_replicas(&actual).await?;
+            self.until_nodes_may_go(watch).await?;
+            self.in_turn(watch, |actual| self.set_replicas(actual))
+                .await?;
         }
         if has("token") {
-            self.until_changeable(watch).await?;
             let version = self.token.settled()?;
             let token = self.token_of(&version).await?;
-            self.rotate(&token).await?;
-            self.retag(Some(&version.version), watch).await?;
+            self.in_turn(watch, |_| self.rotate(&token)).await?;
+            let set = Some(version.version.as_str());
+            self.in_turn(watch, |actual| self.retag(actual, set))
+                .await?;
             return self.with_token(version.version, token).await;
         }
         if changes.iter().any(tags::is_tag) {
-            self.retag(None, watch).await?;
+            self.in_turn(watch, |actual| self.retag(actual, None))
+                .await?;
         }
         let mut after = self.again().await?;
         after.token_version = actual.token_version;
@@ -542,10 +491,17 @@ impl Resource for ReplicationGroup {
         let mut now = GroupActual::of(&group, None, actual.tags.clone());
         now.token_version = actual.token_version.clone();
         now.token = actual.token.clone();
-        let state = now.readiness();
-        // While it changed, nobody told which token it has.
-        if state == Readiness::Ready && now.token.is_none() {
-            now = self.again().await?;
+        let mut state = now.readiness();
+        if state == Readiness::Ready {
+            // Now its members and, where nobody knew it yet, its token are told.
+            let told = self.again().await?;
+            let lagging = self.lagging(&told);
+            if !lagging.is_empty() {
+                state = Readiness::Pending(still_applies(&lagging));
+            }
+            if now.token.is_none() {
+                now = told;
+            }
         }
         Ok(Ready { state, actual: now })
     }

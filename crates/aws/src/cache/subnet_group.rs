@@ -83,7 +83,11 @@ pub(crate) async fn read_subnet_group(
     subnets.sort();
     Ok(tagging::read(clients, &arn, &called(name))
         .await?
-        .map(|tags| SubnetGroupActual { arn, subnets, tags }))
+        .map(|tags| SubnetGroupActual {
+            arn,
+            subnets,
+            tags: tags.unwrap_or_default(),
+        }))
 }
 
 /// Deletes a subnet group, waiting for a cache in it that is being deleted.

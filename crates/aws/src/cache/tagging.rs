@@ -5,7 +5,7 @@ use deployer_core::error::Result;
 use deployer_core::node::Reading;
 
 use crate::client::Clients;
-use crate::error::Told;
+use crate::error::{Told, code};
 use crate::reading::unseen;
 use crate::tags::{self, Tags};
 
@@ -20,8 +20,16 @@ fn from_list(list: &[Tag]) -> Tags {
     tags::from_pairs(list.iter().map(|tag| (tag.key(), tag.value())))
 }
 
-/// Reads the tags of what has this ARN; `what` names it. Present, absent (gone meanwhile) or denied.
-pub(super) async fn read(clients: &Clients, arn: &str, what: &str) -> Result<Reading<Tags>> {
+/// The code for what is being made or changed: it takes no change, and its tags are neither told nor set.
+pub(super) const BUSY: &str = "InvalidReplicationGroupState";
+
+/// Reads the tags of what has this ARN; `what` names it. Present (`None` where they are not told now), absent (gone
+/// meanwhile) or denied.
+pub(super) async fn read(
+    clients: &Clients,
+    arn: &str,
+    what: &str,
+) -> Result<Reading<Option<Tags>>> {
     let listed = clients
         .elasticache
         .list_tags_for_resource()
@@ -29,7 +37,8 @@ pub(super) async fn read(clients: &Clients, arn: &str, what: &str) -> Result<Rea
         .send()
         .await;
     match listed {
-        Ok(listed) => Ok(Reading::Present(from_list(listed.tag_list()))),
+        Ok(listed) => Ok(Reading::Present(Some(from_list(listed.tag_list())))),
+        Err(error) if code(&error) == Some(BUSY) => Ok(Reading::Present(None)),
         Err(error) => unseen(
             &error,
             "ReplicationGroupNotFoundFault",

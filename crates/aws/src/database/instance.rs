@@ -16,13 +16,14 @@ use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::instance_calls::{BUSY, GONE, called, delete_instance, read_instance};
 use super::instance_fields::{
     InstanceActual, PASSWORD_TAG, Parameters, effect, storage_text, version_text,
 };
 use super::{tagging, url};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
-use crate::reading::{owned, still_there, unseen};
+use crate::reading::{owned, still_there};
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
 
@@ -36,9 +37,6 @@ const STORAGE_TYPE: &str = "gp3";
 
 /// Multi-AZ instances of some size take 15 minutes, major upgrades longer.
 const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
-
-/// The final snapshot of a large disk takes its time.
-const GONE: Pace = Pace::until(Duration::from_secs(40 * 60));
 
 /// An instance that is to exist.
 pub(super) struct Instance {
@@ -54,101 +52,6 @@ pub(super) struct Instance {
     /// The secret that holds the password, by its name in the cloud.
     pub(super) secret: String,
     pub(super) url: Output<SecretString>,
-}
-
-fn called(name: &str) -> String {
-    format!("database `{name}`")
-}
-
-/// Reads an instance, not its password.
-pub(crate) async fn read_instance(
-    clients: &Clients,
-    name: &str,
-) -> Result<Reading<InstanceActual>> {
-    let answer = clients
-        .rds
-        .describe_db_instances()
-        .db_instance_identifier(name)
-        .send()
-        .await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => return unseen(&error, "DBInstanceNotFound", &called(name)),
-    };
-    let Some(instance) = answer.db_instances().first() else {
-        return Ok(Reading::Absent);
-    };
-    let actual = InstanceActual::of(instance);
-    Ok(match actual.is_leaving() {
-        true => Reading::Tombstoned("it is being deleted".into()),
-        false => Reading::Present(actual),
-    })
-}
-
-/// Deletes an instance, keeping a final snapshot where RDS can, and waits until it is gone: its groups cannot be
-/// deleted earlier. Takes the protection off; that this instance may go was said before.
-pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token) -> Result<()> {
-    let what = called(name);
-    poll(clients.clock(), GONE, &what, || async {
-        match read_instance(clients, name).await? {
-            Reading::Absent => Ok(Look::Found(())),
-            Reading::Tombstoned(how) => Ok(Look::NotYet(how)),
-            Reading::Present(actual) => {
-                if actual.protected {
-                    unprotect(clients, name).await?;
-                }
-                start_delete(clients, name, &actual, token).await
-            }
-            other => still_there(other, &what).map(|_| Look::NotYet(String::new())),
-        }
-    })
-    .await
-}
-
-async fn unprotect(clients: &Clients, name: &str) -> Result<()> {
-    clients
-        .rds
-        .modify_db_instance()
-        .db_instance_identifier(name)
-        .deletion_protection(false)
-        .apply_immediately(true)
-        .send()
-        .await
-        .map(drop)
-        .told(|| format!("take the deletion protection off {}", called(name)))
-}
-
-async fn start_delete(
-    clients: &Clients,
-    name: &str,
-    actual: &InstanceActual,
-    token: &Token,
-) -> Result<Look<()>> {
-    let snapshot = actual.can_be_kept().then(|| final_snapshot(name, token));
-    let deleted = clients
-        .rds
-        .delete_db_instance()
-        .db_instance_identifier(name)
-        .skip_final_snapshot(snapshot.is_none())
-        .set_final_db_snapshot_identifier(snapshot)
-        .send()
-        .await;
-    match deleted {
-        Err(error) if code(&error) == Some("DBInstanceNotFound") => Ok(Look::Found(())),
-        Err(error) if code(&error) == Some("InvalidDBInstanceState") => {
-            Ok(Look::NotYet(format!("RDS says `{}`", actual.status)))
-        }
-        other => {
-            other.told(|| format!("delete {}", called(name)))?;
-            Ok(Look::NotYet("it is being deleted".into()))
-        }
-    }
-}
-
-/// The same for every try of one run, another one for the next instance of that name.
-fn final_snapshot(name: &str, token: &Token) -> String {
-    let run: String = token.0.chars().take(8).collect();
-    format!("{name}-final-{run}")
 }
 
 impl Instance {
@@ -311,22 +214,83 @@ impl Instance {
         Ok(call)
     }
 
-    /// A new parameter group is in force after a reboot only; a major upgrade reboots by itself.
-    async fn reboot_for_parameters(&self, watch: &dyn Watch) -> Result<()> {
-        let actual = self.until_changeable(watch).await?;
-        if actual.parameters() != Parameters::PendingReboot {
-            return Ok(());
-        }
-        watch.note("rebooting, so that the parameter group is in force");
-        self.clients
-            .rds
-            .reboot_db_instance()
-            .db_instance_identifier(self.name())
-            .send()
-            .await
-            .map(drop)
-            .told(|| format!("reboot {}", called(self.name())))
+    /// Makes the changes as soon as RDS takes them.
+    async fn modify(
+        &self,
+        changes: &[FieldChange],
+        password: Option<&SecretString>,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let what = called(self.name());
+        poll(self.clients.clock(), USABLE, &what, || async {
+            self.until_changeable(watch).await?;
+            match self.modification(changes, password)?.send().await {
+                Ok(_) => Ok(Look::Found(())),
+                Err(error) if code(&error) == Some(BUSY) => {
+                    Ok(Look::NotYet("RDS takes no change yet".into()))
+                }
+                Err(error) => {
+                    let error = failure(&error, &format!("change {what}"));
+                    Err(match password {
+                        Some(password) => without(error, password),
+                        None => error,
+                    })
+                }
+            }
+        })
+        .await
     }
+
+    /// What was asked for and is not told yet. Tags and password stand apart, they are known from what was written;
+    /// and a parameter group may wait for a reboot, which a change brings and no waiting.
+    fn lagging(&self, actual: &InstanceActual) -> Vec<String> {
+        let apart = |change: &FieldChange| {
+            tags::is_tag(change) || matches!(change.field.as_str(), "password" | "parameter_group")
+        };
+        let changes = self.observed(actual).changes_to(&self.desired());
+        changes
+            .into_iter()
+            .filter(|change| !apart(change))
+            .map(|change| change.field)
+            .collect()
+    }
+
+    /// A new parameter group is in force after a reboot only, after a major upgrade too.
+    async fn reboot_for_parameters(&self, watch: &dyn Watch) -> Result<()> {
+        let what = called(self.name());
+        let wanted = self.parameter_group.settled()?;
+        poll(self.clients.clock(), USABLE, &what, || async {
+            let actual = self.until_changeable(watch).await?;
+            let lagging = self.lagging(&actual);
+            if actual.parameter_group != wanted {
+                return Ok(Look::NotYet("RDS still applies parameter_group".into()));
+            }
+            if !lagging.is_empty() {
+                return Ok(Look::NotYet(still_applies(&lagging)));
+            }
+            if actual.parameters() != Parameters::PendingReboot {
+                return Ok(Look::Found(()));
+            }
+            watch.note("rebooting, so that the parameter group is in force");
+            let call = self.clients.rds.reboot_db_instance();
+            let sent = call.db_instance_identifier(self.name()).send().await;
+            match sent {
+                // It was called available a moment too early.
+                Err(error) if code(&error) == Some(BUSY) => {
+                    Ok(Look::NotYet("RDS takes no reboot yet".into()))
+                }
+                other => {
+                    other.told(|| format!("reboot {what}"))?;
+                    Ok(Look::Found(()))
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn still_applies(fields: &[String]) -> String {
+    format!("RDS still applies {}", fields.join(", "))
 }
 
 #[async_trait]
@@ -456,14 +420,7 @@ impl Resource for Instance {
         };
         let password = set.as_ref().map(|(_, password)| password);
         if !changes.iter().all(tags::is_tag) {
-            let sent = self.modification(&changes, password)?.send().await;
-            sent.map_err(|error| {
-                let error = failure(&error, &format!("change {}", called(self.name())));
-                match password {
-                    Some(password) => without(error, password),
-                    None => error,
-                }
-            })?;
+            self.modify(&changes, password, watch).await?;
         }
         let version = match &set {
             Some((version, _)) => Some(version.as_str()),
@@ -472,7 +429,7 @@ impl Resource for Instance {
         let what = called(self.name());
         let desired = self.tags_with(version);
         tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, &desired).await?;
-        if has("parameter_group") && !has("version") {
+        if has("parameter_group") {
             self.reboot_for_parameters(watch).await?;
         }
         let mut after = self.again().await?;
@@ -499,8 +456,13 @@ impl Resource for Instance {
         };
         now.password_version = actual.password_version.clone();
         now.password = actual.password.clone();
+        let lagging = self.lagging(&now);
         let state = match (now.readiness(), &now.endpoint) {
             (Readiness::Ready, None) => Readiness::Pending("it has no address yet".into()),
+            // RDS calls an instance available for a moment after it has taken a change.
+            (Readiness::Ready, Some(_)) if !lagging.is_empty() => {
+                Readiness::Pending(still_applies(&lagging))
+            }
             (state, _) => state,
         };
         Ok(Ready { state, actual: now })
@@ -519,19 +481,5 @@ impl Resource for Instance {
 
     fn holds_data(&self) -> bool {
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_final_snapshot_is_the_same_for_every_try_of_a_run() {
-        let token = |text: &str| Token(text.into());
-        let first = final_snapshot("idp", &token("0a1b2c3d-0000-5000-8000-000000000000"));
-        assert_eq!(first, "idp-final-0a1b2c3d");
-        let next_run = final_snapshot("idp", &token("9a1b2c3d-0000-5000-8000-000000000000"));
-        assert_ne!(first, next_run);
     }
 }

@@ -25,6 +25,7 @@ pub(crate) struct InstanceActual {
     pub(super) password: Option<SecretString>,
     /// With the tag of the password.
     pub(super) tags: Tags,
+    pub(super) parameter_group: String,
     parameter_group_status: String,
     pending: Vec<&'static str>,
     fields: Fields,
@@ -56,6 +57,10 @@ impl InstanceActual {
             password_version: tags.get(PASSWORD_TAG).cloned(),
             password: None,
             tags,
+            parameter_group: group
+                .and_then(|group| group.db_parameter_group_name())
+                .unwrap_or_default()
+                .to_owned(),
             parameter_group_status: group
                 .and_then(|group| group.parameter_apply_status())
                 .unwrap_or_default()

@@ -1,6 +1,7 @@
 //! RDS for PostgreSQL: subnet group, parameter group and instance.
 
 pub(crate) mod instance;
+pub(crate) mod instance_calls;
 mod instance_fields;
 pub(crate) mod parameter_group;
 pub(crate) mod subnet_group;

@@ -1,0 +1,127 @@
+//! Calls about an instance that need nothing but its name: the read and the delete.
+
+use std::time::Duration;
+
+use deployer_core::error::Result;
+use deployer_core::node::{Reading, Token};
+use deployer_core::wait::{Look, Pace, poll};
+
+use super::instance_fields::InstanceActual;
+use crate::client::Clients;
+use crate::error::{Told, code};
+use crate::reading::{still_there, unseen};
+
+/// The code for an instance that is being made or changed: it takes no call.
+pub(super) const BUSY: &str = "InvalidDBInstanceState";
+
+/// The final snapshot of a large disk takes its time.
+pub(super) const GONE: Pace = Pace::until(Duration::from_secs(40 * 60));
+
+pub(super) fn called(name: &str) -> String {
+    format!("database `{name}`")
+}
+
+/// Reads an instance, not its password.
+pub(crate) async fn read_instance(
+    clients: &Clients,
+    name: &str,
+) -> Result<Reading<InstanceActual>> {
+    let answer = clients
+        .rds
+        .describe_db_instances()
+        .db_instance_identifier(name)
+        .send()
+        .await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return unseen(&error, "DBInstanceNotFound", &called(name)),
+    };
+    let Some(instance) = answer.db_instances().first() else {
+        return Ok(Reading::Absent);
+    };
+    let actual = InstanceActual::of(instance);
+    Ok(match actual.is_leaving() {
+        true => Reading::Tombstoned("it is being deleted".into()),
+        false => Reading::Present(actual),
+    })
+}
+
+/// Deletes an instance, keeping a final snapshot where RDS can, and waits until it is gone: its groups cannot be
+/// deleted earlier. Takes the protection off; that this instance may go was said before.
+pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token) -> Result<()> {
+    let what = called(name);
+    poll(clients.clock(), GONE, &what, || async {
+        match read_instance(clients, name).await? {
+            Reading::Absent => Ok(Look::Found(())),
+            Reading::Tombstoned(how) => Ok(Look::NotYet(how)),
+            Reading::Present(actual) => {
+                if actual.protected {
+                    unprotect(clients, name).await?;
+                }
+                start_delete(clients, name, &actual, token).await
+            }
+            other => still_there(other, &what).map(|_| Look::NotYet(String::new())),
+        }
+    })
+    .await
+}
+
+async fn unprotect(clients: &Clients, name: &str) -> Result<()> {
+    clients
+        .rds
+        .modify_db_instance()
+        .db_instance_identifier(name)
+        .deletion_protection(false)
+        .apply_immediately(true)
+        .send()
+        .await
+        .map(drop)
+        .told(|| format!("take the deletion protection off {}", called(name)))
+}
+
+async fn start_delete(
+    clients: &Clients,
+    name: &str,
+    actual: &InstanceActual,
+    token: &Token,
+) -> Result<Look<()>> {
+    let snapshot = actual.can_be_kept().then(|| final_snapshot(name, token));
+    let deleted = clients
+        .rds
+        .delete_db_instance()
+        .db_instance_identifier(name)
+        .skip_final_snapshot(snapshot.is_none())
+        .set_final_db_snapshot_identifier(snapshot)
+        .send()
+        .await;
+    match deleted {
+        Err(error) if code(&error) == Some("DBInstanceNotFound") => Ok(Look::Found(())),
+        Err(error) if code(&error) == Some(BUSY) => {
+            Ok(Look::NotYet(format!("RDS says `{}`", actual.status)))
+        }
+        other => {
+            other.told(|| format!("delete {}", called(name)))?;
+            Ok(Look::NotYet("it is being deleted".into()))
+        }
+    }
+}
+
+/// The same for every try of one run, another one for the next instance of that name.
+fn final_snapshot(name: &str, token: &Token) -> String {
+    let run: String = token.0.chars().take(8).collect();
+    format!("{name}-final-{run}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_snapshot_is_the_same_for_every_try_of_a_run() {
+        let token = |text: &str| Token(text.into());
+        let first = final_snapshot("idp", &token("0a1b2c3d-0000-5000-8000-000000000000"));
+        assert_eq!(first, "idp-final-0a1b2c3d");
+        let next_run = final_snapshot("idp", &token("9a1b2c3d-0000-5000-8000-000000000000"));
+        assert_ne!(first, next_run);
+    }
+}
