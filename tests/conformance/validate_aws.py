@@ -17,7 +17,7 @@ from botocore.validate import ParamValidator
 
 from recording import Report, kind, parse_json, read
 
-SERVICES = ("ecs", "ecr", "secretsmanager", "logs", "sts")
+SERVICES = ("ecs", "ecr", "secretsmanager", "logs", "sts", "rds", "elasticache")
 
 # Every AWS service may answer these; the models list only each operation's own.
 COMMON_ERRORS = {
