@@ -6,6 +6,9 @@ from importlib import resources
 
 from google.logging.type import log_severity_pb2
 
+# Cloud SQL's numbers of its PostgreSQL versions, 9.6 to 20; its document does not say them, Google's Rust client does.
+POSTGRES_VERSIONS = (0, 9, 18, 10, 19, 23, 110, 172, 272, 408, 557, 684, 781)
+
 DOCUMENTS = (
     "run.v2",
     "secretmanager.v1",
@@ -176,9 +179,11 @@ class Walker:
 
 
 def numbers_of(names):
-    """The numbers of an enumeration's values: documents list them in order, and only severities leave gaps."""
+    """The numbers of an enumeration's values: documents list them in order, and these two leave gaps."""
     if "EMERGENCY" in names:
         return log_severity_pb2.LogSeverity.values()
+    if "POSTGRES_16" in names:
+        return POSTGRES_VERSIONS
     return range(len(names))
 
 

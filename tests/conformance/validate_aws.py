@@ -174,6 +174,11 @@ def second_opinion(shape, value, note):
         note(name or "", f"botocore refuses it: {reason}")
 
 
+def entry_name(shape):
+    """What the query protocol calls one entry of a list that is not flattened."""
+    return shape.member.serialization.get("name", "member")
+
+
 def from_form(shape, pairs, prefix, note):
     """The document that the query protocol's form says; `None` when it says nothing of this shape."""
     under = [(key, value) for key, value in pairs if key == prefix or key.startswith(f"{prefix}.")]
@@ -188,7 +193,8 @@ def from_form(shape, pairs, prefix, note):
     if not under:
         return None
     if shape.type_name == "list":
-        entry = prefix if shape.serialization.get("flattened") else f"{prefix}.member"
+        entry = prefix if shape.serialization.get("flattened") else f"{prefix}.{entry_name(shape)}"
+        under = [(key, value) for key, value in under if re.match(re.escape(entry) + r"\.\d", key)]
         numbers = sorted({int(key[len(entry) + 1:].split(".")[0]) for key, _ in under})
         return [from_form(shape.member, pairs, f"{entry}.{number}", note) for number in numbers]
     text = under[0][1]
@@ -206,7 +212,7 @@ def form_names(shape, prefix=""):
             wire = re.escape(member.serialization.get("name", name))
             yield from form_names(member, f"{prefix}\\.{wire}" if prefix else wire)
     elif shape.type_name == "list":
-        entry = prefix if shape.serialization.get("flattened") else f"{prefix}\\.member"
+        entry = prefix if shape.serialization.get("flattened") else f"{prefix}\\.{entry_name(shape)}"
         yield from form_names(shape.member, f"{entry}\\.\\d+")
     else:
         yield prefix
