@@ -23,6 +23,20 @@ fn program(name: &str, package: &str) -> Result<()> {
         bail!(missing);
     }
     eprintln!("installing the Debian package {package}");
+    // A fresh machine may have no package lists yet.
+    let installed = run::output(&mut install(package)).or_else(|_| {
+        let mut update = Command::new("apt-get");
+        run::output(update.arg("update").stdin(Stdio::null()))?;
+        run::output(&mut install(package))
+    });
+    match installed {
+        Ok(_) if run::exists(name) => Ok(()),
+        Ok(_) => bail!(missing),
+        Err(error) => Err(error.context(missing)),
+    }
+}
+
+fn install(package: &str) -> Command {
     let mut install = Command::new("apt-get");
     install
         .args(["install", "--yes", "--no-install-recommends", package])
@@ -30,10 +44,5 @@ fn program(name: &str, package: &str) -> Result<()> {
         // Debian starts no service of a package that is installed in single-user mode: only its program is wanted.
         .env("RUNLEVEL", "1")
         .stdin(Stdio::null());
-    let installed = run::output(&mut install);
-    match installed {
-        Ok(_) if run::exists(name) => Ok(()),
-        Ok(_) => bail!(missing),
-        Err(error) => Err(error.context(missing)),
-    }
+    install
 }

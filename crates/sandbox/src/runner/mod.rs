@@ -168,7 +168,7 @@ impl Runner {
     }
 
     /// Lets the containers of images that are unpacked from now on trust a certificate authority (PEM), as they trust the public
-    /// ones: it stands with theirs in [`TRUSTED`].
+    /// ones: it stands with theirs where Debian has them.
     pub fn trust(&self, authority: String) {
         self.inner.trusted().push_str(&authority);
     }
