@@ -55,7 +55,7 @@ fn redis_cli(account: &Account, xml: &str, token: &str, words: &[&str]) -> Strin
             "--no-auth-warning",
             "--tls",
             "--cacert",
-            status["backing"]["ca"].as_str().unwrap(),
+            status["backing"]["public_ca"].as_str().unwrap(),
         ])
         .args([
             "-h",
