@@ -47,7 +47,7 @@ fn tell(story: &mut Story) -> Result<()> {
     let binary = story.step("build deployer and the images of three versions", || {
         packages::redis()?;
         let images = images::build()?;
-        let binary = workspace::build_deployer()?;
+        let binary = workspace::build_everything()?;
         Ok((binary, format!("{} images, without Docker", images.len())))
     })?;
     let mut stage = story.step("start both clouds", || {

@@ -63,10 +63,3 @@ pub fn build_everything() -> Result<PathBuf> {
     build.args(["build", "--workspace", "--all-targets"]);
     build_program(&mut build, "deployer")
 }
-
-/// Builds the product and returns its path.
-pub fn build_deployer() -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "--package", "deployer", "--bin", "deployer"]);
-    build_program(&mut build, "deployer")
-}
