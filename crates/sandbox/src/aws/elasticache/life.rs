@@ -110,15 +110,18 @@ impl ElastiCache {
         let service = self.clone();
         tokio::spawn(async move {
             service.inner.host.clock.sleep(DELETE).await;
-            let removed = {
-                let mut state = service.lock();
-                match state.groups.get(&id).is_some_and(|it| it.unique == unique) {
-                    true => state.groups.remove(&id),
-                    false => None,
-                }
+            // The server first: who sees that the group is gone must find nobody at its address.
+            let server = {
+                let state = service.lock();
+                let group = state.groups.get(&id).filter(|it| it.unique == unique);
+                group.and_then(Group::server)
             };
-            if let Some(redis) = removed.and_then(|it| it.server()) {
+            if let Some(redis) = server {
                 redis.remove().await;
+            }
+            let mut state = service.lock();
+            if state.groups.get(&id).is_some_and(|it| it.unique == unique) {
+                state.groups.remove(&id);
             }
         });
     }

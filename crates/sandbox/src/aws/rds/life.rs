@@ -239,16 +239,20 @@ impl Rds {
         let rds = self.clone();
         tokio::spawn(async move {
             rds.inner.host.clock.sleep(before + DELETE).await;
-            let removed = {
-                let mut state = rds.lock();
-                let same = |it: &Instance| need(&it.value, "DbiResourceId") == resource;
-                match state.instances.get(&id).is_some_and(same) {
-                    true => state.instances.remove(&id),
-                    false => None,
-                }
-            };
-            if let Some(postgres) = removed.and_then(|it| it.server()) {
+            let same = |it: &&Instance| need(&it.value, "DbiResourceId") == resource;
+            // The server first: who sees that the instance is gone must find nobody at its address.
+            let server = rds
+                .lock()
+                .instances
+                .get(&id)
+                .filter(same)
+                .and_then(Instance::server);
+            if let Some(postgres) = server {
                 postgres.remove().await;
+            }
+            let mut state = rds.lock();
+            if state.instances.get(&id).as_ref().is_some_and(same) {
+                state.instances.remove(&id);
             }
         });
     }
