@@ -1,4 +1,4 @@
-//! The last step of `apply`: examines what it made serve, notes the result on the releases, says the way back.
+//! The last step of `apply` and `rollback`: examines what was made to serve, notes the result on the releases, says the way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,43 +36,40 @@ pub struct Acceptance {
     ways_back: BTreeMap<(CloudName, String), u64>,
 }
 
-/// Examines every service whose release was not verified yet, on every target that got there: tokens of one are
-/// worth something only when the others' keys verify them. Notes the result on the releases.
+/// What is to be examined.
+pub struct Due<'a> {
+    pub places: Vec<&'a Place>,
+    /// By target and service.
+    pub releases: BTreeMap<(CloudName, String), Release>,
+    /// Why it is not to be examined, when it is not.
+    pub unwanted: Option<&'static str>,
+}
+
+/// Examines the services of these releases, on every target at once: tokens of one are worth something only when the
+/// others' keys verify them. Notes the result on the releases.
 pub async fn examine(
     global: &Global,
     session: &Session,
-    args: &ApplyArgs,
-    work: &Work,
-    verdicts: &BTreeMap<CloudName, Verdict>,
+    due: Due<'_>,
     stop: &Stop,
 ) -> Result<Acceptance> {
-    let places: Vec<&Place> = session
-        .places
-        .iter()
-        .filter(|place| verdicts.get(&place.name()).is_some_and(Verdict::succeeded))
-        .filter(|place| !work.prepared.is_blocked(place.name()))
-        .collect();
     let mut acceptance = Acceptance {
-        due: due(&places, work).await?,
+        due: due.releases,
         ..Acceptance::default()
     };
     if acceptance.due.is_empty() {
         return Ok(acceptance);
     }
-    acceptance.left_out = if args.no_verify {
-        Some("--no-verify")
-    } else if args.detach || acceptance.due.values().all(|release| release.detached) {
-        Some("it is not known to serve yet")
-    } else {
-        None
-    };
+    let unseen = acceptance.due.values().all(|release| release.detached);
+    let unseen = unseen.then_some("it is not known to serve yet");
+    acceptance.left_out = due.unwanted.or(unseen);
     if acceptance.left_out.is_some() {
         return Ok(acceptance);
     }
     acceptance.due.retain(|_, release| !release.detached);
     let services: BTreeSet<String> = acceptance.due.keys().map(|(_, key)| key.clone()).collect();
     let wanted = Wanted {
-        places: places.clone(),
+        places: due.places.clone(),
         services: services.into_iter().collect(),
         patience: PATIENCE,
         timeout: TIMEOUT,
@@ -87,8 +84,32 @@ pub async fn examine(
             return Ok(acceptance);
         }
     }
-    note(&mut acceptance, &places).await?;
+    note(&mut acceptance, &due.places).await?;
     Ok(acceptance)
+}
+
+/// What an apply has to examine: every service whose release was not verified yet, on every target that got there.
+pub async fn of_apply<'a>(
+    session: &'a Session,
+    args: &ApplyArgs,
+    work: &Work,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+) -> Result<Due<'a>> {
+    let places: Vec<&Place> = session
+        .places
+        .iter()
+        .filter(|place| verdicts.get(&place.name()).is_some_and(Verdict::succeeded))
+        .filter(|place| !work.prepared.is_blocked(place.name()))
+        .collect();
+    Ok(Due {
+        releases: due(&places, work).await?,
+        places,
+        unwanted: match (args.no_verify, args.detach) {
+            (true, _) => Some("--no-verify"),
+            (false, true) => Some("it is not known to serve yet"),
+            (false, false) => None,
+        },
+    })
 }
 
 /// The latest release of each declared service, where it was not verified.

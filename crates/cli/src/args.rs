@@ -225,6 +225,9 @@ pub struct RollbackArgs {
     /// `r3`, a content id, the cloud's own revision or an image tag; default: the release before the one that serves
     #[arg(long, value_name = "REV")]
     pub to: Option<String>,
+    /// Do not verify what serves then
+    #[arg(long)]
+    pub no_verify: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

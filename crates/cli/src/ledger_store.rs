@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_aws::ProvideCredentials;
 use deployer_core::address::{CloudName, Target};
-use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Ledger;
 use deployer_manifest::Loaded;
@@ -17,10 +16,12 @@ use object_store::path::Path as Key;
 use object_store::{CredentialProvider, ObjectStore};
 use url::Url;
 
+use crate::system::Surroundings;
+
 /// Opens the ledger of the environment on one target. Writes nothing but, for a folder, the folder.
 ///
 /// Errors: input, when the address is none of `s3://`, `gs://`, `file://`, or a folder is given where `CI=true`.
-pub async fn open(loaded: &Loaded, target: &Target, clock: Arc<dyn Clock>) -> Result<Ledger> {
+pub async fn open(loaded: &Loaded, target: &Target, around: &Surroundings) -> Result<Ledger> {
     let targets = &loaded.manifest.targets;
     let chosen = match target.cloud {
         CloudName::Aws => targets
@@ -32,8 +33,13 @@ pub async fn open(loaded: &Loaded, target: &Target, clock: Arc<dyn Clock>) -> Re
             .as_ref()
             .and_then(|section| section.ledger.clone()),
     };
-    let address = chosen.unwrap_or_else(|| default_address(loaded, target));
-    let (store, base) = store(&address, target, &loaded.base_dir).await?;
+    let (store, base) = match &around.ledger {
+        Some(store) => (Arc::clone(store), Key::default()),
+        None => {
+            let address = chosen.unwrap_or_else(|| default_address(loaded, target));
+            store(&address, target, &loaded.base_dir).await?
+        }
+    };
     let app = &loaded.manifest.app;
     Ok(Ledger::new(
         store,
@@ -41,7 +47,7 @@ pub async fn open(loaded: &Loaded, target: &Target, clock: Arc<dyn Clock>) -> Re
         app,
         &loaded.environment,
         target.clone(),
-        clock,
+        Arc::clone(&around.clock),
     ))
 }
 

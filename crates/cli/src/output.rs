@@ -1,36 +1,76 @@
 //! Writes to standard output and standard error. A reader that went away (`deployer releases | head`) ends no run: what it
 //! does not take is dropped, and the exit code still tells.
 
+use std::fmt::Arguments;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+tokio::task_local! {
+    /// Where the output of a captured command goes.
+    static KEPT: Output;
+}
+
+/// What a captured command wrote to standard output and standard error, as one text in the order of writing. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Output(Arc<Mutex<String>>);
+
+impl Output {
+    /// The text so far.
+    pub fn text(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn push(&self, text: Arguments<'_>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_str(&text.to_string());
+    }
+}
+
+/// Runs a command with its output kept instead of written.
+pub async fn captured<T>(output: Output, command: impl Future<Output = T>) -> T {
+    KEPT.scope(output, command).await
+}
+
+/// Whether this is a captured command.
+pub(crate) fn is_kept() -> bool {
+    KEPT.try_with(|_| ()).is_ok()
+}
+
+/// To standard output.
+pub(crate) fn to_stdout(text: Arguments<'_>) {
+    if KEPT.try_with(|kept| kept.push(text)).is_err() {
+        std::io::stdout().write_fmt(text).unwrap_or_default();
+    }
+}
+
+/// To standard error.
+pub(crate) fn to_stderr(text: Arguments<'_>) {
+    if KEPT.try_with(|kept| kept.push(text)).is_err() {
+        std::io::stderr().write_fmt(text).unwrap_or_default();
+    }
+}
+
 /// To standard output: what was asked for.
 macro_rules! out {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        write!(std::io::stdout(), $($text)*).unwrap_or_default()
-    }};
+    ($($text:tt)*) => { $crate::output::to_stdout(format_args!($($text)*)) };
 }
 
 /// A line to standard output.
 macro_rules! outln {
     () => { out!("\n") };
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        writeln!(std::io::stdout(), $($text)*).unwrap_or_default()
-    }};
+    ($($text:tt)*) => { out!("{}\n", format_args!($($text)*)) };
 }
 
 /// To standard error: what people should know meanwhile.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        write!(std::io::stderr(), $($text)*).unwrap_or_default()
-    }};
+    ($($text:tt)*) => { $crate::output::to_stderr(format_args!($($text)*)) };
 }
 
 /// A line to standard error.
 macro_rules! sayln {
     () => { say!("\n") };
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        writeln!(std::io::stderr(), $($text)*).unwrap_or_default()
-    }};
+    ($($text:tt)*) => { say!("{}\n", format_args!($($text)*)) };
 }

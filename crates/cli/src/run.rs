@@ -1,6 +1,6 @@
 //! Carries out a prepared plan under the lock, writes the journals, and judges how it went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -105,16 +105,6 @@ impl Journals {
         }
     }
 
-    /// The journal of one cloud.
-    ///
-    /// Errors: internal, when that cloud is not worked on.
-    pub fn of(&self, cloud: CloudName) -> Result<&RunJournal> {
-        let journal = self.journals.get(&cloud);
-        journal
-            .map(Arc::as_ref)
-            .ok_or_else(|| Error::internal(format!("{cloud} has no journal")))
-    }
-
     /// Writes how the run ended on each cloud.
     pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>) -> Result<()> {
         for (cloud, journal) in &self.journals {
@@ -157,8 +147,7 @@ pub async fn carry_out(
     Ok(engine::execute(prepared, &means).await)
 }
 
-/// The word that a journal ends with.
-pub fn outcome(verdict: &Verdict) -> String {
+fn outcome(verdict: &Verdict) -> String {
     match verdict {
         verdict if !verdict.failed.is_empty() => "failed",
         verdict if verdict.blocked => "blocked",
@@ -167,6 +156,21 @@ pub fn outcome(verdict: &Verdict) -> String {
         _ => "succeeded",
     }
     .into()
+}
+
+/// The words that the journals end with, on every cloud; `unverified` are those where a service does not do what it should.
+pub fn outcomes(
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    unverified: &BTreeSet<CloudName>,
+) -> BTreeMap<CloudName, String> {
+    let outcome = |cloud: &CloudName, verdict: &Verdict| match unverified.contains(cloud) {
+        true => "verification failed".into(),
+        false => outcome(verdict),
+    };
+    verdicts
+        .iter()
+        .map(|(cloud, verdict)| (*cloud, outcome(cloud, verdict)))
+        .collect()
 }
 
 /// Says for each cloud what failed and what is left; returns the worst exit code. `outcomes` are the words that the

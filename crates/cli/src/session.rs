@@ -19,7 +19,7 @@ use deployer_manifest::section::{DnsProvider, GcpSection};
 use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::ledger_store;
-use crate::system::{self, Stop, SystemClock};
+use crate::system::{self, Stop, Surroundings};
 
 /// Every single call to a cloud ends after this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -68,6 +68,7 @@ impl Place {
 pub struct Session {
     pub loaded: Loaded,
     pub clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
     /// The targets that answered and are the manifest's.
     pub places: Vec<Place>,
     /// The targets asked for that cannot be worked on.
@@ -79,8 +80,8 @@ impl Session {
     ///
     /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be opened stands in
     /// `failed`: the clouds fail independently.
-    pub async fn open(loaded: Loaded, which: Which) -> Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    pub async fn open(loaded: Loaded, which: Which, surroundings: Surroundings) -> Result<Self> {
+        let clock = Arc::clone(&surroundings.clock);
         let clouds: Vec<CloudName> = loaded
             .manifest
             .targets()
@@ -93,7 +94,7 @@ impl Session {
         }
         let opened = clouds
             .iter()
-            .map(|cloud| open_place(&loaded, *cloud, &clock));
+            .map(|cloud| open_place(&loaded, *cloud, &surroundings));
         let opened = futures::future::join_all(opened).await;
         let mut places = Vec::new();
         let mut failed = Vec::new();
@@ -106,6 +107,7 @@ impl Session {
         Ok(Self {
             loaded,
             clock,
+            surroundings,
             places,
             failed,
         })
@@ -123,12 +125,19 @@ impl Session {
             if here(&cloud) {
                 continue;
             }
-            match open_place(&self.loaded, cloud, &self.clock).await {
+            match open_place(&self.loaded, cloud, &self.surroundings).await {
                 Ok(place) => places.push(place),
                 Err(error) => failed.push((cloud, error)),
             }
         }
         (places, failed)
+    }
+
+    /// What asks this command to stop.
+    ///
+    /// Errors: internal, when this process may not listen to signals.
+    pub fn stop(&self) -> Result<Stop> {
+        self.surroundings.stop()
     }
 
     /// The exit code of the worst target that cannot be worked on.
@@ -159,7 +168,7 @@ impl Session {
         for place in &self.places {
             match place
                 .ledger
-                .lock(system::holder(command), system::is_dead)
+                .lock(system::holder(command, self.clock.now()), system::is_dead)
                 .await
             {
                 Ok(lease) => held.push((place.ledger.clone(), lease)),
@@ -187,7 +196,8 @@ pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
     })
 }
 
-async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) -> Result<Place> {
+async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> Result<Place> {
+    let clock = &around.clock;
     let context = Context {
         clock: Arc::clone(clock),
         call_timeout: CALL_TIMEOUT,
@@ -210,7 +220,7 @@ async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) ->
     let env = loaded
         .manifest
         .environment_spec(name, &loaded.environment)?;
-    let ledger = ledger_store::open(loaded, cloud.target(), Arc::clone(clock)).await?;
+    let ledger = ledger_store::open(loaded, cloud.target(), around).await?;
     let named_in_route53 = match (name, &targets.gcp) {
         (CloudName::Gcp, Some(section)) => named_in_route53(section),
         (CloudName::Gcp, None) | (CloudName::Aws, _) => Vec::new(),

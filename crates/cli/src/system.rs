@@ -7,8 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::clock::Clock;
 use deployer_core::engine::Interrupt;
+use deployer_core::error::{Error, Result};
 use deployer_core::ledger::Holder;
 use jiff::Timestamp;
+use object_store::ObjectStore;
 
 /// The real clock.
 pub struct SystemClock;
@@ -21,6 +23,39 @@ impl Clock for SystemClock {
 
     async fn pause(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+}
+
+/// What a command finds around itself.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who may ask the command to stop. `None`: SIGINT and SIGTERM, from the first command that can be stopped on.
+    pub stop: Option<Stop>,
+    /// Where the ledgers of every target are. `None`: where the manifest says.
+    pub ledger: Option<Arc<dyn ObjectStore>>,
+}
+
+impl Surroundings {
+    /// The machine's clock, its signals, the manifest's ledgers.
+    pub fn of_this_process() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            stop: None,
+            ledger: None,
+        }
+    }
+
+    /// What asks a command to stop.
+    ///
+    /// Errors: internal, when this process may not listen to signals.
+    pub(crate) fn stop(&self) -> Result<Stop> {
+        match &self.stop {
+            Some(stop) => Ok(stop.clone()),
+            None => Stop::on_signals()
+                .map_err(|error| Error::internal("cannot listen to signals").because(error)),
+        }
     }
 }
 
@@ -98,8 +133,7 @@ fn host() -> String {
 }
 
 /// This process as a holder of the lock.
-pub fn holder(run: &str) -> Holder {
-    let now = Timestamp::now();
+pub fn holder(run: &str, now: Timestamp) -> Holder {
     Holder {
         user: user(),
         host: host(),

@@ -40,6 +40,19 @@ pub struct Work {
     pub held: Vec<HeldService>,
 }
 
+impl Work {
+    /// Whether an apply would do anything.
+    pub fn has_changes(&self) -> bool {
+        !self.prepared.plan.is_empty() || self.unfinished().next().is_some()
+    }
+
+    /// The services whose rollback was killed: the next apply finishes it.
+    pub fn unfinished(&self) -> impl Iterator<Item = &HeldService> {
+        let held = self.held.iter();
+        held.filter(|held| held.hold.unfinished.is_some())
+    }
+}
+
 /// Reads everything and plans. Writes nothing.
 pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     if let Part::CodeOf(service) = &wish.part {
@@ -200,6 +213,13 @@ fn note_of(held: &HeldService) -> String {
         service,
         hold,
     } = held;
+    if let Some(to) = hold.unfinished {
+        return format!(
+            "{cloud}: {} was rolling `{service}` back from r{} to r{to} at {:.0} and did not come to the end; apply \
+             finishes it, or pass --release-hold",
+            hold.by, hold.rejected, hold.since
+        );
+    }
     format!(
         "{cloud}: `{service}` is on hold: {} rolled back from r{} to r{} at {:.0}, and the manifest still says \
          r{}; change the image or the configuration, or pass --release-hold",

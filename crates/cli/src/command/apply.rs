@@ -1,22 +1,24 @@
 //! `deployer apply`: makes the clouds what the manifest says, and records the releases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
-use deployer_core::error::{Error, Result};
+use deployer_core::error::Result;
 use deployer_core::node::Waiting;
 use serde_json::json;
 
-use crate::acceptance::{self, Acceptance};
+use crate::acceptance;
+use crate::activation::{self, Choice};
 use crate::args::{ApplyArgs, Global};
-use crate::command::plan;
+use crate::command::{plan, rollback};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
 use crate::record;
 use crate::run::{self, Journals};
 use crate::session::Session;
+use crate::stopped;
 use crate::system::Stop;
 use crate::view;
 use crate::work::{self, Wish, Work};
@@ -32,8 +34,7 @@ pub async fn run(global: &Global, session: Session, args: &ApplyArgs) -> Result<
             retry_migration: false,
         },
     };
-    let stop = Stop::on_signals()
-        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let stop = session.stop()?;
     let locks = session.lock("apply", &stop).await?;
     let result = locked(global, &session, args, file.as_ref(), &wish, &stop).await;
     let released = locks.release().await;
@@ -50,7 +51,7 @@ async fn locked(
     wish: &Wish,
     stop: &Stop,
 ) -> Result<Exit> {
-    tell_of_earlier_runs(session).await?;
+    stopped::tell(global, session).await?;
     let work = work::prepare(session, wish).await?;
     if let Some(file) = file {
         file.check_fresh(&work.prepared.plan)?;
@@ -64,6 +65,10 @@ async fn locked(
     } else {
         Exit::Held
     };
+    let unfinished = finish_rollbacks(global, session, args, &work, stop).await?;
+    if unfinished != Exit::Success {
+        return Ok(unfinished);
+    }
     let settles = work
         .prepared
         .plan
@@ -79,8 +84,10 @@ async fn locked(
                 .map(|p| (p.name(), Verdict::default())),
         );
         let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-        let accepted = acceptance::examine(global, session, args, &work, &verdicts, stop).await?;
-        journals.end(&outcomes(&verdicts, &accepted)).await?;
+        let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
+        let accepted = acceptance::examine(global, session, due, stop).await?;
+        let outcomes = run::outcomes(&verdicts, &accepted.failed());
+        journals.end(&outcomes).await?;
         say_what_serves(global, &work, &recorded);
         accepted.tell(global);
         let exit = problem.unwrap_or(Exit::Success).max(accepted.exit());
@@ -106,8 +113,9 @@ async fn locked(
     )
     .await?;
     let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-    let accepted = acceptance::examine(global, session, args, &work, &verdicts, stop).await?;
-    let outcomes = outcomes(&verdicts, &accepted);
+    let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
+    let accepted = acceptance::examine(global, session, due, stop).await?;
+    let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes).await?;
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
     explain_failures(global, session, &verdicts).await;
@@ -118,53 +126,32 @@ async fn locked(
         .max(if exit == Exit::Success { held } else { exit }))
 }
 
-/// A run that was killed says so to the next one.
-async fn tell_of_earlier_runs(session: &Session) -> Result<()> {
-    for place in &session.places {
-        if let Some(last) = place.ledger.last_run().await?
-            && last.outcome().is_none()
-        {
-            let header = &last.header;
-            let standing = deployer_core::journal::replay(&last.entries)?;
-            let doubtful: Vec<String> = standing
-                .iter()
-                .filter(|(_, status)| {
-                    use deployer_core::journal::Status;
-                    matches!(status, Status::InDoubt | Status::Landed)
-                })
-                .map(|(address, _)| address.to_string())
-                .collect();
-            let during = match doubtful.is_empty() {
-                true => String::new(),
-                false => format!(" during {}", doubtful.join(", ")),
-            };
-            sayln!(
-                "{}: run {} ({}) by {} at {:.0} stopped{during}; reading what it left and going on",
-                place.name(),
-                header.number,
-                header.command,
-                header.by,
-                header.at
-            );
+/// A rollback that was killed comes first: what it was to make serve is what people last agreed to.
+async fn finish_rollbacks(
+    global: &Global,
+    session: &Session,
+    args: &ApplyArgs,
+    work: &Work,
+    stop: &Stop,
+) -> Result<Exit> {
+    let mut choices = Vec::new();
+    for held in work.unfinished() {
+        let place = session.places.iter().find(|it| it.name() == held.cloud);
+        if let Some(place) = place {
+            choices.extend(Choice::unfinished(place, held).await?);
         }
     }
-    Ok(())
-}
-
-/// What the journals end with.
-fn outcomes(
-    verdicts: &BTreeMap<CloudName, Verdict>,
-    accepted: &Acceptance,
-) -> BTreeMap<CloudName, String> {
-    let failed = accepted.failed();
-    let outcome = |cloud: &CloudName, verdict: &Verdict| match failed.contains(cloud) {
-        true => "verification failed".into(),
-        false => run::outcome(verdict),
-    };
-    verdicts
-        .iter()
-        .map(|(cloud, verdict)| (*cloud, outcome(cloud, verdict)))
-        .collect()
+    if choices.is_empty() {
+        return Ok(Exit::Success);
+    }
+    run::confirm(args.yes, "Finish the rollback?")?;
+    let journals = Journals::begin(session, "rollback").await?;
+    let (verdicts, recorded) =
+        activation::carry_out(session, &choices, &journals, stop, global.json).await?;
+    let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
+    journals.end(&outcomes).await?;
+    rollback::tell(global, &choices, &recorded);
+    Ok(run::report(&verdicts, &outcomes, stop, global.json))
 }
 
 fn interruption(stop: &Stop) -> Exit {

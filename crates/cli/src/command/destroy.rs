@@ -1,6 +1,8 @@
 //! `deployer destroy`: deletes everything that deployer made in this environment; releases stay on record.
 
-use deployer_core::error::{Error, Result};
+use std::collections::BTreeSet;
+
+use deployer_core::error::Result;
 use deployer_core::node::Waiting;
 
 use crate::args::{DestroyArgs, Global};
@@ -9,12 +11,11 @@ use crate::exit::Exit;
 use crate::run::{self, Journals};
 use crate::session::Session;
 use crate::system::Stop;
-use crate::work;
+use crate::{stopped, work};
 
 /// Plans the deletes, asks, carries them out.
 pub async fn run(global: &Global, session: Session, args: &DestroyArgs) -> Result<Exit> {
-    let stop = Stop::on_signals()
-        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let stop = session.stop()?;
     let locks = session.lock("destroy", &stop).await?;
     let result = locked(global, &session, args, &stop).await;
     let released = locks.release().await;
@@ -29,6 +30,7 @@ async fn locked(
     args: &DestroyArgs,
     stop: &Stop,
 ) -> Result<Exit> {
+    stopped::tell(global, session).await?;
     let prepared = work::prepare_destroy(session).await?;
     let problem = plan::show(global, session, &prepared).unwrap_or(Exit::Success);
     run::guard_data(&prepared, &args.allow_data_loss)?;
@@ -49,10 +51,7 @@ async fn locked(
         global.json,
     )
     .await?;
-    let outcomes = verdicts
-        .iter()
-        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)))
-        .collect();
+    let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes).await?;
     for place in &session.places {
         if verdicts

@@ -13,7 +13,6 @@ use serde_json::json;
 use crate::args::{Global, LogsArgs};
 use crate::exit::Exit;
 use crate::session::Session;
-use crate::system::Stop;
 use crate::view;
 
 /// Between two looks with `--follow`.
@@ -28,10 +27,7 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
     })?;
     let mut seen: BTreeMap<(CloudName, String), Seen> = BTreeMap::new();
     let stop = match args.follow {
-        true => Some(
-            Stop::on_signals()
-                .map_err(|e| Error::internal("cannot listen to signals").because(e))?,
-        ),
+        true => Some(session.stop()?),
         false => None,
     };
     loop {

@@ -13,13 +13,13 @@ use crate::command::plan;
 use crate::exit::Exit;
 use crate::run::{self, Journals};
 use crate::session::Session;
+use crate::stopped;
 use crate::system::Stop;
 use crate::work::{self, Wish};
 
 /// Plans what the migration needs (image, secrets, job) and runs only that.
 pub async fn run(global: &Global, session: Session, args: &MigrateArgs) -> Result<Exit> {
-    let stop = Stop::on_signals()
-        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let stop = session.stop()?;
     let locks = session.lock("migrate", &stop).await?;
     let result = locked(global, &session, args, &stop).await;
     let released = locks.release().await;
@@ -34,6 +34,7 @@ async fn locked(
     args: &MigrateArgs,
     stop: &Stop,
 ) -> Result<Exit> {
+    stopped::tell(global, session).await?;
     // A held release may be migrated by hand: only its traffic is held back.
     let wish = Wish {
         part: Part::All,
@@ -60,10 +61,7 @@ async fn locked(
         global.json,
     )
     .await?;
-    let outcomes = verdicts
-        .iter()
-        .map(|(cloud, verdict)| (*cloud, run::outcome(verdict)))
-        .collect();
+    let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes).await?;
     Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem.unwrap_or(Exit::Success)))
 }

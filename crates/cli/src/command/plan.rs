@@ -35,7 +35,7 @@ pub async fn run(global: &Global, session: Session, args: &PlanArgs) -> Result<E
     }
     Ok(match problem {
         Some(exit) => exit,
-        None if args.detailed_exitcode && !work.prepared.plan.is_empty() => Exit::Changes,
+        None if args.detailed_exitcode && work.has_changes() => Exit::Changes,
         None => Exit::Success,
     })
 }

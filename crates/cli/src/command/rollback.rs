@@ -1,44 +1,27 @@
 //! `deployer rollback`: makes an earlier release serve again and puts the rejected one on hold.
 
-use std::collections::BTreeMap;
-
-use deployer_core::address::Address;
-use deployer_core::capability::{Activation, SecretVersion};
-use deployer_core::engine::Journal;
-use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::journal::Event;
-use deployer_core::ledger::{Hold, Release};
-use deployer_core::node::{Action, Token};
-use deployer_core::report::{self, Reporter};
-use deployer_core::spec::OnRollback;
+use deployer_core::error::{Error, Result};
+use deployer_core::ledger::Release;
 use serde_json::json;
-use uuid::Uuid;
 
+use crate::acceptance::{self, Acceptance, Due};
+use crate::activation::{self, Choice};
 use crate::args::{Global, RollbackArgs};
 use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::record::Recorded;
 use crate::run::{self, Journals};
 use crate::session::{Place, Session, header};
-use crate::system::{self, Stop};
+use crate::stopped;
+use crate::system::Stop;
 use crate::view;
-
-/// What is going to serve on one target.
-struct Choice<'a> {
-    place: &'a Place,
-    service: String,
-    from: Release,
-    to: Release,
-    /// Secrets that follow, by the manifest's names: the versions that are current now.
-    follow: BTreeMap<String, SecretVersion>,
-}
 
 /// Chooses on every target asked for, asks, activates, verifies, records, holds.
 pub async fn run(global: &Global, session: Session, args: &RollbackArgs) -> Result<Exit> {
     let service = one_service(&session, args.service.as_deref())?;
-    let stop = Stop::on_signals()
-        .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
+    let stop = session.stop()?;
     let locks = session.lock("rollback", &stop).await?;
-    let result = locked(global, &session, &service, args).await;
+    let result = locked(global, &session, &service, args, &stop).await;
     let released = locks.release().await;
     let exit = result?;
     released?;
@@ -59,7 +42,9 @@ async fn locked(
     session: &Session,
     service: &str,
     args: &RollbackArgs,
+    stop: &Stop,
 ) -> Result<Exit> {
+    stopped::tell(global, session).await?;
     let mut choices = Vec::new();
     for place in &session.places {
         choices.push(choose(place, service, args.to.as_deref()).await?);
@@ -85,44 +70,56 @@ async fn locked(
     }
     run::confirm(args.yes, "Make that serve?")?;
     let journals = Journals::begin(session, "rollback").await?;
-    let reporter = view::progress::reporter(global.json);
-    let work = choices
-        .iter()
-        .map(|choice| activate(session, choice, &journals, reporter.as_ref()));
-    let results = futures::future::join_all(work).await;
-    let mut worst = session.failure();
-    let mut outcomes = BTreeMap::new();
-    for (choice, result) in choices.iter().zip(results) {
-        let cloud = choice.place.name();
-        match result {
-            Ok(release) => {
-                outcomes.insert(cloud, "succeeded".to_owned());
-                say(global, choice, &release);
-            }
-            Err(error) => {
-                outcomes.insert(cloud, "failed".to_owned());
-                worst = worst.max(Exit::from(error.kind()));
-                view::error::print(&error, global.json);
-            }
-        }
-    }
+    let (verdicts, recorded) =
+        activation::carry_out(session, &choices, &journals, stop, global.json).await?;
+    let accepted = examine(global, session, args, &recorded, stop).await?;
+    let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes).await?;
-    Ok(worst)
+    let exit = run::report(&verdicts, &outcomes, stop, global.json);
+    tell(global, &choices, &recorded);
+    accepted.tell(global);
+    Ok(exit.max(accepted.exit()).max(session.failure()))
 }
 
-fn say(global: &Global, choice: &Choice<'_>, release: &Release) {
-    let cloud = choice.place.name();
-    if global.json {
-        view::json_line(&json!({"event": "release", "cloud": cloud, "release": release}));
-        return;
+async fn examine(
+    global: &Global,
+    session: &Session,
+    args: &RollbackArgs,
+    recorded: &[Recorded],
+    stop: &Stop,
+) -> Result<Acceptance> {
+    let places = session.places.iter();
+    let places = places.filter(|place| recorded.iter().any(|it| it.cloud == place.name()));
+    let due = recorded.iter().map(|it| {
+        let name = (it.cloud, it.release.service.clone());
+        (name, it.release.clone())
+    });
+    let due = Due {
+        places: places.collect(),
+        releases: due.collect(),
+        unwanted: args.no_verify.then_some("--no-verify"),
+    };
+    acceptance::examine(global, session, due, stop).await
+}
+
+/// Says what serves now, and what is on hold.
+pub fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
+    for Recorded { cloud, release } in recorded {
+        if global.json {
+            view::json_line(&json!({"event": "release", "cloud": cloud, "release": release}));
+            continue;
+        }
+        let choice = choices.iter().find(|it| it.place.name() == *cloud);
+        let words = choice.map_or_else(String::new, |choice| {
+            format!(
+                ": r{} again ({}); r{} is on hold until the manifest changes",
+                choice.to.number,
+                short(&release.revision.0),
+                choice.from.number
+            )
+        });
+        sayln!("{cloud}: r{} serves{words}", release.number);
     }
-    sayln!(
-        "{cloud}: r{} serves: r{} again ({}); r{} is on hold until the manifest changes",
-        release.number,
-        choice.to.number,
-        short(&release.revision.0),
-        choice.from.number
-    );
 }
 
 async fn choose<'a>(place: &'a Place, service: &str, to: Option<&str>) -> Result<Choice<'a>> {
@@ -137,14 +134,7 @@ async fn choose<'a>(place: &'a Place, service: &str, to: Option<&str>) -> Result
         Some(word) => find(&releases, word, place)?,
         None => before(&releases, &from, place)?,
     };
-    let follow = following(place, &to).await?;
-    Ok(Choice {
-        place,
-        service: service.to_owned(),
-        from,
-        to,
-        follow,
-    })
+    Choice::new(place, from, to).await
 }
 
 /// The newest release with another content than the one that serves.
@@ -201,182 +191,4 @@ fn find(releases: &[Release], word: &str, place: &Place) -> Result<Release> {
             Error::input(format!("no release on {} is called `{word}`", place.name()))
                 .hint(format!("there are: {}", known.join(", ")))
         })
-}
-
-/// The secrets of the release that follow and have another version now. By the manifest's names.
-async fn following(place: &Place, to: &Release) -> Result<BTreeMap<String, SecretVersion>> {
-    let mut follow = BTreeMap::new();
-    for (key, pinned) in &to.secrets {
-        let Some(secret) = place.env.secrets.get(key) else {
-            continue;
-        };
-        if secret.on_rollback != OnRollback::Follow {
-            continue;
-        }
-        let status = place.cloud.secrets().status(&secret.name).await?;
-        let current = status.and_then(|status| status.version).ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("secret `{key}` is gone from {}", place.name()),
-            )
-            .hint(format!("set it again: `deployer secrets set {key}`"))
-        })?;
-        if current != *pinned {
-            follow.insert(key.clone(), current);
-        }
-    }
-    Ok(follow)
-}
-
-struct Notes<'a> {
-    address: &'a Address,
-    reporter: &'a dyn Reporter,
-}
-
-impl deployer_core::node::Watch for Notes<'_> {
-    fn note(&self, line: &str) {
-        self.reporter.event(&report::Event::Note {
-            address: self.address,
-            line,
-        });
-    }
-}
-
-/// Activates, waits, verifies, records. A target that serves the release already is only recorded.
-async fn activate(
-    session: &Session,
-    choice: &Choice<'_>,
-    journals: &Journals,
-    reporter: &dyn Reporter,
-) -> Result<Release> {
-    let place = choice.place;
-    let address = Address::new(place.cloud.target(), "rollback", &choice.to.spec.name);
-    let journal = journals.of(place.name())?;
-    let token = Token(Uuid::new_v4().to_string());
-    let (action, started) = (Action::Update, session.clock.now());
-    reporter.event(&report::Event::Started {
-        address: &address,
-        action,
-    });
-    journal
-        .write(Event::Started {
-            address: address.clone(),
-            action,
-            token: token.0.clone(),
-        })
-        .await?;
-    let result = serve(
-        choice,
-        &token,
-        &Notes {
-            address: &address,
-            reporter,
-        },
-    )
-    .await;
-    let took = session
-        .clock
-        .now()
-        .duration_since(started)
-        .try_into()
-        .unwrap_or_default();
-    match result {
-        Ok(release) => {
-            journal
-                .write(Event::Landed {
-                    address: address.clone(),
-                })
-                .await?;
-            let release = record(session, choice, release, &journals.name(place.name())).await?;
-            journal
-                .write(Event::Ready {
-                    address: address.clone(),
-                })
-                .await?;
-            reporter.event(&report::Event::Done {
-                address: &address,
-                action,
-                took,
-            });
-            Ok(release)
-        }
-        Err(error) => {
-            let why = error.chain().join(": ");
-            journal
-                .write(Event::Failed {
-                    address: address.clone(),
-                    why,
-                })
-                .await?;
-            reporter.event(&report::Event::Failed {
-                address: &address,
-                error: &error,
-                took,
-            });
-            Err(error)
-        }
-    }
-}
-
-/// Makes the release's revision serve. Returns the release as it serves now.
-async fn serve(choice: &Choice<'_>, token: &Token, watch: &Notes<'_>) -> Result<Release> {
-    let follow: BTreeMap<String, SecretVersion> = choice
-        .to
-        .spec
-        .secrets
-        .iter()
-        .filter_map(|(variable, used)| {
-            Some((variable.clone(), choice.follow.get(&used.secret)?.clone()))
-        })
-        .collect();
-    let activation = Activation {
-        service: choice.to.spec.name.clone(),
-        revision: choice.to.revision.clone(),
-        follow,
-    };
-    let revision = choice
-        .place
-        .cloud
-        .runtime()
-        .activate(&activation, token, watch)
-        .await?;
-    let mut release = Release {
-        revision,
-        ..choice.to.clone()
-    };
-    release.secrets.extend(choice.follow.clone());
-    Ok(release)
-}
-
-async fn record(
-    session: &Session,
-    choice: &Choice<'_>,
-    release: Release,
-    run: &str,
-) -> Result<Release> {
-    let place = choice.place;
-    let release = Release {
-        number: choice.from.number + 1,
-        at: session.clock.now(),
-        by: system::who(),
-        run: run.to_owned(),
-        rollback_to: Some(choice.to.rollback_to.unwrap_or(choice.to.number)),
-        detached: false,
-        verified: None,
-        ..release
-    };
-    place.ledger.record_release(&release).await?;
-    // What serves already was not rejected by this: an older hold, if any, stays.
-    if choice.to.revision == choice.from.revision {
-        return Ok(release);
-    }
-    let hold = Hold {
-        rejected: choice.from.number,
-        content_id: choice.from.content_id.clone(),
-        serving: release.number,
-        since: session.clock.now(),
-        by: system::who(),
-    };
-    place.ledger.set_hold(&choice.service, &hold).await?;
-    Ok(release)
 }

@@ -18,7 +18,6 @@ use crate::exit::Exit;
 use crate::run::Journals;
 use crate::secret;
 use crate::session::{Place, Session};
-use crate::system::Stop;
 use crate::view;
 
 /// Google's limit, the smaller of the two (AWS: 65,536 bytes).
@@ -100,8 +99,7 @@ async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>)
     };
     settable(first)?;
     let value = read(key, file)?;
-    let stop =
-        Stop::on_signals().map_err(|e| Error::internal("cannot listen to signals").because(e))?;
+    let stop = session.stop()?;
     let locks = session.lock("secrets set", &stop).await?;
     let result = put(global, session, key, &value).await;
     locks.release().await?;

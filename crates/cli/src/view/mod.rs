@@ -23,7 +23,7 @@ pub fn json_line(value: &serde_json::Value) {
 
 /// Whether a person watches standard error.
 pub fn is_watched() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("CI").is_none()
+    std::io::stderr().is_terminal() && std::env::var_os("CI").is_none() && !crate::output::is_kept()
 }
 
 /// Whether colour is wanted on this stream.

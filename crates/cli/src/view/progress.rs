@@ -31,7 +31,8 @@ pub fn reporter(as_json: bool) -> Arc<dyn Reporter> {
     }
 }
 
-fn verb(action: Action) -> &'static str {
+/// What is being done, as people say it.
+pub fn verb(action: Action) -> &'static str {
     match action {
         Action::NoOp => "wait for",
         Action::Create => "create",

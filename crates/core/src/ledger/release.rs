@@ -61,6 +61,10 @@ pub struct Hold {
     pub since: Timestamp,
     /// Who rolled back.
     pub by: String,
+    /// The release that is to serve, while it is not known to. A hold is written before the first call of its rollback, so that
+    /// the next command finishes one that was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<u64>,
 }
 
 impl Ledger {
