@@ -12,12 +12,12 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::ledger::{Hold, Release};
-use deployer_core::node::{Evidence, Step, Token, Waiting, Watch};
+use deployer_core::node::{Evidence, Step, Token, Watch};
 use deployer_core::plan::{self, Prepared, Subject};
 use deployer_core::spec::OnRollback;
 
 use crate::record::Recorded;
-use crate::run::{self, Journals};
+use crate::run::{self, Journals, Manner};
 use crate::session::{Place, Session};
 use crate::system::{self, Stop};
 use crate::work::HeldService;
@@ -194,8 +194,8 @@ pub async fn carry_out(
         }
     }
     let (prepared, serves) = prepare(session, choices).await;
-    let ready = Waiting::Ready;
-    let verdicts = run::carry_out(session, &prepared, journals, ready, stop, as_json).await?;
+    let manner = Manner::THOROUGH;
+    let verdicts = run::carry_out(session, &prepared, journals, manner, stop, as_json).await?;
     let mut recorded = Vec::new();
     for ((choice, serves), before) in choices.iter().zip(serves).zip(before) {
         let cloud = choice.place.name();
@@ -233,6 +233,7 @@ async fn prepare(session: &Session, choices: &[Choice<'_>]) -> (Prepared, Vec<Se
         environment: session.loaded.environment.clone(),
         targets: targets.collect(),
         notes: Vec::new(),
+        left: BTreeMap::new(),
     };
     (plan::prepare(subject, graph, Vec::new()).await, serves)
 }

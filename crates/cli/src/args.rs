@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use deployer_core::address::CloudName;
+use deployer_core::engine::OnFailure;
 
 /// Puts a containerised web service on AWS and Google Cloud from one manifest, and keeps it there.
 #[derive(Debug, Parser)]
@@ -170,8 +171,28 @@ pub struct ApplyArgs {
     /// Allow these nodes to lose their data (addresses as the plan prints them)
     #[arg(long, value_name = "ADDRESS")]
     pub allow_data_loss: Vec<String>,
+    /// What becomes of a target where something failed: `keep` what was done (the next apply goes on), or `undo` it, newest
+    /// first; what holds data always stays
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFailureArg::Keep)]
+    pub on_failure: OnFailureArg,
     #[command(flatten)]
     pub scope: ScopeArgs,
+}
+
+/// `--on-failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnFailureArg {
+    Keep,
+    Undo,
+}
+
+impl From<OnFailureArg> for OnFailure {
+    fn from(wanted: OnFailureArg) -> Self {
+        match wanted {
+            OnFailureArg::Keep => Self::Keep,
+            OnFailureArg::Undo => Self::Undo,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

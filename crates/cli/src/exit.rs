@@ -20,8 +20,12 @@ pub enum Exit {
     Untrue = 5,
     /// A service was left alone because it is on hold after a rollback.
     Held = 6,
+    /// A deployment failed and was put back: by the cloud, or by `--on-failure undo`.
+    RolledBack = 7,
     /// Another run holds the lock.
     Locked = 8,
+    /// Something failed and could not be put back: a person has to look.
+    NeedsAttention = 9,
     /// Credentials are absent, refused, or may not do this.
     Denied = 10,
     /// The manifest, an argument or a file is wrong.
@@ -36,6 +40,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Input => Self::Input,
             ErrorKind::Denied | ErrorKind::Credentials => Self::Denied,
             ErrorKind::Failed | ErrorKind::TimedOut => Self::DeploymentFailed,
+            ErrorKind::RolledBack => Self::RolledBack,
             ErrorKind::Untrue => Self::Untrue,
             ErrorKind::Locked => Self::Locked,
             ErrorKind::Interrupted => Self::Interrupted,

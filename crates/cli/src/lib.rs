@@ -15,6 +15,7 @@ mod exit;
 mod generate;
 mod image;
 mod ledger_store;
+mod left;
 mod plan_file;
 mod record;
 mod run;

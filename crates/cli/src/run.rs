@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::engine::{self, Interrupt, Journal, Means, Verdict};
+use deployer_core::engine::{self, Interrupt, Journal, Means, OnFailure, Verdict};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{RunHeader, RunJournal};
@@ -15,6 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::exit::Exit;
+use crate::left;
 use crate::session::Session;
 use crate::system::{self, Stop};
 use crate::view;
@@ -125,30 +126,51 @@ impl Journals {
     }
 }
 
+/// How a plan is carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub waiting: Waiting,
+    pub on_failure: OnFailure,
+}
+
+impl Manner {
+    /// Waits for everything; keeps what was done before a failure.
+    pub const THOROUGH: Self = Self {
+        waiting: Waiting::Ready,
+        on_failure: OnFailure::Keep,
+    };
+}
+
 /// Carries out a plan.
 pub async fn carry_out(
     session: &Session,
     prepared: &Prepared,
     journals: &Journals,
-    waiting: Waiting,
+    manner: Manner,
     stop: &Stop,
     as_json: bool,
 ) -> Result<BTreeMap<CloudName, Verdict>> {
     engine::reconcile_inventory(prepared, &journals.erased()).await?;
+    left::forget_changed(session, prepared).await?;
     let reporter = view::progress::reporter(as_json);
     let means = Means {
         clock: session.clock.as_ref(),
         reporter: reporter.as_ref(),
         journals: journals.erased(),
-        waiting,
+        waiting: manner.waiting,
+        on_failure: manner.on_failure,
         interrupt: stop,
         seed: Uuid::new_v4(),
     };
-    Ok(engine::execute(prepared, &means).await)
+    let verdicts = engine::execute(prepared, &means).await;
+    left::note(session, prepared, &verdicts).await?;
+    Ok(verdicts)
 }
 
 fn outcome(verdict: &Verdict) -> String {
     match verdict {
+        verdict if !verdict.attention.is_empty() => "needs attention",
+        verdict if !verdict.undone.is_empty() => "undone",
         verdict if !verdict.failed.is_empty() => "failed",
         verdict if verdict.blocked => "blocked",
         verdict if verdict.interrupted => "interrupted",
@@ -183,8 +205,8 @@ pub fn report(
 ) -> Exit {
     let mut worst = Exit::Success;
     for (cloud, verdict) in verdicts {
+        worst = worst.max(exit_of(verdict));
         for (address, error) in &verdict.failed {
-            worst = worst.max(Exit::from(error.kind()));
             if !as_json {
                 sayln!("\n{cloud}: {address}");
                 say!("{}", view::error::render(error));
@@ -197,10 +219,20 @@ pub fn report(
                 "  hint: mend the cause and run the same command again: it goes on where this one stopped"
             );
         }
+        if !as_json {
+            tell_undo(*cloud, verdict);
+        }
         if as_json {
             view::json_line(&json!({
                 "event": "verdict", "cloud": cloud, "outcome": outcomes.get(cloud),
                 "done": verdict.done, "detached": verdict.detached, "held": verdict.held,
+                "undone": verdict.undone,
+                "stays": verdict.stays.iter().map(|(address, why)| json!({
+                    "address": address, "why": why,
+                })).collect::<Vec<_>>(),
+                "attention": verdict.attention.iter().map(|(address, error)| json!({
+                    "address": address, "error": view::error::document(error),
+                })).collect::<Vec<_>>(),
                 "failed": verdict.failed.iter().map(|(address, error)| json!({
                     "address": address, "error": view::error::document(error),
                 })).collect::<Vec<_>>(),
@@ -211,4 +243,36 @@ pub fn report(
         return worst.max(Exit::Interrupted);
     }
     worst
+}
+
+/// The exit code of one target.
+fn exit_of(verdict: &Verdict) -> Exit {
+    if !verdict.attention.is_empty() {
+        return Exit::NeedsAttention;
+    }
+    let failed = verdict.failed.iter();
+    let worst = failed.map(|(_, error)| Exit::from(error.kind())).max();
+    match worst {
+        Some(Exit::DeploymentFailed) if !verdict.undone.is_empty() => Exit::RolledBack,
+        worst => worst.unwrap_or(Exit::Success),
+    }
+}
+
+fn tell_undo(cloud: CloudName, verdict: &Verdict) {
+    if !verdict.undone.is_empty() {
+        let undone: Vec<String> = verdict.undone.iter().map(Address::to_string).collect();
+        sayln!("{cloud}: as before: {}", undone.join(", "));
+    }
+    for (address, why) in &verdict.stays {
+        sayln!("{cloud}: {address} stays: {why}");
+    }
+    if verdict.attention.is_empty() {
+        return;
+    }
+    sayln!("\n{cloud}: needs attention, it could not be put back:");
+    for (address, error) in &verdict.attention {
+        sayln!("  {address}");
+        say!("{}", view::error::render(error));
+    }
+    sayln!("  hint: `deployer status` says what serves, `deployer plan` what differs");
 }

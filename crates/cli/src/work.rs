@@ -12,6 +12,7 @@ use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 
 use crate::image;
+use crate::left;
 use crate::secret;
 use crate::session::{Place, Session, key_bits};
 
@@ -97,6 +98,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             .map(|place| place.cloud.target().clone())
             .collect(),
         notes,
+        left: left::all(session).await?,
     };
     let prepared = plan::prepare(subject, graph, orphans).await;
     Ok(Work {
@@ -126,6 +128,7 @@ pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
             .map(|place| place.cloud.target().clone())
             .collect(),
         notes: Vec::new(),
+        left: BTreeMap::new(),
     };
     Ok(plan::prepare(subject, Graph::new(), orphans).await)
 }

@@ -1,6 +1,7 @@
 //! Carries out a plan: a node starts the moment its inputs exist, across every target at once.
 
 mod schedule;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,10 +52,22 @@ pub struct Means<'a> {
     pub journals: BTreeMap<CloudName, Arc<dyn Journal>>,
     /// Whether to wait for readiness.
     pub waiting: Waiting,
+    /// What becomes of what a target's run changed before something of it failed.
+    pub on_failure: OnFailure,
     /// Asked before each node starts.
     pub interrupt: &'a dyn Interrupt,
     /// The seed of the idempotency tokens: the run's id.
     pub seed: Uuid,
+}
+
+/// What becomes of what a run changed in a target where something failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It stays: the next run goes on from there.
+    #[default]
+    Keep,
+    /// Every node that started is put back, newest first; what holds data stays.
+    Undo,
 }
 
 /// How a run went in one target.
@@ -69,6 +82,12 @@ pub struct Verdict {
     pub failed: Vec<(Address, Error)>,
     /// Nodes that were not started because of a failure or an interruption.
     pub held: Vec<Address>,
+    /// Nodes that are as they were before the run.
+    pub undone: Vec<Address>,
+    /// Nodes that an undo left as they are, each with why.
+    pub stays: Vec<(Address, String)>,
+    /// Nodes that an undo could not put back: a person has to look.
+    pub attention: Vec<(Address, Error)>,
     /// Whether a person stopped it.
     pub interrupted: bool,
     /// Whether the target was not touched because something in it could not be planned.
@@ -130,12 +149,17 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         })
         .collect();
     let mut in_flight = FuturesUnordered::new();
+    let mut started: BTreeMap<CloudName, Vec<Arc<dyn Node>>> = BTreeMap::new();
     loop {
         let may_start = |cloud: CloudName| {
             let failed = |verdict: &Verdict| !verdict.failed.is_empty();
             !means.interrupt.requested() && !verdicts.get(&cloud).is_some_and(failed)
         };
         for job in schedule.take_ready(may_start) {
+            if job.action != Action::NoOp {
+                let of_target = started.entry(job.node.address().cloud).or_default();
+                of_target.push(Arc::clone(&job.node));
+            }
             in_flight.push(async move {
                 let started = means.clock.now();
                 let result = carry_out(&job, means).await;
@@ -167,6 +191,16 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         let verdict = verdicts.entry(address.cloud).or_default();
         verdict.interrupted |= means.interrupt.requested();
         verdict.held.push(address);
+    }
+    if means.on_failure == OnFailure::Undo {
+        let failed = verdicts
+            .iter_mut()
+            .filter(|(_, verdict)| !verdict.failed.is_empty());
+        let undos = failed.filter_map(|(cloud, verdict)| {
+            let nodes = started.remove(cloud)?;
+            Some(undo::newest_first(nodes, &prepared.graph, verdict, means))
+        });
+        futures::future::join_all(undos).await;
     }
     verdicts
 }
@@ -254,7 +288,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         address,
         reporter: means.reporter,
     };
-    let token = token(means.seed, address);
+    let token = token(means.seed, address, "");
     // A step leaves nothing behind that could be deleted.
     if job.action == Action::Create && job.node.sort() == Sort::Resource {
         journal.remember(address, &job.recorded_needs).await?;
@@ -278,8 +312,11 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         // One look, so that the outputs are known to what comes after it and to the release.
         match job.node.look().await? {
             Readiness::Pending(_) => return Ok(Left::Detached),
-            Readiness::Failed(why) => return Err(failed(address, &why)),
-            Readiness::Ready => {}
+            readiness => {
+                if let Some(error) = failure(address, &readiness) {
+                    return Err(error);
+                }
+            }
         }
     } else {
         until_ready(job.node.as_ref(), means.clock, &watch).await?;
@@ -296,12 +333,14 @@ async fn until_ready(node: &dyn Node, clock: &dyn Clock, watch: &dyn Watch) -> R
     let what = node.address().to_string();
     wait::poll(clock, node.pace(), &what, || async {
         match node.look().await {
-            Ok(Readiness::Ready) => Ok(Look::Found(())),
             Ok(Readiness::Pending(why)) => {
                 watch.note(&why);
                 Ok(Look::NotYet(why))
             }
-            Ok(Readiness::Failed(why)) => Err(failed(node.address(), &why)),
+            Ok(readiness) => match failure(node.address(), &readiness) {
+                Some(error) => Err(error),
+                None => Ok(Look::Found(())),
+            },
             // A look changes nothing, and what it looks at goes on meanwhile: the deadline decides.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 let why = format!("the cloud cannot be asked: {}", error.chain().join(": "));
@@ -314,12 +353,15 @@ async fn until_ready(node: &dyn Node, clock: &dyn Clock, watch: &dyn Watch) -> R
     .await
 }
 
-fn failed(address: &Address, why: &str) -> Error {
-    Error::new(ErrorKind::Failed, format!("{address} failed: {why}"))
+fn failure(address: &Address, readiness: &Readiness) -> Option<Error> {
+    let (kind, why) = readiness.failure()?;
+    Some(Error::new(kind, format!("{address} failed: {why}")))
 }
 
-fn token(seed: Uuid, address: &Address) -> Token {
-    Token(Uuid::new_v5(&seed, address.to_string().as_bytes()).to_string())
+/// The token of a node's calls in one run; `purpose` tells apart calls that are not tries of one another.
+fn token(seed: Uuid, address: &Address, purpose: &str) -> Token {
+    let name = format!("{address}{purpose}");
+    Token(Uuid::new_v5(&seed, name.as_bytes()).to_string())
 }
 
 fn elapsed(from: Timestamp, to: Timestamp) -> Duration {

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Unavailable,
     /// A deployment, job or resource ended in failure.
     Failed,
+    /// A deployment failed and what served before was put back: by the cloud itself, or by an undo.
+    RolledBack,
     /// What serves is not what was asked for.
     Untrue,
     /// It did not become ready before its deadline.

@@ -55,6 +55,27 @@ pub enum Event {
         /// Why; never a secret.
         why: String,
     },
+    /// What was there before is about to be put back.
+    Undoing {
+        /// The node.
+        address: Address,
+        /// The idempotency token of the call.
+        token: String,
+    },
+    /// It is as it was before the run, or stays as it is.
+    Undone {
+        /// The node.
+        address: Address,
+        /// Why it stays. `None` when it was put back.
+        stays: Option<String>,
+    },
+    /// The undo failed: a person has to look.
+    NotUndone {
+        /// The node.
+        address: Address,
+        /// Why; never a secret.
+        why: String,
+    },
     /// The run ended.
     Ended {
         /// `succeeded`, `failed`, `interrupted`, `detached`.
@@ -75,6 +96,10 @@ pub enum Status {
     Ready,
     /// Failed.
     Failed,
+    /// The call that puts back what was there before went out; whether it landed is not known.
+    Undoing,
+    /// As before the run, or left as it is on purpose.
+    Undone,
 }
 
 /// The next status, or an error for an entry that cannot follow.
@@ -86,6 +111,12 @@ pub fn next_status(status: Status, event: &Event) -> Result<Status> {
         (Status::InDoubt, Event::Landed { .. }) => Status::Landed,
         (Status::Landed, Event::Ready { .. }) => Status::Ready,
         (Status::InDoubt | Status::Landed, Event::Failed { .. }) => Status::Failed,
+        (
+            Status::InDoubt | Status::Landed | Status::Ready | Status::Failed,
+            Event::Undoing { .. },
+        ) => Status::Undoing,
+        (Status::Undoing, Event::Undone { .. }) => Status::Undone,
+        (Status::Undoing, Event::NotUndone { .. }) => Status::Failed,
         (_, Event::Ended { .. }) => status,
         (status, event) => {
             return Err(Error::new(
@@ -133,7 +164,10 @@ impl Event {
             Self::Started { address, .. }
             | Self::Landed { address }
             | Self::Ready { address }
-            | Self::Failed { address, .. } => Some(address),
+            | Self::Failed { address, .. }
+            | Self::Undoing { address, .. }
+            | Self::Undone { address, .. }
+            | Self::NotUndone { address, .. } => Some(address),
             Self::Ended { .. } => None,
         }
     }

@@ -7,7 +7,7 @@ mod step;
 
 pub use step::StepNode;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,19 @@ pub trait Resource: Send + Sync + 'static {
         watch: &dyn Watch,
     ) -> Result<Self::Actual>;
 
+    /// Puts back what was there before this run changed it, and waits until it is. The default says that it stays.
+    async fn restore(
+        &self,
+        _before: &Self::Actual,
+        _now: &Self::Actual,
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Undone> {
+        Ok(Undone::Stays(
+            "the change harms nothing that served before".into(),
+        ))
+    }
+
     /// Removes it. Succeeds when it is gone already.
     async fn delete(&self, actual: &Self::Actual, token: &Token) -> Result<()>;
 
@@ -150,6 +163,15 @@ pub trait Resource: Send + Sync + 'static {
     fn holds_data(&self) -> bool {
         false
     }
+}
+
+/// How the undo of one node ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// It is as it was before the run.
+    PutBack,
+    /// It stays as it is now; says why.
+    Stays(String),
 }
 
 /// A look at readiness, with what was seen.
@@ -310,12 +332,20 @@ pub trait Node: Send + Sync {
     fn holds_data(&self) -> bool {
         false
     }
+
+    /// Puts back what was there before [`Node::carry_out`], after another look at it. What holds data stays.
+    async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone>;
+
+    /// What is desired, as far as it is known: once the node is ready, this is what the run left.
+    fn wanted(&self) -> Fields;
 }
 
 /// A resource as a node.
 pub struct ResourceNode<R: Resource> {
     resource: R,
     reading: Mutex<Option<Reading<R::Actual>>>,
+    /// What was there before it was carried out.
+    before: Mutex<Option<Reading<R::Actual>>>,
 }
 
 impl<R: Resource> ResourceNode<R> {
@@ -324,6 +354,7 @@ impl<R: Resource> ResourceNode<R> {
         Self {
             resource,
             reading: Mutex::new(None),
+            before: Mutex::new(None),
         }
     }
 
@@ -335,15 +366,12 @@ impl<R: Resource> ResourceNode<R> {
     fn reading(&self) -> Option<Reading<R::Actual>> {
         self.reading
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     fn remember(&self, reading: Reading<R::Actual>) {
-        *self
-            .reading
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reading);
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
     }
 
     fn present(&self) -> Result<R::Actual> {
@@ -494,6 +522,7 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = self.reading();
         match action {
             Action::NoOp => Ok(()),
             Action::Create => {
@@ -532,5 +561,45 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn holds_data(&self) -> bool {
         self.resource.holds_data()
+    }
+
+    async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone> {
+        let before = self
+            .before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        self.observe().await?;
+        let stays = |why: &str| Ok(Undone::Stays(why.to_owned()));
+        match (before, self.reading()) {
+            (Some(Reading::Absent | Reading::Tombstoned(_)), Some(Reading::Present(now))) => {
+                if self.resource.holds_data() {
+                    return stays("it holds data");
+                }
+                self.resource.delete(&now, token).await?;
+                self.remember(Reading::Absent);
+                Ok(Undone::PutBack)
+            }
+            (Some(Reading::Absent | Reading::Tombstoned(_)), _) => Ok(Undone::PutBack),
+            (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
+                let (was, is) = (
+                    self.resource.observed(&before),
+                    self.resource.observed(&now),
+                );
+                if was == is {
+                    return Ok(Undone::PutBack);
+                }
+                if self.resource.holds_data() {
+                    return stays("it holds data");
+                }
+                self.resource.restore(&before, &now, token, watch).await
+            }
+            (Some(Reading::Present(_)), _) => stays("it was deleted, as the manifest says"),
+            _ => stays("it was not touched"),
+        }
+    }
+
+    fn wanted(&self) -> Fields {
+        self.resource.desired()
     }
 }

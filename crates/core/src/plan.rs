@@ -9,7 +9,7 @@ use sha2::Digest;
 
 use crate::address::{Address, CloudName, Target};
 use crate::error::{Error, Result};
-use crate::fields::{FieldChange, Fields};
+use crate::fields::{FieldChange, FieldValue, Fields};
 use crate::graph::Graph;
 use crate::node::{Action, Effect, Leftover, Node, Sort};
 
@@ -35,9 +35,21 @@ pub struct Change {
     /// Nothing differs, but it still settles: what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settling: Option<String>,
+    /// The fields that another hand changed since the last apply, among those that differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// The nodes it comes after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Address>,
+}
+
+/// A field that is not as the last apply left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The field.
+    pub field: String,
+    /// What the last apply left there. `None`: nothing.
+    pub left: Option<FieldValue>,
 }
 
 /// The pure result of desired and actual. Holds no secret value.
@@ -162,6 +174,8 @@ pub struct Subject {
     pub targets: Vec<Target>,
     /// What people should know.
     pub notes: Vec<String>,
+    /// What the last applies left, where it is known: it tells another hand's changes from the manifest's.
+    pub left: BTreeMap<Address, Fields>,
 }
 
 /// Reads every node of every target at once and compares. Writes nothing.
@@ -185,7 +199,7 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
             .iter()
             .map(|id| graph.entry(*id).node.address().clone())
             .collect();
-        match compare(entry.node.as_ref(), needs) {
+        match compare(entry.node.as_ref(), needs, &subject.left) {
             Ok(change) => changes.push(change),
             Err(error) => blocked.push(Blocked {
                 address: entry.node.address().clone(),
@@ -260,18 +274,46 @@ async fn observe(nodes: &[Arc<dyn Node>]) -> Vec<Blocked> {
         .await
 }
 
-fn compare(node: &dyn Node, needs: Vec<Address>) -> Result<Change> {
-    let verdict = node.compare()?;
+fn compare(
+    node: &dyn Node,
+    needs: Vec<Address>,
+    left: &BTreeMap<Address, Fields>,
+) -> Result<Change> {
+    let mut verdict = node.compare()?;
+    let left = left.get(node.address());
+    let drift = match (verdict.action, left) {
+        (Action::Update | Action::Replace, Some(left)) => drift(left, &verdict.changes),
+        (Action::Create, Some(_)) if node.sort() == Sort::Resource => {
+            verdict.reason = format!("{}, and the last apply left it there", verdict.reason);
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
     Ok(Change {
         address: node.address().clone(),
         sort: node.sort(),
         action: verdict.action,
         reason: verdict.reason,
         changes: verdict.changes,
+        drift,
         effect: verdict.effect,
         settling: verdict.settling,
         needs,
     })
+}
+
+/// Which of these differences nobody asked for: the cloud says something else than what the last apply left.
+fn drift(left: &Fields, changes: &[FieldChange]) -> Vec<Drift> {
+    let known = |value: Option<&FieldValue>| !matches!(value, Some(FieldValue::AfterApply { .. }));
+    changes
+        .iter()
+        .map(|change| (change, left.get(&change.field)))
+        .filter(|(change, left)| known(*left) && *left != change.old.as_ref())
+        .map(|(change, left)| Drift {
+            field: change.field.clone(),
+            left: left.cloned(),
+        })
+        .collect()
 }
 
 /// The deletes, dependents first; each needs the deletes of its dependents.
@@ -316,6 +358,7 @@ fn delete(orphan: &Orphan, needs: Vec<Address>) -> Change {
         action: Action::Delete,
         reason: "it is no longer in the manifest".into(),
         changes: Vec::new(),
+        drift: Vec::new(),
         effect: match orphan.node.holds_data() {
             true => Effect::LosesData,
             false => Effect::InPlace,

@@ -52,6 +52,25 @@ pub enum Event<'a> {
         /// After how long.
         took: Duration,
     },
+    /// What was there before a node is being put back.
+    Undoing {
+        /// The node.
+        address: &'a Address,
+    },
+    /// It was put back, or stays.
+    Undone {
+        /// The node.
+        address: &'a Address,
+        /// Why it stays. `None` when it was put back.
+        stays: Option<&'a str>,
+    },
+    /// It could not be put back: a person has to look.
+    NotUndone {
+        /// The node.
+        address: &'a Address,
+        /// Why.
+        error: &'a Error,
+    },
     /// A node was not started because another one of its target failed, or somebody interrupted.
     Held {
         /// The node.

@@ -43,6 +43,52 @@ pub enum Readiness {
     Pending(String),
     /// It never will be; says why, in the cloud's words where it has any.
     Failed(String),
+    /// The cloud itself put back what served before; says why.
+    RolledBack(String),
+    /// Somebody else's change took its place; says what is there now.
+    Replaced(String),
+}
+
+impl Readiness {
+    /// What it waits for. `None` when it waits for nothing any more.
+    pub fn pending(self) -> Option<String> {
+        match self {
+            Self::Pending(why) => Some(why),
+            Self::Ready | Self::Failed(_) | Self::RolledBack(_) | Self::Replaced(_) => None,
+        }
+    }
+
+    /// What keeps it from being ready. `None` when it is.
+    pub fn why(self) -> Option<String> {
+        match self {
+            Self::Ready => None,
+            Self::Pending(why)
+            | Self::Failed(why)
+            | Self::RolledBack(why)
+            | Self::Replaced(why) => Some(why),
+        }
+    }
+
+    /// Why it will never be ready, and what kind of error that is. `None` when it is, or may still be.
+    pub fn failure(&self) -> Option<(ErrorKind, &str)> {
+        match self {
+            Self::Ready | Self::Pending(_) => None,
+            Self::Failed(why) => Some((ErrorKind::Failed, why)),
+            Self::RolledBack(why) => Some((ErrorKind::RolledBack, why)),
+            Self::Replaced(why) => Some((ErrorKind::Untrue, why)),
+        }
+    }
+
+    /// The same, with other words for why it will never be ready.
+    #[must_use]
+    pub fn with_words(self, words: String) -> Self {
+        match self {
+            Self::Ready | Self::Pending(_) => self,
+            Self::Failed(_) => Self::Failed(words),
+            Self::RolledBack(_) => Self::RolledBack(words),
+            Self::Replaced(_) => Self::Replaced(words),
+        }
+    }
 }
 
 /// Calls `look` until it returns something, pausing in between.

@@ -171,7 +171,7 @@ impl ReplicationGroup {
                 return Ok(Look::Found(actual));
             }
             let why = match actual.readiness() {
-                Readiness::Failed(why) => {
+                Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
                     let message = format!("{what} takes no changes: {why}");
                     return Err(Error::new(ErrorKind::Failed, message));
                 }
@@ -507,10 +507,7 @@ impl Resource for ReplicationGroup {
     }
 
     fn unsettled(&self, actual: &Self::Actual) -> Option<String> {
-        match actual.readiness() {
-            Readiness::Ready => None,
-            Readiness::Pending(why) | Readiness::Failed(why) => Some(why),
-        }
+        actual.readiness().why()
     }
 
     fn pace(&self) -> Pace {

@@ -57,7 +57,9 @@ pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
     let state = match rollout::judge(&service, service.task_definition().unwrap_or_default()) {
         Readiness::Ready => ServingState::Ready,
         Readiness::Pending(why) => ServingState::InProgress(why),
-        Readiness::Failed(why) => ServingState::Failed(why),
+        Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
+            ServingState::Failed(why)
+        }
     };
     let count = |number: i32| u32::try_from(number).unwrap_or_default();
     Ok(Some(Serving {
@@ -174,13 +176,9 @@ pub(super) async fn activate(
                 watch.note(&why);
                 Ok(Look::NotYet(why))
             }
-            Readiness::Failed(why) => {
-                let kind = if seen.task_definition() == Some(wanted.as_str()) {
-                    ErrorKind::Failed
-                } else {
-                    ErrorKind::Untrue
-                };
+            readiness => {
                 let asked = short(&wanted);
+                let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
                 Err(Error::new(
                     kind,
                     format!("{asked} does not serve as `{service}`: {why}"),

@@ -36,15 +36,11 @@ pub(crate) fn judge(service: &Service, wanted: &str) -> Readiness {
         .find(|deployment| deployment.task_definition() == Some(wanted) && is_failed(deployment));
     let asked = service.task_definition().unwrap_or_default();
     if asked != wanted {
-        let why = match ours {
-            Some(deployment) => reason(deployment).to_owned(),
-            None => "another deployment or an automatic rollback replaced it".to_owned(),
+        let instead = format!("{} is to serve now, not {}", short(asked), short(wanted));
+        return match ours {
+            Some(deployment) => Readiness::RolledBack(format!("{instead}: {}", reason(deployment))),
+            None => Readiness::Replaced(format!("{instead}: somebody else deployed meanwhile")),
         };
-        return Readiness::Failed(format!(
-            "{} is to serve now, not {}: {why}",
-            short(asked),
-            short(wanted)
-        ));
     }
     let Some(primary) = primary(service) else {
         return Readiness::Pending("ECS has not begun the deployment".into());
@@ -100,10 +96,7 @@ pub(crate) fn failed(service: &Service) -> Option<&str> {
 
 /// What it still waits for, whoever deployed. `None` when it is settled.
 pub(crate) fn unsettled(service: &Service) -> Option<String> {
-    match judge(service, service.task_definition().unwrap_or_default()) {
-        Readiness::Pending(why) => Some(why),
-        Readiness::Ready | Readiness::Failed(_) => None,
-    }
+    judge(service, service.task_definition().unwrap_or_default()).pending()
 }
 
 #[cfg(test)]
@@ -169,7 +162,7 @@ mod tests {
                 deployment("INACTIVE", NEW, "FAILED", 0),
             ],
         );
-        let Readiness::Failed(why) = judge(&rolled_back, NEW) else {
+        let Readiness::RolledBack(why) = judge(&rolled_back, NEW) else {
             panic!("it must have failed");
         };
         assert!(

@@ -1,5 +1,6 @@
 //! `ecs.service`: the service that keeps the tasks running, and its roll-out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use aws_sdk_ecs::types::{
     PropagateTags, Service as SdkService, ServiceField, Tag,
 };
 use deployer_core::address::Address;
-use deployer_core::capability::{Revision, Scope};
+use deployer_core::capability::{Activation, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::{AwsSection, AwsService};
@@ -477,6 +478,28 @@ impl Resource for Service {
         Ok(updated.unwrap_or_else(|| actual.clone()))
     }
 
+    async fn restore(
+        &self,
+        before: &Self::Actual,
+        now: &Self::Actual,
+        _token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Undone> {
+        let served = before.task_definition().unwrap_or_default();
+        // The circuit breaker may have been faster.
+        if now.task_definition() == Some(served) && rollout::judge(now, served) == Readiness::Ready
+        {
+            return Ok(Undone::PutBack);
+        }
+        let activation = Activation {
+            service: self.name().to_owned(),
+            revision: Revision(served.to_owned()),
+            follow: BTreeMap::new(),
+        };
+        operate::activate(&self.clients, &activation, watch).await?;
+        Ok(Undone::PutBack)
+    }
+
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_service(&self.clients, self.name()).await
     }
@@ -487,12 +510,14 @@ impl Resource for Service {
             None => actual.task_definition().unwrap_or_default().to_owned(),
         };
         let seen = self.again().await?;
-        let state = match rollout::judge(&seen, &wanted) {
-            Readiness::Failed(why) => {
+        let state = rollout::judge(&seen, &wanted);
+        let state = match state.failure() {
+            None => state,
+            Some((_, why)) => {
+                let why = why.to_owned();
                 let reasons = operate::why_stopped(&self.clients, &self.names, &seen).await;
-                Readiness::Failed([vec![why], reasons].concat().join("; "))
+                state.with_words([vec![why], reasons].concat().join("; "))
             }
-            other => other,
         };
         Ok(Ready {
             state,

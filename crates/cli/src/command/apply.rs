@@ -14,9 +14,10 @@ use crate::activation::{self, Choice};
 use crate::args::{ApplyArgs, Global};
 use crate::command::{plan, rollback};
 use crate::exit::Exit;
+use crate::left;
 use crate::plan_file::PlanFile;
 use crate::record;
-use crate::run::{self, Journals};
+use crate::run::{self, Journals, Manner};
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
@@ -83,6 +84,7 @@ async fn locked(
                 .iter()
                 .map(|p| (p.name(), Verdict::default())),
         );
+        left::note(session, &work.prepared, &verdicts).await?;
         let recorded = record::releases(session, &work, &verdicts, &journals).await?;
         let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
         let accepted = acceptance::examine(global, session, due, stop).await?;
@@ -98,16 +100,18 @@ async fn locked(
         run::confirm(args.yes, "Apply this plan?")?;
     }
     let journals = Journals::begin(session, "apply").await?;
-    let waiting = if args.detach {
-        Waiting::Detached
-    } else {
-        Waiting::Ready
+    let manner = Manner {
+        waiting: match args.detach {
+            true => Waiting::Detached,
+            false => Waiting::Ready,
+        },
+        on_failure: args.on_failure.into(),
     };
     let verdicts = run::carry_out(
         session,
         &work.prepared,
         &journals,
-        waiting,
+        manner,
         stop,
         global.json,
     )

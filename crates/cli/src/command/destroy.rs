@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use deployer_core::error::Result;
-use deployer_core::node::Waiting;
 
 use crate::args::{DestroyArgs, Global};
 use crate::command::plan;
 use crate::exit::Exit;
-use crate::run::{self, Journals};
+use crate::run::{self, Journals, Manner};
 use crate::session::Session;
 use crate::system::Stop;
 use crate::{stopped, work};
@@ -46,7 +45,7 @@ async fn locked(
         session,
         &prepared,
         &journals,
-        Waiting::Ready,
+        Manner::THOROUGH,
         stop,
         global.json,
     )

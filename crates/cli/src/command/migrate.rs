@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use deployer_core::address::Address;
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, Result};
-use deployer_core::node::{Action, Sort, Waiting};
+use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
 use crate::args::{Global, MigrateArgs};
 use crate::command::plan;
 use crate::exit::Exit;
-use crate::run::{self, Journals};
+use crate::run::{self, Journals, Manner};
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
@@ -56,7 +56,7 @@ async fn locked(
         session,
         &work.prepared,
         &journals,
-        Waiting::Ready,
+        Manner::THOROUGH,
         stop,
         global.json,
     )

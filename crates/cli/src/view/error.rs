@@ -16,6 +16,7 @@ fn heading(kind: ErrorKind) -> &'static str {
         ErrorKind::Rejected => "refused by the cloud",
         ErrorKind::Unavailable => "no answer",
         ErrorKind::Failed => "failed",
+        ErrorKind::RolledBack => "failed and put back",
         ErrorKind::Untrue => "not what was asked for",
         ErrorKind::TimedOut => "not ready in time",
         ErrorKind::Locked => "locked",

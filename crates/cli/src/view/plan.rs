@@ -89,25 +89,44 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
             paint(DIM, &change.reason)
         ));
     }
-    for field in &change.changes {
+    let drifted = |field: &&FieldChange| change.drift.iter().any(|it| it.field == field.field);
+    let (theirs, ours): (Vec<_>, Vec<_>) = change.changes.iter().partition(drifted);
+    for field in ours {
         text.push_str(&format!("          {}\n", line(field, change.action)));
+    }
+    if !theirs.is_empty() {
+        let heading = "changed by another hand since the last apply:";
+        text.push_str(&format!("          {}\n", paint(YELLOW, heading)));
+    }
+    for field in theirs {
+        let left = change.drift.iter().find(|it| it.field == field.field);
+        let left = left.and_then(|it| it.left.as_ref());
+        // Put back as it was: the plain line says it all.
+        let was = match left == field.new.as_ref() {
+            true => String::new(),
+            false => format!(" (the last apply left {})", show(left)),
+        };
+        text.push_str(&format!(
+            "            {}{was}\n",
+            line(field, change.action)
+        ));
     }
     text
 }
 
+fn show(value: Option<&FieldValue>) -> String {
+    value.map_or_else(|| "(none)".into(), FieldValue::to_string)
+}
+
 fn line(change: &FieldChange, action: Action) -> String {
-    let show = |value: &Option<FieldValue>| match value {
-        Some(value) => value.to_string(),
-        None => "(none)".into(),
-    };
     match action {
-        Action::Create => format!("{}: {}", change.field, show(&change.new)),
+        Action::Create => format!("{}: {}", change.field, show(change.new.as_ref())),
         Action::NoOp | Action::Update | Action::Replace | Action::Delete => {
             format!(
                 "{}: {} -> {}",
                 change.field,
-                show(&change.old),
-                show(&change.new)
+                show(change.old.as_ref()),
+                show(change.new.as_ref())
             )
         }
     }
@@ -157,6 +176,7 @@ mod tests {
         new.set("cpu", 512);
         new.set_value("secret.X", FieldValue::AfterApply { known_after: known });
         let change = |kind: &str, action, changes| Change {
+            drift: Vec::new(),
             address: Address::new(&target, kind, "idp"),
             sort: Sort::Resource,
             action,

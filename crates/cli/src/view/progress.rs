@@ -80,6 +80,13 @@ impl Reporter for JsonLines {
                 "event": "failed", "address": address, "seconds": took.as_secs_f64(),
                 "error": view::error::document(error),
             }),
+            Event::Undoing { address } => json!({"event": "undoing", "address": address}),
+            Event::Undone { address, stays } => {
+                json!({"event": "undone", "address": address, "stays": stays})
+            }
+            Event::NotUndone { address, error } => json!({
+                "event": "not_undone", "address": address, "error": view::error::document(error),
+            }),
             Event::Held { address } => json!({"event": "held", "address": address}),
         });
     }
@@ -157,6 +164,12 @@ impl Reporter for Plain {
                     duration::show(*took)
                 );
             }
+            Event::Undoing { address } => sayln!("  {address}: put back"),
+            Event::Undone { address, stays } => match stays {
+                None => sayln!("  {address}: as before"),
+                Some(why) => sayln!("  {address}: stays: {why}"),
+            },
+            Event::NotUndone { address, error } => sayln!("  {address}: NOT PUT BACK: {error}"),
             Event::Held { address } => sayln!("  {address}: not started"),
         }
     }
@@ -174,11 +187,15 @@ impl Live {
     }
 
     fn start(&self, address: &Address, action: Action) {
+        self.begin(address, &format!("{} {address}", verb(action)));
+    }
+
+    fn begin(&self, address: &Address, what: &str) {
         let style =
             ProgressStyle::with_template("  {spinner} {prefix} {elapsed:>4} {wide_msg:.dim}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = self.lines.add(ProgressBar::new_spinner().with_style(style));
-        bar.set_prefix(format!("{} {address}", verb(action)));
+        bar.set_prefix(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         self.running().insert(address.clone(), bar);
     }
@@ -224,6 +241,14 @@ impl Reporter for Live {
                     address,
                     &format!("  ✗ {address} after {}: {error}", duration::show(*took)),
                 );
+            }
+            Event::Undoing { address } => self.begin(address, &format!("put back {address}")),
+            Event::Undone { address, stays } => match stays {
+                None => self.end(address, &format!("  ✓ {address} as before")),
+                Some(why) => self.end(address, &format!("  · {address} stays: {why}")),
+            },
+            Event::NotUndone { address, error } => {
+                self.end(address, &format!("  ✗ {address} not put back: {error}"));
             }
             Event::Held { address } => self.end(address, &format!("  · {address} not started")),
         }

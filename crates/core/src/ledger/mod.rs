@@ -3,6 +3,7 @@
 //! Objects under one prefix of an object store, JSON each, with a format version. Never a secret value.
 
 mod inventory;
+mod left;
 mod lock;
 mod migration;
 mod release;

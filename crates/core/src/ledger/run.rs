@@ -48,7 +48,10 @@ impl RunRecord {
                 Event::Started { .. }
                 | Event::Landed { .. }
                 | Event::Ready { .. }
-                | Event::Failed { .. } => None,
+                | Event::Failed { .. }
+                | Event::Undoing { .. }
+                | Event::Undone { .. }
+                | Event::NotUndone { .. } => None,
             })
     }
 }

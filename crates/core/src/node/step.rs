@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use super::{Action, Effect, Evidence, Leftover, Node, Sort, Step, Token, Verdict, Watch};
+use super::{Action, Effect, Evidence, Leftover, Node, Sort, Step, Token, Undone, Verdict, Watch};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::fields::Fields;
@@ -119,5 +119,13 @@ impl<S: Step> Node for StepNode<S> {
 
     fn detachable(&self) -> bool {
         false
+    }
+
+    async fn undo(&self, _token: &Token, _watch: &dyn Watch) -> Result<Undone> {
+        Ok(Undone::Stays("what a step did stays done".into()))
+    }
+
+    fn wanted(&self) -> Fields {
+        self.step.desired()
     }
 }

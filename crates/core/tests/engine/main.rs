@@ -10,8 +10,10 @@ mod fake;
 
 mod applying;
 mod data;
+mod drifting;
 mod failing;
 mod migrating;
 mod nodes;
 mod sweep;
+mod undoing;
 mod waiting;

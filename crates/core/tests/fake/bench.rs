@@ -10,8 +10,9 @@ use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{Destination, ImageContent, LocalImage, SecretContent};
 use deployer_core::clock::Clock;
 use deployer_core::compose::{self, Given, Part};
-use deployer_core::engine::{self, Interrupt, Journal, Means, Verdict};
+use deployer_core::engine::{self, Interrupt, Journal, Means, OnFailure, Verdict};
 use deployer_core::error::{Error, Result};
+use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::journal::{self, Event};
 use deployer_core::ledger::{Ledger, LedgerMigrations, RunHeader, RunJournal};
@@ -284,6 +285,7 @@ pub enum Crash {
 #[derive(Clone, Copy, Debug)]
 pub struct How {
     pub waiting: Waiting,
+    pub on_failure: OnFailure,
     pub crash: Option<Crash>,
     /// When a person interrupts, from the start of the bench.
     pub interrupt_at: Option<Duration>,
@@ -293,6 +295,7 @@ impl Default for How {
     fn default() -> Self {
         Self {
             waiting: Waiting::Ready,
+            on_failure: OnFailure::Keep,
             crash: None,
             interrupt_at: None,
         }
@@ -311,6 +314,8 @@ pub struct Bench {
     pub places: Vec<Place>,
     /// What the reporter was told, with the virtual time.
     pub told: Mutex<Vec<(Duration, String)>>,
+    /// What the last applies left, as far as a test says so.
+    pub left: Mutex<BTreeMap<Address, Fields>>,
 }
 
 impl Bench {
@@ -354,6 +359,7 @@ impl Bench {
             places: clouds.iter().map(place).collect(),
             clock: clock.clone(),
             told: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 
@@ -386,6 +392,7 @@ impl Bench {
                 .map(|place| place.cloud.target.clone())
                 .collect(),
             notes: Vec::new(),
+            left: self.left.lock().unwrap().clone(),
         }
     }
 
@@ -472,6 +479,7 @@ impl Bench {
             reporter: self,
             journals: journals.clone(),
             waiting: how.waiting,
+            on_failure: how.on_failure,
             interrupt: &stop,
             seed: Uuid::new_v4(),
         };
@@ -600,6 +608,14 @@ impl Reporter for Bench {
             report::Event::PutOff { address } => format!("put off {address}"),
             report::Event::Failed { address, error, .. } => format!("failed {address}: {error}"),
             report::Event::Held { address } => format!("held {address}"),
+            report::Event::Undoing { address } => format!("undoing {address}"),
+            report::Event::Undone { address, stays } => match stays {
+                None => format!("undone {address}"),
+                Some(why) => format!("stays {address}: {why}"),
+            },
+            report::Event::NotUndone { address, error } => {
+                format!("not undone {address}: {error}")
+            }
         };
         self.told.lock().unwrap().push((self.clock.elapsed(), line));
     }

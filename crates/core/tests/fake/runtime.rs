@@ -13,7 +13,7 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Reading, Ready, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Reading, Ready, Resource, Step, Token, Undone, Watch};
 use deployer_core::spec::MigrateSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use tokio::time::Instant;
@@ -403,6 +403,21 @@ impl Resource for ServiceNode {
         _: &dyn Watch,
     ) -> Result<Service> {
         self.roll_out("UpdateService").await
+    }
+
+    async fn restore(
+        &self,
+        before: &Service,
+        _: &Service,
+        _: &Token,
+        _: &dyn Watch,
+    ) -> Result<Undone> {
+        let name = &self.address.name;
+        let effect = |world: &mut World| {
+            world.services.insert(name.clone(), before.clone());
+            Ok(Undone::PutBack)
+        };
+        self.api.write("UpdateService", name, effect).await
     }
 
     async fn delete(&self, _: &Service, _token: &Token) -> Result<()> {

@@ -290,10 +290,7 @@ impl Resource for Instance {
     }
 
     fn unsettled(&self, actual: &Actual) -> Option<String> {
-        match judge(actual) {
-            Readiness::Ready => None,
-            Readiness::Pending(why) | Readiness::Failed(why) => Some(why),
-        }
+        judge(actual).why()
     }
 
     fn pace(&self) -> Pace {

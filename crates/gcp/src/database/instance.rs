@@ -254,10 +254,7 @@ impl Resource for Instance {
     }
 
     fn unsettled(&self, actual: &Actual) -> Option<String> {
-        match judge(&actual.instance) {
-            Readiness::Ready => None,
-            Readiness::Pending(why) | Readiness::Failed(why) => Some(why),
-        }
+        judge(&actual.instance).why()
     }
 
     fn pace(&self) -> Pace {

@@ -199,14 +199,14 @@ async fn wait_until(
                     watch.note(&why);
                     Ok(Look::NotYet(why))
                 }
-                (Readiness::Failed(why), revision) => Err(Error::new(
+                (readiness, revision) => Err(Error::new(
                     ErrorKind::Untrue,
                     format!(
                         "revision `{}` of service `{}` does not serve",
                         revision.0, calls.name
                     ),
                 )
-                .because(why)),
+                .because(readiness.why().unwrap_or_default())),
             }
         },
     )

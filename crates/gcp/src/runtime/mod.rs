@@ -359,7 +359,9 @@ fn serving_state(service: &model::Service) -> ServingState {
     match readiness {
         Readiness::Ready => ServingState::Ready,
         Readiness::Pending(why) => ServingState::InProgress(why),
-        Readiness::Failed(why) => ServingState::Failed(why),
+        Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
+            ServingState::Failed(why)
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The Cloud Run service: made, changed, rolled out, and ready only when our revision serves everything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{ImageRef, Revision, Scope};
+use deployer_core::capability::{Activation, ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::wait::{self, Look, Pace, Readiness};
 use google_cloud_run_v2::model;
 
@@ -19,7 +20,7 @@ use crate::operation;
 use crate::project::Project;
 use crate::runtime::container::{RUN_ANNOTATION, Variables, main_container};
 use crate::runtime::shape::{self, Shape, revision_name};
-use crate::runtime::{conditions, verdict};
+use crate::runtime::{activation, conditions, verdict};
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.service";
@@ -206,12 +207,11 @@ impl RunService {
             match verdict::of_newest_revision(&service) {
                 Readiness::Ready => Ok(Look::Found(service)),
                 Readiness::Pending(why) => Ok(Look::NotYet(why)),
-                Readiness::Failed(why) => {
-                    let why = self.with_revision_words(why, &service).await;
-                    Err(
-                        Error::new(ErrorKind::Failed, format!("{what} failed: {why}"))
-                            .hint("the traffic was not moved"),
-                    )
+                readiness => {
+                    let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
+                    let why = self.with_revision_words(why.to_owned(), &service).await;
+                    Err(Error::new(kind, format!("{what} failed: {why}"))
+                        .hint("the traffic was not moved"))
                 }
             }
         })
@@ -360,6 +360,29 @@ impl Resource for RunService {
         self.calls.update(stamped(self.wanted(now)?, token)).await
     }
 
+    async fn restore(
+        &self,
+        before: &model::Service,
+        _now: &model::Service,
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Undone> {
+        let traffic = verdict::shares(before);
+        let [(served, 100)] = traffic.as_slice() else {
+            return Ok(Undone::Stays(format!(
+                "the traffic was split before: {}",
+                verdict::show_shares(&traffic)
+            )));
+        };
+        let activation = Activation {
+            service: self.calls.name.clone(),
+            revision: Revision(served.clone()),
+            follow: BTreeMap::new(),
+        };
+        activation::carry_out(&self.calls, &activation, token, watch).await?;
+        Ok(Undone::PutBack)
+    }
+
     async fn delete(&self, _actual: &model::Service, _token: &Token) -> Result<()> {
         self.calls.delete().await
     }
@@ -367,23 +390,21 @@ impl Resource for RunService {
     async fn readiness(&self, _actual: &model::Service) -> Result<Ready<model::Service>> {
         let actual = self.calls.get().await?;
         let state = match self.replaced(&actual) {
-            Some(why) => Readiness::Failed(why),
+            Some(why) => Readiness::Replaced(why),
             None => verdict::of_latest(&actual),
         };
-        let state = match state {
-            Readiness::Failed(why) => {
-                Readiness::Failed(self.with_revision_words(why, &actual).await)
+        let state = match state.failure() {
+            None => state,
+            Some((_, why)) => {
+                let words = self.with_revision_words(why.to_owned(), &actual).await;
+                state.with_words(words)
             }
-            Readiness::Ready | Readiness::Pending(_) => state,
         };
         Ok(Ready { state, actual })
     }
 
     fn unsettled(&self, actual: &model::Service) -> Option<String> {
-        match verdict::of_latest(actual) {
-            Readiness::Pending(why) => Some(why),
-            Readiness::Ready | Readiness::Failed(_) => None,
-        }
+        verdict::of_latest(actual).pending()
     }
 
     fn pace(&self) -> Pace {

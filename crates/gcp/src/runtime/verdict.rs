@@ -17,7 +17,7 @@ pub(crate) fn of_latest(service: &Service) -> Readiness {
         return Readiness::Failed(why);
     }
     if show_asked(&service.traffic) != LATEST {
-        return Readiness::Failed(format!(
+        return Readiness::Replaced(format!(
             "somebody else moved the traffic: {}",
             show_asked(&service.traffic)
         ));
@@ -147,7 +147,7 @@ pub(crate) fn shares(service: &Service) -> Vec<(String, i32)> {
     shares
 }
 
-fn show_shares(shares: &[(String, i32)]) -> String {
+pub(crate) fn show_shares(shares: &[(String, i32)]) -> String {
     if shares.is_empty() {
         return "no revision".to_owned();
     }
@@ -237,7 +237,7 @@ mod tests {
             .set_percent(100)]);
         assert!(matches!(
             of_latest(&pinned),
-            Readiness::Failed(why) if why.contains("idp-00001-xyz 100%")
+            Readiness::Replaced(why) if why.contains("idp-00001-xyz 100%")
         ));
     }
 

@@ -1,0 +1,80 @@
+//! Keeps in the ledgers what each run left in the clouds, so that the next plan can tell another hand's changes from the
+//! manifest's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deployer_core::address::{Address, CloudName};
+use deployer_core::engine::Verdict;
+use deployer_core::error::Result;
+use deployer_core::fields::Fields;
+use deployer_core::node::{Action, Sort};
+use deployer_core::plan::Prepared;
+
+use crate::session::{Place, Session};
+
+/// What the last applies left on every target.
+pub async fn all(session: &Session) -> Result<BTreeMap<Address, Fields>> {
+    let mut all = BTreeMap::new();
+    for place in &session.places {
+        all.extend(place.ledger.left().await?);
+    }
+    Ok(all)
+}
+
+/// Before a run: of what it changes nothing is known until it has ended well. Durable before the first call.
+pub async fn forget_changed(session: &Session, prepared: &Prepared) -> Result<()> {
+    let changes = prepared.plan.changes.iter();
+    let changed: BTreeSet<&Address> = changes
+        .filter(|change| change.action != Action::NoOp)
+        .map(|change| &change.address)
+        .collect();
+    for place in &session.places {
+        let mut left = place.ledger.left().await?;
+        let before = left.len();
+        left.retain(|address, _| !changed.contains(address));
+        if left.len() != before {
+            place.ledger.write_left(left).await?;
+        }
+    }
+    Ok(())
+}
+
+/// After a run: what is there is what the manifest says, for everything that was so already or was made so.
+pub async fn note(
+    session: &Session,
+    prepared: &Prepared,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+) -> Result<()> {
+    for place in &session.places {
+        if let Some(verdict) = verdicts.get(&place.name()) {
+            note_on(place, prepared, verdict).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Result<()> {
+    let before = place.ledger.left().await?;
+    let mut left = before.clone();
+    let done: BTreeSet<&Address> = verdict.done.iter().collect();
+    for change in prepared.plan.of(place.name()) {
+        let address = &change.address;
+        let as_desired = match change.action {
+            Action::NoOp => change.settling.is_none() || done.contains(address),
+            Action::Create | Action::Update | Action::Replace => done.contains(address),
+            Action::Delete => false,
+        };
+        let node = prepared.graph.find(address);
+        match node.filter(|_| as_desired && change.sort == Sort::Resource) {
+            Some(id) => left.insert(address.clone(), prepared.graph.entry(id).node.wanted()),
+            None => left.remove(address),
+        };
+    }
+    for gone in &prepared.gone {
+        left.remove(gone);
+    }
+    if left != before {
+        place.ledger.write_left(left).await?;
+    }
+    Ok(())
+}
