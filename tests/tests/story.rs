@@ -131,7 +131,7 @@ fn a_broken_version_is_refused_and_the_one_before_goes_on_serving(story: &mut Pr
     let refused = story
         .deployer
         .run(&["apply", "--yes"])
-        .exits(exit::DEPLOYMENT_FAILED);
+        .exits(exit::ROLLED_BACK);
     refused.says("error");
     assert_serves(story, "2.0.0");
     let releases = releases(story, "aws");

@@ -18,8 +18,8 @@ use crate::{images, packages, workspace};
 mod exit {
     pub const SUCCESS: i32 = 0;
     pub const CHANGES: i32 = 2;
-    pub const DEPLOYMENT_FAILED: i32 = 3;
     pub const HELD: i32 = 6;
+    pub const ROLLED_BACK: i32 = 7;
     pub const INPUT: i32 = 64;
 }
 
@@ -141,11 +141,11 @@ fn update(story: &mut Story, stage: &mut Stage) -> Result<()> {
     story.step("apply version 3, which is broken", || {
         stage.use_version("3.0.0")?;
         let apply = stage.deployer(&["apply", "--yes"], Say::headlines())?;
-        apply.exits(exit::DEPLOYMENT_FAILED)?;
+        apply.exits(exit::ROLLED_BACK)?;
         apply.says("ecs.service/demo-sandbox-idp: FAILED")?;
         apply.says("run.service/demo-sandbox-idp: FAILED")?;
         let ((), serving) = both_serve(stage, "2.0.0")?;
-        Ok(((), format!("exit code 3, {serving}")))
+        Ok(((), format!("exit code 7, {serving}")))
     })
 }
 

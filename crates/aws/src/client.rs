@@ -1,6 +1,7 @@
 //! The SDKs' clients: region, endpoint, time-outs and retries of one target.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -8,12 +9,14 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ecs::config::{AsyncSleep, Sleep};
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::Context;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{AwsSection, AwsService};
+use sync_wrapper::SyncFuture;
 use url::{Host, Url};
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
@@ -120,6 +123,7 @@ pub(crate) async fn configuration(
         .region(aws_config::Region::new(region.to_owned()))
         .timeout_config(timeouts)
         .retry_config(retries)
+        .sleep_impl(Waits(Arc::clone(&context.clock)))
         .load()
         .await;
     if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {
@@ -130,6 +134,23 @@ pub(crate) async fn configuration(
         None => false,
     };
     Ok((config, sandbox))
+}
+
+/// Time-outs and pauses between tries, by the clock that everything waits by.
+struct Waits(Arc<dyn Clock>);
+
+impl AsyncSleep for Waits {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        let clock = Arc::clone(&self.0);
+        // The SDK wants a future that can be shared, which nobody ever does.
+        Sleep::new(SyncFuture::new(async move { clock.pause(duration).await }))
+    }
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waits")
+    }
 }
 
 /// The partition is a fixed property of the region.

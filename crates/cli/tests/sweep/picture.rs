@@ -1,0 +1,239 @@
+//! What the clouds and the ledger hold, read past the program, without what differs from run to run: ids, times, tokens.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+use serde_json::Value;
+
+use crate::ledger::KillingStore;
+use crate::stage::{LOCATION, PROJECT, REGION, Stage};
+
+/// A line for each thing, sorted.
+pub async fn take(stage: &Stage) -> String {
+    let mut lines = Vec::new();
+    aws(&mut lines, stage).await;
+    gcp(&mut lines, stage).await;
+    ledger(&mut lines, &stage.ledger).await;
+    for started in stage.containers.started() {
+        if started.command.iter().any(|word| word == "migrate") {
+            let digest = &started.digest;
+            lines.push(format!("migration {} of {digest} was started", started.repository));
+        }
+    }
+    lines.sort();
+    lines.join("\n")
+}
+
+async fn aws(lines: &mut Vec<String>, stage: &Stage) {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(&stage.sandbox.aws_url)
+        .load()
+        .await;
+    ecs(lines, &config).await;
+    images(lines, &config).await;
+    secrets(lines, &config).await;
+    data(lines, &config).await;
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
+    let groups = logs.describe_log_groups().send().await.expect("log groups");
+    for group in groups.log_groups() {
+        let (name, days) = (group.log_group_name(), group.retention_in_days());
+        lines.push(format!("aws log group {name:?} {days:?}"));
+    }
+}
+
+async fn ecs(lines: &mut Vec<String>, config: &SdkConfig) {
+    let ecs = aws_sdk_ecs::Client::new(config);
+    let arns = ecs.list_task_definitions().send().await.expect("definitions");
+    for arn in arns.task_definition_arns() {
+        let seen = ecs.describe_task_definition().task_definition(arn).send();
+        let seen = seen.await.expect("a definition").task_definition;
+        let definition = seen.expect("a definition");
+        let container = &definition.container_definitions()[0];
+        let environment: BTreeMap<_, _> = container
+            .environment()
+            .iter()
+            .map(|pair| (pair.name(), pair.value()))
+            .collect();
+        let variables: Vec<_> = container.secrets().iter().map(|it| it.name()).collect();
+        lines.push(format!(
+            "aws task definition {:?}:{} {:?} {environment:?} {variables:?}",
+            definition.family(),
+            definition.revision(),
+            container.image(),
+        ));
+    }
+    let services = ecs.list_services().send().await.expect("services");
+    for arn in services.service_arns() {
+        let seen = ecs.describe_services().services(arn).send().await;
+        for service in seen.expect("a service").services() {
+            lines.push(format!(
+                "aws service {:?} {:?} {:?} {}/{} in {} deployments",
+                service.service_name(),
+                service.status(),
+                service.task_definition(),
+                service.running_count(),
+                service.desired_count(),
+                service.deployments().len(),
+            ));
+        }
+    }
+}
+
+async fn images(lines: &mut Vec<String>, config: &SdkConfig) {
+    let ecr = aws_sdk_ecr::Client::new(config);
+    let seen = ecr.describe_repositories().send().await.expect("repositories");
+    for repository in seen.repositories() {
+        let name = repository.repository_name().unwrap_or_default();
+        let images = ecr.list_images().repository_name(name).send().await;
+        let images = images.expect("images");
+        let mut digests: Vec<_> = images.image_ids().iter().filter_map(|it| it.image_digest()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        lines.push(format!("aws repository {name} {digests:?}"));
+    }
+}
+
+async fn secrets(lines: &mut Vec<String>, config: &SdkConfig) {
+    let client = aws_sdk_secretsmanager::Client::new(config);
+    let listed = client.list_secrets().include_planned_deletion(true).send().await;
+    for secret in listed.expect("secrets").secret_list() {
+        let name = secret.name().unwrap_or_default();
+        let deleted = secret.deleted_date().is_some();
+        let stages: Vec<Vec<String>> = secret
+            .secret_versions_to_stages()
+            .into_iter()
+            .flat_map(|versions| versions.values())
+            .map(|stages| kept(stages))
+            .collect();
+        let mut stages: Vec<_> = stages.into_iter().filter(|it| !it.is_empty()).collect();
+        stages.sort();
+        lines.push(format!("aws secret {name} deleted {deleted} {stages:?}"));
+    }
+}
+
+/// The stages that the cloud gives itself; ours name versions, which differ.
+fn kept(stages: &[String]) -> Vec<String> {
+    let own = stages.iter().filter(|stage| stage.starts_with("AWS"));
+    own.cloned().collect()
+}
+
+async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
+    let rds = aws_sdk_rds::Client::new(config);
+    for it in rds.describe_db_instances().send().await.expect("instances").db_instances() {
+        lines.push(format!(
+            "aws database {:?} {:?} {:?} {:?}",
+            it.db_instance_identifier(),
+            it.db_instance_status(),
+            it.db_instance_class(),
+            it.allocated_storage()
+        ));
+    }
+    let groups = rds.describe_db_subnet_groups().send().await.expect("groups");
+    for it in groups.db_subnet_groups() {
+        lines.push(format!("aws subnet group {:?}", it.db_subnet_group_name()));
+    }
+    let snapshots = rds.describe_db_snapshots().send().await.expect("snapshots");
+    for it in snapshots.db_snapshots() {
+        lines.push(format!("aws snapshot of {:?}", it.db_instance_identifier()));
+    }
+    let caches = aws_sdk_elasticache::Client::new(config);
+    let groups = caches.describe_replication_groups().send().await.expect("caches");
+    for it in groups.replication_groups() {
+        lines.push(format!(
+            "aws cache {:?} {:?} {:?}",
+            it.replication_group_id(),
+            it.status(),
+            it.cache_node_type()
+        ));
+    }
+}
+
+/// What of each kind is compared: where it is listed, under which key, and the members that are the same in every run.
+const GOOGLE: [(&str, &str, &[&str]); 6] = [
+    (
+        "v2/projects/P/locations/L/services",
+        "services",
+        &["name", "traffic", "trafficStatuses", "latestReadyRevision", "invokerIamDisabled"],
+    ),
+    ("v2/projects/P/locations/L/jobs", "jobs", &["name", "executionCount"]),
+    ("v1/projects/P/secrets", "secrets", &["name", "labels"]),
+    ("v1/projects/P/locations/L/repositories", "repositories", &["name", "format"]),
+    ("v1/projects/P/instances", "items", &["name", "state", "settings/tier", "settings/dataDiskSizeGb"]),
+    ("v1/projects/P/locations/L/instances", "instances", &["name", "state", "tier", "memorySizeGb"]),
+];
+
+async fn gcp(lines: &mut Vec<String>, stage: &Stage) {
+    for (path, key, members) in GOOGLE {
+        for found in list(stage, path, key).await {
+            lines.push(format!("gcp {key} {}", chosen(&found, members)));
+            let name = found["name"].as_str().unwrap_or_default().to_owned();
+            match key {
+                "services" => {
+                    for it in list(stage, &format!("v2/{name}/revisions"), "revisions").await {
+                        lines.push(format!("gcp revision {}", revision(&it)));
+                    }
+                }
+                "secrets" => {
+                    for it in list(stage, &format!("v1/{name}/versions"), "versions").await {
+                        lines.push(format!("gcp version {}", chosen(&it, &["name", "state"])));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn revision(found: &Value) -> String {
+    let container = &found["containers"][0];
+    format!("{} {} {}", found["name"], container["image"], container["env"])
+}
+
+fn chosen(found: &Value, members: &[&str]) -> String {
+    let mut text = String::new();
+    for member in members {
+        let value = found.pointer(&format!("/{member}")).unwrap_or(&Value::Null);
+        write!(text, "{member} {value} ").expect("a string takes text");
+    }
+    text
+}
+
+async fn list(stage: &Stage, path: &str, key: &str) -> Vec<Value> {
+    let path = path.replace("/P/", &format!("/{PROJECT}/"));
+    let path = path.replace("/L/", &format!("/{LOCATION}/"));
+    let url = format!("{}/{path}", stage.sandbox.gcp_url);
+    let asked = stage.http.get(&url).bearer_auth(&stage.token).send().await;
+    let answer: Value = asked.expect("an answer").json().await.expect("JSON");
+    assert!(answer.get("error").is_none(), "{url}: {answer}");
+    answer[key].as_array().cloned().unwrap_or_default()
+}
+
+/// Releases, holds, migrations and the inventory; runs and locks tell how often it was tried.
+async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
+    let objects: Vec<_> = store.list(None).try_collect().await.expect("a listing");
+    for object in objects {
+        let path = object.location.to_string();
+        let bytes = store.get(&object.location).await.expect("an object");
+        let bytes = bytes.bytes().await.expect("its content");
+        let value: Value = serde_json::from_slice(&bytes).expect("JSON");
+        if path.contains("/releases/") {
+            let members = ["number", "content_id", "image", "revision", "tag", "rollback_to", "detached"];
+            lines.push(format!("release {}", chosen(&value, &members)));
+        } else if path.contains("/holds/") {
+            lines.push(format!(
+                "hold {}",
+                chosen(&value, &["rejected", "content_id", "serving", "unfinished"])
+            ));
+        } else if path.ends_with("/inventory.json") {
+            let items = value["items"].as_object().cloned().unwrap_or_default();
+            lines.extend(items.iter().map(|(address, item)| format!("ours {address} needs {}", item["needs"])));
+        } else if path.ends_with("/migrations.json") {
+            let known = value["migrations"].as_object().cloned().unwrap_or_default();
+            lines.extend(known.values().map(|it| format!("migration {} {}", it["what"], it["state"])));
+        }
+    }
+}

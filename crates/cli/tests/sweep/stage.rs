@@ -1,0 +1,231 @@
+//! Where one point is tried: a manifest with its image in a folder of its own, both clouds in this process, an empty ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use deployer::{Exit, Output, Stop, Surroundings};
+use deployer_oci::Digest;
+use deployer_sandbox::runner::Simulated;
+use deployer_sandbox::{Clock, Options, Sandbox};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::calls::Calls;
+use crate::ledger::KillingStore;
+use crate::time::VirtualTime;
+
+pub const REGION: &str = "us-east-1";
+pub const PROJECT: &str = "sandbox-project";
+pub const LOCATION: &str = "us-central1";
+/// Where Google's clients find their credentials; written anew for each sandbox.
+pub const CREDENTIALS: &str = "SWEEP_CREDENTIALS_FILE";
+
+/// What the manifest says that scenarios vary.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Of the image.
+    pub version: u32,
+    pub greeting: &'static str,
+    /// The value of the secret that people give.
+    pub mail_password: &'static str,
+    /// Whether there is a secret that version 2 no longer wants.
+    pub old_secret: bool,
+    /// Whether there is a managed database and a managed cache.
+    pub data: bool,
+}
+
+impl Wanted {
+    pub const FIRST: Self = Self {
+        version: 1,
+        greeting: "hello",
+        mail_password: "mail one",
+        old_secret: false,
+        data: false,
+    };
+}
+
+/// Everything that one point has for itself.
+pub struct Stage {
+    folder: TempDir,
+    pub sandbox: Sandbox,
+    pub containers: Simulated,
+    pub ledger: KillingStore,
+    pub calls: Calls,
+    pub time: VirtualTime,
+    pub http: reqwest::Client,
+    /// What the Google side lets in.
+    pub token: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub enum Ended {
+    Exit(Exit),
+    Killed,
+}
+
+impl Stage {
+    pub async fn set(time: &VirtualTime) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for version in 1..=2 {
+            write_image(folder.path(), version);
+        }
+        let (containers, calls) = (Simulated::default(), Calls::default());
+        let clock = Clock::given(Arc::new(time.clone()));
+        let options = Options::simulated(containers.clone(), clock).expect("a key can be made");
+        let options = Options {
+            observer: Some(Arc::new(calls.clone())),
+            ..options
+        };
+        let sandbox = deployer_sandbox::serve(options).await.expect("it starts");
+        let running = sandbox.running();
+        let credentials = std::env::var_os(CREDENTIALS).expect("the parent names a file");
+        std::fs::copy(&running.credentials, credentials).expect("the key can be copied");
+        let token = std::fs::read_to_string(&running.token).expect("a token");
+        Self {
+            token,
+            folder,
+            sandbox,
+            containers,
+            ledger: KillingStore::new(),
+            calls,
+            time: time.clone(),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// Writes the manifest.
+    pub fn want(&self, wanted: &Wanted) {
+        let path = |name: &str| self.folder.path().join(name);
+        std::fs::write(path("deployer.toml"), self.manifest(wanted)).expect("a manifest");
+        std::fs::write(path("mail-password"), wanted.mail_password).expect("a secret");
+    }
+
+    /// Runs a command on one cloud to its end, or until it is killed.
+    pub async fn run(&self, words: &[&str], cloud: &str) -> (Ended, String) {
+        let manifest = self.folder.path().join("deployer.toml").display().to_string();
+        let arguments = [words, &["--cloud", cloud, "--manifest", &manifest]].concat();
+        let surroundings = Surroundings {
+            clock: Arc::new(self.time.clone()),
+            stop: Some(Stop::default()),
+            ledger: Some(Arc::new(self.ledger.clone())),
+        };
+        let output = Output::default();
+        let command = deployer::captured(output.clone(), deployer::run(&arguments, surroundings));
+        let ended = tokio::select! {
+            biased;
+            () = self.ledger.killed() => Ended::Killed,
+            exit = command => Ended::Exit(exit),
+        };
+        (ended, output.text())
+    }
+
+    pub async fn clear(self) {
+        self.sandbox.shutdown().await;
+    }
+
+    fn manifest(&self, wanted: &Wanted) -> String {
+        let Wanted {
+            version, greeting, ..
+        } = wanted;
+        let (aws, gcp) = (&self.sandbox.aws_url, &self.sandbox.gcp_url);
+        let old = |text: &'static str| if wanted.old_secret { text } else { "" };
+        let data = |text: &'static str| if wanted.data { text } else { "" };
+        let given = |text: &'static str| if wanted.data { "" } else { text };
+        format!(
+            r#"app = "swept"
+environment = "test"
+
+[services.idp]
+image = "image-{version}"
+port = 3000
+cpu = 1
+memory = "2GiB"
+
+[services.idp.health]
+path = "/health"
+command = ["CMD", "/app", "healthcheck"]
+
+[services.idp.env]
+GREETING = "{greeting}"
+DATABASE_URL = {{ secret = "database-url" }}
+MAIL_PASSWORD = {{ secret = "mail-password" }}
+COOKIE_KEY = {{ secret = "cookie-key" }}
+{old_variable}
+{data_variable}
+
+[services.idp.migrate]
+command = ["migrate"]
+timeout = "5m"
+
+[secrets.mail-password]
+from = {{ file = "mail-password" }}
+
+[secrets.cookie-key]
+from = {{ generate = "hex:32" }}
+{old_secret}
+{database_url}
+{databases}
+
+[targets.aws]
+account = "123456789012"
+region = "{REGION}"
+endpoint = "{aws}"
+cluster = "default"
+subnets = ["subnet-0a1b2c3d4e5f60001", "subnet-0a1b2c3d4e5f60002"]
+security_groups = ["sg-0a1b2c3d4e5f60003"]
+execution_role = "idp-execution"
+task_role = "idp-task"
+
+[targets.gcp]
+project = "{PROJECT}"
+region = "{LOCATION}"
+endpoint = "{gcp}"
+{network}
+"#,
+            old_variable = old(r#"OLD = { secret = "old" }"#),
+            old_secret = old("[secrets.old]\nfrom = { generate = \"hex:16\" }"),
+            data_variable = data("REDIS_URL = { secret = \"redis-url\" }\nREDIS_CA = { secret = \"redis-ca\" }"),
+            database_url = given("[secrets.database-url]\nfrom = { generate = \"hex:16\" }"),
+            databases = data(
+                "[databases.main]\nurl = \"database-url\"\ndeletion_protection = false\nstorage = \"20GiB\"\n\n\
+                 [caches.sessions]\nurl = \"redis-url\"\nauthority = \"redis-ca\""
+            ),
+            network = data("network = \"default\"\nsubnetwork = \"default\""),
+        )
+    }
+}
+
+/// An image layout without a program in it: nothing runs it.
+fn write_image(folder: &Path, version: u32) {
+    let layout = folder.join(format!("image-{version}"));
+    let blobs = layout.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).expect("a folder");
+    let put = |bytes: &[u8], kind: &str| {
+        let digest = Digest::of(bytes);
+        let name = digest.as_str().trim_start_matches("sha256:");
+        std::fs::write(blobs.join(name), bytes).expect("a blob");
+        json!({ "mediaType": kind, "digest": digest.as_str(), "size": bytes.len() })
+    };
+    let json = |value: Value| value.to_string().into_bytes();
+    let layer = put(
+        format!("layer of version {version}").as_bytes(),
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+    );
+    let config = put(
+        &json(json!({
+            "architecture": "amd64", "os": "linux",
+            "config": { "Entrypoint": ["/app"], "Cmd": ["serve"] },
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{:064}", version)] },
+        })),
+        "application/vnd.oci.image.config.v1+json",
+    );
+    let manifest_kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json(json!({
+        "schemaVersion": 2, "mediaType": manifest_kind, "config": config, "layers": [layer],
+    }));
+    let manifest = put(&manifest, manifest_kind);
+    let index = json(json!({ "schemaVersion": 2, "manifests": [manifest] }));
+    std::fs::write(layout.join("index.json"), index).expect("an index");
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a layout");
+}

@@ -1,0 +1,181 @@
+//! Virtual time for the program and the clouds together: it stands still while anything is under way, and leaps to the next
+//! thing that somebody waits for once nothing is.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::clock::Clock;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+/// How long nothing must have happened before time moves. Longer than anything on loopback takes to arrive.
+const QUIET: Duration = Duration::from_micros(700);
+/// How often the quiet is listened for.
+const LISTEN: Duration = Duration::from_micros(100);
+
+/// One source of time. Cheap to clone.
+#[derive(Clone)]
+pub struct VirtualTime(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    /// Whether the runtime's only thread waits for something.
+    parked: AtomicBool,
+    /// How often it began to.
+    parkings: AtomicU64,
+    ended: AtomicBool,
+}
+
+struct State {
+    now: Timestamp,
+    next: u64,
+    sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
+}
+
+impl VirtualTime {
+    /// Starts at the machine's time.
+    pub fn start() -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                now: Timestamp::now(),
+                next: 0,
+                sleepers: BTreeMap::new(),
+            }),
+            parked: AtomicBool::new(false),
+            parkings: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        }))
+    }
+
+    /// Runs `work` on a thread of its own in this time.
+    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let (parks, unparks) = (self.clone(), self.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || {
+                parks.0.parkings.fetch_add(1, Ordering::SeqCst);
+                parks.0.parked.store(true, Ordering::SeqCst);
+            })
+            .on_thread_unpark(move || unparks.0.parked.store(false, Ordering::SeqCst))
+            .build()
+            .expect("a runtime can be made");
+        let mover = self.clone();
+        let moving = std::thread::spawn(move || mover.move_on());
+        let result = runtime.block_on(work);
+        self.0.ended.store(true, Ordering::SeqCst);
+        moving.join().expect("time moves without panicking");
+        runtime.shutdown_background();
+        result
+    }
+
+    /// Leaps whenever the runtime has been quiet for long enough.
+    fn move_on(&self) {
+        let (mut seen, mut since) = (0, std::time::Instant::now());
+        while !self.0.ended.load(Ordering::SeqCst) {
+            std::thread::sleep(LISTEN);
+            let parkings = self.0.parkings.load(Ordering::SeqCst);
+            if !self.0.parked.load(Ordering::SeqCst) || parkings != seen {
+                (seen, since) = (parkings, std::time::Instant::now());
+            } else if since.elapsed() >= QUIET {
+                self.leap();
+                since = std::time::Instant::now();
+            }
+        }
+    }
+
+    fn leap(&self) {
+        let woken = {
+            let mut state = self.state();
+            let Some((at, _)) = state.sleepers.keys().next().copied() else {
+                return;
+            };
+            state.now = state.now.max(at);
+            let later = state.sleepers.split_off(&(at, u64::MAX));
+            std::mem::replace(&mut state.sleepers, later)
+        };
+        for waker in woken.into_values().flatten() {
+            waker.wake();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, duration: Duration) -> Wait {
+        let mut state = self.state();
+        let at = state.now.checked_add(duration).unwrap_or(Timestamp::MAX);
+        let key = (at, state.next);
+        state.next += 1;
+        state.sleepers.insert(key, None);
+        drop(state);
+        Wait {
+            time: self.clone(),
+            key,
+        }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.state().now
+    }
+
+    /// Ends when so much time has passed.
+    pub async fn pass(&self, duration: Duration) {
+        self.wait(duration).await;
+    }
+}
+
+/// Ends at its time.
+struct Wait {
+    time: VirtualTime,
+    key: (Timestamp, u64),
+}
+
+impl Future for Wait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.time.state();
+        if state.now >= self.key.0 {
+            return Poll::Ready(());
+        }
+        state
+            .sleepers
+            .insert(self.key, Some(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.time.state().sleepers.remove(&self.key);
+    }
+}
+
+#[async_trait]
+impl Clock for VirtualTime {
+    fn now(&self) -> Timestamp {
+        self.now()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        self.pass(duration).await;
+    }
+}
+
+impl deployer_sandbox::Time for VirtualTime {
+    fn now(&self) -> Timestamp {
+        self.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.wait(duration))
+    }
+}
