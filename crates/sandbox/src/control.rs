@@ -19,7 +19,7 @@ use crate::runner::{Isolation, Runner};
 /// What the control endpoints know.
 pub(crate) struct Control {
     pub(crate) running: Running,
-    pub(crate) speed: f64,
+    pub(crate) speed: Option<f64>,
     pub(crate) runner: Runner,
     pub(crate) backing: Backing,
     pub(crate) moto: Option<String>,

@@ -70,8 +70,10 @@ pub struct Options {
     pub aws_port: u16,
     /// The Google side's port on 127.0.0.1; 0 takes any free one.
     pub gcp_port: u16,
-    /// Seconds of cloud time per second.
+    /// Seconds of cloud time per second, on the machine's clock.
     pub speed: f64,
+    /// The clouds' time instead of the machine's; `speed` then means nothing.
+    pub clock: Option<Clock>,
     /// Where its files lie; made when absent. Two sandboxes cannot share one.
     pub state_dir: PathBuf,
     /// The AWS account id, 12 digits.
@@ -93,6 +95,7 @@ impl Options {
             aws_port: 0,
             gcp_port: 0,
             speed: 60.0,
+            clock: None,
             state_dir: state_dir.into(),
             account: "123456789012".into(),
             region: "us-east-1".into(),
@@ -171,7 +174,8 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         }
     };
     let moto_url = moto.as_ref().map(|moto| moto.url().to_owned());
-    let aws_host = host(&running, options.speed, &state_dir, moto_url)?;
+    let clock = options.clock.unwrap_or_else(|| Clock::new(options.speed));
+    let aws_host = host(&running, clock, &state_dir, moto_url)?;
     let gcp_host = Host {
         base: gcp_url.clone(),
         ..aws_host.clone()
@@ -239,12 +243,13 @@ impl Sandbox {
 
 fn host(
     running: &Running,
-    speed: f64,
+    clock: Clock,
     state_dir: &Path,
     moto: Option<String>,
 ) -> Result<Host, StartError> {
     let blobs = state_dir.join("registry");
-    let store = Store::open(blobs.clone()).map_err(|source| state_error(&blobs, source))?;
+    let store = Store::open_at(blobs.clone(), clock.clone());
+    let store = store.map_err(|source| state_error(&blobs, source))?;
     let file = &running.credentials;
     let account = ServiceAccount::create(&running.project, &running.gcp_url, file);
     let account = account.map_err(|source| state_error(file, source))?;
@@ -256,7 +261,7 @@ fn host(
     let runner = Runner::new(store.clone(), state_dir.join("containers"));
     let backing = Backing::find(state_dir, runner.clone());
     Ok(Host {
-        clock: Clock::new(speed),
+        clock,
         backing: backing.map_err(|source| state_error(state_dir, source))?,
         runner,
         store,

@@ -15,6 +15,6 @@ pub mod registry;
 pub mod runner;
 mod service_account;
 
-pub use clock::Clock;
+pub use clock::{Clock, Time};
 pub use host::{Host, Moto, Options, Sandbox, StartError, serve};
 pub use service_account::ServiceAccount;

@@ -130,7 +130,7 @@ impl Aws {
             headers: &parts.headers,
             body: &body,
         };
-        if let Err(error) = sigv4::verify(&signed, &authorization, self.inner.host.clock.now()) {
+        if let Err(error) = sigv4::verify(&signed, &authorization, &self.inner.host.clock) {
             return error.respond(wire);
         }
         let owned = match self.owned(&authorization, &parts, &body).await {

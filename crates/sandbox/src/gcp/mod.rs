@@ -67,6 +67,7 @@ impl Gcp {
             host.service_account.clone(),
             host.static_token.clone(),
             host.base.clone(),
+            host.clock.clone(),
         );
         Self {
             inner: Arc::new(Inner {
@@ -182,7 +183,11 @@ impl Gcp {
                     .and_then(seconds);
                 self.inner
                     .operations
-                    .wait(&name, asked.unwrap_or(Duration::from_secs(120)))
+                    .wait(
+                        &name,
+                        &self.inner.host.clock,
+                        asked.unwrap_or(Duration::from_secs(120)),
+                    )
                     .await
             }
             "list" => {

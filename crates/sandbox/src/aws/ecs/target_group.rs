@@ -221,14 +221,13 @@ impl Target {
     /// this: a target is not told to be unhealthy before.
     pub async fn watch(
         &self,
-        clock: Clock,
+        clock: &Clock,
         address: Option<SocketAddr>,
         grace: Duration,
         mut tell: impl FnMut(TargetHealth),
     ) {
-        let began = tokio::time::Instant::now();
-        let scale = |time: Duration| time.div_f64(clock.speed());
-        let limit = scale(self.timeout).max(REAL_TIMEOUT);
+        let began = clock.now();
+        let limit = clock.in_cloud_time(self.timeout).max(REAL_TIMEOUT);
         let (mut failures, mut successes, mut last) = (0, 0, TargetHealth::Initial);
         loop {
             let now = match self.ask(address, limit).await {
@@ -241,9 +240,9 @@ impl Target {
                 Err(why) => {
                     successes = 0;
                     // Before, it had no time to listen.
-                    failures += u32::from(began.elapsed() > REAL_START);
+                    failures += u32::from(clock.since(began) > REAL_START);
                     let enough = failures >= self.unhealthy_threshold;
-                    let graced = began.elapsed() < scale(grace);
+                    let graced = clock.since(began) < clock.in_cloud_time(grace);
                     (enough && !graced).then_some(TargetHealth::Unhealthy(why))
                 }
             };
@@ -253,7 +252,7 @@ impl Target {
                 last = now.clone();
                 tell(now);
             }
-            tokio::time::sleep(scale(self.interval).max(REAL_INTERVAL)).await;
+            clock.sleep_at_least(self.interval, REAL_INTERVAL).await;
         }
     }
 

@@ -73,7 +73,7 @@ impl ElastiCache {
     pub(super) fn carry_out(&self, id: String, unique: Uuid) {
         let service = self.clone();
         tokio::spawn(async move {
-            let clock = service.inner.host.clock;
+            let clock = service.inner.host.clock.clone();
             clock.sleep(BEGIN).await;
             let Some(duration) = service.update(&id, unique, Group::begin_changes).flatten() else {
                 return;

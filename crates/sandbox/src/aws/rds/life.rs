@@ -140,7 +140,7 @@ impl Rds {
     pub(super) fn carry_out(&self, id: String, resource: String) {
         let rds = self.clone();
         tokio::spawn(async move {
-            let clock = rds.inner.host.clock;
+            let clock = rds.inner.host.clock.clone();
             clock.sleep(BEGIN).await;
             let begun = rds
                 .update(&id, &resource, Instance::begin_changes)

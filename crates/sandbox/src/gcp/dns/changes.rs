@@ -151,7 +151,7 @@ pub(super) fn propagate(gcp: &Gcp, zone: String, change: Option<usize>) {
             .find(|it| it.message["name"] == zone.as_str() || it.message["id"] == zone.as_str());
         let Some(found) = found else { return };
         (
-            gcp.host().clock,
+            gcp.host().clock.clone(),
             (
                 found.dns_name.clone(),
                 found.message["id"].clone(),

@@ -86,15 +86,15 @@ impl Failure {
 
 impl Gcp {
     pub(super) fn grace(&self) -> Duration {
-        GRACE
-            .div_f64(self.host().clock.speed().max(1.0))
-            .max(Duration::from_millis(500))
+        let scaled = self.host().clock.in_cloud_time(GRACE);
+        scaled.min(GRACE).max(Duration::from_millis(500))
     }
 
-    /// Cloud time as real time, but never less than what a real process may need.
+    /// Cloud time as [`Clock::sleep_unscaled`](crate::Clock::sleep_unscaled) counts, but never less than what a real
+    /// process may need.
     pub(super) fn patient(&self, time: Duration) -> Duration {
-        time.div_f64(self.host().clock.speed())
-            .max(time.min(PATIENCE))
+        let scaled = self.host().clock.in_cloud_time(time);
+        scaled.max(time.min(PATIENCE))
     }
 
     /// The image of a container, as it is in the registry now.
@@ -210,7 +210,8 @@ impl Gcp {
         let number = |name: &str, default: u64| probe[name].as_u64().unwrap_or(default);
         let allowed = number("initialDelaySeconds", 0)
             + number("periodSeconds", 240) * number("failureThreshold", 1);
-        let deadline = tokio::time::Instant::now() + self.patient(Duration::from_secs(allowed));
+        let clock = &self.host().clock;
+        let (began, allowed) = (clock.now(), self.patient(Duration::from_secs(allowed)));
         let timeout = self.patient(Duration::from_secs(number("timeoutSeconds", 1)));
         let Some(address) = container.address() else {
             return false;
@@ -232,7 +233,7 @@ impl Gcp {
             if healthy && container.exit().is_none() {
                 return true;
             }
-            if tokio::time::Instant::now() >= deadline {
+            if clock.since(began) >= allowed {
                 let kind = if path.is_some() { "HTTP" } else { "TCP" };
                 let line = format!(
                     "STARTUP {kind} probe failed for container on port {}. The instance was not started.",
@@ -241,7 +242,7 @@ impl Gcp {
                 self.log(&system(source), &line, "ERROR");
                 return false;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            clock.sleep_unscaled(Duration::from_millis(50)).await;
         }
     }
 }
