@@ -33,6 +33,7 @@ impl Control {
     pub(crate) fn status(&self) -> Value {
         let isolation = match self.runner.isolation() {
             Isolation::Namespaces => json!({ "kind": "namespaces" }),
+            Isolation::Simulated => json!({ "kind": "simulated" }),
             Isolation::Shared { why } => json!({ "kind": "shared", "why": why }),
         };
         let containers = self.runner.running().into_iter();

@@ -53,8 +53,8 @@ impl Ecs {
         let targets: Vec<_> = targets
             .into_iter()
             .map(|(at, target)| {
-                let address = container(live, &target.container).and_then(|it| it.address());
-                (at, target, address)
+                let container = container(live, &target.container);
+                (at, target, container)
             })
             .collect();
         let (ecs, id, clock) = (self.clone(), id.to_owned(), self.inner.host.clock.clone());
@@ -68,9 +68,9 @@ impl Ecs {
                 let tell = |health| ecs.told(&id, name, health);
                 check.watch(&clock, container, tell)
             });
-            let targets = targets.iter().map(|(at, target, address)| {
+            let targets = targets.iter().map(|(at, target, container)| {
                 let tell = |health| ecs.told_of_target(&id, *at, health);
-                target.watch(&clock, *address, grace, tell)
+                target.watch(&clock, container.as_ref(), grace, tell)
             });
             futures::join!(
                 futures::future::join_all(containers),

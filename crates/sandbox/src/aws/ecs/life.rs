@@ -61,7 +61,8 @@ impl Ecs {
         let Some(stop) = self.lock().tasks.get(&id).map(|task| task.stop.subscribe()) else {
             return;
         };
-        tokio::spawn(async move { self.live(&id, stop).await });
+        let background = self.inner.host.background.clone();
+        background.spawn(async move { self.live(&id, stop).await });
     }
 
     async fn live(&self, id: &str, mut stop: watch::Receiver<Option<Stop>>) {

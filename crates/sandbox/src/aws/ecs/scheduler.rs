@@ -31,7 +31,8 @@ pub enum Action {
 impl Ecs {
     /// Looks after a service until it is INACTIVE.
     pub(super) fn keep(self, arn: String, wake: Arc<Notify>) {
-        tokio::spawn(async move {
+        let background = self.inner.host.background.clone();
+        background.spawn(async move {
             loop {
                 if !self.look(&arn) {
                     return;

@@ -1,6 +1,5 @@
 //! Target groups: what moto knows of them, and the load balancer's checks of the tasks in them.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::aws::credentials::ACCESS_KEY_ID;
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, number, text};
 use crate::clock::Clock;
+use crate::runner::Container;
 
 /// An answer gets at least this, whatever the speed.
 const REAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -222,7 +222,7 @@ impl Target {
     pub async fn watch(
         &self,
         clock: &Clock,
-        address: Option<SocketAddr>,
+        container: Option<&Container>,
         grace: Duration,
         mut tell: impl FnMut(TargetHealth),
     ) {
@@ -230,7 +230,7 @@ impl Target {
         let limit = clock.in_cloud_time(self.timeout).max(REAL_TIMEOUT);
         let (mut failures, mut successes, mut last) = (0, 0, TargetHealth::Initial);
         loop {
-            let now = match self.ask(address, limit).await {
+            let now = match self.ask(container, limit).await {
                 Ok(()) => {
                     (failures, successes) = (0, successes + 1);
                     let first = last == TargetHealth::Initial;
@@ -257,8 +257,12 @@ impl Target {
     }
 
     /// One question. The error is the load balancer's reason.
-    async fn ask(&self, address: Option<SocketAddr>, limit: Duration) -> Result<(), String> {
+    async fn ask(&self, container: Option<&Container>, limit: Duration) -> Result<(), String> {
         let failed = || "Health checks failed".to_owned();
+        let container = container.ok_or_else(failed)?;
+        if let Some(healthy) = container.seems_healthy() {
+            return healthy.then_some(()).ok_or_else(failed);
+        }
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -266,7 +270,11 @@ impl Target {
             .timeout(limit)
             .build();
         let client = client.map_err(|_| failed())?;
-        let url = format!("http://{}{}", address.ok_or_else(failed)?, self.path);
+        let url = format!(
+            "http://{}{}",
+            container.address().ok_or_else(failed)?,
+            self.path
+        );
         match client.get(url).send().await {
             Ok(answer) => {
                 let code = answer.status().as_u16();

@@ -159,7 +159,7 @@ pub(super) fn propagate(gcp: &Gcp, zone: String, change: Option<usize>) {
             ),
         )
     };
-    tokio::spawn(async move {
+    gcp.host().background.spawn(async move {
         clock.sleep(PROPAGATION).await;
         let (_, id, records) = snapshot;
         let mut all = zones.lock();

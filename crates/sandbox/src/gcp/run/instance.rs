@@ -14,10 +14,12 @@ use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code};
 use crate::gcp::logging::Source;
 use crate::gcp::schema::Object;
-use crate::runner::{self, Container, ContainerSpec, LogSink, StartError, Stream};
+use crate::runner::{self, Container, ContainerSpec, LogSink, Purpose, StartError, Stream};
 
 /// A working app may need this long to start, however fast the clock runs.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two probes of a container that starts.
+const PROBE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a container has to end by itself; Cloud Run gives 10 seconds.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -136,6 +138,10 @@ impl Gcp {
             entrypoint,
             command,
             env,
+            purpose: match plan.serves {
+                true => Purpose::Serve,
+                false => Purpose::Finish,
+            },
             port: plan.serves.then(|| port_of(plan.container)),
             logs: self.sink(&plan.source),
         };
@@ -213,9 +219,6 @@ impl Gcp {
         let clock = &self.host().clock;
         let (began, allowed) = (clock.now(), self.patient(Duration::from_secs(allowed)));
         let timeout = self.patient(Duration::from_secs(number("timeoutSeconds", 1)));
-        let Some(address) = container.address() else {
-            return false;
-        };
         let path = probe["httpGet"]["path"].as_str();
         loop {
             if let Some(exit) = container.exit() {
@@ -226,9 +229,11 @@ impl Gcp {
                 );
                 return false;
             }
-            let healthy = match path {
-                Some(path) => runner::probe(address, path, timeout).await,
-                None => listens(address).await,
+            let healthy = match (container.seems_healthy(), container.address(), path) {
+                (Some(healthy), _, _) => healthy,
+                (None, None, _) => return false,
+                (None, Some(address), Some(path)) => runner::probe(address, path, timeout).await,
+                (None, Some(address), None) => listens(address).await,
             };
             if healthy && container.exit().is_none() {
                 return true;
@@ -242,7 +247,7 @@ impl Gcp {
                 self.log(&system(source), &line, "ERROR");
                 return false;
             }
-            clock.sleep_unscaled(Duration::from_millis(50)).await;
+            clock.sleep_unscaled(PROBE_PAUSE).await;
         }
     }
 }

@@ -33,7 +33,7 @@ impl Gcp {
             (state.begin(self, call, &name, "BACKUP_VOLUME"), id)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.take_sql(&begun, BACKUP).await;
             let now = gcp.now();
             if let Ok(instance) = gcp.inner.sql.lock().instance(&name)
@@ -57,7 +57,7 @@ impl Gcp {
             state.begin(self, call, &name, "DELETE_BACKUP")
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.take_sql(&begun, super::databases::SMALL).await;
             gcp.finish_sql(&begun, Ok(()));
         });

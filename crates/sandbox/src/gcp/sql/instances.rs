@@ -68,7 +68,7 @@ impl Gcp {
         };
         let (gcp, begun) = (self.clone(), operation.clone());
         let password = Some(password).filter(|it| !it.is_empty());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             let result = gcp.create_instance(&name, &begun, password).await;
             gcp.finish_sql(&begun, result);
         });
@@ -248,7 +248,7 @@ impl Gcp {
             (state.begin(self, call, &name, "DELETE"), server)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             if let Some(server) = server {
                 server.remove().await;
             }
@@ -289,7 +289,7 @@ impl Gcp {
             (state.begin(self, call, &name, kind), server)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             if let Some(server) = &server {
                 server.stop().await;
             }
