@@ -19,7 +19,7 @@ use crate::runner::{Isolation, Runner};
 /// What the control endpoints know.
 pub(crate) struct Control {
     pub(crate) running: Running,
-    pub(crate) speed: f64,
+    pub(crate) speed: Option<f64>,
     pub(crate) runner: Runner,
     pub(crate) backing: Backing,
     pub(crate) moto: Option<String>,
@@ -33,6 +33,7 @@ impl Control {
     pub(crate) fn status(&self) -> Value {
         let isolation = match self.runner.isolation() {
             Isolation::Namespaces => json!({ "kind": "namespaces" }),
+            Isolation::Simulated => json!({ "kind": "simulated" }),
             Isolation::Shared { why } => json!({ "kind": "shared", "why": why }),
         };
         let containers = self.runner.running().into_iter();

@@ -9,15 +9,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::aws::Aws;
+use crate::background::Background;
 use crate::backing::Backing;
 use crate::clock::Clock;
 use crate::control::{Control, with_control};
 use crate::env::Running;
 use crate::gcp::Gcp;
 use crate::moto::LazyMoto;
+use crate::options::{Moto, Options, StateDir};
 use crate::registry::Store;
-use crate::runner::Runner;
-use crate::service_account::{ServiceAccount, write_private};
+use crate::runner::{Containers, Runner};
+use crate::server;
+use crate::service_account::{AccountKey, ServiceAccount, write_private};
 
 /// How long open requests may take to finish once the sandbox stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -25,8 +28,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What one cloud stands on. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
-    /// Scaled waits.
+    /// The clouds' time.
     pub clock: Clock,
+    /// What the clouds do on their own; it ends with the sandbox.
+    pub background: Background,
     /// The images of both clouds.
     pub store: Store,
     /// Starts containers.
@@ -52,55 +57,6 @@ pub struct Host {
     pub service_account: Arc<ServiceAccount>,
     /// A bearer token that the Google side accepts, for `gcloud`.
     pub static_token: String,
-}
-
-/// Whether AWS calls that the sandbox does not own go to moto.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moto {
-    /// When it is installed.
-    Auto,
-    /// Never; such calls are refused.
-    Off,
-}
-
-/// What a sandbox is like.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The AWS side's port on 127.0.0.1; 0 takes any free one.
-    pub aws_port: u16,
-    /// The Google side's port on 127.0.0.1; 0 takes any free one.
-    pub gcp_port: u16,
-    /// Seconds of cloud time per second.
-    pub speed: f64,
-    /// Where its files lie; made when absent. Two sandboxes cannot share one.
-    pub state_dir: PathBuf,
-    /// The AWS account id, 12 digits.
-    pub account: String,
-    /// The AWS region.
-    pub region: String,
-    /// The Google project.
-    pub project: String,
-    /// The Google location.
-    pub location: String,
-    /// Whether to start moto.
-    pub moto: Moto,
-}
-
-impl Options {
-    /// Any ports, a minute of cloud time per second, moto when installed.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            aws_port: 0,
-            gcp_port: 0,
-            speed: 60.0,
-            state_dir: state_dir.into(),
-            account: "123456789012".into(),
-            region: "us-east-1".into(),
-            project: "sandbox-project".into(),
-            location: "us-central1".into(),
-            moto: Moto::Auto,
-        }
-    }
 }
 
 /// Why a sandbox did not start.
@@ -132,8 +88,8 @@ pub enum StartError {
     },
 }
 
-/// A sandbox that serves. Call [`Sandbox::shutdown`]: dropping it leaves the containers to the
-/// end of the process.
+/// A sandbox that serves. Call [`Sandbox::shutdown`]: dropping it leaves real containers to the
+/// end of the process. One whose containers are simulated may just be dropped.
 pub struct Sandbox {
     /// The AWS side's base URL.
     pub aws_url: String,
@@ -142,6 +98,10 @@ pub struct Sandbox {
     control: Arc<Control>,
     moto: Option<LazyMoto>,
     state_dir: PathBuf,
+    state_dir_ends: StateDir,
+    background: Background,
+    /// How long open requests may take to finish.
+    grace: Duration,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -155,10 +115,10 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         aws_url: aws_url.clone(),
         gcp_url: gcp_url.clone(),
         gcp_port,
-        account: options.account,
-        region: options.region,
-        project: options.project,
-        location: options.location,
+        account: options.account.clone(),
+        region: options.region.clone(),
+        project: options.project.clone(),
+        location: options.location.clone(),
         credentials: state_dir.join("service-account.json"),
         token: state_dir.join("gcloud-token"),
         gcloud_config: state_dir.join("gcloud"),
@@ -171,7 +131,8 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         }
     };
     let moto_url = moto.as_ref().map(|moto| moto.url().to_owned());
-    let aws_host = host(&running, options.speed, &state_dir, moto_url)?;
+    let aws_host = host(&running, &options, &state_dir, moto_url)?;
+    let background = aws_host.background.clone();
     let gcp_host = Host {
         base: gcp_url.clone(),
         ..aws_host.clone()
@@ -198,6 +159,13 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         control,
         moto,
         state_dir,
+        state_dir_ends: options.state_dir_ends,
+        background,
+        grace: match options.containers {
+            Containers::Real => GRACE,
+            // Given time may stand still: an open request would never end.
+            Containers::Simulated(_) => Duration::ZERO,
+        },
         servers,
     })
 }
@@ -221,10 +189,10 @@ impl Sandbox {
     }
 
     /// Stops listening, ends every container, database, cache and moto, and removes what is not worth keeping.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         self.control.stop.send_replace(true);
-        for mut server in self.servers {
-            if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+        for mut server in std::mem::take(&mut self.servers) {
+            if tokio::time::timeout(self.grace, &mut server).await.is_err() {
                 server.abort();
             }
         }
@@ -233,30 +201,64 @@ impl Sandbox {
         if let Some(moto) = &self.moto {
             moto.shutdown().await;
         }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            server.abort();
+        }
+        self.background.end();
         Running::remove(&self.state_dir);
+        if self.state_dir_ends == StateDir::Removed {
+            // A temporary directory that stays behind harms nobody.
+            let _ = std::fs::remove_dir_all(&self.state_dir);
+        }
     }
 }
 
 fn host(
     running: &Running,
-    speed: f64,
+    options: &Options,
     state_dir: &Path,
     moto: Option<String>,
 ) -> Result<Host, StartError> {
+    let clock = options.clock.clone();
+    let clock = clock.unwrap_or_else(|| Clock::new(options.speed));
+    let background = Background::default();
     let blobs = state_dir.join("registry");
-    let store = Store::open(blobs.clone()).map_err(|source| state_error(&blobs, source))?;
+    let store = Store::open_at(blobs.clone(), clock.clone());
+    let store = store.map_err(|source| state_error(&blobs, source))?;
     let file = &running.credentials;
-    let account = ServiceAccount::create(&running.project, &running.gcp_url, file);
+    let account = match &options.account_key {
+        Some(key) => Ok(key.clone()),
+        None => AccountKey::generate(),
+    };
+    let account = account
+        .and_then(|key| ServiceAccount::create(&key, &running.project, &running.gcp_url, file));
     let account = account.map_err(|source| state_error(file, source))?;
     let static_token = format!("ya29.sandbox-{}", uuid::Uuid::new_v4().simple());
     let token = write_private(&running.token, &static_token);
     token.map_err(|source| state_error(&running.token, source))?;
     let config = &running.gcloud_config;
     std::fs::create_dir_all(config).map_err(|source| state_error(config, source))?;
-    let runner = Runner::new(store.clone(), state_dir.join("containers"));
-    let backing = Backing::find(state_dir, runner.clone());
+    let scratch = state_dir.join("containers");
+    let (runner, backing) = match &options.containers {
+        Containers::Real => {
+            let runner = Runner::new(store.clone(), scratch);
+            (runner.clone(), Backing::find(state_dir, runner))
+        }
+        Containers::Simulated(simulated) => {
+            let place = (store.clone(), scratch);
+            let life = (clock.clone(), background.clone());
+            let runner = Runner::simulated(place, simulated.clone(), life);
+            (runner.clone(), Backing::none(state_dir, runner))
+        }
+    };
     Ok(Host {
-        clock: Clock::new(speed),
+        clock,
+        background,
         backing: backing.map_err(|source| state_error(state_dir, source))?,
         runner,
         store,
@@ -312,16 +314,8 @@ fn spawn_server(
     cloud: axum::Router,
 ) -> JoinHandle<()> {
     let router = with_control(control.clone(), cloud);
-    let mut stop = control.stop.subscribe();
-    tokio::spawn(async move {
-        let stopped = async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
-        if let Err(error) = served.await {
-            tracing::error!(%error, "a sandbox port stopped serving");
-        }
-    })
+    let stop = control.stop.subscribe();
+    tokio::spawn(server::serve(listener, router, stop))
 }
 
 fn state_error(path: &Path, source: std::io::Error) -> StartError {

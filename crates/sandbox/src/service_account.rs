@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
@@ -10,6 +11,44 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPub
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
+
+/// An RSA-2048 key pair for a service account. Cheap to clone.
+#[derive(Clone)]
+pub struct AccountKey {
+    pair: Arc<KeyPair>,
+}
+
+impl AccountKey {
+    /// A new one. Takes from a tenth of a second to a few.
+    pub fn generate() -> std::io::Result<Self> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+        Ok(Self {
+            pair: Arc::new(pair),
+        })
+    }
+
+    /// The one of this process, made at the first call: for sandboxes that come and go.
+    pub fn shared() -> std::io::Result<Self> {
+        static SHARED: OnceLock<AccountKey> = OnceLock::new();
+        match SHARED.get() {
+            Some(key) => Ok(key.clone()),
+            None => {
+                let key = Self::generate()?;
+                Ok(SHARED.get_or_init(|| key).clone())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for AccountKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("AccountKey")
+    }
+}
+
+fn failed<E>(_: E) -> std::io::Error {
+    std::io::Error::other("cannot make an RSA key")
+}
 
 /// Who the sandbox's Google side knows; the private half is only in the credentials file.
 #[derive(Clone, Debug)]
@@ -25,11 +64,15 @@ pub struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// Makes an RSA-2048 key pair and writes a credentials file of Google's format to `file`,
-    /// readable by its owner only. `gcp_url` is where tokens are to be had.
-    pub(crate) fn create(project: &str, gcp_url: &str, file: &Path) -> std::io::Result<Self> {
-        let failed = |_| std::io::Error::other("cannot make an RSA key");
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+    /// Writes a credentials file of Google's format with that key to `file`, readable by its owner
+    /// only. `gcp_url` is where tokens are to be had.
+    pub(crate) fn create(
+        key: &AccountKey,
+        project: &str,
+        gcp_url: &str,
+        file: &Path,
+    ) -> std::io::Result<Self> {
+        let pair = &key.pair;
         let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
         let public: &PublicKey = pair.public_key();
         let spki: PublicKeyX509Der<'_> = public.as_der().map_err(failed)?;
@@ -102,7 +145,8 @@ mod tests {
     fn the_written_key_signs_what_the_account_verifies() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("account.json");
-        let account = ServiceAccount::create("demo", "http://127.0.0.1:1", &file).unwrap();
+        let key = AccountKey::generate().unwrap();
+        let account = ServiceAccount::create(&key, "demo", "http://127.0.0.1:1", &file).unwrap();
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 

@@ -14,6 +14,14 @@ const NOT_PASSED: [HeaderName; 4] = [
     axum::http::header::EXPECT,
 ];
 
+/// A client that hands answers back as they are.
+pub fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none());
+    client.build().unwrap_or_default()
+}
+
 /// Sends the request to `moto` and hands back its answer.
 pub async fn forward(
     client: &reqwest::Client,

@@ -18,7 +18,7 @@ mod secrets;
 mod sigv4;
 mod sts;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -48,7 +48,8 @@ pub struct Aws {
 struct Inner {
     host: Host,
     policy: Arc<Mutex<Option<Policy>>>,
-    http: reqwest::Client,
+    /// For moto; made when it is first asked.
+    http: LazyLock<reqwest::Client>,
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
     elasticache: elasticache::ElastiCache,
@@ -67,16 +68,11 @@ impl Aws {
         let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap_or_default();
         Self {
             inner: Arc::new(Inner {
                 host,
                 policy,
-                http,
+                http: LazyLock::new(forward::client),
                 ecr,
                 ecs,
                 elasticache,
@@ -130,7 +126,7 @@ impl Aws {
             headers: &parts.headers,
             body: &body,
         };
-        if let Err(error) = sigv4::verify(&signed, &authorization, self.inner.host.clock.now()) {
+        if let Err(error) = sigv4::verify(&signed, &authorization, &self.inner.host.clock) {
             return error.respond(wire);
         }
         let owned = match self.owned(&authorization, &parts, &body).await {

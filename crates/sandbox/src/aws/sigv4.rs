@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use super::error::AwsError;
+use crate::Clock;
 
 /// A signature is good for this many seconds before and after its date.
 const SKEW_SECONDS: i64 = 15 * 60;
@@ -105,11 +106,11 @@ pub struct Signed<'a> {
     pub body: &'a [u8],
 }
 
-/// Checks key, date and signature. `now` is the wall clock.
+/// Checks key, date and signature.
 pub fn verify(
     request: &Signed<'_>,
     authorization: &Authorization,
-    now: jiff::Timestamp,
+    clock: &Clock,
 ) -> Result<(), AwsError> {
     if authorization.access_key_id != ACCESS_KEY_ID
         || request.headers.contains_key("x-amz-security-token")
@@ -119,7 +120,7 @@ pub fn verify(
             "The security token included in the request is invalid.",
         ));
     }
-    let stamp = check_date(request.headers, authorization, now)?;
+    let stamp = check_date(request.headers, authorization, clock)?;
     let names = &authorization.signed_headers;
     if !names.iter().any(|name| name == "host") {
         return Err(AwsError::new(
@@ -159,7 +160,7 @@ pub fn verify(
 fn check_date(
     headers: &HeaderMap,
     authorization: &Authorization,
-    now: jiff::Timestamp,
+    clock: &Clock,
 ) -> Result<String, AwsError> {
     let invalid = |message: String| AwsError::new("InvalidSignatureException", message);
     let stamp = headers
@@ -188,6 +189,7 @@ fn check_date(
             stamp.get(..8).unwrap_or(stamp)
         )));
     }
+    let now = clock.judging(at);
     let age = now.as_second() - at.as_second();
     if age > SKEW_SECONDS {
         return Err(invalid(format!(

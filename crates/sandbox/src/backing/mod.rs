@@ -8,7 +8,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -28,9 +28,9 @@ pub struct Backing {
 }
 
 struct Inner {
-    authority: Authority,
+    authority: Arc<Authority>,
     authority_file: PathBuf,
-    public: Authority,
+    public: Arc<Authority>,
     public_file: PathBuf,
     state_dir: PathBuf,
     runner: Runner,
@@ -82,14 +82,45 @@ impl Backing {
     ///
     /// The addresses of instances become reachable for the containers that `runner` starts later.
     pub fn find(state_dir: &Path, runner: Runner) -> std::io::Result<Self> {
-        let authority = Authority::new().map_err(std::io::Error::other)?;
+        let new = || {
+            Authority::new()
+                .map(Arc::new)
+                .map_err(std::io::Error::other)
+        };
+        clear_leftovers(state_dir);
+        let servers = (postgres::Installed::find(), redis::Installed::find());
+        Self::of(state_dir, runner, (new()?, new()?), servers)
+    }
+
+    /// No servers, whatever is installed: instances are API objects only. Its authorities are the process's.
+    pub(crate) fn none(state_dir: &Path, runner: Runner) -> std::io::Result<Self> {
+        static SHARED: OnceLock<Arc<Authority>> = OnceLock::new();
+        let shared = match SHARED.get() {
+            Some(shared) => shared.clone(),
+            None => {
+                let new = Authority::new().map_err(std::io::Error::other)?;
+                SHARED.get_or_init(|| Arc::new(new)).clone()
+            }
+        };
+        let why = "nothing real runs in this sandbox";
+        let servers = (Err(why.to_owned()), Err(why.to_owned()));
+        Self::of(state_dir, runner, (shared.clone(), shared), servers)
+    }
+
+    fn of(
+        state_dir: &Path,
+        runner: Runner,
+        (authority, public): (Arc<Authority>, Arc<Authority>),
+        (postgres, redis): (
+            Result<postgres::Installed, String>,
+            Result<redis::Installed, String>,
+        ),
+    ) -> std::io::Result<Self> {
         let authority_file = state_dir.join("ca.pem");
         std::fs::write(&authority_file, authority.pem())?;
-        let public = Authority::new().map_err(std::io::Error::other)?;
         let public_file = state_dir.join("public-ca.pem");
         std::fs::write(&public_file, public.pem())?;
         runner.trust(public.pem());
-        clear_leftovers(state_dir);
         Ok(Self {
             inner: Arc::new(Inner {
                 authority,
@@ -98,8 +129,8 @@ impl Backing {
                 public_file,
                 state_dir: state_dir.to_owned(),
                 runner,
-                postgres: postgres::Installed::find(),
-                redis: redis::Installed::find(),
+                postgres,
+                redis,
                 servers: Mutex::default(),
             }),
         })

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use axum::body::Body;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::Gcp;
 use super::error::{ApiError, Code, Outcome};
-use crate::ServiceAccount;
+use crate::{Clock, ServiceAccount};
 
 /// Google's tokens live an hour.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -29,7 +29,8 @@ pub struct Auth {
     account: Arc<ServiceAccount>,
     static_token: String,
     base: String,
-    issued: Mutex<HashMap<String, Instant>>,
+    clock: Clock,
+    issued: Mutex<HashMap<String, jiff::Timestamp>>,
 }
 
 #[derive(Deserialize)]
@@ -44,11 +45,17 @@ struct Claims {
 
 impl Auth {
     /// Knows one service account and one token that never ends.
-    pub fn new(account: Arc<ServiceAccount>, static_token: String, base: String) -> Self {
+    pub fn new(
+        account: Arc<ServiceAccount>,
+        static_token: String,
+        base: String,
+        clock: Clock,
+    ) -> Self {
         Self {
             account,
             static_token,
             base,
+            clock,
             issued: Mutex::default(),
         }
     }
@@ -84,7 +91,7 @@ impl Auth {
         let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         issued
             .get(token)
-            .is_some_and(|until| *until > Instant::now())
+            .is_some_and(|until| *until > self.clock.now())
     }
 
     /// Whether the headers carry a token that a container registry takes: as bearer, or as the password of
@@ -113,8 +120,10 @@ impl Auth {
             uuid::Uuid::new_v4().simple()
         );
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        issued.retain(|_, until| *until > Instant::now());
-        issued.insert(token.clone(), Instant::now() + LIFETIME);
+        // Counted by the client, hence unscaled.
+        let now = self.clock.now();
+        issued.retain(|_, until| *until > now);
+        issued.insert(token.clone(), now + LIFETIME);
         token
     }
 
@@ -149,7 +158,9 @@ impl Auth {
         if claims.aud != GOOGLE_AUDIENCE && claims.aud != format!("{}/token", self.base) {
             return Err(refuse("Invalid JWT: Failed audience check."));
         }
-        let now = jiff::Timestamp::now().as_second();
+        let issued = jiff::Timestamp::from_second(claims.iat);
+        let issued = issued.map_err(|_| refuse("Invalid JWT: the claim iat is out of range."))?;
+        let now = self.clock.judging(issued).as_second();
         if claims.exp < now - SKEW
             || claims.iat > now + SKEW
             || claims.exp - claims.iat > 3600 + SKEW

@@ -67,6 +67,7 @@ impl Gcp {
             host.service_account.clone(),
             host.static_token.clone(),
             host.base.clone(),
+            host.clock.clone(),
         );
         Self {
             inner: Arc::new(Inner {
@@ -153,10 +154,15 @@ impl Gcp {
             "sqladmin.v1" | "sqladmin.v1beta4" => {
                 // A caller that hangs up must not leave its instance busy for good.
                 let gcp = self.clone();
-                let answered = tokio::spawn(async move { gcp.cloud_sql(call).await });
-                answered
-                    .await
-                    .unwrap_or_else(|error| Err(ApiError::new(Code::Internal, error.to_string())))
+                let answered = self
+                    .host()
+                    .background
+                    .spawn(async move { gcp.cloud_sql(call).await });
+                match answered.await {
+                    Ok(Some(outcome)) => outcome,
+                    Ok(None) => Err(ApiError::new(Code::Internal, "the sandbox has ended")),
+                    Err(error) => Err(ApiError::new(Code::Internal, error.to_string())),
+                }
             }
             "cloudresourcemanager.v1" | "cloudresourcemanager.v3" => self.resource_manager(&call),
             other => Err(ApiError::unimplemented(other)),
@@ -182,7 +188,11 @@ impl Gcp {
                     .and_then(seconds);
                 self.inner
                     .operations
-                    .wait(&name, asked.unwrap_or(Duration::from_secs(120)))
+                    .wait(
+                        &name,
+                        &self.inner.host.clock,
+                        asked.unwrap_or(Duration::from_secs(120)),
+                    )
                     .await
             }
             "list" => {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::error::{ApiError, Outcome};
+use crate::Clock;
 
 /// All operations since the start. Cheap to clone.
 #[derive(Clone)]
@@ -72,9 +73,11 @@ impl Operations {
     }
 
     /// Waits until an operation is done, at most for `timeout`, and answers how it stands then.
-    pub async fn wait(&self, name: &str, timeout: Duration) -> Outcome {
+    pub async fn wait(&self, name: &str, clock: &Clock, timeout: Duration) -> Outcome {
         let mut changes = self.changed.subscribe();
-        let deadline = tokio::time::Instant::now() + timeout;
+        // The caller counts this time itself.
+        let deadline = clock.sleep_unscaled(timeout);
+        tokio::pin!(deadline);
         loop {
             let operation = self.get(name)?;
             if operation["done"] == true {
@@ -82,7 +85,7 @@ impl Operations {
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                () = tokio::time::sleep_until(deadline) => return Ok(operation),
+                () = &mut deadline => return Ok(operation),
             }
         }
     }

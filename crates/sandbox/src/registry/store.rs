@@ -8,6 +8,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::Clock;
+
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -62,6 +64,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    clock: Clock,
     repositories: Mutex<HashMap<String, Repository>>,
 }
 
@@ -99,7 +102,14 @@ impl Repository {
 impl Store {
     /// Opens (and makes) the store under `root`. What an earlier process left there is removed:
     /// repositories live in memory, so nothing could refer to it.
+    ///
+    /// Times of pushes are the machine's.
     pub fn open(root: PathBuf) -> std::io::Result<Self> {
+        Self::open_at(root, Clock::new(1.0))
+    }
+
+    /// The same with times of pushes by `clock`.
+    pub fn open_at(root: PathBuf, clock: Clock) -> std::io::Result<Self> {
         for folder in ["blobs", "uploads"] {
             let folder = root.join(folder);
             if folder.exists() {
@@ -110,6 +120,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 root,
+                clock,
                 repositories: Mutex::default(),
             }),
         })
@@ -217,7 +228,7 @@ impl Store {
                 media_type: media_type.to_owned(),
                 bytes,
                 tags: Vec::new(),
-                pushed_at: jiff::Timestamp::now(),
+                pushed_at: self.inner.clock.now(),
             });
         }
         if !by_digest {

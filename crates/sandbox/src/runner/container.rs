@@ -18,6 +18,7 @@ use super::invocation::Invocation;
 use super::namespace::{self, ADDRESS, Folders};
 use super::output::copy_lines;
 use super::relay::{Dialer, host_ports, relay_inbound, relay_outbound};
+use super::simulated::Running;
 use super::{ContainerSpec, Exit, LogSink, StartError, Stream};
 use crate::moto::free_port;
 use crate::process::{Guard, Process, bound_command, supervise};
@@ -30,9 +31,18 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 pub struct Container {
     address: Option<SocketAddr>,
     exit: watch::Receiver<Option<Exit>>,
-    process: Process,
-    boundary: Boundary,
-    surroundings: Arc<Surroundings>,
+    body: Body,
+}
+
+/// What a container is.
+#[derive(Clone)]
+enum Body {
+    Process {
+        process: Process,
+        boundary: Boundary,
+        surroundings: Arc<Surroundings>,
+    },
+    Simulated(Running),
 }
 
 /// What ends every process of a container.
@@ -79,8 +89,14 @@ impl Container {
         for (listener, server) in outbound {
             relays.spawn(relay_outbound(TcpListener::from_std(listener)?, server));
         }
-        let container = Self::new(process, Boundary::Namespace, address, surroundings);
-        Ok(container.watch(relays, pipes, spec.logs, own))
+        let watched = Watched {
+            relays,
+            pipes,
+            logs: spec.logs,
+            own,
+        };
+        let boundary = Boundary::Namespace;
+        Ok(watched.container(process, boundary, address, surroundings))
     }
 
     /// Starts among the host's own processes, on a port of its own.
@@ -107,66 +123,36 @@ impl Container {
             spawn(&mut command, &invocation).map_err(StartError::from)
         };
         let (process, pipes) = supervise(&spec.name, start).await?;
-        let container = Self::new(process, Boundary::Group, address, surroundings);
-        Ok(container.watch(JoinSet::new(), pipes, spec.logs, own))
+        let watched = Watched {
+            relays: JoinSet::new(),
+            pipes,
+            logs: spec.logs,
+            own,
+        };
+        let boundary = Boundary::Group;
+        Ok(watched.container(process, boundary, address, surroundings))
     }
 
-    fn new(
-        process: Process,
-        boundary: Boundary,
-        address: Option<SocketAddr>,
-        surroundings: Surroundings,
-    ) -> Self {
+    /// One that only seems to run.
+    pub(super) fn simulated(running: Running) -> Self {
         Self {
-            address,
-            // Replaced once it is watched.
-            exit: watch::channel(None).1,
-            process,
-            boundary,
-            surroundings: Arc::new(surroundings),
+            address: None,
+            exit: running.exit(),
+            body: Body::Simulated(running),
         }
-    }
-
-    /// Passes the output on, and tells of the end once all output has been.
-    fn watch(
-        mut self,
-        mut relays: JoinSet<()>,
-        (stdout, stderr): Pipes,
-        logs: LogSink,
-        own: PathBuf,
-    ) -> Self {
-        let (ended, exit) = watch::channel(None);
-        self.exit = exit;
-        let watched = self.clone();
-        let group = matches!(self.boundary, Boundary::Group);
-        let guard = Guard::over(&self.process, group);
-        tokio::spawn(async move {
-            let mut output = JoinSet::new();
-            // A pipe that cannot be registered says nothing; the process runs all the same.
-            if let Ok(pipe) = tokio::process::ChildStdout::from_std(stdout) {
-                output.spawn(copy_lines(pipe, Stream::Stdout, logs.clone()));
-            }
-            if let Ok(pipe) = tokio::process::ChildStderr::from_std(stderr) {
-                output.spawn(copy_lines(pipe, Stream::Stderr, logs));
-            }
-            let code = watched.process.wait().await;
-            drop(guard);
-            if let Boundary::Group = watched.boundary {
-                watched.process.signal_group(Signal::SIGKILL);
-            }
-            let drained = async { while output.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(OUTPUT_GRACE, drained).await;
-            relays.shutdown().await;
-            // Files that stay behind go with the runner's scratch folder.
-            let _ = tokio::fs::remove_dir_all(own).await;
-            ended.send_replace(Some(Exit { code }));
-        });
-        self
     }
 
     /// A loopback address that reaches the container's port. `None` when it has no port.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Whether a simulated container answers as a healthy one would. `None` for a real one: ask it.
+    pub fn seems_healthy(&self) -> Option<bool> {
+        match &self.body {
+            Body::Process { .. } => None,
+            Body::Simulated(running) => Some(running.healthy()),
+        }
     }
 
     /// `None` while it runs.
@@ -189,15 +175,25 @@ impl Container {
     /// A command that the container does not have ends with 127, as in a shell. One that takes
     /// longer than `limit` is killed, with what it started. Without namespaces the program of the
     /// unpacked image runs among the host's processes, and the container's port in its arguments
-    /// becomes the one that the container has.
+    /// becomes the one that the container has. In a simulated container it ends with 0 when that is healthy, else 1.
     pub async fn exec(&self, command: &[String], limit: Duration) -> Result<Exit, ExecError> {
-        self.surroundings.run(&self.process, command, limit).await
+        match &self.body {
+            Body::Process {
+                process,
+                surroundings,
+                ..
+            } => surroundings.run(process, command, limit).await,
+            Body::Simulated(_) if self.exit().is_some() => Err(ExecError::Ended),
+            Body::Simulated(running) => Ok(Exit {
+                code: i32::from(!running.healthy()),
+            }),
+        }
     }
 
     /// SIGTERM, and SIGKILL after `grace`. Returns how it ended.
     ///
     /// As in any container, the process is the first of its namespace: without a handler of its
-    /// own for SIGTERM it does not hear it.
+    /// own for SIGTERM it does not hear it. A simulated one exits with 0 at once.
     pub async fn stop(&self, grace: Duration) -> Exit {
         self.signal(Signal::SIGTERM);
         match tokio::time::timeout(grace, self.wait()).await {
@@ -211,17 +207,81 @@ impl Container {
         self.wait().await
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.process.pid()
+    /// Its first process. `None` when it is simulated.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.body {
+            Body::Process { process, .. } => Some(process.pid()),
+            Body::Simulated(_) => None,
+        }
     }
 
     fn signal(&self, signal: Signal) {
-        if self.process.exit().is_some() {
-            return;
+        match &self.body {
+            Body::Process { process, .. } if process.exit().is_some() => {}
+            Body::Process {
+                process, boundary, ..
+            } => match boundary {
+                Boundary::Group => process.signal_group(signal),
+                Boundary::Namespace => process.signal(signal),
+            },
+            Body::Simulated(running) => running.end(Exit { code: 0 }),
         }
-        match self.boundary {
-            Boundary::Group => self.process.signal_group(signal),
-            Boundary::Namespace => self.process.signal(signal),
+    }
+}
+
+/// What a running container's process leaves behind to look after.
+struct Watched {
+    relays: JoinSet<()>,
+    pipes: Pipes,
+    logs: LogSink,
+    /// Its own folder, removed at its end.
+    own: PathBuf,
+}
+
+impl Watched {
+    /// Passes the output on, and tells of the end once all output has been.
+    fn container(
+        self,
+        process: Process,
+        boundary: Boundary,
+        address: Option<SocketAddr>,
+        surroundings: Surroundings,
+    ) -> Container {
+        let (mut relays, (stdout, stderr), logs, own) =
+            (self.relays, self.pipes, self.logs, self.own);
+        let (ended, exit) = watch::channel(None);
+        let watched = process.clone();
+        let group = matches!(boundary, Boundary::Group);
+        let guard = Guard::over(&process, group);
+        tokio::spawn(async move {
+            let mut output = JoinSet::new();
+            // A pipe that cannot be registered says nothing; the process runs all the same.
+            if let Ok(pipe) = tokio::process::ChildStdout::from_std(stdout) {
+                output.spawn(copy_lines(pipe, Stream::Stdout, logs.clone()));
+            }
+            if let Ok(pipe) = tokio::process::ChildStderr::from_std(stderr) {
+                output.spawn(copy_lines(pipe, Stream::Stderr, logs));
+            }
+            let code = watched.wait().await;
+            drop(guard);
+            if group {
+                watched.signal_group(Signal::SIGKILL);
+            }
+            let drained = async { while output.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(OUTPUT_GRACE, drained).await;
+            relays.shutdown().await;
+            // Files that stay behind go with the runner's scratch folder.
+            let _ = tokio::fs::remove_dir_all(own).await;
+            ended.send_replace(Some(Exit { code }));
+        });
+        Container {
+            address,
+            exit,
+            body: Body::Process {
+                process,
+                boundary,
+                surroundings: Arc::new(surroundings),
+            },
         }
     }
 }

@@ -28,7 +28,8 @@ content-length: 12\r\nconnection: close\r\n\r\nbad gateway\n";
 pub struct Front {
     address: SocketAddr,
     pool: Arc<Pool>,
-    accepting: AbortHandle,
+    /// Absent when nothing listens.
+    accepting: Option<AbortHandle>,
 }
 
 struct Pool {
@@ -58,8 +59,22 @@ impl Front {
         Ok(Self {
             address,
             pool,
-            accepting,
+            accepting: Some(accepting),
         })
+    }
+
+    /// An address where nobody listens, its own for each number up to 65,000.
+    pub(super) fn nowhere(number: u64) -> Self {
+        let [.., high, low] = number.to_be_bytes();
+        Self {
+            // TCP's discard service, on a loopback address that nothing else takes.
+            address: ([127, 127, high, low], 9).into(),
+            pool: Arc::new(Pool {
+                backends: Mutex::default(),
+                active: watch::channel(Vec::new()).0,
+            }),
+            accepting: None,
+        }
     }
 
     /// Where clients connect.
@@ -88,7 +103,9 @@ impl Front {
 
     /// Stops listening and closes what is open.
     pub fn close(&self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
 }
 

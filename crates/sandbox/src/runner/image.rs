@@ -9,6 +9,8 @@ use crate::registry::{Store, StoredManifest};
 /// An image that can run here: its layers, base first, and its configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
+    /// The digest of the manifest that was asked for, which may be an index.
+    pub(super) requested: String,
     /// The digest of the platform's own manifest.
     pub(super) digest: String,
     pub(super) layers: Vec<String>,
@@ -54,7 +56,7 @@ impl Image {
         let top = store.manifest(repository, reference).ok_or_else(absent)?;
         let manifest = parse(&top)?;
         let Some(children) = manifest["manifests"].as_array() else {
-            return Self::read(store, &name, &top, &manifest);
+            return Self::read(store, &name, (&top, &top), &manifest);
         };
         let child = children
             .iter()
@@ -74,13 +76,13 @@ impl Image {
         };
         let child = store.manifest(repository, child).ok_or_else(absent)?;
         let manifest = parse(&child)?;
-        Self::read(store, &name, &child, &manifest)
+        Self::read(store, &name, (&top, &child), &manifest)
     }
 
     fn read(
         store: &Store,
         name: &str,
-        stored: &StoredManifest,
+        (top, stored): (&StoredManifest, &StoredManifest),
         manifest: &Value,
     ) -> Result<Self, StartError> {
         let bad = |why: &str| StartError::BadImage(why.to_owned());
@@ -107,6 +109,7 @@ impl Image {
                 .map_err(|error| bad(&format!("unreadable configuration: {error}")))?,
         };
         Ok(Self {
+            requested: top.digest.clone(),
             digest: stored.digest.clone(),
             layers: layers.collect(),
             diff_ids: strings(&config["rootfs"]["diff_ids"]),

@@ -33,28 +33,12 @@ impl Invocation {
         spec: &ContainerSpec,
         root: &Path,
     ) -> Result<Self, StartError> {
-        let given = |list: &Option<Vec<String>>| list.clone().filter(|it| !it.is_empty());
-        // An entry point of one's own also sets the image's command aside, on both clouds.
-        let (entrypoint, image_cmd) = match given(&spec.entrypoint) {
-            Some(entrypoint) => (entrypoint, Vec::new()),
-            None => (config.entrypoint.clone(), config.cmd.clone()),
-        };
-        let mut argv = entrypoint;
-        argv.extend(given(&spec.command).unwrap_or(image_cmd));
+        let argv = argv(config, spec);
         let Some(name) = argv.first().cloned() else {
             return Err(StartError::BadImage("no command specified".into()));
         };
         let user = User::find(root, &config.user)?;
-        let mut env = BTreeMap::from([
-            ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
-            ("HOME".to_owned(), user.home),
-        ]);
-        for pair in &config.env {
-            if let Some((name, value)) = pair.split_once('=') {
-                env.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        env.extend(spec.env.clone());
+        let env = environment(config, spec, &user.home);
         let working_dir = Path::new("/").join(&config.working_dir);
         let path = env.get("PATH").map_or("", String::as_str);
         let program = find_program(root, &working_dir, path, &name)
@@ -68,6 +52,38 @@ impl Invocation {
             gid: user.gid,
         })
     }
+}
+
+/// The command of a container: the image's, with what overrides it. Empty when there is none.
+pub(super) fn argv(config: &ImageConfig, spec: &ContainerSpec) -> Vec<String> {
+    let given = |list: &Option<Vec<String>>| list.clone().filter(|it| !it.is_empty());
+    // An entry point of one's own also sets the image's command aside, on both clouds.
+    let (entrypoint, image_cmd) = match given(&spec.entrypoint) {
+        Some(entrypoint) => (entrypoint, Vec::new()),
+        None => (config.entrypoint.clone(), config.cmd.clone()),
+    };
+    let mut argv = entrypoint;
+    argv.extend(given(&spec.command).unwrap_or(image_cmd));
+    argv
+}
+
+/// The environment of a container: what every engine sets, the image's, and what is added.
+pub(super) fn environment(
+    config: &ImageConfig,
+    spec: &ContainerSpec,
+    home: &str,
+) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+        ("HOME".to_owned(), home.to_owned()),
+    ]);
+    for pair in &config.env {
+        if let Some((name, value)) = pair.split_once('=') {
+            env.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    env.extend(spec.env.clone());
+    env
 }
 
 /// Where a program of an image lies on this machine. `None` when it is absent or cannot start.

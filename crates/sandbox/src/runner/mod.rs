@@ -9,6 +9,7 @@ mod namespace;
 mod output;
 mod relay;
 mod rootfs;
+mod simulated;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use crate::background::Background;
+use crate::clock::Clock;
 use crate::registry::Store;
 pub use container::Container;
 pub use exec::ExecError;
@@ -24,6 +27,7 @@ pub use front::{Front, probe};
 use image::{Image, ImageConfig};
 use invocation::Invocation;
 use namespace::Folders;
+pub use simulated::{Behaviour, Simulated, Started};
 
 /// How containers are kept apart on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,27 @@ pub enum Isolation {
         /// What the machine refused.
         why: String,
     },
+    /// Nothing runs: the embedding program says how containers behave.
+    Simulated,
+}
+
+/// What a container is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve until it is stopped.
+    Serve,
+    /// To do something once, and end.
+    Finish,
+}
+
+/// Whether containers run.
+#[derive(Clone, Debug, Default)]
+pub enum Containers {
+    /// The image's real command, in a process.
+    #[default]
+    Real,
+    /// Nothing runs; databases and caches have no servers, and the addresses of services lead nowhere.
+    Simulated(Simulated),
 }
 
 /// Which stream a log line came from.
@@ -64,6 +89,8 @@ pub struct ContainerSpec {
     pub command: Option<Vec<String>>,
     /// Added to the image's own environment; wins over it.
     pub env: BTreeMap<String, String>,
+    /// What it is for.
+    pub purpose: Purpose,
     /// The port that the process is to listen on, for the relay.
     pub port: Option<u16>,
     /// Takes the output.
@@ -117,7 +144,8 @@ struct Inner {
     isolation: OnceLock<Isolation>,
     /// Unpacked images by manifest digest; each is unpacked once.
     images: Mutex<HashMap<String, Arc<OnceCell<PathBuf>>>>,
-    started: Mutex<Started>,
+    running: Mutex<Live>,
+    simulated: Option<(Simulated, Clock, Background)>,
     /// Servers of the host that containers reach whatever their environment says.
     open: Mutex<BTreeSet<SocketAddr>>,
     /// Certificates, PEM, that containers trust beside those of their image.
@@ -125,10 +153,10 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct Started {
+struct Live {
     closed: bool,
     count: u64,
-    running: BTreeMap<u64, (String, Container)>,
+    containers: BTreeMap<u64, (String, Container)>,
 }
 
 impl Runner {
@@ -136,21 +164,50 @@ impl Runner {
     pub fn new(store: Store, scratch: PathBuf) -> Self {
         // Left by a sandbox that was killed. What cannot be removed shows when it is written to.
         let _ = std::fs::remove_dir_all(&scratch);
+        Self::of(store, scratch, None)
+    }
+
+    /// Runs nothing: containers only seem to, in the time of `clock`.
+    pub(crate) fn simulated(
+        (store, scratch): (Store, PathBuf),
+        simulated: Simulated,
+        (clock, background): (Clock, Background),
+    ) -> Self {
+        Self::of(store, scratch, Some((simulated, clock, background)))
+    }
+
+    fn of(
+        store: Store,
+        scratch: PathBuf,
+        simulated: Option<(Simulated, Clock, Background)>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
                 scratch,
                 isolation: OnceLock::new(),
                 images: Mutex::default(),
-                started: Mutex::default(),
+                running: Mutex::default(),
+                simulated,
                 open: Mutex::default(),
                 trusted: Mutex::default(),
             }),
         }
     }
 
+    /// An address to put in front of a service: one that listens, or one that leads nowhere when nothing runs.
+    pub(crate) async fn front(&self) -> std::io::Result<Front> {
+        match &self.inner.simulated {
+            None => Front::bind(0).await,
+            Some(_) => Ok(Front::nowhere(self.inner.next())),
+        }
+    }
+
     /// How containers are kept apart here; probed once.
     pub fn isolation(&self) -> Isolation {
+        if self.inner.simulated.is_some() {
+            return Isolation::Simulated;
+        }
         let probed = self
             .inner
             .isolation
@@ -180,45 +237,57 @@ impl Runner {
 
     /// Pulls, unpacks and starts. Returns once the process runs; it may not listen yet.
     pub async fn start(&self, spec: ContainerSpec) -> Result<Container, StartError> {
-        let (config, image) = self.unpacked(&spec.repository, &spec.reference).await?;
-        let invocation = Invocation::new(&config, &spec, &image)?;
-        let id = {
-            let mut started = self.inner.started();
-            started.count += 1;
-            started.count
-        };
-        let own = self.inner.scratch.join("run").join(id.to_string());
-        std::fs::create_dir_all(&own).map_err(machine)?;
-        let folders = Folders { image, own };
-        let name = spec.name.clone();
-        let container = match self.isolation() {
-            Isolation::Namespaces => {
-                let open = self.inner.open().clone();
-                Container::isolated(spec, folders, invocation, open).await?
+        let (id, name) = (self.inner.next(), spec.name.clone());
+        let container = match &self.inner.simulated {
+            None => self.start_process(id, spec).await?,
+            Some((simulated, clock, background)) => {
+                let image = Image::find(&self.inner.store, &spec.repository, &spec.reference)?;
+                Container::simulated(simulated.start(&spec, &image, (clock, background))?)
             }
-            Isolation::Shared { .. } => Container::shared(spec, folders, invocation).await?,
         };
         let closed = {
-            let mut started = self.inner.started();
-            started.running.insert(id, (name, container.clone()));
-            started.closed
+            let mut running = self.inner.running();
+            running.containers.insert(id, (name, container.clone()));
+            running.closed
         };
         if closed {
             container.kill().await;
             return Err(StartError::Machine("the sandbox is shutting down".into()));
         }
         let (inner, ended) = (self.inner.clone(), container.clone());
-        tokio::spawn(async move {
+        let forget = async move {
             ended.wait().await;
-            inner.started().running.remove(&id);
-        });
+            inner.running().containers.remove(&id);
+        };
+        match &self.inner.simulated {
+            None => drop(tokio::spawn(forget)),
+            Some((_, _, background)) => drop(background.spawn(forget)),
+        }
         Ok(container)
     }
 
+    async fn start_process(&self, id: u64, spec: ContainerSpec) -> Result<Container, StartError> {
+        let (config, image) = self.unpacked(&spec.repository, &spec.reference).await?;
+        let invocation = Invocation::new(&config, &spec, &image)?;
+        let own = self.inner.scratch.join("run").join(id.to_string());
+        std::fs::create_dir_all(&own).map_err(machine)?;
+        let folders = Folders { image, own };
+        match self.isolation() {
+            Isolation::Namespaces => {
+                let open = self.inner.open().clone();
+                Container::isolated(spec, folders, invocation, open).await
+            }
+            Isolation::Shared { .. } | Isolation::Simulated => {
+                Container::shared(spec, folders, invocation).await
+            }
+        }
+    }
+
     /// Every container that was started and still runs: name, pid, address.
-    pub fn running(&self) -> Vec<(String, u32, Option<SocketAddr>)> {
-        let started = self.inner.started();
-        let running = started.running.values();
+    /// A simulated one has neither pid nor address.
+    pub fn running(&self) -> Vec<(String, Option<u32>, Option<SocketAddr>)> {
+        let live = self.inner.running();
+        let running = live.containers.values();
         let running = running.map(|(name, it)| (name.clone(), it.pid(), it.address()));
         running.collect()
     }
@@ -226,9 +295,9 @@ impl Runner {
     /// Kills every container that this runner started, refuses new ones, and removes its files.
     pub async fn shutdown(&self) {
         let running: Vec<_> = {
-            let mut started = self.inner.started();
-            started.closed = true;
-            started.running.values().map(|(_, it)| it.clone()).collect()
+            let mut live = self.inner.running();
+            live.closed = true;
+            live.containers.values().map(|(_, it)| it.clone()).collect()
         };
         futures::future::join_all(running.iter().map(Container::kill)).await;
         // Files that stay behind are removed by the next sandbox of this state directory.
@@ -274,8 +343,15 @@ impl Inner {
         self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn started(&self) -> MutexGuard<'_, Started> {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Live> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that was not given before.
+    fn next(&self) -> u64 {
+        let mut live = self.running();
+        live.count += 1;
+        live.count
     }
 }
 

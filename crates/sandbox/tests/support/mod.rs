@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use deployer_sandbox::registry::Store;
-use deployer_sandbox::runner::{ContainerSpec, LogSink, Runner, Stream};
+use deployer_sandbox::runner::{ContainerSpec, LogSink, Purpose, Runner, Stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -177,6 +177,7 @@ pub fn spec(command: &[&str], env: &[(&str, &str)], lines: &Lines) -> ContainerS
         entrypoint: None,
         command: Some(command.iter().map(|it| (*it).to_owned()).collect()),
         env,
+        purpose: Purpose::Serve,
         port: None,
         logs: lines.sink(),
     }

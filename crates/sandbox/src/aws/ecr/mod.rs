@@ -58,7 +58,7 @@ impl Ecr {
     pub fn new(host: &Host, policy: Arc<Mutex<Option<Policy>>>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                clock: host.clock,
+                clock: host.clock.clone(),
                 store: host.store.clone(),
                 account: host.account.clone(),
                 region: host.region.clone(),

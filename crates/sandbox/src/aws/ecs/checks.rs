@@ -53,25 +53,24 @@ impl Ecs {
         let targets: Vec<_> = targets
             .into_iter()
             .map(|(at, target)| {
-                let address = container(live, &target.container).and_then(|it| it.address());
-                (at, target, address)
+                let container = container(live, &target.container);
+                (at, target, container)
             })
             .collect();
-        let (ecs, id, clock) = (self.clone(), id.to_owned(), self.inner.host.clock);
+        let (ecs, id, clock) = (self.clone(), id.to_owned(), self.inner.host.clock.clone());
         async move {
             if checked.is_empty() && targets.is_empty() {
-                let stable = STABLE.div_f64(clock.speed()).max(REAL_STABLE);
-                tokio::time::sleep(stable).await;
+                clock.sleep_at_least(STABLE, REAL_STABLE).await;
                 ecs.settle(&id);
                 return std::future::pending().await;
             }
             let containers = checked.iter().map(|(name, check, container)| {
                 let tell = |health| ecs.told(&id, name, health);
-                check.watch(clock, container, tell)
+                check.watch(&clock, container, tell)
             });
-            let targets = targets.iter().map(|(at, target, address)| {
+            let targets = targets.iter().map(|(at, target, container)| {
                 let tell = |health| ecs.told_of_target(&id, *at, health);
-                target.watch(clock, *address, grace, tell)
+                target.watch(&clock, container.as_ref(), grace, tell)
             });
             futures::join!(
                 futures::future::join_all(containers),

@@ -70,20 +70,19 @@ impl HealthCheck {
     ///
     /// The next check begins an interval after the last one ended. Failures within the start
     /// period do not count, unless a check passed before.
-    pub async fn watch(&self, clock: Clock, container: &Container, mut tell: impl FnMut(Health)) {
-        let began = tokio::time::Instant::now();
-        let scale = |time: Duration| time.div_f64(clock.speed());
-        let forgiven = scale(self.start_period).max(REAL_START);
-        let limit = scale(self.timeout).max(REAL_TIMEOUT);
+    pub async fn watch(&self, clock: &Clock, container: &Container, mut tell: impl FnMut(Health)) {
+        let began = clock.now();
+        let forgiven = clock.in_cloud_time(self.start_period).max(REAL_START);
+        let limit = clock.in_cloud_time(self.timeout).max(REAL_TIMEOUT);
         let (mut failures, mut last) = (0, None);
         loop {
-            tokio::time::sleep(scale(self.interval).max(REAL_INTERVAL)).await;
+            clock.sleep_at_least(self.interval, REAL_INTERVAL).await;
             let ran = container.exec(&self.command, limit).await;
             let now = if ran.is_ok_and(|exit| exit.code == 0) {
                 failures = 0;
                 Health::Healthy
             } else {
-                if last.is_some() || began.elapsed() > forgiven {
+                if last.is_some() || clock.since(began) > forgiven {
                     failures += 1;
                 }
                 if failures < self.retries {

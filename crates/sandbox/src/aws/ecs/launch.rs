@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Ecs;
 use super::health::HealthCheck;
 use crate::aws::json::{list, need, number, text};
-use crate::runner::{ContainerSpec, LogSink, StartError};
+use crate::runner::{ContainerSpec, LogSink, Purpose, StartError};
 
 /// What the vendor waits before SIGKILL when `stopTimeout` is not given.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ impl Ecs {
 
     /// Prepares every container of a task. The error is the task's stopped reason.
     pub(super) fn prepare(&self, task: &str) -> Result<Vec<Prepared>, String> {
-        let (definition, overrides, pinned, ports) = {
+        let (definition, overrides, pinned, ports, purpose) = {
             let state = self.lock();
             let Some(found) = state.tasks.get(task) else {
                 return Ok(Vec::new());
@@ -90,6 +90,10 @@ impl Ecs {
                     .find(|one| one.arn == deployment.revision)?;
                 Some(list(&revision.value, "containerImages").to_vec())
             });
+            let purpose = match service {
+                Some(_) => Purpose::Serve,
+                None => Purpose::Finish,
+            };
             (
                 definition.unwrap_or_default(),
                 found.overrides.clone(),
@@ -99,6 +103,7 @@ impl Ecs {
                     .iter()
                     .map(|(target, _)| (target.container.clone(), target.port))
                     .collect::<BTreeMap<_, _>>(),
+                purpose,
             )
         };
         let containers = list(&definition, "containerDefinitions");
@@ -106,6 +111,7 @@ impl Ecs {
             .iter()
             .map(|container| {
                 let mut one = self.prepare_one(task, container, &overrides, &pinned)?;
+                one.spec.purpose = purpose;
                 // A load balancer may ask for another port than the first.
                 one.spec.port = ports.get(&one.name).copied().or(one.spec.port);
                 Ok(one)
@@ -181,6 +187,8 @@ impl Ecs {
                 entrypoint: strings(container, "entryPoint"),
                 command: strings(&own, "command").or_else(|| strings(container, "command")),
                 env,
+                // The task knows better.
+                purpose: Purpose::Serve,
                 port: port.and_then(|port| u16::try_from(port).ok()),
                 logs,
             },

@@ -61,11 +61,12 @@ impl Ecs {
         let Some(stop) = self.lock().tasks.get(&id).map(|task| task.stop.subscribe()) else {
             return;
         };
-        tokio::spawn(async move { self.live(&id, stop).await });
+        let background = self.inner.host.background.clone();
+        background.spawn(async move { self.live(&id, stop).await });
     }
 
     async fn live(&self, id: &str, mut stop: watch::Receiver<Option<Stop>>) {
-        let clock = self.inner.host.clock;
+        let clock = &self.inner.host.clock;
         if self.wait(PROVISIONING, &mut stop).await {
             return self.end(id, Vec::new()).await;
         }
@@ -212,7 +213,7 @@ impl Ecs {
 
     /// Stops what still runs and brings the task to STOPPED.
     async fn end(&self, id: &str, live: Vec<Live>) {
-        let clock = self.inner.host.clock;
+        let clock = &self.inner.host.clock;
         self.change(id, |task, now| {
             if !live.is_empty() {
                 task.last_status = "STOPPING";
@@ -220,7 +221,7 @@ impl Ecs {
             task.times.insert("stoppingAt", now);
         });
         let stops = live.iter().map(|one| async move {
-            let grace = one.stop_timeout.div_f64(clock.speed()).max(REAL_GRACE);
+            let grace = clock.in_cloud_time(one.stop_timeout).max(REAL_GRACE);
             match one.container.exit() {
                 Some(exit) => exit,
                 None => one.container.stop(grace).await,

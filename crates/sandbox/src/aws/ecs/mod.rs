@@ -19,7 +19,7 @@ mod target_group;
 mod task_view;
 mod tasks;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ struct Inner {
     logs: Logs,
     secrets: Secrets,
     /// For questions to moto.
-    http: reqwest::Client,
+    http: LazyLock<reqwest::Client>,
     state: Mutex<State>,
 }
 
@@ -56,10 +56,7 @@ impl Ecs {
                 names: Names::new(&host.account, &host.region),
                 logs,
                 secrets,
-                http: reqwest::Client::builder()
-                    .no_proxy()
-                    .build()
-                    .unwrap_or_default(),
+                http: LazyLock::new(crate::aws::forward::client),
                 state: Mutex::default(),
             }),
         };

@@ -31,16 +31,16 @@ pub enum Action {
 impl Ecs {
     /// Looks after a service until it is INACTIVE.
     pub(super) fn keep(self, arn: String, wake: Arc<Notify>) {
-        tokio::spawn(async move {
+        let background = self.inner.host.background.clone();
+        background.spawn(async move {
             loop {
                 if !self.look(&arn) {
                     return;
                 }
-                let _ = tokio::time::timeout(
-                    TICK.div_f64(self.inner.host.clock.speed()),
-                    wake.notified(),
-                )
-                .await;
+                tokio::select! {
+                    () = wake.notified() => {}
+                    () = self.inner.host.clock.sleep(TICK) => {}
+                }
             }
         });
     }
@@ -122,7 +122,7 @@ impl Ecs {
             .and_then(|stop| stop.reason.strip_prefix("Task failed "))
             .map(str::to_owned);
         let now = self.now();
-        let speed = self.inner.host.clock.speed();
+        let clock = self.inner.host.clock.clone();
         let Some(service) = state.service_by_arn(&arn) else {
             return;
         };
@@ -153,7 +153,7 @@ impl Ecs {
         if service.failures_in_a_row >= PATIENCE {
             let doublings = (service.failures_in_a_row - PATIENCE).min(10);
             let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
-            service.start_after = Some(tokio::time::Instant::now() + pause.div_f64(speed));
+            service.start_after = Some(clock.after(pause));
             if service.failures_in_a_row == PATIENCE {
                 let message = format!(
                     "(service {}) is unable to consistently start tasks successfully.",
@@ -232,7 +232,7 @@ pub fn decide(service: &mut Service, state: &State, now: jiff::Timestamp) -> Vec
         );
         service.event(message, now);
     }
-    let actions = census.scale(service);
+    let actions = census.scale(service, now);
     census.retire(service, &tasks, now);
     actions
 }
@@ -251,13 +251,12 @@ impl Census<'_> {
     }
 
     /// What to start and stop now, within the deployment's percentages.
-    fn scale(&self, service: &Service) -> Vec<Action> {
+    fn scale(&self, service: &Service, now: jiff::Timestamp) -> Vec<Action> {
         let Some(primary) = service.deployments.first() else {
             return Vec::new();
         };
         let desired = service.desired;
         let (least, most) = service.bounds();
-        let now = tokio::time::Instant::now();
         let paused = service.start_after.is_some_and(|at| at > now);
         let stalled = primary.state == RolloutState::Failed;
         let mut actions = Vec::new();

@@ -51,7 +51,7 @@ impl Ecs {
             return Ok(existing);
         }
         let targets = self.targets(list(input, "loadBalancers")).await?;
-        let front = Front::bind(0).await.map_err(|error| {
+        let front = self.inner.host.runner.front().await.map_err(|error| {
             AwsError::new(
                 "ServerException",
                 format!("the sandbox cannot bind a load balancer: {error}"),

@@ -70,7 +70,7 @@ pub struct Service {
     pub front: Option<Front>,
     pub wake: Arc<Notify>,
     /// No task is started before: ECS slows down when tasks keep failing.
-    pub start_after: Option<tokio::time::Instant>,
+    pub start_after: Option<jiff::Timestamp>,
     /// Failures in a row, whatever the circuit breaker says.
     pub failures_in_a_row: u32,
 }

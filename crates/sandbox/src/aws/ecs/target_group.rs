@@ -1,6 +1,5 @@
 //! Target groups: what moto knows of them, and the load balancer's checks of the tasks in them.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::aws::credentials::ACCESS_KEY_ID;
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, number, text};
 use crate::clock::Clock;
+use crate::runner::Container;
 
 /// An answer gets at least this, whatever the speed.
 const REAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -221,17 +221,16 @@ impl Target {
     /// this: a target is not told to be unhealthy before.
     pub async fn watch(
         &self,
-        clock: Clock,
-        address: Option<SocketAddr>,
+        clock: &Clock,
+        container: Option<&Container>,
         grace: Duration,
         mut tell: impl FnMut(TargetHealth),
     ) {
-        let began = tokio::time::Instant::now();
-        let scale = |time: Duration| time.div_f64(clock.speed());
-        let limit = scale(self.timeout).max(REAL_TIMEOUT);
+        let began = clock.now();
+        let limit = clock.in_cloud_time(self.timeout).max(REAL_TIMEOUT);
         let (mut failures, mut successes, mut last) = (0, 0, TargetHealth::Initial);
         loop {
-            let now = match self.ask(address, limit).await {
+            let now = match self.ask(container, limit).await {
                 Ok(()) => {
                     (failures, successes) = (0, successes + 1);
                     let first = last == TargetHealth::Initial;
@@ -241,9 +240,9 @@ impl Target {
                 Err(why) => {
                     successes = 0;
                     // Before, it had no time to listen.
-                    failures += u32::from(began.elapsed() > REAL_START);
+                    failures += u32::from(clock.since(began) > REAL_START);
                     let enough = failures >= self.unhealthy_threshold;
-                    let graced = began.elapsed() < scale(grace);
+                    let graced = clock.since(began) < clock.in_cloud_time(grace);
                     (enough && !graced).then_some(TargetHealth::Unhealthy(why))
                 }
             };
@@ -253,13 +252,17 @@ impl Target {
                 last = now.clone();
                 tell(now);
             }
-            tokio::time::sleep(scale(self.interval).max(REAL_INTERVAL)).await;
+            clock.sleep_at_least(self.interval, REAL_INTERVAL).await;
         }
     }
 
     /// One question. The error is the load balancer's reason.
-    async fn ask(&self, address: Option<SocketAddr>, limit: Duration) -> Result<(), String> {
+    async fn ask(&self, container: Option<&Container>, limit: Duration) -> Result<(), String> {
         let failed = || "Health checks failed".to_owned();
+        let container = container.ok_or_else(failed)?;
+        if let Some(healthy) = container.seems_healthy() {
+            return healthy.then_some(()).ok_or_else(failed);
+        }
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -267,7 +270,11 @@ impl Target {
             .timeout(limit)
             .build();
         let client = client.map_err(|_| failed())?;
-        let url = format!("http://{}{}", address.ok_or_else(failed)?, self.path);
+        let url = format!(
+            "http://{}{}",
+            container.address().ok_or_else(failed)?,
+            self.path
+        );
         match client.get(url).send().await {
             Ok(answer) => {
                 let code = answer.status().as_u16();

@@ -25,7 +25,7 @@ impl ElastiCache {
     /// Takes a new group to `available`.
     pub(super) fn bring_up(&self, id: String, unique: Uuid) {
         let service = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             let waiting = service.inner.host.clock.sleep(CREATE);
             let (started, ()) = tokio::join!(service.start_server(&id, unique), waiting);
             let (cache, status) = match started {
@@ -72,8 +72,8 @@ impl ElastiCache {
     /// Carries out what was accepted, some time later.
     pub(super) fn carry_out(&self, id: String, unique: Uuid) {
         let service = self.clone();
-        tokio::spawn(async move {
-            let clock = service.inner.host.clock;
+        self.inner.host.background.spawn(async move {
+            let clock = service.inner.host.clock.clone();
             clock.sleep(BEGIN).await;
             let Some(duration) = service.update(&id, unique, Group::begin_changes).flatten() else {
                 return;
@@ -97,7 +97,7 @@ impl ElastiCache {
     /// Has a changed parameter group reach a server.
     pub(super) fn apply_parameters(&self, id: String, unique: Uuid) {
         let service = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             service.inner.host.clock.sleep(BEGIN).await;
             if let Some(redis) = service.update(&id, unique, |it| it.server()).flatten() {
                 report(&id, redis.configure(&service.effective_settings(&id)).await);
@@ -108,7 +108,7 @@ impl ElastiCache {
     /// Removes a group that says `deleting`, with its server.
     pub(super) fn take_down(&self, id: String, unique: Uuid) {
         let service = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             service.inner.host.clock.sleep(DELETE).await;
             // The server first: who sees that the group is gone must find nobody at its address.
             let server = {

@@ -52,7 +52,7 @@ impl Logs {
     /// No groups yet.
     pub fn new(host: &Host) -> Self {
         Self {
-            clock: host.clock,
+            clock: host.clock.clone(),
             arn_prefix: format!("arn:aws:logs:{}:{}:log-group:", host.region, host.account),
             state: Arc::default(),
         }

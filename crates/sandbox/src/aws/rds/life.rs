@@ -30,7 +30,7 @@ impl Rds {
     /// Takes a new instance to `available`.
     pub(super) fn bring_up(&self, id: String, resource: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             let Some(multi_az) = rds.update(&id, &resource, |it| it.flag("MultiAZ")) else {
                 return;
             };
@@ -139,8 +139,8 @@ impl Rds {
     /// Carries out what was accepted, some time later.
     pub(super) fn carry_out(&self, id: String, resource: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
-            let clock = rds.inner.host.clock;
+        self.inner.host.background.spawn(async move {
+            let clock = rds.inner.host.clock.clone();
             clock.sleep(BEGIN).await;
             let begun = rds
                 .update(&id, &resource, Instance::begin_changes)
@@ -175,7 +175,7 @@ impl Rds {
     /// Has a changed parameter group reach the server, dynamic parameters at once.
     pub(super) fn apply_parameters(&self, id: String, resource: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             rds.inner.host.clock.sleep(BEGIN).await;
             if let Some(postgres) = rds.update(&id, &resource, |it| it.server()).flatten() {
                 rds.send_settings(&id, &postgres).await;
@@ -191,7 +191,7 @@ impl Rds {
     /// `rebooting`, then `available` with the parameters of now.
     pub(super) fn reboot(&self, id: String, resource: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             let server = rds.update(&id, &resource, |it| it.server()).flatten();
             if let Some(postgres) = &server {
                 postgres.stop().await;
@@ -210,7 +210,7 @@ impl Rds {
     /// `stopping`, then `stopped`.
     pub(super) fn stop(&self, id: String, resource: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             if let Some(postgres) = rds.update(&id, &resource, |it| it.server()).flatten() {
                 postgres.stop().await;
             }
@@ -222,7 +222,7 @@ impl Rds {
     /// `starting`, then `available`.
     pub(super) fn start(&self, id: String, resource: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             rds.inner.host.clock.sleep(START).await;
             if let Some(postgres) = rds.update(&id, &resource, |it| it.server()).flatten() {
                 rds.restart(&id, &postgres).await;
@@ -237,7 +237,7 @@ impl Rds {
     /// Removes an instance that says `deleting`, after `before`, with its server.
     pub(super) fn take_down(&self, id: String, resource: String, before: Duration) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             rds.inner.host.clock.sleep(before + DELETE).await;
             let same = |it: &&Instance| need(&it.value, "DbiResourceId") == resource;
             // The server first: who sees that the instance is gone must find nobody at its address.

@@ -120,7 +120,7 @@ impl Rds {
     /// `available` after its time.
     pub(super) fn finish_snapshot(&self, name: String) {
         let rds = self.clone();
-        tokio::spawn(async move {
+        self.inner.host.background.spawn(async move {
             rds.inner.host.clock.sleep(SNAPSHOT).await;
             if let Some(snapshot) = rds.lock().snapshots.get_mut(&name) {
                 snapshot.value["Status"] = json!("available");

@@ -48,7 +48,7 @@ impl Secrets {
     /// No secrets yet.
     pub fn new(host: &Host) -> Self {
         Self {
-            clock: host.clock,
+            clock: host.clock.clone(),
             arn_prefix: format!(
                 "arn:aws:secretsmanager:{}:{}:secret:",
                 host.region, host.account

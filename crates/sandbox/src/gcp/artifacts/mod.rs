@@ -175,7 +175,7 @@ impl Gcp {
         let operation = self.operations().start(&parent, metadata.clone());
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let gcp = self.clone();
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.host().clock.sleep(Duration::from_secs(2)).await;
             gcp.operations().finish(&name, metadata, Ok(result));
         });

@@ -151,7 +151,7 @@ pub(super) fn propagate(gcp: &Gcp, zone: String, change: Option<usize>) {
             .find(|it| it.message["name"] == zone.as_str() || it.message["id"] == zone.as_str());
         let Some(found) = found else { return };
         (
-            gcp.host().clock,
+            gcp.host().clock.clone(),
             (
                 found.dns_name.clone(),
                 found.message["id"].clone(),
@@ -159,7 +159,7 @@ pub(super) fn propagate(gcp: &Gcp, zone: String, change: Option<usize>) {
             ),
         )
     };
-    tokio::spawn(async move {
+    gcp.host().background.spawn(async move {
         clock.sleep(PROPAGATION).await;
         let (_, id, records) = snapshot;
         let mut all = zones.lock();

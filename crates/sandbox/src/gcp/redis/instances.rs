@@ -59,7 +59,7 @@ impl Gcp {
         }
         let operation = self.begin_cache(&key, "create");
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             let result = gcp.start_cache(&key, &message).await;
             gcp.finish_cache(&key, &begun, result);
         });
@@ -150,7 +150,7 @@ impl Gcp {
         })?;
         let operation = self.begin_cache(key, "failover");
         let (gcp, key, begun) = (self.clone(), key.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             if let Some(server) = &server {
                 server.stop().await;
             }
@@ -183,7 +183,7 @@ impl Gcp {
         })?;
         let operation = self.begin_cache(key, "delete");
         let (gcp, key, begun) = (self.clone(), key.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             if let Some(server) = server {
                 server.remove().await;
             }

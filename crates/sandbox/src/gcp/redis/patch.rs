@@ -73,7 +73,7 @@ impl Gcp {
     fn change_cache(&self, key: &Key, verb: &str, new: Object, time: Duration) -> Outcome {
         let operation = self.begin_cache(key, verb);
         let (gcp, key, begun) = (self.clone(), key.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.host().clock.sleep(time).await;
             let result = gcp.settle_cache(&key, new).await;
             gcp.finish_cache(&key, &begun, result);

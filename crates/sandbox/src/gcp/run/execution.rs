@@ -55,7 +55,7 @@ impl Gcp {
         let operation = self.operations().start(&self.run_parent(&key.0), metadata);
         let id = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key) = (self.clone(), key.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             let outcome = gcp.execute(&key, &name, Some(&id)).await;
             let message = gcp.get_execution(&key, &name).unwrap_or_else(|_| json!({}));
             let value = any(EXECUTION, &message);
@@ -86,7 +86,7 @@ impl Gcp {
         match (made, until_done) {
             (true, true) => run.await,
             (true, false) => {
-                tokio::spawn(run);
+                self.host().background.spawn(run);
                 Ok(())
             }
             (false, _) => Ok(()),
@@ -429,7 +429,7 @@ impl Gcp {
         );
         let id = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key, name) = (self.clone(), key.clone(), name.to_owned());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.host().clock.sleep(Duration::from_secs(2)).await;
             let message = gcp.get_execution(&key, &name);
             let value = any(EXECUTION, &message.unwrap_or_else(|_| json!({})));

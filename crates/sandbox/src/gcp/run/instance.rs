@@ -14,10 +14,12 @@ use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code};
 use crate::gcp::logging::Source;
 use crate::gcp::schema::Object;
-use crate::runner::{self, Container, ContainerSpec, LogSink, StartError, Stream};
+use crate::runner::{self, Container, ContainerSpec, LogSink, Purpose, StartError, Stream};
 
 /// A working app may need this long to start, however fast the clock runs.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two probes of a container that starts.
+const PROBE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a container has to end by itself; Cloud Run gives 10 seconds.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -86,15 +88,15 @@ impl Failure {
 
 impl Gcp {
     pub(super) fn grace(&self) -> Duration {
-        GRACE
-            .div_f64(self.host().clock.speed().max(1.0))
-            .max(Duration::from_millis(500))
+        let scaled = self.host().clock.in_cloud_time(GRACE);
+        scaled.min(GRACE).max(Duration::from_millis(500))
     }
 
-    /// Cloud time as real time, but never less than what a real process may need.
+    /// Cloud time as [`Clock::sleep_unscaled`](crate::Clock::sleep_unscaled) counts, but never less than what a real
+    /// process may need.
     pub(super) fn patient(&self, time: Duration) -> Duration {
-        time.div_f64(self.host().clock.speed())
-            .max(time.min(PATIENCE))
+        let scaled = self.host().clock.in_cloud_time(time);
+        scaled.max(time.min(PATIENCE))
     }
 
     /// The image of a container, as it is in the registry now.
@@ -136,6 +138,10 @@ impl Gcp {
             entrypoint,
             command,
             env,
+            purpose: match plan.serves {
+                true => Purpose::Serve,
+                false => Purpose::Finish,
+            },
             port: plan.serves.then(|| port_of(plan.container)),
             logs: self.sink(&plan.source),
         };
@@ -210,11 +216,9 @@ impl Gcp {
         let number = |name: &str, default: u64| probe[name].as_u64().unwrap_or(default);
         let allowed = number("initialDelaySeconds", 0)
             + number("periodSeconds", 240) * number("failureThreshold", 1);
-        let deadline = tokio::time::Instant::now() + self.patient(Duration::from_secs(allowed));
+        let clock = &self.host().clock;
+        let (began, allowed) = (clock.now(), self.patient(Duration::from_secs(allowed)));
         let timeout = self.patient(Duration::from_secs(number("timeoutSeconds", 1)));
-        let Some(address) = container.address() else {
-            return false;
-        };
         let path = probe["httpGet"]["path"].as_str();
         loop {
             if let Some(exit) = container.exit() {
@@ -225,14 +229,16 @@ impl Gcp {
                 );
                 return false;
             }
-            let healthy = match path {
-                Some(path) => runner::probe(address, path, timeout).await,
-                None => listens(address).await,
+            let healthy = match (container.seems_healthy(), container.address(), path) {
+                (Some(healthy), _, _) => healthy,
+                (None, None, _) => return false,
+                (None, Some(address), Some(path)) => runner::probe(address, path, timeout).await,
+                (None, Some(address), None) => listens(address).await,
             };
             if healthy && container.exit().is_none() {
                 return true;
             }
-            if tokio::time::Instant::now() >= deadline {
+            if clock.since(began) >= allowed {
                 let kind = if path.is_some() { "HTTP" } else { "TCP" };
                 let line = format!(
                     "STARTUP {kind} probe failed for container on port {}. The instance was not started.",
@@ -241,7 +247,7 @@ impl Gcp {
                 self.log(&system(source), &line, "ERROR");
                 return false;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            clock.sleep_unscaled(PROBE_PAUSE).await;
         }
     }
 }

@@ -165,7 +165,9 @@ impl Gcp {
         );
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key) = (self.clone(), key.clone());
-        tokio::spawn(async move { gcp.settle_job(key, message, name).await });
+        self.host()
+            .background
+            .spawn(async move { gcp.settle_job(key, message, name).await });
         Ok(operation)
     }
 

@@ -182,7 +182,9 @@ impl Gcp {
         })?;
         if let Some(instance) = instance {
             let gcp = self.clone();
-            tokio::spawn(async move { instance.stop(&gcp).await });
+            self.host()
+                .background
+                .spawn(async move { instance.stop(&gcp).await });
         }
         message.insert("deleteTime".into(), self.now().into());
         let value = any(REVISION, &Value::Object(message.clone()));

@@ -214,7 +214,7 @@ impl Gcp {
     fn watch(&self, key: &Key, name: &str, instance: &Instance) {
         let (gcp, key, name, instance) =
             (self.clone(), key.clone(), name.to_owned(), instance.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             let exit = instance.container.wait().await;
             let ended = gcp.with_service(&key, |service| {
                 let Some(revision) = service.revisions.get_mut(&name) else {

@@ -76,7 +76,7 @@ impl Gcp {
         if call.flag("validateOnly") {
             return self.done_operation(&key.0, SERVICE, &message);
         }
-        let front = Front::bind(0).await.map_err(|error| {
+        let front = self.host().runner.front().await.map_err(|error| {
             ApiError::new(
                 Code::Internal,
                 format!("cannot listen on loopback: {error}"),
@@ -205,7 +205,9 @@ impl Gcp {
         let operation = self.operations().start(&self.run_parent(&key.0), metadata);
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key, generation) = (self.clone(), key.clone(), number(&message, "generation"));
-        tokio::spawn(async move { gcp.roll_out(key, generation, revision, name).await });
+        self.host()
+            .background
+            .spawn(async move { gcp.roll_out(key, generation, revision, name).await });
         Ok(operation)
     }
 
@@ -250,7 +252,7 @@ impl Gcp {
             .start(&self.run_parent(&key.0), metadata.clone());
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let gcp = self.clone();
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             for instance in instances {
                 instance.stop(&gcp).await;
             }

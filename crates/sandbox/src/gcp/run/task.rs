@@ -105,7 +105,7 @@ impl Gcp {
                 self.log(&system(&source), &format!("Container called exit({}).", exit.code), severity);
                 Attempt::Exited(exit.code)
             },
-            () = tokio::time::sleep(self.patient(task.timeout)) => Attempt::TimedOut,
+            () = self.host().clock.sleep_unscaled(self.patient(task.timeout)) => Attempt::TimedOut,
             _ = cancelled.wait_for(|c| *c) => Attempt::Cancelled,
         };
         container.stop(self.grace()).await;

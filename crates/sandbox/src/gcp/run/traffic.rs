@@ -12,7 +12,7 @@ use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};
 use crate::gcp::names::is_dns_label;
 use crate::gcp::schema::Object;
-use crate::runner::Front;
+use crate::runner::Isolation;
 
 const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
 const PINNED: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
@@ -205,7 +205,7 @@ impl Gcp {
             if known {
                 continue;
             }
-            let front = Front::bind(0).await.map_err(|error| {
+            let front = self.host().runner.front().await.map_err(|error| {
                 ApiError::new(
                     Code::Internal,
                     format!("cannot listen on loopback: {error}"),
@@ -230,6 +230,10 @@ impl Gcp {
 
     /// Points the service's addresses at the instances of its traffic, or at a refusal when callers may not call.
     pub(super) async fn assign_backends(&self, key: &Key) {
+        if self.host().runner.isolation() == Isolation::Simulated {
+            // Nobody listens at the addresses.
+            return;
+        }
         let Ok(refusals) = self
             .inner
             .run
@@ -287,7 +291,7 @@ impl Gcp {
     /// Stops instances that have had no traffic for a minute of cloud time.
     fn retire_idle(&self, key: &Key) {
         let (gcp, key) = (self.clone(), key.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.host().clock.sleep(Duration::from_secs(60)).await;
             let idle = gcp.with_service(&key, |service| {
                 let needed = serving(service);

@@ -15,12 +15,12 @@ pub(super) const BACKUP: Duration = Duration::from_secs(90);
 impl Gcp {
     pub(super) fn insert_backup(&self, call: &Call) -> Outcome {
         let name = call.var(1).to_owned();
-        let id = self.host().clock.now().as_millisecond().to_string();
         let now = self.now();
-        let operation = {
+        let (operation, id) = {
             let mut state = self.inner.sql.lock();
             state.running(&name)?;
             let instance = state.idle(&name)?;
+            let id = new_id(instance, self.host().clock.now());
             let run = json!({
                 "kind": "sql#backupRun", "id": id, "instance": name, "status": "RUNNING",
                 "type": "ON_DEMAND", "backupKind": "SNAPSHOT", "enqueuedTime": now,
@@ -30,10 +30,10 @@ impl Gcp {
             });
             let run = run.as_object().cloned().unwrap_or_default();
             instance.backups.insert(0, run);
-            state.begin(self, call, &name, "BACKUP_VOLUME")
+            (state.begin(self, call, &name, "BACKUP_VOLUME"), id)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.take_sql(&begun, BACKUP).await;
             let now = gcp.now();
             if let Ok(instance) = gcp.inner.sql.lock().instance(&name)
@@ -57,7 +57,7 @@ impl Gcp {
             state.begin(self, call, &name, "DELETE_BACKUP")
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.take_sql(&begun, super::databases::SMALL).await;
             gcp.finish_sql(&begun, Ok(()));
         });
@@ -85,6 +85,19 @@ impl Gcp {
 
 fn has_id(run: &Object, id: &str) -> bool {
     settings::word(run, &["id"]) == id
+}
+
+/// When it was asked for, in milliseconds; never the same twice.
+fn new_id(instance: &Instance, now: jiff::Timestamp) -> String {
+    let mut id = now.as_millisecond();
+    while instance
+        .backups
+        .iter()
+        .any(|run| has_id(run, &id.to_string()))
+    {
+        id += 1;
+    }
+    id.to_string()
 }
 
 fn find<'a>(instance: &'a mut Instance, id: &str) -> Option<&'a mut Object> {

@@ -45,7 +45,7 @@ impl Gcp {
             (state.begin(self, call, &name, change.kind), change, server)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             let result = gcp.carry_out(&name, &begun, change, server).await;
             gcp.finish_sql(&begun, result);
         });

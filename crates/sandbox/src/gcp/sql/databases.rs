@@ -146,7 +146,7 @@ impl Gcp {
             done(instance);
         }
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             gcp.take_sql(&begun, SMALL).await;
             gcp.finish_sql(&begun, Ok(()));
         });

@@ -1,6 +1,6 @@
 //! Instances: created, read, restarted, deleted; their changes are next door.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl Gcp {
         let password = settings::word(&call.body, &["rootPassword"]).to_owned();
         let operation = {
             let mut state = self.inner.sql.lock();
-            check_free(&mut state, &name)?;
+            check_free(&mut state, &name, self.host().clock.now())?;
             let instance = Instance {
                 message,
                 databases: Default::default(),
@@ -68,7 +68,7 @@ impl Gcp {
         };
         let (gcp, begun) = (self.clone(), operation.clone());
         let password = Some(password).filter(|it| !it.is_empty());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             let result = gcp.create_instance(&name, &begun, password).await;
             gcp.finish_sql(&begun, result);
         });
@@ -248,20 +248,20 @@ impl Gcp {
             (state.begin(self, call, &name, "DELETE"), server)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             if let Some(server) = server {
                 server.remove().await;
             }
             gcp.take_sql(&begun, DELETION + last_backup.unwrap_or_default())
                 .await;
-            let free_again = gcp.host().clock.in_cloud_time(NAME_BLOCKED);
+            let free_again = gcp.host().clock.after(NAME_BLOCKED);
             {
                 let mut state = gcp.inner.sql.lock();
                 state.instances.remove(&name);
                 if last_backup.is_some() {
                     state.last_backups.push(name.clone());
                 }
-                state.deleted.insert(name, Instant::now() + free_again);
+                state.deleted.insert(name, free_again);
             }
             gcp.finish_sql(&begun, Ok(()));
         });
@@ -289,7 +289,7 @@ impl Gcp {
             (state.begin(self, call, &name, kind), server)
         };
         let (gcp, begun) = (self.clone(), operation.clone());
-        tokio::spawn(async move {
+        self.host().background.spawn(async move {
             if let Some(server) = &server {
                 server.stop().await;
             }
@@ -305,8 +305,8 @@ impl Gcp {
 }
 
 /// Refuses a name that is in use, or was within the week.
-fn check_free(state: &mut State, name: &str) -> Outcome<()> {
-    state.deleted.retain(|_, until| *until > Instant::now());
+fn check_free(state: &mut State, name: &str, now: jiff::Timestamp) -> Outcome<()> {
+    state.deleted.retain(|_, until| *until > now);
     if state.instances.contains_key(name) || state.deleted.contains_key(name) {
         return Err(ApiError::legacy(
             409,

@@ -12,7 +12,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ pub struct Sql(Mutex<State>);
 struct State {
     instances: BTreeMap<String, Instance>,
     /// Names that were in use, and until when.
-    deleted: BTreeMap<String, Instant>,
+    deleted: BTreeMap<String, jiff::Timestamp>,
     /// The instances that were deleted with a last backup.
     last_backups: Vec<String>,
     /// Oldest first.

@@ -1,0 +1,92 @@
+//! What a sandbox is like: ports, names, time, and whether anything real runs.
+
+use std::path::PathBuf;
+
+use crate::clock::Clock;
+use crate::runner::{Containers, Simulated};
+use crate::service_account::AccountKey;
+
+/// Whether AWS calls that the sandbox does not own go to moto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moto {
+    /// When it is installed.
+    Auto,
+    /// Never; such calls are refused.
+    Off,
+}
+
+/// What becomes of the state directory when the sandbox ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateDir {
+    /// It stays, for the next sandbox.
+    Kept,
+    /// It is removed.
+    Removed,
+}
+
+/// What a sandbox is like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The AWS side's port on 127.0.0.1; 0 takes any free one.
+    pub aws_port: u16,
+    /// The Google side's port on 127.0.0.1; 0 takes any free one.
+    pub gcp_port: u16,
+    /// Seconds of cloud time per second, on the machine's clock.
+    pub speed: f64,
+    /// The clouds' time instead of the machine's; `speed` then means nothing.
+    pub clock: Option<Clock>,
+    /// Where its files lie; made when absent. Two sandboxes cannot share one.
+    pub state_dir: PathBuf,
+    /// What becomes of `state_dir`.
+    pub state_dir_ends: StateDir,
+    /// The AWS account id, 12 digits.
+    pub account: String,
+    /// The AWS region.
+    pub region: String,
+    /// The Google project.
+    pub project: String,
+    /// The Google location.
+    pub location: String,
+    /// Whether to start moto.
+    pub moto: Moto,
+    /// Whether containers run.
+    pub containers: Containers,
+    /// The service account's key. `None` makes one, which takes a while.
+    pub account_key: Option<AccountKey>,
+}
+
+impl Options {
+    /// Any ports, a minute of cloud time per second, moto when installed.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            aws_port: 0,
+            gcp_port: 0,
+            speed: 60.0,
+            clock: None,
+            state_dir: state_dir.into(),
+            state_dir_ends: StateDir::Kept,
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            project: "sandbox-project".into(),
+            location: "us-central1".into(),
+            moto: Moto::Auto,
+            containers: Containers::Real,
+            account_key: None,
+        }
+    }
+
+    /// One of many in a process: nothing real runs, it starts within milliseconds (the process's first makes a key)
+    /// and leaves nothing behind.
+    pub fn simulated(containers: Simulated, clock: Clock) -> std::io::Result<Self> {
+        let unique = uuid::Uuid::new_v4().simple();
+        let state_dir = std::env::temp_dir().join(format!("deployer-simulated-{unique}"));
+        Ok(Self {
+            clock: Some(clock),
+            state_dir_ends: StateDir::Removed,
+            moto: Moto::Off,
+            containers: Containers::Simulated(containers),
+            account_key: Some(AccountKey::shared()?),
+            ..Self::new(state_dir)
+        })
+    }
+}

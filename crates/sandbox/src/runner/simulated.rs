@@ -1,0 +1,198 @@
+//! Containers that only seem to run: no process, no files; the embedding program says how they behave.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::image::Image;
+use super::invocation::{argv, environment};
+use super::{ContainerSpec, Exit, Purpose, StartError, Stream};
+use crate::background::Background;
+use crate::clock::Clock;
+
+/// How a simulated container behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// What it exits with. `None`: it runs until it is stopped.
+    pub exit: Option<i32>,
+    /// Whether it passes its health checks, whatever they ask.
+    pub healthy: bool,
+    /// What it prints when it starts.
+    pub lines: Vec<String>,
+    /// The cloud's time until it exits, or, when it does not exit, until it passes health checks.
+    pub takes: Duration,
+}
+
+impl Behaviour {
+    /// What a container does that nothing is wrong with: one that serves is healthy at once and stays,
+    /// one that runs to its end exits with 0 after a second.
+    pub fn usual(purpose: Purpose) -> Self {
+        let (exit, takes) = match purpose {
+            Purpose::Serve => (None, Duration::ZERO),
+            Purpose::Finish => (Some(0), Duration::from_secs(1)),
+        };
+        Self {
+            exit,
+            healthy: true,
+            lines: Vec::new(),
+            takes,
+        }
+    }
+}
+
+/// A container that was started, as far as the app in it could tell.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Started {
+    /// As in [`ContainerSpec::name`].
+    pub name: String,
+    /// The repository as stored.
+    pub repository: String,
+    /// The digest of the manifest that was asked for: the index, when it is one.
+    pub digest: String,
+    /// The whole command: the image's, with what overrides it.
+    pub command: Vec<String>,
+    /// The whole environment, secrets included.
+    pub env: BTreeMap<String, String>,
+    /// Whether it is to serve or to end.
+    pub purpose: Purpose,
+    /// When it started, in the clouds' time.
+    pub at: jiff::Timestamp,
+}
+
+impl std::fmt::Debug for Started {
+    /// The environment's names only: some of its values are secrets.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Started")
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .field("command", &self.command)
+            .field("env", &self.env.keys())
+            .field("purpose", &self.purpose)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+type Script = dyn Fn(&Started) -> Behaviour + Send + Sync;
+
+/// What stands for the containers of a sandbox that runs none. Cheap to clone: keep one to see what was started.
+#[derive(Clone)]
+pub struct Simulated {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    script: Box<Script>,
+    started: Mutex<Vec<Started>>,
+}
+
+impl Simulated {
+    /// Every container behaves as `script` says; it is asked once for each, as it starts.
+    pub fn new(script: impl Fn(&Started) -> Behaviour + Send + Sync + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                script: Box::new(script),
+                started: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Every container started until now, in order, also those that have ended.
+    pub fn started(&self) -> Vec<Started> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Started>> {
+        let started = self.inner.started.lock();
+        started.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts what `spec` asks for, as far as the image's own description says that it would start.
+    pub(super) fn start(
+        &self,
+        spec: &ContainerSpec,
+        image: &Image,
+        (clock, background): (&Clock, &Background),
+    ) -> Result<Running, StartError> {
+        let command = argv(&image.config, spec);
+        if command.is_empty() {
+            return Err(StartError::BadImage("no command specified".into()));
+        }
+        let started = Started {
+            name: spec.name.clone(),
+            repository: spec.repository.clone(),
+            digest: image.requested.clone(),
+            command,
+            env: environment(&image.config, spec, "/root"),
+            purpose: spec.purpose,
+            at: clock.now(),
+        };
+        let behaviour = (self.inner.script)(&started);
+        self.lock().push(started);
+        for line in &behaviour.lines {
+            (spec.logs)(Stream::Stdout, line);
+        }
+        let running = Running {
+            healthy_from: behaviour.healthy.then(|| match behaviour.exit {
+                Some(_) => clock.now(),
+                None => clock.after(behaviour.takes),
+            }),
+            clock: clock.clone(),
+            exit: watch::Sender::new(None),
+        };
+        if let Some(code) = behaviour.exit {
+            let (ending, clock) = (running.clone(), clock.clone());
+            background.spawn(async move {
+                clock.sleep(behaviour.takes).await;
+                ending.end(Exit { code });
+            });
+        }
+        Ok(running)
+    }
+}
+
+impl Default for Simulated {
+    /// Nothing is wrong with any container.
+    fn default() -> Self {
+        Self::new(|started| Behaviour::usual(started.purpose))
+    }
+}
+
+impl std::fmt::Debug for Simulated {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Simulated({} started)", self.lock().len())
+    }
+}
+
+/// A simulated container that was started. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Running {
+    clock: Clock,
+    healthy_from: Option<jiff::Timestamp>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl Running {
+    pub(super) fn exit(&self) -> watch::Receiver<Option<Exit>> {
+        self.exit.subscribe()
+    }
+
+    /// Whether a health check passes now.
+    pub(super) fn healthy(&self) -> bool {
+        let up = self.exit.borrow().is_none();
+        up && self
+            .healthy_from
+            .is_some_and(|from| from <= self.clock.now())
+    }
+
+    /// Ends it, unless it has ended.
+    pub(super) fn end(&self, exit: Exit) {
+        self.exit.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(exit);
+            first
+        });
+    }
+}
