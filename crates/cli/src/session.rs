@@ -312,6 +312,13 @@ impl Locks {
     }
 }
 
+impl Drop for Locks {
+    /// Nobody renews a lock that was not given back: it ends by itself.
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
 /// The sizes of the manifest's key pairs.
 pub fn key_bits(loaded: &Loaded) -> BTreeMap<String, u16> {
     loaded

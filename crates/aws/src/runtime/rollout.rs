@@ -37,9 +37,14 @@ pub(crate) fn judge(service: &Service, wanted: &str) -> Readiness {
     let asked = service.task_definition().unwrap_or_default();
     if asked != wanted {
         let instead = format!("{} is to serve now, not {}", short(asked), short(wanted));
-        return match ours {
-            Some(deployment) => Readiness::RolledBack(format!("{instead}: {}", reason(deployment))),
-            None => Readiness::Replaced(format!("{instead}: somebody else deployed meanwhile")),
+        return match (ours, rolled_back(service)) {
+            (Some(deployment), _) => {
+                Readiness::RolledBack(format!("{instead}: {}", reason(deployment)))
+            }
+            (None, Some(event)) => Readiness::RolledBack(format!("{instead}: {event}")),
+            (None, None) => {
+                Readiness::Replaced(format!("{instead}: somebody else deployed meanwhile"))
+            }
         };
     }
     let Some(primary) = primary(service) else {
@@ -52,6 +57,15 @@ pub(crate) fn judge(service: &Service, wanted: &str) -> Readiness {
         return Readiness::Failed(reason(primary).to_owned());
     }
     progress(service, primary)
+}
+
+/// The event that says that what ECS works towards now is what it went back to. A deployment that failed is not described for
+/// long; the one that somebody else made has another id.
+fn rolled_back(service: &Service) -> Option<&str> {
+    let id = primary(service)?.id()?;
+    let events = service.events().iter().filter_map(|event| event.message());
+    let mut events = events.filter(|words| words.contains("rolling back to deployment"));
+    events.find(|words| words.contains(id))
 }
 
 fn progress(service: &Service, primary: &Deployment) -> Readiness {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -59,6 +60,13 @@ impl KillingStore {
     /// Ends once a write killed the run.
     pub async fn killed(&self) {
         self.0.killed.notified().await;
+    }
+
+    /// Whether there is an object with this in its path.
+    pub async fn has(&self, part: &str) -> bool {
+        let objects = self.0.store.list(None).try_collect::<Vec<_>>().await;
+        let objects = objects.expect("memory can be listed");
+        objects.iter().any(|it| it.location.as_ref().contains(part))
     }
 
     async fn die(&self) -> ! {

@@ -29,7 +29,11 @@ const SAMPLE: usize = 12;
 fn main() -> ExitCode {
     // `cargo test FILTER` names other tests.
     let mut filters = std::env::args().skip(1).filter(|it| !it.starts_with('-'));
-    if filters.by_ref().next().is_some_and(|filter| !"sweep".contains(&filter)) {
+    if filters
+        .by_ref()
+        .next()
+        .is_some_and(|filter| !"sweep".contains(&filter))
+    {
         return ExitCode::SUCCESS;
     }
     if std::env::var_os(stage::CREDENTIALS).is_none() {
@@ -76,7 +80,10 @@ fn in_an_environment_of_its_own() -> ExitCode {
         .env(stage::CREDENTIALS, &credentials)
         .env("GOOGLE_APPLICATION_CREDENTIALS", &credentials)
         .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
-        .env("AWS_SECRET_ACCESS_KEY", deployer_sandbox::env::SECRET_ACCESS_KEY)
+        .env(
+            "AWS_SECRET_ACCESS_KEY",
+            deployer_sandbox::env::SECRET_ACCESS_KEY,
+        )
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .status()
         .expect("this program can be started");
@@ -96,12 +103,17 @@ fn is_harmless(name: &str) -> bool {
 fn sweep(scenario: Scenario, cloud: &str, all: bool) -> (usize, Vec<String>) {
     let calm = match attempt(scenario, cloud, Point::Undisturbed) {
         Ok(calm) => calm,
-        Err(why) => return (1, vec![format!("{scenario:?} on {cloud}, undisturbed: {why}")]),
+        Err(why) => {
+            return (
+                1,
+                vec![format!("{scenario:?} on {cloud}, undisturbed: {why}")],
+            );
+        }
     };
     let faults = [Fault::BeforeEffect, Fault::ReplyLost, Fault::ThrottledTwice];
     let calls = (1..=calm.calls.len()).flat_map(|nth| faults.map(|fault| Point::Call(nth, fault)));
-    let writes = (1..=calm.writes)
-        .flat_map(|nth| [Crash::Before(nth), Crash::After(nth)].map(Point::Write));
+    let writes =
+        (1..=calm.writes).flat_map(|nth| [Crash::Before(nth), Crash::After(nth)].map(Point::Write));
     let points: Vec<Point> = calls.chain(writes).collect();
     let step = match all {
         true => 1,
@@ -119,14 +131,20 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> (usize, Vec<String>) {
             Ok(end) => difference(&calm.picture, &end.picture),
             Err(why) => why,
         };
-        wrong.push(format!("{scenario:?} on {cloud}, {point:?} {name}: {failure}"));
+        wrong.push(format!(
+            "{scenario:?} on {cloud}, {point:?} {name}: {failure}"
+        ));
     }
     (chosen.len(), wrong)
 }
 
 fn difference(calm: &str, disturbed: &str) -> String {
-    let lacks = calm.lines().filter(|line| !disturbed.lines().any(|it| it == *line));
-    let has = disturbed.lines().filter(|line| !calm.lines().any(|it| it == *line));
+    let lacks = calm
+        .lines()
+        .filter(|line| !disturbed.lines().any(|it| it == *line));
+    let has = disturbed
+        .lines()
+        .filter(|line| !calm.lines().any(|it| it == *line));
     let lines = lacks.map(|line| format!("\n  - {line}"));
     let lines = lines.chain(has.map(|line| format!("\n  + {line}")));
     let lines: String = lines.collect();

@@ -20,7 +20,10 @@ pub async fn take(stage: &Stage) -> String {
     for started in stage.containers.started() {
         if started.command.iter().any(|word| word == "migrate") {
             let digest = &started.digest;
-            lines.push(format!("migration {} of {digest} was started", started.repository));
+            lines.push(format!(
+                "migration {} of {digest} was started",
+                started.repository
+            ));
         }
     }
     lines.sort();
@@ -47,7 +50,11 @@ async fn aws(lines: &mut Vec<String>, stage: &Stage) {
 
 async fn ecs(lines: &mut Vec<String>, config: &SdkConfig) {
     let ecs = aws_sdk_ecs::Client::new(config);
-    let arns = ecs.list_task_definitions().send().await.expect("definitions");
+    let arns = ecs
+        .list_task_definitions()
+        .send()
+        .await
+        .expect("definitions");
     for arn in arns.task_definition_arns() {
         let seen = ecs.describe_task_definition().task_definition(arn).send();
         let seen = seen.await.expect("a definition").task_definition;
@@ -85,12 +92,20 @@ async fn ecs(lines: &mut Vec<String>, config: &SdkConfig) {
 
 async fn images(lines: &mut Vec<String>, config: &SdkConfig) {
     let ecr = aws_sdk_ecr::Client::new(config);
-    let seen = ecr.describe_repositories().send().await.expect("repositories");
+    let seen = ecr
+        .describe_repositories()
+        .send()
+        .await
+        .expect("repositories");
     for repository in seen.repositories() {
         let name = repository.repository_name().unwrap_or_default();
         let images = ecr.list_images().repository_name(name).send().await;
         let images = images.expect("images");
-        let mut digests: Vec<_> = images.image_ids().iter().filter_map(|it| it.image_digest()).collect();
+        let mut digests: Vec<_> = images
+            .image_ids()
+            .iter()
+            .filter_map(|it| it.image_digest())
+            .collect();
         digests.sort_unstable();
         digests.dedup();
         lines.push(format!("aws repository {name} {digests:?}"));
@@ -99,7 +114,11 @@ async fn images(lines: &mut Vec<String>, config: &SdkConfig) {
 
 async fn secrets(lines: &mut Vec<String>, config: &SdkConfig) {
     let client = aws_sdk_secretsmanager::Client::new(config);
-    let listed = client.list_secrets().include_planned_deletion(true).send().await;
+    let listed = client
+        .list_secrets()
+        .include_planned_deletion(true)
+        .send()
+        .await;
     for secret in listed.expect("secrets").secret_list() {
         let name = secret.name().unwrap_or_default();
         let deleted = secret.deleted_date().is_some();
@@ -123,7 +142,13 @@ fn kept(stages: &[String]) -> Vec<String> {
 
 async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
     let rds = aws_sdk_rds::Client::new(config);
-    for it in rds.describe_db_instances().send().await.expect("instances").db_instances() {
+    for it in rds
+        .describe_db_instances()
+        .send()
+        .await
+        .expect("instances")
+        .db_instances()
+    {
         lines.push(format!(
             "aws database {:?} {:?} {:?} {:?}",
             it.db_instance_identifier(),
@@ -132,7 +157,11 @@ async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
             it.allocated_storage()
         ));
     }
-    let groups = rds.describe_db_subnet_groups().send().await.expect("groups");
+    let groups = rds
+        .describe_db_subnet_groups()
+        .send()
+        .await
+        .expect("groups");
     for it in groups.db_subnet_groups() {
         lines.push(format!("aws subnet group {:?}", it.db_subnet_group_name()));
     }
@@ -141,7 +170,11 @@ async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
         lines.push(format!("aws snapshot of {:?}", it.db_instance_identifier()));
     }
     let caches = aws_sdk_elasticache::Client::new(config);
-    let groups = caches.describe_replication_groups().send().await.expect("caches");
+    let groups = caches
+        .describe_replication_groups()
+        .send()
+        .await
+        .expect("caches");
     for it in groups.replication_groups() {
         lines.push(format!(
             "aws cache {:?} {:?} {:?}",
@@ -157,13 +190,35 @@ const GOOGLE: [(&str, &str, &[&str]); 6] = [
     (
         "v2/projects/P/locations/L/services",
         "services",
-        &["name", "traffic", "trafficStatuses", "latestReadyRevision", "invokerIamDisabled"],
+        &[
+            "name",
+            "traffic",
+            "trafficStatuses",
+            "latestReadyRevision",
+            "invokerIamDisabled",
+        ],
     ),
-    ("v2/projects/P/locations/L/jobs", "jobs", &["name", "executionCount"]),
+    (
+        "v2/projects/P/locations/L/jobs",
+        "jobs",
+        &["name", "executionCount"],
+    ),
     ("v1/projects/P/secrets", "secrets", &["name", "labels"]),
-    ("v1/projects/P/locations/L/repositories", "repositories", &["name", "format"]),
-    ("v1/projects/P/instances", "items", &["name", "state", "settings/tier", "settings/dataDiskSizeGb"]),
-    ("v1/projects/P/locations/L/instances", "instances", &["name", "state", "tier", "memorySizeGb"]),
+    (
+        "v1/projects/P/locations/L/repositories",
+        "repositories",
+        &["name", "format"],
+    ),
+    (
+        "v1/projects/P/instances",
+        "items",
+        &["name", "state", "settings/tier", "settings/dataDiskSizeGb"],
+    ),
+    (
+        "v1/projects/P/locations/L/instances",
+        "instances",
+        &["name", "state", "tier", "memorySizeGb"],
+    ),
 ];
 
 async fn gcp(lines: &mut Vec<String>, stage: &Stage) {
@@ -190,7 +245,10 @@ async fn gcp(lines: &mut Vec<String>, stage: &Stage) {
 
 fn revision(found: &Value) -> String {
     let container = &found["containers"][0];
-    format!("{} {} {}", found["name"], container["image"], container["env"])
+    format!(
+        "{} {} {}",
+        found["name"], container["image"], container["env"]
+    )
 }
 
 fn chosen(found: &Value, members: &[&str]) -> String {
@@ -221,7 +279,15 @@ async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
         let bytes = bytes.bytes().await.expect("its content");
         let value: Value = serde_json::from_slice(&bytes).expect("JSON");
         if path.contains("/releases/") {
-            let members = ["number", "content_id", "image", "revision", "tag", "rollback_to", "detached"];
+            let members = [
+                "number",
+                "content_id",
+                "image",
+                "revision",
+                "tag",
+                "rollback_to",
+                "detached",
+            ];
             lines.push(format!("release {}", chosen(&value, &members)));
         } else if path.contains("/holds/") {
             lines.push(format!(
@@ -230,10 +296,18 @@ async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
             ));
         } else if path.ends_with("/inventory.json") {
             let items = value["items"].as_object().cloned().unwrap_or_default();
-            lines.extend(items.iter().map(|(address, item)| format!("ours {address} needs {}", item["needs"])));
+            lines.extend(
+                items
+                    .iter()
+                    .map(|(address, item)| format!("ours {address} needs {}", item["needs"])),
+            );
         } else if path.ends_with("/migrations.json") {
             let known = value["migrations"].as_object().cloned().unwrap_or_default();
-            lines.extend(known.values().map(|it| format!("migration {} {}", it["what"], it["state"])));
+            lines.extend(
+                known
+                    .values()
+                    .map(|it| format!("migration {} {}", it["what"], it["state"])),
+            );
         }
     }
 }

@@ -73,10 +73,6 @@ impl Stage {
         let (containers, calls) = (Simulated::default(), Calls::default());
         let clock = Clock::given(Arc::new(time.clone()));
         let options = Options::simulated(containers.clone(), clock).expect("a key can be made");
-        let options = Options {
-            observer: Some(Arc::new(calls.clone())),
-            ..options
-        };
         let sandbox = deployer_sandbox::serve(options).await.expect("it starts");
         let running = sandbox.running();
         let credentials = std::env::var_os(CREDENTIALS).expect("the parent names a file");
@@ -103,7 +99,12 @@ impl Stage {
 
     /// Runs a command on one cloud to its end, or until it is killed.
     pub async fn run(&self, words: &[&str], cloud: &str) -> (Ended, String) {
-        let manifest = self.folder.path().join("deployer.toml").display().to_string();
+        let manifest = self
+            .folder
+            .path()
+            .join("deployer.toml")
+            .display()
+            .to_string();
         let arguments = [words, &["--cloud", cloud, "--manifest", &manifest]].concat();
         let surroundings = Surroundings {
             clock: Arc::new(self.time.clone()),
@@ -118,6 +119,11 @@ impl Stage {
             exit = command => Ended::Exit(exit),
         };
         (ended, output.text())
+    }
+
+    /// Whether a service is on hold.
+    pub async fn has_hold(&self) -> bool {
+        self.ledger.has("/holds/").await
     }
 
     pub async fn clear(self) {
@@ -185,7 +191,9 @@ endpoint = "{gcp}"
 "#,
             old_variable = old(r#"OLD = { secret = "old" }"#),
             old_secret = old("[secrets.old]\nfrom = { generate = \"hex:16\" }"),
-            data_variable = data("REDIS_URL = { secret = \"redis-url\" }\nREDIS_CA = { secret = \"redis-ca\" }"),
+            data_variable = data(
+                "REDIS_URL = { secret = \"redis-url\" }\nREDIS_CA = { secret = \"redis-ca\" }"
+            ),
             database_url = given("[secrets.database-url]\nfrom = { generate = \"hex:16\" }"),
             databases = data(
                 "[databases.main]\nurl = \"database-url\"\ndeletion_protection = false\nstorage = \"20GiB\"\n\n\
@@ -227,5 +235,9 @@ fn write_image(folder: &Path, version: u32) {
     let manifest = put(&manifest, manifest_kind);
     let index = json(json!({ "schemaVersion": 2, "manifests": [manifest] }));
     std::fs::write(layout.join("index.json"), index).expect("an index");
-    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a layout");
+    std::fs::write(
+        layout.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .expect("a layout");
 }
