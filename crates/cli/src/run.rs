@@ -180,6 +180,17 @@ fn outcome(verdict: &Verdict) -> String {
     .into()
 }
 
+/// Brings the ledgers up to what a plan saw that leaves nothing to do: a run that was killed may not have come to it.
+pub async fn reconcile(
+    session: &Session,
+    prepared: &Prepared,
+    journals: &Journals,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+) -> Result<()> {
+    engine::reconcile_inventory(prepared, &journals.erased()).await?;
+    left::note(session, prepared, verdicts).await
+}
+
 /// The words that the journals end with, on every cloud; `unverified` are those where a service does not do what it should.
 pub fn outcomes(
     verdicts: &BTreeMap<CloudName, Verdict>,

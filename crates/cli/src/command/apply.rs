@@ -14,7 +14,6 @@ use crate::activation::{self, Choice};
 use crate::args::{ApplyArgs, Global};
 use crate::command::{plan, rollback};
 use crate::exit::Exit;
-use crate::left;
 use crate::plan_file::PlanFile;
 use crate::record;
 use crate::run::{self, Journals, Manner};
@@ -84,7 +83,7 @@ async fn locked(
                 .iter()
                 .map(|p| (p.name(), Verdict::default())),
         );
-        left::note(session, &work.prepared, &verdicts).await?;
+        run::reconcile(session, &work.prepared, &journals, &verdicts).await?;
         let recorded = record::releases(session, &work, &verdicts, &journals).await?;
         let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
         let accepted = acceptance::examine(global, session, due, stop).await?;

@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use futures::TryStreamExt;
+use regex_lite::Regex;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 use crate::ledger::KillingStore;
 use crate::stage::{LOCATION, PROJECT, REGION, Stage};
 
+/// Longer than a service drains or an instance is deleted.
+const SETTLES: Duration = Duration::from_secs(3600);
+
 /// A line for each thing, sorted.
 pub async fn take(stage: &Stage) -> String {
+    // What goes on by itself comes to its end.
+    stage.time.pass(SETTLES).await;
     let mut lines = Vec::new();
     aws(&mut lines, stage).await;
     gcp(&mut lines, stage).await;
@@ -26,6 +33,12 @@ pub async fn take(stage: &Stage) -> String {
             ));
         }
     }
+    // Cloud Run ends the names of revisions with letters of its own choice.
+    let chosen = Regex::new("-([0-9]{5})-[0-9a-z]{3}").expect("a pattern");
+    let mut lines: Vec<String> = lines
+        .iter()
+        .map(|line| chosen.replace_all(line, "-$1").into_owned())
+        .collect();
     lines.sort();
     lines.join("\n")
 }
@@ -150,9 +163,8 @@ async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
         .db_instances()
     {
         lines.push(format!(
-            "aws database {:?} {:?} {:?} {:?}",
+            "aws database {:?} {:?} {:?}",
             it.db_instance_identifier(),
-            it.db_instance_status(),
             it.db_instance_class(),
             it.allocated_storage()
         ));
