@@ -298,7 +298,36 @@ pub enum SandboxCommand {
     Status,
     /// Print the exports that point deployer, aws, gcloud and SDKs at the sandbox
     Env,
+    /// Have calls go wrong from now on, as a file says, instead of what was said before
+    #[command(after_help = FAULTS_HELP)]
+    Faults(SandboxFaultsArgs),
 }
+
+#[derive(Debug, Args)]
+pub struct SandboxFaultsArgs {
+    /// The faults file (TOML)
+    #[arg(required_unless_present = "clear", conflicts_with = "clear")]
+    pub file: Option<PathBuf>,
+    /// Let every call pass again
+    #[arg(long)]
+    pub clear: bool,
+}
+
+/// What a faults file looks like.
+const FAULTS_HELP: &str = "\
+A faults file:
+
+  seed = 7                           # for probability; the same seed, the same faults
+  [[fault]]
+  call = \"ecs:UpdateService\"         # or run.projects.locations.services.patch,
+                                     # registry PUT manifest; `*` and `?` match
+  what = \"throttled\"                 # unavailable, internal, denied, quota, stale,
+                                     # reset_before, reset_after, delay
+  nth = 2                            # or every = N, probability = 0.1; default: all
+  times = 1                          # at most so often (with nth: in a row, default 1)
+  retry_after = \"2s\"                 # with throttled and unavailable
+  # delay = \"3s\"                     # with delay, in the clouds' time
+  # cloud = \"gcp\"                    # only there (aws, gcp)";
 
 #[derive(Debug, Args)]
 pub struct SandboxUpArgs {
@@ -317,6 +346,12 @@ pub struct SandboxUpArgs {
     /// Do not start moto for the AWS services that the sandbox does not have
     #[arg(long)]
     pub no_moto: bool,
+    /// Have calls go wrong as this file says; `deployer sandbox faults --help` shows one
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Refuse calls beyond the clouds' documented rates
+    #[arg(long)]
+    pub rates: bool,
     /// The AWS account id
     #[arg(long, default_value = "123456789012")]
     pub account: String,

@@ -1,4 +1,4 @@
-//! `/_sandbox/...` on both ports: what runs, and the word to stop. No vendor path begins so.
+//! `/_sandbox/...` on both ports: what runs, what goes wrong on purpose, and the word to stop. No vendor path begins so.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -13,7 +14,9 @@ use tokio::sync::watch;
 use crate::aws::Aws;
 use crate::backing::Backing;
 use crate::env::Running;
+use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
+use crate::interceptor::Interceptor;
 use crate::runner::{Isolation, Runner};
 
 /// What the control endpoints know.
@@ -23,6 +26,7 @@ pub(crate) struct Control {
     pub(crate) runner: Runner,
     pub(crate) backing: Backing,
     pub(crate) moto: Option<String>,
+    pub(crate) interceptor: Interceptor,
     pub(crate) aws: Aws,
     pub(crate) gcp: Gcp,
     pub(crate) stop: watch::Sender<bool>,
@@ -45,6 +49,8 @@ impl Control {
             "isolation": isolation,
             "moto": self.moto,
             "backing": self.backing.status(),
+            "faults": self.interceptor.faults_status(),
+            "rates": self.interceptor.rates_status(),
             "aws": {
                 "url": self.running.aws_url,
                 "account": self.running.account,
@@ -67,12 +73,32 @@ pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
     Router::new()
         .route("/_sandbox/status", get(status))
         .route("/_sandbox/shutdown", post(shutdown))
+        .route("/_sandbox/faults", post(set_faults).delete(clear_faults))
         .with_state(control)
         .fallback_service(cloud)
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Json<Value> {
     Json(control.status())
+}
+
+/// Replaces the rules by those of the body, a faults file; a bad one changes nothing.
+async fn set_faults(State(control): State<Arc<Control>>, body: String) -> Response {
+    match FaultsFile::parse("the request's body", &body) {
+        Ok(file) => {
+            control.interceptor.replace_rules(Rules::new(file));
+            Json(control.interceptor.faults_status()).into_response()
+        }
+        Err(error) => {
+            let told = json!({ "error": error.to_string(), "hint": error.remedy() });
+            (StatusCode::BAD_REQUEST, Json(told)).into_response()
+        }
+    }
+}
+
+async fn clear_faults(State(control): State<Arc<Control>>) -> Json<Value> {
+    control.interceptor.replace_rules(Rules::default());
+    Json(control.interceptor.faults_status())
 }
 
 async fn shutdown(State(control): State<Arc<Control>>) -> StatusCode {

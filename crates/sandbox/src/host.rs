@@ -14,9 +14,12 @@ use crate::backing::Backing;
 use crate::clock::Clock;
 use crate::control::{Control, with_control};
 use crate::env::Running;
+use crate::faults::Rules;
 use crate::gcp::Gcp;
+use crate::interceptor::Interceptor;
 use crate::moto::LazyMoto;
-use crate::options::{Moto, Options, StateDir};
+use crate::options::{Moto, Options, Rates, StateDir};
+use crate::rates::Buckets;
 use crate::registry::Store;
 use crate::runner::{Containers, Runner};
 use crate::server;
@@ -34,6 +37,8 @@ pub struct Host {
     pub background: Background,
     /// The images of both clouds.
     pub store: Store,
+    /// Decides what becomes of each API call.
+    pub interceptor: Interceptor,
     /// Starts containers.
     pub runner: Runner,
     /// The servers of managed databases and caches.
@@ -142,6 +147,7 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         runner: aws_host.runner.clone(),
         backing: aws_host.backing.clone(),
         moto: aws_host.moto.clone(),
+        interceptor: aws_host.interceptor.clone(),
         aws: Aws::new(aws_host),
         gcp: Gcp::new(gcp_host),
         stop: watch::channel(false).0,
@@ -256,7 +262,19 @@ fn host(
             (runner.clone(), Backing::none(state_dir, runner))
         }
     };
+    let rules = options.faults.clone().map(Rules::new);
+    let rates = match options.rates {
+        Rates::Ignored => None,
+        Rates::Enforced => Some(Buckets::new()),
+    };
+    let interceptor = Interceptor::new(
+        (clock.clone(), background.clone()),
+        options.observer.clone(),
+        rates,
+        rules.unwrap_or_default(),
+    );
     Ok(Host {
+        interceptor,
         clock,
         background,
         backing: backing.map_err(|source| state_error(state_dir, source))?,

@@ -5,14 +5,20 @@
 pub mod aws;
 pub mod background;
 pub mod backing;
+pub mod call;
 pub mod clock;
 mod control;
 pub mod env;
+pub mod faults;
 pub mod gcp;
+mod glob;
 mod host;
+mod interceptor;
+mod known_calls;
 mod moto;
 mod options;
 mod process;
+mod rates;
 pub mod registry;
 pub mod runner;
 mod server;
@@ -20,5 +26,6 @@ mod service_account;
 
 pub use clock::{Clock, Time};
 pub use host::{Host, Sandbox, StartError, serve};
-pub use options::{Moto, Options, StateDir};
+pub use interceptor::Interceptor;
+pub use options::{Moto, Options, Rates, StateDir};
 pub use service_account::{AccountKey, ServiceAccount};

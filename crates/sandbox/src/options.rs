@@ -1,8 +1,10 @@
 //! What a sandbox is like: ports, names, time, and whether anything real runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::faults::{FaultsFile, Observer};
 use crate::runner::{Containers, Simulated};
 use crate::service_account::AccountKey;
 
@@ -15,6 +17,15 @@ pub enum Moto {
     Off,
 }
 
+/// Whether the vendors' documented API rates hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rates {
+    /// Every call is let through.
+    Ignored,
+    /// Calls beyond a rate are refused as throttled, and counted.
+    Enforced,
+}
+
 /// What becomes of the state directory when the sandbox ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateDir {
@@ -25,7 +36,7 @@ pub enum StateDir {
 }
 
 /// What a sandbox is like.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The AWS side's port on 127.0.0.1; 0 takes any free one.
     pub aws_port: u16,
@@ -53,6 +64,12 @@ pub struct Options {
     pub containers: Containers,
     /// The service account's key. `None` makes one, which takes a while.
     pub account_key: Option<AccountKey>,
+    /// What goes wrong on purpose. `None`: nothing, until `POST /_sandbox/faults`.
+    pub faults: Option<FaultsFile>,
+    /// Whether calls may come too fast.
+    pub rates: Rates,
+    /// Who is told of each API call and decides what becomes of it, before faults and rates are asked.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Options {
@@ -72,6 +89,9 @@ impl Options {
             moto: Moto::Auto,
             containers: Containers::Real,
             account_key: None,
+            faults: None,
+            rates: Rates::Ignored,
+            observer: None,
         }
     }
 

@@ -33,6 +33,11 @@ pub(crate) fn hang_up() -> Response {
     response
 }
 
+/// Whether an answer means that none is sent.
+pub(crate) fn is_hang_up(response: &Response) -> bool {
+    response.extensions().get::<HangUp>().is_some()
+}
+
 /// Serves until `stop` says true and every request under way is answered. Dropped, it closes its connections.
 pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
@@ -65,9 +70,9 @@ async fn converse(stream: TcpStream, router: Router, mut stop: watch::Receiver<b
             let answered: Result<Response, Infallible> = answer.await;
             let Ok(response) = answered;
             // hyper closes the connection when its service fails.
-            match response.extensions().get::<HangUp>() {
-                Some(HangUp) => Err(HungUp),
-                None => Ok(response),
+            match is_hang_up(&response) {
+                true => Err(HungUp),
+                false => Ok(response),
             }
         }
     });

@@ -22,6 +22,7 @@ fn isolated(machine: &Machine) -> bool {
             println!("skipped, no namespaces here: {why}");
             false
         }
+        Isolation::Simulated => panic!("this runner was made to run containers"),
     }
 }
 
@@ -476,7 +477,9 @@ async fn play_sandbox() {
     }
     lines.wait_for("lingering").await;
     let running = machine.runner.running().into_iter();
-    let pids: Vec<_> = running.map(|(_, pid, _)| pid.to_string()).collect();
+    let pids: Vec<_> = running
+        .map(|(_, pid, _)| pid.unwrap().to_string())
+        .collect();
     println!("pids {}", pids.join(" "));
     std::future::pending::<()>().await;
 }

@@ -9,10 +9,11 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::wait::{self, Look, Pace};
 use deployer_sandbox::env::{Running, exports};
-use deployer_sandbox::{Moto, Options};
+use deployer_sandbox::faults::{FaultsError, FaultsFile};
+use deployer_sandbox::{Moto, Options, Rates};
 use serde_json::{Value, json};
 
-use crate::args::{Global, SandboxCommand, SandboxUpArgs};
+use crate::args::{Global, SandboxCommand, SandboxFaultsArgs, SandboxUpArgs};
 use crate::exit::Exit;
 use crate::system::{Stop, SystemClock};
 use crate::view;
@@ -25,10 +26,15 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
     let home = home()?;
     match command {
         SandboxCommand::Up(args) if args.foreground => serve(&home, args).await,
-        SandboxCommand::Up(_) => up(global, &home).await,
+        SandboxCommand::Up(args) => {
+            // A mistake is told here, not in the log of the process that is started.
+            faults_of(args)?;
+            up(global, &home).await
+        }
         SandboxCommand::Down => down(global, &home).await,
         SandboxCommand::Status => status(global, &home).await,
         SandboxCommand::Env => env(global, &home),
+        SandboxCommand::Faults(args) => faults(global, &home, args).await,
     }
 }
 
@@ -77,6 +83,12 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
         project: args.project.clone(),
         location: args.location.clone(),
         moto: if args.no_moto { Moto::Off } else { Moto::Auto },
+        faults: faults_of(args)?,
+        rates: if args.rates {
+            Rates::Enforced
+        } else {
+            Rates::Ignored
+        },
         ..Options::new(home)
     };
     let stop = Stop::on_signals()
@@ -94,6 +106,48 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
         () = stop.requested_at_last() => {}
     }
     sandbox.shutdown().await;
+    Ok(Exit::Success)
+}
+
+fn faults_of(args: &SandboxUpArgs) -> Result<Option<FaultsFile>> {
+    let read = args.faults.as_deref().map(FaultsFile::read).transpose();
+    read.map_err(unusable)
+}
+
+fn unusable(error: FaultsError) -> Error {
+    let hint = error.remedy().to_owned();
+    Error::input("cannot use the faults file")
+        .because(error)
+        .hint(hint)
+}
+
+/// Replaces the rules of the sandbox that runs, or takes them all away.
+async fn faults(global: &Global, home: &Path, args: &SandboxFaultsArgs) -> Result<Exit> {
+    let url = format!("{}/_sandbox/faults", required(home)?.aws_url);
+    let request = match &args.file {
+        None => client()?.delete(url),
+        Some(file) => {
+            FaultsFile::read(file).map_err(unusable)?;
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                Error::input(format!("cannot read `{}`", file.display())).because(error)
+            })?;
+            client()?.post(url).body(text)
+        }
+    };
+    let answer = request.send().await.map_err(silent)?;
+    let refused = !answer.status().is_success();
+    let told: Value = answer.json().await.map_err(silent)?;
+    if refused {
+        // An older sandbox may know fewer kinds.
+        let why = told["error"].as_str().unwrap_or_default().to_owned();
+        return Err(Error::input("the sandbox that runs refuses the faults file").because(why));
+    }
+    if global.json {
+        view::json(&told);
+    } else {
+        let count = told["rules"].as_array().map_or(0, Vec::len);
+        outln!("{count} faults are in force");
+    }
     Ok(Exit::Success)
 }
 
@@ -256,6 +310,24 @@ fn describe(status: &Value) -> String {
                 text(&service["name"]),
                 text(&service["url"])
             ));
+        }
+    }
+    for rule in status["faults"]["rules"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "fault {} for {}: fired {} times in {} calls",
+            text(&rule["what"]),
+            text(&rule["call"]),
+            rule["fired"],
+            rule["seen"]
+        ));
+    }
+    if let Some(rejected) = status["rates"]["rejected"].as_object() {
+        let total: u64 = rejected.values().filter_map(Value::as_u64).sum();
+        lines.push(format!(
+            "API rates are enforced: {total} calls were refused"
+        ));
+        for (call, count) in rejected {
+            lines.push(format!("  {call}: {count}"));
         }
     }
     for container in status["containers"].as_array().into_iter().flatten() {

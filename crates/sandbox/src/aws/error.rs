@@ -15,6 +15,8 @@ pub enum Wire {
     Query(&'static str),
     /// S3's own XML.
     S3,
+    /// EC2's own XML.
+    Ec2,
     /// REST with JSON bodies.
     Rest,
 }
@@ -83,6 +85,16 @@ impl AwsError {
                     escape(&self.message)
                 ),
             ),
+            Wire::Ec2 => (
+                self.status,
+                "text/xml;charset=UTF-8",
+                format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{}</Code><Message>{}\
+                     </Message></Error></Errors><RequestID>{request_id}</RequestID></Response>",
+                    escape(&self.code),
+                    escape(&self.message)
+                ),
+            ),
             Wire::Rest => (
                 self.status,
                 "application/json",
@@ -117,8 +129,13 @@ impl AwsError {
             }
             other => (self.status, other),
         };
+        // Whose fault it is.
+        let side = match status.is_server_error() {
+            true => "Receiver",
+            false => "Sender",
+        };
         let body = format!(
-            "<ErrorResponse xmlns=\"{namespace}\">\n  <Error>\n    <Type>Sender</Type>\n    \
+            "<ErrorResponse xmlns=\"{namespace}\">\n  <Error>\n    <Type>{side}</Type>\n    \
              <Code>{}</Code>\n    <Message>{}</Message>\n  </Error>\n  <RequestId>{request_id}</RequestId>\n</ErrorResponse>\n",
             escape(code),
             escape(&self.message)

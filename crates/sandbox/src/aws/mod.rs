@@ -5,6 +5,7 @@ mod ecr;
 mod ecs;
 mod elasticache;
 mod error;
+mod faults;
 mod forward;
 mod json;
 mod logs;
@@ -31,6 +32,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::Host;
+use crate::call::Cloud;
+use crate::faults::Fault;
+use crate::interceptor::identity;
+use crate::registry;
 pub use credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use error::{AwsError, Wire};
 use policy::Policy;
@@ -129,13 +134,36 @@ impl Aws {
         if let Err(error) = sigv4::verify(&signed, &authorization, &self.inner.host.clock) {
             return error.respond(wire);
         }
+        let call = faults::call(
+            &service,
+            operation(&parts, &body).as_deref(),
+            &parts.method,
+            &parts.uri,
+        );
+        let request = identity((parts.method.as_str(), parts.uri.to_string(), &body));
+        let host = &self.inner.host;
+        let (account, named) = (host.account.clone(), call.clone());
+        let refuse = move |fault: &Fault| faults::refuse(fault, &account, &named, wire);
+        let aws = self.clone();
+        let effect = async move { aws.carry_out(authorization, parts, body, wire).await };
+        host.interceptor.carry(call, request, refuse, effect).await
+    }
+
+    /// Answers a request of a known caller.
+    async fn carry_out(
+        &self,
+        authorization: sigv4::Authorization,
+        parts: Parts,
+        body: Bytes,
+        wire: Wire,
+    ) -> Response {
         let owned = match self.owned(&authorization, &parts, &body).await {
             Ok(owned) => owned,
             Err(error) => return error.respond(wire),
         };
         match (owned, &self.inner.host.moto) {
             (Some(response), _) => response,
-            (None, None) => forward::absent(&service, wire),
+            (None, None) => forward::absent(&authorization.service, wire),
             (None, Some(moto)) => {
                 let http = &self.inner.http;
                 forward::forward(
@@ -160,16 +188,9 @@ impl Aws {
         body: &Bytes,
     ) -> Result<Option<Response>, AwsError> {
         let service = authorization.service.as_str();
-        let target = parts
-            .headers
-            .get("x-amz-target")
-            .and_then(|value| value.to_str().ok());
+        let target = target(parts);
         let Some(model) = schema::model(service) else {
-            let form_action = query::action(body);
-            let named = target
-                .and_then(|target| target.rsplit('.').next())
-                .or(Some(form_action.as_str()).filter(|action| !action.is_empty()));
-            self.authorize(&match named {
+            self.authorize(&match operation(parts, body) {
                 Some(operation) => format!("{service}:{operation}"),
                 None => policy::rest_action(service, &parts.method, &parts.uri),
             })?;
@@ -288,10 +309,16 @@ async fn signed_first(State(aws): State<Aws>, request: Request, next: Next) -> R
         .headers()
         .get(header::AUTHORIZATION)
         .is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256"));
-    match signed {
-        true => aws.api(request).await,
-        false => next.run(request).await,
+    if signed {
+        return aws.api(request).await;
     }
+    let call = registry::call(Cloud::Aws, request.method().as_str(), request.uri().path());
+    let Some(call) = call else {
+        return next.run(request).await;
+    };
+    let interceptor = &aws.inner.host.interceptor;
+    let effect = next.run(request);
+    interceptor.carry(call, 0, registry::refuse, effect).await
 }
 
 async fn answer(State(aws): State<Aws>, request: Request) -> Response {
@@ -322,6 +349,30 @@ async fn clear_policy(State(aws): State<Aws>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+/// The `X-Amz-Target` header.
+fn target(parts: &Parts) -> Option<&str> {
+    parts.headers.get("x-amz-target")?.to_str().ok()
+}
+
+/// The operation that a request names. `None` when its protocol tells it by method and path.
+fn operation(parts: &Parts, body: &[u8]) -> Option<String> {
+    let named = target(parts).and_then(|target| target.rsplit('.').next());
+    let operation = named.map_or_else(|| query::action(body), str::to_owned);
+    Some(operation).filter(|operation| !operation.is_empty())
+}
+
+/// Every operation that the sandbox has itself, `service:Operation`, and the services of which it has all that
+/// are ever answered: calls of others may go to moto.
+pub(crate) fn known_operations() -> (Vec<String>, Vec<&'static str>) {
+    let names = schema::models().flat_map(|(service, model)| {
+        model
+            .operations()
+            .map(move |operation| format!("{service}:{operation}"))
+    });
+    let whole = schema::models().filter(|(_, model)| !model.is_query());
+    (names.collect(), whole.map(|(service, _)| service).collect())
+}
+
 fn wire(service: &str, headers: &HeaderMap) -> Wire {
     let content_type = headers
         .get(header::CONTENT_TYPE)
@@ -330,6 +381,8 @@ fn wire(service: &str, headers: &HeaderMap) -> Wire {
         "secretsmanager" => Wire::JsonCapital,
         _ if headers.contains_key("x-amz-target") => Wire::Json,
         "s3" => Wire::S3,
+        "ec2" => Wire::Ec2,
+        "route53" => Wire::Query("https://route53.amazonaws.com/doc/2013-04-01/"),
         _ if content_type.starts_with(b"application/x-www-form-urlencoded") => {
             let model = schema::model(service).or(schema::model("sts"));
             Wire::Query(model.map_or("", |model| &model.metadata.xml_namespace))

@@ -127,7 +127,17 @@ pub fn model(service: &str) -> Option<&'static Model> {
     MODELS.get(service)
 }
 
+/// Every service that the sandbox owns, by its signing name.
+pub fn models() -> impl Iterator<Item = (&'static str, &'static Model)> {
+    MODELS.iter().map(|(service, model)| (*service, model))
+}
+
 impl Model {
+    /// The names of its operations.
+    pub fn operations(&self) -> impl Iterator<Item = &str> {
+        self.operations.keys().map(String::as_str)
+    }
+
     /// Whether the sandbox has this operation.
     pub fn has(&self, operation: &str) -> bool {
         self.operations.contains_key(operation)

@@ -27,6 +27,10 @@ pub enum Code {
     Unimplemented,
     /// 499.
     Cancelled,
+    /// 429.
+    ResourceExhausted,
+    /// 503.
+    Unavailable,
 }
 
 impl Code {
@@ -39,6 +43,8 @@ impl Code {
             Self::AlreadyExists => (409, "ALREADY_EXISTS", 6),
             Self::PermissionDenied => (403, "PERMISSION_DENIED", 7),
             Self::FailedPrecondition => (400, "FAILED_PRECONDITION", 9),
+            Self::ResourceExhausted => (429, "RESOURCE_EXHAUSTED", 8),
+            Self::Unavailable => (503, "UNAVAILABLE", 14),
             Self::Aborted => (409, "ABORTED", 10),
             Self::Unimplemented => (501, "UNIMPLEMENTED", 12),
             Self::Internal => (500, "INTERNAL", 13),

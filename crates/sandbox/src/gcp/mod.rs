@@ -14,6 +14,7 @@ mod auth;
 mod certificate;
 mod dns;
 mod error;
+mod faults;
 mod iam;
 mod logging;
 mod names;
@@ -35,6 +36,8 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::Host;
+use crate::call::Cloud;
+use crate::registry;
 use error::{ApiError, Code, Outcome};
 use operations::Operations;
 use wire::Call;
@@ -210,10 +213,20 @@ impl Gcp {
 /// The registry's routes and the APIs share one port: a path tells them apart.
 async fn front_door(State(gcp): State<Gcp>, request: Request, next: Next) -> Response {
     if wire::is_api_path(request.uri().path()) {
-        wire::answer(&gcp, request).await
-    } else {
-        next.run(request).await
+        return wire::answer(&gcp, request).await;
     }
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let Some(call) = registry::call(Cloud::Google, method, path) else {
+        return next.run(request).await;
+    };
+    let interceptor = &gcp.host().interceptor;
+    let effect = next.run(request);
+    interceptor.carry(call, 0, registry::refuse, effect).await
+}
+
+/// The ids of every method that the sandbox knows.
+pub(crate) fn known_methods() -> impl Iterator<Item = String> {
+    schema::method_ids().map(str::to_owned)
 }
 
 /// A timestamp as Google spells it, to the microsecond.

@@ -107,6 +107,12 @@ static APIS: LazyLock<Vec<Api>> = LazyLock::new(|| {
     .collect()
 });
 
+/// The ids of every method that the sandbox knows.
+pub fn method_ids() -> impl Iterator<Item = &'static str> {
+    let methods = APIS.iter().flat_map(|api| &api.methods);
+    methods.map(|method| method.id.as_str())
+}
+
 /// Finds the method for a request, with the values of its path's placeholders in order.
 /// `None` when no API has such a path and verb.
 pub fn route(verb: &str, path: &str) -> Option<(&'static Api, &'static Method, Vec<String>)> {

@@ -3,13 +3,20 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Request, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::Gcp;
 use super::error::{ApiError, Outcome, no_such_path};
+use super::faults::{refuse, refuse_token};
 use super::schema::{self, Api, EnumStyle, Field, Kind, Method, Object, Violation};
+use crate::call::{ApiCall, Cloud};
+use crate::faults::Fault;
+use crate::interceptor::identity;
+use crate::registry;
 
 /// Google's limit on the body of a request is higher; nothing here needs more.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
@@ -134,54 +141,81 @@ pub fn is_api_path(path: &str) -> bool {
 pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
     let path = request.uri().path().to_owned();
     match (request.method().as_str(), path.as_str()) {
-        ("POST", "/token") => return super::auth::issue_token(gcp, request).await,
-        ("GET", "/v2/token") => return super::auth::registry_token(gcp, &request),
+        ("POST", "/token") => {
+            let (call, owned) = (ApiCall::google("oauth2.token"), gcp.clone());
+            let effect = async move { super::auth::issue_token(&owned, request).await };
+            let interceptor = &gcp.host().interceptor;
+            return interceptor.carry(call, 0, refuse_token, effect).await;
+        }
+        ("GET", "/v2/token") => {
+            let call = ApiCall::registry(Cloud::Google, "GET", "token");
+            let answer = super::auth::registry_token(gcp, &request);
+            let interceptor = &gcp.host().interceptor;
+            let effect = std::future::ready(answer);
+            return interceptor.carry(call, 0, registry::refuse, effect).await;
+        }
         _ => {}
     }
     let Some((api, method, vars)) = schema::route(request.method().as_str(), &path) else {
         return no_such_path(&path);
     };
-    let query = parse_query(request.uri().query().unwrap_or_default());
-    let style = enum_style(&query);
-    let outcome = match read_call(gcp, request, api, method, vars, query).await {
-        Ok(call) => gcp.dispatch(call).await,
-        Err(error) => Err(error),
+    let uri = request.uri().to_string();
+    let (parts, body) = request.into_parts();
+    let body = match read_to_end(gcp, &parts.headers, body).await {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
     };
-    match outcome {
-        Ok(value) => {
-            let value = api.write(&method.response, &value, style);
-            (
-                [(header::CONTENT_TYPE, "application/json; charset=UTF-8")],
-                value.to_string(),
-            )
-                .into_response()
+    let (call, same) = (ApiCall::google(&method.id), identity((&uri, &body)));
+    let (named, owned) = (call.clone(), gcp.clone());
+    let refuse = move |fault: &Fault| refuse(fault, &owned.host().project, &named);
+    let owned = gcp.clone();
+    let effect = async move {
+        let query = parse_query(parts.uri.query().unwrap_or_default());
+        let style = enum_style(&query);
+        let outcome = match read_call(&owned, (parts, body), api, method, vars, query) {
+            Ok(call) => owned.dispatch(call).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(value) => {
+                let value = api.write(&method.response, &value, style);
+                (
+                    [(header::CONTENT_TYPE, "application/json; charset=UTF-8")],
+                    value.to_string(),
+                )
+                    .into_response()
+            }
+            Err(error) => error.into_response(),
         }
-        Err(error) => error.into_response(),
-    }
+    };
+    let interceptor = &gcp.host().interceptor;
+    interceptor.carry(call, same, refuse, effect).await
 }
 
-async fn read_call(
+/// The body of a request whose caller is known.
+async fn read_to_end(gcp: &Gcp, headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
+    gcp.auth().check(headers)?;
+    let read = axum::body::to_bytes(body, BODY_LIMIT).await;
+    read.map_err(|_| ApiError::invalid("Request payload size exceeds the limit: 10485760 bytes."))
+}
+
+fn read_call(
     gcp: &Gcp,
-    request: Request<Body>,
+    (request, bytes): (Parts, Bytes),
     api: &'static Api,
     method: &'static Method,
     vars: Vec<String>,
     query: BTreeMap<String, Vec<String>>,
 ) -> Outcome<Call> {
-    let principal = gcp.auth().check(request.headers())?;
-    let host = request.uri().host().map(str::to_owned).or_else(|| {
+    let principal = gcp.auth().check(&request.headers)?;
+    let host = request.uri.host().map(str::to_owned).or_else(|| {
         request
-            .headers()
+            .headers
             .get(header::HOST)?
             .to_str()
             .ok()
             .map(str::to_owned)
     });
-    let bytes = axum::body::to_bytes(request.into_body(), BODY_LIMIT)
-        .await
-        .map_err(|_| {
-            ApiError::invalid("Request payload size exceeds the limit: 10485760 bytes.")
-        })?;
     let mut faults = Vec::new();
     let query = read_query(method, query, &mut faults);
     let body = read_body(api, method, &bytes, &mut faults)?;

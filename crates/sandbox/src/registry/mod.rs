@@ -1,10 +1,12 @@
 //! A container registry that speaks the OCI distribution protocol; each cloud mounts it behind its own gate.
 
 mod answer;
+mod faults;
 mod routes;
 mod store;
 mod upload;
 
+pub(crate) use faults::{call, refuse};
 pub use routes::routes;
 pub use store::{PutError, Store, StoredManifest};
 

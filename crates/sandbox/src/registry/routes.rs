@@ -64,7 +64,7 @@ async fn ping(State(registry): State<Registry>, headers: HeaderMap) -> Answer {
 
 /// What a path below `/v2/` names.
 #[derive(Debug, PartialEq, Eq)]
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Manifest(&'a str),
     Blob(&'a str),
     Uploads,
@@ -74,7 +74,7 @@ enum Target<'a> {
 }
 
 /// Splits `<name>/<kind>/<reference>`; names hold slashes, so it reads from the end.
-fn target(path: &str) -> Option<(&str, Target<'_>)> {
+pub(super) fn target(path: &str) -> Option<(&str, Target<'_>)> {
     if let Some(name) = path.strip_suffix("/tags/list") {
         return Some((name, Target::Tags));
     }

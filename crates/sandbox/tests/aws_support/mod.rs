@@ -22,7 +22,7 @@ pub struct Account {
     pub sandbox: Sandbox,
     pub http: reqwest::Client,
     pub caller: Caller,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// Who signs, and how.
@@ -48,6 +48,13 @@ impl Account {
             speed: 600.0,
             ..Options::new(folder.path().join("state"))
         };
+        let mut account = Self::of(options).await;
+        account._folder = Some(folder);
+        account
+    }
+
+    /// Whatever sandbox that is.
+    pub async fn of(options: Options) -> Self {
         Self {
             sandbox: serve(options).await.unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -57,7 +64,7 @@ impl Account {
                 region: "us-east-1".into(),
                 at: SystemTime::now(),
             },
-            _folder: folder,
+            _folder: None,
         }
     }
 
@@ -160,6 +167,19 @@ impl Account {
         headers: &[(&str, &str)],
         body: String,
     ) -> (u16, String) {
+        let request = self.signed(caller, service, headers, body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// A signed POST to `/`.
+    pub fn signed(
+        &self,
+        caller: &Caller,
+        service: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> reqwest::RequestBuilder {
         let url = format!("{}/", self.sandbox.aws_url);
         let identity = Credentials::new(&caller.key, &caller.secret, None, None, "test").into();
         let params = v4::SigningParams::builder()
@@ -182,8 +202,7 @@ impl Account {
         for (name, value) in headers.iter().copied().chain(instructions.headers()) {
             request = request.header(name, value);
         }
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        request
     }
 
     /// A call that must succeed.

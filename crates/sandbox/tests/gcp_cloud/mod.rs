@@ -20,7 +20,7 @@ pub struct Cloud {
     pub token: String,
     pub client: Client,
     pub sandbox: Sandbox,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Cloud {
@@ -36,6 +36,13 @@ impl Cloud {
             speed,
             ..Options::new(folder.path().join("state"))
         };
+        let mut cloud = Self::of(options).await;
+        cloud._folder = Some(folder);
+        cloud
+    }
+
+    /// Whatever sandbox that is.
+    pub async fn of(options: Options) -> Self {
         let sandbox = serve(options).await.unwrap();
         let token = std::fs::read_to_string(&sandbox.running().token).unwrap();
         Self {
@@ -47,7 +54,7 @@ impl Cloud {
                 .build()
                 .unwrap(),
             sandbox,
-            _folder: folder,
+            _folder: None,
         }
     }
 

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 
 use super::Ecr;
-use crate::aws::policy::matches;
+use crate::glob::matches;
 use crate::registry::{Access, Gate, Refusal};
 
 /// The actions that IAM wants for a pull through the registry's protocol.

@@ -1,0 +1,179 @@
+//! Refusals on purpose, as each AWS service words them in its protocol; and the names of calls.
+
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+
+use super::error::{AwsError, Wire};
+use super::policy;
+use crate::call::{ApiCall, Effect};
+use crate::faults::{Fault, FaultKind};
+
+/// A call of a service: the operation when its protocol names one, else what the request's line tells.
+pub fn call(service: &str, operation: Option<&str>, method: &Method, uri: &Uri) -> ApiCall {
+    if let Some(operation) = operation {
+        return ApiCall::aws(format!("{service}:{operation}"));
+    }
+    let name = match service {
+        "route53" => format!("route53:{}", route53_operation(method, uri.path())),
+        _ => policy::rest_action(service, method, uri),
+    };
+    let mut call = ApiCall::aws(name);
+    if matches!(*method, Method::GET | Method::HEAD) {
+        call.effect = Effect::Read;
+    }
+    call
+}
+
+/// The operations of Route 53 by their paths below `/2013-04-01`.
+fn route53_operation(method: &Method, path: &str) -> &'static str {
+    let path = path.trim_start_matches("/2013-04-01/");
+    let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    match (method.as_str(), parts.as_slice()) {
+        ("POST", ["hostedzone"]) => "CreateHostedZone",
+        ("GET", ["hostedzone"]) => "ListHostedZones",
+        ("GET", ["hostedzonesbyname"]) => "ListHostedZonesByName",
+        ("GET", ["hostedzone", _]) => "GetHostedZone",
+        ("DELETE", ["hostedzone", _]) => "DeleteHostedZone",
+        ("GET", ["hostedzone", _, "rrset"]) => "ListResourceRecordSets",
+        ("POST", ["hostedzone", _, "rrset"]) => "ChangeResourceRecordSets",
+        ("GET", ["change", _]) => "GetChange",
+        ("GET", ["tags", ..]) => "ListTagsForResource",
+        ("POST", ["tags", ..]) => "ChangeTagsForResource",
+        _ => "(REST)",
+    }
+}
+
+/// The answer to a call that is refused on purpose.
+pub fn refuse(fault: &Fault, account: &str, call: &ApiCall, wire: Wire) -> Response {
+    let (service, operation) = call.name.split_once(':').unwrap_or((&call.name, ""));
+    let error = match fault.kind {
+        FaultKind::Throttled => throttled(service, wire),
+        FaultKind::Unavailable | FaultKind::HungUp => unavailable(wire),
+        FaultKind::Internal => internal(service, wire),
+        FaultKind::Denied => denied(account, call, wire),
+        FaultKind::QuotaExceeded => quota(service, operation),
+    };
+    error.respond(wire)
+}
+
+fn throttled(service: &str, wire: Wire) -> AwsError {
+    match (service, wire) {
+        ("ec2", _) => AwsError::new("RequestLimitExceeded", "Request limit exceeded.")
+            .with_status(StatusCode::SERVICE_UNAVAILABLE),
+        (_, Wire::S3) => AwsError::new("SlowDown", "Please reduce your request rate.")
+            .with_status(StatusCode::SERVICE_UNAVAILABLE),
+        (_, Wire::Query(_)) => AwsError::new("Throttling", "Rate exceeded"),
+        (_, Wire::Rest) => AwsError::new("TooManyRequestsException", "Rate exceeded")
+            .with_status(StatusCode::TOO_MANY_REQUESTS),
+        (_, Wire::Json | Wire::JsonCapital | Wire::Ec2) => {
+            AwsError::new("ThrottlingException", "Rate exceeded")
+        }
+    }
+}
+
+fn unavailable(wire: Wire) -> AwsError {
+    let code = match wire {
+        Wire::Json | Wire::JsonCapital | Wire::Rest => "ServiceUnavailableException",
+        Wire::Query(_) | Wire::S3 => "ServiceUnavailable",
+        Wire::Ec2 => "Unavailable",
+    };
+    let message = "The request has failed due to a temporary failure of the server.";
+    AwsError::new(code, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn internal(service: &str, wire: Wire) -> AwsError {
+    let message =
+        "The request processing has failed because of an unknown error, exception or failure.";
+    let (code, message) = match (service, wire) {
+        ("ecs" | "ecr", _) => (
+            "ServerException",
+            "Service Unavailable. Please try again later.",
+        ),
+        ("secretsmanager", _) => (
+            "InternalServiceError",
+            "An error occurred on the server side.",
+        ),
+        (_, Wire::S3) => (
+            "InternalError",
+            "We encountered an internal error. Please try again.",
+        ),
+        (_, Wire::Ec2) => ("InternalError", "An internal error has occurred"),
+        (_, Wire::Query(_)) => ("InternalFailure", message),
+        (_, Wire::Json | Wire::JsonCapital | Wire::Rest) => ("InternalFailure", message),
+    };
+    AwsError::new(code, message).with_status(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn denied(account: &str, call: &ApiCall, wire: Wire) -> AwsError {
+    match wire {
+        Wire::S3 => {
+            AwsError::new("AccessDenied", "Access Denied").with_status(StatusCode::FORBIDDEN)
+        }
+        Wire::Ec2 => AwsError::new(
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation.",
+        )
+        .with_status(StatusCode::FORBIDDEN),
+        Wire::Rest => AwsError::denied(account, &call.name, "*").with_status(StatusCode::FORBIDDEN),
+        Wire::Json | Wire::JsonCapital | Wire::Query(_) => {
+            AwsError::denied(account, &call.name, "*")
+        }
+    }
+}
+
+/// The models of RDS and ElastiCache name a quota for each kind of thing.
+fn quota(service: &str, operation: &str) -> AwsError {
+    let code = match (service, operation) {
+        ("rds", "CreateDBSnapshot" | "DeleteDBInstance") => "SnapshotQuotaExceeded",
+        ("rds", "CreateDBSubnetGroup") => "DBSubnetGroupQuotaExceeded",
+        ("rds", "CreateDBParameterGroup") => "DBParameterGroupQuotaExceeded",
+        ("rds", "ModifyDBInstance") => "StorageQuotaExceeded",
+        ("rds", _) => "InstanceQuotaExceeded",
+        ("elasticache", "CreateCacheSubnetGroup") => "CacheSubnetGroupQuotaExceeded",
+        ("elasticache", "CreateCacheParameterGroup") => "CacheParameterGroupQuotaExceeded",
+        ("elasticache", _) => "NodeQuotaForCustomerExceeded",
+        ("ec2", _) => "ResourceCountExceeded",
+        ("s3", _) => "TooManyBuckets",
+        ("route53", _) => "LimitsExceeded",
+        ("iam", _) => "LimitExceeded",
+        _ => "LimitExceededException",
+    };
+    AwsError::new(code, "The limit for this resource has been exceeded.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(service: &str, line: (&str, &str), name: &str, effect: Effect) {
+        let method = Method::from_bytes(line.0.as_bytes()).unwrap();
+        let call = call(service, None, &method, &line.1.parse().unwrap());
+        assert_eq!((call.name.as_str(), call.effect), (name, effect));
+    }
+
+    #[test]
+    fn services_without_operations_on_the_wire_are_named_by_their_paths() {
+        let rrset = "/2013-04-01/hostedzone/Z1/rrset/";
+        check(
+            "route53",
+            ("POST", rrset),
+            "route53:ChangeResourceRecordSets",
+            Effect::Write,
+        );
+        check(
+            "route53",
+            ("GET", rrset),
+            "route53:ListResourceRecordSets",
+            Effect::Read,
+        );
+        check("s3", ("PUT", "/bucket/key"), "s3:PutObject", Effect::Write);
+        check("s3", ("HEAD", "/bucket/key"), "s3:GetObject", Effect::Read);
+        check(
+            "lambda",
+            ("GET", "/2015-03-31/functions"),
+            "lambda:(REST)",
+            Effect::Read,
+        );
+    }
+}

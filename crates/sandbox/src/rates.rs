@@ -1,0 +1,305 @@
+//! The vendors' documented API rates as token buckets: what comes faster is refused as throttled.
+//!
+//! Rates that a vendor does not publish are not enforced: those of RDS, ElastiCache, IAM and Elastic Load Balancing.
+//! They are counted in the time that clients count in: a sandbox's speed changes nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::call::{ApiCall, Cloud};
+use crate::glob::matches;
+
+/// A documented rate.
+struct Limit {
+    cloud: Cloud,
+    /// Patterns of the calls that share it.
+    calls: &'static [&'static str],
+    /// How many calls it takes at once.
+    burst: f64,
+    /// How many more it takes each second.
+    refill: f64,
+}
+
+const fn aws(calls: &'static [&'static str], burst: u32, refill: u32) -> Limit {
+    Limit {
+        cloud: Cloud::Aws,
+        calls,
+        burst: burst as f64,
+        refill: refill as f64,
+    }
+}
+
+/// AWS quotas given as so many a second.
+const fn a_second(calls: &'static [&'static str], count: u32) -> Limit {
+    aws(calls, count, count)
+}
+
+/// Google's quotas are given as so many a minute, which may come at once.
+const fn a_minute(calls: &'static [&'static str], count: u32) -> Limit {
+    Limit {
+        cloud: Cloud::Google,
+        calls,
+        burst: count as f64,
+        refill: count as f64 / 60.0,
+    }
+}
+
+/// The first limit that fits a call counts it.
+const LIMITS: &[Limit] = &[
+    // Amazon ECS API Reference, "Request throttling for the Amazon ECS API".
+    aws(
+        &[
+            "ecs:CreateCluster",
+            "ecs:UpdateCluster*",
+            "ecs:PutClusterCapacityProviders",
+            "ecs:DeleteCluster",
+        ],
+        20,
+        1,
+    ),
+    aws(&["ecs:DescribeClusters", "ecs:ListClusters"], 50, 20),
+    aws(
+        &[
+            "ecs:CreateService",
+            "ecs:UpdateService",
+            "ecs:DeleteService",
+            "ecs:StopServiceDeployment",
+        ],
+        50,
+        5,
+    ),
+    aws(
+        &[
+            "ecs:DescribeServices",
+            "ecs:ListServices*",
+            "ecs:DescribeService*",
+            "ecs:DescribeTaskDefinition",
+            "ecs:ListTaskDefinition*",
+        ],
+        100,
+        20,
+    ),
+    aws(
+        &[
+            "ecs:RegisterTaskDefinition",
+            "ecs:DeregisterTaskDefinition",
+            "ecs:DeleteTaskDefinitions",
+        ],
+        20,
+        1,
+    ),
+    aws(&["ecs:RunTask", "ecs:StartTask", "ecs:StopTask"], 100, 40),
+    aws(&["ecs:DescribeTasks", "ecs:ListTasks"], 100, 20),
+    // Amazon ECR User Guide, "Amazon ECR service quotas": the registry's requests count as these actions do.
+    a_second(&["ecr:GetAuthorizationToken"], 500),
+    a_second(
+        &[
+            "ecr:BatchGetImage",
+            "registry GET manifest",
+            "registry HEAD manifest",
+        ],
+        2000,
+    ),
+    a_second(&["ecr:GetDownloadUrlForLayer", "registry GET blob"], 3000),
+    a_second(
+        &["ecr:BatchCheckLayerAvailability", "registry HEAD blob"],
+        1000,
+    ),
+    a_second(&["ecr:InitiateLayerUpload", "registry POST uploads"], 100),
+    a_second(&["ecr:CompleteLayerUpload", "registry PUT upload"], 100),
+    a_second(&["ecr:UploadLayerPart", "registry PATCH upload"], 500),
+    a_second(&["ecr:PutImage", "registry PUT manifest"], 10),
+    // AWS Secrets Manager User Guide, "Quotas": a combined rate for reading, one of 50 for each kind of change.
+    a_second(
+        &[
+            "secretsmanager:GetSecretValue",
+            "secretsmanager:DescribeSecret",
+        ],
+        10_000,
+    ),
+    a_second(
+        &[
+            "secretsmanager:ListSecrets",
+            "secretsmanager:BatchGetSecretValue",
+        ],
+        100,
+    ),
+    a_second(&["secretsmanager:CreateSecret"], 50),
+    a_second(&["secretsmanager:DeleteSecret"], 50),
+    a_second(&["secretsmanager:RestoreSecret"], 50),
+    a_second(
+        &[
+            "secretsmanager:PutSecretValue",
+            "secretsmanager:UpdateSecret",
+        ],
+        50,
+    ),
+    a_second(&["secretsmanager:UpdateSecretVersionStage"], 50),
+    a_second(
+        &["secretsmanager:TagResource", "secretsmanager:UntagResource"],
+        50,
+    ),
+    a_second(&["secretsmanager:ListSecretVersionIds"], 50),
+    // Amazon CloudWatch Logs User Guide, "CloudWatch Logs quotas".
+    a_second(&["logs:CreateLogGroup"], 10),
+    a_second(&["logs:DeleteLogGroup"], 10),
+    a_second(&["logs:DescribeLogGroups"], 10),
+    a_second(&["logs:DescribeLogStreams"], 25),
+    a_second(&["logs:CreateLogStream"], 50),
+    a_second(&["logs:FilterLogEvents"], 25),
+    a_second(&["logs:GetLogEvents"], 25),
+    // Amazon Route 53 Developer Guide, "Quotas": five requests a second for an account.
+    a_second(&["route53:*"], 5),
+    // Amazon EC2 Developer Guide, "Request throttling": unfiltered describing actions, and changing ones.
+    aws(&["ec2:Describe*"], 100, 20),
+    aws(&["ec2:*"], 50, 5),
+    // AWS STS: requests by an account's own credentials.
+    a_second(&["sts:*"], 600),
+    // Cloud Run, "Quotas and limits": reads, and writes in a region.
+    a_minute(
+        &[
+            "run.*.get",
+            "run.*.list",
+            "run.*.getIamPolicy",
+            "run.*.testIamPermissions",
+            "run.*.wait",
+        ],
+        3000,
+    ),
+    a_minute(&["run.*"], 180),
+    // Secret Manager, "Quotas and limits": access, reads, writes.
+    a_minute(&["secretmanager.*.access"], 90_000),
+    a_minute(
+        &[
+            "secretmanager.*.get",
+            "secretmanager.*.list",
+            "secretmanager.*.getIamPolicy",
+        ],
+        600,
+    ),
+    a_minute(&["secretmanager.*"], 600),
+    // Artifact Registry, "Quotas and limits": in a region.
+    a_minute(
+        &[
+            "artifactregistry.*.get",
+            "artifactregistry.*.list",
+            "registry GET *",
+            "registry HEAD *",
+        ],
+        60_000,
+    ),
+    a_minute(&["artifactregistry.*", "registry *"], 18_000),
+    // Cloud SQL Admin API, "Quotas and limits": getting, listing, and what changes.
+    a_minute(&["sql.instances.get", "sql.operations.get"], 500),
+    a_minute(&["sql.*.list", "sql.*.get"], 500),
+    a_minute(&["sql.*"], 180),
+    // Cloud DNS, "Quotas and limits".
+    a_minute(&["dns.*"], 600),
+    // Memorystore for Redis, "Quotas and limits".
+    a_minute(
+        &["redis.*.get", "redis.*.list", "redis.*.getAuthString"],
+        600,
+    ),
+    a_minute(&["redis.*"], 60),
+    // Cloud Logging, "Quotas and limits": entries.list.
+    a_minute(&["logging.entries.list"], 60),
+    // Service Usage, "Quotas": enabling, and the rest.
+    a_minute(
+        &[
+            "serviceusage.services.enable",
+            "serviceusage.services.batchEnable",
+            "serviceusage.services.disable",
+        ],
+        120,
+    ),
+    a_minute(&["serviceusage.*"], 600),
+];
+
+/// The buckets of one sandbox.
+pub(crate) struct Buckets {
+    /// What each limit has left, and since when.
+    left: Vec<Option<(f64, Timestamp)>>,
+    rejected: BTreeMap<String, u64>,
+}
+
+impl Buckets {
+    /// All full.
+    pub(crate) fn new() -> Self {
+        Self {
+            left: vec![None; LIMITS.len()],
+            rejected: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a call is within its rate; counts it.
+    pub(crate) fn admit(&mut self, call: &ApiCall, now: Timestamp) -> bool {
+        let fits = |limit: &Limit| {
+            let mut calls = limit.calls.iter();
+            limit.cloud == call.cloud && calls.any(|pattern| matches(pattern, &call.name))
+        };
+        let Some(at) = LIMITS.iter().position(fits) else {
+            return true;
+        };
+        let limit = &LIMITS[at];
+        let (left, since) = self.left[at].unwrap_or((limit.burst, now));
+        let passed = now.duration_since(since).as_secs_f64().max(0.0);
+        let left = (left + passed * limit.refill).min(limit.burst);
+        let admitted = left >= 1.0;
+        self.left[at] = Some((if admitted { left - 1.0 } else { left }, now));
+        if !admitted {
+            *self.rejected.entry(call.name.clone()).or_default() += 1;
+        }
+        admitted
+    }
+
+    /// How many calls were refused, by name.
+    pub(crate) fn status(&self) -> Value {
+        json!({ "rejected": self.rejected })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_bucket_takes_its_burst_and_then_its_rate() {
+        let mut rates = Buckets::new();
+        let update = ApiCall::aws("ecs:UpdateService".into());
+        let create = ApiCall::aws("ecs:CreateService".into());
+        let start = Timestamp::UNIX_EPOCH;
+        let mut admitted = |call: &ApiCall, count: u32, after: u64| {
+            let now = start + Duration::from_secs(after);
+            (0..count).filter(|_| rates.admit(call, now)).count()
+        };
+        assert_eq!(admitted(&update, 60, 0), 50);
+        // The kinds of change of a service share one bucket.
+        assert_eq!(admitted(&create, 10, 1), 5);
+        assert_eq!(admitted(&update, 100, 3600), 50);
+        assert_eq!(
+            admitted(&ApiCall::aws("rds:CreateDBInstance".into()), 500, 0),
+            500
+        );
+        assert_eq!(
+            rates.status()["rejected"],
+            json!({"ecs:CreateService": 5, "ecs:UpdateService": 60})
+        );
+    }
+
+    #[test]
+    fn reading_and_writing_on_cloud_run_are_counted_apart() {
+        let mut rates = Buckets::new();
+        let mut admitted = |id: &str, count: usize| {
+            let call = ApiCall::google(id);
+            (0..count)
+                .filter(|_| rates.admit(&call, Timestamp::UNIX_EPOCH))
+                .count()
+        };
+        assert_eq!(admitted("run.projects.locations.services.patch", 200), 180);
+        assert_eq!(admitted("run.projects.locations.jobs.run", 1), 0);
+        assert_eq!(admitted("run.projects.locations.services.get", 200), 200);
+    }
+}
