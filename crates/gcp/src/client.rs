@@ -7,7 +7,7 @@ use google_cloud_artifactregistry_v1::client::ArtifactRegistry;
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_dns_v1::client::{Changes, ManagedZones, ResourceRecordSets};
 use google_cloud_gax::client_builder::ClientBuilder;
-use google_cloud_gax::retry_policy::{Aip194Strict, RetryPolicyExt};
+use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_redis_v1::client::CloudRedis;
 use google_cloud_run_v2::client::{Executions, Jobs, Revisions, Services, Tasks};
@@ -15,6 +15,8 @@ use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_sql_v1::client::{
     SqlDatabasesService, SqlInstancesService, SqlOperationsService, SqlUsersService,
 };
+
+use crate::retry::{self, Patient};
 
 /// How often a call that changes nothing when repeated is tried at most; the clients back off in between.
 const ATTEMPTS: u32 = 6;
@@ -46,7 +48,7 @@ pub(crate) struct Clients {
 impl Clients {
     /// Clients that call `endpoint` instead of Google when there is one. No call is made yet.
     ///
-    /// Only calls that are idempotent are tried again (AIP-194); `call_timeout` bounds each attempt, and all of them
+    /// What is tried again: see [`Patient`]; `call_timeout` bounds each attempt, and all of them
     /// together end after four times as long.
     pub(crate) async fn open(
         endpoint: Option<&str>,
@@ -104,8 +106,9 @@ fn settled<F>(
     let builder = builder
         .with_credentials(credentials.clone())
         .with_attempt_timeout(call_timeout)
+        .with_backoff_policy(retry::backoff())
         .with_retry_policy(
-            Aip194Strict
+            Patient
                 .with_time_limit(call_timeout * 4)
                 .with_attempt_limit(ATTEMPTS),
         );

@@ -16,6 +16,7 @@ mod logs;
 mod operation;
 mod project;
 mod registry;
+mod retry;
 mod runtime;
 mod secret_calls;
 mod secret_store;

@@ -1,51 +1,113 @@
 //! Counts the calls to the clouds and disturbs one of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use deployer_sandbox::call::{ApiCall, Effect};
+use deployer_sandbox::faults::{End, FaultKind, Observer, Verdict};
+
+use crate::time::VirtualTime;
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails and changes nothing.
+    /// It fails and changes nothing, and so does every other call of that name until the command ends.
     BeforeEffect,
     /// It is carried out, and the connection ends before the answer.
     ReplyLost,
-    /// It is refused as too much, and so is the next try.
+    /// It is refused as too much, and so is the next call of that name.
     ThrottledTwice,
 }
 
 /// The calls. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Calls(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct Calls {
+    state: Arc<Mutex<State>>,
+    time: VirtualTime,
+}
 
 #[derive(Default)]
 struct State {
     names: Vec<String>,
     writes: Vec<String>,
     fault: Option<(usize, Fault)>,
+    /// The name that is disturbed, and how often it still is.
+    struck: Option<(String, usize)>,
 }
 
 impl Calls {
+    pub fn new(time: VirtualTime) -> Self {
+        Self {
+            state: Arc::default(),
+            time,
+        }
+    }
+
     /// Forgets the calls so far and disturbs the nth from here.
     pub fn arm(&self, fault: Option<(usize, Fault)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State {
+        self.time.nothing_is_under_way();
+        *self.state() = State {
             fault,
             ..State::default()
         };
     }
 
+    /// The calls since [`Calls::arm`], by name.
     pub fn names(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .names
-            .clone()
+        self.state().names.clone()
     }
 
+    /// Those that may have changed something.
     pub fn writes(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .writes
-            .clone()
+        self.state().writes.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn judge(&mut self, name: &str) -> Verdict {
+        let refuse = |kind: FaultKind| Verdict::Refuse(kind.into());
+        let (nth, fault) = match self.fault {
+            Some(armed) => armed,
+            None => return Verdict::Pass,
+        };
+        let first = self.names.len() == nth;
+        if first {
+            let times = match fault {
+                Fault::BeforeEffect => usize::MAX,
+                Fault::ReplyLost => 1,
+                Fault::ThrottledTwice => 2,
+            };
+            self.struck = Some((name.to_owned(), times));
+        }
+        match &mut self.struck {
+            Some((struck, times)) if struck == name && *times > 0 => {
+                *times -= 1;
+                match fault {
+                    Fault::BeforeEffect => refuse(FaultKind::Internal),
+                    Fault::ReplyLost => Verdict::LoseReply,
+                    Fault::ThrottledTwice => refuse(FaultKind::Throttled),
+                }
+            }
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+impl Observer for Calls {
+    fn before(&self, call: &ApiCall) -> Verdict {
+        self.time.begins();
+        let mut state = self.state();
+        state.names.push(call.name.clone());
+        if call.effect == Effect::Write {
+            state.writes.push(call.name.clone());
+        }
+        state.judge(&call.name)
+    }
+
+    fn after(&self, _: &ApiCall, _: End) {
+        self.time.ends();
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use futures::TryStreamExt;
-use regex_lite::Regex;
 use object_store::{ObjectStore, ObjectStoreExt};
+use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::ledger::KillingStore;

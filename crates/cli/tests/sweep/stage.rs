@@ -70,9 +70,13 @@ impl Stage {
         for version in 1..=2 {
             write_image(folder.path(), version);
         }
-        let (containers, calls) = (Simulated::default(), Calls::default());
+        let (containers, calls) = (Simulated::default(), Calls::new(time.clone()));
         let clock = Clock::given(Arc::new(time.clone()));
         let options = Options::simulated(containers.clone(), clock).expect("a key can be made");
+        let options = Options {
+            observer: Some(Arc::new(calls.clone())),
+            ..options
+        };
         let sandbox = deployer_sandbox::serve(options).await.expect("it starts");
         let running = sandbox.running();
         let credentials = std::env::var_os(CREDENTIALS).expect("the parent names a file");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,7 +15,9 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 /// How long nothing must have happened before time moves. Longer than anything on loopback takes to arrive.
-const QUIET: Duration = Duration::from_micros(700);
+const QUIET: Duration = Duration::from_micros(1000);
+/// The same while a call is being answered: it may itself wait for time to pass.
+const QUIET_IN_A_CALL: Duration = Duration::from_millis(25);
 /// How often the quiet is listened for.
 const LISTEN: Duration = Duration::from_micros(100);
 
@@ -29,6 +31,8 @@ struct Inner {
     parked: AtomicBool,
     /// How often it began to.
     parkings: AtomicU64,
+    /// How many calls are being answered.
+    under_way: AtomicUsize,
     ended: AtomicBool,
 }
 
@@ -49,6 +53,7 @@ impl VirtualTime {
             }),
             parked: AtomicBool::new(false),
             parkings: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         }))
     }
@@ -82,11 +87,37 @@ impl VirtualTime {
             let parkings = self.0.parkings.load(Ordering::SeqCst);
             if !self.0.parked.load(Ordering::SeqCst) || parkings != seen {
                 (seen, since) = (parkings, std::time::Instant::now());
-            } else if since.elapsed() >= QUIET {
+            } else if since.elapsed() >= self.quiet() {
                 self.leap();
                 since = std::time::Instant::now();
             }
         }
+    }
+
+    fn quiet(&self) -> Duration {
+        match self.0.under_way.load(Ordering::SeqCst) {
+            0 => QUIET,
+            _ => QUIET_IN_A_CALL,
+        }
+    }
+
+    /// A call is being answered from now on.
+    pub fn begins(&self) {
+        self.0.under_way.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A call was answered.
+    pub fn ends(&self) {
+        let less = |calls: usize| Some(calls.saturating_sub(1));
+        let _ = self
+            .0
+            .under_way
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+    }
+
+    /// Calls whose caller has gone are not waited for.
+    pub fn nothing_is_under_way(&self) {
+        self.0.under_way.store(0, Ordering::SeqCst);
     }
 
     fn leap(&self) {
