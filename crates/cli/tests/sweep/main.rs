@@ -9,18 +9,17 @@
     reason = "a test that panics is a test that fails"
 )]
 
-mod calls;
-mod ledger;
+#[path = "../in_process/mod.rs"]
+mod in_process;
 mod picture;
 mod scenario;
-mod stage;
-mod time;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
-use calls::Fault;
-use ledger::Crash;
+use in_process::calls::Fault;
+use in_process::environment;
+use in_process::ledger::Crash;
 use scenario::{Point, Scenario, attempt};
 
 /// How many points of one scenario on one cloud are tried where not all are.
@@ -36,8 +35,8 @@ fn main() -> ExitCode {
     {
         return ExitCode::SUCCESS;
     }
-    if std::env::var_os(stage::CREDENTIALS).is_none() {
-        return in_an_environment_of_its_own();
+    if environment::credentials().is_none() {
+        return environment::of_its_own();
     }
     let all = std::env::var("DEPLOYER_SWEEP").is_ok_and(|value| value == "all");
     let only = std::env::var("DEPLOYER_SWEEP_ONLY").unwrap_or_default();
@@ -66,37 +65,6 @@ fn main() -> ExitCode {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
-}
-
-/// The clouds' clients read the environment, which a running process had better not change.
-fn in_an_environment_of_its_own() -> ExitCode {
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let credentials = folder.path().join("credentials.json");
-    let program = std::env::current_exe().expect("this program has a path");
-    let status = Command::new(program)
-        .args(std::env::args().skip(1))
-        .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| is_harmless(name)))
-        .env(stage::CREDENTIALS, &credentials)
-        .env("GOOGLE_APPLICATION_CREDENTIALS", &credentials)
-        .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
-        .env(
-            "AWS_SECRET_ACCESS_KEY",
-            deployer_sandbox::env::SECRET_ACCESS_KEY,
-        )
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .status()
-        .expect("this program can be started");
-    match status.success() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
-}
-
-fn is_harmless(name: &str) -> bool {
-    let foreign = ["AWS_", "GOOGLE_", "CLOUDSDK_", "HTTP_PROXY", "http_proxy"];
-    let ours = name.starts_with("DEPLOYER_") && !name.starts_with("DEPLOYER_SWEEP");
-    !ours && !foreign.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Tries the points of one scenario on one cloud; says how many, and which ended wrongly.

@@ -10,8 +10,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::ledger::KillingStore;
-use crate::stage::{LOCATION, PROJECT, REGION, Stage};
+use crate::in_process::ledger::KillingStore;
+use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage};
 
 /// Longer than a service drains or an instance is deleted.
 const SETTLES: Duration = Duration::from_secs(3600);

@@ -2,11 +2,11 @@
 
 use deployer::Exit;
 
-use crate::calls::Fault;
-use crate::ledger::Crash;
+use crate::in_process::calls::Fault;
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, Stage, Wanted};
+use crate::in_process::time::VirtualTime;
 use crate::picture;
-use crate::stage::{Ended, Stage, Wanted};
-use crate::time::VirtualTime;
 
 /// What is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

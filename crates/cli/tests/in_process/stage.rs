@@ -10,15 +10,14 @@ use deployer_sandbox::{Clock, Options, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::calls::Calls;
-use crate::ledger::KillingStore;
-use crate::time::VirtualTime;
+use super::calls::Calls;
+use super::environment;
+use super::ledger::KillingStore;
+use super::time::VirtualTime;
 
 pub const REGION: &str = "us-east-1";
 pub const PROJECT: &str = "sandbox-project";
 pub const LOCATION: &str = "us-central1";
-/// Where Google's clients find their credentials; written anew for each sandbox.
-pub const CREDENTIALS: &str = "SWEEP_CREDENTIALS_FILE";
 
 /// What the manifest says that scenarios vary.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +78,7 @@ impl Stage {
         };
         let sandbox = deployer_sandbox::serve(options).await.expect("it starts");
         let running = sandbox.running();
-        let credentials = std::env::var_os(CREDENTIALS).expect("the parent names a file");
+        let credentials = environment::credentials().expect("the parent names a file");
         std::fs::copy(&running.credentials, credentials).expect("the key can be copied");
         let token = std::fs::read_to_string(&running.token).expect("a token");
         Self {

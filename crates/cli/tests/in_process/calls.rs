@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use deployer_sandbox::call::{ApiCall, Effect};
 use deployer_sandbox::faults::{End, FaultKind, Observer, Verdict};
 
-use crate::time::VirtualTime;
+use super::time::VirtualTime;
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

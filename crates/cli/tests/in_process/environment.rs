@@ -1,0 +1,55 @@
+//! The environment that the clouds' clients read. A running process had better not change its own, so it starts itself again.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+/// Where Google's clients find their credentials; written anew for each stage.
+const CREDENTIALS: &str = "DEPLOYER_IN_PROCESS_CREDENTIALS";
+
+/// Where a stage writes its credentials. `None` in a process that has yet to start itself again.
+pub fn credentials() -> Option<PathBuf> {
+    std::env::var_os(CREDENTIALS).map(PathBuf::from)
+}
+
+/// Runs this program again where nothing leads to a real cloud.
+pub fn of_its_own() -> ExitCode {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let credentials = folder.path().join("credentials.json");
+    let authority = folder.path().join("authority.pem");
+    // Every client of Google reads all the authorities that it is to trust; none is asked for here.
+    std::fs::write(&authority, include_str!("authority.pem")).expect("a file can be written");
+    let program = std::env::current_exe().expect("this program has a path");
+    let status = Command::new(program)
+        .args(std::env::args().skip(1))
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| is_harmless(name)))
+        .env(CREDENTIALS, &credentials)
+        .env("GOOGLE_APPLICATION_CREDENTIALS", &credentials)
+        .env("SSL_CERT_FILE", &authority)
+        .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
+        .env(
+            "AWS_SECRET_ACCESS_KEY",
+            deployer_sandbox::env::SECRET_ACCESS_KEY,
+        )
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .status()
+        .expect("this program can be started");
+    match status.success() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn is_harmless(name: &str) -> bool {
+    let own = ["DEPLOYER_SWEEP", "DEPLOYER_BENCH"];
+    let foreign = [
+        "AWS_",
+        "GOOGLE_",
+        "CLOUDSDK_",
+        "HTTP_PROXY",
+        "http_proxy",
+        "DEPLOYER_",
+    ];
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    begins(&own) || !begins(&foreign)
+}

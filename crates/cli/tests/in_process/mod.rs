@@ -1,0 +1,7 @@
+//! The whole program and both clouds in one process, in virtual time: for programs that try a command very often.
+
+pub mod calls;
+pub mod environment;
+pub mod ledger;
+pub mod stage;
+pub mod time;
