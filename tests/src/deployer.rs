@@ -27,10 +27,10 @@ pub mod exit {
     pub const CHANGES: i32 = 2;
     /// A deployment failed; what served before still serves.
     pub const DEPLOYMENT_FAILED: i32 = 3;
-    /// It failed and was put back.
-    pub const ROLLED_BACK: i32 = 7;
     /// A service was left alone because it is on hold.
     pub const HELD: i32 = 6;
+    /// A deployment failed and was put back.
+    pub const ROLLED_BACK: i32 = 7;
     /// Another run holds the lock.
     pub const LOCKED: i32 = 8;
     /// Credentials are absent, refused, or may not do this.
@@ -151,6 +151,11 @@ impl Running {
             .try_wait()
             .expect("a child can be asked")
             .is_some()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("a child can be killed");
     }
 
     /// Its process id.
