@@ -14,7 +14,8 @@ pub trait Time: Send + Sync {
     /// What time it is. Never goes back.
     fn now(&self) -> Timestamp;
 
-    /// Ends when `duration` has passed since the call, not since the first poll.
+    /// Ends when `duration` has passed since the call, not since the first poll. Whoever waits may stop waiting: the
+    /// future is dropped then.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 

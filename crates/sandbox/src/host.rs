@@ -14,7 +14,7 @@ use crate::backing::Backing;
 use crate::clock::Clock;
 use crate::control::{Control, with_control};
 use crate::env::Running;
-use crate::faults::Rules;
+use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
 use crate::interceptor::Interceptor;
 use crate::moto::LazyMoto;
@@ -180,6 +180,12 @@ impl Sandbox {
     /// What `GET /_sandbox/status` answers.
     pub fn status(&self) -> serde_json::Value {
         self.control.status()
+    }
+
+    /// Puts other faults in force, none of which has seen a call; `None`: nothing goes wrong any more.
+    pub fn set_faults(&self, faults: Option<FaultsFile>) {
+        let rules = faults.map(Rules::new).unwrap_or_default();
+        self.control.interceptor.replace_rules(rules);
     }
 
     /// What another process needs to reach it.

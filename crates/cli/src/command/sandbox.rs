@@ -28,7 +28,13 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
         SandboxCommand::Up(args) if args.foreground => serve(&home, args).await,
         SandboxCommand::Up(args) => {
             // A mistake is told here, not in the log of the process that is started.
-            faults_of(args)?;
+            let faults = faults_of(args)?;
+            if faults.is_some() && running(&home).is_some() {
+                return Err(
+                    Error::input("a sandbox runs already, without this faults file")
+                        .hint("put it in force with `deployer sandbox faults FILE`"),
+                );
+            }
             up(global, &home).await
         }
         SandboxCommand::Down => down(global, &home).await,
