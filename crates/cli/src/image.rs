@@ -6,13 +6,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::capability::{Destination, ImageContent, LocalImage};
+use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Watch;
 use deployer_core::spec::ServiceSpec;
-use deployer_oci::{Anonymous, CopyEvent, Credentials, Image, ImageSource, Registry};
+use deployer_oci::{Anonymous, CopyEvent, Credentials, Image, ImageSource, Registry, Retry};
+use futures::future::BoxFuture;
 
-#[derive(Debug)]
-struct Opened(Image);
+/// Tries of each step of a copy, counting the first.
+const ATTEMPTS: u32 = 6;
+
+struct Opened {
+    image: Image,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Opened").field(&self.image).finish()
+    }
+}
 
 /// Opens the image of each service once.
 ///
@@ -21,9 +34,10 @@ struct Opened(Image);
 pub async fn open_all(
     services: &BTreeMap<String, ServiceSpec>,
     base: &Path,
+    clock: &Arc<dyn Clock>,
 ) -> Result<BTreeMap<String, LocalImage>> {
     let opened = services.iter().map(|(key, service)| async move {
-        let image = open(&service.image, base).await.map_err(|error| {
+        let image = open(&service.image, base, clock).await.map_err(|error| {
             let kind = error_kind(&error);
             Error::new(
                 kind,
@@ -41,7 +55,11 @@ pub async fn open_all(
         .map(BTreeMap::from_iter)
 }
 
-async fn open(reference: &str, base: &Path) -> Result<LocalImage, deployer_oci::Error> {
+async fn open(
+    reference: &str,
+    base: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<LocalImage, deployer_oci::Error> {
     let source = ImageSource::parse(reference, base)?;
     let tag = tag_of(reference);
     let image = source.open(&Anonymous).await?;
@@ -51,7 +69,10 @@ async fn open(reference: &str, base: &Path) -> Result<LocalImage, deployer_oci::
         .child_digest("linux", "amd64")
         .map_or_else(|| digest.clone(), ToString::to_string);
     Ok(LocalImage {
-        source: Arc::new(Opened(image)),
+        source: Arc::new(Opened {
+            image,
+            clock: Arc::clone(clock),
+        }),
         digest,
         platform_digest,
         tag,
@@ -78,6 +99,18 @@ fn error_kind(error: &deployer_oci::Error) -> ErrorKind {
         Oci::Denied => ErrorKind::Denied,
         Oci::Unreachable => ErrorKind::Unavailable,
         Oci::Conflict => ErrorKind::Conflict,
+    }
+}
+
+impl Opened {
+    /// The registry, which is waited for by the program's clock.
+    fn registry(&self, to: &Destination) -> Result<Registry> {
+        let clock = Arc::clone(&self.clock);
+        let sleep = move |wait| -> BoxFuture<'static, ()> {
+            let clock = Arc::clone(&clock);
+            Box::pin(async move { clock.pause(wait).await })
+        };
+        Ok(registry(to)?.with_retry(Retry::new(ATTEMPTS, Arc::new(sleep))))
     }
 }
 
@@ -121,16 +154,16 @@ impl ImageContent for Opened {
             | CopyEvent::ManifestWritten { .. }
             | CopyEvent::Tagged { .. } => {}
         };
-        registry(to)?
-            .copy(&self.0, &to.repository, tag, &progress)
+        self.registry(to)?
+            .copy(&self.image, &to.repository, tag, &progress)
             .await
             .map(drop)
             .map_err(|error| wrap(to, "copy the image into", error))
     }
 
     async fn is_at(&self, to: &Destination) -> Result<bool> {
-        let digest = self.0.digest().to_string();
-        registry(to)?
+        let digest = self.image.digest().to_string();
+        self.registry(to)?
             .head_manifest(&to.repository, &digest)
             .await
             .map(|found| found.is_some())

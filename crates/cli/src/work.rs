@@ -143,7 +143,12 @@ async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, 
         .iter()
         .filter(|(key, _)| part.has(key))
         .map(|(k, s)| (k.clone(), s.clone()));
-    image::open_all(&services.collect(), &session.loaded.base_dir).await
+    image::open_all(
+        &services.collect(),
+        &session.loaded.base_dir,
+        &session.clock,
+    )
+    .await
 }
 
 async fn contents(

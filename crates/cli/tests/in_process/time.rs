@@ -12,12 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::clock::Clock;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// How long nothing must have happened before time moves. Longer than anything on loopback takes to arrive.
 const QUIET: Duration = Duration::from_micros(1000);
-/// The same while a call is being answered: it may itself wait for time to pass.
-const QUIET_IN_A_CALL: Duration = Duration::from_millis(25);
+/// The same while a call is being answered, which may itself wait for time to pass, and before long leaps.
+const QUIET_OTHERWISE: Duration = Duration::from_millis(25);
+/// Nobody who watches something looks as rarely.
+const FAR: SignedDuration = SignedDuration::from_secs(6);
 /// How often the quiet is listened for.
 const LISTEN: Duration = Duration::from_micros(100);
 
@@ -94,10 +96,15 @@ impl VirtualTime {
         }
     }
 
+    /// How long nothing must happen before the next leap. A long leap is a sign that only somebody is waited for who
+    /// goes by the machine's clock: Google's clients between two tries.
     fn quiet(&self) -> Duration {
+        let state = self.state();
+        let next = state.sleepers.keys().next();
+        let far = next.is_none_or(|(at, _)| at.duration_since(state.now) > FAR);
         match self.0.under_way.load(Ordering::SeqCst) {
-            0 => QUIET,
-            _ => QUIET_IN_A_CALL,
+            0 if !far => QUIET,
+            _ => QUIET_OTHERWISE,
         }
     }
 
