@@ -10,6 +10,7 @@ mod oci_layout;
 mod packages;
 mod postgres;
 mod run;
+mod sweep;
 mod test;
 mod venv;
 mod workspace;
@@ -22,6 +23,7 @@ usage: cargo xtask <command>
   demo       the whole story on this machine: two clouds, three versions, a rollback
   ci         everything that must pass: fmt, clippy, rustdoc, test, deny
   test       every test, with images, PostgreSQL and Python clients prepared
+  sweep      every call fails, every entry is the last: all points, where test tries a sample
   docs       write docs/manifest.md from the manifest's schema
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::command(),
         ["ci"] => ci::ci(),
         ["test", filter @ ..] => test::test(filter),
+        ["sweep"] => sweep::command(None),
+        ["sweep", filter] => sweep::command(Some(filter)),
         ["docs"] => docs::command(),
         ["images"] => images::command(),
         ["postgres"] => postgres::command(),

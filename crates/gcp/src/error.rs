@@ -50,6 +50,11 @@ pub(crate) fn is_denied(error: &CloudError) -> bool {
     code(error) == Some(Code::PermissionDenied)
 }
 
+/// Whether the cloud says that the thing is in no state for the call.
+pub(crate) fn is_unfit(error: &CloudError) -> bool {
+    code(error) == Some(Code::FailedPrecondition)
+}
+
 /// Whether the cloud says that something of that name exists.
 pub(crate) fn exists_already(error: &CloudError) -> bool {
     code(error) == Some(Code::AlreadyExists)

@@ -15,6 +15,23 @@ use crate::error::{self, Found};
 use crate::labels::Owner;
 use crate::project::{Project, short};
 
+/// A value as text.
+fn text_of(payload: model::SecretPayload, action: String) -> Result<SecretString> {
+    if payload
+        .data_crc32c
+        .is_some_and(|sum| sum != checksum(&payload.data))
+    {
+        return Err(Error::new(ErrorKind::Unavailable, action)
+            .because("the value was damaged on its way: its checksum does not fit".to_owned()));
+    }
+    // Not by way of `String::from_utf8`, whose error would carry the value.
+    match std::str::from_utf8(&payload.data) {
+        Ok(text) => Ok(SecretString::from(text.to_owned())),
+        Err(_) => Err(Error::new(ErrorKind::Rejected, action)
+            .because("the value is not UTF-8 text".to_owned())),
+    }
+}
+
 /// The calls that concern one secret.
 pub(crate) struct Store {
     pub(crate) project: Arc<Project>,
@@ -102,44 +119,52 @@ impl Store {
 
     /// The value of a version.
     ///
-    /// Errors: unavailable when it arrives damaged.
+    /// Errors: unavailable when it arrives damaged; rejected when it cannot be used, or is no text.
     pub(crate) async fn read_value(&self, version: &str) -> Result<SecretString> {
         let action = self.cannot(&format!("read version {version} of"));
-        let payload = self
-            .project
-            .clients
-            .secrets
-            .access_secret_version()
-            .set_name(format!("{}/versions/{version}", self.path()))
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &action))?
-            .payload
-            .unwrap_or_default();
-        if payload
-            .data_crc32c
-            .is_some_and(|sum| sum != checksum(&payload.data))
-        {
-            return Err(Error::new(ErrorKind::Unavailable, action).because(
-                "the value was damaged on its way: its checksum does not fit".to_owned(),
-            ));
-        }
-        // Not by way of `String::from_utf8`, whose error would carry the value.
-        match std::str::from_utf8(&payload.data) {
-            Ok(text) => Ok(SecretString::from(text.to_owned())),
-            Err(_) => Err(Error::new(ErrorKind::Rejected, action)
-                .because("the value is not UTF-8 text".to_owned())),
-        }
+        let answer = self.access(version).await;
+        let answer = answer.map_err(|error| error::failed(error, &action))?;
+        text_of(answer.payload.unwrap_or_default(), action)
     }
 
-    /// The newest version that can be used, with its value. `None` when the secret or such a version is absent.
-    pub(crate) async fn current_value(&self) -> Result<Option<(SecretVersion, SecretString)>> {
-        match self.current().await? {
-            Some(version) => {
-                let value = self.read_value(&version.version).await?;
-                Ok(Some((version, value)))
+    async fn access(
+        &self,
+        version: &str,
+    ) -> Result<model::AccessSecretVersionResponse, error::CloudError> {
+        let secrets = &self.project.clients.secrets;
+        let call = secrets.access_secret_version();
+        call.set_name(format!("{}/versions/{version}", self.path()))
+            .send()
+            .await
+    }
+
+    /// The newest version that can be used, with its value unless that is no text. One call in the usual case, as with
+    /// [`Store::current`]. `None` when the secret or such a version is absent.
+    pub(crate) async fn current_value(
+        &self,
+    ) -> Result<Option<(SecretVersion, Option<SecretString>)>> {
+        let action = self.cannot("read the current version of");
+        let (version, value) = match self.access("latest").await {
+            Ok(answer) => {
+                let version = self.project.names.secret_version(&answer.name)?;
+                let value = text_of(answer.payload.unwrap_or_default(), action);
+                (version, value)
             }
-            None => Ok(None),
+            Err(error) if error::is_absent(&error) => return Ok(None),
+            // The latest one is disabled or destroyed.
+            Err(error) if error::is_unfit(&error) => match self.current().await? {
+                Some(version) => {
+                    let value = self.read_value(&version.version).await;
+                    (version, value)
+                }
+                None => return Ok(None),
+            },
+            Err(error) => return Err(error::failed(error, &action)),
+        };
+        match value {
+            Ok(value) => Ok(Some((version, Some(value)))),
+            Err(error) if error.kind() == ErrorKind::Rejected => Ok(Some((version, None))),
+            Err(error) => Err(error),
         }
     }
 

@@ -181,28 +181,28 @@ impl Secret {
         *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
     }
 
-    /// Compares the current version with what is asked for, as far as that is known.
-    async fn judge(&self, current: &SecretVersion) -> Result<There> {
+    /// The current version, compared with what is asked for as far as that is known. One call in the usual case: with the
+    /// value where that is compared, without it where it is not.
+    async fn look(&self) -> Result<(Option<SecretVersion>, There)> {
         if matches!(
             self.content,
             SecretContent::Keep | SecretContent::AtFirst(_)
         ) {
-            return Ok(There::Wanted(current.clone()));
+            let current = self.store.current().await?;
+            let there = current.clone().map_or(There::Nothing, There::Wanted);
+            return Ok((current, there));
         }
-        let value = match self.store.read_value(&current.version).await {
-            Ok(value) => value,
-            Err(error) if error.kind() == ErrorKind::Rejected => return Ok(There::Nothing),
-            Err(error) => return Err(error),
+        let Some((current, value)) = self.store.current_value().await? else {
+            return Ok((None, There::Nothing));
         };
-        Ok(match &self.content {
-            SecretContent::From(_) => There::Value(current.clone(), value),
-            SecretContent::Exactly(wanted) if same(wanted, &value) => {
+        let there = match (&self.content, value) {
+            (SecretContent::From(_), Some(value)) => There::Value(current.clone(), value),
+            (SecretContent::Exactly(wanted), Some(value)) if same(wanted, &value) => {
                 There::Wanted(current.clone())
             }
-            SecretContent::Exactly(_) | SecretContent::Keep | SecretContent::AtFirst(_) => {
-                There::Nothing
-            }
-        })
+            _ => There::Nothing,
+        };
+        Ok((Some(current), there))
     }
 
     fn missing(&self) -> Error {
@@ -242,7 +242,7 @@ impl Resource for Secret {
 
     async fn read(&self) -> Result<Reading<Actual>> {
         let keeps = matches!(self.content, SecretContent::Keep);
-        let (secret, current) = tokio::join!(self.store.secret(), self.store.current());
+        let (secret, seen) = tokio::join!(self.store.secret(), self.look());
         let secret = match secret? {
             Found::Here(secret) => secret,
             Found::Denied(why) => return Ok(Reading::Denied(why)),
@@ -252,8 +252,8 @@ impl Resource for Secret {
         if let Some(why) = self.owner.objection(&secret.labels) {
             return Ok(Reading::Foreign(why));
         }
-        let current = match current {
-            Ok(current) => current,
+        let (current, there) = match seen {
+            Ok(seen) => seen,
             Err(error) if error.kind() == ErrorKind::Denied => {
                 return Ok(Reading::Denied(error.chain().join(": ")));
             }
@@ -262,16 +262,6 @@ impl Resource for Secret {
         if keeps && current.is_none() {
             return Err(self.missing());
         }
-        let there = match &current {
-            Some(version) => match self.judge(version).await {
-                Ok(there) => there,
-                Err(error) if error.kind() == ErrorKind::Denied => {
-                    return Ok(Reading::Denied(error.chain().join(": ")));
-                }
-                Err(error) => return Err(error),
-            },
-            None => There::Nothing,
-        };
         self.remember(there);
         Ok(Reading::Present(Actual {
             labels: secret.labels,

@@ -233,7 +233,7 @@ impl Migration {
 
     async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
         let what = format!("the migration of `{}`", self.names.service);
-        let pace = Pace::until(self.spec.timeout);
+        let pace = Pace::closely(self.spec.timeout);
         poll(self.clients.clock(), pace, &what, || async {
             let task = self.describe(arn).await?;
             let status = task.last_status().unwrap_or("UNKNOWN").to_owned();

@@ -166,7 +166,7 @@ pub(super) async fn activate(
         .await
         .told(|| format!("make {} serve as `{service}`", short(&wanted)))?;
     let what = format!("service `{service}`");
-    poll(clients.clock(), Pace::until(ROLL_OUT), &what, || async {
+    poll(clients.clock(), Pace::closely(ROLL_OUT), &what, || async {
         let seen = describe(clients, service, WithTags::No)
             .await?
             .ok_or_else(|| absent(service))?;

@@ -530,7 +530,7 @@ impl Resource for Service {
     }
 
     fn pace(&self) -> Pace {
-        Pace::until(ROLL_OUT)
+        Pace::closely(ROLL_OUT)
     }
 
     fn detachable(&self) -> bool {

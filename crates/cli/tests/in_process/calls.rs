@@ -1,9 +1,12 @@
 //! Counts the calls to the clouds and disturbs one of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use deployer_sandbox::call::{ApiCall, Effect};
 use deployer_sandbox::faults::{End, FaultKind, Observer, Verdict};
+
+use jiff::Timestamp;
 
 use super::time::VirtualTime;
 
@@ -30,6 +33,10 @@ struct State {
     names: Vec<String>,
     writes: Vec<String>,
     fault: Option<(usize, Fault)>,
+    /// How long each call is under way before it is carried out.
+    latency: Duration,
+    /// When each call arrived.
+    arrivals: Vec<(String, Timestamp)>,
     /// The name that is disturbed, and how often it still is.
     struck: Option<(String, usize)>,
 }
@@ -49,6 +56,16 @@ impl Calls {
             fault,
             ..State::default()
         };
+    }
+
+    /// Lets every call take its time, from here on.
+    pub fn each_takes(&self, latency: Duration) {
+        self.state().latency = latency;
+    }
+
+    /// The calls since [`Calls::arm`], by name, with when they arrived.
+    pub fn arrivals(&self) -> Vec<(String, Timestamp)> {
+        self.state().arrivals.clone()
     }
 
     /// The calls since [`Calls::arm`], by name.
@@ -71,7 +88,8 @@ impl State {
         let refuse = |kind: FaultKind| Verdict::Refuse(kind.into());
         let (nth, fault) = match self.fault {
             Some(armed) => armed,
-            None => return Verdict::Pass,
+            None if self.latency.is_zero() => return Verdict::Pass,
+            None => return Verdict::Delay(self.latency),
         };
         let first = self.names.len() == nth;
         if first {
@@ -98,8 +116,12 @@ impl State {
 
 impl Observer for Calls {
     fn before(&self, call: &ApiCall) -> Verdict {
-        self.time.begins();
         let mut state = self.state();
+        state.arrivals.push((call.name.clone(), self.time.now()));
+        // A call that only waits for time to pass must not keep it from passing.
+        if state.latency.is_zero() {
+            self.time.begins();
+        }
         state.names.push(call.name.clone());
         if call.effect == Effect::Write {
             state.writes.push(call.name.clone());

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use serde_json::Value;
 use tokio::sync::Notify;
 
 /// Where a run is killed.
@@ -67,6 +69,26 @@ impl KillingStore {
         let objects = self.0.store.list(None).try_collect::<Vec<_>>().await;
         let objects = objects.expect("memory can be listed");
         objects.iter().any(|it| it.location.as_ref().contains(part))
+    }
+
+    /// Every entry of every run's journal, in order.
+    pub async fn entries(&self) -> Vec<Value> {
+        let objects = self.0.store.list(None).try_collect::<Vec<_>>().await;
+        let mut paths: Vec<Path> = objects
+            .expect("memory can be listed")
+            .into_iter()
+            .map(|object| object.location)
+            .filter(|path| path.as_ref().contains("/runs/"))
+            .collect();
+        paths.sort();
+        let mut entries = Vec::new();
+        for path in paths {
+            let found = self.0.store.get(&path).await.expect("it is listed");
+            let bytes = found.bytes().await.expect("it is in memory");
+            let document: Value = serde_json::from_slice(&bytes).expect("JSON");
+            entries.push(document["entry"].clone());
+        }
+        entries
     }
 
     async fn die(&self) -> ! {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use deployer::{Exit, Output, Stop, Surroundings};
 use deployer_oci::Digest;
-use deployer_sandbox::runner::Simulated;
+use deployer_sandbox::runner::{Behaviour, Simulated};
 use deployer_sandbox::{Clock, Options, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -54,6 +56,21 @@ pub struct Stage {
     pub http: reqwest::Client,
     /// What the Google side lets in.
     pub token: String,
+    /// How long a container takes until it is healthy, in milliseconds.
+    start_up: Arc<AtomicU64>,
+}
+
+/// Containers with which nothing is wrong.
+fn containers(start_up: &Arc<AtomicU64>) -> Simulated {
+    let start_up = Arc::clone(start_up);
+    Simulated::new(move |started| {
+        let usual = Behaviour::usual(started.purpose);
+        let takes = Duration::from_millis(start_up.load(Ordering::SeqCst));
+        Behaviour {
+            takes: usual.takes.max(takes),
+            ..usual
+        }
+    })
 }
 
 /// How a command ended.
@@ -69,7 +86,8 @@ impl Stage {
         for version in 1..=2 {
             write_image(folder.path(), version);
         }
-        let (containers, calls) = (Simulated::default(), Calls::new(time.clone()));
+        let start_up = Arc::new(AtomicU64::new(0));
+        let (containers, calls) = (containers(&start_up), Calls::new(time.clone()));
         let clock = Clock::given(Arc::new(time.clone()));
         let options = Options::simulated(containers.clone(), clock).expect("a key can be made");
         let options = Options {
@@ -83,6 +101,7 @@ impl Stage {
         let token = std::fs::read_to_string(&running.token).expect("a token");
         Self {
             token,
+            start_up,
             folder,
             sandbox,
             containers,
@@ -91,6 +110,12 @@ impl Stage {
             time: time.clone(),
             http: reqwest::Client::new(),
         }
+    }
+
+    /// Containers that are started from now on take so long until they are healthy.
+    pub fn containers_take(&self, takes: Duration) {
+        let takes = u64::try_from(takes.as_millis()).expect("no container takes so long");
+        self.start_up.store(takes, Ordering::SeqCst);
     }
 
     /// Writes the manifest.

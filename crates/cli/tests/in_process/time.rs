@@ -18,8 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 const QUIET: Duration = Duration::from_micros(1000);
 /// The same while a call is being answered, which may itself wait for time to pass, and before long leaps.
 const QUIET_OTHERWISE: Duration = Duration::from_millis(25);
-/// Nobody who watches something looks as rarely.
-const FAR: SignedDuration = SignedDuration::from_secs(6);
+/// Who watches closely looks every second.
+const FAR: SignedDuration = SignedDuration::from_millis(1_200);
 /// How often the quiet is listened for.
 const LISTEN: Duration = Duration::from_micros(100);
 

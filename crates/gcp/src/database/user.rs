@@ -209,7 +209,7 @@ impl Resource for User {
     async fn read(&self) -> Result<Reading<Actual>> {
         let password = async {
             match &self.secret {
-                Some(store) => store.current_value().await,
+                Some(store) => store.current_value().await.map(usable),
                 None => Ok(None),
             }
         };
@@ -295,6 +295,14 @@ fn url(user: &str, password: &SecretString, host: &str, database: &str) -> Secre
         written(password.expose_secret()),
         written(database),
     ))
+}
+
+/// A password that is no text is none.
+fn usable(
+    found: Option<(SecretVersion, Option<SecretString>)>,
+) -> Option<(SecretVersion, SecretString)> {
+    let (version, value) = found?;
+    Some((version, value?))
 }
 
 #[cfg(test)]

@@ -182,10 +182,7 @@ async fn wait_until(
     judge: impl Fn(&model::Service) -> (Readiness, Revision),
 ) -> Result<Revision> {
     let what = format!("service `{}`", calls.name);
-    let pace = Pace {
-        longest: Duration::from_secs(2),
-        ..Pace::until(DEADLINE)
-    };
+    let pace = Pace::closely(DEADLINE);
     let judge = &judge;
     poll(
         calls.project.context.clock.as_ref(),

@@ -157,10 +157,7 @@ impl Migration {
     /// Notes where it runs and waits for its end.
     async fn follow(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
         self.record.running(key, name).await?;
-        let pace = Pace {
-            longest: Duration::from_secs(2),
-            ..Pace::until(self.migrate.timeout + START_ALLOWANCE)
-        };
+        let pace = Pace::closely(self.migrate.timeout + START_ALLOWANCE);
         let what = format!("execution `{}`", short(name));
         let look = || async {
             let execution = self

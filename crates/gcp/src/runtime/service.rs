@@ -408,10 +408,7 @@ impl Resource for RunService {
     }
 
     fn pace(&self) -> Pace {
-        Pace {
-            longest: Duration::from_secs(2),
-            ..Pace::until(ROLL_OUT_DEADLINE)
-        }
+        Pace::closely(ROLL_OUT_DEADLINE)
     }
 
     fn detachable(&self) -> bool {

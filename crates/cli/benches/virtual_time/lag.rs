@@ -1,0 +1,132 @@
+//! How long after a roll-out is complete the program knows it, and how often it asks meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage, Wanted};
+use crate::{APPLY, ROLL_OUTS, timed};
+
+/// The look at a service, and how many of them a second the cloud allows: ECS's bucket for reading a cluster's resources
+/// refills at 20 a second, Cloud Run's quota for reads is 3,000 a minute in a region.
+const LOOKS: [(&str, &str, f64); 2] = [
+    ("aws", "ecs:DescribeServices", 20.0),
+    ("gcp", "run.projects.locations.services.get", 50.0),
+];
+
+/// From the first entry of the runs to the last but their ends.
+pub fn executing(entries: &[Value]) -> f64 {
+    let moments = entries
+        .iter()
+        .filter(|entry| entry["event"]["is"] != "ended")
+        .filter_map(|entry| entry["at"].as_str()?.parse::<Timestamp>().ok());
+    let moments: Vec<Timestamp> = moments.collect();
+    match (moments.iter().min(), moments.iter().max()) {
+        (Some(first), Some(last)) => last.duration_since(*first).as_secs_f64(),
+        _ => 0.0,
+    }
+}
+
+/// Rolls out again and again, one image after the other.
+pub async fn measure(stage: &Stage) -> Value {
+    let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut busiest: BTreeMap<&str, f64> = BTreeMap::new();
+    for number in 0..ROLL_OUTS {
+        // Another length each time, so that looks and ends do not keep step.
+        stage.containers_take(Duration::from_millis(5_000 + 370 * u64::from(number)));
+        stage.want(&Wanted {
+            version: 1 + number % 2,
+            ..Wanted::FIRST
+        });
+        timed(stage, APPLY).await;
+        if number == 0 {
+            continue;
+        }
+        let arrivals = stage.calls.arrivals();
+        let ready = [
+            ("aws", ready_on_aws(stage).await),
+            ("gcp", ready_on_gcp(stage).await),
+        ];
+        for (cloud, ready) in ready {
+            let known = known(stage, cloud).await;
+            lags.entry(cloud)
+                .or_default()
+                .push(known.duration_since(ready).as_secs_f64());
+        }
+        for (cloud, look, _) in LOOKS {
+            let moments = arrivals.iter().filter(|(name, _)| name == look);
+            let moments: Vec<Timestamp> = moments.map(|(_, at)| *at).collect();
+            let most = busiest.entry(cloud).or_default();
+            *most = most.max(a_second_at_most(&moments));
+        }
+    }
+    let mut report = json!({});
+    for (cloud, _, allowed) in LOOKS {
+        let mut lags = lags.remove(cloud).expect("it was measured");
+        lags.sort_by(f64::total_cmp);
+        report[cloud] = json!({
+            "roll_outs": lags.len(),
+            "median_seconds": lags[lags.len() / 2],
+            "longest_seconds": lags.last(),
+            "looks_per_second": busiest.get(cloud),
+            "allowed_per_second": allowed,
+        });
+    }
+    report
+}
+
+/// Over the busiest ten seconds: the clouds let bursts pass.
+fn a_second_at_most(moments: &[Timestamp]) -> f64 {
+    let window = jiff::SignedDuration::from_secs(10);
+    let within = |start: &Timestamp| {
+        let inside = |at: &&Timestamp| **at >= *start && at.duration_since(*start) < window;
+        moments.iter().filter(inside).count() as f64 / 10.0
+    };
+    moments.iter().map(within).fold(0.0, f64::max)
+}
+
+/// When the journal says that the service is ready, in the last run.
+async fn known(stage: &Stage, cloud: &str) -> Timestamp {
+    let kind = match cloud {
+        "aws" => "ecs.service",
+        _ => "run.service",
+    };
+    let entries = stage.ledger.entries().await;
+    let mut ready = entries.iter().filter(|entry| {
+        entry["event"]["is"] == "ready" && entry["event"]["address"].to_string().contains(kind)
+    });
+    let last = ready.next_back().and_then(|entry| entry["at"].as_str());
+    last.and_then(|at| at.parse().ok())
+        .expect("it became ready")
+}
+
+async fn ready_on_aws(stage: &Stage) -> Timestamp {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(&stage.sandbox.aws_url)
+        .load()
+        .await;
+    let ecs = aws_sdk_ecs::Client::new(&config);
+    let seen = ecs
+        .describe_services()
+        .services("swept-test-idp")
+        .send()
+        .await;
+    let seen = seen.expect("a service");
+    let updated = seen.services()[0].deployments()[0]
+        .updated_at()
+        .expect("a time");
+    Timestamp::from_nanosecond(updated.as_nanos()).expect("a time")
+}
+
+async fn ready_on_gcp(stage: &Stage) -> Timestamp {
+    let path = format!("v2/projects/{PROJECT}/locations/{LOCATION}/services/swept-test-idp");
+    let url = format!("{}/{path}", stage.sandbox.gcp_url);
+    let asked = stage.http.get(url).bearer_auth(&stage.token).send().await;
+    let service: Value = asked.expect("an answer").json().await.expect("JSON");
+    let at = &service["terminalCondition"]["lastTransitionTime"];
+    at.as_str().and_then(|at| at.parse().ok()).expect("a time")
+}

@@ -1,0 +1,271 @@
+//! What can be measured without a machine's noise: calls, the critical path and the time until a roll-out is known, with the
+//! whole program and both clouds in one process and in virtual time. Every call takes 80 ms; the clouds take the sandbox's times.
+//!
+//! Prints a table, and writes it as JSON to the file that `DEPLOYER_BENCH_REPORT` names.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a benchmark that panics has failed"
+)]
+
+#[path = "../../tests/in_process/mod.rs"]
+mod in_process;
+
+mod chain;
+mod lag;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use deployer::Exit;
+use in_process::environment;
+use in_process::stage::{Ended, Stage, Wanted};
+use in_process::time::VirtualTime;
+use serde_json::{Value, json};
+
+/// What a call takes from here to the cloud and back.
+const CALL: Duration = Duration::from_millis(80);
+const APPLY: &[&str] = &["apply", "--yes", "--no-verify", "--json"];
+/// How many roll-outs the lag is measured at.
+const ROLL_OUTS: u32 = 12;
+
+fn main() -> ExitCode {
+    if environment::credentials().is_none() {
+        return environment::of_its_own();
+    }
+    let report = json!({
+        "first_apply": measure(first_apply),
+        "no_op_plan": measure(no_op_plan),
+        "redeploy": measure(redeploy),
+        "lag": measure(lag::measure),
+    });
+    println!("{}", table(&report));
+    if let Some(file) = std::env::var_os("DEPLOYER_BENCH_REPORT") {
+        let text = serde_json::to_vec_pretty(&report).expect("JSON");
+        std::fs::write(file, text).expect("the report can be written");
+    }
+    match judge(&report) {
+        broken if broken.is_empty() => ExitCode::SUCCESS,
+        broken => {
+            println!("not as promised:\n  {}", broken.join("\n  "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// On a stage of its own.
+fn measure(work: impl AsyncFnOnce(&Stage) -> Value) -> Value {
+    let time = VirtualTime::start();
+    time.run(async {
+        let stage = Stage::set(&time).await;
+        let result = work(&stage).await;
+        stage.clear().await;
+        result
+    })
+}
+
+/// Runs a command on both clouds with calls that take their time; gives its lines, and how long it took.
+async fn timed(stage: &Stage, words: &[&str]) -> (Vec<Value>, Duration) {
+    stage.calls.arm(None);
+    stage.calls.each_takes(CALL);
+    let began = stage.time.now();
+    let (ended, text) = stage.run(words, "all").await;
+    let took = stage.time.now().duration_since(began);
+    stage.calls.each_takes(Duration::ZERO);
+    assert!(
+        matches!(ended, Ended::Exit(Exit::Success)),
+        "{ended:?}: {text}"
+    );
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    (lines.collect(), took.try_into().expect("time goes on"))
+}
+
+/// A database, a cache and a service on each cloud, from nothing.
+async fn first_apply(stage: &Stage) -> Value {
+    stage.want(&Wanted {
+        data: true,
+        ..Wanted::FIRST
+    });
+    let (lines, took) = timed(stage, APPLY).await;
+    let longest = chain::longest(&lines);
+    let executing = lag::executing(&stage.ledger.entries().await);
+    json!({
+        "nodes": chain::nodes(&lines),
+        "calls": counted(&stage.calls.names()),
+        "seconds": took.as_secs_f64(),
+        "longest_chain_seconds": longest.seconds,
+        "longest_chain": longest.addresses,
+        "executing_seconds": executing,
+        "ratio": executing / longest.seconds,
+        "ratio_of_the_whole_command": took.as_secs_f64() / longest.seconds,
+    })
+}
+
+/// A plan that finds nothing to do.
+async fn no_op_plan(stage: &Stage) -> Value {
+    let wanted = Wanted {
+        data: true,
+        ..Wanted::FIRST
+    };
+    stage.want(&wanted);
+    timed(stage, APPLY).await;
+    let (_, took) = timed(stage, &["plan", "--detailed-exitcode"]).await;
+    let names = stage.calls.names();
+    let (lines, _) = timed(stage, APPLY).await;
+    json!({
+        "nodes": chain::nodes(&lines),
+        "reads": names.len(),
+        "calls": counted(&names),
+        "seconds": took.as_secs_f64(),
+    })
+}
+
+/// Only the image is new.
+async fn redeploy(stage: &Stage) -> Value {
+    stage.want(&Wanted::FIRST);
+    timed(stage, APPLY).await;
+    stage.want(&Wanted {
+        version: 2,
+        ..Wanted::FIRST
+    });
+    let (_, took) = timed(stage, APPLY).await;
+    let writes = stage.calls.writes();
+    let api = writes.iter().filter(|name| !is_registry(name));
+    json!({
+        "calls": counted(&stage.calls.names()),
+        "writes": counted(&writes),
+        "api_writes": api.count(),
+        "seconds": took.as_secs_f64(),
+    })
+}
+
+/// What copies an image or gets a token for it changes no service.
+fn is_registry(name: &str) -> bool {
+    name.starts_with("registry ") || name.ends_with("token")
+}
+
+fn counted(names: &[String]) -> BTreeMap<&str, usize> {
+    let mut counted = BTreeMap::new();
+    for name in names {
+        *counted.entry(name.as_str()).or_default() += 1;
+    }
+    counted
+}
+
+/// What the project promises.
+fn judge(report: &Value) -> Vec<String> {
+    let number = |pointer: &str| {
+        report
+            .pointer(pointer)
+            .and_then(Value::as_f64)
+            .expect("a number")
+    };
+    let mut broken = Vec::new();
+    let mut promise = |kept: bool, words: String| {
+        if !kept {
+            broken.push(words);
+        }
+    };
+    let ratio = number("/first_apply/ratio");
+    promise(
+        ratio <= 1.05,
+        format!("a first apply takes {ratio:.3} of its longest chain"),
+    );
+    let (reads, nodes) = (number("/no_op_plan/reads"), number("/no_op_plan/nodes"));
+    promise(
+        reads <= nodes,
+        format!("a plan of {nodes} nodes makes {reads} calls"),
+    );
+    let writes = number("/redeploy/api_writes");
+    promise(
+        writes <= 6.0,
+        format!("a redeploy makes {writes} writes, the clouds need 6"),
+    );
+    for cloud in ["aws", "gcp"] {
+        let median = number(&format!("/lag/{cloud}/median_seconds"));
+        promise(
+            median <= 1.0,
+            format!("{cloud}: a roll-out is known {median:.2} s after it is ready"),
+        );
+        let looks = number(&format!("/lag/{cloud}/looks_per_second")) * 10.0;
+        let allowed = number(&format!("/lag/{cloud}/allowed_per_second"));
+        promise(
+            looks <= allowed,
+            format!("{cloud}: ten runs look {looks:.0} times a second"),
+        );
+    }
+    broken
+}
+
+fn table(report: &Value) -> String {
+    let number = |pointer: &str| {
+        report
+            .pointer(pointer)
+            .and_then(Value::as_f64)
+            .unwrap_or(f64::NAN)
+    };
+    let mut lines = vec![
+        "first apply, both clouds, database and cache (virtual time)".to_owned(),
+        format!(
+            "  nodes                        {:>9}",
+            number("/first_apply/nodes")
+        ),
+        format!(
+            "  whole command                {:>9.1} s",
+            number("/first_apply/seconds")
+        ),
+        format!(
+            "  executing                    {:>9.1} s",
+            number("/first_apply/executing_seconds")
+        ),
+        format!(
+            "  longest chain of the graph   {:>9.1} s",
+            number("/first_apply/longest_chain_seconds")
+        ),
+        format!(
+            "  executing / longest chain    {:>9.3}",
+            number("/first_apply/ratio")
+        ),
+        "plan with nothing to do".to_owned(),
+        format!(
+            "  nodes                        {:>9}",
+            number("/no_op_plan/nodes")
+        ),
+        format!(
+            "  calls                        {:>9}",
+            number("/no_op_plan/reads")
+        ),
+        format!(
+            "  time                         {:>9.2} s",
+            number("/no_op_plan/seconds")
+        ),
+        "new image, both clouds".to_owned(),
+        format!(
+            "  writes without the registry  {:>9}",
+            number("/redeploy/api_writes")
+        ),
+        format!(
+            "  time                         {:>9.1} s",
+            number("/redeploy/seconds")
+        ),
+    ];
+    for cloud in ["aws", "gcp"] {
+        lines.push(format!("ready -> known, {cloud}"));
+        lines.push(format!(
+            "  median, longest              {:>9.2} s {:.2} s",
+            number(&format!("/lag/{cloud}/median_seconds")),
+            number(&format!("/lag/{cloud}/longest_seconds"))
+        ));
+        lines.push(format!(
+            "  looks a second               {:>9.1}   of ten runs at once {:.0}, allowed {}",
+            number(&format!("/lag/{cloud}/looks_per_second")),
+            number(&format!("/lag/{cloud}/looks_per_second")) * 10.0,
+            number(&format!("/lag/{cloud}/allowed_per_second"))
+        ));
+    }
+    lines.join("\n")
+}
