@@ -1,8 +1,10 @@
 //! Google's clients as this crate uses them: one endpoint override, one time-out, one owner of retries.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use deployer_core::error::{Error, ErrorKind, Result};
+use futures::FutureExt;
 use google_cloud_artifactregistry_v1::client::ArtifactRegistry;
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_dns_v1::client::{Changes, ManagedZones, ResourceRecordSets};
@@ -21,24 +23,28 @@ use crate::retry::{self, Patient};
 /// How often a call that changes nothing when repeated is tried at most; the clients back off in between.
 const ATTEMPTS: u32 = 6;
 
+/// A client that is made when it is first used: each reads every certificate that this machine trusts, which takes longer
+/// than a command that needs three of them should.
+pub(crate) type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send + Sync>>;
+
 /// One client per API.
 pub(crate) struct Clients {
-    pub(crate) services: Services,
-    pub(crate) revisions: Revisions,
-    pub(crate) jobs: Jobs,
-    pub(crate) executions: Executions,
-    pub(crate) tasks: Tasks,
+    pub(crate) services: Lazy<Services>,
+    pub(crate) revisions: Lazy<Revisions>,
+    pub(crate) jobs: Lazy<Jobs>,
+    pub(crate) executions: Lazy<Executions>,
+    pub(crate) tasks: Lazy<Tasks>,
     pub(crate) secrets: SecretManagerService,
-    pub(crate) repositories: ArtifactRegistry,
-    pub(crate) logging: LoggingServiceV2,
-    pub(crate) sql_instances: SqlInstancesService,
-    pub(crate) sql_databases: SqlDatabasesService,
-    pub(crate) sql_users: SqlUsersService,
-    pub(crate) sql_operations: SqlOperationsService,
-    pub(crate) redis: CloudRedis,
-    pub(crate) zones: ManagedZones,
-    pub(crate) record_sets: ResourceRecordSets,
-    pub(crate) record_changes: Changes,
+    pub(crate) repositories: Lazy<ArtifactRegistry>,
+    pub(crate) logging: Lazy<LoggingServiceV2>,
+    pub(crate) sql_instances: Lazy<SqlInstancesService>,
+    pub(crate) sql_databases: Lazy<SqlDatabasesService>,
+    pub(crate) sql_users: Lazy<SqlUsersService>,
+    pub(crate) sql_operations: Lazy<SqlOperationsService>,
+    pub(crate) redis: Lazy<CloudRedis>,
+    pub(crate) zones: Lazy<ManagedZones>,
+    pub(crate) record_sets: Lazy<ResourceRecordSets>,
+    pub(crate) record_changes: Lazy<Changes>,
     /// For what has no official client here.
     pub(crate) plain: reqwest::Client,
     pub(crate) credentials: Credentials,
@@ -63,23 +69,38 @@ impl Clients {
                     .map_err(unbuilt)?
             };
         }
+        // What makes one client makes them all: where this one can be made, so can those that are made later.
+        macro_rules! lazy {
+            ($kind:ty) => {{
+                let endpoint = endpoint.map(str::to_owned);
+                let credentials = credentials.clone();
+                LazyLock::new(Box::new(move || {
+                    let endpoint = endpoint.as_deref();
+                    settled(<$kind>::builder(), endpoint, &credentials, call_timeout)
+                        .build()
+                        .now_or_never()
+                        .and_then(Result::ok)
+                        .expect("a client over HTTP is made at once")
+                }))
+            }};
+        }
         Ok(Self {
-            services: client!(Services),
-            revisions: client!(Revisions),
-            jobs: client!(Jobs),
-            executions: client!(Executions),
-            tasks: client!(Tasks),
+            services: lazy!(Services),
+            revisions: lazy!(Revisions),
+            jobs: lazy!(Jobs),
+            executions: lazy!(Executions),
+            tasks: lazy!(Tasks),
             secrets: client!(SecretManagerService),
-            repositories: client!(ArtifactRegistry),
-            logging: client!(LoggingServiceV2),
-            sql_instances: client!(SqlInstancesService),
-            sql_databases: client!(SqlDatabasesService),
-            sql_users: client!(SqlUsersService),
-            sql_operations: client!(SqlOperationsService),
-            redis: client!(CloudRedis),
-            zones: client!(ManagedZones),
-            record_sets: client!(ResourceRecordSets),
-            record_changes: client!(Changes),
+            repositories: lazy!(ArtifactRegistry),
+            logging: lazy!(LoggingServiceV2),
+            sql_instances: lazy!(SqlInstancesService),
+            sql_databases: lazy!(SqlDatabasesService),
+            sql_users: lazy!(SqlUsersService),
+            sql_operations: lazy!(SqlOperationsService),
+            redis: lazy!(CloudRedis),
+            zones: lazy!(ManagedZones),
+            record_sets: lazy!(ResourceRecordSets),
+            record_changes: lazy!(Changes),
             plain: reqwest::Client::builder()
                 .timeout(call_timeout)
                 .build()

@@ -26,6 +26,7 @@ pub fn of_its_own() -> ExitCode {
         .env(CREDENTIALS, &credentials)
         .env("GOOGLE_APPLICATION_CREDENTIALS", &credentials)
         .env("SSL_CERT_FILE", &authority)
+        .env("SSL_CERT_DIR", folder.path().join("none"))
         .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
         .env(
             "AWS_SECRET_ACCESS_KEY",
