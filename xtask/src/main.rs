@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask <command>`.
 
+mod bench;
 mod ci;
 mod demo;
 mod deny;
@@ -24,6 +25,7 @@ usage: cargo xtask <command>
   ci         everything that must pass: fmt, clippy, rustdoc, test, deny
   test       every test, with images, PostgreSQL and Python clients prepared
   sweep      every call fails, every entry is the last: all points, where test tries a sample
+  bench      what the program costs: calls, critical path, lag, scale, footprint, beside the runbook
   docs       write docs/manifest.md from the manifest's schema
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::command(),
         ["ci"] => ci::ci(),
         ["test", filter @ ..] => test::test(filter),
+        ["bench"] => bench::command(),
         ["sweep"] => sweep::command(None),
         ["sweep", filter] => sweep::command(Some(filter)),
         ["docs"] => docs::command(),

@@ -1,0 +1,65 @@
+//! A program that ran: how long, and how much memory it had at most.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+/// How often a program's memory is looked at.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// What a run cost.
+pub struct Measured {
+    pub seconds: f64,
+    /// The largest resident set that was seen, in MiB: the system counts it, a look in the last half millisecond is missed.
+    pub peak_mib: f64,
+    pub output: Output,
+}
+
+/// Runs a program to its end.
+pub fn measure(command: &mut Command) -> Result<Measured> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let began = Instant::now();
+    let child = command.spawn();
+    let child = child.with_context(|| format!("cannot start `{name}`"))?;
+    let status = format!("/proc/{}/status", child.id());
+    let watcher = std::thread::spawn(move || {
+        let mut peak: f64 = 0.0;
+        while let Some(seen) = fs::read_to_string(&status).ok().and_then(high_water) {
+            peak = peak.max(seen);
+            std::thread::sleep(LOOK);
+        }
+        peak
+    });
+    let output = child.wait_with_output()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let peak_mib = watcher.join().expect("looking at a file does not panic");
+    Ok(Measured {
+        seconds,
+        peak_mib,
+        output,
+    })
+}
+
+/// The same; an error with what it said unless it succeeds.
+pub fn measure_well(command: &mut Command) -> Result<Measured> {
+    let measured = measure(command)?;
+    ensure!(
+        measured.output.status.success(),
+        "{} ended with {}: {}",
+        command.get_program().to_string_lossy(),
+        measured.output.status,
+        String::from_utf8_lossy(&measured.output.stderr).trim()
+    );
+    Ok(measured)
+}
+
+/// `VmHWM`; a process that has ended has none.
+fn high_water(status: String) -> Option<f64> {
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -1,0 +1,64 @@
+//! Plans of one to a thousand services, at the rates that the clouds' APIs allow.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::clouds::{Clouds, manifest};
+use super::process;
+use crate::images;
+
+const SERVICES: [usize; 4] = [1, 10, 100, 1000];
+
+pub fn measure(binary: &Path) -> Result<Value> {
+    let image = images::directory().join("idp-1.0.0");
+    let mut rows = Vec::new();
+    for services in SERVICES {
+        // Buckets that are full, each time.
+        let clouds = Clouds::start(binary, "scale", &["--rates"])?;
+        clouds.want(&manifest(services, &image, ""))?;
+        let plan = process::measure_well(&mut clouds.deployer(&["plan", "--json"]))?;
+        let document: Value = serde_json::from_slice(&plan.output.stdout)?;
+        let nodes = document["plan"]["changes"].as_array().map(Vec::len);
+        let status = clouds.status()?;
+        rows.push(json!({
+            "services": services,
+            "nodes": nodes.context("a plan has changes")?,
+            "seconds": plan.seconds,
+            "peak_mib": plan.peak_mib,
+            "rejections": rejections(&status["rates"]),
+        }));
+    }
+    Ok(json!(rows))
+}
+
+/// How many calls were refused for their rate, of every API together.
+fn rejections(rates: &Value) -> u64 {
+    match rates {
+        Value::Number(number) => number.as_u64().unwrap_or_default(),
+        Value::Object(members) => {
+            let counted = members.iter().filter(|(name, _)| !name.contains("allowed"));
+            counted.map(|(_, value)| rejections(value)).sum()
+        }
+        Value::Array(values) => values.iter().map(rejections).sum(),
+        Value::Null | Value::Bool(_) | Value::String(_) => 0,
+    }
+}
+
+pub fn table(report: &Value) -> String {
+    let mut text = "plan of N services on both clouds, rates enforced\n  services    nodes   seconds   per node   memory   refused".to_owned();
+    for row in report.as_array().into_iter().flatten() {
+        let number = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+        text.push_str(&format!(
+            "\n  {:>8} {:>8} {:>9.2} {:>7.1} ms {:>5.0} MiB {:>9}",
+            number("services"),
+            number("nodes"),
+            number("seconds"),
+            number("seconds") / number("nodes") * 1000.0,
+            number("peak_mib"),
+            number("rejections")
+        ));
+    }
+    text
+}
