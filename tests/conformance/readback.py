@@ -177,7 +177,7 @@ def compare(cloud, reader, facts, wanted):
 
 def main(status_file, cluster, job):
     with open(status_file, encoding="utf-8") as file:
-        entries = json.load(file)
+        entries = [entry for entry in json.load(file) if "service" in entry]
     work, absent = [], []
     for entry in entries:
         for reader, read in READERS[entry["cloud"]].items():

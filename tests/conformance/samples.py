@@ -96,6 +96,26 @@ AWS = [
         ],
     },
     {
+        "family": "route53",
+        "service": "route53",
+        "operation": "ChangeResourceRecordSets",
+        "target": "/2013-04-01/hostedzone/Z0123456789/rrset",
+        "request": (
+            '<ChangeResourceRecordSetsRequest xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><ChangeBatch><Changes>'
+            "<Change><Action>CREATE</Action><ResourceRecordSet><Name>idp.example.com.</Name><Type>A</Type><TTL>300</TTL>"
+            "<ResourceRecords><ResourceRecord><Value>192.0.2.7</Value></ResourceRecord></ResourceRecords>"
+            "</ResourceRecordSet></Change></Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
+        ),
+        "response": "",
+        "plants": [
+            ("request", UNKNOWN, "<TTL>300</TTL>", "<TTL>300</TTL><Weights>1</Weights>"),
+            ("request", TYPE, "<TTL>300</TTL>", "<TTL>soon</TTL>"),
+            ("request", FORM, "<Action>CREATE</Action>", "<Action>MAKE</Action>"),
+            ("request", REQUIRED, "<Type>A</Type>", ""),
+            ("request", FORM, "ChangeResourceRecordSetsRequest", "ChangeTagsForResourceRequest"),
+        ],
+    },
+    {
         "family": "secretsmanager filters",
         "service": "secretsmanager",
         "operation": "ListSecrets",

@@ -25,7 +25,7 @@ def exchange(side, sample):
         service = sample["service"]
         credential = f"AKIDSELFTEST/20261122/us-east-1/{service}/aws4_request"
         headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=00"
-        if service == "sts":
+        if validate_aws.model(service).protocol != "json":
             headers["content-type"] = "application/x-www-form-urlencoded"
         else:
             prefix = validate_aws.model(service).metadata["targetPrefix"]

@@ -5,9 +5,10 @@
 
 pub mod database;
 pub mod deployer;
+pub mod emulator;
 pub mod idp;
 pub mod manifest;
-pub mod moto;
+
 pub mod prepared;
 pub mod project;
 pub mod python;

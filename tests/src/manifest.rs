@@ -27,6 +27,8 @@ pub struct Manifest {
     pub extra_secrets: Vec<String>,
     /// The tasks' subnet.
     pub subnet: String,
+    /// Another one, in another zone: a database wants two.
+    pub second_subnet: String,
     /// The tasks' security group.
     pub security_group: String,
     /// Keys of a managed database, which stands with a managed cache in place of the tests' own PostgreSQL; neither when
@@ -48,6 +50,7 @@ impl Manifest {
             migrates: true,
             extra_secrets: Vec::new(),
             subnet: "subnet-0a1b2c3d4e5f60001".to_owned(),
+            second_subnet: "subnet-0a1b2c3d4e5f60002".to_owned(),
             security_group: "sg-0a1b2c3d4e5f60003".to_owned(),
             managed: None,
             aws: Some(String::new()),
@@ -168,8 +171,9 @@ task_role = "idp-task"
             line(
                 &mut text,
                 &format!(
-                    "[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{more}\n{}",
-                    self.database_url_from("gcp", "IDP_DATABASE_URL_GCP"),
+                    "[targets.gcp]\nproject = \"{PROJECT}\"\nregion = \"{LOCATION}\"\n{network}{more}\n{secrets}",
+                    network = self.network(),
+                    secrets = self.database_url_from("gcp", "IDP_DATABASE_URL_GCP"),
                 ),
             );
         }
@@ -178,22 +182,27 @@ task_role = "idp-task"
 
     fn subnets(&self) -> String {
         match self.managed {
-            // A database wants two zones.
-            Some(_) => format!("\"{}\", \"subnet-0a1b2c3d4e5f60002\"", self.subnet),
+            Some(_) => format!("\"{}\", \"{}\"", self.subnet, self.second_subnet),
             None => format!("\"{}\"", self.subnet),
         }
     }
 
+    /// What is managed on Google has an address in the network.
+    fn network(&self) -> &str {
+        match self.managed {
+            Some(_) => "network = \"default\"\nsubnetwork = \"default\"\n",
+            None => "",
+        }
+    }
+
     fn database_url_from(&self, target: &str, variable: &str) -> String {
-        match (&self.managed, target) {
-            (None, _) => {
+        match &self.managed {
+            None => {
                 format!(
                     "[targets.{target}.secrets.database-url]\nfrom = {{ env = \"{variable}\" }}"
                 )
             }
-            // What is managed there has an address in the network.
-            (Some(_), "gcp") => "network = \"default\"\nsubnetwork = \"default\"".to_owned(),
-            (Some(_), _) => String::new(),
+            Some(_) => String::new(),
         }
     }
 }

@@ -117,8 +117,9 @@ impl Project {
     #[track_caller]
     pub fn status(&self) -> BTreeMap<String, Value> {
         let answer = self.deployer.run(&["status", "--json"]).json();
-        let clouds = answer.as_array().expect("one entry a cloud").iter();
-        clouds
+        let entries = answer.as_array().expect("a list of entries").iter();
+        entries
+            .filter(|entry| entry["service"].is_string())
             .map(|entry| {
                 let cloud = entry["cloud"].as_str().expect("an entry names its cloud");
                 (cloud.to_owned(), entry.clone())

@@ -1,137 +1,175 @@
 //! The same binary and manifest against moto, which nobody here wrote. Its services never settle: `--detach`.
 
-use deployer_tests::deployer::{Deployer, Finished, exit};
-use deployer_tests::manifest::Manifest;
-use deployer_tests::moto::Moto;
+use deployer_tests::deployer::{Finished, exit};
+use deployer_tests::emulator::{Emulated, Emulator};
 use deployer_tests::prepared::Prepared;
 use deployer_tests::python;
-use deployer_tests::recorder::{Recorder, Side};
+use deployer_tests::recorder::Side;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-struct OnMoto {
-    deployer: Deployer,
-    manifest: Manifest,
-    recorder: Recorder,
-    prepared: Prepared,
-    folder: TempDir,
-    _moto: Moto,
+const APPLY: [&str; 3] = ["apply", "--yes", "--detach"];
+
+const DATABASE: &str = "aws/us-east-1/rds.instance/idp-test-main";
+
+const NAME: &str = "idp.example.com";
+
+fn start(test: &str) -> Option<Emulated> {
+    let prepared = Prepared::find(test)?;
+    let moto = Emulator::moto(&prepared);
+    Some(Emulated::new(&prepared, moto))
 }
 
-impl OnMoto {
-    fn start(prepared: Prepared) -> Self {
-        let (moto, made) = Moto::start(&prepared);
-        let recorder = Recorder::start(Side::Aws, moto.url());
-        let mut environment = moto.environment(recorder.url());
-        environment.insert(
-            "IDP_DATABASE_URL_AWS".into(),
-            "postgresql://a:b@127.0.0.1/c".into(),
-        );
-        environment.insert("IDP_CLIENT_SECRET".into(), "the first secret".into());
-        let mut manifest = Manifest::new("idp", prepared.image("1.0.0"));
-        manifest.gcp = None;
-        manifest.aws = Some(format!("registry_endpoint = \"{}\"", moto.registry.url()));
-        let word = |name: &str| made[name].as_str().expect("moto has a network").to_owned();
-        manifest.subnet = word("subnet");
-        manifest.security_group = word("security_group");
-        manifest.extra_secrets = vec!["retired".to_owned()];
-        let folder = tempfile::tempdir().expect("a temporary directory can be made");
-        let on_moto = Self {
-            deployer: Deployer::new(&prepared.binary, folder.path(), environment),
-            manifest,
-            recorder,
-            prepared,
-            folder,
-            _moto: moto,
-        };
-        on_moto.write();
-        on_moto
-    }
+#[track_caller]
+fn apply(moto: &Emulated) -> Finished {
+    moto.deployer.run(&APPLY).exits(exit::SUCCESS)
+}
 
-    fn write(&self) {
-        let file = self.folder.path().join("deployer.toml");
-        std::fs::write(file, self.manifest.text()).expect("the manifest can be written");
-    }
-
-    #[track_caller]
-    fn apply(&self) -> Finished {
-        self.deployer
-            .run(&["apply", "--yes", "--detach"])
-            .exits(exit::SUCCESS)
-    }
-
-    #[track_caller]
-    fn plan(&self) -> Value {
-        self.deployer
-            .run(&["plan", "--json"])
-            .exits(exit::SUCCESS)
-            .json()
-    }
-
-    #[track_caller]
-    fn assert_settled(&self) {
-        let mark = self.recorder.mark();
-        let plan = self.plan();
-        assert_eq!(plan["empty"], true, "{plan:#}");
-        self.apply();
-        assert_eq!(mark.writes(), Vec::<String>::new());
-    }
-
-    #[track_caller]
-    fn revision(&self) -> Value {
-        let status = self.deployer.run(&["status", "--json"]);
-        status.json()[0]["serving"]["wanted"].clone()
-    }
+fn revision(moto: &Emulated) -> Value {
+    moto.service()["serving"]["wanted"].clone()
 }
 
 #[test]
 fn a_service_lives_its_life_on_moto() {
-    let Some(prepared) = Prepared::find("a_service_lives_its_life_on_moto") else {
+    let Some(mut moto) = start("a_service_lives_its_life_on_moto") else {
         return;
     };
-    let mut on_moto = OnMoto::start(prepared);
-    assert!(on_moto.plan()["counts"]["create"].as_u64() > Some(5));
-    on_moto.apply();
-    on_moto.assert_settled();
-    let first = on_moto.revision();
+    moto.change(|manifest| manifest.extra_secrets = vec!["retired".to_owned()]);
+    assert!(moto.plan()["counts"]["create"].as_u64() > Some(5));
+    apply(&moto);
+    moto.assert_settled(&APPLY);
+    let first = revision(&moto);
 
-    on_moto.manifest.image = on_moto.prepared.image("2.0.0");
-    on_moto.write();
-    on_moto.apply();
-    on_moto.assert_settled();
-    let second = on_moto.revision();
+    let image = moto.prepared.image("2.0.0");
+    moto.change(|manifest| manifest.image = image);
+    apply(&moto);
+    moto.assert_settled(&APPLY);
+    let second = revision(&moto);
     assert_ne!(first, second, "a new version is a new task definition");
 
-    on_moto.deployer = on_moto
-        .deployer
-        .with("IDP_CLIENT_SECRET", "the second secret");
-    on_moto.apply();
-    on_moto.assert_settled();
+    moto.deployer = moto.deployer.with("IDP_CLIENT_SECRET", "the second secret");
+    apply(&moto);
+    moto.assert_settled(&APPLY);
     assert_ne!(
         second,
-        on_moto.revision(),
+        revision(&moto),
         "a new secret version is a new task definition"
     );
 
-    on_moto.manifest.extra_secrets.clear();
-    on_moto.write();
-    assert_eq!(on_moto.plan()["counts"]["delete"], json!(1));
+    moto.change(|manifest| manifest.extra_secrets.clear());
+    assert_eq!(moto.plan()["counts"]["delete"], json!(1));
     // The roll-out that this apply does not wait for would need the secret if ECS rolled it back.
-    on_moto.apply();
-    assert_eq!(on_moto.plan()["counts"]["delete"], json!(1));
-    on_moto.apply();
-    on_moto.assert_settled();
+    apply(&moto);
+    assert_eq!(moto.plan()["counts"]["delete"], json!(1));
+    apply(&moto);
+    moto.assert_settled(&APPLY);
 
-    on_moto
-        .deployer
+    moto.deployer
         .run(&["destroy", "--yes"])
         .exits(exit::SUCCESS);
-    assert_eq!(
-        on_moto.deployer.run(&["status", "--json"]).json()[0]["serving"],
-        json!(null)
-    );
-    on_moto.apply();
-    on_moto.assert_settled();
+    assert_eq!(moto.service()["serving"], json!(null));
+    apply(&moto);
+    moto.assert_settled(&APPLY);
     // Requests only: what moto answers is not ours to judge.
-    python::assert_requests_valid(&on_moto.prepared, &on_moto.recorder, Side::Aws);
+    python::assert_requests_valid(&moto.prepared, &moto.recorder, Side::Aws);
+}
+
+#[test]
+fn a_database_a_cache_and_a_name_live_their_lives_on_moto() {
+    let Some(mut moto) = start("a_database_a_cache_and_a_name_live_their_lives_on_moto") else {
+        return;
+    };
+    moto.name(NAME);
+    disk(&mut moto, 20);
+    they_are_planned_and_made(&moto);
+    the_vendors_clients_agree_with_status(&moto);
+    a_larger_disk_is_changed_in_place(&mut moto);
+    a_smaller_disk_is_refused_without_a_word(&mut moto);
+    a_destroy_ends_where_moto_does(&moto);
+    python::assert_requests_valid(&moto.prepared, &moto.recorder, Side::Aws);
+}
+
+fn disk(moto: &mut Emulated, gib: u32) {
+    moto.change(|manifest| manifest.managed = Some(format!("storage = \"{gib}GiB\"")));
+}
+
+fn they_are_planned_and_made(moto: &Emulated) {
+    let plan = moto.deployer.run(&["plan"]).exits(exit::SUCCESS);
+    for kind in [
+        "rds.instance",
+        "elasticache.replication_group",
+        "route53.record",
+    ] {
+        plan.says(kind);
+    }
+    // In this environment an emulator answers: the zone's name servers know nothing of it, and that is said.
+    apply(moto).says("no name server is asked");
+    moto.assert_settled(&APPLY);
+}
+
+fn the_vendors_clients_agree_with_status(moto: &Emulated) {
+    let report = moto.read_stores();
+    assert_eq!(report["differences"], json!([]), "{report:#}");
+    for reader in ["boto3 database", "boto3 cache", "boto3 name"] {
+        let readers = report["readers"].as_array().into_iter().flatten();
+        assert!(readers.into_iter().any(|it| it == reader), "{report:#}");
+    }
+}
+
+fn a_larger_disk_is_changed_in_place(moto: &mut Emulated) {
+    disk(moto, 30);
+    let plan = moto.plan();
+    assert_eq!(
+        plan["counts"],
+        json!({"create": 0, "update": 1, "replace": 0, "delete": 0}),
+        "{plan:#}"
+    );
+    let mark = moto.recorder.mark();
+    apply(moto);
+    assert_eq!(mark.writes(), ["rds:ModifyDBInstance"]);
+    moto.assert_settled(&APPLY);
+    the_vendors_clients_agree_with_status(moto);
+}
+
+fn a_smaller_disk_is_refused_without_a_word(moto: &mut Emulated) {
+    disk(moto, 20);
+    let mark = moto.recorder.mark();
+    let refused = moto.deployer.run(&APPLY).exits(exit::INPUT);
+    refused.says(&format!("--allow-data-loss {DATABASE}"));
+    assert_eq!(mark.writes(), Vec::<String>::new());
+    disk(moto, 30);
+}
+
+/// moto has no DeleteCacheSubnetGroup, and a deleted cache stays `deleting` for ever. So a destroy fails at that one
+/// group, in seconds; everything else is gone, and the next destroy has nothing else to do.
+fn a_destroy_ends_where_moto_does(moto: &Emulated) {
+    let destroy = ["destroy", "--yes", "--allow-data-loss", DATABASE];
+    let mark = moto.recorder.mark();
+    moto.deployer
+        .run(&destroy[..2])
+        .exits(exit::INPUT)
+        .says(&format!("--allow-data-loss {DATABASE}"));
+    assert_eq!(mark.writes(), Vec::<String>::new());
+
+    moto.deployer
+        .run(&destroy)
+        .exits(exit::FAILURE)
+        .says("cannot delete cache subnet group `idp-test-sessions`");
+    let left = moto.ask("leftovers_on_emulator.py", &["idp-test", NAME]);
+    assert_eq!(
+        left,
+        json!({
+            "services": [], "secrets": [], "repositories": [], "logs": [], "databases": [], "database groups": [],
+            "parameter groups": [], "records": [],
+            "caches": [{"name": "idp-test-sessions", "status": "deleting"}],
+            "cache groups": ["idp-test-sessions"],
+            "final snapshots": 1,
+        })
+    );
+    let mark = moto.recorder.mark();
+    moto.deployer
+        .run(&["destroy", "--yes"])
+        .exits(exit::FAILURE);
+    let mut tried = mark.writes();
+    tried.dedup();
+    assert_eq!(tried, ["elasticache:DeleteCacheSubnetGroup"]);
 }

@@ -38,6 +38,16 @@ pub(crate) fn owned<A>(
     reading
 }
 
+/// What is there, for people to see. `what` names it.
+///
+/// Errors: denied, when the caller may not see it.
+pub(crate) fn seen<A>(reading: Reading<A>, what: &str) -> Result<Option<A>> {
+    match reading {
+        Reading::Absent => Ok(None),
+        other => still_there(other, what).map(Some),
+    }
+}
+
 /// What was just written. `what` names it.
 ///
 /// Errors: conflict, when it is not ours, went away meanwhile or cannot be seen.

@@ -3,8 +3,8 @@
 mod data;
 mod dns;
 
-pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs};
-pub use dns::Dns;
+pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, StoreStatus};
+pub use dns::{Dns, RecordStatus};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::node::{Node, Token, Watch};
 use crate::spec::{EnvironmentSpec, MigrateSpec, SecretSpec, ServiceSpec};
+use crate::wait::Readiness;
 
 /// An image in a target's own registry, pinned: `HOST/REPOSITORY@sha256:...`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,6 +292,16 @@ pub enum ServingState {
     InProgress(String),
     /// It failed; says why.
     Failed(String),
+}
+
+impl From<Readiness> for ServingState {
+    fn from(readiness: Readiness) -> Self {
+        match readiness {
+            Readiness::Ready => Self::Ready,
+            Readiness::Pending(why) => Self::InProgress(why),
+            Readiness::Failed(why) => Self::Failed(why),
+        }
+    }
 }
 
 /// What a rollback makes serve.

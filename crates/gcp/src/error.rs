@@ -21,6 +21,19 @@ pub(crate) enum Found<T> {
     Denied(String),
 }
 
+impl<T> Found<T> {
+    /// What is there, for people to see. `None` when nothing is.
+    ///
+    /// Errors: denied, as the failure of `action`.
+    pub(crate) fn seen(self, action: &str) -> Result<Option<T>> {
+        match self {
+            Self::Here(value) => Ok(Some(value)),
+            Self::Absent => Ok(None),
+            Self::Denied(why) => Err(Error::new(ErrorKind::Denied, action).because(why)),
+        }
+    }
+}
+
 /// Sorts the outcome of a read: absent and denied are findings, everything else is an error.
 pub(crate) fn found<T>(outcome: Result<T, CloudError>, action: &str) -> Result<Found<T>> {
     match outcome {

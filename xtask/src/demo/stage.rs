@@ -115,6 +115,12 @@ impl Stage {
         self.terminal.run(arguments, "", say)
     }
 
+    /// Runs `deployer` on a terminal of this many columns, as [`Terminal::watched`] does.
+    pub fn watched(&self, arguments: &[&str], columns: u16) -> Result<Finished> {
+        eprintln!("    $ deployer {}", arguments.join(" "));
+        self.terminal.watched(arguments, columns)
+    }
+
     /// Sets a secret to a new value, through standard input.
     pub fn set_secret(&mut self, name: &str) -> Result<()> {
         let value = postgres::random()?;
@@ -249,12 +255,16 @@ impl Stage {
         fs::remove_dir_all(&self.folder).context("cannot remove the demo's folder")
     }
 
+    /// What `deployer status` says of the services.
     fn status(&self) -> Result<Vec<Value>> {
         let status = self
             .terminal
             .run(&["status", "--json"], "", Say::nothing())?;
         // Not 0 while something is wrong; what it says counts here.
-        serde_json::from_str(&status.stdout).context("`deployer status --json` prints no JSON")
+        let mut entries: Vec<Value> = serde_json::from_str(&status.stdout)
+            .context("`deployer status --json` prints no JSON")?;
+        entries.retain(|entry| entry["service"].is_string());
+        Ok(entries)
     }
 
     fn sandbox_status(&self) -> Result<Value> {

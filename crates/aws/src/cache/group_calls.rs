@@ -37,7 +37,11 @@ pub(super) async fn describe(clients: &Clients, name: &str) -> Result<Reading<Sd
 }
 
 /// One member tells what the group does not: engine version, security groups, subnet group.
-async fn member(clients: &Clients, name: &str, group: &SdkGroup) -> Result<Reading<CacheCluster>> {
+pub(super) async fn member(
+    clients: &Clients,
+    name: &str,
+    group: &SdkGroup,
+) -> Result<Reading<CacheCluster>> {
     let Some(id) = group.member_clusters().first() else {
         return Ok(Reading::Absent);
     };

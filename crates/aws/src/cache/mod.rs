@@ -3,22 +3,27 @@
 pub(crate) mod group_calls;
 mod group_fields;
 pub(crate) mod replication_group;
+mod status;
 pub(crate) mod subnet_group;
 mod tagging;
 
 use std::sync::Arc;
 
-use deployer_core::capability::{Cache, CacheOutputs, SecretVersion};
+use async_trait::async_trait;
+use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus};
+use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 
 use crate::Aws;
 use crate::database::Place;
+use crate::reading::seen;
 use crate::tags::Ownership;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
 use subnet_group::{SUBNET_GROUP, SubnetGroup};
 
+#[async_trait]
 impl Cache for Aws {
     fn cache(
         &self,
@@ -65,5 +70,15 @@ impl Cache for Aws {
             url,
             authority: None,
         }
+    }
+
+    async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>> {
+        let (clients, name) = (&self.clients, &cache.name);
+        let what = group_calls::called(name);
+        let Some(group) = seen(group_calls::describe(clients, name).await?, &what)? else {
+            return Ok(None);
+        };
+        let member = group_calls::member(clients, name, &group).await?;
+        Ok(Some(status::of(&group, seen(member, &what)?.as_ref())))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_rds::types::DbInstance;
 use deployer_core::error::Result;
 use deployer_core::node::{Reading, Token};
 use deployer_core::wait::{Look, Pace, poll};
@@ -21,29 +22,36 @@ pub(super) fn called(name: &str) -> String {
     format!("database `{name}`")
 }
 
-/// Reads an instance, not its password.
-pub(crate) async fn read_instance(
-    clients: &Clients,
-    name: &str,
-) -> Result<Reading<InstanceActual>> {
+pub(super) async fn describe(clients: &Clients, name: &str) -> Result<Reading<DbInstance>> {
     let answer = clients
         .rds
         .describe_db_instances()
         .db_instance_identifier(name)
         .send()
         .await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => return unseen(&error, "DBInstanceNotFound", &called(name)),
-    };
-    let Some(instance) = answer.db_instances().first() else {
-        return Ok(Reading::Absent);
-    };
-    let actual = InstanceActual::of(instance);
-    Ok(match actual.is_leaving() {
-        true => Reading::Tombstoned("it is being deleted".into()),
-        false => Reading::Present(actual),
-    })
+    match answer {
+        Ok(answer) => Ok(match answer.db_instances.unwrap_or_default().pop() {
+            Some(instance) => Reading::Present(instance),
+            None => Reading::Absent,
+        }),
+        Err(error) => unseen(&error, "DBInstanceNotFound", &called(name)),
+    }
+}
+
+/// Reads an instance, not its password.
+pub(crate) async fn read_instance(
+    clients: &Clients,
+    name: &str,
+) -> Result<Reading<InstanceActual>> {
+    let reading = describe(clients, name).await?;
+    Ok(
+        match reading.map(|instance| InstanceActual::of(&instance)) {
+            Reading::Present(actual) if actual.is_leaving() => {
+                Reading::Tombstoned("it is being deleted".into())
+            }
+            other => other,
+        },
+    )
 }
 
 /// Deletes an instance, keeping a final snapshot where RDS can, and waits until it is gone: its groups cannot be

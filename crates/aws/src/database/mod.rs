@@ -4,18 +4,22 @@ pub(crate) mod instance;
 pub(crate) mod instance_calls;
 mod instance_fields;
 pub(crate) mod parameter_group;
+mod status;
 pub(crate) mod subnet_group;
 mod tagging;
 
 use std::sync::Arc;
 
-use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion};
+use async_trait::async_trait;
+use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Aws;
+use crate::reading::seen;
 use crate::tags::Ownership;
 
 use instance::{INSTANCE, Instance};
@@ -29,6 +33,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+#[async_trait]
 impl Database for Aws {
     fn database(
         &self,
@@ -82,6 +87,13 @@ impl Database for Aws {
             url: url.clone(),
         });
         DatabaseOutputs { url }
+    }
+
+    async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
+        let name = &database.name;
+        let reading = instance_calls::describe(&self.clients, name).await?;
+        let instance = seen(reading, &instance_calls::called(name))?;
+        Ok(instance.map(|instance| status::of(&instance)))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use aws_sdk_route53::types::{AliasTarget, ResourceRecord, ResourceRecordSet, RrType};
+use deployer_core::capability::RecordStatus;
 use deployer_core::error::Result;
 use deployer_core::fields::Fields;
 use deployer_core::spec::LeadsTo;
@@ -130,15 +131,28 @@ pub(super) fn described(set: &ResourceRecordSet) -> Fields {
         fields.set("evaluate_target_health", alias.evaluate_target_health());
         return fields;
     }
-    let mut values: Vec<String> = set
-        .resource_records()
-        .iter()
-        .map(|record| normal(record.value()))
-        .collect();
-    values.sort();
-    fields.set("leads_to", values.join(", "));
+    fields.set("leads_to", values(set).join(", "));
     fields.set_some("ttl", set.ttl());
     fields
+}
+
+fn values(set: &ResourceRecordSet) -> Vec<String> {
+    let records = set.resource_records().iter();
+    let mut values: Vec<String> = records.map(|record| normal(record.value())).collect();
+    values.sort();
+    values
+}
+
+/// What a record says, for people.
+pub(super) fn status(set: &ResourceRecordSet) -> RecordStatus {
+    RecordStatus {
+        kind: set.r#type().as_str().to_owned(),
+        leads_to: match set.alias_target() {
+            Some(alias) => vec![plain(alias.dns_name())],
+            None => values(set),
+        },
+        ttl: set.ttl().and_then(|seconds| u32::try_from(seconds).ok()),
+    }
 }
 
 fn normal(value: &str) -> String {

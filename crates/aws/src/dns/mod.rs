@@ -9,14 +9,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
-use deployer_core::capability::{Context, Dns};
+use deployer_core::capability::{Context, Dns, RecordStatus};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::{Node, ResourceNode};
 use deployer_core::spec::{EnvironmentSpec, RecordSpec};
 
 use crate::client::configuration;
+use crate::reading::seen;
 
 use content::Type;
 use record::{Past, Record};
@@ -86,6 +88,7 @@ impl fmt::Debug for Route53 {
     }
 }
 
+#[async_trait]
 impl Dns for Route53 {
     fn record(
         &self,
@@ -103,5 +106,17 @@ impl Dns for Route53 {
             Record::new(api, address.clone(), record.clone(), may_change)
         });
         address
+    }
+
+    async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {
+        let (api, name) = (&self.api, &record.name);
+        let kind = Type::of(&record.leads_to);
+        let what = format!("record `{name}`");
+        let Some(zone) = seen(zone::find(api, &record.zone).await?, &what)? else {
+            return Ok(None);
+        };
+        let sets = seen(zone::records(api, &zone, name).await?, &what)?;
+        let there = record::standing(sets.unwrap_or_default(), kind);
+        Ok(there.map(|set| content::status(&set)))
     }
 }

@@ -257,6 +257,12 @@ impl Resource for Record {
     }
 }
 
+/// The record of this type, or the canonical name that stands in its way.
+pub(super) fn standing(sets: Vec<ResourceRecordSet>, kind: Type) -> Option<ResourceRecordSet> {
+    let mut sets = sets.into_iter();
+    sets.find(|set| kind.is_of(set) || *set.r#type() == RrType::Cname)
+}
+
 /// What stands under a name and is ours to change: the record of this type, or the canonical name in its way.
 fn judge(
     sets: Vec<ResourceRecordSet>,
@@ -264,15 +270,13 @@ fn judge(
     wanted: Option<&Fields>,
     may_change: bool,
 ) -> Reading<ResourceRecordSet> {
-    let in_the_way = |set: &ResourceRecordSet| *set.r#type() == RrType::Cname;
-    let mut sets = sets.into_iter();
-    let Some(set) = sets.find(|set| kind.is_of(set) || in_the_way(set)) else {
+    let Some(set) = standing(sets, kind) else {
         return Reading::Absent;
     };
     if set.set_identifier().is_some() {
         return Reading::Foreign(format!("it is a {} with a routing policy", words(&set)));
     }
-    let says_it = !in_the_way(&set) && wanted == Some(&described(&set));
+    let says_it = kind.is_of(&set) && wanted == Some(&described(&set));
     if says_it || may_change {
         Reading::Present(set)
     } else {

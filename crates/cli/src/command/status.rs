@@ -1,8 +1,11 @@
-//! `deployer status`: what serves, in the clouds' own words, beside what the ledger says.
+//! `deployer status`: what serves and what keeps data, in the clouds' own words, beside what the ledger says.
 
-use deployer_core::capability::{Serving, ServingState};
+mod store;
+
+use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::ledger::{Hold, Release};
+use deployer_core::spec::ServiceSpec;
 use serde_json::json;
 
 use crate::args::{Global, ServiceArgs};
@@ -11,7 +14,8 @@ use crate::exit::Exit;
 use crate::session::{Session, header};
 use crate::view;
 
-/// Shows every service asked for on every target. Exits with the code of what is not as it should be.
+/// Shows every service asked for on every target, and the databases and caches when none is asked for by name. Exits with
+/// the code of what is not as it should be.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
     let mut worst = session.failure();
     let mut documents = Vec::new();
@@ -25,15 +29,17 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         {
             outln!("  locked by {holder}");
         }
+        let inventory = place.ledger.inventory().await?;
         for key in session.services(args.service.as_deref())? {
             let Some(service) = place.env.services.get(&key) else {
                 continue;
             };
             let serving = place.cloud.runtime().serving(service).await?;
+            let record = store::record(place, service).await?;
             let release = place.ledger.latest_release(&key).await?;
             let hold = place.ledger.hold(&key).await?;
             // After a destroy, nothing is what is to be there.
-            let destroyed = release.is_some() && place.ledger.inventory().await?.items.is_empty();
+            let destroyed = release.is_some() && inventory.items.is_empty();
             worst = worst.max(judge(
                 serving.as_ref(),
                 release.as_ref().filter(|_| !destroyed),
@@ -42,15 +48,27 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
                 documents.push(json!({
                     "cloud": place.name(), "target": target, "service": key, "name": service.name,
                     "serving": serving, "release": release, "hold": hold, "destroyed": destroyed,
+                    "record": service.record.as_ref().map(|wanted| json!({
+                        "name": wanted.name, "zone": wanted.zone, "status": record,
+                    })),
                 }));
+            } else if destroyed && serving.is_none() {
+                outln!("  {key}  destroyed");
             } else {
                 out!(
                     "{}",
-                    match destroyed && serving.is_none() {
-                        true => format!("  {key}  destroyed\n"),
-                        false => describe(&key, serving.as_ref(), release.as_ref(), hold.as_ref()),
-                    }
+                    describe(&key, serving.as_ref(), release.as_ref(), hold.as_ref())
                 );
+                out!("{}", named(service, record.as_ref()));
+            }
+        }
+        if args.service.is_none() {
+            for store in store::of(place, &inventory).await? {
+                worst = worst.max(store.judge());
+                match global.json {
+                    true => documents.push(store.document(place)),
+                    false => out!("{}", store.describe()),
+                }
             }
         }
     }
@@ -98,6 +116,26 @@ fn differs(serving: &Serving, release: Option<&Release>) -> Option<String> {
     })
 }
 
+fn in_words(state: &ServingState) -> String {
+    match state {
+        ServingState::Ready => "ready".to_owned(),
+        ServingState::InProgress(why) => format!("in progress: {why}"),
+        ServingState::Failed(why) => format!("failed: {why}"),
+    }
+}
+
+/// The line about a service's own name; none when the manifest gives it none.
+fn named(service: &ServiceSpec, record: Option<&RecordStatus>) -> String {
+    let Some(wanted) = &service.record else {
+        return String::new();
+    };
+    let says = match record {
+        Some(record) => format!("{} {}", record.kind, record.leads_to.join(", ")),
+        None => "no record in the zone".to_owned(),
+    };
+    format!("    name       {} {says}\n", wanted.name)
+}
+
 fn describe(
     key: &str,
     serving: Option<&Serving>,
@@ -120,12 +158,7 @@ fn describe(
     match serving {
         None => lines.push("    nothing of that name in the cloud".into()),
         Some(serving) => {
-            let state = match &serving.state {
-                ServingState::Ready => "ready".to_owned(),
-                ServingState::InProgress(why) => format!("in progress: {why}"),
-                ServingState::Failed(why) => format!("failed: {why}"),
-            };
-            lines.push(format!("    state      {state}"));
+            lines.push(format!("    state      {}", in_words(&serving.state)));
             for (revision, share) in &serving.traffic {
                 lines.push(format!("    serves     {} {share} %", short(&revision.0)));
                 if let Some(image) = serving.images.get(&revision.0) {

@@ -1,10 +1,33 @@
 //! Databases and caches: what a cloud declares for them, and what others take from them.
 
+use async_trait::async_trait;
 use secrecy::SecretString;
+use serde::Serialize;
 
-use super::SecretVersion;
+use super::{SecretVersion, ServingState};
+use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::spec::{CacheSpec, DatabaseSpec, EnvironmentSpec};
+
+/// A database or cache as the cloud has it, in the cloud's own words. Never a password or token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoreStatus {
+    /// Whether it can be used, in the words that services have too.
+    #[serde(flatten)]
+    pub state: ServingState,
+    /// The cloud's own word for its state: `available`, `RUNNABLE`.
+    pub said: String,
+    /// The engine's version, as fully as the cloud tells it: `16.4`, `7.0`.
+    pub version: Option<String>,
+    /// The cloud's name of its size: `db.t4g.medium`, `STANDARD_HA`.
+    pub class: Option<String>,
+    /// Disk, in GiB.
+    pub storage_gib: Option<u32>,
+    /// Memory, in GiB, where the class does not say it.
+    pub memory_gib: Option<u32>,
+    /// `HOST:PORT`, once it has one.
+    pub endpoint: Option<String>,
+}
 
 /// What a database's nodes make.
 #[derive(Clone, Debug)]
@@ -15,6 +38,7 @@ pub struct DatabaseOutputs {
 }
 
 /// Managed PostgreSQL.
+#[async_trait]
 pub trait Database: Send + Sync {
     /// Declares the instance and what belongs to it (subnet group, parameter group; database, user).
     ///
@@ -28,6 +52,11 @@ pub trait Database: Send + Sync {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs;
+
+    /// The instance as it is. `None` when there is none.
+    ///
+    /// Errors: denied, when the caller may not see it.
+    async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>>;
 }
 
 /// What a cache's nodes make.
@@ -40,6 +69,7 @@ pub struct CacheOutputs {
 }
 
 /// Managed Redis.
+#[async_trait]
 pub trait Cache: Send + Sync {
     /// Declares the cache and what belongs to it.
     ///
@@ -52,4 +82,9 @@ pub trait Cache: Send + Sync {
         cache: &CacheSpec,
         token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs;
+
+    /// The cache as it is. `None` when there is none.
+    ///
+    /// Errors: denied, when the caller may not see it.
+    async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>>;
 }

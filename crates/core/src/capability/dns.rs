@@ -2,11 +2,28 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
+use serde::Serialize;
+
 use crate::address::Address;
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::spec::{EnvironmentSpec, RecordSpec};
 
+/// A record as the zone has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordStatus {
+    /// `A` or `AAAA`; `CNAME` where one stands in the way.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The addresses, or the DNS name of the load balancer that it is an alias of; sorted.
+    pub leads_to: Vec<String>,
+    /// Seconds that others may remember it; an alias has none of its own.
+    pub ttl: Option<u32>,
+}
+
 /// Records in existing zones.
+#[async_trait]
 pub trait Dns: Send + Sync + std::fmt::Debug {
     /// Declares the record; its node is ready when the zone's own servers answer with it.
     ///
@@ -19,4 +36,9 @@ pub trait Dns: Send + Sync + std::fmt::Debug {
         record: &RecordSpec,
         inventory: &BTreeSet<Address>,
     ) -> Address;
+
+    /// What stands in the zone under the record's name, whoever made it. `None` when nothing does.
+    ///
+    /// Errors: not found, when there is no such zone; denied, when the caller may not see it.
+    async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>>;
 }

@@ -16,8 +16,9 @@ use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
     Activation, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns, ImageRef,
-    LocalImage, LogLine, Logs, Registry, Revision, RevisionInfo, Runtime, Scope, SecretContent,
-    SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs, Serving,
+    LocalImage, LogLine, Logs, RecordStatus, Registry, Revision, RevisionInfo, Runtime, Scope,
+    SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs,
+    Serving, StoreStatus,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
@@ -204,6 +205,7 @@ impl FakeCloud {
     }
 }
 
+#[async_trait]
 impl Database for FakeCloud {
     fn database(
         &self,
@@ -216,8 +218,13 @@ impl Database for FakeCloud {
         let url = self.instance(graph, data::Kind::Database, name, class, password);
         DatabaseOutputs { url }
     }
+
+    async fn status(&self, _: &DatabaseSpec) -> Result<Option<StoreStatus>> {
+        not_operated()
+    }
 }
 
+#[async_trait]
 impl Cache for FakeCloud {
     fn cache(
         &self,
@@ -233,8 +240,13 @@ impl Cache for FakeCloud {
             authority: None,
         }
     }
+
+    async fn status(&self, _: &CacheSpec) -> Result<Option<StoreStatus>> {
+        not_operated()
+    }
 }
 
+#[async_trait]
 impl Dns for FakeCloud {
     fn record(
         &self,
@@ -255,6 +267,10 @@ impl Dns for FakeCloud {
             known,
         });
         address
+    }
+
+    async fn status(&self, _: &RecordSpec) -> Result<Option<RecordStatus>> {
+        not_operated()
     }
 }
 

@@ -122,11 +122,7 @@ pub(crate) struct Actual {
 impl Actual {
     /// `rediss://:TOKEN@HOST:PORT`. `None` until it has all of it.
     pub(super) fn url(&self) -> Option<SecretString> {
-        let host = Some(&self.instance.host).filter(|host| !host.is_empty())?;
-        let port = match self.instance.port {
-            0 => TLS_PORT,
-            port => port,
-        };
+        let (host, port) = endpoint(&self.instance)?;
         // Google's token is a UUID: there is nothing to encode.
         let token = self.token.as_ref()?.expose_secret();
         Some(SecretString::from(format!(
@@ -145,9 +141,18 @@ impl Actual {
     }
 }
 
+/// Where an instance is reached. `None` until it has an address.
+pub(super) fn endpoint(instance: &model::Instance) -> Option<(&str, i32)> {
+    let host = Some(instance.host.as_str()).filter(|host| !host.is_empty())?;
+    let port = match instance.port {
+        0 => TLS_PORT,
+        port => port,
+    };
+    Some((host, port))
+}
+
 /// What its state says of an instance.
-pub(super) fn judge(actual: &Actual) -> Readiness {
-    let instance = &actual.instance;
+pub(super) fn judge(instance: &model::Instance) -> Readiness {
     if !instance.suspension_reasons.is_empty() {
         let reasons = &instance.suspension_reasons;
         let reasons: Vec<&str> = reasons.iter().filter_map(|reason| reason.name()).collect();

@@ -2,6 +2,7 @@
 
 mod calls;
 mod shape;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{Cache, CacheOutputs, SecretVersion};
+use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
@@ -36,6 +37,7 @@ pub(crate) struct Memorystore {
     pub(crate) project: Arc<Project>,
 }
 
+#[async_trait]
 impl Cache for Memorystore {
     fn cache(
         &self,
@@ -71,6 +73,12 @@ impl Cache for Memorystore {
             url,
             authority: Some(authority),
         }
+    }
+
+    async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>> {
+        let calls = Calls::new(&self.project, &cache.name);
+        let instance = calls.find().await?.seen(&calls.cannot("read"))?;
+        Ok(instance.map(|instance| status::of(&instance)))
     }
 }
 
@@ -275,7 +283,7 @@ impl Resource for Instance {
             Found::Here(instance) => {
                 let actual = self.calls.with_token(instance).await?;
                 Ready {
-                    state: judge(&actual),
+                    state: judge(&actual.instance),
                     actual,
                 }
             }
@@ -290,7 +298,7 @@ impl Resource for Instance {
     }
 
     fn unsettled(&self, actual: &Actual) -> Option<String> {
-        judge(actual).why()
+        judge(&actual.instance).why()
     }
 
     fn pace(&self) -> Pace {

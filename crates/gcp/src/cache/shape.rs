@@ -56,9 +56,7 @@ pub(super) fn googles_version(version: &str) -> String {
 /// An instance field by field.
 pub(super) fn describe(instance: &model::Instance, names: &Names) -> Fields {
     let mut fields = Fields::new();
-    let version = &instance.redis_version;
-    let version = version.strip_prefix("REDIS_").unwrap_or(version);
-    fields.set("version", version.replace('_', ".").to_lowercase());
+    fields.set("version", version(instance));
     fields.set("tier", word(instance.tier.name()));
     fields.set("memory", format!("{} GiB", instance.memory_size_gb));
     fields.set("token", if instance.auth_enabled { "yes" } else { "no" });
@@ -66,6 +64,13 @@ pub(super) fn describe(instance: &model::Instance, names: &Names) -> Fields {
     fields.set("network", names.network(&instance.authorized_network));
     labels::describe(&mut fields, &instance.labels);
     fields
+}
+
+/// `7.0` of `REDIS_7_0`.
+pub(super) fn version(instance: &model::Instance) -> String {
+    let version = &instance.redis_version;
+    let version = version.strip_prefix("REDIS_").unwrap_or(version);
+    version.replace('_', ".").to_lowercase()
 }
 
 fn word(name: Option<&str>) -> String {

@@ -114,10 +114,10 @@ fn every_certificate_of_the_authority_is_delivered() {
 
 #[test]
 fn an_instance_is_ready_when_google_says_so_and_it_has_an_address() {
-    assert_eq!(judge(&actual(made())), Readiness::Ready);
+    assert_eq!(judge(&actual(made()).instance), Readiness::Ready);
     let making = made().set_state(State::Creating).set_host("");
     assert_eq!(
-        judge(&actual(making)),
+        judge(&actual(making).instance),
         Readiness::Pending("it is CREATING".into())
     );
 }

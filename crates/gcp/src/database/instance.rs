@@ -281,7 +281,7 @@ async fn read(calls: &Calls, owner: &Owner) -> Result<Reading<Actual>> {
 }
 
 /// What its state says of an instance.
-fn judge(instance: &DatabaseInstance) -> Readiness {
+pub(super) fn judge(instance: &DatabaseInstance) -> Readiness {
     let state = instance
         .state
         .name()

@@ -8,14 +8,17 @@ pub(crate) mod instance;
 mod shape;
 #[cfg(test)]
 mod shape_tests;
+mod status;
 pub(crate) mod user;
 pub(crate) mod within;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion};
+use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::Watch;
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
@@ -32,6 +35,7 @@ pub(crate) struct CloudSql {
     pub(crate) project: Arc<Project>,
 }
 
+#[async_trait]
 impl Database for CloudSql {
     fn database(
         &self,
@@ -60,6 +64,12 @@ impl Database for CloudSql {
             url: url.clone(),
         });
         DatabaseOutputs { url }
+    }
+
+    async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
+        let calls = Calls::new(&self.project, &database.name);
+        let instance = calls.find().await?.seen(&calls.cannot("read"))?;
+        Ok(instance.map(|instance| status::of(&instance)))
     }
 }
 

@@ -163,7 +163,7 @@ fn describe_backups(fields: &mut Fields, backups: Option<&BackupConfiguration>) 
 }
 
 /// `16` of `POSTGRES_16`; another engine's own name as it is.
-fn version(instance: &DatabaseInstance) -> String {
+pub(super) fn version(instance: &DatabaseInstance) -> String {
     let name = instance.database_version.name().unwrap_or("unknown");
     name.strip_prefix("POSTGRES_").unwrap_or(name).to_owned()
 }

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::calls::{Calls, is_not_running};
 use super::shape::PASSWORD_LABEL;
+use super::status::PORT;
 use super::{Home, LastSeen};
 use crate::error::{self, CloudError, Found};
 use crate::labels::show_version;
@@ -290,7 +291,7 @@ impl Resource for User {
 fn url(user: &str, password: &SecretString, host: &str, database: &str) -> SecretString {
     let written = |text| utf8_percent_encode(text, RESERVED);
     SecretString::from(format!(
-        "postgresql://{}:{}@{host}:5432/{}?sslmode=require",
+        "postgresql://{}:{}@{host}:{PORT}/{}?sslmode=require",
         written(user),
         written(password.expose_secret()),
         written(database),

@@ -12,6 +12,9 @@ use google_cloud_gax::paginator::ItemPaginator;
 use crate::error::{self, Found};
 use crate::project::Project;
 
+/// What stands in the way of every other record of its name.
+const ALIAS: &str = "CNAME";
+
 /// A record's place: `ZONE/NAME/SORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -186,32 +189,41 @@ impl Calls {
         Ok(Found::Here(sets))
     }
 
-    /// The record as it is, whoever made it.
-    pub(super) async fn find(&self) -> Result<Reading<Actual>> {
+    /// What stands under the name, whoever made it: the record of the place's type, or the alias in its way.
+    pub(super) async fn look(&self) -> Result<Found<Actual>> {
         let zone = match self.zone().await? {
             Found::Here(zone) => zone,
-            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Denied(why) => return Ok(Found::Denied(why)),
             Found::Absent => return Err(self.no_zone()),
         };
         let sets = match self.sets(&zone).await? {
             Found::Here(sets) => sets,
-            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Denied(why) => return Ok(Found::Denied(why)),
             Found::Absent => Vec::new(),
         };
-        let is = |set: &ResourceRecordSet, sort: &str| set.r#type.as_deref() == Some(sort);
-        if let Some(set) = sets.iter().find(|set| is(set, &self.place.sort)) {
-            return Ok(Reading::Present(Actual {
+        let of = |sort: &str| sets.iter().find(|set| set.r#type.as_deref() == Some(sort));
+        Ok(match of(&self.place.sort).or_else(|| of(ALIAS)) {
+            Some(set) => Found::Here(Actual {
                 zone,
                 set: set.clone(),
                 change: None,
-            }));
-        }
-        Ok(match sets.iter().find(|set| is(set, "CNAME")) {
-            Some(set) => Reading::Foreign(format!(
-                "it is an alias (CNAME) of {}",
-                set.rrdatas.join(", ")
-            )),
-            None => Reading::Absent,
+            }),
+            None => Found::Absent,
+        })
+    }
+
+    /// The record as it is, whoever made it.
+    pub(super) async fn find(&self) -> Result<Reading<Actual>> {
+        Ok(match self.look().await? {
+            Found::Here(actual) if actual.set.r#type.as_deref() == Some(ALIAS) => {
+                Reading::Foreign(format!(
+                    "it is an alias (CNAME) of {}",
+                    actual.set.rrdatas.join(", ")
+                ))
+            }
+            Found::Here(actual) => Reading::Present(actual),
+            Found::Absent => Reading::Absent,
+            Found::Denied(why) => Reading::Denied(why),
         })
     }
 

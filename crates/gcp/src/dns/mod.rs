@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::Dns;
+use deployer_core::capability::{Dns, RecordStatus};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Graph;
@@ -43,6 +43,7 @@ impl std::fmt::Debug for CloudDns {
     }
 }
 
+#[async_trait]
 impl Dns for CloudDns {
     fn record(
         &self,
@@ -68,6 +69,23 @@ impl Dns for CloudDns {
         });
         address
     }
+
+    async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {
+        let calls = Calls {
+            project: Arc::clone(&self.project),
+            place: Place {
+                zone: record.zone.clone(),
+                name: record.name.clone(),
+                sort: sort(&record.leads_to).to_owned(),
+            },
+        };
+        let found = calls.look().await?.seen(&calls.cannot("read"))?;
+        Ok(found.map(|Actual { set, .. }| RecordStatus {
+            kind: set.r#type.clone().unwrap_or_default(),
+            leads_to: addresses(&set),
+            ttl: set.ttl.and_then(|seconds| u32::try_from(seconds).ok()),
+        }))
+    }
 }
 
 fn sort(leads_to: &LeadsTo) -> &'static str {
@@ -85,14 +103,18 @@ fn given(set: &ResourceRecordSet) -> ResourceRecordSet {
 
 fn describe(set: &ResourceRecordSet) -> Fields {
     let mut fields = Fields::new();
-    let mut addresses: Vec<String> = set.rrdatas.iter().map(|text| plain(text)).collect();
-    addresses.sort_unstable();
-    fields.set("leads to", addresses.join(", "));
+    fields.set("leads to", addresses(set).join(", "));
     fields.set("ttl", format!("{} s", set.ttl.unwrap_or_default()));
     if set.routing_policy.is_some() {
         fields.set("routing policy", "yes");
     }
     fields
+}
+
+fn addresses(set: &ResourceRecordSet) -> Vec<String> {
+    let mut addresses: Vec<String> = set.rrdatas.iter().map(|text| plain(text)).collect();
+    addresses.sort_unstable();
+    addresses
 }
 
 /// An address in its shortest form, however it is written.
