@@ -128,7 +128,10 @@ impl PlanFile {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use deployer_core::error::Result;
 
     #[test]
     fn what_is_no_plan_is_refused_with_its_name() {
@@ -145,5 +148,55 @@ mod tests {
         check(&[0xff, 0xfe]);
         check(b"{\"format\": 9, \"kind\": \"deployer plan\"}");
         check(b"{\"format_version\":\"1.2\",\"terraform_version\":\"1.9.0\"}");
+    }
+
+    fn written() -> Vec<u8> {
+        let plan = Plan {
+            app: "shop".into(),
+            environment: "staging".into(),
+            targets: Vec::new(),
+            changes: Vec::new(),
+            notes: vec!["a note".into()],
+            fingerprint: "0123".into(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        let file = PlanFile::new(plan, &Part::All, false, Default::default());
+        file.write(&path).unwrap();
+        PlanFile::read(&path).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<PlanFile> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        std::fs::write(&path, bytes).unwrap();
+        PlanFile::read(&path)
+    }
+
+    #[test]
+    fn a_file_that_is_much_too_large_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(100 << 20).unwrap();
+        let error = PlanFile::read(&path).unwrap_err();
+        assert!(error.to_string().contains("104857600 bytes"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn bytes_of_any_kind_are_no_plan(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(read(&bytes).unwrap_err().kind(), ErrorKind::Input);
+        }
+
+        #[test]
+        fn a_truncated_plan_is_none(keep in 0.0..0.99_f64) {
+            let whole = written();
+            let part = &whole[..(whole.len() as f64 * keep) as usize];
+            prop_assert_eq!(read(part).unwrap_err().kind(), ErrorKind::Input);
+        }
     }
 }

@@ -299,7 +299,9 @@ impl From<Readiness> for ServingState {
         match readiness {
             Readiness::Ready => Self::Ready,
             Readiness::Pending(why) => Self::InProgress(why),
-            Readiness::Failed(why) => Self::Failed(why),
+            Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
+                Self::Failed(why)
+            }
         }
     }
 }

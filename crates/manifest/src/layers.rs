@@ -28,8 +28,18 @@ impl Provider for Layer {
     }
 }
 
+/// No manifest is larger; a file that is, is not one.
+const LARGEST: u64 = 8 << 20;
+
 /// Reads a manifest file. Every syntax error of it is a problem of its own.
 pub(crate) fn from_file(path: &Path, shown: PathBuf) -> Result<Layer, Vec<Problem>> {
+    let size = std::fs::metadata(path).map_or(0, |file| file.len());
+    if size > LARGEST {
+        let why = format!("this is no manifest: it has {size} bytes");
+        return Err(vec![
+            Problem::in_file(shown, why).with_help("name the manifest with -f"),
+        ]);
+    }
     let bytes = std::fs::read(path).map_err(|e| {
         let problem = Problem::in_file(shown.clone(), format!("cannot read the manifest: {e}"));
         vec![match e.kind() {

@@ -30,6 +30,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version of every format in the ledger but the journal's, which has its own.
 pub const FORMAT: u32 = 1;
 
+/// No object of a ledger is larger.
+const LARGEST: u64 = 64 << 20;
+
+/// What to do about an object that cannot be read.
+const RESTORE: &str =
+    "restore it from the store's older versions; deployer never overwrites what it cannot read";
+
 /// One environment's ledger on one target. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
@@ -85,6 +92,16 @@ impl Ledger {
     async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.path(name);
         let bytes = match self.store.get(&path).await {
+            Ok(found) if found.meta.size > LARGEST => {
+                return Err(Error::new(
+                    ErrorKind::Ledger,
+                    format!(
+                        "the ledger object {path} is damaged: it has {} bytes",
+                        found.meta.size
+                    ),
+                )
+                .hint(RESTORE));
+            }
             Ok(found) => found
                 .bytes()
                 .await
@@ -191,9 +208,12 @@ fn decode<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
         format: u32,
     }
     let damaged = |error: serde_json::Error| {
-        Error::new(ErrorKind::Ledger, format!("the ledger object {path} is damaged"))
-            .because(error)
-            .hint("restore it from the store's older versions; deployer never overwrites what it cannot read")
+        Error::new(
+            ErrorKind::Ledger,
+            format!("the ledger object {path} is damaged"),
+        )
+        .because(error)
+        .hint(RESTORE)
     };
     let header: Header = serde_json::from_slice(bytes).map_err(damaged)?;
     if header.format != FORMAT {

@@ -1,0 +1,210 @@
+//! Whatever stands in a ledger: a clear error that names the object, or what was written; never a panic, and what cannot be read is
+//! never overwritten.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::capability::MigrationRecord;
+use deployer_core::clock::Clock;
+use deployer_core::engine::Journal;
+use deployer_core::error::{Error, ErrorKind};
+use deployer_core::journal::{Event, replay};
+use deployer_core::ledger::{Ledger, LedgerMigrations, RunHeader};
+use deployer_core::node::Action;
+use futures::executor::block_on;
+use jiff::Timestamp;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use proptest::prelude::*;
+
+struct Still;
+
+#[async_trait]
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    async fn pause(&self, _: Duration) {}
+}
+
+fn target() -> Target {
+    Target {
+        cloud: CloudName::Aws,
+        account: "123456789012".into(),
+        region: "us-east-1".into(),
+        sandbox: true,
+    }
+}
+
+/// A ledger with something of each kind in it.
+async fn written() -> (Arc<InMemory>, Ledger) {
+    let store = Arc::new(InMemory::new());
+    let clock = Arc::new(Still);
+    let base = Path::default();
+    let ledger = Ledger::new(store.clone(), &base, "app", "staging", target(), clock);
+    let header = RunHeader {
+        number: 0,
+        command: "apply".into(),
+        by: "deploy@runner-3".into(),
+        at: Timestamp::UNIX_EPOCH,
+        manifest: serde_json::Value::Null,
+    };
+    let run = ledger.begin_run(header).await.unwrap();
+    let address = Address::new(&target(), "ecs.service", "idp");
+    run.remember(&address, &[]).await.unwrap();
+    let started = Event::Started {
+        address: address.clone(),
+        action: Action::Create,
+        token: "0d3b".into(),
+    };
+    run.write(started).await.unwrap();
+    run.write(Event::Landed { address }).await.unwrap();
+    let migrations = LedgerMigrations::new(ledger.clone());
+    migrations.started("0123", "idp").await.unwrap();
+    (store, ledger)
+}
+
+async fn paths(store: &InMemory) -> Vec<Path> {
+    use futures::TryStreamExt;
+    let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
+    objects.into_iter().map(|object| object.location).collect()
+}
+
+/// Reads everything. The first error, when something cannot be read.
+async fn read(ledger: &Ledger) -> Result<(), Error> {
+    ledger.inventory().await?;
+    if let Some(run) = ledger.last_run().await? {
+        replay(&run.entries)?;
+        run.outcome();
+    }
+    LedgerMigrations::new(ledger.clone()).standings().await?;
+    ledger.left().await?;
+    Ok(())
+}
+
+async fn damage(bytes: Vec<u8>, which: usize) -> (Result<(), Error>, Path, Arc<InMemory>, Ledger) {
+    let (store, ledger) = written().await;
+    let paths = paths(&store).await;
+    let path = paths[which % paths.len()].clone();
+    store.put(&path, bytes.into()).await.unwrap();
+    (read(&ledger).await, path, store, ledger)
+}
+
+async fn bytes_at(store: &InMemory, path: &Path) -> Vec<u8> {
+    store
+        .get(path)
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap()
+        .to_vec()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    block_on(async {
+        let (_, ledger) = written().await;
+        read(&ledger).await.unwrap();
+    });
+}
+
+#[test]
+fn an_object_of_another_version_of_another_tool_or_much_too_large_is_refused_by_name() {
+    let terraform = br#"{"version": 4, "terraform_version": "1.9.0", "resources": []}"#.to_vec();
+    let newer = br#"{"format": 99, "items": {}}"#.to_vec();
+    for bytes in [
+        terraform,
+        newer,
+        b"\xff\xfe".to_vec(),
+        Vec::new(),
+        vec![b' '; 65 << 20],
+    ] {
+        for which in 0..4 {
+            let (result, path, _, _) = block_on(damage(bytes.clone(), which));
+            let error = result.expect_err("it is not what was written");
+            assert_eq!(error.kind(), ErrorKind::Ledger, "{error:?}");
+            assert!(
+                error.to_string().contains(path.as_ref()),
+                "{error:?} of {path}"
+            );
+            assert!(error.hint_text().is_some(), "{error:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_of_any_kind_are_refused_and_never_overwritten(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        which in 0..8_usize,
+    ) {
+        block_on(async {
+            let (result, path, store, ledger) = damage(bytes.clone(), which).await;
+            prop_assert!(result.is_err());
+            let header = RunHeader {
+                number: 0,
+                command: "apply".into(),
+                by: "somebody".into(),
+                at: Timestamp::UNIX_EPOCH,
+                manifest: serde_json::Value::Null,
+            };
+            // The next run begins, or does not; what it cannot read stays as it is.
+            if let Ok(run) = ledger.begin_run(header).await {
+                let address = Address::new(&target(), "ecs.service", "other");
+                let _ = run.remember(&address, &[]).await;
+            }
+            let _ = LedgerMigrations::new(ledger.clone()).started("4567", "other").await;
+            prop_assert_eq!(bytes_at(&store, &path).await, bytes);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_truncated_object_is_refused(keep in 0.0..1.0_f64, which in 0..8_usize) {
+        block_on(async {
+            let (store, ledger) = written().await;
+            let paths = paths(&store).await;
+            let path = &paths[which % paths.len()];
+            let whole = bytes_at(&store, path).await;
+            let part = whole[..(whole.len() as f64 * keep) as usize].to_vec();
+            store.put(path, part.into()).await.unwrap();
+            let error = read(&ledger).await.expect_err("it is not what was written");
+            prop_assert_eq!(error.kind(), ErrorKind::Ledger);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn an_object_with_other_bytes_somewhere_never_panics(
+        at in 0.0..1.0_f64,
+        other in prop::collection::vec(any::<u8>(), 0..12),
+        which in 0..8_usize,
+    ) {
+        block_on(async {
+            let (store, ledger) = written().await;
+            let paths = paths(&store).await;
+            let path = &paths[which % paths.len()];
+            let mut bytes = bytes_at(&store, path).await;
+            let at = (bytes.len() as f64 * at) as usize;
+            let end = (at + other.len()).min(bytes.len());
+            bytes.splice(at..end, other);
+            store.put(path, bytes.into()).await.unwrap();
+            if let Err(error) = read(&ledger).await {
+                prop_assert_eq!(error.kind(), ErrorKind::Ledger);
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,119 @@
+//! Whatever stands in a manifest file: a clear error that names the file, or a manifest; never a panic.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
+use std::path::Path;
+
+use deployer_manifest::{Inputs, Loaded, Problems, load};
+use proptest::prelude::*;
+
+const MANIFEST: &str = r#"app = "shop"
+environment = "staging"
+[services.web]
+image = "registry.example.com/shop:1.4.0"
+port = 3000
+cpu = "1"
+memory = "2GiB"
+health = "/health"
+migrate = { command = ["migrate"], timeout = "5m" }
+[services.web.env]
+DATABASE_URL = { secret = "database-url" }
+SELF = "${service.url}/x"
+[secrets.database-url]
+from = { env = "SHOP_DATABASE_URL" }
+[targets.aws]
+account = "123456789012"
+region = "us-east-1"
+cluster = "default"
+subnets = ["subnet-0a1b2c3d4e5f60001"]
+execution_role = "shop-execution"
+[targets.gcp]
+project = "shop-staging"
+region = "us-central1"
+"#;
+
+fn read(file: &Path) -> Result<Loaded, Problems> {
+    load(&Inputs {
+        manifest: file.to_owned(),
+        environment: None,
+        vars: Vec::new(),
+        set: Vec::new(),
+    })
+}
+
+fn read_bytes(bytes: &[u8]) -> Result<Loaded, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployer.toml");
+    std::fs::write(&file, bytes).unwrap();
+    read(&file)
+}
+
+fn refused(bytes: &[u8]) -> String {
+    let problems = read_bytes(bytes).expect_err("it is no manifest");
+    problems.render(80, deployer_manifest::Colour::Off)
+}
+
+#[test]
+fn other_files_are_refused_by_name() {
+    for (bytes, words) in [
+        (&b"\xff\xfe\x00manifest"[..], "not UTF-8"),
+        (br#"{"format": 1, "kind": "deployer plan"}"#, "not TOML"),
+        (b"services:\n  web:\n    image: shop\n", "not TOML"),
+        (b"version = 4\n[terraform]\nbackend = \"s3\"\n", "terraform"),
+    ] {
+        let said = refused(bytes);
+        assert!(
+            said.contains(words) && said.contains("deployer.toml"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_much_too_large_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deployer.toml");
+    // Takes no room: nobody writes it.
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(100 << 20)
+        .unwrap();
+    let problems = read(&path).expect_err("it is no manifest");
+    let said = problems.render(80, deployer_manifest::Colour::Off);
+    assert!(said.contains("104857600 bytes"), "{said}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_of_any_kind_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        if let Err(problems) = read_bytes(&bytes) {
+            prop_assert!(problems.iter().count() > 0);
+        }
+    }
+
+    #[test]
+    fn a_truncated_manifest_never_panics(end in 0..MANIFEST.len()) {
+        if let Err(problems) = read_bytes(&MANIFEST.as_bytes()[..end]) {
+            prop_assert!(!problems.render(80, deployer_manifest::Colour::Off).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_manifest_with_another_word_somewhere_never_panics(
+        at in 0..MANIFEST.len(),
+        gone in 0..12_usize,
+        word in r#"([\[\]{}="$0-9a-z.\n-]{0,8}|\$\{[a-z.]{0,12}\}?|99999999999999999999|-1|\u{0}|é)"#,
+    ) {
+        let mut text = MANIFEST.as_bytes()[..at].to_vec();
+        text.extend(word.as_bytes());
+        text.extend(&MANIFEST.as_bytes()[(at + gone).min(MANIFEST.len())..]);
+        if let Err(problems) = read_bytes(&text) {
+            prop_assert!(!problems.render(80, deployer_manifest::Colour::Off).is_empty());
+        }
+    }
+}
