@@ -8,6 +8,7 @@ mod images;
 mod interrupt;
 mod oci_layout;
 mod packages;
+mod picture;
 mod postgres;
 mod run;
 mod test;
@@ -23,6 +24,7 @@ usage: cargo xtask <command>
   ci         everything that must pass: fmt, clippy, rustdoc, test, deny
   test       every test, with images, PostgreSQL and Python clients prepared
   docs       write docs/manifest.md from the manifest's schema
+  picture    write docs/terminal.svg from a real plan and apply
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL
   venv       prepare the Python clients under target/venv
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::ci(),
         ["test", filter @ ..] => test::test(filter),
         ["docs"] => docs::command(),
+        ["picture"] => picture::command(),
         ["images"] => images::command(),
         ["postgres"] => postgres::command(),
         ["venv"] => venv::command(),
