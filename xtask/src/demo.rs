@@ -1,9 +1,9 @@
 //! `cargo xtask demo`: the whole story on this machine, each step checked before the next one starts.
 
 mod service;
-mod stage;
+pub mod stage;
 mod story;
-mod terminal;
+pub mod terminal;
 
 use anyhow::{Context, Result, bail, ensure};
 

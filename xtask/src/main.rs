@@ -9,6 +9,7 @@ mod images;
 mod interrupt;
 mod oci_layout;
 mod packages;
+mod picture;
 mod postgres;
 mod run;
 mod sweep;
@@ -27,6 +28,7 @@ usage: cargo xtask <command>
   sweep      every call fails, every entry is the last: all points, where test tries a sample
   bench      what the program costs: calls, critical path, lag, scale, footprint, beside the runbook
   docs       write docs/manifest.md from the manifest's schema
+  picture    write docs/terminal.svg from a real plan and apply
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL
   venv       prepare the Python clients under target/venv
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["sweep"] => sweep::command(None),
         ["sweep", filter] => sweep::command(Some(filter)),
         ["docs"] => docs::command(),
+        ["picture"] => picture::command(),
         ["images"] => images::command(),
         ["postgres"] => postgres::command(),
         ["venv"] => venv::command(),

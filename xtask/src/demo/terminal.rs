@@ -146,12 +146,40 @@ impl Terminal {
 
     /// Runs a command to its end; the result says how it ended.
     pub fn run(&self, arguments: &[&str], input: &str, say: Say) -> Result<Finished> {
-        let mut command = self.command(arguments);
+        self.follow(self.command(arguments), arguments, input, say)
+    }
+
+    /// Runs a command on a terminal of its own (`script`, of util-linux), which gives it colour and live lines. All that the
+    /// terminal was sent is the result's standard output.
+    pub fn watched(&self, arguments: &[&str], columns: u16) -> Result<Finished> {
+        let program = self.binary.to_string_lossy();
+        // None of the words has a character that a shell takes for more than itself.
+        let words = arguments.join(" ");
+        let line = format!("stty cols {columns} rows 60; exec '{program}' {words}");
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.current_dir(&self.folder);
+        command.env_clear().envs(&self.environment);
+        command
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh");
+        self.follow(command, arguments, "", Say::nothing())
+    }
+
+    fn follow(
+        &self,
+        mut command: Command,
+        arguments: &[&str],
+        input: &str,
+        say: Say,
+    ) -> Result<Finished> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot start deployer")?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut stdin), Some(stdout), Some(stderr)) = streams else {
             bail!("a piped command has no pipes");
