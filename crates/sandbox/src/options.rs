@@ -1,7 +1,7 @@
 //! What a sandbox is like: ports, names, time, and whether anything real runs.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use crate::clock::Clock;
 use crate::faults::{FaultsFile, Observer};
@@ -34,6 +34,9 @@ pub enum StateDir {
     /// It is removed.
     Removed,
 }
+
+/// How the names of temporary state directories begin; the process follows.
+const TEMPORARY: &str = "deployer-simulated-";
 
 /// What a sandbox is like.
 #[derive(Clone)]
@@ -98,8 +101,10 @@ impl Options {
     /// One of many in a process: nothing real runs, it starts within milliseconds (the process's first makes a key)
     /// and leaves nothing behind.
     pub fn simulated(containers: Simulated, clock: Clock) -> std::io::Result<Self> {
-        let unique = uuid::Uuid::new_v4().simple();
-        let state_dir = std::env::temp_dir().join(format!("deployer-simulated-{unique}"));
+        static ONCE: Once = Once::new();
+        ONCE.call_once(clear_leftovers);
+        let (process, unique) = (std::process::id(), uuid::Uuid::new_v4().simple());
+        let state_dir = std::env::temp_dir().join(format!("{TEMPORARY}{process}-{unique}"));
         Ok(Self {
             clock: Some(clock),
             state_dir_ends: StateDir::Removed,
@@ -108,5 +113,42 @@ impl Options {
             account_key: Some(AccountKey::shared()?),
             ..Self::new(state_dir)
         })
+    }
+}
+
+/// Removes the temporary state directories of processes that were killed.
+fn clear_leftovers() {
+    let entries = std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let rest = name.strip_prefix(TEMPORARY);
+        let owner = rest.and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner.to_string()).exists()) {
+            // What cannot be removed harms nobody.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_directories_of_processes_that_are_gone_are_removed() {
+        let folder = |process: u32| {
+            let unique = uuid::Uuid::new_v4().simple();
+            let folder = std::env::temp_dir().join(format!("{TEMPORARY}{process}-{unique}"));
+            std::fs::create_dir(&folder).unwrap();
+            folder
+        };
+        // Linux gives no process a number above 4,194,304.
+        let (gone, own) = (folder(4_194_305), folder(std::process::id()));
+        clear_leftovers();
+        assert!(!gone.exists());
+        assert!(own.exists());
+        std::fs::remove_dir(own).unwrap();
     }
 }

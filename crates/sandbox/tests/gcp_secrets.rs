@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gcp_cloud;
+mod support;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gcp_cloud;
+mod support;
 
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::{rand::SystemRandom, signature::RSA_PKCS1_SHA256};

@@ -90,7 +90,7 @@ impl Rule {
         let left = self.entry.times.is_none_or(|times| self.fired < times);
         let due = match self.entry.when {
             When::From(nth) => self.seen >= nth,
-            When::Every(every) => self.seen % every == 0,
+            When::Every(every) => self.seen.is_multiple_of(every),
             // Drawn also when nothing is left, so that the order of draws is the order of calls.
             When::Chance(chance) => self.chance.f64() < chance,
         };

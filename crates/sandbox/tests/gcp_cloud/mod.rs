@@ -3,15 +3,12 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use deployer_sandbox::{Moto, Options, Sandbox, serve};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-pub use support::digest;
-use support::{OCI_MANIFEST, layer};
+pub use super::support::digest;
+use super::support::{OCI_MANIFEST, layer};
 
 pub const LOCATION: &str = "projects/sandbox-project/locations/us-central1";
 

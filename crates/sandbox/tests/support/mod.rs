@@ -47,9 +47,8 @@ pub fn guest() -> &'static Path {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        // Test binaries may run side by side, and one may hold this module twice: each builds its own and moves it
-        // into place.
-        let built = folder.join(format!("guest-{}-{:p}", std::process::id(), &GUEST));
+        // Test binaries may run side by side: each builds its own and moves it into place.
+        let built = folder.join(format!("guest-{}", std::process::id()));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/guest.rs");
         let compiled = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()))
             .args([
