@@ -12,6 +12,7 @@ mod args;
 mod command;
 mod duration;
 mod exit;
+mod failure;
 mod generate;
 mod image;
 mod ledger_store;

@@ -1,8 +1,10 @@
 //! What a cloud does for deployer: each capability *declares* nodes into the graph and *operates* what runs.
 
+mod autopsy;
 mod data;
 mod dns;
 
+pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance};
 pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, StoreStatus};
 pub use dns::{Dns, RecordStatus};
 
@@ -352,8 +354,8 @@ pub trait Runtime: Send + Sync {
         watch: &dyn Watch,
     ) -> Result<Revision>;
 
-    /// The last lines that explain a failure: stopped tasks' reasons, conditions, events. Best effort, never an error.
-    async fn autopsy(&self, service: &ServiceSpec) -> Vec<String>;
+    /// What explains a failure: stopped instances, conditions, events, the last lines of the log. Best effort, never an error.
+    async fn autopsy(&self, service: &ServiceSpec) -> Autopsy;
 }
 
 /// How much of a service is declared.

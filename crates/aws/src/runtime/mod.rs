@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::capability::{
-    Activation, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
+    Activation, Autopsy, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
     ServiceOutputs, Serving,
 };
 use deployer_core::error::Result;
@@ -109,7 +109,7 @@ impl Runtime for Aws {
         operate::activate(&self.clients, activation, watch).await
     }
 
-    async fn autopsy(&self, service: &ServiceSpec) -> Vec<String> {
+    async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         operate::autopsy(&self.clients, service).await
     }
 }

@@ -7,7 +7,8 @@ use aws_sdk_ecs::types::{
     TaskDefinitionField, TaskDefinitionStatus,
 };
 use deployer_core::capability::{
-    Activation, ImageRef, Revision, RevisionInfo, SecretVersion, Serving, ServingState,
+    Activation, Autopsy, ImageRef, LogLine, Revision, RevisionInfo, SecretVersion, Serving,
+    ServingState, StoppedContainer, StoppedInstance,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Watch;
@@ -267,24 +268,24 @@ fn repinned(
 }
 
 /// See [`deployer_core::capability::Runtime::autopsy`].
-pub(super) async fn autopsy(clients: &Clients, spec: &ServiceSpec) -> Vec<String> {
+pub(super) async fn autopsy(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
     let names = Names::of(clients, spec);
-    let mut lines = Vec::new();
     let Ok(Some(service)) = describe(clients, &names.service, WithTags::No).await else {
-        return lines;
+        return Autopsy::default();
     };
-    if let Some(why) = rollout::failed(&service) {
-        lines.push(format!("roll-out: {why}"));
-    }
     let tasks = stopped_tasks(clients, &names).await;
-    lines.extend(tasks.iter().take(STOPPED_TASKS).map(stopped_line));
-    lines.extend(events(&service, EVENTS));
     let failing = tasks.first().and_then(Task::task_arn);
-    if let Some(arn) = failing {
-        let last = last_lines(clients, &names, arn).await;
-        lines.extend(last.into_iter().map(|line| format!("log: {line}")));
+    let log = match failing {
+        Some(arn) => last_log(clients, &names, arn).await,
+        None => Vec::new(),
+    };
+    let why = rollout::failed(&service).map(|why| format!("roll-out: {why}"));
+    Autopsy {
+        words: why.into_iter().collect(),
+        stopped: tasks.iter().take(STOPPED_TASKS).map(stopped).collect(),
+        events: events(&service, EVENTS).collect(),
+        log,
     }
-    lines
 }
 
 /// Why the service's tasks stopped, and its latest events. Best effort: being denied is no reason to fail.
@@ -294,17 +295,16 @@ pub(super) async fn why_stopped(
     service: &Service,
 ) -> Vec<String> {
     let tasks = stopped_tasks(clients, names).await;
-    let mut lines: Vec<String> = tasks.iter().take(STOPPED_TASKS).map(stopped_line).collect();
+    let tasks = tasks.iter().take(STOPPED_TASKS);
+    let mut lines: Vec<String> = tasks.map(|task| stopped(task).to_string()).collect();
     lines.dedup();
-    lines.extend(events(service, STOPPED_TASKS));
+    lines.extend(events(service, STOPPED_TASKS).map(|event| format!("event: {event}")));
     lines
 }
 
-fn events(service: &Service, count: usize) -> Vec<String> {
+fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
     let events = service.events().iter().take(count);
-    events
-        .filter_map(|event| Some(format!("event: {}", event.message()?)))
-        .collect()
+    events.filter_map(|event| event.message().map(str::to_owned))
 }
 
 /// Stopped tasks of the service, the latest first.
@@ -338,19 +338,24 @@ async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
     tasks
 }
 
-fn stopped_line(task: &Task) -> String {
-    let reason = task.stopped_reason().unwrap_or("no reason given");
-    let mut line = format!("task stopped: {reason}");
-    for container in task.containers() {
-        let name = container.name().unwrap_or_default();
-        if let Some(code) = container.exit_code() {
-            line.push_str(&format!(", `{name}` exited with {code}"));
-        }
-        if let Some(reason) = container.reason() {
-            line.push_str(&format!(", `{name}`: {reason}"));
-        }
+fn stopped(task: &Task) -> StoppedInstance {
+    let containers = task.containers().iter();
+    let containers = containers.map(|container| StoppedContainer {
+        name: container.name().unwrap_or_default().to_owned(),
+        exit_code: container.exit_code(),
+        reason: container.reason().map(str::to_owned),
+    });
+    StoppedInstance {
+        instance: task_id(task.task_arn().unwrap_or_default()).to_owned(),
+        at: task
+            .stopped_at()
+            .and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
+        reason: task
+            .stopped_reason()
+            .unwrap_or("no reason given")
+            .to_owned(),
+        containers: containers.collect(),
     }
-    line
 }
 
 /// The id at the end of a task's ARN.
@@ -360,6 +365,11 @@ pub(crate) fn task_id(arn: &str) -> &str {
 
 /// The last lines that a task printed, oldest first. Best effort.
 pub(super) async fn last_lines(clients: &Clients, names: &Names, task: &str) -> Vec<String> {
+    let log = last_log(clients, names, task).await;
+    log.into_iter().map(|line| line.text).collect()
+}
+
+async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> {
     let stream = format!("{STREAM_PREFIX}/{}/{}", names.container, task_id(task));
     let answer = clients
         .logs
@@ -370,15 +380,19 @@ pub(super) async fn last_lines(clients: &Clients, names: &Names, task: &str) -> 
         .limit(LINES)
         .send()
         .await;
-    match answer {
-        Ok(answer) => answer
-            .events()
-            .iter()
-            .filter_map(|event| event.message())
-            .map(|message| message.trim_end().to_owned())
-            .collect(),
-        Err(_) => Vec::new(),
-    }
+    let Ok(answer) = answer else {
+        return Vec::new();
+    };
+    let events = answer.events().iter();
+    events
+        .filter_map(|event| {
+            Some(LogLine {
+                at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
+                source: task_id(task).to_owned(),
+                text: event.message()?.trim_end().to_owned(),
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::Result;
@@ -14,6 +13,7 @@ use crate::activation::{self, Choice};
 use crate::args::{ApplyArgs, Global};
 use crate::command::{plan, rollback};
 use crate::exit::Exit;
+use crate::failure;
 use crate::plan_file::PlanFile;
 use crate::record;
 use crate::run::{self, Journals, Manner};
@@ -121,7 +121,7 @@ async fn locked(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes).await?;
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
-    explain_failures(global, session, &verdicts).await;
+    failure::report(global, session, &verdicts).await;
     say_what_serves(global, &work, &recorded);
     accepted.tell(global);
     Ok(exit
@@ -175,42 +175,6 @@ fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
     let blocked = work.prepared.blocked.iter().map(|blocked| &blocked.error);
     let errors = session.failed.iter().map(|(_, error)| error).chain(blocked);
     errors.map(|error| Exit::from(error.kind())).max()
-}
-
-/// The cloud's own words on what failed: stopped tasks, conditions, the last lines of the log.
-async fn explain_failures(
-    global: &Global,
-    session: &Session,
-    verdicts: &BTreeMap<CloudName, Verdict>,
-) {
-    for place in &session.places {
-        if verdicts
-            .get(&place.name())
-            .is_none_or(|verdict| verdict.failed.is_empty())
-        {
-            continue;
-        }
-        for service in place.env.services.values() {
-            let lines = place.cloud.runtime().autopsy(service).await;
-            if global.json {
-                view::json_line(&json!({
-                    "event": "autopsy", "cloud": place.name(), "service": service.key, "lines": lines,
-                }));
-            } else if !lines.is_empty() {
-                sayln!("\n{}: what `{}` says of itself:", place.name(), service.key);
-                for line in lines {
-                    sayln!("  {line}");
-                }
-            }
-            if let Ok(Some(serving)) = place.cloud.runtime().serving(service).await
-                && !global.json
-            {
-                for (revision, share) in &serving.traffic {
-                    sayln!("  still serves: {} ({share} %)", revision.0);
-                }
-            }
-        }
-    }
 }
 
 fn say_what_serves(global: &Global, work: &Work, recorded: &[record::Recorded]) {

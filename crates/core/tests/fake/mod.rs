@@ -331,8 +331,8 @@ impl Runtime for FakeCloud {
         not_operated()
     }
 
-    async fn autopsy(&self, _service: &ServiceSpec) -> Vec<String> {
-        Vec::new()
+    async fn autopsy(&self, _service: &ServiceSpec) -> deployer_core::capability::Autopsy {
+        Default::default()
     }
 }
 

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
-    ServiceOutputs, Serving, ServingState,
+    Activation, Autopsy, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
+    ServiceInputs, ServiceOutputs, Serving, ServingState,
 };
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Inputs, Output};
@@ -175,20 +175,23 @@ impl Runtime for CloudRun {
         activation::carry_out(&calls, activation, token, watch).await
     }
 
-    async fn autopsy(&self, service: &ServiceSpec) -> Vec<String> {
+    async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         let calls = service::Calls::new(&self.project, &service.name);
         let Ok(Found::Here(there)) = calls.find().await else {
-            return Vec::new();
+            return Autopsy::default();
         };
-        let mut lines =
-            conditions::failures(there.terminal_condition.iter().chain(&there.conditions));
+        let conditions = there.terminal_condition.iter().chain(&there.conditions);
+        let mut autopsy = Autopsy {
+            words: conditions::failures(conditions),
+            ..Autopsy::default()
+        };
         let newest = short(&there.latest_created_revision);
         if newest.is_empty() {
-            return lines;
+            return autopsy;
         }
         for line in calls.revision_failures(newest).await {
-            if !conditions::is_told(&lines, &line) {
-                lines.push(format!("{newest}: {line}"));
+            if !conditions::is_told(&autopsy.words, &line) {
+                autopsy.words.push(format!("{newest}: {line}"));
             }
         }
         let filter = format!(
@@ -196,13 +199,9 @@ impl Runtime for CloudRun {
              AND resource.labels.location=\"{}\" AND resource.labels.revision_name=\"{newest}\"",
             service.name, self.project.target.region
         );
-        if let Ok(last) = logs::newest(&self.project, &filter, LAST_LINES).await {
-            lines.extend(
-                last.into_iter()
-                    .map(|line| format!("{newest} | {}", line.text)),
-            );
-        }
-        lines
+        let log = logs::newest(&self.project, &filter, LAST_LINES).await;
+        autopsy.log = log.unwrap_or_default();
+        autopsy
     }
 }
 
