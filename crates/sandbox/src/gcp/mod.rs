@@ -24,6 +24,7 @@ mod run;
 mod schema;
 mod secrets;
 mod sql;
+mod storage;
 mod wire;
 
 use std::sync::Arc;
@@ -58,6 +59,7 @@ struct Inner {
     dns: dns::Dns,
     redis: redis::Redis,
     sql: sql::Sql,
+    storage: storage::Storage,
 }
 
 impl Gcp {
@@ -81,6 +83,7 @@ impl Gcp {
                 dns: dns::Dns::start(),
                 redis: redis::Redis::default(),
                 sql: sql::Sql::default(),
+                storage: storage::Storage::default(),
                 host,
             }),
         }
@@ -104,6 +107,7 @@ impl Gcp {
             "sql_last_backups": self.last_sql_backups(),
             "redis": self.redis_status(),
             "dns": self.dns_status(),
+            "buckets": self.storage_status(),
         })
     }
 
@@ -148,6 +152,7 @@ impl Gcp {
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
             "dns.v1" => self.cloud_dns(&call),
+            "storage.v1" => self.cloud_storage(&call),
             "redis.v1" if call.method.id.contains(".operations.") => self.operation(&call).await,
             "redis.v1" => self.memorystore(&call),
             "sqladmin.v1" | "sqladmin.v1beta4" => {

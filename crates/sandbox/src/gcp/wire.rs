@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
@@ -138,6 +138,10 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
         ("GET", "/v2/token") => return super::auth::registry_token(gcp, &request),
         _ => {}
     }
+    let request = match gcp.storage_front(request).await {
+        Ok(answer) => return answer,
+        Err(other) => other,
+    };
     let Some((api, method, vars)) = schema::route(request.method().as_str(), &path) else {
         return no_such_path(&path);
     };
@@ -148,6 +152,10 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
         Err(error) => Err(error),
     };
     match outcome {
+        // Cloud Storage alone says nothing at all of what is gone.
+        Ok(_) if api.api == "storage.v1" && method.response == "Empty" => {
+            StatusCode::NO_CONTENT.into_response()
+        }
         Ok(value) => {
             let value = api.write(&method.response, &value, style);
             (
