@@ -304,7 +304,10 @@ async fn the_json_api_uploads_in_one_or_two_parts_and_downloads() {
         "",
     )
     .await;
-    assert_eq!(download.headers()["x-goog-hash"], "crc32c=mnG7TA==");
+    assert_eq!(
+        download.headers()["x-goog-hash"],
+        "crc32c=mnG7TA==,md5=XUFAKrxLKna5cZ2REBfFkg=="
+    );
     assert_eq!(download.text().await.unwrap(), "hello");
     let generation = object["generation"].as_str().unwrap();
     let path = format!("storage/v1/b/ledger/o/a%2Fb?alt=media&ifGenerationNotMatch={generation}");

@@ -70,9 +70,9 @@ impl Call {
         self.query.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// A boolean query parameter.
+    /// A boolean query parameter; `gcloud` writes Python's `True`.
     pub fn flag(&self, name: &str) -> bool {
-        self.query(name) == "true"
+        self.query(name).eq_ignore_ascii_case("true")
     }
 
     /// The page of `items` that `pageSize` and `pageToken` ask for, and the token of the next.
@@ -296,7 +296,9 @@ fn read_query(
 fn fits(field: &Field, value: &str) -> bool {
     match field.kind {
         Kind::Int32 => value.parse::<i32>().is_ok(),
-        Kind::Bool => matches!(value, "true" | "false"),
+        Kind::Bool => ["true", "false"]
+            .iter()
+            .any(|it| value.eq_ignore_ascii_case(it)),
         _ => true,
     }
 }

@@ -96,7 +96,8 @@ async fn accept(gcp: &Gcp, request: Request<Body>) -> Result<Value, Refusal> {
         .collect(),
     };
     let stored = gcp.put_object(&bucket, &name, content.bytes, kind, conditions)?;
-    let checked = word("crc32c").is_none_or(|wanted| wanted == stored.crc32c());
+    let checked = word("crc32c").is_none_or(|wanted| wanted == stored.crc32c())
+        && word("md5Hash").is_none_or(|wanted| wanted == stored.md5_hash());
     if !checked {
         // Google refuses before it writes; nobody can have read it in between.
         gcp.remove_object(
@@ -106,7 +107,7 @@ async fn accept(gcp: &Gcp, request: Request<Body>) -> Result<Value, Refusal> {
             Conditions::default(),
         )?;
         return Err(Refusal::Invalid(
-            "Provided CRC32C does not match the content.".into(),
+            "Provided hash does not match the content.".into(),
         ));
     }
     Ok(gcp.object_message(&bucket, &name, &stored))
@@ -251,7 +252,8 @@ pub(super) fn described(stored: &Stored) -> HeaderMap {
         .to_string();
     let mut said = vec![
         ("content-type", stored.kind.content_type.clone()),
-        ("etag", format!("\"{}\"", stored.etag())),
+        // The XML API's is that of S3.
+        ("etag", format!("\"{}\"", hex::encode(stored.md5()))),
         ("last-modified", modified),
         ("x-goog-generation", stored.generation.to_string()),
         ("x-goog-metageneration", "1".to_owned()),
@@ -260,7 +262,10 @@ pub(super) fn described(stored: &Stored) -> HeaderMap {
             "x-goog-stored-content-length",
             stored.bytes.len().to_string(),
         ),
-        ("x-goog-hash", format!("crc32c={}", stored.crc32c())),
+        (
+            "x-goog-hash",
+            format!("crc32c={},md5={}", stored.crc32c(), stored.md5_hash()),
+        ),
     ];
     for (field, name) in [
         ("cacheControl", "cache-control"),

@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 
 use super::{Bucket, Refusal};
@@ -36,7 +37,17 @@ impl Stored {
         STANDARD.encode(crc32c::crc32c(&self.bytes).to_be_bytes())
     }
 
-    /// The same for every version of the content, another for each.
+    /// The MD5 of the content.
+    pub(super) fn md5(&self) -> [u8; 16] {
+        Md5::digest(&self.bytes).into()
+    }
+
+    /// The MD5 as the JSON API and `x-goog-hash` spell it.
+    pub(super) fn md5_hash(&self) -> String {
+        STANDARD.encode(self.md5())
+    }
+
+    /// The JSON API's: another one for every version.
     pub(super) fn etag(&self) -> String {
         let mut bytes = vec![0x08];
         bytes.extend_from_slice(&self.generation.to_be_bytes());
@@ -310,6 +321,7 @@ impl Gcp {
             "mediaLink": format!("{base}/download/storage/v1/b/{bucket}/o/{encoded}?generation={generation}&alt=media"),
             "name": name, "bucket": bucket, "generation": generation.to_string(), "metageneration": "1",
             "storageClass": "STANDARD", "size": stored.bytes.len().to_string(), "crc32c": stored.crc32c(),
+            "md5Hash": stored.md5_hash(),
             "etag": stored.etag(), "timeCreated": at, "updated": at, "timeStorageClassUpdated": at,
             "timeFinalized": at,
         });

@@ -164,7 +164,7 @@ fn written(bucket: &str, wanted: &Wanted, listed: &Listed) -> String {
             escape(name),
             stored.generation,
             timestamp(stored.created),
-            stored.etag(),
+            hex::encode(stored.md5()),
             stored.bytes.len(),
         ));
     }
