@@ -19,6 +19,8 @@ use deployer_manifest::section::{AwsSection, AwsService};
 use sync_wrapper::SyncFuture;
 use url::{Host, Url};
 
+use crate::permitted::Permitted;
+
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 const ATTEMPTS: u32 = 5;
 
@@ -124,6 +126,7 @@ pub(crate) async fn configuration(
         .timeout_config(timeouts)
         .retry_config(retries)
         .sleep_impl(Waits(Arc::clone(&context.clock)))
+        .http_client(Permitted::new(context.permit.clone()))
         .load()
         .await;
     if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {

@@ -22,7 +22,7 @@ pub enum Exit {
     Held = 6,
     /// A deployment failed and was put back: by the cloud, or by `--on-failure undo`.
     RolledBack = 7,
-    /// Another run holds the lock.
+    /// Another run holds the lock, or took it from this one.
     Locked = 8,
     /// Something failed and could not be put back: a person has to look.
     NeedsAttention = 9,

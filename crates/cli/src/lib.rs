@@ -17,6 +17,7 @@ mod generate;
 mod image;
 mod ledger_store;
 mod left;
+mod machine;
 mod plan_file;
 mod record;
 mod run;
@@ -159,6 +160,7 @@ async fn on_manifest(
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
+        Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
         Command::Config(_)

@@ -34,6 +34,14 @@ pub trait Journal: Send + Sync {
 
     /// Notes that this is gone.
     async fn forget(&self, address: &Address) -> Result<()>;
+
+    /// Returns once it is certain that this run may go on changing the target: asked before each call that changes
+    /// something and before each look. Waits while that is in doubt.
+    ///
+    /// Errors: locked, when somebody took the lock over; ledger, when that cannot be found out.
+    async fn permit(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Asked before each node starts.
@@ -299,6 +307,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         token: token.0.clone(),
     };
     journal.write(started).await?;
+    journal.permit().await?;
     job.node.carry_out(job.action, &token, &watch).await?;
     journal
         .write(Entry::Landed {
@@ -319,7 +328,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
             }
         }
     } else {
-        until_ready(job.node.as_ref(), means.clock, &watch).await?;
+        until_ready(job.node.as_ref(), journal, means.clock, &watch).await?;
     }
     journal
         .write(Entry::Ready {
@@ -329,9 +338,15 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     Ok(Left::Ready)
 }
 
-async fn until_ready(node: &dyn Node, clock: &dyn Clock, watch: &dyn Watch) -> Result<()> {
+async fn until_ready(
+    node: &dyn Node,
+    journal: &dyn Journal,
+    clock: &dyn Clock,
+    watch: &dyn Watch,
+) -> Result<()> {
     let what = node.address().to_string();
     wait::poll(clock, node.pace(), &what, || async {
+        journal.permit().await?;
         match node.look().await {
             Ok(Readiness::Pending(why)) => {
                 watch.note(&why);

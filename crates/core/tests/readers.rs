@@ -33,6 +33,10 @@ impl Clock for Still {
         Timestamp::UNIX_EPOCH
     }
 
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
     async fn pause(&self, _: Duration) {}
 }
 

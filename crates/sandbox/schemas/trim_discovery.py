@@ -67,6 +67,8 @@ APIS = [
      ["Instance", "OperationMetadata"]),
     ("dns.v1", "crate:google-cloud-dns-v1", "",
      r"dns\.(changes\..*|managedZones\.(create|get|list|delete)|resourceRecordSets\..*|projects\.get)", []),
+    ("storage.v1", None, "",
+     r"storage\.(buckets\.(insert|get|list|patch|delete|getStorageLayout)|objects\.(insert|get|list|delete))", []),
 ]
 
 FORMATS = {
@@ -221,7 +223,7 @@ def trim(document, package, prefix, keep, roots):
                         query[name] = {**({"list": True} if spec.get("repeated") else {}), **trim_type({k: v for k, v in spec.items() if k != "repeated"}, None, set())}
                 out = {
                     "id": method["id"], "verb": method["httpMethod"],
-                    "path": "/" + method.get("flatPath", method["path"]), "query": query,
+                    "path": "/" + source.get("servicePath", "") + method.get("flatPath", method["path"]), "query": query,
                     "response": method.get("response", {"$ref": "Empty"})["$ref"],
                 }
                 if "request" in method:

@@ -102,6 +102,11 @@ pub fn exports(running: &Running) -> Vec<(String, String)> {
         // gcloud puts the region before Run's host name, which an IP address cannot take.
         (name, format!("http://{api}.x.test/"))
     }));
+    // Its own paths are relative to the API's.
+    exports.push((
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE".to_owned(),
+        "http://storage.x.test/storage/v1/".to_owned(),
+    ));
     exports
 }
 

@@ -4,7 +4,7 @@ mod store;
 
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
-use deployer_core::ledger::{Hold, Release};
+use deployer_core::ledger::{Hold, Release, Standing};
 use deployer_core::spec::ServiceSpec;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         if !global.json {
             outln!("{}", header(target, &place.caller));
         }
-        if let Some(holder) = place.ledger.lock_holder().await?
+        if let Standing::Held { holder, .. } = place.ledger.lock_standing().await?
             && !global.json
         {
             outln!("  locked by {holder}");

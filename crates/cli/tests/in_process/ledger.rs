@@ -1,12 +1,15 @@
 //! A ledger in memory that can end the run before or after any of its writes, as a killed process would.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use chrono::DateTime;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -16,6 +19,8 @@ use object_store::{
 };
 use serde_json::Value;
 use tokio::sync::Notify;
+
+use super::time::VirtualTime;
 
 /// Where a run is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,9 @@ pub struct KillingStore(Arc<Inner>);
 
 struct Inner {
     store: InMemory,
+    time: VirtualTime,
+    /// When each object was written: memory goes by the machine's clock.
+    written: Mutex<BTreeMap<Path, Timestamp>>,
     crash: Mutex<Option<Crash>>,
     writes: AtomicUsize,
     killed: Notify,
@@ -39,9 +47,11 @@ struct Inner {
 
 impl KillingStore {
     /// Empty; kills nobody.
-    pub fn new() -> Self {
+    pub fn new(time: VirtualTime) -> Self {
         Self(Arc::new(Inner {
             store: InMemory::new(),
+            time,
+            written: Mutex::default(),
             crash: Mutex::new(None),
             writes: AtomicUsize::new(0),
             killed: Notify::new(),
@@ -96,9 +106,27 @@ impl KillingStore {
         std::future::pending().await
     }
 
+    /// The same with the time that this store goes by.
+    fn dated(&self, meta: ObjectMeta) -> ObjectMeta {
+        let written = self
+            .0
+            .written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = written.get(&meta.location) else {
+            return meta;
+        };
+        let at = DateTime::from_timestamp(at.as_second(), at.subsec_nanosecond().unsigned_abs());
+        ObjectMeta {
+            last_modified: at.expect("a time of this century"),
+            ..meta
+        }
+    }
+
     /// Counts a write; the number when it counts. How often a lock is renewed depends on how long a run takes.
     fn count(&self, location: &Path) -> Option<usize> {
-        let lock = location.parts().any(|part| part.as_ref() == "lock");
+        let parts = ["lock", "clock.json"];
+        let lock = location.parts().any(|part| parts.contains(&part.as_ref()));
         (!lock).then(|| self.0.writes.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
@@ -132,6 +160,14 @@ impl ObjectStore for KillingStore {
             self.die().await;
         }
         let result = self.0.store.put_opts(location, payload, options).await;
+        if result.is_ok() {
+            let mut written = self
+                .0
+                .written
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            written.insert(location.clone(), self.0.time.now());
+        }
         if number.is_some() && self.crash() == number.map(Crash::After) {
             self.die().await;
         }
@@ -147,7 +183,11 @@ impl ObjectStore for KillingStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.0.store.get_opts(location, options).await
+        let found = self.0.store.get_opts(location, options).await?;
+        Ok(GetResult {
+            meta: self.dated(found.meta.clone()),
+            ..found
+        })
     }
 
     fn delete_stream(
@@ -158,11 +198,18 @@ impl ObjectStore for KillingStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.store.list(prefix)
+        let this = self.clone();
+        let dated = move |meta| this.dated(meta);
+        self.0.store.list(prefix).map_ok(dated).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.0.store.list_with_delimiter(prefix).await
+        let found = self.0.store.list_with_delimiter(prefix).await?;
+        let objects = found.objects.into_iter().map(|meta| self.dated(meta));
+        Ok(ListResult {
+            objects: objects.collect(),
+            ..found
+        })
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

@@ -105,7 +105,7 @@ impl Stage {
             folder,
             sandbox,
             containers,
-            ledger: KillingStore::new(),
+            ledger: KillingStore::new(time.clone()),
             calls,
             time: time.clone(),
             http: reqwest::Client::new(),

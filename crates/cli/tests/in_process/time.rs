@@ -39,6 +39,7 @@ struct Inner {
 }
 
 struct State {
+    began: Timestamp,
     now: Timestamp,
     next: u64,
     sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
@@ -47,9 +48,11 @@ struct State {
 impl VirtualTime {
     /// Starts at the machine's time.
     pub fn start() -> Self {
+        let now = Timestamp::now();
         Self(Arc::new(Inner {
             state: Mutex::new(State {
-                now: Timestamp::now(),
+                began: now,
+                now,
                 next: 0,
                 sleepers: BTreeMap::new(),
             }),
@@ -201,6 +204,12 @@ impl Drop for Wait {
 impl Clock for VirtualTime {
     fn now(&self) -> Timestamp {
         self.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        let state = self.state();
+        let elapsed = state.now.duration_since(state.began);
+        elapsed.try_into().expect("time goes on")
     }
 
     async fn pause(&self, duration: Duration) {

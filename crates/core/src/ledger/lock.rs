@@ -1,18 +1,56 @@
 //! The lock: a lease made of numbered objects, by create-if-absent only.
 //!
-//! The highest number holds. A holder renews by creating the next number itself; whoever creates a number that
-//! exists already has lost. `LocalFileSystem` has no conditional update, and this needs none.
+//! The highest number holds. A holder renews by creating the next number; whoever finds it taken has lost, and so has
+//! whoever finds a higher one right after: the lower numbers are cleaned up, so a holder that slept may well create one
+//! of them again. `LocalFileSystem` has no conditional update, and this needs none.
+//!
+//! # What is guaranteed
+//!
+//! No two holders start calls at the same time. A holder starts none unless its last renewal began less than
+//! [`LEASE`] less [`MARGIN`] ago by a clock that nobody sets ([`elapsed`](crate::clock::Clock::elapsed)), so what it
+//! starts has ended, by its time-out, before anybody may take over. Nobody takes over before the *store* has kept the
+//! highest number for longer than [`LEASE`] by the store's own clock: what the writer's or the reader's clock says is for
+//! people. Where that cannot be trusted - the store says that the lock was written in the future, or a process of this
+//! machine lives and yet its lease ran out - a contender watches for as long as a lease lasts, by its own clock, whether
+//! the number changes: a wrong clock costs that wait, and never more. A store whose clock leaps ahead while another
+//! machine holds is the one thing this trusts not to happen. Who takes a lock away by hand is believed at once: its
+//! former holder finds out when it renews, at most [`RENEWAL`] later.
+//!
+//! A lock that was given back, and one whose holder is known to be gone, are taken at once.
+
+mod keeper;
+mod standing;
+
+pub use keeper::{Keeper, Permit};
+pub use standing::Standing;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
+use crate::wait::{self, Look, Pace};
 
 /// How long a lease lasts without being renewed.
 pub const LEASE: Duration = Duration::from_secs(90);
+
+/// What must be left of a lease for a call to be started: longer than any call lasts (60 s).
+pub const MARGIN: Duration = Duration::from_secs(65);
+
+/// How old a lease gets before it is renewed; leaves a renewal 10 s before calls must wait for it.
+pub const RENEWAL: Duration = Duration::from_secs(15);
+
+/// S3 and Google Cloud Storage tell times in whole seconds.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a write or a listing is tried that the store did not answer.
+const TRIES: u32 = 3;
+
+/// Older objects that stay, so that no listing that overlaps a renewal sees none.
+const KEPT: u64 = 2;
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,15 +61,33 @@ pub struct Holder {
     pub host: String,
     /// Process id on that host.
     pub process: u32,
-    /// Which run, or which command.
+    /// Which command.
     pub run: String,
-    /// Since when.
+    /// Since when, by the holder's clock.
     pub since: Timestamp,
-    /// Until when, unless renewed.
+    /// Until when unless renewed, by the holder's clock.
     pub until: Timestamp,
     /// Whether it was given back.
     #[serde(default)]
     pub released: bool,
+    /// Who took it away with `lock release`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<String>,
+    /// Never the same twice: tells a holder its own objects, also after a lost reply.
+    #[serde(default)]
+    pub claim: Uuid,
+    /// Tells this process from others of the same number, as far as its machine can.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// What tells a process from every other one that has its number or its host's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The machine since it started, and the process's own world on it. Empty where it has no name.
+    pub machine: String,
+    /// When the process started, in the machine's ticks.
+    pub started: u64,
 }
 
 impl std::fmt::Display for Holder {
@@ -44,11 +100,32 @@ impl std::fmt::Display for Holder {
     }
 }
 
+/// What a contender knows of a holder without asking the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It was a process of this machine and is no more.
+    Gone,
+    /// It is a process of this machine; it may be stopped.
+    Alive,
+    /// It is on another machine.
+    Nothing,
+}
+
+/// The contender's own view of holders, and its way to say why it waits.
+pub trait Witness: Send + Sync {
+    /// What is known of a holder.
+    fn known(&self, holder: &Holder) -> Known;
+
+    /// Says something to the person who waits.
+    fn note(&self, line: &str);
+}
+
 /// A lock that is held.
 #[derive(Clone, Debug)]
 pub struct Lease {
     number: u64,
     holder: Holder,
+    began: Duration,
 }
 
 impl Lease {
@@ -56,6 +133,21 @@ impl Lease {
     pub fn holder(&self) -> &Holder {
         &self.holder
     }
+
+    /// Whether it is certain to last for `margin` from `now` on, which is the holder's own
+    /// [`elapsed`](crate::clock::Clock::elapsed).
+    pub fn valid_for(&self, margin: Duration, now: Duration) -> bool {
+        now.saturating_sub(self.began) + margin < LEASE
+    }
+}
+
+/// The highest object.
+#[derive(Clone, Debug)]
+struct Top {
+    number: u64,
+    /// When it was written, by the store's clock.
+    written: Timestamp,
+    holder: Holder,
 }
 
 fn name(number: u64) -> String {
@@ -63,92 +155,327 @@ fn name(number: u64) -> String {
 }
 
 impl Ledger {
-    /// Takes the lock. `is_dead` is asked whether an unexpired holder's process is known to be gone.
+    /// Takes the lock. Waits only where no clock can be trusted, and says so.
     ///
     /// Errors: locked, naming the holder and since when.
-    pub async fn lock(&self, me: Holder, is_dead: impl Fn(&Holder) -> bool) -> Result<Lease> {
-        let (last, current) = self.lock_state().await?;
-        if let Some(holder) = current
-            && holder.until > self.clock.now()
-            && !is_dead(&holder)
+    pub async fn lock(&self, me: Holder, witness: &dyn Witness) -> Result<Lease> {
+        let top = self.top().await?;
+        if let Some(top) = &top
+            && !top.holder.released
         {
-            return Err(self.held(&holder));
+            self.outlast(top, witness).await?;
         }
-        self.take(last + 1, me).await
+        let last = top.map_or(0, |top| top.number);
+        let taken = self.take(last + 1, me).await;
+        taken.map_err(|refusal| match refusal {
+            Refusal::Held(holder) if holder.released => {
+                Error::new(ErrorKind::Locked, self.loss(&holder))
+            }
+            Refusal::Held(holder) => self.held(&holder),
+            Refusal::Ours => Error::internal("a new claim found itself in the ledger"),
+            Refusal::Failed(error) => error,
+        })
     }
 
-    /// Who holds the lock now. `None` when nobody does.
-    pub async fn lock_holder(&self) -> Result<Option<Holder>> {
-        let (_, current) = self.lock_state().await?;
-        Ok(current.filter(|holder| holder.until > self.clock.now()))
+    /// Returns once the lock of another holder may be taken over.
+    ///
+    /// Errors: locked, when it may not.
+    async fn outlast(&self, top: &Top, witness: &dyn Witness) -> Result<()> {
+        let known = witness.known(&top.holder);
+        if known == Known::Gone {
+            witness.note(&format!(
+                "took over the lock of {}: its process is gone",
+                top.holder
+            ));
+            return Ok(());
+        }
+        let age = self.store_now().await?.duration_since(top.written);
+        let in_the_future = age < -signed(GRACE);
+        let ran_out = age > signed(LEASE + GRACE);
+        match (known, in_the_future || ran_out) {
+            (_, false) => Err(self.held(&top.holder)),
+            (Known::Nothing, true) if ran_out => {
+                witness.note(&format!(
+                    "took over the lock of {}: its lease ran out {} s ago",
+                    top.holder,
+                    (age - signed(LEASE)).as_secs()
+                ));
+                Ok(())
+            }
+            (Known::Nothing | Known::Alive | Known::Gone, true) => self.watch(top, witness).await,
+        }
+    }
+
+    /// Watches whether the holder renews, for as long as a lease lasts by our own clock.
+    async fn watch(&self, top: &Top, witness: &dyn Witness) -> Result<()> {
+        let lasts = LEASE + GRACE;
+        witness.note(&format!(
+            "the times of the lock of {} make no sense; waiting {} s to see whether it is renewed",
+            top.holder,
+            lasts.as_secs()
+        ));
+        let began = self.clock.elapsed();
+        let pace = Pace {
+            first: GRACE,
+            longest: GRACE,
+            deadline: lasts * 2,
+        };
+        wait::poll(self.clock.as_ref(), pace, "the lock", || async {
+            match self.top().await? {
+                Some(now) if now.number == top.number => {}
+                Some(now) if now.holder.released => return Ok(Look::Found(())),
+                Some(now) => return Err(self.held(&now.holder)),
+                None => return Ok(Look::Found(())),
+            }
+            Ok(match self.clock.elapsed().saturating_sub(began) > lasts {
+                true => Look::Found(()),
+                false => Look::NotYet(format!("held by {}", top.holder)),
+            })
+        })
+        .await
     }
 
     /// Lengthens the lease.
-    ///
-    /// Errors: locked, when somebody took it over meanwhile.
-    pub async fn renew(&self, lease: &Lease) -> Result<Lease> {
-        let renewed = self.take(lease.number + 1, lease.holder.clone()).await?;
-        self.remove(&name(lease.number)).await?;
-        Ok(renewed)
+    async fn renew(&self, lease: &Lease) -> Result<Lease, Refusal> {
+        let mut number = lease.number + 1;
+        loop {
+            match self.take(number, lease.holder.clone()).await {
+                // An earlier renewal landed and its answer did not: how old it is nobody knows, so the next one counts.
+                Err(Refusal::Ours) => number += 1,
+                result => return result,
+            }
+        }
     }
 
-    /// Gives the lock back.
-    pub async fn unlock(&self, lease: Lease) -> Result<()> {
-        let holder = Holder {
+    /// Gives the lock back. What is not ours any more stays as it is.
+    async fn unlock(&self, lease: &Lease) -> Result<()> {
+        let released = Holder {
             released: true,
             until: self.clock.now(),
-            ..lease.holder
+            ..lease.holder.clone()
         };
-        // Nobody else creates this number while the lease lasts; if somebody did, it is theirs.
-        if self.create(&name(lease.number + 1), &holder).await? {
-            self.remove(&name(lease.number)).await?;
+        let mut number = lease.number + 1;
+        loop {
+            match self.claim(number, &released).await? {
+                Claimed::Now | Claimed::Before(true) => break,
+                // A renewal of ours that landed late.
+                Claimed::Before(false) => number += 1,
+                Claimed::ByAnother(_) => return Ok(()),
+            }
         }
+        let numbers = self.numbers().await?;
+        self.clean_up(&numbers, number).await;
         Ok(())
     }
 
-    async fn take(&self, number: u64, me: Holder) -> Result<Lease> {
+    /// Takes the lock away from whoever holds it; `by` says who does that. Its former holder notices when it
+    /// renews, or before its next call when it slept. Returns the former holder; `None` when nobody held it.
+    ///
+    /// Errors: conflict, when the lock changes hands all the time.
+    pub async fn break_lock(&self, by: Holder) -> Result<Option<Holder>> {
+        for _ in 0..TRIES {
+            let Some(top) = self.top().await?.filter(|top| !top.holder.released) else {
+                return Ok(None);
+            };
+            let broken = Holder {
+                released: true,
+                released_by: Some(format!("{}@{}", by.user, by.host)),
+                claim: by.claim,
+                until: self.clock.now(),
+                ..top.holder.clone()
+            };
+            match self.claim(top.number + 1, &broken).await? {
+                Claimed::Now | Claimed::Before(_) => return Ok(Some(top.holder)),
+                // It was renewed just now.
+                Claimed::ByAnother(_) => {}
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the lock of {} changed hands meanwhile", self.target),
+        )
+        .hint("try again"))
+    }
+
+    /// Creates a number and makes sure that it is the highest.
+    async fn take(&self, number: u64, me: Holder) -> Result<Lease, Refusal> {
+        let began = self.clock.elapsed();
         let now = self.clock.now();
-        let until = now.checked_add(LEASE).unwrap_or(now);
         let holder = Holder {
-            until,
+            until: now.checked_add(LEASE).unwrap_or(now),
             released: false,
             ..me
         };
-        if self.create(&name(number), &holder).await? {
-            return Ok(Lease { number, holder });
+        match self.claim(number, &holder).await? {
+            Claimed::Now => {}
+            Claimed::Before(_) => return Err(Refusal::Ours),
+            Claimed::ByAnother(other) => return Err(Refusal::Held(other)),
         }
-        match self.read::<Holder>(&name(number)).await? {
-            Some(other) => Err(self.held(&other)),
-            None => Err(Error::new(
-                ErrorKind::Locked,
-                "somebody else took the lock just now",
-            )),
+        let numbers = self.numbers().await?;
+        if numbers.iter().any(|(other, _)| *other > number) {
+            self.drop_number(number).await;
+            let top = self.top().await?.ok_or_else(|| self.vanished())?;
+            return Err(Refusal::Held(Box::new(top.holder)));
+        }
+        self.clean_up(&numbers, number).await;
+        Ok(Lease {
+            number,
+            holder,
+            began,
+        })
+    }
+
+    /// Creates one number; a write whose answer was lost is tried again and recognised.
+    async fn claim(&self, number: u64, holder: &Holder) -> Result<Claimed> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.put_new(&name(number), holder).await {
+                Ok(true) => return Ok(Claimed::Now),
+                Ok(false) => break,
+                Err(error) if tries == TRIES => return Err(error),
+                Err(_) => self.clock.pause(Duration::from_millis(500)).await,
+            }
+        }
+        Ok(match self.read::<Holder>(&name(number)).await? {
+            // The very words of this call: its answer was lost, to us or to the store's client.
+            Some(found) if found == *holder => Claimed::Now,
+            Some(found) if found.claim == holder.claim => Claimed::Before(found.released),
+            Some(found) => Claimed::ByAnother(Box::new(found)),
+            None => return Err(self.vanished()),
+        })
+    }
+
+    /// Removes what nobody needs any more. What cannot be removed now is removed by a later renewal.
+    async fn clean_up(&self, numbers: &[(u64, Timestamp)], highest: u64) {
+        for (old, _) in numbers {
+            if *old + KEPT < highest {
+                self.drop_number(*old).await;
+            }
         }
     }
 
-    async fn lock_state(&self) -> Result<(u64, Option<Holder>)> {
-        let names = self.list("lock").await?;
-        let Some(last) = names.last() else {
-            return Ok((0, None));
+    /// A number below the highest means nothing: it may stay.
+    async fn drop_number(&self, number: u64) {
+        if let Err(error) = self.erase_object(&name(number)).await {
+            tracing::debug!(%error, "an old lock object stays for now");
+        }
+    }
+
+    /// The objects there are, in order, with the time of the store at which each was written.
+    async fn numbers(&self) -> Result<Vec<(u64, Timestamp)>> {
+        let mut tries = 0;
+        let found = loop {
+            tries += 1;
+            match self.list_objects("lock").await {
+                Err(_) if tries < TRIES => self.clock.pause(Duration::from_millis(500)).await,
+                found => break found?,
+            }
         };
-        let number = last.trim_end_matches(".json").parse().map_err(|_| {
-            Error::new(
-                ErrorKind::Ledger,
-                format!("`{last}` in the ledger's lock folder is not ours"),
-            )
-        })?;
-        let holder: Option<Holder> = self.read(&format!("lock/{last}")).await?;
-        Ok((number, holder.filter(|holder| !holder.released)))
+        let mut numbers = Vec::new();
+        for (file, written) in found {
+            let number = file.trim_end_matches(".json").parse().map_err(|_| {
+                Error::new(
+                    ErrorKind::Ledger,
+                    format!("`{file}` in the ledger's lock folder is not ours"),
+                )
+            })?;
+            numbers.push((number, written));
+        }
+        numbers.sort();
+        Ok(numbers)
+    }
+
+    /// The highest object. `None` before the first lock.
+    async fn top(&self) -> Result<Option<Top>> {
+        for _ in 0..TRIES {
+            let Some((number, written)) = self.numbers().await?.last().copied() else {
+                return Ok(None);
+            };
+            // It is cleaned up only when there are higher ones: then the next listing has those.
+            if let Some(holder) = self.read(&name(number)).await? {
+                return Ok(Some(Top {
+                    number,
+                    written,
+                    holder,
+                }));
+            }
+        }
+        Err(self.vanished())
+    }
+
+    /// What the store's clock says: the time that it gives to what is written now.
+    async fn store_now(&self) -> Result<Timestamp> {
+        self.touch("clock.json").await
+    }
+
+    fn vanished(&self) -> Error {
+        Error::new(
+            ErrorKind::Ledger,
+            format!(
+                "the lock objects of {} vanish while they are read",
+                self.target
+            ),
+        )
+        .hint("try again; if it stays, something else deletes objects of the ledger")
+    }
+
+    /// Says to whom a lock was lost.
+    fn loss(&self, to: &Holder) -> String {
+        let target = &self.target;
+        match (&to.released_by, to.released) {
+            (Some(by), _) => {
+                format!("the lock of {target} was taken away: {by} released it by hand")
+            }
+            (None, false) => format!("the lock of {target} was lost to {to}"),
+            (None, true) => {
+                format!("the lock of {target} was lost to {to}; that has ended since")
+            }
+        }
     }
 
     fn held(&self, holder: &Holder) -> Error {
-        Error::new(
+        let error = Error::new(
             ErrorKind::Locked,
             format!("{} is locked by {holder}", self.target),
-        )
-        .hint(format!(
-            "wait until that run ends; a dead holder's lease ends by itself at {:.0}",
-            holder.until
+        );
+        error.hint(format!(
+            "wait until that ends; the lease of a dead holder runs out {} s after its last renewal, \
+             `deployer lock release` takes the lock from a living one",
+            LEASE.as_secs()
         ))
     }
 }
+
+/// Why a number could not be taken.
+enum Refusal {
+    /// Somebody else has it or a higher one.
+    Held(Box<Holder>),
+    /// It is ours since some earlier call.
+    Ours,
+    /// The store did not do as asked.
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Whose a number is after it was tried to be created.
+enum Claimed {
+    /// Ours, by this call.
+    Now,
+    /// Ours, by an earlier call; whether that gave it back.
+    Before(bool),
+    /// Somebody else's.
+    ByAnother(Box<Holder>),
+}
+
+fn signed(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests;

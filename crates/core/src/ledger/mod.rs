@@ -10,7 +10,7 @@ mod release;
 mod run;
 
 pub use inventory::{Inventory, Item};
-pub use lock::{Holder, Lease};
+pub use lock::{Holder, Keeper, Known, LEASE, Lease, Origin, Permit, Standing, Witness};
 pub use migration::LedgerMigrations;
 pub use release::{Hold, Release};
 pub use run::{RunHeader, RunJournal, RunRecord};
@@ -18,8 +18,9 @@ pub use run::{RunHeader, RunJournal, RunRecord};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,8 @@ pub struct Ledger {
     prefix: Path,
     target: Target,
     clock: Arc<dyn Clock>,
+    permit: Permit,
+    how_to_make: Option<String>,
 }
 
 /// What is written: the content with the format's version.
@@ -75,6 +78,18 @@ impl Ledger {
             prefix,
             target,
             clock,
+            permit: Permit::default(),
+            how_to_make: None,
+        }
+    }
+
+    /// The same with a command that makes the store, for who finds that there is none.
+    #[must_use]
+    pub fn made_by(self, command: impl Into<String>) -> Self {
+        let how_to_make = Some(command.into());
+        Self {
+            how_to_make,
+            ..self
         }
     }
 
@@ -114,6 +129,7 @@ impl Ledger {
 
     /// Writes an object, over an older one if there is one.
     async fn write<T: Serialize>(&self, name: &str, content: &T) -> Result<()> {
+        self.permit.ask().await?;
         let path = self.path(name);
         let bytes = encode(content)?;
         self.store
@@ -125,6 +141,12 @@ impl Ledger {
 
     /// Writes an object that must not exist. Returns whether it was ours to write.
     async fn create<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
+        self.permit.ask().await?;
+        self.put_new(name, content).await
+    }
+
+    /// The same without a permit: the lock itself needs none.
+    async fn put_new<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
         let path = self.path(name);
         let options = PutOptions {
             mode: PutMode::Create,
@@ -143,6 +165,12 @@ impl Ledger {
 
     /// Removes an object; succeeds when it is gone already.
     async fn remove(&self, name: &str) -> Result<()> {
+        self.permit.ask().await?;
+        self.erase_object(name).await
+    }
+
+    /// The same without a permit: the lock itself needs none.
+    async fn erase_object(&self, name: &str) -> Result<()> {
         let path = self.path(name);
         match self.store.delete(&path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -152,16 +180,33 @@ impl Ledger {
 
     /// The names of the objects in a folder, sorted.
     async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let found = self.list_objects(folder).await?;
+        Ok(found.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The same with the time of the store at which each was written.
+    async fn list_objects(&self, folder: &str) -> Result<Vec<(String, Timestamp)>> {
         let path = self.path(folder);
         let found = self.store.list_with_delimiter(Some(&path)).await;
         let found = found.map_err(|error| self.broken("list", &path, error))?;
-        let mut names: Vec<String> = found
+        let mut names: Vec<(String, Timestamp)> = found
             .objects
             .iter()
-            .filter_map(|object| object.location.filename().map(str::to_owned))
+            .filter_map(|object| Some((object.location.filename()?.to_owned(), written(object))))
             .collect();
         names.sort();
         Ok(names)
+    }
+
+    /// Writes an object that says nothing, and returns the time that the store gave to it.
+    async fn touch(&self, name: &str) -> Result<Timestamp> {
+        let path = self.path(name);
+        let bytes = encode(&serde_json::json!({}))?;
+        let put = self.store.put(&path, bytes.into()).await;
+        put.map_err(|error| self.broken("write", &path, error))?;
+        let head = self.store.head(&path).await;
+        head.map(|object| written(&object))
+            .map_err(|error| self.broken("read", &path, error))
     }
 
     /// Removes everything below the prefix: after a destroy.
@@ -182,16 +227,35 @@ impl Ledger {
     }
 
     fn broken(&self, verb: &str, path: &Path, error: object_store::Error) -> Error {
-        Error::new(
+        let failed = Error::new(
             ErrorKind::Ledger,
             format!("cannot {verb} the ledger at {path}"),
-        )
-        .because(error)
-        .hint(format!(
+        );
+        // Both stores' own word; the client has no kind of its own for it.
+        if let Some(command) = &self.how_to_make
+            && error.to_string().contains("NoSuchBucket")
+        {
+            return Error::new(
+                ErrorKind::Ledger,
+                format!(
+                    "the bucket for the ledger of {} does not exist",
+                    self.target
+                ),
+            )
+            .hint(format!("make it once: {command}"));
+        }
+        failed.because(error).hint(format!(
             "check that the ledger of {} exists and can be written: `[targets.{}] ledger`",
             self.target, self.target.cloud
         ))
     }
+}
+
+/// When an object was written, by the store's clock.
+fn written(object: &ObjectMeta) -> Timestamp {
+    let at = &object.last_modified;
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default();
+    Timestamp::new(at.timestamp(), nanos).unwrap_or_default()
 }
 
 fn encode<T: Serialize>(content: &T) -> Result<Vec<u8>> {

@@ -137,6 +137,10 @@ struct EntryObject {
 
 #[async_trait]
 impl Journal for RunJournal {
+    async fn permit(&self) -> Result<()> {
+        self.ledger.permit().ask().await
+    }
+
     async fn write(&self, event: Event) -> Result<()> {
         let mut written = self.written.lock().await;
         let sequence = *written + 1;

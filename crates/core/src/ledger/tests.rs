@@ -1,4 +1,4 @@
-//! The ledger on memory and on files: locks, damage, releases.
+//! The ledger in memory: damage, migrations, runs, releases.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -44,51 +44,6 @@ fn ledger() -> (Ledger, Arc<SetClock>) {
         ),
         clock,
     )
-}
-
-fn holder(run: &str) -> Holder {
-    Holder {
-        user: "deploy".into(),
-        host: "runner-3".into(),
-        process: 1,
-        run: run.into(),
-        since: Timestamp::UNIX_EPOCH,
-        until: Timestamp::UNIX_EPOCH,
-        released: false,
-    }
-}
-
-#[tokio::test]
-async fn of_two_runs_one_gets_the_lock_and_the_other_is_told_who_holds_it() {
-    let (ledger, _) = ledger();
-    let lease = ledger.lock(holder("run one"), |_| false).await.unwrap();
-    let error = ledger.lock(holder("run two"), |_| false).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Locked);
-    assert!(error.to_string().contains("deploy@runner-3"), "{error}");
-    ledger.unlock(lease).await.unwrap();
-    ledger.lock(holder("run two"), |_| false).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_lease_that_ran_out_is_taken_over_and_its_old_holder_cannot_renew() {
-    let (ledger, clock) = ledger();
-    let old = ledger.lock(holder("run one"), |_| false).await.unwrap();
-    clock.pause(lock::LEASE).await;
-    ledger.lock(holder("run two"), |_| false).await.unwrap();
-    assert_eq!(
-        ledger.renew(&old).await.unwrap_err().kind(),
-        ErrorKind::Locked
-    );
-}
-
-#[tokio::test]
-async fn a_dead_holder_on_this_machine_is_taken_over_at_once() {
-    let (ledger, _) = ledger();
-    ledger.lock(holder("run one"), |_| false).await.unwrap();
-    ledger
-        .lock(holder("run two"), |holder| holder.run == "run one")
-        .await
-        .unwrap();
 }
 
 #[tokio::test]

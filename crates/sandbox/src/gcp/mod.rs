@@ -25,6 +25,7 @@ mod run;
 mod schema;
 mod secrets;
 mod sql;
+mod storage;
 mod wire;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ struct Inner {
     dns: dns::Dns,
     redis: redis::Redis,
     sql: sql::Sql,
+    storage: storage::Storage,
 }
 
 impl Gcp {
@@ -85,6 +87,7 @@ impl Gcp {
                 dns: dns::Dns::start(),
                 redis: redis::Redis::default(),
                 sql: sql::Sql::default(),
+                storage: storage::Storage::default(),
                 host,
             }),
         }
@@ -108,6 +111,7 @@ impl Gcp {
             "sql_last_backups": self.last_sql_backups(),
             "redis": self.redis_status(),
             "dns": self.dns_status(),
+            "buckets": self.storage_status(),
         })
     }
 
@@ -152,6 +156,7 @@ impl Gcp {
             "logging.v2" => self.logging(&call),
             "serviceusage.v1" => self.service_usage(&call).await,
             "dns.v1" => self.cloud_dns(&call),
+            "storage.v1" => self.cloud_storage(&call),
             "redis.v1" if call.method.id.contains(".operations.") => self.operation(&call).await,
             "redis.v1" => self.memorystore(&call),
             "sqladmin.v1" | "sqladmin.v1beta4" => {

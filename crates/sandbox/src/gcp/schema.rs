@@ -99,6 +99,7 @@ static APIS: LazyLock<Vec<Api>> = LazyLock::new(|| {
         include_str!("../../schemas/gcp/sqladmin.v1beta4.json"),
         include_str!("../../schemas/gcp/redis.v1.json"),
         include_str!("../../schemas/gcp/dns.v1.json"),
+        include_str!("../../schemas/gcp/storage.v1.json"),
     ]
     .into_iter()
     .map(|text| {
@@ -136,8 +137,9 @@ pub fn route(verb: &str, path: &str) -> Option<(&'static Api, &'static Method, V
     found
 }
 
-/// Placeholders whose values hold colons: an image's digest.
-const WITH_COLON: [&str; 4] = [
+/// Placeholders whose values hold colons: an image's digest, an object's name.
+const WITH_COLON: [&str; 5] = [
+    "{object}",
     "{dockerImagesId}",
     "{versionsId}",
     "{packagesId}",

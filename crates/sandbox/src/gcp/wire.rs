@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::Value;
@@ -77,9 +77,9 @@ impl Call {
         self.query.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// A boolean query parameter.
+    /// A boolean query parameter; `gcloud` writes Python's `True`.
     pub fn flag(&self, name: &str) -> bool {
-        self.query(name) == "true"
+        self.query(name).eq_ignore_ascii_case("true")
     }
 
     /// The page of `items` that `pageSize` and `pageToken` ask for, and the token of the next.
@@ -156,6 +156,10 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
         }
         _ => {}
     }
+    let request = match gcp.storage_front(request).await {
+        Ok(answer) => return answer,
+        Err(other) => other,
+    };
     let Some((api, method, vars)) = schema::route(request.method().as_str(), &path) else {
         return no_such_path(&path);
     };
@@ -177,6 +181,10 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
             Err(error) => Err(error),
         };
         match outcome {
+            // Cloud Storage alone says nothing at all of what is gone.
+            Ok(_) if api.api == "storage.v1" && method.response == "Empty" => {
+                StatusCode::NO_CONTENT.into_response()
+            }
             Ok(value) => {
                 let value = api.write(&method.response, &value, style);
                 (
@@ -322,7 +330,9 @@ fn read_query(
 fn fits(field: &Field, value: &str) -> bool {
     match field.kind {
         Kind::Int32 => value.parse::<i32>().is_ok(),
-        Kind::Bool => matches!(value, "true" | "false"),
+        Kind::Bool => ["true", "false"]
+            .iter()
+            .any(|it| value.eq_ignore_ascii_case(it)),
         _ => true,
     }
 }

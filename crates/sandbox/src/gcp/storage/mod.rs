@@ -1,0 +1,126 @@
+//! Cloud Storage: buckets and their objects in memory, over the JSON API and over the XML API.
+//!
+//! Behaviour by Google's pages "Request preconditions", "Bucket naming" and "HTTP status and error codes" of either API.
+//! Known liberties: a bucket with versioning keeps the live version only, as does one without soft delete; access control
+//! lists are not offered, nor are resumable uploads, copies and the XML API's older listing.
+
+mod buckets;
+mod media;
+mod objects;
+mod refusal;
+mod xml;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use serde_json::Value;
+
+use super::Gcp;
+use super::error::{ApiError, Outcome};
+use super::schema::Object as Message;
+use super::wire::Call;
+use objects::Stored;
+use refusal::Refusal;
+
+/// What Google's front end takes for paths of other APIs; no bucket of the XML API is looked for under these.
+const OTHER_APIS: [&str; 8] = [
+    "storage",
+    "upload",
+    "download",
+    "batch",
+    "resumable",
+    "sql",
+    "dns",
+    "apis",
+];
+
+/// Every bucket of the project.
+#[derive(Default)]
+pub struct Storage {
+    buckets: Mutex<BTreeMap<String, Bucket>>,
+    /// The last generation given: they only grow.
+    generation: Mutex<i64>,
+}
+
+struct Bucket {
+    /// The message `Bucket`.
+    message: Message,
+    objects: BTreeMap<String, Stored>,
+}
+
+impl Storage {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bucket>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A generation that no object had before: microseconds, as Google's look.
+    fn next_generation(&self, now: jiff::Timestamp) -> i64 {
+        let mut last = self
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = now.as_microsecond().max(*last + 1);
+        *last
+    }
+}
+
+impl Gcp {
+    /// Methods of the JSON API that move no content.
+    pub(super) fn cloud_storage(&self, call: &Call) -> Outcome {
+        let method = call.method.id.strip_prefix("storage.").unwrap_or_default();
+        let answer = match method {
+            "buckets.insert" => self.insert_bucket(call),
+            "buckets.get" => self.get_bucket(call),
+            "buckets.list" => self.list_buckets(call),
+            "buckets.patch" => self.patch_bucket(call),
+            "buckets.delete" => self.delete_bucket(call),
+            "buckets.getStorageLayout" => self.storage_layout(call),
+            "objects.get" => self.get_object(call),
+            "objects.list" => self.list_objects(call),
+            "objects.delete" => self.delete_object(call),
+            other => return Err(ApiError::unimplemented(other)),
+        };
+        answer.map_err(Refusal::into_json)
+    }
+
+    /// Answers what is no plain JSON call: content of objects, and the XML API. Gives every other request back.
+    pub(super) async fn storage_front(
+        &self,
+        request: Request<Body>,
+    ) -> Result<Response, Request<Body>> {
+        let path = request.uri().path();
+        if path.starts_with("/upload/storage/v1/b/") {
+            return Ok(media::upload(self, request).await);
+        }
+        if path.starts_with("/download/storage/v1/b/") || media::is_download(&request) {
+            return Ok(media::download(self, &request));
+        }
+        match xml::target(&request) {
+            Some(target) => Ok(xml::answer(self, request, target).await),
+            None => Err(request),
+        }
+    }
+
+    /// What `sandbox status` says of the buckets.
+    pub(super) fn storage_status(&self) -> Value {
+        let buckets = self.inner.storage.lock();
+        buckets
+            .iter()
+            .map(|(name, bucket)| {
+                serde_json::json!({ "name": name, "objects": bucket.objects.len() })
+            })
+            .collect()
+    }
+
+    fn with_bucket<T>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut Bucket) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut buckets = self.inner.storage.lock();
+        act(buckets.get_mut(name).ok_or(Refusal::NoBucket)?)
+    }
+}
