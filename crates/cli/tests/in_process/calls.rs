@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deployer_sandbox::call::{ApiCall, Effect};
+use deployer_sandbox::call::{ApiCall, Cloud, Effect};
 use deployer_sandbox::faults::{End, FaultKind, Observer, Verdict};
 
 use jiff::Timestamp;
@@ -37,6 +37,10 @@ struct State {
     latency: Duration,
     /// When each call arrived.
     arrivals: Vec<(String, Timestamp)>,
+    /// The cloud that does not answer.
+    down: Option<Cloud>,
+    /// What nobody may call.
+    denied: Option<String>,
     /// The name that is disturbed, and how often it still is.
     struck: Option<(String, usize)>,
 }
@@ -61,6 +65,18 @@ impl Calls {
     /// Lets every call take its time, from here on.
     pub fn each_takes(&self, latency: Duration) {
         self.state().latency = latency;
+    }
+
+    /// Has no call of a cloud be answered until the next [`Calls::arm`].
+    pub fn take_down(&self, cloud: Cloud) {
+        self.arm(None);
+        self.state().down = Some(cloud);
+    }
+
+    /// Refuses every call of this name until the next [`Calls::arm`]: the caller may not.
+    pub fn deny(&self, name: &str) {
+        self.arm(None);
+        self.state().denied = Some(name.to_owned());
     }
 
     /// The calls since [`Calls::arm`], by name, with when they arrived.
@@ -125,6 +141,13 @@ impl Observer for Calls {
         state.names.push(call.name.clone());
         if call.effect == Effect::Write {
             state.writes.push(call.name.clone());
+        }
+        // Who gives out tokens is another service.
+        if state.down == Some(call.cloud) && call.name != "oauth2.token" {
+            return Verdict::Refuse(FaultKind::Unavailable.into());
+        }
+        if state.denied.as_ref() == Some(&call.name) {
+            return Verdict::Refuse(FaultKind::Denied.into());
         }
         state.judge(&call.name)
     }

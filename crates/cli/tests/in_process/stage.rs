@@ -1,13 +1,12 @@
 //! Where one point is tried: a manifest with its image in a folder of its own, both clouds in this process, an empty ledger.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deployer::{Exit, Output, Stop, Surroundings};
 use deployer_oci::Digest;
-use deployer_sandbox::runner::{Behaviour, Simulated};
+use deployer_sandbox::runner::{Behaviour, Simulated, Started};
 use deployer_sandbox::{Clock, Options, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,21 +55,14 @@ pub struct Stage {
     pub http: reqwest::Client,
     /// What the Google side lets in.
     pub token: String,
-    /// How long a container takes until it is healthy, in milliseconds.
-    start_up: Arc<AtomicU64>,
+    /// How containers behave that are started from now on.
+    script: Script,
 }
 
-/// Containers with which nothing is wrong.
-fn containers(start_up: &Arc<AtomicU64>) -> Simulated {
-    let start_up = Arc::clone(start_up);
-    Simulated::new(move |started| {
-        let usual = Behaviour::usual(started.purpose);
-        let takes = Duration::from_millis(start_up.load(Ordering::SeqCst));
-        Behaviour {
-            takes: usual.takes.max(takes),
-            ..usual
-        }
-    })
+type Script = Arc<Mutex<Box<dyn Fn(&Started) -> Behaviour + Send>>>;
+
+fn lock(script: &Script) -> MutexGuard<'_, Box<dyn Fn(&Started) -> Behaviour + Send>> {
+    script.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a command ended.
@@ -84,10 +76,13 @@ impl Stage {
     pub async fn set(time: &VirtualTime) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for version in 1..=2 {
-            write_image(folder.path(), version);
+            write_image(folder.path(), version, "amd64");
         }
-        let start_up = Arc::new(AtomicU64::new(0));
-        let (containers, calls) = (containers(&start_up), Calls::new(time.clone()));
+        let usual = |started: &Started| Behaviour::usual(started.purpose);
+        let script: Script = Arc::new(Mutex::new(Box::new(usual)));
+        let played = Arc::clone(&script);
+        let containers = Simulated::new(move |started| lock(&played)(started));
+        let calls = Calls::new(time.clone());
         let clock = Clock::given(Arc::new(time.clone()));
         let options = Options::simulated(containers.clone(), clock).expect("a key can be made");
         let options = Options {
@@ -101,7 +96,7 @@ impl Stage {
         let token = std::fs::read_to_string(&running.token).expect("a token");
         Self {
             token,
-            start_up,
+            script,
             folder,
             sandbox,
             containers,
@@ -114,8 +109,35 @@ impl Stage {
 
     /// Containers that are started from now on take so long until they are healthy.
     pub fn containers_take(&self, takes: Duration) {
-        let takes = u64::try_from(takes.as_millis()).expect("no container takes so long");
-        self.start_up.store(takes, Ordering::SeqCst);
+        self.behave(move |started| {
+            let usual = Behaviour::usual(started.purpose);
+            Behaviour {
+                takes: usual.takes.max(takes),
+                ..usual
+            }
+        });
+    }
+
+    /// Containers that are started from now on behave so.
+    pub fn behave(&self, script: impl Fn(&Started) -> Behaviour + Send + 'static) {
+        *lock(&self.script) = Box::new(script);
+    }
+
+    /// Writes another image, of this architecture.
+    pub fn write_image(&self, version: u32, architecture: &str) {
+        write_image(self.folder.path(), version, architecture);
+    }
+
+    /// The digest of a version's manifest.
+    pub fn digest(&self, version: u32) -> String {
+        let index = self
+            .folder
+            .path()
+            .join(format!("image-{version}/index.json"));
+        let index = std::fs::read(index).expect("the image is there");
+        let index: Value = serde_json::from_slice(&index).expect("JSON");
+        let digest = index["manifests"][0]["digest"].as_str();
+        digest.expect("an index names a manifest").to_owned()
     }
 
     /// Writes the manifest.
@@ -171,7 +193,7 @@ impl Stage {
 environment = "test"
 
 [services.idp]
-image = "image-{version}"
+image = "oci:image-{version}"
 port = 3000
 cpu = 1
 memory = "2GiB"
@@ -233,7 +255,7 @@ endpoint = "{gcp}"
 }
 
 /// An image layout without a program in it: nothing runs it.
-fn write_image(folder: &Path, version: u32) {
+fn write_image(folder: &Path, version: u32, architecture: &str) {
     let layout = folder.join(format!("image-{version}"));
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).expect("a folder");
@@ -250,7 +272,7 @@ fn write_image(folder: &Path, version: u32) {
     );
     let config = put(
         &json(json!({
-            "architecture": "amd64", "os": "linux",
+            "architecture": architecture, "os": "linux",
             "config": { "Entrypoint": ["/app"], "Cmd": ["serve"] },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{:064}", version)] },
         })),

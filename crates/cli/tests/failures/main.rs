@@ -1,0 +1,341 @@
+//! Failures are told as such, on both clouds alike: the whole program and both clouds, in one process, in virtual time.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
+#[path = "../in_process/mod.rs"]
+mod in_process;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use deployer::Exit;
+use deployer_sandbox::call::Cloud;
+use deployer_sandbox::runner::{Behaviour, Purpose, Started};
+use futures::future::LocalBoxFuture;
+use in_process::environment;
+use in_process::stage::{Ended, Stage, Wanted};
+use in_process::time::VirtualTime;
+
+const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
+const SECOND: Wanted = Wanted {
+    version: 2,
+    ..Wanted::FIRST
+};
+
+type Test = (
+    &'static str,
+    for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, ()>,
+);
+
+const TESTS: &[Test] = &[
+    (
+        "a_version_that_is_never_healthy_is_refused_and_the_one_before_serves",
+        |it| Box::pin(never_healthy(it)),
+    ),
+    ("undo_leaves_what_served_before", |it| Box::pin(undone(it))),
+    (
+        "a_first_version_that_never_serves_is_a_failure_and_nothing_serves",
+        |it| Box::pin(first_never_serves(it)),
+    ),
+    (
+        "a_migration_that_exits_with_3_stops_there_and_is_not_run_again_unasked",
+        |it| Box::pin(migration_exits(it)),
+    ),
+    ("a_migration_that_takes_too_long_is_a_failure", |it| {
+        Box::pin(migration_too_long(it))
+    }),
+    (
+        "an_image_of_another_architecture_is_refused_before_anything_is_made",
+        |it| Box::pin(other_architecture(it)),
+    ),
+    ("an_image_that_is_absent_is_refused_by_name", |it| {
+        Box::pin(absent_image(it))
+    }),
+    (
+        "a_cloud_that_does_not_answer_leaves_the_other_one_alone",
+        |it| Box::pin(one_cloud_down(it)),
+    ),
+    (
+        "a_call_that_is_denied_is_told_with_its_own_exit_code",
+        |it| Box::pin(denied(it)),
+    ),
+    ("what_another_hand_changed_is_shown_apart", |it| {
+        Box::pin(drift(it))
+    }),
+];
+
+fn main() -> ExitCode {
+    let filter = std::env::args().skip(1).find(|it| !it.starts_with('-'));
+    let filter = filter.unwrap_or_default();
+    let chosen = TESTS.iter().filter(|(name, _)| name.contains(&filter));
+    let chosen: Vec<&Test> = chosen.collect();
+    if chosen.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    if environment::credentials().is_none() {
+        return environment::of_its_own();
+    }
+    let mut failed = 0;
+    for (name, test) in chosen {
+        let run = std::panic::catch_unwind(|| {
+            let time = VirtualTime::start();
+            time.run(async {
+                let stage = Stage::set(&time).await;
+                test(&stage).await;
+                stage.clear().await;
+            });
+        });
+        failed += usize::from(run.is_err());
+        println!(
+            "test {name} ... {}",
+            if run.is_ok() { "ok" } else { "FAILED" }
+        );
+    }
+    match failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Runs a command; its words, when it ends as it should.
+async fn run(stage: &Stage, words: &[&str], cloud: &str, exit: Exit) -> String {
+    let (ended, said) = stage.run(words, cloud).await;
+    assert!(
+        matches!(&ended, Ended::Exit(ended) if *ended == exit),
+        "`{}` on {cloud} ended with {ended:?}, not {exit:?}:\n{said}",
+        words.join(" ")
+    );
+    said
+}
+
+fn says(said: &str, words: &[&str]) {
+    for words in words {
+        assert!(said.contains(words), "it does not say `{words}`:\n{said}");
+    }
+}
+
+async fn first_serves(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// The image that the last release has on a cloud, by what `status` says of what serves.
+async fn assert_serves(stage: &Stage, cloud: &str, version: u32) {
+    let (_, said) = stage.run(&["status", "--json"], cloud).await;
+    let digest = stage.digest(version);
+    let document: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let serving = &document[0]["serving"];
+    let revision = serving["traffic"][0][0].as_str().expect("something serves");
+    let image = serving["images"][revision].as_str().unwrap_or_default();
+    assert!(
+        image.ends_with(&digest),
+        "{cloud} serves {image}, not {digest}"
+    );
+}
+
+fn unhealthy(started: &Started) -> Behaviour {
+    Behaviour {
+        healthy: started.purpose != Purpose::Serve,
+        lines: vec!["cannot read the configuration".to_owned()],
+        ..Behaviour::usual(started.purpose)
+    }
+}
+
+async fn never_healthy(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(unhealthy);
+    stage.want(&SECOND);
+    for (cloud, exit) in [("aws", Exit::RolledBack), ("gcp", Exit::DeploymentFailed)] {
+        let said = run(stage, APPLY, cloud, exit).await;
+        says(
+            &said,
+            &[
+                "still serves:",
+                "next: deployer logs idp",
+                "cannot read the configuration",
+            ],
+        );
+        assert_serves(stage, cloud, 1).await;
+    }
+    let said = run(
+        stage,
+        &[APPLY, &["--json"]].concat(),
+        "gcp",
+        Exit::DeploymentFailed,
+    )
+    .await;
+    let lines = said
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let failure = lines
+        .into_iter()
+        .find(|line| line["event"] == "failure")
+        .expect("a report");
+    assert_eq!(failure["service"], "idp");
+    assert!(
+        !failure["autopsy"]["words"]
+            .as_array()
+            .expect("words")
+            .is_empty(),
+        "{failure:#}"
+    );
+    assert_eq!(failure["serving"][0][1], 100, "{failure:#}");
+}
+
+async fn undone(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(unhealthy);
+    stage.want(&SECOND);
+    let undo = [APPLY, &["--on-failure", "undo"]].concat();
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, &undo, cloud, Exit::RolledBack).await;
+        says(&said, &["as before:", "stays:"]);
+        assert_serves(stage, cloud, 1).await;
+    }
+}
+
+async fn first_never_serves(stage: &Stage) {
+    stage.behave(unhealthy);
+    stage.want(&Wanted::FIRST);
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["error (failed)", "next: deployer apply"]);
+        assert!(!said.contains("still serves:"), "{said}");
+        run(stage, &["status"], cloud, Exit::Untrue).await;
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+async fn migration_exits(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(|started| Behaviour {
+        exit: (started.purpose == Purpose::Finish).then_some(3),
+        lines: vec!["relation \"users\" is locked".to_owned()],
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&SECOND);
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["3", "relation \"users\" is locked"]);
+        assert_serves(stage, cloud, 1).await;
+        let started = stage.containers.started().len();
+        let again = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&again, &["--retry"]);
+        assert_eq!(
+            stage.containers.started().len(),
+            started,
+            "nobody asked for it"
+        );
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(
+        stage,
+        &["migrate", "--retry", "--yes"],
+        "all",
+        Exit::Success,
+    )
+    .await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 2).await;
+    }
+}
+
+async fn migration_too_long(stage: &Stage) {
+    stage.behave(|started| Behaviour {
+        takes: match started.purpose {
+            Purpose::Finish => Duration::from_secs(7200),
+            Purpose::Serve => Duration::ZERO,
+        },
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&Wanted::FIRST);
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["migrat"]);
+    }
+}
+
+async fn other_architecture(stage: &Stage) {
+    stage.write_image(3, "arm64");
+    stage.want(&Wanted {
+        version: 3,
+        ..Wanted::FIRST
+    });
+    let said = run(stage, APPLY, "all", Exit::Input).await;
+    says(&said, &["linux/amd64", "image-3"]);
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+}
+
+async fn absent_image(stage: &Stage) {
+    stage.want(&Wanted {
+        version: 9,
+        ..Wanted::FIRST
+    });
+    let said = run(stage, APPLY, "all", Exit::Input).await;
+    says(&said, &["image-9"]);
+}
+
+async fn one_cloud_down(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    stage.calls.take_down(Cloud::Google);
+    let said = run(stage, APPLY, "all", Exit::Failure).await;
+    says(&said, &["aws: r2 of `idp` serves", "no answer"]);
+    assert_serves(stage, "aws", 2).await;
+    stage.calls.arm(None);
+    assert_serves(stage, "gcp", 1).await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    assert_serves(stage, "gcp", 2).await;
+}
+
+async fn denied(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    for (cloud, call) in [
+        ("aws", "ecs:RegisterTaskDefinition"),
+        ("gcp", "run.projects.locations.jobs.create"),
+    ] {
+        stage.calls.deny(call);
+        let said = run(stage, APPLY, cloud, Exit::Denied).await;
+        says(&said, &["error (not allowed)"]);
+        stage.calls.arm(None);
+        run(stage, APPLY, cloud, Exit::Success).await;
+    }
+}
+
+async fn drift(stage: &Stage) {
+    first_serves(stage).await;
+    keep_logs_for_a_year(stage).await;
+    stage.want(&Wanted {
+        greeting: "good evening",
+        ..Wanted::FIRST
+    });
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["env.GREETING: hello -> good evening"]);
+    let heading = said.find("changed by another hand since the last apply:");
+    let (before, after) = said.split_at(heading.expect("it is said"));
+    assert!(
+        after.contains("365 ->") && !before.contains("365 ->"),
+        "{said}"
+    );
+    assert_eq!(said.matches("changed by another hand").count(), 1, "{said}");
+}
+
+async fn keep_logs_for_a_year(stage: &Stage) {
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new(in_process::stage::REGION))
+        .endpoint_url(&stage.sandbox.aws_url)
+        .load()
+        .await;
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
+    let kept = logs
+        .put_retention_policy()
+        .log_group_name("/ecs/swept-test-idp")
+        .retention_in_days(365);
+    kept.send().await.expect("the group is there");
+}
