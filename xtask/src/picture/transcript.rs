@@ -25,8 +25,9 @@ fn lines(sent: &str, columns: usize) -> Vec<String> {
         for line in wrapped(&coloured(drawn), columns) {
             let is_blank = line.trim().is_empty();
             // Drawing over leaves blank pieces behind; one blank line between two others is meant.
-            let is_noise = is_blank && (drawn.contains('\u{1b}') || follows_progress(&lines));
-            if !is_under_way(&line) && !is_noise && !(is_blank && ends_blank(&lines)) {
+            let is_noise = is_blank
+                && (drawn.contains('\u{1b}') || follows_progress(&lines) || ends_blank(&lines));
+            if !is_noise && !is_under_way(&line) {
                 lines.push(line.trim_end().to_owned());
             }
         }
