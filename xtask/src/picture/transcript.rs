@@ -25,11 +25,15 @@ fn lines(sent: &str, columns: usize) -> Vec<String> {
         for line in wrapped(&coloured(drawn), columns) {
             let is_blank = line.trim().is_empty();
             // Drawing over leaves blank pieces behind; one blank line between two others is meant.
-            let is_noise = is_blank && (drawn.contains('\u{1b}') || follows_progress(&lines));
-            if !is_under_way(&line) && !is_noise && !(is_blank && ends_blank(&lines)) {
+            let is_noise = is_blank
+                && (drawn.contains('\u{1b}') || follows_progress(&lines) || ends_blank(&lines));
+            if !is_noise && !is_under_way(&line) {
                 lines.push(line.trim_end().to_owned());
             }
         }
+    }
+    if ends_blank(&lines) {
+        lines.pop();
     }
     lines
 }
@@ -51,20 +55,28 @@ fn is_under_way(line: &str) -> bool {
 /// A line as a terminal breaks it. Live lines are filled up to the terminal's width, and the next one follows without an end.
 fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    let (mut width, mut in_sequence) = (0, false);
+    let (mut colours, mut sequence, mut width) = (String::new(), String::new(), 0);
     for letter in line.chars() {
-        let starts_sequence = letter == '\u{1b}';
-        if !in_sequence && !starts_sequence {
-            if width == columns {
-                lines.push(String::new());
-                width = 0;
+        if letter == '\u{1b}' || !sequence.is_empty() {
+            sequence.push(letter);
+            if letter == 'm' {
+                colours.push_str(&std::mem::take(&mut sequence));
             }
-            width += 1;
+            continue;
         }
-        in_sequence = starts_sequence || (in_sequence && letter != 'm');
+        if width == columns {
+            lines.push(String::new());
+            width = 0;
+        }
         if let Some(last) = lines.last_mut() {
+            // Colours go with what follows them.
+            last.push_str(&std::mem::take(&mut colours));
             last.push(letter);
         }
+        width += 1;
+    }
+    if let Some(last) = lines.last_mut() {
+        last.push_str(&colours);
     }
     lines
 }
@@ -125,7 +137,7 @@ mod tests {
         let sent = "  ✓ a in 1 s    \u{1b}[2m  ⠋ b 0s\u{1b}[0m        ✓ b in 2 s\n";
         assert_eq!(
             wrapped("\u{1b}[1mabc\u{1b}[0md", 3),
-            ["\u{1b}[1mabc\u{1b}[0m", "d"]
+            ["\u{1b}[1mabc", "\u{1b}[0md"]
         );
         assert_eq!(
             lines(sent, 16).first().map(String::as_str),
