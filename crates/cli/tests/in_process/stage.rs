@@ -59,9 +59,10 @@ pub struct Stage {
     script: Script,
 }
 
-type Script = Arc<Mutex<Box<dyn Fn(&Started) -> Behaviour + Send>>>;
+type Play = Box<dyn Fn(&Started) -> Behaviour + Send>;
+type Script = Arc<Mutex<Play>>;
 
-fn lock(script: &Script) -> MutexGuard<'_, Box<dyn Fn(&Started) -> Behaviour + Send>> {
+fn lock(script: &Script) -> MutexGuard<'_, Play> {
     script.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
