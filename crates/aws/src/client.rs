@@ -16,6 +16,8 @@ use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{AwsSection, AwsService};
 use url::{Host, Url};
 
+use crate::permitted::Permitted;
+
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 const ATTEMPTS: u32 = 5;
 
@@ -120,6 +122,7 @@ pub(crate) async fn configuration(
         .region(aws_config::Region::new(region.to_owned()))
         .timeout_config(timeouts)
         .retry_config(retries)
+        .http_client(Permitted::new(context.permit.clone()))
         .load()
         .await;
     if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {

@@ -59,6 +59,10 @@ pub(crate) fn failure<E>(error: &SdkError<E>, action: &str) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
+    // What was not permitted was never sent: the reason is ours and whole.
+    if let Some(ours) = Error::found_in(error) {
+        return ours;
+    }
     let status = error
         .raw_response()
         .map(|response| response.status().as_u16());

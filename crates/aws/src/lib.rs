@@ -8,6 +8,7 @@ mod dns;
 mod error;
 mod existing;
 mod logs;
+mod permitted;
 mod reading;
 mod registry;
 mod runtime;

@@ -101,6 +101,9 @@ pub enum Command {
     /// List and set secrets; values never pass through arguments
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Show who holds the lock, or take it from a run that will not give it back
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Delete everything that deployer made in this environment
     Destroy(DestroyArgs),
     /// Show the merged manifest
@@ -241,6 +244,22 @@ pub enum SecretsCommand {
         /// Read the value from a file instead of standard input (one trailing newline is dropped)
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LockCommand {
+    /// Show for each target who holds the lock, since when and until when
+    Show,
+    /// Take the lock from whoever holds it
+    #[command(after_help = "\
+Seldom needed: a run that ends gives its lock back; one that was killed on this machine is taken over at once, and on
+another machine 90 s after its last renewal. A run that still lives stops at its next renewal, at most 15 s later, and
+ends with exit code 8; one that was paused makes no call when it wakes.")]
+    Release {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

@@ -20,7 +20,7 @@ pub enum Exit {
     Untrue = 5,
     /// A service was left alone because it is on hold after a rollback.
     Held = 6,
-    /// Another run holds the lock.
+    /// Another run holds the lock, or took it from this one.
     Locked = 8,
     /// Credentials are absent, refused, or may not do this.
     Denied = 10,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_aws::ProvideCredentials;
@@ -11,10 +12,11 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Ledger;
 use deployer_manifest::Loaded;
 use object_store::aws::{AmazonS3Builder, AwsCredential};
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{CredentialProvider, ObjectStore};
+use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig};
+use secrecy::ExposeSecret;
 use url::Url;
 
 /// Opens the ledger of the environment on one target. Writes nothing but, for a folder, the folder.
@@ -35,14 +37,41 @@ pub async fn open(loaded: &Loaded, target: &Target, clock: Arc<dyn Clock>) -> Re
     let address = chosen.unwrap_or_else(|| default_address(loaded, target));
     let (store, base) = store(&address, target, &loaded.base_dir).await?;
     let app = &loaded.manifest.app;
-    Ok(Ledger::new(
-        store,
-        &base,
-        app,
-        &loaded.environment,
-        target.clone(),
-        clock,
-    ))
+    let environment = &loaded.environment;
+    let ledger = Ledger::new(store, &base, app, environment, target.clone(), clock);
+    Ok(match how_to_make(&address, target) {
+        Some(command) => ledger.made_by(command),
+        None => ledger,
+    })
+}
+
+/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept. `None` for a
+/// folder.
+fn how_to_make(address: &str, target: &Target) -> Option<String> {
+    let (scheme, rest) = address.split_once("://")?;
+    let bucket = rest.split('/').next()?;
+    let Target {
+        account, region, ..
+    } = target;
+    match scheme {
+        "s3" => {
+            // The oldest region takes no constraint.
+            let place = match region.as_str() {
+                "us-east-1" => String::new(),
+                other => format!(" --create-bucket-configuration LocationConstraint={other}"),
+            };
+            Some(format!(
+                "aws s3api create-bucket --bucket {bucket} --region {region}{place} && \
+                 aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
+            ))
+        }
+        "gs" => Some(format!(
+            "gcloud storage buckets create gs://{bucket} --project={account} --location={region} \
+             --uniform-bucket-level-access --public-access-prevention && \
+             gcloud storage buckets update gs://{bucket} --versioning"
+        )),
+        _ => None,
+    }
 }
 
 fn default_address(loaded: &Loaded, target: &Target) -> String {
@@ -78,7 +107,7 @@ async fn store(address: &str, target: &Target, base: &Path) -> Result<(Arc<dyn O
         .ok_or_else(|| bad("it names no bucket".into()))?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
         "s3" => Arc::new(s3(bucket, target).await?),
-        "gs" => Arc::new(gcs(bucket, target)?),
+        "gs" => Arc::new(gcs(bucket, target).await?),
         other => return Err(bad(format!("`{other}://` is no kind of ledger"))),
     };
     let prefix =
@@ -112,8 +141,10 @@ fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>,
 }
 
 async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
+    let mut options = client_options();
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
+        .with_retry(retries())
         .with_region(&target.region)
         .with_credentials(Arc::new(SdkCredentials(
             deployer_aws::credentials(&target.region).await?,
@@ -122,11 +153,11 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
         .ok()
         .filter(|url| !url.is_empty())
     {
-        builder = builder
-            .with_allow_http(endpoint.starts_with("http:"))
-            .with_endpoint(endpoint);
+        options = options.with_allow_http(endpoint.starts_with("http:"));
+        builder = builder.with_endpoint(endpoint);
     }
-    builder.build().map_err(|error| unusable(bucket, error))
+    let store = builder.with_client_options(options).build();
+    store.map_err(|error| unusable(bucket, error))
 }
 
 /// The SDK's credentials (profiles, SSO, roles), which the object store does not know how to find itself.
@@ -151,15 +182,58 @@ impl CredentialProvider for SdkCredentials {
     }
 }
 
-fn gcs(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
-    let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+async fn gcs(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
+    let mut options = client_options();
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(bucket)
+        .with_retry(retries())
+        .with_credentials(Arc::new(GoogleCredentials(
+            deployer_gcp::Bearer::find(&target.account).await?,
+        )));
     if let Some(endpoint) = std::env::var("DEPLOYER_GCP_ENDPOINT")
         .ok()
         .filter(|_| target.sandbox)
     {
-        builder = builder.with_base_url(&endpoint);
+        options = options.with_allow_http(true);
+        builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
-    builder.build().map_err(|error| unusable(bucket, error))
+    let store = builder.with_client_options(options).build();
+    store.map_err(|error| unusable(bucket, error))
+}
+
+/// The same credentials as every other Google call has.
+#[derive(Debug)]
+struct GoogleCredentials(deployer_gcp::Bearer);
+
+#[async_trait]
+impl CredentialProvider for GoogleCredentials {
+    type Credential = GcpCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<GcpCredential>> {
+        let token = self.0.token().await;
+        let token = token.map_err(|error| object_store::Error::Generic {
+            store: "GCS",
+            source: error.into(),
+        })?;
+        Ok(Arc::new(GcpCredential {
+            bearer: token.expose_secret().to_owned(),
+        }))
+    }
+}
+
+/// A lease is short: a store that does not answer must be known in time.
+fn client_options() -> ClientOptions {
+    ClientOptions::new()
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_timeout(Duration::from_secs(10))
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 4,
+        retry_timeout: Duration::from_secs(20),
+        ..RetryConfig::default()
+    }
 }
 
 fn unusable(bucket: &str, error: object_store::Error) -> Error {

@@ -11,6 +11,7 @@ mod exit;
 mod generate;
 mod image;
 mod ledger_store;
+mod machine;
 mod plan_file;
 mod record;
 mod run;
@@ -133,6 +134,7 @@ async fn on_manifest(global: &Global, loaded: Loaded, command: &Command) -> Resu
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
+        Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
         Command::Config(_)

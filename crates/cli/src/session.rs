@@ -9,19 +9,21 @@ use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{Caller, Cloud, Context, Dns};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::ledger::{Lease, Ledger};
+use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
 use deployer_core::node::Node;
 use deployer_core::spec::EnvironmentSpec;
 use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
 use deployer_manifest::section::{DnsProvider, GcpSection};
+use tokio::task::JoinHandle;
 
 use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::ledger_store;
-use crate::system::{self, Stop, SystemClock};
+use crate::machine;
+use crate::system::{Stop, SystemClock};
 
-/// Every single call to a cloud ends after this.
+/// Every single call to a cloud ends after this; shorter than what a lease keeps in hand ([`deployer_core::ledger`]).
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A target that answered.
@@ -153,25 +155,28 @@ impl Session {
         }
     }
 
-    /// Takes the lock of every target, keeps renewing it, and asks `stop` when one is lost.
+    /// Takes the lock of every target and keeps renewing it: from now on nothing is called or written but under it.
+    ///
+    /// Errors: locked, naming the holder; interrupted, when `stop` is asked for while this waits.
     pub async fn lock(&self, command: &str, stop: &Stop) -> Result<Locks> {
-        let mut held = Vec::new();
+        let mut locks = Locks::default();
         for place in &self.places {
-            match place
-                .ledger
-                .lock(system::holder(command), system::is_dead)
-                .await
-            {
-                Ok(lease) => held.push((place.ledger.clone(), lease)),
+            let taken = tokio::select! {
+                taken = place.ledger.lock(machine::holder(command), &machine::Here) => taken,
+                () = stop.requested_at_last() => Err(Error::new(
+                    ErrorKind::Interrupted,
+                    "stopped while waiting for the lock; nothing was changed",
+                )),
+            };
+            match taken {
+                Ok(lease) => locks.keep(&place.ledger, lease),
                 Err(error) => {
-                    for (ledger, lease) in held {
-                        ledger.unlock(lease).await?;
-                    }
+                    locks.release().await?;
                     return Err(error);
                 }
             }
         }
-        Ok(Locks::renewing(held, stop.clone(), Arc::clone(&self.clock)))
+        Ok(locks)
     }
 }
 
@@ -188,9 +193,11 @@ pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
 }
 
 async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) -> Result<Place> {
+    let permit = Permit::default();
     let context = Context {
         clock: Arc::clone(clock),
         call_timeout: CALL_TIMEOUT,
+        permit: permit.clone(),
     };
     let targets = &loaded.manifest.targets;
     let cloud: Arc<dyn Cloud> = match name {
@@ -211,6 +218,7 @@ async fn open_place(loaded: &Loaded, name: CloudName, clock: &Arc<dyn Clock>) ->
         .manifest
         .environment_spec(name, &loaded.environment)?;
     let ledger = ledger_store::open(loaded, cloud.target(), Arc::clone(clock)).await?;
+    let ledger = ledger.with_permit(permit);
     let named_in_route53 = match (name, &targets.gcp) {
         (CloudName::Gcp, Some(section)) => named_in_route53(section),
         (CloudName::Gcp, None) | (CloudName::Aws, _) => Vec::new(),
@@ -260,43 +268,28 @@ pub fn header(target: &Target, caller: &Caller) -> String {
 }
 
 /// Locks that are held and renewed until they are given back.
-pub struct Locks {
-    held: Arc<tokio::sync::Mutex<Vec<(Ledger, Lease)>>>,
-    renewal: tokio::task::JoinHandle<()>,
-}
+#[derive(Default)]
+pub struct Locks(Vec<(Arc<Keeper>, JoinHandle<()>)>);
 
 impl Locks {
-    fn renewing(held: Vec<(Ledger, Lease)>, stop: Stop, clock: Arc<dyn Clock>) -> Self {
-        let held = Arc::new(tokio::sync::Mutex::new(held));
-        let leases = Arc::clone(&held);
-        let renewal = tokio::spawn(async move {
-            loop {
-                clock.pause(Duration::from_secs(25)).await;
-                for (ledger, lease) in leases.lock().await.iter_mut() {
-                    match ledger.renew(lease).await {
-                        Ok(renewed) => *lease = renewed,
-                        // A store that does not answer for a moment is not a lost lock.
-                        Err(error) if error.kind() != ErrorKind::Locked => {
-                            tracing::warn!(%error, "cannot renew the lock yet");
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, "the lock was taken over");
-                            stop.request();
-                            return;
-                        }
-                    }
-                }
+    fn keep(&mut self, ledger: &Ledger, lease: Lease) {
+        let keeper = ledger.keep(lease);
+        let kept = Arc::clone(&keeper);
+        let renewals = tokio::spawn(async move {
+            // The run finds out by itself, before its next call.
+            if let Some(loss) = kept.keep().await {
+                tracing::warn!(%loss, "a lock is lost");
             }
         });
-        Self { held, renewal }
+        self.0.push((keeper, renewals));
     }
 
-    /// Gives every lock back.
+    /// Gives every lock back that is still ours.
     pub async fn release(self) -> Result<()> {
-        self.renewal.abort();
-        let held = std::mem::take(&mut *self.held.lock().await);
-        for (ledger, lease) in held {
-            ledger.unlock(lease).await?;
+        for (keeper, renewals) in self.0 {
+            let given_back = keeper.give_back().await;
+            renewals.abort();
+            given_back?;
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::clock::Clock;
 use deployer_core::engine::Interrupt;
-use deployer_core::ledger::Holder;
 use jiff::Timestamp;
 
 /// The real clock.
@@ -19,12 +18,22 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 
+    fn elapsed(&self) -> Duration {
+        // Boot time goes on while the machine sleeps; other systems have a monotonic clock that does.
+        #[cfg(target_os = "linux")]
+        let id = nix::time::ClockId::CLOCK_BOOTTIME;
+        #[cfg(not(target_os = "linux"))]
+        let id = nix::time::ClockId::CLOCK_MONOTONIC;
+        let time = id.now().expect("every system of today has this clock");
+        time.into()
+    }
+
     async fn pause(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 }
 
-/// Set by SIGINT and SIGTERM, or when the lock is lost. Cheap to clone.
+/// Set by SIGINT and SIGTERM. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
 
@@ -64,12 +73,6 @@ impl Stop {
             self.1.notified().await;
         }
     }
-
-    /// Asks to stop, as a signal does.
-    pub fn request(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        self.1.notify_one();
-    }
 }
 
 impl Interrupt for Stop {
@@ -83,37 +86,18 @@ pub fn who() -> String {
     format!("{}@{}", user(), host())
 }
 
-fn user() -> String {
+/// The user, or who started the pipeline.
+pub fn user() -> String {
     ["GITHUB_ACTOR", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         .unwrap_or_else(|| "unknown".into())
 }
 
-fn host() -> String {
+/// The host's name.
+pub fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .or_else(|_| std::env::var("HOSTNAME"))
         .unwrap_or_else(|_| "unknown".into())
-}
-
-/// This process as a holder of the lock.
-pub fn holder(run: &str) -> Holder {
-    let now = Timestamp::now();
-    Holder {
-        user: user(),
-        host: host(),
-        process: std::process::id(),
-        run: run.into(),
-        since: now,
-        until: now,
-        released: false,
-    }
-}
-
-/// Whether a holder was a process of this machine that is gone.
-pub fn is_dead(holder: &Holder) -> bool {
-    holder.host == host()
-        && std::path::Path::new("/proc/self").exists()
-        && !std::path::Path::new(&format!("/proc/{}", holder.process)).exists()
 }

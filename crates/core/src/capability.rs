@@ -19,6 +19,7 @@ use crate::address::{Address, Target};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
+use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
 use crate::spec::{EnvironmentSpec, MigrateSpec, SecretSpec, ServiceSpec};
 
@@ -423,4 +424,6 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Every call's own time-out.
     pub call_timeout: Duration,
+    /// Asked before each call.
+    pub permit: Permit,
 }

@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Untrue,
     /// It did not become ready before its deadline.
     TimedOut,
-    /// Another run holds the lock.
+    /// Another run holds the lock, or took it from this one.
     Locked,
     /// A person stopped it.
     Interrupted,
@@ -85,6 +85,23 @@ impl Error {
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The first error of our own type among `error` and its causes, again: for what comes back through a library that
+    /// was given one of ours.
+    pub fn found_in(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(ours) = error.downcast_ref::<Self>() {
+                let again = Self::new(ours.kind, ours.chain().join(": "));
+                return Some(match ours.hint_text() {
+                    Some(hint) => again.hint(hint),
+                    None => again,
+                });
+            }
+            next = error.source();
+        }
+        None
     }
 
     /// The hint of this error, or of the nearest cause of our own type that has one.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::ledger::Permit;
 use gcp_auth::{CustomServiceAccount, TokenProvider};
 use google_cloud_auth::credentials::{
     Builder, CacheableResource, Credentials, CredentialsProvider, EntityTag,
@@ -27,6 +28,26 @@ pub(crate) struct Identity {
     pub(crate) credentials: Credentials,
     /// The service account's e-mail address, or where the credentials came from.
     pub(crate) principal: String,
+}
+
+/// The caller's access token for what has no client here: a ledger in Cloud Storage. Found once, renewed when needed.
+#[derive(Debug)]
+pub struct Bearer(Credentials);
+
+impl Bearer {
+    /// Finds the same credentials as every other call of the project has.
+    ///
+    /// Errors: [`ErrorKind::Credentials`] when there are none or the file cannot be used.
+    pub async fn find(project: &str) -> Result<Self> {
+        Ok(Self(find(project).await?.credentials))
+    }
+
+    /// A token that is good now.
+    ///
+    /// Errors: [`ErrorKind::Credentials`].
+    pub async fn token(&self) -> Result<SecretString> {
+        access_token(&self.0).await
+    }
 }
 
 /// Finds credentials as Google's own tools do.
@@ -130,6 +151,36 @@ impl CredentialsProvider for Tokens {
     }
 }
 
+/// The same credentials for calls that are to be permitted: every client asks for them before each attempt.
+pub(crate) fn permitted(credentials: Credentials, permit: Permit) -> Credentials {
+    Permitted {
+        credentials,
+        permit,
+    }
+    .into()
+}
+
+#[derive(Debug)]
+struct Permitted {
+    credentials: Credentials,
+    permit: Permit,
+}
+
+impl CredentialsProvider for Permitted {
+    async fn headers(
+        &self,
+        extensions: http::Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        let refused = self.permit.ask().await;
+        refused.map_err(|error| CredentialsError::from_source(false, error))?;
+        self.credentials.headers(extensions).await
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        self.credentials.universe_domain().await
+    }
+}
+
 /// The headers that a call carries: authorization, and the quota project where there is one.
 ///
 /// Errors: [`ErrorKind::Credentials`].
@@ -144,7 +195,7 @@ pub(crate) async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
     match credentials.headers(http::Extensions::new()).await {
         Ok(CacheableResource::New { data, .. }) => Ok(data),
         Ok(CacheableResource::NotModified) => Err(refused()),
-        Err(error) => Err(refused().because(error)),
+        Err(error) => Err(Error::found_in(&error).unwrap_or_else(|| refused().because(error))),
     }
 }
 

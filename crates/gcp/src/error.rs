@@ -64,6 +64,10 @@ pub(crate) fn is_stale(error: &CloudError) -> bool {
 
 /// The error of a call; `action` names what was tried and on what: "cannot create service `x`".
 pub(crate) fn failed(error: CloudError, action: &str) -> Error {
+    // What was not permitted was never sent: the reason is ours and whole.
+    if let Some(ours) = Error::found_in(&error) {
+        return ours;
+    }
     let kind = kind(&error);
     let result = Error::new(kind, action);
     let result = match hint(kind, &error) {

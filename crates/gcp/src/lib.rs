@@ -21,6 +21,8 @@ mod secret_calls;
 mod secret_store;
 mod zone_servers;
 
+pub use credentials::Bearer;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -68,7 +70,7 @@ impl Gcp {
         let identity = credentials::find(&section.project).await?;
         let clients = Clients::open(
             endpoint.as_deref(),
-            identity.credentials,
+            credentials::permitted(identity.credentials, context.permit.clone()),
             context.call_timeout,
         )
         .await?;

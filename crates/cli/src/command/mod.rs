@@ -4,6 +4,7 @@ pub mod apply;
 pub mod config;
 pub mod destroy;
 pub mod init;
+pub mod lock;
 pub mod logs;
 pub mod man;
 pub mod migrate;

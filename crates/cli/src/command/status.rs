@@ -2,7 +2,7 @@
 
 use deployer_core::capability::{Serving, ServingState};
 use deployer_core::error::Result;
-use deployer_core::ledger::{Hold, Release};
+use deployer_core::ledger::{Hold, Release, Standing};
 use serde_json::json;
 
 use crate::args::{Global, ServiceArgs};
@@ -20,7 +20,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         if !global.json {
             outln!("{}", header(target, &place.caller));
         }
-        if let Some(holder) = place.ledger.lock_holder().await?
+        if let Standing::Held { holder, .. } = place.ledger.lock_standing().await?
             && !global.json
         {
             outln!("  locked by {holder}");

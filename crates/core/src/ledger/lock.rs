@@ -7,13 +7,14 @@
 //! # What is guaranteed
 //!
 //! No two holders start calls at the same time. A holder starts none unless its last renewal began less than
-//! [`LEASE`] less [`MARGIN`] ago by its own clock that nobody sets ([`Clock::elapsed`]), so what it starts has ended,
-//! by its time-out, before anybody may take over. Nobody takes over before the *store* has kept the highest number for
-//! longer than [`LEASE`] by the store's own clock: what the writer's or the reader's clock says is for people. Where
-//! that cannot be trusted - the store says that the lock was written in the future, or a process of this
-//! machine lives and yet its lease ran out - a contender watches for as long as a lease lasts, by its own clock,
-//! whether the number changes: a wrong clock costs that wait, and never more. A store whose clock leaps ahead while
-//! another machine holds is the one thing this trusts not to happen.
+//! [`LEASE`] less [`MARGIN`] ago by a clock that nobody sets ([`elapsed`](crate::clock::Clock::elapsed)), so what it
+//! starts has ended, by its time-out, before anybody may take over. Nobody takes over before the *store* has kept the
+//! highest number for longer than [`LEASE`] by the store's own clock: what the writer's or the reader's clock says is for
+//! people. Where that cannot be trusted - the store says that the lock was written in the future, or a process of this
+//! machine lives and yet its lease ran out - a contender watches for as long as a lease lasts, by its own clock, whether
+//! the number changes: a wrong clock costs that wait, and never more. A store whose clock leaps ahead while another
+//! machine holds is the one thing this trusts not to happen. Who takes a lock away by hand is believed at once: its
+//! former holder finds out when it renews, at most [`RENEWAL`] later.
 //!
 //! A lock that was given back, and one whose holder is known to be gone, are taken at once.
 
@@ -29,7 +30,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
 use crate::wait::{self, Look, Pace};
@@ -134,7 +134,8 @@ impl Lease {
         &self.holder
     }
 
-    /// Whether it is certain to last for `margin` from `now` on, which is the holder's own [`Clock::elapsed`].
+    /// Whether it is certain to last for `margin` from `now` on, which is the holder's own
+    /// [`elapsed`](crate::clock::Clock::elapsed).
     pub fn valid_for(&self, margin: Duration, now: Duration) -> bool {
         now.saturating_sub(self.began) + margin < LEASE
     }
@@ -167,6 +168,9 @@ impl Ledger {
         let last = top.map_or(0, |top| top.number);
         let taken = self.take(last + 1, me).await;
         taken.map_err(|refusal| match refusal {
+            Refusal::Held(holder) if holder.released => {
+                Error::new(ErrorKind::Locked, self.loss(&holder))
+            }
             Refusal::Held(holder) => self.held(&holder),
             Refusal::Ours => Error::internal("a new claim found itself in the ledger"),
             Refusal::Failed(error) => error,
@@ -309,7 +313,7 @@ impl Ledger {
         }
         let numbers = self.numbers().await?;
         if numbers.iter().any(|(other, _)| *other > number) {
-            self.erase_object(&name(number)).await?;
+            self.drop_number(number).await;
             let top = self.top().await?.ok_or_else(|| self.vanished())?;
             return Err(Refusal::Held(Box::new(top.holder)));
         }
@@ -345,11 +349,16 @@ impl Ledger {
     /// Removes what nobody needs any more. What cannot be removed now is removed by a later renewal.
     async fn clean_up(&self, numbers: &[(u64, Timestamp)], highest: u64) {
         for (old, _) in numbers {
-            if *old + KEPT < highest
-                && let Err(error) = self.erase_object(&name(*old)).await
-            {
-                tracing::debug!(%error, "an old lock object stays for now");
+            if *old + KEPT < highest {
+                self.drop_number(*old).await;
             }
+        }
+    }
+
+    /// A number below the highest means nothing: it may stay.
+    async fn drop_number(&self, number: u64) {
+        if let Err(error) = self.erase_object(&name(number)).await {
+            tracing::debug!(%error, "an old lock object stays for now");
         }
     }
 
@@ -409,6 +418,20 @@ impl Ledger {
             ),
         )
         .hint("try again; if it stays, something else deletes objects of the ledger")
+    }
+
+    /// Says to whom a lock was lost.
+    fn loss(&self, to: &Holder) -> String {
+        let target = &self.target;
+        match (&to.released_by, to.released) {
+            (Some(by), _) => {
+                format!("the lock of {target} was taken away: {by} released it by hand")
+            }
+            (None, false) => format!("the lock of {target} was lost to {to}"),
+            (None, true) => {
+                format!("the lock of {target} was lost to {to}; that has ended since")
+            }
+        }
     }
 
     fn held(&self, holder: &Holder) -> Error {

@@ -38,6 +38,7 @@ pub struct Ledger {
     target: Target,
     clock: Arc<dyn Clock>,
     permit: Permit,
+    how_to_make: Option<String>,
 }
 
 /// What is written: the content with the format's version.
@@ -70,6 +71,17 @@ impl Ledger {
             target,
             clock,
             permit: Permit::default(),
+            how_to_make: None,
+        }
+    }
+
+    /// The same with a command that makes the store, for who finds that there is none.
+    #[must_use]
+    pub fn made_by(self, command: impl Into<String>) -> Self {
+        let how_to_make = Some(command.into());
+        Self {
+            how_to_make,
+            ..self
         }
     }
 
@@ -197,12 +209,24 @@ impl Ledger {
     }
 
     fn broken(&self, verb: &str, path: &Path, error: object_store::Error) -> Error {
-        Error::new(
+        let failed = Error::new(
             ErrorKind::Ledger,
             format!("cannot {verb} the ledger at {path}"),
-        )
-        .because(error)
-        .hint(format!(
+        );
+        // Both stores' own word; the client has no kind of its own for it.
+        if let Some(command) = &self.how_to_make
+            && error.to_string().contains("NoSuchBucket")
+        {
+            return Error::new(
+                ErrorKind::Ledger,
+                format!(
+                    "the bucket for the ledger of {} does not exist",
+                    self.target
+                ),
+            )
+            .hint(format!("make it once: {command}"));
+        }
+        failed.because(error).hint(format!(
             "check that the ledger of {} exists and can be written: `[targets.{}] ledger`",
             self.target, self.target.cloud
         ))

@@ -1,9 +1,10 @@
 //! Keeps a lease renewed and answers whether a call may still be started under it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Holder, LEASE, Lease, MARGIN, RENEWAL, Refusal};
+use super::{LEASE, Lease, MARGIN, RENEWAL, Refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
 
@@ -68,12 +69,13 @@ impl State {
 
 impl Keeper {
     pub(super) fn new(ledger: Ledger, lease: Lease) -> Self {
-        let now = ledger.clock.elapsed();
+        // Whoever slept since the lease was taken knows as little as one who sleeps later.
+        let beat = lease.began;
         Self {
             ledger,
             state: Mutex::new(State {
                 lease,
-                beat: now,
+                beat,
                 sleeps: 0,
                 confirmed: 0,
                 end: None,
@@ -183,26 +185,13 @@ impl Keeper {
             }
             Err(Refusal::Held(holder)) => {
                 state.end = Some(End::Lost {
-                    what: self.loss(&holder),
+                    what: self.ledger.loss(&holder),
                 });
             }
             Err(Refusal::Ours) => {}
             Err(Refusal::Failed(error)) => return Renewal::NotYet(error),
         }
         Renewal::Settled
-    }
-
-    fn loss(&self, to: &Holder) -> String {
-        let target = &self.ledger.target;
-        match (&to.released_by, to.released) {
-            (Some(by), _) => {
-                format!("the lock of {target} was taken away: {by} released it by hand")
-            }
-            (None, false) => format!("the lock of {target} was lost to {to}"),
-            (None, true) => {
-                format!("the lock of {target} was lost to {to}; that has ended since")
-            }
-        }
     }
 
     fn standing(&self) -> Standing {
@@ -239,6 +228,12 @@ impl End {
 /// everything is permitted, as for commands that take no lock.
 #[derive(Clone, Default)]
 pub struct Permit(Arc<Mutex<Option<Arc<Keeper>>>>);
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
 
 impl Permit {
     /// Returns once a call that is started now is certain to end while the lease lasts.

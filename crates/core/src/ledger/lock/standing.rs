@@ -17,7 +17,7 @@ pub enum Standing {
     /// Somebody holds it, or held it and ended without giving it back.
     Held {
         /// Who.
-        holder: Holder,
+        holder: Box<Holder>,
         /// When it was renewed last, by the store's clock.
         renewed: Timestamp,
         /// Until when it lasts unless renewed, by the store's clock. Past: the next run takes it over.
@@ -32,7 +32,7 @@ impl Ledger {
         Ok(match top.filter(|top| !top.holder.released) {
             None => Standing::Free,
             Some(top) => Standing::Held {
-                holder: top.holder,
+                holder: Box::new(top.holder),
                 renewed: top.written,
                 until: top.written.checked_add(LEASE).unwrap_or(top.written),
             },

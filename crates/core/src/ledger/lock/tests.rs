@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::address::{CloudName, Target};
+use crate::clock::Clock;
 use crate::engine::Journal;
 use crate::ledger::RunHeader;
 use store::{Fault, Store};
