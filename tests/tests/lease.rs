@@ -138,7 +138,7 @@ fn a_ledger_in_cloud_storage_keeps_two_runs_apart() {
     let apply = ["apply", "--yes"];
     let absent = project.deployer.run(&apply).exits(exit::FAILURE);
     absent
-        .says("the bucket for the ledger of gcp/")
+        .says("the bucket for the ledger of gcp ")
         .says(&format!("gcloud storage buckets create gs://{bucket}"));
 
     let url = format!(
@@ -177,7 +177,7 @@ fn a_ledger_in_s3_keeps_two_runs_apart() {
     let apply = ["apply", "--yes", "--detach"];
     let absent = project.deployer.run(&apply).exits(exit::FAILURE);
     absent
-        .says("the bucket for the ledger of aws/")
+        .says("the bucket for the ledger of aws ")
         .says("aws s3api create-bucket --bucket idp-ledger --region us-east-1");
 
     // moto looks at no signature here.

@@ -68,7 +68,7 @@ impl Surroundings {
     }
 }
 
-/// Set by SIGINT and SIGTERM, or when the lock is lost. Cheap to clone.
+/// Set by SIGINT and SIGTERM. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
 
@@ -107,12 +107,6 @@ impl Stop {
         while !self.requested() {
             self.1.notified().await;
         }
-    }
-
-    /// Asks to stop, as a signal does.
-    pub fn request(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        self.1.notify_one();
     }
 }
 

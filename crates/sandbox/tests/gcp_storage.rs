@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gcp_cloud;
+mod support;
 
 use gcp_cloud::Cloud;
 use reqwest::{Method, Response};
