@@ -22,10 +22,7 @@ pub fn command() -> Result<()> {
     let folder = workspace::generated("bench");
     fs::create_dir_all(&folder).context("cannot make target/bench")?;
     let (virtual_time, kept) = virtual_time(&folder);
-    images::build()?;
-    let mut build = workspace::cargo();
-    build.args(["build", "--release", "--package", "deployer"]);
-    let binary = workspace::build_program(&mut build, "deployer")?;
+    let binary = binary()?;
     let report = json!({
         "virtual_time": virtual_time,
         "footprint": footprint::measure(&binary)?,
@@ -39,6 +36,17 @@ pub fn command() -> Result<()> {
     println!("{}", runbook::table(&report["runbook"]));
     println!("all of it: {}", file.display());
     kept
+}
+
+/// The release binary, and the images that it deploys. With `DEPLOYER_TEST_BIN` neither is built.
+fn binary() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("DEPLOYER_TEST_BIN") {
+        return Ok(binary.into());
+    }
+    images::build()?;
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--package", "deployer"]);
+    workspace::build_program(&mut build, "deployer")
 }
 
 /// The report of the part in virtual time, and whether it kept its promises.
