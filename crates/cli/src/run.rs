@@ -226,9 +226,11 @@ pub fn report(
         if !verdict.held.is_empty() && !as_json {
             let held: Vec<String> = verdict.held.iter().map(Address::to_string).collect();
             sayln!("{cloud}: not started: {}", held.join(", "));
-            sayln!(
-                "  hint: mend the cause and run the same command again: it goes on where this one stopped"
-            );
+            let mend = match verdict.interrupted {
+                true => "",
+                false => "mend the cause and ",
+            };
+            sayln!("  hint: {mend}run the same command again: it goes on where this one stopped");
         }
         if !as_json {
             tell_undo(*cloud, verdict);
