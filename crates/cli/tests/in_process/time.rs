@@ -17,9 +17,9 @@ use jiff::{SignedDuration, Timestamp};
 /// How long nothing must have happened before time moves. Longer than anything on loopback takes to arrive.
 const QUIET: Duration = Duration::from_micros(1000);
 /// The same while a call is being answered, which may itself wait for time to pass, and before long leaps.
-const QUIET_OTHERWISE: Duration = Duration::from_millis(25);
+const QUIET_OTHERWISE: Duration = Duration::from_millis(6);
 /// Who watches closely looks every second.
-const FAR: SignedDuration = SignedDuration::from_millis(1_200);
+const FAR: SignedDuration = SignedDuration::from_secs(2);
 /// How often the quiet is listened for.
 const LISTEN: Duration = Duration::from_micros(100);
 

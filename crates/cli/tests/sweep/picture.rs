@@ -14,7 +14,7 @@ use crate::in_process::ledger::KillingStore;
 use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage};
 
 /// Longer than a service drains or an instance is deleted.
-const SETTLES: Duration = Duration::from_secs(3600);
+const SETTLES: Duration = Duration::from_secs(1200);
 
 /// A line for each thing, sorted.
 pub async fn take(stage: &Stage) -> String {
