@@ -23,7 +23,7 @@ use in_process::ledger::Crash;
 use scenario::{Point, Scenario, attempt};
 
 /// How many points of one scenario on one cloud are tried where not all are.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
 
 fn main() -> ExitCode {
     // `cargo test FILTER` names other tests.
