@@ -49,10 +49,10 @@ pub fn measure_well(command: &mut Command) -> Result<Measured> {
     let measured = measure(command)?;
     ensure!(
         measured.output.status.success(),
-        "{} ended with {}: {}",
-        command.get_program().to_string_lossy(),
+        "{command:?} ended with {}: {}{}",
         measured.output.status,
-        String::from_utf8_lossy(&measured.output.stderr).trim()
+        String::from_utf8_lossy(&measured.output.stderr).trim(),
+        String::from_utf8_lossy(&measured.output.stdout).trim()
     );
     Ok(measured)
 }

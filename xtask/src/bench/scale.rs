@@ -18,7 +18,7 @@ pub fn measure(binary: &Path) -> Result<Value> {
         // Buckets that are full, each time.
         let clouds = Clouds::start(binary, "scale", &["--rates"])?;
         clouds.want(&manifest(services, &image, ""))?;
-        let plan = process::measure_well(&mut clouds.deployer(&["plan", "--json"]))?;
+        let plan = process::measure(&mut clouds.deployer(&["plan", "--json"]))?;
         let document: Value = serde_json::from_slice(&plan.output.stdout)?;
         let nodes = document["plan"]["changes"].as_array().map(Vec::len);
         let status = clouds.status()?;
@@ -27,6 +27,8 @@ pub fn measure(binary: &Path) -> Result<Value> {
             "nodes": nodes.context("a plan has changes")?,
             "seconds": plan.seconds,
             "peak_mib": plan.peak_mib,
+            // Nodes that could not be read at the rates that the clouds allow.
+            "unread": document["errors"].as_array().map(Vec::len),
             "rejections": rejections(&status["rates"]),
         }));
     }
@@ -47,17 +49,18 @@ fn rejections(rates: &Value) -> u64 {
 }
 
 pub fn table(report: &Value) -> String {
-    let mut text = "plan of N services on both clouds, rates enforced\n  services    nodes   seconds   per node   memory   refused".to_owned();
+    let mut text = "plan of N services on both clouds, rates enforced\n  services    nodes   seconds   per node   memory   refused    unread".to_owned();
     for row in report.as_array().into_iter().flatten() {
         let number = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
         text.push_str(&format!(
-            "\n  {:>8} {:>8} {:>9.2} {:>7.1} ms {:>5.0} MiB {:>9}",
+            "\n  {:>8} {:>8} {:>9.2} {:>7.1} ms {:>5.0} MiB {:>9} {:>9}",
             number("services"),
             number("nodes"),
             number("seconds"),
             number("seconds") / number("nodes") * 1000.0,
             number("peak_mib"),
-            number("rejections")
+            number("rejections"),
+            number("unread")
         ));
     }
     text

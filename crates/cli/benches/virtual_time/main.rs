@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 
 /// On a stage of its own.
 fn measure(work: impl AsyncFnOnce(&Stage) -> Value) -> Value {
-    let time = VirtualTime::start();
+    let time = VirtualTime::patient();
     time.run(async {
         let stage = Stage::set(&time).await;
         let result = work(&stage).await;

@@ -16,8 +16,10 @@ use jiff::{SignedDuration, Timestamp};
 
 /// How long nothing must have happened before time moves. Longer than anything on loopback takes to arrive.
 const QUIET: Duration = Duration::from_micros(1000);
-/// The same while a call is being answered, which may itself wait for time to pass, and before long leaps.
-const QUIET_OTHERWISE: Duration = Duration::from_millis(6);
+/// The same while a call is being answered, which may itself wait for time to pass, and before long leaps: where only the end
+/// counts, and where time is measured.
+const HASTY: Duration = Duration::from_millis(6);
+const PATIENT: Duration = Duration::from_millis(40);
 /// Who watches closely looks every second.
 const FAR: SignedDuration = SignedDuration::from_secs(2);
 /// How often the quiet is listened for.
@@ -36,6 +38,8 @@ struct Inner {
     /// How many calls are being answered.
     under_way: AtomicUsize,
     ended: AtomicBool,
+    /// [`HASTY`] or [`PATIENT`].
+    otherwise: Duration,
 }
 
 struct State {
@@ -46,8 +50,17 @@ struct State {
 }
 
 impl VirtualTime {
-    /// Starts at the machine's time.
+    /// For what is measured in it. Starts at the machine's time.
+    pub fn patient() -> Self {
+        Self::with(PATIENT)
+    }
+
+    /// For what only ends in it. Starts at the machine's time.
     pub fn start() -> Self {
+        Self::with(HASTY)
+    }
+
+    fn with(otherwise: Duration) -> Self {
         let now = Timestamp::now();
         Self(Arc::new(Inner {
             state: Mutex::new(State {
@@ -60,6 +73,7 @@ impl VirtualTime {
             parkings: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
+            otherwise,
         }))
     }
 
@@ -107,7 +121,7 @@ impl VirtualTime {
         let far = next.is_none_or(|(at, _)| at.duration_since(state.now) > FAR);
         match self.0.under_way.load(Ordering::SeqCst) {
             0 if !far => QUIET,
-            _ => QUIET_OTHERWISE,
+            _ => self.0.otherwise,
         }
     }
 
