@@ -1,5 +1,5 @@
-//! The same redeploy by `deployer` and by hand, in turns, on one sandbox that is a thousand times as fast as a cloud: what is
-//! left is what each of them spends itself.
+//! The same redeploy by `deployer` and by hand, in turns, on one sandbox that is much faster than a cloud: what is left is mostly
+//! what each of them spends itself.
 //!
 //! By hand on AWS: describe and register the task definition, update the service, wait until it is stable. On Google the sandbox
 //! takes no `gcloud run services update`, which speaks v1; what `gcloud` spends on one look at the service stands for it.
@@ -15,6 +15,16 @@ use crate::postgres::Postgres;
 use crate::{images, run};
 
 const ROUNDS: usize = 3;
+/// As fast as a real container can follow.
+const SPEED: &str = "50";
+/// What the app wants beside its database.
+const KEYS: &str = ", JWT_PRIVATE_KEY = { secret = \"jwt-private\" }, JWT_PUBLIC_KEY = { secret = \"jwt-public\" }";
+const KEY_PAIR: &str = r#"
+[keys.jwt]
+algorithm = "rsa:2048"
+private = "jwt-private"
+public = "jwt-public"
+"#;
 const SERVICE: &str = "bench-run-s1";
 /// What of a described task definition may be registered again.
 const REGISTERED: [&str; 9] = [
@@ -31,10 +41,14 @@ const REGISTERED: [&str; 9] = [
 
 pub fn measure(binary: &Path) -> Result<Value> {
     let postgres = Postgres::start()?;
-    let database = format!(", DATABASE_URL = \"{}\"", postgres.url("postgres"));
-    let clouds = Clouds::start(binary, "runbook", &["--speed", "1000"])?;
+    let url = postgres.url("postgres");
+    let more = format!(", DATABASE_URL = \"{url}\"{KEYS}");
+    let clouds = Clouds::start(binary, "runbook", &["--speed", SPEED])?;
     let image = |version: &str| images::directory().join(format!("idp-{version}"));
-    let want = |version: &str| clouds.want(&manifest(1, &image(version), &database));
+    let want = |version: &str| {
+        let manifest = manifest(1, &image(version), &more);
+        clouds.want(&format!("{manifest}{KEY_PAIR}"))
+    };
     let apply = ["apply", "--yes", "--no-verify"];
     for version in ["2.0.0", "1.0.0"] {
         want(version)?;
