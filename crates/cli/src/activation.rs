@@ -16,6 +16,7 @@ use deployer_core::node::{Evidence, Step, Token, Watch};
 use deployer_core::plan::{self, Prepared, Subject};
 use deployer_core::spec::OnRollback;
 
+use crate::left;
 use crate::record::Recorded;
 use crate::run::{self, Journals, Manner};
 use crate::session::{Place, Session};
@@ -176,7 +177,7 @@ impl Step for Activate {
 }
 
 /// Makes every choice serve, on all targets at once; records a release and the hold where it does. Where it does not,
-/// the hold is as it was before.
+/// the hold is as it was before; where that is not known, it stays unfinished.
 pub async fn carry_out(
     session: &Session,
     choices: &[Choice<'_>],
@@ -186,6 +187,7 @@ pub async fn carry_out(
 ) -> Result<(BTreeMap<CloudName, Verdict>, Vec<Recorded>)> {
     let mut before = Vec::new();
     for choice in choices {
+        left::forget(choice.place, |_| true).await?;
         let ledger = &choice.place.ledger;
         before.push(ledger.hold(&choice.service).await?);
         if choice.rejects() {
@@ -206,11 +208,18 @@ pub async fn carry_out(
         if let Some(revision) = revision {
             let release = record(session, choice, revision, &journals.name(cloud)).await?;
             recorded.push(Recorded { cloud, release });
-        } else if choice.rejects() {
+        } else if choice.rejects() && !is_in_doubt(verdicts.get(&cloud)) {
             restore_hold(choice, before.as_ref()).await?;
         }
     }
     Ok((verdicts, recorded))
+}
+
+/// Whether a call may have landed although nobody answered: then the next command finds out, and finishes it.
+fn is_in_doubt(verdict: Option<&Verdict>) -> bool {
+    let failed = verdict.into_iter().flat_map(|verdict| &verdict.failed);
+    let mut kinds = failed.map(|(_, error)| error.kind());
+    kinds.any(|kind| kind == ErrorKind::Unavailable)
 }
 
 async fn prepare(session: &Session, choices: &[Choice<'_>]) -> (Prepared, Vec<Serves>) {

@@ -29,14 +29,20 @@ pub async fn forget_changed(session: &Session, prepared: &Prepared) -> Result<()
         .map(|change| &change.address)
         .collect();
     for place in &session.places {
-        let mut left = place.ledger.left().await?;
-        let before = left.len();
-        left.retain(|address, _| !changed.contains(address));
-        if left.len() != before {
-            place.ledger.write_left(left).await?;
-        }
+        forget(place, |address| changed.contains(address)).await?;
     }
     Ok(())
+}
+
+/// Before a change of ours that no plan makes: nobody else is to be accused of it.
+pub async fn forget(place: &Place, changes: impl Fn(&Address) -> bool) -> Result<()> {
+    let mut left = place.ledger.left().await?;
+    let before = left.len();
+    left.retain(|address, _| !changes(address));
+    match left.len() == before {
+        true => Ok(()),
+        false => place.ledger.write_left(left).await,
+    }
 }
 
 /// After a run: what is there is what the manifest says, for everything that was so already or was made so.

@@ -124,6 +124,13 @@ impl Stage {
         *lock(&self.script) = Box::new(script);
     }
 
+    /// Writes a file; gives its path.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).expect("a file can be written");
+        path.display().to_string()
+    }
+
     /// Writes another image, of this architecture.
     pub fn write_image(&self, version: u32, architecture: &str) {
         write_image(self.folder.path(), version, architecture);
