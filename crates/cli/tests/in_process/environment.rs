@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use tempfile::TempDir;
+
 /// Where Google's clients find their credentials; written anew for each stage.
 const CREDENTIALS: &str = "DEPLOYER_IN_PROCESS_CREDENTIALS";
 
@@ -13,31 +15,46 @@ pub fn credentials() -> Option<PathBuf> {
 
 /// Runs this program again where nothing leads to a real cloud.
 pub fn of_its_own() -> ExitCode {
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let credentials = folder.path().join("credentials.json");
-    let authority = folder.path().join("authority.pem");
-    // Every client of Google reads all the authorities that it is to trust; none is asked for here.
-    std::fs::write(&authority, include_str!("authority.pem")).expect("a file can be written");
-    let program = std::env::current_exe().expect("this program has a path");
-    let status = Command::new(program)
-        .args(std::env::args().skip(1))
-        .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| is_harmless(name)))
-        .env(CREDENTIALS, &credentials)
-        .env("GOOGLE_APPLICATION_CREDENTIALS", &credentials)
-        .env("SSL_CERT_FILE", &authority)
-        .env("SSL_CERT_DIR", folder.path().join("none"))
-        .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
-        .env(
-            "AWS_SECRET_ACCESS_KEY",
-            deployer_sandbox::env::SECRET_ACCESS_KEY,
-        )
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .status()
-        .expect("this program can be started");
-    match status.success() {
+    let again = Again::new();
+    let status = again.command().status();
+    match status.expect("this program can be started").success() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// This program once more, with credentials of its own. Its files are gone when it is dropped.
+pub struct Again(TempDir);
+
+impl Again {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        // Every client of Google reads all the authorities that it is to trust; none is asked for here.
+        let authority = folder.path().join("authority.pem");
+        std::fs::write(authority, include_str!("authority.pem")).expect("a file can be written");
+        Self(folder)
+    }
+
+    /// With this one's arguments, where nothing leads to a real cloud.
+    pub fn command(&self) -> Command {
+        let path = |name: &str| self.0.path().join(name);
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut command = Command::new(program);
+        command
+            .args(std::env::args().skip(1))
+            .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| is_harmless(name)))
+            .env(CREDENTIALS, path("credentials.json"))
+            .env("GOOGLE_APPLICATION_CREDENTIALS", path("credentials.json"))
+            .env("SSL_CERT_FILE", path("authority.pem"))
+            .env("SSL_CERT_DIR", path("none"))
+            .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
+            .env(
+                "AWS_SECRET_ACCESS_KEY",
+                deployer_sandbox::env::SECRET_ACCESS_KEY,
+            )
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
     }
 }
 

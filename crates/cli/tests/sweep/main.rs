@@ -14,16 +14,23 @@ mod in_process;
 mod picture;
 mod scenario;
 
+use std::collections::VecDeque;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use in_process::calls::Fault;
-use in_process::environment;
+use in_process::environment::{self, Again};
 use in_process::ledger::Crash;
 use scenario::{Point, Scenario, attempt};
+use serde::{Deserialize, Serialize};
 
 /// How many points of one scenario on one cloud are tried where not all are.
 const SAMPLE: usize = 4;
+const CLOUDS: [&str; 2] = ["aws", "gcp"];
+/// Names the scenarios that are wanted; in a process that tries one, that one.
+const ONLY: &str = "DEPLOYER_SWEEP_ONLY";
 
 fn main() -> ExitCode {
     // `cargo test FILTER` names other tests.
@@ -35,28 +42,46 @@ fn main() -> ExitCode {
     {
         return ExitCode::SUCCESS;
     }
-    if environment::credentials().is_none() {
-        return environment::of_its_own();
+    match environment::credentials() {
+        Some(_) => one(),
+        None => all(),
     }
-    let all = std::env::var("DEPLOYER_SWEEP").is_ok_and(|value| value == "all");
-    let only = std::env::var("DEPLOYER_SWEEP_ONLY").unwrap_or_default();
-    let (mut tried, mut wrong) = (0, Vec::new());
-    for scenario in Scenario::ALL {
-        for cloud in ["aws", "gcp"] {
-            if !format!("{scenario:?}:{cloud}").starts_with(&only) {
-                continue;
-            }
-            let began = Instant::now();
-            let (points, failures) = sweep(scenario, cloud, all);
-            println!(
-                "{scenario:?} on {cloud}: {points} points tried in {:.0} s, {} wrong",
-                began.elapsed().as_secs_f64(),
-                failures.len()
-            );
-            tried += points;
-            wrong.extend(failures);
+}
+
+/// Tries every scenario on every cloud, each in a process of its own, as many at once as there are processors.
+fn all() -> ExitCode {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let names = Scenario::ALL
+        .iter()
+        .flat_map(|scenario| CLOUDS.map(|cloud| name_of(*scenario, cloud)));
+    let left: Mutex<VecDeque<String>> =
+        Mutex::new(names.filter(|name| name.starts_with(&only)).collect());
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let next = left.lock().unwrap().pop_front();
+                    let Some(name) = next else { break };
+                    let began = Instant::now();
+                    let outcome = in_another_process(&name);
+                    println!(
+                        "{name}: {} points tried in {:.0} s, {} wrong",
+                        outcome.tried,
+                        began.elapsed().as_secs_f64(),
+                        outcome.wrong.len()
+                    );
+                    outcomes.lock().unwrap().push(outcome);
+                }
+            });
         }
-    }
+    });
+    let outcomes = outcomes.into_inner().unwrap();
+    let tried: usize = outcomes.iter().map(|outcome| outcome.tried).sum();
+    let wrong: Vec<String> = outcomes
+        .into_iter()
+        .flat_map(|outcome| outcome.wrong)
+        .collect();
     println!("{tried} points tried, {} wrong", wrong.len());
     for failure in &wrong {
         println!("\n{failure}");
@@ -67,15 +92,63 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tries the points of one scenario on one cloud; says how many, and which ended wrongly.
-fn sweep(scenario: Scenario, cloud: &str, all: bool) -> (usize, Vec<String>) {
+/// What a process found out about its scenario.
+#[derive(Default, Serialize, Deserialize)]
+struct Outcome {
+    tried: usize,
+    wrong: Vec<String>,
+}
+
+fn in_another_process(name: &str) -> Outcome {
+    let again = Again::new();
+    let output = again
+        .command()
+        .env(ONLY, name)
+        .output()
+        .expect("this program can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let outcome = said
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok());
+    outcome.unwrap_or_else(|| Outcome {
+        tried: 0,
+        wrong: vec![format!(
+            "{name} ended with {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )],
+    })
+}
+
+/// Tries one scenario on one cloud, and says what came of it.
+fn one() -> ExitCode {
+    let all = std::env::var("DEPLOYER_SWEEP").is_ok_and(|value| value == "all");
+    let only = std::env::var(ONLY).unwrap_or_default();
+    for scenario in Scenario::ALL {
+        for cloud in CLOUDS {
+            if name_of(scenario, cloud) == only {
+                let outcome = sweep(scenario, cloud, all);
+                println!("{}", serde_json::to_string(&outcome).expect("text"));
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn name_of(scenario: Scenario, cloud: &str) -> String {
+    format!("{scenario:?}:{cloud}")
+}
+
+/// Tries the points of one scenario on one cloud.
+fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
     let calm = match attempt(scenario, cloud, Point::Undisturbed) {
         Ok(calm) => calm,
         Err(why) => {
-            return (
-                1,
-                vec![format!("{scenario:?} on {cloud}, undisturbed: {why}")],
-            );
+            return Outcome {
+                tried: 1,
+                wrong: vec![format!("{scenario:?} on {cloud}, undisturbed: {why}")],
+            };
         }
     };
     let faults = [Fault::BeforeEffect, Fault::ReplyLost, Fault::ThrottledTwice];
@@ -103,7 +176,10 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> (usize, Vec<String>) {
             "{scenario:?} on {cloud}, {point:?} {name}: {failure}"
         ));
     }
-    (chosen.len(), wrong)
+    Outcome {
+        tried: chosen.len(),
+        wrong,
+    }
 }
 
 fn difference(calm: &str, disturbed: &str) -> String {
