@@ -18,6 +18,6 @@ pub trait Clock: Send + Sync {
         now.try_into().unwrap_or_default()
     }
 
-    /// Returns once `duration` has passed. Called by [`crate::wait`] and for the lock only.
+    /// Returns once `duration` has passed. Called by [`crate::wait`], [`crate::rate`] and for the lock only.
     async fn pause(&self, duration: Duration);
 }

@@ -1,6 +1,7 @@
 //! Plans, executes and records deployments. Knows no cloud, prints nothing, reads no clock or environment.
 
 pub mod address;
+pub mod batch;
 pub mod capability;
 pub mod clock;
 pub mod compose;
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod names;
 pub mod node;
 pub mod plan;
+pub mod rate;
 pub mod report;
 pub mod spec;
 pub mod wait;

@@ -1,27 +1,26 @@
 //! Google's clients as this crate uses them: one endpoint override, one time-out, one owner of retries.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use google_cloud_artifactregistry_v1::client::ArtifactRegistry;
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_dns_v1::client::{Changes, ManagedZones, ResourceRecordSets};
 use google_cloud_gax::client_builder::ClientBuilder;
-use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_redis_v1::client::CloudRedis;
+use google_cloud_resourcemanager_v3::client::Projects;
 use google_cloud_run_v2::client::{Executions, Jobs, Revisions, Services, Tasks};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_sql_v1::client::{
     SqlDatabasesService, SqlInstancesService, SqlOperationsService, SqlUsersService,
 };
 
+use crate::rates::{Paced, Rates};
 use crate::retry::{self, Patient};
-
-/// How often a call that changes nothing when repeated is tried at most; the clients back off in between.
-const ATTEMPTS: u32 = 6;
 
 /// A client that is made when it is first used: each reads every certificate that this machine trusts, which takes longer
 /// than a command that needs three of them should.
@@ -29,37 +28,38 @@ pub(crate) type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send + Sync>>;
 
 /// One client per API.
 pub(crate) struct Clients {
-    pub(crate) services: Lazy<Services>,
-    pub(crate) revisions: Lazy<Revisions>,
-    pub(crate) jobs: Lazy<Jobs>,
-    pub(crate) executions: Lazy<Executions>,
-    pub(crate) tasks: Lazy<Tasks>,
-    pub(crate) secrets: SecretManagerService,
+    pub(crate) services: Paced<Services>,
+    pub(crate) revisions: Paced<Revisions>,
+    pub(crate) jobs: Paced<Jobs>,
+    pub(crate) executions: Paced<Executions>,
+    pub(crate) tasks: Paced<Tasks>,
+    pub(crate) secrets: Paced<SecretManagerService>,
+    /// For what secrets hold, which may be read far more often.
+    pub(crate) payloads: Paced<SecretManagerService>,
+    pub(crate) projects: Projects,
     pub(crate) repositories: Lazy<ArtifactRegistry>,
-    pub(crate) logging: Lazy<LoggingServiceV2>,
-    pub(crate) sql_instances: Lazy<SqlInstancesService>,
-    pub(crate) sql_databases: Lazy<SqlDatabasesService>,
-    pub(crate) sql_users: Lazy<SqlUsersService>,
-    pub(crate) sql_operations: Lazy<SqlOperationsService>,
+    pub(crate) logging: Paced<LoggingServiceV2>,
+    pub(crate) sql_instances: Paced<SqlInstancesService>,
+    pub(crate) sql_databases: Paced<SqlDatabasesService>,
+    pub(crate) sql_users: Paced<SqlUsersService>,
+    pub(crate) sql_operations: Paced<SqlOperationsService>,
     pub(crate) redis: Lazy<CloudRedis>,
     pub(crate) zones: Lazy<ManagedZones>,
     pub(crate) record_sets: Lazy<ResourceRecordSets>,
     pub(crate) record_changes: Lazy<Changes>,
-    /// For what has no official client here.
-    pub(crate) plain: reqwest::Client,
     pub(crate) credentials: Credentials,
-    endpoint: Option<String>,
 }
 
 impl Clients {
     /// Clients that call `endpoint` instead of Google when there is one. No call is made yet.
     ///
     /// What is tried again: see [`Patient`]; `call_timeout` bounds each attempt, and all of them
-    /// together end after four times as long.
+    /// together end after four times as long. They take their turns by `clock`.
     pub(crate) async fn open(
         endpoint: Option<&str>,
         credentials: Credentials,
         call_timeout: Duration,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
         macro_rules! client {
             ($kind:ty) => {
@@ -84,37 +84,29 @@ impl Clients {
                 }))
             }};
         }
+        let rates = Rates::new(clock);
+        let secrets = rates.secrets.pace(lazy!(SecretManagerService));
         Ok(Self {
-            services: lazy!(Services),
-            revisions: lazy!(Revisions),
-            jobs: lazy!(Jobs),
-            executions: lazy!(Executions),
-            tasks: lazy!(Tasks),
-            secrets: client!(SecretManagerService),
+            services: rates.run.pace(lazy!(Services)),
+            revisions: rates.run.pace(lazy!(Revisions)),
+            jobs: rates.run.pace(lazy!(Jobs)),
+            executions: rates.run.pace(lazy!(Executions)),
+            tasks: rates.run.pace(lazy!(Tasks)),
+            payloads: rates.payloads.share(&secrets),
+            secrets,
+            projects: client!(Projects),
             repositories: lazy!(ArtifactRegistry),
-            logging: lazy!(LoggingServiceV2),
-            sql_instances: lazy!(SqlInstancesService),
-            sql_databases: lazy!(SqlDatabasesService),
-            sql_users: lazy!(SqlUsersService),
-            sql_operations: lazy!(SqlOperationsService),
+            logging: rates.logs.pace(lazy!(LoggingServiceV2)),
+            sql_instances: rates.sql.pace(lazy!(SqlInstancesService)),
+            sql_databases: rates.sql.pace(lazy!(SqlDatabasesService)),
+            sql_users: rates.sql.pace(lazy!(SqlUsersService)),
+            sql_operations: rates.sql.pace(lazy!(SqlOperationsService)),
             redis: lazy!(CloudRedis),
             zones: lazy!(ManagedZones),
             record_sets: lazy!(ResourceRecordSets),
             record_changes: lazy!(Changes),
-            plain: reqwest::Client::builder()
-                .timeout(call_timeout)
-                .build()
-                .map_err(unbuilt)?,
-            endpoint: endpoint.map(|base| base.trim_end_matches('/').to_owned()),
             credentials,
         })
-    }
-
-    /// The base URL of an API that is called without a client: `https://NAME.googleapis.com`, or the override.
-    pub(crate) fn base(&self, api: &str) -> String {
-        self.endpoint
-            .clone()
-            .unwrap_or_else(|| format!("https://{api}.googleapis.com"))
     }
 }
 
@@ -128,11 +120,7 @@ fn settled<F>(
         .with_credentials(credentials.clone())
         .with_attempt_timeout(call_timeout)
         .with_backoff_policy(retry::backoff())
-        .with_retry_policy(
-            Patient
-                .with_time_limit(call_timeout * 4)
-                .with_attempt_limit(ATTEMPTS),
-        );
+        .with_retry_policy(Patient::new(call_timeout));
     match endpoint {
         Some(base) => builder.with_endpoint(base),
         None => builder,

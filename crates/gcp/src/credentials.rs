@@ -136,7 +136,7 @@ impl CredentialsProvider for Tokens {
             .0
             .token(&[SCOPE])
             .await
-            .map_err(|error| CredentialsError::from_source(false, error))?;
+            .map_err(|error| CredentialsError::from_source(false, untold(error)))?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
             .map_err(|error| CredentialsError::from_source(false, error))?;
         value.set_sensitive(true);
@@ -149,6 +149,23 @@ impl CredentialsProvider for Tokens {
     async fn universe_domain(&self) -> Option<String> {
         Some("googleapis.com".to_owned())
     }
+}
+
+/// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which status.
+fn untold(error: gcp_auth::Error) -> Error {
+    let nobody_answered = matches!(
+        error,
+        gcp_auth::Error::Http(..)
+            | gcp_auth::Error::Io(..)
+            | gcp_auth::Error::Other("HTTP request failed", _)
+    );
+    let (kind, hint) = match nobody_answered {
+        true => (ErrorKind::Unavailable, "try again; check the network"),
+        false => (ErrorKind::Credentials, LOGIN_HINT),
+    };
+    Error::new(kind, "cannot get an access token for Google Cloud")
+        .hint(hint)
+        .because(error)
 }
 
 /// The same credentials for calls that are to be permitted: every client asks for them before each attempt.

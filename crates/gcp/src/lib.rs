@@ -1,10 +1,10 @@
 //! Google Cloud behind deployer-core's capability traits: Artifact Registry, Secret Manager, Cloud Run, Cloud SQL,
 //! Memorystore, Cloud DNS, Cloud Logging.
 //!
-//! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for two: the project check and the
-//! image registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder can take their place.
+//! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for the image registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder can take their place.
 
 mod cache;
+mod caller;
 mod client;
 mod credentials;
 mod database;
@@ -15,6 +15,7 @@ mod labels;
 mod logs;
 mod operation;
 mod project;
+mod rates;
 mod registry;
 mod retry;
 mod runtime;
@@ -31,10 +32,9 @@ use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{
     Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore,
 };
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::node::Node;
 use deployer_manifest::section::GcpSection;
-use reqwest::StatusCode;
 
 use client::Clients;
 use project::{Names, Project};
@@ -57,7 +57,7 @@ impl Gcp {
     /// `endpoint` is one base URL for every Google API; the section's own is used without it. An endpoint on
     /// loopback makes the target a sandbox.
     ///
-    /// Errors: input, when the endpoint is no URL; [`ErrorKind::Credentials`] when there are no credentials.
+    /// Errors: input, when the endpoint is no URL; credentials, when there are none.
     pub async fn open(
         section: &GcpSection,
         endpoint: Option<String>,
@@ -73,6 +73,7 @@ impl Gcp {
             endpoint.as_deref(),
             credentials::permitted(identity.credentials, context.permit.clone()),
             context.call_timeout,
+            &context.clock,
         )
         .await?;
         let registry = section
@@ -150,59 +151,7 @@ impl Cloud for Gcp {
     }
 
     async fn caller(&self) -> Result<Caller> {
-        let id = &self.project.target.account;
-        let clients = &self.project.clients;
-        let headers = credentials::headers(&clients.credentials).await?;
-        let url = format!("{}/v3/projects/{id}", clients.base("cloudresourcemanager"));
-        let action = format!("cannot check project `{id}`");
-        let answer = clients
-            .plain
-            .get(url)
-            .headers(headers)
-            .send()
-            .await
-            .map_err(|error| {
-                // Without the URL: it adds nothing, and the chain is long enough.
-                Error::new(ErrorKind::Unavailable, &action).because(error.without_url())
-            })?;
-        let principal = self.project.principal.clone();
-        let caller = |principal| Caller {
-            account: id.clone(),
-            principal,
-        };
-        match answer.status() {
-            status if status.is_success() => Ok(caller(principal)),
-            StatusCode::FORBIDDEN => {
-                let words = answer.text().await.unwrap_or_default();
-                // Where the Resource Manager API is off, nothing is said about the project itself.
-                if words.contains("SERVICE_DISABLED") {
-                    return Ok(caller(format!("{principal} (project not checked)")));
-                }
-                // Google says the same of projects that do not exist and of other people's.
-                Err(Error::new(
-                    ErrorKind::Credentials,
-                    format!("{principal} may not see project `{id}`, if there is one"),
-                )
-                .hint(
-                    "check `project` in [targets.gcp], or grant resourcemanager.projects.get \
-                     (part of roles/run.admin)",
-                ))
-            }
-            StatusCode::UNAUTHORIZED => Err(Error::new(
-                ErrorKind::Credentials,
-                "Google Cloud refuses the credentials",
-            )
-            .hint(error::LOGIN_HINT)),
-            StatusCode::NOT_FOUND => Err(Error::new(
-                ErrorKind::Credentials,
-                format!("project `{id}` does not exist, or not for {principal}"),
-            )
-            .hint("`project` in [targets.gcp] is the project's id, not its name or number")),
-            status if status.is_server_error() => {
-                Err(Error::new(ErrorKind::Unavailable, action).because(status.to_string()))
-            }
-            status => Err(Error::new(ErrorKind::Rejected, action).because(status.to_string())),
-        }
+        caller::caller(&self.project).await
     }
 
     fn registry(&self) -> &dyn Registry {
@@ -240,6 +189,8 @@ impl Cloud for Gcp {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::error::ErrorKind;
+
     use super::*;
 
     #[test]

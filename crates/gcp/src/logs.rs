@@ -48,6 +48,8 @@ pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Res
         let answer = project
             .clients
             .logging
+            .reading()
+            .await
             .list_log_entries()
             .set_resource_names([project.names.project()])
             .set_filter(filter)

@@ -4,23 +4,46 @@ use std::time::Duration;
 
 use google_cloud_gax::error::rpc::{Code, StatusDetails};
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
-use google_cloud_gax::retry_policy::{Aip194Strict, RetryPolicy};
+use google_cloud_gax::retry_policy::{
+    Aip194Strict, LimitedAttemptCount, LimitedElapsedTime, RetryPolicy, RetryPolicyExt,
+};
 use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
 
 use crate::error::CloudError;
 
+/// How often a call that changes nothing when repeated is tried at most.
+const ATTEMPTS: u32 = 6;
+/// How long a call that is refused for its rate is tried again: quotas are counted by the minute.
+const RATE: Duration = Duration::from_secs(2 * 60);
+
 /// Calls that change nothing when repeated, as AIP-194 says; and every call that was refused for its rate, since that
 /// one was not carried out. A quota that is used up stays so, however often one asks.
-#[derive(Clone, Debug)]
-pub(crate) struct Patient;
+#[derive(Debug)]
+pub(crate) struct Patient {
+    usual: LimitedAttemptCount<LimitedElapsedTime<Aip194Strict>>,
+}
+
+impl Patient {
+    /// All tries of one call together end after four times `call_timeout`.
+    pub(crate) fn new(call_timeout: Duration) -> Self {
+        let usual = Aip194Strict.with_time_limit(call_timeout * 4);
+        Self {
+            usual: usual.with_attempt_limit(ATTEMPTS),
+        }
+    }
+}
 
 impl RetryPolicy for Patient {
     fn on_error(&self, state: &RetryState, error: CloudError) -> RetryResult {
-        match is_rate_limit(&error) {
+        match is_rate_limit(&error) && state.start.elapsed() < RATE {
             true => RetryResult::Continue(error),
-            false => Aip194Strict.on_error(state, error),
+            false => self.usual.on_error(state, error),
         }
+    }
+
+    fn remaining_time(&self, state: &RetryState) -> Option<Duration> {
+        self.usual.remaining_time(state)
     }
 }
 
@@ -59,7 +82,8 @@ mod tests {
 
     fn tried_again(idempotent: bool, error: CloudError) -> bool {
         let state = RetryState::new(idempotent);
-        matches!(Patient.on_error(&state, error), RetryResult::Continue(_))
+        let patient = Patient::new(Duration::from_secs(60));
+        matches!(patient.on_error(&state, error), RetryResult::Continue(_))
     }
 
     #[test]

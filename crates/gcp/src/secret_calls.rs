@@ -59,6 +59,8 @@ impl Store {
             .project
             .clients
             .secrets
+            .reading()
+            .await
             .get_secret()
             .set_name(self.path())
             .send()
@@ -74,6 +76,8 @@ impl Store {
             .project
             .clients
             .secrets
+            .reading()
+            .await
             .list_secret_versions()
             .set_parent(self.path())
             .set_filter("state:ENABLED")
@@ -96,6 +100,8 @@ impl Store {
             .project
             .clients
             .secrets
+            .reading()
+            .await
             .get_secret_version()
             .set_name(format!("{}/versions/latest", self.path()))
             .send()
@@ -131,7 +137,7 @@ impl Store {
         &self,
         version: &str,
     ) -> Result<model::AccessSecretVersionResponse, error::CloudError> {
-        let secrets = &self.project.clients.secrets;
+        let secrets = self.project.clients.payloads.reading().await;
         let call = secrets.access_secret_version();
         call.set_name(format!("{}/versions/{version}", self.path()))
             .send()
@@ -175,6 +181,8 @@ impl Store {
             .project
             .clients
             .secrets
+            .changing()
+            .await
             .add_secret_version()
             .set_parent(self.path())
             .set_payload(
@@ -222,6 +230,8 @@ impl Store {
             .project
             .clients
             .secrets
+            .changing()
+            .await
             .create_secret()
             .set_parent(self.project.names.project())
             .set_secret_id(&self.name)

@@ -337,6 +337,8 @@ impl Resource for Secret {
                 .project
                 .clients
                 .secrets
+                .changing()
+                .await
                 .update_secret()
                 .set_secret(secret)
                 .set_update_mask(FieldMask::default().set_paths(["labels"]))
@@ -364,6 +366,8 @@ async fn delete(store: &Store, _actual: &Actual) -> Result<()> {
         .project
         .clients
         .secrets
+        .changing()
+        .await
         .delete_secret()
         .set_name(store.path())
         .send()

@@ -53,6 +53,8 @@ impl Calls {
             .project
             .clients
             .sql_instances
+            .reading()
+            .await
             .get()
             .set_project(&self.project.names.project)
             .set_instance(&self.instance)
@@ -69,6 +71,8 @@ impl Calls {
             .project
             .clients
             .sql_instances
+            .reading()
+            .await
             .get()
             .set_project(&self.project.names.project)
             .set_instance(&self.instance)
@@ -138,6 +142,8 @@ impl Calls {
             .project
             .clients
             .sql_operations
+            .reading()
+            .await
             .get()
             .set_project(&self.project.names.project)
             .set_operation(operation)
@@ -159,15 +165,18 @@ impl Calls {
             .set_database_version(instance.database_version)
             .set_or_clear_settings(instance.settings);
         let outcome = self
-            .start(watch, || {
+            .start(watch, || async {
                 self.project
                     .clients
                     .sql_instances
+                    .changing()
+                    .await
                     .update()
                     .set_project(&self.project.names.project)
                     .set_instance(&self.instance)
                     .set_body(body.clone())
                     .send()
+                    .await
             })
             .await?;
         outcome.map_err(|error| error::failed(error, &self.cannot("change")))
@@ -185,10 +194,12 @@ impl Calls {
             self.settle(operation, &self.cannot("unprotect")).await?;
         }
         let outcome = self
-            .start(watch, || {
+            .start(watch, || async {
                 self.project
                     .clients
                     .sql_instances
+                    .changing()
+                    .await
                     .delete()
                     .set_project(&self.project.names.project)
                     .set_instance(&self.instance)
@@ -196,6 +207,7 @@ impl Calls {
                     .set_final_backup_ttl_days(LAST_BACKUP_DAYS)
                     .set_final_backup_description("made by deployer before it deleted the instance")
                     .send()
+                    .await
             })
             .await?;
         let action = self.cannot("delete");

@@ -84,16 +84,19 @@ impl Instance {
         let body = DatabaseInstance::new().set_database_version(wanted.database_version);
         let outcome = self
             .calls
-            .start(watch, || {
+            .start(watch, || async {
                 self.calls
                     .project
                     .clients
                     .sql_instances
+                    .changing()
+                    .await
                     .patch()
                     .set_project(&self.calls.project.names.project)
                     .set_instance(&self.calls.instance)
                     .set_body(body.clone())
                     .send()
+                    .await
             })
             .await?;
         outcome.map_err(|error| error::failed(error, &self.calls.cannot("upgrade")))
@@ -163,15 +166,18 @@ impl Resource for Instance {
         let instance = self.shape.compose(DatabaseInstance::new());
         let outcome = self
             .calls
-            .start(watch, || {
+            .start(watch, || async {
                 self.calls
                     .project
                     .clients
                     .sql_instances
+                    .changing()
+                    .await
                     .insert()
                     .set_project(&self.calls.project.names.project)
                     .set_body(instance.clone())
                     .send()
+                    .await
             })
             .await?;
         match outcome {

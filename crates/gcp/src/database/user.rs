@@ -72,6 +72,8 @@ impl User {
             .project
             .clients
             .sql_users
+            .reading()
+            .await
             .list()
             .set_project(&self.calls.project.names.project)
             .set_instance(&self.calls.instance)
@@ -123,16 +125,19 @@ impl User {
         watch: &dyn Watch,
     ) -> Result<Result<model::Operation, CloudError>> {
         self.calls
-            .start(watch, || {
+            .start(watch, || async {
                 self.calls
                     .project
                     .clients
                     .sql_users
+                    .changing()
+                    .await
                     .insert()
                     .set_project(&self.calls.project.names.project)
                     .set_instance(&self.calls.instance)
                     .set_body(self.body(password))
                     .send()
+                    .await
             })
             .await
     }
@@ -143,17 +148,20 @@ impl User {
         watch: &dyn Watch,
     ) -> Result<Result<model::Operation, CloudError>> {
         self.calls
-            .start(watch, || {
+            .start(watch, || async {
                 self.calls
                     .project
                     .clients
                     .sql_users
+                    .changing()
+                    .await
                     .update()
                     .set_project(&self.calls.project.names.project)
                     .set_instance(&self.calls.instance)
                     .set_name(&self.user)
                     .set_body(self.body(password))
                     .send()
+                    .await
             })
             .await
     }

@@ -42,16 +42,19 @@ impl Within {
             .set_project(&names.project);
         let outcome = self
             .calls
-            .start(watch, || {
+            .start(watch, || async {
                 self.calls
                     .project
                     .clients
                     .sql_databases
+                    .changing()
+                    .await
                     .insert()
                     .set_project(&names.project)
                     .set_instance(&self.calls.instance)
                     .set_body(body.clone())
                     .send()
+                    .await
             })
             .await?;
         match outcome {
@@ -78,6 +81,8 @@ impl Within {
             .project
             .clients
             .sql_databases
+            .reading()
+            .await
             .get()
             .set_project(&self.calls.project.names.project)
             .set_instance(&self.calls.instance)

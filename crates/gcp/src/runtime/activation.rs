@@ -46,7 +46,7 @@ pub(crate) async fn carry_out(
 
 async fn revision(calls: &Calls, name: &str) -> Result<model::Revision> {
     let path = format!("{}/revisions/{name}", calls.path());
-    let revisions = &calls.project.clients.revisions;
+    let revisions = calls.project.clients.revisions.reading().await;
     let outcome = revisions.get_revision().set_name(path).send().await;
     outcome.map_err(|error| error::failed(error, &format!("cannot read revision `{name}`")))
 }
@@ -72,7 +72,7 @@ async fn move_traffic(calls: &Calls, revision: &str, watch: &dyn Watch) -> Resul
             .set_name(calls.path())
             .set_etag(&service.etag)
             .set_traffic(traffic);
-        let services = &calls.project.clients.services;
+        let services = calls.project.clients.services.changing().await;
         services
             .update_service()
             .set_service(change)

@@ -41,6 +41,8 @@ impl Calls {
             .project
             .clients
             .services
+            .reading()
+            .await
             .get_iam_policy()
             .set_resource(self.project.names.service(&self.service))
             .set_options(GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION))
@@ -57,6 +59,8 @@ impl Calls {
             .project
             .clients
             .services
+            .reading()
+            .await
             .get_iam_policy()
             .set_resource(self.project.names.service(&self.service))
             .set_options(GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION))
@@ -69,6 +73,8 @@ impl Calls {
         self.project
             .clients
             .services
+            .changing()
+            .await
             .set_iam_policy()
             .set_resource(self.project.names.service(&self.service))
             .set_policy(changed(policy, public))

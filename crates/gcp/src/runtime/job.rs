@@ -70,20 +70,20 @@ impl Calls {
     }
 
     pub(crate) async fn find(&self) -> Result<Found<Job>> {
-        let jobs = &self.project.clients.jobs;
+        let jobs = self.project.clients.jobs.reading().await;
         let outcome = jobs.get_job().set_name(self.path()).send().await;
         error::found(outcome, &self.cannot("read"))
     }
 
     async fn get(&self) -> Result<Job> {
-        let jobs = &self.project.clients.jobs;
+        let jobs = self.project.clients.jobs.reading().await;
         let outcome = jobs.get_job().set_name(self.path()).send().await;
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
 
     async fn delete(&self) -> Result<()> {
         let action = self.cannot("delete");
-        let jobs = &self.project.clients.jobs;
+        let jobs = self.project.clients.jobs.changing().await;
         let outcome = jobs.delete_job().set_name(self.path()).send().await;
         let Some(started) = error::optional(outcome, &action)? else {
             return Ok(());
@@ -93,7 +93,10 @@ impl Calls {
             started,
             OPERATION_DEADLINE,
             &action,
-            |name| jobs.get_operation().set_name(name).send(),
+            async |name| {
+                let jobs = self.project.clients.jobs.reading().await;
+                jobs.get_operation().set_name(name).send().await
+            },
         )
         .await
     }
@@ -331,7 +334,7 @@ impl Resource for RunJob {
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Job> {
         let job = self.wanted(Job::new())?;
-        let jobs = &self.calls.project.clients.jobs;
+        let jobs = self.calls.project.clients.jobs.changing().await;
         let outcome = jobs
             .create_job()
             .set_parent(self.calls.project.names.location())
@@ -364,7 +367,7 @@ impl Resource for RunJob {
     ) -> Result<Job> {
         // The etag is left out: the job's changes with each execution, and its template is all ours.
         let job = self.wanted(actual.clone())?.set_etag("");
-        let jobs = &self.calls.project.clients.jobs;
+        let jobs = self.calls.project.clients.jobs.changing().await;
         jobs.update_job()
             .set_job(job)
             .send()

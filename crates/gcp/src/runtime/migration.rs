@@ -70,7 +70,7 @@ impl Migration {
     }
 
     async fn execution(&self, name: &str) -> Result<Option<Execution>> {
-        let executions = &self.project.clients.executions;
+        let executions = self.project.clients.executions.reading().await;
         let outcome = executions.get_execution().set_name(name).send().await;
         error::optional(outcome, &format!("cannot read execution `{}`", short(name)))
     }
@@ -82,6 +82,8 @@ impl Migration {
             .project
             .clients
             .executions
+            .reading()
+            .await
             .list_executions()
             .set_parent(self.job.path())
             .by_item();
@@ -127,7 +129,7 @@ impl Migration {
     async fn start(&self, key: &str, watch: &dyn Watch) -> Result<()> {
         let what = format!("job {} with {}", self.job.path(), self.image.settled()?.0);
         self.record.started(key, &what).await?;
-        let jobs = &self.project.clients.jobs;
+        let jobs = self.project.clients.jobs.changing().await;
         let operation = jobs
             .run_job()
             .set_name(self.job.path())
@@ -198,7 +200,7 @@ impl Migration {
     /// The cloud's words, the tasks' exit codes and the last lines; best effort beyond the first.
     async fn explain(&self, execution: &str, why: String) -> String {
         let mut lines = vec![why];
-        let tasks = &self.project.clients.tasks;
+        let tasks = self.project.clients.tasks.reading().await;
         if let Ok(answer) = tasks.list_tasks().set_parent(execution).send().await {
             lines.extend(answer.tasks.iter().filter_map(task_words));
         }

@@ -100,7 +100,7 @@ impl Runtime for CloudRun {
         let mut images = BTreeMap::new();
         for (name, _) in &shares {
             let path = format!("{}/revisions/{name}", calls.path());
-            let revisions = &self.project.clients.revisions;
+            let revisions = self.project.clients.revisions.reading().await;
             let revision = revisions
                 .get_revision()
                 .set_name(path)
@@ -132,6 +132,8 @@ impl Runtime for CloudRun {
             .project
             .clients
             .revisions
+            .reading()
+            .await
             .list_revisions()
             .set_parent(calls.path())
             .by_item();
@@ -151,7 +153,7 @@ impl Runtime for CloudRun {
 
     async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>> {
         let path = self.revision_path(&revision.0);
-        let revisions = &self.project.clients.revisions;
+        let revisions = self.project.clients.revisions.reading().await;
         let there = revisions
             .get_revision()
             .set_name(path)

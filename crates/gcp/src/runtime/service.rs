@@ -54,7 +54,7 @@ impl Calls {
     }
 
     pub(crate) async fn find(&self) -> Result<Found<model::Service>> {
-        let services = &self.project.clients.services;
+        let services = self.project.clients.services.reading().await;
         let outcome = services.get_service().set_name(self.path()).send().await;
         error::found(outcome, &self.cannot("read"))
     }
@@ -63,7 +63,7 @@ impl Calls {
     ///
     /// Errors: not found, denied.
     pub(crate) async fn get(&self) -> Result<model::Service> {
-        let services = &self.project.clients.services;
+        let services = self.project.clients.services.reading().await;
         let outcome = services.get_service().set_name(self.path()).send().await;
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
@@ -76,6 +76,8 @@ impl Calls {
             .project
             .clients
             .services
+            .changing()
+            .await
             .update_service()
             .set_service(service)
             .send()
@@ -92,14 +94,21 @@ impl Calls {
 
     async fn delete(&self) -> Result<()> {
         let action = self.cannot("delete");
-        let services = &self.project.clients.services;
+        let services = self.project.clients.services.changing().await;
         let outcome = services.delete_service().set_name(self.path()).send().await;
         let Some(started) = error::optional(outcome, &action)? else {
             return Ok(());
         };
-        operation::settle(&self.project, started, DELETE_DEADLINE, &action, |name| {
-            services.get_operation().set_name(name).send()
-        })
+        operation::settle(
+            &self.project,
+            started,
+            DELETE_DEADLINE,
+            &action,
+            async |name| {
+                let services = self.project.clients.services.reading().await;
+                services.get_operation().set_name(name).send().await
+            },
+        )
         .await
     }
 
@@ -110,7 +119,7 @@ impl Calls {
             self.path(),
             crate::project::short(revision)
         );
-        let revisions = &self.project.clients.revisions;
+        let revisions = self.project.clients.revisions.reading().await;
         match revisions.get_revision().set_name(path).send().await {
             Ok(revision) => conditions::failures(&revision.conditions),
             Err(_) => Vec::new(),
@@ -320,7 +329,7 @@ impl Resource for RunService {
 
     async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<model::Service> {
         let service = stamped(self.wanted(model::Service::new())?, token);
-        let services = &self.calls.project.clients.services;
+        let services = self.calls.project.clients.services.changing().await;
         let outcome = services
             .create_service()
             .set_parent(self.calls.project.names.location())

@@ -1,0 +1,96 @@
+//! How fast each API may be asked: the quotas that Google documents, counted by the minute for a project.
+//!
+//! Artifact Registry takes more than a run can send, and Memorystore's, Cloud DNS's and Resource Manager's calls are few.
+//! Where a number is "from memory", its page could not be read again when this was written: too low costs seconds, too high
+//! a refusal that is tried again.
+
+use std::sync::Arc;
+
+use deployer_core::clock::Clock;
+use deployer_core::rate::{Rate, Turns};
+
+use crate::client::Lazy;
+
+/// Cloud Run, "Quotas and limits", from memory: what reads, and what changes, in a region.
+const RUN: (Rate, Rate) = (Rate::per_minute(3000), Rate::per_minute(180));
+/// Secret Manager, "Quotas and limits": reading and changing secrets and versions.
+const SECRETS: (Rate, Rate) = (Rate::per_minute(600), Rate::per_minute(600));
+/// Secret Manager, "Quotas and limits": reading what a version holds; nothing changes it.
+const PAYLOADS: (Rate, Rate) = (Rate::per_minute(90_000), Rate::per_minute(600));
+/// Cloud Logging, "Quotas and limits", from memory: listing entries; nothing is written.
+const LOGS: (Rate, Rate) = (Rate::per_minute(60), Rate::per_minute(60));
+/// Cloud SQL Admin API, "Quotas and limits", from memory.
+const SQL: (Rate, Rate) = (Rate::per_minute(500), Rate::per_minute(180));
+
+/// The turns at every API of one project.
+pub(crate) struct Rates {
+    pub(crate) run: Quota,
+    pub(crate) secrets: Quota,
+    pub(crate) payloads: Quota,
+    pub(crate) logs: Quota,
+    pub(crate) sql: Quota,
+}
+
+impl Rates {
+    /// Nothing has been asked yet.
+    pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
+        let quota = |(reads, changes)| Quota {
+            reads: Arc::new(Turns::new(reads, Arc::clone(clock))),
+            changes: Arc::new(Turns::new(changes, Arc::clone(clock))),
+        };
+        Self {
+            run: quota(RUN),
+            secrets: quota(SECRETS),
+            payloads: quota(PAYLOADS),
+            logs: quota(LOGS),
+            sql: quota(SQL),
+        }
+    }
+}
+
+/// What the clients of one API share.
+pub(crate) struct Quota {
+    reads: Arc<Turns>,
+    changes: Arc<Turns>,
+}
+
+impl Quota {
+    /// A client that is handed out in turn.
+    pub(crate) fn pace<T>(&self, client: Lazy<T>) -> Paced<T> {
+        Paced {
+            client: Arc::new(client),
+            reads: Arc::clone(&self.reads),
+            changes: Arc::clone(&self.changes),
+        }
+    }
+
+    /// A client that is handed out in this quota's turn too.
+    pub(crate) fn share<T>(&self, other: &Paced<T>) -> Paced<T> {
+        Paced {
+            client: Arc::clone(&other.client),
+            reads: Arc::clone(&self.reads),
+            changes: Arc::clone(&self.changes),
+        }
+    }
+}
+
+/// A client that is handed out for one call at a time, no faster than its API takes them.
+pub(crate) struct Paced<T> {
+    client: Arc<Lazy<T>>,
+    reads: Arc<Turns>,
+    changes: Arc<Turns>,
+}
+
+impl<T> Paced<T> {
+    /// For one call that reads.
+    pub(crate) async fn reading(&self) -> &T {
+        self.reads.next().await;
+        &self.client
+    }
+
+    /// For one call that changes something.
+    pub(crate) async fn changing(&self) -> &T {
+        self.changes.next().await;
+        &self.client
+    }
+}
