@@ -19,7 +19,9 @@ use deployer_manifest::section::{AwsSection, AwsService};
 use sync_wrapper::SyncFuture;
 use url::{Host, Url};
 
-use crate::permitted::Permitted;
+use crate::gate::Gate;
+use crate::runtime::log_group::LogGroups;
+use crate::runtime::lookup::Services;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 const ATTEMPTS: u32 = 5;
@@ -47,6 +49,10 @@ pub(crate) struct Clients {
     pub(crate) sts: aws_sdk_sts::Client,
     pub(crate) rds: aws_sdk_rds::Client,
     pub(crate) elasticache: aws_sdk_elasticache::Client,
+    /// Services as they are read: several in one call.
+    pub(crate) services: Services,
+    /// Log groups as they are read: several in one call.
+    pub(crate) log_groups: LogGroups,
     pub(crate) section: AwsSection,
     pub(crate) target: Target,
     pub(crate) context: Context,
@@ -57,11 +63,15 @@ impl Clients {
     pub(crate) async fn open(section: &AwsSection, context: Context) -> Result<Self> {
         let (config, sandbox) =
             configuration(&section.region, section.endpoint.as_deref(), &context).await?;
+        let ecs = aws_sdk_ecs::Client::new(&config);
+        let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
         Ok(Self {
-            ecs: aws_sdk_ecs::Client::new(&config),
+            services: Services::new(&ecs, &section.cluster),
+            log_groups: LogGroups::new(&logs),
+            ecs,
             ecr: aws_sdk_ecr::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            logs,
             sts: aws_sdk_sts::Client::new(&config),
             rds: aws_sdk_rds::Client::new(&config),
             elasticache: aws_sdk_elasticache::Client::new(&config),
@@ -114,9 +124,10 @@ pub(crate) async fn configuration(
     endpoint: Option<&str>,
     context: &Context,
 ) -> Result<(SdkConfig, bool)> {
+    // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's doing.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(context.call_timeout.min(Duration::from_secs(5)))
-        .operation_timeout(context.call_timeout)
+        .read_timeout(context.call_timeout)
         .build();
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
@@ -126,7 +137,7 @@ pub(crate) async fn configuration(
         .timeout_config(timeouts)
         .retry_config(retries)
         .sleep_impl(Waits(Arc::clone(&context.clock)))
-        .http_client(Permitted::new(context.permit.clone()))
+        .http_client(Gate::new(context))
         .load()
         .await;
     if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {

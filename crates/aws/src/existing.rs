@@ -21,8 +21,9 @@ use crate::database::parameter_group::{
 use crate::database::subnet_group as database_subnet_group;
 use crate::registry::{IMAGE, REPOSITORY, delete_repository, read_repository};
 use crate::runtime::log_group::{LOG_GROUP, delete_log_group, read_log_group};
+use crate::runtime::lookup::read_service;
 use crate::runtime::migration::MIGRATION;
-use crate::runtime::service::{SERVICE, delete_service, read_service};
+use crate::runtime::service::{SERVICE, delete_service};
 use crate::runtime::service_fields::fields_of;
 use crate::runtime::task_definition::{
     TASK_DEFINITION, WithTags, deregister_family, read_definition,

@@ -1,4 +1,5 @@
-//! Lets each attempt of a call out only while the run may change its target.
+//! What each attempt of a call passes right before it is sent: it waits for its turn at the API, and goes only while the run
+//! may change its target.
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -11,18 +12,35 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use deployer_core::ledger::Permit;
+use std::sync::Arc;
 
-/// The SDK's usual HTTP client behind a permit that is asked for right before a request is sent.
+use deployer_core::capability::Context;
+use deployer_core::ledger::Permit;
+use tokio::sync::Semaphore;
+
+use crate::rates::Rates;
+
+/// How many calls of one target are on their way at once: more would only be more connections.
+const AT_ONCE: usize = 32;
+
+/// The SDK's usual HTTP client behind the gate.
 #[derive(Debug)]
-pub(crate) struct Permitted {
+pub(crate) struct Gate {
     client: SharedHttpClient,
+    rules: Arc<Rules>,
+}
+
+/// Who passes, and when.
+#[derive(Debug)]
+struct Rules {
+    rates: Rates,
+    places: Semaphore,
     permit: Permit,
 }
 
-impl Permitted {
-    /// Sends nothing that the permit refuses.
-    pub(crate) fn new(permit: Permit) -> Self {
+impl Gate {
+    /// Sends nothing that the permit refuses, and nothing faster than its API takes it.
+    pub(crate) fn new(context: &Context) -> Self {
         // As the SDK makes its own, proxies of the environment included.
         let client = Builder::new().build_with_connector_fn(|settings, components| {
             let mut connector =
@@ -34,19 +52,26 @@ impl Permitted {
             connector.set_proxy_config(Some(ProxyConfig::from_env()));
             connector.build()
         });
-        Self { client, permit }
+        Self {
+            client,
+            rules: Arc::new(Rules {
+                rates: Rates::new(&context.clock),
+                places: Semaphore::new(AT_ONCE),
+                permit: context.permit.clone(),
+            }),
+        }
     }
 }
 
-impl HttpClient for Permitted {
+impl HttpClient for Gate {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Gate {
+        SharedHttpConnector::new(Guarded {
             connector: self.client.http_connector(settings, components),
-            permit: self.permit.clone(),
+            rules: Arc::clone(&self.rules),
         })
     }
 
@@ -56,17 +81,20 @@ impl HttpClient for Permitted {
 }
 
 #[derive(Debug)]
-struct Gate {
+struct Guarded {
     connector: SharedHttpConnector,
-    permit: Permit,
+    rules: Arc<Rules>,
 }
 
-impl HttpConnector for Gate {
+impl HttpConnector for Guarded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (connector, permit) = (self.connector.clone(), self.permit.clone());
+        let (connector, rules) = (self.connector.clone(), Arc::clone(&self.rules));
         HttpConnectorFuture::new(async move {
-            // A user's error is not tried again.
-            let refused = permit.ask().await;
+            rules.rates.turn(&request).await;
+            let place = rules.places.acquire().await;
+            let _place = place.map_err(|closed| ConnectorError::user(closed.into()))?;
+            // Asked last: the lease may have been lost while waiting. A user's error is not tried again.
+            let refused = rules.permit.ask().await;
             refused.map_err(|error| ConnectorError::user(error.into()))?;
             connector.call(request).await
         })

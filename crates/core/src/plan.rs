@@ -13,8 +13,8 @@ use crate::fields::{FieldChange, FieldValue, Fields};
 use crate::graph::Graph;
 use crate::node::{Action, Effect, Leftover, Node, Sort};
 
-/// How many nodes are read at once, in all targets together.
-const READS_AT_ONCE: usize = 24;
+/// How many nodes of one kind are read at once.
+const READS_AT_ONCE: usize = 20;
 
 /// What is to be done with one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,17 +259,28 @@ fn sort(orphans: Vec<Orphan>, unread: &BTreeSet<Address>) -> Leftovers {
     sorted
 }
 
+/// Reads everything: each kind beside the others, since each has an API of its own with a rate of its own, and what is of
+/// one kind next to each other, so that calls that take several names get them.
 async fn observe(nodes: &[Arc<dyn Node>]) -> Vec<Blocked> {
-    futures::stream::iter(nodes.iter().cloned())
-        .map(|node| async move {
-            let result = node.observe().await;
-            result.err().map(|error| Blocked {
-                address: node.address().clone(),
-                error,
+    let mut kinds: BTreeMap<(CloudName, &str), Vec<&Arc<dyn Node>>> = BTreeMap::new();
+    for node in nodes {
+        let address = node.address();
+        let kind = kinds.entry((address.cloud, &address.kind)).or_default();
+        kind.push(node);
+    }
+    let kinds = kinds.into_values().map(|nodes| {
+        futures::stream::iter(nodes)
+            .map(|node| async move {
+                let result = node.observe().await;
+                result.err().map(|error| Blocked {
+                    address: node.address().clone(),
+                    error,
+                })
             })
-        })
-        .buffer_unordered(READS_AT_ONCE)
-        .filter_map(std::future::ready)
+            .buffer_unordered(READS_AT_ONCE)
+            .filter_map(std::future::ready)
+    });
+    futures::stream::select_all(kinds.map(Box::pin))
         .collect()
         .await
 }

@@ -23,7 +23,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use uuid::Uuid;
 
 use super::task_definition::{WithTags, describe_revision, short};
-use super::{Migrated, Names, definition, operate, service};
+use super::{Migrated, Names, definition, lookup, operate, service};
 use crate::client::Clients;
 use crate::error::{Told, failure};
 use crate::secret_store;
@@ -132,7 +132,7 @@ impl Migration {
             }
             Database::Running { variable } => {
                 let name = &self.names.service;
-                let service = service::describe(&self.clients, name, WithTags::No)
+                let service = lookup::describe(&self.clients, name, WithTags::No)
                     .await?
                     .ok_or_else(|| service::absent(name))?;
                 let arn = service.task_definition().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub(crate) mod definition;
 pub(crate) mod log_group;
+pub(crate) mod lookup;
 pub(crate) mod migration;
 mod operate;
 pub(crate) mod rollout;

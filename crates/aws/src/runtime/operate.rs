@@ -18,7 +18,8 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 
 use super::definition::{STREAM_PREFIX, pinned as pinned_by, repin};
-use super::service::{ROLL_OUT, absent, describe};
+use super::lookup::describe;
+use super::service::{ROLL_OUT, absent};
 use super::task_definition::{WithTags, describe_revision, family_of, short};
 use super::{Names, rollout};
 use crate::client::Clients;

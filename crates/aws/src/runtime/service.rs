@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ecs::types::{
     AssignPublicIp, AwsVpcConfiguration, LaunchType, LoadBalancer, NetworkConfiguration,
-    PropagateTags, Service as SdkService, ServiceField, Tag,
+    PropagateTags, Service as SdkService, Tag,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Activation, Revision, Scope};
@@ -19,6 +19,7 @@ use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::{AwsSection, AwsService};
 
+use super::lookup::{describe, read};
 use super::service_fields::{
     balancer_text, deployment_configuration, describe_deployment, describe_rollout, fields_of,
     sorted, tags_of,
@@ -26,7 +27,7 @@ use super::service_fields::{
 use super::task_definition::WithTags;
 use super::{Migrated, Names, operate, rollout};
 use crate::client::Clients;
-use crate::error::{Told, code, denied, failure, incomplete, words};
+use crate::error::{Told, code, failure, incomplete, words};
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a service's node.
@@ -51,82 +52,6 @@ pub(super) struct Service {
     /// Traffic moves only after it.
     pub(super) migrated: Value<Migrated>,
     pub(super) revision: Output<Revision>,
-}
-
-/// Describes a service. `None` when the cluster has none of that name; one that is inactive is described.
-pub(crate) async fn describe(
-    clients: &Clients,
-    name: &str,
-    with_tags: WithTags,
-) -> Result<Option<SdkService>> {
-    match read(clients, name, with_tags).await? {
-        Reading::Present(service) => Ok(Some(service)),
-        Reading::Denied(words) => Err(Error::new(
-            ErrorKind::Denied,
-            format!("cannot read service `{name}`: {words}"),
-        )
-        .hint("allow the caller ecs:DescribeServices on it")),
-        Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Ok(None),
-    }
-}
-
-async fn read(clients: &Clients, name: &str, with_tags: WithTags) -> Result<Reading<SdkService>> {
-    let cluster = &clients.section.cluster;
-    let include = match with_tags {
-        WithTags::Yes => Some(vec![ServiceField::Tags]),
-        WithTags::No => None,
-    };
-    let answer = clients
-        .ecs
-        .describe_services()
-        .cluster(cluster)
-        .services(name)
-        .set_include(include)
-        .send()
-        .await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            return match denied(&error) {
-                Some(words) => Ok(Reading::Denied(words)),
-                None if code(&error) == Some("ClusterNotFoundException") => {
-                    Err(
-                        failure(&error, &format!("read service `{name}`")).hint(format!(
-                            "create the ECS cluster `{cluster}`, or correct `targets.aws.cluster`"
-                        )),
-                    )
-                }
-                None => Err(failure(&error, &format!("read service `{name}`"))),
-            };
-        }
-    };
-    match answer.services().first() {
-        Some(service) => Ok(Reading::Present(service.clone())),
-        None => match answer
-            .failures()
-            .first()
-            .and_then(|failure| failure.reason())
-        {
-            None | Some("MISSING") => Ok(Reading::Absent),
-            Some(reason) => Ok(Reading::Denied(reason.to_owned())),
-        },
-    }
-}
-
-/// Reads a service as an inventory entry; draining counts as deleted.
-pub(crate) async fn read_service(clients: &Clients, name: &str) -> Result<Reading<SdkService>> {
-    Ok(match read(clients, name, WithTags::Yes).await? {
-        Reading::Present(service) if service.status() != Some("ACTIVE") => Reading::Absent,
-        other => other,
-    })
-}
-
-/// The tags of an active service. `None` when there is none.
-pub(crate) async fn owner_tags(clients: &Clients, name: &str) -> Result<Option<Tags>> {
-    let service = describe(clients, name, WithTags::Yes).await?;
-    Ok(service
-        .filter(|service| service.status() == Some("ACTIVE"))
-        .map(|service| tags_of(&service)))
 }
 
 /// The error for a code-only deployment of a service that is not there.

@@ -17,7 +17,7 @@ use deployer_core::graph::Output;
 use deployer_core::node::{Reading, Resource, Token, Watch};
 
 use super::definition::{self, Blueprint};
-use super::{Names, service};
+use super::{Names, lookup, service};
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure, words};
 use crate::tags::{self, Ownership, Tags};
@@ -209,7 +209,7 @@ impl TaskDefinition {
             return Ok(reading);
         };
         // A revision that a code-only deployment or another hand registered has no tags; the service tells.
-        match service::owner_tags(&self.clients, &self.names.service).await? {
+        match lookup::owner_tags(&self.clients, &self.names.service).await? {
             Some(tags) if self.ownership.foreign(&tags).is_none() => Ok(reading),
             _ => Ok(Reading::Foreign(how)),
         }
@@ -218,7 +218,7 @@ impl TaskDefinition {
     /// What runs gives the pins; the family's latest revision is what is compared.
     async fn read_code(&self) -> Result<Reading<DefinitionActual>> {
         let Some(service) =
-            service::describe(&self.clients, &self.names.service, WithTags::No).await?
+            lookup::describe(&self.clients, &self.names.service, WithTags::No).await?
         else {
             return Err(service::absent(&self.names.service));
         };
