@@ -198,6 +198,20 @@ pub async fn carry_out(
     let (prepared, serves) = prepare(session, choices).await;
     let manner = Manner::THOROUGH;
     let verdicts = run::carry_out(session, &prepared, journals, manner, stop, as_json).await?;
+    let recorded = write_down(session, choices, serves, before, journals, &verdicts).await;
+    let recorded = run::or_tell(recorded, &verdicts, stop, as_json)?;
+    Ok((verdicts, recorded))
+}
+
+/// Records what serves now; where nothing changed, the hold is as it was.
+async fn write_down(
+    session: &Session,
+    choices: &[Choice<'_>],
+    serves: Vec<Serves>,
+    before: Vec<Option<Hold>>,
+    journals: &Journals,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+) -> Result<Vec<Recorded>> {
     let mut recorded = Vec::new();
     for ((choice, serves), before) in choices.iter().zip(serves).zip(before) {
         let cloud = choice.place.name();
@@ -212,7 +226,7 @@ pub async fn carry_out(
             restore_hold(choice, before.as_ref()).await?;
         }
     }
-    Ok((verdicts, recorded))
+    Ok(recorded)
 }
 
 /// Whether a call may have landed although nobody answered: then the next command finds out, and finishes it.

@@ -163,8 +163,23 @@ pub async fn carry_out(
         seed: Uuid::new_v4(),
     };
     let verdicts = engine::execute(prepared, &means).await;
-    left::note(session, prepared, &verdicts).await?;
+    let noted = left::note(session, prepared, &verdicts).await;
+    or_tell(noted, &verdicts, stop, as_json)?;
     Ok(verdicts)
+}
+
+/// What came of writing down what was done. Where that failed - the lock was lost, the ledger is out of reach - people are
+/// told first what was done all the same.
+pub fn or_tell<T>(
+    written: Result<T>,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    stop: &Stop,
+    as_json: bool,
+) -> Result<T> {
+    written.inspect_err(|_| {
+        let outcomes = outcomes(verdicts, &BTreeSet::new());
+        report(verdicts, &outcomes, stop, as_json);
+    })
 }
 
 fn outcome(verdict: &Verdict) -> String {

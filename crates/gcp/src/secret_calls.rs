@@ -68,9 +68,10 @@ impl Store {
         error::found(outcome, &self.cannot("read"))
     }
 
-    /// Every version that can be used.
-    pub(crate) async fn enabled_versions(
+    /// Every version in this state: enabled ones can be used.
+    pub(crate) async fn versions(
         &self,
+        state: State,
     ) -> Result<Vec<model::SecretVersion>, error::CloudError> {
         let mut pages = self
             .project
@@ -80,16 +81,27 @@ impl Store {
             .await
             .list_secret_versions()
             .set_parent(self.path())
-            .set_filter("state:ENABLED")
+            .set_filter(format!("state:{}", state.name().unwrap_or_default()))
             .by_item();
         let mut versions = Vec::new();
         while let Some(version) = pages.next().await {
             let version = version?;
-            if version.state == State::Enabled {
+            if version.state == state {
                 versions.push(version);
             }
         }
         Ok(versions)
+    }
+
+    /// The newest version that is there but disabled, by its number. `None` when there is none.
+    pub(crate) async fn newest_disabled(&self) -> Result<Option<String>> {
+        let action = self.cannot("read the versions of");
+        let versions = error::optional(self.versions(State::Disabled).await, &action)?;
+        let newest = versions
+            .unwrap_or_default()
+            .into_iter()
+            .max_by_key(|version| number(&version.name));
+        Ok(newest.map(|version| short(&version.name).to_owned()))
     }
 
     /// The newest version that can be used. One call in the usual case: only when the latest one is disabled or
@@ -112,7 +124,7 @@ impl Store {
         let newest = if latest.state == State::Enabled {
             Some(latest)
         } else {
-            let versions = error::optional(self.enabled_versions().await, &action)?;
+            let versions = error::optional(self.versions(State::Enabled).await, &action)?;
             versions
                 .unwrap_or_default()
                 .into_iter()

@@ -13,6 +13,7 @@ use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use google_cloud_secretmanager_v1::model;
+use google_cloud_secretmanager_v1::model::secret_version::State;
 use google_cloud_wkt::FieldMask;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -61,7 +62,7 @@ impl SecretStore for Secrets {
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {
         let store = Store::new(&self.project, name);
         let Found::Here(versions) = error::found(
-            store.enabled_versions().await,
+            store.versions(State::Enabled).await,
             &format!("cannot list the versions of secret `{name}`"),
         )?
         else {
@@ -205,6 +206,26 @@ impl Secret {
         Ok((Some(current), there))
     }
 
+    /// Whether its value is made or given anew by each apply.
+    fn is_given(&self) -> bool {
+        match &self.content {
+            SecretContent::Exactly(_) | SecretContent::From(_) => true,
+            SecretContent::Keep | SecretContent::AtFirst(_) => false,
+        }
+    }
+
+    fn disabled(&self, version: &str) -> Error {
+        let name = &self.address.name;
+        Error::new(
+            ErrorKind::Conflict,
+            format!("secret `{name}` has no version that can be used: version {version} is disabled"),
+        )
+        .hint(format!(
+            "enable it: `gcloud secrets versions enable {version} --secret={name}`; or destroy it, where its value is \
+             never wanted again"
+        ))
+    }
+
     fn missing(&self) -> Error {
         Error::new(
             ErrorKind::NotFound,
@@ -259,6 +280,12 @@ impl Resource for Secret {
             }
             Err(error) => return Err(error),
         };
+        if current.is_none() && !self.is_given() {
+            // What was made once, here or by somebody, is not made anew: something may depend on it.
+            if let Some(version) = self.store.newest_disabled().await? {
+                return Err(self.disabled(&version));
+            }
+        }
         if keeps && current.is_none() {
             return Err(self.missing());
         }

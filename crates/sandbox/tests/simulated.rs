@@ -10,7 +10,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use aws_support::{Account, REGISTRY};
-use deployer_sandbox::runner::{Behaviour, Purpose, Simulated};
+use deployer_sandbox::runner::{Behaviour, Exit, Purpose, Simulated};
 use deployer_sandbox::{Options, Time, serve};
 use gcp_cloud::Cloud;
 use jump::Jumping;
@@ -23,7 +23,7 @@ fn scripted() -> Simulated {
         let broken = started.env.get("NAME").is_some_and(|name| name == "broken");
         match started.command.last().map(String::as_str) {
             Some("fail") => Behaviour {
-                exit: Some(3),
+                exit: Some(Exit::with(3)),
                 lines: vec!["it went wrong".to_owned()],
                 ..usual
             },

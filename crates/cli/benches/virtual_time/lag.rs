@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
 use jiff::Timestamp;
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage, Wanted};
+use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, ROLL_OUTS, timed};
 
 /// The look at a service, and how many of them a second the cloud allows: ECS's bucket for reading a cluster's resources
@@ -104,12 +104,7 @@ async fn known(stage: &Stage, cloud: &str) -> Timestamp {
 }
 
 async fn ready_on_aws(stage: &Stage) -> Timestamp {
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(REGION))
-        .endpoint_url(&stage.sandbox.aws_url)
-        .load()
-        .await;
-    let ecs = aws_sdk_ecs::Client::new(&config);
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
     let seen = ecs
         .describe_services()
         .services("swept-test-idp")
@@ -123,10 +118,8 @@ async fn ready_on_aws(stage: &Stage) -> Timestamp {
 }
 
 async fn ready_on_gcp(stage: &Stage) -> Timestamp {
-    let path = format!("v2/projects/{PROJECT}/locations/{LOCATION}/services/swept-test-idp");
-    let url = format!("{}/{path}", stage.sandbox.gcp_url);
-    let asked = stage.http.get(url).bearer_auth(&stage.token).send().await;
-    let service: Value = asked.expect("an answer").json().await.expect("JSON");
+    let path = format!("/v2/projects/{PROJECT}/locations/{LOCATION}/services/swept-test-idp");
+    let service = stage.google(Method::GET, &path, None).await;
     let at = &service["terminalCondition"]["lastTransitionTime"];
     at.as_str().and_then(|at| at.parse().ok()).expect("a time")
 }

@@ -1,6 +1,6 @@
 //! `deployer apply`: makes the clouds what the manifest says, and records the releases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::acceptance;
 use crate::activation::{self, Choice};
 use crate::args::{ApplyArgs, Global};
-use crate::command::{plan, rollback};
+use crate::command::plan;
+use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
 use crate::failure;
 use crate::plan_file::PlanFile;
@@ -115,11 +116,16 @@ async fn locked(
         global.json,
     )
     .await?;
-    let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-    let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
-    let accepted = acceptance::examine(global, session, due, stop).await?;
-    let outcomes = run::outcomes(&verdicts, &accepted.failed());
-    journals.end(&outcomes).await?;
+    let written = async {
+        let recorded = record::releases(session, &work, &verdicts, &journals).await?;
+        let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
+        let accepted = acceptance::examine(global, session, due, stop).await?;
+        let outcomes = run::outcomes(&verdicts, &accepted.failed());
+        journals.end(&outcomes).await?;
+        Ok((recorded, accepted, outcomes))
+    };
+    let written = run::or_tell(written.await, &verdicts, stop, global.json);
+    let (recorded, accepted, outcomes) = written?;
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
     failure::report(global, session, &verdicts).await;
     say_what_serves(global, &work, &recorded);
@@ -151,10 +157,12 @@ async fn finish_rollbacks(
     let journals = Journals::begin(session, "rollback").await?;
     let (verdicts, recorded) =
         activation::carry_out(session, &choices, &journals, stop, global.json).await?;
-    let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
-    journals.end(&outcomes).await?;
-    rollback::tell(global, &choices, &recorded);
-    Ok(run::report(&verdicts, &outcomes, stop, global.json))
+    let rolled = Rolled {
+        choices: &choices,
+        verdicts,
+        recorded,
+    };
+    rollback::conclude(global, session, rolled, &journals, args.no_verify, stop).await
 }
 
 fn interruption(stop: &Stop) -> Exit {

@@ -1,7 +1,9 @@
 //! `deployer destroy`: deletes everything that deployer made in this environment; releases stay on record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use deployer_core::address::CloudName;
+use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 
 use crate::args::{DestroyArgs, Global};
@@ -51,17 +53,27 @@ async fn locked(
     )
     .await?;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
-    journals.end(&outcomes).await?;
+    let written = write_down(session, &verdicts, &outcomes, &journals).await;
+    run::or_tell(written, &verdicts, stop, global.json)?;
+    Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem))
+}
+
+/// Ends the journals; what was destroyed whole has no holds and no migrations any more.
+async fn write_down(
+    session: &Session,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    outcomes: &BTreeMap<CloudName, String>,
+    journals: &Journals,
+) -> Result<()> {
+    journals.end(outcomes).await?;
     for place in &session.places {
-        if verdicts
-            .get(&place.name())
-            .is_some_and(|verdict| verdict.succeeded())
-        {
+        let verdict = verdicts.get(&place.name());
+        if verdict.is_some_and(|verdict| verdict.succeeded()) {
             for service in session.services(None)? {
                 place.ledger.lift_hold(&service).await?;
             }
             place.ledger.forget_migrations().await?;
         }
     }
-    Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem))
+    Ok(())
 }

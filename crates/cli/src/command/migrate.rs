@@ -62,7 +62,8 @@ async fn locked(
     )
     .await?;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
-    journals.end(&outcomes).await?;
+    let ended = journals.end(&outcomes).await;
+    run::or_tell(ended, &verdicts, stop, global.json)?;
     Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem.unwrap_or(Exit::Success)))
 }
 

@@ -1,5 +1,9 @@
 //! `deployer rollback`: makes an earlier release serve again and puts the rejected one on hold.
 
+use std::collections::BTreeMap;
+
+use deployer_core::address::CloudName;
+use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, Result};
 use deployer_core::ledger::Release;
 use serde_json::json;
@@ -72,19 +76,53 @@ async fn locked(
     let journals = Journals::begin(session, "rollback").await?;
     let (verdicts, recorded) =
         activation::carry_out(session, &choices, &journals, stop, global.json).await?;
-    let accepted = examine(global, session, args, &recorded, stop).await?;
-    let outcomes = run::outcomes(&verdicts, &accepted.failed());
-    journals.end(&outcomes).await?;
+    let rolled = Rolled {
+        choices: &choices,
+        verdicts,
+        recorded,
+    };
+    let exit = conclude(global, session, rolled, &journals, args.no_verify, stop).await?;
+    Ok(exit.max(session.failure()))
+}
+
+/// What came of the rollbacks of one run.
+pub struct Rolled<'a> {
+    pub choices: &'a [Choice<'a>],
+    pub verdicts: BTreeMap<CloudName, Verdict>,
+    pub recorded: Vec<Recorded>,
+}
+
+/// Verifies what serves now, ends the journals and tells.
+pub async fn conclude(
+    global: &Global,
+    session: &Session,
+    rolled: Rolled<'_>,
+    journals: &Journals,
+    no_verify: bool,
+    stop: &Stop,
+) -> Result<Exit> {
+    let Rolled {
+        choices,
+        verdicts,
+        recorded,
+    } = rolled;
+    let written = async {
+        let accepted = examine(global, session, no_verify, &recorded, stop).await?;
+        let outcomes = run::outcomes(&verdicts, &accepted.failed());
+        journals.end(&outcomes).await?;
+        Ok((accepted, outcomes))
+    };
+    let (accepted, outcomes) = run::or_tell(written.await, &verdicts, stop, global.json)?;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
-    tell(global, &choices, &recorded);
+    tell(global, choices, &recorded);
     accepted.tell(global);
-    Ok(exit.max(accepted.exit()).max(session.failure()))
+    Ok(exit.max(accepted.exit()))
 }
 
 async fn examine(
     global: &Global,
     session: &Session,
-    args: &RollbackArgs,
+    no_verify: bool,
     recorded: &[Recorded],
     stop: &Stop,
 ) -> Result<Acceptance> {
@@ -97,13 +135,13 @@ async fn examine(
     let due = Due {
         places: places.collect(),
         releases: due.collect(),
-        unwanted: args.no_verify.then_some("--no-verify"),
+        unwanted: no_verify.then_some("--no-verify"),
     };
     acceptance::examine(global, session, due, stop).await
 }
 
 /// Says what serves now, and what is on hold.
-pub fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
+fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
     for Recorded { cloud, release } in recorded {
         if global.json {
             view::json_line(&json!({"event": "release", "cloud": cloud, "release": release}));

@@ -8,13 +8,14 @@
 
 #[path = "../in_process/mod.rs"]
 mod in_process;
+mod others;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use deployer::Exit;
 use deployer_sandbox::call::Cloud;
-use deployer_sandbox::runner::{Behaviour, Purpose, Started};
+use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
 use futures::future::LocalBoxFuture;
 use in_process::environment;
 use in_process::stage::{Ended, Stage, Wanted};
@@ -63,12 +64,28 @@ const TESTS: &[Test] = &[
         "a_call_that_is_denied_is_told_with_its_own_exit_code",
         |it| Box::pin(denied(it)),
     ),
+    (
+        "a_migration_that_runs_out_of_memory_is_told_as_that",
+        |it| Box::pin(out_of_memory(it)),
+    ),
     ("what_another_hand_changed_is_shown_apart", |it| {
-        Box::pin(drift(it))
+        Box::pin(others::drift(it))
     }),
     ("what_deployer_itself_changed_is_nobody_elses", |it| {
-        Box::pin(no_drift(it))
+        Box::pin(others::no_drift(it))
     }),
+    (
+        "a_deployment_by_another_hand_meanwhile_is_told_as_that",
+        |it| Box::pin(others::deployed_over(it)),
+    ),
+    (
+        "traffic_that_another_hand_pins_meanwhile_is_told_as_that",
+        |it| Box::pin(others::traffic_pinned(it)),
+    ),
+    (
+        "a_secret_that_another_hand_disabled_is_told_by_name",
+        |it| Box::pin(others::secret_disabled(it)),
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -217,7 +234,7 @@ async fn first_never_serves(stage: &Stage) {
 async fn migration_exits(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(|started| Behaviour {
-        exit: (started.purpose == Purpose::Finish).then_some(3),
+        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
         lines: vec!["relation \"users\" is locked".to_owned()],
         ..Behaviour::usual(started.purpose)
     });
@@ -246,6 +263,18 @@ async fn migration_exits(stage: &Stage) {
     run(stage, APPLY, "all", Exit::Success).await;
     for cloud in ["aws", "gcp"] {
         assert_serves(stage, cloud, 2).await;
+    }
+}
+
+async fn out_of_memory(stage: &Stage) {
+    stage.behave(|started| Behaviour {
+        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::OUT_OF_MEMORY),
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&Wanted::FIRST);
+    for (cloud, words) in [("aws", "OutOfMemoryError"), ("gcp", "memory limit")] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["migrat", words]);
     }
 }
 
@@ -309,68 +338,4 @@ async fn denied(stage: &Stage) {
         stage.calls.arm(None);
         run(stage, APPLY, cloud, Exit::Success).await;
     }
-}
-
-async fn drift(stage: &Stage) {
-    first_serves(stage).await;
-    keep_logs_for_a_year(stage).await;
-    stage.want(&Wanted {
-        greeting: "good evening",
-        ..Wanted::FIRST
-    });
-    let said = run(stage, &["plan"], "aws", Exit::Success).await;
-    says(&said, &["env.GREETING: hello -> good evening"]);
-    let heading = said.find("changed by another hand since the last apply:");
-    let (before, after) = said.split_at(heading.expect("it is said"));
-    assert!(
-        after.contains("365 ->") && !before.contains("365 ->"),
-        "{said}"
-    );
-    assert_eq!(said.matches("changed by another hand").count(), 1, "{said}");
-}
-
-/// A code deployment, a rollback and a secret that is set are our own doing: the plan after them accuses nobody.
-async fn no_drift(stage: &Stage) {
-    first_serves(stage).await;
-    stage.want(&SECOND);
-    let only = [APPLY, &["--only", "idp"]].concat();
-    run(stage, &only, "all", Exit::Success).await;
-    accuses_nobody(stage, "a code deployment").await;
-    run(stage, APPLY, "all", Exit::Success).await;
-    let back = ["rollback", "--yes", "--no-verify", "--to", "r1"];
-    run(stage, &back, "all", Exit::Success).await;
-    accuses_nobody(stage, "a rollback").await;
-    let forward = [APPLY, &["--release-hold"]].concat();
-    run(stage, &forward, "all", Exit::Success).await;
-    let value = stage.file("value", "set by hand");
-    let set = ["secrets", "set", "cookie-key", "--file", &value];
-    run(stage, &set, "all", Exit::Success).await;
-    accuses_nobody(stage, "a secret that was set").await;
-}
-
-/// Plans a changed manifest, then wants what was wanted before.
-async fn accuses_nobody(stage: &Stage, after: &str) {
-    stage.want(&Wanted {
-        greeting: "good evening",
-        mail_password: "mail two",
-        ..SECOND
-    });
-    let said = run(stage, &["plan", "--release-hold"], "all", Exit::Success).await;
-    says(&said, &["env.GREETING"]);
-    assert!(!said.contains("another hand"), "after {after}:\n{said}");
-    stage.want(&SECOND);
-}
-
-async fn keep_logs_for_a_year(stage: &Stage) {
-    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::new(in_process::stage::REGION))
-        .endpoint_url(&stage.sandbox.aws_url)
-        .load()
-        .await;
-    let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
-    let kept = logs
-        .put_retention_policy()
-        .log_group_name("/ecs/swept-test-idp")
-        .retention_in_days(365);
-    kept.send().await.expect("the group is there");
 }

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use deployer::{Exit, Output, Stop, Surroundings};
 use deployer_oci::Digest;
 use deployer_sandbox::runner::{Behaviour, Simulated, Started};
 use deployer_sandbox::{Clock, Options, Sandbox};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -177,6 +179,28 @@ impl Stage {
             exit = command => Ended::Exit(exit),
         };
         (ended, output.text())
+    }
+
+    /// For calls to AWS by another hand than the program's.
+    pub async fn aws(&self) -> SdkConfig {
+        aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url(&self.sandbox.aws_url)
+            .load()
+            .await
+    }
+
+    /// Calls Google by another hand than the program's: a path with its version, and what is sent, if anything.
+    pub async fn google(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let url = format!("{}{path}", self.sandbox.gcp_url);
+        let call = self.http.request(method, url).bearer_auth(&self.token);
+        let call = match &body {
+            Some(body) => call.json(body),
+            None => call,
+        };
+        let answer = call.send().await.expect("an answer");
+        let answer = answer.error_for_status().expect("no refusal");
+        answer.json().await.expect("JSON")
     }
 
     /// Whether a service is on hold.

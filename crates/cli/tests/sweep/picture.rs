@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::SdkConfig;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::in_process::ledger::KillingStore;
-use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage};
+use crate::in_process::stage::{LOCATION, PROJECT, Stage};
 
 /// Longer than a service drains or an instance is deleted.
 const SETTLES: Duration = Duration::from_secs(1200);
@@ -44,11 +44,7 @@ pub async fn take(stage: &Stage) -> String {
 }
 
 async fn aws(lines: &mut Vec<String>, stage: &Stage) {
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(REGION))
-        .endpoint_url(&stage.sandbox.aws_url)
-        .load()
-        .await;
+    let config = stage.aws().await;
     ecs(lines, &config).await;
     images(lines, &config).await;
     secrets(lines, &config).await;

@@ -164,8 +164,8 @@ impl Container {
     pub async fn wait(&self) -> Exit {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or(Exit { code: 255 }),
-            Err(_) => Exit { code: 255 },
+            Ok(exit) => exit.unwrap_or(Exit::with(255)),
+            Err(_) => Exit::with(255),
         }
     }
 
@@ -184,9 +184,7 @@ impl Container {
                 ..
             } => surroundings.run(process, command, limit).await,
             Body::Simulated(_) if self.exit().is_some() => Err(ExecError::Ended),
-            Body::Simulated(running) => Ok(Exit {
-                code: i32::from(!running.healthy()),
-            }),
+            Body::Simulated(running) => Ok(Exit::with(i32::from(!running.healthy()))),
         }
     }
 
@@ -224,7 +222,7 @@ impl Container {
                 Boundary::Group => process.signal_group(signal),
                 Boundary::Namespace => process.signal(signal),
             },
-            Body::Simulated(running) => running.end(Exit { code: 0 }),
+            Body::Simulated(running) => running.end(Exit::with(0)),
         }
     }
 }
@@ -272,7 +270,7 @@ impl Watched {
             relays.shutdown().await;
             // Files that stay behind go with the runner's scratch folder.
             let _ = tokio::fs::remove_dir_all(own).await;
-            ended.send_replace(Some(Exit { code }));
+            ended.send_replace(Some(Exit::with(code)));
         });
         Container {
             address,

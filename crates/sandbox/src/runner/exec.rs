@@ -15,7 +15,7 @@ use super::rootfs::resolve;
 use crate::process::{Process, bound_command, find_in_path, supervise};
 
 /// What shells and container engines answer for a command that is not there.
-const NOT_FOUND: Exit = Exit { code: 127 };
+const NOT_FOUND: Exit = Exit::with(127);
 
 /// How often it is looked whether a container has entered its own root.
 const ENTERING: Duration = Duration::from_millis(10);
@@ -105,7 +105,7 @@ impl Surroundings {
         let code = group.0.wait().await;
         // A container that ended takes its commands with it; their codes mean nothing.
         match first.exit() {
-            None => Ok(Exit { code }),
+            None => Ok(Exit::with(code)),
             Some(_) => Err(ExecError::Ended),
         }
     }
@@ -230,8 +230,8 @@ mod tests {
         let limit = Duration::from_secs(10);
         let run = async |line: &[&str]| surroundings.run(&first, &words(line), limit).await;
         let same = "test http://localhost:3000/ = http://localhost:$PORT/";
-        assert_eq!(run(&["/bin/sh", "-c", same]).await, Ok(Exit { code: 0 }));
-        assert_eq!(run(&["sh", "-c", "exit 3"]).await, Ok(Exit { code: 3 }));
+        assert_eq!(run(&["/bin/sh", "-c", same]).await, Ok(Exit::with(0)));
+        assert_eq!(run(&["sh", "-c", "exit 3"]).await, Ok(Exit::with(3)));
         assert_eq!(run(&["true"]).await, Ok(NOT_FOUND));
         first.signal(Signal::SIGKILL);
         first.wait().await;

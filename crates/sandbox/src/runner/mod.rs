@@ -127,6 +127,25 @@ pub enum StartError {
 pub struct Exit {
     /// The exit code; 128 + signal when killed, 137 for SIGKILL.
     pub code: i32,
+    /// Whether it was killed because it wanted more memory than it may have. Only simulated containers are: nothing limits
+    /// what real ones take here.
+    pub out_of_memory: bool,
+}
+
+impl Exit {
+    /// With this code, for no reason of the cloud's.
+    pub const fn with(code: i32) -> Self {
+        Self {
+            code,
+            out_of_memory: false,
+        }
+    }
+
+    /// Killed for its memory.
+    pub const OUT_OF_MEMORY: Self = Self {
+        code: 137,
+        out_of_memory: true,
+    };
 }
 
 /// Where Debian's and most others' programs look for the certificate authorities they trust.

@@ -15,8 +15,8 @@ use crate::clock::Clock;
 /// How a simulated container behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behaviour {
-    /// What it exits with. `None`: it runs until it is stopped.
-    pub exit: Option<i32>,
+    /// How it ends by itself. `None`: it runs until it is stopped.
+    pub exit: Option<Exit>,
     /// Whether it passes its health checks, whatever they ask.
     pub healthy: bool,
     /// What it prints when it starts.
@@ -31,7 +31,7 @@ impl Behaviour {
     pub fn usual(purpose: Purpose) -> Self {
         let (exit, takes) = match purpose {
             Purpose::Serve => (None, Duration::ZERO),
-            Purpose::Finish => (Some(0), Duration::from_secs(1)),
+            Purpose::Finish => (Some(Exit::with(0)), Duration::from_secs(1)),
         };
         Self {
             exit,
@@ -142,11 +142,11 @@ impl Simulated {
             clock: clock.clone(),
             exit: watch::Sender::new(None),
         };
-        if let Some(code) = behaviour.exit {
+        if let Some(exit) = behaviour.exit {
             let (ending, clock) = (running.clone(), clock.clone());
             background.spawn(async move {
                 clock.sleep(behaviour.takes).await;
-                ending.end(Exit { code });
+                ending.end(exit);
             });
         }
         Ok(running)

@@ -24,6 +24,8 @@ pub(super) const STABLE: Duration = Duration::from_secs(15);
 pub(super) const REAL_STABLE: Duration = Duration::from_millis(1500);
 /// A process gets at least this between SIGTERM and SIGKILL, whatever the speed.
 const REAL_GRACE: Duration = Duration::from_secs(2);
+/// What ECS says of a container that the kernel killed for its memory.
+const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
 /// How many stopped tasks are remembered; the vendor keeps them for an hour.
 const STOPPED_KEPT: usize = 500;
 
@@ -232,6 +234,9 @@ impl Ecs {
             for (one, exit) in live.iter().zip(exits) {
                 if let Some(container) = task.container(&one.name) {
                     container.exit_code = Some(exit.code);
+                    if exit.out_of_memory {
+                        container.reason = Some(OUT_OF_MEMORY.into());
+                    }
                 }
             }
             for container in &mut task.containers {

@@ -33,12 +33,20 @@ impl Gcp {
             Err(_) if !self.can_serve(&key) => deployed.clone(),
             Ok(()) | Err(_) => self.assign_traffic(&key).await,
         };
+        // A change of traffic alone does not end what an earlier change began: the service is ready once its newest
+        // revision is, or failed.
+        let earlier = match &revision {
+            Some(_) => None,
+            None => self.newest_settles(&key).await,
+        };
+        let settles = revision.is_some() || earlier.is_some();
+        let deployed = earlier.unwrap_or(deployed);
         let outcome = deployed.clone().and(routed.clone());
         let now = self.now();
         let settled = self.with_service(&key, |service| {
             let message = &mut service.message;
             if number(message, "generation") == generation {
-                if revision.is_some() {
+                if settles {
                     conditions::set(message, "ConfigurationsReady", &standing(&deployed), &now);
                 }
                 conditions::set(message, "RoutesReady", &standing(&routed), &now);
@@ -55,6 +63,30 @@ impl Gcp {
             Err(gone) => (any(SERVICE, &json!({})), Err(gone)),
         };
         self.operations().finish(&operation, metadata, result);
+    }
+
+    /// What becomes of the newest revision. `None` when it was ready or had failed before.
+    async fn newest_settles(&self, key: &Key) -> Option<Outcome<()>> {
+        let mut waited = false;
+        loop {
+            let standing = self.with_service(key, |service| {
+                let newest = text(&service.message, "latestCreatedRevision");
+                Ok(match service.revisions.get(super::short(newest)) {
+                    Some(revision) => match &revision.readiness {
+                        Readiness::Pending => None,
+                        Readiness::Ready => Some(Ok(())),
+                        Readiness::Failed(error) => Some(Err(error.clone())),
+                    },
+                    None => Some(Ok(())),
+                })
+            });
+            match standing {
+                Ok(None) => waited = true,
+                Ok(Some(outcome)) => return waited.then_some(outcome),
+                Err(gone) => return Some(Err(gone)),
+            }
+            self.host().clock.sleep(Duration::from_secs(1)).await;
+        }
     }
 
     fn can_serve(&self, key: &Key) -> bool {

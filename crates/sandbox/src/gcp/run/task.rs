@@ -13,11 +13,14 @@ use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code};
 use crate::gcp::logging::Source;
 use crate::gcp::schema::Object;
+use crate::runner::Exit;
 
 /// What a task's attempt came to.
 pub(super) enum Attempt {
     /// It ended by itself, with this code.
     Exited(i32),
+    /// It was killed because it took more memory than it may.
+    OutOfMemory,
     /// It was stopped at its time-out.
     TimedOut,
     /// It was stopped because the execution was cancelled.
@@ -52,9 +55,10 @@ impl Gcp {
             let attempt = self.attempt(&task, attempt_number).await;
             let again = match attempt {
                 Attempt::Exited(0) | Attempt::Cancelled => false,
-                Attempt::Exited(_) | Attempt::TimedOut | Attempt::NotStarted(_) => {
-                    attempt_number < task.retries
-                }
+                Attempt::Exited(_)
+                | Attempt::OutOfMemory
+                | Attempt::TimedOut
+                | Attempt::NotStarted(_) => attempt_number < task.retries,
             };
             self.record_attempt(&task, &attempt, attempt_number, again);
             if !again {
@@ -69,7 +73,10 @@ impl Gcp {
         let end = match last {
             Attempt::Exited(0) => "succeededCount",
             Attempt::Cancelled => "cancelledCount",
-            Attempt::Exited(_) | Attempt::TimedOut | Attempt::NotStarted(_) => "failedCount",
+            Attempt::Exited(_)
+            | Attempt::OutOfMemory
+            | Attempt::TimedOut
+            | Attempt::NotStarted(_) => "failedCount",
         };
         self.count(&task, &[("runningCount", -1), (end, 1)]);
         (task.index, last)
@@ -103,7 +110,7 @@ impl Gcp {
             exit = container.wait() => return {
                 let severity = if exit.code == 0 { "INFO" } else { "ERROR" };
                 self.log(&system(&source), &format!("Container called exit({}).", exit.code), severity);
-                Attempt::Exited(exit.code)
+                Attempt::of(exit)
             },
             () = self.host().clock.sleep_unscaled(self.patient(task.timeout)) => Attempt::TimedOut,
             _ = cancelled.wait_for(|c| *c) => Attempt::Cancelled,
@@ -176,11 +183,19 @@ impl Gcp {
 }
 
 impl Attempt {
+    fn of(exit: Exit) -> Self {
+        match exit.out_of_memory {
+            true => Self::OutOfMemory,
+            false => Self::Exited(exit.code),
+        }
+    }
+
     /// Google's sentence; empty for a success.
     pub(super) fn message(&self) -> String {
         match self {
             Self::Exited(0) => String::new(),
             Self::Exited(_) => "The container exited with an error.".into(),
+            Self::OutOfMemory => "The configured memory limit was reached.".into(),
             Self::TimedOut => "The configured timeout was reached.".into(),
             Self::Cancelled => "The execution was cancelled.".into(),
             Self::NotStarted(error) => error.message.clone(),
@@ -196,7 +211,7 @@ impl Attempt {
         };
         match self {
             Self::Exited(0) => Standing::Succeeded,
-            Self::Exited(_) => failed("NON_ZERO_EXIT_CODE"),
+            Self::Exited(_) | Self::OutOfMemory => failed("NON_ZERO_EXIT_CODE"),
             Self::Cancelled => failed("CANCELLED"),
             Self::TimedOut => Standing::failed("PROGRESS_DEADLINE_EXCEEDED", self.message()),
             Self::NotStarted(_) => Standing::failed("UNKNOWN", self.message()),
@@ -213,6 +228,9 @@ impl Attempt {
                 json!({ "exitCode": code, "termSignal": code - 128, "status": status(Code::Internal) })
             }
             Self::Exited(code) => json!({ "exitCode": code, "status": status(Code::Internal) }),
+            Self::OutOfMemory => {
+                json!({ "exitCode": 137, "termSignal": 9, "status": status(Code::Internal) })
+            }
             Self::TimedOut => json!({ "termSignal": 15, "status": status(Code::Internal) }),
             Self::Cancelled => json!({ "status": status(Code::Cancelled) }),
             Self::NotStarted(error) => json!({ "status": status(error.code) }),

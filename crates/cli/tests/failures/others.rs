@@ -1,0 +1,175 @@
+//! What another hand than the program's does to the clouds is told as that.
+
+use std::time::Duration;
+
+use deployer::Exit;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
+
+/// What the service is called on both clouds.
+const NAME: &str = "swept-test-idp";
+
+pub async fn drift(stage: &Stage) {
+    first_serves(stage).await;
+    keep_logs_for_a_year(stage).await;
+    stage.want(&Wanted {
+        greeting: "good evening",
+        ..Wanted::FIRST
+    });
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["env.GREETING: hello -> good evening"]);
+    let heading = said.find("changed by another hand since the last apply:");
+    let (before, after) = said.split_at(heading.expect("it is said"));
+    assert!(
+        after.contains("365 ->") && !before.contains("365 ->"),
+        "{said}"
+    );
+    assert_eq!(said.matches("changed by another hand").count(), 1, "{said}");
+}
+
+/// A code deployment, a rollback and a secret that is set are our own doing: the plan after them accuses nobody.
+pub async fn no_drift(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    let only = [APPLY, &["--only", "idp"]].concat();
+    run(stage, &only, "all", Exit::Success).await;
+    accuses_nobody(stage, "a code deployment").await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    let back = ["rollback", "--yes", "--no-verify", "--to", "r1"];
+    run(stage, &back, "all", Exit::Success).await;
+    accuses_nobody(stage, "a rollback").await;
+    let forward = [APPLY, &["--release-hold"]].concat();
+    run(stage, &forward, "all", Exit::Success).await;
+    let value = stage.file("value", "set by hand");
+    let set = ["secrets", "set", "cookie-key", "--file", &value];
+    run(stage, &set, "all", Exit::Success).await;
+    accuses_nobody(stage, "a secret that was set").await;
+}
+
+/// Plans a changed manifest, then wants what was wanted before.
+async fn accuses_nobody(stage: &Stage, after: &str) {
+    stage.want(&Wanted {
+        greeting: "good evening",
+        mail_password: "mail two",
+        ..SECOND
+    });
+    let said = run(stage, &["plan", "--release-hold"], "all", Exit::Success).await;
+    says(&said, &["env.GREETING"]);
+    assert!(!said.contains("another hand"), "after {after}:\n{said}");
+    stage.want(&SECOND);
+}
+
+async fn keep_logs_for_a_year(stage: &Stage) {
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
+    let kept = logs
+        .put_retention_policy()
+        .log_group_name("/ecs/swept-test-idp")
+        .retention_in_days(365);
+    kept.send().await.expect("the group is there");
+}
+
+/// Runs the second version's apply, and beside it `hand` once the program has called `call`.
+async fn meanwhile(
+    stage: &Stage,
+    (cloud, call): (&str, &str),
+    exit: Exit,
+    hand: impl Future<Output = ()>,
+) -> String {
+    stage.containers_take(Duration::from_secs(60));
+    stage.want(&SECOND);
+    stage.calls.arm(None);
+    let other = async {
+        while !stage.calls.names().iter().any(|name| name == call) {
+            stage.time.pass(Duration::from_millis(500)).await;
+        }
+        stage.time.pass(Duration::from_secs(5)).await;
+        hand.await;
+    };
+    let (said, ()) = tokio::join!(run(stage, APPLY, cloud, exit), other);
+    said
+}
+
+pub async fn deployed_over(stage: &Stage) {
+    first_serves(stage).await;
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let hand = async {
+        let update = ecs
+            .update_service()
+            .service(NAME)
+            .task_definition(format!("{NAME}:1"));
+        update.send().await.expect("the service is there");
+    };
+    let said = meanwhile(stage, ("aws", "ecs:UpdateService"), Exit::Untrue, hand).await;
+    says(&said, &["somebody else deployed meanwhile"]);
+    // What that hand started from is older than our deployment.
+    let service = stage.google(Method::GET, &service_path(), None).await;
+    let hand = async {
+        let mut template = service["template"].clone();
+        template["labels"]["by"] = json!("another-hand");
+        let path = format!("{}?updateMask=template", service_path());
+        let template = json!({ "template": template });
+        stage.google(Method::PATCH, &path, Some(template)).await;
+    };
+    let call = ("gcp", "run.projects.locations.services.patch");
+    let said = meanwhile(stage, call, Exit::Untrue, hand).await;
+    says(&said, &["somebody else"]);
+}
+
+pub async fn traffic_pinned(stage: &Stage) {
+    first_serves(stage).await;
+    let service = stage.google(Method::GET, &service_path(), None).await;
+    let first = service["latestReadyRevision"]
+        .as_str()
+        .expect("one is ready");
+    let first = first.rsplit('/').next().expect("a name");
+    let hand = async {
+        let path = format!("{}?updateMask=traffic", service_path());
+        let pinned = json!({ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": first, "percent": 100 });
+        stage
+            .google(Method::PATCH, &path, Some(json!({ "traffic": [pinned] })))
+            .await;
+    };
+    let call = ("gcp", "run.projects.locations.services.patch");
+    let said = meanwhile(stage, call, Exit::Untrue, hand).await;
+    says(&said, &["somebody else moved the traffic", first]);
+    assert_serves(stage, "gcp", 1).await;
+}
+
+/// A value that was made once is not made anew because somebody disabled it; one that people give is given again.
+pub async fn secret_disabled(stage: &Stage) {
+    first_serves(stage).await;
+    let version = |secret: &str, verb: &str| {
+        format!("/v1/projects/{PROJECT}/secrets/swept-test-{secret}/versions/1:{verb}")
+    };
+    let say = async |secret: &str, verb: &str| {
+        let path = version(secret, verb);
+        stage.google(Method::POST, &path, Some(json!({}))).await;
+    };
+    stage.want(&SECOND);
+    say("cookie-key", "disable").await;
+    let said = run(stage, APPLY, "gcp", Exit::Failure).await;
+    says(
+        &said,
+        &[
+            "cookie-key",
+            "version 1 is disabled",
+            "gcloud secrets versions enable",
+        ],
+    );
+    assert_serves(stage, "gcp", 1).await;
+    say("cookie-key", "enable").await;
+    say("mail-password", "disable").await;
+    let said = run(stage, APPLY, "gcp", Exit::Success).await;
+    says(
+        &said,
+        &["changed by another hand", "the last apply left version 1"],
+    );
+    assert_serves(stage, "gcp", 2).await;
+}
+
+fn service_path() -> String {
+    format!("/v2/projects/{PROJECT}/locations/{LOCATION}/services/{NAME}")
+}
