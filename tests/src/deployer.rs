@@ -27,6 +27,8 @@ pub mod exit {
     pub const CHANGES: i32 = 2;
     /// A deployment failed; what served before still serves.
     pub const DEPLOYMENT_FAILED: i32 = 3;
+    /// What serves does not do what it should.
+    pub const UNVERIFIED: i32 = 4;
     /// A service was left alone because it is on hold.
     pub const HELD: i32 = 6;
     /// A deployment failed and was put back.

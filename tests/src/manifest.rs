@@ -23,6 +23,8 @@ pub struct Manifest {
     pub greeting: String,
     /// Whether there is a migration.
     pub migrates: bool,
+    /// A regular expression that the health path must answer with, beside what is asked of every service.
+    pub promise: Option<String>,
     /// Generated secrets beside those that the service needs, by name; each in a variable.
     pub extra_secrets: Vec<String>,
     /// The tasks' subnet.
@@ -48,6 +50,7 @@ impl Manifest {
             image,
             greeting: "hello".to_owned(),
             migrates: true,
+            promise: None,
             extra_secrets: Vec::new(),
             subnet: "subnet-0a1b2c3d4e5f60001".to_owned(),
             second_subnet: "subnet-0a1b2c3d4e5f60002".to_owned(),
@@ -111,6 +114,12 @@ ISSUER = "https://idp.example.com"
             line(
                 &mut text,
                 "\n[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"5m\"",
+            );
+        }
+        if let Some(body) = &self.promise {
+            line(
+                &mut text,
+                &format!("\n[[services.idp.verify.checks]]\npath = \"/health\"\nbody = '{body}'"),
             );
         }
         if let Some(database) = &self.managed {

@@ -23,6 +23,7 @@ fn a_service_lives_its_life_on_both_clouds() {
     a_second_plan_and_apply_find_nothing_to_do(story);
     a_token_of_one_cloud_verifies_with_the_keys_of_the_other(story);
     a_new_version_serves_after_its_migration(story);
+    a_release_that_serves_but_breaks_its_promise_is_told_as_that(story);
     a_broken_version_is_refused_and_the_one_before_goes_on_serving(story);
     a_rollback_serves_the_release_named_and_holds_the_other(story);
     releasing_the_hold_serves_the_newer_release_again(story);
@@ -85,6 +86,18 @@ fn a_second_plan_and_apply_find_nothing_to_do(story: &mut Project) {
     story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     assert_eq!(migrations(story), [vec!["1.0.0"], vec!["1.0.0"]]);
+}
+
+/// The clouds call it ready; what it answers is not what the manifest says that it must.
+fn a_release_that_serves_but_breaks_its_promise_is_told_as_that(story: &mut Project) {
+    story.change(|manifest| manifest.promise = Some("never said".to_owned()));
+    let broken = story.deployer.run(&["apply", "--yes"]);
+    broken
+        .exits(exit::UNVERIFIED)
+        .says("never said")
+        .says("/health");
+    story.change(|manifest| manifest.promise = None);
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
 }
 
 fn a_token_of_one_cloud_verifies_with_the_keys_of_the_other(story: &mut Project) {

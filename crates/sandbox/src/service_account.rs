@@ -9,7 +9,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pem::{EncodeConfig, LineEnding, Pem};
 use serde_json::json;
 
 /// An RSA-2048 key pair for a service account. Cheap to clone.
@@ -92,7 +93,7 @@ impl ServiceAccount {
             "type": "service_account",
             "project_id": project,
             "private_key_id": account.key_id,
-            "private_key": pem(private.as_ref()),
+            "private_key": pkcs8(private.as_ref()),
             "client_email": account.email,
             "client_id": "100000000000000000000",
             "auth_uri": format!("{gcp_url}/o/oauth2/auth"),
@@ -122,16 +123,10 @@ pub(crate) fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
     options.open(file)?.write_all(text.as_bytes())
 }
 
-/// PKCS#8 in lines of 64 characters.
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
-    for line in text.as_bytes().chunks(64) {
-        pem.extend(line.iter().map(|byte| char::from(*byte)));
-        pem.push('\n');
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
-    pem
+/// PKCS#8 as Google's files have it.
+fn pkcs8(der: &[u8]) -> String {
+    let unix = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    pem::encode_config(&Pem::new("PRIVATE KEY", der), unix)
 }
 
 #[cfg(test)]
@@ -153,9 +148,10 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap();
         let credentials: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(credentials["token_uri"], "http://127.0.0.1:1/token");
-        let pem = credentials["private_key"].as_str().unwrap();
-        let body: String = pem.lines().filter(|it| !it.starts_with('-')).collect();
-        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(body).unwrap()).unwrap();
+        let text = credentials["private_key"].as_str().unwrap();
+        assert!(text.ends_with("-----\n") && !text.contains('\r'));
+        let private = pem::parse(text).unwrap();
+        let pair = RsaKeyPair::from_pkcs8(private.contents()).unwrap();
         let mut signature = vec![0; pair.public_modulus_len()];
         pair.sign(
             &RSA_PKCS1_SHA256,

@@ -3,7 +3,8 @@
 use deployer_core::fields::FieldValue;
 use deployer_core::node::Action;
 
-use crate::fake::bench::{Bench, Wanted};
+use crate::fake::bench::Bench;
+use crate::fake::wanted::Wanted;
 use crate::fake::world::{CallSort, Definition};
 
 /// Applies `wanted` over `before`: it writes exactly `writes`, and a second plan is empty and writes nothing.

@@ -5,7 +5,8 @@ use deployer_core::fields::FieldValue;
 use deployer_core::node::{Action, Effect};
 use deployer_core::plan::{Change, Plan};
 
-use crate::fake::bench::{Bench, Wanted};
+use crate::fake::bench::Bench;
+use crate::fake::wanted::Wanted;
 use crate::fake::world::{CallSort, Secret, World};
 
 fn change<'a>(plan: &'a Plan, kind: &str, name: &str) -> &'a Change {

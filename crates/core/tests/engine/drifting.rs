@@ -4,7 +4,8 @@ use deployer_core::fields::FieldValue;
 use deployer_core::node::Action;
 use deployer_core::plan::{Change, Prepared};
 
-use crate::fake::bench::{Bench, Wanted};
+use crate::fake::bench::Bench;
+use crate::fake::wanted::Wanted;
 
 /// Applies and remembers what that left, as the command line does.
 async fn applied() -> Bench {

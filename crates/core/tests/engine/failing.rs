@@ -3,7 +3,8 @@
 use deployer_core::address::CloudName;
 use deployer_core::error::ErrorKind;
 
-use crate::fake::bench::{Bench, Wanted};
+use crate::fake::bench::Bench;
+use crate::fake::wanted::Wanted;
 use crate::fake::world::{OURS, Strike};
 
 /// Applies a first version where AWS is blocked by one node: nothing of it is touched, and Google Cloud is done.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use deployer_core::address::CloudName;
 use deployer_core::error::ErrorKind;
 
-use crate::fake::bench::{Bench, Crash, How, Wanted};
+use crate::fake::bench::{Bench, Crash, How};
+use crate::fake::wanted::Wanted;
 use crate::fake::world::Strike;
 
 /// Version 1 serves, and version 2's migration fails.

@@ -6,7 +6,8 @@ use deployer_core::address::CloudName;
 use deployer_core::engine::Verdict;
 use deployer_core::plan::Prepared;
 
-use crate::fake::bench::{Bench, Crash, How, Wanted};
+use crate::fake::bench::{Bench, Crash, How};
+use crate::fake::wanted::Wanted;
 use crate::fake::world::Strike;
 
 /// What is disturbed.

@@ -3,7 +3,8 @@
 use deployer_core::address::CloudName;
 use deployer_core::engine::{OnFailure, Verdict};
 
-use crate::fake::bench::{Bench, How, Wanted};
+use crate::fake::bench::{Bench, How};
+use crate::fake::wanted::Wanted;
 use crate::fake::world::Strike;
 
 const UNDO: fn() -> How = || How {

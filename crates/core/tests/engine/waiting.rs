@@ -8,7 +8,8 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::ErrorKind;
 use deployer_core::node::Waiting;
 
-use crate::fake::bench::{Bench, How, Wanted};
+use crate::fake::bench::{Bench, How};
+use crate::fake::wanted::Wanted;
 
 async fn check_detached(bench: &Bench, wanted: &Wanted) -> BTreeMap<CloudName, Verdict> {
     let prepared = bench.plan(wanted).await;

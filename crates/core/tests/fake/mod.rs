@@ -6,6 +6,7 @@ pub mod data;
 mod leftover;
 mod runtime;
 mod storage;
+pub mod wanted;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,277 @@
+//! A resource as planner and engine see it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    Action, Effect, Leftover, Node, Reading, Resource, Sort, Token, Undone, Verdict, Watch,
+};
+use crate::address::Address;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fields::{FieldChange, Fields};
+use crate::wait::{Pace, Readiness};
+
+/// A resource as a node.
+pub struct ResourceNode<R: Resource> {
+    resource: R,
+    reading: Mutex<Option<Reading<R::Actual>>>,
+    /// What was there before it was carried out.
+    before: Mutex<Option<Reading<R::Actual>>>,
+}
+
+impl<R: Resource> ResourceNode<R> {
+    /// Not observed yet.
+    pub fn new(resource: R) -> Self {
+        Self {
+            resource,
+            reading: Mutex::new(None),
+            before: Mutex::new(None),
+        }
+    }
+
+    /// As an erased node.
+    pub fn erase(resource: R) -> Arc<dyn Node> {
+        Arc::new(Self::new(resource))
+    }
+
+    fn reading(&self) -> Option<Reading<R::Actual>> {
+        self.reading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn remember(&self, reading: Reading<R::Actual>) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
+    }
+
+    fn present(&self) -> Result<R::Actual> {
+        match self.reading() {
+            Some(Reading::Present(actual)) => Ok(actual),
+            _ => Err(Error::internal(format!(
+                "{} was to be changed but is not there",
+                self.resource.address()
+            ))),
+        }
+    }
+
+    fn denied(&self, why: &str) -> Error {
+        let address = self.resource.address();
+        Error::new(ErrorKind::Denied, format!("cannot see {address}: {why}"))
+            .hint("allow the caller to read it: what cannot be seen is never taken for absent")
+    }
+
+    fn unread(&self) -> Error {
+        let address = self.resource.address();
+        Error::internal(format!("{address} was compared before it was read"))
+    }
+
+    fn effect_of(&self, changes: &[FieldChange]) -> Effect {
+        changes
+            .iter()
+            .map(|change| self.resource.effect_of_change(change))
+            .max()
+            .unwrap_or(Effect::InPlace)
+    }
+
+    /// Updates or replaces, by what still differs now that every input is known: what was unknown while planning may
+    /// turn out to be what is there already. The differences were all in the plan, so the effect is never graver.
+    async fn converge(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
+        let actual = self.present()?;
+        let changes = self
+            .resource
+            .observed(&actual)
+            .changes_to(&self.resource.desired());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let actual = match self.effect_of(&changes) {
+            Effect::InPlace => {
+                self.resource
+                    .update(&actual, &changes, token, watch)
+                    .await?
+            }
+            Effect::Replace | Effect::LosesData => {
+                self.resource.delete(&actual, token).await?;
+                self.resource.create(token, watch).await?
+            }
+        };
+        self.remember(Reading::Present(actual));
+        Ok(())
+    }
+
+    fn compare_present(&self, actual: &R::Actual) -> Verdict {
+        let changes = self
+            .resource
+            .observed(actual)
+            .changes_to(&self.resource.desired());
+        self.resource.publish(actual);
+        if changes.is_empty() {
+            let mut verdict = Verdict::no_op("as desired");
+            verdict.settling = self.resource.unsettled(actual);
+            return verdict;
+        }
+        let effect = self.effect_of(&changes);
+        self.resource.withdraw(&changes);
+        let (action, reason) = match effect {
+            Effect::InPlace => (Action::Update, "it differs from the manifest"),
+            Effect::Replace => (Action::Replace, "a field cannot be changed in place"),
+            Effect::LosesData => (
+                Action::Replace,
+                "a field cannot be changed without losing data",
+            ),
+        };
+        Verdict {
+            action,
+            reason: reason.into(),
+            changes,
+            effect,
+            settling: None,
+        }
+    }
+}
+
+#[async_trait]
+impl<R: Resource> Node for ResourceNode<R> {
+    fn address(&self) -> &Address {
+        self.resource.address()
+    }
+
+    fn sort(&self) -> Sort {
+        Sort::Resource
+    }
+
+    async fn observe(&self) -> Result<()> {
+        let reading = self.resource.read().await?;
+        self.remember(reading);
+        Ok(())
+    }
+
+    fn compare(&self) -> Result<Verdict> {
+        let address = self.resource.address();
+        let create = |reason: String| Verdict {
+            action: Action::Create,
+            reason,
+            changes: Fields::new().changes_to(&self.resource.desired()),
+            effect: Effect::InPlace,
+            settling: None,
+        };
+        match self.reading() {
+            None => Err(self.unread()),
+            Some(Reading::Absent) => Ok(create("it does not exist".into())),
+            Some(Reading::Tombstoned(how)) => Ok(create(format!("it was deleted before: {how}"))),
+            Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
+            Some(Reading::Denied(why)) => Err(self.denied(&why)),
+            Some(Reading::Foreign(how)) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("{address} exists and is not ours: {how}"),
+            )
+            .hint("give ours another name in the manifest, or set `adopt = true` on it to take it over")),
+        }
+    }
+
+    fn seen(&self) -> Fields {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.observed(&actual),
+            Some(Reading::Tombstoned(how)) => {
+                let mut fields = Fields::new();
+                fields.set("tombstoned", how);
+                fields
+            }
+            _ => Fields::new(),
+        }
+    }
+
+    fn leftover(&self) -> Result<Leftover> {
+        match self.reading() {
+            None => Err(self.unread()),
+            Some(Reading::Present(_)) => Ok(Leftover::There),
+            Some(Reading::Absent | Reading::Tombstoned(_)) => Ok(Leftover::Gone),
+            Some(Reading::Denied(why)) => Err(self.denied(&why)),
+            Some(Reading::Foreign(how)) => Ok(Leftover::Foreign(how)),
+        }
+    }
+
+    async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = self.reading();
+        match action {
+            Action::NoOp => Ok(()),
+            Action::Create => {
+                let actual = self.resource.create(token, watch).await?;
+                self.remember(Reading::Present(actual));
+                Ok(())
+            }
+            Action::Update | Action::Replace => self.converge(token, watch).await,
+            Action::Delete => {
+                if let Some(Reading::Present(actual)) = self.reading() {
+                    self.resource.delete(&actual, token).await?;
+                }
+                self.remember(Reading::Absent);
+                Ok(())
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Readiness> {
+        let Some(Reading::Present(actual)) = self.reading() else {
+            return Ok(Readiness::Ready);
+        };
+        let seen = self.resource.readiness(&actual).await?;
+        self.resource.publish(&seen.actual);
+        self.remember(Reading::Present(seen.actual));
+        Ok(seen.state)
+    }
+
+    fn pace(&self) -> Pace {
+        self.resource.pace()
+    }
+
+    fn detachable(&self) -> bool {
+        self.resource.detachable()
+    }
+
+    fn holds_data(&self) -> bool {
+        self.resource.holds_data()
+    }
+
+    async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone> {
+        let before = self
+            .before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        self.observe().await?;
+        let stays = |why: &str| Ok(Undone::Stays(why.to_owned()));
+        match (before, self.reading()) {
+            (Some(Reading::Absent | Reading::Tombstoned(_)), Some(Reading::Present(now))) => {
+                if self.resource.holds_data() {
+                    return stays("it holds data");
+                }
+                self.resource.delete(&now, token).await?;
+                self.remember(Reading::Absent);
+                Ok(Undone::PutBack)
+            }
+            (Some(Reading::Absent | Reading::Tombstoned(_)), _) => Ok(Undone::PutBack),
+            (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
+                let (was, is) = (
+                    self.resource.observed(&before),
+                    self.resource.observed(&now),
+                );
+                if was == is {
+                    return Ok(Undone::PutBack);
+                }
+                if self.resource.holds_data() {
+                    return stays("it holds data");
+                }
+                self.resource.restore(&before, &now, token, watch).await
+            }
+            (Some(Reading::Present(_)), _) => stays("it was deleted, as the manifest says"),
+            _ => stays("it was not touched"),
+        }
+    }
+
+    fn wanted(&self) -> Fields {
+        self.resource.desired()
+    }
+}
