@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::names::OWNER_TAG;
 use deployer_core::node::{Evidence, Node, Reading, Resource, ResourceNode, Step, StepNode};
 use deployer_core::node::{Token, Watch};
 
@@ -93,23 +94,7 @@ fn mapped<A>(reading: Reading<A>, fields: impl FnOnce(&A) -> Fields) -> Reading<
 }
 
 impl Existing {
-    fn never<T>(&self) -> Result<T> {
-        Err(Error::new(
-            ErrorKind::Internal,
-            format!("{} is only there to be deleted", self.address),
-        ))
-    }
-}
-
-#[async_trait]
-impl Resource for Existing {
-    type Actual = Fields;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Fields>> {
+    async fn find(&self) -> Result<Reading<Fields>> {
         let (clients, name) = (&self.clients, self.address.name.as_str());
         Ok(match self.kind {
             Kind::Repository => mapped(read_repository(clients, name).await?, |actual| {
@@ -138,8 +123,45 @@ impl Resource for Existing {
                 cache_subnet_group::read_subnet_group(clients, name).await?,
                 |actual| actual.fields(),
             ),
-            Kind::Cache => mapped(read_group(clients, name).await?, |actual| actual.fields()),
+            Kind::Cache => mapped(read_group(clients, name).await?, |actual| actual.marked()),
         })
+    }
+
+    /// `Some(how we know)` when it carries no mark of ours any more.
+    fn foreign(&self, fields: &Fields) -> Option<String> {
+        match self.kind {
+            // Revisions that a code deployment registers carry no tags, and deregistering one takes nothing away from what
+            // runs.
+            Kind::TaskDefinition => None,
+            _ if fields.get(&format!("tags.{OWNER_TAG}")).is_some() => None,
+            _ => Some(format!("it has no tag `{OWNER_TAG}`")),
+        }
+    }
+
+    fn never<T>(&self) -> Result<T> {
+        Err(Error::new(
+            ErrorKind::Internal,
+            format!("{} is only there to be deleted", self.address),
+        ))
+    }
+}
+
+#[async_trait]
+impl Resource for Existing {
+    type Actual = Fields;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Fields>> {
+        let reading = self.find().await?;
+        if let Reading::Present(fields) = &reading
+            && let Some(how) = self.foreign(fields)
+        {
+            return Ok(Reading::Foreign(how));
+        }
+        Ok(reading)
     }
 
     fn desired(&self) -> Fields {

@@ -35,10 +35,12 @@ pub struct Choice<'a> {
 }
 
 impl<'a> Choice<'a> {
-    /// Looks up which secrets of `to` follow.
+    /// Looks up whether `to` can still serve, and which of its secrets follow.
     ///
-    /// Errors: not found, when one of them is gone; those of reading them.
+    /// Errors: not found, when its revision or one of them is gone; those of reading them.
     pub async fn new(place: &'a Place, from: Release, to: Release) -> Result<Self> {
+        let pinned = place.cloud.runtime().pinned(&to.revision).await;
+        pinned.map_err(|error| gone(error, &to, place))?;
         let follow = following(place, &to).await?;
         Ok(Self {
             place,
@@ -109,6 +111,24 @@ impl<'a> Choice<'a> {
             unfinished,
         }
     }
+}
+
+fn gone(error: Error, to: &Release, place: &Place) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    let message = format!(
+        "r{} of `{}` cannot serve again on {}: its revision went with an earlier `destroy`, or by another hand",
+        to.number,
+        to.service,
+        place.name()
+    );
+    Error::new(ErrorKind::NotFound, message)
+        .because(error)
+        .hint(format!(
+            "set `image` to `{}` and apply: that makes a new release of it",
+            to.image.0
+        ))
 }
 
 /// The secrets of a release that follow and have another version now. By the manifest's names.

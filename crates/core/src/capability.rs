@@ -342,6 +342,8 @@ pub trait Runtime: Send + Sync {
     async fn revisions(&self, service: &ServiceSpec) -> Result<Vec<RevisionInfo>>;
 
     /// The secret versions that a revision pins, by variable name.
+    ///
+    /// Errors: not found, when the revision can never serve again.
     async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>>;
 
     /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when there are any),

@@ -20,7 +20,7 @@ use google_cloud_sql_v1::client::{
 };
 
 use crate::rates::{Paced, Rates};
-use crate::retry::{self, Patient};
+use crate::retry;
 
 /// A client that is made when it is first used: each reads every certificate that this machine trusts, which takes longer
 /// than a command that needs three of them should.
@@ -53,7 +53,7 @@ pub(crate) struct Clients {
 impl Clients {
     /// Clients that call `endpoint` instead of Google when there is one. No call is made yet.
     ///
-    /// What is tried again: see [`Patient`]; `call_timeout` bounds each attempt, and all of them
+    /// What is tried again: see [`retry::Patient`]; `call_timeout` bounds each attempt, and all of them
     /// together end after four times as long. They take their turns by `clock`.
     pub(crate) async fn open(
         endpoint: Option<&str>,
@@ -116,11 +116,12 @@ fn settled<F>(
     credentials: &Credentials,
     call_timeout: Duration,
 ) -> ClientBuilder<F, Credentials> {
+    let (patient, pauses) = retry::policies(call_timeout);
     let builder = builder
         .with_credentials(credentials.clone())
         .with_attempt_timeout(call_timeout)
-        .with_backoff_policy(retry::backoff())
-        .with_retry_policy(Patient::new(call_timeout));
+        .with_backoff_policy(pauses)
+        .with_retry_policy(patient);
     match endpoint {
         Some(base) => builder.with_endpoint(base),
         None => builder,

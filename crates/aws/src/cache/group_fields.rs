@@ -5,6 +5,7 @@ use aws_sdk_elasticache::types::{
     ReplicationGroupPendingModifiedValues, TransitEncryptionMode,
 };
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Effect;
 use deployer_core::wait::Readiness;
 use secrecy::SecretString;
@@ -79,6 +80,15 @@ impl GroupActual {
         let mut tags = self.tags.clone().unwrap_or_default();
         tags.remove(TOKEN_TAG);
         tags::describe(&mut fields, &tags);
+        fields
+    }
+
+    /// Its fields; where its tags are not told now, its description stands for the mark among them.
+    pub(crate) fn marked(&self) -> Fields {
+        let mut fields = self.fields();
+        if let (None, Some(owner)) = (&self.tags, self.description.strip_prefix("deployer ")) {
+            fields.set(&format!("tags.{OWNER_TAG}"), owner);
+        }
         fields
     }
 

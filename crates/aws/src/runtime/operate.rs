@@ -142,6 +142,12 @@ pub(super) async fn pinned(
     revision: &Revision,
 ) -> Result<BTreeMap<String, SecretVersion>> {
     let definition = describe_revision(clients, &revision.0).await?;
+    if definition.status() != Some(&TaskDefinitionStatus::Active) {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("task definition `{}` is deregistered", revision.0),
+        ));
+    }
     Ok(definition
         .container_definitions()
         .iter()

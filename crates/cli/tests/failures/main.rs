@@ -86,6 +86,13 @@ const TESTS: &[Test] = &[
         "a_secret_that_another_hand_disabled_is_told_by_name",
         |it| Box::pin(others::secret_disabled(it)),
     ),
+    ("what_another_hand_took_over_is_not_destroyed", |it| {
+        Box::pin(others::taken_over(it))
+    }),
+    (
+        "a_release_from_before_a_destroy_is_refused_before_anything_is_done",
+        |it| Box::pin(gone_revision(it)),
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -290,6 +297,24 @@ async fn migration_too_long(stage: &Stage) {
     for cloud in ["aws", "gcp"] {
         let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
         says(&said, &["migrat"]);
+    }
+}
+
+async fn gone_revision(stage: &Stage) {
+    first_serves(stage).await;
+    run(stage, &["destroy", "--yes"], "all", Exit::Success).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        stage.calls.arm(None);
+        let back = ["rollback", "--yes", "--no-verify", "--to", "r1"];
+        let said = run(stage, &back, cloud, Exit::Failure).await;
+        says(
+            &said,
+            &["r1 of `idp` cannot serve again", "that makes a new release"],
+        );
+        assert_eq!(stage.calls.writes(), Vec::<String>::new());
+        assert!(!stage.has_hold().await, "{said}");
     }
 }
 

@@ -6,7 +6,7 @@ use deployer::Exit;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
+use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage, Wanted};
 use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
 
 /// What the service is called on both clouds.
@@ -168,6 +168,26 @@ pub async fn secret_disabled(stage: &Stage) {
         &["changed by another hand", "the last apply left version 1"],
     );
     assert_serves(stage, "gcp", 2).await;
+}
+
+/// What somebody took over since it was made stays.
+pub async fn taken_over(stage: &Stage) {
+    first_serves(stage).await;
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
+    let group = format!("/ecs/{NAME}");
+    let arn = format!("arn:aws:logs:{REGION}:123456789012:log-group:{group}");
+    let untag = logs.untag_resource().resource_arn(arn).tag_keys("deployer");
+    untag.send().await.expect("the group is there");
+    let said = run(stage, &["destroy", "--yes"], "aws", Exit::Success).await;
+    says(
+        &said,
+        &["is left alone, it is not ours any more: it has no tag `deployer`"],
+    );
+    let groups = logs
+        .describe_log_groups()
+        .log_group_name_prefix(group)
+        .send();
+    assert_eq!(groups.await.expect("an answer").log_groups().len(), 1);
 }
 
 fn service_path() -> String {
