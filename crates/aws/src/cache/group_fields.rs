@@ -87,7 +87,7 @@ impl GroupActual {
     pub(crate) fn marked(&self) -> Fields {
         let mut fields = self.fields();
         if let (None, Some(owner)) = (&self.tags, self.description.strip_prefix("deployer ")) {
-            fields.set(&format!("tags.{OWNER_TAG}"), owner);
+            fields.set(format!("tags.{OWNER_TAG}"), owner);
         }
         fields
     }
