@@ -106,9 +106,12 @@ mod tests {
 
     use super::*;
 
+    /// The names of each call.
+    type Asked = Arc<Mutex<Vec<Vec<String>>>>;
+
     /// Knows every name but `nobody`, fails for `broken`, and keeps what it was asked.
-    fn counting(most: usize) -> (Batches<String, String>, Arc<Mutex<Vec<Vec<String>>>>) {
-        let asked: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+    fn counting(most: usize) -> (Batches<String, String>, Asked) {
+        let asked = Asked::default();
         let record = Arc::clone(&asked);
         let batches = Batches::new(most, move |names: Vec<String>| {
             record.lock().unwrap().push(names.clone());

@@ -93,6 +93,9 @@ const TESTS: &[Test] = &[
         "a_release_from_before_a_destroy_is_refused_before_anything_is_done",
         |it| Box::pin(gone_revision(it)),
     ),
+    ("a_rollback_that_names_no_release_goes_one_back", |it| {
+        Box::pin(one_back(it))
+    }),
 ];
 
 fn main() -> ExitCode {
@@ -297,6 +300,20 @@ async fn migration_too_long(stage: &Stage) {
     for cloud in ["aws", "gcp"] {
         let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
         says(&said, &["migrat"]);
+    }
+}
+
+async fn one_back(stage: &Stage) {
+    first_serves(stage).await;
+    let back = ["rollback", "--yes", "--no-verify"];
+    let said = run(stage, &back, "all", Exit::Input).await;
+    says(&said, &["has no release before r1", "deployer releases"]);
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let said = run(stage, &back, "all", Exit::Success).await;
+    says(&said, &["r2", "-> r1", "is on hold"]);
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 1).await;
     }
 }
 
