@@ -24,7 +24,7 @@ use crate::runtime::log_group::LogGroups;
 use crate::runtime::lookup::Services;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 
 /// The credentials that every call of a target is signed with: environment, profile, SSO or role, as the SDK finds them.
 ///

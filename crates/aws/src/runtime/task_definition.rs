@@ -2,9 +2,13 @@
 //!
 //! A change registers a new revision. Old ones are never deregistered: releases roll back to them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_ecs::Config;
+use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{
     Compatibility, NetworkMode, Tag, TaskDefinition as SdkDefinition, TaskDefinitionField,
     TaskDefinitionStatus,
@@ -15,15 +19,19 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
 use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::{self, Blueprint};
 use super::{Names, lookup, service};
-use crate::client::Clients;
+use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Told, code, denied, failure, words};
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a task definition's node.
 pub(crate) const TASK_DEFINITION: &str = "ecs.task-definition";
+
+/// How long a registration is tried that ECS does not answer.
+const REGISTERING: Duration = Duration::from_secs(2 * 60);
 
 /// A family whose latest active revision is to say what the blueprint says.
 pub(super) struct TaskDefinition {
@@ -231,25 +239,55 @@ impl TaskDefinition {
         read_definition(&self.clients, self.family(), WithTags::No).await
     }
 
+    /// Registers a revision, once: the call has no token and makes another revision each time, so that it is not the SDK
+    /// that tries it again.
     async fn register(&self) -> Result<DefinitionActual> {
-        // A lost reply: what is there already is not registered again.
+        let tries = AtomicU32::new(0);
+        let registered = poll(
+            self.clients.clock(),
+            Pace::until(REGISTERING),
+            "the registration",
+            || async {
+                // A lost reply: what is there already is not registered again.
+                if let Some(there) = self.latest_as_wanted().await? {
+                    return Ok(Look::Found(Ok(there)));
+                }
+                match self.try_to_register().await {
+                    Err(error)
+                        if error.kind() == ErrorKind::Unavailable
+                            && tries.fetch_add(1, Ordering::Relaxed) + 1 < ATTEMPTS =>
+                    {
+                        Ok(Look::NotYet(error.chain().join(": ")))
+                    }
+                    outcome => Ok(Look::Found(outcome)),
+                }
+            },
+        );
+        registered.await?
+    }
+
+    /// The family's latest revision, if it says what the blueprint says.
+    async fn latest_as_wanted(&self) -> Result<Option<DefinitionActual>> {
         let with_tags = match self.scope {
             Scope::Whole => WithTags::Yes,
             Scope::CodeOnly => WithTags::No,
         };
-        if let Reading::Present(latest) =
-            read_definition(&self.clients, self.family(), with_tags).await?
-            && definition::observed(&latest.definition, &self.names.container)
-                == self.blueprint().fields()
-        {
-            return Ok(latest);
-        }
+        let latest = read_definition(&self.clients, self.family(), with_tags).await?;
+        let Reading::Present(latest) = latest else {
+            return Ok(None);
+        };
+        let says = definition::observed(&latest.definition, &self.names.container);
+        Ok((says == self.blueprint().fields()).then_some(latest))
+    }
+
+    async fn try_to_register(&self) -> Result<DefinitionActual> {
         let tags = match self.scope {
             Scope::Whole => self.ownership.tags.clone(),
             // Tagging is a permission that a code-only deployment may lack.
             Scope::CodeOnly => Tags::new(),
         };
         let blueprint = self.blueprint();
+        let once = Config::builder().retry_config(RetryConfig::disabled());
         let answer = self
             .clients
             .ecs
@@ -264,6 +302,8 @@ impl TaskDefinition {
             .set_task_role_arn(blueprint.task_role.clone())
             .container_definitions(blueprint.container()?)
             .set_tags((!tags.is_empty()).then(|| sdk_tags(&tags)))
+            .customize()
+            .config_override(once)
             .send()
             .await
             .told(|| format!("register task definition `{}`", self.family()))?;
