@@ -107,7 +107,10 @@ impl VirtualTime {
             if !self.0.parked.load(Ordering::SeqCst) || parkings != seen {
                 (seen, since) = (parkings, std::time::Instant::now());
             } else if since.elapsed() >= self.quiet() {
-                self.leap();
+                // On a busy machine a thread may have work and wait for a processor.
+                if others_sleep() && self.0.parkings.load(Ordering::SeqCst) == seen {
+                    self.leap();
+                }
                 since = std::time::Instant::now();
             }
         }
@@ -185,6 +188,30 @@ impl VirtualTime {
     pub async fn pass(&self, duration: Duration) {
         self.wait(duration).await;
     }
+}
+
+/// Whether every other thread of this process waits for something, as far as the system tells: then none has work that it
+/// has not come to.
+fn others_sleep() -> bool {
+    let Ok(own) = std::fs::read_link("/proc/thread-self") else {
+        return true;
+    };
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return true;
+    };
+    let mut others = threads
+        .flatten()
+        .filter(|it| Some(it.file_name().as_os_str()) != own.file_name());
+    others.all(|thread| {
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else {
+            return true;
+        };
+        // `TID (NAME) STATE ...`, where the name may hold anything.
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        state == Some('S')
+    })
 }
 
 /// Ends at its time.
