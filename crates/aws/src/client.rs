@@ -124,10 +124,11 @@ pub(crate) async fn configuration(
     endpoint: Option<&str>,
     context: &Context,
 ) -> Result<(SdkConfig, bool)> {
-    // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's doing.
+    // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's doing. A server that never
+    // answers keeps a call for its attempts and the pauses between them, which is twice the time-out.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(context.call_timeout.min(Duration::from_secs(5)))
-        .read_timeout(context.call_timeout)
+        .read_timeout(context.call_timeout / 3)
         .build();
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)

@@ -1,6 +1,8 @@
 //! What each attempt of a call passes right before it is sent: it waits for its turn at the API, and goes only while the run
 //! may change its target.
 
+use std::sync::Arc;
+
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
@@ -12,8 +14,6 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use std::sync::Arc;
-
 use deployer_core::capability::Context;
 use deployer_core::ledger::Permit;
 use tokio::sync::Semaphore;

@@ -9,6 +9,9 @@ use deployer_core::spec::EnvironmentSpec;
 /// Tags of a resource, by key.
 pub(crate) type Tags = BTreeMap<String, String>;
 
+/// What our descriptions begin with; the owner follows.
+const DESCRIPTION: &str = "deployer ";
+
 /// Whose a resource must be for us to touch it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ownership {
@@ -43,7 +46,7 @@ impl Ownership {
 
     /// What stands as the description of things that must have one: told even where tags are not.
     pub(crate) fn description(&self) -> String {
-        format!("deployer {}", self.owner)
+        format!("{DESCRIPTION}{}", self.owner)
     }
 
     /// `Some(how we know)` when a resource with this description, whose tags are not told now, is not ours.
@@ -53,6 +56,11 @@ impl Ownership {
         }
         Some(format!("its description is `{description}`"))
     }
+}
+
+/// Whose a thing with this description is. `None` when it is not one of [`Ownership::description`].
+pub(crate) fn owner_in(description: &str) -> Option<&str> {
+    description.strip_prefix(DESCRIPTION)
 }
 
 /// Tags as a cloud answers them; without those that AWS sets itself.

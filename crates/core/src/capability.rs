@@ -439,7 +439,7 @@ pub trait Cloud: Send + Sync {
 pub struct Context {
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Every call's own time-out.
+    /// How long one call may stay unanswered. Where it is tried again, all tries together end after a few times as long.
     pub call_timeout: Duration,
     /// Asked before each call.
     pub permit: Permit,

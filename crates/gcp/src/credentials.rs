@@ -201,7 +201,7 @@ impl CredentialsProvider for Permitted {
 /// The headers that a call carries: authorization, and the quota project where there is one.
 ///
 /// Errors: [`ErrorKind::Credentials`].
-pub(crate) async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
+async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
     let refused = || {
         Error::new(
             ErrorKind::Credentials,

@@ -86,7 +86,7 @@ impl GroupActual {
     /// Its fields; where its tags are not told now, its description stands for the mark among them.
     pub(crate) fn marked(&self) -> Fields {
         let mut fields = self.fields();
-        if let (None, Some(owner)) = (&self.tags, self.description.strip_prefix("deployer ")) {
+        if let (None, Some(owner)) = (&self.tags, tags::owner_in(&self.description)) {
             fields.set(format!("tags.{OWNER_TAG}"), owner);
         }
         fields

@@ -96,6 +96,10 @@ const TESTS: &[Test] = &[
     ("a_rollback_that_names_no_release_goes_one_back", |it| {
         Box::pin(one_back(it))
     }),
+    (
+        "many_services_are_asked_for_no_faster_than_the_apis_allow",
+        |it| Box::pin(many_services(it)),
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -301,6 +305,20 @@ async fn migration_too_long(stage: &Stage) {
         let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
         says(&said, &["migrat"]);
     }
+}
+
+/// Asked for one by one, and at once, they are more than ECS and CloudWatch Logs answer.
+async fn many_services(stage: &Stage) {
+    stage.want(&Wanted {
+        more_services: 120,
+        ..Wanted::FIRST
+    });
+    let said = run(stage, &["plan", "--json"], "all", Exit::Success).await;
+    let document: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let changes = document["plan"]["changes"].as_array().expect("changes");
+    assert!(changes.len() > 900, "{}", changes.len());
+    assert_eq!(document["errors"], serde_json::json!([]));
+    assert_eq!(stage.refused().await, serde_json::json!({}));
 }
 
 async fn one_back(stage: &Stage) {

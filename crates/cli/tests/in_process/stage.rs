@@ -8,7 +8,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use deployer::{Exit, Output, Stop, Surroundings};
 use deployer_oci::Digest;
 use deployer_sandbox::runner::{Behaviour, Simulated, Started};
-use deployer_sandbox::{Clock, Options, Sandbox};
+use deployer_sandbox::{Clock, Options, Rates, Sandbox};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,6 +34,8 @@ pub struct Wanted {
     pub old_secret: bool,
     /// Whether there is a managed database and a managed cache.
     pub data: bool,
+    /// How many services there are beside the one that everything is about.
+    pub more_services: usize,
 }
 
 impl Wanted {
@@ -43,6 +45,7 @@ impl Wanted {
         mail_password: "mail one",
         old_secret: false,
         data: false,
+        more_services: 0,
     };
 }
 
@@ -90,6 +93,7 @@ impl Stage {
         let options = Options::simulated(containers.clone(), clock).expect("a key can be made");
         let options = Options {
             observer: Some(Arc::new(calls.clone())),
+            rates: Rates::Enforced,
             ..options
         };
         let sandbox = deployer_sandbox::serve(options).await.expect("it starts");
@@ -203,6 +207,14 @@ impl Stage {
         answer.json().await.expect("JSON")
     }
 
+    /// The calls that came too fast for their API and were refused, by name.
+    pub async fn refused(&self) -> Value {
+        let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
+        let answer = self.http.get(url).send().await.expect("an answer");
+        let status: Value = answer.json().await.expect("JSON");
+        status["rates"]["rejected"].clone()
+    }
+
     /// Whether a service is on hold.
     pub async fn has_hold(&self) -> bool {
         self.ledger.has("/holds/").await
@@ -254,6 +266,7 @@ from = {{ generate = "hex:32" }}
 {old_secret}
 {database_url}
 {databases}
+{more_services}
 
 [targets.aws]
 account = "123456789012"
@@ -281,6 +294,9 @@ endpoint = "{gcp}"
                 "[databases.main]\nurl = \"database-url\"\ndeletion_protection = false\nstorage = \"20GiB\"\n\n\
                  [caches.sessions]\nurl = \"redis-url\"\nauthority = \"redis-ca\""
             ),
+            more_services = (1..=wanted.more_services)
+                .map(|number| format!("[services.s{number}]\nimage = \"oci:image-{version}\"\nport = 3000\nhealth = {{ path = \"/\", command = [\"CMD\", \"/app\"] }}\n"))
+                .collect::<String>(),
             network = data("network = \"default\"\nsubnetwork = \"default\""),
         )
     }
