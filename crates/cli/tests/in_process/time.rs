@@ -91,8 +91,9 @@ impl VirtualTime {
             .expect("a runtime can be made");
         let mover = self.clone();
         let moving = std::thread::spawn(move || mover.move_on());
+        let ends = Ends(self);
         let result = runtime.block_on(work);
-        self.0.ended.store(true, Ordering::SeqCst);
+        drop(ends);
         moving.join().expect("time moves without panicking");
         runtime.shutdown_background();
         result
@@ -187,6 +188,15 @@ impl VirtualTime {
     /// Ends when so much time has passed.
     pub async fn pass(&self, duration: Duration) {
         self.wait(duration).await;
+    }
+}
+
+/// When it is dropped, time stands still for good.
+struct Ends<'a>(&'a VirtualTime);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.0.ended.store(true, Ordering::SeqCst);
     }
 }
 

@@ -16,18 +16,20 @@ mod scenario;
 
 use std::collections::VecDeque;
 use std::num::NonZero;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use in_process::calls::Fault;
 use in_process::environment::{self, Again};
 use in_process::ledger::Crash;
-use scenario::{Point, Scenario, attempt};
+use scenario::{End, Point, Scenario, attempt};
 use serde::{Deserialize, Serialize};
 
 /// How many points of one scenario on one cloud are tried where not all are.
 const SAMPLE: usize = 4;
+/// After how many points it is said how far one got.
+const TOLD_EVERY: usize = 50;
 const CLOUDS: [&str; 2] = ["aws", "gcp"];
 /// Names the scenarios that are wanted; in a process that tries one, that one.
 const ONLY: &str = "DEPLOYER_SWEEP_ONLY";
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tries every scenario on every cloud, each in a process of its own, as many at once as there are processors.
+/// Tries every scenario on every cloud, each in a process of its own. Every one of them waits about half of its time.
 fn all() -> ExitCode {
     let only = std::env::var(ONLY).unwrap_or_default();
     let names = Scenario::ALL
@@ -58,7 +60,7 @@ fn all() -> ExitCode {
         Mutex::new(names.filter(|name| name.starts_with(&only)).collect());
     let outcomes = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+        for _ in 0..2 * std::thread::available_parallelism().map_or(1, NonZero::get) {
             scope.spawn(|| {
                 loop {
                     let next = left.lock().unwrap().pop_front();
@@ -66,10 +68,11 @@ fn all() -> ExitCode {
                     let began = Instant::now();
                     let outcome = in_another_process(&name);
                     println!(
-                        "{name}: {} points tried in {:.0} s, {} wrong",
+                        "{name}: {} of {} points tried in {:.0} s, {} wrong",
                         outcome.tried,
+                        outcome.points,
                         began.elapsed().as_secs_f64(),
-                        outcome.wrong.len()
+                        outcome.wrong
                     );
                     outcomes.lock().unwrap().push(outcome);
                 }
@@ -77,16 +80,13 @@ fn all() -> ExitCode {
         }
     });
     let outcomes = outcomes.into_inner().unwrap();
-    let tried: usize = outcomes.iter().map(|outcome| outcome.tried).sum();
-    let wrong: Vec<String> = outcomes
-        .into_iter()
-        .flat_map(|outcome| outcome.wrong)
-        .collect();
-    println!("{tried} points tried, {} wrong", wrong.len());
-    for failure in &wrong {
-        println!("\n{failure}");
-    }
-    match tried > 0 && wrong.is_empty() {
+    let sum = |number: fn(&Outcome) -> usize| outcomes.iter().map(number).sum::<usize>();
+    let (tried, wrong) = (sum(|it| it.tried), sum(|it| it.wrong));
+    println!(
+        "{tried} of {} points tried, {wrong} wrong",
+        sum(|it| it.points)
+    );
+    match tried > 0 && wrong == 0 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
@@ -95,8 +95,10 @@ fn all() -> ExitCode {
 /// What a process found out about its scenario.
 #[derive(Default, Serialize, Deserialize)]
 struct Outcome {
+    points: usize,
     tried: usize,
-    wrong: Vec<String>,
+    /// Each was told where it was found.
+    wrong: usize,
 }
 
 fn in_another_process(name: &str) -> Outcome {
@@ -104,6 +106,7 @@ fn in_another_process(name: &str) -> Outcome {
     let output = again
         .command()
         .env(ONLY, name)
+        .stderr(Stdio::inherit())
         .output()
         .expect("this program can be started");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -111,13 +114,12 @@ fn in_another_process(name: &str) -> Outcome {
         .lines()
         .last()
         .and_then(|line| serde_json::from_str(line).ok());
-    outcome.unwrap_or_else(|| Outcome {
-        tried: 0,
-        wrong: vec![format!(
-            "{name} ended with {}:\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        )],
+    outcome.unwrap_or_else(|| {
+        println!("{name} ended with {}", output.status);
+        Outcome {
+            wrong: 1,
+            ..Outcome::default()
+        }
     })
 }
 
@@ -142,12 +144,14 @@ fn name_of(scenario: Scenario, cloud: &str) -> String {
 
 /// Tries the points of one scenario on one cloud.
 fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
-    let calm = match attempt(scenario, cloud, Point::Undisturbed) {
+    let calm = match tried(scenario, cloud, Point::Undisturbed) {
         Ok(calm) => calm,
         Err(why) => {
+            eprintln!("{scenario:?} on {cloud}, undisturbed: {why}");
             return Outcome {
+                points: 1,
                 tried: 1,
-                wrong: vec![format!("{scenario:?} on {cloud}, undisturbed: {why}")],
+                wrong: 1,
             };
         }
     };
@@ -160,26 +164,39 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
         true => 1,
         false => points.len().div_ceil(SAMPLE).max(1),
     };
-    let mut wrong = Vec::new();
-    let chosen: Vec<Point> = points.into_iter().step_by(step).collect();
-    for point in &chosen {
+    let chosen: Vec<Point> = points.iter().copied().step_by(step).collect();
+    let mut wrong = 0;
+    for (done, point) in chosen.iter().enumerate() {
+        if done > 0 && done % TOLD_EVERY == 0 {
+            eprintln!(
+                "{}: {done} of {} tried",
+                name_of(scenario, cloud),
+                chosen.len()
+            );
+        }
         let name = match point {
             Point::Call(nth, _) => calm.calls.get(nth - 1).map_or("", String::as_str),
             Point::Undisturbed | Point::Write(_) => "",
         };
-        let failure = match attempt(scenario, cloud, *point) {
+        let failure = match tried(scenario, cloud, *point) {
             Ok(end) if end.picture == calm.picture => continue,
             Ok(end) => difference(&calm.picture, &end.picture),
             Err(why) => why,
         };
-        wrong.push(format!(
-            "{scenario:?} on {cloud}, {point:?} {name}: {failure}"
-        ));
+        wrong += 1;
+        eprintln!("{scenario:?} on {cloud}, {point:?} {name}: {failure}\n");
     }
     Outcome {
+        points: points.len(),
         tried: chosen.len(),
         wrong,
     }
+}
+
+/// [`attempt`], where a panic is one more thing that is wrong.
+fn tried(scenario: Scenario, cloud: &str, point: Point) -> Result<End, String> {
+    std::panic::catch_unwind(|| attempt(scenario, cloud, point))
+        .unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
 fn difference(calm: &str, disturbed: &str) -> String {
