@@ -101,6 +101,31 @@ impl Sandbox {
             .to_owned()
     }
 
+    /// Puts faults in force, and no others: a call, when, and what becomes of it. None of them has seen a call yet.
+    #[track_caller]
+    pub fn disturb(&self, faults: &[(&str, &str, &str)]) {
+        let rules = faults.iter().map(|(call, when, what)| {
+            format!("[[fault]]\ncall = \"{call}\"\n{when}\nwhat = \"{what}\"\n")
+        });
+        let url = format!("{}/_sandbox/faults", self.aws_url());
+        let sent = ureq::post(&url).send(rules.collect::<String>());
+        sent.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// How often the faults in force have fired.
+    pub fn disturbed(&self) -> u64 {
+        let url = format!("{}/_sandbox/status", self.aws_url());
+        let mut answer = ureq::get(&url).call().expect("the sandbox answers");
+        let status = answer.body_mut().read_to_string().expect("text");
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        let rules = status.pointer("/faults/rules").and_then(Value::as_array);
+        let fired = rules
+            .into_iter()
+            .flatten()
+            .map(|rule| rule["fired"].as_u64());
+        fired.flatten().sum()
+    }
+
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("sandbox.log")).unwrap_or_default()

@@ -170,6 +170,23 @@ fn a_ledger_in_cloud_storage_keeps_two_runs_apart() {
     pair.a_holder_that_sleeps_through_a_release_writes_nothing_more();
     pair.a_holder_that_was_killed_is_taken_over_at_once();
     assert_eq!(project.on_gcp().version(), "1.0.0");
+
+    // A store that loses replies, is busy and is down for moments: nothing is taken for another's, nothing is lost.
+    project.sandbox.disturb(&[
+        ("storage.objects.insert", "every = 3", "reset_after"),
+        ("storage.objects.insert", "every = 5", "throttled"),
+        ("storage.objects.insert", "every = 7", "unavailable"),
+        ("storage.objects.get", "every = 4", "reset_before"),
+        ("storage.objects.list", "every = 4", "internal"),
+    ]);
+    project.change(|manifest| manifest.greeting = "good evening".into());
+    project.deployer.run(&apply).exits(exit::SUCCESS);
+    let fired = project.sandbox.disturbed();
+    project.sandbox.disturb(&[]);
+    assert!(fired >= 10, "{fired} faults");
+    assert_eq!(project.on_gcp().about()["greeting"], "good evening");
+    let plan = project.deployer.run(&["plan", "--detailed-exitcode"]);
+    plan.exits(exit::SUCCESS);
 }
 
 #[test]

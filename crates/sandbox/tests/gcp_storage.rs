@@ -5,6 +5,9 @@
 mod gcp_cloud;
 mod support;
 
+use deployer_sandbox::faults::FaultsFile;
+use deployer_sandbox::runner::Simulated;
+use deployer_sandbox::{Clock, Options};
 use gcp_cloud::Cloud;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -12,7 +15,10 @@ use serde_json::{Value, json};
 const PROJECT: &str = "project=sandbox-project";
 
 async fn with_bucket() -> Cloud {
-    let cloud = Cloud::start().await;
+    with_bucket_in(Cloud::start().await).await
+}
+
+async fn with_bucket_in(cloud: Cloud) -> Cloud {
     let path = format!("storage/v1/b?{PROJECT}");
     cloud
         .ok(
@@ -328,4 +334,50 @@ async fn the_json_api_uploads_in_one_or_two_parts_and_downloads() {
     )
     .await;
     assert_eq!(resumable, (501, "notImplemented".into()));
+}
+
+#[tokio::test]
+async fn faults_reach_content_by_the_ids_of_the_json_api() {
+    let rule = |call: &str, nth: u32, what: &str| {
+        format!("[[fault]]\ncall = \"{call}\"\nwhat = \"{what}\"\nnth = {nth}\n")
+    };
+    let rules = [
+        rule("storage.objects.insert", 1, "throttled"),
+        rule("storage.objects.insert", 3, "reset_after"),
+        rule("storage.objects.insert", 4, "denied"),
+        rule("storage.objects.get", 2, "unavailable"),
+        rule("storage.objects.list", 1, "internal"),
+    ];
+    let options = Options {
+        faults: Some(FaultsFile::parse("faults.toml", &rules.concat()).unwrap()),
+        ..Options::simulated(Simulated::default(), Clock::new(60.0)).unwrap()
+    };
+    let cloud = with_bucket_in(Cloud::of(options).await).await;
+    let new = [("x-goog-if-generation-match", "0")];
+    let throttled = xml(&cloud, "PUT", "ledger/one", &new, "1").await;
+    assert_eq!(xml_refusal(throttled).await, (429, "SlowDown".into()));
+    let put = xml(&cloud, "PUT", "ledger/one", &new, "1").await;
+    assert_eq!(put.status(), 200);
+    let url = format!("{}/ledger/two", cloud.base);
+    let lost = cloud.client.put(url).bearer_auth(&cloud.token).body("2");
+    assert!(lost.send().await.is_err());
+    let upload = format!("{}/upload/storage/v1/b/ledger/o", cloud.base);
+    let upload = cloud.client.post(upload + "?uploadType=media&name=three");
+    let denied = upload.bearer_auth(&cloud.token).body("3").send().await;
+    let denied: Value = denied.unwrap().json().await.unwrap();
+    assert_eq!(denied["error"]["code"], 403, "{denied}");
+    let two = xml(&cloud, "GET", "ledger/two", &[], "").await;
+    assert_eq!(two.text().await.unwrap(), "2");
+    let media = "storage/v1/b/ledger/o/two?alt=media";
+    let (status, _) = refusal(&cloud, "GET", media, Value::Null).await;
+    assert_eq!(status, 503);
+    let list = "ledger?list-type=2";
+    let refused = xml(&cloud, "GET", list, &[], "").await;
+    assert_eq!(xml_refusal(refused).await, (500, "InternalError".into()));
+    let listed = xml(&cloud, "GET", list, &[], "").await.text().await;
+    let listed = listed.unwrap();
+    assert!(
+        listed.contains("<Key>two</Key>") && !listed.contains("three"),
+        "{listed}"
+    );
 }

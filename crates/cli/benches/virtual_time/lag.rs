@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use deployer::Exit;
+use futures::future::join_all;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
-use crate::{APPLY, ROLL_OUTS, timed};
+use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage, Wanted};
+use crate::{APPLY, CALL};
 
 /// The look at a service, and how many of them a second the cloud allows: ECS's bucket for reading a cluster's resources
 /// refills at 20 a second, Cloud Run's quota for reads is 3,000 a minute in a region.
@@ -30,31 +32,33 @@ pub fn executing(entries: &[Value]) -> f64 {
     }
 }
 
-/// Rolls out again and again, one image after the other.
-pub async fn measure(stage: &Stage) -> Value {
+/// Rolls out again and again, one image after the other: as many runs at once, each in an environment of its own.
+pub async fn measure(stage: &Stage, runs: usize, roll_outs: u32) -> Value {
+    let others: Vec<Stage> = (1..runs)
+        .map(|number| stage.beside(&format!("test{number}")))
+        .collect();
+    let stages: Vec<&Stage> = std::iter::once(stage).chain(&others).collect();
     let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut busiest: BTreeMap<&str, f64> = BTreeMap::new();
-    for number in 0..ROLL_OUTS {
+    for number in 0..roll_outs {
         // Another length each time, so that looks and ends do not keep step.
         stage.containers_take(Duration::from_millis(5_000 + 370 * u64::from(number)));
-        stage.want(&Wanted {
-            version: 1 + number % 2,
-            ..Wanted::FIRST
-        });
-        timed(stage, APPLY).await;
+        roll_out(&stages, 1 + number % 2).await;
         if number == 0 {
             continue;
         }
         let arrivals = stage.calls.arrivals();
-        let ready = [
-            ("aws", ready_on_aws(stage).await),
-            ("gcp", ready_on_gcp(stage).await),
-        ];
-        for (cloud, ready) in ready {
-            let known = known(stage, cloud).await;
-            lags.entry(cloud)
-                .or_default()
-                .push(known.duration_since(ready).as_secs_f64());
+        for stage in &stages {
+            let ready = [
+                ("aws", ready_on_aws(stage).await),
+                ("gcp", ready_on_gcp(stage).await),
+            ];
+            for (cloud, ready) in ready {
+                let known = known(stage, cloud).await;
+                lags.entry(cloud)
+                    .or_default()
+                    .push(known.duration_since(ready).as_secs_f64());
+            }
         }
         for (cloud, look, _) in LOOKS {
             let moments = arrivals.iter().filter(|(name, _)| name == look);
@@ -63,7 +67,7 @@ pub async fn measure(stage: &Stage) -> Value {
             *most = most.max(a_second_at_most(&moments));
         }
     }
-    let mut report = json!({});
+    let mut report = json!({ "runs": runs, "refused": stage.refused().await });
     for (cloud, _, allowed) in LOOKS {
         let mut lags = lags.remove(cloud).expect("it was measured");
         lags.sort_by(f64::total_cmp);
@@ -76,6 +80,27 @@ pub async fn measure(stage: &Stage) -> Value {
         });
     }
     report
+}
+
+/// Every stage rolls out this version; all begin at the same moment.
+async fn roll_out(stages: &[&Stage], version: u32) {
+    let calls = &stages[0].calls;
+    calls.arm(None);
+    calls.each_takes(CALL);
+    let runs = stages.iter().map(|stage| {
+        stage.want(&Wanted {
+            version,
+            ..Wanted::FIRST
+        });
+        stage.run(APPLY, "all")
+    });
+    for (ended, text) in join_all(runs).await {
+        assert!(
+            matches!(ended, Ended::Exit(Exit::Success)),
+            "{ended:?}: {text}"
+        );
+    }
+    calls.each_takes(Duration::ZERO);
 }
 
 /// Over the busiest ten seconds: the clouds let bursts pass.
@@ -107,7 +132,7 @@ async fn ready_on_aws(stage: &Stage) -> Timestamp {
     let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
     let seen = ecs
         .describe_services()
-        .services("swept-test-idp")
+        .services(stage.service())
         .send()
         .await;
     let seen = seen.expect("a service");
@@ -118,7 +143,8 @@ async fn ready_on_aws(stage: &Stage) -> Timestamp {
 }
 
 async fn ready_on_gcp(stage: &Stage) -> Timestamp {
-    let path = format!("/v2/projects/{PROJECT}/locations/{LOCATION}/services/swept-test-idp");
+    let service = stage.service();
+    let path = format!("/v2/projects/{PROJECT}/locations/{LOCATION}/services/{service}");
     let service = stage.google(Method::GET, &path, None).await;
     let at = &service["terminalCondition"]["lastTransitionTime"];
     at.as_str().and_then(|at| at.parse().ok()).expect("a time")

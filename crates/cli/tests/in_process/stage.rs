@@ -51,8 +51,9 @@ impl Wanted {
 
 /// Everything that one point has for itself.
 pub struct Stage {
+    environment: String,
     folder: TempDir,
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     pub containers: Simulated,
     pub ledger: KillingStore,
     pub calls: Calls,
@@ -80,10 +81,6 @@ pub enum Ended {
 
 impl Stage {
     pub async fn set(time: &VirtualTime) -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        for version in 1..=2 {
-            write_image(folder.path(), version, "amd64");
-        }
         let usual = |started: &Started| Behaviour::usual(started.purpose);
         let script: Script = Arc::new(Mutex::new(Box::new(usual)));
         let played = Arc::clone(&script);
@@ -104,14 +101,36 @@ impl Stage {
         Self {
             token,
             script,
-            folder,
-            sandbox,
+            environment: "test".to_owned(),
+            folder: with_images(),
+            sandbox: Arc::new(sandbox),
             containers,
             ledger: KillingStore::new(time.clone()),
             calls,
             time: time.clone(),
             http: reqwest::Client::new(),
         }
+    }
+
+    /// Another environment of the same app in the same clouds, with a ledger of its own.
+    pub fn beside(&self, environment: &str) -> Self {
+        Self {
+            environment: environment.to_owned(),
+            folder: with_images(),
+            ledger: KillingStore::new(self.time.clone()),
+            sandbox: Arc::clone(&self.sandbox),
+            containers: self.containers.clone(),
+            calls: self.calls.clone(),
+            time: self.time.clone(),
+            http: self.http.clone(),
+            token: self.token.clone(),
+            script: Arc::clone(&self.script),
+        }
+    }
+
+    /// What the service is called on both clouds.
+    pub fn service(&self) -> String {
+        format!("swept-{}-idp", self.environment)
     }
 
     /// Containers that are started from now on take so long until they are healthy.
@@ -220,8 +239,11 @@ impl Stage {
         self.ledger.has("/holds/").await
     }
 
+    /// Ends the clouds, unless another environment still uses them.
     pub async fn clear(self) {
-        self.sandbox.shutdown().await;
+        if let Some(sandbox) = Arc::into_inner(self.sandbox) {
+            sandbox.shutdown().await;
+        }
     }
 
     fn manifest(&self, wanted: &Wanted) -> String {
@@ -234,7 +256,7 @@ impl Stage {
         let given = |text: &'static str| if wanted.data { "" } else { text };
         format!(
             r#"app = "swept"
-environment = "test"
+environment = "{environment}"
 
 [services.idp]
 image = "oci:image-{version}"
@@ -284,6 +306,7 @@ region = "{LOCATION}"
 endpoint = "{gcp}"
 {network}
 "#,
+            environment = self.environment,
             old_variable = old(r#"OLD = { secret = "old" }"#),
             old_secret = old("[secrets.old]\nfrom = { generate = \"hex:16\" }"),
             data_variable = data(
@@ -300,6 +323,15 @@ endpoint = "{gcp}"
             network = data("network = \"default\"\nsubnetwork = \"default\""),
         )
     }
+}
+
+/// A folder with the images of both versions.
+fn with_images() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for version in 1..=2 {
+        write_image(folder.path(), version, "amd64");
+    }
+    folder
 }
 
 /// An image layout without a program in it: nothing runs it.

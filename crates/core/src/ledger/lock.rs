@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Ledger;
+use crate::ledger::{BETWEEN_TRIES, Ledger, TRIES};
 use crate::wait::{self, Look, Pace};
 
 /// How long a lease lasts without being renewed.
@@ -45,9 +45,6 @@ pub const RENEWAL: Duration = Duration::from_secs(15);
 
 /// S3 and Google Cloud Storage tell times in whole seconds.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How often a write or a listing is tried that the store did not answer.
-const TRIES: u32 = 3;
 
 /// Older objects that stay, so that no listing that overlaps a renewal sees none.
 const KEPT: u64 = 2;
@@ -334,7 +331,7 @@ impl Ledger {
                 Ok(true) => return Ok(Claimed::Now),
                 Ok(false) => break,
                 Err(error) if tries == TRIES => return Err(error),
-                Err(_) => self.clock.pause(Duration::from_millis(500)).await,
+                Err(_) => self.clock.pause(BETWEEN_TRIES).await,
             }
         }
         Ok(match self.read::<Holder>(&name(number)).await? {
@@ -368,7 +365,7 @@ impl Ledger {
         let found = loop {
             tries += 1;
             match self.list_objects("lock").await {
-                Err(_) if tries < TRIES => self.clock.pause(Duration::from_millis(500)).await,
+                Err(_) if tries < TRIES => self.clock.pause(BETWEEN_TRIES).await,
                 found => break found?,
             }
         };

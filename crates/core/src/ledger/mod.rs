@@ -16,7 +16,9 @@ pub use release::{Hold, Release};
 pub use run::{RunHeader, RunJournal, RunRecord};
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::path::Path;
@@ -33,6 +35,10 @@ pub const FORMAT: u32 = 1;
 
 /// No object of a ledger is larger.
 const LARGEST: u64 = 64 << 20;
+
+/// How often what the store did not answer is tried, where the store's client does not try again itself.
+const TRIES: u32 = 3;
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 /// What to do about an object that cannot be read.
 const RESTORE: &str =
@@ -105,26 +111,32 @@ impl Ledger {
 
     /// Reads an object. `None` when absent.
     async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let bytes = self.read_bytes(name).await?;
+        bytes
+            .map(|bytes| decode(&self.path(name), &bytes))
+            .transpose()
+    }
+
+    async fn read_bytes(&self, name: &str) -> Result<Option<Bytes>> {
         let path = self.path(name);
-        let bytes = match self.store.get(&path).await {
-            Ok(found) if found.meta.size > LARGEST => {
-                return Err(Error::new(
-                    ErrorKind::Ledger,
-                    format!(
-                        "the ledger object {path} is damaged: it has {} bytes",
-                        found.meta.size
-                    ),
-                )
-                .hint(RESTORE));
+        match self.store.get(&path).await {
+            Ok(found) if found.meta.size > LARGEST => Err(Error::new(
+                ErrorKind::Ledger,
+                format!(
+                    "the ledger object {path} is damaged: it has {} bytes",
+                    found.meta.size
+                ),
+            )
+            .hint(RESTORE)),
+            Ok(found) => {
+                let bytes = found.bytes().await;
+                bytes
+                    .map(Some)
+                    .map_err(|error| self.broken("read", &path, error))
             }
-            Ok(found) => found
-                .bytes()
-                .await
-                .map_err(|error| self.broken("read", &path, error))?,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.broken("read", &path, error)),
-        };
-        decode(&path, &bytes).map(Some)
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.broken("read", &path, error)),
+        }
     }
 
     /// Writes an object, over an older one if there is one.
@@ -139,13 +151,25 @@ impl Ledger {
             .map_err(|error| self.broken("write", &path, error))
     }
 
-    /// Writes an object that must not exist. Returns whether it was ours to write.
+    /// Writes an object that must not exist and has words of its own. Returns whether it was ours to write; a write whose
+    /// answer was lost is tried again and recognised.
     async fn create<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
         self.permit.ask().await?;
-        self.put_new(name, content).await
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.put_new(name, content).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => break,
+                Err(error) if tries == TRIES => return Err(error),
+                Err(_) => self.clock.pause(BETWEEN_TRIES).await,
+            }
+        }
+        let found = self.read_bytes(name).await?;
+        Ok(found.is_some_and(|found| encode(content).is_ok_and(|ours| found == ours)))
     }
 
-    /// The same without a permit: the lock itself needs none.
+    /// Writes an object that must not exist, once. The lock itself needs no permit.
     async fn put_new<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
         let path = self.path(name);
         let options = PutOptions {

@@ -18,10 +18,13 @@ use axum::http::Request;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::Gcp;
 use super::error::{ApiError, Outcome};
 use super::schema::Object as Message;
 use super::wire::Call;
+use super::{Gcp, faults};
+use crate::call::ApiCall;
+use crate::faults::Fault;
+use crate::interceptor::identity;
 use objects::Stored;
 use refusal::Refusal;
 
@@ -92,16 +95,41 @@ impl Gcp {
         request: Request<Body>,
     ) -> Result<Response, Request<Body>> {
         let path = request.uri().path();
+        let (gcp, same) = (
+            self.clone(),
+            identity((request.method().as_str(), request.uri().to_string())),
+        );
+        let carry = &self.host().interceptor;
         if path.starts_with("/upload/storage/v1/b/") {
-            return Ok(media::upload(self, request).await);
+            let (call, refuse) = self.storage_call("storage.objects.insert", faults::refuse);
+            let effect = async move { media::upload(&gcp, request).await };
+            return Ok(carry.carry(call, same, refuse, effect).await);
         }
         if path.starts_with("/download/storage/v1/b/") || media::is_download(&request) {
-            return Ok(media::download(self, &request));
+            let (call, refuse) = self.storage_call("storage.objects.get", faults::refuse);
+            let effect = async move { media::download(&gcp, &request) };
+            return Ok(carry.carry(call, same, refuse, effect).await);
         }
-        match xml::target(&request) {
-            Some(target) => Ok(xml::answer(self, request, target).await),
-            None => Err(request),
-        }
+        let Some(target) = xml::target(&request) else {
+            return Err(request);
+        };
+        let refuse_xml =
+            |fault: &Fault, _: &str, _: &ApiCall| Refusal::OnPurpose(fault.kind).into_xml();
+        let (call, refuse) = self.storage_call(target.method(request.method()), refuse_xml);
+        let effect = async move { xml::answer(&gcp, request, target).await };
+        Ok(carry.carry(call, same, refuse, effect).await)
+    }
+
+    /// A call by the JSON API's id of what it does, and how it is refused on purpose.
+    fn storage_call(
+        &self,
+        id: &str,
+        refuse: impl FnOnce(&Fault, &str, &ApiCall) -> Response,
+    ) -> (ApiCall, impl FnOnce(&Fault) -> Response) {
+        let call = ApiCall::google(id);
+        let (gcp, named) = (self.clone(), call.clone());
+        let refuse = move |fault: &Fault| refuse(fault, &gcp.host().project, &named);
+        (call, refuse)
     }
 
     /// What `sandbox status` says of the buckets.

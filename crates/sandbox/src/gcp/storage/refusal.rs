@@ -4,6 +4,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quick_xml::escape::escape;
 
+use crate::faults::FaultKind;
 use crate::gcp::error::ApiError;
 
 /// A refusal of either API.
@@ -27,6 +28,8 @@ pub(super) enum Refusal {
     Forbidden(String),
     Unauthorised(String),
     NotOffered(String),
+    /// A fault.
+    OnPurpose(FaultKind),
 }
 
 impl Refusal {
@@ -69,6 +72,7 @@ impl Refusal {
                 let message = format!("the sandbox does not offer {what}");
                 (501, "notImplemented", "NotImplemented", message)
             }
+            Self::OnPurpose(kind) => on_purpose(*kind),
         }
     }
 
@@ -106,6 +110,31 @@ impl Refusal {
         let kind = [(header::CONTENT_TYPE, "application/xml; charset=UTF-8")];
         (status, kind, body).into_response()
     }
+}
+
+fn on_purpose(kind: FaultKind) -> (u16, &'static str, &'static str, String) {
+    let (http, reason, code, message) = match kind {
+        FaultKind::Throttled | FaultKind::QuotaExceeded => (
+            429,
+            "rateLimitExceeded",
+            "SlowDown",
+            "Please reduce your request rate.",
+        ),
+        FaultKind::Unavailable | FaultKind::HungUp => (
+            503,
+            "backendError",
+            "ServiceUnavailable",
+            "We encountered an internal error. Please try again.",
+        ),
+        FaultKind::Internal => (
+            500,
+            "backendError",
+            "InternalError",
+            "We encountered an internal error. Please try again.",
+        ),
+        FaultKind::Denied => (403, "forbidden", "AccessDenied", "Access denied."),
+    };
+    (http, reason, code, message.to_owned())
 }
 
 impl From<ApiError> for Refusal {

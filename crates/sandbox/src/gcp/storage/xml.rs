@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quick_xml::escape::escape;
 use serde_json::Value;
@@ -25,6 +25,21 @@ pub(super) struct Target {
     bucket: String,
     /// Empty for the bucket itself.
     object: String,
+}
+
+impl Target {
+    /// The JSON API's id of what a request with this method does.
+    pub(super) fn method(&self, method: &Method) -> &'static str {
+        match (method.as_str(), self.object.is_empty()) {
+            ("GET", true) => "storage.objects.list",
+            ("HEAD", true) => "storage.buckets.get",
+            ("PUT", true) => "storage.buckets.insert",
+            ("DELETE", true) => "storage.buckets.delete",
+            ("PUT" | "POST", _) => "storage.objects.insert",
+            ("DELETE", false) => "storage.objects.delete",
+            _ => "storage.objects.get",
+        }
+    }
 }
 
 /// The bucket and object of a path; `None` when it is another API's.
