@@ -22,6 +22,7 @@ use url::{Host, Url};
 use crate::gate::Gate;
 use crate::runtime::log_group::LogGroups;
 use crate::runtime::lookup::Services;
+use crate::secret_store::Values;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 pub(crate) const ATTEMPTS: u32 = 5;
@@ -51,6 +52,8 @@ pub(crate) struct Clients {
     pub(crate) elasticache: aws_sdk_elasticache::Client,
     /// Services as they are read: several in one call.
     pub(crate) services: Services,
+    /// What secrets hold as it is read: several in one call.
+    pub(crate) secret_values: Values,
     /// Log groups as they are read: several in one call.
     pub(crate) log_groups: LogGroups,
     pub(crate) section: AwsSection,
@@ -65,12 +68,14 @@ impl Clients {
             configuration(&section.region, section.endpoint.as_deref(), &context).await?;
         let ecs = aws_sdk_ecs::Client::new(&config);
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
+        let secrets = aws_sdk_secretsmanager::Client::new(&config);
         Ok(Self {
             services: Services::new(&ecs, &section.cluster),
             log_groups: LogGroups::new(&logs),
             ecs,
             ecr: aws_sdk_ecr::Client::new(&config),
-            secrets: aws_sdk_secretsmanager::Client::new(&config),
+            secret_values: Values::new(&secrets),
+            secrets,
             logs,
             sts: aws_sdk_sts::Client::new(&config),
             rds: aws_sdk_rds::Client::new(&config),

@@ -100,7 +100,12 @@ const SHARED: &[Shared] = &[
         actions: &["GetLogEvents"],
         rate: Rate::per_second(25, 25),
     },
-    // AWS Secrets Manager User Guide, "Quotas", from memory: 50 a second of each kind of change.
+    // AWS Secrets Manager User Guide, "Quotas", from memory: 100 a second of the one, 50 of each kind of change.
+    Shared {
+        api: SECRETS,
+        actions: &["BatchGetSecretValue"],
+        rate: Rate::per_second(100, 100),
+    },
     Shared {
         api: SECRETS,
         actions: &["CreateSecret"],

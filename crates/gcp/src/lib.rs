@@ -20,6 +20,7 @@ mod registry;
 mod retry;
 mod runtime;
 mod secret_calls;
+mod secret_lookup;
 mod secret_store;
 mod zone_servers;
 
@@ -38,6 +39,7 @@ use deployer_manifest::section::GcpSection;
 
 use client::Clients;
 use project::{Names, Project};
+use secret_lookup::SecretLookup;
 
 /// One Google Cloud project and region, opened.
 pub struct Gcp {
@@ -81,17 +83,19 @@ impl Gcp {
             .clone()
             .or(endpoint)
             .unwrap_or_else(|| format!("https://{}-docker.pkg.dev", section.region));
+        let names = Names {
+            project: section.project.clone(),
+            region: section.region.clone(),
+        };
         let project = Arc::new(Project {
+            secrets: SecretLookup::new(&clients.secrets, &names),
             target: Target {
                 cloud: CloudName::Gcp,
                 account: section.project.clone(),
                 region: section.region.clone(),
                 sandbox,
             },
-            names: Names {
-                project: section.project.clone(),
-                region: section.region.clone(),
-            },
+            names,
             section: section.clone(),
             clients,
             context,

@@ -6,12 +6,15 @@ use deployer_core::error::{Error, Result};
 use deployer_manifest::section::{GcpSection, GcpService};
 
 use crate::client::Clients;
+use crate::secret_lookup::SecretLookup;
 
 /// One opened target. Shared by every node.
 pub(crate) struct Project {
     pub(crate) target: Target,
     pub(crate) section: GcpSection,
     pub(crate) clients: Clients,
+    /// Secrets as they are read: several in one call.
+    pub(crate) secrets: SecretLookup,
     pub(crate) context: Context,
     pub(crate) names: Names,
     /// Base URL of the image registry.

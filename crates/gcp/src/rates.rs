@@ -74,11 +74,21 @@ impl Quota {
     }
 }
 
-/// A client that is handed out for one call at a time, no faster than its API takes them.
+/// A client that is handed out for one call at a time, no faster than its API takes them. Clones wait for the same turns.
 pub(crate) struct Paced<T> {
     client: Arc<Lazy<T>>,
     reads: Arc<Turns>,
     changes: Arc<Turns>,
+}
+
+impl<T> Clone for Paced<T> {
+    fn clone(&self) -> Self {
+        Self {
+            client: Arc::clone(&self.client),
+            reads: Arc::clone(&self.reads),
+            changes: Arc::clone(&self.changes),
+        }
+    }
 }
 
 impl<T> Paced<T> {

@@ -177,7 +177,18 @@ struct Secret {
     output: Output<SecretVersion>,
 }
 
+/// The fields that labels make.
+fn described(labels: &HashMap<String, String>) -> Fields {
+    let mut fields = Fields::new();
+    labels::describe(&mut fields, labels);
+    fields
+}
+
 impl Secret {
+    fn wanted_labels(&self) -> HashMap<String, String> {
+        self.labels.clone().into_iter().collect()
+    }
+
     fn remember(&self, there: There) {
         *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
     }
@@ -263,8 +274,18 @@ impl Resource for Secret {
 
     async fn read(&self) -> Result<Reading<Actual>> {
         let keeps = matches!(self.content, SecretContent::Keep);
-        let (secret, seen) = tokio::join!(self.store.secret(), self.look());
-        let secret = match secret? {
+        let lookup = &self.store.project.secrets;
+        let (listed, seen) = tokio::join!(lookup.listed(&self.address.name), self.look());
+        // A listing may lag: it is believed where nothing follows from it.
+        let listed = listed.filter(|listed| {
+            let holds = matches!(&seen, Ok((Some(_), _)));
+            holds && described(&listed.labels) == described(&self.wanted_labels())
+        });
+        let found = match listed {
+            Some(secret) => Found::Here(secret),
+            None => self.store.secret().await?,
+        };
+        let secret = match found {
             Found::Here(secret) => secret,
             Found::Denied(why) => return Ok(Reading::Denied(why)),
             Found::Absent if keeps => return Err(self.missing()),
@@ -298,16 +319,14 @@ impl Resource for Secret {
     }
 
     fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        labels::describe(&mut fields, &self.labels.clone().into_iter().collect());
+        let mut fields = described(&self.wanted_labels());
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         fields.set_value("value", wanted(&self.content, &there));
         fields
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
-        let mut fields = Fields::new();
-        labels::describe(&mut fields, &actual.labels);
+        let mut fields = described(&actual.labels);
         fields.set_some(
             "value",
             actual
@@ -336,7 +355,7 @@ impl Resource for Secret {
         let current = self.write().await?;
         self.remember(There::Wanted(current.clone()));
         Ok(Actual {
-            labels: self.labels.clone().into_iter().collect(),
+            labels: self.wanted_labels(),
             etag: String::new(),
             current: Some(current),
         })
@@ -442,9 +461,7 @@ impl crate::existing::Existing for Leftover {
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
-        let mut fields = Fields::new();
-        labels::describe(&mut fields, &actual.labels);
-        fields
+        described(&actual.labels)
     }
 
     async fn delete(&self, actual: &Actual) -> Result<()> {

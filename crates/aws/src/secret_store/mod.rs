@@ -1,5 +1,6 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
+mod lookup;
 mod secret;
 mod versions;
 
@@ -19,6 +20,7 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
+pub(crate) use lookup::Values;
 pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
 
 use secret::Secret;
@@ -50,7 +52,11 @@ async fn describe(clients: &Clients, name: &str) -> Result<Described> {
     }
 }
 
+/// The value of the current version, if it is text. `None` when there is none.
 async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
+    if let Some(value) = clients.secret_values.ask(name).await? {
+        return Ok(value);
+    }
     let answer = clients
         .secrets
         .get_secret_value()

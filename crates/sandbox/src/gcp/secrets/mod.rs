@@ -229,40 +229,47 @@ impl Gcp {
     }
 }
 
-/// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word; joined by `AND`.
+/// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word; joined by `OR`, and those
+/// by `AND`: the former binds closer. `:` looks for a part, whatever its case.
 fn matches(filter: &str, id: &str, secret: &Secret) -> Outcome<bool> {
-    for term in filter
-        .split(" AND ")
-        .map(str::trim)
-        .filter(|t| !t.is_empty())
-    {
-        let unquote = |text: &str| text.trim().trim_matches('"').to_owned();
-        let hit = match term.split_once(['=', ':']) {
-            None => id.contains(&unquote(term)),
-            Some(("name", value)) if term.contains(':') => id.contains(&unquote(value)),
-            Some(("name", value)) => id == unquote(value).rsplit('/').next().unwrap_or_default(),
-            Some((key, value)) => {
-                let Some(key) = key.trim().strip_prefix("labels.") else {
-                    return Err(ApiError::invalid(format!(
-                        "Invalid filter: the sandbox does not know '{key}'"
-                    )));
-                };
-                let label = secret
-                    .fields
-                    .get("labels")
-                    .and_then(|l| l.get(key))
-                    .and_then(Value::as_str);
-                match unquote(value).as_str() {
-                    "*" => label.is_some(),
-                    value => label == Some(value),
-                }
-            }
-        };
-        if !hit {
-            return Ok(false);
+    let mut all = true;
+    for conditions in filter.split(" AND ").filter(|it| !it.trim().is_empty()) {
+        let mut any = false;
+        for term in conditions.split(" OR ") {
+            any |= fits(term.trim(), id, secret)?;
         }
+        all &= any;
     }
-    Ok(true)
+    Ok(all)
+}
+
+fn fits(term: &str, id: &str, secret: &Secret) -> Outcome<bool> {
+    let unquote = |text: &str| text.trim().trim_matches('"').to_owned();
+    let has = |part: &str| {
+        let part = unquote(part).to_ascii_lowercase();
+        id.to_ascii_lowercase().contains(&part)
+    };
+    Ok(match term.split_once(['=', ':']) {
+        None => has(term),
+        Some(("name", value)) if term.contains(':') => has(value),
+        Some(("name", value)) => id == unquote(value).rsplit('/').next().unwrap_or_default(),
+        Some((key, value)) => {
+            let Some(key) = key.trim().strip_prefix("labels.") else {
+                return Err(ApiError::invalid(format!(
+                    "Invalid filter: the sandbox does not know '{key}'"
+                )));
+            };
+            let label = secret
+                .fields
+                .get("labels")
+                .and_then(|l| l.get(key))
+                .and_then(Value::as_str);
+            match unquote(value).as_str() {
+                "*" => label.is_some(),
+                value => label == Some(value),
+            }
+        }
+    })
 }
 
 fn check_etag(current: &str, given: &str) -> Outcome<()> {
