@@ -142,6 +142,21 @@ impl Deployer {
 }
 
 impl Running {
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        read(self.stdout.path())
+    }
+
+    /// Sends it a signal, by name: `INT`.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.id().to_string()])
+            .status()
+            .expect("`kill` can be run");
+        assert!(sent.success(), "SIG{name}");
+    }
+
     /// What it wrote to standard error so far.
     pub fn stderr(&self) -> String {
         read(self.stderr.path())

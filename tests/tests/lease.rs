@@ -1,6 +1,5 @@
 //! The lock through the binary, with the ledger in a bucket: of S3 on moto, of Cloud Storage on the sandbox.
 
-use std::process::Command;
 use std::time::Duration;
 
 use deployer_tests::deployer::{Deployer, Running, exit};
@@ -40,7 +39,7 @@ impl Pair<'_> {
             let next = since.find(|call| !is_of_the_lock(call) && !is_of_many(call));
             next.map(|_| ())
         });
-        signal("STOP", &running);
+        running.signal("STOP");
         running
     }
 
@@ -80,7 +79,7 @@ impl Pair<'_> {
         assert_eq!(self.standing()["state"], "free");
         std::thread::sleep(A_NAP);
         let mark = self.recorder.mark();
-        signal("CONT", &holder);
+        holder.signal("CONT");
         let ended = holder.finish().exits(exit::LOCKED);
         ended.says("was taken away").says("released it by hand");
         let mut writes = mark.writes();
@@ -91,7 +90,7 @@ impl Pair<'_> {
 
     fn a_holder_that_was_killed_is_taken_over_at_once(&self) {
         let mut holder = self.stopped_holder();
-        signal("KILL", &holder);
+        holder.signal("KILL");
         wait::until("its end", SOON, || holder.has_ended().then_some(()));
         assert_eq!(self.standing()["state"], "held");
         let next = self.deployer.run(self.apply).exits(exit::SUCCESS);
@@ -110,14 +109,6 @@ fn is_of_the_lock(call: &str) -> bool {
 /// S3 takes the names of what is to be deleted in the body.
 fn is_of_many(call: &str) -> bool {
     call.starts_with("POST ")
-}
-
-fn signal(name: &str, running: &Running) {
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), &running.id().to_string()])
-        .status()
-        .expect("`kill` can be run");
-    assert!(sent.success(), "SIG{name}");
 }
 
 fn request(method: &str, url: &str, token: &str, body: &str) {

@@ -1,14 +1,16 @@
 //! The main story on both clouds, through the binary: every step a user takes, in the order of a first week.
 
-use deployer_tests::deployer::exit;
+use deployer_tests::deployer::{Running, exit};
 use deployer_tests::idp::is_signed_by;
 use deployer_tests::prepared::Prepared;
 use deployer_tests::project::Project;
 use deployer_tests::python;
 use deployer_tests::recorder::Side;
 use deployer_tests::sandbox::Sandbox;
+use deployer_tests::wait;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn a_service_lives_its_life_on_both_clouds() {
@@ -106,8 +108,32 @@ fn a_token_of_one_cloud_verifies_with_the_keys_of_the_other(story: &mut Project)
     assert!(is_signed_by(&gcp.token(&story.client_secret), &aws.keys()));
 }
 
+fn the_new_versions_lines_arrive(follower: Running) {
+    wait::until(
+        "a line of each new container",
+        Duration::from_secs(60),
+        || {
+            let lines = follower.stdout();
+            let clouds = ["aws", "gcp"].map(|cloud| {
+                let of_the_new_one = |line: &&str| {
+                    line.contains(&format!("\"cloud\":\"{cloud}\"")) && line.contains("2.0.0")
+                };
+                lines.lines().any(|line| of_the_new_one(&line))
+            });
+            (clouds == [true, true]).then_some(())
+        },
+    );
+    follower.signal("INT");
+    let lines = follower.finish().exits(exit::SUCCESS).json_lines();
+    let mut once = std::collections::HashSet::new();
+    for line in &lines {
+        assert!(once.insert(line.to_string()), "printed twice: {line}");
+    }
+}
+
 fn a_new_version_serves_after_its_migration(story: &mut Project) {
     story.use_version("2.0.0");
+    let follower = story.deployer.start(&["logs", "--follow", "--json"], "");
     let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
     let applied = story
         .deployer
@@ -115,6 +141,7 @@ fn a_new_version_serves_after_its_migration(story: &mut Project) {
         .exits(exit::SUCCESS);
     assert!(!applied.json_lines().is_empty());
     assert_serves(story, "2.0.0");
+    the_new_versions_lines_arrive(follower);
     assert_eq!(
         migrations(story),
         [vec!["1.0.0", "2.0.0"], vec!["1.0.0", "2.0.0"]]

@@ -7,8 +7,15 @@ use crate::{run, workspace};
 /// Tries every point; a filter such as `Rollback:aws` narrows it down.
 pub fn command(filter: Option<&str>) -> Result<()> {
     let mut command = workspace::cargo();
-    // Optimised: there are thousands of points, and a debug build would take a few seconds for each.
-    command.args(["test", "--workspace", "--release", "--test", "sweep"]);
+    // With the features that the other tests build with: the sample is of the same program.
+    command.args([
+        "test",
+        "--workspace",
+        "--profile",
+        "sweep",
+        "--test",
+        "sweep",
+    ]);
     command.env("DEPLOYER_SWEEP", "all");
     command.envs(filter.map(|filter| ("DEPLOYER_SWEEP_ONLY", filter)));
     run::run(&mut command)

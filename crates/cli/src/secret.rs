@@ -204,12 +204,31 @@ async fn publics(
             let store = place.cloud.secrets();
             let (public, private) =
                 futures::try_join!(store.value(&secret.name), store.status(&private.name))?;
+            let cloud = place.cloud.target().cloud;
+            if let Some(version) = private.as_ref().and_then(|status| status.disabled.as_ref()) {
+                return Err(switched_off(pair, cloud, version));
+            }
             // A public half whose private half was never stored signs nothing: it counts as absent.
             let whole = private.is_some_and(|status| status.version.is_some());
-            Ok((place.cloud.target().cloud, public.filter(|_| whole)))
+            Ok((cloud, public.filter(|_| whole)))
         })
     });
     futures::future::try_join_all(reads).await
+}
+
+/// Whoever switched a key off may want it back, and what it signed: no other one is made in its place.
+fn switched_off(pair: &Pair, cloud: CloudName, version: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "key pair `{}` cannot be used on {cloud}: version {version} of the secret `{}` is disabled",
+            pair.name, pair.private
+        ),
+    )
+    .hint(
+        "enable that version; or destroy it, where no token that it signed is wanted any more: then the pair of another \
+         target is copied, or a new one is made",
+    )
 }
 
 /// Two targets with different pairs cannot verify each other's tokens.

@@ -100,6 +100,8 @@ pub struct SecretStatus {
     pub changed: Option<Timestamp>,
     /// How many versions there are that can be used.
     pub versions: usize,
+    /// The newest version, where none can be used because somebody switched it off: what it holds may be wanted again.
+    pub disabled: Option<String>,
 }
 
 /// Containers' images.

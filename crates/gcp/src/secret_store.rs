@@ -79,6 +79,10 @@ impl SecretStore for Secrets {
                 .transpose()?,
             changed: newest.and_then(|version| moment(version.create_time.as_ref())),
             versions: versions.len(),
+            disabled: match newest {
+                Some(_) => None,
+                None => store.newest_disabled().await?,
+            },
         }))
     }
 

@@ -177,6 +177,8 @@ impl SecretStore for Aws {
             versions: stages.map_or(0, |stages| {
                 stages.values().filter(|stages| !stages.is_empty()).count()
             }),
+            // Secrets Manager switches nothing off.
+            disabled: None,
         }))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deployer::Exit;
+use deployer_sandbox::runner::Behaviour;
 use futures::future::join_all;
 use jiff::Timestamp;
 use reqwest::Method;
@@ -41,8 +42,17 @@ pub async fn measure(stage: &Stage, runs: usize, roll_outs: u32) -> Value {
     let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut busiest: BTreeMap<&str, f64> = BTreeMap::new();
     for number in 0..roll_outs {
-        // Another length each time, so that looks and ends do not keep step.
-        stage.containers_take(Duration::from_millis(5_000 + 370 * u64::from(number)));
+        // Another length each time and for each service, so that looks and ends do not keep step.
+        let base = 5_000 + 370 * u64::from(number);
+        stage.behave(move |started| {
+            let name: u64 = started.repository.bytes().map(u64::from).sum();
+            let usual = Behaviour::usual(started.purpose);
+            let takes = Duration::from_millis(base + name * 137 % 2_000);
+            Behaviour {
+                takes: usual.takes.max(takes),
+                ..usual
+            }
+        });
         roll_out(&stages, 1 + number % 2).await;
         if number == 0 {
             continue;

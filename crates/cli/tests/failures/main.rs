@@ -86,6 +86,9 @@ const TESTS: &[Test] = &[
         "a_secret_that_another_hand_disabled_is_told_by_name",
         |it| Box::pin(others::secret_disabled(it)),
     ),
+    ("a_key_that_another_hand_disabled_is_not_replaced", |it| {
+        Box::pin(others::key_disabled(it))
+    }),
     ("what_another_hand_took_over_is_not_destroyed", |it| {
         Box::pin(others::taken_over(it))
     }),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use deployer::Exit;
 use reqwest::Method;
 use serde_json::json;
@@ -168,6 +170,44 @@ pub async fn secret_disabled(stage: &Stage) {
         &["changed by another hand", "the last apply left version 1"],
     );
     assert_serves(stage, "gcp", 2).await;
+}
+
+/// Tokens of a key that somebody switched off may be wanted again: no other pair takes its place, here or elsewhere.
+pub async fn key_disabled(stage: &Stage) {
+    let wanted = Wanted {
+        keys: true,
+        ..Wanted::FIRST
+    };
+    stage.want(&wanted);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let say = async |verb: &str| {
+        let secret = format!("/v1/projects/{PROJECT}/secrets/swept-test-jwt-private/versions/1");
+        stage
+            .google(Method::POST, &format!("{secret}:{verb}"), Some(json!({})))
+            .await;
+    };
+    say("disable").await;
+    let said = run(stage, APPLY, "all", Exit::Failure).await;
+    says(
+        &said,
+        &[
+            "key pair `jwt` cannot be used on gcp",
+            "version 1 of the secret `jwt-private` is disabled",
+        ],
+    );
+    say("enable").await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let copied = secrets
+        .get_secret_value()
+        .secret_id("swept-test-jwt-private");
+    let copied = copied.send().await.expect("it was copied");
+    let path =
+        format!("/v1/projects/{PROJECT}/secrets/swept-test-jwt-private/versions/latest:access");
+    let kept = stage.google(Method::GET, &path, None).await;
+    let kept = kept["payload"]["data"].as_str().expect("a value");
+    let kept = STANDARD.decode(kept).expect("base64");
+    assert_eq!(copied.secret_string().expect("text").as_bytes(), kept);
 }
 
 /// What somebody took over since it was made stays.

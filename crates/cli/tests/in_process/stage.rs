@@ -34,6 +34,8 @@ pub struct Wanted {
     pub old_secret: bool,
     /// Whether there is a managed database and a managed cache.
     pub data: bool,
+    /// Whether there is a key pair.
+    pub keys: bool,
     /// How many services there are beside the one that everything is about.
     pub more_services: usize,
 }
@@ -45,6 +47,7 @@ impl Wanted {
         mail_password: "mail one",
         old_secret: false,
         data: false,
+        keys: false,
         more_services: 0,
     };
 }
@@ -253,6 +256,7 @@ impl Stage {
         let (aws, gcp) = (&self.sandbox.aws_url, &self.sandbox.gcp_url);
         let old = |text: &'static str| if wanted.old_secret { text } else { "" };
         let data = |text: &'static str| if wanted.data { text } else { "" };
+        let keys = |text: &'static str| if wanted.keys { text } else { "" };
         let given = |text: &'static str| if wanted.data { "" } else { text };
         format!(
             r#"app = "swept"
@@ -275,6 +279,7 @@ MAIL_PASSWORD = {{ secret = "mail-password" }}
 COOKIE_KEY = {{ secret = "cookie-key" }}
 {old_variable}
 {data_variable}
+{keys_variable}
 
 [services.idp.migrate]
 command = ["migrate"]
@@ -288,6 +293,7 @@ from = {{ generate = "hex:32" }}
 {old_secret}
 {database_url}
 {databases}
+{keys}
 {more_services}
 
 [targets.aws]
@@ -312,6 +318,10 @@ endpoint = "{gcp}"
             data_variable = data(
                 "REDIS_URL = { secret = \"redis-url\" }\nREDIS_CA = { secret = \"redis-ca\" }"
             ),
+            keys_variable = keys(
+                "JWT_PRIVATE_KEY = { secret = \"jwt-private\" }\nJWT_PUBLIC_KEY = { secret = \"jwt-public\" }"
+            ),
+            keys = keys("[keys.jwt]\nprivate = \"jwt-private\"\npublic = \"jwt-public\""),
             database_url = given("[secrets.database-url]\nfrom = { generate = \"hex:16\" }"),
             databases = data(
                 "[databases.main]\nurl = \"database-url\"\ndeletion_protection = false\nstorage = \"20GiB\"\n\n\
