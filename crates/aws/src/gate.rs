@@ -1,5 +1,5 @@
-//! What each attempt of a call passes right before it is sent: it waits for its turn at the API, and goes only while the run
-//! may change its target.
+//! What each attempt of a call passes right before it is sent: it waits for its turn at the API and for as long as the API
+//! asked for, and goes only while the run may change its target.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use deployer_core::ledger::Permit;
 use tokio::sync::Semaphore;
 
 use crate::rates::Rates;
+use crate::retry_after::{self, Pauses};
 
 /// How many calls of one target are on their way at once: more would only be more connections.
 const AT_ONCE: usize = 32;
@@ -34,12 +35,13 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 struct Rules {
     rates: Rates,
+    pauses: Pauses,
     places: Semaphore,
     permit: Permit,
 }
 
 impl Gate {
-    /// Sends nothing that the permit refuses, and nothing faster than its API takes it.
+    /// Sends nothing that the permit refuses, and nothing faster than its API takes it or sooner than it asks for.
     pub(crate) fn new(context: &Context) -> Self {
         // As the SDK makes its own, proxies of the environment included.
         let client = Builder::new().build_with_connector_fn(|settings, components| {
@@ -56,6 +58,7 @@ impl Gate {
             client,
             rules: Arc::new(Rules {
                 rates: Rates::new(&context.clock),
+                pauses: Pauses::new(&context.clock),
                 places: Semaphore::new(AT_ONCE),
                 permit: context.permit.clone(),
             }),
@@ -90,13 +93,17 @@ impl HttpConnector for Guarded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (connector, rules) = (self.connector.clone(), Arc::clone(&self.rules));
         HttpConnectorFuture::new(async move {
+            let api = retry_after::api(&request);
             rules.rates.turn(&request).await;
+            rules.pauses.over(&api).await;
             let place = rules.places.acquire().await;
             let _place = place.map_err(|closed| ConnectorError::user(closed.into()))?;
             // Asked last: the lease may have been lost while waiting. A user's error is not tried again.
             let refused = rules.permit.ask().await;
             refused.map_err(|error| ConnectorError::user(error.into()))?;
-            connector.call(request).await
+            let answer = connector.call(request).await?;
+            rules.pauses.note(&api, &answer);
+            Ok(answer)
         })
     }
 }

@@ -12,6 +12,7 @@ mod logs;
 mod rates;
 mod reading;
 mod registry;
+mod retry_after;
 mod runtime;
 mod secret_store;
 mod tags;

@@ -116,21 +116,11 @@ const LIMITS: &[Limit] = &[
     a_second(&["ecr:CompleteLayerUpload", "registry PUT upload"], 100),
     a_second(&["ecr:UploadLayerPart", "registry PATCH upload"], 500),
     a_second(&["ecr:PutImage", "registry PUT manifest"], 10),
-    // AWS Secrets Manager User Guide, "Quotas", from memory: a combined rate for reading, 50 for each kind of change.
-    a_second(
-        &[
-            "secretsmanager:GetSecretValue",
-            "secretsmanager:DescribeSecret",
-        ],
-        10_000,
-    ),
-    a_second(
-        &[
-            "secretsmanager:ListSecrets",
-            "secretsmanager:BatchGetSecretValue",
-        ],
-        100,
-    ),
+    // AWS Secrets Manager User Guide, "Quotas", as read there but for creating and deleting.
+    a_second(&["secretsmanager:GetSecretValue"], 10_000),
+    a_second(&["secretsmanager:DescribeSecret"], 40_000),
+    a_second(&["secretsmanager:ListSecrets"], 100),
+    a_second(&["secretsmanager:BatchGetSecretValue"], 100),
     a_second(&["secretsmanager:CreateSecret"], 50),
     a_second(&["secretsmanager:DeleteSecret"], 50),
     a_second(&["secretsmanager:RestoreSecret"], 50),
@@ -138,10 +128,10 @@ const LIMITS: &[Limit] = &[
         &[
             "secretsmanager:PutSecretValue",
             "secretsmanager:UpdateSecret",
+            "secretsmanager:UpdateSecretVersionStage",
         ],
         50,
     ),
-    a_second(&["secretsmanager:UpdateSecretVersionStage"], 50),
     a_second(
         &["secretsmanager:TagResource", "secretsmanager:UntagResource"],
         50,

@@ -99,6 +99,9 @@ const TESTS: &[Test] = &[
     ("a_rollback_that_names_no_release_goes_one_back", |it| {
         Box::pin(one_back(it))
     }),
+    ("an_api_that_asks_for_time_gets_it", |it| {
+        Box::pin(asks_for_time(it))
+    }),
     (
         "many_services_are_asked_for_no_faster_than_the_apis_allow",
         |it| Box::pin(many_services(it)),
@@ -322,6 +325,26 @@ async fn many_services(stage: &Stage) {
     assert!(changes.len() > 900, "{}", changes.len());
     assert_eq!(document["errors"], serde_json::json!([]));
     assert_eq!(stage.refused().await, serde_json::json!({}));
+}
+
+/// Google's clients wait by the machine's clock: their pauses have tests of their own.
+async fn asks_for_time(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let call = "ecs:DescribeServices";
+    let rule = format!(
+        "[[fault]]\ncall = \"{call}\"\nwhat = \"throttled\"\nnth = 1\nretry_after = \"25s\"\n"
+    );
+    stage.disturb(&rule).await;
+    stage.calls.arm(None);
+    run(stage, &["plan"], "aws", Exit::Success).await;
+    let arrivals = stage.calls.arrivals();
+    let mut looks = arrivals.iter().filter(|(name, _)| name == call);
+    let (first, second) = (looks.next(), looks.next());
+    let waited = second
+        .expect("another try")
+        .1
+        .duration_since(first.expect("a try").1);
+    assert!((25.0..40.0).contains(&waited.as_secs_f64()), "{waited}");
 }
 
 async fn one_back(stage: &Stage) {

@@ -229,6 +229,14 @@ impl Stage {
         answer.json().await.expect("JSON")
     }
 
+    /// Puts the faults of a file in force.
+    pub async fn disturb(&self, faults: &str) {
+        let url = format!("{}/_sandbox/faults", self.sandbox.aws_url);
+        let sent = self.http.post(url).body(faults.to_owned()).send().await;
+        let answer = sent.expect("an answer").error_for_status();
+        answer.expect("good rules");
+    }
+
     /// The calls that came too fast for their API and were refused, by name.
     pub async fn refused(&self) -> Value {
         let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
