@@ -75,9 +75,10 @@ pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Res
 fn line(entry: &LogEntry) -> Option<LogLine> {
     let text = match entry.payload.as_ref()? {
         Payload::TextPayload(text) => text.clone(),
+        // Whole, as the app wrote it: why something failed stands beside the message.
         Payload::JsonPayload(json) => match json.get("message").and_then(|text| text.as_str()) {
-            Some(message) => message.to_owned(),
-            None => serde_json::to_string(json).ok()?,
+            Some(message) if json.len() == 1 => message.to_owned(),
+            Some(_) | None => serde_json::to_string(json).ok()?,
         },
         // Audit entries, and whatever Google adds later, are no lines of the app.
         _ => return None,
@@ -107,11 +108,15 @@ mod tests {
         assert_eq!(text.at, Timestamp::from_second(60).unwrap());
         let mut structured = google_cloud_wkt::Struct::new();
         structured.insert("message".into(), "ready".into());
+        let text = |payload: &google_cloud_wkt::Struct| {
+            let entry = entry.clone().set_json_payload(payload.clone());
+            line(&entry).unwrap().text
+        };
+        assert_eq!(text(&structured), "ready");
+        structured.insert("error".into(), "no route".into());
         assert_eq!(
-            line(&entry.clone().set_json_payload(structured))
-                .unwrap()
-                .text,
-            "ready"
+            text(&structured),
+            r#"{"error":"no route","message":"ready"}"#
         );
         assert!(line(&entry.set_proto_payload(google_cloud_wkt::Any::default())).is_none());
     }

@@ -200,7 +200,7 @@ pub async fn key_disabled(stage: &Stage) {
     let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
     let copied = secrets
         .get_secret_value()
-        .secret_id("swept-test-jwt-private");
+        .secret_id("/swept/test/jwt-private");
     let copied = copied.send().await.expect("it was copied");
     let path =
         format!("/v1/projects/{PROJECT}/secrets/swept-test-jwt-private/versions/latest:access");
