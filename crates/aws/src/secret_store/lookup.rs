@@ -59,13 +59,7 @@ async fn ask(
             Ok(named.collect())
         }
         // Whoever may not ask so, or asks what does not know this call, asks one by one.
-        Err(error) if is_refusal(&error) => Ok(BTreeMap::new()),
+        Err(error) if error.raw_response().is_some() => Ok(BTreeMap::new()),
         Err(error) => Err(Arc::new(error)),
     }
-}
-
-/// Whether the answer is that this call is not to be.
-fn is_refusal(error: &Refusal) -> bool {
-    let status = error.raw_response().map(|answer| answer.status().as_u16());
-    status.is_some_and(|status| matches!(status, 400..=499 | 501))
 }
