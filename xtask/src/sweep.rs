@@ -8,14 +8,7 @@ use crate::{run, workspace};
 pub fn command(filter: Option<&str>) -> Result<()> {
     let mut command = workspace::cargo();
     // With the features that the other tests build with: the sample is of the same program.
-    command.args([
-        "test",
-        "--workspace",
-        "--profile",
-        "sweep",
-        "--test",
-        "sweep",
-    ]);
+    command.args(["test", "--workspace", "--release", "--test", "sweep"]);
     command.env("DEPLOYER_SWEEP", "all");
     command.envs(filter.map(|filter| ("DEPLOYER_SWEEP_ONLY", filter)));
     run::run(&mut command)

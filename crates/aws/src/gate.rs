@@ -94,10 +94,16 @@ impl HttpConnector for Guarded {
         let (connector, rules) = (self.connector.clone(), Arc::clone(&self.rules));
         HttpConnectorFuture::new(async move {
             let api = retry_after::api(&request);
-            rules.rates.turn(&request).await;
-            rules.pauses.over(&api).await;
-            let place = rules.places.acquire().await;
-            let _place = place.map_err(|closed| ConnectorError::user(closed.into()))?;
+            let _place = loop {
+                rules.pauses.over(&api).await;
+                rules.rates.turn(&request).await;
+                let place = rules.places.acquire().await;
+                let place = place.map_err(|closed| ConnectorError::user(closed.into()))?;
+                // One that was answered meanwhile may have been asked for time.
+                if rules.pauses.left(&api).is_zero() {
+                    break place;
+                }
+            };
             // Asked last: the lease may have been lost while waiting. A user's error is not tried again.
             let refused = rules.permit.ask().await;
             refused.map_err(|error| ConnectorError::user(error.into()))?;

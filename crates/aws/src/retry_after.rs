@@ -30,13 +30,18 @@ impl Pauses {
     /// Returns when this API may be asked.
     pub(crate) async fn over(&self, api: &str) {
         loop {
-            let until = self.lock().get(api).copied().unwrap_or_default();
-            let now = self.clock.elapsed();
-            if until <= now {
+            let left = self.left(api);
+            if left.is_zero() {
                 return;
             }
-            self.clock.pause(until - now).await;
+            self.clock.pause(left).await;
         }
+    }
+
+    /// How long this API is still to be left alone.
+    pub(crate) fn left(&self, api: &str) -> Duration {
+        let until = self.lock().get(api).copied().unwrap_or_default();
+        until.saturating_sub(self.clock.elapsed())
     }
 
     /// Takes notice of what this API answered.

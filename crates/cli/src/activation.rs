@@ -81,7 +81,8 @@ impl<'a> Choice<'a> {
         Self::new(place, from, to).await.map(Some)
     }
 
-    fn address(&self) -> Address {
+    /// The step that makes it serve.
+    pub fn address(&self) -> Address {
         Address::new(self.place.cloud.target(), "rollback", &self.to.spec.name)
     }
 
@@ -252,7 +253,7 @@ async fn write_down(
 /// Whether a call may have landed although nobody answered: then the next command finds out, and finishes it.
 fn is_in_doubt(verdict: Option<&Verdict>) -> bool {
     let failed = verdict.into_iter().flat_map(|verdict| &verdict.failed);
-    let mut kinds = failed.map(|(_, error)| error.kind());
+    let mut kinds = failed.map(|it| it.error.kind());
     kinds.any(|kind| kind == ErrorKind::Unavailable)
 }
 

@@ -1,10 +1,10 @@
 //! The report of a failed run, one for both clouds: what failed, what the cloud says of it, what still serves, what to type next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{Autopsy, Revision};
-use deployer_core::engine::Verdict;
+use deployer_core::engine::{Failed, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,9 +17,9 @@ use crate::view;
 struct Failure {
     cloud: CloudName,
     service: String,
-    /// What failed on that target: address, kind, words, hint.
+    /// What failed on that target: address, when, kind, words, hint.
     failed: Vec<Value>,
-    /// What the cloud says of the service.
+    /// What the cloud says of the service; nothing where another node failed before its turn.
     autopsy: Autopsy,
     /// What still serves, with its share of the traffic in percent.
     serving: Vec<(Revision, u32)>,
@@ -27,41 +27,69 @@ struct Failure {
     next: Vec<String>,
 }
 
-/// Reports every target where something failed. Never fails itself: what a cloud does not answer is left out.
-pub async fn report(global: &Global, session: &Session, verdicts: &BTreeMap<CloudName, Verdict>) {
+/// What a run was about, for its report.
+pub struct Attempt<'a> {
+    /// What to type once the cause is mended.
+    pub again: &'a str,
+    /// The nodes of each service, by target and service.
+    pub nodes: BTreeMap<(CloudName, &'a str), BTreeSet<Address>>,
+}
+
+/// Reports the services of every target where something failed: those that failed themselves, and those that were held by
+/// what failed. Never fails itself: what a cloud does not answer is left out.
+pub async fn report(
+    global: &Global,
+    session: &Session,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    attempt: &Attempt<'_>,
+) {
     for place in &session.places {
         let verdict = verdicts.get(&place.name());
         let Some(verdict) = verdict.filter(|verdict| !verdict.failed.is_empty()) else {
             continue;
         };
-        for key in place.env.services.keys() {
-            if let Some(failure) = examine(place, key, verdict).await {
-                failure.tell(global);
+        let of_place = attempt.nodes.iter();
+        for ((_, key), nodes) in of_place.filter(|((cloud, _), _)| *cloud == place.name()) {
+            let failed = verdict.failed.iter().any(|it| nodes.contains(&it.address));
+            let held = verdict.held.iter().any(|it| nodes.contains(it));
+            if failed || held {
+                let failure = examine(place, key, &verdict.failed, failed, attempt).await;
+                if let Some(failure) = failure {
+                    failure.tell(global);
+                }
             }
         }
     }
 }
 
-async fn examine(place: &Place, key: &str, verdict: &Verdict) -> Option<Failure> {
+async fn examine(
+    place: &Place,
+    key: &str,
+    failed: &[Failed],
+    itself: bool,
+    attempt: &Attempt<'_>,
+) -> Option<Failure> {
     let service = place.env.services.get(key)?;
     let runtime = place.cloud.runtime();
-    let (autopsy, serving) = tokio::join!(runtime.autopsy(service), runtime.serving(service));
+    let autopsy = async {
+        match itself {
+            true => runtime.autopsy(service).await,
+            false => Autopsy::default(),
+        }
+    };
+    let (autopsy, serving) = tokio::join!(autopsy, runtime.serving(service));
     let serving = serving.ok().flatten().map(|serving| serving.traffic);
-    let failed = verdict.failed.iter();
-    let failed = failed.map(
-        |(address, error)| json!({ "address": address, "error": view::error::document(error) }),
-    );
     let cloud = place.name();
+    let logs = format!("deployer logs {key} --cloud {cloud} --since 10m");
+    let again = format!(
+        "{} --cloud {cloud}    # once the cause is mended",
+        attempt.again
+    );
     Some(Failure {
         cloud,
         service: key.to_owned(),
-        failed: failed.collect(),
-        next: vec![
-            format!("deployer logs {key} --cloud {cloud} --since 10m"),
-            format!(
-                "deployer apply --cloud {cloud}    # once the cause is mended: it goes on from here"
-            ),
-        ],
+        failed: failed.iter().map(view::error::failed).collect(),
+        next: itself.then_some(logs).into_iter().chain([again]).collect(),
         autopsy,
         serving: serving.unwrap_or_default(),
     })
@@ -78,12 +106,11 @@ impl Failure {
         let Autopsy {
             words,
             stopped,
+            targets,
             events,
             log,
         } = &self.autopsy;
-        if !self.autopsy.is_empty() {
-            sayln!("\n{}: what is known of `{}`:", self.cloud, self.service);
-        }
+        sayln!("\n{}: what is known of `{}`:", self.cloud, self.service);
         for line in words {
             sayln!("  {line}");
         }
@@ -92,6 +119,9 @@ impl Failure {
                 Some(at) => sayln!("  {at:.0} {instance}"),
                 None => sayln!("  {instance}"),
             }
+        }
+        for target in targets {
+            sayln!("  {target}");
         }
         for event in events {
             sayln!("  event: {event}");

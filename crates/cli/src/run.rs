@@ -232,10 +232,10 @@ pub fn report(
     let mut worst = Exit::Success;
     for (cloud, verdict) in verdicts {
         worst = worst.max(exit_of(verdict));
-        for (address, error) in &verdict.failed {
+        for failed in &verdict.failed {
             if !as_json {
-                sayln!("\n{cloud}: {address}");
-                say!("{}", view::error::render(error));
+                sayln!("\n{cloud}: {}, {:.0}", failed.address, failed.at);
+                say!("{}", view::error::render(&failed.error));
             }
         }
         if !verdict.held.is_empty() && !as_json {
@@ -261,9 +261,7 @@ pub fn report(
                 "attention": verdict.attention.iter().map(|(address, error)| json!({
                     "address": address, "error": view::error::document(error),
                 })).collect::<Vec<_>>(),
-                "failed": verdict.failed.iter().map(|(address, error)| json!({
-                    "address": address, "error": view::error::document(error),
-                })).collect::<Vec<_>>(),
+                "failed": verdict.failed.iter().map(view::error::failed).collect::<Vec<_>>(),
             }));
         }
     }
@@ -279,7 +277,7 @@ fn exit_of(verdict: &Verdict) -> Exit {
         return Exit::NeedsAttention;
     }
     let failed = verdict.failed.iter();
-    let worst = failed.map(|(_, error)| Exit::from(error.kind())).max();
+    let worst = failed.map(|it| Exit::from(it.error.kind())).max();
     match worst {
         Some(Exit::DeploymentFailed) if !verdict.undone.is_empty() => Exit::RolledBack,
         worst => worst.unwrap_or(Exit::Success),

@@ -267,8 +267,13 @@ async fn private_in(pair: &Pair, places: &[Place<'_>]) -> Result<Option<SecretSt
         let Some(secret) = place.env.secrets.get(&pair.private) else {
             continue;
         };
-        if let Some(private) = place.cloud.secrets().value(&secret.name).await? {
+        let store = place.cloud.secrets();
+        if let Some(private) = store.value(&secret.name).await? {
             return Ok(Some(private));
+        }
+        let status = store.status(&secret.name).await?;
+        if let Some(version) = status.and_then(|status| status.disabled) {
+            return Err(switched_off(pair, place.cloud.target().cloud, &version));
         }
     }
     Ok(None)

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{LocalImage, SecretContent};
+use deployer_core::capability::{LocalImage, MigrationRecord, SecretContent};
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
 use deployer_core::graph::Graph;
 use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
+use futures::{TryStreamExt, stream};
 
+use crate::failure::Attempt;
 use crate::image;
 use crate::left;
 use crate::secret;
@@ -47,6 +49,19 @@ impl Work {
         !self.prepared.plan.is_empty() || self.unfinished().next().is_some()
     }
 
+    /// For the report of a run that carries it out.
+    pub fn attempt<'a>(&'a self, again: &'a str) -> Attempt<'a> {
+        let declared = self.declared.iter();
+        let services = declared.flat_map(|target| {
+            let services = target.services.iter();
+            services.map(|(key, service)| ((target.cloud, key.as_str()), service.nodes.clone()))
+        });
+        Attempt {
+            again,
+            nodes: services.collect(),
+        }
+    }
+
     /// The services whose rollback was killed: the next apply finishes it.
     pub fn unfinished(&self) -> impl Iterator<Item = &HeldService> {
         let held = self.held.iter();
@@ -68,6 +83,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         })
         .collect();
     let held = holds(session, &content_ids, wish).await?;
+    check_releases(session).await?;
     let (contents, mut notes) = contents(session, &wish.part).await?;
     notes.extend(held.iter().map(note_of));
     let mut graph = Graph::new();
@@ -113,8 +129,12 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
 /// A plan that deletes everything in the inventories.
 pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
     let mut orphans = Vec::new();
+    check_releases(session).await?;
     for place in &session.places {
         let inventory = place.ledger.inventory().await?;
+        LedgerMigrations::new(place.ledger.clone())
+            .standings()
+            .await?;
         let (nothing, none) = (Graph::new(), BTreeSet::new());
         let all = compose::undesired(&inventory, &nothing, &none, |it| place.existing(it))?;
         orphans.extend(all);
@@ -213,6 +233,24 @@ async fn holds(
         }
     }
     Ok(held)
+}
+
+/// How many services' releases are read at the same time.
+const AT_ONCE: usize = 16;
+
+/// What a run writes over or after is readable: a damaged ledger is found before anything is changed.
+///
+/// Errors: the ledger's, when a hold or the latest release of a service cannot be read.
+async fn check_releases(session: &Session) -> Result<()> {
+    let services = session.places.iter().flat_map(|place| {
+        let keys = place.env.services.keys();
+        keys.map(move |key| (&place.ledger, key))
+    });
+    stream::iter(services.map(Ok))
+        .try_for_each_concurrent(AT_ONCE, |(ledger, key)| async move {
+            tokio::try_join!(ledger.hold(key), ledger.latest_release(key)).map(drop)
+        })
+        .await
 }
 
 fn note_of(held: &HeldService) -> String {

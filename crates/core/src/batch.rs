@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, WeakShared};
 
 /// What a call answered for each of the names it has; or why it failed, for all of them.
 pub type Answer<V, E> = Result<BTreeMap<String, V>, Arc<E>>;
@@ -13,7 +13,8 @@ type Call<V, E> = dyn Fn(Vec<String>) -> BoxFuture<'static, Answer<V, E>> + Send
 
 /// Gathers names and asks for them together.
 ///
-/// A call that has been gathered for is made as long as one of those who asked still waits for its answer.
+/// A call that has been gathered for is made as long as one of those who asked still waits for its answer; with the last of
+/// them it is given up, and so is what it answered.
 pub struct Batches<V, E> {
     most: usize,
     call: Arc<Call<V, E>>,
@@ -24,9 +25,10 @@ pub struct Batches<V, E> {
 struct Batch<V, E> {
     /// `None` once they have been asked for.
     names: Names,
-    answer: Shared<BoxFuture<'static, Answer<V, E>>>,
+    answer: WeakShared<Asking<V, E>>,
 }
 
+type Asking<V, E> = BoxFuture<'static, Answer<V, E>>;
 type Names = Arc<Mutex<Option<Vec<String>>>>;
 
 /// How often everything else that is ready goes first before a call is made: those that are about to ask can still join.
@@ -60,28 +62,28 @@ where
         Ok(answer.await?.get(name).cloned())
     }
 
-    fn join(&self, name: &str) -> Shared<BoxFuture<'static, Answer<V, E>>> {
+    fn join(&self, name: &str) -> Shared<Asking<V, E>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(batch) = &*open {
+        if let Some(batch) = &*open
+            && let Some(answer) = batch.answer.upgrade()
+        {
             let mut names = batch.names.lock().unwrap_or_else(PoisonError::into_inner);
             match &mut *names {
-                Some(names) if names.iter().any(|known| known == name) => {
-                    return batch.answer.clone();
-                }
+                Some(names) if names.iter().any(|known| known == name) => return answer,
                 Some(names) if names.len() < self.most => {
                     names.push(name.to_owned());
-                    return batch.answer.clone();
+                    return answer;
                 }
                 Some(_) | None => {}
             }
         }
-        let batch = self.begin(name);
-        let answer = batch.answer.clone();
-        *open = Some(batch);
+        let (names, answer) = self.begin(name);
+        let weak = answer.downgrade();
+        *open = weak.map(|answer| Batch { names, answer });
         answer
     }
 
-    fn begin(&self, name: &str) -> Batch<V, E> {
+    fn begin(&self, name: &str) -> (Names, Shared<Asking<V, E>>) {
         let names: Names = Arc::new(Mutex::new(Some(vec![name.to_owned()])));
         let (gathered, call) = (Arc::clone(&names), Arc::clone(&self.call));
         let answer = async move {
@@ -91,10 +93,7 @@ where
             };
             call(names).await
         };
-        Batch {
-            names,
-            answer: answer.boxed().shared(),
-        }
+        (names, answer.boxed().shared())
     }
 }
 
@@ -179,5 +178,26 @@ mod tests {
         let second = batches.ask("b");
         drop(first);
         assert_eq!(second.await, Ok(Some("b!".into())));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_any_more_is_given_up() {
+        let place = Arc::new(());
+        let held = Arc::clone(&place);
+        let batches: Batches<(), ()> = Batches::new(10, move |_| {
+            let held = Arc::clone(&held);
+            async move {
+                let () = std::future::pending().await;
+                drop(held);
+                unreachable!("nothing ends what is pending")
+            }
+            .boxed()
+        });
+        let mut asking = Box::pin(batches.ask("a"));
+        while Arc::strong_count(&place) == 2 {
+            assert!(futures::poll!(&mut asking).is_pending());
+        }
+        drop(asking);
+        assert_eq!(Arc::strong_count(&place), 2, "what the call held is free");
     }
 }

@@ -4,7 +4,7 @@ mod autopsy;
 mod data;
 mod dns;
 
-pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance};
+pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
 pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, StoreStatus};
 pub use dns::{Dns, RecordStatus};
 

@@ -57,6 +57,8 @@ pub struct DeclaredService {
     pub secrets: BTreeMap<String, Output<SecretVersion>>,
     /// Its name in the DNS.
     pub record: Option<Address>,
+    /// Everything that was declared for it alone.
+    pub nodes: BTreeSet<Address>,
 }
 
 /// What was declared for one target.
@@ -193,6 +195,7 @@ fn declare_service(
     given: &Given,
 ) -> DeclaredService {
     let scope = given.part.scope();
+    let first = graph.len();
     let image = cloud.registry().image(graph, env, service, image, scope);
     let secrets: BTreeMap<String, Output<SecretVersion>> = secrets_of(service)
         .filter_map(|key| secrets.get_key_value(key))
@@ -221,6 +224,11 @@ fn declare_service(
         outputs,
         secrets,
         record,
+        nodes: graph
+            .iter()
+            .skip(first)
+            .map(|(_, entry)| entry.node.address().clone())
+            .collect(),
     }
 }
 

@@ -86,8 +86,8 @@ pub struct Verdict {
     /// Nodes that were left before they were ready, as asked for, and deletes that wait for these: the next run
     /// makes them.
     pub detached: Vec<Address>,
-    /// Nodes that failed.
-    pub failed: Vec<(Address, Error)>,
+    /// Nodes that failed, in that order.
+    pub failed: Vec<Failed>,
     /// Nodes that were not started because of a failure or an interruption.
     pub held: Vec<Address>,
     /// Nodes that are as they were before the run.
@@ -100,6 +100,17 @@ pub struct Verdict {
     pub interrupted: bool,
     /// Whether the target was not touched because something in it could not be planned.
     pub blocked: bool,
+}
+
+/// A node that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The node.
+    pub address: Address,
+    /// Why.
+    pub error: Error,
+    /// When that was known.
+    pub at: Timestamp,
 }
 
 impl Verdict {
@@ -240,7 +251,8 @@ fn settle(
                 error: &error,
                 took,
             });
-            verdict.failed.push((address, error));
+            let at = means.clock.now();
+            verdict.failed.push(Failed { address, error, at });
         }
     }
 }

@@ -16,7 +16,7 @@ use deployer_core::clock::Clock;
 use deployer_core::engine::Journal;
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::journal::{Event, replay};
-use deployer_core::ledger::{Ledger, LedgerMigrations, RunHeader};
+use deployer_core::ledger::{Hold, Ledger, LedgerMigrations, Release, RunHeader};
 use deployer_core::node::Action;
 use futures::executor::block_on;
 use jiff::Timestamp;
@@ -49,6 +49,22 @@ fn target() -> Target {
     }
 }
 
+const RELEASE: &str = r#"{
+    "number": 1, "service": "idp", "content_id": "c0ffee", "image": "x/idp@sha256:00", "tag": null,
+    "revision": "idp:1", "secrets": {}, "migration": null, "at": "2026-11-01T00:00:00Z",
+    "by": "deploy@runner-3", "run": "run 1", "detached": false,
+    "spec": {
+        "key": "idp", "name": "app-idp", "repository": "idp", "image": "idp.tar", "port": 3000,
+        "health": {
+            "path": "/health", "command": [], "retries": 3,
+            "interval": {"secs": 5, "nanos": 0}, "timeout": {"secs": 2, "nanos": 0},
+            "start_period": {"secs": 0, "nanos": 0}
+        },
+        "cpu": 1000, "memory": 2048, "replicas": {"min": 1, "max": 2}, "entrypoint": [],
+        "command": [], "env": {}, "secrets": {}, "migrate": null, "url": null, "adopt": false
+    }
+}"#;
+
 /// A ledger with something of each kind in it.
 async fn written() -> (Arc<InMemory>, Ledger) {
     let store = Arc::new(InMemory::new());
@@ -74,6 +90,17 @@ async fn written() -> (Arc<InMemory>, Ledger) {
     run.write(Event::Landed { address }).await.unwrap();
     let migrations = LedgerMigrations::new(ledger.clone());
     migrations.started("0123", "idp").await.unwrap();
+    let release: Release = serde_json::from_str(RELEASE).unwrap();
+    ledger.record_release(&release).await.unwrap();
+    let hold = Hold {
+        rejected: 2,
+        content_id: "c0ffee".into(),
+        serving: 1,
+        since: Timestamp::UNIX_EPOCH,
+        by: "deploy@runner-3".into(),
+        unfinished: None,
+    };
+    ledger.set_hold("idp", &hold).await.unwrap();
     (store, ledger)
 }
 
@@ -82,6 +109,9 @@ async fn paths(store: &InMemory) -> Vec<Path> {
     let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
     objects.into_iter().map(|object| object.location).collect()
 }
+
+/// How many objects [`written`] makes: inventory, migrations, a run's header and three entries, a release, a hold.
+const OBJECTS: usize = 8;
 
 /// Reads everything. The first error, when something cannot be read.
 async fn read(ledger: &Ledger) -> Result<(), Error> {
@@ -92,6 +122,8 @@ async fn read(ledger: &Ledger) -> Result<(), Error> {
     }
     LedgerMigrations::new(ledger.clone()).standings().await?;
     ledger.left().await?;
+    ledger.hold("idp").await?;
+    ledger.latest_release("idp").await?;
     Ok(())
 }
 
@@ -117,8 +149,9 @@ async fn bytes_at(store: &InMemory, path: &Path) -> Vec<u8> {
 #[test]
 fn what_was_written_is_read() {
     block_on(async {
-        let (_, ledger) = written().await;
+        let (store, ledger) = written().await;
         read(&ledger).await.unwrap();
+        assert_eq!(paths(&store).await.len(), OBJECTS);
     });
 }
 
@@ -133,7 +166,7 @@ fn an_object_of_another_version_of_another_tool_or_much_too_large_is_refused_by_
         Vec::new(),
         vec![b' '; 65 << 20],
     ] {
-        for which in 0..4 {
+        for which in 0..OBJECTS {
             let (result, path, _, _) = block_on(damage(bytes.clone(), which));
             let error = result.expect_err("it is not what was written");
             assert_eq!(error.kind(), ErrorKind::Ledger, "{error:?}");
@@ -152,7 +185,7 @@ proptest! {
     #[test]
     fn bytes_of_any_kind_are_refused_and_never_overwritten(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
-        which in 0..8_usize,
+        which in 0..OBJECTS,
     ) {
         block_on(async {
             let (result, path, store, ledger) = damage(bytes.clone(), which).await;
@@ -176,7 +209,7 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_object_is_refused(keep in 0.0..1.0_f64, which in 0..8_usize) {
+    fn a_truncated_object_is_refused(keep in 0.0..1.0_f64, which in 0..OBJECTS) {
         block_on(async {
             let (store, ledger) = written().await;
             let paths = paths(&store).await;
@@ -194,7 +227,7 @@ proptest! {
     fn an_object_with_other_bytes_somewhere_never_panics(
         at in 0.0..1.0_f64,
         other in prop::collection::vec(any::<u8>(), 0..12),
-        which in 0..8_usize,
+        which in 0..OBJECTS,
     ) {
         block_on(async {
             let (store, ledger) = written().await;

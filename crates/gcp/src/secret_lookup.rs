@@ -17,7 +17,15 @@ use crate::rates::Paced;
 const MOST: usize = 50;
 
 /// The secrets of one project, by name.
-pub(crate) struct SecretLookup(Batches<model::Secret, CloudError>);
+pub(crate) struct SecretLookup(Batches<Seen, CloudError>);
+
+/// A secret as it is said to be.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) secret: model::Secret,
+    /// Whether it was asked for by its name. A listing may lag.
+    pub(crate) certain: bool,
+}
 
 impl SecretLookup {
     /// Nothing is asked yet.
@@ -25,37 +33,41 @@ impl SecretLookup {
         let (secrets, project) = (secrets.clone(), names.project());
         Self(Batches::new(MOST, move |names| {
             let (secrets, project) = (secrets.clone(), project.clone());
-            async move { listed(&secrets, project, names).await.map_err(Arc::new) }.boxed()
+            async move { ask(&secrets, project, &names).await.map_err(Arc::new) }.boxed()
         }))
     }
 
-    /// What a listing says of a secret: it may lag behind. `None` when it says nothing, which means nothing: there may be
-    /// one, and whoever may read single secrets only is refused.
-    pub(crate) async fn listed(&self, name: &str) -> Option<model::Secret> {
+    /// `None` when nothing is said of it, which means nothing: there may be one, and whoever may read single secrets only is
+    /// refused.
+    pub(crate) async fn ask(&self, name: &str) -> Option<Seen> {
         self.0.ask(name).await.ok().flatten()
     }
 }
 
-async fn listed(
+async fn ask(
     secrets: &Paced<SecretManagerService>,
     project: String,
-    names: Vec<String>,
-) -> Result<BTreeMap<String, model::Secret>, CloudError> {
-    // One by itself is found as quickly by its name.
-    if names.len() == 1 {
-        return Ok(BTreeMap::new());
+    names: &[String],
+) -> Result<BTreeMap<String, Seen>, CloudError> {
+    if let [name] = names {
+        let path = format!("{project}/secrets/{name}");
+        let client = secrets.reading().await;
+        let secret = client.get_secret().set_name(path).send().await?;
+        let certain = true;
+        return Ok([(name.clone(), Seen { secret, certain })].into());
     }
     let mut pages = secrets
         .reading()
         .await
         .list_secrets()
         .set_parent(project)
-        .set_filter(filter(&names))
+        .set_filter(filter(names))
         .by_item();
     let mut found = BTreeMap::new();
     while let Some(secret) = pages.next().await {
         let secret = secret?;
-        found.insert(short(&secret.name).to_owned(), secret);
+        let certain = false;
+        found.insert(short(&secret.name).to_owned(), Seen { secret, certain });
     }
     Ok(found)
 }

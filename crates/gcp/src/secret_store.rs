@@ -279,14 +279,15 @@ impl Resource for Secret {
     async fn read(&self) -> Result<Reading<Actual>> {
         let keeps = matches!(self.content, SecretContent::Keep);
         let lookup = &self.store.project.secrets;
-        let (listed, seen) = tokio::join!(lookup.listed(&self.address.name), self.look());
-        // A listing may lag: it is believed where nothing follows from it.
-        let listed = listed.filter(|listed| {
-            let holds = matches!(&seen, Ok((Some(_), _)));
-            holds && described(&listed.labels) == described(&self.wanted_labels())
+        let (said, seen) = tokio::join!(lookup.ask(&self.address.name), self.look());
+        // A listing may lag: it is believed where nothing follows from it, or what follows looks once more.
+        let believed = said.filter(|said| {
+            let holds = matches!(&seen, Ok((_, There::Wanted(_) | There::Value(..))));
+            let labels = described(&said.secret.labels);
+            said.certain || holds && labels == described(&self.wanted_labels())
         });
-        let found = match listed {
-            Some(secret) => Found::Here(secret),
+        let found = match believed {
+            Some(believed) => Found::Here(believed.secret),
             None => self.store.secret().await?,
         };
         let secret = match found {
@@ -399,6 +400,7 @@ impl Resource for Secret {
             actual.etag = updated.etag;
         }
         if changes.iter().any(|change| change.field == "value") {
+            self.store.ensure(&self.labels, &self.owner).await?;
             let current = self.write().await?;
             self.remember(There::Wanted(current.clone()));
             actual.current = Some(current);
@@ -411,7 +413,8 @@ impl Resource for Secret {
     }
 }
 
-async fn delete(store: &Store, _actual: &Actual) -> Result<()> {
+/// Deletes what was read, and nothing that has taken its place since.
+async fn delete(store: &Store, actual: &Actual) -> Result<()> {
     let outcome = store
         .project
         .clients
@@ -420,6 +423,7 @@ async fn delete(store: &Store, _actual: &Actual) -> Result<()> {
         .await
         .delete_secret()
         .set_name(store.path())
+        .set_etag(&actual.etag)
         .send()
         .await;
     error::optional(outcome, &store.cannot("delete")).map(|_| ())

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
+use axum::body::HttpBody as _;
 use axum::http::response::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -182,6 +183,10 @@ impl Interceptor {
 
     /// Remembers an answer, and hands it back.
     async fn keep(&self, call: &ApiCall, request: u64, response: Response) -> Response {
+        // A long content is not told again.
+        if response.body().size_hint().lower() > KEPT as u64 {
+            return response;
+        }
         let (parts, body) = response.into_parts();
         let Ok(body) = axum::body::to_bytes(body, KEPT).await else {
             return hang_up();

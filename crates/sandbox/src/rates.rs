@@ -199,6 +199,8 @@ pub(crate) struct Buckets {
     /// What each limit has left, and since when.
     left: Vec<Option<(f64, Timestamp)>>,
     rejected: BTreeMap<String, u64>,
+    /// How many calls were let through.
+    admitted: u64,
 }
 
 impl Buckets {
@@ -207,6 +209,7 @@ impl Buckets {
         Self {
             left: vec![None; LIMITS.len()],
             rejected: BTreeMap::new(),
+            admitted: 0,
         }
     }
 
@@ -217,6 +220,7 @@ impl Buckets {
             limit.cloud == call.cloud && calls.any(|pattern| matches(pattern, &call.name))
         };
         let Some(at) = LIMITS.iter().position(fits) else {
+            self.admitted += 1;
             return true;
         };
         let limit = &LIMITS[at];
@@ -225,15 +229,16 @@ impl Buckets {
         let left = (left + passed * limit.refill).min(limit.burst);
         let admitted = left >= 1.0;
         self.left[at] = Some((if admitted { left - 1.0 } else { left }, now));
-        if !admitted {
-            *self.rejected.entry(call.name.clone()).or_default() += 1;
+        match admitted {
+            true => self.admitted += 1,
+            false => *self.rejected.entry(call.name.clone()).or_default() += 1,
         }
         admitted
     }
 
-    /// How many calls were refused, by name.
+    /// How many calls were let through, and how many were refused, by name.
     pub(crate) fn status(&self) -> Value {
-        json!({ "rejected": self.rejected })
+        json!({ "admitted": self.admitted, "rejected": self.rejected })
     }
 }
 

@@ -12,7 +12,7 @@ mod scale;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{images, run, workspace};
@@ -35,6 +35,8 @@ pub fn command() -> Result<()> {
     println!("{}", scale::table(&report["scale"]));
     println!("{}", runbook::table(&report["runbook"]));
     println!("all of it: {}", file.display());
+    let broken = scale::broken(&report["scale"]);
+    ensure!(broken.is_empty(), "not as promised: {}", broken.join("; "));
     kept
 }
 

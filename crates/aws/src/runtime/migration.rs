@@ -23,7 +23,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use uuid::Uuid;
 
 use super::task_definition::{WithTags, describe_revision, short};
-use super::{Migrated, Names, definition, lookup, operate, service};
+use super::{Migrated, Names, autopsy, definition, lookup, service};
 use crate::client::Clients;
 use crate::error::{Told, failure};
 use crate::secret_store;
@@ -256,13 +256,13 @@ impl Migration {
             .tasks(arn)
             .send()
             .await
-            .told(|| format!("look at migration task `{}`", operate::task_id(arn)))?;
+            .told(|| format!("look at migration task `{}`", autopsy::task_id(arn)))?;
         answer.tasks().first().cloned().ok_or_else(|| {
             Error::new(
                 ErrorKind::Failed,
                 format!(
                     "ECS has forgotten migration task `{}`; its end is unknown",
-                    operate::task_id(arn)
+                    autopsy::task_id(arn)
                 ),
             )
             .hint("look into its log and the database, then run `deployer migrate --retry`")
@@ -290,7 +290,7 @@ impl Migration {
             return Ok(());
         };
         let mut message = format!("the migration of `{}` failed: {why}", self.names.service);
-        for line in operate::last_lines(&self.clients, &self.names, arn).await {
+        for line in autopsy::last_lines(&self.clients, &self.names, arn).await {
             message.push_str("\n  ");
             message.push_str(&line);
         }

@@ -1,5 +1,6 @@
 //! ECS on Fargate: log group, task definition, migration and service, and what operates them.
 
+mod autopsy;
 pub(crate) mod definition;
 pub(crate) mod log_group;
 pub(crate) mod lookup;
@@ -111,7 +112,7 @@ impl Runtime for Aws {
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
-        operate::autopsy(&self.clients, service).await
+        autopsy::of(&self.clients, service).await
     }
 }
 

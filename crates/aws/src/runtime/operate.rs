@@ -1,14 +1,13 @@
-//! Operates what runs: what serves, which revisions there are, making one serve, explaining a failure.
+//! Operates what runs: what serves, which revisions there are, making one serve.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_ecs::types::{
-    ContainerDefinition, DesiredStatus, Service, SortOrder, Task, TaskDefinition,
-    TaskDefinitionField, TaskDefinitionStatus,
+    ContainerDefinition, Service, SortOrder, TaskDefinition, TaskDefinitionField,
+    TaskDefinitionStatus,
 };
 use deployer_core::capability::{
-    Activation, Autopsy, ImageRef, LogLine, Revision, RevisionInfo, SecretVersion, Serving,
-    ServingState, StoppedContainer, StoppedInstance,
+    Activation, ImageRef, Revision, RevisionInfo, SecretVersion, Serving, ServingState,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Watch;
@@ -17,7 +16,7 @@ use deployer_core::wait::{Look, Pace, Readiness, poll};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
-use super::definition::{STREAM_PREFIX, pinned as pinned_by, repin};
+use super::definition::{pinned as pinned_by, repin};
 use super::lookup::describe;
 use super::service::{ROLL_OUT, absent};
 use super::task_definition::{WithTags, describe_revision, family_of, short};
@@ -27,12 +26,6 @@ use crate::error::{Told, incomplete};
 
 /// How many revisions a list holds: each costs a call.
 const REVISIONS: usize = 20;
-/// How many stopped tasks an explanation names.
-const STOPPED_TASKS: usize = 3;
-/// How many of the service's events an explanation shows.
-const EVENTS: usize = 10;
-/// How many lines of a log an explanation shows.
-const LINES: i32 = 20;
 
 /// See [`deployer_core::capability::Runtime::serving`].
 pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Option<Serving>> {
@@ -272,134 +265,6 @@ fn repinned(
             .map_err(incomplete)?;
     }
     Ok((containers, changed))
-}
-
-/// See [`deployer_core::capability::Runtime::autopsy`].
-pub(super) async fn autopsy(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
-    let names = Names::of(clients, spec);
-    let Ok(Some(service)) = describe(clients, &names.service, WithTags::No).await else {
-        return Autopsy::default();
-    };
-    let tasks = stopped_tasks(clients, &names).await;
-    let failing = tasks.first().and_then(Task::task_arn);
-    let log = match failing {
-        Some(arn) => last_log(clients, &names, arn).await,
-        None => Vec::new(),
-    };
-    let why = rollout::failed(&service).map(|why| format!("roll-out: {why}"));
-    Autopsy {
-        words: why.into_iter().collect(),
-        stopped: tasks.iter().take(STOPPED_TASKS).map(stopped).collect(),
-        events: events(&service, EVENTS).collect(),
-        log,
-    }
-}
-
-/// Why the service's tasks stopped, and its latest events. Best effort: being denied is no reason to fail.
-pub(super) async fn why_stopped(
-    clients: &Clients,
-    names: &Names,
-    service: &Service,
-) -> Vec<String> {
-    let tasks = stopped_tasks(clients, names).await;
-    let tasks = tasks.iter().take(STOPPED_TASKS);
-    let mut lines: Vec<String> = tasks.map(|task| stopped(task).to_string()).collect();
-    lines.dedup();
-    lines.extend(events(service, STOPPED_TASKS).map(|event| format!("event: {event}")));
-    lines
-}
-
-fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
-    let events = service.events().iter().take(count);
-    events.filter_map(|event| event.message().map(str::to_owned))
-}
-
-/// Stopped tasks of the service, the latest first.
-async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
-    let cluster = &clients.section.cluster;
-    let listed = clients
-        .ecs
-        .list_tasks()
-        .cluster(cluster)
-        .service_name(&names.service)
-        .desired_status(DesiredStatus::Stopped)
-        .send()
-        .await;
-    let arns = match listed {
-        Ok(answer) => answer.task_arns.unwrap_or_default(),
-        Err(_) => return Vec::new(),
-    };
-    if arns.is_empty() {
-        return Vec::new();
-    }
-    let described = clients
-        .ecs
-        .describe_tasks()
-        .cluster(cluster)
-        .set_tasks(Some(arns));
-    let mut tasks = match described.send().await {
-        Ok(answer) => answer.tasks.unwrap_or_default(),
-        Err(_) => return Vec::new(),
-    };
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.stopped_at().map(|at| at.secs())));
-    tasks
-}
-
-fn stopped(task: &Task) -> StoppedInstance {
-    let containers = task.containers().iter();
-    let containers = containers.map(|container| StoppedContainer {
-        name: container.name().unwrap_or_default().to_owned(),
-        exit_code: container.exit_code(),
-        reason: container.reason().map(str::to_owned),
-    });
-    StoppedInstance {
-        instance: task_id(task.task_arn().unwrap_or_default()).to_owned(),
-        at: task
-            .stopped_at()
-            .and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
-        reason: task
-            .stopped_reason()
-            .unwrap_or("no reason given")
-            .to_owned(),
-        containers: containers.collect(),
-    }
-}
-
-/// The id at the end of a task's ARN.
-pub(crate) fn task_id(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
-}
-
-/// The last lines that a task printed, oldest first. Best effort.
-pub(super) async fn last_lines(clients: &Clients, names: &Names, task: &str) -> Vec<String> {
-    let log = last_log(clients, names, task).await;
-    log.into_iter().map(|line| line.text).collect()
-}
-
-async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> {
-    let stream = format!("{STREAM_PREFIX}/{}/{}", names.container, task_id(task));
-    let answer = clients
-        .logs
-        .get_log_events()
-        .log_group_name(&names.log_group)
-        .log_stream_name(stream)
-        .start_from_head(false)
-        .limit(LINES)
-        .send()
-        .await;
-    let Ok(answer) = answer else {
-        return Vec::new();
-    };
-    let events = answer.events().iter();
-    events
-        .filter_map(|event| {
-            Some(LogLine {
-                at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
-                source: task_id(task).to_owned(),
-                text: event.message()?.trim_end().to_owned(),
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

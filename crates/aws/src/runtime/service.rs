@@ -25,7 +25,7 @@ use super::service_fields::{
     sorted, tags_of,
 };
 use super::task_definition::WithTags;
-use super::{Migrated, Names, operate, rollout};
+use super::{Migrated, Names, autopsy, operate, rollout};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, incomplete, words};
 use crate::tags::{self, Ownership, Tags};
@@ -440,7 +440,7 @@ impl Resource for Service {
             None => state,
             Some((_, why)) => {
                 let why = why.to_owned();
-                let reasons = operate::why_stopped(&self.clients, &self.names, &seen).await;
+                let reasons = autopsy::why_stopped(&self.clients, &self.names, &seen).await;
                 state.with_words([vec![why], reasons].concat().join("; "))
             }
         };

@@ -17,8 +17,16 @@ const MOST: usize = 20;
 
 type Refusal = SdkError<BatchGetSecretValueError>;
 
-/// What the current versions of an account's secrets hold. `None` where that is no text.
-pub(crate) struct Values(Batches<Option<SecretString>, Refusal>);
+/// What the current versions of an account's secrets hold.
+pub(crate) struct Values(Batches<Current, Refusal>);
+
+/// What one secret holds.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) version: String,
+    /// `None` where it is no text.
+    pub(crate) value: Option<SecretString>,
+}
 
 impl Values {
     /// Nothing is asked yet.
@@ -34,7 +42,7 @@ impl Values {
     /// is a permission of its own.
     ///
     /// Errors: whatever kept an answer from coming.
-    pub(crate) async fn ask(&self, name: &str) -> Result<Option<Option<SecretString>>> {
+    pub(crate) async fn ask(&self, name: &str) -> Result<Option<Current>> {
         let answer = self.0.ask(name).await;
         answer.map_err(|error| failure(&error, &format!("read the value of secret `{name}`")))
     }
@@ -43,7 +51,7 @@ impl Values {
 async fn ask(
     secrets: &aws_sdk_secretsmanager::Client,
     names: Vec<String>,
-) -> Answer<Option<SecretString>, Refusal> {
+) -> Answer<Current, Refusal> {
     if names.len() == 1 {
         return Ok(BTreeMap::new());
     }
@@ -55,7 +63,13 @@ async fn ask(
     match answer {
         Ok(answer) => {
             let values = answer.secret_values.into_iter().flatten();
-            let named = values.filter_map(|it| Some((it.name?, it.secret_string.map(Into::into))));
+            let named = values.filter_map(|it| {
+                let current = Current {
+                    version: it.version_id?,
+                    value: it.secret_string.map(Into::into),
+                };
+                Some((it.name?, current))
+            });
             Ok(named.collect())
         }
         // Whoever may not ask so, or asks what does not know this call, asks one by one.

@@ -54,8 +54,8 @@ async fn describe(clients: &Clients, name: &str) -> Result<Described> {
 
 /// The value of the current version, if it is text. `None` when there is none.
 async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
-    if let Some(value) = clients.secret_values.ask(name).await? {
-        return Ok(value);
+    if let Some(current) = clients.secret_values.ask(name).await? {
+        return Ok(current.value);
     }
     let answer = clients
         .secrets

@@ -14,6 +14,7 @@ use deployer_core::node::{Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::lookup::Current;
 use super::{Described, current, describe, value, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
@@ -191,13 +192,32 @@ impl Secret {
         .hint(format!("deployer secrets set {}", self.key))
     }
 
-    /// What is there, with its value where that is to be compared.
-    async fn look(&self, secret: &DescribeSecretOutput) -> Result<SecretActual> {
+    /// What it holds, where that is to be compared: asked for beside its description, so that those which are read at the
+    /// same time are asked for in one call. `None` where no such call tells it.
+    async fn held(&self) -> Option<Current> {
+        match self.content {
+            SecretContent::Keep | SecretContent::AtFirst(_) => None,
+            SecretContent::Exactly(_) | SecretContent::From(_) => {
+                let asked = self.clients.secret_values.ask(self.name()).await;
+                asked.ok().flatten()
+            }
+        }
+    }
+
+    /// What is there, with its value where that is to be compared; `held` may tell it.
+    async fn look(
+        &self,
+        secret: &DescribeSecretOutput,
+        held: Option<Current>,
+    ) -> Result<SecretActual> {
         let value = match (&self.content, current(secret)) {
             (SecretContent::Keep, None) => return Err(self.missing("has no current version")),
             (_, None) | (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => None,
-            (SecretContent::Exactly(_) | SecretContent::From(_), Some(_)) => {
-                value(&self.clients, self.name()).await?
+            (SecretContent::Exactly(_) | SecretContent::From(_), Some(version)) => {
+                match held.filter(|held| held.version == version) {
+                    Some(held) => held.value,
+                    None => value(&self.clients, self.name()).await?,
+                }
             }
         };
         Ok(self.note(SecretActual::of(secret, value)))
@@ -333,7 +353,8 @@ impl Resource for Secret {
     }
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
-        let secret = match describe(&self.clients, self.name()).await? {
+        let (described, held) = tokio::join!(describe(&self.clients, self.name()), self.held());
+        let secret = match described? {
             Described::Found(secret) => secret,
             Described::Denied(words) => return Ok(Reading::Denied(words)),
             Described::Absent => {
@@ -351,7 +372,7 @@ impl Resource for Secret {
         if let Some(how) = tombstone(&secret) {
             return Ok(Reading::Tombstoned(how));
         }
-        match self.look(&secret).await {
+        match self.look(&secret, held).await {
             Ok(actual) => Ok(Reading::Present(actual)),
             Err(error) if error.kind() == ErrorKind::Denied => {
                 Ok(Reading::Denied(error.chain().join(": ")))
@@ -394,7 +415,7 @@ impl Resource for Secret {
             return self.settled().await;
         }
         let secret = self.revive().await?;
-        let actual = self.look(&secret).await?;
+        let actual = self.look(&secret, None).await?;
         if self.observed(&actual).get("value") != self.desired().get("value") {
             versions::put(&self.clients, self.name(), &secret, &self.wanted()?, token).await?;
         }

@@ -127,7 +127,7 @@ async fn locked(
     let written = run::or_tell(written.await, &verdicts, stop, global.json);
     let (recorded, accepted, outcomes) = written?;
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
-    failure::report(global, session, &verdicts).await;
+    failure::report(global, session, &verdicts, &work.attempt("deployer apply")).await;
     say_what_serves(global, &work, &recorded);
     accepted.tell(global);
     Ok(exit

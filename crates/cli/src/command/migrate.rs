@@ -11,6 +11,7 @@ use deployer_core::plan::Prepared;
 use crate::args::{Global, MigrateArgs};
 use crate::command::plan;
 use crate::exit::Exit;
+use crate::failure;
 use crate::run::{self, Journals, Manner};
 use crate::session::Session;
 use crate::stopped;
@@ -64,7 +65,10 @@ async fn locked(
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     let ended = journals.end(&outcomes).await;
     run::or_tell(ended, &verdicts, stop, global.json)?;
-    Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem.unwrap_or(Exit::Success)))
+    let exit = run::report(&verdicts, &outcomes, stop, global.json);
+    let attempt = work.attempt("deployer migrate --retry");
+    failure::report(global, session, &verdicts, &attempt).await;
+    Ok(exit.max(problem.unwrap_or(Exit::Success)))
 }
 
 /// Leaves only the migrations and what they need; nothing is deleted.

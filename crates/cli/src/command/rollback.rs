@@ -1,6 +1,6 @@
 //! `deployer rollback`: makes an earlier release serve again and puts the rejected one on hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
 use deployer_core::engine::Verdict;
@@ -13,6 +13,7 @@ use crate::activation::{self, Choice};
 use crate::args::{Global, RollbackArgs};
 use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::failure::{self, Attempt};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
 use crate::session::{Place, Session, header};
@@ -114,6 +115,15 @@ pub async fn conclude(
     };
     let (accepted, outcomes) = run::or_tell(written.await, &verdicts, stop, global.json)?;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
+    let nodes = choices.iter().map(|choice| {
+        let name = (choice.place.name(), choice.service.as_str());
+        (name, BTreeSet::from([choice.address()]))
+    });
+    let attempt = Attempt {
+        again: "deployer rollback",
+        nodes: nodes.collect(),
+    };
+    failure::report(global, session, &verdicts, &attempt).await;
     tell(global, choices, &recorded);
     accepted.tell(global);
     Ok(exit.max(accepted.exit()))

@@ -1,5 +1,6 @@
 //! Errors for people: heading, the chain once, then what to do; or the same as JSON.
 
+use deployer_core::engine::Failed;
 use deployer_core::error::{Error, ErrorKind};
 use serde_json::json;
 
@@ -49,6 +50,11 @@ pub fn document(error: &Error) -> serde_json::Value {
         "hint": error.hint_text(),
         "exit_code": Exit::from(error.kind()) as u8,
     })
+}
+
+/// A node that failed as JSON.
+pub fn failed(failed: &Failed) -> serde_json::Value {
+    json!({ "address": failed.address, "at": failed.at, "error": document(&failed.error) })
 }
 
 /// Prints an error to standard error: as text, or as one JSON line.

@@ -8,6 +8,7 @@
 
 #[path = "../in_process/mod.rs"]
 mod in_process;
+mod ledger;
 mod others;
 
 use std::process::ExitCode;
@@ -88,6 +89,9 @@ const TESTS: &[Test] = &[
     ),
     ("a_key_that_another_hand_disabled_is_not_replaced", |it| {
         Box::pin(others::key_disabled(it))
+    }),
+    ("a_damaged_ledger_is_told_before_anything_is_done", |it| {
+        Box::pin(ledger::damaged(it))
     }),
     ("what_another_hand_took_over_is_not_destroyed", |it| {
         Box::pin(others::taken_over(it))

@@ -1,7 +1,7 @@
 //! The sweep: every call of a command fails, loses its reply or is throttled, every write to the ledger is the last, and the next
 //! apply ends in the world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
 //!
-//! Tries a sample, or everything with `DEPLOYER_SWEEP=all`; `DEPLOYER_SWEEP_ONLY=Rollback:aws` narrows it down.
+//! Tries a sample - one point of each kind, for each scenario on each cloud - or everything with `DEPLOYER_SWEEP=all`; `DEPLOYER_SWEEP_ONLY=Rollback:aws` narrows it down.
 
 #![allow(
     clippy::expect_used,
@@ -26,8 +26,6 @@ use in_process::ledger::Crash;
 use scenario::{End, Point, Scenario, attempt};
 use serde::{Deserialize, Serialize};
 
-/// How many points of one scenario on one cloud are tried where not all are.
-const SAMPLE: usize = 4;
 /// After how many points it is said how far one got.
 const TOLD_EVERY: usize = 50;
 const CLOUDS: [&str; 2] = ["aws", "gcp"];
@@ -155,16 +153,12 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
             };
         }
     };
-    let faults = [Fault::BeforeEffect, Fault::ReplyLost, Fault::ThrottledTwice];
-    let calls = (1..=calm.calls.len()).flat_map(|nth| faults.map(|fault| Point::Call(nth, fault)));
-    let writes =
-        (1..=calm.writes).flat_map(|nth| [Crash::Before(nth), Crash::After(nth)].map(Point::Write));
-    let points: Vec<Point> = calls.chain(writes).collect();
-    let step = match all {
-        true => 1,
-        false => points.len().div_ceil(SAMPLE).max(1),
+    let kinds = kinds_of_points(&calm);
+    let count = kinds.iter().map(Vec::len).sum();
+    let chosen: Vec<Point> = match all {
+        true => kinds.into_iter().flatten().collect(),
+        false => sample(&kinds),
     };
-    let chosen: Vec<Point> = points.iter().copied().step_by(step).collect();
     let mut wrong = 0;
     for (done, point) in chosen.iter().enumerate() {
         if done > 0 && done % TOLD_EVERY == 0 {
@@ -187,10 +181,39 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
         eprintln!("{scenario:?} on {cloud}, {point:?} {name}: {failure}\n");
     }
     Outcome {
-        points: points.len(),
+        points: count,
         tried: chosen.len(),
         wrong,
     }
+}
+
+/// Every point, by what happens there.
+fn kinds_of_points(calm: &End) -> [Vec<Point>; 5] {
+    let calls = |fault: Fault| {
+        let all = 1..=calm.calls.len();
+        all.map(|nth| Point::Call(nth, fault)).collect()
+    };
+    let writes = |crash: fn(usize) -> Crash| {
+        let all = 1..=calm.writes;
+        all.map(|nth| Point::Write(crash(nth))).collect()
+    };
+    [
+        calls(Fault::BeforeEffect),
+        calls(Fault::ReplyLost),
+        calls(Fault::ThrottledTwice),
+        writes(Crash::Before),
+        writes(Crash::After),
+    ]
+}
+
+/// One of each kind, each at another part of the command.
+fn sample(kinds: &[Vec<Point>; 5]) -> Vec<Point> {
+    let parts = kinds.len() + 1;
+    let chosen = kinds.iter().enumerate();
+    chosen
+        .filter_map(|(part, points)| points.get(points.len() * (part + 1) / parts))
+        .copied()
+        .collect()
 }
 
 /// [`attempt`], where a panic is one more thing that is wrong.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use regex_lite::Regex;
@@ -45,9 +46,9 @@ pub async fn take(stage: &Stage) -> String {
 
 async fn aws(lines: &mut Vec<String>, stage: &Stage) {
     let config = stage.aws().await;
-    ecs(lines, &config).await;
+    let versions = secrets(lines, &config).await;
+    ecs(lines, &config, &versions).await;
     images(lines, &config).await;
-    secrets(lines, &config).await;
     data(lines, &config).await;
     let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
     let groups = logs.describe_log_groups().send().await.expect("log groups");
@@ -57,7 +58,7 @@ async fn aws(lines: &mut Vec<String>, stage: &Stage) {
     }
 }
 
-async fn ecs(lines: &mut Vec<String>, config: &SdkConfig) {
+async fn ecs(lines: &mut Vec<String>, config: &SdkConfig, versions: &Versions) {
     let ecs = aws_sdk_ecs::Client::new(config);
     let arns = ecs
         .list_task_definitions()
@@ -74,7 +75,10 @@ async fn ecs(lines: &mut Vec<String>, config: &SdkConfig) {
             .iter()
             .map(|pair| (pair.name(), pair.value()))
             .collect();
-        let variables: Vec<_> = container.secrets().iter().map(|it| it.name()).collect();
+        let secrets = container.secrets().iter();
+        let variables: Vec<_> = secrets
+            .map(|it| (it.name(), versions.told(it.value_from())))
+            .collect();
         lines.push(format!(
             "aws task definition {:?}:{} {:?} {environment:?} {variables:?}",
             definition.family(),
@@ -121,8 +125,24 @@ async fn images(lines: &mut Vec<String>, config: &SdkConfig) {
     }
 }
 
-async fn secrets(lines: &mut Vec<String>, config: &SdkConfig) {
+/// The versions of secrets, by id: the secret's name and the stages.
+#[derive(Default)]
+struct Versions(BTreeMap<String, (String, Vec<String>)>);
+
+impl Versions {
+    /// What a reference pins, without the id.
+    fn told(&self, value_from: &str) -> String {
+        let id = value_from.rsplit(':').next().unwrap_or_default();
+        match self.0.get(id) {
+            Some((secret, stages)) => format!("{secret} {stages:?}"),
+            None => "a version that is gone".to_owned(),
+        }
+    }
+}
+
+async fn secrets(lines: &mut Vec<String>, config: &SdkConfig) -> Versions {
     let client = aws_sdk_secretsmanager::Client::new(config);
+    let mut versions = Versions::default();
     let listed = client
         .list_secrets()
         .include_planned_deletion(true)
@@ -131,15 +151,34 @@ async fn secrets(lines: &mut Vec<String>, config: &SdkConfig) {
     for secret in listed.expect("secrets").secret_list() {
         let name = secret.name().unwrap_or_default();
         let deleted = secret.deleted_date().is_some();
-        let stages: Vec<Vec<String>> = secret
-            .secret_versions_to_stages()
-            .into_iter()
-            .flat_map(|versions| versions.values())
-            .map(|stages| kept(stages))
-            .collect();
-        let mut stages: Vec<_> = stages.into_iter().filter(|it| !it.is_empty()).collect();
-        stages.sort();
-        lines.push(format!("aws secret {name} deleted {deleted} {stages:?}"));
+        let mut all = Vec::new();
+        for (version, stages) in secret.secret_versions_to_stages().into_iter().flatten() {
+            let stages = kept(stages);
+            let of = (name.to_owned(), stages.clone());
+            versions.0.insert(version.clone(), of);
+            all.extend((!stages.is_empty()).then_some(stages));
+        }
+        all.sort();
+        let value = match deleted {
+            true => String::new(),
+            false => {
+                let held = client.get_secret_value().secret_id(name).send().await;
+                let held = held.map(|it| it.secret_string.unwrap_or_default());
+                held.map_or("no value".to_owned(), |value| shown(&value))
+            }
+        };
+        lines.push(format!(
+            "aws secret {name} deleted {deleted} {all:?} {value}"
+        ));
+    }
+    versions
+}
+
+/// A value that is given; of one that is made, how long it is.
+fn shown(value: &str) -> String {
+    match value.starts_with("mail ") {
+        true => value.to_owned(),
+        false => format!("{} characters", value.len()),
     }
 }
 
@@ -173,11 +212,24 @@ async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
     for it in groups.db_subnet_groups() {
         lines.push(format!("aws subnet group {:?}", it.db_subnet_group_name()));
     }
+    let groups = rds.describe_db_parameter_groups().send().await;
+    for it in groups.expect("groups").db_parameter_groups() {
+        lines.push(format!(
+            "aws parameter group {:?} {:?}",
+            it.db_parameter_group_name(),
+            it.db_parameter_group_family()
+        ));
+    }
     let snapshots = rds.describe_db_snapshots().send().await.expect("snapshots");
     for it in snapshots.db_snapshots() {
         lines.push(format!("aws snapshot of {:?}", it.db_instance_identifier()));
     }
     let caches = aws_sdk_elasticache::Client::new(config);
+    let groups = caches.describe_cache_subnet_groups().send().await;
+    for it in groups.expect("groups").cache_subnet_groups() {
+        let name = it.cache_subnet_group_name();
+        lines.push(format!("aws cache subnet group {name:?}"));
+    }
     let groups = caches
         .describe_replication_groups()
         .send()
@@ -244,11 +296,36 @@ async fn gcp(lines: &mut Vec<String>, stage: &Stage) {
                     for it in list(stage, &format!("v1/{name}/versions"), "versions").await {
                         lines.push(format!("gcp version {}", chosen(&it, &["name", "state"])));
                     }
+                    let value = value(stage, &name).await;
+                    lines.push(format!("gcp value of {name}: {value}"));
+                }
+                "items" => {
+                    let instance = format!("v1/projects/P/instances/{name}");
+                    for it in list(stage, &format!("{instance}/databases"), "items").await {
+                        lines.push(format!("gcp database {name}/{}", it["name"]));
+                    }
+                    for it in list(stage, &format!("{instance}/users"), "items").await {
+                        lines.push(format!("gcp user {name}/{}", it["name"]));
+                    }
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// What a secret's newest version holds, as far as it is shown.
+async fn value(stage: &Stage, secret: &str) -> String {
+    let url = format!(
+        "{}/v1/{secret}/versions/latest:access",
+        stage.sandbox.gcp_url
+    );
+    let asked = stage.http.get(url).bearer_auth(&stage.token).send().await;
+    let answer: Value = asked.expect("an answer").json().await.expect("JSON");
+    let data = answer["payload"]["data"].as_str();
+    let bytes = data.and_then(|data| BASE64_STANDARD.decode(data).ok());
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map_or("no value".to_owned(), |value| shown(&value))
 }
 
 fn revision(found: &Value) -> String {

@@ -12,6 +12,8 @@ pub struct Autopsy {
     pub words: Vec<String>,
     /// Instances that ended, the latest first.
     pub stopped: Vec<StoppedInstance>,
+    /// What the load balancer says of those that it does not send traffic to.
+    pub targets: Vec<UnfitTarget>,
     /// The service's latest events, newest first.
     pub events: Vec<String>,
     /// The last lines of the failing instance, oldest first, at most 20.
@@ -31,6 +33,17 @@ pub struct StoppedInstance {
     pub containers: Vec<StoppedContainer>,
 }
 
+/// A target that a load balancer sends no traffic to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnfitTarget {
+    /// Where it listens: address and port.
+    pub target: String,
+    /// In the cloud's words: `unhealthy`, `initial`, `draining`.
+    pub state: String,
+    /// Why, in the cloud's words.
+    pub reason: String,
+}
+
 /// A container of an instance that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoppedContainer {
@@ -46,6 +59,16 @@ impl Autopsy {
     /// Whether nothing was found out.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl std::fmt::Display for UnfitTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "target {} is {}: {}",
+            self.target, self.state, self.reason
+        )
     }
 }
 

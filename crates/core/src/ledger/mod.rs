@@ -154,19 +154,28 @@ impl Ledger {
     /// Writes an object that must not exist and has words of its own. Returns whether it was ours to write; a write whose
     /// answer was lost is tried again and recognised.
     async fn create<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
-        self.permit.ask().await?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.put_new(name, content).await {
+            // Anew each time: the lease may be lost meanwhile.
+            self.permit.ask().await?;
+            let failed = match self.put_new(name, content).await {
                 Ok(true) => return Ok(true),
-                Ok(false) => break,
-                Err(error) if tries == TRIES => return Err(error),
-                Err(_) => self.clock.pause(BETWEEN_TRIES).await,
+                Ok(false) => match self.read_bytes(name).await? {
+                    Some(found) => return Ok(encode(content).is_ok_and(|ours| found == ours)),
+                    // S3 says so too while a write whose answer was lost is still under way.
+                    None => Error::new(
+                        ErrorKind::Ledger,
+                        format!("{} is there and cannot be read", self.path(name)),
+                    ),
+                },
+                Err(error) => error,
+            };
+            if tries == TRIES {
+                return Err(failed);
             }
+            self.clock.pause(BETWEEN_TRIES).await;
         }
-        let found = self.read_bytes(name).await?;
-        Ok(found.is_some_and(|found| encode(content).is_ok_and(|ours| found == ours)))
     }
 
     /// Writes an object that must not exist, once. The lock itself needs no permit.

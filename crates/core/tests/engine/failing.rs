@@ -1,6 +1,7 @@
 //! Failures stay in their target; what is not ours or cannot be seen is never touched.
 
 use deployer_core::address::CloudName;
+use deployer_core::engine::Failed;
 use deployer_core::error::ErrorKind;
 
 use crate::fake::bench::Bench;
@@ -91,7 +92,7 @@ async fn after_a_failure_nothing_of_its_target_starts_not_even_what_does_not_nee
     bench.aws().arm(Some((1, Strike::BeforeEffect)));
     let verdicts = bench.apply(&Wanted::first()).await;
     let aws = &verdicts[&CloudName::Aws];
-    assert_eq!(aws.failed[0].0.kind, "fake.log-group");
+    assert_eq!(aws.failed[0].address.kind, "fake.log-group");
     assert!(
         aws.done
             .iter()
@@ -195,7 +196,7 @@ async fn a_roll_out_that_the_cloud_takes_back_is_a_failure_and_the_next_apply_tr
     for _ in 0..2 {
         bench.aws().arm(None);
         let verdicts = bench.apply(&wanted).await;
-        let [(_, error)] = &verdicts[&CloudName::Aws].failed[..] else {
+        let [Failed { error, .. }] = &verdicts[&CloudName::Aws].failed[..] else {
             panic!("{verdicts:#?}")
         };
         assert_eq!(error.kind(), ErrorKind::Failed);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
+use deployer_core::engine::Failed;
 use deployer_core::error::ErrorKind;
 
 use crate::fake::bench::{Bench, Crash, How};
@@ -25,7 +26,7 @@ async fn failing_second() -> (Bench, Wanted) {
 /// Applies, expects the migration to fail and version 1 to serve, and returns how many migrations ever ran.
 async fn check_failed(bench: &Bench, wanted: &Wanted) -> usize {
     let verdicts = bench.apply(wanted).await;
-    let [(address, error)] = &verdicts[&CloudName::Aws].failed[..] else {
+    let [Failed { address, error, .. }] = &verdicts[&CloudName::Aws].failed[..] else {
         panic!("{verdicts:#?}")
     };
     assert_eq!(address.kind, "fake.migration");

@@ -68,7 +68,10 @@ async fn an_update_that_fails_makes_what_served_before_serve_again() {
     // The roll-out is the last write: it lands, and nobody hears of it.
     bench.aws().arm(Some((last, Strike::AfterEffect)));
     let verdict = apply(&bench, &second).await;
-    assert_eq!(verdict.failed[0].0.kind, "fake.service", "{verdict:#?}");
+    assert_eq!(
+        verdict.failed[0].address.kind, "fake.service",
+        "{verdict:#?}"
+    );
     assert_eq!(kinds(&verdict.undone), ["fake.service"]);
     assert_eq!(bench.aws().world().services["idp"], before);
     let stays: Vec<_> = verdict

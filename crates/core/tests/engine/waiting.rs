@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
-use deployer_core::engine::Verdict;
+use deployer_core::engine::{Failed, Verdict};
 use deployer_core::error::ErrorKind;
 use deployer_core::node::Waiting;
 
@@ -108,7 +108,7 @@ async fn a_node_that_is_not_ready_at_its_deadline_fails_with_the_last_reason() {
     let mut bench = Bench::one();
     bench.places[0].cloud.deadline = Duration::from_secs(60);
     let verdicts = bench.apply(&Wanted::first()).await;
-    let [(address, error)] = &verdicts[&CloudName::Aws].failed[..] else {
+    let [Failed { address, error, .. }] = &verdicts[&CloudName::Aws].failed[..] else {
         panic!("{verdicts:#?}")
     };
     assert_eq!(address.kind, "fake.service");

@@ -14,7 +14,7 @@ const fn minutes(minutes: u64) -> Duration {
 
 /// Until the vendor begins with what it has accepted; the instance says `available` meanwhile.
 const BEGIN: Duration = Duration::from_secs(10);
-const CREATE: Duration = minutes(6);
+const CREATE: Duration = minutes(10);
 const CREATE_STANDBY: Duration = minutes(5);
 const FIRST_BACKUP: Duration = minutes(2);
 const CHANGE_PASSWORD: Duration = minutes(1);

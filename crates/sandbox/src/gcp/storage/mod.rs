@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use axum::response::Response;
 use serde_json::Value;
 
@@ -70,6 +71,12 @@ impl Storage {
     }
 }
 
+/// The headers that say which content of an object is asked for.
+fn content_asked_for(headers: &HeaderMap) -> [Option<&[u8]>; 4] {
+    [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH]
+        .map(|name| headers.get(name).map(HeaderValue::as_bytes))
+}
+
 impl Gcp {
     /// Methods of the JSON API that move no content.
     pub(super) fn cloud_storage(&self, call: &Call) -> Outcome {
@@ -97,7 +104,11 @@ impl Gcp {
         let path = request.uri().path();
         let (gcp, same) = (
             self.clone(),
-            identity((request.method().as_str(), request.uri().to_string())),
+            identity((
+                request.method().as_str(),
+                request.uri().to_string(),
+                content_asked_for(request.headers()),
+            )),
         );
         let carry = &self.host().interceptor;
         if path.starts_with("/upload/storage/v1/b/") {

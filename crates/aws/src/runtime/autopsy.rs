@@ -1,0 +1,231 @@
+//! Explains a failure: what stopped, what the load balancer says, the last lines of the log. Best effort, all of it.
+
+use aws_sdk_ecs::types::{DesiredStatus, Service, Task};
+use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
+use deployer_core::capability::{Autopsy, LogLine, StoppedContainer, StoppedInstance, UnfitTarget};
+use deployer_core::spec::ServiceSpec;
+use jiff::Timestamp;
+
+use super::definition::STREAM_PREFIX;
+use super::lookup::describe;
+use super::task_definition::WithTags;
+use super::{Names, rollout};
+use crate::client::Clients;
+
+/// How many stopped tasks an explanation names.
+const STOPPED_TASKS: usize = 3;
+/// How many of the service's events an explanation shows.
+const EVENTS: usize = 10;
+/// How many lines of a log an explanation shows.
+const LINES: i32 = 20;
+
+/// See [`deployer_core::capability::Runtime::autopsy`].
+pub(super) async fn of(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
+    let names = Names::of(clients, spec);
+    let Ok(Some(service)) = describe(clients, &names.service, WithTags::No).await else {
+        return Autopsy::default();
+    };
+    let (tasks, targets) = tokio::join!(
+        stopped_tasks(clients, &names),
+        unfit_targets(clients, &service)
+    );
+    let failing = tasks.first().and_then(Task::task_arn);
+    let log = match failing {
+        Some(arn) => last_log(clients, &names, arn).await,
+        None => Vec::new(),
+    };
+    let why = rollout::failed(&service).map(|why| format!("roll-out: {why}"));
+    Autopsy {
+        words: why.into_iter().collect(),
+        stopped: tasks.iter().take(STOPPED_TASKS).map(stopped).collect(),
+        targets,
+        events: events(&service, EVENTS).collect(),
+        log,
+    }
+}
+
+/// What its target groups do not call healthy. Best effort.
+async fn unfit_targets(clients: &Clients, service: &Service) -> Vec<UnfitTarget> {
+    let mut unfit = Vec::new();
+    for group in service.load_balancers() {
+        let Some(arn) = group.target_group_arn() else {
+            continue;
+        };
+        let call = clients.balancers.describe_target_health();
+        if let Ok(answer) = call.target_group_arn(arn).send().await {
+            unfit.extend(
+                answer
+                    .target_health_descriptions()
+                    .iter()
+                    .filter_map(unfit_target),
+            );
+        }
+    }
+    unfit
+}
+
+fn unfit_target(told: &TargetHealthDescription) -> Option<UnfitTarget> {
+    let health = told.target_health()?;
+    let state = health
+        .state()
+        .filter(|state| **state != TargetHealthStateEnum::Healthy)?;
+    let target = told.target()?;
+    let at = match (target.id(), target.port()) {
+        (Some(id), Some(port)) => format!("{id}:{port}"),
+        (id, _) => id.unwrap_or_default().to_owned(),
+    };
+    let code = health.reason().map(|reason| reason.as_str().to_owned());
+    let reason: Vec<String> = code
+        .into_iter()
+        .chain(health.description().map(str::to_owned))
+        .collect();
+    Some(UnfitTarget {
+        target: at,
+        state: state.as_str().to_owned(),
+        reason: reason.join(", "),
+    })
+}
+
+/// Why the service's tasks stopped, and its latest events. Best effort: being denied is no reason to fail.
+pub(super) async fn why_stopped(
+    clients: &Clients,
+    names: &Names,
+    service: &Service,
+) -> Vec<String> {
+    let tasks = stopped_tasks(clients, names).await;
+    let tasks = tasks.iter().take(STOPPED_TASKS);
+    let mut lines: Vec<String> = tasks.map(|task| stopped(task).to_string()).collect();
+    lines.dedup();
+    lines.extend(events(service, STOPPED_TASKS).map(|event| format!("event: {event}")));
+    lines
+}
+
+fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
+    let events = service.events().iter().take(count);
+    events.filter_map(|event| event.message().map(str::to_owned))
+}
+
+/// Stopped tasks of the service, the latest first.
+async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
+    let cluster = &clients.section.cluster;
+    let listed = clients
+        .ecs
+        .list_tasks()
+        .cluster(cluster)
+        .service_name(&names.service)
+        .desired_status(DesiredStatus::Stopped)
+        .send()
+        .await;
+    let arns = match listed {
+        Ok(answer) => answer.task_arns.unwrap_or_default(),
+        Err(_) => return Vec::new(),
+    };
+    if arns.is_empty() {
+        return Vec::new();
+    }
+    let described = clients
+        .ecs
+        .describe_tasks()
+        .cluster(cluster)
+        .set_tasks(Some(arns));
+    let mut tasks = match described.send().await {
+        Ok(answer) => answer.tasks.unwrap_or_default(),
+        Err(_) => return Vec::new(),
+    };
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.stopped_at().map(|at| at.secs())));
+    tasks
+}
+
+fn stopped(task: &Task) -> StoppedInstance {
+    let containers = task.containers().iter();
+    let containers = containers.map(|container| StoppedContainer {
+        name: container.name().unwrap_or_default().to_owned(),
+        exit_code: container.exit_code(),
+        reason: container.reason().map(str::to_owned),
+    });
+    StoppedInstance {
+        instance: task_id(task.task_arn().unwrap_or_default()).to_owned(),
+        at: task
+            .stopped_at()
+            .and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
+        reason: task
+            .stopped_reason()
+            .unwrap_or("no reason given")
+            .to_owned(),
+        containers: containers.collect(),
+    }
+}
+
+/// The id at the end of a task's ARN.
+pub(crate) fn task_id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+/// The last lines that a task printed, oldest first. Best effort.
+pub(super) async fn last_lines(clients: &Clients, names: &Names, task: &str) -> Vec<String> {
+    let log = last_log(clients, names, task).await;
+    log.into_iter().map(|line| line.text).collect()
+}
+
+async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> {
+    let stream = format!("{STREAM_PREFIX}/{}/{}", names.container, task_id(task));
+    let answer = clients
+        .logs
+        .get_log_events()
+        .log_group_name(&names.log_group)
+        .log_stream_name(stream)
+        .start_from_head(false)
+        .limit(LINES)
+        .send()
+        .await;
+    let Ok(answer) = answer else {
+        return Vec::new();
+    };
+    let events = answer.events().iter();
+    events
+        .filter_map(|event| {
+            Some(LogLine {
+                at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
+                source: task_id(task).to_owned(),
+                text: event.message()?.trim_end().to_owned(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_elasticloadbalancingv2::types::{
+        TargetDescription, TargetHealth, TargetHealthReasonEnum,
+    };
+
+    use super::*;
+
+    #[test]
+    fn targets_are_told_with_their_reason_unless_they_are_healthy() {
+        let told = |health: TargetHealth| {
+            let target = TargetDescription::builder()
+                .id("10.0.3.7")
+                .port(3000)
+                .build();
+            let told = TargetHealthDescription::builder()
+                .target(target)
+                .target_health(health);
+            unfit_target(&told.build())
+        };
+        let healthy = TargetHealth::builder().state(TargetHealthStateEnum::Healthy);
+        assert_eq!(told(healthy.build()), None);
+        let unhealthy = TargetHealth::builder()
+            .state(TargetHealthStateEnum::Unhealthy)
+            .reason(TargetHealthReasonEnum::ResponseCodeMismatch)
+            .description("Health checks failed with these codes: [404]");
+        let words = told(unhealthy.build()).map(|target| target.to_string());
+        assert_eq!(
+            words.as_deref(),
+            Some(
+                "target 10.0.3.7:3000 is unhealthy: Target.ResponseCodeMismatch, Health checks failed with these codes: \
+                 [404]"
+            )
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! A damaged ledger is told by the name of what is damaged, before anything is changed, and is never written over.
+
+use deployer::Exit;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::{APPLY, SECOND, first_serves, run, says};
+use crate::in_process::stage::{Stage, Wanted};
+
+/// What stands in the place of an object.
+const DAMAGES: [&[u8]; 4] = [
+    b"",
+    b"{\"format\": 1, ",
+    b"\xff\xfe\x00",
+    br#"{"version": 4, "terraform_version": "1.9.0", "resources": []}"#,
+];
+
+pub async fn damaged(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let back = ["rollback", "--yes", "--no-verify"];
+    run(stage, &back, "all", Exit::Success).await;
+    stage.want(&Wanted {
+        greeting: "good evening",
+        ..SECOND
+    });
+    let needed = needed(stage).await;
+    assert!(needed.len() >= 10, "{needed:?}");
+    for (path, damage) in needed.iter().zip(DAMAGES.iter().cycle()) {
+        let whole = read(stage, path).await;
+        write(stage, path, damage.to_vec()).await;
+        let mut commands = vec![APPLY];
+        if !path.as_ref().contains("/runs/") && !path.as_ref().contains("/left") {
+            commands.push(&["destroy", "--yes"]);
+        }
+        for command in commands {
+            stage.calls.arm(None);
+            let said = run(stage, command, "all", Exit::Failure).await;
+            says(&said, &[path.as_ref(), "hint:"]);
+            assert_eq!(stage.calls.writes(), [] as [&str; 0], "{path}: {said}");
+            assert_eq!(
+                read(stage, path).await,
+                *damage,
+                "{path} is as it was found"
+            );
+        }
+        write(stage, path, whole).await;
+    }
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// What an apply has to read: everything but what lies behind the latest.
+async fn needed(stage: &Stage) -> Vec<Path> {
+    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
+    let mut paths: Vec<Path> = objects.into_iter().map(|it| it.location).collect();
+    paths.sort();
+    let folder = |path: &Path, depth: usize| {
+        let parts: Vec<_> = path.parts().map(|it| it.as_ref().to_owned()).collect();
+        parts[..parts.len().saturating_sub(depth)].join("/")
+    };
+    let is_latest = |path: &&Path| {
+        let name = path.as_ref();
+        if name.contains("/lock") || name.ends_with("clock.json") {
+            return false;
+        }
+        let mut beside = paths.iter();
+        if name.contains("/releases/") {
+            return !beside.any(|it| folder(it, 1) == folder(path, 1) && it > *path);
+        }
+        // Of the last run its header and its last entry.
+        if name.contains("/runs/") {
+            let of_a_later_run =
+                |it: &Path| folder(it, 2) == folder(path, 2) && folder(it, 1) > folder(path, 1);
+            let last = paths
+                .iter()
+                .rev()
+                .find(|it| folder(it, 1) == folder(path, 1));
+            let first = paths.iter().find(|it| folder(it, 1) == folder(path, 1));
+            return !beside.any(of_a_later_run) && (last == Some(*path) || first == Some(*path));
+        }
+        true
+    };
+    paths.iter().filter(is_latest).cloned().collect()
+}
+
+async fn read(stage: &Stage, path: &Path) -> Vec<u8> {
+    let found = stage.ledger.get(path).await.expect("it is there");
+    found.bytes().await.expect("its content").to_vec()
+}
+
+async fn write(stage: &Stage, path: &Path, bytes: Vec<u8>) {
+    let put = stage.ledger.put(path, bytes.into()).await;
+    put.expect("memory takes it");
+}
