@@ -23,19 +23,29 @@ fn changes(lines: &[Value]) -> Vec<Value> {
     changes.cloned().expect("the first line is the plan")
 }
 
+/// What each node took, as the program tells it.
+pub fn took(lines: &[Value]) -> BTreeMap<&str, f64> {
+    let done = lines.iter().filter(|line| line["event"] == "done");
+    done.filter_map(|line| Some((line["address"].as_str()?, line["seconds"].as_f64()?)))
+        .collect()
+}
+
 /// What the clouds take for a node of this kind, in seconds, however it is asked for. Everything else takes one call.
 ///
-/// ECS takes 90 s for a roll-out of [`ECS_TAKES`] until a container is healthy. Of its migration counts what a task takes
-/// before its container starts and after it has ended.
+/// RDS takes 12 minutes until an instance is `available`, of which the last two are its first backup: it serves meanwhile. Of a
+/// migration on ECS counts what a task takes before its container starts.
 fn least(kind: &str) -> f64 {
     match kind {
-        "rds.instance" => 12.0 * 60.0,
+        "rds.instance" => 10.0 * 60.0,
         "elasticache.replication_group" => 6.0 * 60.0,
         "sql.instance" => 8.0 * 60.0,
         "redis.instance" => 5.0 * 60.0,
         "ecs.service" => 90.0,
         "ecs.migration" => 8.0 + 12.0,
         "run.service" => 12.0,
+        "run.job" => 2.0,
+        "run.migration" => 10.0,
+        "sql.database" | "sql.user" => 3.0,
         _ => CALL.as_secs_f64(),
     }
 }

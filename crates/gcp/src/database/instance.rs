@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
+use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::graph::Output;
+use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
@@ -45,6 +46,8 @@ pub(super) struct Instance {
     pub(super) address: Address,
     pub(super) owner: Owner,
     pub(super) shape: Shape,
+    /// What its user is to have.
+    pub(super) password: Value<SecretVersion>,
     pub(super) seen: LastSeen,
     pub(super) home: Output<Home>,
 }
@@ -163,7 +166,10 @@ impl Resource for Instance {
     }
 
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
+        // Noted in advance, which saves the user's node a change of the instance: without a user, the note means nothing.
+        let password = self.password.settled()?;
         let instance = self.shape.compose(DatabaseInstance::new());
+        let instance = shape::with_password_label(instance, &password.version);
         let outcome = self
             .calls
             .start(watch, || async {

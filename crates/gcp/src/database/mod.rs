@@ -45,7 +45,7 @@ impl Database for CloudSql {
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
         let seen = LastSeen::default();
-        let home = self.instance(graph, env, database, &seen);
+        let home = self.instance(graph, env, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -79,6 +79,7 @@ impl CloudSql {
         graph: &mut Graph,
         env: &EnvironmentSpec,
         database: &DatabaseSpec,
+        password: &Value<SecretVersion>,
         seen: &LastSeen,
     ) -> Output<Home> {
         let section = &self.project.section;
@@ -88,9 +89,10 @@ impl CloudSql {
         let labels = labels::of(env);
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
         let home = Output::of(&address);
-        graph.resource(|_| instance::Instance {
+        graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
             address,
+            password: inputs.pass(password),
             owner: Owner::wanted(&labels, database.adopt),
             shape: Shape {
                 spec: database.clone(),

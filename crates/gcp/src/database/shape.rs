@@ -18,7 +18,8 @@ use google_cloud_sql_v1::model::{
 use crate::labels;
 use crate::project::Names;
 
-/// The label that says which version of the password the user has. The user's node owns it: the instance's leaves it alone.
+/// The label that says which version of the password the user has. The user's node owns it: the instance's writes it into
+/// a new instance, and leaves it alone from then on.
 pub(super) const PASSWORD_LABEL: &str = "deployer-password";
 
 /// Cloud SQL keeps the logs of point-in-time recovery a week at most, and never longer than the backups.
@@ -133,6 +134,15 @@ pub(super) fn describe(instance: &DatabaseInstance, names: &Names) -> Fields {
     labels.remove(PASSWORD_LABEL);
     labels::describe(&mut fields, &labels);
     fields
+}
+
+/// The same with a note of which version of the password its user is to have.
+pub(super) fn with_password_label(instance: DatabaseInstance, version: &str) -> DatabaseInstance {
+    let mut settings = instance.settings.clone().unwrap_or_default();
+    settings
+        .user_labels
+        .insert(PASSWORD_LABEL.to_owned(), version.to_owned());
+    instance.set_settings(settings)
 }
 
 fn describe_address(fields: &mut Fields, address: Option<&IpConfiguration>, names: &Names) {
