@@ -213,7 +213,7 @@ async fn by_phase(stage: &Stage, took: Duration) -> Value {
     let written = entries
         .iter()
         .filter_map(|it| it["at"].as_str()?.parse().ok());
-    let began: Option<Timestamp> = written.filter(|at| *at >= since).min();
+    let began: Option<Timestamp> = written.filter(|at| *at > since).min();
     let began = began.unwrap_or(Timestamp::MAX);
     let (before, after): (Vec<_>, Vec<_>) = stage
         .calls
