@@ -37,7 +37,7 @@ pub async fn damaged(stage: &Stage) {
             false => "gcp",
         };
         let mut commands = vec![APPLY];
-        if !path.as_ref().contains("/runs/") && !path.as_ref().contains("/left") {
+        if !path.as_ref().contains("/run") && !path.as_ref().contains("/left") {
             commands.push(&["destroy", "--yes"]);
         }
         for command in commands {
@@ -71,10 +71,10 @@ async fn needed(stage: &Stage) -> Vec<Path> {
             return false;
         }
         let mut beside = paths.iter();
-        if name.contains("/releases/") {
+        if name.contains("/releases/") || name.contains("/run-headers/") {
             return !beside.any(|it| folder(it, 1) == folder(path, 1) && it > *path);
         }
-        // Of the last run its header and its last entry.
+        // Of the last run its first and its last entry.
         if name.contains("/runs/") {
             let of_a_later_run =
                 |it: &Path| folder(it, 2) == folder(path, 2) && folder(it, 1) > folder(path, 1);
