@@ -87,7 +87,10 @@ async fn needed(stage: &Stage) -> Vec<Path> {
         }
         true
     };
-    paths.iter().filter(is_latest).cloned().collect()
+    let mut needed: Vec<Path> = paths.iter().filter(is_latest).cloned().collect();
+    // The last run first: what is found out later may have begun another one.
+    needed.sort_by_key(|path| !path.as_ref().contains("/run"));
+    needed
 }
 
 async fn read(stage: &Stage, path: &Path) -> Vec<u8> {
