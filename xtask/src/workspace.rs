@@ -21,11 +21,23 @@ pub fn generated(name: &str) -> PathBuf {
 }
 
 /// The cargo that runs xtask, started in the workspace.
+///
+/// It does not see what that one tells xtask of its own package: build scripts of dependencies that look at these variables
+/// would run anew, and half of the dependencies with them, whenever somebody builds without xtask in between.
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root());
+    let told = std::env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| is_of_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// Whether cargo sets this variable for the package that it runs.
+fn is_of_package(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// Runs a `cargo build` whose progress a person sees, and returns where the program `name` is that it made.
