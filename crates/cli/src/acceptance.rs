@@ -76,12 +76,14 @@ pub async fn examine(
     };
     let reporter = view::progress::reporter(global.json);
     tokio::select! {
-        verified = verification::examine(session, &wanted, reporter.as_ref()) => {
-            acceptance.verified = verified?;
-        }
+        // A run that was stopped before it came to this does not begin with it.
+        biased;
         () = stop.requested_at_last() => {
             acceptance.left_out = Some("the run was stopped");
             return Ok(acceptance);
+        }
+        verified = verification::examine(session, &wanted, reporter.as_ref()) => {
+            acceptance.verified = verified?;
         }
     }
     note(&mut acceptance, &due.places).await?;
