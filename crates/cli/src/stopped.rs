@@ -90,7 +90,7 @@ impl Stopped {
         })
     }
 
-    /// `run 7 (apply) by deploy@runner-3 stopped 4 min ago during create aws:rds.instance/x; ...`
+    /// `run 7 (apply) by deploy@runner-3 stopped 4 min 05 s ago during create aws/us-east-1/rds.instance/x, 5 done; ...`
     pub fn words(&self, now: Timestamp) -> String {
         let ago = now.duration_since(self.at).try_into().unwrap_or_default();
         let during: Vec<String> = self
@@ -110,5 +110,157 @@ impl Stopped {
             duration::show(ago),
             self.done
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use deployer_core::journal::{Entry, FORMAT};
+    use deployer_core::ledger::RunHeader;
+
+    use super::*;
+
+    const DATABASE: &str = "aws/us-east-1/rds.instance/idp-test-main";
+    const SECRET: &str = "aws/us-east-1/secretsmanager.secret//idp/test/main-password";
+    const SERVICE: &str = "aws/us-east-1/ecs.service/idp-test-idp";
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    fn started(text: &str, action: Action) -> Event {
+        Event::Started {
+            address: address(text),
+            action,
+            token: "a token".into(),
+        }
+    }
+
+    fn landed(text: &str) -> Event {
+        Event::Landed {
+            address: address(text),
+        }
+    }
+
+    fn ready(text: &str) -> Event {
+        Event::Ready {
+            address: address(text),
+        }
+    }
+
+    fn failed(text: &str) -> Event {
+        Event::Failed {
+            address: address(text),
+            why: "no".into(),
+        }
+    }
+
+    /// A run that began at 0 s and wrote an entry each second after it.
+    fn run(events: Vec<Event>) -> RunRecord {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let entries = (1..).zip(events).map(|(sequence, event)| Entry {
+            format: FORMAT,
+            sequence,
+            at: at(i64::try_from(sequence).unwrap()),
+            event,
+        });
+        RunRecord {
+            header: RunHeader {
+                number: 7,
+                command: "apply".into(),
+                by: "deploy@runner-3".into(),
+                at: at(0),
+                manifest: json!({}),
+            },
+            entries: entries.collect(),
+        }
+    }
+
+    /// What is said so long after the last entry.
+    #[track_caller]
+    fn check(events: Vec<Event>, later: Duration, expected: &str) {
+        let stopped = Stopped::new(&run(events)).unwrap();
+        assert_eq!(
+            stopped.words(stopped.at + later),
+            format!("{expected}; reading what it left and going on")
+        );
+    }
+
+    #[test]
+    fn a_stopped_run_is_told_with_who_when_and_during_what() {
+        check(
+            vec![
+                started(SECRET, Action::Create),
+                landed(SECRET),
+                ready(SECRET),
+                started(DATABASE, Action::Create),
+            ],
+            Duration::from_secs(245),
+            "run 7 (apply) by deploy@runner-3 stopped 4 min 05 s ago \
+             during create aws/us-east-1/rds.instance/idp-test-main, 1 done",
+        );
+    }
+
+    #[test]
+    fn what_had_landed_and_was_not_ready_is_in_doubt_too_and_each_is_named_in_its_order() {
+        check(
+            vec![
+                started(SERVICE, Action::Update),
+                started(DATABASE, Action::Replace),
+                landed(SERVICE),
+                started(SECRET, Action::Delete),
+            ],
+            Duration::from_secs(12),
+            "run 7 (apply) by deploy@runner-3 stopped 12 s ago \
+             during update aws/us-east-1/ecs.service/idp-test-idp, \
+             replace aws/us-east-1/rds.instance/idp-test-main, \
+             delete aws/us-east-1/secretsmanager.secret//idp/test/main-password, 0 done",
+        );
+    }
+
+    #[test]
+    fn a_run_that_waited_for_what_settles_is_told_as_that() {
+        check(
+            vec![started(SERVICE, Action::NoOp), landed(SERVICE)],
+            Duration::from_secs(3 * 3600),
+            "run 7 (apply) by deploy@runner-3 stopped 3 h 00 min ago \
+             during wait for aws/us-east-1/ecs.service/idp-test-idp, 0 done",
+        );
+    }
+
+    #[test]
+    fn a_run_of_which_everything_is_known_stopped_between_two_nodes() {
+        let between = "run 7 (apply) by deploy@runner-3 stopped 0.5 s ago between two nodes";
+        let soon = Duration::from_millis(500);
+        check(Vec::new(), soon, &format!("{between}, 0 done"));
+        let events = vec![
+            started(SECRET, Action::Create),
+            landed(SECRET),
+            ready(SECRET),
+            started(SERVICE, Action::Create),
+            failed(SERVICE),
+        ];
+        check(events, soon, &format!("{between}, 1 done"));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_says_that_it_was_just_now() {
+        let stopped = Stopped::new(&run(vec![started(SERVICE, Action::Create)])).unwrap();
+        let words = stopped.words(Timestamp::UNIX_EPOCH);
+        assert!(
+            words.contains(" stopped 0.0 s ago during create "),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_journal_is_an_error_and_no_story() {
+        let error = Stopped::new(&run(vec![landed(SERVICE)])).unwrap_err();
+        assert!(
+            error.to_string().contains("the journal is damaged"),
+            "{error}"
+        );
     }
 }
