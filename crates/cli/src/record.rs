@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{SecretVersion, migration_key};
 use deployer_core::compose::DeclaredService;
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
-use deployer_core::ledger::Release;
+use deployer_core::ledger::{LedgerMigrations, Release};
+use deployer_core::node::Action;
+use deployer_core::plan::Change;
 use serde::Serialize;
 
 use crate::run::Journals;
@@ -71,6 +73,43 @@ pub async fn releases(
         }
     }
     Ok(recorded)
+}
+
+/// Forgets the migrations of databases that were named by a secret which this run made and took back: what the versions of
+/// the next secret of that name are called may be what they were called before.
+pub async fn forget_undone(
+    session: &Session,
+    work: &Work,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+) -> Result<()> {
+    let changes = &work.prepared.plan.changes;
+    for place in &session.places {
+        let Some(verdict) = verdicts.get(&place.name()) else {
+            continue;
+        };
+        let gone = |address: &Address| {
+            let made =
+                |change: &Change| change.address == *address && change.action == Action::Create;
+            verdict.undone.contains(address) && changes.iter().any(made)
+        };
+        let declared = work.declared.iter().filter(|it| it.cloud == place.name());
+        for (key, service) in declared.flat_map(|declared| &declared.services) {
+            let spec = place.env.services.get(key);
+            let Some(migrate) = spec.and_then(|spec| spec.migrate.as_ref()) else {
+                continue;
+            };
+            let database = migrate.database.as_ref();
+            let Some(secret) = database.and_then(|name| service.secrets.get(name)) else {
+                continue;
+            };
+            if let (true, Some(image)) = (gone(secret.address()), service.image.known()) {
+                let key = migration_key(migrate, &image, secret.known().as_ref());
+                let migrations = LedgerMigrations::new(place.ledger.clone());
+                migrations.forget(&key).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is serving as a release; its number is set when it is recorded. `None` while an output is unknown.

@@ -214,6 +214,9 @@ pub trait MigrationRecord: Send + Sync + std::fmt::Debug {
 
     /// Notes how it ended.
     async fn ended(&self, key: &str, outcome: Result<(), String>) -> Result<()>;
+
+    /// Notes that the cloud could not start this execution, and that nothing of it ran.
+    async fn not_started(&self, key: &str, execution: &str, why: String) -> Result<()>;
 }
 
 /// How a migration stands.
@@ -236,6 +239,15 @@ pub enum MigrationStanding {
     Failed {
         /// When.
         at: Timestamp,
+        /// Why, in the cloud's words.
+        why: String,
+    },
+    /// The cloud could not start it and says that nothing of it ran: the next run may start another execution, unasked.
+    NotStarted {
+        /// When that was found out.
+        at: Timestamp,
+        /// The execution that came to nothing.
+        execution: String,
         /// Why, in the cloud's words.
         why: String,
     },
@@ -281,7 +293,7 @@ pub struct Serving {
     pub images: BTreeMap<String, ImageRef>,
     /// Instances asked for and running, where the cloud counts them.
     pub instances: Option<(u32, u32)>,
-    /// `ready`, `in progress`, `failed`, in one word and the cloud's reason.
+    /// `ready`, `in progress`, `failing`, `failed`, in a word and the cloud's reason.
     pub state: ServingState,
     /// Where it is reached.
     pub url: Option<String>,
@@ -295,6 +307,9 @@ pub enum ServingState {
     Ready,
     /// On its way; says what it waits for.
     InProgress(String),
+    /// What is wanted does not stay up: its instances end by themselves, and the cloud goes on starting others. Says what is
+    /// missing and how they ended.
+    Failing(String),
     /// It failed; says why.
     Failed(String),
 }

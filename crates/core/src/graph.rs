@@ -44,6 +44,11 @@ impl<T: Clone> Output<T> {
         }
     }
 
+    /// The node that makes it.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Makes the value known, or replaces it.
     pub fn publish(&self, value: T) {
         *self

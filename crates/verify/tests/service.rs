@@ -138,6 +138,10 @@ async fn the_clouds_own_word_counts() {
             said(|s| s.state = ServingState::InProgress("1 pending".into())),
             "in progress: 1 pending",
         ),
+        (
+            said(|s| s.state = ServingState::Failing("exited with 1".into())),
+            "failing: exited with 1",
+        ),
         (Word::Unheard("throttled".into()), "throttled"),
     ];
     for (word, got) in cases {

@@ -100,6 +100,16 @@ pub(super) async fn why_stopped(
     lines
 }
 
+/// How the latest tasks of the deployment under way ended by themselves, since ECS last called the service steady. Best effort.
+pub(super) async fn ends(clients: &Clients, names: &Names, service: &Service) -> Vec<String> {
+    let tasks = stopped_tasks(clients, names).await;
+    let died = tasks.iter().filter(|task| rollout::died(service, task));
+    let mut lines: Vec<String> = died.map(|task| stopped(task).to_string()).collect();
+    lines.dedup();
+    lines.truncate(STOPPED_TASKS);
+    lines
+}
+
 fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
     let events = service.events().iter().take(count);
     events.filter_map(|event| event.message().map(str::to_owned))

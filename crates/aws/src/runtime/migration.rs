@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::operation::run_task::RunTaskError;
-use aws_sdk_ecs::types::{ContainerOverride, DesiredStatus, LaunchType, Task, TaskOverride};
+use aws_sdk_ecs::types::{
+    ContainerOverride, DesiredStatus, LaunchType, Task, TaskOverride, TaskStopCode,
+};
 use deployer_core::address::Address;
 use deployer_core::capability::{
     ImageRef, MigrationRecord, MigrationStanding, Revision, Scope, SecretVersion, ServiceInputs,
@@ -202,9 +204,9 @@ impl Migration {
         ))
     }
 
-    /// The task of an earlier start whose reply was lost: the newest, as a retry makes one more. Best effort:
-    /// a caller may not be allowed to list.
-    async fn find_started(&self, key: &str) -> Option<String> {
+    /// The tasks that were started for a key, newest first: also those whose reply was lost. Best effort: a caller may not be
+    /// allowed to list, and ECS forgets stopped tasks.
+    async fn started(&self, key: &str) -> Vec<Task> {
         let ecs = &self.clients.ecs;
         let cluster = &self.clients.section.cluster;
         let mut arns = Vec::new();
@@ -215,20 +217,28 @@ impl Migration {
                 .started_by(started_by(key))
                 .desired_status(status)
                 .send()
-                .await
-                .ok()?;
-            arns.extend(listed.task_arns.unwrap_or_default());
+                .await;
+            match listed {
+                Ok(answer) => arns.extend(answer.task_arns.unwrap_or_default()),
+                Err(_) => return Vec::new(),
+            }
         }
         if arns.is_empty() {
-            return None;
+            return Vec::new();
         }
         let described = ecs.describe_tasks().cluster(cluster).set_tasks(Some(arns));
-        let answer = described.send().await.ok()?;
-        let newest = answer
-            .tasks()
-            .iter()
-            .max_by_key(|task| task.created_at().map(|at| (at.secs(), at.subsec_nanos())));
-        newest?.task_arn().map(str::to_owned)
+        let answer = described.send().await;
+        let mut tasks = answer.map_or_else(|_| Vec::new(), |it| it.tasks.unwrap_or_default());
+        let made = |task: &Task| task.created_at().map(|at| (at.secs(), at.subsec_nanos()));
+        tasks.sort_by_key(|task| std::cmp::Reverse(made(task)));
+        tasks
+    }
+
+    /// The first of these of which something may have run.
+    fn begun<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) -> Option<String> {
+        let mut tasks = tasks.into_iter();
+        let begun = tasks.find(|task| !never_started(task, &self.names.container))?;
+        begun.task_arn().map(str::to_owned)
     }
 
     async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
@@ -285,6 +295,21 @@ impl Migration {
             Err(error) => return Err(error),
         };
         let outcome = outcome(&task, &self.names.container);
+        if let Err(why) = &outcome
+            && never_started(&task, &self.names.container)
+        {
+            self.record.not_started(key, arn, why.clone()).await?;
+            return Err(Error::new(
+                ErrorKind::Failed,
+                format!(
+                    "the migration of `{}` could not be started: {why}",
+                    self.names.service
+                ),
+            )
+            .hint(
+                "nothing of it ran: once the cause is mended, `deployer apply` starts it again",
+            ));
+        }
         self.record.ended(key, outcome.clone()).await?;
         let Err(why) = outcome else {
             return Ok(());
@@ -339,9 +364,24 @@ fn client_token(key: &str, definition: &Revision) -> Uuid {
     Uuid::new_v5(&of_key, definition.0.as_bytes())
 }
 
+/// Another execution in the place of one of which nothing ran.
+fn token_after(key: &str, definition: &Revision, never_started: &str) -> Uuid {
+    Uuid::new_v5(&client_token(key, definition), never_started.as_bytes())
+}
+
 /// A word of a person's makes one more execution, once per run.
 fn retry_token(key: &str, definition: &Revision, token: &Token) -> Uuid {
     Uuid::new_v5(&client_token(key, definition), token.0.as_bytes())
+}
+
+/// Whether ECS says that nothing of a stopped task ran: it failed to start, was never running, and our container did not end.
+fn never_started(task: &Task, container: &str) -> bool {
+    let mut containers = task.containers().iter();
+    let ended =
+        containers.any(|found| found.name() == Some(container) && found.exit_code().is_some());
+    task.stop_code() == Some(&TaskStopCode::TaskFailedToStart)
+        && task.started_at().is_none()
+        && !ended
 }
 
 /// How a stopped task ended: only exit code 0 is success.
@@ -395,6 +435,9 @@ impl Step for Migration {
             MigrationStanding::Failed { at, why } => {
                 Evidence::NotDone(format!("it failed at {at}: {why}"))
             }
+            MigrationStanding::NotStarted { at, why, .. } => {
+                Evidence::NotDone(format!("it could not be started at {at}: {why}"))
+            }
         })
     }
 
@@ -436,13 +479,30 @@ impl Step for Migration {
             MigrationStanding::Started {
                 execution: Some(arn),
             } => arn,
-            MigrationStanding::Started { execution: None } => match self.find_started(&key).await {
-                Some(arn) => arn,
-                None => self.start(&key, client_token(&key, &definition)).await?,
-            },
+            // A retry makes one more: the newest counts.
+            MigrationStanding::Started { execution: None } => {
+                match self.begun(&self.started(&key).await) {
+                    Some(arn) => arn,
+                    None => self.start(&key, client_token(&key, &definition)).await?,
+                }
+            }
             MigrationStanding::Never => {
                 self.record.started(&key, &self.address.to_string()).await?;
                 self.start(&key, client_token(&key, &definition)).await?
+            }
+            // It stands in the ledger until the next one's name does: a start in its place whose reply was lost is newer.
+            MigrationStanding::NotStarted { execution, .. } => {
+                let started = self.started(&key).await;
+                let newer = started
+                    .iter()
+                    .take_while(|task| task.task_arn() != Some(execution.as_str()));
+                match self.begun(newer) {
+                    Some(arn) => arn,
+                    None => {
+                        let token = token_after(&key, &definition, &execution);
+                        self.start(&key, token).await?
+                    }
+                }
             }
             MigrationStanding::Failed { .. } if self.retry => {
                 self.record.started(&key, &self.address.to_string()).await?;
@@ -466,7 +526,8 @@ impl Step for Migration {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ecs::types::{Container, TaskStopCode};
+    use aws_sdk_ecs::primitives::DateTime;
+    use aws_sdk_ecs::types::Container;
 
     use super::*;
 
@@ -502,6 +563,23 @@ mod tests {
     }
 
     #[test]
+    fn only_a_task_that_failed_to_start_and_left_no_trace_of_running_never_started() {
+        let mut failed = task(None, Some("CannotPullContainerError"));
+        failed.stop_code = Some(TaskStopCode::TaskFailedToStart);
+        assert!(never_started(&failed, "idp"));
+        // Another container kept the task from running; ours had begun.
+        let mut killed = task(Some(137), None);
+        killed.stop_code = Some(TaskStopCode::TaskFailedToStart);
+        assert!(!never_started(&killed, "idp"));
+        failed.started_at = Some(DateTime::from_secs(1));
+        assert!(!never_started(&failed, "idp"), "it was running");
+        assert!(
+            !never_started(&task(None, None), "idp"),
+            "no word of the start"
+        );
+    }
+
+    #[test]
     fn a_key_gives_the_same_token_each_time_and_a_retry_or_another_revision_another_one() {
         let revision = |number| Revision(format!("arn:aws:ecs:r:1:task-definition/idp:{number}"));
         let token = client_token(KEY, &revision(1));
@@ -510,6 +588,10 @@ mod tests {
         let retry = |run: &str| retry_token(KEY, &revision(1), &Token(run.into()));
         assert_ne!(retry("run-1"), token);
         assert_ne!(retry("run-1"), retry("run-2"));
+        let after = |task: &str| token_after(KEY, &revision(1), task);
+        assert_eq!(after("task/1"), after("task/1"));
+        assert_ne!(after("task/1"), after("task/2"));
+        assert_ne!(after("task/1"), token);
         assert_eq!(started_by(KEY).len(), 36);
     }
 }

@@ -20,7 +20,7 @@ use super::definition::{pinned as pinned_by, repin};
 use super::lookup::describe;
 use super::service::{ROLL_OUT, absent};
 use super::task_definition::{WithTags, describe_revision, family_of, short};
-use super::{Names, rollout};
+use super::{Names, autopsy, rollout};
 use crate::client::Clients;
 use crate::error::{Told, incomplete};
 
@@ -51,7 +51,10 @@ pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
         .map(|arn| Revision(arn.to_owned()));
     let state = match rollout::judge(&service, service.task_definition().unwrap_or_default()) {
         Readiness::Ready => ServingState::Ready,
-        Readiness::Pending(why) => ServingState::InProgress(why),
+        Readiness::Pending(why) => match autopsy::ends(clients, &names, &service).await {
+            ends if ends.is_empty() => ServingState::InProgress(why),
+            ends => ServingState::Failing([vec![why], ends].concat().join("; ")),
+        },
         Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
             ServingState::Failed(why)
         }
@@ -166,19 +169,30 @@ pub(super) async fn activate(
         .send()
         .await
         .told(|| format!("make {} serve as `{service}`", short(&wanted)))?;
+    until_serves(clients, service, &wanted, watch).await?;
+    Ok(Revision(wanted))
+}
+
+/// Waits until the task definition `wanted`, and nothing else, serves.
+pub(super) async fn until_serves(
+    clients: &Clients,
+    service: &str,
+    wanted: &str,
+    watch: &dyn Watch,
+) -> Result<()> {
     let what = format!("service `{service}`");
     poll(clients.clock(), Pace::closely(ROLL_OUT), &what, || async {
         let seen = describe(clients, service, WithTags::No)
             .await?
             .ok_or_else(|| absent(service))?;
-        match rollout::judge(&seen, &wanted) {
+        match rollout::judge(&seen, wanted) {
             Readiness::Ready => Ok(Look::Found(())),
             Readiness::Pending(why) => {
                 watch.note(&why);
                 Ok(Look::NotYet(why))
             }
             readiness => {
-                let asked = short(&wanted);
+                let asked = short(wanted);
                 let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
                 Err(Error::new(
                     kind,
@@ -187,8 +201,7 @@ pub(super) async fn activate(
             }
         }
     })
-    .await?;
-    Ok(Revision(wanted))
+    .await
 }
 
 /// The revision itself, or a copy that pins the versions of the secrets that follow.

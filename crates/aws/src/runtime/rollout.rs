@@ -1,12 +1,19 @@
 //! Judges from a described service whether a task definition serves everything; performs no IO.
 
-use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, Service};
+use aws_sdk_ecs::primitives::DateTime;
+use aws_sdk_ecs::types::{
+    Deployment, DeploymentRolloutState, Service, ServiceEvent, Task, TaskStopCode,
+};
 use deployer_core::wait::Readiness;
 
 use super::task_definition::short;
 
 /// The status of the deployment that the service works towards.
 const PRIMARY: &str = "PRIMARY";
+/// What ECS says of a service when everything that is wanted runs and is healthy; again after each time that it was not so.
+const STEADY: &str = "has reached a steady state";
+/// What it says when it starts tasks, followed by how many.
+const STARTED: &str = "has started ";
 
 /// The deployment that the service works towards.
 pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
@@ -81,7 +88,8 @@ fn progress(service: &Service, primary: &Deployment) -> Readiness {
         Some(state) => *state == DeploymentRolloutState::Completed,
         None => true,
     };
-    if counted && complete && old == 0 {
+    let restarting = complete && is_restarting(service, primary);
+    if counted && complete && old == 0 && !restarting {
         return Readiness::Ready;
     }
     let mut line = format!(
@@ -98,7 +106,45 @@ fn progress(service: &Service, primary: &Deployment) -> Readiness {
     if counted && !complete && old == 0 {
         line.push_str(", not healthy yet");
     }
+    if restarting {
+        line.push_str(", started anew since the roll-out and not steady yet");
+    }
     Readiness::Pending(line)
+}
+
+/// Whether ECS started tasks since the roll-out was complete and has not called the service steady after that: what counts
+/// as running may be about to end like what it replaces.
+fn is_restarting(service: &Service, primary: &Deployment) -> bool {
+    let telling = |event: &&ServiceEvent| says(event, STEADY) || says(event, STARTED);
+    let newest = service.events().iter().find(telling);
+    newest.is_some_and(|event| {
+        says(event, STARTED) && moment(event.created_at()) > moment(primary.updated_at())
+    })
+}
+
+fn says(event: &ServiceEvent, words: &str) -> bool {
+    event.message().is_some_and(|said| said.contains(words))
+}
+
+/// In an order that can be compared; before everything when it is not told.
+fn moment(at: Option<&DateTime>) -> Option<(i64, u32)> {
+    at.map(|at| (at.secs(), at.subsec_nanos()))
+}
+
+/// Whether a stopped task of the deployment under way ended without being asked to, after ECS last called the service steady.
+pub(crate) fn died(service: &Service, task: &Task) -> bool {
+    let ours = primary(service).and_then(Deployment::id);
+    let by_itself = match task.stop_code() {
+        Some(TaskStopCode::EssentialContainerExited | TaskStopCode::TaskFailedToStart) => true,
+        // A check that fails is a word of the scheduler, as its other decisions are.
+        _ => task
+            .stopped_reason()
+            .is_some_and(|why| why.starts_with("Task failed ")),
+    };
+    let steady = service.events().iter().find(|event| says(event, STEADY));
+    let steady = steady.and_then(|event| moment(event.created_at()));
+    let at = moment(task.stopped_at().or(task.stopping_at()));
+    ours.is_some() && task.started_by() == ours && by_itself && (at.is_none() || at > steady)
 }
 
 /// Why the last roll-out failed. `None` when it did not.
@@ -164,6 +210,74 @@ mod tests {
             );
             assert!(unsettled(&limping).is_some());
         }
+    }
+
+    fn event(second: i64, words: &str) -> ServiceEvent {
+        ServiceEvent::builder()
+            .created_at(DateTime::from_secs(second))
+            .message(format!("(service idp) {words}"))
+            .build()
+    }
+
+    /// Complete at 100, with events, newest first.
+    fn complete(events: Vec<ServiceEvent>) -> Service {
+        let mut primary = deployment(PRIMARY, NEW, "COMPLETED", 2);
+        primary.updated_at = Some(DateTime::from_secs(100));
+        primary.id = Some("ecs-svc/1".into());
+        let mut service = service(NEW, 2, vec![primary]);
+        service.events = Some(events);
+        service
+    }
+
+    #[test]
+    fn tasks_started_after_the_roll_out_count_only_once_ecs_calls_the_service_steady() {
+        let rolled_out = vec![
+            event(100, STEADY),
+            event(50, "has started 2 tasks: (task a)."),
+        ];
+        assert_eq!(judge(&complete(rolled_out.clone()), NEW), Readiness::Ready);
+        let again = vec![event(200, "has started 1 tasks: (task b).")];
+        let restarting = complete([again.clone(), rolled_out.clone()].concat());
+        let Readiness::Pending(why) = judge(&restarting, NEW) else {
+            panic!("it may end as the one before did");
+        };
+        assert!(
+            why.contains("2 of 2 tasks run") && why.contains("not steady"),
+            "{why}"
+        );
+        let steady = [vec![event(230, STEADY)], again, rolled_out].concat();
+        assert_eq!(judge(&complete(steady), NEW), Readiness::Ready);
+        // What the roll-out itself started is no sign, also where its end was not told.
+        let untold = vec![event(50, "has started 2 tasks: (task a).")];
+        assert_eq!(judge(&complete(untold), NEW), Readiness::Ready);
+    }
+
+    #[test]
+    fn only_a_task_that_ended_by_itself_since_the_service_was_steady_has_died() {
+        let service = complete(vec![event(150, STEADY)]);
+        let task = |by: &str, at: i64, code: TaskStopCode, why: &str| {
+            Task::builder()
+                .started_by(by)
+                .stopped_at(DateTime::from_secs(at))
+                .stop_code(code)
+                .stopped_reason(why)
+                .build()
+        };
+        let (ours, exited) = ("ecs-svc/1", TaskStopCode::EssentialContainerExited);
+        let scheduler = TaskStopCode::ServiceSchedulerInitiated;
+        assert!(died(&service, &task(ours, 160, exited.clone(), "")));
+        assert!(
+            !died(&service, &task(ours, 140, exited.clone(), "")),
+            "before"
+        );
+        assert!(
+            !died(&service, &task("ecs-svc/0", 160, exited, "")),
+            "another's"
+        );
+        let check = "Task failed container health checks";
+        assert!(died(&service, &task(ours, 160, scheduler.clone(), check)));
+        let scaled = "Scaling activity initiated by (deployment ecs-svc/1)";
+        assert!(!died(&service, &task(ours, 160, scheduler, scaled)));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `ecs.service`: the service that keeps the tasks running, and its roll-out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use aws_sdk_ecs::types::{
     PropagateTags, Service as SdkService, Tag,
 };
 use deployer_core::address::Address;
-use deployer_core::capability::{Activation, Revision, Scope};
+use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
@@ -21,8 +20,8 @@ use deployer_manifest::section::{AwsSection, AwsService};
 
 use super::lookup::{describe, read};
 use super::service_fields::{
-    balancer_text, deployment_configuration, describe_deployment, describe_rollout, fields_of,
-    sorted, tags_of,
+    as_before, balancer_text, deployment_configuration, describe_deployment, describe_rollout,
+    fields_of, is_around, sorted, tags_of,
 };
 use super::task_definition::WithTags;
 use super::{Migrated, Names, autopsy, operate, rollout};
@@ -248,8 +247,8 @@ impl Service {
             .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no service"))
     }
 
-    async fn retag(&self, actual: &SdkService) -> Result<()> {
-        let changes = tags::changes(&tags_of(actual), &self.ownership.tags);
+    async fn retag(&self, actual: &SdkService, wanted: &Tags) -> Result<()> {
+        let changes = tags::changes(&tags_of(actual), wanted);
         let arn = actual.service_arn().unwrap_or_default();
         let ecs = &self.clients.ecs;
         if !changes.set.is_empty() {
@@ -397,7 +396,7 @@ impl Resource for Service {
             Some(self.update_service(changes).await?)
         };
         if changes.iter().any(tags::is_tag) {
-            self.retag(actual).await?;
+            self.retag(actual, &self.ownership.tags).await?;
             return self.again().await;
         }
         Ok(updated.unwrap_or_else(|| actual.clone()))
@@ -411,17 +410,27 @@ impl Resource for Service {
         watch: &dyn Watch,
     ) -> Result<Undone> {
         let served = before.task_definition().unwrap_or_default();
+        let changes = self.observed(now).changes_to(&self.observed(before));
         // The circuit breaker may have been faster.
-        if now.task_definition() == Some(served) && rollout::judge(now, served) == Readiness::Ready
-        {
-            return Ok(Undone::PutBack);
+        let serves = now.task_definition() == Some(served)
+            && rollout::judge(now, served) == Readiness::Ready;
+        if !serves || changes.iter().any(is_around) {
+            let call = self
+                .clients
+                .ecs
+                .update_service()
+                .cluster(&self.clients.section.cluster)
+                .service(self.name())
+                .task_definition(served);
+            as_before(call, before, &changes)
+                .send()
+                .await
+                .told(|| format!("put back service `{}`", self.name()))?;
+            operate::until_serves(&self.clients, self.name(), served, watch).await?;
         }
-        let activation = Activation {
-            service: self.name().to_owned(),
-            revision: Revision(served.to_owned()),
-            follow: BTreeMap::new(),
-        };
-        operate::activate(&self.clients, &activation, watch).await?;
+        if changes.iter().any(tags::is_tag) {
+            self.retag(now, &tags_of(before)).await?;
+        }
         Ok(Undone::PutBack)
     }
 

@@ -1,10 +1,11 @@
-//! A described service in the terms in which a plan compares it; performs no IO.
+//! A described service in the terms in which a plan compares it, and a call that puts it back; performs no IO.
 
+use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::{
     AssignPublicIp, DeploymentCircuitBreaker, DeploymentConfiguration, LaunchType, PropagateTags,
     Service as SdkService,
 };
-use deployer_core::fields::Fields;
+use deployer_core::fields::{FieldChange, Fields};
 
 use super::rollout;
 use crate::tags::{self, Tags};
@@ -98,6 +99,49 @@ pub(super) fn describe_deployment(fields: &mut Fields, deployment: &DeploymentCo
     fields.set("deployment.minimum_healthy_percent", least);
     let most = deployment.maximum_percent().unwrap_or(200);
     fields.set("deployment.maximum_percent", most);
+}
+
+/// The fields that say what runs, not how.
+const RUNS: [&str; 2] = ["task_definition", "rollout"];
+
+/// Whether one of the changes is to the service around what runs in it; tags have calls of their own.
+pub(super) fn is_around(change: &FieldChange) -> bool {
+    !tags::is_tag(change) && !RUNS.contains(&change.field.as_str())
+}
+
+/// Adds to a call everything that changed, as it was `before`.
+pub(super) fn as_before(
+    mut call: UpdateServiceFluentBuilder,
+    before: &SdkService,
+    changes: &[FieldChange],
+) -> UpdateServiceFluentBuilder {
+    let changed = |prefix: &str| {
+        let mut fields = changes.iter().map(|change| &change.field);
+        fields.any(|field| field.starts_with(prefix))
+    };
+    if changed("desired_count") {
+        call = call.desired_count(before.desired_count());
+    }
+    if changed("network.") {
+        call = call.set_network_configuration(before.network_configuration.clone());
+    }
+    if changed("load_balancer") {
+        call = call.set_load_balancers(Some(before.load_balancers().to_vec()));
+    }
+    if changed("health_check_grace_period") {
+        let grace = before.health_check_grace_period_seconds();
+        call = call.set_health_check_grace_period_seconds(grace);
+    }
+    if changed("deployment.") {
+        call = call.set_deployment_configuration(before.deployment_configuration.clone());
+    }
+    if changed("execute_command") {
+        call = call.enable_execute_command(before.enable_execute_command());
+    }
+    if changed("propagate_tags") {
+        call = call.set_propagate_tags(before.propagate_tags.clone());
+    }
+    call
 }
 
 /// Whether a roll-out failed: a field of its own, so that a plan after a failure is not empty.

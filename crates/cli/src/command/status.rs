@@ -83,7 +83,7 @@ fn judge(serving: Option<&Serving>, release: Option<&Release>) -> Exit {
         (None, None) => Exit::Success,
         (None, Some(_)) => Exit::Untrue,
         (Some(serving), _) => match serving.state {
-            ServingState::Failed(_) => Exit::Untrue,
+            ServingState::Failing(_) | ServingState::Failed(_) => Exit::Untrue,
             ServingState::InProgress(_) => Exit::Success,
             ServingState::Ready => {
                 differs(serving, release).map_or(Exit::Success, |_| Exit::Untrue)
@@ -120,6 +120,7 @@ fn in_words(state: &ServingState) -> String {
     match state {
         ServingState::Ready => "ready".to_owned(),
         ServingState::InProgress(why) => format!("in progress: {why}"),
+        ServingState::Failing(why) => format!("failing: {why}"),
         ServingState::Failed(why) => format!("failed: {why}"),
     }
 }

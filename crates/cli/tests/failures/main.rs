@@ -6,17 +6,22 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod clouds;
 #[path = "../in_process/mod.rs"]
 mod in_process;
+mod jobs;
 mod ledger;
 mod others;
+#[path = "../sweep/picture.rs"]
+mod picture;
+mod rollouts;
+mod undo;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use deployer::Exit;
 use deployer_sandbox::call::Cloud;
-use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
+use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 use futures::future::LocalBoxFuture;
 use in_process::environment;
 use in_process::stage::{Ended, Stage, Wanted};
@@ -36,20 +41,72 @@ type Test = (
 const TESTS: &[Test] = &[
     (
         "a_version_that_is_never_healthy_is_refused_and_the_one_before_serves",
-        |it| Box::pin(never_healthy(it)),
+        |it| Box::pin(rollouts::never_healthy(it)),
     ),
-    ("undo_leaves_what_served_before", |it| Box::pin(undone(it))),
+    ("undo_leaves_what_the_cloud_put_back_itself", |it| {
+        Box::pin(undo::by_the_cloud(it))
+    }),
+    (
+        "undo_puts_back_a_service_that_was_rolled_out_well_before_another_one_failed",
+        |it| Box::pin(undo::rolled_out(it)),
+    ),
+    ("undo_of_a_first_apply_leaves_nothing", |it| {
+        Box::pin(undo::first_apply(it))
+    }),
+    (
+        "undo_of_a_first_apply_leaves_what_holds_data_and_what_that_needs",
+        |it| Box::pin(undo::first_apply_with_data(it)),
+    ),
+    (
+        "an_undo_that_fails_needs_attention_whatever_the_other_cloud_comes_to",
+        |it| Box::pin(undo::needs_attention(it)),
+    ),
+    (
+        "an_undo_that_fails_needs_attention_in_json_and_in_the_journal",
+        |it| Box::pin(undo::needs_attention_in_json(it)),
+    ),
     (
         "a_first_version_that_never_serves_is_a_failure_and_nothing_serves",
-        |it| Box::pin(first_never_serves(it)),
+        |it| Box::pin(rollouts::first_never_serves(it)),
     ),
     (
+        "tasks_that_die_one_after_another_are_a_failure_although_no_breaker_trips",
+        |it| Box::pin(rollouts::tasks_die(it)),
+    ),
+    (
+        "tasks_that_die_after_a_completed_deployment_are_no_success",
+        |it| Box::pin(rollouts::tasks_die_later(it)),
+    ),
+    (
+        "instances_that_cloud_run_replaces_are_its_own_affair",
+        |it| Box::pin(rollouts::instances_die_later(it)),
+    ),
+    ("a_roll_out_that_goes_well_is_in_progress", |it| {
+        Box::pin(rollouts::in_progress(it))
+    }),
+    (
         "a_migration_that_exits_with_3_stops_there_and_is_not_run_again_unasked",
-        |it| Box::pin(migration_exits(it)),
+        |it| Box::pin(jobs::exits(it)),
     ),
     ("a_migration_that_takes_too_long_is_a_failure", |it| {
-        Box::pin(migration_too_long(it))
+        Box::pin(jobs::too_long(it))
     }),
+    (
+        "a_migration_that_never_started_is_run_by_the_next_apply",
+        |it| Box::pin(jobs::never_started(it)),
+    ),
+    (
+        "a_migration_that_never_started_is_run_once_however_often_the_next_applies_are_killed",
+        |it| Box::pin(jobs::never_started_then_killed(it)),
+    ),
+    (
+        "a_migration_whose_secret_cannot_be_read_is_told_in_the_clouds_words",
+        |it| Box::pin(jobs::unreadable_secret(it)),
+    ),
+    (
+        "a_migration_that_a_cloud_refuses_to_start_is_run_by_the_next_apply",
+        |it| Box::pin(jobs::refused(it)),
+    ),
     (
         "an_image_of_another_architecture_is_refused_before_anything_is_made",
         |it| Box::pin(other_architecture(it)),
@@ -67,7 +124,7 @@ const TESTS: &[Test] = &[
     ),
     (
         "a_migration_that_runs_out_of_memory_is_told_as_that",
-        |it| Box::pin(out_of_memory(it)),
+        |it| Box::pin(jobs::out_of_memory(it)),
     ),
     ("what_another_hand_changed_is_shown_apart", |it| {
         Box::pin(others::drift(it))
@@ -162,6 +219,12 @@ fn says(said: &str, words: &[&str]) {
     }
 }
 
+/// The lines of `--json`.
+fn json_lines(said: &str) -> Vec<serde_json::Value> {
+    let lines = said.lines().map(serde_json::from_str);
+    lines.filter_map(Result::ok).collect()
+}
+
 async fn first_serves(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "all", Exit::Success).await;
@@ -186,134 +249,6 @@ fn unhealthy(started: &Started) -> Behaviour {
         healthy: started.purpose != Purpose::Serve,
         lines: vec!["cannot read the configuration".to_owned()],
         ..Behaviour::usual(started.purpose)
-    }
-}
-
-async fn never_healthy(stage: &Stage) {
-    first_serves(stage).await;
-    stage.behave(unhealthy);
-    stage.want(&SECOND);
-    for (cloud, exit) in [("aws", Exit::RolledBack), ("gcp", Exit::DeploymentFailed)] {
-        let said = run(stage, APPLY, cloud, exit).await;
-        says(
-            &said,
-            &[
-                "still serves:",
-                "next: deployer logs idp",
-                "cannot read the configuration",
-            ],
-        );
-        assert_serves(stage, cloud, 1).await;
-    }
-    let said = run(
-        stage,
-        &[APPLY, &["--json"]].concat(),
-        "gcp",
-        Exit::DeploymentFailed,
-    )
-    .await;
-    let lines = said
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let failure = lines
-        .into_iter()
-        .find(|line| line["event"] == "failure")
-        .expect("a report");
-    assert_eq!(failure["service"], "idp");
-    assert!(
-        !failure["autopsy"]["words"]
-            .as_array()
-            .expect("words")
-            .is_empty(),
-        "{failure:#}"
-    );
-    assert_eq!(failure["serving"][0][1], 100, "{failure:#}");
-}
-
-async fn undone(stage: &Stage) {
-    first_serves(stage).await;
-    stage.behave(unhealthy);
-    stage.want(&SECOND);
-    let undo = [APPLY, &["--on-failure", "undo"]].concat();
-    for cloud in ["aws", "gcp"] {
-        let said = run(stage, &undo, cloud, Exit::RolledBack).await;
-        says(&said, &["as before:", "stays:"]);
-        assert_serves(stage, cloud, 1).await;
-    }
-}
-
-async fn first_never_serves(stage: &Stage) {
-    stage.behave(unhealthy);
-    stage.want(&Wanted::FIRST);
-    for cloud in ["aws", "gcp"] {
-        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
-        says(&said, &["error (failed)", "next: deployer apply"]);
-        assert!(!said.contains("still serves:"), "{said}");
-        run(stage, &["status"], cloud, Exit::Untrue).await;
-    }
-    stage.behave(|started| Behaviour::usual(started.purpose));
-    run(stage, APPLY, "all", Exit::Success).await;
-}
-
-async fn migration_exits(stage: &Stage) {
-    first_serves(stage).await;
-    stage.behave(|started| Behaviour {
-        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
-        lines: vec!["relation \"users\" is locked".to_owned()],
-        ..Behaviour::usual(started.purpose)
-    });
-    stage.want(&SECOND);
-    for cloud in ["aws", "gcp"] {
-        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
-        says(&said, &["3", "relation \"users\" is locked"]);
-        assert_serves(stage, cloud, 1).await;
-        let started = stage.containers.started().len();
-        let again = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
-        says(&again, &["--retry"]);
-        assert_eq!(
-            stage.containers.started().len(),
-            started,
-            "nobody asked for it"
-        );
-    }
-    stage.behave(|started| Behaviour::usual(started.purpose));
-    run(
-        stage,
-        &["migrate", "--retry", "--yes"],
-        "all",
-        Exit::Success,
-    )
-    .await;
-    run(stage, APPLY, "all", Exit::Success).await;
-    for cloud in ["aws", "gcp"] {
-        assert_serves(stage, cloud, 2).await;
-    }
-}
-
-async fn out_of_memory(stage: &Stage) {
-    stage.behave(|started| Behaviour {
-        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::OUT_OF_MEMORY),
-        ..Behaviour::usual(started.purpose)
-    });
-    stage.want(&Wanted::FIRST);
-    for (cloud, words) in [("aws", "OutOfMemoryError"), ("gcp", "memory limit")] {
-        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
-        says(&said, &["migrat", words]);
-    }
-}
-
-async fn migration_too_long(stage: &Stage) {
-    stage.behave(|started| Behaviour {
-        takes: match started.purpose {
-            Purpose::Finish => Duration::from_secs(7200),
-            Purpose::Serve => Duration::ZERO,
-        },
-        ..Behaviour::usual(started.purpose)
-    });
-    stage.want(&Wanted::FIRST);
-    for cloud in ["aws", "gcp"] {
-        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
-        says(&said, &["migrat"]);
     }
 }
 

@@ -36,8 +36,12 @@ pub struct Wanted {
     pub data: bool,
     /// Whether there is a key pair.
     pub keys: bool,
-    /// How many services there are beside the one that everything is about.
+    /// How many services there are beside the one that everything is about: `s1` and so on, without variables and migrations.
     pub more_services: usize,
+    /// How many instances that one is to have.
+    pub replicas: u32,
+    /// Whether nobody outside is to reach it; only Cloud Run opens and closes a service itself.
+    pub internal: bool,
 }
 
 impl Wanted {
@@ -49,6 +53,8 @@ impl Wanted {
         data: false,
         keys: false,
         more_services: 0,
+        replicas: 1,
+        internal: false,
     };
 }
 
@@ -259,11 +265,15 @@ impl Stage {
 
     fn manifest(&self, wanted: &Wanted) -> String {
         let Wanted {
-            version, greeting, ..
+            version,
+            greeting,
+            replicas,
+            ..
         } = wanted;
         let (aws, gcp) = (&self.sandbox.aws_url, &self.sandbox.gcp_url);
         let old = |text: &'static str| if wanted.old_secret { text } else { "" };
         let data = |text: &'static str| if wanted.data { text } else { "" };
+        let internal = |text: &'static str| if wanted.internal { text } else { "" };
         let keys = |text: &'static str| if wanted.keys { text } else { "" };
         let given = |text: &'static str| if wanted.data { "" } else { text };
         format!(
@@ -275,6 +285,7 @@ image = "oci:image-{version}"
 port = 3000
 cpu = 1
 memory = "2GiB"
+replicas = {replicas}
 
 [services.idp.health]
 path = "/health"
@@ -319,6 +330,7 @@ project = "{PROJECT}"
 region = "{LOCATION}"
 endpoint = "{gcp}"
 {network}
+{internal}
 "#,
             environment = self.environment,
             old_variable = old(r#"OLD = { secret = "old" }"#),
@@ -338,6 +350,7 @@ endpoint = "{gcp}"
             more_services = (1..=wanted.more_services)
                 .map(|number| format!("[services.s{number}]\nimage = \"oci:image-{version}\"\nport = 3000\nhealth = {{ path = \"/\", command = [\"CMD\", \"/app\"] }}\n"))
                 .collect::<String>(),
+            internal = internal("[targets.gcp.services.idp]\ningress = \"internal\""),
             network = data("network = \"default\"\nsubnetwork = \"default\""),
         )
     }

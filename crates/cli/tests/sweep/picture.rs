@@ -213,7 +213,13 @@ async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
         lines.push(format!("aws subnet group {:?}", it.db_subnet_group_name()));
     }
     let groups = rds.describe_db_parameter_groups().send().await;
-    for it in groups.expect("groups").db_parameter_groups() {
+    let groups = groups.expect("groups");
+    // AWS's own are there from the start.
+    let made = groups.db_parameter_groups().iter().filter(|it| {
+        let name = it.db_parameter_group_name().unwrap_or_default();
+        !name.starts_with("default.")
+    });
+    for it in made {
         lines.push(format!(
             "aws parameter group {:?} {:?}",
             it.db_parameter_group_name(),

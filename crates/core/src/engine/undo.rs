@@ -27,7 +27,8 @@ pub(super) async fn newest_first(
             let needs = graph.resources_needed_by(address);
             needed.extend(needs.into_iter().map(|need| (need, address.name.clone())));
         }
-        if let Some(user) = needed.get(address) {
+        // What holds data itself says so.
+        if let Some(user) = needed.get(address).filter(|_| !node.holds_data()) {
             let why = format!("{user} stays and needs it");
             let stays = Some(why.as_str());
             means.reporter.event(&Event::Undone { address, stays });

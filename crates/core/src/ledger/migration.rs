@@ -100,6 +100,27 @@ impl MigrationRecord for LedgerMigrations {
         };
         self.put(key, None, standing).await
     }
+
+    async fn not_started(&self, key: &str, execution: &str, why: String) -> Result<()> {
+        let standing = MigrationStanding::NotStarted {
+            at: self.ledger.clock.now(),
+            execution: execution.to_owned(),
+            why,
+        };
+        self.put(key, None, standing).await
+    }
+}
+
+impl LedgerMigrations {
+    /// Forgets one migration. Succeeds when nothing is known of it.
+    pub async fn forget(&self, key: &str) -> Result<()> {
+        let _writing = self.writing.lock().await;
+        let mut records = self.records().await?;
+        match records.migrations.remove(key) {
+            Some(_) => self.ledger.write(NAME, &records).await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl Ledger {

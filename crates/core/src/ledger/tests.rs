@@ -93,6 +93,10 @@ async fn a_migration_is_remembered_by_its_key() {
     );
     migrations.started("other", "idp").await.unwrap();
     assert_eq!(migrations.standings().await.unwrap().len(), 2);
+    migrations.forget("k").await.unwrap();
+    migrations.forget("unknown").await.unwrap();
+    let known = migrations.standings().await.unwrap();
+    assert_eq!(known.keys().collect::<Vec<_>>(), ["other"]);
     ledger.forget_migrations().await.unwrap();
     assert!(migrations.standings().await.unwrap().is_empty());
 }

@@ -281,7 +281,9 @@ impl Step for Migration {
         let execution = match self.record.standing(&key).await? {
             MigrationStanding::Succeeded { .. } => return Ok(()),
             MigrationStanding::Failed { why, .. } if !self.retry => return Err(self.failed(&why)),
-            MigrationStanding::Failed { .. } => self.start(&key).await?,
+            MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
+                self.start(&key).await?
+            }
             MigrationStanding::Never | MigrationStanding::Started { .. } => {
                 match self.found(&key).await? {
                     Some(execution) => execution,

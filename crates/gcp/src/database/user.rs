@@ -293,6 +293,11 @@ impl Resource for User {
     async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {
         Ok(())
     }
+
+    /// It owns what is in the database, and nobody else gets at it.
+    fn holds_data(&self) -> bool {
+        true
+    }
 }
 
 /// Encrypted, as the instance takes nothing else; the server's own authority is not known to the app.

@@ -58,6 +58,8 @@ pub(crate) enum Ending {
     Succeeded,
     /// It failed; the cloud's words.
     Failed(String),
+    /// It failed before anything of it ran; the cloud's words.
+    NeverStarted(String),
 }
 
 /// Judges an execution by its `Completed` condition, and by its counts where that is silent.
@@ -68,6 +70,9 @@ pub(crate) fn ending(execution: &Execution) -> Ending {
         .find(|condition| condition.r#type == "Completed");
     match completed.map(|condition| (&condition.state, condition)) {
         Some((State::ConditionSucceeded, _)) => return Ending::Succeeded,
+        Some((State::ConditionFailed, condition)) if left_no_trace(execution) => {
+            return Ending::NeverStarted(words(condition));
+        }
         Some((State::ConditionFailed, condition)) => return Ending::Failed(words(condition)),
         _ => {}
     }
@@ -94,6 +99,18 @@ pub(crate) fn ending(execution: &Execution) -> Ending {
     }
 }
 
+/// Whether an execution that is over never began to run, and none of its tasks came to anything.
+fn left_no_trace(execution: &Execution) -> bool {
+    let counts = [
+        execution.succeeded_count,
+        execution.failed_count,
+        execution.cancelled_count,
+        execution.retried_count,
+        execution.running_count,
+    ];
+    execution.start_time.is_none() && counts.iter().all(|count| *count == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use google_cloud_run_v2::model::condition::{CommonReason, ExecutionReason};
@@ -110,13 +127,29 @@ mod tests {
         let condition = completed(State::ConditionFailed)
             .set_execution_reason(ExecutionReason::NonZeroExitCode)
             .set_message("Task idp-migrate-x-task0 failed with message: exit code 3.");
-        let execution = Execution::new().set_conditions([condition]);
+        let execution = Execution::new()
+            .set_conditions([condition])
+            .set_start_time(Timestamp::default());
         let Ending::Failed(why) = ending(&execution) else {
             panic!("it failed")
         };
         assert!(why.starts_with("NON_ZERO_EXIT_CODE: Task"));
         let execution = Execution::new().set_conditions([completed(State::ConditionSucceeded)]);
         assert_eq!(ending(&execution), Ending::Succeeded);
+    }
+
+    #[test]
+    fn an_execution_that_failed_before_it_began_to_run_never_started() {
+        let missing = completed(State::ConditionFailed)
+            .set_reason(CommonReason::ContainerMissing)
+            .set_message("Image 'x' not found.");
+        let execution = Execution::new().set_conditions([missing]);
+        let why = "CONTAINER_MISSING: Image 'x' not found.";
+        assert_eq!(ending(&execution), Ending::NeverStarted(why.into()));
+        let began = execution.clone().set_start_time(Timestamp::default());
+        assert_eq!(ending(&began), Ending::Failed(why.into()));
+        let counted = execution.set_failed_count(1);
+        assert_eq!(ending(&counted), Ending::Failed(why.into()));
     }
 
     #[test]

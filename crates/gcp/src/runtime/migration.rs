@@ -75,7 +75,7 @@ impl Migration {
         error::optional(outcome, &format!("cannot read execution `{}`", short(name)))
     }
 
-    /// The newest execution that carries the key.
+    /// The newest execution that carries the key, but none of which nothing ran.
     async fn marked(&self, key: &str) -> Result<Option<Execution>> {
         let action = self.job.cannot("list the executions of");
         let mut items = self
@@ -98,7 +98,9 @@ impl Migration {
             let later = newest
                 .as_ref()
                 .is_none_or(|newest| made(&item) > made(newest));
-            if job::key_of(&item.labels).is_some_and(|mark| mark == key) && later {
+            let marked = job::key_of(&item.labels).is_some_and(|mark| mark == key);
+            let ran = !matches!(conditions::ending(&item), Ending::NeverStarted(_));
+            if marked && ran && later {
                 newest = Some(item);
             }
         }
@@ -171,14 +173,24 @@ impl Migration {
                     watch.note(&format!("{}: {why}", short(name)));
                     Look::NotYet(why)
                 }
-                Ending::Succeeded => Look::Found(Ok(())),
-                Ending::Failed(why) => Look::Found(Err(why)),
+                ending => Look::Found(ending),
             })
         };
         let ended = poll(self.project.context.clock.as_ref(), pace, &what, look).await?;
         match ended {
-            Ok(()) => self.record.ended(key, Ok(())).await,
-            Err(why) => {
+            Ending::Succeeded => self.record.ended(key, Ok(())).await,
+            Ending::NeverStarted(why) => {
+                self.record.not_started(key, name, why.clone()).await?;
+                Err(Error::new(
+                    ErrorKind::Failed,
+                    format!("migration job `{}` could not be started", self.job.name),
+                )
+                .because(why)
+                .hint(
+                    "nothing of it ran: once the cause is mended, `deployer apply` starts it again",
+                ))
+            }
+            Ending::NotYet(why) | Ending::Failed(why) => {
                 let why = self.explain(name, why).await;
                 self.record.ended(key, Err(without_logs(&why))).await?;
                 Err(self.failed(why))
@@ -288,6 +300,9 @@ fn judge(seen: &Standings, key: Option<&str>, retry: bool) -> Evidence {
             Evidence::NotDone(format!("to be tried again; it failed: {why}"))
         }
         MigrationStanding::Failed { why, .. } => Evidence::NotDone(format!("it failed: {why}")),
+        MigrationStanding::NotStarted { why, .. } => {
+            Evidence::NotDone(format!("it could not be started: {why}"))
+        }
     }
 }
 
@@ -340,7 +355,9 @@ impl Step for Migration {
                 Ok(())
             }
             MigrationStanding::Failed { why, .. } if !self.retry => Err(self.failed(why)),
-            MigrationStanding::Failed { .. } => self.start(&key, watch).await,
+            MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
+                self.start(&key, watch).await
+            }
             MigrationStanding::Started {
                 execution: Some(name),
             } => self.resume(&key, &name, watch).await,

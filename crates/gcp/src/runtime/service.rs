@@ -13,6 +13,7 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::wait::{self, Look, Pace, Readiness};
 use google_cloud_run_v2::model;
+use google_cloud_wkt::FieldMask;
 
 use crate::error::{self, Found};
 use crate::labels::{self, Owner};
@@ -307,8 +308,9 @@ impl Resource for RunService {
         shape::describe(&self.shape.names, actual)
     }
 
+    /// The newest revision: nothing else serves once the service is ready, and a run that does not wait for that records it.
     fn publish(&self, actual: &model::Service) {
-        match revision_name(&actual.latest_ready_revision) {
+        match revision_name(&actual.latest_created_revision) {
             Some(revision) => self.revision.publish(Revision(revision.to_owned())),
             None => self.revision.withdraw(),
         }
@@ -372,7 +374,7 @@ impl Resource for RunService {
     async fn restore(
         &self,
         before: &model::Service,
-        _now: &model::Service,
+        now: &model::Service,
         token: &Token,
         watch: &dyn Watch,
     ) -> Result<Undone> {
@@ -383,6 +385,18 @@ impl Resource for RunService {
                 verdict::show_shares(&traffic)
             )));
         };
+        let changes = self.observed(now).changes_to(&self.observed(before));
+        if let Some((around, paths)) = shape::around_as_before(before, &changes) {
+            let around = around.set_name(self.calls.path()).set_etag(&now.etag);
+            let services = self.calls.project.clients.services.changing().await;
+            services
+                .update_service()
+                .set_service(around)
+                .set_update_mask(FieldMask::default().set_paths(paths))
+                .send()
+                .await
+                .map_err(|error| error::failed(error, &self.calls.cannot("put back")))?;
+        }
         let activation = Activation {
             service: self.calls.name.clone(),
             revision: Revision(served.clone()),

@@ -309,13 +309,32 @@ fn ingress(ingress: &IngressTraffic) -> &str {
     }
 }
 
+/// Fields of the service around its revisions, beside the traffic and the labels.
+const AROUND: [&str; 3] = ["ingress", "launch stage", "invoker check"];
+
 /// Whether these changes need a new revision: any but those of the service around it. A roll-out that failed
 /// needs one although nothing else differs.
 pub(crate) fn needs_revision(changes: &[FieldChange]) -> bool {
-    const AROUND: [&str; 4] = ["ingress", "traffic", "launch stage", "invoker check"];
-    changes
-        .iter()
-        .any(|change| !AROUND.contains(&change.field.as_str()))
+    let mut fields = changes.iter().map(|change| change.field.as_str());
+    fields.any(|field| field != "traffic" && !AROUND.contains(&field))
+}
+
+/// What is around the revisions, the traffic aside, as it was `before`, and which fields that is; to be sent alone. `None` when
+/// none of the changes is to it.
+pub(crate) fn around_as_before(
+    before: &Service,
+    changes: &[FieldChange],
+) -> Option<(Service, [&'static str; 4])> {
+    let mut fields = changes.iter().map(|change| change.field.as_str());
+    let paths = ["labels", "ingress", "launch_stage", "invoker_iam_disabled"];
+    let around = Service::new()
+        .set_labels(before.labels.clone())
+        .set_ingress(before.ingress.clone())
+        .set_launch_stage(before.launch_stage.clone())
+        .set_invoker_iam_disabled(before.invoker_iam_disabled);
+    fields
+        .any(|field| field.starts_with("tags.") || AROUND.contains(&field))
+        .then_some((around, paths))
 }
 
 /// The short name of a revision as the service gives it. `None` when there is none.

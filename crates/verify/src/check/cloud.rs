@@ -30,6 +30,7 @@ fn judge(serving: &Serving) -> Result<String, String> {
     match &serving.state {
         ServingState::Ready => {}
         ServingState::InProgress(why) => return Err(format!("in progress: {why}")),
+        ServingState::Failing(why) => return Err(format!("failing: {why}")),
         ServingState::Failed(why) => return Err(format!("failed: {why}")),
     }
     match serving.instances {

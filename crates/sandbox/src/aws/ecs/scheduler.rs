@@ -309,6 +309,22 @@ impl Census<'_> {
         if up && service.deployments.len() == 1 {
             complete(service, now);
         }
+        self.settle(service, now);
+    }
+
+    /// Says that a service is steady when it comes to be.
+    fn settle(&self, service: &mut Service, now: jiff::Timestamp) {
+        let completed = service
+            .deployments
+            .first()
+            .is_some_and(|primary| primary.state == RolloutState::Completed);
+        let whole = self.new.len() == service.desired && self.ready() == service.desired;
+        let steady = completed && whole && self.old.is_empty();
+        if steady && !service.steady {
+            let name = service.name.clone();
+            service.event(format!("(service {name}) has reached a steady state."), now);
+        }
+        service.steady = steady;
     }
 }
 
@@ -336,7 +352,6 @@ fn complete(service: &mut Service, now: jiff::Timestamp) {
         format!("(service {name}) (deployment {id}) deployment completed."),
         now,
     );
-    service.event(format!("(service {name}) has reached a steady state."), now);
 }
 
 /// Fails the deployment under way when the circuit breaker says so.

@@ -159,6 +159,7 @@ impl Ecs {
             wake: Arc::new(Notify::new()),
             start_after: None,
             failures_in_a_row: 0,
+            steady: false,
         };
         self.begin_deployment(state, &mut service, definition, targets);
         Ok(service)

@@ -1,0 +1,315 @@
+//! Migrations that fail, that take too long, and that the clouds cannot even start.
+
+use std::time::Duration;
+
+use aws_sdk_ecr::types::ImageIdentifier;
+use aws_sdk_ecs::types::{DesiredStatus, Task, TaskStopCode};
+use deployer::Exit;
+use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says};
+
+/// The call that starts a migration on each cloud.
+const START: [(&str, &str); 2] = [
+    ("aws", "ecs:RunTask"),
+    ("gcp", "run.projects.locations.jobs.run"),
+];
+
+pub async fn exits(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(|started| Behaviour {
+        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
+        lines: vec!["relation \"users\" is locked".to_owned()],
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&SECOND);
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["exit code 3", "relation \"users\" is locked"]);
+        assert_serves(stage, cloud, 1).await;
+        is_not_run_again(stage, cloud).await;
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    let retry = ["migrate", "--retry", "--yes"];
+    run(stage, &retry, "all", Exit::Success).await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 2).await;
+    }
+}
+
+/// A migration that may have begun its work is a person's to judge.
+async fn is_not_run_again(stage: &Stage, cloud: &str) {
+    let started = stage.containers.started().len();
+    let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+    says(&said, &["--retry"]);
+    let now = stage.containers.started().len();
+    assert_eq!(now, started, "nobody asked for it");
+}
+
+pub async fn out_of_memory(stage: &Stage) {
+    stage.behave(|started| Behaviour {
+        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::OUT_OF_MEMORY),
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&Wanted::FIRST);
+    for (cloud, words) in [("aws", "OutOfMemoryError"), ("gcp", "memory limit")] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["migrat", words]);
+    }
+}
+
+/// What takes longer than it may is stopped, by the program on AWS and by Cloud Run itself.
+pub async fn too_long(stage: &Stage) {
+    stage.behave(|started| Behaviour {
+        takes: match started.purpose {
+            Purpose::Finish => Duration::from_secs(7200),
+            Purpose::Serve => Duration::ZERO,
+        },
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&Wanted::FIRST);
+    let words = [
+        (
+            "aws",
+            "the migration of `swept-test-idp` was not ready after 300 s: its task is RUNNING",
+        ),
+        (
+            "gcp",
+            "failed with message: The configured timeout was reached.",
+        ),
+    ];
+    for (cloud, words) in words {
+        let began = stage.time.now();
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &[words]);
+        let took = stage.time.now().duration_since(began).as_secs();
+        assert!((300..400).contains(&took), "{took} s");
+        is_not_run_again(stage, cloud).await;
+    }
+    let started = stage.containers.started();
+    assert!(started.iter().all(|it| it.purpose == Purpose::Finish));
+    let stopped = stopped_tasks(stage).await;
+    let [task] = stopped.as_slice() else {
+        panic!("one task is stopped: {stopped:#?}");
+    };
+    assert_eq!(task.stop_code(), Some(&TaskStopCode::UserInitiated));
+    let why = "deployer: the migration's time is over";
+    assert_eq!(task.stopped_reason(), Some(why));
+    assert_eq!(task.last_status(), Some("STOPPED"));
+    let execution = newest_execution(stage).await;
+    assert_eq!(execution["failedCount"], 1, "{execution:#}");
+    assert!(execution["completionTime"].is_string(), "{execution:#}");
+}
+
+async fn stopped_tasks(stage: &Stage) -> Vec<Task> {
+    stage.time.pass(Duration::from_secs(60)).await;
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let family = clouds::name_of("idp");
+    let stopped = DesiredStatus::Stopped;
+    let listed = ecs.list_tasks().family(family).desired_status(stopped);
+    let arns = listed.send().await.expect("an answer").task_arns;
+    let described = ecs.describe_tasks().set_tasks(arns).send().await;
+    described.expect("an answer").tasks.unwrap_or_default()
+}
+
+async fn newest_execution(stage: &Stage) -> Value {
+    let path = format!("{}/executions", job_path());
+    let listed = stage.google(Method::GET, &path, None).await;
+    listed["executions"][0].clone()
+}
+
+fn job_path() -> String {
+    format!("/v2/projects/{PROJECT}/locations/{LOCATION}/jobs/swept-test-idp-migrate")
+}
+
+/// What is done with the second version, while its apply runs on a cloud, right after its migration was asked for.
+async fn meanwhile(stage: &Stage, cloud: &str, hand: impl Future<Output = ()>) -> String {
+    let (_, call) = START.into_iter().find(|it| it.0 == cloud).expect("known");
+    stage.want(&SECOND);
+    stage.calls.arm(None);
+    let other = async {
+        while !stage.calls.names().iter().any(|name| name == call) {
+            stage.time.pass(Duration::from_millis(200)).await;
+        }
+        hand.await;
+    };
+    let started = stage.containers.started().len();
+    let run = run(stage, APPLY, cloud, Exit::DeploymentFailed);
+    let (said, ()) = tokio::join!(run, other);
+    let now = stage.containers.started().len();
+    assert_eq!(now, started, "nothing ran:\n{said}");
+    clouds::assert_serves(stage, cloud, "idp", 1).await;
+    said
+}
+
+/// The migrations that ran in the second version on a cloud.
+fn migrations(stage: &Stage, cloud: &str) -> usize {
+    let digest = stage.digest(2);
+    let of_cloud = |it: &&Started| it.repository.starts_with(&format!("{cloud}/"));
+    let started = stage.containers.started();
+    let jobs = started
+        .iter()
+        .filter(of_cloud)
+        .filter(|it| it.purpose == Purpose::Finish && it.digest == digest);
+    jobs.count()
+}
+
+/// A migration of which nothing ran has not been executed: the next apply runs it, once.
+pub async fn never_started(stage: &Stage) {
+    first_serves(stage).await;
+    let said = meanwhile(stage, "aws", delete_image_on_aws(stage)).await;
+    says(
+        &said,
+        &[
+            "could not be started",
+            "TaskFailedToStart",
+            "CannotPullContainerError",
+            "`deployer apply`",
+        ],
+    );
+    let said = meanwhile(stage, "gcp", delete_image_on_google(stage)).await;
+    says(
+        &said,
+        &[
+            "could not be started",
+            "CONTAINER_MISSING",
+            "not found",
+            "`deployer apply`",
+        ],
+    );
+    for cloud in ["aws", "gcp"] {
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_eq!(migrations(stage, cloud), 1, "{cloud}");
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+    }
+}
+
+/// Killed before each write to the ledger in turn, the applies after it still start it no more than once.
+pub async fn never_started_then_killed(stage: &Stage) {
+    first_serves(stage).await;
+    meanwhile(stage, "aws", delete_image_on_aws(stage)).await;
+    meanwhile(stage, "gcp", delete_image_on_google(stage)).await;
+    for (cloud, call) in START {
+        let (mut kills, mut right_after) = (0, false);
+        loop {
+            stage.calls.arm(None);
+            // Several times at each: what one of them got done, the next does not write again.
+            stage.ledger.arm(Some(Crash::Before(kills / 3 + 1)));
+            match stage.run(APPLY, cloud).await {
+                (Ended::Killed, _) => {
+                    kills += 1;
+                    right_after |= stage.calls.names().last().is_some_and(|it| it == call);
+                    // Longer than the lease of who was killed.
+                    stage.time.pass(Duration::from_secs(120)).await;
+                }
+                (Ended::Exit(exit), said) => {
+                    assert_eq!(exit, Exit::Success, "{said}");
+                    break;
+                }
+            }
+        }
+        assert!(right_after, "once before the execution's name was written");
+        stage.ledger.arm(None);
+        assert_eq!(migrations(stage, cloud), 1, "{cloud}");
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+    }
+}
+
+async fn delete_image_on_aws(stage: &Stage) {
+    let ecr = aws_sdk_ecr::Client::new(&stage.aws().await);
+    let image = ImageIdentifier::builder().image_digest(stage.digest(2));
+    let repositories = ecr.describe_repositories().send().await;
+    let repositories = repositories.expect("an answer");
+    let repository = repositories.repositories()[0].repository_name();
+    let deleted = ecr
+        .batch_delete_image()
+        .set_repository_name(repository.map(str::to_owned))
+        .image_ids(image.build())
+        .send()
+        .await;
+    assert!(deleted.expect("an answer").failures().is_empty());
+}
+
+async fn delete_image_on_google(stage: &Stage) {
+    let job = stage.google(Method::GET, &job_path(), None).await;
+    let image = &job["template"]["template"]["containers"][0]["image"];
+    let (path, digest) = image
+        .as_str()
+        .and_then(|it| it.split_once('@'))
+        .expect("pinned");
+    assert_eq!(digest, stage.digest(2));
+    let parts: Vec<&str> = path.split('/').collect();
+    let [_, _, repository, package] = parts.as_slice() else {
+        panic!("{path}");
+    };
+    let version = format!(
+        "/v1/projects/{PROJECT}/locations/{LOCATION}/repositories/{repository}/packages/{package}/versions/{digest}?force=true"
+    );
+    stage.google(Method::DELETE, &version, None).await;
+}
+
+/// A secret that cannot be read keeps the container from starting. ECS says so in a field; Cloud Run only in words that it
+/// uses for containers that ran as well: there a person has to judge.
+pub async fn unreadable_secret(stage: &Stage) {
+    first_serves(stage).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let hand = async {
+        let deleted = secrets
+            .delete_secret()
+            .secret_id("/swept/test/mail-password");
+        deleted.send().await.expect("it is there");
+    };
+    let said = meanwhile(stage, "aws", hand).await;
+    says(
+        &said,
+        &[
+            "could not be started",
+            "ResourceInitializationError",
+            "mail-password",
+            "marked for deletion",
+        ],
+    );
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage, "aws"), 1);
+    clouds::assert_serves(stage, "aws", "idp", 2).await;
+
+    let version = |verb: &str| {
+        format!("/v1/projects/{PROJECT}/secrets/swept-test-mail-password/versions/1:{verb}")
+    };
+    let say = async |verb: &str| {
+        stage
+            .google(Method::POST, &version(verb), Some(json!({})))
+            .await;
+    };
+    let said = meanwhile(stage, "gcp", say("disable")).await;
+    says(&said, &["secret_key_ref", "DISABLED", "no exit code"]);
+    say("enable").await;
+    is_not_run_again(stage, "gcp").await;
+    let retry = ["migrate", "--retry", "--yes"];
+    run(stage, &retry, "gcp", Exit::Success).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(migrations(stage, "gcp"), 1);
+    clouds::assert_serves(stage, "gcp", "idp", 2).await;
+}
+
+/// A cloud that refuses to start a migration has not started it.
+pub async fn refused(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    for (cloud, call) in START {
+        stage.calls.deny(call);
+        let said = run(stage, APPLY, cloud, Exit::Denied).await;
+        says(&said, &["error (not allowed)", "migrat"]);
+        assert_eq!(migrations(stage, cloud), 0, "{cloud}");
+        stage.calls.arm(None);
+        clouds::assert_serves(stage, cloud, "idp", 1).await;
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_eq!(migrations(stage, cloud), 1, "{cloud}");
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+    }
+}

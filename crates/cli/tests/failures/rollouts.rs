@@ -1,0 +1,228 @@
+//! Versions that never serve, and tasks that die: on the way there, and afterwards.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_ecs::types::DeploymentRolloutState;
+use deployer::Exit;
+use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, json_lines, run, says, unhealthy};
+
+pub async fn never_healthy(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(unhealthy);
+    stage.want(&SECOND);
+    for (cloud, exit) in [("aws", Exit::RolledBack), ("gcp", Exit::DeploymentFailed)] {
+        let said = run(stage, APPLY, cloud, exit).await;
+        says(
+            &said,
+            &[
+                "still serves:",
+                "next: deployer logs idp",
+                "cannot read the configuration",
+            ],
+        );
+        assert_serves(stage, cloud, 1).await;
+    }
+    let failed = Exit::DeploymentFailed;
+    let said = run(stage, &[APPLY, &["--json"]].concat(), "gcp", failed).await;
+    let lines = json_lines(&said);
+    let failure = lines.iter().find(|line| line["event"] == "failure");
+    let failure = failure.expect("a report");
+    assert_eq!(failure["service"], "idp");
+    let words = failure["autopsy"]["words"].as_array().expect("words");
+    assert!(!words.is_empty(), "{failure:#}");
+    assert_eq!(failure["serving"][0][1], 100, "{failure:#}");
+}
+
+pub async fn first_never_serves(stage: &Stage) {
+    stage.behave(unhealthy);
+    stage.want(&Wanted::FIRST);
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["error (failed)", "next: deployer apply"]);
+        assert!(!said.contains("still serves:"), "{said}");
+        run(stage, &["status"], cloud, Exit::Untrue).await;
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// The app wants something for itself alone: one instance is healthy, and is killed a minute later; another one beside it gives
+/// up meanwhile. So there are never two at a time, and never three failures without a success between them.
+fn one_at_a_time() -> impl Fn(&Started) -> Behaviour {
+    let free = Mutex::new(Timestamp::MIN);
+    move |started| {
+        let usual = Behaviour::usual(started.purpose);
+        if started.purpose == Purpose::Finish {
+            return usual;
+        }
+        let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *free <= started.at;
+        if first {
+            *free = started.at + Duration::from_secs(60);
+        }
+        Behaviour {
+            healthy: first,
+            exit: Some(runner::Exit::with(if first { 137 } else { 4 })),
+            takes: Duration::from_secs(if first { 60 } else { 50 }),
+            lines: vec!["somebody else has the lock".to_owned()],
+        }
+    }
+}
+
+/// The circuit breaker counts failures in a row: it never sees enough of them.
+pub async fn tasks_die(stage: &Stage) {
+    let two = Wanted {
+        replicas: 2,
+        ..Wanted::FIRST
+    };
+    stage.want(&two);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.behave(one_at_a_time());
+    stage.want(&Wanted { version: 2, ..two });
+    for _ in 0..2 {
+        let said = run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+        says(
+            &said,
+            &[
+                "aws/us-east-1/ecs.service/swept-test-idp was not ready after 900 s:",
+                "of 2 tasks run",
+                "Essential container in task exited, `idp` exited with 137",
+                "Essential container in task exited, `idp` exited with 4",
+                "somebody else has the lock",
+                "still serves: arn:aws:ecs:us-east-1:123456789012:task-definition/swept-test-idp:1",
+            ],
+        );
+        let service = clouds::ecs_service(stage, "idp").await;
+        let [new, old] = service.deployments() else {
+            panic!("{service:#?}");
+        };
+        let in_progress = Some(&DeploymentRolloutState::InProgress);
+        assert_eq!(new.rollout_state(), in_progress, "nothing tripped");
+        assert_eq!(old.running_count(), 1, "{service:#?}");
+        let said = run(stage, &["status"], "aws", Exit::Untrue).await;
+        says(
+            &said,
+            &["state      failing:", "of 2 tasks run", "exited with"],
+        );
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    clouds::assert_serves(stage, "aws", "idp", 2).await;
+    run(stage, &["status"], "aws", Exit::Success).await;
+}
+
+/// What a roll-out that goes well says meanwhile: nothing of failures.
+pub async fn in_progress(stage: &Stage) {
+    first_serves(stage).await;
+    stage.containers_take(Duration::from_secs(60));
+    stage.want(&SECOND);
+    let detached = [APPLY, &["--detach"]].concat();
+    for cloud in ["aws", "gcp"] {
+        run(stage, &detached, cloud, Exit::Success).await;
+        let said = run(stage, &["status"], cloud, Exit::Success).await;
+        says(&said, &["state      in progress:"]);
+        assert_eq!(state(stage, cloud).await["state"], "in_progress");
+        clouds::until_serves(stage, cloud, "idp", 2).await;
+        stage.time.pass(Duration::from_secs(10)).await;
+        let said = run(stage, &["status"], cloud, Exit::Success).await;
+        says(&said, &["r2 content", "state      ready"]);
+    }
+}
+
+/// What `status --json` says of the service.
+async fn state(stage: &Stage, cloud: &str) -> Value {
+    let (_, said) = stage.run(&["status", "--json"], cloud).await;
+    let document: Value = serde_json::from_str(&said).expect("JSON");
+    document[0]["serving"]["state"].clone()
+}
+
+/// Serves well for ten minutes.
+fn ten_minutes(started: &Started) -> Behaviour {
+    let usual = Behaviour::usual(started.purpose);
+    match started.purpose {
+        Purpose::Finish => usual,
+        Purpose::Serve => Behaviour {
+            exit: Some(runner::Exit::with(139)),
+            takes: Duration::from_secs(600),
+            ..usual
+        },
+    }
+}
+
+/// Runs for so long that it seems to be up, and is never healthy.
+fn quarter_of_a_minute(_: &Started) -> Behaviour {
+    Behaviour {
+        exit: Some(runner::Exit::with(7)),
+        healthy: false,
+        takes: Duration::from_secs(15),
+        lines: vec!["cannot reach the database".to_owned()],
+    }
+}
+
+/// ECS calls the deployment completed, and goes on replacing what dies: at moments the wanted number runs.
+pub async fn tasks_die_later(stage: &Stage) {
+    stage.behave(ten_minutes);
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.behave(quarter_of_a_minute);
+    stage.time.pass(Duration::from_secs(620)).await;
+    let mut counted = Vec::new();
+    for _ in 0..40 {
+        let service = clouds::ecs_service(stage, "idp").await;
+        let [only] = service.deployments() else {
+            panic!("{service:#?}");
+        };
+        let completed = Some(&DeploymentRolloutState::Completed);
+        assert_eq!(only.rollout_state(), completed);
+        counted.push(service.running_count());
+        let said = run(stage, &["status"], "aws", Exit::Untrue).await;
+        says(&said, &["state      failing:", "`idp` exited with"]);
+        assert_eq!(state(stage, "aws").await["state"], "failing");
+        stage.time.pass(Duration::from_secs(4)).await;
+    }
+    assert!(counted.contains(&0) && counted.contains(&1), "{counted:?}");
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    says(
+        &said,
+        &[
+            "was not ready after 900 s",
+            "Essential container in task exited, `idp` exited with 7",
+            "cannot reach the database",
+        ],
+    );
+    assert_eq!(
+        stage.calls.writes(),
+        Vec::<String>::new(),
+        "nothing differs"
+    );
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    // ECS starts tasks ever more seldom.
+    stage.time.pass(Duration::from_secs(1200)).await;
+    run(stage, &["status"], "aws", Exit::Success).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+}
+
+/// Cloud Run starts another instance and calls the service ready all the time, and so does the program.
+pub async fn instances_die_later(stage: &Stage) {
+    stage.behave(ten_minutes);
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    let started = stage.containers.started().len();
+    stage.time.pass(Duration::from_secs(620)).await;
+    let later = stage.containers.started().split_off(started);
+    assert_eq!(later.len(), 1, "Cloud Run starts another one");
+    assert_eq!(later[0].digest, stage.digest(1));
+    let said = run(stage, &["status"], "gcp", Exit::Success).await;
+    says(&said, &["state      ready"]);
+    stage.calls.arm(None);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+}
