@@ -94,7 +94,10 @@ fn hint_for(code: &str) -> Option<&'static str> {
             Some("AWS has none of that size there now: name another `class`, or try later")
         }
         "KMSKeyNotAccessibleFault" => Some("allow the caller the key `aws/rds`"),
-        _ if code.contains("QuotaExceeded") || code.contains("QuotaForCustomerExceeded") => {
+        _ if code.contains("QuotaExceeded")
+            || code.contains("QuotaForCustomerExceeded")
+            || code == "LimitExceededException" =>
+        {
             Some("delete what is not needed, or ask for a higher quota (Service Quotas)")
         }
         _ => None,

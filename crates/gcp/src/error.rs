@@ -80,6 +80,25 @@ pub(crate) fn is_stale(error: &CloudError) -> bool {
         || error.http_status_code() == Some(412)
 }
 
+/// Whether the call came too fast: it may be made again later.
+pub(crate) fn is_rate_limit(error: &CloudError) -> bool {
+    match error.status() {
+        Some(status) => status.code == Code::ResourceExhausted && !says_used_up(status),
+        None => error.http_status_code() == Some(429),
+    }
+}
+
+/// Whether there may be no more of something, however often one asks.
+fn says_used_up(status: &Status) -> bool {
+    let details = &status.details;
+    let says_rate = details.iter().any(
+        |detail| matches!(detail, StatusDetails::ErrorInfo(info) if info.reason.contains("RATE")),
+    );
+    let mut quotas = details.iter();
+    let says_quota = quotas.any(|detail| matches!(detail, StatusDetails::QuotaFailure(_)));
+    status.code == Code::ResourceExhausted && says_quota && !says_rate
+}
+
 /// The error of a call; `action` names what was tried and on what: "cannot create service `x`".
 pub(crate) fn failed(error: CloudError, action: &str) -> Error {
     // What was not permitted was never sent: the reason is ours and whole.
@@ -165,6 +184,9 @@ fn kind(error: &CloudError) -> ErrorKind {
     if error.is_authentication() {
         return ErrorKind::Credentials;
     }
+    if error.status().is_some_and(says_used_up) {
+        return ErrorKind::Rejected;
+    }
     if let Some(code) = code(error) {
         return kind_of(code);
     }
@@ -203,6 +225,9 @@ fn hint(kind: ErrorKind, error: &CloudError) -> Option<String> {
     if kind == ErrorKind::Credentials {
         return Some(LOGIN_HINT.to_owned());
     }
+    if error.status().is_some_and(says_used_up) {
+        return Some(QUOTA_HINT.to_owned());
+    }
     let details = &error.status()?.details;
     details.iter().find_map(|detail| match detail {
         StatusDetails::ErrorInfo(info) if info.reason == "SERVICE_DISABLED" => {
@@ -214,6 +239,10 @@ fn hint(kind: ErrorKind, error: &CloudError) -> Option<String> {
         _ => None,
     })
 }
+
+/// What to do where there may be no more of something.
+const QUOTA_HINT: &str =
+    "delete what is not needed, or ask for a higher quota (IAM & Admin, Quotas)";
 
 /// What to do about credentials that are absent or refused.
 pub(crate) const LOGIN_HINT: &str = "log in with `gcloud auth application-default login`, or set \
@@ -258,6 +287,21 @@ mod tests {
                 "INVALID_ARGUMENT: memory is too small"
             ]
         );
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_refusal_and_a_rate_is_not() {
+        let exhausted = |details| {
+            let status = Status::default().set_code(Code::ResourceExhausted);
+            failed(CloudError::service(status.set_details(details)), "x")
+        };
+        let quota = StatusDetails::QuotaFailure(google_cloud_rpc::model::QuotaFailure::new());
+        let used_up = exhausted(vec![quota.clone()]);
+        assert_eq!(used_up.kind(), ErrorKind::Rejected);
+        assert!(used_up.hint_text().unwrap().contains("higher quota"));
+        let info = google_cloud_rpc::model::ErrorInfo::new().set_reason("RATE_LIMIT_EXCEEDED");
+        let rate = exhausted(vec![quota, StatusDetails::ErrorInfo(info)]);
+        assert_eq!(rate.kind(), ErrorKind::Unavailable);
     }
 
     #[test]

@@ -6,9 +6,46 @@ use std::time::Duration;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_longrunning::model::{Operation, operation};
+use google_cloud_wkt::message::Message;
 
 use crate::error::{self, CloudError};
 use crate::project::Project;
+
+/// How long an answer may lag behind a change that was accepted.
+const LAG: Duration = Duration::from_secs(60);
+/// What is waited for meanwhile.
+pub(crate) const LAGGING: &str = "Google still answers what was there before";
+
+/// What the operation makes of its resource, as Google told when it accepted the change. `None` when it did not.
+pub(crate) fn accepted<T: Message>(operation: &Operation) -> Option<T> {
+    operation.metadata.as_ref()?.to_msg().ok()
+}
+
+/// Reads with `get` until the answer tells of a change that was accepted: what was just made may seem absent.
+///
+/// Errors: whatever `get` fails with; timed out, when answers go on lagging.
+pub(crate) async fn caught_up<T, F, Fut>(
+    project: &Project,
+    what: &str,
+    tells: impl Fn(&T) -> bool,
+    get: F,
+) -> Result<T>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let (clock, pace) = (project.context.clock.as_ref(), Pace::until(LAG));
+    let lags = || Ok(Look::NotYet(LAGGING.to_owned()));
+    poll(clock, pace, what, || async {
+        match get().await {
+            Ok(answer) if tells(&answer) => Ok(Look::Found(answer)),
+            Ok(_) => lags(),
+            Err(error) if error.kind() == ErrorKind::NotFound => lags(),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
 
 /// Looks at `operation` with `get` until it is done.
 ///

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use google_cloud_gax::backoff_policy::BackoffPolicy;
-use google_cloud_gax::error::rpc::{Code, StatusDetails};
+use google_cloud_gax::error::rpc::StatusDetails;
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use google_cloud_gax::retry_policy::{
     Aip194Strict, LimitedAttemptCount, LimitedElapsedTime, RetryPolicy, RetryPolicyExt,
@@ -14,7 +14,7 @@ use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
 use http::header::RETRY_AFTER;
 
-use crate::error::CloudError;
+use crate::error::{CloudError, is_rate_limit};
 
 /// How often a call that changes nothing when repeated is tried at most.
 const ATTEMPTS: u32 = 6;
@@ -105,23 +105,9 @@ fn asked_for(error: &CloudError) -> Option<Duration> {
     })
 }
 
-fn is_rate_limit(error: &CloudError) -> bool {
-    let Some(status) = error.status() else {
-        return error.http_status_code() == Some(429);
-    };
-    let says_rate = status.details.iter().any(
-        |detail| matches!(detail, StatusDetails::ErrorInfo(info) if info.reason.contains("RATE")),
-    );
-    let says_quota = status
-        .details
-        .iter()
-        .any(|detail| matches!(detail, StatusDetails::QuotaFailure(_)));
-    status.code == Code::ResourceExhausted && (says_rate || !says_quota)
-}
-
 #[cfg(test)]
 mod tests {
-    use google_cloud_gax::error::rpc::Status;
+    use google_cloud_gax::error::rpc::{Code, Status};
     use google_cloud_rpc::model::{ErrorInfo, QuotaFailure, RetryInfo};
 
     use super::*;

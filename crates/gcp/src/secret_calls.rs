@@ -135,6 +135,30 @@ impl Store {
             .transpose()
     }
 
+    /// The newest version that can be used, also where everything else still tells of an older one: a version that was just
+    /// added is there by its number at once, and by `latest` within hours
+    /// (<https://cloud.google.com/secret-manager/docs/reference/consistency>). Asked before another one is added.
+    pub(crate) async fn newest(&self) -> Result<Option<SecretVersion>> {
+        let mut newest = self.current().await?;
+        let mut known = newest.as_ref().map_or(0, |it| number(&it.version));
+        loop {
+            known += 1;
+            match self.access(&known.to_string()).await {
+                Ok(answer) => newest = Some(self.project.names.secret_version(&answer.name)?),
+                // Disabled or destroyed: only its number is taken.
+                Err(error) if error::is_unfit(&error) => {}
+                // Who may only write goes by what is told.
+                Err(error) if error::is_absent(&error) || error::is_denied(&error) => {
+                    return Ok(newest);
+                }
+                Err(error) => {
+                    let action = self.cannot("read the newest version of");
+                    return Err(error::failed(error, &action));
+                }
+            }
+        }
+    }
+
     /// The value of a version.
     ///
     /// Errors: unavailable when it arrives damaged; rejected when it cannot be used, or is no text.
@@ -208,10 +232,10 @@ impl Store {
         self.project.names.secret_version(&version.name)
     }
 
-    /// Adds a version unless the current one holds this value: Google takes no idempotency token here, so this is what
+    /// Adds a version unless the newest one holds this value: Google takes no idempotency token here, so this is what
     /// makes a repeat after a lost reply change nothing.
     pub(crate) async fn ensure_value(&self, value: &SecretString) -> Result<SecretVersion> {
-        if let Some(current) = self.current().await? {
+        if let Some(current) = self.newest().await? {
             match self.read_value(&current.version).await {
                 Ok(there) if there.expose_secret() == value.expose_secret() => return Ok(current),
                 Ok(_) => {}

@@ -258,8 +258,8 @@ impl Secret {
     async fn write(&self) -> Result<SecretVersion> {
         match &self.content {
             SecretContent::Exactly(value) => self.store.ensure_value(value).await,
-            SecretContent::AtFirst(value) => match self.store.current().await? {
-                Some(current) => Ok(current),
+            SecretContent::AtFirst(value) => match self.store.newest().await? {
+                Some(newest) => Ok(newest),
                 None => self.store.add(value).await,
             },
             SecretContent::Keep => self.store.current().await?.ok_or_else(|| self.missing()),

@@ -160,7 +160,7 @@ pub(super) async fn activate(
 ) -> Result<Revision> {
     let wanted = following(clients, activation).await?;
     let service = &activation.service;
-    clients
+    let begun = clients
         .ecs
         .update_service()
         .cluster(&clients.section.cluster)
@@ -168,16 +168,19 @@ pub(super) async fn activate(
         .task_definition(&wanted)
         .send()
         .await
-        .told(|| format!("make {} serve as `{service}`", short(&wanted)))?;
-    until_serves(clients, service, &wanted, watch).await?;
+        .told(|| format!("make {} serve as `{service}`", short(&wanted)))?
+        .service;
+    until_serves(clients, service, &wanted, begun.as_ref(), watch).await?;
     Ok(Revision(wanted))
 }
 
-/// Waits until the task definition `wanted`, and nothing else, serves.
+/// Waits until the task definition `wanted`, and nothing else, serves. `begun` is what ECS answered when it was asked for that:
+/// what it tells afterwards may be older.
 pub(super) async fn until_serves(
     clients: &Clients,
     service: &str,
     wanted: &str,
+    begun: Option<&Service>,
     watch: &dyn Watch,
 ) -> Result<()> {
     let what = format!("service `{service}`");
@@ -185,6 +188,9 @@ pub(super) async fn until_serves(
         let seen = describe(clients, service, WithTags::No)
             .await?
             .ok_or_else(|| absent(service))?;
+        if begun.is_some_and(|it| rollout::lags(&seen, it)) {
+            return Ok(Look::NotYet(rollout::LAGGING.into()));
+        }
         match rollout::judge(&seen, wanted) {
             Readiness::Ready => Ok(Look::Found(())),
             Readiness::Pending(why) => {

@@ -14,11 +14,30 @@ const PRIMARY: &str = "PRIMARY";
 const STEADY: &str = "has reached a steady state";
 /// What it says when it starts tasks, followed by how many.
 const STARTED: &str = "has started ";
+/// What is waited for while answers lag.
+pub(crate) const LAGGING: &str = "ECS still answers what was there before";
 
 /// The deployment that the service works towards.
 pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
     let mut deployments = service.deployments().iter();
     deployments.find(|deployment| deployment.status() == Some(PRIMARY))
+}
+
+/// Whether an answer is from before the deployment that an earlier one works towards: ECS says that what it answers may lag
+/// behind a change. It does not know that deployment, and of nothing that came later.
+pub(crate) fn lags(answer: &Service, earlier: &Service) -> bool {
+    let Some(begun) = primary(earlier) else {
+        return false;
+    };
+    let deployments = answer.deployments();
+    if deployments.iter().any(|it| it.id() == begun.id()) {
+        return false;
+    }
+    let changes = deployments.iter();
+    let changes = changes.flat_map(|it| [it.created_at(), it.updated_at()]);
+    let events = answer.events().iter().map(ServiceEvent::created_at);
+    let newest = changes.chain(events).map(moment).max().flatten();
+    newest < moment(begun.created_at())
 }
 
 fn is_failed(deployment: &Deployment) -> bool {
@@ -304,6 +323,33 @@ mod tests {
         let stuck = service(NEW, 0, vec![deployment(PRIMARY, NEW, "FAILED", 0)]);
         assert!(matches!(judge(&stuck, NEW), Readiness::Failed(_)));
         assert_eq!(failed(&stuck), Some("FAILED because"));
+    }
+
+    #[test]
+    fn an_answer_lags_until_it_knows_the_deployment_or_something_later() {
+        let at = DateTime::from_secs;
+        let known = |id: &str, definition: &str, created: i64| {
+            Deployment::builder()
+                .id(id)
+                .status(PRIMARY)
+                .task_definition(definition)
+                .created_at(at(created))
+                .updated_at(at(created))
+                .build()
+        };
+        let before = service(OLD, 2, vec![known("a", OLD, 100)]);
+        let begun = service(NEW, 2, vec![known("b", NEW, 200)]);
+        assert!(lags(&before, &begun));
+        assert!(!lags(&begun, &before));
+        assert!(!lags(&begun, &begun));
+        // What failed is not described for long, but its end is told.
+        let mut rolled_back = before.clone();
+        let event = ServiceEvent::builder().created_at(at(300)).build();
+        rolled_back.events = Some(vec![event]);
+        assert!(!lags(&rolled_back, &begun));
+        // Somebody else's deployment is later than ours.
+        let over = service(OLD, 2, vec![known("c", OLD, 300)]);
+        assert!(!lags(&over, &begun));
     }
 
     #[test]

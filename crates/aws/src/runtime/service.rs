@@ -422,11 +422,13 @@ impl Resource for Service {
                 .cluster(&self.clients.section.cluster)
                 .service(self.name())
                 .task_definition(served);
-            as_before(call, before, &changes)
+            let begun = as_before(call, before, &changes)
                 .send()
                 .await
-                .told(|| format!("put back service `{}`", self.name()))?;
-            operate::until_serves(&self.clients, self.name(), served, watch).await?;
+                .told(|| format!("put back service `{}`", self.name()))?
+                .service;
+            operate::until_serves(&self.clients, self.name(), served, begun.as_ref(), watch)
+                .await?;
         }
         if changes.iter().any(tags::is_tag) {
             self.retag(now, &tags_of(before)).await?;
@@ -443,7 +445,14 @@ impl Resource for Service {
             Some(revision) => revision.0,
             None => actual.task_definition().unwrap_or_default().to_owned(),
         };
-        let seen = self.again().await?;
+        let seen = describe(&self.clients, self.name(), self.with_tags()).await?;
+        // One that was deleted is described for a while: what is not there at all is not there yet.
+        let Some(seen) = seen.filter(|seen| !rollout::lags(seen, actual)) else {
+            return Ok(Ready {
+                state: Readiness::Pending(rollout::LAGGING.into()),
+                actual: actual.clone(),
+            });
+        };
         let state = rollout::judge(&seen, &wanted);
         let state = match state.failure() {
             None => state,

@@ -252,8 +252,8 @@ impl Secret {
         }
     }
 
-    /// Makes it where nothing has its name. `false` when something has.
-    async fn make(&self, value: &SecretString, token: &Token) -> Result<bool> {
+    /// Makes it where nothing has its name. `None` when something has.
+    async fn make(&self, value: &SecretString, token: &Token) -> Result<Option<SecretActual>> {
         let created = self
             .clients
             .secrets
@@ -264,12 +264,13 @@ impl Secret {
             .set_tags(Some(sdk_tags(&self.ownership.tags)))
             .send()
             .await;
-        let Err(error) = created else {
-            return Ok(true);
+        let error = match created {
+            Ok(answer) => return Ok(Some(self.holding(answer.arn(), value, token))),
+            Err(error) => error,
         };
         match code(&error) {
             // AWS says the second for a secret that is scheduled for deletion.
-            Some("ResourceExistsException" | "InvalidRequestException") => Ok(false),
+            Some("ResourceExistsException" | "InvalidRequestException") => Ok(None),
             _ => {
                 let error = failure(&error, &format!("create secret `{}`", self.name()));
                 Err(without(error, value))
@@ -322,10 +323,24 @@ impl Secret {
         Ok(())
     }
 
-    /// What is there after a write of ours: it holds what is desired.
-    async fn settled(&self) -> Result<SecretActual> {
-        let secret = self.describe().await?;
-        Ok(self.note(SecretActual::of(&secret, self.wanted().ok())))
+    /// What is there after the version of this token was put. Not read again: an answer may be from before.
+    fn holding(&self, arn: Option<&str>, value: &SecretString, token: &Token) -> SecretActual {
+        self.note(SecretActual {
+            arn: arn.unwrap_or_default().to_owned(),
+            version: Some(token.0.clone()),
+            value: Some(value.clone()),
+            tags: self.ownership.tags.clone(),
+        })
+    }
+
+    async fn put(
+        &self,
+        secret: &DescribeSecretOutput,
+        value: &SecretString,
+        token: &Token,
+    ) -> Result<SecretActual> {
+        versions::put(&self.clients, self.name(), secret, value, token).await?;
+        Ok(self.holding(secret.arn(), value, token))
     }
 
     pub(super) async fn put_version(
@@ -333,12 +348,12 @@ impl Secret {
         value: &SecretString,
         token: &Token,
     ) -> Result<SecretVersion> {
-        if !self.make(value, token).await? {
-            let secret = self.revive().await?;
-            versions::put(&self.clients, self.name(), &secret, value, token).await?;
-        }
+        let actual = match self.make(value, token).await? {
+            Some(made) => made,
+            None => self.put(&self.revive().await?, value, token).await?,
+        };
         Ok(SecretVersion {
-            secret: self.settled().await?.arn,
+            secret: actual.arn,
             version: token.0.clone(),
         })
     }
@@ -410,16 +425,16 @@ impl Resource for Secret {
 
     async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
         if let Ok(value) = self.wanted()
-            && self.make(&value, token).await?
+            && let Some(made) = self.make(&value, token).await?
         {
-            return self.settled().await;
+            return Ok(made);
         }
         let secret = self.revive().await?;
         let actual = self.look(&secret, None).await?;
         if self.observed(&actual).get("value") != self.desired().get("value") {
-            versions::put(&self.clients, self.name(), &secret, &self.wanted()?, token).await?;
+            return self.put(&secret, &self.wanted()?, token).await;
         }
-        self.settled().await
+        Ok(actual)
     }
 
     async fn update(
@@ -434,9 +449,12 @@ impl Resource for Secret {
         }
         if changes.iter().any(|change| change.field == "value") {
             let secret = self.describe().await?;
-            versions::put(&self.clients, self.name(), &secret, &self.wanted()?, token).await?;
+            return self.put(&secret, &self.wanted()?, token).await;
         }
-        self.settled().await
+        Ok(SecretActual {
+            tags: self.ownership.tags.clone(),
+            ..actual.clone()
+        })
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -7,20 +7,27 @@
 )]
 
 mod clouds;
+mod detached;
+mod disturbed;
+mod drift;
+mod events;
+mod images;
 #[path = "../in_process/mod.rs"]
 mod in_process;
 mod jobs;
 mod ledger;
 mod others;
+mod outages;
 #[path = "../sweep/picture.rs"]
 mod picture;
 mod rollouts;
 mod undo;
+mod verification;
+mod web;
 
 use std::process::ExitCode;
 
 use deployer::Exit;
-use deployer_sandbox::call::Cloud;
 use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 use futures::future::LocalBoxFuture;
 use in_process::environment;
@@ -109,14 +116,14 @@ const TESTS: &[Test] = &[
     ),
     (
         "an_image_of_another_architecture_is_refused_before_anything_is_made",
-        |it| Box::pin(other_architecture(it)),
+        |it| Box::pin(images::other_architecture(it)),
     ),
     ("an_image_that_is_absent_is_refused_by_name", |it| {
-        Box::pin(absent_image(it))
+        Box::pin(images::absent_layout(it))
     }),
     (
         "a_cloud_that_does_not_answer_leaves_the_other_one_alone",
-        |it| Box::pin(one_cloud_down(it)),
+        |it| Box::pin(outages::before_the_start(it)),
     ),
     (
         "a_call_that_is_denied_is_told_with_its_own_exit_code",
@@ -127,7 +134,7 @@ const TESTS: &[Test] = &[
         |it| Box::pin(jobs::out_of_memory(it)),
     ),
     ("what_another_hand_changed_is_shown_apart", |it| {
-        Box::pin(others::drift(it))
+        Box::pin(drift::log_retention(it))
     }),
     ("what_deployer_itself_changed_is_nobody_elses", |it| {
         Box::pin(others::no_drift(it))
@@ -166,6 +173,52 @@ const TESTS: &[Test] = &[
     (
         "many_services_are_asked_for_no_faster_than_the_apis_allow",
         |it| Box::pin(many_services(it)),
+    ),
+    (
+        "a_tag_that_is_absent_is_refused_by_name_before_anything_is_made",
+        |it| Box::pin(images::absent_tag(it)),
+    ),
+    (
+        "a_cloud_that_goes_down_after_a_write_leaves_the_other_one_alone",
+        |it| Box::pin(outages::after_a_write(it)),
+    ),
+    (
+        "a_roll_out_goes_on_when_its_cloud_does_not_answer_any_more",
+        |it| Box::pin(outages::while_it_rolls_out(it)),
+    ),
+    (
+        "a_check_that_fails_is_told_by_name_on_its_own_cloud",
+        |it| Box::pin(verification::checks_fail(it)),
+    ),
+    (
+        "variables_that_another_hand_changed_are_shown_apart",
+        |it| Box::pin(drift::variables(it)),
+    ),
+    ("a_count_that_scales_is_nobodys_drift", |it| {
+        Box::pin(drift::scaled(it))
+    }),
+    ("what_the_clouds_add_themselves_is_no_drift", |it| {
+        Box::pin(drift::noise(it))
+    }),
+    (
+        "a_roll_out_that_was_not_waited_for_is_told_by_status",
+        |it| Box::pin(detached::goes_well(it)),
+    ),
+    (
+        "a_roll_out_that_was_not_waited_for_and_failed_is_no_success",
+        |it| Box::pin(detached::fails_later(it)),
+    ),
+    (
+        "a_quota_that_is_used_up_is_told_and_not_asked_for_ever",
+        |it| Box::pin(disturbed::quota(it)),
+    ),
+    (
+        "answers_from_before_a_change_are_not_taken_for_what_is",
+        |it| Box::pin(disturbed::stale(it)),
+    ),
+    (
+        "calls_that_go_wrong_in_every_way_end_in_the_same_place",
+        |it| Box::pin(disturbed::in_every_way(it)),
     ),
 ];
 
@@ -316,39 +369,6 @@ async fn gone_revision(stage: &Stage) {
         assert_eq!(stage.calls.writes(), Vec::<String>::new());
         assert!(!stage.has_hold().await, "{said}");
     }
-}
-
-async fn other_architecture(stage: &Stage) {
-    stage.write_image(3, "arm64");
-    stage.want(&Wanted {
-        version: 3,
-        ..Wanted::FIRST
-    });
-    let said = run(stage, APPLY, "all", Exit::Input).await;
-    says(&said, &["linux/amd64", "image-3"]);
-    assert_eq!(stage.calls.writes(), Vec::<String>::new());
-}
-
-async fn absent_image(stage: &Stage) {
-    stage.want(&Wanted {
-        version: 9,
-        ..Wanted::FIRST
-    });
-    let said = run(stage, APPLY, "all", Exit::Input).await;
-    says(&said, &["image-9"]);
-}
-
-async fn one_cloud_down(stage: &Stage) {
-    first_serves(stage).await;
-    stage.want(&SECOND);
-    stage.calls.take_down(Cloud::Google);
-    let said = run(stage, APPLY, "all", Exit::Failure).await;
-    says(&said, &["aws: r2 of `idp` serves", "no answer"]);
-    assert_serves(stage, "aws", 2).await;
-    stage.calls.arm(None);
-    assert_serves(stage, "gcp", 1).await;
-    run(stage, APPLY, "all", Exit::Success).await;
-    assert_serves(stage, "gcp", 2).await;
 }
 
 async fn denied(stage: &Stage) {

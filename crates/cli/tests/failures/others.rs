@@ -14,24 +14,6 @@ use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
 /// What the service is called on both clouds.
 const NAME: &str = "swept-test-idp";
 
-pub async fn drift(stage: &Stage) {
-    first_serves(stage).await;
-    keep_logs_for_a_year(stage).await;
-    stage.want(&Wanted {
-        greeting: "good evening",
-        ..Wanted::FIRST
-    });
-    let said = run(stage, &["plan"], "aws", Exit::Success).await;
-    says(&said, &["env.GREETING: hello -> good evening"]);
-    let heading = said.find("changed by another hand since the last apply:");
-    let (before, after) = said.split_at(heading.expect("it is said"));
-    assert!(
-        after.contains("365 ->") && !before.contains("365 ->"),
-        "{said}"
-    );
-    assert_eq!(said.matches("changed by another hand").count(), 1, "{said}");
-}
-
 /// A code deployment, a rollback and a secret that is set are our own doing: the plan after them accuses nobody.
 pub async fn no_drift(stage: &Stage) {
     first_serves(stage).await;
@@ -62,15 +44,6 @@ async fn accuses_nobody(stage: &Stage, after: &str) {
     says(&said, &["env.GREETING"]);
     assert!(!said.contains("another hand"), "after {after}:\n{said}");
     stage.want(&SECOND);
-}
-
-async fn keep_logs_for_a_year(stage: &Stage) {
-    let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
-    let kept = logs
-        .put_retention_policy()
-        .log_group_name("/ecs/swept-test-idp")
-        .retention_in_days(365);
-    kept.send().await.expect("the group is there");
 }
 
 /// Runs the second version's apply, and beside it `hand` once the program has called `call`.

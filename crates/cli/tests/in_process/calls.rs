@@ -21,6 +21,9 @@ pub enum Fault {
     ThrottledTwice,
 }
 
+/// Whether a call is the last that its cloud answers.
+pub type IsLast = fn(&ApiCall) -> bool;
+
 /// The calls. Cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
@@ -37,8 +40,10 @@ struct State {
     latency: Duration,
     /// When each call arrived.
     arrivals: Vec<(String, Timestamp)>,
-    /// The cloud that does not answer.
-    down: Option<Cloud>,
+    /// The cloud that does not answer, and how.
+    down: Option<(Cloud, FaultKind)>,
+    /// Which call is the last that its cloud answers, and how it does not answer later ones.
+    last: Option<(IsLast, FaultKind)>,
     /// What nobody may call.
     denied: Option<String>,
     /// The name that is disturbed, and how often it still is.
@@ -70,7 +75,13 @@ impl Calls {
     /// Has no call of a cloud be answered until the next [`Calls::arm`].
     pub fn take_down(&self, cloud: Cloud) {
         self.arm(None);
-        self.state().down = Some(cloud);
+        self.state().down = Some((cloud, FaultKind::Unavailable));
+    }
+
+    /// Has no call of a cloud be answered after the first for which this holds, until the next [`Calls::arm`].
+    pub fn take_down_after(&self, last: IsLast, how: FaultKind) {
+        self.arm(None);
+        self.state().last = Some((last, how));
     }
 
     /// Refuses every call of this name until the next [`Calls::arm`]: the caller may not.
@@ -142,9 +153,15 @@ impl Observer for Calls {
         if call.effect == Effect::Write {
             state.writes.push(call.name.clone());
         }
-        // Who gives out tokens is another service.
-        if state.down == Some(call.cloud) && call.name != "oauth2.token" {
-            return Verdict::Refuse(FaultKind::Unavailable.into());
+        match state.down {
+            // Who gives out tokens is another service.
+            Some((cloud, how)) if cloud == call.cloud && call.name != "oauth2.token" => {
+                return Verdict::Refuse(how.into());
+            }
+            _ => {}
+        }
+        if let Some((_, how)) = state.last.take_if(|(is_last, _)| is_last(call)) {
+            state.down = Some((call.cloud, how));
         }
         if state.denied.as_ref() == Some(&call.name) {
             return Verdict::Refuse(FaultKind::Denied.into());

@@ -13,11 +13,11 @@ use google_cloud_run_v2::model::{
 };
 use google_cloud_wkt::FieldMask;
 
-use crate::error;
 use crate::project::{Names, short};
 use crate::runtime::container::{self, RUN_ANNOTATION};
-use crate::runtime::service::Calls;
+use crate::runtime::service::{self, Calls};
 use crate::runtime::{shape, verdict};
+use crate::{error, operation};
 
 /// Traffic moves in seconds; a new revision may take its start-up probe's four minutes.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
@@ -66,6 +66,7 @@ fn stale_pins(
 
 async fn move_traffic(calls: &Calls, revision: &str, watch: &dyn Watch) -> Result<Revision> {
     let service = calls.get().await?;
+    let mut since = service.generation;
     let traffic = everything_to(revision, &service.traffic);
     if verdict::show_asked(&service.traffic) != verdict::show_asked(&traffic) {
         let change = model::Service::new()
@@ -73,15 +74,16 @@ async fn move_traffic(calls: &Calls, revision: &str, watch: &dyn Watch) -> Resul
             .set_etag(&service.etag)
             .set_traffic(traffic);
         let services = calls.project.clients.services.changing().await;
-        services
+        let begun = services
             .update_service()
             .set_service(change)
             .set_update_mask(FieldMask::default().set_paths(["traffic"]))
             .send()
             .await
             .map_err(|error| error::failed(error, &calls.cannot("move the traffic of")))?;
+        since = since.max(service::generation(&begun));
     }
-    wait_until(calls, watch, |service| {
+    wait_until(calls, since, watch, |service| {
         (
             verdict::of_revision(service, revision),
             Revision(revision.to_owned()),
@@ -107,6 +109,7 @@ async fn renew(
     watch: &dyn Watch,
 ) -> Result<Revision> {
     let service = calls.get().await?;
+    let mut since = service.generation;
     let landed_before = service
         .template
         .as_ref()
@@ -123,11 +126,10 @@ async fn renew(
         let traffic: Vec<TrafficTarget> = std::iter::once(latest)
             .chain(shape::tag_only(&service.traffic))
             .collect();
-        calls
-            .update(service.set_template(template).set_traffic(traffic))
-            .await?;
+        let service = service.set_template(template).set_traffic(traffic);
+        since = calls.revise(service).await?.generation;
     }
-    wait_until(calls, watch, |service| {
+    wait_until(calls, since, watch, |service| {
         let newest = short(&service.latest_created_revision).to_owned();
         (verdict::of_latest(service), Revision(newest))
     })
@@ -176,8 +178,10 @@ fn template_of(
         .set_session_affinity(revision.session_affinity)
 }
 
+/// Waits until the service, told as of generation `since` or later, is judged ready.
 async fn wait_until(
     calls: &Calls,
+    since: i64,
     watch: &dyn Watch,
     judge: impl Fn(&model::Service) -> (Readiness, Revision),
 ) -> Result<Revision> {
@@ -190,6 +194,9 @@ async fn wait_until(
         &what,
         || async move {
             let service = calls.get().await?;
+            if service.generation < since {
+                return Ok(Look::NotYet(operation::LAGGING.to_owned()));
+            }
             match judge(&service) {
                 (Readiness::Ready, revision) => Ok(Look::Found(revision)),
                 (Readiness::Pending(why), _) => {

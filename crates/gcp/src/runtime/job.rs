@@ -14,6 +14,7 @@ use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_api::model::LaunchStage;
+use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::condition::State;
 use google_cloud_run_v2::model::task_template::Retries;
@@ -79,6 +80,15 @@ impl Calls {
         let jobs = self.project.clients.jobs.reading().await;
         let outcome = jobs.get_job().set_name(self.path()).send().await;
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
+    }
+
+    /// The job, once it is told as this operation makes it or later.
+    async fn after(&self, begun: &Operation) -> Result<Job> {
+        let since = operation::accepted(begun).map_or(0, |job: Job| job.generation);
+        let (what, tells) = (format!("job `{}`", self.name), |now: &Job| {
+            now.generation >= since
+        });
+        operation::caught_up(&self.project, &what, tells, || self.get()).await
     }
 
     async fn delete(&self) -> Result<()> {
@@ -332,7 +342,7 @@ impl Resource for RunJob {
         }
     }
 
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Job> {
+    async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<Job> {
         let job = self.wanted(Job::new())?;
         let jobs = self.calls.project.clients.jobs.changing().await;
         let outcome = jobs
@@ -343,11 +353,14 @@ impl Resource for RunJob {
             .send()
             .await;
         match outcome {
-            Ok(_) => self.calls.get().await,
+            Ok(begun) => self.calls.after(&begun).await,
+            // It seemed absent, or the answer was lost: what is there may still differ.
             Err(error) if error::exists_already(&error) => {
                 let there = self.calls.get().await?;
+                let changes = self.observed(&there).changes_to(&self.desired());
                 match self.owner().objection(&there.labels) {
-                    None => Ok(there),
+                    None if changes.is_empty() => Ok(there),
+                    None => self.update(&there, &changes, token, watch).await,
                     Some(why) => Err(Error::new(
                         ErrorKind::Conflict,
                         format!("job `{}` exists and is not ours: {why}", self.calls.name),
@@ -368,20 +381,24 @@ impl Resource for RunJob {
         // The etag is left out: the job's changes with each execution, and its template is all ours.
         let job = self.wanted(actual.clone())?.set_etag("");
         let jobs = self.calls.project.clients.jobs.changing().await;
-        jobs.update_job()
-            .set_job(job)
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &self.calls.cannot("update")))?;
-        self.calls.get().await
+        let outcome = jobs.update_job().set_job(job).send().await;
+        let begun = outcome.map_err(|error| error::failed(error, &self.calls.cannot("update")))?;
+        self.calls.after(&begun).await
     }
 
     async fn delete(&self, _actual: &Job, _token: &Token) -> Result<()> {
         self.calls.delete().await
     }
 
-    async fn readiness(&self, _actual: &Job) -> Result<Ready<Job>> {
-        let actual = self.calls.get().await?;
+    async fn readiness(&self, known: &Job) -> Result<Ready<Job>> {
+        let seen = self.calls.get().await;
+        if lags(&seen, known) {
+            return Ok(Ready {
+                state: Readiness::Pending(operation::LAGGING.to_owned()),
+                actual: known.clone(),
+            });
+        }
+        let actual = seen?;
         Ok(Ready {
             state: settled(&actual),
             actual,
@@ -390,6 +407,14 @@ impl Resource for RunJob {
 
     fn pace(&self) -> Pace {
         Pace::until(OPERATION_DEADLINE)
+    }
+}
+
+/// Whether an answer is from before what is known of the job; one that was only just made may seem absent.
+fn lags(seen: &Result<Job>, known: &Job) -> bool {
+    match seen {
+        Ok(seen) => seen.uid == known.uid && seen.generation < known.generation,
+        Err(error) => error.kind() == ErrorKind::NotFound && known.generation == 1,
     }
 }
 

@@ -12,6 +12,7 @@ use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::wait::{self, Look, Pace, Readiness};
+use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
 use google_cloud_wkt::FieldMask;
 
@@ -73,6 +74,26 @@ impl Calls {
     ///
     /// Errors: conflict, when somebody changed it since it was read.
     pub(crate) async fn update(&self, service: model::Service) -> Result<model::Service> {
+        let begun = self.send(service).await?;
+        self.after(&begun, |_| true).await
+    }
+
+    /// The same with a template that makes a revision: returns once Cloud Run names it, or has settled without one.
+    pub(crate) async fn revise(&self, service: model::Service) -> Result<model::Service> {
+        let before = service.latest_created_revision.clone();
+        let begun = self.send(service).await?;
+        self.named_after(&begun, &before).await
+    }
+
+    async fn named_after(&self, begun: &Operation, before: &str) -> Result<model::Service> {
+        match self.after(begun, |now| names_another(now, before)).await {
+            // Whoever waits for the roll-out is told why; nobody else needs the name.
+            Err(error) if error.kind() == ErrorKind::TimedOut => self.get().await,
+            outcome => outcome,
+        }
+    }
+
+    async fn send(&self, service: model::Service) -> Result<Operation> {
         let outcome = self
             .project
             .clients
@@ -84,13 +105,25 @@ impl Calls {
             .send()
             .await;
         match outcome {
-            Ok(_) => self.get().await,
+            Ok(begun) => Ok(begun),
             Err(error) if error::is_stale(&error) => {
                 Err(error::failed(error, &self.cannot("update"))
                     .hint("somebody changed it at the same time: plan again"))
             }
             Err(error) => Err(error::failed(error, &self.cannot("update"))),
         }
+    }
+
+    /// The service, once it is told as this operation makes it or later, and `tells` more.
+    async fn after(
+        &self,
+        begun: &Operation,
+        tells: impl Fn(&model::Service) -> bool,
+    ) -> Result<model::Service> {
+        let since = generation(begun);
+        let tells = |now: &model::Service| now.generation >= since && tells(now);
+        let what = format!("service `{}`", self.name);
+        operation::caught_up(&self.project, &what, tells, || self.get()).await
     }
 
     async fn delete(&self) -> Result<()> {
@@ -125,6 +158,24 @@ impl Calls {
             Ok(revision) => conditions::failures(&revision.conditions),
             Err(_) => Vec::new(),
         }
+    }
+}
+
+/// The generation that a change makes of a service. 0 when Cloud Run does not tell.
+pub(crate) fn generation(begun: &Operation) -> i64 {
+    operation::accepted(begun).map_or(0, |service: model::Service| service.generation)
+}
+
+/// Whether the newest revision is another one than `before`, or will be none.
+fn names_another(now: &model::Service, before: &str) -> bool {
+    now.latest_created_revision != before || !now.reconciling
+}
+
+/// Whether an answer is from before what is known of the service; one that was only just made may seem absent.
+fn lags(seen: &Result<model::Service>, known: &model::Service) -> bool {
+    match seen {
+        Ok(seen) => seen.uid == known.uid && seen.generation < known.generation,
+        Err(error) => error.kind() == ErrorKind::NotFound && known.generation == 1,
     }
 }
 
@@ -206,7 +257,7 @@ impl RunService {
     ) -> Result<model::Service> {
         let traffic = now.traffic.clone();
         let staged = stamped(self.wanted(now)?, token).set_traffic(traffic);
-        self.calls.update(staged).await?;
+        let since = self.calls.revise(staged).await?.generation;
         watch.note(
             "making the new revision; the traffic stays where it is pinned until it is ready",
         );
@@ -214,6 +265,9 @@ impl RunService {
         let what = format!("the new revision of `{}`", self.calls.name);
         let ready = wait::poll(clock, self.pace(), &what, || async {
             let service = self.calls.get().await?;
+            if service.generation < since {
+                return Ok(Look::NotYet(operation::LAGGING.to_owned()));
+            }
             match verdict::of_newest_revision(&service) {
                 Readiness::Ready => Ok(Look::Found(service)),
                 Readiness::Pending(why) => Ok(Look::NotYet(why)),
@@ -329,7 +383,7 @@ impl Resource for RunService {
         self.revision.withdraw();
     }
 
-    async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<model::Service> {
+    async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<model::Service> {
         let service = stamped(self.wanted(model::Service::new())?, token);
         let services = self.calls.project.clients.services.changing().await;
         let outcome = services
@@ -340,9 +394,12 @@ impl Resource for RunService {
             .send()
             .await;
         match outcome {
-            Ok(_) => self.calls.get().await,
+            Ok(begun) => self.calls.named_after(&begun, "").await,
+            // It seemed absent, or the answer was lost: what is there may still differ.
             Err(error) if error::exists_already(&error) => {
-                self.ensure_ours(self.calls.get().await?)
+                let there = self.ensure_ours(self.calls.get().await?)?;
+                let changes = self.observed(&there).changes_to(&self.desired());
+                self.update(&there, &changes, token, watch).await
             }
             Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
         }
@@ -368,7 +425,7 @@ impl Resource for RunService {
         if verdict::is_pinned(&now) {
             return self.update_pinned(now, token, watch).await;
         }
-        self.calls.update(stamped(self.wanted(now)?, token)).await
+        self.calls.revise(stamped(self.wanted(now)?, token)).await
     }
 
     async fn restore(
@@ -389,13 +446,14 @@ impl Resource for RunService {
         if let Some((around, paths)) = shape::around_as_before(before, &changes) {
             let around = around.set_name(self.calls.path()).set_etag(&now.etag);
             let services = self.calls.project.clients.services.changing().await;
-            services
+            let begun = services
                 .update_service()
                 .set_service(around)
                 .set_update_mask(FieldMask::default().set_paths(paths))
                 .send()
                 .await
                 .map_err(|error| error::failed(error, &self.calls.cannot("put back")))?;
+            self.calls.after(&begun, |_| true).await?;
         }
         let activation = Activation {
             service: self.calls.name.clone(),
@@ -410,8 +468,15 @@ impl Resource for RunService {
         self.calls.delete().await
     }
 
-    async fn readiness(&self, _actual: &model::Service) -> Result<Ready<model::Service>> {
-        let actual = self.calls.get().await?;
+    async fn readiness(&self, known: &model::Service) -> Result<Ready<model::Service>> {
+        let seen = self.calls.get().await;
+        if lags(&seen, known) {
+            return Ok(Ready {
+                state: Readiness::Pending(operation::LAGGING.to_owned()),
+                actual: known.clone(),
+            });
+        }
+        let actual = seen?;
         let state = match self.replaced(&actual) {
             Some(why) => Readiness::Replaced(why),
             None => verdict::of_latest(&actual),
@@ -483,5 +548,41 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &model::Service) -> Result<()> {
         self.calls.delete().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(generation: i64) -> model::Service {
+        model::Service::new()
+            .set_uid("u1")
+            .set_generation(generation)
+    }
+
+    #[test]
+    fn an_older_generation_is_old_news_unless_it_is_of_another_service() {
+        assert!(lags(&Ok(known(1)), &known(2)));
+        assert!(!lags(&Ok(known(2)), &known(2)));
+        assert!(!lags(&Ok(known(1).set_uid("u2")), &known(2)));
+    }
+
+    #[test]
+    fn what_was_only_just_made_may_seem_absent_and_what_is_older_is_gone() {
+        let absent = || Err(Error::new(ErrorKind::NotFound, "cannot read service `x`"));
+        assert!(lags(&absent(), &known(1)));
+        assert!(!lags(&absent(), &known(2)));
+        let denied = Err(Error::new(ErrorKind::Denied, "cannot read service `x`"));
+        assert!(!lags(&denied, &known(1)));
+    }
+
+    #[test]
+    fn a_revision_is_named_once_it_is_another_or_there_will_be_none() {
+        let service = known(2).set_latest_created_revision("idp-00002");
+        let busy = service.clone().set_reconciling(true);
+        assert!(names_another(&busy, "idp-00001"));
+        assert!(!names_another(&busy, "idp-00002"));
+        assert!(names_another(&service, "idp-00002"));
     }
 }

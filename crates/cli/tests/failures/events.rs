@@ -1,0 +1,40 @@
+//! What a command says with `--json`.
+
+use deployer::Exit;
+use serde_json::Value;
+
+use crate::in_process::stage::Stage;
+use crate::run;
+
+/// The lines that are JSON documents, in order.
+fn lines(said: &str) -> impl Iterator<Item = Value> + '_ {
+    let documents = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    documents.filter(Value::is_object)
+}
+
+/// Every event of this name.
+pub fn named(said: &str, name: &str) -> Vec<Value> {
+    lines(said).filter(|line| line["event"] == name).collect()
+}
+
+/// The only event of this name about this cloud.
+pub fn about(said: &str, name: &str, cloud: &str) -> Value {
+    let mut events = named(said, name);
+    events.retain(|event| event["cloud"] == cloud);
+    assert_eq!(events.len(), 1, "`{name}` about {cloud} in:\n{said}");
+    events.remove(0)
+}
+
+/// What a command answers as one document.
+pub async fn document(stage: &Stage, words: &[&str], cloud: &str, exit: Exit) -> Value {
+    let said = run(stage, &[words, &["--json"]].concat(), cloud, exit).await;
+    serde_json::from_str(&said).expect("JSON")
+}
+
+/// The texts in a list.
+pub fn texts(list: &Value) -> Vec<&str> {
+    let list = list.as_array().expect("a list");
+    list.iter().filter_map(Value::as_str).collect()
+}

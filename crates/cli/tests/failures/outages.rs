@@ -1,0 +1,154 @@
+//! One cloud does not answer: the other one gets there, and so does that one once it is back.
+
+use std::time::Duration;
+
+use deployer::Exit;
+use deployer_sandbox::call::{Cloud, Effect};
+use deployer_sandbox::faults::FaultKind;
+use deployer_sandbox::runner::Purpose;
+
+use crate::events::{about, named, texts};
+use crate::in_process::calls::IsLast;
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{APPLY, assert_serves, first_serves, run, says};
+
+/// Down from the start: the command cannot even ask who calls there.
+pub async fn before_the_start(stage: &Stage) {
+    first_serves(stage).await;
+    let rounds = [
+        (2, Cloud::Google, "gcp", "aws"),
+        (3, Cloud::Aws, "aws", "gcp"),
+    ];
+    for (version, cloud, down, up) in rounds {
+        want(stage, version);
+        stage.calls.take_down(cloud);
+        let said = run(stage, &as_json(APPLY), "all", Exit::Failure).await;
+        let errors = named(&said, "error");
+        assert_eq!(errors.len(), 1, "{said}");
+        assert_eq!(errors[0]["error"]["kind"], "unavailable", "{said}");
+        let verdicts = named(&said, "verdict");
+        assert_eq!(verdicts.len(), 1, "{down} was never begun:\n{said}");
+        arrived(&said, up, version);
+        assert_serves(stage, up, version).await;
+        let text = run(stage, APPLY, down, Exit::Failure).await;
+        says(&text, &["error (no answer)"]);
+        back_again(stage, (down, up), version).await;
+    }
+}
+
+/// Down after its first change: what was not started there is told as that.
+pub async fn after_a_write(stage: &Stage) {
+    first_serves(stage).await;
+    let aws: IsLast = |call| call.cloud == Cloud::Aws && call.effect == Effect::Write;
+    let google: IsLast = |call| call.cloud == Cloud::Google && call.effect == Effect::Write;
+    let rounds = [
+        (2, aws, FaultKind::Unavailable, "aws", "gcp"),
+        (3, aws, FaultKind::HungUp, "aws", "gcp"),
+        (4, google, FaultKind::Unavailable, "gcp", "aws"),
+        (5, google, FaultKind::HungUp, "gcp", "aws"),
+    ];
+    for (version, last, how, down, up) in rounds {
+        want(stage, version);
+        stage.calls.take_down_after(last, how);
+        let said = run(stage, &as_json(APPLY), "all", Exit::Failure).await;
+        let verdict = about(&said, "verdict", down);
+        assert_eq!(verdict["outcome"], "failed", "{verdict:#}");
+        let failed = verdict["failed"].as_array().expect("a list");
+        assert!(!failed.is_empty(), "{verdict:#}");
+        for failure in failed {
+            assert_eq!(failure["error"]["kind"], "unavailable", "{failure:#}");
+        }
+        let service = match down {
+            "aws" => "aws/us-east-1/ecs.service/swept-test-idp",
+            _ => "gcp/us-central1/run.service/swept-test-idp",
+        };
+        assert!(texts(&verdict["held"]).contains(&service), "{verdict:#}");
+        arrived(&said, up, version);
+        assert_serves(stage, up, version).await;
+        back_again(stage, (down, up), version).await;
+    }
+}
+
+/// Down once it has begun to roll out: the roll-out goes on without anybody who looks, and the next apply finds it done.
+pub async fn while_it_rolls_out(stage: &Stage) {
+    first_serves(stage).await;
+    let rounds: [(u32, IsLast, &str, &str, Exit); 2] = [
+        (
+            2,
+            |call| call.name == "ecs:UpdateService",
+            "aws",
+            "gcp",
+            Exit::DeploymentFailed,
+        ),
+        (
+            3,
+            |call| call.name == "run.projects.locations.services.patch",
+            "gcp",
+            "aws",
+            Exit::Failure,
+        ),
+    ];
+    for (version, last, down, up, exit) in rounds {
+        want(stage, version);
+        stage.calls.take_down_after(last, FaultKind::Unavailable);
+        let said = run(stage, &as_json(APPLY), "all", exit).await;
+        let verdict = about(&said, "verdict", down);
+        assert_eq!(verdict["outcome"], "failed", "{verdict:#}");
+        assert_eq!(
+            verdict["failed"][0]["error"]["exit_code"], exit as u8,
+            "{verdict:#}"
+        );
+        arrived(&said, up, version);
+        stage.calls.arm(None);
+        stage.time.pass(Duration::from_secs(300)).await;
+        assert_serves(stage, down, version).await;
+        stage.calls.arm(None);
+        let said = run(stage, &as_json(APPLY), "all", Exit::Success).await;
+        assert_eq!(stage.calls.writes(), Vec::<String>::new());
+        let release = about(&said, "release", down);
+        assert_eq!(release["release"]["number"], version, "{release:#}");
+        migrated_once(stage, version);
+    }
+}
+
+fn want(stage: &Stage, version: u32) {
+    stage.write_image(version, "amd64");
+    stage.want(&Wanted {
+        version,
+        ..Wanted::FIRST
+    });
+}
+
+fn as_json<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [words, &["--json"]].concat()
+}
+
+/// The verdict of the cloud that was fine is its own.
+fn arrived(said: &str, cloud: &str, version: u32) {
+    let verdict = about(said, "verdict", cloud);
+    assert_eq!(verdict["outcome"], "succeeded", "{verdict:#}");
+    for none in ["failed", "held", "detached", "undone"] {
+        assert_eq!(verdict[none], serde_json::json!([]), "{none}: {verdict:#}");
+    }
+    let release = about(said, "release", cloud);
+    assert_eq!(release["release"]["number"], version, "{release:#}");
+}
+
+/// The cloud is back, and the same command finishes.
+async fn back_again(stage: &Stage, (down, up): (&str, &str), version: u32) {
+    stage.calls.arm(None);
+    assert_serves(stage, down, version - 1).await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in [down, up] {
+        assert_serves(stage, cloud, version).await;
+    }
+    migrated_once(stage, version);
+}
+
+/// Each cloud's database has met the migration of this version, once.
+fn migrated_once(stage: &Stage, version: u32) {
+    let digest = stage.digest(version);
+    let mut started = stage.containers.started();
+    started.retain(|it| it.purpose == Purpose::Finish && it.digest == digest);
+    assert_eq!(started.len(), 2, "{started:#?}");
+}

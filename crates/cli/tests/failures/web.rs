@@ -1,0 +1,80 @@
+//! A web server on loopback that answers as a test says.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Status and body.
+pub type Answer = (u16, &'static str);
+
+/// Ends when it is dropped.
+pub struct Web {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    serving: JoinHandle<()>,
+}
+
+impl Web {
+    /// Answers every request by its path.
+    pub async fn serve(answer: impl Fn(&str) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let serving = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                // Whoever hangs up before asking is not answered.
+                let Some(path) = path_of(&mut stream).await else {
+                    continue;
+                };
+                let (status, body) = answer(&path);
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(path);
+                let text = format!(
+                    "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+                     connection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                // Nor is whoever hangs up before the answer.
+                stream.write_all(text.as_bytes()).await.unwrap_or_default();
+            }
+        });
+        Self {
+            address,
+            asked,
+            serving,
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The paths that were asked for until now.
+    pub fn asked(&self) -> Vec<String> {
+        let asked = self.asked.lock();
+        asked.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// The path of a request, once its head has arrived.
+async fn path_of(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    head.split(' ').nth(1).map(str::to_owned)
+}
