@@ -1,15 +1,34 @@
 //! A database with an owner and a password of its own, gone when dropped.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use url::Url;
 use uuid::Uuid;
+
+use crate::wait;
+
+/// The advisory lock that every migration of the test service takes first.
+const MIGRATION_LOCK: i64 = 0x6964_7000;
+
+/// Nothing that a test waits for takes longer.
+const SOON: Duration = Duration::from_secs(60);
+
+/// The sessions that have it, or wait for it.
+const WHO_HAS_IT: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' \
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// One database on the prepared server.
 pub struct Database {
     admin: Url,
     url: Url,
     name: String,
+}
+
+/// Keeps every migration of a database waiting until it is dropped.
+pub struct HeldMigrations {
+    session: Child,
 }
 
 impl Database {
@@ -61,6 +80,41 @@ impl Database {
     pub fn migrations_run(&self) -> Vec<String> {
         self.query("SELECT version FROM migration_runs ORDER BY id")
     }
+
+    /// From now on migrations start and do nothing, until what is returned is dropped.
+    #[track_caller]
+    pub fn hold_migrations(&self) -> HeldMigrations {
+        let session = client(&self.url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("`psql` can be started");
+        let mut input = session.stdin.as_ref().expect("it is piped");
+        writeln!(input, "SELECT pg_advisory_lock({MIGRATION_LOCK});").expect("`psql` reads");
+        let held = HeldMigrations { session };
+        wait::until("the migration lock", SOON, || {
+            let holders = self.query(&format!("{WHO_HAS_IT} AND granted"));
+            (holders.len() == 1).then_some(())
+        });
+        held
+    }
+
+    /// Returns once a migration has started and waits for [`HeldMigrations`] to go.
+    #[track_caller]
+    pub fn until_a_migration_waits(&self) {
+        wait::until("a migration", SOON, || {
+            let waiting = self.query(&format!("{WHO_HAS_IT} AND NOT granted"));
+            (waiting.len() == 1).then_some(())
+        });
+    }
+}
+
+impl Drop for HeldMigrations {
+    fn drop(&mut self) {
+        // The server gives a lost session's locks back.
+        let _ = self.session.kill();
+        let _ = self.session.wait();
+    }
 }
 
 impl Drop for Database {
@@ -87,9 +141,16 @@ fn ask(url: &Url, statement: &str) -> String {
 }
 
 fn psql(url: &Url, statement: &str) -> Command {
+    let mut command = client(url);
+    command.args(["--command", statement]);
+    command
+}
+
+/// `psql` as it is without a statement: it reads some from its standard input.
+fn client(url: &Url) -> Command {
     let mut command = Command::new("psql");
     command.args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet"]);
-    command.args(["--set", "ON_ERROR_STOP=1", "--command", statement]);
+    command.args(["--set", "ON_ERROR_STOP=1"]);
     command.env("PGHOST", url.host_str().unwrap_or_default());
     command.env("PGPORT", url.port().unwrap_or(5432).to_string());
     command.env("PGUSER", url.username());

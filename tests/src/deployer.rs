@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ use crate::wait;
 
 /// No command of a test takes longer; one that does hangs.
 const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Nothing that a command says on its way takes longer to be said.
+const SOON: Duration = Duration::from_secs(60);
 
 /// How the program is to end; `docs/exit-codes.md` lists them.
 pub mod exit {
@@ -35,10 +39,16 @@ pub mod exit {
     pub const ROLLED_BACK: i32 = 7;
     /// Another run holds the lock.
     pub const LOCKED: i32 = 8;
+    /// Something could not be put back: a person has to look.
+    pub const NEEDS_ATTENTION: i32 = 9;
     /// Credentials are absent, refused, or may not do this.
     pub const DENIED: i32 = 10;
     /// The manifest, an argument or a file is wrong.
     pub const INPUT: i32 = 64;
+    /// A person stopped it: what shells tell of SIGINT too.
+    pub const INTERRUPTED: i32 = 130;
+    /// `kill -9` ended it.
+    pub const KILLED: i32 = 137;
 }
 
 /// The binary in one working directory with one environment.
@@ -55,7 +65,7 @@ pub struct Deployer {
 pub struct Finished {
     /// The arguments.
     pub arguments: String,
-    /// The exit code; -1 when a signal ended it.
+    /// The exit code, as shells tell it: 128 and the number of the signal that ended it, where one did.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -162,6 +172,14 @@ impl Running {
         read(self.stderr.path())
     }
 
+    /// Returns once its standard error has these words.
+    #[track_caller]
+    pub fn until_it_says(&self, words: &str) {
+        wait::until(&format!("`{words}`"), SOON, || {
+            self.stderr().contains(words).then_some(())
+        });
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.process
@@ -196,7 +214,10 @@ impl Running {
         });
         let finished = Finished {
             arguments: self.arguments.clone(),
-            code: status.code().unwrap_or(-1),
+            code: status
+                .code()
+                .or_else(|| Some(128 + status.signal()?))
+                .expect("what ended has a code or a signal"),
             stdout: read(self.stdout.path()),
             stderr: read(self.stderr.path()),
         };

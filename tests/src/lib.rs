@@ -7,11 +7,13 @@ pub mod database;
 pub mod deployer;
 pub mod emulator;
 pub mod idp;
+pub mod journal;
 pub mod manifest;
 
 pub mod prepared;
 pub mod project;
 pub mod python;
 pub mod recorder;
+pub mod report;
 pub mod sandbox;
 pub mod wait;

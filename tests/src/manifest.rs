@@ -23,6 +23,8 @@ pub struct Manifest {
     pub greeting: String,
     /// Whether there is a migration.
     pub migrates: bool,
+    /// How long a migration may take. Cloud Run ends it then, in the sandbox's time.
+    pub migration_timeout: String,
     /// A regular expression that the health path must answer with, beside what is asked of every service.
     pub promise: Option<String>,
     /// Generated secrets beside those that the service needs, by name; each in a variable.
@@ -50,6 +52,7 @@ impl Manifest {
             image,
             greeting: "hello".to_owned(),
             migrates: true,
+            migration_timeout: "5m".to_owned(),
             promise: None,
             extra_secrets: Vec::new(),
             subnet: "subnet-0a1b2c3d4e5f60001".to_owned(),
@@ -113,7 +116,10 @@ ISSUER = "https://idp.example.com"
         if self.migrates {
             line(
                 &mut text,
-                "\n[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"5m\"",
+                &format!(
+                    "\n[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"{}\"",
+                    self.migration_timeout
+                ),
             );
         }
         if let Some(body) = &self.promise {

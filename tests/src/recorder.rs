@@ -1,5 +1,9 @@
 //! A reverse proxy that passes requests on byte for byte and keeps them with their responses.
 
+mod hold;
+
+pub use hold::Hold;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,6 +22,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+
+use hold::Gate;
 
 /// Which cloud is behind the proxy: it decides how a call is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,7 @@ struct Kept {
     client: Client<HttpConnector, Full<Bytes>>,
     next: AtomicU64,
     exchanges: Mutex<Vec<Exchange>>,
+    gate: Arc<Gate>,
 }
 
 impl Recorder {
@@ -66,6 +73,7 @@ impl Recorder {
             client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
             next: AtomicU64::new(1),
             exchanges: Mutex::default(),
+            gate: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel();
         let app = axum::Router::new()
@@ -106,6 +114,11 @@ impl Recorder {
             recorder: self,
             after: 0,
         }
+    }
+
+    /// Keeps the calls of this name from the cloud until what is returned is dropped.
+    pub fn hold(&self, call: &str) -> Hold {
+        Hold::of(&self.kept.gate, call)
     }
 
     /// Writes everything as JSON lines. Bodies may hold secrets: only into a temporary directory.
@@ -297,29 +310,34 @@ async fn pass_on(State(kept): State<Arc<Kept>>, request: Request) -> Response {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
+    let mut exchange = Exchange {
+        number,
+        side: kept.side,
+        method: parts.method.clone(),
+        target: target.to_owned(),
+        status: StatusCode::default(),
+        request_headers: parts.headers.clone(),
+        response_headers: HeaderMap::new(),
+        request_body: request_body.clone(),
+        response_body: Bytes::new(),
+    };
+    kept.gate.pass(&exchange.name()).await;
     let uri: Uri = format!("{}{target}", kept.upstream)
         .parse()
         .expect("what was a target is one");
-    let mut passed = axum::http::Request::new(Full::new(request_body.clone()));
-    *passed.method_mut() = parts.method.clone();
+    let mut passed = axum::http::Request::new(Full::new(request_body));
+    *passed.method_mut() = parts.method;
     *passed.uri_mut() = uri;
     // With the original `Host`: it is signed.
-    *passed.headers_mut() = parts.headers.clone();
+    *passed.headers_mut() = parts.headers;
     let (answer, response_body) = match answer(&kept, passed).await {
         Ok(answered) => answered,
         Err(why) => return (StatusCode::BAD_GATEWAY, why).into_response(),
     };
-    kept.lock().push(Exchange {
-        number,
-        side: kept.side,
-        method: parts.method,
-        target: target.to_owned(),
-        status: answer.status,
-        request_headers: parts.headers,
-        response_headers: answer.headers.clone(),
-        request_body,
-        response_body: response_body.clone(),
-    });
+    exchange.status = answer.status;
+    exchange.response_headers = answer.headers.clone();
+    exchange.response_body = response_body.clone();
+    kept.lock().push(exchange);
     let mut response = Response::new(Body::from(response_body));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
@@ -376,6 +394,24 @@ mod tests {
         let kept = recorder.exchanges()[0].document();
         assert_eq!(kept["request_body"], BASE64_STANDARD.encode("body"));
         assert_eq!(kept["status"], 202);
+    }
+
+    #[test]
+    fn a_call_that_is_held_reaches_its_cloud_when_it_is_let_go() {
+        let recorder = upstream();
+        let hold = recorder.hold("POST /v1/held");
+        let url = |path: &str| format!("{}{path}", recorder.url());
+        let held = url("/v1/held");
+        let call = std::thread::spawn(move || ureq::post(&held).send("").unwrap().status());
+        hold.until_caught();
+        ureq::post(url("/v1/other")).send("").unwrap();
+        assert_eq!(recorder.mark_all().calls(), ["POST /v1/other"]);
+        drop(hold);
+        assert_eq!(call.join().unwrap().as_u16(), 202);
+        assert_eq!(
+            recorder.mark_all().calls(),
+            ["POST /v1/held", "POST /v1/other"]
+        );
     }
 
     #[test]

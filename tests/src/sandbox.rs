@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::deployer::{Deployer, Finished};
 use crate::prepared::Prepared;
 use crate::wait;
 
@@ -27,6 +28,11 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts one on free ports.
     pub fn start(prepared: &Prepared) -> Self {
+        Self::start_with(prepared, &[])
+    }
+
+    /// Starts one on free ports, with these arguments of `sandbox up` beside the usual ones.
+    pub fn start_with(prepared: &Prepared, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         let log = File::create(home.path().join("sandbox.log")).expect("the log can be made");
         let mut up = Command::new(&prepared.binary);
@@ -39,6 +45,7 @@ impl Sandbox {
             SPEED,
         ]);
         up.args(["--aws-port", "0", "--gcp-port", "0"]);
+        up.args(arguments);
         let process = up
             .env("DEPLOYER_SANDBOX_HOME", home.path())
             .stdin(Stdio::null())
@@ -124,6 +131,18 @@ impl Sandbox {
             .flatten()
             .map(|rule| rule["fired"].as_u64());
         fired.flatten().sum()
+    }
+
+    /// `deployer sandbox` with these arguments, as somebody types it who means this one.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        let home = self.home.path();
+        let variable = (
+            "DEPLOYER_SANDBOX_HOME".to_owned(),
+            home.display().to_string(),
+        );
+        let deployer = Deployer::new(&self.prepared.binary, home, BTreeMap::from([variable]));
+        deployer.run(&[&["sandbox"], arguments].concat())
     }
 
     /// What it wrote to its log.

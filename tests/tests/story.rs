@@ -1,11 +1,12 @@
 //! The main story on both clouds, through the binary: every step a user takes, in the order of a first week.
 
-use deployer_tests::deployer::{Running, exit};
+use deployer_tests::deployer::{Finished, Running, exit};
 use deployer_tests::idp::is_signed_by;
 use deployer_tests::prepared::Prepared;
 use deployer_tests::project::Project;
 use deployer_tests::python;
 use deployer_tests::recorder::Side;
+use deployer_tests::report::Report;
 use deployer_tests::sandbox::Sandbox;
 use deployer_tests::wait;
 use serde_json::Value;
@@ -167,12 +168,13 @@ fn a_new_version_serves_after_its_migration(story: &mut Project) {
 }
 
 fn a_broken_version_is_refused_and_the_one_before_goes_on_serving(story: &mut Project) {
+    let serves = ["aws", "gcp"].map(|cloud| latest_revision(story, cloud));
     story.use_version("3.0.0");
     let refused = story
         .deployer
         .run(&["apply", "--yes"])
         .exits(exit::ROLLED_BACK);
-    refused.says("error");
+    the_report_tells_why_and_what_to_do(story, &refused, serves);
     assert_serves(story, "2.0.0");
     let releases = releases(story, "aws");
     assert!(
@@ -182,6 +184,68 @@ fn a_broken_version_is_refused_and_the_one_before_goes_on_serving(story: &mut Pr
     story.use_version("2.0.0");
     story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
     assert_serves(story, "2.0.0");
+}
+
+/// Each cloud in its own words: the one put back what served before, the other one never stopped to serve it.
+fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serves: [String; 2]) {
+    let name = story.manifest.service_name();
+    let [before, on_gcp] = serves;
+    let (_, revision) = before.rsplit_once('/').expect("it is an ARN");
+    let [on_aws, on_gcp] =
+        [&before, &on_gcp].map(|revision| format!("still serves: {revision} (100 %)"));
+    let unhealthy = r#""route":"/health","status":500"#;
+    let address = format!("aws/us-east-1/ecs.service/{name}");
+    let put_back = "failed and put back";
+    // It looks while ECS rolls back, or after: the words of the roll-out differ.
+    Report::of(refused, "aws", &address, "idp")
+        .fails(
+            put_back,
+            &format!(" failed: {revision} is to serve now, not {name}:"),
+        )
+        .fails(
+            put_back,
+            "; task stopped: Task failed container health checks",
+        )
+        .knows(
+            "20",
+            "Z task stopped: Task failed container health checks, `idp` exited with 0",
+        )
+        .knows("event: ", "deployment failed: tasks failed to start.")
+        .knows(
+            "event: ",
+            &format!("(service {name}) rolling back to deployment "),
+        )
+        .knows("log: ", unhealthy)
+        .ends(&[
+            &on_aws,
+            "next: deployer logs idp --cloud aws --since 10m",
+            "next: deployer apply --cloud aws    # once the cause is mended: it goes on from here",
+        ]);
+    let address = format!("gcp/us-central1/run.service/{name}");
+    let revision = format!("REVISION_FAILED: Revision '{name}-");
+    Report::of(refused, "gcp", &address, "idp")
+        .fails("failed", &revision)
+        .knows(&revision, "is not ready and cannot serve traffic")
+        .knows("log: ", unhealthy)
+        .knows(
+            "log: ",
+            "STARTUP HTTP probe failed for container on port 3000",
+        )
+        .ends(&[
+            &on_gcp,
+            "next: deployer logs idp --cloud gcp --since 10m",
+            "next: deployer apply --cloud gcp    # once the cause is mended: it goes on from here",
+        ]);
+}
+
+#[track_caller]
+fn latest_revision(story: &Project, cloud: &str) -> String {
+    let releases = releases(story, cloud);
+    let newest = releases
+        .iter()
+        .max_by_key(|release| release["number"].as_u64());
+    let revision = newest.and_then(|release| release["revision"].as_str());
+    revision.expect("a release has a revision").to_owned()
 }
 
 fn a_rollback_serves_the_release_named_and_holds_the_other(story: &mut Project) {
