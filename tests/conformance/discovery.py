@@ -24,6 +24,7 @@ DOCUMENTS = (
     "sqladmin.v1beta4",
     "redis.v1",
     "dns.v1",
+    "run.v1",
 )
 
 # What every Google API takes beside a method's own parameters.

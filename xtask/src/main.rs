@@ -27,6 +27,7 @@ usage: cargo xtask <command>
   test       every test, with images, PostgreSQL and Python clients prepared
   sweep      every call fails, every entry is the last: all points, where test tries a sample
   bench      what the program costs: calls, critical path, lag, scale, footprint, beside the runbook
+             (`bench runbook`: the last of these alone)
   docs       write docs/manifest.md from the manifest's schema
   picture    write docs/terminal.svg from a real plan and apply
   images     build the test service and write its images under target/images
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::ci(),
         ["test", filter @ ..] => test::test(filter),
         ["bench"] => bench::command(),
+        ["bench", "runbook"] => bench::runbook(),
         ["sweep"] => sweep::command(None),
         ["sweep", filter] => sweep::command(Some(filter)),
         ["docs"] => docs::command(),

@@ -40,11 +40,13 @@ APIS = [
     ("run.v2", "google.cloud.run.v2", "GoogleCloudRunV2",
      r"run\.projects\.locations\.(services\.(?!.*exportStatus).*|jobs\.(?!.*exportStatus).*|operations\..*)",
      ["Service", "Revision", "Job", "Execution"]),
-    ("run.v1", None, "",
+    ("run.v1", "google.cloud.run.v1", "",
      r"run\.(namespaces\.(services|revisions|jobs|executions|tasks|configurations|routes)\.(get|list)"
      r"|projects\.locations\.(services|revisions)\.(get|list)"
+     r"|(namespaces|projects\.locations)\.services\.replaceService"
+     r"|projects\.locations\.operations\.wait"
      r"|projects\.locations\.(services|jobs)\..*IamP.*)",
-     []),
+     ["Service"]),
     ("secretmanager.v1", "google.cloud.secretmanager.v1", "",
      r"secretmanager\.projects\.secrets\.(?!.*otat).*", []),
     ("artifactregistry.v1", "google.devtools.artifactregistry.v1", "",

@@ -51,6 +51,7 @@ impl Control {
             "backing": self.backing.status(),
             "faults": self.interceptor.faults_status(),
             "rates": self.interceptor.rates_status(),
+            "calls": self.interceptor.calls_status(),
             "aws": {
                 "url": self.running.aws_url,
                 "account": self.running.account,

@@ -1,6 +1,6 @@
 //! Stands before both clouds' APIs: asks what becomes of each call, and sees to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use axum::http::response::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::background::Background;
 use crate::call::{ApiCall, Cloud, Effect};
@@ -35,6 +35,8 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
     rates: Option<Mutex<Buckets>>,
     rules: Mutex<Rules>,
+    /// How many calls there were of each name.
+    counts: Mutex<BTreeMap<(Cloud, String), u64>>,
     history: Mutex<History>,
 }
 
@@ -81,6 +83,7 @@ impl Interceptor {
                 observer,
                 rates: rates.map(Mutex::new),
                 rules: Mutex::new(rules),
+                counts: Mutex::default(),
                 history: Mutex::default(),
             }),
         }
@@ -102,6 +105,17 @@ impl Interceptor {
         rates.map_or(Value::Null, |rates| locked(rates).status())
     }
 
+    /// How many calls each cloud got, by name: every try, also one that was refused.
+    pub(crate) fn calls_status(&self) -> Value {
+        let counts = locked(&self.inner.counts);
+        let of = |cloud: Cloud| {
+            let own = counts.iter().filter(|((of, _), _)| *of == cloud);
+            own.map(|((_, name), count)| (name.clone(), (*count).into()))
+                .collect::<serde_json::Map<_, _>>()
+        };
+        json!({ "aws": of(Cloud::Aws), "gcp": of(Cloud::Google) })
+    }
+
     /// Carries out a call, or whatever was decided instead. `request` is its [`identity`]; `refuse` words a refusal.
     pub(crate) async fn carry(
         &self,
@@ -110,6 +124,8 @@ impl Interceptor {
         refuse: impl FnOnce(&Fault) -> Response,
         effect: impl Future<Output = Response> + Send + 'static,
     ) -> Response {
+        let counted = (call.cloud, call.name.clone());
+        *locked(&self.inner.counts).entry(counted).or_default() += 1;
         let response = match self.judge(&call, request) {
             Verdict::Pass => self.carry_out(&call, request, effect).await,
             Verdict::Refuse(fault) if fault.kind == FaultKind::HungUp => hang_up(),

@@ -61,6 +61,21 @@ impl Clouds {
         self.ask("status")
     }
 
+    /// How many calls both clouds got so far, by name.
+    pub fn calls(&self) -> Result<BTreeMap<String, u64>> {
+        let status = self.status()?;
+        let mut calls = BTreeMap::new();
+        for cloud in ["aws", "gcp"] {
+            let named = status["calls"][cloud].as_object();
+            let named = named.context("the sandbox does not count calls")?;
+            for (name, count) in named {
+                let count = count.as_u64().unwrap_or_default();
+                *calls.entry(format!("{cloud} {name}")).or_default() += count;
+            }
+        }
+        Ok(calls)
+    }
+
     fn ask(&self, what: &str) -> Result<Value> {
         let mut command = self.program(&self.binary.clone());
         let output = command.args(["--json", "sandbox", what]).output()?;

@@ -35,9 +35,32 @@ pub fn command() -> Result<()> {
     println!("{}", scale::table(&report["scale"]));
     println!("{}", runbook::table(&report["runbook"]));
     println!("all of it: {}", file.display());
-    let broken = scale::broken(&report["scale"]);
-    ensure!(broken.is_empty(), "not as promised: {}", broken.join("; "));
-    kept
+    let mut broken = scale::broken(&report["scale"]);
+    broken.extend(runbook::broken(&report["runbook"]));
+    broken.extend(kept.err().map(|error| format!("{error:#}")));
+    judge(&broken)
+}
+
+/// Measures and judges the part beside the runbook alone.
+pub fn runbook() -> Result<()> {
+    let folder = workspace::generated("bench");
+    fs::create_dir_all(&folder).context("cannot make target/bench")?;
+    let report = runbook::measure(&binary()?)?;
+    let file = folder.join("runbook.json");
+    fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
+    println!("{}", runbook::table(&report));
+    println!("all of it: {}", file.display());
+    judge(&runbook::broken(&report))
+}
+
+/// An error that tells every promise that was not kept.
+fn judge(broken: &[String]) -> Result<()> {
+    ensure!(
+        broken.is_empty(),
+        "what is promised is not so:\n  {}",
+        broken.join("\n  ")
+    );
+    Ok(())
 }
 
 /// The release binary, and the images that it deploys. With `DEPLOYER_TEST_BIN` neither is built.

@@ -5,9 +5,10 @@
 //! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says, and
 //! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
 //! for form; an invoker's identity token is not looked at, so a private service answers 403 to everyone;
-//! sidecars, volumes and gRPC probes are answered `UNIMPLEMENTED`. Instances of Cloud SQL and Memorystore run the
-//! versions that this machine has, whatever theirs are called; networks are only checked for form; a standby,
-//! a backup or a bigger machine is a word in an answer; no request can take a label away by a `null`.
+//! sidecars, volumes and gRPC probes are answered `UNIMPLEMENTED`, as are the writes of Cloud Run's v1, but for a
+//! service's replacement. Instances of Cloud SQL and Memorystore run the versions that this machine has, whatever theirs
+//! are called; networks are only checked for form; a standby, a backup or a bigger machine is a word in an answer; no
+//! request can take a label away by a `null`.
 
 mod artifacts;
 mod auth;
@@ -147,6 +148,9 @@ impl Gcp {
         match call.api.api.as_str() {
             "run.v2" if call.method.id.contains(".operations.") => self.operation(&call).await,
             "run.v2" => self.run_v2(call).await,
+            "run.v1" if call.method.id.contains(".operations.") => {
+                self.run_v1_operation(&call).await
+            }
             "run.v1" => self.run_v1(&call),
             "secretmanager.v1" => self.secret_manager(&call),
             "artifactregistry.v1" if call.method.id.contains(".operations.") => {

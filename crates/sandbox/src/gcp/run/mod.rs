@@ -6,7 +6,6 @@ mod image;
 mod instance;
 mod job;
 mod knative;
-mod knative_jobs;
 mod overrides;
 mod resources;
 mod revision;
@@ -58,6 +57,8 @@ struct Service {
     front: Front,
     /// An address for each tag of the traffic.
     tags: BTreeMap<String, Front>,
+    /// The id of the operation that its last change began.
+    operation: String,
 }
 
 struct Revision {
@@ -237,10 +238,13 @@ fn check_etag(id: &str, current: &Object, given: &str) -> Outcome<()> {
     if given.is_empty() || given == etag {
         return Ok(());
     }
+    let bare = |etag: &str| etag.trim_matches('"').to_owned();
     Err(ApiError::new(
         super::error::Code::Aborted,
         format!(
-            "Conflict for resource '{id}': version '{given}' was specified but current version is '{etag}'."
+            "Conflict for resource '{id}': version '{}' was specified but current version is '{}'.",
+            bare(given),
+            bare(etag)
         ),
     ))
 }

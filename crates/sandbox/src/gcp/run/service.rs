@@ -38,6 +38,16 @@ const SETTABLE: [&str; 20] = [
     "etag",
 ];
 
+/// How a service is to be changed.
+pub struct Change<'a> {
+    /// The version that the caller saw; empty when it does not matter.
+    pub etag: &'a str,
+    /// Nothing is to be kept.
+    pub validate_only: bool,
+    /// A new revision also for the same template.
+    pub force: bool,
+}
+
 impl Gcp {
     pub(super) async fn create_service(&self, call: &Call) -> Outcome {
         let (location, id) = (call.var(1), call.query("serviceId"));
@@ -101,6 +111,7 @@ impl Gcp {
                 revision_count: 0,
                 front,
                 tags: Default::default(),
+                operation: String::new(),
             };
             state.services.insert(key.clone(), service);
         }
@@ -156,14 +167,35 @@ impl Gcp {
             }
             return Err(super::absent("Service", &key.1));
         }
-        let (validate_only, force) = (call.flag("validateOnly"), call.flag("forceNewRevision"));
-        let (changed, fresh) = self.with_service(key, |service| {
-            check_etag(&key.1, &service.message, text(&call.body, "etag"))?;
-            let mut changed = service.message.clone();
-            apply_mask(&mut changed, &call.body, call.query("updateMask"))?;
+        let change = Change {
+            etag: text(&call.body, "etag"),
+            validate_only: call.flag("validateOnly"),
+            force: call.flag("forceNewRevision"),
+        };
+        let (changed, fresh) = self.change_service(key, &change, |mut service| {
+            apply_mask(&mut service, &call.body, call.query("updateMask"))?;
+            Ok(service)
+        })?;
+        if change.validate_only {
+            return self.done_operation(&key.0, SERVICE, &changed);
+        }
+        self.begin_change(call, key, fresh)
+    }
+
+    /// The service as `change` makes it, completed and checked, and whether it takes a new revision. It is kept unless that
+    /// was only to be validated.
+    pub(super) fn change_service(
+        &self,
+        key: &Key,
+        asked: &Change<'_>,
+        change: impl FnOnce(Object) -> Outcome<Object>,
+    ) -> Outcome<(Object, bool)> {
+        self.with_service(key, |service| {
+            check_etag(&key.1, &service.message, asked.etag)?;
+            let mut changed = change(service.message.clone())?;
             changed.insert("etag".into(), service.message["etag"].clone());
             self.complete_service(&mut changed, key)?;
-            let fresh = force || makes_revision(&service.message, &changed);
+            let fresh = asked.force || makes_revision(&service.message, &changed);
             let name = changed["template"]["revision"].as_str().unwrap_or_default();
             if fresh && service.revisions.contains_key(name) {
                 return Err(ApiError::new(
@@ -171,19 +203,15 @@ impl Gcp {
                     format!("Revision named '{name}' with different configuration already exists."),
                 ));
             }
-            if !validate_only {
+            if !asked.validate_only {
                 service.message = changed.clone();
             }
             Ok((changed, fresh))
-        })?;
-        if validate_only {
-            return self.done_operation(&key.0, SERVICE, &changed);
-        }
-        self.begin_change(call, key, fresh)
+        })
     }
 
     /// Marks the service as changed, adds a revision when its template is new, and begins the roll-out.
-    fn begin_change(&self, call: &Call, key: &Key, new_revision: bool) -> Outcome {
+    pub(super) fn begin_change(&self, call: &Call, key: &Key, new_revision: bool) -> Outcome {
         let now = self.now();
         let (message, revision) = self.with_service(key, |service| {
             let generation = number(&service.message, "generation") + 1;
@@ -204,6 +232,12 @@ impl Gcp {
         let metadata = any(SERVICE, &Value::Object(message.clone()));
         let operation = self.operations().start(&self.run_parent(&key.0), metadata);
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
+        let noted = self.with_service(key, |service| {
+            service.operation = super::short(&name).to_owned();
+            Ok(())
+        });
+        // Of a service that is gone again only the operation tells.
+        drop(noted);
         let (gcp, key, generation) = (self.clone(), key.clone(), number(&message, "generation"));
         self.host()
             .background

@@ -34,12 +34,7 @@ pub fn check_metadata(at: &str, owner: &Object) -> Outcome<()> {
             .into_iter()
             .flat_map(Object::keys)
         {
-            let space = key.split('/').next().unwrap_or_default();
-            if key.contains('/')
-                && SYSTEM
-                    .iter()
-                    .any(|s| space == *s || space.ends_with(&format!(".{s}")))
-            {
+            if is_system(key) {
                 return Err(ApiError::field(
                     &format!("{at}{kind}"),
                     format!(
@@ -49,7 +44,47 @@ pub fn check_metadata(at: &str, owner: &Object) -> Outcome<()> {
             }
         }
     }
-    crate::gcp::names::check_labels(&format!("{at}labels"), owner.get("labels"))
+    let labels = owner.get("labels").and_then(Value::as_object);
+    let labels = labels.cloned().unwrap_or_default();
+    let (prefixed, plain): (Object, Object) =
+        labels.into_iter().partition(|(key, _)| key.contains('/'));
+    if let Some((key, _)) = prefixed
+        .iter()
+        .find(|(key, value)| !is_qualified(key, value))
+    {
+        return Err(ApiError::field(
+            &format!("{at}labels"),
+            format!("Label '{key}' violates the format of Kubernetes' labels."),
+        ));
+    }
+    crate::gcp::names::check_labels(&format!("{at}labels"), Some(&plain.into()))
+}
+
+/// Whether a label's or annotation's key is in a name space that only Cloud Run fills.
+pub fn is_system(key: &str) -> bool {
+    let within = |space: &str| {
+        SYSTEM.iter().any(|system| {
+            let outer = space.strip_suffix(system);
+            outer.is_some_and(|outer| outer.is_empty() || outer.ends_with('.'))
+        })
+    };
+    key.split_once('/').is_some_and(|(space, _)| within(space))
+}
+
+/// Kubernetes' rule for a label with a name space, as `gcloud` sets `client.knative.dev/nonce`.
+fn is_qualified(key: &str, value: &Value) -> bool {
+    let short = |text: &str| {
+        let ends = |c: char| c.is_ascii_alphanumeric();
+        text.len() <= 63
+            && text.starts_with(ends)
+            && text.ends_with(ends)
+            && text.chars().all(|c| ends(c) || "-_.".contains(c))
+    };
+    let (space, name) = key.split_once('/').unwrap_or_default();
+    let labels = space.split('.');
+    let domain = space.len() <= 253 && labels.into_iter().all(|it| is_dns_label(it, 63));
+    let value = value.as_str().unwrap_or_default();
+    domain && short(name) && (value.is_empty() || short(value))
 }
 
 /// Fills in what Cloud Run fills in. `template` is a `RevisionTemplate` or a `TaskTemplate`.

@@ -14,8 +14,10 @@ use crate::gcp::names::is_dns_label;
 use crate::gcp::schema::Object;
 use crate::runner::Isolation;
 
-const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
-const PINNED: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
+/// The type of a target that leads to the latest ready revision.
+pub const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
+/// The type of a target that leads to the revision that it names.
+pub const PINNED: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
 
 /// Checks a service's `traffic`.
 pub fn check(service: &Object) -> Outcome<()> {

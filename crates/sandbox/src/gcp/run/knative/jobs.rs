@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::knative::{environment, v1_conditions, v1_containers};
-use super::{Key, number, short, text};
+use super::view::{all_annotations, v1_conditions, v1_containers};
+use crate::gcp::run::{Key, number, short, text};
 use crate::gcp::schema::Object;
 use crate::gcp::{Gcp, seconds};
 
@@ -38,7 +38,7 @@ impl Gcp {
         json!({
             "apiVersion": "run.googleapis.com/v1",
             "kind": "Job",
-            "metadata": self.v1_metadata(RUN, location, job),
+            "metadata": self.v1_metadata((RUN, "Job"), location, job),
             "spec": { "template": {
                 "metadata": { "labels": outer.get("labels"), "annotations": task_annotations(outer.get("template")) },
                 "spec": {
@@ -77,7 +77,7 @@ impl Gcp {
     }
 
     fn v1_execution(&self, key: &Key, execution: &Object) -> Value {
-        let mut metadata = self.v1_metadata(RUN, &key.0, execution);
+        let mut metadata = self.v1_metadata((RUN, "Execution"), &key.0, execution);
         metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
         json!({
             "apiVersion": "run.googleapis.com/v1",
@@ -119,7 +119,7 @@ impl Gcp {
     }
 
     fn v1_task(&self, key: &Key, task: &Object) -> Value {
-        let mut metadata = self.v1_metadata(RUN, &key.0, task);
+        let mut metadata = self.v1_metadata((RUN, "Task"), &key.0, task);
         metadata["labels"]["run.googleapis.com/job"] = key.1.clone().into();
         metadata["labels"]["run.googleapis.com/execution"] = short(text(task, "execution")).into();
         metadata["labels"]["run.googleapis.com/runningState"] = running_state(task).into();
@@ -157,12 +157,9 @@ fn running_state(task: &Object) -> &'static str {
     }
 }
 
-fn task_annotations(template: Option<&Value>) -> Value {
-    let environment = template.and_then(Value::as_object).and_then(environment);
-    environment.map_or_else(
-        || json!({}),
-        |e| json!({ "run.googleapis.com/execution-environment": e }),
-    )
+fn task_annotations(template: Option<&Value>) -> Object {
+    let template = template.and_then(Value::as_object);
+    template.map_or_else(Object::new, |it| all_annotations("Execution", it))
 }
 
 fn task_spec(template: Option<&Value>) -> Value {
