@@ -75,16 +75,17 @@ pub async fn releases(
     Ok(recorded)
 }
 
-/// Forgets the migrations of databases that were named by a secret which this run made and took back: what the versions of
-/// the next secret of that name are called may be what they were called before.
-pub async fn forget_undone(
+/// Notes that the databases are gone which were named by a secret that this run made and took back, where the versions of the
+/// next secret of that name may be called what these were called.
+pub async fn databases_undone(
     session: &Session,
     work: &Work,
     verdicts: &BTreeMap<CloudName, Verdict>,
 ) -> Result<()> {
     let changes = &work.prepared.plan.changes;
     for place in &session.places {
-        let Some(verdict) = verdicts.get(&place.name()) else {
+        let verdict = verdicts.get(&place.name());
+        let Some(verdict) = verdict.filter(|_| place.cloud.secrets().counts_anew()) else {
             continue;
         };
         let gone = |address: &Address| {
@@ -105,7 +106,7 @@ pub async fn forget_undone(
             if let (true, Some(image)) = (gone(secret.address()), service.image.known()) {
                 let key = migration_key(migrate, &image, secret.known().as_ref());
                 let migrations = LedgerMigrations::new(place.ledger.clone());
-                migrations.forget(&key).await?;
+                migrations.gone(&key).await?;
             }
         }
     }

@@ -162,6 +162,11 @@ pub trait SecretStore: Send + Sync {
     /// The current value. `None` when the secret or its current version does not exist.
     async fn value(&self, name: &str) -> Result<Option<SecretString>>;
 
+    /// Whether the versions of a secret that was deleted and made again may be called what those before were called.
+    fn counts_anew(&self) -> bool {
+        false
+    }
+
     /// Adds a version, making the secret (marked as ours) when it does not exist, restoring it when it is
     /// scheduled for deletion. The same token never adds two versions where the cloud can tell.
     async fn put_version(
@@ -242,7 +247,8 @@ pub enum MigrationStanding {
         /// Why, in the cloud's words.
         why: String,
     },
-    /// The cloud could not start it and says that nothing of it ran: the next run may start another execution, unasked.
+    /// The cloud could not start it and says that nothing of it ran, or what it was run for is gone: the next run may start another
+    /// execution, unasked.
     NotStarted {
         /// When that was found out.
         at: Timestamp,

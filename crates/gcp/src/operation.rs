@@ -12,7 +12,7 @@ use crate::error::{self, CloudError};
 use crate::project::Project;
 
 /// How long an answer may lag behind a change that was accepted.
-const LAG: Duration = Duration::from_secs(60);
+pub(crate) const LAG: Duration = Duration::from_secs(60);
 /// What is waited for meanwhile.
 pub(crate) const LAGGING: &str = "Google still answers what was there before";
 

@@ -36,6 +36,10 @@ pub(crate) struct Secrets {
 
 #[async_trait]
 impl SecretStore for Secrets {
+    fn counts_anew(&self) -> bool {
+        true
+    }
+
     fn secret(
         &self,
         graph: &mut Graph,

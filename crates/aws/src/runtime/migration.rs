@@ -3,7 +3,9 @@
 //! ECS can override a task's command, not its entry point: a migration with an entry point of its
 //! own is refused unless the service has the same.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ecs::error::SdkError;
@@ -32,6 +34,8 @@ use crate::secret_store;
 
 /// The kind of a migration's node.
 pub(crate) const MIGRATION: &str = "ecs.migration";
+/// How long ECS may not know a task that it has started.
+const LAG: Duration = Duration::from_secs(60);
 
 /// What names the database's version.
 pub(super) enum Database {
@@ -243,9 +247,18 @@ impl Migration {
 
     async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
         let what = format!("the migration of `{}`", self.names.service);
-        let pace = Pace::closely(self.spec.timeout);
-        poll(self.clients.clock(), pace, &what, || async {
-            let task = self.describe(arn).await?;
+        let (clock, pace) = (self.clients.clock(), Pace::closely(self.spec.timeout));
+        let (began, known) = (clock.elapsed(), AtomicBool::new(false));
+        poll(clock, pace, &what, || async {
+            let Some(task) = self.describe(arn).await? else {
+                // ECS may not know yet what it has just started.
+                let lags = clock.elapsed() - began < LAG;
+                return match lags && !known.load(Ordering::Relaxed) {
+                    true => Ok(Look::NotYet("ECS does not know its task yet".to_owned())),
+                    false => Err(forgotten(arn)),
+                };
+            };
+            known.store(true, Ordering::Relaxed);
             let status = task.last_status().unwrap_or("UNKNOWN").to_owned();
             watch.note(&format!("migration task is {status}"));
             Ok(if status == "STOPPED" {
@@ -257,7 +270,7 @@ impl Migration {
         .await
     }
 
-    async fn describe(&self, arn: &str) -> Result<Task> {
+    async fn describe(&self, arn: &str) -> Result<Option<Task>> {
         let answer = self
             .clients
             .ecs
@@ -267,16 +280,7 @@ impl Migration {
             .send()
             .await
             .told(|| format!("look at migration task `{}`", autopsy::task_id(arn)))?;
-        answer.tasks().first().cloned().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Failed,
-                format!(
-                    "ECS has forgotten migration task `{}`; its end is unknown",
-                    autopsy::task_id(arn)
-                ),
-            )
-            .hint("look into its log and the database, then run `deployer migrate --retry`")
-        })
+        Ok(answer.tasks().first().cloned())
     }
 
     async fn finish(&self, key: &str, arn: &str, watch: &dyn Watch) -> Result<()> {
@@ -362,6 +366,17 @@ fn client_token(key: &str, definition: &Revision) -> Uuid {
     let of_key =
         Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()));
     Uuid::new_v5(&of_key, definition.0.as_bytes())
+}
+
+fn forgotten(arn: &str) -> Error {
+    Error::new(
+        ErrorKind::Failed,
+        format!(
+            "ECS has forgotten migration task `{}`; its end is unknown",
+            autopsy::task_id(arn)
+        ),
+    )
+    .hint("look into its log and the database, then run `deployer migrate --retry`")
 }
 
 /// Another execution in the place of one of which nothing ran.

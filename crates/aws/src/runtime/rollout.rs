@@ -29,9 +29,13 @@ pub(crate) fn lags(answer: &Service, earlier: &Service) -> bool {
     let Some(begun) = primary(earlier) else {
         return false;
     };
+    // One that is deleted has no deployments; it is old news when another one was made since.
+    if answer.status().is_some_and(|status| status != "ACTIVE") {
+        return moment(answer.created_at()) < moment(earlier.created_at());
+    }
     let deployments = answer.deployments();
-    if deployments.iter().any(|it| it.id() == begun.id()) {
-        return false;
+    if let Some(known) = deployments.iter().find(|it| it.id() == begun.id()) {
+        return moment(known.updated_at()) < moment(begun.updated_at());
     }
     let changes = deployments.iter();
     let changes = changes.flat_map(|it| [it.created_at(), it.updated_at()]);

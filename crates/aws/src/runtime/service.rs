@@ -21,7 +21,7 @@ use deployer_manifest::section::{AwsSection, AwsService};
 use super::lookup::{describe, read};
 use super::service_fields::{
     as_before, balancer_text, deployment_configuration, describe_deployment, describe_rollout,
-    fields_of, is_around, sorted, tags_of,
+    fields_of, for_good, is_around, sorted, tags_of,
 };
 use super::task_definition::WithTags;
 use super::{Migrated, Names, autopsy, operate, rollout};
@@ -269,12 +269,6 @@ impl Service {
         }
         Ok(())
     }
-
-    async fn again(&self) -> Result<SdkService> {
-        describe(&self.clients, self.name(), self.with_tags())
-            .await?
-            .ok_or_else(|| absent(self.name()))
-    }
 }
 
 #[async_trait]
@@ -390,16 +384,19 @@ impl Resource for Service {
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
         self.migrated.settled()?;
-        let updated = if changes.iter().all(tags::is_tag) {
-            None
-        } else {
-            Some(self.update_service(changes).await?)
-        };
-        if changes.iter().any(tags::is_tag) {
+        // First, so that the roll-out is what a failure comes after; not read again, as an answer may be from before.
+        let retagged = changes.iter().any(tags::is_tag);
+        if retagged {
             self.retag(actual, &self.ownership.tags).await?;
-            return self.again().await;
         }
-        Ok(updated.unwrap_or_else(|| actual.clone()))
+        let mut updated = match changes.iter().all(tags::is_tag) {
+            true => actual.clone(),
+            false => self.update_service(changes).await?,
+        };
+        if retagged {
+            updated.tags = Some(sdk_tags(&self.ownership.tags));
+        }
+        Ok(updated)
     }
 
     async fn restore(
@@ -411,10 +408,10 @@ impl Resource for Service {
     ) -> Result<Undone> {
         let served = before.task_definition().unwrap_or_default();
         let changes = self.observed(now).changes_to(&self.observed(before));
-        // The circuit breaker may have been faster.
-        let serves = now.task_definition() == Some(served)
-            && rollout::judge(now, served) == Readiness::Ready;
-        if !serves || changes.iter().any(is_around) {
+        // The circuit breaker may have been faster: then it is on its way.
+        if now.task_definition() == Some(served) && !changes.iter().any(is_around) {
+            operate::until_serves(&self.clients, self.name(), served, None, watch).await?;
+        } else {
             let call = self
                 .clients
                 .ecs
@@ -433,7 +430,13 @@ impl Resource for Service {
         if changes.iter().any(tags::is_tag) {
             self.retag(now, &tags_of(before)).await?;
         }
-        Ok(Undone::PutBack)
+        match for_good(&changes).as_slice() {
+            [] => Ok(Undone::PutBack),
+            fields => Ok(Undone::Stays(format!(
+                "{} cannot be put back; everything else is as before",
+                fields.join(", ")
+            ))),
+        }
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

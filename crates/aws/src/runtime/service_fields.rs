@@ -109,6 +109,26 @@ pub(super) fn is_around(change: &FieldChange) -> bool {
     !tags::is_tag(change) && !RUNS.contains(&change.field.as_str())
 }
 
+/// What [`as_before`] puts back, by what the fields begin with.
+const PUT_BACK: [&str; 7] = [
+    "desired_count",
+    "network.",
+    "load_balancer",
+    "health_check_grace_period",
+    "deployment.",
+    "execute_command",
+    "propagate_tags",
+];
+
+/// The fields around what runs that ECS changes for good: only another service has them as before.
+pub(super) fn for_good(changes: &[FieldChange]) -> Vec<&str> {
+    let around = changes.iter().filter(|change| is_around(change));
+    let fields = around.map(|change| change.field.as_str());
+    fields
+        .filter(|field| !PUT_BACK.iter().any(|begins| field.starts_with(begins)))
+        .collect()
+}
+
 /// Adds to a call everything that changed, as it was `before`.
 pub(super) fn as_before(
     mut call: UpdateServiceFluentBuilder,

@@ -265,7 +265,10 @@ impl Secret {
             .send()
             .await;
         let error = match created {
-            Ok(answer) => return Ok(Some(self.holding(answer.arn(), value, token))),
+            Ok(answer) => {
+                let version = answer.version_id.as_ref().unwrap_or(&token.0);
+                return Ok(Some(self.holding(answer.arn(), value, version)));
+            }
             Err(error) => error,
         };
         match code(&error) {
@@ -323,11 +326,11 @@ impl Secret {
         Ok(())
     }
 
-    /// What is there after the version of this token was put. Not read again: an answer may be from before.
-    fn holding(&self, arn: Option<&str>, value: &SecretString, token: &Token) -> SecretActual {
+    /// What is there after this version was put. Not read again: an answer may be from before.
+    fn holding(&self, arn: Option<&str>, value: &SecretString, version: &str) -> SecretActual {
         self.note(SecretActual {
             arn: arn.unwrap_or_default().to_owned(),
-            version: Some(token.0.clone()),
+            version: Some(version.to_owned()),
             value: Some(value.clone()),
             tags: self.ownership.tags.clone(),
         })
@@ -339,8 +342,8 @@ impl Secret {
         value: &SecretString,
         token: &Token,
     ) -> Result<SecretActual> {
-        versions::put(&self.clients, self.name(), secret, value, token).await?;
-        Ok(self.holding(secret.arn(), value, token))
+        let version = versions::put(&self.clients, self.name(), secret, value, token).await?;
+        Ok(self.holding(secret.arn(), value, &version))
     }
 
     pub(super) async fn put_version(
@@ -354,7 +357,7 @@ impl Secret {
         };
         Ok(SecretVersion {
             secret: actual.arn,
-            version: token.0.clone(),
+            version: actual.version.unwrap_or_else(|| token.0.clone()),
         })
     }
 }

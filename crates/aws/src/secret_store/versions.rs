@@ -31,7 +31,7 @@ fn is_kept(stages: &Stages, version: &str) -> bool {
         .is_some_and(|stages| stages.contains(&label(version)))
 }
 
-/// Adds a version and makes it the current one. Its id is the token.
+/// Adds a version and makes it the current one; returns its id, which on AWS is the token.
 ///
 /// Repeated with the same token it adds nothing.
 pub(super) async fn put(
@@ -40,7 +40,7 @@ pub(super) async fn put(
     secret: &DescribeSecretOutput,
     value: &SecretString,
     token: &Token,
-) -> Result<()> {
+) -> Result<String> {
     let mut stages = secret.version_ids_to_stages().cloned().unwrap_or_default();
     if let Some(version) = current(secret)
         && version != token.0
@@ -63,10 +63,11 @@ pub(super) async fn put(
         .version_stages(label(&token.0))
         .send()
         .await;
-    put.map(drop).map_err(|error| {
+    let answer = put.map_err(|error| {
         let error = failure(&error, &format!("add a version to secret `{name}`"));
         without(error, value)
-    })
+    })?;
+    Ok(answer.version_id.unwrap_or_else(|| token.0.clone()))
 }
 
 async fn keep(clients: &Clients, name: &str, version: &str) -> Result<()> {

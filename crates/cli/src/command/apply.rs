@@ -117,7 +117,7 @@ async fn locked(
     )
     .await?;
     let written = async {
-        record::forget_undone(session, &work, &verdicts).await?;
+        record::databases_undone(session, &work, &verdicts).await?;
         let recorded = record::releases(session, &work, &verdicts, &journals).await?;
         let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
         let accepted = acceptance::examine(global, session, due, stop).await?;

@@ -112,13 +112,15 @@ impl MigrationRecord for LedgerMigrations {
 }
 
 impl LedgerMigrations {
-    /// Forgets one migration. Succeeds when nothing is known of it.
-    pub async fn forget(&self, key: &str) -> Result<()> {
-        let _writing = self.writing.lock().await;
-        let mut records = self.records().await?;
-        match records.migrations.remove(key) {
-            Some(_) => self.ledger.write(NAME, &records).await,
-            None => Ok(()),
+    /// Notes of a migration that succeeded that its database is gone. One that failed, or whose end is unknown, stays a person's to
+    /// judge. Succeeds when nothing is known of it.
+    pub async fn gone(&self, key: &str) -> Result<()> {
+        match self.standing(key).await? {
+            MigrationStanding::Succeeded { .. } => {
+                let why = "what names its database was taken back since it ran".to_owned();
+                self.not_started(key, "", why).await
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -93,10 +93,15 @@ async fn a_migration_is_remembered_by_its_key() {
     );
     migrations.started("other", "idp").await.unwrap();
     assert_eq!(migrations.standings().await.unwrap().len(), 2);
-    migrations.forget("k").await.unwrap();
-    migrations.forget("unknown").await.unwrap();
-    let known = migrations.standings().await.unwrap();
-    assert_eq!(known.keys().collect::<Vec<_>>(), ["other"]);
+    for key in ["k", "other", "unknown"] {
+        migrations.gone(key).await.unwrap();
+    }
+    let mut known = migrations.standings().await.unwrap();
+    let other = MigrationStanding::Started { execution: None };
+    assert_eq!(known.remove("other"), Some(other), "its end is unknown");
+    let gone = known.remove("k").unwrap();
+    assert!(matches!(gone, MigrationStanding::NotStarted { .. }));
+    assert!(known.is_empty(), "{known:#?}");
     ledger.forget_migrations().await.unwrap();
     assert!(migrations.standings().await.unwrap().is_empty());
 }

@@ -258,12 +258,14 @@ impl<R: Resource> Node for ResourceNode<R> {
                     self.resource.observed(&before),
                     self.resource.observed(&now),
                 );
-                if was == is {
+                let settles = self.resource.unsettled(&now).is_some();
+                if was == is && !(settles && self.resource.detachable()) {
                     return Ok(Undone::PutBack);
                 }
                 if self.resource.holds_data() {
                     return stays("it holds data");
                 }
+                // What rolls out may be on its way back by itself: that is waited for too.
                 self.resource.restore(&before, &now, token, watch).await
             }
             (Some(Reading::Present(_)), _) => stays("it was deleted, as the manifest says"),

@@ -22,12 +22,13 @@ use crate::{error, operation};
 /// Traffic moves in seconds; a new revision may take its start-up probe's four minutes.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
-/// Carries `activation` out and waits until it is true.
+/// Carries `activation` out and waits until it is true. What is told of the service may lag behind what is known, the `generation`.
 ///
 /// Errors: [`ErrorKind::Untrue`] when something else serves at the end.
 pub(crate) async fn carry_out(
     calls: &Calls,
     activation: &Activation,
+    generation: i64,
     token: &Token,
     watch: &dyn Watch,
 ) -> Result<Revision> {
@@ -38,9 +39,10 @@ pub(crate) async fn carry_out(
         let revision = revision(calls, &wanted).await?;
         stale_pins(&calls.project.names, &revision, &activation.follow).then_some(revision)
     };
+    let service = calls.since(generation).await?;
     match follow {
-        None => move_traffic(calls, &wanted, watch).await,
-        Some(revision) => renew(calls, &revision, activation, token, watch).await,
+        None => move_traffic(calls, service, &wanted, watch).await,
+        Some(revision) => renew(calls, service, &revision, activation, token, watch).await,
     }
 }
 
@@ -64,8 +66,12 @@ fn stale_pins(
         .any(|(variable, pin)| follow.get(&variable).is_some_and(|current| *current != pin))
 }
 
-async fn move_traffic(calls: &Calls, revision: &str, watch: &dyn Watch) -> Result<Revision> {
-    let service = calls.get().await?;
+async fn move_traffic(
+    calls: &Calls,
+    service: model::Service,
+    revision: &str,
+    watch: &dyn Watch,
+) -> Result<Revision> {
     let mut since = service.generation;
     let traffic = everything_to(revision, &service.traffic);
     if verdict::show_asked(&service.traffic) != verdict::show_asked(&traffic) {
@@ -103,12 +109,12 @@ fn everything_to(revision: &str, there: &[TrafficTarget]) -> Vec<TrafficTarget> 
 /// Makes a revision that is equal but for the secrets that follow.
 async fn renew(
     calls: &Calls,
+    service: model::Service,
     revision: &model::Revision,
     activation: &Activation,
     token: &Token,
     watch: &dyn Watch,
 ) -> Result<Revision> {
-    let service = calls.get().await?;
     let mut since = service.generation;
     let landed_before = service
         .template

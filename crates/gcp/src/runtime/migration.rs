@@ -4,6 +4,7 @@
 //! template marks each execution with the migration's key, so that one whose name was lost can be found.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +20,12 @@ use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::{Execution, Task};
 
-use crate::error;
 use crate::labels::show_version;
 use crate::logs;
 use crate::project::{Project, short};
 use crate::runtime::conditions::{self, Ending};
 use crate::runtime::job::{self, Database};
+use crate::{error, operation};
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.migration";
@@ -163,11 +164,18 @@ impl Migration {
         self.record.running(key, name).await?;
         let pace = Pace::closely(self.migrate.timeout + START_ALLOWANCE);
         let what = format!("execution `{}`", short(name));
+        let clock = self.project.context.clock.as_ref();
+        let (began, known) = (clock.elapsed(), AtomicBool::new(false));
         let look = || async {
-            let execution = self
-                .execution(name)
-                .await?
-                .ok_or_else(|| self.vanished(name))?;
+            let Some(execution) = self.execution(name).await? else {
+                // What was only just started may seem absent.
+                let lags = clock.elapsed() - began < operation::LAG;
+                return match lags && !known.load(Ordering::Relaxed) {
+                    true => Ok(Look::NotYet(operation::LAGGING.to_owned())),
+                    false => Err(self.vanished(name)),
+                };
+            };
+            known.store(true, Ordering::Relaxed);
             Ok(match conditions::ending(&execution) {
                 Ending::NotYet(why) => {
                     watch.note(&format!("{}: {why}", short(name)));
@@ -176,8 +184,7 @@ impl Migration {
                 ending => Look::Found(ending),
             })
         };
-        let ended = poll(self.project.context.clock.as_ref(), pace, &what, look).await?;
-        match ended {
+        match poll(clock, pace, &what, look).await? {
             Ending::Succeeded => self.record.ended(key, Ok(())).await,
             Ending::NeverStarted(why) => {
                 self.record.not_started(key, name, why.clone()).await?;
@@ -238,7 +245,8 @@ impl Migration {
                 self.follow(key, name, watch).await
             }
             None if self.retry => self.start(key, watch).await,
-            None => Err(self.vanished(name)),
+            // It may seem absent for a moment.
+            None => self.follow(key, name, watch).await,
         }
     }
 

@@ -174,7 +174,7 @@ impl Runtime for CloudRun {
         watch: &dyn Watch,
     ) -> Result<Revision> {
         let calls = service::Calls::new(&self.project, &activation.service);
-        activation::carry_out(&calls, activation, token, watch).await
+        activation::carry_out(&calls, activation, 0, token, watch).await
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {

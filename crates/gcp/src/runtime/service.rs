@@ -114,6 +114,13 @@ impl Calls {
         }
     }
 
+    /// The service, once it is told as of this generation or later.
+    pub(crate) async fn since(&self, generation: i64) -> Result<model::Service> {
+        let what = format!("service `{}`", self.name);
+        let tells = |now: &model::Service| now.generation >= generation;
+        operation::caught_up(&self.project, &what, tells, || self.get()).await
+    }
+
     /// The service, once it is told as this operation makes it or later, and `tells` more.
     async fn after(
         &self,
@@ -442,9 +449,17 @@ impl Resource for RunService {
                 verdict::show_shares(&traffic)
             )));
         };
+        let activation = Activation {
+            service: self.calls.name.clone(),
+            revision: Revision(served.clone()),
+            follow: BTreeMap::new(),
+        };
+        activation::carry_out(&self.calls, &activation, now.generation, token, watch).await?;
         let changes = self.observed(now).changes_to(&self.observed(before));
-        if let Some((around, paths)) = shape::around_as_before(before, &changes) {
-            let around = around.set_name(self.calls.path()).set_etag(&now.etag);
+        let (around, paths) = shape::around_as_before(before, &changes);
+        if !paths.is_empty() {
+            // Whatever settles meanwhile changes the etag, and none of these fields.
+            let around = around.set_name(self.calls.path());
             let services = self.calls.project.clients.services.changing().await;
             let begun = services
                 .update_service()
@@ -455,12 +470,6 @@ impl Resource for RunService {
                 .map_err(|error| error::failed(error, &self.calls.cannot("put back")))?;
             self.calls.after(&begun, |_| true).await?;
         }
-        let activation = Activation {
-            service: self.calls.name.clone(),
-            revision: Revision(served.clone()),
-            follow: BTreeMap::new(),
-        };
-        activation::carry_out(&self.calls, &activation, token, watch).await?;
         Ok(Undone::PutBack)
     }
 

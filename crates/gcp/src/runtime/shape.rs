@@ -319,22 +319,25 @@ pub(crate) fn needs_revision(changes: &[FieldChange]) -> bool {
     fields.any(|field| field != "traffic" && !AROUND.contains(&field))
 }
 
-/// What is around the revisions, the traffic aside, as it was `before`, and which fields that is; to be sent alone. `None` when
-/// none of the changes is to it.
+/// What is around the revisions, the traffic aside, as it was `before`, and which fields of it changed; to be sent alone.
 pub(crate) fn around_as_before(
     before: &Service,
     changes: &[FieldChange],
-) -> Option<(Service, [&'static str; 4])> {
-    let mut fields = changes.iter().map(|change| change.field.as_str());
-    let paths = ["labels", "ingress", "launch_stage", "invoker_iam_disabled"];
+) -> (Service, Vec<&'static str>) {
+    let paths = [
+        ("tags.", "labels"),
+        ("ingress", "ingress"),
+        ("launch stage", "launch_stage"),
+        ("invoker check", "invoker_iam_disabled"),
+    ];
+    let changed = |begins: &str| changes.iter().any(|it| it.field.starts_with(begins));
+    let paths = paths.iter().filter(|(field, _)| changed(field));
     let around = Service::new()
         .set_labels(before.labels.clone())
         .set_ingress(before.ingress.clone())
         .set_launch_stage(before.launch_stage.clone())
         .set_invoker_iam_disabled(before.invoker_iam_disabled);
-    fields
-        .any(|field| field.starts_with("tags.") || AROUND.contains(&field))
-        .then_some((around, paths))
+    (around, paths.map(|(_, path)| *path).collect())
 }
 
 /// The short name of a revision as the service gives it. `None` when there is none.
