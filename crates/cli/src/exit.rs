@@ -59,3 +59,44 @@ impl From<Exit> for std::process::ExitCode {
         Self::from(exit as u8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../../../docs/exit-codes.md");
+
+    /// Every code, in the order of the page. Whoever adds one is reminded by the compiler.
+    fn all() -> Vec<Exit> {
+        let mut all = vec![Exit::Success];
+        while let Some(next) = match all[all.len() - 1] {
+            Exit::Success => Some(Exit::Failure),
+            Exit::Failure => Some(Exit::Changes),
+            Exit::Changes => Some(Exit::DeploymentFailed),
+            Exit::DeploymentFailed => Some(Exit::VerificationFailed),
+            Exit::VerificationFailed => Some(Exit::Untrue),
+            Exit::Untrue => Some(Exit::Held),
+            Exit::Held => Some(Exit::RolledBack),
+            Exit::RolledBack => Some(Exit::Locked),
+            Exit::Locked => Some(Exit::NeedsAttention),
+            Exit::NeedsAttention => Some(Exit::Denied),
+            Exit::Denied => Some(Exit::Input),
+            Exit::Input => Some(Exit::Interrupted),
+            Exit::Interrupted => None,
+        } {
+            all.push(next);
+        }
+        all
+    }
+
+    #[test]
+    fn the_page_has_a_row_for_each_code_and_no_other() {
+        let rows = DOCUMENTED
+            .lines()
+            .filter_map(|line| line.strip_prefix("| "));
+        let codes = rows.filter_map(|row| row.split(" |").next()?.parse().ok());
+        let codes: Vec<u8> = codes.collect();
+        let all: Vec<u8> = all().into_iter().map(|exit| exit as u8).collect();
+        assert_eq!(codes, all);
+    }
+}

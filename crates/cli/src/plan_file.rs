@@ -150,15 +150,32 @@ mod tests {
         check(b"{\"format_version\":\"1.2\",\"terraform_version\":\"1.9.0\"}");
     }
 
-    fn written() -> Vec<u8> {
-        let plan = Plan {
+    /// A change with something in each of its parts.
+    const CHANGE: &str = r#"{
+        "address": "aws/us-east-1/logs.group//ecs/shop-staging-web", "sort": "resource", "action": "update",
+        "reason": "it differs", "effect": "in_place", "settling": "a while",
+        "changes": [
+            {"field": "retention_days", "old": "365", "new": "30"},
+            {"field": "kms_key", "old": null, "new": {"known_after": "aws/us-east-1/ecr.repository/shop-staging-web"}}
+        ],
+        "drift": [{"field": "retention_days", "left": "30"}],
+        "needs": ["aws/us-east-1/ecr.repository/shop-staging-web"]
+    }"#;
+
+    fn plan() -> Plan {
+        let target = r#"{"cloud": "aws", "account": "123456789012", "region": "us-east-1", "sandbox": false}"#;
+        Plan {
             app: "shop".into(),
             environment: "staging".into(),
-            targets: Vec::new(),
-            changes: Vec::new(),
+            targets: vec![serde_json::from_str(target).unwrap()],
+            changes: vec![serde_json::from_str(CHANGE).unwrap()],
             notes: vec!["a note".into()],
             fingerprint: "0123".into(),
-        };
+        }
+    }
+
+    fn written() -> Vec<u8> {
+        let plan = plan();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.json");
         let file = PlanFile::new(plan, &Part::All, false, Default::default());
@@ -197,6 +214,26 @@ mod tests {
             let whole = written();
             let part = &whole[..(whole.len() as f64 * keep) as usize];
             prop_assert_eq!(read(part).unwrap_err().kind(), ErrorKind::Input);
+        }
+
+        #[test]
+        fn a_plan_with_another_word_somewhere_is_none_or_stale_or_says_the_same(
+            at in 0.0..1.0_f64,
+            gone in 0..12_usize,
+            word in r#"([\[\]{}":,0-9a-z./\n-]{0,8}|null|99999999999999999999|-1|\\u0000|é)"#,
+        ) {
+            let whole = written();
+            let at = (whole.len() as f64 * at) as usize;
+            let mut bytes = whole[..at].to_vec();
+            bytes.extend(word.as_bytes());
+            bytes.extend(&whole[(at + gone).min(whole.len())..]);
+            match read(&bytes) {
+                Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Input),
+                Ok(file) => match file.check_fresh(&plan()) {
+                    Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Conflict),
+                    Ok(()) => prop_assert_eq!(file.plan.changes, plan().changes),
+                },
+            }
         }
     }
 }

@@ -44,6 +44,35 @@ fn read(file: &Path) -> Result<Loaded, Problems> {
     })
 }
 
+const OVERLAY: &str = r#"[services.web]
+cpu = "2"
+memory = "4GiB"
+replicas = { min = 2, max = 4 }
+[services.web.env]
+GREETING = "good evening"
+[targets.aws]
+cluster = "staging"
+[targets.aws.services.web]
+url = "https://shop.example.com"
+"#;
+
+/// Reads the manifest below an overlay with these bytes.
+fn read_overlaid(bytes: &[u8]) -> Result<Loaded, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployer.toml");
+    std::fs::write(&file, MANIFEST).unwrap();
+    std::fs::write(folder.path().join("deployer.staging.toml"), bytes).unwrap();
+    read(&file)
+}
+
+/// `text` with `word` in the place of some of its bytes.
+fn with_word(text: &str, at: usize, gone: usize, word: &str) -> Vec<u8> {
+    let mut changed = text.as_bytes()[..at].to_vec();
+    changed.extend(word.as_bytes());
+    changed.extend(&text.as_bytes()[(at + gone).min(text.len())..]);
+    changed
+}
+
 fn read_bytes(bytes: &[u8]) -> Result<Loaded, Problems> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("deployer.toml");
@@ -54,6 +83,23 @@ fn read_bytes(bytes: &[u8]) -> Result<Loaded, Problems> {
 fn refused(bytes: &[u8]) -> String {
     let problems = read_bytes(bytes).expect_err("it is no manifest");
     problems.render(80, deployer_manifest::Colour::Off)
+}
+
+#[test]
+fn an_overlay_is_read_and_another_tools_file_in_its_place_is_refused_by_name() {
+    read_overlaid(OVERLAY.as_bytes()).expect("it is one");
+    for (bytes, words) in [
+        (&b"\xff\xfe\x00overlay"[..], "not UTF-8"),
+        (b"services:\n  web:\n    cpu: 1\n", "not TOML"),
+        (b"[terraform]\nbackend = \"s3\"\n", "terraform"),
+    ] {
+        let problems = read_overlaid(bytes).expect_err("it is no overlay");
+        let said = problems.render(80, deployer_manifest::Colour::Off);
+        assert!(
+            said.contains(words) && said.contains("deployer.staging.toml"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -109,10 +155,25 @@ proptest! {
         gone in 0..12_usize,
         word in r#"([\[\]{}="$0-9a-z.\n-]{0,8}|\$\{[a-z.]{0,12}\}?|99999999999999999999|-1|\u{0}|é)"#,
     ) {
-        let mut text = MANIFEST.as_bytes()[..at].to_vec();
-        text.extend(word.as_bytes());
-        text.extend(&MANIFEST.as_bytes()[(at + gone).min(MANIFEST.len())..]);
-        if let Err(problems) = read_bytes(&text) {
+        if let Err(problems) = read_bytes(&with_word(MANIFEST, at, gone, &word)) {
+            prop_assert!(!problems.render(80, deployer_manifest::Colour::Off).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_truncated_overlay_never_panics(end in 0..OVERLAY.len()) {
+        if let Err(problems) = read_overlaid(&OVERLAY.as_bytes()[..end]) {
+            prop_assert!(!problems.render(80, deployer_manifest::Colour::Off).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_overlay_with_another_word_somewhere_never_panics(
+        at in 0..OVERLAY.len(),
+        gone in 0..12_usize,
+        word in r#"([\[\]{}="$0-9a-z.\n-]{0,8}|\$\{[a-z.]{0,12}\}?|99999999999999999999|-1|\u{0}|é)"#,
+    ) {
+        if let Err(problems) = read_overlaid(&with_word(OVERLAY, at, gone, &word)) {
             prop_assert!(!problems.render(80, deployer_manifest::Colour::Off).is_empty());
         }
     }

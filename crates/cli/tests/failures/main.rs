@@ -20,12 +20,16 @@ mod others;
 mod outages;
 #[path = "../sweep/picture.rs"]
 mod picture;
+mod reports;
 mod rollouts;
 mod undo;
 mod verification;
 mod web;
 
+use std::collections::VecDeque;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Purpose, Started};
@@ -34,6 +38,8 @@ use in_process::environment;
 use in_process::stage::{Ended, Stage, Wanted};
 use in_process::time::VirtualTime;
 
+/// Names the test in a process that runs one.
+const ONLY: &str = "DEPLOYER_FAILURES_ONLY";
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
 const SECOND: Wanted = Wanted {
     version: 2,
@@ -49,6 +55,10 @@ const TESTS: &[Test] = &[
     (
         "a_version_that_is_never_healthy_is_refused_and_the_one_before_serves",
         |it| Box::pin(rollouts::never_healthy(it)),
+    ),
+    (
+        "a_version_that_crashes_is_reported_in_one_form_on_both_clouds",
+        |it| Box::pin(reports::crashes(it)),
     ),
     ("undo_leaves_what_the_cloud_put_back_itself", |it| {
         Box::pin(undo::by_the_cloud(it))
@@ -230,28 +240,67 @@ fn main() -> ExitCode {
     if chosen.is_empty() {
         return ExitCode::SUCCESS;
     }
-    if environment::credentials().is_none() {
-        return environment::of_its_own();
+    match std::env::var(ONLY) {
+        Ok(only) => one(&only),
+        Err(_) => all(&chosen),
     }
-    let mut failed = 0;
-    for (name, test) in chosen {
-        let run = std::panic::catch_unwind(|| {
-            let time = VirtualTime::start();
-            time.run(async {
-                let stage = Stage::set(&time).await;
-                test(&stage).await;
-                stage.clear().await;
+}
+
+/// Runs each test in a process of its own, several at once: every one of them waits about half of its time.
+fn all(chosen: &[&Test]) -> ExitCode {
+    let left: Mutex<VecDeque<&str>> = Mutex::new(chosen.iter().map(|(name, _)| *name).collect());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 * std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    // The longest stand last.
+                    let next = left.lock().unwrap().pop_back();
+                    let Some(name) = next else { break };
+                    let again = environment::Again::new();
+                    let ended = again.command().env(ONLY, name).output();
+                    let ended = ended.expect("this program can be started");
+                    if ended.status.success() {
+                        println!("test {name} ... ok");
+                    } else {
+                        let said = String::from_utf8_lossy(&ended.stderr);
+                        println!("test {name} ... FAILED\n{said}");
+                        failed.lock().unwrap().push(name);
+                    }
+                }
             });
-        });
-        failed += usize::from(run.is_err());
-        println!(
-            "test {name} ... {}",
-            if run.is_ok() { "ok" } else { "FAILED" }
-        );
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    println!(
+        "{} passed, {} failed",
+        chosen.len() - failed.len(),
+        failed.len()
+    );
+    match failed.as_slice() {
+        [] => ExitCode::SUCCESS,
+        names => {
+            println!("failed: {}", names.join(", "));
+            ExitCode::FAILURE
+        }
     }
-    match failed {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+}
+
+/// Runs one test; one that panics has said why.
+fn one(only: &str) -> ExitCode {
+    let test = TESTS.iter().find(|(name, _)| *name == only);
+    let (_, test) = test.expect("it is a test");
+    let run = std::panic::catch_unwind(|| {
+        let time = VirtualTime::start();
+        time.run(async {
+            let stage = Stage::set(&time).await;
+            test(&stage).await;
+            stage.clear().await;
+        });
+    });
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

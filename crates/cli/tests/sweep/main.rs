@@ -9,6 +9,9 @@
     reason = "a test that panics is a test that fails"
 )]
 
+#[path = "../failures/clouds.rs"]
+#[expect(dead_code, reason = "other tests ask more")]
+mod clouds;
 #[path = "../in_process/mod.rs"]
 mod in_process;
 mod picture;

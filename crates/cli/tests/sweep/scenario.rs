@@ -1,7 +1,10 @@
 //! The commands that are disturbed, and how each point is judged.
 
 use deployer::Exit;
+use deployer_sandbox::runner::{Behaviour, Purpose};
+use regex_lite::Regex;
 
+use crate::clouds;
 use crate::in_process::calls::Fault;
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
@@ -16,17 +19,20 @@ pub enum Scenario {
     UpdateWithMigration,
     Rollback,
     Rotation,
+    /// Of a second version that is never healthy.
+    Undo,
     Destroy,
     DestroyWithData,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FirstApply,
         Self::FirstApplyWithData,
         Self::UpdateWithMigration,
         Self::Rollback,
         Self::Rotation,
+        Self::Undo,
         Self::Destroy,
         Self::DestroyWithData,
     ];
@@ -44,7 +50,7 @@ impl Scenario {
                 ..first
             }],
             Self::Rollback => vec![first, SECOND],
-            Self::Rotation | Self::Destroy => vec![first],
+            Self::Rotation | Self::Undo | Self::Destroy => vec![first],
             Self::DestroyWithData => vec![data],
         }
     }
@@ -57,7 +63,7 @@ impl Scenario {
                 data: true,
                 ..first
             },
-            Self::UpdateWithMigration | Self::Rollback => SECOND,
+            Self::UpdateWithMigration | Self::Rollback | Self::Undo => SECOND,
             Self::Rotation => Wanted {
                 mail_password: "mail two",
                 ..first
@@ -71,6 +77,7 @@ impl Scenario {
             | Self::FirstApplyWithData
             | Self::UpdateWithMigration
             | Self::Rotation => APPLY,
+            Self::Undo => UNDO,
             Self::Rollback => &["rollback", "--yes", "--no-verify", "--to", "r1"],
             Self::Destroy | Self::DestroyWithData => &[
                 "destroy",
@@ -82,6 +89,27 @@ impl Scenario {
             ],
         }
     }
+
+    /// How the command ends when nothing disturbs it.
+    fn ends(self) -> Exit {
+        match self {
+            Self::Undo => Exit::RolledBack,
+            _ => Exit::Success,
+        }
+    }
+
+    /// What of a picture is the same however often the command was begun. Each roll-out that fails uses up a number, and Cloud Run
+    /// keeps its revision.
+    fn told_alike(self, picture: String) -> String {
+        if self != Self::Undo {
+            return picture;
+        }
+        let number = Regex::new("(swept-test-idp(\"\\))?[:-])[0-9]+").expect("a pattern");
+        let picture = number.replace_all(&picture, "${1}N").into_owned();
+        let mut lines: Vec<&str> = picture.lines().collect();
+        lines.dedup_by(|one, other| one == other && !one.starts_with("migration "));
+        lines.join("\n")
+    }
 }
 
 const SECOND: Wanted = Wanted {
@@ -90,6 +118,7 @@ const SECOND: Wanted = Wanted {
     ..Wanted::FIRST
 };
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
+const UNDO: &[&str] = &["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 /// A killed process gives no lock back: the next one waits until the lease has ended.
 const LEASE_ENDS: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -133,6 +162,13 @@ async fn disturb(
         expect(stage.run(APPLY, cloud).await, &[Exit::Success], "the stage")?;
     }
     stage.want(&scenario.wanted());
+    if scenario == Scenario::Undo {
+        let digest = stage.digest(scenario.wanted().version);
+        stage.behave(move |started| Behaviour {
+            healthy: started.digest != digest || started.purpose != Purpose::Serve,
+            ..Behaviour::usual(started.purpose)
+        });
+    }
     let (fault, crash) = match point {
         Point::Undisturbed => (None, None),
         Point::Call(nth, fault) => (Some((nth, fault)), None),
@@ -144,23 +180,28 @@ async fn disturb(
     let (calls, writes) = (stage.calls.names(), stage.ledger.writes());
     stage.calls.arm(None);
     stage.ledger.arm(None);
-    judge(&ended, point, &words)?;
+    judge(&ended, scenario, point, &words)?;
+    if matches!(ended, Ended::Exit(Exit::RolledBack)) {
+        clouds::assert_serves(stage, cloud, "idp", 1).await;
+    }
     if matches!(ended, Ended::Killed) {
         stage.time.pass(LEASE_ENDS).await;
     }
     go_on(stage, scenario, cloud, &ended).await?;
     Ok(End {
-        picture: picture::take(stage).await,
+        picture: scenario.told_alike(picture::take(stage).await),
         calls,
         writes,
     })
 }
 
 /// The disturbed command itself: it may fail, or succeed by trying again; only a killed one may say nothing.
-fn judge(ended: &Ended, point: Point, words: &str) -> Result<(), String> {
+fn judge(ended: &Ended, scenario: Scenario, point: Point, words: &str) -> Result<(), String> {
     match (ended, point) {
         (Ended::Killed, Point::Write(_)) => Ok(()),
-        (Ended::Exit(Exit::Success), Point::Undisturbed | Point::Call(..)) => Ok(()),
+        (Ended::Exit(exit), Point::Undisturbed | Point::Call(..)) if *exit == scenario.ends() => {
+            Ok(())
+        }
         (Ended::Exit(_), Point::Call(_, fault)) if fault != Fault::ThrottledTwice => {
             match words.contains("error") {
                 true => Ok(()),
@@ -188,6 +229,13 @@ async fn go_on(
         Scenario::Rollback if !done && !stage.has_hold().await => {
             let again = stage.run(scenario.command(), cloud).await;
             expect(again, &[Exit::Success], "the next rollback")?;
+        }
+        // The same again has the same end. Then somebody mends the image.
+        Scenario::Undo => {
+            let again = stage.run(scenario.command(), cloud).await;
+            expect(again, &[Exit::RolledBack], "the next undo")?;
+            clouds::assert_serves(stage, cloud, "idp", 1).await;
+            stage.behave(|started| Behaviour::usual(started.purpose));
         }
         _ => {}
     }

@@ -1,0 +1,129 @@
+//! The failure report, in one form for both clouds.
+//!
+//! What the runbooks that this program replaces have under "Troubleshooting", and the tests that stand for it here:
+//!
+//! | a runbook says | the test |
+//! |---|---|
+//! | the app cannot load its secrets | `a_secret_that_another_hand_disabled_is_told_by_name`, `a_migration_whose_secret_cannot_be_read_...` |
+//! | the container keeps restarting: read the logs of its entry point | [`crashes`], `tasks_that_die_...` |
+//! | migrations fail: read the logs for the error | `a_migration_that_exits_with_3_...`, `..._takes_too_long_...` |
+//! | the health check fails | `a_version_that_is_never_healthy_...` |
+//! | the role cannot be assumed, a call answers 403 | `a_call_that_is_denied_is_told_with_its_own_exit_code` |
+
+use std::time::Duration;
+
+use deployer::Exit;
+use deployer_sandbox::runner::{self, Behaviour, Purpose};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::events::{about, texts};
+use crate::in_process::stage::Stage;
+use crate::{APPLY, SECOND, clouds, first_serves, run, says};
+
+/// How many lines the app prints before it gives up; a report shows [`SHOWN`].
+const PRINTED: usize = 30;
+const SHOWN: usize = 20;
+
+/// The new version prints thirty lines and exits with 7: both clouds' reports have its last twenty lines, its exit code, what
+/// still serves and what to type, for people and as JSON.
+pub async fn crashes(stage: &Stage) {
+    first_serves(stage).await;
+    let second = stage.digest(2);
+    stage.behave(move |started| {
+        let usual = Behaviour::usual(started.purpose);
+        if started.purpose == Purpose::Finish || started.digest != second {
+            return usual;
+        }
+        let lines = (1..=PRINTED).map(|it| format!("step {it:02}: SECRET_KEY not found"));
+        Behaviour {
+            healthy: false,
+            exit: Some(runner::Exit::with(7)),
+            takes: Duration::from_secs(2),
+            lines: lines.collect(),
+        }
+    });
+    stage.want(&SECOND);
+    let rounds = [
+        ("aws", Exit::RolledBack, "aws/us-east-1/ecs.service/"),
+        (
+            "gcp",
+            Exit::DeploymentFailed,
+            "gcp/us-central1/run.service/",
+        ),
+    ];
+    for (cloud, exit, node) in rounds {
+        let began = stage.time.now();
+        let node = format!("{node}{}", clouds::name_of("idp"));
+        let said = run(stage, &[APPLY, &["--json"]].concat(), cloud, exit).await;
+        let report = about(&said, "failure", cloud);
+        assert_eq!(report["service"], "idp");
+
+        let failed = report["failed"].as_array().expect("a list");
+        assert_eq!(failed.len(), 1, "{report:#}");
+        assert_eq!(failed[0]["address"], node.as_str(), "{report:#}");
+        assert_eq!(failed[0]["error"]["exit_code"], exit as u8, "{report:#}");
+        assert!(moment(&failed[0]["at"]) >= began, "{report:#}");
+
+        let log = report["autopsy"]["log"].as_array().expect("a list");
+        let log: Vec<&str> = log
+            .iter()
+            .map(|line| line["text"].as_str().expect("text"))
+            .collect();
+        assert_eq!(log.len(), SHOWN, "{report:#}");
+        let printed = log.iter().filter(|it| it.starts_with("step ")).count();
+        assert!(printed >= SHOWN - 1, "of the app itself: {report:#}");
+        let last = format!("step {PRINTED}: SECRET_KEY not found");
+        assert!(log[SHOWN - 2..].contains(&last.as_str()), "{report:#}");
+        assert!(
+            log.is_sorted_by_key(|it| !it.starts_with("step ")),
+            "{report:#}"
+        );
+        told_exit_code(cloud, &report, &log);
+
+        let serving = report["serving"].as_array().expect("a list");
+        assert_eq!(serving.len(), 1, "{report:#}");
+        assert_eq!(serving[0][1], 100, "{report:#}");
+        clouds::until_serves(stage, cloud, "idp", 1).await;
+        let next = [
+            format!("deployer logs idp --cloud {cloud} --since 10m"),
+            format!("deployer apply --cloud {cloud}    # once the cause is mended"),
+        ];
+        assert_eq!(texts(&report["next"]), next);
+
+        let said = run(stage, APPLY, cloud, exit).await;
+        let logged = said.lines().filter(|line| line.starts_with("  log: "));
+        assert_eq!(logged.count(), SHOWN, "{said}");
+        let next = next.map(|command| format!("  next: {command}"));
+        says(
+            &said,
+            &[
+                &format!("{cloud}: {node}, "),
+                &format!("{cloud}: what is known of `idp`:"),
+                &last,
+                "  still serves: ",
+                &next[0],
+                &next[1],
+            ],
+        );
+    }
+}
+
+/// ECS has it in a field, Cloud Run in its log.
+fn told_exit_code(cloud: &str, report: &Value, log: &[&str]) {
+    if cloud == "gcp" {
+        assert!(log.contains(&"Container called exit(7)."), "{report:#}");
+        return;
+    }
+    let stopped = report["autopsy"]["stopped"].as_array().expect("a list");
+    let latest = stopped.first().expect("a task stopped");
+    moment(&latest["at"]);
+    let container = &latest["containers"][0];
+    assert_eq!(container["name"], "idp", "{report:#}");
+    assert_eq!(container["exit_code"], json!(7), "{report:#}");
+}
+
+fn moment(value: &Value) -> Timestamp {
+    let text = value.as_str().expect("a moment");
+    text.parse().expect("a moment")
+}
