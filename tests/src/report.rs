@@ -16,12 +16,13 @@ impl Report {
     #[track_caller]
     pub fn of(finished: &Finished, cloud: &str, address: &str, service: &str) -> Self {
         let lines: Vec<&str> = finished.stderr.lines().collect();
-        let after = |line: String| {
-            let at = lines.iter().position(|known| *known == line);
-            let at = at.unwrap_or_else(|| panic!("no line `{line}`: {finished}"));
+        let after = |start: String| {
+            let at = lines.iter().position(|known| known.starts_with(&start));
+            let at = at.unwrap_or_else(|| panic!("no line `{start}`: {finished}"));
             lines[at + 1..].iter()
         };
-        let failed = after(format!("{cloud}: {address}")).next();
+        // And when.
+        let failed = after(format!("{cloud}: {address}, ")).next();
         let known = after(format!("{cloud}: what is known of `{service}`:"));
         Self {
             failed: failed.copied().unwrap_or_default().to_owned(),

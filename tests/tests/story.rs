@@ -219,7 +219,7 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
         .ends(&[
             &on_aws,
             "next: deployer logs idp --cloud aws --since 10m",
-            "next: deployer apply --cloud aws    # once the cause is mended: it goes on from here",
+            "next: deployer apply --cloud aws    # once the cause is mended",
         ]);
     let address = format!("gcp/us-central1/run.service/{name}");
     let revision = format!("REVISION_FAILED: Revision '{name}-");
@@ -234,7 +234,7 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
         .ends(&[
             &on_gcp,
             "next: deployer logs idp --cloud gcp --since 10m",
-            "next: deployer apply --cloud gcp    # once the cause is mended: it goes on from here",
+            "next: deployer apply --cloud gcp    # once the cause is mended",
         ]);
 }
 

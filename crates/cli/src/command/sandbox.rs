@@ -152,7 +152,11 @@ async fn faults(global: &Global, home: &Path, args: &SandboxFaultsArgs) -> Resul
         view::json(&told);
     } else {
         let count = told["rules"].as_array().map_or(0, Vec::len);
-        outln!("{count} faults are in force");
+        match count {
+            0 => outln!("no fault is in force"),
+            1 => outln!("one fault is in force"),
+            _ => outln!("{count} faults are in force"),
+        }
     }
     Ok(Exit::Success)
 }
