@@ -126,9 +126,8 @@ impl Project {
     /// The last run on a cloud.
     #[track_caller]
     pub fn last_run(&self, cloud: &str) -> Run {
-        let runs = self.runs().into_iter().rev();
-        runs.filter(|run| run.cloud == cloud)
-            .next()
+        let mut runs = self.runs().into_iter().rev();
+        runs.find(|run| run.cloud == cloud)
             .unwrap_or_else(|| panic!("there was no run on {cloud}"))
     }
 }

@@ -54,6 +54,8 @@ GREETING = "good evening"
 cluster = "staging"
 [targets.aws.services.web]
 url = "https://shop.example.com"
+[targets.gcp.services.web]
+url = "https://shop.example.com"
 "#;
 
 /// Reads the manifest below an overlay with these bytes.
