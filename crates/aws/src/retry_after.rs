@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use deployer_core::clock::Clock;
+use deployer_core::rate::retry_after;
 
 /// What is asked for beyond this is not waited for: the API is asked again.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -46,7 +47,9 @@ impl Pauses {
 
     /// Takes notice of what this API answered.
     pub(crate) fn note(&self, api: &str, answer: &HttpResponse) {
-        let Some(asked) = answer.headers().get("retry-after").and_then(seconds) else {
+        let headers = answer.headers();
+        let told = headers.get("retry-after");
+        let Some(asked) = told.and_then(|told| retry_after(told, headers.get("date"))) else {
             return;
         };
         let until = self.clock.elapsed() + asked.min(LONGEST);
@@ -66,11 +69,6 @@ impl std::fmt::Debug for Pauses {
     }
 }
 
-/// Whole seconds; a date is left to the SDK's own pauses.
-fn seconds(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
-}
-
 /// Which API a request goes to: its host, and what its header of the action begins with where several share one.
 pub(crate) fn api(request: &HttpRequest) -> String {
     let uri = request.uri();
@@ -84,13 +82,6 @@ pub(crate) fn api(request: &HttpRequest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_whole_seconds_are_understood() {
-        assert_eq!(seconds(" 12 "), Some(Duration::from_secs(12)));
-        assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-        assert_eq!(seconds("-1"), None);
-    }
 
     #[test]
     fn apis_that_share_a_host_are_told_apart() {

@@ -168,6 +168,9 @@ pub struct ApplyArgs {
     /// Leave once the roll-out has begun; `status` tells how it went
     #[arg(long)]
     pub detach: bool,
+    /// With `--detach`: exit with 11 when a roll-out was left to the cloud, 0 when there was none
+    #[arg(long, requires = "detach")]
+    pub detailed_exitcode: bool,
     /// Do not ask the services whether they are what they should be
     #[arg(long)]
     pub no_verify: bool,

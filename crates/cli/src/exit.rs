@@ -28,6 +28,8 @@ pub enum Exit {
     NeedsAttention = 9,
     /// Credentials are absent, refused, or may not do this.
     Denied = 10,
+    /// `apply --detach --detailed-exitcode`: a roll-out has begun and was left to the cloud, all else is well.
+    Detached = 11,
     /// The manifest, an argument or a file is wrong.
     Input = 64,
     /// A person stopped it.
@@ -80,7 +82,8 @@ mod tests {
             Exit::RolledBack => Some(Exit::Locked),
             Exit::Locked => Some(Exit::NeedsAttention),
             Exit::NeedsAttention => Some(Exit::Denied),
-            Exit::Denied => Some(Exit::Input),
+            Exit::Denied => Some(Exit::Detached),
+            Exit::Detached => Some(Exit::Input),
             Exit::Input => Some(Exit::Interrupted),
             Exit::Interrupted => None,
         } {

@@ -8,6 +8,7 @@ use governor::clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
@@ -49,6 +50,25 @@ impl Rate {
         let quota = Quota::with_period(every.max(Duration::from_nanos(1)));
         quota.expect("more than no time").allow_burst(burst)
     }
+}
+
+/// What a `Retry-After` asks for: whole seconds, or until a date. How far off that is, the `Date` of the same answer tells, so that
+/// no clock of this machine has a part in it. (RFC 9110, 10.2.3.)
+///
+/// `None` for anything else, and for a date without a `Date`.
+pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = http_date(value)?;
+    let wait = until.duration_since(http_date(date?)?);
+    // A date that has passed asks for nothing.
+    Some(wait.try_into().unwrap_or_default())
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let zoned = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(zoned.timestamp())
 }
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Duration>>;
@@ -104,9 +124,20 @@ mod tests {
 
     use async_trait::async_trait;
     use futures::future::join_all;
-    use jiff::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn time_is_asked_for_in_seconds_or_by_a_date() {
+        let asked = |value| retry_after(value, Some("Wed, 21 Oct 2026 07:28:00 GMT"));
+        let seconds = |count| Some(Duration::from_secs(count));
+        assert_eq!(asked(" 12 "), seconds(12));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:28:30 GMT"), seconds(30));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:27:00 GMT"), seconds(0));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
+        assert_eq!(retry_after("Wed, 21 Oct 2026 07:28:30 GMT", None), None);
+    }
 
     /// Time that passes only while somebody waits.
     #[derive(Default)]

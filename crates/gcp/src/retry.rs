@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use deployer_core::rate::retry_after;
 use google_cloud_gax::backoff_policy::BackoffPolicy;
 use google_cloud_gax::error::rpc::StatusDetails;
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
@@ -12,7 +13,7 @@ use google_cloud_gax::retry_policy::{
 };
 use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 
 use crate::error::{CloudError, is_rate_limit};
 
@@ -99,9 +100,8 @@ fn asked_for(error: &CloudError) -> Option<Duration> {
             _ => None,
         });
     told.or_else(|| {
-        let header = error.http_headers()?.get(RETRY_AFTER)?;
-        let seconds = header.to_str().ok()?.parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        let header = |name| error.http_headers()?.get(name)?.to_str().ok();
+        retry_after(header(RETRY_AFTER)?, header(DATE))
     })
 }
 

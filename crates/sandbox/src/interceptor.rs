@@ -62,6 +62,24 @@ struct Answer {
     body: Bytes,
 }
 
+/// What a call asks, and what it would have been told a moment ago.
+pub(crate) struct Asked {
+    /// Its [`identity`].
+    pub request: u64,
+    /// The answer from before what it asks for was there, when that has only just come to be and nobody can have asked
+    /// for it before.
+    pub unborn: Option<Response>,
+}
+
+impl From<u64> for Asked {
+    fn from(request: u64) -> Self {
+        Self {
+            request,
+            unborn: None,
+        }
+    }
+}
+
 /// Tells a request from others to the same method: two that are equal ask the same.
 pub(crate) fn identity(of: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -116,17 +134,22 @@ impl Interceptor {
         json!({ "aws": of(Cloud::Aws), "gcp": of(Cloud::Google) })
     }
 
-    /// Carries out a call, or whatever was decided instead. `request` is its [`identity`]; `refuse` words a refusal.
+    /// Carries out a call, or whatever was decided instead. `refuse` words a refusal.
     pub(crate) async fn carry(
         &self,
         call: ApiCall,
-        request: u64,
+        asked: impl Into<Asked>,
         refuse: impl FnOnce(&Fault) -> Response,
         effect: impl Future<Output = Response> + Send + 'static,
     ) -> Response {
         let counted = (call.cloud, call.name.clone());
         *locked(&self.inner.counts).entry(counted).or_default() += 1;
-        let response = match self.judge(&call, request) {
+        let Asked { request, unborn } = asked.into();
+        let earlier = self
+            .earlier(&call, request)
+            .map(Answer::response)
+            .or(unborn);
+        let response = match self.judge(&call, earlier.is_some()) {
             Verdict::Pass => self.carry_out(&call, request, effect).await,
             Verdict::Refuse(fault) if fault.kind == FaultKind::HungUp => hang_up(),
             Verdict::Refuse(fault) => with_retry_after(refuse(&fault), &fault),
@@ -143,8 +166,8 @@ impl Interceptor {
                 });
                 landing.await.ok().flatten().unwrap_or_else(hang_up)
             }
-            Verdict::Stale => match self.earlier(&call, request) {
-                Some(answer) => answer.response(),
+            Verdict::Stale => match earlier {
+                Some(answer) => answer,
                 None => self.carry_out(&call, request, effect).await,
             },
         };
@@ -159,11 +182,10 @@ impl Interceptor {
     }
 
     /// Asks the observer, then the rules, then the rates: the first that objects decides.
-    fn judge(&self, call: &ApiCall, request: u64) -> Verdict {
+    fn judge(&self, call: &ApiCall, earlier: bool) -> Verdict {
         let observer = self.inner.observer.as_ref();
         let mut verdict = observer.map_or(Verdict::Pass, |it| it.before(call));
         if verdict == Verdict::Pass {
-            let earlier = self.earlier(call, request).is_some();
             verdict = self.rules().judge(call, earlier);
         }
         if verdict == Verdict::Pass
@@ -214,7 +236,7 @@ impl Interceptor {
             parts,
             body,
         };
-        let response = answer.response();
+        let response = answer.clone().response();
         let key = (call.cloud, call.name.clone(), request);
         let earlier = match history.answers.remove(&key) {
             Some(known) if known.last.writes == writes => known.earlier,
@@ -254,8 +276,8 @@ impl History {
 }
 
 impl Answer {
-    fn response(&self) -> Response {
-        Response::from_parts(self.parts.clone(), Body::from(self.body.clone()))
+    fn response(self) -> Response {
+        Response::from_parts(self.parts, Body::from(self.body))
     }
 }
 

@@ -3,7 +3,6 @@
 //! ECS can override a task's command, not its entry point: a migration with an entry point of its
 //! own is refused unless the service has the same.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ use crate::secret_store;
 
 /// The kind of a migration's node.
 pub(crate) const MIGRATION: &str = "ecs.migration";
-/// How long ECS may not know a task that it has started.
+/// How long ECS may not know a task that it has started or has told of before: its answers lag.
 const LAG: Duration = Duration::from_secs(60);
 
 /// What names the database's version.
@@ -248,17 +247,17 @@ impl Migration {
     async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
         let what = format!("the migration of `{}`", self.names.service);
         let (clock, pace) = (self.clients.clock(), Pace::closely(self.spec.timeout));
-        let (began, known) = (clock.elapsed(), AtomicBool::new(false));
+        let seen = Mutex::new(clock.elapsed());
         poll(clock, pace, &what, || async {
-            let Some(task) = self.describe(arn).await? else {
-                // ECS may not know yet what it has just started.
-                let lags = clock.elapsed() - began < LAG;
-                return match lags && !known.load(Ordering::Relaxed) {
-                    true => Ok(Look::NotYet("ECS does not know its task yet".to_owned())),
+            let found = self.describe(arn).await?;
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(task) = found else {
+                return match clock.elapsed().saturating_sub(*seen) < LAG {
+                    true => Ok(Look::NotYet("ECS does not know its task".to_owned())),
                     false => Err(forgotten(arn)),
                 };
             };
-            known.store(true, Ordering::Relaxed);
+            *seen = clock.elapsed();
             let status = task.last_status().unwrap_or("UNKNOWN").to_owned();
             watch.note(&format!("migration task is {status}"));
             Ok(if status == "STOPPED" {
@@ -372,7 +371,7 @@ fn forgotten(arn: &str) -> Error {
     Error::new(
         ErrorKind::Failed,
         format!(
-            "ECS has forgotten migration task `{}`; its end is unknown",
+            "ECS has forgotten migration task `{}`: how it ended is not known",
             autopsy::task_id(arn)
         ),
     )

@@ -93,7 +93,8 @@ async fn locked(
         say_what_serves(global, &work, &recorded);
         accepted.tell(global);
         let exit = problem.unwrap_or(Exit::Success).max(accepted.exit());
-        return Ok(exit.max(held).max(interruption(stop)));
+        let exit = exit.max(held).max(interruption(stop));
+        return Ok(detached(args, settles, exit));
     }
     run::guard_data(&work.prepared, &args.allow_data_loss)?;
     if !work.prepared.plan.is_empty() && file.is_none() {
@@ -131,9 +132,19 @@ async fn locked(
     failure::report(global, session, &verdicts, &work.attempt("deployer apply")).await;
     say_what_serves(global, &work, &recorded);
     accepted.tell(global);
-    Ok(exit
+    let begun = verdicts.values().any(|it| !it.detached.is_empty());
+    let exit = exit
         .max(problem.unwrap_or(Exit::Success))
-        .max(if exit == Exit::Success { held } else { exit }))
+        .max(if exit == Exit::Success { held } else { exit });
+    Ok(detached(args, begun, exit))
+}
+
+/// Gives way to every other code: whatever is not well comes first.
+fn detached(args: &ApplyArgs, begun: bool, exit: Exit) -> Exit {
+    match exit {
+        Exit::Success if begun && args.detach && args.detailed_exitcode => Exit::Detached,
+        exit => exit,
+    }
 }
 
 /// A rollback that was killed comes first: what it was to make serve is what people last agreed to.

@@ -32,6 +32,9 @@ pub async fn goes_well(stage: &Stage) {
         Purpose::Finish => Behaviour::usual(Purpose::Finish),
     });
     begin(stage).await;
+    // Asked again, nothing is to be done, and it still goes on.
+    let again = [APPLY, &["--detach", "--detailed-exitcode"]].concat();
+    run(stage, &again, "all", Exit::Detached).await;
     for (cloud, _) in CLOUDS {
         let status = document(stage, &["status"], cloud, Exit::Success).await;
         assert_eq!(state(&status), "in_progress", "{status:#}");
@@ -51,6 +54,7 @@ pub async fn goes_well(stage: &Stage) {
     }
     // The next apply has seen it, and makes nothing new.
     stage.calls.arm(None);
+    run(stage, &again, "all", Exit::Success).await;
     run(stage, APPLY, "all", Exit::Success).await;
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
     for (cloud, _) in CLOUDS {
@@ -102,8 +106,8 @@ pub async fn fails_later(stage: &Stage) {
 /// Begins the second version's roll-out on both clouds and leaves.
 async fn begin(stage: &Stage) {
     stage.want(&SECOND);
-    let words = [APPLY, &["--detach", "--json"]].concat();
-    let said = run(stage, &words, "all", Exit::Success).await;
+    let words = [APPLY, &["--detach", "--detailed-exitcode", "--json"]].concat();
+    let said = run(stage, &words, "all", Exit::Detached).await;
     for (cloud, address) in CLOUDS {
         let verdict = about(&said, "verdict", cloud);
         assert_eq!(verdict["outcome"], "detached", "{verdict:#}");

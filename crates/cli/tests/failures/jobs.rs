@@ -18,6 +18,11 @@ const START: [(&str, &str); 2] = [
     ("aws", "ecs:RunTask"),
     ("gcp", "run.projects.locations.jobs.run"),
 ];
+/// The call that looks how it goes.
+const LOOK: [(&str, &str); 2] = [
+    ("aws", "ecs:DescribeTasks"),
+    ("gcp", "run.projects.locations.jobs.executions.get"),
+];
 
 pub async fn exits(stage: &Stage) {
     first_serves(stage).await;
@@ -149,7 +154,11 @@ async fn meanwhile(stage: &Stage, cloud: &str, hand: impl Future<Output = ()>) -
 
 /// The migrations that ran in the second version on a cloud.
 fn migrations(stage: &Stage, cloud: &str) -> usize {
-    let digest = stage.digest(2);
+    migrations_to(stage, cloud, 2)
+}
+
+fn migrations_to(stage: &Stage, cloud: &str, version: u32) -> usize {
+    let digest = stage.digest(version);
     let of_cloud = |it: &&Started| it.repository.starts_with(&format!("{cloud}/"));
     let started = stage.containers.started();
     let jobs = started
@@ -216,6 +225,72 @@ pub async fn never_started_then_killed(stage: &Stage) {
         assert!(right_after, "once before the execution's name was written");
         stage.ledger.arm(None);
         assert_eq!(migrations(stage, cloud), 1, "{cloud}");
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+    }
+}
+
+/// Neither cloud has to know what it has just started, and what it knew it may not know for a moment.
+pub async fn unknown_for_a_while(stage: &Stage) {
+    first_serves(stage).await;
+    for (version, nth) in [(2, 1), (3, 3)] {
+        stage.write_image(version, "amd64");
+        stage.want(&Wanted {
+            version,
+            ..Wanted::FIRST
+        });
+        for (cloud, call) in LOOK {
+            let rule =
+                format!("[[fault]]\ncall = \"{call}\"\nwhat = \"stale\"\nnth = {nth}\ntimes = 4\n");
+            stage.disturb(&rule).await;
+            run(stage, APPLY, cloud, Exit::Success).await;
+            assert_eq!(stage.fired().await, 4, "{cloud}");
+            stage.disturb("").await;
+            assert_eq!(migrations_to(stage, cloud, version), 1, "{cloud}");
+            clouds::assert_serves(stage, cloud, "idp", version).await;
+        }
+    }
+}
+
+/// Killed while a migration ran, and back when the cloud has forgotten it: a person has to look at the database.
+pub async fn gone(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    for (cloud, look) in LOOK {
+        stage.behave(|started| Behaviour {
+            takes: match started.purpose {
+                Purpose::Finish => Duration::from_secs(60),
+                Purpose::Serve => Duration::ZERO,
+            },
+            ..Behaviour::usual(started.purpose)
+        });
+        stage.calls.arm(None);
+        let kill = async {
+            while !stage.calls.names().iter().any(|name| name == look) {
+                stage.time.pass(Duration::from_millis(200)).await;
+            }
+            stage.ledger.arm(Some(Crash::Before(1)));
+        };
+        let ((ended, said), ()) = tokio::join!(stage.run(APPLY, cloud), kill);
+        assert!(matches!(ended, Ended::Killed), "{said}");
+        stage.ledger.arm(None);
+        // ECS tells of a stopped task for an hour.
+        stage.time.pass(Duration::from_secs(2 * 3600)).await;
+        if cloud == "gcp" {
+            let execution = newest_execution(stage).await;
+            let name = execution["name"].as_str().expect("a name");
+            stage
+                .google(Method::DELETE, &format!("/v2/{name}"), None)
+                .await;
+        }
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["how it ended is not known", "--retry"]);
+        assert_eq!(migrations(stage, cloud), 1, "{cloud}");
+        clouds::assert_serves(stage, cloud, "idp", 1).await;
+        is_not_run_again(stage, cloud).await;
+        let retry = ["migrate", "--retry", "--yes"];
+        run(stage, &retry, cloud, Exit::Success).await;
+        assert_eq!(migrations(stage, cloud), 2, "{cloud}");
+        run(stage, APPLY, cloud, Exit::Success).await;
         clouds::assert_serves(stage, cloud, "idp", 2).await;
     }
 }

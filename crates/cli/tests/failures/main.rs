@@ -109,6 +109,14 @@ const TESTS: &[Test] = &[
         Box::pin(jobs::too_long(it))
     }),
     (
+        "a_migration_that_its_cloud_does_not_know_for_a_while_is_waited_for",
+        |it| Box::pin(jobs::unknown_for_a_while(it)),
+    ),
+    (
+        "a_migration_that_its_cloud_has_forgotten_is_a_persons_to_judge",
+        |it| Box::pin(jobs::gone(it)),
+    ),
+    (
         "a_migration_that_never_started_is_run_by_the_next_apply",
         |it| Box::pin(jobs::never_started(it)),
     ),

@@ -243,12 +243,22 @@ impl Stage {
         answer.expect("good rules");
     }
 
-    /// The calls that came too fast for their API and were refused, by name.
-    pub async fn refused(&self) -> Value {
+    /// How often the first of the faults in force was met.
+    pub async fn fired(&self) -> u64 {
+        let status = self.status().await;
+        let fired = &status["faults"]["rules"][0]["fired"];
+        fired.as_u64().expect("a rule is in force")
+    }
+
+    async fn status(&self) -> Value {
         let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
         let answer = self.http.get(url).send().await.expect("an answer");
-        let status: Value = answer.json().await.expect("JSON");
-        status["rates"]["rejected"].clone()
+        answer.json().await.expect("JSON")
+    }
+
+    /// The calls that came too fast for their API and were refused, by name.
+    pub async fn refused(&self) -> Value {
+        self.status().await["rates"]["rejected"].clone()
     }
 
     /// Whether a service is on hold.

@@ -232,7 +232,12 @@ async fn go_on(
         }
         // The same again has the same end. Then somebody mends the image.
         Scenario::Undo => {
-            let again = stage.run(scenario.command(), cloud).await;
+            let mut again = stage.run(scenario.command(), cloud).await;
+            // A roll-out that Cloud Run still carries on is waited for. When it fails, this run has changed nothing to put back.
+            if again.1.contains("No changes") {
+                expect(again, &[Exit::DeploymentFailed], "the roll-out's end")?;
+                again = stage.run(scenario.command(), cloud).await;
+            }
             expect(again, &[Exit::RolledBack], "the next undo")?;
             clouds::assert_serves(stage, cloud, "idp", 1).await;
             stage.behave(|started| Behaviour::usual(started.purpose));

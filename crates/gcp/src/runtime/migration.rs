@@ -4,7 +4,6 @@
 //! template marks each execution with the migration's key, so that one whose name was lost can be found.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -165,17 +164,19 @@ impl Migration {
         let pace = Pace::closely(self.migrate.timeout + START_ALLOWANCE);
         let what = format!("execution `{}`", short(name));
         let clock = self.project.context.clock.as_ref();
-        let (began, known) = (clock.elapsed(), AtomicBool::new(false));
+        let seen = Mutex::new(clock.elapsed());
         let look = || async {
-            let Some(execution) = self.execution(name).await? else {
+            let found = self.execution(name).await?;
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(execution) = found else {
                 // What was only just started may seem absent.
-                let lags = clock.elapsed() - began < operation::LAG;
-                return match lags && !known.load(Ordering::Relaxed) {
+                let lags = clock.elapsed().saturating_sub(*seen) < operation::LAG;
+                return match lags {
                     true => Ok(Look::NotYet(operation::LAGGING.to_owned())),
                     false => Err(self.vanished(name)),
                 };
             };
-            known.store(true, Ordering::Relaxed);
+            *seen = clock.elapsed();
             Ok(match conditions::ending(&execution) {
                 Ending::NotYet(why) => {
                     watch.note(&format!("{}: {why}", short(name)));
@@ -184,7 +185,14 @@ impl Migration {
                 ending => Look::Found(ending),
             })
         };
-        match poll(clock, pace, &what, look).await? {
+        let ending = match poll(clock, pace, &what, look).await {
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                self.record.ended(key, Err(error.to_string())).await?;
+                return Err(error);
+            }
+            ending => ending?,
+        };
+        match ending {
             Ending::Succeeded => self.record.ended(key, Ok(())).await,
             Ending::NeverStarted(why) => {
                 self.record.not_started(key, name, why.clone()).await?;
@@ -209,7 +217,7 @@ impl Migration {
         Error::new(
             ErrorKind::Failed,
             format!(
-                "execution `{}` is gone, and nobody knows how it ended",
+                "execution `{}` is gone: how it ended is not known",
                 short(name)
             ),
         )
@@ -239,15 +247,8 @@ impl Migration {
     }
 
     async fn resume(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
-        match self.execution(name).await? {
-            Some(_) => {
-                watch.note(&format!("{} was started before", short(name)));
-                self.follow(key, name, watch).await
-            }
-            None if self.retry => self.start(key, watch).await,
-            // It may seem absent for a moment.
-            None => self.follow(key, name, watch).await,
-        }
+        watch.note(&format!("{} was started before", short(name)));
+        self.follow(key, name, watch).await
     }
 
     /// Never noted as started: it may still have run, when the ledger is new.

@@ -32,9 +32,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::Host;
-use crate::call::Cloud;
+use crate::call::{ApiCall, Cloud};
 use crate::faults::Fault;
-use crate::interceptor::identity;
+use crate::interceptor::{Asked, identity};
 use crate::registry;
 pub use credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use error::{AwsError, Wire};
@@ -140,13 +140,28 @@ impl Aws {
             &parts.method,
             &parts.uri,
         );
-        let request = identity((parts.method.as_str(), parts.uri.to_string(), &body));
+        let asked = Asked {
+            request: identity((parts.method.as_str(), parts.uri.to_string(), &body)),
+            unborn: self.unborn(&call, &body),
+        };
         let host = &self.inner.host;
         let (account, named) = (host.account.clone(), call.clone());
         let refuse = move |fault: &Fault| faults::refuse(fault, &account, &named, wire);
         let aws = self.clone();
         let effect = async move { aws.carry_out(authorization, parts, body, wire).await };
-        host.interceptor.carry(call, request, refuse, effect).await
+        host.interceptor.carry(call, asked, refuse, effect).await
+    }
+
+    /// What the call would be told by a service that does not know yet what it has just made.
+    fn unborn(&self, call: &ApiCall, body: &Bytes) -> Option<Response> {
+        match call.name.as_str() {
+            "ecs:DescribeTasks" => {
+                let input = read_json(body).ok()?;
+                let unborn = self.inner.ecs.tasks_unborn(&input)?;
+                Some(json_response(&unborn))
+            }
+            _ => None,
+        }
     }
 
     /// Answers a request of a known caller.

@@ -57,8 +57,8 @@ pub enum Verdict {
     LoseReply,
     /// It is carried out this much later, in the clouds' time, also when the client has hung up by then.
     Delay(Duration),
-    /// It is answered as the same request was before the last write to the same API. Without such an answer,
-    /// and for writes: as [`Verdict::Pass`].
+    /// It is answered as the same request was before the last write to the same API, also as if
+    /// an ECS task or an execution of a job that was just started were not there. Without such an answer, and for writes: as [`Verdict::Pass`].
     Stale,
 }
 

@@ -15,7 +15,7 @@ use super::faults::{refuse, refuse_token};
 use super::schema::{self, Api, EnumStyle, Field, Kind, Method, Object, Violation};
 use crate::call::{ApiCall, Cloud};
 use crate::faults::Fault;
-use crate::interceptor::identity;
+use crate::interceptor::{Asked, identity};
 use crate::registry;
 
 /// Google's limit on the body of a request is higher; nothing here needs more.
@@ -169,7 +169,16 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
-    let (call, same) = (ApiCall::google(&method.id), identity((&uri, &body)));
+    let call = ApiCall::google(&method.id);
+    let asked = Asked {
+        request: identity((&uri, &body)),
+        unborn: match call.name.as_str() {
+            "run.projects.locations.jobs.executions.get" => {
+                gcp.execution_unborn(&vars).map(IntoResponse::into_response)
+            }
+            _ => None,
+        },
+    };
     let (named, owned) = (call.clone(), gcp.clone());
     let refuse = move |fault: &Fault| refuse(fault, &owned.host().project, &named);
     let owned = gcp.clone();
@@ -197,7 +206,7 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
         }
     };
     let interceptor = &gcp.host().interceptor;
-    interceptor.carry(call, same, refuse, effect).await
+    interceptor.carry(call, asked, refuse, effect).await
 }
 
 /// The body of a request whose caller is known.

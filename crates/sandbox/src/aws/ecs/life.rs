@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::SignedDuration;
 use tokio::sync::watch;
 
 use super::Ecs;
@@ -26,8 +27,9 @@ pub(super) const REAL_STABLE: Duration = Duration::from_millis(1500);
 const REAL_GRACE: Duration = Duration::from_secs(2);
 /// What ECS says of a container that the kernel killed for its memory.
 const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
-/// How many stopped tasks are remembered; the vendor keeps them for an hour.
+/// How many stopped tasks are remembered at most, and how long: the vendor promises an hour.
 const STOPPED_KEPT: usize = 500;
+const STOPPED_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// A container that was started.
 pub(super) struct Live {
@@ -272,8 +274,13 @@ impl Ecs {
         }
     }
 
-    fn forget_old(&self) {
-        let mut state = self.lock();
+    /// Forgets the tasks that stopped long ago.
+    pub(super) fn forget_old(&self) {
+        let (mut state, now) = (self.lock(), self.now());
+        state.tasks.retain(|_, task| {
+            let stopped = task.times.get("stoppedAt");
+            stopped.is_none_or(|at| now.duration_since(*at) <= STOPPED_KEPT_FOR)
+        });
         let mut stopped: Vec<(jiff::Timestamp, String)> = state
             .tasks
             .values()

@@ -254,6 +254,7 @@ impl Ecs {
             return Err(invalid("Tasks cannot have more than 100 entries."));
         }
         let tags = texts(input, "include").iter().any(|part| part == "TAGS");
+        self.forget_old();
         let state = self.lock();
         check_cluster(&state, &cluster)?;
         let (mut tasks, mut failures) = (Vec::new(), Vec::new());
@@ -276,8 +277,24 @@ impl Ecs {
         Ok(json!({"tasks": tasks, "failures": failures}))
     }
 
+    /// The answer to DescribeTasks where none of the tasks is known yet; `None` unless all of them were started in the last minute.
+    /// `RunTask` documents that what it starts may not be visible at once.
+    pub fn tasks_unborn(&self, input: &Value) -> Option<Value> {
+        let wanted = texts(input, "tasks");
+        let (state, now) = (self.lock(), self.now());
+        let failures = wanted.iter().map(|id| {
+            let task = state.tasks.get(last_part(id))?;
+            let age = now.duration_since(*task.times.get("createdAt")?);
+            let young = age.as_secs() < 60;
+            young.then(|| json!({"arn": task.arn, "reason": "MISSING"}))
+        });
+        let failures: Vec<Value> = failures.collect::<Option<_>>()?;
+        (!failures.is_empty()).then(|| json!({"tasks": [], "failures": failures}))
+    }
+
     pub(super) fn list_tasks(&self, input: &Value) -> Result<Value, AwsError> {
         let cluster = Names::cluster(text(input, "cluster"));
+        self.forget_old();
         let state = self.lock();
         check_cluster(&state, &cluster)?;
         let service = text(input, "serviceName").map(last_part);

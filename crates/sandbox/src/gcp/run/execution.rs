@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use super::conditions::{self, Standing};
 use super::overrides::apply_overrides;
 use super::task::{Attempt, Task};
-use super::{EXECUTION, Execution, Job, Key, check_etag, text};
+use super::{EXECUTION, Execution, Job, Key, absent, check_etag, text};
 use crate::gcp::error::{ApiError, Code, Outcome};
 use crate::gcp::names::{fresh_etag, random_suffix};
 use crate::gcp::operations::any;
@@ -231,6 +231,18 @@ impl Gcp {
 
     fn get_execution(&self, key: &Key, name: &str) -> Outcome {
         self.with_execution(key, name, |e| Value::Object(e.message.clone()))
+    }
+
+    /// The answer to a `get` that does not know an execution yet; `None` unless it began in the last minute.
+    pub(in crate::gcp) fn execution_unborn(&self, vars: &[String]) -> Option<ApiError> {
+        let [_, location, job, name] = vars else {
+            return None;
+        };
+        let key = (location.clone(), job.clone());
+        let began = self.with_execution(&key, name, |e| text(&e.message, "createTime").to_owned());
+        let began: jiff::Timestamp = began.ok()?.parse().ok()?;
+        let age = self.host().clock.now().duration_since(began);
+        (age.as_secs() < 60).then(|| absent("Execution", name))
     }
 
     /// Runs all tasks of an execution to their end. The error is the sentence of its `Completed` condition.
