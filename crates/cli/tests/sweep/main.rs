@@ -1,7 +1,8 @@
 //! The sweep: every call of a command fails, loses its reply or is throttled, every write to the ledger is the last, and the next
 //! apply ends in the world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
 //!
-//! Tries a sample - one point of each kind, for each scenario on each cloud - or everything with `DEPLOYER_SWEEP=all`; `DEPLOYER_SWEEP_ONLY=Rollback:aws` narrows it down.
+//! Tries a sample - one point of each kind, for each scenario on each cloud - or everything with `DEPLOYER_SWEEP=all`. What narrows it down:
+//! `DEPLOYER_SWEEP_ONLY=Rollback:aws`, and `DEPLOYER_SWEEP_POINT="Call(56, BeforeEffect)"`.
 
 #![allow(
     clippy::expect_used,
@@ -34,6 +35,8 @@ const TOLD_EVERY: usize = 50;
 const CLOUDS: [&str; 2] = ["aws", "gcp"];
 /// Names the scenarios that are wanted; in a process that tries one, that one.
 const ONLY: &str = "DEPLOYER_SWEEP_ONLY";
+/// Narrows the points down to those in whose name it occurs: `Call(56, BeforeEffect)`, as a failure is told.
+const POINT: &str = "DEPLOYER_SWEEP_POINT";
 
 fn main() -> ExitCode {
     // `cargo test FILTER` names other tests.
@@ -158,10 +161,13 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
     };
     let kinds = kinds_of_points(&calm);
     let count = kinds.iter().map(Vec::len).sum();
-    let chosen: Vec<Point> = match all {
+    let mut chosen: Vec<Point> = match all {
         true => kinds.into_iter().flatten().collect(),
         false => sample(&kinds),
     };
+    if let Ok(wanted) = std::env::var(POINT) {
+        chosen.retain(|point| format!("{point:?}").contains(&wanted));
+    }
     let mut wrong = 0;
     for (done, point) in chosen.iter().enumerate() {
         if done > 0 && done % TOLD_EVERY == 0 {
