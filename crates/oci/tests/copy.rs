@@ -12,7 +12,7 @@ use deployer_oci::{Anonymous, Copied, Credentials, Error, ErrorKind, Image, Imag
 async fn open(reference: &str) -> Image {
     ImageSource::parse(reference, Path::new("/"))
         .unwrap()
-        .open(&Anonymous)
+        .open(Anonymous)
         .await
         .unwrap()
 }

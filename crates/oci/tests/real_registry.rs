@@ -86,7 +86,7 @@ async fn the_reference_registry_takes_and_gives_back_the_same_digest() {
     simple_layout(&dir.path().join("single"), &[&large, b"small"]);
     for name in ["multi", "single"] {
         let source = ImageSource::parse(&format!("oci:{name}"), dir.path()).unwrap();
-        let image = source.open(&Anonymous).await.unwrap();
+        let image = source.open(Anonymous).await.unwrap();
         let copied = registry
             .copy(&image, name, Some("v1"), &|_| {})
             .await
@@ -99,7 +99,7 @@ async fn the_reference_registry_takes_and_gives_back_the_same_digest() {
             None => eprintln!("skipped: skopeo is not installed"),
         }
         let remote = ImageSource::parse(&format!("{host}/{name}:v1"), dir.path()).unwrap();
-        let image = remote.open(&Anonymous).await.unwrap();
+        let image = remote.open(Anonymous).await.unwrap();
         assert_eq!(&copied.digest, image.digest());
         let elsewhere = format!("copy/{name}");
         let copied = registry
