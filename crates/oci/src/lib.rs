@@ -33,7 +33,7 @@ pub use auth::{Anonymous, Credentials, RegistryAuth};
 pub use copy::{Copied, CopyEvent};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};
-pub use image::{Blob, Image, Manifest, Platform};
+pub use image::{Blob, Config, Image, Manifest, Platform};
 pub use keychain::{Found, Keychain, Search};
 pub use registry::{PulledManifest, Registry};
 pub use retry::{Retry, Sleep};

@@ -114,6 +114,14 @@ impl ImageSource {
         in_registry(reference, base_dir)
     }
 
+    /// The registry's reference; `None` for what is on this machine.
+    pub fn reference(&self) -> Option<&Reference> {
+        match self {
+            ImageSource::Registry { reference, .. } => Some(reference),
+            ImageSource::Layout { .. } | ImageSource::Archive { .. } => None,
+        }
+    }
+
     /// Opens the image: reads and checks its manifests, finds its blobs, changes nothing.
     ///
     /// `auth` is asked for a registry's credentials only. Errors are those of reading: `NotFound`,

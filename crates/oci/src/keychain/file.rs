@@ -76,11 +76,14 @@ impl File {
     /// The login that stands in the file for a repository: of the keys that fit, the longest.
     ///
     /// Errors: in words, when it is no login.
-    pub(super) fn entry(&self, registry: &str, repository: &str) -> Result<Option<Credentials>, String> {
+    pub(super) fn entry(
+        &self,
+        registry: &str,
+        repository: &str,
+    ) -> Result<Option<Credentials>, String> {
         let all = self.auths.iter().flatten();
-        let fitting = all.filter_map(|(name, entry)| {
-            Some((key::fit(name, registry, repository)?, name, entry))
-        });
+        let fitting = all
+            .filter_map(|(name, entry)| Some((key::fit(name, registry, repository)?, name, entry)));
         let mut fitting: Vec<_> = fitting.collect();
         fitting.sort_by_key(|(fit, _, _)| std::cmp::Reverse(*fit));
         for (_, name, entry) in fitting {
@@ -123,7 +126,8 @@ pub(super) fn login(user: String, password: SecretString) -> Credentials {
 
 /// `auth` is `USER:PASSWORD` in base64, with padding or without; Docker pads the text with zeros.
 fn decode(auth: &SecretString) -> Result<Credentials, String> {
-    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let lenient =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient);
     let bytes = engine
         .decode(auth.expose_secret().trim())

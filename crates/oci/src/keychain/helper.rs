@@ -46,7 +46,11 @@ impl Helpers {
     ///
     /// Errors: in words, when it cannot be run, fails or does not answer. They never repeat what
     /// may hold a secret.
-    pub(super) async fn get(&self, name: &str, server: &str) -> Result<Option<Credentials>, String> {
+    pub(super) async fn get(
+        &self,
+        name: &str,
+        server: &str,
+    ) -> Result<Option<Credentials>, String> {
         if name.contains(['/', '\\']) {
             return Err("is no name of a program in the PATH".to_owned());
         }

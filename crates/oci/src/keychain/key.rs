@@ -12,7 +12,10 @@ pub(super) fn server(registry: &str) -> String {
 }
 
 fn is_docker_hub(host: &str) -> bool {
-    matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
+    matches!(
+        host,
+        "docker.io" | "index.docker.io" | "registry-1.docker.io"
+    )
 }
 
 /// How well a key fits a repository: the longer the part of the repository's name that it has, the better. `None` when it
@@ -72,7 +75,10 @@ mod tests {
         ] {
             assert_eq!(fit(key, "docker.io", "library/nginx"), Some(0), "{key}");
         }
-        assert_eq!(fit("docker.io/library", "docker.io", "library/nginx"), Some(7));
+        assert_eq!(
+            fit("docker.io/library", "docker.io", "library/nginx"),
+            Some(7)
+        );
         assert_eq!(server("docker.io"), "https://index.docker.io/v1/");
         assert_eq!(server("ghcr.io"), "ghcr.io");
     }

@@ -165,34 +165,82 @@ async fn a_helper_is_asked_by_name_and_answers_a_login_or_an_identity_token() {
         let search = home.search(registry, "app").await;
         assert_eq!(shown(&search), login, "{registry}");
         let from = search.found.unwrap().from;
-        assert!(from.starts_with("`docker-credential-") && from.contains(DOCKER), "{from}");
+        assert!(
+            from.starts_with("`docker-credential-") && from.contains(DOCKER),
+            "{from}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_helper_without_a_login_leaves_the_file_its_turn() {
     let home = Home::new();
-    home.helper("store", "echo 'credentials not found in native keychain'; exit 1")
-        .file(DOCKER, r#"{"credsStore": "store", "auths": {"a.example": {"auth": "dTpw"}}}"#);
+    home.helper(
+        "store",
+        "echo 'credentials not found in native keychain'; exit 1",
+    )
+    .file(
+        DOCKER,
+        r#"{"credsStore": "store", "auths": {"a.example": {"auth": "dTpw"}}}"#,
+    );
     assert_eq!(shown(&home.search("a.example", "app").await), "u:p");
     let none = home.search("b.example", "app").await;
     assert_eq!(shown(&none), "nothing");
     let said = none.in_vain.join("; ");
-    assert!(said.contains("`docker-credential-store` (has none)"), "{said}");
+    assert!(
+        said.contains("`docker-credential-store` (has none)"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn what_goes_wrong_is_named_and_never_with_a_secret() {
     for (script, config, words) in [
-        ("exit 0", r#"{"credsStore": "absent"}"#, "`docker-credential-absent` (is not in the PATH)"),
-        ("echo 'the vault is locked'; exit 1", r#"{"credsStore": "s"}"#, "(the vault is locked)"),
-        ("echo '{\"Username\":\"u\",\"Secret\":\"hunter2\"}'; exit 3", r#"{"credsStore": "s"}"#, "failed: exit status: 3"),
-        ("echo hunter2", r#"{"credsStore": "s"}"#, "(did not answer with a login)"),
-        ("exit 0", r#"{"credsStore": "../bin/docker-credential-s"}"#, "is no name of a program"),
-        ("exit 0", r#"{"auths": {"a.example": {"auth": "hunter2!"}}}"#, "`auths` of `a.example`: `auth` is not base64"),
-        ("exit 0", r#"{"auths": {"a.example": {"auth": "aHVudGVyMg=="}}}"#, "is not `USER:PASSWORD`"),
-        ("exit 0", "{\"auths\": {\n\"a.example\": \"hunter2\"}}", "is damaged at line 2"),
-        ("exit 0", r#"{"auths": {"b.example": {}}}"#, "(no login for it)"),
+        (
+            "exit 0",
+            r#"{"credsStore": "absent"}"#,
+            "`docker-credential-absent` (is not in the PATH)",
+        ),
+        (
+            "echo 'the vault is locked'; exit 1",
+            r#"{"credsStore": "s"}"#,
+            "(the vault is locked)",
+        ),
+        (
+            "echo '{\"Username\":\"u\",\"Secret\":\"hunter2\"}'; exit 3",
+            r#"{"credsStore": "s"}"#,
+            "failed: exit status: 3",
+        ),
+        (
+            "echo hunter2",
+            r#"{"credsStore": "s"}"#,
+            "(did not answer with a login)",
+        ),
+        (
+            "exit 0",
+            r#"{"credsStore": "../bin/docker-credential-s"}"#,
+            "is no name of a program",
+        ),
+        (
+            "exit 0",
+            r#"{"auths": {"a.example": {"auth": "hunter2!"}}}"#,
+            "`auths` of `a.example`: `auth` is not base64",
+        ),
+        (
+            "exit 0",
+            r#"{"auths": {"a.example": {"auth": "aHVudGVyMg=="}}}"#,
+            "is not `USER:PASSWORD`",
+        ),
+        (
+            "exit 0",
+            "{\"auths\": {\n\"a.example\": \"hunter2\"}}",
+            "is damaged at line 2",
+        ),
+        (
+            "exit 0",
+            r#"{"auths": {"b.example": {}}}"#,
+            "(no login for it)",
+        ),
     ] {
         let home = Home::new();
         home.helper("s", script).file(DOCKER, config);
