@@ -55,8 +55,16 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         );
     }
     network(gcp, &path, report);
-    if let Some(text) = &gcp.ledger {
-        ledger(text, "gs://", &path.join("ledger"), report);
+    match &gcp.ledger {
+        Some(text) => ledger(text, "gs://", &path.join("ledger"), report),
+        // The bucket is named after the project otherwise.
+        None if gcp.project.contains(':') && gcp.endpoint.is_none() => {
+            let message =
+                "the ledger of a project with a domain needs a name: no bucket's has a `:`";
+            let help = "add `ledger = \"gs://BUCKET\"` to `[targets.gcp]`";
+            report.key_error(&path.join("project"), message, help);
+        }
+        None => {}
     }
     for (key, address) in [
         ("endpoint", &gcp.endpoint),
