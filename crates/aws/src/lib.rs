@@ -7,7 +7,7 @@ mod connection;
 mod credentials;
 mod database;
 mod dns;
-mod ecr_host;
+mod ecr_login;
 mod error;
 mod existing;
 mod gate;
@@ -24,7 +24,7 @@ mod tags;
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 pub use credentials::Credentials;
 pub use dns::Route53;
-pub use ecr_host::{ecr_login, ecr_region};
+pub use ecr_login::{ecr_login, ecr_region};
 pub use profile::Profiles;
 
 use std::sync::Arc;

@@ -1,10 +1,9 @@
 //! ECR: the service's repository, and the copy of its image into it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_ecr::types::{ImageIdentifier, ImageTagMutability, Repository, Tag};
-use base64::Engine;
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
@@ -14,11 +13,11 @@ use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
-use secrecy::SecretString;
 use url::Url;
 
 use crate::Aws;
 use crate::client::{Clients, registry_domain};
+use crate::ecr_login::{EcrLogin, authorization};
 use crate::error::{Told, code, denied, failure};
 use crate::tags::{self, Ownership, Tags};
 
@@ -411,81 +410,6 @@ impl ImageCopy {
     }
 }
 
-/// What ECR gives for a while to whoever may pull or push.
-struct Authorization {
-    user: String,
-    password: SecretString,
-    endpoint: String,
-}
-
-/// The token is good for every registry that the caller may use, in the client's region; which ones are named is ignored
-/// (`registryIds` is deprecated: botocore's model of ECR, `GetAuthorizationTokenRequest`).
-async fn authorization(ecr: &aws_sdk_ecr::Client) -> Result<Authorization> {
-    let answer = ecr.get_authorization_token().send().await;
-    let answer = answer.told(|| "get a password for the image registry".into())?;
-    let data = answer.authorization_data().first();
-    let token = data.and_then(|data| data.authorization_token());
-    let (user, password) = basic(token.unwrap_or_default())
-        .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECR answered no usable password"))?;
-    let endpoint = data.and_then(|data| data.proxy_endpoint());
-    Ok(Authorization {
-        user,
-        password,
-        endpoint: endpoint.unwrap_or_default().to_owned(),
-    })
-}
-
-/// ECR's password, which lasts twelve hours: the one that is there first, from then on a new one each time.
-pub(crate) struct EcrLogin {
-    ecr: aws_sdk_ecr::Client,
-    first: Mutex<Option<(String, SecretString)>>,
-}
-
-impl EcrLogin {
-    fn new(ecr: aws_sdk_ecr::Client, first: (String, SecretString)) -> Self {
-        Self {
-            ecr,
-            first: Mutex::new(Some(first)),
-        }
-    }
-
-    /// For a client that was not asked yet.
-    pub(crate) fn unasked(ecr: aws_sdk_ecr::Client) -> Self {
-        Self {
-            ecr,
-            first: Mutex::default(),
-        }
-    }
-}
-
-impl std::fmt::Debug for EcrLogin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("EcrLogin([redacted])")
-    }
-}
-
-#[async_trait]
-impl RegistryLogin for EcrLogin {
-    async fn login(&self) -> Result<(String, SecretString)> {
-        let first = self.first.lock().ok().and_then(|mut first| first.take());
-        if let Some(first) = first {
-            return Ok(first);
-        }
-        let given = authorization(&self.ecr).await?;
-        Ok((given.user, given.password))
-    }
-}
-
-/// User and password of ECR's token, which is basic authentication's.
-fn basic(token: &str) -> Option<(String, SecretString)> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(token)
-        .ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.to_owned().into()))
-}
-
 /// Splits an endpoint that may have a path.
 fn destination(
     endpoint: &str,
@@ -553,6 +477,8 @@ impl Step for ImageCopy {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
 
     #[derive(Debug)]
@@ -585,12 +511,5 @@ mod tests {
             "http://127.0.0.1:5000",
             "aws/1/idp",
         );
-    }
-
-    #[test]
-    fn a_password_that_is_not_basic_authentication_is_refused() {
-        assert!(basic("QVdTOnNlY3JldA==").is_some_and(|(user, _)| user == "AWS"));
-        assert!(basic("!").is_none());
-        assert!(basic("QVdT").is_none());
     }
 }
