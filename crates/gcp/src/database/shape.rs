@@ -34,6 +34,9 @@ pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
     /// In full; `None` when it is reached by a public address.
     pub(super) network: Option<String>,
+    /// Whether the manifest names the network for this very instance. The target's one is the services' way in, and says
+    /// nothing of an instance that was somebody's.
+    pub(super) has_own_network: bool,
     /// Flags of the server that are wanted.
     pub(super) flags: BTreeMap<String, String>,
     pub(super) maintenance: Option<MaintenanceWindow>,
@@ -193,8 +196,8 @@ impl Shape {
                 .set_ipv4_enabled(self.network.is_none()),
         };
         match &self.network {
-            Some(network) => there.set_private_network(network),
-            None => there,
+            Some(network) if self.has_own_network || !adopted => there.set_private_network(network),
+            Some(_) | None => there,
         }
     }
 

@@ -37,6 +37,7 @@ fn shape() -> Shape {
             unsaid: BTreeSet::new(),
         },
         network: Some("projects/demo-project/global/networks/main".into()),
+        has_own_network: false,
         flags: BTreeMap::new(),
         maintenance: None,
         labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
@@ -256,7 +257,6 @@ fn adopting(said: &[&str]) -> Shape {
         .filter(|key| !said.contains(key))
         .map(str::to_owned)
         .collect();
-    shape.network = None;
     shape
 }
 
