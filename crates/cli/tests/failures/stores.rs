@@ -42,8 +42,8 @@ pub async fn empty_project(stage: &Stage) {
     says(
         &said,
         &[
-            "sql.user/swept-test-main/swept",
-            "sql.database/swept-test-main/swept",
+            "sql.user swept-test-main/swept",
+            "sql.database swept-test-main/swept",
         ],
     );
     assert_eq!(asked_within(stage), Vec::<String>::new());
