@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deployer_core::rate::retry_after;
+use deployer_core::reach::Obstacle;
 use google_cloud_gax::backoff_policy::BackoffPolicy;
 use google_cloud_gax::error::rpc::StatusDetails;
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
@@ -51,6 +52,10 @@ impl RetryPolicy for Patient {
         if let Some(pause) = asked_for(&error) {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             asked.insert(state.start, pause);
+        }
+        // A certificate that is not trusted, a proxy that wants a login: no try will mend that.
+        if Obstacle::in_error(&error).is_some() {
+            return RetryResult::Permanent(error);
         }
         match is_rate_limit(&error) && state.start.elapsed() < RATE {
             true => RetryResult::Continue(error),

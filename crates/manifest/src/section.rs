@@ -8,6 +8,7 @@ pub use dns::{AwsDns, DnsProvider, GcpDns};
 
 use std::collections::BTreeMap;
 
+use deployer_core::spec::Architecture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,9 @@ pub struct AwsService {
     pub log_group: Option<String>,
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
+    /// What the tasks run on here: as in `[services.NAME]`.
+    #[schemars(schema_with = "crate::schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// CPU of one task: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
@@ -191,6 +195,9 @@ pub struct GcpService {
     pub job: Option<String>,
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
+    /// What the instances run on here: as in `[services.NAME]`; Cloud Run has `x86_64` only.
+    #[schemars(schema_with = "crate::schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// CPU of one instance: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
@@ -226,6 +233,7 @@ impl Default for GcpService {
             name: None,
             job: None,
             adopt: false,
+            architecture: None,
             cpu: None,
             memory: None,
             replicas: None,

@@ -134,8 +134,16 @@ const TESTS: &[Test] = &[
         |it| Box::pin(jobs::refused(it)),
     ),
     (
-        "an_image_of_another_architecture_is_refused_before_anything_is_made",
+        "an_image_for_arm64_runs_on_ecs_and_is_refused_by_cloud_run_before_anything_is_made",
         |it| Box::pin(images::other_architecture(it)),
+    ),
+    (
+        "an_image_that_cannot_start_is_refused_before_anything_is_made",
+        |it| Box::pin(images::that_cannot_start(it)),
+    ),
+    (
+        "an_image_in_a_private_registry_is_opened_by_the_login_that_docker_keeps",
+        |it| Box::pin(images::private_registry(it)),
     ),
     ("an_image_that_is_absent_is_refused_by_name", |it| {
         Box::pin(images::absent_layout(it))
