@@ -70,7 +70,6 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
 }
 
 fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
-    let loses = change.effect == Effect::LosesData;
     let mark = format!("{:>5}", mark(change.action));
     let what = match change.sort {
         Sort::Resource => "",
@@ -83,7 +82,11 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
         change.address.name
     );
     if change.action != Action::Create || change.sort == Sort::Step {
-        let warning = if loses { " - LOSES DATA" } else { "" };
+        let warning = match change.effect {
+            Effect::LosesData => " - LOSES DATA",
+            Effect::Interrupts => " - INTERRUPTS",
+            Effect::InPlace | Effect::Replace => "",
+        };
         text.push_str(&format!(
             "          {}{warning}\n",
             paint(DIM, &change.reason)
