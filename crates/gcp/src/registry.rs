@@ -100,9 +100,17 @@ impl Images {
         let target = &self.project.target;
         ImageRef(format!(
             "{}-docker.pkg.dev/{}/{repository}@{digest}",
-            target.region, target.account
+            target.region,
+            in_images(&target.account)
         ))
     }
+}
+
+/// A project as the names of images have it: that of a domain, `example.com:shop`, is `example.com/shop` there.
+///
+/// Source: cloud.google.com/artifact-registry/docs/docker/names, "Domain-scoped projects".
+fn in_images(project: &str) -> String {
+    project.replace(':', "/")
 }
 
 /// `REPO` and `IMAGE` of `REPO/IMAGE`.
@@ -328,7 +336,11 @@ impl Copy {
     async fn destination(&self) -> Result<Destination> {
         Ok(Destination {
             base: self.project.registry.clone(),
-            repository: format!("{}/{}", self.project.target.account, self.repository),
+            repository: format!(
+                "{}/{}",
+                in_images(&self.project.target.account),
+                self.repository
+            ),
             user: "oauth2accesstoken".to_owned(),
             password: credentials::access_token(&self.project.clients.credentials).await?,
         })
@@ -428,6 +440,12 @@ mod tests {
     fn the_repository_is_the_first_part_and_the_image_the_rest() {
         assert_eq!(split("agentidp-staging/idp"), ("agentidp-staging", "idp"));
         assert_eq!(split("shared/team/idp"), ("shared", "team/idp"));
+    }
+
+    #[test]
+    fn the_colon_of_a_domains_project_is_a_slash_in_the_names_of_images() {
+        assert_eq!(in_images("example.com:shop"), "example.com/shop");
+        assert_eq!(in_images("shop-staging"), "shop-staging");
     }
 
     #[test]

@@ -86,7 +86,10 @@ impl Database for Aws {
             secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
             url: url.clone(),
         });
-        DatabaseOutputs { url }
+        DatabaseOutputs {
+            url,
+            authority: None,
+        }
     }
 
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
@@ -141,6 +144,10 @@ pub(crate) fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use deployer_core::spec::SslMode;
+
     use super::*;
 
     fn spec() -> DatabaseSpec {
@@ -157,7 +164,10 @@ mod tests {
             user: "idp".into(),
             password: "main-password".into(),
             url: "main-url".into(),
+            sslmode: SslMode::Require,
+            authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         }
     }
 

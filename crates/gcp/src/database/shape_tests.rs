@@ -1,10 +1,10 @@
 //! What the manifest says of an instance, against what Cloud SQL makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Effect;
-use deployer_core::spec::DatabaseSpec;
+use deployer_core::spec::{DatabaseSpec, SslMode};
 use google_cloud_sql_v1::model::{
     DatabaseInstance, IpMapping, SqlDatabaseVersion, SqlIpAddressType,
 };
@@ -27,7 +27,10 @@ fn shape() -> Shape {
             user: "idp".into(),
             password: "main-password".into(),
             url: "main-url".into(),
+            sslmode: SslMode::Require,
+            authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         },
         network: Some("projects/demo-project/global/networks/main".into()),
         labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),

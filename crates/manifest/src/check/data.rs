@@ -11,6 +11,9 @@ use crate::problem::{Part, Report};
 use crate::sizes;
 use crate::source::KeyPath;
 
+/// The user and the database that every instance has, on both clouds: nobody makes them, and anybody may use them.
+const EVERYWHERE: &str = "postgres";
+
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     for (key, database) in &manifest.databases {
         let path = KeyPath::new(["databases", key]);
@@ -39,9 +42,10 @@ fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
 }
 
 fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
-    if !(13..=17).contains(&database.version) {
-        let message = format!("there is no managed PostgreSQL {}", database.version);
-        let help = "the major version, from 13 to 17";
+    // Which majors there are changes every year, and each cloud says so itself; only the shape is ours.
+    if !(10..=99).contains(&database.version) {
+        let message = format!("`{}` is no major version of PostgreSQL", database.version);
+        let help = "write the major version alone, such as 16";
         report.error(&path.join("version"), message, help);
     }
     let named: [(&str, &'static Rule, &Option<String>); 2] = [
@@ -53,7 +57,7 @@ fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
         if !rule.accepts(name) {
             let message = format!("`{name}` cannot name {}", rule.what);
             report.error(&path.join(field), message, rule.says);
-        } else if names::is_reserved_in_postgres(name) {
+        } else if names::is_reserved_in_postgres(name) && name != EVERYWHERE {
             let message = format!("`{name}` is reserved in PostgreSQL or by a cloud");
             report.error(&path.join(field), message, "choose another name");
         }

@@ -11,7 +11,7 @@ use crate::sizes;
 use crate::source::KeyPath;
 use crate::units::Cpu;
 
-static PROJECT: Shape = shape!(
+pub(super) static PROJECT: Shape = shape!(
     r"^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$",
     "a project's id has 6 to 30 lower-case letters, digits and `-`, a letter first, no `-` last"
 );
@@ -55,8 +55,15 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         );
     }
     network(gcp, &path, report);
-    if let Some(text) = &gcp.ledger {
-        ledger(text, "gs://", &path.join("ledger"), report);
+    match &gcp.ledger {
+        Some(text) => ledger(text, "gs://", &path.join("ledger"), report),
+        // The ledger's bucket is named after the project, and no bucket's name has a colon.
+        None if gcp.project.contains(':') && gcp.endpoint.is_none() => {
+            let message = format!("no bucket can be named after the project `{}`", gcp.project);
+            let help = "name the ledger's bucket: `ledger = \"gs://BUCKET\"`";
+            report.key_error(&path.join("ledger"), message, help);
+        }
+        None => {}
     }
     for (key, address) in [
         ("endpoint", &gcp.endpoint),
