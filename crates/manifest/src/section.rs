@@ -3,7 +3,7 @@
 mod data;
 mod dns;
 
-pub use data::{AwsCache, AwsDatabase, GcpCache, GcpDatabase};
+pub use data::{AwsCache, AwsDatabase, GcpCache, GcpDatabase, MaintenanceWindow, Weekday};
 pub use dns::{AwsDns, DnsProvider, GcpDns};
 
 use std::collections::BTreeMap;

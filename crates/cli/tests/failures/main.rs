@@ -22,6 +22,7 @@ mod outages;
 mod picture;
 mod reports;
 mod rollouts;
+mod stores;
 mod undo;
 mod verification;
 mod web;
@@ -217,6 +218,31 @@ const TESTS: &[Test] = &[
     }),
     ("what_the_clouds_add_themselves_is_no_drift", |it| {
         Box::pin(drift::noise(it))
+    }),
+    (
+        "databases_on_google_are_planned_and_made_in_an_empty_project",
+        |it| Box::pin(stores::empty_project(it)),
+    ),
+    (
+        "users_of_a_database_that_may_not_be_seen_are_not_taken_for_absent",
+        |it| Box::pin(stores::users_denied(it)),
+    ),
+    (
+        "a_disk_that_grew_by_itself_is_no_difference_and_none_shrinks",
+        |it| Box::pin(stores::grown_disk(it)),
+    ),
+    (
+        "a_database_on_google_is_replaced_under_its_own_name",
+        |it| Box::pin(stores::replaced(it)),
+    ),
+    ("a_database_on_google_hands_out_its_authorities", |it| {
+        Box::pin(stores::verified(it))
+    }),
+    ("a_database_on_google_is_adopted_as_it_is", |it| {
+        Box::pin(stores::adopted(it))
+    }),
+    ("a_zone_of_another_project_takes_the_record", |it| {
+        Box::pin(stores::shared_zone(it))
     }),
     (
         "a_roll_out_that_was_not_waited_for_is_told_by_status",

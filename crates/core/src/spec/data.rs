@@ -84,4 +84,8 @@ pub struct CacheSpec {
     pub authority: Option<String>,
     /// Takes over an instance of that name that is not marked as ours.
     pub adopt: bool,
+    /// Which of `version`, `class` and `high_availability` the manifest is silent about: what stands here is a default, and an
+    /// adopted cache keeps what it has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsaid: BTreeSet<String>,
 }

@@ -115,6 +115,7 @@ impl Wanted {
             url: "sessions-url".into(),
             authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         });
         cache
             .into_iter()

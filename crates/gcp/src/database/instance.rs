@@ -193,11 +193,19 @@ impl Resource for Instance {
 
     /// By what is there, as far as that is more than the manifest asks for, or the manifest is silent.
     fn desired(&self) -> Fields {
-        shape::describe(&self.shape.compose(self.seen.last()), &self.shape.names)
+        self.shape.describe(&self.shape.compose(self.seen.last()))
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
-        shape::describe(&actual.instance, &self.shape.names)
+        self.shape.describe(&actual.instance)
+    }
+
+    fn objection(&self, actual: &Actual, left: Option<&Fields>) -> Option<Error> {
+        self.shape.objection(&actual.instance, left?)
+    }
+
+    fn notes(&self, actual: &Actual) -> Vec<String> {
+        self.shape.beyond(&actual.instance)
     }
 
     fn effect_of_change(&self, change: &FieldChange) -> Effect {
@@ -337,7 +345,7 @@ fn sort(found: Found<DatabaseInstance>, owner: &Owner) -> Reading<Actual> {
 /// Whether a change of this effect makes another instance.
 fn is_anew(effect: Effect) -> bool {
     match effect {
-        Effect::InPlace => false,
+        Effect::InPlace | Effect::Interrupts => false,
         Effect::Replace | Effect::LosesData => true,
     }
 }

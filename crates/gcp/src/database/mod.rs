@@ -4,6 +4,7 @@
 //! with their instance: they are never deleted alone, as what they hold would be missing from its last backup.
 
 mod calls;
+mod extras;
 pub(crate) mod instance;
 mod shape;
 #[cfg(test)]
@@ -104,6 +105,8 @@ impl CloudSql {
                 network: network
                     .or(section.network.as_ref().filter(|_| !database.adopt))
                     .map(|network| names.network(network)),
+                flags: own.map(|own| own.flags.clone()).unwrap_or_default(),
+                maintenance: own.and_then(|own| own.maintenance),
                 labels,
                 names,
             },

@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use deployer_core::error::Error;
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Effect;
 use deployer_core::spec::{DatabaseSpec, SslMode};
+use deployer_manifest::section::MaintenanceWindow;
 use google_cloud_sql_v1::model::backup_retention_settings::RetentionUnit;
 use google_cloud_sql_v1::model::dns_name_mapping::{ConnectionType, DnsScope};
 use google_cloud_sql_v1::model::ip_configuration::{CaMode, SslMode as Enforced};
@@ -16,6 +18,7 @@ use google_cloud_sql_v1::model::{
     SqlAvailabilityType, SqlDataDiskType, SqlDatabaseVersion, SqlIpAddressType,
 };
 
+use super::extras;
 use crate::labels;
 use crate::project::Names;
 
@@ -31,6 +34,9 @@ pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
     /// In full; `None` when it is reached by a public address.
     pub(super) network: Option<String>,
+    /// Flags of the server that are wanted.
+    pub(super) flags: BTreeMap<String, String>,
+    pub(super) maintenance: Option<MaintenanceWindow>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) names: Names,
 }
@@ -56,6 +62,73 @@ impl Shape {
             .set_region(&self.names.region)
             .set_database_version(version)
             .set_settings(settings)
+    }
+
+    /// An instance field by field, where more than the manifest asks for is what it asks for.
+    pub(super) fn describe(&self, instance: &DatabaseInstance) -> Fields {
+        let mut fields = describe(instance, &self.names);
+        if let Some(settings) = &instance.settings {
+            extras::describe(&mut fields, settings, &self.flags, self.maintenance);
+        }
+        if self.has_newer(instance) {
+            fields.set("version", self.spec.version);
+        }
+        if self.has_larger(instance) {
+            fields.set("storage", gib(i64::from(self.spec.storage_gib)));
+        }
+        fields
+    }
+
+    fn has_newer(&self, instance: &DatabaseInstance) -> bool {
+        !self.is_silent("version")
+            && version_number(instance).is_some_and(|there| there > self.spec.version)
+    }
+
+    fn has_larger(&self, instance: &DatabaseInstance) -> bool {
+        !self.is_silent("storage") && size(instance) > i64::from(self.spec.storage_gib)
+    }
+
+    /// What is there beyond what the manifest asks for, for people.
+    pub(super) fn beyond(&self, instance: &DatabaseInstance) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.has_newer(instance) {
+            let (there, wanted) = (version(instance), self.spec.version);
+            notes.push(format!(
+                "it runs PostgreSQL {there}, newer than the {wanted} of the manifest, and stays"
+            ));
+        }
+        if self.has_larger(instance) {
+            let (there, wanted) = (gib(size(instance)), self.spec.storage_gib);
+            notes.push(format!(
+                "its disk has {there}, more than the {wanted} GiB of the manifest, and stays"
+            ));
+        }
+        notes
+    }
+
+    /// Why the manifest cannot be followed: it asks for less than it did, and neither a disk nor a version goes back. What grew
+    /// by itself (`left` is what the manifest asked for at the last apply) is no such wish.
+    pub(super) fn objection(&self, instance: &DatabaseInstance, left: &Fields) -> Option<Error> {
+        let name = &self.spec.name;
+        let asked_before =
+            |field, wanted| leading_number(left.get(field)?).filter(|it| *it > wanted);
+        if self.has_larger(instance)
+            && let Some(before) = asked_before("storage", u64::from(self.spec.storage_gib))
+        {
+            let wanted = self.spec.storage_gib;
+            let what = format!("the disk of `{name}` cannot shrink from {before} to {wanted} GiB");
+            let hint = format!("a disk of Cloud SQL only grows: write `storage = \"{before}GiB\"`");
+            return Some(Error::input(what).hint(hint));
+        }
+        if self.has_newer(instance)
+            && let Some(before) = asked_before("version", u64::from(self.spec.version))
+        {
+            let wanted = self.spec.version;
+            let what = format!("`{name}` cannot go back from PostgreSQL {before} to {wanted}");
+            let hint = format!("write `version = {before}`, or make another database");
+            return Some(Error::input(what).hint(hint));
+        }
+        None
     }
 
     /// Whether the instance was somebody's and the manifest does not say this of it.
@@ -101,7 +174,7 @@ impl Shape {
         if !silent("deletion_protection") {
             settings.deletion_protection_enabled = Some(self.spec.deletion_protection);
         }
-        settings
+        extras::compose(settings, &self.flags, self.maintenance)
     }
 
     fn merged_labels(&self, there: &HashMap<String, String>) -> HashMap<String, String> {
@@ -186,8 +259,7 @@ pub(super) fn describe(instance: &DatabaseInstance, names: &Names) -> Fields {
         "disk type",
         disk.unwrap_or("?").replace('_', "-").to_lowercase(),
     );
-    let size = settings.data_disk_size_gb.unwrap_or_default();
-    fields.set("storage", format!("{size} GiB"));
+    fields.set("storage", gib(size(instance)));
     let grows = settings.storage_auto_resize.unwrap_or_default();
     fields.set("storage grows by itself", yes(grows));
     fields.set("runs", word(settings.activation_policy.name()));
@@ -237,6 +309,23 @@ pub(super) fn version(instance: &DatabaseInstance) -> String {
     name.strip_prefix("POSTGRES_").unwrap_or(name).to_owned()
 }
 
+fn size(instance: &DatabaseInstance) -> i64 {
+    let settings = instance.settings.as_ref();
+    let size = settings.and_then(|settings| settings.data_disk_size_gb);
+    size.unwrap_or_default()
+}
+
+fn gib(size: i64) -> String {
+    format!("{size} GiB")
+}
+
+fn leading_number(value: &FieldValue) -> Option<u64> {
+    match value {
+        FieldValue::Known(text) => text.split(' ').next()?.parse().ok(),
+        FieldValue::AfterApply { .. } => None,
+    }
+}
+
 /// `16` of `POSTGRES_16`, 9 of `POSTGRES_9_6`. `None` for another engine, and for no instance at all.
 fn version_number(instance: &DatabaseInstance) -> Option<u16> {
     let name = instance.database_version.name()?;
@@ -252,14 +341,16 @@ fn yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// What a change costs: versions go up, disks grow, a network can be added; another engine, place or network is another
-/// instance.
+/// What a change costs: versions go up, disks grow, a network can be added, some of it by a restart; another engine, place or
+/// network is another instance.
 pub(super) fn effect(change: &FieldChange) -> Effect {
     match change.field.as_str() {
-        "version" if is_of_postgres(change.old.as_ref()) => Effect::InPlace,
+        "version" if is_of_postgres(change.old.as_ref()) => Effect::Interrupts,
         "version" | "region" => Effect::LosesData,
         "network" if change.old.is_some() => Effect::LosesData,
-        _ => Effect::InPlace,
+        // Each restarts the server. Source: cloud.google.com/sql/docs/postgres/instance-settings, "impact of changing".
+        "network" | "tier" | "edition" | "availability" | "runs" => Effect::Interrupts,
+        field => extras::effect(field).unwrap_or(Effect::InPlace),
     }
 }
 

@@ -145,7 +145,17 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
         }
     }
     for (key, own) in &gcp.databases {
-        let at = path.join("databases").join(key).join("tier");
+        let path = path.join("databases").join(key);
+        if own.maintenance.is_some_and(|window| window.hour > 23) {
+            let at = path.join("maintenance").join("hour");
+            report.error(&at, "a day has no such hour", "from 0 to 23, in UTC");
+        }
+        for flag in own.flags.keys().filter(|flag| !is_flag(flag)) {
+            let message = format!("`{flag}` is no flag of PostgreSQL");
+            let help = "write its name as Cloud SQL has it, such as `max_connections`";
+            report.key_error(&path.join("flags").join(flag), message, help);
+        }
+        let at = path.join("tier");
         if let Some(tier) = &own.tier
             && let Err(near) = sizes::cloud_sql_knows(tier)
         {
@@ -156,6 +166,11 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
             );
         }
     }
+}
+
+fn is_flag(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
+    name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(fits)
 }
 
 /// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in `report` when not.

@@ -129,7 +129,7 @@ pub enum DatabaseEngine {
 pub struct Cache {
     /// The engine.
     pub engine: CacheEngine,
-    /// The version of Redis. Both clouds offer 7.0.
+    /// The version of Redis, at least: a cache that is newer stays. Both clouds offer 7.0.
     pub version: RedisVersion,
     /// Memory for data. On AWS the smallest node type that has it is taken; on Google Cloud it is in whole GiB.
     pub memory: Memory,
@@ -145,6 +145,10 @@ pub struct Cache {
     /// AWS public authorities sign it, and a variable that uses this secret is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// Which of these keys somebody wrote: an adopted cache keeps what the manifest does not say.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub said: BTreeSet<String>,
 }
 
 impl Default for Cache {
@@ -157,6 +161,7 @@ impl Default for Cache {
             url: None,
             token: None,
             authority: None,
+            said: BTreeSet::new(),
         }
     }
 }

@@ -18,17 +18,27 @@ use crate::source::KeyPath;
 const PASSWORD: SecretSource = SecretSource::Generate(Generate::Hex(24));
 
 /// What the manifest is silent about, of what an adopted instance has already.
-fn unsaid(database: &Database, own_class: bool) -> BTreeSet<String> {
-    let said = |key: &&str| match *key {
-        "class" => own_class || database.said.contains("cpu") || database.said.contains("memory"),
-        key => database.said.contains(key),
+fn unsaid(said: &BTreeSet<String>, own_class: bool, keys: &[&str]) -> BTreeSet<String> {
+    let is_said = |key: &str| match key {
+        "class" => own_class || said.contains("cpu") || said.contains("memory"),
+        key => said.contains(key),
     };
-    let keys = ["version", "class", "storage", "high_availability"];
-    let keys = keys
-        .into_iter()
-        .chain(["backup_days", "deletion_protection"]);
-    keys.filter(|key| !said(key)).map(str::to_owned).collect()
+    let silent = keys.iter().filter(|key| !is_said(key));
+    silent.map(|key| (*key).to_owned()).collect()
 }
+
+/// What an instance of a database has in any case.
+const OF_DATABASES: [&str; 6] = [
+    "version",
+    "class",
+    "storage",
+    "high_availability",
+    "backup_days",
+    "deletion_protection",
+];
+
+/// What a cache has in any case.
+const OF_CACHES: [&str; 3] = ["version", "class", "high_availability"];
 
 impl Resolver<'_> {
     pub(super) fn databases(&mut self) -> BTreeMap<String, DatabaseSpec> {
@@ -87,7 +97,7 @@ impl Resolver<'_> {
             authority: self.database_authority(key, database),
             adopt,
             unsaid: match adopt {
-                true => unsaid(database, own_class),
+                true => unsaid(&database.said, own_class, &OF_DATABASES),
                 false => BTreeSet::new(),
             },
         }
@@ -134,9 +144,11 @@ impl Resolver<'_> {
         let aws = targets.aws.as_ref().and_then(|aws| aws.caches.get(key));
         let gcp = targets.gcp.as_ref().and_then(|gcp| gcp.caches.get(key));
         let memory = cache.memory.0;
+        let mut own_class = false;
         let ((class, memory_gib), adopt) = match self.cloud {
             CloudName::Aws => {
                 let AwsCache { class, adopt, .. } = aws.cloned().unwrap_or_default();
+                own_class = class.is_some();
                 let node = match class {
                     Some(class) => Ok(sizes::elasticache_named(&class, memory)),
                     None => sizes::elasticache_node(memory),
@@ -165,6 +177,10 @@ impl Resolver<'_> {
             url: cache.url_secret(key),
             authority,
             adopt,
+            unsaid: match adopt {
+                true => unsaid(&cache.said, own_class, &OF_CACHES),
+                false => BTreeSet::new(),
+            },
         }
     }
 

@@ -117,6 +117,8 @@ impl Gcp {
             "" => format!("{region}-b"),
             zone => zone.to_owned(),
         };
+        // Computed where the client leaves it open. Source: terraform-provider-google, `resource_sql_database_instance.go`.
+        complete["locationPreference"]["zone"] = zone.clone().into();
         let message = json!({
             "kind": "sql#instance", "name": name, "project": project, "region": region,
             "databaseVersion": version, "databaseInstalledVersion": format!("{version}_9"),
