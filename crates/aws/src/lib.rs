@@ -9,6 +9,8 @@ mod error;
 mod existing;
 mod gate;
 mod logs;
+mod partition;
+mod prepared;
 mod rates;
 mod reading;
 mod registry;
@@ -20,6 +22,7 @@ mod tags;
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 pub use client::credentials;
 pub use dns::Route53;
+pub use partition::s3_endpoint;
 
 use std::sync::Arc;
 

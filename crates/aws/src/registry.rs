@@ -15,7 +15,7 @@ use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
 use crate::Aws;
-use crate::client::{Clients, registry_domain};
+use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
 use crate::tags::{self, Ownership, Tags};
 
@@ -96,7 +96,7 @@ fn reference(clients: &Clients, repository: &str, digest: &str) -> ImageRef {
         "{}.dkr.ecr.{}.{}/{repository}@{digest}",
         section.account,
         section.region,
-        registry_domain(&section.region),
+        crate::partition::of(&section.region).suffix,
     ))
 }
 

@@ -213,7 +213,8 @@ async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> 
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
             let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(section, context.clone()).await?)
+            let section = section.beside(&loaded.base_dir);
+            Arc::new(Aws::open(&section, context.clone()).await?)
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;

@@ -120,7 +120,9 @@ fn check_transit(group: &Group, input: &Value) -> Result<(), AwsError> {
         (false, Some(true), Some("preferred")) => {
             let major = group.version.split('.').next();
             if major.and_then(|major| major.parse::<u32>().ok()) < Some(7) {
-                return refuse("In-transit encryption can be enabled on a running group from engine version 7.0 on.");
+                return refuse(
+                    "In-transit encryption can be enabled on a running group from engine version 7.0 on.",
+                );
             }
             match &group.cache {
                 Cache::Running(_) => refuse("the sandbox cannot give TLS to a server that runs"),

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::create::{check_logs, check_monitoring};
 use super::rules::{
-    FAST_FROM, check_class, check_max_storage, check_password, check_retention, check_security_groups,
-    check_storage, check_windows,
+    FAST_FROM, check_class, check_max_storage, check_password, check_retention,
+    check_security_groups, check_storage, check_windows,
 };
 use super::versions::Version;
 use super::{Instance, Rds, State, invalid_combination, parameters};

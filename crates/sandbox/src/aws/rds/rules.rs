@@ -135,9 +135,9 @@ pub fn check_storage(kind: &str, size: i64, iops: Option<i64>) -> Result<(), Aws
         ("gp3", Some(_)) if size < FAST_FROM => Err(invalid_combination(
             "You can't specify IOPS or storage throughput for engine postgres and a storage size less than 400.",
         )),
-        ("gp3", Some(iops)) if !(12_000..=64_000).contains(&iops) => Err(invalid_combination(format!(
-            "Invalid iops value for engine name postgres and storage type gp3: {iops}"
-        ))),
+        ("gp3", Some(iops)) if !(12_000..=64_000).contains(&iops) => Err(invalid_combination(
+            format!("Invalid iops value for engine name postgres and storage type gp3: {iops}"),
+        )),
         ("gp2" | "standard", Some(_)) => Err(invalid_combination(format!(
             "You can't specify IOPS for storage type {kind}."
         ))),
