@@ -236,7 +236,8 @@ async fn open_place(
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
             let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(section, context.clone(), aws).await?)
+            let section = section.beside(&loaded.base_dir);
+            Arc::new(Aws::open(&section, context.clone(), aws).await?)
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;

@@ -104,6 +104,10 @@ pub trait Resource: Send + Sync + 'static {
         self.effect(&change.field)
     }
 
+    /// Takes note of what the last apply left, where that is known; called before anything is compared, for kinds whose
+    /// comparison depends on it.
+    fn recall(&self, _left: Option<&Fields>) {}
+
     /// Why what the manifest asks for cannot be had of what is there: a disk does not shrink, another hand's change would be
     /// carried out as well. It is refused while planning, and nothing of the target is touched. `left` is what the last
     /// apply left, where that is known: it tells what grew by itself from what the manifest asked for before.
@@ -322,6 +326,9 @@ pub trait Node: Send + Sync {
     ///
     /// Errors: denied, foreign, or never observed.
     fn compare(&self) -> Result<Verdict>;
+
+    /// Takes note of what the last apply left, where that is known; called before [`Node::compare`].
+    fn recall(&self, _left: Option<&Fields>) {}
 
     /// Errors: what the manifest asks for cannot be had of what was seen. `left` is what the last apply left. Pure.
     fn objection(&self, _left: Option<&Fields>) -> Result<()> {

@@ -296,6 +296,7 @@ fn compare(
     left: &BTreeMap<Address, Fields>,
 ) -> Result<Change> {
     let left = left.get(node.address());
+    node.recall(left);
     let mut verdict = node.compare()?;
     node.objection(left)?;
     let drift = match (verdict.action, left) {

@@ -113,9 +113,9 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     for (key, database) in &mut manifest.databases {
         let at = KeyPath::new(["databases", key]);
         let keys = ["version", "cpu", "memory", "storage", "high_availability"];
-        let keys = keys
-            .into_iter()
-            .chain(["backup_days", "deletion_protection"]);
+        let keys =
+            keys.into_iter()
+                .chain(["backup_days", "deletion_protection", "user", "database"]);
         let said = keys.filter(|name| report.has_place(&at.join(*name)));
         database.said = said.map(str::to_owned).collect();
     }

@@ -3,7 +3,9 @@
 mod data;
 mod dns;
 
-pub use data::{AwsCache, AwsDatabase, GcpCache, GcpDatabase, MaintenanceWindow, Weekday};
+pub use data::{
+    AwsCache, AwsDatabase, GcpCache, GcpDatabase, Maintenance, MaintenanceWindow, Weekday,
+};
 pub use dns::{AwsDns, DnsProvider, GcpDns};
 
 use std::collections::BTreeMap;
@@ -62,6 +64,19 @@ pub struct AwsSection {
     /// What differs for one cache.
     #[serde(default)]
     pub caches: BTreeMap<String, AwsCache>,
+}
+
+impl AwsSection {
+    /// The same, with the files that it names found from `folder`.
+    pub fn beside(&self, folder: &std::path::Path) -> Self {
+        let mut section = self.clone();
+        for database in section.databases.values_mut() {
+            if let Some(file) = &mut database.authority_file {
+                *file = folder.join(&*file).to_string_lossy().into_owned();
+            }
+        }
+        section
+    }
 }
 
 fn log_retention_days() -> u32 {

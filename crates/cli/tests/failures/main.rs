@@ -6,6 +6,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod aws_data;
 mod clouds;
 mod detached;
 mod disturbed;
@@ -260,6 +261,36 @@ const TESTS: &[Test] = &[
         "a_roll_out_that_was_not_waited_for_and_failed_is_no_success",
         |it| Box::pin(detached::fails_later(it)),
     ),
+    (
+        "a_second_plan_with_a_database_of_any_version_is_empty",
+        |it| Box::pin(aws_data::second_plan(it)),
+    ),
+    (
+        "what_aws_upgrades_or_grows_by_itself_is_neither_replaced_nor_shown",
+        |it| Box::pin(aws_data::upgraded_by_aws(it)),
+    ),
+    (
+        "a_major_upgrade_goes_to_a_version_that_rds_lets_it_become_and_nothing_goes_back",
+        |it| Box::pin(aws_data::major_upgrade(it)),
+    ),
+    ("disks_grow_as_rds_lets_them_and_none_shrinks", |it| {
+        Box::pin(aws_data::disks(it))
+    }),
+    (
+        "what_another_hand_put_off_until_the_window_is_never_made_by_the_way",
+        |it| Box::pin(aws_data::put_off_by_others(it)),
+    ),
+    (
+        "a_database_and_a_cache_of_others_are_taken_over_as_they_are",
+        |it| Box::pin(aws_data::adopted(it)),
+    ),
+    (
+        "a_database_is_verified_by_the_authority_that_is_handed_out",
+        |it| Box::pin(aws_data::authorities(it)),
+    ),
+    ("what_aws_refuses_until_it_is_ready_is_tried_again", |it| {
+        Box::pin(aws_data::first_use(it))
+    }),
     (
         "a_quota_that_is_used_up_is_told_and_not_asked_for_ever",
         |it| Box::pin(disturbed::quota(it)),

@@ -158,6 +158,11 @@ impl Stage {
         *lock(&self.script) = Box::new(script);
     }
 
+    /// Where the manifest is.
+    pub fn folder(&self) -> std::path::Display<'_> {
+        self.folder.path().display()
+    }
+
     /// Writes a file; gives its path.
     pub fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.path().join(name);

@@ -175,6 +175,10 @@ impl<R: Resource> Node for ResourceNode<R> {
         }
     }
 
+    fn recall(&self, left: Option<&Fields>) {
+        self.resource.recall(left);
+    }
+
     fn objection(&self, left: Option<&Fields>) -> Result<()> {
         let Some(Reading::Present(actual)) = self.reading() else {
             return Ok(());

@@ -43,8 +43,8 @@ pub struct DatabaseSpec {
     pub authority: Option<String>,
     /// Takes over an instance of that name that is not marked as ours.
     pub adopt: bool,
-    /// Which of `version`, `class`, `storage`, `high_availability`, `backup_days` and `deletion_protection` the manifest is
-    /// silent about: what stands here is a default, and an adopted instance keeps what it has.
+    /// Which of `version`, `class`, `storage`, `high_availability`, `backup_days`, `deletion_protection`, `user` and `database`
+    /// the manifest is silent about: what stands here is a default, and an adopted instance keeps what it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unsaid: BTreeSet<String>,
 }

@@ -34,6 +34,9 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     unused(manifest, report);
 }
 
+/// The oldest major version that the community keeps: each lives five years, and 13 ended in November 2025.
+const OLDEST_KEPT: u16 = 14;
+
 fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
     if !names::DATA_KEY.accepts(key) {
         let message = format!("`{key}` cannot name {}", names::DATA_KEY.what);
@@ -47,6 +50,10 @@ fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
         let message = format!("`{}` is no major version of PostgreSQL", database.version);
         let help = "write the major version alone, such as 16";
         report.error(&path.join("version"), message, help);
+    } else if database.version < OLDEST_KEPT {
+        let message = format!("PostgreSQL {} is not maintained any more", database.version);
+        let help = "upgrade: the clouds charge more for such a version, and upgrade it by themselves at last";
+        report.warning(&path.join("version"), Part::Value, message, help);
     }
     let named: [(&str, &'static Rule, &Option<String>); 2] = [
         ("database", &names::POSTGRES_DATABASE, &database.database),

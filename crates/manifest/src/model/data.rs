@@ -42,7 +42,8 @@ pub struct Database {
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The secret with the user's password; `NAME-password` when absent.
+    /// The secret with the user's password; `NAME-password` when absent. A new one is set at once: where instances still run with
+    /// the one before it, they open no new connection until the same apply has rolled them over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// How far the app verifies the server: `require` encrypts and verifies nothing, `verify-full` verifies authority and name.
@@ -138,7 +139,8 @@ pub struct Cache {
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The secret with the AUTH token; `NAME-token` when absent. AWS only: Google Cloud makes the token itself.
+    /// The secret with the AUTH token; `NAME-token` when absent. AWS only: Google Cloud makes the token itself. A new one is
+    /// valid beside the one before it, which ends with the next: a token that leaked is changed twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The secret with the certificates that the server's one is signed by; `NAME-ca` when absent. Google Cloud only: on

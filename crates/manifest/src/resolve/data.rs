@@ -28,13 +28,15 @@ fn unsaid(said: &BTreeSet<String>, own_class: bool, keys: &[&str]) -> BTreeSet<S
 }
 
 /// What an instance of a database has in any case.
-const OF_DATABASES: [&str; 6] = [
+const OF_DATABASES: [&str; 8] = [
     "version",
     "class",
     "storage",
     "high_availability",
     "backup_days",
     "deletion_protection",
+    "user",
+    "database",
 ];
 
 /// What a cache has in any case.
@@ -106,8 +108,7 @@ impl Resolver<'_> {
     /// The secret with the authorities of a database's server, on this target.
     fn database_authority(&self, key: &str, database: &Database) -> Option<String> {
         match self.cloud {
-            CloudName::Aws => None,
-            CloudName::Gcp => database.authority_secret(key),
+            CloudName::Aws | CloudName::Gcp => database.authority_secret(key),
         }
     }
 

@@ -17,8 +17,24 @@ pub struct AwsDatabase {
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
-    /// Takes over an instance that is not marked as ours.
+    /// When changes are made that interrupt whoever uses it: another class, a major version.
+    pub maintenance: Maintenance,
+    /// The certificates of RDS's authorities (PEM), relative to the manifest, for the secret `authority`; fetched from where AWS
+    /// publishes those of the region when absent.
+    pub authority_file: Option<String>,
+    /// Takes over an instance that is not marked as ours. Of such a one only what the manifest says is changed.
     pub adopt: bool,
+}
+
+/// When changes that interrupt are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Maintenance {
+    /// By the run that asks for them.
+    #[default]
+    Now,
+    /// By RDS, in the instance's own maintenance window; the run does not wait for it.
+    Window,
 }
 
 /// `[targets.aws.caches.NAME]`: ElastiCache for Redis.
