@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deployer_aws::{Aws, Route53};
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Dns};
+use deployer_core::capability::{Caller, Cloud, Context, Dns, Switching};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
@@ -31,6 +31,8 @@ pub struct Place {
     pub cloud: Arc<dyn Cloud>,
     pub caller: Caller,
     pub env: EnvironmentSpec,
+    /// What was off in the account and is on now.
+    pub switched_on: Vec<String>,
     pub ledger: Ledger,
     /// Where the names of services on Google are, when not in Cloud DNS.
     route53: Option<Route53>,
@@ -82,7 +84,12 @@ impl Session {
     ///
     /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be opened stands in
     /// `failed`: the clouds fail independently.
-    pub async fn open(loaded: Loaded, which: Which, surroundings: Surroundings) -> Result<Self> {
+    pub async fn open(
+        loaded: Loaded,
+        which: Which,
+        switching: Switching,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
         let clock = Arc::clone(&surroundings.clock);
         let clouds: Vec<CloudName> = loaded
             .manifest
@@ -96,7 +103,7 @@ impl Session {
         }
         let opened = clouds
             .iter()
-            .map(|cloud| open_place(&loaded, *cloud, &surroundings));
+            .map(|cloud| open_place(&loaded, *cloud, switching, &surroundings));
         let opened = futures::future::join_all(opened).await;
         let mut places = Vec::new();
         let mut failed = Vec::new();
@@ -127,7 +134,8 @@ impl Session {
             if here(&cloud) {
                 continue;
             }
-            match open_place(&self.loaded, cloud, &self.surroundings).await {
+            let opened = open_place(&self.loaded, cloud, Switching::Never, &self.surroundings);
+            match opened.await {
                 Ok(place) => places.push(place),
                 Err(error) => failed.push((cloud, error)),
             }
@@ -201,7 +209,12 @@ pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
     })
 }
 
-async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> Result<Place> {
+async fn open_place(
+    loaded: &Loaded,
+    name: CloudName,
+    switching: Switching,
+    around: &Surroundings,
+) -> Result<Place> {
     let clock = &around.clock;
     let permit = Permit::default();
     let context = Context {
@@ -227,6 +240,7 @@ async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> 
     let env = loaded
         .manifest
         .environment_spec(name, &loaded.environment)?;
+    let switched_on = cloud.prepare(&env, switching).await?;
     let ledger = ledger_store::open(loaded, cloud.target(), around).await?;
     let ledger = ledger.with_permit(permit);
     let named_in_route53 = match (name, &targets.gcp) {
@@ -242,6 +256,7 @@ async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> 
         cloud,
         caller,
         env,
+        switched_on,
         ledger,
         route53,
         named_in_route53,

@@ -14,6 +14,7 @@ pub type Answer = (u16, &'static str);
 pub struct Web {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
 }
 
@@ -24,13 +25,18 @@ impl Web {
         let address = listener.local_addr().expect("its address");
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = Arc::clone(&asked);
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&heads);
         let serving = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.expect("a connection");
                 // Whoever hangs up before asking is not answered.
-                let Some(path) = path_of(&mut stream).await else {
+                let Some((path, head)) = head_of(&mut stream).await else {
                     continue;
                 };
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(head);
                 let (status, body) = answer(&path);
                 seen.lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -47,8 +53,20 @@ impl Web {
         Self {
             address,
             asked,
+            heads,
             serving,
         }
+    }
+
+    /// The values of a header of the requests until now.
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = heads.iter().flat_map(|head| head.lines());
+        let pairs = lines.filter_map(|line| line.split_once(": "));
+        pairs
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.to_owned())
+            .collect()
     }
 
     /// `127.0.0.1:PORT`.
@@ -69,12 +87,13 @@ impl Drop for Web {
     }
 }
 
-/// The path of a request, once its head has arrived.
-async fn path_of(stream: &mut TcpStream) -> Option<String> {
+/// The path of a request and all its head, once that has arrived.
+async fn head_of(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    head.split(' ').nth(1).map(str::to_owned)
+    let path = head.split(' ').nth(1)?.to_owned();
+    Some((path, head))
 }

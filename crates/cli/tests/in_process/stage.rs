@@ -243,6 +243,14 @@ impl Stage {
         answer.expect("good rules");
     }
 
+    /// Puts the constraints of the organization's policies in force that are named, and no others.
+    pub async fn constrain(&self, constraints: &[&str]) {
+        let url = format!("{}/_sandbox/organization", self.sandbox.gcp_url);
+        let sent = self.http.post(url).json(constraints).send().await;
+        let answer = sent.expect("an answer").error_for_status();
+        answer.expect("known constraints");
+    }
+
     /// How often the first of the faults in force was met.
     pub async fn fired(&self) -> u64 {
         let status = self.status().await;
