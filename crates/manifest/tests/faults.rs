@@ -303,3 +303,21 @@ fn paths_that_google_answers_itself_are_refused_with_a_way_out() {
     let alone = base(google, "").replace("port = 3000", health);
     assert!(!said(&alone).contains("Google"), "{}", said(&alone));
 }
+
+#[test]
+fn a_clients_secret_is_not_sent_over_plain_http() {
+    let asking = |url: &str| {
+        let token = "\n[services.idp.verify.token]\npath = \"/token\"\nclient_id = \"id\"\nclient_secret = \"word\"\n\
+                     \n[secrets.id]\nfrom = \"cloud\"\n\n[secrets.word]\nfrom = \"cloud\"\n";
+        found(&format!("{BASE}url = \"{url}\"\n{token}"))
+    };
+    assert_eq!(asking("https://idp.example.com"), Vec::<String>::new());
+    assert_eq!(asking("http://127.0.0.1:8080"), Vec::<String>::new());
+    let refused = asking("http://idp.example.com");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].contains("targets.aws.services.idp.url"),
+        "{refused:?}"
+    );
+    assert!(refused[0].contains("over plain http"), "{refused:?}");
+}
