@@ -280,6 +280,31 @@ fn problems_are_data_too() {
 }
 
 #[test]
+fn paths_that_google_answers_itself_are_refused_with_a_way_out() {
+    let health = "port = 3000\nhealth = \"/healthz\"";
+    let refused = said(&base("port = 3000", health));
+    for words in [
+        "Google answers `/healthz` itself",
+        "health = \"/healthz\"",
+        "\"/health\"",
+    ] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    let checks = "\n[[services.idp.verify.checks]]\npath = \"/_ah/warmup\"\n";
+    assert!(said(&format!("{BASE}{checks}")).contains("`/_ah/warmup`"));
+    let perhaps = "port = 3000\nhealth = \"/readyz\"";
+    let warned = said(&base("port = 3000", perhaps));
+    assert!(
+        warned.contains("may never reach a Cloud Run service"),
+        "{warned}"
+    );
+    // ECS takes any path.
+    let google = "\n[targets.gcp]\nproject = \"acme-identity\"\nregion = \"us-central1\"\n";
+    let alone = base(google, "").replace("port = 3000", health);
+    assert!(!said(&alone).contains("Google"), "{}", said(&alone));
+}
+
+#[test]
 fn a_clients_secret_is_not_sent_over_plain_http() {
     let asking = |url: &str| {
         let token = "\n[services.idp.verify.token]\npath = \"/token\"\nclient_id = \"id\"\nclient_secret = \"word\"\n\

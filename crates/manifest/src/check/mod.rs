@@ -120,6 +120,9 @@ fn tags(manifest: &Manifest, report: &mut Report<'_>) {
         } else if google && !key.starts_with(|c: char| c.is_alphabetic()) {
             let rule = "Google's labels begin with a letter";
             report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
+        } else if google && key.to_lowercase().starts_with("goog-") {
+            let rule = "Google keeps labels that begin with `goog-` for itself; choose another key";
+            report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
         }
         // A template's own characters are not part of the value.
         let plain = value.replace("${", "").replace('}', "");
