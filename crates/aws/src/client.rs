@@ -21,6 +21,7 @@ use url::{Host, Url};
 use crate::connection;
 use crate::credentials::Credentials;
 use crate::gate::Gate;
+use crate::partition;
 use crate::runtime::log_group::LogGroups;
 use crate::runtime::lookup::Services;
 use crate::secret_store::Values;
@@ -44,6 +45,8 @@ pub(crate) struct Clients {
     pub(crate) secret_values: Values,
     /// Log groups as they are read: several in one call.
     pub(crate) log_groups: LogGroups,
+    /// The base URL of every call, where it is not AWS itself that answers.
+    pub(crate) endpoint: Option<String>,
     pub(crate) section: AwsSection,
     pub(crate) target: Target,
     pub(crate) context: Context,
@@ -74,6 +77,7 @@ impl Clients {
             rds: aws_sdk_rds::Client::new(&config),
             elasticache: aws_sdk_elasticache::Client::new(&config),
             balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            endpoint: config.endpoint_url().map(str::to_owned),
             section: section.clone(),
             target: Target {
                 cloud: CloudName::Aws,
@@ -109,7 +113,7 @@ impl Clients {
         if role.starts_with("arn:") {
             return role.to_owned();
         }
-        let partition = partition(&self.section.region);
+        let partition = partition::of(&self.section.region).name;
         format!("arn:{partition}:iam::{}:role/{role}", self.section.account)
     }
 }
@@ -179,23 +183,6 @@ impl std::fmt::Debug for Waits {
     }
 }
 
-/// The partition is a fixed property of the region.
-fn partition(region: &str) -> &'static str {
-    match region.split('-').next() {
-        Some("cn") => "aws-cn",
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
-}
-
-/// The domain of ECR's registries.
-pub(crate) fn registry_domain(region: &str) -> &'static str {
-    match partition(region) {
-        "aws-cn" => "amazonaws.com.cn",
-        _ => "amazonaws.com",
-    }
-}
-
 fn is_loopback(endpoint: &str) -> Result<bool> {
     let url = Url::parse(endpoint).map_err(|error| {
         Error::input(format!("`{endpoint}` is not a base URL for AWS calls"))
@@ -208,6 +195,33 @@ fn is_loopback(endpoint: &str) -> Result<bool> {
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
         None => false,
     })
+}
+
+/// Clients that nobody calls: what is compared is compared without them.
+#[cfg(test)]
+pub(crate) async fn of_nobody() -> Clients {
+    struct Still;
+
+    #[async_trait::async_trait]
+    impl Clock for Still {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::UNIX_EPOCH
+        }
+
+        async fn pause(&self, _: Duration) {}
+    }
+
+    let section = serde_json::json!({
+        "account": "123456789012", "region": "eu-west-1", "cluster": "default", "subnets": ["subnet-1"],
+        "execution_role": "execution", "endpoint": "http://127.0.0.1:1",
+    });
+    let section: AwsSection = serde_json::from_value(section).unwrap();
+    let context = Context {
+        clock: Arc::new(Still),
+        call_timeout: Duration::from_secs(1),
+        permit: deployer_core::ledger::Permit::default(),
+    };
+    Clients::open(&section, context).await.unwrap()
 }
 
 #[cfg(test)]

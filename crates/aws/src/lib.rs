@@ -12,6 +12,8 @@ mod error;
 mod existing;
 mod gate;
 mod logs;
+mod partition;
+mod prepared;
 mod profile;
 mod rates;
 mod reading;
@@ -25,6 +27,7 @@ pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsPr
 pub use credentials::Credentials;
 pub use dns::Route53;
 pub use ecr_login::{ecr_login, ecr_region};
+pub use partition::s3_endpoint;
 pub use profile::Profiles;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
 use crate::Aws;
-use crate::client::{Clients, registry_domain};
+use crate::client::Clients;
 use crate::ecr_login::{EcrLogin, authorization};
 use crate::error::{Told, code, denied, failure};
 use crate::tags::{self, Ownership, Tags};
@@ -108,7 +108,7 @@ fn place(clients: &Clients, repository: &str) -> String {
         "{}.dkr.ecr.{}.{}/{repository}",
         section.account,
         section.region,
-        registry_domain(&section.region),
+        crate::partition::of(&section.region).suffix,
     )
 }
 

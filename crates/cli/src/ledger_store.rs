@@ -61,8 +61,12 @@ pub async fn open(
     })
 }
 
-/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept. `None` for a
-/// folder.
+/// Has older versions and the marks of deletes go after a month: the lock is made and removed all the time, and in a versioned
+/// bucket nothing ever goes by itself.
+const OLD_VERSIONS: &str = r#"{"Rules":[{"ID":"old-versions","Status":"Enabled","Filter":{},"NoncurrentVersionExpiration":{"NoncurrentDays":30},"Expiration":{"ExpiredObjectDeleteMarker":true},"AbortIncompleteMultipartUpload":{"DaysAfterInitiation":7}}]}"#;
+
+/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept for a while.
+/// `None` for a folder.
 fn how_to_make(address: &str, target: &Target) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let bucket = rest.split('/').next()?;
@@ -78,7 +82,8 @@ fn how_to_make(address: &str, target: &Target) -> Option<String> {
             };
             Some(format!(
                 "aws s3api create-bucket --bucket {bucket} --region {region}{place} && \
-                 aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
+                 aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled && \
+                 aws s3api put-bucket-lifecycle-configuration --bucket {bucket} --lifecycle-configuration '{OLD_VERSIONS}'"
             ))
         }
         "gs" => Some(format!(
@@ -178,6 +183,14 @@ fn s3(
     {
         options = options.with_allow_http(endpoint.starts_with("http:"));
         builder = builder.with_endpoint(endpoint);
+    } else if !["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"]
+        .map(std::env::var_os)
+        .iter()
+        .any(Option::is_some)
+    {
+        // The store itself knows `amazonaws.com` only.
+        let fips = std::env::var("AWS_USE_FIPS_ENDPOINT").is_ok_and(|it| it == "true");
+        builder = builder.with_endpoint(deployer_aws::s3_endpoint(&target.region, fips));
     }
     let store = builder.with_client_options(options).build();
     store.map_err(|error| unusable(bucket, error))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deployer_aws::{Aws, Route53};
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Dns};
+use deployer_core::capability::{Caller, Cloud, Context, Dns, Switching};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
@@ -32,6 +32,8 @@ pub struct Place {
     pub cloud: Arc<dyn Cloud>,
     pub caller: Caller,
     pub env: EnvironmentSpec,
+    /// What was off in the account and is on now.
+    pub switched_on: Vec<String>,
     pub ledger: Ledger,
     /// Where the names of services on Google are, when not in Cloud DNS.
     route53: Option<Route53>,
@@ -85,7 +87,12 @@ impl Session {
     ///
     /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be opened stands in
     /// `failed`: the clouds fail independently.
-    pub async fn open(loaded: Loaded, which: Which, surroundings: Surroundings) -> Result<Self> {
+    pub async fn open(
+        loaded: Loaded,
+        which: Which,
+        switching: Switching,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
         let clock = Arc::clone(&surroundings.clock);
         let clouds: Vec<CloudName> = loaded
             .manifest
@@ -100,7 +107,7 @@ impl Session {
         let aws = aws_credentials(&loaded);
         let opened = clouds
             .iter()
-            .map(|cloud| open_place(&loaded, *cloud, &surroundings, &aws));
+            .map(|cloud| open_place(&loaded, *cloud, switching, &surroundings, &aws));
         let opened = futures::future::join_all(opened).await;
         let mut places = Vec::new();
         let mut failed = Vec::new();
@@ -139,7 +146,9 @@ impl Session {
             if here(&cloud) {
                 continue;
             }
-            match open_place(&self.loaded, cloud, &self.surroundings, &self.aws).await {
+            let never = Switching::Never;
+            let opened = open_place(&self.loaded, cloud, never, &self.surroundings, &self.aws);
+            match opened.await {
                 Ok(place) => places.push(place),
                 Err(error) => failed.push((cloud, error)),
             }
@@ -222,6 +231,7 @@ fn aws_credentials(loaded: &Loaded) -> deployer_aws::Credentials {
 async fn open_place(
     loaded: &Loaded,
     name: CloudName,
+    switching: Switching,
     around: &Surroundings,
     aws: &deployer_aws::Credentials,
 ) -> Result<Place> {
@@ -236,7 +246,8 @@ async fn open_place(
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
             let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(section, context.clone(), aws).await?)
+            let section = section.beside(&loaded.base_dir);
+            Arc::new(Aws::open(&section, context.clone(), aws).await?)
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
@@ -250,6 +261,7 @@ async fn open_place(
     let env = loaded
         .manifest
         .environment_spec(name, &loaded.environment)?;
+    let switched_on = cloud.prepare(&env, switching).await?;
     let ledger = ledger_store::open(loaded, cloud.target(), around, aws).await?;
     let ledger = ledger.with_permit(permit);
     let named_in_route53 = match (name, &targets.gcp) {
@@ -265,6 +277,7 @@ async fn open_place(
         cloud,
         caller,
         env,
+        switched_on,
         ledger,
         route53,
         named_in_route53,

@@ -395,6 +395,11 @@ pub trait Runtime: Send + Sync {
         watch: &dyn Watch,
     ) -> Result<Revision>;
 
+    /// How requests from outside get to a service, for whoever verifies it. The default says: as they are.
+    async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
+        Ok(Entrance::Open)
+    }
+
     /// What explains a failure: stopped instances, conditions, events, the last lines of the log. Best effort, never an error.
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy;
 }
@@ -423,14 +428,41 @@ pub struct LogLine {
 /// What containers print.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// Lines after `since`, oldest first, at most `limit` (the newest ones). `deployer logs --follow` calls it again
-    /// with the last line's time.
+    /// Lines of `since` and after it, oldest first, at most `limit` (the newest ones). What is of the same time may come later, and
+    /// so may what is of an earlier one: `deployer logs --follow` asks again for some of what it has.
     async fn lines(
         &self,
         service: &ServiceSpec,
         since: Timestamp,
         limit: usize,
     ) -> Result<Vec<LogLine>>;
+}
+
+/// Whether a command may switch on what is off in the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switching {
+    /// It changes nothing.
+    Never,
+    /// As far as the manifest allows it.
+    Allowed,
+}
+
+/// How a request from outside gets to a service.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// As it is.
+    Open,
+    /// With this header: the cloud itself checks who calls.
+    With {
+        /// Its name.
+        header: &'static str,
+        /// Its value.
+        value: SecretString,
+    },
+    /// With an identity that is not to be had here; says why.
+    Locked(String),
+    /// Not over the internet; says why.
+    Inside(String),
 }
 
 /// One target, opened.
@@ -444,6 +476,14 @@ pub trait Cloud: Send + Sync {
     /// Errors: [`crate::error::ErrorKind::Credentials`] when there are none, they are refused, or they are for
     /// another account than the manifest's.
     async fn caller(&self) -> Result<Caller>;
+
+    /// Makes sure that what `env` needs is switched on in the account; tells what was switched on now. Called after
+    /// [`Cloud::caller`]. The default says that nothing is ever off.
+    ///
+    /// Errors: [`crate::error::ErrorKind::Rejected`], naming everything that is off and may not be switched on here.
+    async fn prepare(&self, _env: &EnvironmentSpec, _switching: Switching) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// Images.
     fn registry(&self) -> &dyn Registry;

@@ -5,7 +5,7 @@ mod data;
 mod name;
 mod verify;
 
-pub use data::{CacheSpec, DatabaseSpec};
+pub use data::{CacheSpec, DatabaseSpec, SslMode};
 pub use name::{LeadsTo, RecordSpec};
 pub use verify::{HttpCheck, TokenCheck, VerifySpec};
 
@@ -130,6 +130,8 @@ pub enum SecretSource {
     },
     /// Made from a database once it is there: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`.
     DatabaseUrl(String),
+    /// The certificates that a database's one is signed by, PEM.
+    DatabaseAuthority(String),
     /// Made from a cache once it is there: `rediss://:TOKEN@HOST:PORT`.
     CacheUrl(String),
     /// The certificates that a cache's one is signed by, PEM.

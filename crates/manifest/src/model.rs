@@ -19,7 +19,7 @@ mod data;
 mod secret;
 mod verify;
 
-pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion};
+pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion, SslMode};
 pub use secret::{Algorithm, From, KeyPair, Secret};
 pub use verify::{Check, Method, TokenRequest, Verify};
 
@@ -438,6 +438,9 @@ impl Manifest {
             let at = KeyPath::new(["databases", key]);
             all.push((database.password_secret(key), at.join("password")));
             all.push((database.url_secret(key), at.join("url")));
+            if let Some(secret) = database.authority_secret(key) {
+                all.push((secret, at.join("authority")));
+            }
         }
         for (key, cache) in &self.caches {
             let at = KeyPath::new(["caches", key]);

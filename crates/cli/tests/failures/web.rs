@@ -14,6 +14,7 @@ pub type Answer = (u16, &'static str);
 pub struct Web {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
 }
 
@@ -32,13 +33,19 @@ impl Web {
         let address = listener.local_addr().expect("its address");
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = Arc::clone(&asked);
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&heads);
         let serving = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.expect("a connection");
                 // Whoever hangs up before asking is not answered.
-                let Some((path, authorization)) = head_of(&mut stream).await else {
+                let Some((path, head)) = head_of(&mut stream).await else {
                     continue;
                 };
+                let authorization = authorization(&head);
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(head);
                 let (status, body) = match shown {
                     Some(shown) if authorization.as_deref() != Some(shown) => (401, ""),
                     _ => answer(&path),
@@ -62,8 +69,20 @@ impl Web {
         Self {
             address,
             asked,
+            heads,
             serving,
         }
+    }
+
+    /// The values of a header of the requests until now.
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = heads.iter().flat_map(|head| head.lines());
+        let pairs = lines.filter_map(|line| line.split_once(": "));
+        pairs
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.to_owned())
+            .collect()
     }
 
     /// `127.0.0.1:PORT`.
@@ -84,18 +103,22 @@ impl Drop for Web {
     }
 }
 
-/// The path of a request and what it shows, once its head has arrived.
-async fn head_of(stream: &mut TcpStream) -> Option<(String, Option<String>)> {
+/// What a request shows to be let in.
+fn authorization(head: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let authorization = name.eq_ignore_ascii_case("authorization");
+        authorization.then(|| value.to_owned())
+    })
+}
+
+/// The path of a request and all its head, once that has arrived.
+async fn head_of(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1)?.to_owned();
-    let shown = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        let authorization = name.eq_ignore_ascii_case("authorization");
-        authorization.then(|| value.to_owned())
-    });
-    Some((path, shown))
+    Some((path, head))
 }

@@ -158,6 +158,11 @@ impl Stage {
         *lock(&self.script) = Box::new(script);
     }
 
+    /// Where the manifest is.
+    pub fn folder(&self) -> std::path::Display<'_> {
+        self.folder.path().display()
+    }
+
     /// Writes a file; gives its path.
     pub fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.path().join(name);
@@ -243,9 +248,25 @@ impl Stage {
     /// Puts the faults of a file in force.
     pub async fn disturb(&self, faults: &str) {
         let url = format!("{}/_sandbox/faults", self.sandbox.aws_url);
-        let sent = self.http.post(url).body(faults.to_owned()).send().await;
+        let call = self.http.post(url).body(faults.to_owned());
+        let sent = call
+            .bearer_auth(&self.sandbox.running().control_token)
+            .send()
+            .await;
         let answer = sent.expect("an answer").error_for_status();
         answer.expect("good rules");
+    }
+
+    /// Puts the constraints of the organization's policies in force that are named, and no others.
+    pub async fn constrain(&self, constraints: &[&str]) {
+        let url = format!("{}/_sandbox/organization", self.sandbox.gcp_url);
+        let call = self.http.post(url).json(constraints);
+        let sent = call
+            .bearer_auth(&self.sandbox.running().control_token)
+            .send()
+            .await;
+        let answer = sent.expect("an answer").error_for_status();
+        answer.expect("known constraints");
     }
 
     /// How often the first of the faults in force was met.
@@ -257,7 +278,9 @@ impl Stage {
 
     async fn status(&self) -> Value {
         let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
-        let answer = self.http.get(url).send().await.expect("an answer");
+        let call = self.http.get(url);
+        let call = call.bearer_auth(&self.sandbox.running().control_token);
+        let answer = call.send().await.expect("an answer");
         answer.json().await.expect("JSON")
     }
 

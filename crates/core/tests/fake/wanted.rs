@@ -14,7 +14,7 @@ use deployer_core::node::Watch;
 use deployer_core::spec::{
     CacheSpec, DatabaseSpec, EnvironmentSpec, Generate, HealthSpec, LeadsTo, MebiBytes,
     MigrateSpec, MilliCpu, OnRollback, RecordSpec, Replicas, SecretSource, SecretSpec, SecretUse,
-    ServiceSpec,
+    ServiceSpec, SslMode,
 };
 use uuid::Uuid;
 
@@ -92,7 +92,10 @@ impl Wanted {
             user: "app".into(),
             password: "main-password".into(),
             url: "main-url".into(),
+            sslmode: SslMode::Require,
+            authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         });
         database
             .into_iter()
@@ -112,6 +115,7 @@ impl Wanted {
             url: "sessions-url".into(),
             authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         });
         cache
             .into_iter()

@@ -95,13 +95,15 @@ fn reserved(name: &str) -> bool {
         name,
         "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION"
     ) || name.starts_with("CLOUD_RUN_")
+        || name.starts_with("X_GOOGLE_")
         || name.starts_with("AWSAPPRUNNER")
 }
 
 pub(super) fn variable_name(name: &str, path: &KeyPath, report: &mut Report<'_>) {
-    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        let help = "letters, digits and `_`, and no digit first";
+    // Spring, ASP.NET and Elasticsearch read names such as `spring.datasource.url`, `Logging:Level`, `hosts[0]`; both clouds take whatever has no `=`.
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_.-:/[]".contains(c);
+    if name.is_empty() || !name.chars().all(taken) {
+        let help = "letters, digits and `_ . - : / [ ]`";
         report.key_error(path, format!("`{name}` cannot name a variable"), help);
     } else if name == "PORT" {
         let help = "set `port` of the service: the app finds it in `PORT` on both clouds";

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::registry::Store;
 pub use container::Container;
 pub use exec::ExecError;
-pub use front::{Front, probe};
+pub use front::{Front, Gate, probe};
 use image::{Image, ImageConfig};
 use invocation::Invocation;
 use namespace::Folders;
