@@ -11,12 +11,14 @@ mod activation;
 mod args;
 mod command;
 mod duration;
+mod environment;
 mod exit;
 mod failure;
 mod generate;
 mod image;
 mod ledger_store;
 mod left;
+mod logins;
 mod machine;
 mod plan_file;
 mod record;
@@ -50,6 +52,10 @@ pub fn main() -> std::process::ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error).into(),
     };
+    if let Err(error) = environment::put_right() {
+        view::error::print(&error, cli.global.json);
+        return Exit::from(error.kind()).into();
+    }
     log_to_stderr(cli.global.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

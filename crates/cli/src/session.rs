@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::ledger_store;
+use crate::logins::Logins;
 use crate::machine;
 use crate::system::{Stop, Surroundings};
 
@@ -77,6 +78,8 @@ pub struct Session {
     pub places: Vec<Place>,
     /// The targets asked for that cannot be worked on.
     pub failed: Vec<(CloudName, Error)>,
+    /// Of the manifest's AWS target, and for whatever else asks AWS.
+    aws: deployer_aws::Credentials,
 }
 
 impl Session {
@@ -101,9 +104,10 @@ impl Session {
             return Err(Error::input("the manifest has no such target")
                 .hint("add `[targets.aws]` or `[targets.gcp]`, or change --cloud"));
         }
+        let aws = aws_credentials(&loaded);
         let opened = clouds
             .iter()
-            .map(|cloud| open_place(&loaded, *cloud, switching, &surroundings));
+            .map(|cloud| open_place(&loaded, *cloud, switching, &surroundings, &aws));
         let opened = futures::future::join_all(opened).await;
         let mut places = Vec::new();
         let mut failed = Vec::new();
@@ -119,7 +123,15 @@ impl Session {
             surroundings,
             places,
             failed,
+            aws,
         })
+    }
+
+    /// What opens the registries that images are read from.
+    pub fn logins(&self) -> Logins {
+        let google = self.loaded.manifest.targets.gcp.as_ref();
+        let project = google.map_or_else(String::new, |section| section.project.clone());
+        Logins::new(self.aws.clone(), project)
     }
 
     /// The targets of the manifest that were not asked for: opened where they can be.
@@ -134,7 +146,8 @@ impl Session {
             if here(&cloud) {
                 continue;
             }
-            let opened = open_place(&self.loaded, cloud, Switching::Never, &self.surroundings);
+            let never = Switching::Never;
+            let opened = open_place(&self.loaded, cloud, never, &self.surroundings, &self.aws);
             match opened.await {
                 Ok(place) => places.push(place),
                 Err(error) => failed.push((cloud, error)),
@@ -209,11 +222,18 @@ pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
     })
 }
 
+/// One cache for every call to AWS, the ledger's included.
+fn aws_credentials(loaded: &Loaded) -> deployer_aws::Credentials {
+    let section = loaded.manifest.targets.aws.as_ref();
+    deployer_aws::Credentials::new(section.map_or("us-east-1", |section| section.region.as_str()))
+}
+
 async fn open_place(
     loaded: &Loaded,
     name: CloudName,
     switching: Switching,
     around: &Surroundings,
+    aws: &deployer_aws::Credentials,
 ) -> Result<Place> {
     let clock = &around.clock;
     let permit = Permit::default();
@@ -226,7 +246,8 @@ async fn open_place(
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
             let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(section, context.clone()).await?)
+            let section = section.beside(&loaded.base_dir);
+            Arc::new(Aws::open(&section, context.clone(), aws).await?)
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
@@ -241,7 +262,7 @@ async fn open_place(
         .manifest
         .environment_spec(name, &loaded.environment)?;
     let switched_on = cloud.prepare(&env, switching).await?;
-    let ledger = ledger_store::open(loaded, cloud.target(), around).await?;
+    let ledger = ledger_store::open(loaded, cloud.target(), around, aws).await?;
     let ledger = ledger.with_permit(permit);
     let named_in_route53 = match (name, &targets.gcp) {
         (CloudName::Gcp, Some(section)) => named_in_route53(section),
@@ -249,7 +270,7 @@ async fn open_place(
     };
     let route53 = match name {
         // Also without a name there now: the inventory may have one of before.
-        CloudName::Gcp => Some(open_route53(loaded, cloud.target().clone(), context).await?),
+        CloudName::Gcp => Some(open_route53(loaded, cloud.target().clone(), context, aws).await?),
         CloudName::Aws => None,
     };
     Ok(Place {
@@ -275,12 +296,17 @@ fn named_in_route53(section: &GcpSection) -> Vec<String> {
 }
 
 /// Route 53 for names of another cloud's target; with the settings of the manifest's AWS target, when there is one.
-async fn open_route53(loaded: &Loaded, target: Target, context: Context) -> Result<Route53> {
+async fn open_route53(
+    loaded: &Loaded,
+    target: Target,
+    context: Context,
+    aws: &deployer_aws::Credentials,
+) -> Result<Route53> {
     let section = loaded.manifest.targets.aws.as_ref();
     let endpoint = section.and_then(|section| section.endpoint.as_deref());
     // Route 53 is global; the SDK wants a region to sign for.
     let region = section.map_or("us-east-1", |section| section.region.as_str());
-    Route53::open(endpoint, region, target, context).await
+    Route53::open(endpoint, region, target, context, aws).await
 }
 
 fn no_section(cloud: CloudName) -> Error {

@@ -8,8 +8,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use deployer_core::capability::RegistryLogin;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Permit;
+use deployer_core::reach::Obstacle;
 use gcp_auth::{CustomServiceAccount, MetadataServiceAccount, TokenProvider};
 use google_cloud_auth::credentials::{
     CacheableResource, Credentials, CredentialsProvider, EntityTag, external_account, impersonated,
@@ -22,6 +25,7 @@ use serde_json::Value;
 
 use crate::gcloud::{self, Gcloud};
 use crate::hints::LOGIN_HINT;
+use crate::registry::GoogleLogin;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
@@ -54,6 +58,13 @@ pub(crate) enum Source {
 /// The caller's access token for what has no client here: a ledger in Cloud Storage. Found once, renewed when needed.
 #[derive(Debug)]
 pub struct Bearer(Credentials);
+
+#[async_trait]
+impl RegistryLogin for Bearer {
+    async fn login(&self) -> Result<(String, SecretString)> {
+        GoogleLogin(self.0.clone()).login().await
+    }
+}
 
 impl Bearer {
     /// Finds the same credentials as every other call of the project has.
@@ -274,6 +285,9 @@ impl CredentialsProvider for Tokens {
 
 /// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which status.
 fn untold(error: gcp_auth::Error) -> Error {
+    if let Some(obstacle) = Obstacle::in_error(&error) {
+        return obstacle.error("Google's token service");
+    }
     let nobody_answered = matches!(
         error,
         gcp_auth::Error::Http(..)

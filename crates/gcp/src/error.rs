@@ -1,6 +1,7 @@
 //! Turns Google's errors into the project's own: kind, action and object, the cloud's words, a hint.
 
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::reach::Obstacle;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 
 use crate::hints::{self, LOGIN_HINT, QUOTA_HINT};
@@ -141,6 +142,10 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
     // What was not permitted was never sent: the reason is ours and whole.
     if let Some(ours) = Error::found_in(&error) {
         return ours;
+    }
+    if let Some(obstacle) = Obstacle::in_error(&error) {
+        let ours = obstacle.error("Google Cloud");
+        return Error::new(ours.kind(), action).because(ours);
     }
     let kind = kind(&error);
     let result = Error::new(kind, action);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deployer_core::rate::retry_after;
+use deployer_core::reach::Obstacle;
 use google_cloud_gax::backoff_policy::BackoffPolicy;
 use google_cloud_gax::error::rpc::StatusDetails;
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
@@ -53,6 +54,10 @@ impl RetryPolicy for Patient {
         if let Some(pause) = asked_for(&error) {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             asked.insert(state.start, pause);
+        }
+        // A certificate that is not trusted, a proxy that wants a login: no try will mend that.
+        if Obstacle::in_error(&error).is_some() {
+            return RetryResult::Permanent(error);
         }
         // Whatever the token was refused for: another one is asked for, once. Nothing was carried out.
         if error.http_status_code() == Some(401) && state.attempt_count <= 1 {

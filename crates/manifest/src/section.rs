@@ -3,11 +3,14 @@
 mod data;
 mod dns;
 
-pub use data::{AwsCache, AwsDatabase, GcpCache, GcpDatabase};
+pub use data::{
+    AwsCache, AwsDatabase, GcpCache, GcpDatabase, Maintenance, MaintenanceWindow, Weekday,
+};
 pub use dns::{AwsDns, DnsProvider, GcpDns};
 
 use std::collections::BTreeMap;
 
+use deployer_core::spec::Architecture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +66,19 @@ pub struct AwsSection {
     pub caches: BTreeMap<String, AwsCache>,
 }
 
+impl AwsSection {
+    /// The same, with the files that it names found from `folder`.
+    pub fn beside(&self, folder: &std::path::Path) -> Self {
+        let mut section = self.clone();
+        for database in section.databases.values_mut() {
+            if let Some(file) = &mut database.authority_file {
+                *file = folder.join(&*file).to_string_lossy().into_owned();
+            }
+        }
+        section
+    }
+}
+
 fn log_retention_days() -> u32 {
     30
 }
@@ -83,6 +99,9 @@ pub struct AwsService {
     pub log_group: Option<String>,
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
+    /// What the tasks run on here: as in `[services.NAME]`.
+    #[schemars(schema_with = "crate::schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// CPU of one task: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
@@ -194,6 +213,9 @@ pub struct GcpService {
     pub job: Option<String>,
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
+    /// What the instances run on here: as in `[services.NAME]`; Cloud Run has `x86_64` only.
+    #[schemars(schema_with = "crate::schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// CPU of one instance: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,

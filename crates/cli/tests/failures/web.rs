@@ -21,6 +21,14 @@ pub struct Web {
 impl Web {
     /// Answers every request by its path.
     pub async fn serve(answer: impl Fn(&str) -> Answer + Send + 'static) -> Self {
+        Self::guarded(None, answer).await
+    }
+
+    /// Answers only requests that show this (`Basic ...`), and asks every other one for a password.
+    pub async fn guarded(
+        shown: Option<&'static str>,
+        answer: impl Fn(&str) -> Answer + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -34,16 +42,24 @@ impl Web {
                 let Some((path, head)) = head_of(&mut stream).await else {
                     continue;
                 };
+                let authorization = authorization(&head);
                 kept.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(head);
-                let (status, body) = answer(&path);
+                let (status, body) = match shown {
+                    Some(shown) if authorization.as_deref() != Some(shown) => (401, ""),
+                    _ => answer(&path),
+                };
+                let challenge = match status {
+                    401 => "www-authenticate: Basic realm=\"test\"\r\n",
+                    _ => "",
+                };
                 seen.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(path);
                 let text = format!(
                     "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-                     connection: close\r\n\r\n{body}",
+                     {challenge}connection: close\r\n\r\n{body}",
                     body.len()
                 );
                 // Nor is whoever hangs up before the answer.
@@ -85,6 +101,15 @@ impl Drop for Web {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// What a request shows to be let in.
+fn authorization(head: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let authorization = name.eq_ignore_ascii_case("authorization");
+        authorization.then(|| value.to_owned())
+    })
 }
 
 /// The path of a request and all its head, once that has arrived.

@@ -19,10 +19,10 @@ use deployer_core::capability::{
     Activation, Autopsy, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
     ServiceInputs, ServiceOutputs, Serving, ServingState,
 };
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
+use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::{self, IngressTraffic};
@@ -47,6 +47,22 @@ pub(crate) struct CloudRun {
 
 #[async_trait]
 impl Runtime for CloudRun {
+    /// The container contract: "Cloud Run specifically supports the Linux x86_64 ABI format"
+    /// (<https://docs.cloud.google.com/run/docs/container-contract#languages>).
+    fn runs(&self, architecture: Architecture) -> Result<()> {
+        match architecture {
+            Architecture::X86 => Ok(()),
+            Architecture::Arm => Err(Error::input(
+                "Cloud Run runs no arm64 containers, only linux/amd64",
+            )
+            .hint(
+                "build the image for it as well (`docker build --platform linux/amd64`, or `docker buildx build --platform \
+                 linux/amd64,linux/arm64`); with both, \
+                 `[targets.gcp.services.NAME] architecture = \"x86_64\"` leaves arm64 to the other target",
+            )),
+        }
+    }
+
     fn service(
         &self,
         graph: &mut Graph,

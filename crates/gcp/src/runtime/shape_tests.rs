@@ -27,6 +27,7 @@ fn spec() -> ServiceSpec {
         name: "idp-staging".into(),
         repository: "idp-staging/idp".into(),
         image: "oci:idp".into(),
+        architecture: None,
         port: 8080,
         health: HealthSpec {
             path: "/health".into(),

@@ -11,7 +11,7 @@ use crate::sizes;
 use crate::source::KeyPath;
 use crate::units::Cpu;
 
-static PROJECT: Shape = shape!(
+pub(super) static PROJECT: Shape = shape!(
     r"^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$",
     "a project's id has 6 to 30 lower-case letters, digits and `-`, a letter first, no `-` last"
 );
@@ -55,8 +55,15 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         );
     }
     network(gcp, &path, report);
-    if let Some(text) = &gcp.ledger {
-        ledger(text, "gs://", &path.join("ledger"), report);
+    match &gcp.ledger {
+        Some(text) => ledger(text, "gs://", &path.join("ledger"), report),
+        // The ledger's bucket is named after the project, and no bucket's name has a colon.
+        None if gcp.project.contains(':') && gcp.endpoint.is_none() => {
+            let message = format!("no bucket can be named after the project `{}`", gcp.project);
+            let help = "name the ledger's bucket: `ledger = \"gs://BUCKET\"`";
+            report.key_error(&path.join("ledger"), message, help);
+        }
+        None => {}
     }
     for (key, address) in [
         ("endpoint", &gcp.endpoint),
@@ -208,7 +215,17 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
         }
     }
     for (key, own) in &gcp.databases {
-        let at = path.join("databases").join(key).join("tier");
+        let path = path.join("databases").join(key);
+        if own.maintenance.is_some_and(|window| window.hour > 23) {
+            let at = path.join("maintenance").join("hour");
+            report.error(&at, "a day has no such hour", "from 0 to 23, in UTC");
+        }
+        for flag in own.flags.keys().filter(|flag| !is_flag(flag)) {
+            let message = format!("`{flag}` is no flag of PostgreSQL");
+            let help = "write its name as Cloud SQL has it, such as `max_connections`";
+            report.key_error(&path.join("flags").join(flag), message, help);
+        }
+        let at = path.join("tier");
         if let Some(tier) = &own.tier
             && let Err(near) = sizes::cloud_sql_knows(tier)
         {
@@ -219,6 +236,11 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
             );
         }
     }
+}
+
+fn is_flag(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
+    name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(fits)
 }
 
 /// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in `report` when not.

@@ -3,6 +3,7 @@
 mod aws;
 mod data;
 mod dns;
+mod env;
 mod gcp;
 mod offers;
 mod secrets;
@@ -38,6 +39,9 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
         gcp::check(section, manifest, report);
     }
     for cloud in manifest.targets() {
+        for key in manifest.services.keys() {
+            env::check(key, manifest, cloud, report);
+        }
         target::check(manifest, cloud, environment, report);
     }
 }
