@@ -102,6 +102,12 @@ pub trait Resource: Send + Sync + 'static {
         self.effect(&change.field)
     }
 
+    /// Whether what is there tells by a mark of its own that it is ours. What does not stands in the inventory only once a
+    /// run has made it: merely seen there, it is somebody's.
+    fn bears_mark(&self, _actual: &Self::Actual) -> bool {
+        true
+    }
+
     /// Makes the outputs known that `actual` settles.
     fn publish(&self, actual: &Self::Actual);
 
@@ -307,6 +313,11 @@ pub trait Node: Send + Sync {
     ///
     /// Errors: denied, foreign, or never observed.
     fn compare(&self) -> Result<Verdict>;
+
+    /// Whether what was seen is known for ours: see [`Resource::bears_mark`].
+    fn bears_mark(&self) -> bool {
+        true
+    }
 
     /// What was seen, for the fingerprint of a plan. Never a secret.
     fn seen(&self) -> Fields;

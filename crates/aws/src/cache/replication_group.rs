@@ -27,7 +27,7 @@ use crate::client::Clients;
 use crate::database::encoded;
 use crate::error::{Told, code, failure, without};
 use crate::reading::still_there;
-use crate::secret_store::value_of;
+use crate::secret_store::{value_at_last, value_of};
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a replication group's node.
@@ -63,7 +63,7 @@ impl ReplicationGroup {
     }
 
     async fn token_of(&self, version: &SecretVersion) -> Result<SecretString> {
-        let value = value_of(&self.clients, &version.secret, &version.version).await?;
+        let value = value_at_last(&self.clients, &version.secret, &version.version).await?;
         value.ok_or_else(|| {
             let what = format!("the token of {} is not there", called(self.name()));
             let key = self.spec.token.as_deref().unwrap_or_default();

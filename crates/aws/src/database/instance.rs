@@ -24,7 +24,7 @@ use super::{tagging, url};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
 use crate::reading::{owned, still_there};
-use crate::secret_store::value_of;
+use crate::secret_store::{value_at_last, value_of};
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of an instance's node.
@@ -60,7 +60,7 @@ impl Instance {
     }
 
     async fn password_of(&self, version: &SecretVersion) -> Result<SecretString> {
-        let value = value_of(&self.clients, &version.secret, &version.version).await?;
+        let value = value_at_last(&self.clients, &version.secret, &version.version).await?;
         value.ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,

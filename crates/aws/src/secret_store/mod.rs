@@ -1,10 +1,12 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
 mod lookup;
+mod members;
 mod secret;
 mod versions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
@@ -12,7 +14,8 @@ use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, Secret
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::Token;
-use deployer_core::spec::{EnvironmentSpec, SecretSpec};
+use deployer_core::spec::{EnvironmentSpec, Member, SecretSpec};
+use deployer_core::wait::{Look, Pace, poll};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -21,6 +24,7 @@ use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
 pub(crate) use lookup::Values;
+pub(crate) use members::MEMBER;
 pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
 
 use secret::Secret;
@@ -52,10 +56,37 @@ async fn describe(clients: &Clients, name: &str) -> Result<Described> {
     }
 }
 
+/// What a version holds.
+#[derive(Clone)]
+enum Payload {
+    /// Text.
+    Text(SecretString),
+    /// Bytes.
+    Binary,
+    /// There is no such version, or none that can be read now.
+    Absent,
+}
+
+impl Payload {
+    fn text(self) -> Option<SecretString> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary | Self::Absent => None,
+        }
+    }
+}
+
 /// The value of the current version, if it is text. `None` when there is none.
 async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
+    payload(clients, name).await.map(Payload::text)
+}
+
+/// What the current version holds.
+///
+/// Errors: denied, when the caller may not read it.
+async fn payload(clients: &Clients, name: &str) -> Result<Payload> {
     if let Some(current) = clients.secret_values.ask(name).await? {
-        return Ok(current.value);
+        return Ok(current.value.map_or(Payload::Binary, Payload::Text));
     }
     let answer = clients
         .secrets
@@ -64,10 +95,13 @@ async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
         .send()
         .await;
     match answer {
-        Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+        Ok(answer) => Ok(match answer.secret_string {
+            Some(text) => Payload::Text(text.into()),
+            None => Payload::Binary,
+        }),
         Err(error) => match code(&error) {
             // No such secret, no current version, or scheduled for deletion.
-            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(None),
+            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(Payload::Absent),
             _ => Err(failure(
                 &error,
                 &format!("read the value of secret `{name}`"),
@@ -100,6 +134,32 @@ pub(crate) async fn value_of(
                 Err(failure(&error, &what))
             }
         },
+    }
+}
+
+/// How long a version that was just put may be unknown: Secrets Manager is eventually consistent.
+const LAG: Duration = Duration::from_secs(60);
+
+/// What a version holds that this run may only just have put: unknown, it is asked for again for a while. `None` when it is not
+/// there after that.
+///
+/// Errors: denied, when the caller may not read it.
+pub(crate) async fn value_at_last(
+    clients: &Clients,
+    secret: &str,
+    version: &str,
+) -> Result<Option<SecretString>> {
+    let what = format!("version `{version}` of secret `{secret}`");
+    let found = poll(clients.clock(), Pace::until(LAG), &what, || async {
+        Ok(match value_of(clients, secret, version).await? {
+            Some(value) => Look::Found(value),
+            None => Look::NotYet("Secrets Manager does not know it yet".to_owned()),
+        })
+    });
+    match found.await {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -149,6 +209,19 @@ impl SecretStore for Aws {
             node
         });
         output.expect("the graph builds what it declares")
+    }
+
+    fn member(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        member: &Member,
+    ) -> Output<SecretVersion> {
+        let node = members::Taken::new(Arc::clone(&self.clients), secret, member);
+        let output = node.output();
+        graph.resource(|_| node);
+        output
     }
 
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use deployer_core::address::Address;
 use deployer_core::capability::SecretContent;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::Token;
 use deployer_core::spec::{SecretSource, SecretSpec};
@@ -18,10 +18,8 @@ use crate::exit::Exit;
 use crate::run::Journals;
 use crate::secret;
 use crate::session::{Place, Session};
+use crate::typed;
 use crate::view;
-
-/// Google's limit, the smaller of the two (AWS: 65,536 bytes).
-const LARGEST: usize = 65_536;
 
 /// Lists or sets.
 pub async fn run(global: &Global, session: Session, command: &SecretsCommand) -> Result<Exit> {
@@ -98,7 +96,14 @@ async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>)
         );
     };
     settable(first)?;
-    let value = read(key, file)?;
+    let value = read(key, file).await?;
+    for (place, _) in &secrets {
+        let place = secret::Place {
+            cloud: place.cloud.as_ref(),
+            env: &place.env,
+        };
+        secret::fits_data(&place, key, &value)?;
+    }
     let stop = session.stop()?;
     let locks = session.lock("secrets set", &stop).await?;
     let result = put(global, session, key, &value).await;
@@ -203,28 +208,27 @@ fn settable(secret: &SecretSpec) -> Result<()> {
     .hint(hint))
 }
 
-fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
-    let value = match file {
-        Some(path) => secret::read_file(key, path)?,
-        None => {
-            if std::io::stdin().is_terminal() {
-                sayln!("type the value of `{key}`, then Ctrl-D (better: pipe it in)");
-            }
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|error| Error::input("standard input is no UTF-8 text").because(error))?;
-            secret::trimmed(text)
-        }
-    };
-    match value.expose_secret().len() {
-        0 => Err(Error::new(
-            ErrorKind::Input,
-            format!("the value of secret `{key}` is empty"),
-        )),
-        length if length > LARGEST => Err(Error::input(format!(
-            "the value of secret `{key}` has {length} bytes; {LARGEST} is the most"
-        ))),
-        _ => Ok(value),
+async fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
+    if let Some(path) = file {
+        return secret::read_file(key, path);
     }
+    let text = if std::io::stdin().is_terminal() {
+        sayln!(
+            "type the value of `{key}`, which is not shown, then Enter and Ctrl-D (better: pipe it in)"
+        );
+        typed::hidden().await?
+    } else {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| Error::input("standard input is no UTF-8 text").because(error))?;
+        text
+    };
+    let value = secret::trimmed(text);
+    secret::fit(
+        key,
+        "standard input",
+        value,
+        "pipe the value in, or name a file: `--file`",
+    )
 }

@@ -171,6 +171,13 @@ impl<R: Resource> Node for ResourceNode<R> {
         }
     }
 
+    fn bears_mark(&self) -> bool {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.bears_mark(&actual),
+            _ => true,
+        }
+    }
+
     fn seen(&self) -> Fields {
         match self.reading() {
             Some(Reading::Present(actual)) => self.resource.observed(&actual),

@@ -135,6 +135,7 @@ impl Wanted {
                 source,
                 on_rollback: OnRollback::Restore,
                 adopt: false,
+                member: None,
             };
             (key.to_owned(), secret)
         });
@@ -159,6 +160,7 @@ impl Wanted {
                 SecretUse {
                     secret: key.into(),
                     inject: Default::default(),
+                    member: None,
                 },
             )
         });

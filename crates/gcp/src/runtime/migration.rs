@@ -34,8 +34,6 @@ const START_ALLOWANCE: Duration = Duration::from_secs(600);
 /// How long a new execution may take to appear in the list.
 const LISTING_LAG: Duration = Duration::from_secs(5);
 const LAST_LINES: usize = 20;
-/// Starts a line that the app printed.
-const LOG_MARK: &str = "| ";
 
 /// The migration of one service.
 pub(crate) struct Migration {
@@ -206,9 +204,9 @@ impl Migration {
                 ))
             }
             Ending::NotYet(why) | Ending::Failed(why) => {
-                let why = self.explain(name, why).await;
-                self.record.ended(key, Err(without_logs(&why))).await?;
-                Err(self.failed(why))
+                let (why, last) = self.explain(name, why).await;
+                self.record.ended(key, Err(why.clone())).await?;
+                Err(self.failed(why).with_output(last))
             }
         }
     }
@@ -224,8 +222,9 @@ impl Migration {
         .hint("look at the database, then `deployer migrate --retry`")
     }
 
-    /// The cloud's words, the tasks' exit codes and the last lines; best effort beyond the first.
-    async fn explain(&self, execution: &str, why: String) -> String {
+    /// The cloud's words with the tasks' exit codes, and what the app printed last; best effort beyond the first. The latter may
+    /// hold anything: it is not for the ledger.
+    async fn explain(&self, execution: &str, why: String) -> (String, Vec<String>) {
         let mut lines = vec![why];
         let tasks = self.project.clients.tasks.reading().await;
         if let Ok(answer) = tasks.list_tasks().set_parent(execution).send().await {
@@ -237,13 +236,9 @@ impl Migration {
             self.job.name,
             short(execution)
         );
-        if let Ok(last) = logs::newest(&self.project, &filter, LAST_LINES).await {
-            lines.extend(
-                last.into_iter()
-                    .map(|line| format!("{LOG_MARK}{}", line.text)),
-            );
-        }
-        lines.join("\n")
+        let last = logs::newest(&self.project, &filter, LAST_LINES).await;
+        let last = last.unwrap_or_default().into_iter().map(|line| line.text);
+        (lines.join("; "), last.collect())
     }
 
     async fn resume(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
@@ -262,15 +257,6 @@ impl Migration {
             None => self.start(key, watch).await,
         }
     }
-}
-
-/// The cloud's own words alone: what an app prints may hold anything, and is not for the ledger.
-fn without_logs(why: &str) -> String {
-    let lines: Vec<&str> = why
-        .lines()
-        .filter(|line| !line.starts_with(LOG_MARK))
-        .collect();
-    lines.join("; ")
 }
 
 /// How a task ended, when it did not end well.
@@ -430,12 +416,6 @@ mod tests {
             judge(&started, Some("k1"), false),
             Evidence::NotDone(_)
         ));
-    }
-
-    #[test]
-    fn the_ledger_gets_the_clouds_words_and_nothing_that_the_app_printed() {
-        let why = "NON_ZERO_EXIT_CODE\ntask 0: exit code 3\n| using postgres://u:p@db";
-        assert_eq!(without_logs(why), "NON_ZERO_EXIT_CODE; task 0: exit code 3");
     }
 
     #[test]

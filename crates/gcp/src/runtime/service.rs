@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use crate::labels::{self, Owner};
 use crate::operation;
 use crate::project::Project;
 use crate::runtime::container::{RUN_ANNOTATION, Variables, main_container};
+use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::shape::{self, Shape, revision_name};
 use crate::runtime::{activation, conditions, verdict};
 
@@ -196,6 +198,9 @@ pub(crate) struct RunService {
     pub(crate) scope: Scope,
     /// The migration comes before traffic moves; its marker carries nothing.
     pub(crate) _migrated: Option<Value<()>>,
+    /// The secrets can be read first; nothing is taken from that.
+    pub(crate) _granted: Vec<Value<()>>,
+    pub(crate) patience: Patience,
     pub(crate) revision: Output<Revision>,
     pub(crate) url: Output<Option<String>>,
 }
@@ -264,7 +269,7 @@ impl RunService {
     ) -> Result<model::Service> {
         let traffic = now.traffic.clone();
         let staged = stamped(self.wanted(now)?, token).set_traffic(traffic);
-        let since = self.calls.revise(staged).await?.generation;
+        let since = AtomicI64::new(self.calls.revise(staged).await?.generation);
         watch.note(
             "making the new revision; the traffic stays where it is pinned until it is ready",
         );
@@ -272,7 +277,7 @@ impl RunService {
         let what = format!("the new revision of `{}`", self.calls.name);
         let ready = wait::poll(clock, self.pace(), &what, || async {
             let service = self.calls.get().await?;
-            if service.generation < since {
+            if service.generation < since.load(Ordering::Relaxed) {
                 return Ok(Look::NotYet(operation::LAGGING.to_owned()));
             }
             match verdict::of_newest_revision(&service) {
@@ -281,6 +286,10 @@ impl RunService {
                 readiness => {
                     let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
                     let why = self.with_revision_words(why.to_owned(), &service).await;
+                    if let Some((what, now)) = self.bear(&why, &service).await? {
+                        since.store(now.generation, Ordering::Relaxed);
+                        return Ok(Look::NotYet(what.to_owned()));
+                    }
                     Err(Error::new(kind, format!("{what} failed: {why}"))
                         .hint("the traffic was not moved"))
                 }
@@ -288,6 +297,28 @@ impl RunService {
         })
         .await?;
         self.calls.update(self.wanted(ready)?).await
+    }
+
+    /// What to wait for, and the service as it is now, where a failure is one that a grant which gets about mends: a
+    /// revision that was refused a secret stays refused, so that another one is made from time to time.
+    async fn bear(
+        &self,
+        why: &str,
+        service: &model::Service,
+    ) -> Result<Option<(&'static str, model::Service)>> {
+        let now = self.calls.project.context.clock.elapsed();
+        match self.patience.turn(now, why) {
+            Turn::Over => Ok(None),
+            Turn::Wait(what) => Ok(Some((what, service.clone()))),
+            Turn::Again(what) => match self.calls.revise(marked_again(service.clone())).await {
+                Ok(now) => Ok(Some((what, now))),
+                // It was still settling when it was read: the next look comes soon.
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    Ok(Some((what, service.clone())))
+                }
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// A failure's words with those of the newest revision.
@@ -310,6 +341,17 @@ fn stamped(service: model::Service, token: &Token) -> model::Service {
         .annotations
         .insert(RUN_ANNOTATION.to_owned(), token.0.clone());
     service.set_template(template)
+}
+
+/// The same for another try of what is there already.
+fn marked_again(service: model::Service) -> model::Service {
+    let template = service.template.as_ref();
+    let mark = template.and_then(|template| template.annotations.get(RUN_ANNOTATION));
+    let mark = mark.cloned().unwrap_or_default();
+    let (run, tries) = mark.split_once('/').unwrap_or((&mark, "1"));
+    let tries = tries.parse::<u32>().unwrap_or(1) + 1;
+    let token = Token(format!("{run}/{tries}"));
+    stamped(service, &token)
 }
 
 /// Whether this run's change has landed before: its reply was lost.
@@ -497,7 +539,19 @@ impl Resource for RunService {
                 state.with_words(words)
             }
         };
-        Ok(Ready { state, actual })
+        match &state {
+            Readiness::Failed(why) => match self.bear(why, &actual).await? {
+                Some((what, actual)) => {
+                    let state = Readiness::Pending(what.to_owned());
+                    Ok(Ready { state, actual })
+                }
+                None => Ok(Ready { state, actual }),
+            },
+            Readiness::Ready
+            | Readiness::Pending(_)
+            | Readiness::RolledBack(_)
+            | Readiness::Replaced(_) => Ok(Ready { state, actual }),
+        }
     }
 
     fn unsettled(&self, actual: &model::Service) -> Option<String> {
@@ -505,7 +559,7 @@ impl Resource for RunService {
     }
 
     fn pace(&self) -> Pace {
-        Pace::closely(ROLL_OUT_DEADLINE)
+        Pace::closely(ROLL_OUT_DEADLINE + self.patience.longest())
     }
 
     fn detachable(&self) -> bool {
