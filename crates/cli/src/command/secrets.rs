@@ -7,7 +7,7 @@ use deployer_core::address::Address;
 use deployer_core::capability::SecretContent;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
-use deployer_core::node::Token;
+use deployer_core::node::{Leftover, Token};
 use deployer_core::spec::{SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -121,7 +121,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
         };
         let token = Token(Uuid::new_v4().to_string());
         journals
-            .remember(place.name(), &address(place, secret))
+            .remember(place.name(), &address(place, secret).await)
             .await?;
         let current = place.cloud.secrets().value(&secret.name).await?;
         if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
@@ -165,17 +165,21 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     Ok(worst)
 }
 
-/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it.
-fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
+/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it. `None` for one that is somebody
+/// else's, which is about to be refused.
+async fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
     let mut graph = Graph::new();
     place
         .cloud
         .secrets()
         .secret(&mut graph, &place.env, secret, SecretContent::Keep);
-    graph
-        .iter()
-        .next()
-        .map(|(_, entry)| entry.node.address().clone())
+    let (_, entry) = graph.iter().next()?;
+    let node = &entry.node;
+    // One that is absent, or has no value yet, cannot be seen so.
+    let is_seen = node.observe().await.is_ok();
+    let is_foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
+    let is_anothers = is_seen && (is_foreign || !node.bears_mark());
+    (!is_anothers).then(|| node.address().clone())
 }
 
 /// A value that the next apply would put back is not to be set here.

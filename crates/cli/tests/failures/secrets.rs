@@ -94,7 +94,6 @@ pub async fn granted_late(stage: &Stage) {
 }
 
 fn jiff_now(stage: &Stage) -> i64 {
-    use deployer_core::clock::Clock;
     stage.time.now().as_second()
 }
 
