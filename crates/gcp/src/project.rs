@@ -6,7 +6,9 @@ use deployer_core::error::{Error, Result};
 use deployer_manifest::section::{GcpSection, GcpService};
 use tokio::sync::OnceCell;
 
+use crate::apis::Apis;
 use crate::client::Clients;
+use crate::credentials::Source;
 use crate::secret_lookup::SecretLookup;
 
 /// One opened target. Shared by every node.
@@ -26,6 +28,10 @@ pub(crate) struct Project {
     pub(crate) number: OnceCell<String>,
     /// Whether the caller may change the policies of secrets in the project, once that was asked.
     pub(crate) may_grant: OnceCell<bool>,
+    /// Where the credentials came from.
+    pub(crate) source: Source,
+    /// Which APIs are on.
+    pub(crate) apis: Apis,
 }
 
 impl Project {

@@ -6,7 +6,6 @@ mod secret;
 mod versions;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
@@ -15,7 +14,6 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::Token;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSpec};
-use deployer_core::wait::{Look, Pace, poll};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -134,32 +132,6 @@ pub(crate) async fn value_of(
                 Err(failure(&error, &what))
             }
         },
-    }
-}
-
-/// How long a version that was just put may be unknown: Secrets Manager is eventually consistent.
-const LAG: Duration = Duration::from_secs(60);
-
-/// What a version holds that this run may only just have put: unknown, it is asked for again for a while. `None` when it is not
-/// there after that.
-///
-/// Errors: denied, when the caller may not read it.
-pub(crate) async fn value_at_last(
-    clients: &Clients,
-    secret: &str,
-    version: &str,
-) -> Result<Option<SecretString>> {
-    let what = format!("version `{version}` of secret `{secret}`");
-    let found = poll(clients.clock(), Pace::until(LAG), &what, || async {
-        Ok(match value_of(clients, secret, version).await? {
-            Some(value) => Look::Found(value),
-            None => Look::NotYet("Secrets Manager does not know it yet".to_owned()),
-        })
-    });
-    match found.await {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Migration {
     pub(crate) record: Arc<dyn MigrationRecord>,
     pub(crate) retry: bool,
     pub(crate) seen: Mutex<Standings>,
+    /// Whether its way into the network is direct VPC egress.
+    pub(crate) direct: bool,
     pub(crate) done: Output<()>,
 }
 
@@ -58,13 +60,20 @@ impl Migration {
         Some(migration_key(&self.migrate, &image, database.as_ref()))
     }
 
-    fn failed(&self, why: String) -> Error {
-        Error::new(
-            ErrorKind::Failed,
-            format!("migration job `{}` failed", self.job.name),
-        )
-        .because(why)
-        .hint("repair what it says, then `deployer migrate --retry`; the old version still serves")
+    fn failed(&self, why: String, output: Vec<String>) -> Error {
+        let told = std::iter::once(&why).chain(&output);
+        let lacks_network = self.direct && told.into_iter().any(|it| speaks_of_connections(it));
+        let hint = match lacks_network {
+            true => SLOW_START,
+            false => {
+                "repair what it says, then `deployer migrate --retry`; the old version still serves"
+            }
+        };
+        let message = format!("migration job `{}` failed", self.job.name);
+        Error::new(ErrorKind::Failed, message)
+            .because(why)
+            .with_output(output)
+            .hint(hint)
     }
 
     async fn execution(&self, name: &str) -> Result<Option<Execution>> {
@@ -206,7 +215,7 @@ impl Migration {
             Ending::NotYet(why) | Ending::Failed(why) => {
                 let (why, last) = self.explain(name, why).await;
                 self.record.ended(key, Err(why.clone())).await?;
-                Err(self.failed(why).with_output(last))
+                Err(self.failed(why, last))
             }
         }
     }
@@ -236,7 +245,7 @@ impl Migration {
             self.job.name,
             short(execution)
         );
-        let last = logs::newest(&self.project, &filter, LAST_LINES).await;
+        let last = logs::last_words(&self.project, &filter, LAST_LINES).await;
         let last = last.unwrap_or_default().into_iter().map(|line| line.text);
         (lines.join("; "), last.collect())
     }
@@ -257,6 +266,30 @@ impl Migration {
             None => self.start(key, watch).await,
         }
     }
+}
+
+/// "You might experience connection establishment delays of a minute or more on instance startup when using Direct VPC
+/// egress" (Cloud Run, "Direct VPC with a VPC network", limitations).
+const SLOW_START: &str = "with direct VPC egress (`network`) a task may have no connection for a minute or more after its start: \
+     let the client wait that long, set `migrate_retries` in [targets.gcp.services.NAME] where a second try does no harm, \
+     or use `vpc_connector`; then `deployer migrate --retry`";
+
+/// Whether a failure may be of a network that is not there yet, in the words of the usual clients.
+fn speaks_of_connections(why: &str) -> bool {
+    let says = why.to_lowercase();
+    let words = [
+        "etimedout",
+        "econnrefused",
+        "enetunreach",
+        "timed out",
+        "timeout",
+        "could not connect",
+        "connection refused",
+        "network is unreachable",
+        "no route to host",
+        "can't reach database",
+    ];
+    words.iter().any(|words| says.contains(words))
 }
 
 /// How a task ended, when it did not end well.
@@ -349,7 +382,9 @@ impl Step for Migration {
                 watch.note("it ran before");
                 Ok(())
             }
-            MigrationStanding::Failed { why, .. } if !self.retry => Err(self.failed(why)),
+            MigrationStanding::Failed { why, .. } if !self.retry => {
+                Err(self.failed(why, Vec::new()))
+            }
             MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
                 self.start(&key, watch).await
             }
@@ -416,6 +451,14 @@ mod tests {
             judge(&started, Some("k1"), false),
             Evidence::NotDone(_)
         ));
+    }
+
+    #[test]
+    fn a_network_that_is_not_there_yet_is_told_apart_by_its_words() {
+        assert!(speaks_of_connections(
+            "Error: connect ETIMEDOUT 10.0.0.3:5432"
+        ));
+        assert!(!speaks_of_connections("relation \"users\" exists already"));
     }
 
     #[test]
