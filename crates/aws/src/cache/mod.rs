@@ -11,7 +11,7 @@ mod tagging;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{Cache, CacheOutputs, PasswordRule, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
@@ -23,6 +23,14 @@ use crate::tags::Ownership;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
 use subnet_group::{SUBNET_GROUP, SubnetGroup};
+
+/// `AuthToken` of CreateReplicationGroup, in the ElastiCache API reference.
+static TOKEN: PasswordRule = PasswordRule {
+    shortest: 16,
+    longest: 128,
+    takes: |c| c.is_ascii_alphanumeric() || "!&#$^<>-".contains(c),
+    says: "ElastiCache takes 16 to 128 letters, digits and `!&#$^<>-`",
+};
 
 #[async_trait]
 impl Cache for Aws {
@@ -70,6 +78,10 @@ impl Cache for Aws {
             url,
             authority: None,
         }
+    }
+
+    fn token_rule(&self) -> Option<&'static PasswordRule> {
+        Some(&TOKEN)
     }
 
     async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>> {
