@@ -243,7 +243,8 @@ impl Stage {
     /// Puts the faults of a file in force.
     pub async fn disturb(&self, faults: &str) {
         let url = format!("{}/_sandbox/faults", self.sandbox.aws_url);
-        let sent = self.http.post(url).body(faults.to_owned()).send().await;
+        let sent = self.control(self.http.post(url)).body(faults.to_owned());
+        let sent = sent.send().await;
         let answer = sent.expect("an answer").error_for_status();
         answer.expect("good rules");
     }
@@ -257,8 +258,14 @@ impl Stage {
 
     async fn status(&self) -> Value {
         let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
-        let answer = self.http.get(url).send().await.expect("an answer");
+        let sent = self.control(self.http.get(url)).send().await;
+        let answer = sent.expect("an answer");
         answer.json().await.expect("JSON")
+    }
+
+    /// Control is for the owner of the sandbox alone.
+    fn control(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        request.bearer_auth(&self.sandbox.running().control_token)
     }
 
     /// The calls that came too fast for their API and were refused, by name.
