@@ -8,17 +8,18 @@ use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ecs::config::{AsyncSleep, Sleep};
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::Context;
 use deployer_core::clock::Clock;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{AwsSection, AwsService};
 use sync_wrapper::SyncFuture;
 use url::{Host, Url};
 
+use crate::connection;
+use crate::credentials::Credentials;
 use crate::gate::Gate;
 use crate::partition;
 use crate::runtime::log_group::LogGroups;
@@ -27,20 +28,6 @@ use crate::secret_store::Values;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 pub(crate) const ATTEMPTS: u32 = 5;
-
-/// The credentials that every call of a target is signed with: environment, profile, SSO or role, as the SDK finds them.
-///
-/// Errors: credentials, when the SDK finds no way to any.
-pub async fn credentials(region: &str) -> Result<SharedCredentialsProvider> {
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(aws_config::Region::new(region.to_owned()))
-        .load()
-        .await;
-    config.credentials_provider().ok_or_else(|| {
-        Error::new(ErrorKind::Credentials, "there are no AWS credentials")
-            .hint("run `aws configure sso` or set AWS_PROFILE")
-    })
-}
 
 /// Everything that the capabilities of one target share.
 pub(crate) struct Clients {
@@ -67,9 +54,14 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the first call.
-    pub(crate) async fn open(section: &AwsSection, context: Context) -> Result<Self> {
+    pub(crate) async fn open(
+        section: &AwsSection,
+        context: Context,
+        credentials: &Credentials,
+    ) -> Result<Self> {
+        let endpoint = section.endpoint.as_deref();
         let (config, sandbox) =
-            configuration(&section.region, section.endpoint.as_deref(), &context).await?;
+            configuration(&section.region, endpoint, &context, credentials).await?;
         let ecs = aws_sdk_ecs::Client::new(&config);
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
@@ -134,6 +126,7 @@ pub(crate) async fn configuration(
     region: &str,
     endpoint: Option<&str>,
     context: &Context,
+    credentials: &Credentials,
 ) -> Result<(SdkConfig, bool)> {
     // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's doing. A server that never
     // answers keeps a call for its attempts and the pauses between them, which is twice the time-out.
@@ -150,6 +143,7 @@ pub(crate) async fn configuration(
         .retry_config(retries)
         .sleep_impl(Waits(Arc::clone(&context.clock)))
         .http_client(Gate::new(context))
+        .credentials_provider(credentials.clone())
         .load()
         .await;
     if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {
@@ -160,6 +154,16 @@ pub(crate) async fn configuration(
         None => false,
     };
     Ok((config, sandbox))
+}
+
+/// For calls that belong to no target: reading an image out of somebody's registry.
+pub(crate) async fn plain(region: &str, credentials: &Credentials) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(aws_config::Region::new(region.to_owned()))
+        .http_client(connection::http())
+        .credentials_provider(credentials.clone())
+        .load()
+        .await
 }
 
 /// Time-outs and pauses between tries, by the clock that everything waits by.

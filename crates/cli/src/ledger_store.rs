@@ -23,7 +23,14 @@ use crate::system::Surroundings;
 /// Opens the ledger of the environment on one target. Writes nothing but, for a folder, the folder.
 ///
 /// Errors: input, when the address is none of `s3://`, `gs://`, `file://`, or a folder is given where `CI=true`.
-pub async fn open(loaded: &Loaded, target: &Target, around: &Surroundings) -> Result<Ledger> {
+///
+/// `aws` signs the calls to S3: the same cache as that of the target's other calls, for the store asks at each of its own.
+pub async fn open(
+    loaded: &Loaded,
+    target: &Target,
+    around: &Surroundings,
+    aws: &deployer_aws::Credentials,
+) -> Result<Ledger> {
     let targets = &loaded.manifest.targets;
     let chosen = match target.cloud {
         CloudName::Aws => targets
@@ -38,7 +45,7 @@ pub async fn open(loaded: &Loaded, target: &Target, around: &Surroundings) -> Re
     let address = chosen.unwrap_or_else(|| default_address(loaded, target));
     let (store, base) = match &around.ledger {
         Some(store) => (Arc::clone(store), Key::default()),
-        None => store(&address, target, &loaded.base_dir).await?,
+        None => store(&address, target, &loaded.base_dir, aws).await?,
     };
     let app = &loaded.manifest.app;
     let environment = &loaded.environment;
@@ -104,7 +111,12 @@ fn default_address(loaded: &Loaded, target: &Target) -> String {
     }
 }
 
-async fn store(address: &str, target: &Target, base: &Path) -> Result<(Arc<dyn ObjectStore>, Key)> {
+async fn store(
+    address: &str,
+    target: &Target,
+    base: &Path,
+    aws: &deployer_aws::Credentials,
+) -> Result<(Arc<dyn ObjectStore>, Key)> {
     let bad = |why: String| {
         Error::input(format!(
             "`[targets.{}] ledger = \"{address}\"`: {why}",
@@ -120,7 +132,7 @@ async fn store(address: &str, target: &Target, base: &Path) -> Result<(Arc<dyn O
         .host_str()
         .ok_or_else(|| bad("it names no bucket".into()))?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
-        "s3" => Arc::new(s3(bucket, target).await?),
+        "s3" => Arc::new(s3(bucket, target, aws)?),
         "gs" => Arc::new(gcs(bucket, target).await?),
         other => return Err(bad(format!("`{other}://` is no kind of ledger"))),
     };
@@ -154,15 +166,17 @@ fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>,
     Ok((Arc::new(store), Key::default()))
 }
 
-async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
+fn s3(
+    bucket: &str,
+    target: &Target,
+    aws: &deployer_aws::Credentials,
+) -> Result<impl ObjectStore + use<>> {
     let mut options = client_options();
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
         .with_region(&target.region)
-        .with_credentials(Arc::new(SdkCredentials(
-            deployer_aws::credentials(&target.region).await?,
-        )));
+        .with_credentials(Arc::new(SdkCredentials(aws.clone())));
     if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL")
         .ok()
         .filter(|url| !url.is_empty())
@@ -184,7 +198,7 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
 
 /// The SDK's credentials (profiles, SSO, roles), which the object store does not know how to find itself.
 #[derive(Debug)]
-struct SdkCredentials(deployer_aws::SharedCredentialsProvider);
+struct SdkCredentials(deployer_aws::Credentials);
 
 #[async_trait]
 impl CredentialProvider for SdkCredentials {

@@ -173,6 +173,11 @@ pub trait Resource: Send + Sync + 'static {
         Pace::until(std::time::Duration::from_secs(600))
     }
 
+    /// How long some callers may still be treated as before once it is changed and ready.
+    fn spreads(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool {
         false
@@ -356,6 +361,11 @@ pub trait Node: Send + Sync {
 
     /// How to wait for it.
     fn pace(&self) -> Pace;
+
+    /// How long some callers may still be treated as before once it is changed and ready.
+    fn spreads(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
 
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool;

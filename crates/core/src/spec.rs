@@ -41,6 +41,40 @@ impl fmt::Display for MebiBytes {
     }
 }
 
+/// What a container's programs are built for; the operating system is Linux.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Architecture {
+    /// Intel's and AMD's, 64 bits.
+    #[default]
+    #[serde(rename = "x86_64")]
+    X86,
+    /// ARM's, 64 bits.
+    #[serde(rename = "arm64")]
+    Arm,
+}
+
+impl Architecture {
+    /// As images call it.
+    pub fn in_images(self) -> &'static str {
+        match self {
+            Self::X86 => "amd64",
+            Self::Arm => "arm64",
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    /// As the manifest has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "arm64",
+        })
+    }
+}
+
 /// Everything that one target is to hold for one environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentSpec {
@@ -168,6 +202,9 @@ pub struct ServiceSpec {
     pub repository: String,
     /// Where the image comes from, as the manifest has it.
     pub image: String,
+    /// What the containers run on. `None` until the image was opened, where the manifest leaves it to the image.
+    #[serde(default)]
+    pub architecture: Option<Architecture>,
     /// The container's port.
     pub port: u16,
     /// How the cloud finds out whether an instance is healthy.

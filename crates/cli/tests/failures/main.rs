@@ -12,6 +12,7 @@ mod detached;
 mod disturbed;
 mod drift;
 mod events;
+mod google;
 mod images;
 #[path = "../in_process/mod.rs"]
 mod in_process;
@@ -135,8 +136,16 @@ const TESTS: &[Test] = &[
         |it| Box::pin(jobs::refused(it)),
     ),
     (
-        "an_image_of_another_architecture_is_refused_before_anything_is_made",
+        "an_image_for_arm64_runs_on_ecs_and_is_refused_by_cloud_run_before_anything_is_made",
         |it| Box::pin(images::other_architecture(it)),
+    ),
+    (
+        "an_image_that_cannot_start_is_refused_before_anything_is_made",
+        |it| Box::pin(images::that_cannot_start(it)),
+    ),
+    (
+        "an_image_in_a_private_registry_is_opened_by_the_login_that_docker_keeps",
+        |it| Box::pin(images::private_registry(it)),
     ),
     ("an_image_that_is_absent_is_refused_by_name", |it| {
         Box::pin(images::absent_layout(it))
@@ -286,6 +295,47 @@ const TESTS: &[Test] = &[
     (
         "a_quota_that_is_used_up_is_told_and_not_asked_for_ever",
         |it| Box::pin(disturbed::quota(it)),
+    ),
+    (
+        "what_cloud_run_fills_in_leaves_the_second_plan_empty",
+        |it| Box::pin(google::filled_in(it)),
+    ),
+    (
+        "a_service_is_open_to_everyone_where_the_organization_restricts_sharing",
+        |it| Box::pin(google::restricted(it)),
+    ),
+    ("who_may_call_a_service_is_not_reset_without_a_word", |it| {
+        Box::pin(google::opened_by_hand(it))
+    }),
+    (
+        "what_the_manifest_has_no_word_for_survives_a_deployment",
+        |it| Box::pin(google::not_modelled(it)),
+    ),
+    ("a_tag_alone_makes_no_revision", |it| {
+        Box::pin(google::tag_alone(it))
+    }),
+    (
+        "a_revision_that_another_hand_made_meanwhile_is_not_ours",
+        |it| Box::pin(google::not_ours(it)),
+    ),
+    (
+        "going_back_to_what_serves_rolls_nothing_out_on_cloud_run",
+        |it| Box::pin(google::back_to_what_serves(it)),
+    ),
+    (
+        "a_change_that_another_one_forestalled_is_sent_again",
+        |it| Box::pin(google::forestalled(it)),
+    ),
+    (
+        "a_revision_that_was_named_by_hand_does_not_stop_a_rollback",
+        |it| Box::pin(google::named_by_hand(it)),
+    ),
+    ("apis_that_are_switched_off_are_told_in_one_line", |it| {
+        Box::pin(google::switched_off(it))
+    }),
+    (
+        "apis_that_are_switched_off_are_switched_on_where_the_manifest_says_so",
+        |it| Box::pin(google::switched_on(it)),
     ),
     (
         "answers_from_before_a_change_are_not_taken_for_what_is",

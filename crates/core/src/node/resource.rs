@@ -252,6 +252,10 @@ impl<R: Resource> Node for ResourceNode<R> {
         self.resource.pace()
     }
 
+    fn spreads(&self) -> std::time::Duration {
+        self.resource.spreads()
+    }
+
     fn detachable(&self) -> bool {
         self.resource.detachable()
     }

@@ -204,6 +204,7 @@ impl Wanted {
                 },
             }),
             url: None,
+            architecture: None,
             adopt: false,
             record: self.record.map(|address| RecordSpec {
                 name: "idp.example.com".into(),
@@ -222,6 +223,7 @@ impl Wanted {
             digest: self.digest.into(),
             platform_digest: self.digest.into(),
             tag: None,
+            origin: None,
         };
         let contents = self.secrets.iter();
         let contents = contents.map(|(key, value)| (*key, SecretContent::Exactly((*value).into())));

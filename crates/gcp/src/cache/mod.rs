@@ -60,9 +60,9 @@ impl Cache for Memorystore {
             owner: Owner::wanted(&labels, cache.adopt),
             shape: Shape {
                 spec: cache.clone(),
-                // The target's network is the services' way in: it says nothing of a cache that was somebody's.
+                has_own_network: network.is_some(),
                 network: network
-                    .or(section.network.as_ref().filter(|_| !cache.adopt))
+                    .or(section.network.as_ref())
                     .map(|network| names.network(network)),
                 labels,
                 names,

@@ -16,6 +16,9 @@ pub(super) struct Shape {
     pub(super) spec: CacheSpec,
     /// In full; the project's default network when `None`.
     pub(super) network: Option<String>,
+    /// Whether the manifest names the network for this very cache. The target's one is the services' way in, and says nothing of
+    /// a cache that was somebody's.
+    pub(super) has_own_network: bool,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) names: Names,
 }
@@ -49,11 +52,13 @@ impl Shape {
             wanted.memory_size_gb = i32::try_from(self.spec.memory_gib).unwrap_or(i32::MAX);
         }
         match &self.network {
-            Some(network) => wanted.authorized_network.clone_from(network),
+            Some(network) if self.has_own_network || !(is_there && self.spec.adopt) => {
+                wanted.authorized_network.clone_from(network);
+            }
             None if wanted.authorized_network.is_empty() => {
                 wanted.authorized_network = self.names.network("default");
             }
-            None => {}
+            Some(_) | None => {}
         }
         wanted
     }

@@ -30,6 +30,7 @@ fn shape() -> Shape {
             unsaid: BTreeSet::new(),
         },
         network: Some("projects/demo-project/global/networks/main".into()),
+        has_own_network: false,
         labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
         names: test_names(),
     }
@@ -108,7 +109,6 @@ fn an_adopted_cache_keeps_what_the_manifest_does_not_say() {
         .set_authorized_network("projects/demo-project/global/networks/theirs");
     let mut adopting = shape();
     adopting.spec.adopt = true;
-    adopting.network = None;
     adopting.spec.unsaid = ["version", "class", "high_availability"]
         .map(str::to_owned)
         .into();

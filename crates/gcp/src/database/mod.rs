@@ -101,9 +101,9 @@ impl CloudSql {
             owner: Owner::wanted(&labels, database.adopt),
             shape: Shape {
                 spec: database.clone(),
-                // The target's network is the services' way in: it says nothing of an instance that was somebody's.
+                has_own_network: network.is_some(),
                 network: network
-                    .or(section.network.as_ref().filter(|_| !database.adopt))
+                    .or(section.network.as_ref())
                     .map(|network| names.network(network)),
                 flags: own.map(|own| own.flags.clone()).unwrap_or_default(),
                 maintenance: own.and_then(|own| own.maintenance),

@@ -34,6 +34,9 @@ pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
     /// In full; `None` when it is reached by a public address.
     pub(super) network: Option<String>,
+    /// Whether the manifest names the network for this very instance. The target's one is the services' way in, and says
+    /// nothing of an instance that was somebody's.
+    pub(super) has_own_network: bool,
     /// Flags of the server that are wanted.
     pub(super) flags: BTreeMap<String, String>,
     pub(super) maintenance: Option<MaintenanceWindow>,
@@ -115,16 +118,17 @@ impl Shape {
         if self.has_larger(instance)
             && let Some(before) = asked_before("storage", u64::from(self.spec.storage_gib))
         {
-            let wanted = self.spec.storage_gib;
-            let what = format!("the disk of `{name}` cannot shrink from {before} to {wanted} GiB");
-            let hint = format!("a disk of Cloud SQL only grows: write `storage = \"{before}GiB\"`");
+            let there = gib(size(instance));
+            let what = format!("the disk of database `{name}` has {there}, and no disk shrinks");
+            let hint = format!("write `storage = \"{before}GiB\"` or more");
             return Some(Error::input(what).hint(hint));
         }
         if self.has_newer(instance)
             && let Some(before) = asked_before("version", u64::from(self.spec.version))
         {
             let wanted = self.spec.version;
-            let what = format!("`{name}` cannot go back from PostgreSQL {before} to {wanted}");
+            let is = version(instance);
+            let what = format!("database `{name}` is PostgreSQL {is} and cannot become {wanted}");
             let hint = format!("write `version = {before}`, or make another database");
             return Some(Error::input(what).hint(hint));
         }
@@ -193,8 +197,8 @@ impl Shape {
                 .set_ipv4_enabled(self.network.is_none()),
         };
         match &self.network {
-            Some(network) => there.set_private_network(network),
-            None => there,
+            Some(network) if self.has_own_network || !adopted => there.set_private_network(network),
+            Some(_) | None => there,
         }
     }
 

@@ -37,6 +37,7 @@ fn shape() -> Shape {
             unsaid: BTreeSet::new(),
         },
         network: Some("projects/demo-project/global/networks/main".into()),
+        has_own_network: false,
         flags: BTreeMap::new(),
         maintenance: None,
         labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
@@ -179,14 +180,18 @@ fn a_disk_that_grew_by_itself_is_told_and_one_that_is_to_shrink_is_refused() {
     let error = smaller.objection(&made(), &asked).unwrap();
     assert_eq!(
         error.to_string(),
-        "the disk of `idp-staging` cannot shrink from 20 to 10 GiB"
+        "the disk of database `idp-staging` has 20 GiB, and no disk shrinks"
     );
     assert!(error.hint_text().unwrap().contains("storage = \"20GiB\""));
 
     let mut older = shape();
     older.spec.version = 15;
     let error = older.objection(&made(), &asked).unwrap();
-    assert!(error.to_string().contains("from PostgreSQL 16 to 15"));
+    assert!(
+        error
+            .to_string()
+            .contains("is PostgreSQL 16 and cannot become 15")
+    );
 }
 
 #[test]
@@ -256,7 +261,6 @@ fn adopting(said: &[&str]) -> Shape {
         .filter(|key| !said.contains(key))
         .map(str::to_owned)
         .collect();
-    shape.network = None;
     shape
 }
 
