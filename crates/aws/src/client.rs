@@ -221,7 +221,9 @@ pub(crate) async fn of_nobody() -> Clients {
         call_timeout: Duration::from_secs(1),
         permit: deployer_core::ledger::Permit::default(),
     };
-    Clients::open(&section, context).await.unwrap()
+    let credentials = Credentials::new(&section.region);
+    let opened = Clients::open(&section, context, &credentials).await;
+    opened.unwrap()
 }
 
 #[cfg(test)]
