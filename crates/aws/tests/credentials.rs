@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deployer_aws::{Credentials, ProvideCredentials};
 use deployer_core::error::Error;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -290,7 +291,10 @@ fn unknown_authority(folder: &Path) {
     let authority = folder.join("authority.pem");
     std::fs::write(&authority, certificate.pem()).unwrap();
     let key = PrivateKeyDer::try_from(pair.serialize_der()).unwrap();
-    let config = ServerConfig::builder()
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
