@@ -133,8 +133,11 @@ pub async fn reconcile_inventory(
             change.action,
             Action::NoOp | Action::Update | Action::Replace
         );
+        let node = prepared.graph.find(&change.address);
+        let node = node.map(|id| &prepared.graph.entry(id).node);
         if change.sort == Sort::Resource
             && there
+            && node.is_some_and(|node| node.bears_mark())
             && let Some(journal) = journals.get(&change.address.cloud)
         {
             let needs = prepared.graph.resources_needed_by(&change.address);

@@ -11,6 +11,7 @@ pub mod fields;
 pub mod graph;
 pub mod journal;
 pub mod ledger;
+pub mod member;
 pub mod names;
 pub mod node;
 pub mod plan;

@@ -359,7 +359,10 @@ async fn what_is_set_to_the_familys_default_is_not_told_as_the_users() {
         let group = ("DBParameterGroupName", family);
         let of = ("DBParameterGroupFamily", family);
         account
-            .form_ok("rds:CreateDBParameterGroup", &[group, of, ("Description", "d")])
+            .form_ok(
+                "rds:CreateDBParameterGroup",
+                &[group, of, ("Description", "d")],
+            )
             .await;
         let set = [
             group,
@@ -396,13 +399,27 @@ async fn an_upgrade_goes_to_a_listed_target_and_a_disk_grows_by_a_tenth() {
     let major = ("AllowMajorVersionUpgrade", "true");
     let (status, said) = modify(&[("EngineVersion", "17"), major]).await;
     assert_eq!(status, 400);
-    assert!(said.contains("Cannot upgrade postgres from 16.13 to 17.6"), "{said}");
+    assert!(
+        said.contains("Cannot upgrade postgres from 16.13 to 17.6"),
+        "{said}"
+    );
     let asked = [("Engine", "postgres"), ("EngineVersion", "16.13")];
-    let listed = account.form_ok("rds:DescribeDBEngineVersions", &asked).await;
-    assert!(listed.contains("<EngineVersion>17.9</EngineVersion>"), "{listed}");
-    assert!(!listed.contains("<EngineVersion>17.6</EngineVersion>"), "{listed}");
+    let listed = account
+        .form_ok("rds:DescribeDBEngineVersions", &asked)
+        .await;
+    assert!(
+        listed.contains("<EngineVersion>17.9</EngineVersion>"),
+        "{listed}"
+    );
+    assert!(
+        !listed.contains("<EngineVersion>17.6</EngineVersion>"),
+        "{listed}"
+    );
     let (status, said) = modify(&[("AllocatedStorage", "105")]).await;
     assert_eq!(status, 200, "{said}");
-    assert!(said.contains("<AllocatedStorage>110</AllocatedStorage>"), "{said}");
+    assert!(
+        said.contains("<AllocatedStorage>110</AllocatedStorage>"),
+        "{said}"
+    );
     account.close().await;
 }

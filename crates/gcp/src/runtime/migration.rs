@@ -34,8 +34,6 @@ const START_ALLOWANCE: Duration = Duration::from_secs(600);
 /// How long a new execution may take to appear in the list.
 const LISTING_LAG: Duration = Duration::from_secs(5);
 const LAST_LINES: usize = 20;
-/// Starts a line that the app printed.
-const LOG_MARK: &str = "| ";
 
 /// The migration of one service.
 pub(crate) struct Migration {
@@ -62,8 +60,10 @@ impl Migration {
         Some(migration_key(&self.migrate, &image, database.as_ref()))
     }
 
-    fn failed(&self, why: String) -> Error {
-        let hint = match self.direct && speaks_of_connections(&why) {
+    fn failed(&self, why: String, output: Vec<String>) -> Error {
+        let told = std::iter::once(&why).chain(&output);
+        let lacks_network = self.direct && told.into_iter().any(|it| speaks_of_connections(it));
+        let hint = match lacks_network {
             true => SLOW_START,
             false => {
                 "repair what it says, then `deployer migrate --retry`; the old version still serves"
@@ -72,6 +72,7 @@ impl Migration {
         let message = format!("migration job `{}` failed", self.job.name);
         Error::new(ErrorKind::Failed, message)
             .because(why)
+            .with_output(output)
             .hint(hint)
     }
 
@@ -212,9 +213,9 @@ impl Migration {
                 ))
             }
             Ending::NotYet(why) | Ending::Failed(why) => {
-                let why = self.explain(name, why).await;
-                self.record.ended(key, Err(without_logs(&why))).await?;
-                Err(self.failed(why))
+                let (why, last) = self.explain(name, why).await;
+                self.record.ended(key, Err(why.clone())).await?;
+                Err(self.failed(why, last))
             }
         }
     }
@@ -230,8 +231,9 @@ impl Migration {
         .hint("look at the database, then `deployer migrate --retry`")
     }
 
-    /// The cloud's words, the tasks' exit codes and the last lines; best effort beyond the first.
-    async fn explain(&self, execution: &str, why: String) -> String {
+    /// The cloud's words with the tasks' exit codes, and what the app printed last; best effort beyond the first. The latter may
+    /// hold anything: it is not for the ledger.
+    async fn explain(&self, execution: &str, why: String) -> (String, Vec<String>) {
         let mut lines = vec![why];
         let tasks = self.project.clients.tasks.reading().await;
         if let Ok(answer) = tasks.list_tasks().set_parent(execution).send().await {
@@ -243,13 +245,9 @@ impl Migration {
             self.job.name,
             short(execution)
         );
-        if let Ok(last) = logs::last_words(&self.project, &filter, LAST_LINES).await {
-            lines.extend(
-                last.into_iter()
-                    .map(|line| format!("{LOG_MARK}{}", line.text)),
-            );
-        }
-        lines.join("\n")
+        let last = logs::last_words(&self.project, &filter, LAST_LINES).await;
+        let last = last.unwrap_or_default().into_iter().map(|line| line.text);
+        (lines.join("; "), last.collect())
     }
 
     async fn resume(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
@@ -292,15 +290,6 @@ fn speaks_of_connections(why: &str) -> bool {
         "can't reach database",
     ];
     words.iter().any(|words| says.contains(words))
-}
-
-/// The cloud's own words alone: what an app prints may hold anything, and is not for the ledger.
-fn without_logs(why: &str) -> String {
-    let lines: Vec<&str> = why
-        .lines()
-        .filter(|line| !line.starts_with(LOG_MARK))
-        .collect();
-    lines.join("; ")
 }
 
 /// How a task ended, when it did not end well.
@@ -393,7 +382,9 @@ impl Step for Migration {
                 watch.note("it ran before");
                 Ok(())
             }
-            MigrationStanding::Failed { why, .. } if !self.retry => Err(self.failed(why)),
+            MigrationStanding::Failed { why, .. } if !self.retry => {
+                Err(self.failed(why, Vec::new()))
+            }
             MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
                 self.start(&key, watch).await
             }
@@ -463,19 +454,11 @@ mod tests {
     }
 
     #[test]
-    fn the_ledger_gets_the_clouds_words_and_nothing_that_the_app_printed() {
-        let why = "NON_ZERO_EXIT_CODE\ntask 0: exit code 3\n| using postgres://u:p@db";
-        assert_eq!(without_logs(why), "NON_ZERO_EXIT_CODE; task 0: exit code 3");
-    }
-
-    #[test]
     fn a_network_that_is_not_there_yet_is_told_apart_by_its_words() {
         assert!(speaks_of_connections(
-            "exit code 1\n| Error: connect ETIMEDOUT 10.0.0.3:5432"
+            "Error: connect ETIMEDOUT 10.0.0.3:5432"
         ));
-        assert!(!speaks_of_connections(
-            "exit code 3\n| relation \"users\" exists already"
-        ));
+        assert!(!speaks_of_connections("relation \"users\" exists already"));
     }
 
     #[test]
