@@ -3,6 +3,7 @@
 pub(crate) mod group_calls;
 mod group_fields;
 mod judgement;
+mod modify;
 pub(crate) mod replication_group;
 mod status;
 pub(crate) mod subnet_group;

@@ -30,7 +30,7 @@ use crate::reading::seen;
 use crate::tags::Ownership;
 
 use authority::Bundle;
-use instance::{INSTANCE, Instance};
+use instance::{INSTANCE, Instance, LookedUp};
 use instance_fields::Endpoint;
 use parameter_group::{PARAMETER_GROUP, ParameterGroup};
 use subnet_group::{SUBNET_GROUP, SubnetGroup};
@@ -107,6 +107,7 @@ impl Database for Aws {
             url: url.clone(),
             authority: authority.clone(),
             left: Mutex::default(),
+            looked_up: LookedUp::default(),
         });
         DatabaseOutputs {
             url,

@@ -532,7 +532,7 @@ mod tests {
             .execution_role_arn(&blueprint.execution_role)
             .network_mode(NetworkMode::Awsvpc)
             .requires_compatibilities(Compatibility::Fargate)
-            .runtime_platform(runtime_platform())
+            .runtime_platform(runtime_platform(Architecture::X86))
             .container_definitions(blueprint.container().unwrap())
             .build()
     }

@@ -371,6 +371,10 @@ const TESTS: &[Test] = &[
         "a_revision_that_was_named_by_hand_does_not_stop_a_rollback",
         |it| Box::pin(google::named_by_hand(it)),
     ),
+    (
+        "a_private_service_is_asked_with_an_identity_and_an_internal_one_not_at_all",
+        |it| Box::pin(google::private(it)),
+    ),
     ("apis_that_are_switched_off_are_told_in_one_line", |it| {
         Box::pin(google::switched_off(it))
     }),
