@@ -26,7 +26,7 @@ use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
 use deployer_core::spec::{
-    CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, RecordSpec, SecretSpec, ServiceSpec,
+    CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, Member, RecordSpec, SecretSpec, ServiceSpec,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -156,6 +156,18 @@ impl SecretStore for FakeCloud {
             version: version.clone(),
         });
         version
+    }
+
+    /// Services of this cloud take whole secrets, and so do its tests.
+    fn member(
+        &self,
+        _graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        member: &Member,
+    ) -> Output<SecretVersion> {
+        let name = format!("{}/{}", secret.name, member.key);
+        Output::of(&self.address("fake.member", &name))
     }
 
     async fn status(&self, _name: &str) -> Result<Option<SecretStatus>> {
