@@ -105,6 +105,10 @@ static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
             "secretsmanager",
             include_str!("../../schemas/aws/secretsmanager.json"),
         ),
+        (
+            "application-autoscaling",
+            include_str!("../../schemas/aws/application-autoscaling.json"),
+        ),
         ("logs", include_str!("../../schemas/aws/logs.json")),
         ("rds", include_str!("../../schemas/aws/rds.json")),
         (
