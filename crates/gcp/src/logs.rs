@@ -32,7 +32,7 @@ impl Logs for CloudLogs {
     ) -> Result<Vec<LogLine>> {
         let filter = format!(
             "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" \
-             AND resource.labels.location=\"{}\" AND timestamp>\"{since}\"",
+             AND resource.labels.location=\"{}\" AND timestamp>=\"{since}\"",
             service.name, self.project.target.region
         );
         newest(&self.project, &filter, limit).await
@@ -91,6 +91,8 @@ fn line(entry: &LogEntry) -> Option<LogLine> {
             .or_else(|| label("job_name"))
             .unwrap_or_default(),
         text: text.trim_end_matches('\n').to_owned(),
+        // Unique among the entries of one log and moment.
+        id: format!("{} {}", entry.log_name, entry.insert_id),
     })
 }
 
