@@ -332,6 +332,7 @@ impl<'a> Resolver<'a> {
             adopt: overrides.adopt,
             record,
             verify: self.verify(key, service, &scope),
+            patience: service.patience,
         }
     }
 

@@ -209,6 +209,7 @@ impl Wanted {
                 adopt: false,
             }),
             verify: Default::default(),
+            patience: deployer_core::spec::PATIENCE,
         }
     }
 

@@ -22,6 +22,12 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
         report.error(&path.join("image"), "the image is empty", help);
     }
     health(service, &path, report);
+    program(&service.entrypoint, &service.command, &path, report);
+    if service.patience.is_zero() {
+        let message = "a roll-out that is not waited for is not known to serve";
+        let help = "write \"15m\", or use `apply --detach`";
+        report.error(&path.join("patience"), message, help);
+    }
     replicas(service.replicas.0, &path.join("replicas"), report);
     for (variable, value) in &service.env {
         let at = path.join("env").join(variable);
@@ -35,6 +41,25 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
     }
     migrate(service, &path.join("migrate"), manifest, report);
     verify::check(service, &path.join("verify"), manifest, report);
+}
+
+/// The first word names the program that is to be started.
+fn program(entrypoint: &[String], command: &[String], path: &KeyPath, report: &mut Report<'_>) {
+    let named = match entrypoint.first() {
+        Some(_) => ("entrypoint", entrypoint),
+        None => ("command", command),
+    };
+    let (key, words) = named;
+    if words.first().is_some_and(|word| word.trim().is_empty()) {
+        let help = format!("name it, or leave `{key}` out to keep the image's");
+        let at = path.join(key).join("0");
+        let at = if report.has_place(&at) {
+            at
+        } else {
+            path.join(key)
+        };
+        report.error(&at, "an empty word names no program", help);
+    }
 }
 
 fn health(service: &Service, path: &KeyPath, report: &mut Report<'_>) {
@@ -135,7 +160,7 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
                 help,
             );
         }
-        MigrateMode::Job if migrate.command.is_empty() => {
+        MigrateMode::Job if migrate.command.is_empty() && migrate.entrypoint.is_empty() => {
             let help = "add `command = [\"/app/server\", \"migrate\"]`, or set mode = \"on-start\" or \"none\"";
             report.key_error(
                 &path.join("command"),
@@ -145,6 +170,7 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
         }
         MigrateMode::Job | MigrateMode::OnStart | MigrateMode::None => {}
     }
+    program(&migrate.entrypoint, &migrate.command, path, report);
     if let Some(database) = &migrate.database {
         declared(database, &path.join("database"), manifest, report);
     }
