@@ -167,7 +167,7 @@ impl Blueprint {
             .family(family)
             .network_mode(NetworkMode::Awsvpc)
             .set_requires_compatibilities(Some(compatibilities))
-            .runtime_platform(runtime_platform())
+            .runtime_platform(runtime_platform(self.architecture))
             .cpu(&self.cpu)
             .memory(self.memory.to_string())
             .execution_role_arn(&self.execution_role)

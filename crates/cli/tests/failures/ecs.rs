@@ -380,7 +380,7 @@ pub async fn no_program(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file(OVERLAY, "[services.idp]\ncommand = [\"\"]\n");
     let said = run(stage, &["plan"], "all", Exit::Input).await;
-    says(&said, &["an empty word names no program"]);
+    says(&said, &["its first word, the program to start, is empty"]);
 }
 
 /// A session into tasks that were started without its agent would be refused: they are replaced.

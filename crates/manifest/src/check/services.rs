@@ -21,8 +21,13 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
         let help = "write \"oci:DIRECTORY\", \"docker-archive:FILE\" or a registry reference";
         report.error(&path.join("image"), "the image is empty", help);
     }
+    for (name, words) in [
+        ("entrypoint", &service.entrypoint),
+        ("command", &service.command),
+    ] {
+        program(words, &path.join(name), report);
+    }
     health(service, &path, report);
-    program(&service.entrypoint, &service.command, &path, report);
     if service.patience.is_zero() {
         let message = "a roll-out that is not waited for is not known to serve";
         let help = "write \"15m\", or use `apply --detach`";
@@ -43,22 +48,12 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
     verify::check(service, &path.join("verify"), manifest, report);
 }
 
-/// The first word names the program that is to be started.
-fn program(entrypoint: &[String], command: &[String], path: &KeyPath, report: &mut Report<'_>) {
-    let named = match entrypoint.first() {
-        Some(_) => ("entrypoint", entrypoint),
-        None => ("command", command),
-    };
-    let (key, words) = named;
+/// A list whose first word is empty starts nothing, and no cloud says so before it tries.
+fn program(words: &[String], path: &KeyPath, report: &mut Report<'_>) {
     if words.first().is_some_and(|word| word.trim().is_empty()) {
-        let help = format!("name it, or leave `{key}` out to keep the image's");
-        let at = path.join(key).join("0");
-        let at = if report.has_place(&at) {
-            at
-        } else {
-            path.join(key)
-        };
-        report.error(&at, "an empty word names no program", help);
+        let help =
+            "write the program's name first, or take the key away: the image's own is used then";
+        report.error(path, "its first word, the program to start, is empty", help);
     }
 }
 
@@ -105,13 +100,15 @@ fn reserved(name: &str) -> bool {
         name,
         "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION"
     ) || name.starts_with("CLOUD_RUN_")
+        || name.starts_with("X_GOOGLE_")
         || name.starts_with("AWSAPPRUNNER")
 }
 
 pub(super) fn variable_name(name: &str, path: &KeyPath, report: &mut Report<'_>) {
-    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        let help = "letters, digits and `_`, and no digit first";
+    // Spring, ASP.NET and Elasticsearch read names such as `spring.datasource.url`, `Logging:Level`, `hosts[0]`; both clouds take whatever has no `=`.
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_.-:/[]".contains(c);
+    if name.is_empty() || !name.chars().all(taken) {
+        let help = "letters, digits and `_ . - : / [ ]`";
         report.key_error(path, format!("`{name}` cannot name a variable"), help);
     } else if name == "PORT" {
         let help = "set `port` of the service: the app finds it in `PORT` on both clouds";
@@ -151,6 +148,12 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
     let Some(migrate) = &service.migrate else {
         return;
     };
+    for (name, words) in [
+        ("entrypoint", &migrate.entrypoint),
+        ("command", &migrate.command),
+    ] {
+        program(words, &path.join(name), report);
+    }
     match migrate.mode {
         MigrateMode::Exec => {
             let help = "use mode = \"job\": the same command in a task of its own";
@@ -170,7 +173,6 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
         }
         MigrateMode::Job | MigrateMode::OnStart | MigrateMode::None => {}
     }
-    program(&migrate.entrypoint, &migrate.command, path, report);
     if let Some(database) = &migrate.database {
         declared(database, &path.join("database"), manifest, report);
     }

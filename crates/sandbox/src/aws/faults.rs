@@ -134,6 +134,17 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
             "ClientException",
             "Too many concurrent attempts to create a new revision of the specified family.",
         ),
+        // First use in an account (aws/aws-cdk#13104, hashicorp/terraform-provider-aws#17083).
+        ("rds", "CreateDBInstance") => AwsError::new(
+            "InvalidParameterValue",
+            "Unable to create the resource. Verify that you have permission to create service linked role. Otherwise wait and try \
+             again later",
+        ),
+        // As its model names it.
+        ("elasticache", "CreateReplicationGroup") => AwsError::new(
+            "ServiceLinkedRoleNotFoundFault",
+            "The service linked role for ElastiCache was not found.",
+        ),
         _ => unavailable(wire),
     }
 }
