@@ -96,6 +96,27 @@ AWS = [
         ],
     },
     {
+        "family": "application-autoscaling",
+        "service": "application-autoscaling",
+        "operation": "RegisterScalableTarget",
+        "request": {
+            "ServiceNamespace": "ecs",
+            "ResourceId": "service/default/idp",
+            "ScalableDimension": "ecs:service:DesiredCount",
+            "MinCapacity": 1,
+            "MaxCapacity": 4,
+        },
+        "response": {"ScalableTargetARN": "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0ec5"},
+        "plants": [
+            ("request", UNKNOWN, ["Tag"], "idp"),
+            ("request", TYPE, ["MinCapacity"], "1"),
+            ("request", ENUM, ["ScalableDimension"], "ecs:service:RunningCount"),
+            ("request", REQUIRED, ["ResourceId"], "(removed)"),
+            ("response", UNKNOWN, ["Arn"], "idp"),
+            ("response", TYPE, ["ScalableTargetARN"], 1),
+        ],
+    },
+    {
         "family": "route53",
         "service": "route53",
         "operation": "ChangeResourceRecordSets",

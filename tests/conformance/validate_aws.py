@@ -18,7 +18,8 @@ from botocore.validate import ParamValidator
 import rest_xml
 from recording import Report, kind, parse_json, read
 
-SERVICES = ("ecs", "ecr", "secretsmanager", "logs", "sts", "rds", "elasticache", "elbv2", "route53")
+SERVICES = ("ecs", "ecr", "secretsmanager", "logs", "sts", "rds", "elasticache", "elbv2", "route53",
+            "application-autoscaling")
 
 # Services whose requests are signed in another name than botocore's.
 SIGNED_AS = {"elasticloadbalancing": "elbv2"}
@@ -47,6 +48,7 @@ def model(service):
 def expression(pattern):
     """The model's pattern for Python, matched whole; `None` when it cannot be said in Python."""
     translated = pattern.replace(r"[\p{L}\p{Z}\p{N}_", r"[\w\s").replace(r"[\w-_]", r"[\w\-]")
+    translated = translated.replace(r"\uD800\uDC00-\uDBFF\uDFFF", "\U00010000-\U0010ffff").replace(r"\p{Print}", "[ -~]")
     if r"\p{" in translated:
         return None
     return re.compile(translated)

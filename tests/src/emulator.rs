@@ -137,6 +137,8 @@ impl Emulated {
         set("IDP_CLIENT_SECRET", "the first secret");
         let mut manifest = Manifest::new("idp", prepared.image("1.0.0"));
         manifest.gcp = None;
+        // None of them keeps the tags of scalable targets, so that whose one is cannot be told.
+        manifest.replicas = "1".to_owned();
         manifest.aws = Some(format!("registry_endpoint = \"{}\"", registry.url()));
         let word = |made: &Value| made.as_str().expect("there is a network").to_owned();
         manifest.subnet = word(&made["subnets"][0]);

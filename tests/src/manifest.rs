@@ -29,6 +29,8 @@ pub struct Manifest {
     pub promise: Option<String>,
     /// Generated secrets beside those that the service needs, by name; each in a variable.
     pub extra_secrets: Vec<String>,
+    /// How many instances, as TOML.
+    pub replicas: String,
     /// The tasks' subnet.
     pub subnet: String,
     /// Another one, in another zone: a database wants two.
@@ -55,6 +57,7 @@ impl Manifest {
             migration_timeout: "5m".to_owned(),
             promise: None,
             extra_secrets: Vec::new(),
+            replicas: "{ min = 1, max = 2 }".to_owned(),
             subnet: "subnet-0a1b2c3d4e5f60001".to_owned(),
             second_subnet: "subnet-0a1b2c3d4e5f60002".to_owned(),
             security_group: "sg-0a1b2c3d4e5f60003".to_owned(),
@@ -80,7 +83,7 @@ image = "{image}"
 port = 3000
 cpu = 1
 memory = "2GiB"
-replicas = {{ min = 1, max = 2 }}
+replicas = {replicas}
 
 [services.idp.health]
 path = "/health"
@@ -99,6 +102,7 @@ ISSUER = "https://idp.example.com"
             app = self.app,
             image = self.image.display(),
             greeting = self.greeting,
+            replicas = self.replicas,
         );
         for name in &self.extra_secrets {
             let variable = name.to_uppercase().replace('-', "_");

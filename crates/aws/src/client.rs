@@ -38,6 +38,7 @@ pub(crate) struct Clients {
     pub(crate) sts: aws_sdk_sts::Client,
     pub(crate) rds: aws_sdk_rds::Client,
     pub(crate) elasticache: aws_sdk_elasticache::Client,
+    pub(crate) scaling: aws_sdk_applicationautoscaling::Client,
     pub(crate) balancers: aws_sdk_elasticloadbalancingv2::Client,
     /// Services as they are read: several in one call.
     pub(crate) services: Services,
@@ -76,6 +77,7 @@ impl Clients {
             sts: aws_sdk_sts::Client::new(&config),
             rds: aws_sdk_rds::Client::new(&config),
             elasticache: aws_sdk_elasticache::Client::new(&config),
+            scaling: aws_sdk_applicationautoscaling::Client::new(&config),
             balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             endpoint: config.endpoint_url().map(str::to_owned),
             section: section.clone(),

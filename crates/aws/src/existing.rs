@@ -24,6 +24,8 @@ use crate::registry::{IMAGE, REPOSITORY, delete_repository, read_repository};
 use crate::runtime::log_group::{LOG_GROUP, delete_log_group, read_log_group};
 use crate::runtime::lookup::read_service;
 use crate::runtime::migration::MIGRATION;
+use crate::runtime::scaling::SCALABLE_TARGET;
+use crate::runtime::scaling_calls::{deregister, read_target};
 use crate::runtime::service::{SERVICE, delete_service};
 use crate::runtime::service_fields::fields_of;
 use crate::runtime::task_definition::{
@@ -41,6 +43,7 @@ pub(crate) fn node(clients: &Arc<Clients>, address: &Address) -> Result<Arc<dyn 
         SECRET => Kind::Secret,
         TASK_DEFINITION => Kind::TaskDefinition,
         SERVICE => Kind::Service,
+        SCALABLE_TARGET => Kind::Scaling,
         database_subnet_group::SUBNET_GROUP => Kind::DatabaseSubnetGroup,
         PARAMETER_GROUP => Kind::ParameterGroup,
         INSTANCE => Kind::Database,
@@ -69,6 +72,7 @@ enum Kind {
     Secret,
     TaskDefinition,
     Service,
+    Scaling,
     DatabaseSubnetGroup,
     ParameterGroup,
     Database,
@@ -106,9 +110,11 @@ impl Existing {
             Kind::Secret => mapped(read_secret(clients, name).await?, SecretActual::fields),
             Kind::TaskDefinition => mapped(
                 read_definition(clients, name, WithTags::Yes).await?,
-                |actual| actual.fields(name),
+                // Of nothing that is desired: which of its ports was the app's is no matter.
+                |actual| actual.fields(name, 0),
             ),
             Kind::Service => mapped(read_service(clients, name).await?, fields_of),
+            Kind::Scaling => mapped(read_target(clients, name).await?, |actual| actual.fields()),
             Kind::DatabaseSubnetGroup => mapped(
                 database_subnet_group::read_subnet_group(clients, name).await?,
                 |actual| actual.fields(),
@@ -196,6 +202,7 @@ impl Resource for Existing {
             Kind::Secret => delete_secret(clients, name).await,
             Kind::TaskDefinition => deregister_family(clients, name).await,
             Kind::Service => delete_service(clients, name).await,
+            Kind::Scaling => deregister(clients, name).await,
             Kind::DatabaseSubnetGroup => {
                 database_subnet_group::delete_subnet_group(clients, name).await
             }

@@ -23,13 +23,13 @@ impl Logs for Aws {
     ) -> Result<Vec<LogLine>> {
         let group = Names::of(&self.clients, service).log_group;
         // CloudWatch counts milliseconds and includes the first one.
-        let after = since.as_millisecond().saturating_add(1).max(0);
+        let from = since.as_millisecond().max(0);
         let mut pages = self
             .clients
             .logs
             .filter_log_events()
             .log_group_name(&group)
-            .start_time(after)
+            .start_time(from)
             .into_paginator()
             .send();
         let mut lines = VecDeque::new();
@@ -65,6 +65,7 @@ fn line(event: &FilteredLogEvent) -> Option<LogLine> {
         at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
         source: event.log_stream_name().unwrap_or_default().to_owned(),
         text: event.message()?.trim_end_matches(['\r', '\n']).to_owned(),
+        id: event.event_id().unwrap_or_default().to_owned(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Autopsy, Revision};
+use deployer_core::capability::{Autopsy, Revision, ServingState};
 use deployer_core::engine::{Failed, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -81,7 +81,11 @@ async fn examine(
             false => Autopsy::default(),
         }
     };
-    let (mut autopsy, serving) = tokio::join!(autopsy, runtime.serving(service));
+    let (mut autopsy, serving, releases) = tokio::join!(
+        autopsy,
+        runtime.serving(service),
+        place.ledger.releases(key)
+    );
     let own = failed.iter().filter(|it| nodes.contains(&it.address));
     let mut output: Vec<String> = own
         .flat_map(|it| it.error.output().iter().cloned())
@@ -95,7 +99,19 @@ async fn examine(
             *line = mask.hide(line);
         }
     }
-    let serving = serving.ok().flatten().map(|serving| serving.traffic);
+    let served_once = releases.unwrap_or_default();
+    let serving = serving.ok().flatten().map(|serving| {
+        let ready = matches!(serving.state, ServingState::Ready);
+        // What was just tried may run and take its share without ever having been healthy.
+        let serves = |revision: &Revision| {
+            ready
+                || serving.wanted.as_ref() != Some(revision)
+                || served_once.iter().any(|it| it.revision == *revision)
+        };
+        let traffic = serving.traffic.iter();
+        let traffic = traffic.filter(|(revision, _)| serves(revision)).cloned();
+        traffic.collect::<Vec<_>>()
+    });
     let cloud = place.name();
     let logs = format!("deployer logs {key} --cloud {cloud} --since 10m");
     let again = format!(

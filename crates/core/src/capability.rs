@@ -433,13 +433,16 @@ pub struct LogLine {
     pub source: String,
     /// The text, without a newline.
     pub text: String,
+    /// What the cloud knows it by; empty where it is not told.
+    #[serde(skip)]
+    pub id: String,
 }
 
 /// What containers print.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// Lines of `since` and after it, oldest first, at most `limit` (the newest ones). What is of the same time may come later, and
-    /// so may what is of an earlier one: `deployer logs --follow` asks again for some of what it has.
+    /// Lines of `since` and later, oldest first, at most `limit` (the newest ones). A line may come late, with a time before that
+    /// of lines that were there: `deployer logs --follow` asks again for the last minute, and knows lines by their ids.
     async fn lines(
         &self,
         service: &ServiceSpec,

@@ -381,6 +381,13 @@ async fn until_ready(
         }
     })
     .await
+    .map_err(|error| match node.detachable() && error.kind() == ErrorKind::TimedOut {
+        // Our own patience, not the cloud's word.
+        true => error.hint(
+            "it has not failed: the cloud goes on, and the same command waits on; `patience` of the service says for how long",
+        ),
+        false => error,
+    })
 }
 
 fn failure(address: &Address, readiness: &Readiness) -> Option<Error> {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 
+/// What the names of fields begin with that the manifest has no word for: what is there is carried over, whoever put it there.
+pub const KEPT: &str = "kept.";
+
 /// One field's value as the plan shows it. Never a secret: secrets stand here as version names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -53,9 +56,11 @@ impl Fields {
         self.0.insert(name.into(), value);
     }
 
-    /// Adds a field when there is a value for it.
+    /// Adds a field when there is a value for it. An empty text is none: some clouds, and most of their stand-ins, echo one for
+    /// what was never set.
     pub fn set_some(&mut self, name: impl Into<String>, value: Option<impl fmt::Display>) {
-        if let Some(value) = value {
+        let value = value.map(|value| value.to_string());
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.set(name, value);
         }
     }
@@ -110,6 +115,16 @@ pub struct FieldChange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_value_is_none() {
+        let mut fields = Fields::new();
+        fields.set_some("task_role", Some(""));
+        fields.set_some("execution_role", Some("role"));
+        fields.set_all("env", [("EMPTY", "")]);
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["env.EMPTY", "execution_role"]);
+    }
 
     #[test]
     fn only_what_differs_is_a_change() {

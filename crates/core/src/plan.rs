@@ -9,7 +9,7 @@ use sha2::Digest;
 
 use crate::address::{Address, CloudName, Target};
 use crate::error::{Error, Result};
-use crate::fields::{FieldChange, FieldValue, Fields};
+use crate::fields::{FieldChange, FieldValue, Fields, KEPT};
 use crate::graph::Graph;
 use crate::node::{Action, Effect, Leftover, Node, Sort};
 
@@ -189,7 +189,7 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
         .collect();
     let mut blocked = observe(&nodes).await;
     let unread: BTreeSet<Address> = blocked.iter().map(|b| b.address.clone()).collect();
-    let mut changes = Vec::new();
+    let (mut changes, mut kept) = (Vec::new(), Vec::new());
     for (_, entry) in graph
         .iter()
         .filter(|(_, entry)| !unread.contains(entry.node.address()))
@@ -200,7 +200,10 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
             .map(|id| graph.entry(*id).node.address().clone())
             .collect();
         match compare(entry.node.as_ref(), needs, &subject.left) {
-            Ok(change) => changes.push(change),
+            Ok(change) => {
+                kept.extend(kept_by(entry.node.as_ref(), &change, &subject.left));
+                changes.push(change);
+            }
             Err(error) => blocked.push(Blocked {
                 address: entry.node.address().clone(),
                 error,
@@ -209,6 +212,7 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
     }
     let leftovers = sort(orphans, &unread);
     let mut notes = subject.notes;
+    notes.extend(kept);
     notes.extend(graph.iter().flat_map(|(_, entry)| {
         let address = entry.node.address();
         let of = entry.node.notes().into_iter();
@@ -318,6 +322,29 @@ fn compare(
         settling: verdict.settling,
         needs,
     })
+}
+
+/// What another hand changed of what is carried over: no difference, since it stays as it is.
+fn kept_by(node: &dyn Node, change: &Change, left: &BTreeMap<Address, Fields>) -> Vec<String> {
+    let Some(left) = left.get(node.address()) else {
+        return Vec::new();
+    };
+    let (address, seen) = (node.address(), node.seen());
+    let differ = left.changes_to(&seen).into_iter();
+    let carried = differ
+        .filter(|differs| differs.field.starts_with(KEPT))
+        .filter(|differs| !change.changes.iter().any(|it| it.field == differs.field));
+    let text = |value: &Option<FieldValue>| match value {
+        Some(value) => value.to_string(),
+        None => "(none)".to_owned(),
+    };
+    carried
+        .map(|differs| {
+            let field = &differs.field[KEPT.len()..];
+            let (old, new) = (text(&differs.old), text(&differs.new));
+            format!("{address}: another hand changed {field}, which stays: {old} -> {new}")
+        })
+        .collect()
 }
 
 /// Which of these differences nobody asked for: the cloud says something else than what the last apply left.

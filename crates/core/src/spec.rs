@@ -265,9 +265,9 @@ pub struct ServiceSpec {
     pub memory: MebiBytes,
     /// How many instances.
     pub replicas: Replicas,
-    /// Replaces the image's entry point; empty keeps it.
+    /// Replaces the image's entry point, and sets its command aside; empty keeps both.
     pub entrypoint: Vec<String>,
-    /// Replaces the image's command; empty keeps it.
+    /// Replaces the image's command; empty keeps it, where the entry point is kept too.
     pub command: Vec<String>,
     /// Plain variables, interpolated.
     pub env: BTreeMap<String, String>,
@@ -284,6 +284,16 @@ pub struct ServiceSpec {
     /// What is asked of it once it serves. Ledgers have releases from before there was any.
     #[serde(default)]
     pub verify: VerifySpec,
+    /// How long a roll-out is waited for. Ledgers have releases from before it could be said.
+    #[serde(default = "patience")]
+    pub patience: Duration,
+}
+
+/// How long a roll-out is waited for unless somebody says otherwise: image pull, start, health checks and draining.
+pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+fn patience() -> Duration {
+    PATIENCE
 }
 
 /// The health check.
@@ -312,14 +322,31 @@ pub struct Replicas {
     pub max: u32,
 }
 
+/// Which program a container runs, in words: what the image says stands in for what is empty.
+///
+/// An entry point of one's own sets the image's command aside, as it does for `docker run --entrypoint` and in Kubernetes.
+pub fn program(entrypoint: &[String], command: &[String]) -> String {
+    let quoted = |word: &String| match word.is_empty() || word.contains(char::is_whitespace) {
+        true => format!("{word:?}"),
+        false => word.clone(),
+    };
+    let given: Vec<String> = entrypoint.iter().chain(command).map(quoted).collect();
+    let given = given.join(" ");
+    match (entrypoint.is_empty(), command.is_empty()) {
+        (true, true) => "what the image says".to_owned(),
+        (true, false) => format!("(the image's entry point) {given}"),
+        (false, _) => given,
+    }
+}
+
 /// A migration as a one-off job of the release's own image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateSpec {
     /// The name of the Cloud Run job; ECS runs a task of the service's own family.
     pub job: String,
-    /// Replaces the image's entry point; empty keeps it.
+    /// Replaces the image's entry point, and sets its command aside; empty keeps both. The service's own is never taken.
     pub entrypoint: Vec<String>,
-    /// The command. Never empty.
+    /// Replaces the image's command. Never empty together with `entrypoint`.
     pub command: Vec<String>,
     /// When to give up.
     pub timeout: Duration,

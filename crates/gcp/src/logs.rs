@@ -118,6 +118,8 @@ fn line(entry: &LogEntry) -> Option<LogLine> {
             .or_else(|| label("job_name"))
             .unwrap_or_default(),
         text: text.trim_end_matches('\n').to_owned(),
+        // Unique among the entries of one log and moment.
+        id: format!("{} {}", entry.log_name, entry.insert_id),
     })
 }
 

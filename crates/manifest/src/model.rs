@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
-use deployer_core::spec::{Architecture, Inject, MebiBytes, MilliCpu, Replicas, SecretUse};
+use deployer_core::spec::{
+    Architecture, Inject, MebiBytes, MilliCpu, PATIENCE, Replicas, SecretUse,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -103,10 +105,11 @@ pub struct Service {
     /// How many instances.
     #[serde(default = "one_replica")]
     pub replicas: Scale,
-    /// Replaces the image's entry point; empty keeps it.
+    /// Replaces the image's entry point, and drops the image's command as `docker run --entrypoint` does; empty keeps the
+    /// image's.
     #[serde(default)]
     pub entrypoint: Vec<String>,
-    /// Replaces the image's command; empty keeps it.
+    /// Replaces the image's command, and keeps the image's entry point; empty keeps the image's.
     #[serde(default)]
     pub command: Vec<String>,
     /// The app's variables.
@@ -118,6 +121,14 @@ pub struct Service {
     /// What is asked of the service once it serves.
     #[serde(default)]
     pub verify: Verify,
+    /// How long a roll-out is waited for. When it is over, the cloud goes on, and another `deployer apply` waits on.
+    #[serde(default = "fifteen_minutes", with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub patience: Duration,
+}
+
+fn fifteen_minutes() -> Duration {
+    PATIENCE
 }
 
 // The smallest pair of whole CPUs that both Fargate and Cloud Run offer without further conditions.
@@ -388,10 +399,11 @@ pub struct Migrate {
     /// How.
     #[serde(default)]
     pub mode: MigrateMode,
-    /// Replaces the image's entry point; empty keeps it.
+    /// Replaces the image's entry point, and drops the image's command; empty keeps the image's. The service's `entrypoint` and
+    /// `command` are not taken over.
     #[serde(default)]
     pub entrypoint: Vec<String>,
-    /// The command; never empty in mode `job`.
+    /// Replaces the image's command, and keeps the image's entry point. In mode `job` this or `entrypoint` is given.
     #[serde(default)]
     pub command: Vec<String>,
     /// When to give up.

@@ -358,6 +358,7 @@ impl<'a> Resolver<'a> {
             adopt: overrides.adopt,
             record,
             verify: self.verify(key, service, &scope),
+            patience: service.patience,
         }
     }
 

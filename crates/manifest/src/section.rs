@@ -119,12 +119,38 @@ pub struct AwsService {
     pub target_group: Option<String>,
     /// Where people reach it: `https://idp.example.com`.
     pub url: Option<String>,
-    /// Seconds after a task's start in which the load balancer's verdict does not count.
+    /// Seconds after a task's start in which no health check counts; with a target group `health.start_period`, unless said
+    /// otherwise.
     pub health_check_grace_period: Option<u32>,
-    /// Whether ECS Exec may open a session in the tasks.
+    /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`.
     pub enable_execute_command: bool,
+    /// How many tasks must go on running while others are replaced, in percent of those wanted; 100 for a new service.
+    pub minimum_healthy_percent: Option<u32>,
+    /// How many tasks may run while others are replaced, in percent of those wanted; 200 for a new service.
+    pub maximum_percent: Option<u32>,
+    /// When `replicas` has a range: what the count follows.
+    pub scaling: AwsScaling,
     /// Its name in the DNS.
     pub dns: Option<AwsDns>,
+}
+
+/// `[targets.aws.services.NAME.scaling]`: what the count of tasks follows within `replicas = { min, max }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AwsScaling {
+    /// CPU that the tasks are to use on average, in percent.
+    pub cpu: u32,
+    /// Requests that a task of a service with a target group is to get in a minute on average; 0 for any number.
+    pub requests: u32,
+}
+
+impl Default for AwsScaling {
+    fn default() -> Self {
+        Self {
+            cpu: 60,
+            requests: 1000,
+        }
+    }
 }
 
 /// `[targets.gcp]`: one project and region, and what is given there by id.

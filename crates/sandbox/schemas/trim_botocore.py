@@ -14,6 +14,11 @@ import botocore
 import botocore.session
 
 OPERATIONS = {
+    "application-autoscaling": [
+        "DeleteScalingPolicy", "DeregisterScalableTarget", "DescribeScalableTargets", "DescribeScalingActivities",
+        "DescribeScalingPolicies", "ListTagsForResource", "PutScalingPolicy", "RegisterScalableTarget",
+        "TagResource", "UntagResource",
+    ],
     "sts": ["AssumeRole", "GetCallerIdentity"],
     "ecs": [
         "CreateCluster", "CreateService", "DeleteCluster", "DeleteService", "DeregisterTaskDefinition",

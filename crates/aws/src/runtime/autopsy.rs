@@ -198,6 +198,7 @@ async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> 
                 at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
                 source: task_id(task).to_owned(),
                 text: event.message()?.trim_end().to_owned(),
+                id: String::new(),
             })
         })
         .collect()

@@ -3,22 +3,26 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ecs::types::{
-    Compatibility, ContainerDefinition, CpuArchitecture, HealthCheck, KeyValuePair,
-    LogConfiguration, LogDriver, NetworkMode, OsFamily, PortMapping, RuntimePlatform, Secret,
-    TaskDefinition, TransportProtocol,
+    Compatibility, ContainerDefinition, CpuArchitecture, KeyValuePair, LogDriver, NetworkMode,
+    OsFamily, PortMapping, RuntimePlatform, Secret, TaskDefinition, TransportProtocol,
 };
 use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldValue, Fields};
 use deployer_core::graph::Value;
-use deployer_core::spec::{Architecture, HealthSpec, Inject, MilliCpu, SecretUse, ServiceSpec};
+use deployer_core::spec::{
+    Architecture, HealthSpec, Inject, MigrateSpec, MilliCpu, SecretUse, ServiceSpec,
+};
 
-use super::Names;
+use super::{Names, kept};
 use crate::client::Clients;
-use crate::error::incomplete;
 
 /// The first part of every log stream's name.
 pub(crate) const STREAM_PREFIX: &str = "ecs";
+
+/// The options of the log driver that are ours; others stay as they are.
+pub(super) const LOG_OPTIONS: [&str; 3] =
+    ["awslogs-group", "awslogs-region", "awslogs-stream-prefix"];
 
 /// Where the pins of secrets come from.
 #[derive(Clone, Debug)]
@@ -41,23 +45,28 @@ pub(crate) struct Blueprint {
     pub(super) execution_role: String,
     pub(super) task_role: Option<String>,
     pub(super) port: u16,
-    entrypoint: Vec<String>,
-    command: Vec<String>,
-    env: BTreeMap<String, String>,
-    secrets: BTreeMap<String, SecretUse>,
+    pub(super) entrypoint: Vec<String>,
+    pub(super) command: Vec<String>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) secrets: BTreeMap<String, SecretUse>,
     pub(super) pins: Pins,
-    health: Option<Health>,
-    logs: BTreeMap<String, String>,
+    pub(super) health: Option<Health>,
+    pub(super) logs: BTreeMap<String, String>,
+    /// What is there, whose members beyond the manifest are carried over. `None` when nothing is.
+    pub(super) base: Option<Box<TaskDefinition>>,
 }
+
+/// The variable in which the app finds its port: Cloud Run sets it, ECS does not.
+const PORT: &str = "PORT";
 
 /// The container's health check, within the ranges that ECS offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Health {
-    command: Vec<String>,
-    interval: i32,
-    timeout: i32,
-    retries: i32,
-    start_period: i32,
+pub(super) struct Health {
+    pub(super) command: Vec<String>,
+    pub(super) interval: i32,
+    pub(super) timeout: i32,
+    pub(super) retries: i32,
+    pub(super) start_period: i32,
 }
 
 impl Health {
@@ -136,14 +145,46 @@ impl Blueprint {
             port: service.port,
             entrypoint: service.entrypoint.clone(),
             command: service.command.clone(),
-            env: service.env.clone(),
+            env: with_port(service),
             secrets: service.secrets.clone(),
             pins,
             health: Health::of(&service.health),
             logs: logs
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
+            base: None,
         }
+    }
+
+    /// The same, running another program: of a migration, which takes nothing from what the service runs.
+    pub(super) fn running(mut self, migrate: &MigrateSpec) -> Self {
+        self.entrypoint.clone_from(&migrate.entrypoint);
+        self.command.clone_from(&migrate.command);
+        self
+    }
+
+    /// From now on, what this says beyond the manifest is carried over.
+    ///
+    /// Errors: input, when it has several containers and none of ours: which one is meant cannot be told.
+    pub(super) fn build_on(&mut self, base: &TaskDefinition) -> Result<()> {
+        let containers = base.container_definitions();
+        if container_of(base, &self.container).is_none() && !containers.is_empty() {
+            let names = joined(containers.iter().filter_map(ContainerDefinition::name));
+            let arn = base.task_definition_arn().unwrap_or_default();
+            return Err(Error::input(format!(
+                "task definition `{}` has no container `{}`, but {}",
+                super::task_definition::short(arn),
+                self.container,
+                names.unwrap_or_default()
+            ))
+            .hint("name the app's one: `container` in `[targets.aws.services.NAME]`; the others are kept"));
+        }
+        self.base = Some(Box::new(base.clone()));
+        Ok(())
+    }
+
+    pub(super) fn base_container(&self) -> Option<&ContainerDefinition> {
+        container_of(self.base.as_deref()?, &self.container)
     }
 
     /// The fields that it is to have.
@@ -159,10 +200,9 @@ impl Blueprint {
             "platform",
             platform_text(OsFamily::Linux.as_str(), cpu_of(self.architecture).as_str()),
         );
-        fields.set("containers", &self.container);
+        fields.set("container", &self.container);
         fields.set_value("image", self.image.field(|image| image.0.clone()));
-        fields.set("ports", format!("{}/tcp", self.port));
-        fields.set("container_memory", self.memory);
+        fields.set("port", format!("{}/tcp", self.port));
         set_list(&mut fields, "entrypoint", &self.entrypoint);
         set_list(&mut fields, "command", &self.command);
         fields.set_all("env", &self.env);
@@ -181,7 +221,25 @@ impl Blueprint {
         }
         fields.set("logs.driver", LogDriver::Awslogs.as_str());
         fields.set_all("logs", &self.logs);
+        if let Some(carried) = self.carried() {
+            kept::describe(&mut fields, &carried, &self.container, self.port);
+        }
         fields
+    }
+
+    /// What is there as far as it is carried over, with what of the manifest that touches.
+    fn carried(&self) -> Option<TaskDefinition> {
+        let mut carried = self.base.as_deref()?.clone();
+        let ours = self.base_container().and_then(ContainerDefinition::name);
+        let ours = ours.map(str::to_owned);
+        carried.memory = Some(self.memory.to_string());
+        let containers = carried.container_definitions.iter_mut().flatten();
+        for container in containers.filter(|it| it.name == ours) {
+            container.name = Some(self.container.clone());
+            container.memory = self.container_memory();
+            container.port_mappings = Some(self.port_mappings());
+        }
+        Some(carried)
     }
 
     fn secret_field(&self, variable: &str, used: &SecretUse) -> FieldValue {
@@ -196,7 +254,7 @@ impl Blueprint {
         }
     }
 
-    fn secret_value(&self, variable: &str, used: &SecretUse) -> Result<String> {
+    pub(super) fn secret_value(&self, variable: &str, used: &SecretUse) -> Result<String> {
         match &self.pins {
             Pins::Inputs(inputs) => {
                 let version = inputs.get(&used.secret).ok_or_else(|| {
@@ -232,71 +290,27 @@ impl Blueprint {
         }
         Ok(())
     }
+}
 
-    /// The container as RegisterTaskDefinition takes it.
-    pub(super) fn container(&self) -> Result<ContainerDefinition> {
-        let mut env = self.env.clone();
-        let mut secrets = Vec::new();
-        for (variable, used) in &self.secrets {
-            let value = self.secret_value(variable, used)?;
-            match used.inject {
-                Inject::Reference => {
-                    env.insert(variable.clone(), value);
-                }
-                Inject::Value => secrets.push(
-                    Secret::builder()
-                        .name(variable)
-                        .value_from(value)
-                        .build()
-                        .map_err(incomplete)?,
-                ),
-            }
-        }
-        let env = env
-            .into_iter()
-            .map(|(name, value)| KeyValuePair::builder().name(name).value(value).build());
-        let port = PortMapping::builder()
-            .container_port(i32::from(self.port))
-            .protocol(TransportProtocol::Tcp)
-            .build();
-        Ok(ContainerDefinition::builder()
-            .name(&self.container)
-            .image(self.image.settled()?.0)
-            .essential(true)
-            // The task's memory is the container's: it has no neighbours.
-            .memory(i32::try_from(self.memory).unwrap_or(i32::MAX))
-            .port_mappings(port)
-            .set_entry_point(some(&self.entrypoint))
-            .set_command(some(&self.command))
-            .set_environment(Some(env.collect()))
-            .set_secrets(Some(secrets))
-            .set_health_check(self.health_check()?)
-            .log_configuration(self.log_configuration()?)
-            .build())
-    }
+/// The variables of a service, with its port.
+fn with_port(service: &ServiceSpec) -> BTreeMap<String, String> {
+    let mut env = service.env.clone();
+    env.insert(PORT.to_owned(), service.port.to_string());
+    env
+}
 
-    fn health_check(&self) -> Result<Option<HealthCheck>> {
-        let Some(health) = &self.health else {
-            return Ok(None);
-        };
-        HealthCheck::builder()
-            .set_command(Some(health.command.clone()))
-            .interval(health.interval)
-            .timeout(health.timeout)
-            .retries(health.retries)
-            .start_period(health.start_period)
-            .build()
-            .map(Some)
-            .map_err(incomplete)
-    }
+pub(super) fn is_port(mapping: &PortMapping, port: u16) -> bool {
+    let tcp = mapping
+        .protocol()
+        .is_none_or(|it| *it == TransportProtocol::Tcp);
+    tcp && mapping.container_port() == Some(i32::from(port))
+}
 
-    fn log_configuration(&self) -> Result<LogConfiguration> {
-        LogConfiguration::builder()
-            .log_driver(LogDriver::Awslogs)
-            .set_options(Some(self.logs.clone().into_iter().collect()))
-            .build()
-            .map_err(incomplete)
-    }
+/// The mapping of this port, or else the first.
+pub(super) fn main_port(mappings: &[PortMapping], port: u16) -> Option<&PortMapping> {
+    let mut mappings_of_it = mappings.iter();
+    let found = mappings_of_it.find(|mapping| is_port(mapping, port));
+    found.or_else(|| mappings.first())
 }
 
 /// Fargate's platform for Linux images of that architecture.
@@ -314,14 +328,14 @@ fn cpu_of(architecture: Architecture) -> CpuArchitecture {
     }
 }
 
-fn injected(used: &SecretUse, version: &SecretVersion) -> String {
+pub(super) fn injected(used: &SecretUse, version: &SecretVersion) -> String {
     match used.inject {
         Inject::Value => pin(used.member.as_deref(), version),
         Inject::Reference => version.secret.clone(),
     }
 }
 
-fn some(list: &[String]) -> Option<Vec<String>> {
+pub(super) fn some(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
@@ -375,9 +389,10 @@ fn env_of<'a>(container: &'a ContainerDefinition, variable: &str) -> Option<&'a 
         .and_then(KeyValuePair::value)
 }
 
-/// The fields that a task definition has, in [`Blueprint::fields`]' terms. What we never set
-/// (volumes, more containers) shows too, so that another hand's additions are seen.
-pub(crate) fn observed(definition: &TaskDefinition, container: &str) -> Fields {
+/// The fields that a task definition has, in [`Blueprint::fields`]' terms, also those of which the manifest says nothing
+/// (volumes, more containers), so that another hand's additions are seen. Which of several ports is the app's, the manifest
+/// tells.
+pub(crate) fn observed(definition: &TaskDefinition, container: &str, port: u16) -> Fields {
     let mut fields = Fields::new();
     fields.set_some("cpu", definition.cpu());
     fields.set_some("memory", definition.memory());
@@ -387,8 +402,12 @@ pub(crate) fn observed(definition: &TaskDefinition, container: &str) -> Fields {
         "network_mode",
         definition.network_mode().map(NetworkMode::as_str),
     );
-    let compatibilities = definition.requires_compatibilities().iter();
-    let compatibilities = joined(compatibilities.map(Compatibility::as_str));
+    let compatibilities = definition.requires_compatibilities();
+    // That it runs elsewhere too is no difference.
+    let compatibilities = match compatibilities.contains(&Compatibility::Fargate) {
+        true => Some(Compatibility::Fargate.as_str().to_owned()),
+        false => joined(compatibilities.iter().map(Compatibility::as_str)),
+    };
     fields.set_some("compatibility", compatibilities);
     let platform = definition.runtime_platform();
     fields.set(
@@ -403,19 +422,10 @@ pub(crate) fn observed(definition: &TaskDefinition, container: &str) -> Fields {
                 .map_or("X86_64", CpuArchitecture::as_str),
         ),
     );
-    let volumes = definition
-        .volumes()
-        .iter()
-        .filter_map(|volume| volume.name());
-    fields.set_some("volumes", joined(volumes));
-    let names = definition.container_definitions().iter();
-    fields.set_some(
-        "containers",
-        joined(names.filter_map(|container| container.name())),
-    );
-    if let Some(container) = container_of(definition, container) {
-        describe_container(&mut fields, container);
+    if let Some(found) = container_of(definition, container) {
+        describe_container(&mut fields, found, port);
     }
+    kept::describe(&mut fields, definition, container, port);
     fields
 }
 
@@ -425,18 +435,14 @@ fn joined<'a>(words: impl Iterator<Item = &'a str>) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-fn describe_container(fields: &mut Fields, container: &ContainerDefinition) {
+fn describe_container(fields: &mut Fields, container: &ContainerDefinition, port: u16) {
+    fields.set_some("container", container.name());
     fields.set_some("image", container.image());
-    fields.set_some("container_memory", container.memory());
-    let ports: Vec<String> = container
-        .port_mappings()
-        .iter()
-        .map(|port| {
-            let protocol = port.protocol().map_or("tcp", TransportProtocol::as_str);
-            format!("{}/{protocol}", port.container_port().unwrap_or_default())
-        })
-        .collect();
-    fields.set_some("ports", joined(ports.iter().map(String::as_str)));
+    let main = main_port(container.port_mappings(), port).map(|port| {
+        let protocol = port.protocol().map_or("tcp", TransportProtocol::as_str);
+        format!("{}/{protocol}", port.container_port().unwrap_or_default())
+    });
+    fields.set_some("port", main);
     set_list(fields, "entrypoint", container.entry_point());
     set_list(fields, "command", container.command());
     let env = container.environment().iter();
@@ -464,7 +470,11 @@ fn describe_container(fields: &mut Fields, container: &ContainerDefinition) {
     }
     if let Some(logs) = container.log_configuration() {
         fields.set("logs.driver", logs.log_driver().as_str());
-        fields.set_all("logs", logs.options().into_iter().flatten());
+        let options = logs.options().into_iter().flatten();
+        // The others are kept, unless the driver changes.
+        let kept = *logs.log_driver() == LogDriver::Awslogs;
+        let shown = options.filter(|(key, _)| !kept || LOG_OPTIONS.contains(&key.as_str()));
+        fields.set_all("logs", shown);
     }
 }
 
@@ -522,6 +532,7 @@ mod tests {
             pins: Pins::Inputs(BTreeMap::from([("db".into(), Value::Given(version("v1")))])),
             health: health(&["/idp", "health"]),
             logs: BTreeMap::from([("awslogs-group".into(), "/ecs/idp".into())]),
+            base: None,
         }
     }
 
@@ -532,16 +543,92 @@ mod tests {
             .execution_role_arn(&blueprint.execution_role)
             .network_mode(NetworkMode::Awsvpc)
             .requires_compatibilities(Compatibility::Fargate)
-            .runtime_platform(runtime_platform(Architecture::X86))
-            .container_definitions(blueprint.container().unwrap())
+            .runtime_platform(runtime_platform(blueprint.architecture))
+            .set_container_definitions(Some(blueprint.containers().unwrap()))
             .build()
     }
 
     #[test]
     fn what_was_registered_does_not_differ_from_what_is_desired() {
         let blueprint = blueprint();
-        let observed = observed(&registered(&blueprint), "idp");
+        let observed = observed(&registered(&blueprint), "idp", 8080);
         assert_eq!(observed.changes_to(&blueprint.fields()), []);
+    }
+
+    fn adopted() -> TaskDefinition {
+        let mut there = registered(&blueprint());
+        there.requires_compatibilities = Some(vec![Compatibility::Ec2, Compatibility::Fargate]);
+        let containers = there.container_definitions.as_mut().unwrap();
+        containers[0].readonly_root_filesystem = Some(true);
+        containers[0].memory = Some(900);
+        let port = &mut containers[0].port_mappings.as_mut().unwrap()[0];
+        (port.name, port.host_port) = (Some("web".into()), Some(8080));
+        let metrics = PortMapping::builder().container_port(9102).build();
+        let ports = containers[0].port_mappings.as_mut().unwrap();
+        ports.push(metrics);
+        let sidecar = ContainerDefinition::builder()
+            .name("agent")
+            .image("agent:7");
+        containers.insert(0, sidecar.build());
+        there
+    }
+
+    #[test]
+    fn what_the_manifest_has_no_word_for_goes_into_the_next_revision() {
+        let mut next = blueprint();
+        next.build_on(&adopted()).unwrap();
+        let before = observed(&adopted(), "idp", 8080);
+        assert_eq!(before.changes_to(&next.fields()), []);
+        (next.port, next.memory) = (9090, 512);
+        let containers = next.containers().unwrap();
+        let [agent, ours] = containers.as_slice() else {
+            panic!("{containers:#?}");
+        };
+        assert_eq!(agent.image(), Some("agent:7"));
+        assert_eq!(ours.readonly_root_filesystem(), Some(true));
+        // Its own limit stays within what the task has now.
+        assert_eq!(ours.memory(), Some(512));
+        let [main, metrics] = ours.port_mappings() else {
+            panic!("{ours:#?}");
+        };
+        assert_eq!(
+            (main.container_port(), main.name()),
+            (Some(9090), Some("web"))
+        );
+        assert_eq!(main.host_port(), None, "ECS fills it in");
+        assert_eq!(metrics.container_port(), Some(9102));
+        let mut after = registered(&next);
+        after.requires_compatibilities = adopted().requires_compatibilities;
+        let changes = observed(&after, "idp", 9090).changes_to(&next.fields());
+        assert_eq!(changes, []);
+    }
+
+    #[test]
+    fn a_definition_of_several_containers_must_have_ours() {
+        let mut other = blueprint();
+        other.container = "web".into();
+        let error = other.build_on(&adopted()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("no container `web`, but agent, idp"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_migration_of_its_own_takes_nothing_of_what_the_service_runs() {
+        let migrate = MigrateSpec {
+            job: "job".into(),
+            entrypoint: vec!["/migrate".into()],
+            command: Vec::new(),
+            timeout: Duration::from_secs(60),
+            database: None,
+        };
+        let containers = blueprint().running(&migrate).containers().unwrap();
+        assert_eq!(containers[0].entry_point(), ["/migrate"]);
+        assert_eq!(containers[0].command(), Vec::<String>::new());
+        assert_eq!(containers[0].secrets().len(), 1);
     }
 
     #[test]
@@ -551,7 +638,7 @@ mod tests {
         containers[0].environment.as_mut().unwrap().pop();
         let mut desired = blueprint();
         desired.pins = Pins::Inputs(BTreeMap::from([("db".into(), Value::Given(version("v2")))]));
-        let changes = observed(&definition, "idp").changes_to(&desired.fields());
+        let changes = observed(&definition, "idp", 8080).changes_to(&desired.fields());
         let fields: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
         assert_eq!(fields, ["env.DATABASE_SECRET", "secrets.DATABASE_URL"]);
     }

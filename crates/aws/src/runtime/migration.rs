@@ -1,17 +1,14 @@
-//! `ecs.migration`: one task of the new task definition that brings the database up to date.
+//! `ecs.migration`: one task that brings the database up to date, with the release's own image.
 //!
-//! ECS can override a task's command, not its entry point: a migration with an entry point of its
-//! own is refused unless the service has the same.
+//! ECS can override a task's command, not its entry point: a migration with another entry point than the service's has a task
+//! definition of its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ecs::error::SdkError;
-use aws_sdk_ecs::operation::run_task::RunTaskError;
-use aws_sdk_ecs::types::{
-    ContainerOverride, DesiredStatus, LaunchType, Task, TaskOverride, TaskStopCode,
-};
+use aws_sdk_ecs::operation::run_task::{RunTaskError, RunTaskOutput};
+use aws_sdk_ecs::types::{ContainerOverride, LaunchType, Tag, Task, TaskOverride, TaskStopCode};
 use deployer_core::address::Address;
 use deployer_core::capability::{
     ImageRef, MigrationRecord, MigrationStanding, Revision, Scope, SecretVersion, ServiceInputs,
@@ -21,20 +18,21 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Inputs, Output, Value};
 use deployer_core::node::{Evidence, Step, Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
+use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
 use uuid::Uuid;
 
+use super::migration_tasks::started_by;
+use super::refusals::{PASSING, SETTLING};
 use super::task_definition::{WithTags, describe_revision, short};
 use super::{Migrated, Names, autopsy, definition, lookup, service};
 use crate::client::Clients;
-use crate::error::{Told, failure};
+use crate::error::{failure, words};
 use crate::secret_store;
+use crate::tags::Tags;
 
 /// The kind of a migration's node.
 pub(crate) const MIGRATION: &str = "ecs.migration";
-/// How long ECS may not know a task that it has started or has told of before: its answers lag.
-const LAG: Duration = Duration::from_secs(60);
 
 /// What names the database's version.
 pub(super) enum Database {
@@ -93,13 +91,24 @@ pub(super) struct Looked {
     database: Option<SecretVersion>,
 }
 
+/// Where its program stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// It is the service's entry point with another command, which the call says.
+    Override,
+    /// In a task definition of its own.
+    OfDefinition,
+}
+
 /// A migration that is to have succeeded before the service changes.
 pub(super) struct Migration {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) names: Names,
     pub(super) spec: MigrateSpec,
-    pub(super) entrypoint: Vec<String>,
+    pub(super) program: Program,
+    /// Of its task; none where a code deployment may not tag.
+    pub(super) tags: Tags,
     pub(super) definition: Value<Revision>,
     pub(super) image: Value<ImageRef>,
     pub(super) database: Database,
@@ -149,35 +158,37 @@ impl Migration {
         }
     }
 
-    fn check_entrypoint(&self) -> Result<()> {
-        if self.spec.entrypoint.is_empty() || self.spec.entrypoint == self.entrypoint {
-            return Ok(());
-        }
-        Err(Error::input("ECS cannot give a migration an entry point of its own").hint(
-            "leave `entrypoint` of the migration out and put everything in `command`, or give the service the same entry point",
-        ))
-    }
-
     async fn start(&self, key: &str, token: Uuid) -> Result<String> {
-        let command = ContainerOverride::builder()
-            .name(&self.names.container)
-            .set_command(Some(self.spec.command.clone()))
-            .build();
+        let command = match self.program {
+            Program::Override => Some(self.spec.command.clone()),
+            Program::OfDefinition => None,
+        };
+        let overrides = command.map(|command| {
+            let command = ContainerOverride::builder()
+                .name(&self.names.container)
+                .set_command(Some(command))
+                .build();
+            TaskOverride::builder().container_overrides(command).build()
+        });
         let definition = self.definition.settled()?.0;
-        let answer = self
-            .clients
-            .ecs
-            .run_task()
-            .cluster(&self.clients.section.cluster)
-            .task_definition(&definition)
-            .count(1)
-            .launch_type(LaunchType::Fargate)
-            .network_configuration(service::network(&self.clients.section)?)
-            .overrides(TaskOverride::builder().container_overrides(command).build())
-            .started_by(started_by(key))
-            .client_token(token.to_string())
-            .send()
-            .await;
+        let what = format!("the start of the migration of `{}`", self.names.service);
+        let answer = poll(
+            self.clients.clock(),
+            Pace::until(SETTLING),
+            &what,
+            || async {
+                let answer = self
+                    .try_to_start(key, token, &definition, overrides.clone())
+                    .await?;
+                match answer {
+                    Err(error) if PASSING.iter().any(|it| words(&error).contains(it)) => {
+                        Ok(Look::NotYet(words(&error).to_owned()))
+                    }
+                    answer => Ok(Look::Found(answer)),
+                }
+            },
+        )
+        .await?;
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -207,79 +218,33 @@ impl Migration {
         ))
     }
 
-    /// The tasks that were started for a key, newest first: also those whose reply was lost. Best effort: a caller may not be
-    /// allowed to list, and ECS forgets stopped tasks.
-    async fn started(&self, key: &str) -> Vec<Task> {
-        let ecs = &self.clients.ecs;
-        let cluster = &self.clients.section.cluster;
-        let mut arns = Vec::new();
-        for status in [DesiredStatus::Running, DesiredStatus::Stopped] {
-            let listed = ecs
-                .list_tasks()
-                .cluster(cluster)
-                .started_by(started_by(key))
-                .desired_status(status)
-                .send()
-                .await;
-            match listed {
-                Ok(answer) => arns.extend(answer.task_arns.unwrap_or_default()),
-                Err(_) => return Vec::new(),
-            }
-        }
-        if arns.is_empty() {
-            return Vec::new();
-        }
-        let described = ecs.describe_tasks().cluster(cluster).set_tasks(Some(arns));
-        let answer = described.send().await;
-        let mut tasks = answer.map_or_else(|_| Vec::new(), |it| it.tasks.unwrap_or_default());
-        let made = |task: &Task| task.created_at().map(|at| (at.secs(), at.subsec_nanos()));
-        tasks.sort_by_key(|task| std::cmp::Reverse(made(task)));
-        tasks
-    }
-
-    /// The first of these of which something may have run.
-    fn begun<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) -> Option<String> {
-        let mut tasks = tasks.into_iter();
-        let begun = tasks.find(|task| !never_started(task, &self.names.container))?;
-        begun.task_arn().map(str::to_owned)
-    }
-
-    async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
-        let what = format!("the migration of `{}`", self.names.service);
-        let (clock, pace) = (self.clients.clock(), Pace::closely(self.spec.timeout));
-        let seen = Mutex::new(clock.elapsed());
-        poll(clock, pace, &what, || async {
-            let found = self.describe(arn).await?;
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(task) = found else {
-                return match clock.elapsed().saturating_sub(*seen) < LAG {
-                    true => Ok(Look::NotYet("ECS does not know its task".to_owned())),
-                    false => Err(forgotten(arn)),
-                };
-            };
-            *seen = clock.elapsed();
-            let status = task.last_status().unwrap_or("UNKNOWN").to_owned();
-            watch.note(&format!("migration task is {status}"));
-            Ok(if status == "STOPPED" {
-                Look::Found(task)
-            } else {
-                Look::NotYet(format!("its task is {status}"))
-            })
-        })
-        .await
-    }
-
-    async fn describe(&self, arn: &str) -> Result<Option<Task>> {
+    /// The call itself. The outer error is ours, the inner one is ECS's.
+    async fn try_to_start(
+        &self,
+        key: &str,
+        token: Uuid,
+        definition: &str,
+        overrides: Option<TaskOverride>,
+    ) -> Result<Result<RunTaskOutput, SdkError<RunTaskError>>> {
+        let tags = self.tags.iter();
+        let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags: Vec<Tag> = tags.collect();
         let answer = self
             .clients
             .ecs
-            .describe_tasks()
+            .run_task()
             .cluster(&self.clients.section.cluster)
-            .tasks(arn)
+            .task_definition(definition)
+            .count(1)
+            .launch_type(LaunchType::Fargate)
+            .network_configuration(service::network(&self.clients.section)?)
+            .set_overrides(overrides)
+            .started_by(started_by(key))
+            .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
+            .client_token(token.to_string())
             .send()
-            .await
-            .told(|| format!("look at migration task `{}`", autopsy::task_id(arn)))?;
-        Ok(answer.tasks().first().cloned())
+            .await;
+        Ok(answer)
     }
 
     async fn finish(&self, key: &str, arn: &str, watch: &dyn Watch) -> Result<()> {
@@ -287,9 +252,17 @@ impl Migration {
         let task = match self.wait(arn, watch).await {
             Ok(task) => task,
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                self.stop(arn).await;
-                self.record.ended(key, Err(error.to_string())).await?;
-                return Err(error);
+                match self.stop(arn, watch).await {
+                    // It may have ended well while it was being stopped.
+                    Ok(task) if outcome(&task, &self.names.container).is_ok() => task,
+                    Ok(_) => {
+                        let error = self.too_long();
+                        self.record.ended(key, Err(error.to_string())).await?;
+                        return Err(error);
+                    }
+                    // Not written down as ended: what may still write to the database has not.
+                    Err(why) => return Err(self.still_running(arn).because(why)),
+                }
             }
             Err(error) if error.kind() == ErrorKind::Failed => {
                 self.record.ended(key, Err(error.to_string())).await?;
@@ -323,25 +296,6 @@ impl Migration {
             .with_output(last)
             .hint("nothing else was changed for this service; put it right, then run `deployer migrate --retry`"))
     }
-
-    /// Best effort: it is an end in failure already.
-    async fn stop(&self, arn: &str) {
-        let stopped = self
-            .clients
-            .ecs
-            .stop_task()
-            .cluster(&self.clients.section.cluster)
-            .task(arn)
-            .reason("deployer: the migration's time is over")
-            .send()
-            .await;
-        if let Err(error) = stopped {
-            tracing::debug!(
-                code = crate::error::code(&error),
-                "cannot stop the migration task"
-            );
-        }
-    }
 }
 
 /// The task that a client token belongs to, when its parameters differ from those of its first use.
@@ -352,28 +306,12 @@ fn conflicting(error: &SdkError<RunTaskError>) -> Option<String> {
     }
 }
 
-/// At most 36 characters of letters, digits, `-`, `_` and `/`.
-fn started_by(key: &str) -> String {
-    format!("deployer/{}", key.chars().take(27).collect::<String>())
-}
-
 /// The idempotency token of a key's only execution. With the revision in it, because a key may come again after a
 /// destroy - secrets are restored with their versions - while ECS remembers for a day what a token was used for.
 fn client_token(key: &str, definition: &Revision) -> Uuid {
     let of_key =
         Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()));
     Uuid::new_v5(&of_key, definition.0.as_bytes())
-}
-
-fn forgotten(arn: &str) -> Error {
-    Error::new(
-        ErrorKind::Failed,
-        format!(
-            "ECS has forgotten migration task `{}`: how it ended is not known",
-            autopsy::task_id(arn)
-        ),
-    )
-    .hint("look into its log and the database, then run `deployer migrate --retry`")
 }
 
 /// Another execution in the place of one of which nothing ran.
@@ -387,7 +325,7 @@ fn retry_token(key: &str, definition: &Revision, token: &Token) -> Uuid {
 }
 
 /// Whether ECS says that nothing of a stopped task ran: it failed to start, was never running, and our container did not end.
-fn never_started(task: &Task, container: &str) -> bool {
+pub(super) fn never_started(task: &Task, container: &str) -> bool {
     let mut containers = task.containers().iter();
     let ended =
         containers.any(|found| found.name() == Some(container) && found.exit_code().is_some());
@@ -403,8 +341,12 @@ fn outcome(task: &Task, container: &str) -> Result<(), String> {
         .clone()
         .find(|found| found.name() == Some(container));
     let mut why = Vec::new();
+    // A program that is asked to end may well end with 0, in the middle of its work.
+    let by_itself = task
+        .stop_code()
+        .is_none_or(|code| *code == TaskStopCode::EssentialContainerExited);
     match ours.and_then(|found| found.exit_code()) {
-        Some(0) => return Ok(()),
+        Some(0) if by_itself => return Ok(()),
         Some(code) => why.push(format!("exit code {code}")),
         None => why.push("its container never ran to an end".to_owned()),
     }
@@ -427,7 +369,6 @@ impl Step for Migration {
     }
 
     async fn evidence(&self) -> Result<Evidence> {
-        self.check_entrypoint()?;
         let database = self.database_now().await?;
         let Some(image) = self.image.known() else {
             return Ok(Evidence::Unknown("its image is known after apply".into()));
@@ -455,7 +396,8 @@ impl Step for Migration {
 
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
-        fields.set("command", serde_json::json!(self.spec.command));
+        let program = program(&self.spec.entrypoint, &self.spec.command);
+        fields.set("program", program);
         fields.set_value("image", self.image.field(|image| image.0.clone()));
         fields.set_value(
             "task_definition",
@@ -486,6 +428,7 @@ impl Step for Migration {
             .key()
             .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
         let definition = self.definition.settled()?;
+        self.refuse_beside_another(&key).await?;
         let execution = match self.record.standing(&key).await? {
             MigrationStanding::Succeeded { .. } => return Ok(()),
             MigrationStanding::Started {
@@ -493,7 +436,7 @@ impl Step for Migration {
             } => arn,
             // A retry makes one more: the newest counts.
             MigrationStanding::Started { execution: None } => {
-                match self.begun(&self.started(&key).await) {
+                match self.begun(&self.started(&key).await?) {
                     Some(arn) => arn,
                     None => self.start(&key, client_token(&key, &definition)).await?,
                 }
@@ -504,7 +447,7 @@ impl Step for Migration {
             }
             // It stands in the ledger until the next one's name does: a start in its place whose reply was lost is newer.
             MigrationStanding::NotStarted { execution, .. } => {
-                let started = self.started(&key).await;
+                let started = self.started(&key).await?;
                 let newer = started
                     .iter()
                     .take_while(|task| task.task_arn() != Some(execution.as_str()));
@@ -572,6 +515,10 @@ mod tests {
             "{why}"
         );
         assert!(outcome(&task(Some(0), None), "other").is_err());
+        let mut stopped = task(Some(0), None);
+        stopped.stop_code = Some(TaskStopCode::UserInitiated);
+        let why = outcome(&stopped, "idp").unwrap_err();
+        assert!(why.contains("UserInitiated"), "{why}");
     }
 
     #[test]

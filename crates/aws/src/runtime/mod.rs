@@ -2,11 +2,17 @@
 
 mod autopsy;
 pub(crate) mod definition;
+mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;
 pub(crate) mod migration;
+mod migration_tasks;
 mod operate;
+mod refusals;
+mod registration;
 pub(crate) mod rollout;
+pub(crate) mod scaling;
+pub(crate) mod scaling_calls;
 pub(crate) mod service;
 pub(crate) mod service_fields;
 pub(crate) mod task_definition;
@@ -22,15 +28,17 @@ use deployer_core::capability::{
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
 use crate::client::Clients;
-use crate::tags::Ownership;
+use crate::tags::{Ownership, Tags};
 
 use definition::{Blueprint, Pins};
 use log_group::LogGroup;
 use migration::{Database, Migration};
+use rollout::{Asked, Judge};
+use scaling::Scaling;
 use service::Service;
 use task_definition::TaskDefinition;
 
@@ -67,6 +75,23 @@ impl Names {
             service: settings.name.unwrap_or_else(|| name.clone()),
         }
     }
+
+    /// The same, with the family of a migration that has one of its own.
+    fn of_migration(&self) -> Self {
+        Self {
+            family: format!("{}-migrate", self.family),
+            ..self.clone()
+        }
+    }
+}
+
+/// What a task definition is to run.
+#[derive(Clone, Copy, Debug)]
+enum Program<'a> {
+    /// What serves.
+    Service,
+    /// What brings the database up to date.
+    Migration(&'a MigrateSpec),
 }
 
 #[async_trait]
@@ -132,12 +157,16 @@ impl Declaration<'_> {
             Scope::Whole => Value::From(self.log_group(graph)),
             Scope::CodeOnly => Value::Given(LogGroupReady),
         };
-        let definition = self.task_definition(graph, &logs);
+        let definition = self.task_definition(graph, &logs, Program::Service);
         let migrated = match &self.service.migrate {
-            Some(_) => Value::From(self.migration(graph, &definition)),
+            Some(migrate) => Value::From(self.migration(graph, migrate, &definition, &logs)),
             None => Value::Given(Migrated),
         };
-        self.ecs_service(graph, &definition, &migrated)
+        let outputs = self.ecs_service(graph, &definition, &migrated);
+        if self.scope == Scope::Whole && self.service.replicas.max > self.service.replicas.min {
+            self.scaling(graph, &outputs.revision);
+        }
+        outputs
     }
 
     fn ownership(&self) -> Ownership {
@@ -159,10 +188,19 @@ impl Declaration<'_> {
         output
     }
 
-    fn task_definition(&self, graph: &mut Graph, logs: &Value<LogGroupReady>) -> Output<Revision> {
+    fn task_definition(
+        &self,
+        graph: &mut Graph,
+        logs: &Value<LogGroupReady>,
+        program: Program<'_>,
+    ) -> Output<Revision> {
+        let names = match program {
+            Program::Service => self.names.clone(),
+            Program::Migration(_) => self.names.of_migration(),
+        };
         let address = self
             .clients
-            .address(task_definition::TASK_DEFINITION, &self.names.family);
+            .address(task_definition::TASK_DEFINITION, &names.family);
         let output = Output::of(&address);
         graph.resource(|inputs| {
             inputs.pass(logs);
@@ -178,12 +216,16 @@ impl Declaration<'_> {
                 Scope::CodeOnly => Pins::Running(BTreeMap::new()),
             };
             let image = inputs.pass(&self.inputs.image);
-            let blueprint = Blueprint::new(self.clients, self.service, &self.names, image, pins);
+            let blueprint = Blueprint::new(self.clients, self.service, &names, image, pins);
+            let blueprint = match program {
+                Program::Service => blueprint,
+                Program::Migration(migrate) => blueprint.running(migrate),
+            };
             TaskDefinition::new(
                 Arc::clone(self.clients),
                 address,
                 self.ownership(),
-                self.names.clone(),
+                names,
                 blueprint,
                 self.scope,
                 output.clone(),
@@ -192,7 +234,20 @@ impl Declaration<'_> {
         output
     }
 
-    fn migration(&self, graph: &mut Graph, definition: &Output<Revision>) -> Output<Migrated> {
+    /// ECS overrides a task's command only: whatever else of the program differs from the service's takes a definition of its own.
+    fn migration(
+        &self,
+        graph: &mut Graph,
+        migrate: &MigrateSpec,
+        definition: &Output<Revision>,
+        logs: &Value<LogGroupReady>,
+    ) -> Output<Migrated> {
+        let by_override =
+            migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty();
+        let definition = match by_override {
+            true => definition.clone(),
+            false => self.task_definition(graph, logs, Program::Migration(migrate)),
+        };
         let address = self
             .clients
             .address(migration::MIGRATION, &self.names.service);
@@ -201,13 +256,16 @@ impl Declaration<'_> {
             clients: Arc::clone(self.clients),
             address,
             names: self.names.clone(),
-            spec: self
-                .service
-                .migrate
-                .clone()
-                .expect("only services with a migration declare one"),
-            entrypoint: self.service.entrypoint.clone(),
-            definition: inputs.take(definition),
+            spec: migrate.clone(),
+            program: match by_override {
+                true => migration::Program::Override,
+                false => migration::Program::OfDefinition,
+            },
+            tags: match self.scope {
+                Scope::Whole => self.ownership().tags,
+                Scope::CodeOnly => Tags::new(),
+            },
+            definition: inputs.take(&definition),
             image: inputs.pass(&self.inputs.image),
             database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
             record: Arc::clone(&self.inputs.migrated),
@@ -216,6 +274,26 @@ impl Declaration<'_> {
             output: output.clone(),
         });
         output
+    }
+
+    /// Who changes the count within its range.
+    fn scaling(&self, graph: &mut Graph, service: &Output<Revision>) {
+        let address = self
+            .clients
+            .address(scaling::SCALABLE_TARGET, &self.names.service);
+        let settings = self.clients.settings(self.service);
+        graph.resource(|inputs| Scaling {
+            clients: Arc::clone(self.clients),
+            address,
+            ownership: self.ownership(),
+            service: self.names.service.clone(),
+            replicas: self.service.replicas,
+            goals: settings.scaling,
+            target_group: settings.target_group,
+            // ECS must have the service before it can be registered.
+            made: inputs.take(service),
+            label: std::sync::Mutex::default(),
+        });
     }
 
     fn ecs_service(
@@ -242,6 +320,13 @@ impl Declaration<'_> {
             settings,
             port: self.service.port,
             replicas: self.service.replicas,
+            start_period: self.service.health.start_period,
+            patience: self.service.patience,
+            judge: Judge::new(match self.scope {
+                Scope::Whole => Asked::of(self.service.replicas),
+                // How many there are is not a code deployment's to say, but some serve.
+                Scope::CodeOnly => Asked::ANY,
+            }),
             scope: self.scope,
             definition: inputs.take(definition),
             migrated: inputs.pass(migrated),

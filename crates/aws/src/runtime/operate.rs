@@ -1,6 +1,7 @@
 //! Operates what runs: what serves, which revisions there are, making one serve.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ecs::types::{
     ContainerDefinition, Service, SortOrder, TaskDefinition, TaskDefinitionField,
@@ -11,14 +12,16 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Watch;
-use deployer_core::spec::ServiceSpec;
+use deployer_core::spec::{PATIENCE, ServiceSpec};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
 use super::definition::{pinned as pinned_by, repin};
 use super::lookup::describe;
-use super::service::{ROLL_OUT, absent};
+use super::registration::as_it_is;
+use super::rollout::{Asked, Judge};
+use super::service::absent;
 use super::task_definition::{WithTags, describe_revision, family_of, short};
 use super::{Names, autopsy, rollout};
 use crate::client::Clients;
@@ -49,7 +52,12 @@ pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
     let wanted = service
         .task_definition()
         .map(|arn| Revision(arn.to_owned()));
-    let state = match rollout::judge(&service, service.task_definition().unwrap_or_default()) {
+    let asked = service.task_definition().unwrap_or_default();
+    let state = match rollout::judge(&service, asked, Asked::ANY) {
+        // Whoever said so: nobody serves, and nothing is on its way.
+        Readiness::Pending(_) if service.desired_count() == 0 => {
+            ServingState::Failed("its count of tasks is 0: nobody serves".into())
+        }
         Readiness::Ready => ServingState::Ready,
         Readiness::Pending(why) => match autopsy::ends(clients, &names, &service).await {
             ends if ends.is_empty() => ServingState::InProgress(why),
@@ -170,35 +178,51 @@ pub(super) async fn activate(
         .await
         .told(|| format!("make {} serve as `{service}`", short(&wanted)))?
         .service;
-    until_serves(clients, service, &wanted, begun.as_ref(), watch).await?;
+    let until = Until {
+        wanted: &wanted,
+        asked: Asked::ANY,
+        patience: PATIENCE,
+    };
+    until_serves(clients, service, &until, begun.as_ref(), watch).await?;
     Ok(Revision(wanted))
 }
 
-/// Waits until the task definition `wanted`, and nothing else, serves. `begun` is what ECS answered when it was asked for that:
+/// What is waited for.
+pub(super) struct Until<'a> {
+    /// The task definition that is to serve.
+    pub(super) wanted: &'a str,
+    /// In how many tasks.
+    pub(super) asked: Asked,
+    /// For how long.
+    pub(super) patience: Duration,
+}
+
+/// Waits until the task definition that is wanted, and nothing else, serves. `begun` is what ECS answered when it was asked for that:
 /// what it tells afterwards may be older.
 pub(super) async fn until_serves(
     clients: &Clients,
     service: &str,
-    wanted: &str,
+    until: &Until<'_>,
     begun: Option<&Service>,
     watch: &dyn Watch,
 ) -> Result<()> {
     let what = format!("service `{service}`");
-    poll(clients.clock(), Pace::closely(ROLL_OUT), &what, || async {
+    let (clock, judge) = (clients.clock(), Judge::new(until.asked));
+    poll(clock, Pace::closely(until.patience), &what, || async {
         let seen = describe(clients, service, WithTags::No)
             .await?
             .ok_or_else(|| absent(service))?;
         if begun.is_some_and(|it| rollout::lags(&seen, it)) {
             return Ok(Look::NotYet(rollout::LAGGING.into()));
         }
-        match rollout::judge(&seen, wanted) {
+        match judge.look(&seen, until.wanted, clock.elapsed()) {
             Readiness::Ready => Ok(Look::Found(())),
             Readiness::Pending(why) => {
                 watch.note(&why);
                 Ok(Look::NotYet(why))
             }
             readiness => {
-                let asked = short(wanted);
+                let asked = short(until.wanted);
                 let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
                 Err(Error::new(
                     kind,
@@ -236,21 +260,8 @@ async fn following(clients: &Clients, activation: &Activation) -> Result<String>
     if !changed {
         return Ok(arn.clone());
     }
-    let family = definition.family().unwrap_or_default().to_owned();
-    let copy = clients
-        .ecs
-        .register_task_definition()
-        .family(&family)
-        .set_task_role_arn(definition.task_role_arn)
-        .set_execution_role_arn(definition.execution_role_arn)
-        .set_network_mode(definition.network_mode)
+    let copy = as_it_is(&clients.ecs, &definition)
         .set_container_definitions(Some(containers))
-        .set_volumes(definition.volumes.filter(|volumes| !volumes.is_empty()))
-        .set_requires_compatibilities(definition.requires_compatibilities)
-        .set_cpu(definition.cpu)
-        .set_memory(definition.memory)
-        .set_runtime_platform(definition.runtime_platform)
-        .set_ephemeral_storage(definition.ephemeral_storage)
         .set_tags(tags)
         .send()
         .await

@@ -4,6 +4,11 @@ use aws_sdk_ecs::primitives::DateTime;
 use aws_sdk_ecs::types::{
     Deployment, DeploymentRolloutState, Service, ServiceEvent, Task, TaskStopCode,
 };
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use deployer_core::spec::Replicas;
 use deployer_core::wait::Readiness;
 
 use super::task_definition::short;
@@ -16,6 +21,105 @@ const STEADY: &str = "has reached a steady state";
 const STARTED: &str = "has started ";
 /// What is waited for while answers lag.
 pub(crate) const LAGGING: &str = "ECS still answers what was there before";
+
+/// For how long another count than what is asked for may be the answer from before a change.
+const COUNT_LAG: Duration = Duration::from_secs(60);
+
+/// How many tasks are to serve, whatever ECS is told meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    least: i32,
+    most: i32,
+}
+
+impl Asked {
+    /// At least one, as many as there may be.
+    pub(crate) const ANY: Self = Self::at_least(1);
+
+    /// So many or more.
+    pub(crate) const fn at_least(least: i32) -> Self {
+        Self {
+            least,
+            most: i32::MAX,
+        }
+    }
+
+    /// What the manifest says.
+    pub(crate) fn of(replicas: Replicas) -> Self {
+        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        Self {
+            least: count(replicas.min),
+            most: count(replicas.max),
+        }
+    }
+
+    /// Whether this count is among those asked for.
+    pub(crate) fn allows(self, count: i32) -> bool {
+        (self.least..=self.most).contains(&count)
+    }
+
+    /// The nearest count that is asked for.
+    pub(crate) fn nearest(self, count: i32) -> i32 {
+        count.clamp(self.least, self.most.max(self.least))
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.least, self.most) {
+            (least, most) if least == most => write!(f, "{least}"),
+            (least, i32::MAX) => write!(f, "{least} or more"),
+            (least, most) => write!(f, "{least} to {most}"),
+        }
+    }
+}
+
+/// Judges one roll-out, look after look.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    asked: Asked,
+    /// Since when ECS is to run another number of tasks than what was asked for.
+    differs: Mutex<Option<Duration>>,
+}
+
+impl Judge {
+    /// Nothing was looked at yet.
+    pub(crate) fn new(asked: Asked) -> Self {
+        Self {
+            asked,
+            differs: Mutex::default(),
+        }
+    }
+
+    /// How many tasks are to serve.
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked
+    }
+
+    /// Whether `wanted`, and nothing else, serves with a count that was asked for. Another count is an answer that lags, or, once
+    /// that cannot be any more, somebody else's. `now` is the time since any moment.
+    pub(crate) fn look(&self, service: &Service, wanted: &str, now: Duration) -> Readiness {
+        let mut differs = self.differs.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = service.desired_count();
+        let judged = judge(service, wanted, self.asked);
+        match judged {
+            Readiness::Pending(why) if !self.asked.allows(count) => {
+                let since = *differs.get_or_insert(now);
+                if now.saturating_sub(since) < COUNT_LAG {
+                    return Readiness::Pending(why);
+                }
+                Readiness::Replaced(format!(
+                    "somebody else set the count of tasks to {count}, {} is asked for",
+                    self.asked
+                ))
+            }
+            judged => {
+                *differs = None;
+                judged
+            }
+        }
+    }
+}
 
 /// The deployment that the service works towards.
 pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
@@ -54,8 +158,8 @@ fn reason(deployment: &Deployment) -> &str {
         .unwrap_or("ECS gives no reason")
 }
 
-/// Whether `wanted`, and nothing else, serves with the desired count.
-pub(crate) fn judge(service: &Service, wanted: &str) -> Readiness {
+/// Whether `wanted`, and nothing else, serves with a count that was asked for: how many ECS is told to run is somebody's word.
+pub(crate) fn judge(service: &Service, wanted: &str, asked: Asked) -> Readiness {
     if service.status() != Some("ACTIVE") {
         let status = service.status().unwrap_or("gone");
         return Readiness::Failed(format!("the service is {status}"));
@@ -64,9 +168,9 @@ pub(crate) fn judge(service: &Service, wanted: &str) -> Readiness {
         .deployments()
         .iter()
         .find(|deployment| deployment.task_definition() == Some(wanted) && is_failed(deployment));
-    let asked = service.task_definition().unwrap_or_default();
-    if asked != wanted {
-        let instead = format!("{} is to serve now, not {}", short(asked), short(wanted));
+    let serves = service.task_definition().unwrap_or_default();
+    if serves != wanted {
+        let instead = format!("{} is to serve now, not {}", short(serves), short(wanted));
         return match (ours, rolled_back(service)) {
             (Some(deployment), _) => {
                 Readiness::RolledBack(format!("{instead}: {}", reason(deployment)))
@@ -86,7 +190,7 @@ pub(crate) fn judge(service: &Service, wanted: &str) -> Readiness {
     if is_failed(primary) {
         return Readiness::Failed(reason(primary).to_owned());
     }
-    progress(service, primary)
+    progress(service, primary, asked)
 }
 
 /// The event that says that what ECS works towards now is what it went back to. A deployment that failed is not described for
@@ -98,7 +202,7 @@ fn rolled_back(service: &Service) -> Option<&str> {
     events.find(|words| words.contains(id))
 }
 
-fn progress(service: &Service, primary: &Deployment) -> Readiness {
+fn progress(service: &Service, primary: &Deployment, asked: Asked) -> Readiness {
     let old: i32 = service
         .deployments()
         .iter()
@@ -112,8 +216,13 @@ fn progress(service: &Service, primary: &Deployment) -> Readiness {
         None => true,
     };
     let restarting = complete && is_restarting(service, primary);
-    if counted && complete && old == 0 && !restarting {
+    let enough = asked.allows(service.desired_count());
+    if counted && complete && old == 0 && !restarting && enough {
         return Readiness::Ready;
+    }
+    if !enough {
+        let count = service.desired_count();
+        return Readiness::Pending(format!("ECS is to run {count} tasks, {asked} is asked for"));
     }
     let mut line = format!(
         "{} of {} tasks run",
@@ -178,8 +287,13 @@ pub(crate) fn failed(service: &Service) -> Option<&str> {
 }
 
 /// What it still waits for, whoever deployed. `None` when it is settled.
-pub(crate) fn unsettled(service: &Service) -> Option<String> {
-    judge(service, service.task_definition().unwrap_or_default()).pending()
+pub(crate) fn unsettled(service: &Service, asked: Asked) -> Option<String> {
+    judge(
+        service,
+        service.task_definition().unwrap_or_default(),
+        asked,
+    )
+    .pending()
 }
 
 #[cfg(test)]
@@ -188,6 +302,7 @@ mod tests {
 
     const NEW: &str = "arn:aws:ecs:r:1:task-definition/idp:2";
     const OLD: &str = "arn:aws:ecs:r:1:task-definition/idp:1";
+    const TWO: Asked = Asked { least: 2, most: 2 };
 
     fn deployment(status: &str, definition: &str, state: &str, running: i32) -> Deployment {
         Deployment::builder()
@@ -213,8 +328,8 @@ mod tests {
     #[test]
     fn it_is_ready_only_when_ours_runs_alone_in_full_number() {
         let done = service(NEW, 2, vec![deployment(PRIMARY, NEW, "COMPLETED", 2)]);
-        assert_eq!(judge(&done, NEW), Readiness::Ready);
-        assert_eq!(unsettled(&done), None);
+        assert_eq!(judge(&done, NEW, TWO), Readiness::Ready);
+        assert_eq!(unsettled(&done, TWO), None);
         for limping in [
             service(NEW, 1, vec![deployment(PRIMARY, NEW, "COMPLETED", 1)]),
             service(NEW, 2, vec![deployment(PRIMARY, NEW, "IN_PROGRESS", 2)]),
@@ -228,11 +343,34 @@ mod tests {
             ),
         ] {
             assert!(
-                matches!(judge(&limping, NEW), Readiness::Pending(_)),
+                matches!(judge(&limping, NEW, TWO), Readiness::Pending(_)),
                 "{limping:?}"
             );
-            assert!(unsettled(&limping).is_some());
+            assert!(unsettled(&limping, TWO).is_some());
         }
+    }
+
+    #[test]
+    fn another_count_than_was_asked_for_is_never_ready_and_somebody_elses_after_a_minute() {
+        let mut none = service(NEW, 0, vec![deployment(PRIMARY, NEW, "COMPLETED", 0)]);
+        none.desired_count = 0;
+        none.deployments.as_mut().unwrap()[0].desired_count = 0;
+        assert!(matches!(
+            judge(&none, NEW, Asked::ANY),
+            Readiness::Pending(_)
+        ));
+        assert_eq!(judge(&none, NEW, Asked::at_least(0)), Readiness::Ready);
+        let judge = Judge::new(TWO);
+        let at = |second| judge.look(&none, NEW, Duration::from_secs(second));
+        assert!(matches!(at(5), Readiness::Pending(_)));
+        assert!(matches!(at(64), Readiness::Pending(_)));
+        let Readiness::Replaced(why) = at(65) else {
+            panic!("no answer lags for so long");
+        };
+        assert!(why.contains("to 0, 2 is asked for"), "{why}");
+        let range = Asked { least: 1, most: 6 };
+        assert_eq!((range.nearest(0), range.nearest(9)), (1, 6));
+        assert_eq!(range.to_string(), "1 to 6");
     }
 
     fn event(second: i64, words: &str) -> ServiceEvent {
@@ -258,10 +396,13 @@ mod tests {
             event(100, STEADY),
             event(50, "has started 2 tasks: (task a)."),
         ];
-        assert_eq!(judge(&complete(rolled_out.clone()), NEW), Readiness::Ready);
+        assert_eq!(
+            judge(&complete(rolled_out.clone()), NEW, TWO),
+            Readiness::Ready
+        );
         let again = vec![event(200, "has started 1 tasks: (task b).")];
         let restarting = complete([again.clone(), rolled_out.clone()].concat());
-        let Readiness::Pending(why) = judge(&restarting, NEW) else {
+        let Readiness::Pending(why) = judge(&restarting, NEW, TWO) else {
             panic!("it may end as the one before did");
         };
         assert!(
@@ -269,10 +410,10 @@ mod tests {
             "{why}"
         );
         let steady = [vec![event(230, STEADY)], again, rolled_out].concat();
-        assert_eq!(judge(&complete(steady), NEW), Readiness::Ready);
+        assert_eq!(judge(&complete(steady), NEW, TWO), Readiness::Ready);
         // What the roll-out itself started is no sign, also where its end was not told.
         let untold = vec![event(50, "has started 2 tasks: (task a).")];
-        assert_eq!(judge(&complete(untold), NEW), Readiness::Ready);
+        assert_eq!(judge(&complete(untold), NEW, TWO), Readiness::Ready);
     }
 
     #[test]
@@ -313,7 +454,7 @@ mod tests {
                 deployment("INACTIVE", NEW, "FAILED", 0),
             ],
         );
-        let Readiness::RolledBack(why) = judge(&rolled_back, NEW) else {
+        let Readiness::RolledBack(why) = judge(&rolled_back, NEW, TWO) else {
             panic!("it must have failed");
         };
         assert!(
@@ -325,7 +466,7 @@ mod tests {
     #[test]
     fn a_first_deployment_that_fails_is_seen_later_too() {
         let stuck = service(NEW, 0, vec![deployment(PRIMARY, NEW, "FAILED", 0)]);
-        assert!(matches!(judge(&stuck, NEW), Readiness::Failed(_)));
+        assert!(matches!(judge(&stuck, NEW, TWO), Readiness::Failed(_)));
         assert_eq!(failed(&stuck), Some("FAILED because"));
     }
 
@@ -362,6 +503,6 @@ mod tests {
             .status("DRAINING")
             .task_definition(NEW)
             .build();
-        assert!(matches!(judge(&draining, NEW), Readiness::Failed(_)));
+        assert!(matches!(judge(&draining, NEW, TWO), Readiness::Failed(_)));
     }
 }

@@ -5,23 +5,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ecs::types::{
-    AssignPublicIp, AwsVpcConfiguration, LaunchType, LoadBalancer, NetworkConfiguration,
-    PropagateTags, Service as SdkService, Tag,
+    AssignPublicIp, AwsVpcConfiguration, DeploymentConfiguration, LaunchType, LoadBalancer,
+    NetworkConfiguration, PropagateTags, Service as SdkService, Tag,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::{AwsSection, AwsService};
 
 use super::lookup::{describe, read};
+use super::operate::Until;
+use super::refusals::{IS_THERE, PASSING, SETTLING, Tried, beyond_us};
+use super::rollout::{Asked, Judge};
 use super::service_fields::{
-    as_before, balancer_text, deployment_configuration, describe_deployment, describe_rollout,
-    fields_of, for_good, is_around, sorted, tags_of,
+    UNDEPLOYED, as_before, balancer_text, deployment_configuration, describe_rollout, fields_of,
+    for_good, is_around, sorted, tags_of, text_of_balancer,
 };
 use super::task_definition::WithTags;
 use super::{Migrated, Names, autopsy, operate, rollout};
@@ -32,8 +35,6 @@ use crate::tags::{self, Ownership, Tags};
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = "ecs.service";
 
-/// How long a roll-out may take: image pull, start, health checks and draining of the old tasks.
-pub(crate) const ROLL_OUT: Duration = Duration::from_secs(15 * 60);
 /// How long a deleted service may drain before its name is free.
 const DRAINING: Duration = Duration::from_secs(10 * 60);
 
@@ -46,6 +47,9 @@ pub(super) struct Service {
     pub(super) settings: AwsService,
     pub(super) port: u16,
     pub(super) replicas: Replicas,
+    pub(super) start_period: Duration,
+    pub(super) patience: Duration,
+    pub(super) judge: Judge,
     pub(super) scope: Scope,
     pub(super) definition: Value<Revision>,
     /// Traffic moves only after it.
@@ -114,8 +118,8 @@ impl Service {
         &self.names.service
     }
 
-    fn scales(&self) -> bool {
-        self.replicas.max > self.replicas.min
+    fn asked(&self) -> Asked {
+        Asked::of(self.replicas)
     }
 
     fn load_balancers(&self) -> Vec<LoadBalancer> {
@@ -131,14 +135,50 @@ impl Service {
             .collect()
     }
 
+    /// The time in which failed checks do not count: the scheduler ends what a load balancer calls unhealthy, from the first
+    /// second on where it is told nothing else. `None` where the manifest does not say: then it is left as it is.
     fn grace_period(&self) -> Option<i32> {
-        self.settings.target_group.as_ref()?;
-        let seconds = self.settings.health_check_grace_period.unwrap_or(0);
+        let balanced = self.settings.target_group.is_some();
+        let usual = balanced.then(|| self.start_period.as_secs());
+        let said = self.settings.health_check_grace_period.map(u64::from);
+        let seconds = said.or(usual)?;
         Some(i32::try_from(seconds).unwrap_or(i32::MAX))
     }
 
-    fn count(&self) -> i32 {
-        i32::try_from(self.replicas.min).unwrap_or(i32::MAX)
+    /// What is there with ours in it: another target group is somebody else's way in.
+    fn load_balancers_with(&self, actual: &SdkService) -> Vec<LoadBalancer> {
+        let mut balancers = self.load_balancers();
+        let ours = self.settings.target_group.as_deref();
+        let others = actual.load_balancers().iter();
+        balancers.extend(others.filter(|it| it.target_group_arn() != ours).cloned());
+        balancers
+    }
+
+    fn deployment(&self, actual: Option<&SdkService>) -> DeploymentConfiguration {
+        deployment_configuration(
+            actual.and_then(SdkService::deployment_configuration),
+            self.settings.minimum_healthy_percent,
+            self.settings.maximum_percent,
+        )
+    }
+
+    /// The count, where it is not among those asked for: inside the range it is whoever scales that decides.
+    fn observed_count(&self, actual: &SdkService, fields: &mut Fields) {
+        match actual.desired_count() {
+            count if self.asked().allows(count) => fields.set("desired_count", self.asked()),
+            count => fields.set("desired_count", count),
+        }
+    }
+
+    /// Ours among the load balancers; without one in the manifest they are somebody else's.
+    fn observed_balancer(&self, actual: &SdkService, fields: &mut Fields) {
+        let Some(group) = &self.settings.target_group else {
+            return;
+        };
+        let mut balancers = actual.load_balancers().iter();
+        if let Some(found) = balancers.find(|it| it.target_group_arn() == Some(group)) {
+            fields.set("load_balancer", text_of_balancer(found));
+        }
     }
 
     fn with_tags(&self) -> WithTags {
@@ -150,10 +190,7 @@ impl Service {
 
     fn desired_whole(&self, fields: &mut Fields) {
         let section = &self.clients.section;
-        if !self.scales() {
-            fields.set("desired_count", self.replicas.min);
-        }
-        fields.set("launch_type", LaunchType::Fargate.as_str());
+        fields.set("desired_count", self.asked());
         fields.set("network.subnets", sorted(&section.subnets));
         fields.set("network.security_groups", sorted(&section.security_groups));
         fields.set("network.assign_public_ip", section.assign_public_ip);
@@ -162,14 +199,20 @@ impl Service {
             fields.set("load_balancer", text);
         }
         fields.set_some("health_check_grace_period", self.grace_period());
-        describe_deployment(fields, &deployment_configuration());
+        fields.set("deployment.circuit_breaker", true);
+        fields.set("deployment.rollback", true);
+        fields.set_some(
+            "deployment.minimum_healthy_percent",
+            self.settings.minimum_healthy_percent,
+        );
+        fields.set_some("deployment.maximum_percent", self.settings.maximum_percent);
         fields.set("execute_command", self.settings.enable_execute_command);
         fields.set("propagate_tags", PropagateTags::Service.as_str());
         tags::describe(fields, &self.ownership.tags);
     }
 
-    /// Creates it once. `None` while a deleted service of the same name drains.
-    async fn try_create(&self, token: &Token) -> Result<Option<SdkService>> {
+    /// Creates it once.
+    async fn try_create(&self, token: &Token) -> Result<Tried> {
         let created = self
             .clients
             .ecs
@@ -178,28 +221,62 @@ impl Service {
             .service_name(self.name())
             .task_definition(self.definition.settled()?.0)
             .client_token(&token.0)
-            .desired_count(self.count())
+            .desired_count(self.asked().nearest(0))
             .launch_type(LaunchType::Fargate)
             .network_configuration(network(&self.clients.section)?)
             .set_load_balancers(Some(self.load_balancers()).filter(|list| !list.is_empty()))
             .set_health_check_grace_period_seconds(self.grace_period())
-            .deployment_configuration(deployment_configuration())
+            .deployment_configuration(self.deployment(None))
             .enable_execute_command(self.settings.enable_execute_command)
             .propagate_tags(PropagateTags::Service)
             .set_tags(Some(sdk_tags(&self.ownership.tags)))
             .send()
             .await;
-        match created {
-            Ok(answer) => Ok(answer.service),
-            Err(error) if words(&error).to_lowercase().contains("draining") => Ok(None),
-            Err(error) => Err(failure(
-                &error,
-                &format!("create service `{}`", self.name()),
-            )),
+        let error = match created {
+            Ok(answer) => return Ok(Tried::Made(answer.service.map(Box::new))),
+            Err(error) => error,
+        };
+        let said = words(&error);
+        let failed = || failure(&error, &format!("create service `{}`", self.name()));
+        if said.to_lowercase().contains("draining") {
+            let why = "the service of that name that was deleted still drains";
+            return Ok(Tried::Later(why.to_owned()));
+        }
+        if said.contains(IS_THERE) {
+            return Ok(Tried::There(failed()));
+        }
+        match PASSING.iter().any(|passing| said.contains(passing)) {
+            true => Ok(Tried::Passing(failed())),
+            false => Err(failed()),
         }
     }
 
-    async fn update_service(&self, changes: &[FieldChange]) -> Result<SdkService> {
+    /// What is there although the plan did not see it: an answer from before lagged, or the reply to an earlier call was lost.
+    async fn take_up(&self, refused: Error, watch: &dyn Watch) -> Result<Look<SdkService>> {
+        let there = match self.read().await? {
+            Reading::Present(there) => there,
+            Reading::Foreign(how) => {
+                let name = self.name();
+                let message = format!("service `{name}` exists and is not ours: {how}");
+                return Err(Error::new(ErrorKind::Conflict, message).because(refused));
+            }
+            _ => return Ok(Look::NotYet(refused.chain().join(": "))),
+        };
+        let changes = self.observed(&there).changes_to(&self.desired());
+        if changes.is_empty() {
+            return Ok(Look::Found(there));
+        }
+        watch.note("it is there already: it is changed");
+        let token = Token(String::new());
+        let updated = self.update(&there, &changes, &token, watch).await?;
+        Ok(Look::Found(updated))
+    }
+
+    async fn update_service(
+        &self,
+        actual: &SdkService,
+        changes: &[FieldChange],
+    ) -> Result<SdkService> {
         let changed = |prefix: &str| {
             changes
                 .iter()
@@ -213,24 +290,24 @@ impl Service {
             .service(self.name());
         if changed("task_definition") {
             call = call.task_definition(self.definition.settled()?.0);
-        } else if changed("rollout") {
-            // The same task definition again: only a new deployment tries it again.
+        } else if changed("rollout") || UNDEPLOYED.iter().any(|field| changed(field)) {
+            // The same task definition again: only a new deployment tries it again, or gives running tasks the setting.
             call = call.force_new_deployment(true);
         }
         if changed("desired_count") {
-            call = call.desired_count(self.count());
+            call = call.desired_count(self.asked().nearest(actual.desired_count()));
         }
         if changed("network.") {
             call = call.network_configuration(network(&self.clients.section)?);
         }
         if changed("load_balancer") {
-            call = call.set_load_balancers(Some(self.load_balancers()));
+            call = call.set_load_balancers(Some(self.load_balancers_with(actual)));
         }
         if changed("health_check_grace_period") {
             call = call.set_health_check_grace_period_seconds(self.grace_period());
         }
         if changed("deployment.") {
-            call = call.deployment_configuration(deployment_configuration());
+            call = call.deployment_configuration(self.deployment(Some(actual)));
         }
         if changed("execute_command") {
             call = call.enable_execute_command(self.settings.enable_execute_command);
@@ -285,6 +362,11 @@ impl Resource for Service {
             Reading::Absent if self.scope == Scope::CodeOnly => return Err(absent(self.name())),
             other => return Ok(other),
         };
+        if service.status() == Some("ACTIVE")
+            && let Some(error) = beyond_us(&service)
+        {
+            return Err(error);
+        }
         match (service.status(), self.scope) {
             // Tags are not visible to a code-only deployment: the configured name decides.
             (Some("ACTIVE"), Scope::CodeOnly) => Ok(Reading::Present(service)),
@@ -317,24 +399,25 @@ impl Resource for Service {
         for (name, value) in whole.iter() {
             let compared = match (self.scope, name) {
                 (_, "task_definition") => true,
-                (Scope::CodeOnly, _) => false,
-                // Autosscaling owns it.
-                (Scope::Whole, "desired_count") => !self.scales(),
+                (Scope::CodeOnly, _) | (_, "desired_count" | "load_balancer") => false,
+                // What the manifest does not say is left alone.
+                (_, "health_check_grace_period") => self.grace_period().is_some(),
+                (_, "deployment.minimum_healthy_percent") => {
+                    self.settings.minimum_healthy_percent.is_some()
+                }
+                (_, "deployment.maximum_percent") => self.settings.maximum_percent.is_some(),
                 (Scope::Whole, _) => true,
             };
             if compared {
                 fields.set_value(name, value.clone());
             }
         }
+        if self.scope == Scope::Whole {
+            self.observed_count(actual, &mut fields);
+            self.observed_balancer(actual, &mut fields);
+        }
         describe_rollout(&mut fields, actual);
         fields
-    }
-
-    fn effect(&self, field: &str) -> Effect {
-        match field {
-            "launch_type" => Effect::Replace,
-            _ => Effect::InPlace,
-        }
     }
 
     fn publish(&self, actual: &Self::Actual) {
@@ -358,21 +441,28 @@ impl Resource for Service {
             return Err(absent(self.name()));
         }
         let what = format!("the name of service `{}`", self.name());
-        poll(
-            self.clients.clock(),
-            Pace::until(DRAINING),
-            &what,
-            || async {
-                Ok(match self.try_create(token).await? {
-                    Some(service) => Look::Found(service),
-                    None => {
-                        let why = "the service of that name that was deleted still drains";
-                        watch.note(why);
-                        Look::NotYet(why.into())
-                    }
-                })
-            },
-        )
+        let (clock, began) = (self.clients.clock(), self.clients.clock().elapsed());
+        poll(clock, Pace::until(DRAINING), &what, || async {
+            match self.try_create(token).await? {
+                Tried::Made(Some(service)) => Ok(Look::Found(*service)),
+                Tried::Made(None) => {
+                    Err(Error::new(ErrorKind::Rejected, "ECS answered no service"))
+                }
+                Tried::There(refused) => self.take_up(refused, watch).await,
+                Tried::Passing(error) if clock.elapsed().saturating_sub(began) > SETTLING => {
+                    Err(error)
+                }
+                Tried::Passing(error) => {
+                    let why = error.chain().join(": ");
+                    watch.note(&why);
+                    Ok(Look::NotYet(why))
+                }
+                Tried::Later(why) => {
+                    watch.note(&why);
+                    Ok(Look::NotYet(why))
+                }
+            }
+        })
         .await
     }
 
@@ -391,7 +481,7 @@ impl Resource for Service {
         }
         let mut updated = match changes.iter().all(tags::is_tag) {
             true => actual.clone(),
-            false => self.update_service(changes).await?,
+            false => self.update_service(actual, changes).await?,
         };
         if retagged {
             updated.tags = Some(sdk_tags(&self.ownership.tags));
@@ -408,9 +498,15 @@ impl Resource for Service {
     ) -> Result<Undone> {
         let served = before.task_definition().unwrap_or_default();
         let changes = self.observed(now).changes_to(&self.observed(before));
+        let until = Until {
+            wanted: served,
+            // Nobody served before where another hand had wanted it so.
+            asked: Asked::at_least(before.desired_count().min(1)),
+            patience: self.patience,
+        };
         // The circuit breaker may have been faster: then it is on its way.
         if now.task_definition() == Some(served) && !changes.iter().any(is_around) {
-            operate::until_serves(&self.clients, self.name(), served, None, watch).await?;
+            operate::until_serves(&self.clients, self.name(), &until, None, watch).await?;
         } else {
             let call = self
                 .clients
@@ -424,7 +520,7 @@ impl Resource for Service {
                 .await
                 .told(|| format!("put back service `{}`", self.name()))?
                 .service;
-            operate::until_serves(&self.clients, self.name(), served, begun.as_ref(), watch)
+            operate::until_serves(&self.clients, self.name(), &until, begun.as_ref(), watch)
                 .await?;
         }
         if changes.iter().any(tags::is_tag) {
@@ -456,7 +552,9 @@ impl Resource for Service {
                 actual: actual.clone(),
             });
         };
-        let state = rollout::judge(&seen, &wanted);
+        let state = self
+            .judge
+            .look(&seen, &wanted, self.clients.clock().elapsed());
         let state = match state.failure() {
             None => state,
             Some((_, why)) => {
@@ -472,11 +570,11 @@ impl Resource for Service {
     }
 
     fn unsettled(&self, actual: &Self::Actual) -> Option<String> {
-        rollout::unsettled(actual)
+        rollout::unsettled(actual, self.judge.asked())
     }
 
     fn pace(&self) -> Pace {
-        Pace::closely(ROLL_OUT)
+        Pace::closely(self.patience)
     }
 
     fn detachable(&self) -> bool {

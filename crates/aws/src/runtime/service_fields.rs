@@ -2,8 +2,8 @@
 
 use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::{
-    AssignPublicIp, DeploymentCircuitBreaker, DeploymentConfiguration, LaunchType, PropagateTags,
-    Service as SdkService,
+    AssignPublicIp, DeploymentCircuitBreaker, DeploymentConfiguration, LaunchType, LoadBalancer,
+    PropagateTags, Service as SdkService,
 };
 use deployer_core::fields::{FieldChange, Fields};
 
@@ -14,16 +14,38 @@ pub(super) fn tags_of(service: &SdkService) -> Tags {
     tags::from_pairs(service.tags().iter().map(|tag| (tag.key(), tag.value())))
 }
 
-pub(super) fn deployment_configuration() -> DeploymentConfiguration {
-    let breaker = DeploymentCircuitBreaker::builder()
-        .enable(true)
-        .rollback(true)
-        .build();
-    DeploymentConfiguration::builder()
-        .deployment_circuit_breaker(breaker)
-        .minimum_healthy_percent(100)
-        .maximum_percent(200)
-        .build()
+/// The circuit breaker, without which a roll-out that fails never ends; the rest as it is there, or else as ECS has it by default.
+pub(super) fn deployment_configuration(
+    there: Option<&DeploymentConfiguration>,
+    least: Option<u32>,
+    most: Option<u32>,
+) -> DeploymentConfiguration {
+    let mut configuration = match there {
+        Some(there) => there.clone(),
+        None => DeploymentConfiguration::builder()
+            .minimum_healthy_percent(100)
+            .maximum_percent(200)
+            .build(),
+    };
+    let percent = |percent: u32| i32::try_from(percent).unwrap_or(i32::MAX);
+    if let Some(least) = least {
+        configuration.minimum_healthy_percent = Some(percent(least));
+    }
+    if let Some(most) = most {
+        configuration.maximum_percent = Some(percent(most));
+    }
+    let breaker = configuration.deployment_circuit_breaker;
+    configuration.deployment_circuit_breaker = Some(match breaker {
+        Some(mut breaker) => {
+            (breaker.enable, breaker.rollback) = (true, true);
+            breaker
+        }
+        None => DeploymentCircuitBreaker::builder()
+            .enable(true)
+            .rollback(true)
+            .build(),
+    });
+    configuration
 }
 
 pub(super) fn sorted(words: &[String]) -> String {
@@ -36,21 +58,33 @@ pub(super) fn balancer_text(group: &str, container: &str, port: i32) -> String {
     format!("{group} -> {container}:{port}")
 }
 
+pub(super) fn text_of_balancer(balancer: &LoadBalancer) -> String {
+    balancer_text(
+        balancer.target_group_arn().unwrap_or_default(),
+        balancer.container_name().unwrap_or_default(),
+        balancer.container_port().unwrap_or_default(),
+    )
+}
+
+/// Whether its tasks run on Fargate. An answer that says nothing of that - a stand-in's - is taken for it.
+pub(super) fn runs_on_fargate(service: &SdkService) -> bool {
+    let mut providers = service.capacity_provider_strategy().iter();
+    if service.capacity_provider_strategy().is_empty() {
+        return service
+            .launch_type()
+            .is_none_or(|kind| *kind == LaunchType::Fargate);
+    }
+    providers.all(|provider| provider.capacity_provider().starts_with("FARGATE"))
+}
+
+/// Settings of the tasks with which UpdateService begins no deployment: what runs has them only from a new one on.
+pub(super) const UNDEPLOYED: [&str; 2] = ["execute_command", "propagate_tags"];
+
 /// The fields of a service that a plan compares.
 pub(crate) fn fields_of(service: &SdkService) -> Fields {
     let mut fields = Fields::new();
     fields.set_some("task_definition", service.task_definition());
     fields.set("desired_count", service.desired_count());
-    let fargate = service
-        .capacity_provider_strategy()
-        .iter()
-        .any(|provider| provider.capacity_provider().starts_with("FARGATE"));
-    let launch_type = if fargate {
-        Some(LaunchType::Fargate.as_str())
-    } else {
-        service.launch_type().map(LaunchType::as_str)
-    };
-    fields.set_some("launch_type", launch_type);
     let network = service.network_configuration();
     if let Some(vpc) = network.and_then(|network| network.awsvpc_configuration()) {
         fields.set("network.subnets", sorted(vpc.subnets()));
@@ -58,26 +92,20 @@ pub(crate) fn fields_of(service: &SdkService) -> Fields {
         let public = vpc.assign_public_ip() == Some(&AssignPublicIp::Enabled);
         fields.set("network.assign_public_ip", public);
     }
-    let balancers = service.load_balancers().iter().map(|balancer| {
-        balancer_text(
-            balancer.target_group_arn().unwrap_or_default(),
-            balancer.container_name().unwrap_or_default(),
-            balancer.container_port().unwrap_or_default(),
-        )
-    });
+    let balancers = service.load_balancers().iter().map(text_of_balancer);
     let balancers: Vec<String> = balancers.collect();
     if !balancers.is_empty() {
         fields.set("load_balancer", sorted(&balancers));
     }
-    // Without a load balancer the grace period means nothing.
-    if !balancers.is_empty() {
-        let grace = service.health_check_grace_period_seconds();
-        fields.set("health_check_grace_period", grace.unwrap_or(0));
-    }
+    let grace = service.health_check_grace_period_seconds();
+    fields.set("health_check_grace_period", grace.unwrap_or(0));
     // ECS always answers it; an answer without it says nothing about it.
     match service.deployment_configuration() {
         Some(deployment) => describe_deployment(&mut fields, deployment),
-        None => describe_deployment(&mut fields, &deployment_configuration()),
+        None => {
+            let usual = deployment_configuration(None, None, None);
+            describe_deployment(&mut fields, &usual);
+        }
     }
     fields.set("execute_command", service.enable_execute_command());
     let propagated = service
@@ -88,7 +116,7 @@ pub(crate) fn fields_of(service: &SdkService) -> Fields {
     fields
 }
 
-pub(super) fn describe_deployment(fields: &mut Fields, deployment: &DeploymentConfiguration) {
+fn describe_deployment(fields: &mut Fields, deployment: &DeploymentConfiguration) {
     let breaker = deployment.deployment_circuit_breaker();
     let on = breaker.is_some_and(DeploymentCircuitBreaker::enable);
     fields.set("deployment.circuit_breaker", on);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use aws_sdk_ecs::Config;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{
-    Compatibility, NetworkMode, Tag, TaskDefinition as SdkDefinition, TaskDefinitionField,
+    Service as SdkService, Tag, TaskDefinition as SdkDefinition, TaskDefinitionField,
     TaskDefinitionStatus,
 };
 use deployer_core::address::Address;
@@ -22,7 +22,7 @@ use deployer_core::node::{Reading, Resource, Token, Watch};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::{self, Blueprint};
-use super::{Names, lookup, service};
+use super::{Names, lookup, service, service_fields};
 use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Told, code, denied, failure, words};
 use crate::tags::{self, Ownership, Tags};
@@ -33,7 +33,10 @@ pub(crate) const TASK_DEFINITION: &str = "ecs.task-definition";
 /// How long a registration is tried that ECS does not answer.
 const REGISTERING: Duration = Duration::from_secs(2 * 60);
 
-/// A family whose latest active revision is to say what the blueprint says.
+/// What ECS says when revisions of one family are registered at the same time.
+const TOO_MANY: &str = "Too many concurrent attempts to create a new revision";
+
+/// A family of which a revision is to say what the blueprint says.
 pub(super) struct TaskDefinition {
     clients: Arc<Clients>,
     address: Address,
@@ -58,12 +61,17 @@ impl DefinitionActual {
     }
 
     /// Its fields, as compared, the tags too.
-    pub(crate) fn fields(&self, container: &str) -> Fields {
-        let mut fields = definition::observed(&self.definition, container);
+    pub(crate) fn fields(&self, container: &str, port: u16) -> Fields {
+        let mut fields = definition::observed(&self.definition, container, port);
         tags::describe(&mut fields, &self.tags);
         fields
     }
 }
+
+/// The revisions that may be what is wanted already: what the service runs, if it is of the family, before the family's latest.
+/// Never empty.
+#[derive(Clone, Debug)]
+pub(super) struct Revisions(Vec<DefinitionActual>);
 
 /// Whether tags are asked for: that is a permission of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +209,27 @@ impl TaskDefinition {
         &self.names.family
     }
 
+    fn port(&self) -> u16 {
+        self.blueprint().port
+    }
+
+    /// The revision that is compared, published and tagged: the first that says what is wanted, or else the first.
+    fn chosen(&self, there: &Revisions) -> Option<DefinitionActual> {
+        let (container, wanted) = (&self.names.container, self.blueprint().fields());
+        let says = |it: &&DefinitionActual| {
+            definition::observed(&it.definition, container, self.port()) == wanted
+        };
+        let equal = there.0.iter().find(says);
+        equal.or_else(|| there.0.first()).cloned()
+    }
+
+    fn build_on(&self, base: &SdkDefinition) -> Result<()> {
+        self.blueprint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .build_on(base)
+    }
+
     fn blueprint(&self) -> Blueprint {
         self.blueprint
             .lock()
@@ -208,23 +237,67 @@ impl TaskDefinition {
             .clone()
     }
 
-    async fn read_whole(&self) -> Result<Reading<DefinitionActual>> {
-        let reading = read_definition(&self.clients, self.family(), WithTags::Yes).await?;
-        let Reading::Present(actual) = &reading else {
-            return Ok(reading);
-        };
-        let Some(how) = self.ownership.foreign(&actual.tags) else {
-            return Ok(reading);
-        };
-        // A revision that a code-only deployment or another hand registered has no tags; the service tells.
-        match lookup::owner_tags(&self.clients, &self.names.service).await? {
-            Some(tags) if self.ownership.foreign(&tags).is_none() => Ok(reading),
-            _ => Ok(Reading::Foreign(how)),
-        }
+    /// What the service runs. `None` when there is no service, or it runs nothing.
+    async fn running(&self, with_tags: WithTags) -> Result<Option<SdkService>> {
+        let service = lookup::describe(&self.clients, &self.names.service, with_tags).await?;
+        Ok(service.filter(|it| it.status() == Some("ACTIVE") && it.task_definition().is_some()))
     }
 
-    /// What runs gives the pins; the family's latest revision is what is compared.
-    async fn read_code(&self) -> Result<Reading<DefinitionActual>> {
+    async fn read_whole(&self) -> Result<Reading<Revisions>> {
+        let (latest, service) = tokio::join!(
+            read_definition(&self.clients, self.family(), WithTags::Yes),
+            self.running(WithTags::Yes)
+        );
+        let (latest, service) = (latest?, service?);
+        let arn = service.as_ref().and_then(SdkService::task_definition);
+        let running = match (&latest, arn) {
+            (Reading::Denied(words), _) => return Ok(Reading::Denied(words.clone())),
+            (Reading::Present(latest), Some(arn)) if latest.arn() == arn => Some(latest.clone()),
+            (_, Some(arn)) => match read_definition(&self.clients, arn, WithTags::Yes).await? {
+                Reading::Present(running) => Some(running),
+                Reading::Denied(words) => return Ok(Reading::Denied(words)),
+                _ => None,
+            },
+            (_, None) => None,
+        };
+        let tags = service.map(|service| service_fields::tags_of(&service));
+        // A revision that a code-only deployment or another hand registered has no tags; the service tells.
+        let ours = tags.is_some_and(|tags| self.ownership.foreign(&tags).is_none());
+        let mut there = Vec::new();
+        if let Some(running) = running.filter(|_| ours) {
+            self.build_on(&running.definition)?;
+            if self.is_of_family(&running) {
+                there.push(running);
+            }
+        }
+        if let Reading::Present(latest) = latest {
+            match self.ownership.foreign(&latest.tags) {
+                Some(how) if !ours => return Ok(Reading::Foreign(how)),
+                _ => {}
+            }
+            if !self.has_base() {
+                self.build_on(&latest.definition)?;
+            }
+            if there.iter().all(|it| it.arn() != latest.arn()) {
+                there.push(latest);
+            }
+        }
+        Ok(match there.is_empty() {
+            true => Reading::Absent,
+            false => Reading::Present(Revisions(there)),
+        })
+    }
+
+    fn is_of_family(&self, revision: &DefinitionActual) -> bool {
+        family_of(revision.arn()) == self.family()
+    }
+
+    fn has_base(&self) -> bool {
+        self.blueprint().base.is_some()
+    }
+
+    /// What runs gives the pins, and what is carried over; it, or the family's latest revision, is what is compared.
+    async fn read_code(&self) -> Result<Reading<Revisions>> {
         let Some(service) =
             lookup::describe(&self.clients, &self.names.service, WithTags::No).await?
         else {
@@ -232,16 +305,38 @@ impl TaskDefinition {
         };
         let arn = service.task_definition().unwrap_or_default();
         let running = describe_revision(&self.clients, arn).await?;
-        self.blueprint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take_over(&running)?;
-        read_definition(&self.clients, self.family(), WithTags::No).await
+        {
+            let mut blueprint = self
+                .blueprint
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            blueprint.take_over(&running)?;
+            blueprint.build_on(&running)?;
+        }
+        let active = running.status() == Some(&TaskDefinitionStatus::Active);
+        let running = DefinitionActual {
+            definition: running,
+            tags: Tags::new(),
+        };
+        let mut there = Vec::new();
+        if active && self.is_of_family(&running) {
+            there.push(running);
+        }
+        let latest = read_definition(&self.clients, self.family(), WithTags::No).await?;
+        Ok(match latest {
+            Reading::Present(latest) if there.iter().all(|it| it.arn() != latest.arn()) => {
+                there.push(latest);
+                Reading::Present(Revisions(there))
+            }
+            Reading::Denied(words) => Reading::Denied(words),
+            _ if there.is_empty() => Reading::Absent,
+            _ => Reading::Present(Revisions(there)),
+        })
     }
 
     /// Registers a revision, once: the call has no token and makes another revision each time, so that it is not the SDK
     /// that tries it again.
-    async fn register(&self) -> Result<DefinitionActual> {
+    async fn register(&self) -> Result<Revisions> {
         let tries = AtomicU32::new(0);
         let registered = poll(
             self.clients.clock(),
@@ -259,11 +354,18 @@ impl TaskDefinition {
                     {
                         Ok(Look::NotYet(error.chain().join(": ")))
                     }
+                    // Somebody registers a revision of the family at the same moment; "Please try again later".
+                    Err(error) if error.chain().join(": ").contains(TOO_MANY) => {
+                        Ok(Look::NotYet(error.chain().join(": ")))
+                    }
                     outcome => Ok(Look::Found(outcome)),
                 }
             },
         );
-        registered.await?
+        let registered = registered.await??;
+        // What ECS filled in is there now.
+        self.build_on(&registered.definition)?;
+        Ok(Revisions(vec![registered]))
     }
 
     /// The family's latest revision, if it says what the blueprint says.
@@ -276,7 +378,7 @@ impl TaskDefinition {
         let Reading::Present(latest) = latest else {
             return Ok(None);
         };
-        let says = definition::observed(&latest.definition, &self.names.container);
+        let says = definition::observed(&latest.definition, &self.names.container, self.port());
         Ok((says == self.blueprint().fields()).then_some(latest))
     }
 
@@ -286,21 +388,10 @@ impl TaskDefinition {
             // Tagging is a permission that a code-only deployment may lack.
             Scope::CodeOnly => Tags::new(),
         };
-        let blueprint = self.blueprint();
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let answer = self
-            .clients
-            .ecs
-            .register_task_definition()
-            .family(self.family())
-            .network_mode(NetworkMode::Awsvpc)
-            .requires_compatibilities(Compatibility::Fargate)
-            .runtime_platform(definition::runtime_platform(blueprint.architecture))
-            .cpu(&blueprint.cpu)
-            .memory(blueprint.memory.to_string())
-            .execution_role_arn(&blueprint.execution_role)
-            .set_task_role_arn(blueprint.task_role.clone())
-            .container_definitions(blueprint.container()?)
+            .blueprint()
+            .registration(&self.clients.ecs, self.family())?
             .set_tags((!tags.is_empty()).then(|| sdk_tags(&tags)))
             .customize()
             .config_override(once)
@@ -342,7 +433,7 @@ impl TaskDefinition {
 
 #[async_trait]
 impl Resource for TaskDefinition {
-    type Actual = DefinitionActual;
+    type Actual = Revisions;
 
     fn address(&self) -> &Address {
         &self.address
@@ -364,11 +455,21 @@ impl Resource for TaskDefinition {
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        actual.fields(&self.names.container)
+        let Some(chosen) = self.chosen(actual) else {
+            return Fields::new();
+        };
+        match self.scope {
+            Scope::Whole => chosen.fields(&self.names.container, self.port()),
+            Scope::CodeOnly => {
+                definition::observed(&chosen.definition, &self.names.container, self.port())
+            }
+        }
     }
 
     fn publish(&self, actual: &Self::Actual) {
-        self.output.publish(Revision(actual.arn().to_owned()));
+        if let Some(chosen) = self.chosen(actual) {
+            self.output.publish(Revision(chosen.arn().to_owned()));
+        }
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
@@ -392,10 +493,12 @@ impl Resource for TaskDefinition {
             return self.register().await;
         }
         // Tags alone make no new revision, so the service does not roll out for them.
-        self.retag(actual).await?;
-        let mut actual = actual.clone();
-        actual.tags.clone_from(&self.ownership.tags);
-        Ok(actual)
+        let mut chosen = self
+            .chosen(actual)
+            .ok_or_else(|| Error::internal("a task definition without revisions was retagged"))?;
+        self.retag(&chosen).await?;
+        chosen.tags.clone_from(&self.ownership.tags);
+        Ok(Revisions(vec![chosen]))
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

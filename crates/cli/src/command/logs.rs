@@ -1,6 +1,6 @@
 //! `deployer logs`: what the containers print, from every target, in the order of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
@@ -17,6 +17,11 @@ use crate::view;
 
 /// Between two looks with `--follow`.
 const LOOK: Duration = Duration::from_secs(2);
+/// How late a line may come: with an earlier time than lines that are there already, of another instance or of the same moment.
+/// Agents send what they have gathered for some seconds (falcosecurity/plugins#893).
+const LATE: Duration = Duration::from_secs(60);
+/// How many lines of the last minute are looked at: none that was printed in a burst is to be missed.
+const AT_ONCE: usize = 100_000;
 
 /// Prints lines, and goes on with `--follow` until somebody stops it.
 pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<Exit> {
@@ -40,11 +45,16 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
                 let seen = seen
                     .entry((place.name(), key.clone()))
                     .or_insert_with(|| Seen::from(start));
+                let limit = if seen.any { AT_ONCE } else { args.lines };
                 let found = place
                     .cloud
                     .logs()
-                    .lines(service, seen.until, args.lines)
+                    .lines(service, seen.from_now_on(), limit)
                     .await?;
+                // What the limit cut off is not to come later.
+                if !seen.any && found.len() >= limit {
+                    seen.floor = found.first().map_or(seen.floor, |line| line.at);
+                }
                 lines.extend(
                     seen.fresh(found)
                         .into_iter()
@@ -63,35 +73,54 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
     }
 }
 
-/// What was printed so far: everything before `until`, and of `until` itself these lines.
+/// What was printed so far.
 struct Seen {
-    until: Timestamp,
-    at_until: Vec<LogLine>,
+    /// Nothing before it is asked for.
+    floor: Timestamp,
+    /// When the newest line was printed that there was.
+    newest: Timestamp,
+    /// Whether it was looked at.
+    any: bool,
+    /// The lines of the last while, by what they are known by.
+    printed: BTreeSet<(Timestamp, String)>,
 }
 
 impl Seen {
-    fn from(until: Timestamp) -> Self {
+    fn from(floor: Timestamp) -> Self {
         Self {
-            until,
-            at_until: Vec::new(),
+            floor,
+            newest: floor,
+            any: false,
+            printed: BTreeSet::new(),
         }
+    }
+
+    /// From when on lines may still come.
+    fn from_now_on(&self) -> Timestamp {
+        let back = self.newest.checked_sub(LATE).unwrap_or(Timestamp::MIN);
+        back.max(self.floor)
     }
 
     /// The lines that were not printed yet.
     fn fresh(&mut self, lines: Vec<LogLine>) -> Vec<LogLine> {
-        let fresh: Vec<LogLine> = lines
-            .into_iter()
-            .filter(|line| line.at >= self.until && !self.at_until.contains(line))
-            .collect();
+        self.any = true;
+        let (floor, printed) = (self.floor, &mut self.printed);
+        let mut fresh = lines;
+        fresh.retain(|line| line.at >= floor && printed.insert((line.at, known_by(line))));
         if let Some(last) = fresh.iter().map(|line| line.at).max() {
-            if last > self.until {
-                self.at_until.clear();
-                self.until = last;
-            }
-            self.at_until
-                .extend(fresh.iter().filter(|line| line.at == last).cloned());
+            self.newest = self.newest.max(last);
         }
+        let since = self.from_now_on();
+        self.printed.retain(|(at, _)| *at >= since);
         fresh
+    }
+}
+
+/// The cloud's name for a line, or all that is known of it.
+fn known_by(line: &LogLine) -> String {
+    match line.id.is_empty() {
+        true => format!("{} {}", line.source, line.text),
+        false => line.id.clone(),
     }
 }
 
@@ -110,19 +139,38 @@ fn print_line(global: &Global, cloud: CloudName, service: &str, line: &LogLine) 
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_line_is_printed_once_also_when_several_share_a_moment() {
-        let line = |second: i64, text: &str| LogLine {
+    fn line(second: i64, id: &str) -> LogLine {
+        LogLine {
             at: Timestamp::from_second(second).unwrap(),
             source: "a".into(),
-            text: text.into(),
-        };
-        let mut seen = Seen::from(Timestamp::from_second(5).unwrap());
-        assert_eq!(seen.fresh(vec![line(5, "one"), line(6, "two")]).len(), 2);
-        assert_eq!(
-            seen.fresh(vec![line(6, "two"), line(6, "three")]),
-            [line(6, "three")]
-        );
-        assert_eq!(seen.fresh(vec![line(6, "two"), line(6, "three")]), []);
+            text: "ready".into(),
+            id: id.into(),
+        }
+    }
+
+    fn ids(lines: Vec<LogLine>) -> Vec<String> {
+        lines.into_iter().map(|line| line.id).collect()
+    }
+
+    #[test]
+    fn a_line_is_printed_once_also_when_several_share_a_moment_or_come_late() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let mut seen = Seen::from(second(5));
+        let first = seen.fresh(vec![line(5, "1"), line(70, "2")]);
+        assert_eq!(ids(first), ["1", "2"]);
+        assert_eq!(seen.from_now_on(), second(10));
+        // Of the same moment, of an earlier one by another instance, and equal in all but its id.
+        let later = vec![line(20, "late"), line(70, "2"), line(70, "3")];
+        assert_eq!(ids(seen.fresh(later.clone())), ["late", "3"]);
+        assert_eq!(ids(seen.fresh(later)), Vec::<String>::new());
+        seen.fresh(vec![line(200, "4")]);
+        assert_eq!(seen.printed.len(), 1, "what cannot come again is forgotten");
+    }
+
+    #[test]
+    fn lines_without_ids_are_known_by_what_they_say() {
+        let mut seen = Seen::from(Timestamp::UNIX_EPOCH);
+        assert_eq!(seen.fresh(vec![line(5, ""), line(5, "")]).len(), 1);
+        assert_eq!(seen.fresh(vec![line(5, ""), line(6, "")]).len(), 1);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deployer_core::address::Address;
+use deployer_core::error::ErrorKind;
 use deployer_core::node::Action;
 use deployer_core::report::{Event, Reporter};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -159,8 +160,12 @@ impl Reporter for Plain {
                 took,
             } => {
                 self.running().remove(address);
+                let how = match error.kind() {
+                    ErrorKind::TimedOut => "NOT READY IN TIME, no longer waited for",
+                    _ => "FAILED",
+                };
                 sayln!(
-                    "  {address}: FAILED after {}: {error}",
+                    "  {address}: {how} after {}: {error}",
                     duration::show(*took)
                 );
             }

@@ -81,7 +81,7 @@ pub async fn too_long(stage: &Stage) {
     let words = [
         (
             "aws",
-            "the migration of `swept-test-idp` was not ready after 300 s: its task is RUNNING",
+            "the migration of `swept-test-idp` had not ended after 300 s, and was stopped",
         ),
         (
             "gcp",

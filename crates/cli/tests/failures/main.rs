@@ -11,6 +11,7 @@ mod clouds;
 mod detached;
 mod disturbed;
 mod drift;
+mod ecs;
 mod events;
 mod google;
 mod images;
@@ -262,6 +263,68 @@ const TESTS: &[Test] = &[
     (
         "a_roll_out_that_was_not_waited_for_and_failed_is_no_success",
         |it| Box::pin(detached::fails_later(it)),
+    ),
+    ("the_app_finds_its_port_on_both_clouds", |it| {
+        Box::pin(ecs::port(it))
+    }),
+    ("a_count_of_none_is_nobodys_success", |it| {
+        Box::pin(ecs::count_of_none(it))
+    }),
+    ("no_task_at_all_is_refused_for_ecs_while_planning", |it| {
+        Box::pin(ecs::least_of_none(it))
+    }),
+    ("a_range_of_tasks_scales_and_is_compared", |it| {
+        Box::pin(ecs::scales(it))
+    }),
+    ("what_another_team_registered_for_scaling_is_theirs", |it| {
+        Box::pin(ecs::scaled_by_others(it))
+    }),
+    (
+        "what_no_manifest_has_a_word_for_is_carried_over_and_shown",
+        |it| Box::pin(ecs::kept(it)),
+    ),
+    ("going_back_to_what_serves_registers_nothing", |it| {
+        Box::pin(ecs::revert(it))
+    }),
+    (
+        "a_migration_runs_one_program_on_both_clouds_whatever_the_service_runs",
+        |it| Box::pin(ecs::programs(it)),
+    ),
+    ("a_program_without_a_name_is_refused_while_planning", |it| {
+        Box::pin(ecs::no_program(it))
+    }),
+    (
+        "tasks_are_replaced_for_a_setting_that_ecs_does_not_deploy",
+        |it| Box::pin(ecs::exec(it)),
+    ),
+    (
+        "a_service_that_codedeploy_deploys_is_refused_while_planning",
+        |it| Box::pin(ecs::other_controllers(it)),
+    ),
+    ("what_ecs_refuses_for_a_moment_is_asked_again", |it| {
+        Box::pin(ecs::passing(it))
+    }),
+    ("a_service_that_is_there_already_is_changed", |it| {
+        Box::pin(ecs::is_there_already(it))
+    }),
+    (
+        "patience_that_is_over_is_no_failure_of_the_roll_out",
+        |it| Box::pin(ecs::patience(it)),
+    ),
+    (
+        "a_start_period_is_the_grace_period_of_a_target_group",
+        |it| Box::pin(ecs::grace(it)),
+    ),
+    (
+        "a_migration_that_cannot_be_stopped_is_still_running",
+        |it| Box::pin(ecs::unstoppable_migration(it)),
+    ),
+    ("lines_that_come_late_are_printed_once", |it| {
+        Box::pin(ecs::late_lines(it))
+    }),
+    (
+        "percentages_are_left_alone_where_the_manifest_is_silent",
+        |it| Box::pin(ecs::percentages(it)),
     ),
     (
         "an_access_that_was_granted_is_waited_for_however_long_it_takes_to_get_about",

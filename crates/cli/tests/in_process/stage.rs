@@ -241,6 +241,33 @@ impl Stage {
         (ended, output.text())
     }
 
+    /// Runs a command on one cloud until a hand has done its work; what the command said by then.
+    #[allow(dead_code, reason = "not every test follows anything")]
+    pub async fn run_until(
+        &self,
+        words: &[&str],
+        cloud: &str,
+        hand: impl Future<Output = ()>,
+    ) -> String {
+        let manifest = self.folder.path().join("deployer.toml");
+        let manifest = manifest.display().to_string();
+        let arguments = [words, &["--cloud", cloud, "--manifest", &manifest]].concat();
+        let stop = Stop::default();
+        let surroundings = Surroundings {
+            clock: Arc::new(self.time.clone()),
+            stop: Some(stop),
+            ledger: Some(Arc::new(self.ledger.clone())),
+        };
+        let output = Output::default();
+        let command = deployer::captured(output.clone(), deployer::run(&arguments, surroundings));
+        tokio::select! {
+            biased;
+            exit = command => panic!("it ended with {exit:?}:\n{}", output.text()),
+            () = hand => {}
+        }
+        output.text()
+    }
+
     /// For calls to AWS by another hand than the program's.
     pub async fn aws(&self) -> SdkConfig {
         aws_config::defaults(BehaviorVersion::latest())

@@ -216,6 +216,7 @@ impl Wanted {
                 adopt: false,
             }),
             verify: Default::default(),
+            patience: deployer_core::spec::PATIENCE,
         }
     }
 

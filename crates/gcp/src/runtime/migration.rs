@@ -14,7 +14,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Evidence, Step, Token, Watch};
-use deployer_core::spec::MigrateSpec;
+use deployer_core::spec::{MigrateSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::{Execution, Task};
@@ -349,7 +349,8 @@ impl Step for Migration {
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
         fields.set_value("image", self.image.field(|image| image.0.clone()));
-        fields.set("command", self.migrate.command.join(" "));
+        let migrate = &self.migrate;
+        fields.set("program", program(&migrate.entrypoint, &migrate.command));
         if self.migrate.database.is_some() {
             let show = |database: &Database| {
                 database

@@ -29,8 +29,6 @@ use crate::runtime::{activation, conditions, verdict};
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.service";
 
-/// A start-up probe may take four minutes, an image pull and the move of the traffic a few more.
-const ROLL_OUT_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// Cloud Run drains what serves before a service is gone.
 const DELETE_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -911,7 +909,7 @@ impl Resource for RunService {
     }
 
     fn pace(&self) -> Pace {
-        Pace::closely(ROLL_OUT_DEADLINE + self.patience.longest())
+        Pace::closely(self.shape.spec.patience + self.patience.longest())
     }
 
     fn detachable(&self) -> bool {

@@ -53,6 +53,7 @@ fn spec() -> ServiceSpec {
         adopt: false,
         record: None,
         verify: VerifySpec::default(),
+        patience: deployer_core::spec::PATIENCE,
     }
 }
 

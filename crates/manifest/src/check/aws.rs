@@ -6,7 +6,7 @@ use crate::check::services::{plain_secret, variable_name};
 use crate::check::{Shape, known_only, ledger, service_url, shape, url};
 use crate::model::Manifest;
 use crate::problem::{Part, Report};
-use crate::section::AwsSection;
+use crate::section::{AwsSection, AwsService};
 use crate::source::KeyPath;
 
 static ACCOUNT: Shape = shape!(
@@ -105,11 +105,39 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         if let Some(address) = &service.url {
             service_url(key, address, manifest, &path.join("url"), report);
         }
+        operated(service, aws, &path, report);
         for (variable, text) in &service.env {
             let at = path.join("env").join(variable);
             variable_name(variable, &at, report);
             plain_secret(text, &at, report);
         }
+    }
+}
+
+/// What ECS and Application Auto Scaling take, and what ECS Exec needs.
+fn operated(service: &AwsService, aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {
+    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html: the agent in the task acts with the task role;
+    // without one CreateService is refused (aws/aws-cli#6242).
+    if service.enable_execute_command && aws.task_role.is_none() {
+        let help = "set `task_role` of `[targets.aws]` to a role that allows ssmmessages:*Channel";
+        let at = path.join("enable_execute_command");
+        report.error(&at, "ECS Exec needs a task role", help);
+    }
+    if !(1..=100).contains(&service.scaling.cpu) {
+        let help = "write the CPU that tasks are to use on average, from 1 to 100";
+        let at = path.join("scaling").join("cpu");
+        report.error(&at, "this is no share of a CPU in percent", help);
+    }
+    let least = service.minimum_healthy_percent.unwrap_or(100);
+    let most = service.maximum_percent.unwrap_or(200);
+    if most < 100 || least > most || least == most {
+        let key = match service.maximum_percent {
+            Some(_) => "maximum_percent",
+            None => "minimum_healthy_percent",
+        };
+        let help = "let `maximum_percent` be 100 or more, and more than `minimum_healthy_percent`";
+        let message = format!("no task can be replaced when {least} % must and {most} % may run");
+        report.error(&path.join(key), message, help);
     }
 }
 

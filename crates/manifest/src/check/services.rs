@@ -28,6 +28,11 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
         program(words, &path.join(name), report);
     }
     health(service, &path, report);
+    if service.patience.is_zero() {
+        let message = "a roll-out that is not waited for is not known to serve";
+        let help = "write \"15m\", or use `apply --detach`";
+        report.error(&path.join("patience"), message, help);
+    }
     replicas(service.replicas.0, &path.join("replicas"), report);
     for (variable, value) in &service.env {
         let at = path.join("env").join(variable);
@@ -158,7 +163,7 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
                 help,
             );
         }
-        MigrateMode::Job if migrate.command.is_empty() => {
+        MigrateMode::Job if migrate.command.is_empty() && migrate.entrypoint.is_empty() => {
             let help = "add `command = [\"/app/server\", \"migrate\"]`, or set mode = \"on-start\" or \"none\"";
             report.key_error(
                 &path.join("command"),

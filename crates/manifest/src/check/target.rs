@@ -29,6 +29,15 @@ pub(super) fn check(
         size(service, cloud, report);
         let path = overridden(service, cloud, "replicas", report);
         replicas(service.replicas, &path, report);
+        if cloud == CloudName::Aws && service.replicas.min == 0 && service.replicas.max > 0 {
+            let help = format!(
+                "nothing starts a task when a request comes, as Cloud Run does: write 1 or more, here or as \
+                 `replicas` of `[targets.aws.services.{}]`",
+                service.key
+            );
+            let message = "ECS with no task at all serves nobody";
+            report.error(&path, message, help);
+        }
         health_limits(service, cloud, report);
     }
     if !report.distrusts(&KeyPath::new(["app"]))

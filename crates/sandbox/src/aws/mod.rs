@@ -1,5 +1,6 @@
 //! AWS: JSON and query protocols, signed requests, one folder or file per service.
 
+mod autoscaling;
 pub mod credentials;
 mod ecr;
 mod ecs;
@@ -55,6 +56,7 @@ struct Inner {
     /// For moto; made when it is first asked.
     http: LazyLock<reqwest::Client>,
     ecr: ecr::Ecr,
+    autoscaling: autoscaling::AutoScaling,
     ecs: ecs::Ecs,
     elasticache: elasticache::ElastiCache,
     logs: logs::Logs,
@@ -72,8 +74,10 @@ impl Aws {
         let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
+        let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
         Self {
             inner: Arc::new(Inner {
+                autoscaling,
                 host,
                 policy,
                 http: LazyLock::new(forward::client),
@@ -120,6 +124,7 @@ impl Aws {
             "log_groups": self.inner.logs.names(),
             "databases": self.inner.rds.status(),
             "caches": self.inner.elasticache.status(),
+            "scaling": self.inner.autoscaling.status(),
         })
     }
 
@@ -280,6 +285,7 @@ impl Aws {
             "secretsmanager" => inner.secrets.call(operation, input),
             "rds" => inner.rds.call(operation, input),
             "elasticache" => inner.elasticache.call(operation, input),
+            "application-autoscaling" => inner.autoscaling.call(operation, input),
             _ => sts::call(&inner.host.account, operation, input),
         }
     }
@@ -311,6 +317,10 @@ impl Aws {
         };
         if tagged && !operation.starts_with("Tag") && operation != tagging {
             actions.push(format!("{service}:{tagging}"));
+        }
+        // "You must have permission to create a service-linked role": it is made when the first target is registered.
+        if service == "application-autoscaling" && self.inner.autoscaling.makes_role(operation) {
+            actions.push("iam:CreateServiceLinkedRole".to_owned());
         }
         if service == "ecs" && self.inner.ecs.passes_role(operation, input) {
             actions.push("iam:PassRole".to_owned());

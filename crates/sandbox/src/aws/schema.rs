@@ -105,6 +105,10 @@ static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
             "secretsmanager",
             include_str!("../../schemas/aws/secretsmanager.json"),
         ),
+        (
+            "application-autoscaling",
+            include_str!("../../schemas/aws/application-autoscaling.json"),
+        ),
         ("logs", include_str!("../../schemas/aws/logs.json")),
         ("rds", include_str!("../../schemas/aws/rds.json")),
         (
@@ -442,11 +446,18 @@ fn fits(pattern: &str, text: &str) -> bool {
         .expect("no panic while a pattern is compiled");
     patterns
         .entry(pattern.to_owned())
-        .or_insert_with(|| {
-            Regex::new(&format!("^(?:{pattern})$"))
-                .expect("the models' patterns are compiled in tests")
-        })
+        .or_insert_with(|| whole(pattern).expect("the models' patterns are compiled in tests"))
         .is_match(text)
+}
+
+/// Some models write everything beyond the first plane as ranges of surrogates, which are no characters here, and `\p{Print}` as
+/// Java does for what ASCII can print.
+fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    let beyond = r"\u{10000}-\u{10FFFF}";
+    let pattern = pattern
+        .replace(r"\uD800\uDC00-\uDBFF\uDFFF", beyond)
+        .replace(r"\p{Print}", "[[:print:]]");
+    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 #[cfg(test)]

@@ -107,10 +107,15 @@ impl Container {
     ) -> Result<Self, StartError> {
         let (mut address, mut moved) = (None, None);
         if let Some(asked) = spec.port {
-            let port = free_port()?;
-            invocation.env.insert("PORT".into(), port.to_string());
+            // Only what the app was told can be told otherwise: who is not given its port listens on its own, as on ECS, which sets
+            // no `PORT` (the variables that it sets: Amazon ECS Developer Guide, "Amazon ECS task metadata endpoint version 4").
+            let told = invocation.env.get("PORT") == Some(&asked.to_string());
+            let port = if told { free_port()? } else { asked };
+            if told {
+                invocation.env.insert("PORT".into(), port.to_string());
+                moved = Some((asked, port));
+            }
             address = Some(([127, 0, 0, 1], port).into());
-            moved = Some((asked, port));
         }
         let own = folders.own.clone();
         let image = folders.image.clone();

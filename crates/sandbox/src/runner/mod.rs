@@ -34,7 +34,7 @@ pub use simulated::{Behaviour, Simulated, Started};
 pub enum Isolation {
     /// A mount and a network namespace each; two containers may bind the same port.
     Namespaces,
-    /// No namespaces here: one container per service, `PORT` overridden.
+    /// No namespaces here: one container per service; `PORT`, where it is set, becomes a free one.
     Shared {
         /// What the machine refused.
         why: String,

@@ -34,7 +34,34 @@ fn judge(serving: &Serving) -> Result<String, String> {
         ServingState::Failed(why) => return Err(format!("failed: {why}")),
     }
     match serving.instances {
+        // Nothing runs, and nothing is to: nobody serves, whoever asked for that.
+        Some((0, _)) => Err("ready, but 0 instances are asked for: nobody serves".to_owned()),
         Some((wanted, running_now)) if running_now < wanted => Err(format!("ready{running}")),
         Some(_) | None => Ok(format!("ready{running}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn as_many_as_were_asked_for_are_not_enough_where_that_is_none() {
+        let serving = |instances| Serving {
+            service: "web".into(),
+            wanted: None,
+            traffic: Vec::new(),
+            images: BTreeMap::new(),
+            instances,
+            state: ServingState::Ready,
+            url: None,
+        };
+        assert!(judge(&serving(Some((2, 2)))).is_ok());
+        // Cloud Run does not count: it starts one for a request.
+        assert!(judge(&serving(None)).is_ok());
+        let why = judge(&serving(Some((0, 0)))).unwrap_err();
+        assert!(why.contains("nobody serves"), "{why}");
     }
 }

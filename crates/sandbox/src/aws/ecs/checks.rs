@@ -66,7 +66,7 @@ impl Ecs {
             }
             let containers = checked.iter().map(|(name, check, container)| {
                 let tell = |health| ecs.told(&id, name, health);
-                check.watch(&clock, container, tell)
+                check.watch(&clock, container, grace, tell)
             });
             let targets = targets.iter().map(|(at, target, container)| {
                 let tell = |health| ecs.told_of_target(&id, *at, health);

@@ -70,7 +70,16 @@ impl HealthCheck {
     ///
     /// The next check begins an interval after the last one ended. Failures within the start
     /// period do not count, unless a check passed before.
-    pub async fn watch(&self, clock: &Clock, container: &Container, mut tell: impl FnMut(Health)) {
+    ///
+    /// `grace` is for whoever acts on this, and is told nothing bad before: "the Amazon ECS service scheduler ignores unhealthy
+    /// Elastic Load Balancing, VPC Lattice, and container health checks" (CreateService, `healthCheckGracePeriodSeconds`).
+    pub async fn watch(
+        &self,
+        clock: &Clock,
+        container: &Container,
+        grace: Duration,
+        mut tell: impl FnMut(Health),
+    ) {
         let began = clock.now();
         let forgiven = clock.in_cloud_time(self.start_period).max(REAL_START);
         let limit = clock.in_cloud_time(self.timeout).max(REAL_TIMEOUT);
@@ -85,7 +94,7 @@ impl HealthCheck {
                 if last.is_some() || clock.since(began) > forgiven {
                     failures += 1;
                 }
-                if failures < self.retries {
+                if failures < self.retries || clock.since(began) < clock.in_cloud_time(grace) {
                     continue;
                 }
                 Health::Unhealthy

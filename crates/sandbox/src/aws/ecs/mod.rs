@@ -29,6 +29,7 @@ use super::logs::Logs;
 use super::secrets::Secrets;
 use crate::Host;
 use names::Names;
+pub use service_rules::unsupported;
 use state::State;
 
 /// The service. Cheap to clone.

@@ -67,6 +67,29 @@ pub fn settle(config: &mut Map<String, Value>) {
     }
 }
 
+/// Refuses a change that only CodeDeploy may make: "Unable to update task definition on services with a CODE_DEPLOY deployment
+/// controller. Use AWS CodeDeploy to trigger a new deployment." (aws/aws-cdk#1559, hashicorp/terraform-provider-aws#6802).
+pub fn check_controller(config: &Map<String, Value>, input: &Value) -> Result<(), AwsError> {
+    let controller = config.get("deploymentController");
+    let controller = controller.and_then(|controller| text(controller, "type"));
+    let refused = [
+        ("taskDefinition", "task definition"),
+        ("loadBalancers", "load balancers"),
+        ("networkConfiguration", "network configuration"),
+        ("platformVersion", "platform version"),
+    ];
+    let asked = refused
+        .iter()
+        .find(|(member, _)| input.get(*member).is_some());
+    match (controller, asked) {
+        (Some("CODE_DEPLOY"), Some((_, what))) => Err(invalid(format!(
+            "Unable to update {what} on services with a CODE_DEPLOY deployment controller. Use AWS CodeDeploy to trigger a new \
+             deployment."
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Checks a service's whole configuration against its task definition and what the sandbox can do.
 pub fn check_config(
     state: &State,
@@ -79,11 +102,9 @@ pub fn check_config(
         .unwrap_or_default();
     let get = |name: &str| config.get(name).cloned().unwrap_or_default();
     let deployment = get("deploymentConfiguration");
-    if text(&deployment, "strategy") != Some("ROLLING") {
-        return Err(unsupported("deployment strategies besides ROLLING"));
-    }
-    if get("deploymentController")["type"] != "ECS" {
-        return Err(unsupported("deployment controllers besides ECS"));
+    // Their tasks are started as those of a rolling service are; what differs is who may change them.
+    if get("deploymentController")["type"] == "EXTERNAL" {
+        return Err(unsupported("services of an EXTERNAL deployment controller"));
     }
     let (least, most) = (
         number(&deployment, "minimumHealthyPercent"),

@@ -113,7 +113,11 @@ pub fn service_view(state: &State, service: &Service, tags: bool) -> Value {
         "runningCount": running,
         "pendingCount": pending,
         "taskDefinition": definition,
-        "deployments": if service.status == "INACTIVE" { Vec::new() } else { deployments },
+        // What CodeDeploy deploys are task sets.
+        "deployments": match service.status == "INACTIVE" || by_code_deploy(service) {
+            true => Vec::new(),
+            false => deployments,
+        },
         "events": service.events,
         "createdAt": seconds(service.created),
     });
@@ -124,6 +128,11 @@ pub fn service_view(state: &State, service: &Service, tags: bool) -> Value {
         out["tags"] = json!(service.tags);
     }
     out
+}
+
+fn by_code_deploy(service: &Service) -> bool {
+    let controller = service.config.get("deploymentController");
+    controller.is_some_and(|controller| controller["type"] == "CODE_DEPLOY")
 }
 
 fn deployment(state: &State, service: &Service, index: usize, deployment: &Deployment) -> Value {

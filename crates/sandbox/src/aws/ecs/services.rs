@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::clusters::{check_cluster, check_name};
 use super::names::{Names, long_number, short_id};
-use super::service_rules::{check_config, defaults, settle, unsupported};
+use super::service_rules::{check_config, check_controller, defaults, settle, unsupported};
 use super::service_view::service_view;
 use super::state::{Deployment, Revision, Rollout, RolloutState, Service, State};
 use super::target_group::{Target, check_targets};
@@ -340,8 +340,17 @@ impl Ecs {
             None => current.clone(),
         };
         let mut config = service.config.clone();
+        check_controller(&config, input)?;
+        // What a deployment configuration does not say stays as it was (aws/copilot-cli#4565, of its alarms).
+        let before = config.get("deploymentConfiguration").cloned();
         copy(input, &DEPLOYED, &mut config);
         copy(input, &ECHOED, &mut config);
+        if let (Some(Value::Object(mut before)), Some(Value::Object(now))) =
+            (before, config.get("deploymentConfiguration").cloned())
+        {
+            before.extend(now.into_iter().filter(|(_, value)| !value.is_null()));
+            config.insert("deploymentConfiguration".into(), Value::Object(before));
+        }
         settle(&mut config);
         check_config(&state, &config, &definition)?;
         check_targets(&targets, &config)?;
@@ -370,6 +379,22 @@ impl Ecs {
         state.services.insert(position, service);
         let service = state.service(&cluster, &arn).ok_or_else(not_found)?;
         Ok(json!({"service": service_view(&state, service, false)}))
+    }
+
+    /// The count of a service that is active, for who scales it. `None` when there is no such service.
+    pub fn desired_count(&self, cluster: &str, name: &str) -> Option<usize> {
+        let state = self.lock();
+        let service = state.service(cluster, name)?;
+        (service.status == "ACTIVE").then_some(service.desired)
+    }
+
+    /// Sets the count of a service, as UpdateService does.
+    pub fn scale(&self, cluster: &str, name: &str, count: usize) {
+        let mut state = self.lock();
+        if let Some(service) = state.service_mut(cluster, name) {
+            service.desired = count;
+            service.wake.notify_one();
+        }
     }
 
     pub(super) fn delete_service(&self, input: &Value) -> Result<Value, AwsError> {

@@ -297,7 +297,25 @@ impl Ecs {
         self.forget_old();
         let state = self.lock();
         check_cluster(&state, &cluster)?;
+        // "When you specify startedBy as the filter, it must be the only filter that you use" (ListTasks in the API reference); the
+        // words are those of the refusal of the same kind for `serviceName` with `family`.
+        let filters = [
+            "containerInstance",
+            "family",
+            "serviceName",
+            "desiredStatus",
+            "launchType",
+        ];
+        let others = filters.iter().any(|name| text(input, name).is_some());
+        if text(input, "startedBy").is_some() && others {
+            return Err(invalid(
+                "cannot specify startedBy along with other filters.",
+            ));
+        }
         let service = text(input, "serviceName").map(last_part);
+        if service.is_some() && text(input, "family").is_some() {
+            return Err(invalid("cannot specify family and serviceName together."));
+        }
         if let Some(name) = service
             && state.service(&cluster, name).is_none()
         {

@@ -1,0 +1,308 @@
+//! `application-autoscaling.target`: who changes a service's count of tasks within its range.
+//!
+//! ECS scales nothing by itself: Application Auto Scaling does, for a scalable target that is registered, by the policies that are
+//! put on it. The policies are fields here: they carry no tags, and go with their target. Their alarms are AWS's own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_applicationautoscaling::operation::put_scaling_policy::builders::PutScalingPolicyFluentBuilder;
+use aws_sdk_applicationautoscaling::types::{
+    MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ServiceNamespace,
+    TargetTrackingScalingPolicyConfiguration,
+};
+use deployer_core::address::Address;
+use deployer_core::capability::Revision;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Value;
+use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::spec::Replicas;
+use deployer_core::wait::{Look, Pace, poll};
+use deployer_manifest::section::AwsScaling;
+
+use super::scaling_calls::{
+    CPU, REQUESTS, ScalingActual, deregister, followed, label_of, read_target, resource_id,
+};
+use crate::client::Clients;
+use crate::error::{Told, code, incomplete, words};
+use crate::tags::{self, Ownership, Tags};
+
+/// The kind of a scalable target's node.
+pub(crate) const SCALABLE_TARGET: &str = "application-autoscaling.target";
+
+/// How long a service or a target that was made a moment ago may not be known yet: "there might be a brief delay until the
+/// operation achieves eventual consistency" (RegisterScalableTarget).
+const LAG: Duration = Duration::from_secs(60);
+
+/// A range in which a service is to scale, and what the count follows.
+pub(super) struct Scaling {
+    pub(super) clients: Arc<Clients>,
+    pub(super) address: Address,
+    pub(super) ownership: Ownership,
+    /// The ECS service's name.
+    pub(super) service: String,
+    pub(super) replicas: Replicas,
+    pub(super) goals: AwsScaling,
+    pub(super) target_group: Option<String>,
+    /// The service is there.
+    pub(super) made: Value<Revision>,
+    /// Which load balancer's requests count, as read: `app/NAME/ID/targetgroup/NAME/ID`.
+    pub(super) label: Mutex<Option<String>>,
+}
+
+impl Scaling {
+    fn label(&self) -> Option<String> {
+        self.label
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Finds out whose requests count: those of the target group's load balancer.
+    async fn read_label(&self) -> Result<Option<String>> {
+        let Some(group) = self
+            .target_group
+            .as_ref()
+            .filter(|_| self.goals.requests > 0)
+        else {
+            return Ok(None);
+        };
+        let described = self
+            .clients
+            .balancers
+            .describe_target_groups()
+            .target_group_arns(group)
+            .send()
+            .await
+            .told(|| format!("find the load balancer of target group `{group}`"))?;
+        let groups = described.target_groups().iter();
+        let mut balancers = groups.flat_map(|group| group.load_balancer_arns());
+        Ok(balancers.find_map(|balancer| label_of(balancer, group)))
+    }
+
+    fn policy(
+        &self,
+        name: &str,
+        metric: MetricType,
+        at: u32,
+        label: Option<String>,
+    ) -> Result<PutScalingPolicyFluentBuilder> {
+        let metric = PredefinedMetricSpecification::builder()
+            .predefined_metric_type(metric)
+            .set_resource_label(label)
+            .build()
+            .map_err(incomplete)?;
+        let tracking = TargetTrackingScalingPolicyConfiguration::builder()
+            .target_value(f64::from(at))
+            .predefined_metric_specification(metric)
+            .build()
+            .map_err(incomplete)?;
+        Ok(self
+            .clients
+            .scaling
+            .put_scaling_policy()
+            .policy_name(name)
+            .service_namespace(ServiceNamespace::Ecs)
+            .resource_id(resource_id(&self.clients, &self.service))
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .policy_type(PolicyType::TargetTrackingScaling)
+            .target_tracking_scaling_policy_configuration(tracking))
+    }
+
+    /// Puts a policy; a target that was registered a moment ago may not be known yet.
+    async fn put(&self, name: &str, call: PutScalingPolicyFluentBuilder) -> Result<()> {
+        let what = format!("policy `{name}` of service `{}`", self.service);
+        poll(self.clients.clock(), Pace::until(LAG), &what, || async {
+            match call.clone().send().await {
+                Err(error) if code(&error) == Some("ObjectNotFoundException") => {
+                    Ok(Look::NotYet(words(&error).to_owned()))
+                }
+                other => {
+                    other.told(|| format!("put {what}"))?;
+                    Ok(Look::Found(()))
+                }
+            }
+        })
+        .await
+    }
+
+    async fn put_cpu(&self) -> Result<()> {
+        let metric = MetricType::EcsServiceAverageCpuUtilization;
+        self.put(CPU, self.policy(CPU, metric, self.goals.cpu, None)?)
+            .await
+    }
+
+    async fn put_requests(&self) -> Result<()> {
+        let Some(label) = self.label() else {
+            return self.remove_requests().await;
+        };
+        let metric = MetricType::AlbRequestCountPerTarget;
+        let call = self.policy(REQUESTS, metric, self.goals.requests, Some(label))?;
+        self.put(REQUESTS, call).await
+    }
+
+    async fn remove_requests(&self) -> Result<()> {
+        let removed = self
+            .clients
+            .scaling
+            .delete_scaling_policy()
+            .policy_name(REQUESTS)
+            .service_namespace(ServiceNamespace::Ecs)
+            .resource_id(resource_id(&self.clients, &self.service))
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .send()
+            .await;
+        match removed {
+            Err(error) if code(&error) == Some("ObjectNotFoundException") => Ok(()),
+            other => other
+                .map(drop)
+                .told(|| format!("delete policy `{REQUESTS}` of service `{}`", self.service)),
+        }
+    }
+
+    /// Registers the range. A service that was made a moment ago may not be known yet.
+    async fn register(&self, tags: Option<&Tags>) -> Result<()> {
+        let bound = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        let tags = tags.map(|tags| tags.clone().into_iter().collect());
+        let what = format!("the scaling of service `{}`", self.service);
+        poll(self.clients.clock(), Pace::until(LAG), &what, || async {
+            let registered = self
+                .clients
+                .scaling
+                .register_scalable_target()
+                .service_namespace(ServiceNamespace::Ecs)
+                .resource_id(resource_id(&self.clients, &self.service))
+                .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+                .min_capacity(bound(self.replicas.min))
+                .max_capacity(bound(self.replicas.max))
+                .set_tags(tags.clone())
+                .send()
+                .await;
+            match registered {
+                Err(error) if words(&error).contains("ECS service doesn't exist") => {
+                    Ok(Look::NotYet(words(&error).to_owned()))
+                }
+                other => {
+                    other.told(|| format!("register {what}"))?;
+                    Ok(Look::Found(()))
+                }
+            }
+        })
+        .await
+    }
+
+    async fn retag(&self, actual: &ScalingActual) -> Result<()> {
+        let changes = tags::changes(&actual.tags, &self.ownership.tags);
+        let arn = actual.target.scalable_target_arn().unwrap_or_default();
+        let action = || format!("tag the scaling of service `{}`", self.service);
+        if !changes.set.is_empty() {
+            let call = self.clients.scaling.tag_resource().resource_arn(arn);
+            let tags = changes.set.into_iter().collect();
+            call.set_tags(Some(tags)).send().await.told(action)?;
+        }
+        if !changes.remove.is_empty() {
+            let call = self.clients.scaling.untag_resource().resource_arn(arn);
+            let keys = changes.remove;
+            call.set_tag_keys(Some(keys)).send().await.told(action)?;
+        }
+        Ok(())
+    }
+
+    /// What is registered now that it was just changed.
+    async fn registered(&self) -> Result<ScalingActual> {
+        let what = format!("the scaling of service `{}`", self.service);
+        poll(self.clients.clock(), Pace::until(LAG), &what, || async {
+            Ok(match read_target(&self.clients, &self.service).await? {
+                Reading::Present(actual) => Look::Found(actual),
+                Reading::Denied(words) => return Err(Error::new(ErrorKind::Denied, words)),
+                _ => Look::NotYet("it is not there yet".to_owned()),
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Resource for Scaling {
+    type Actual = ScalingActual;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        let label = self.read_label().await?;
+        *self.label.lock().unwrap_or_else(PoisonError::into_inner) = label;
+        let reading = read_target(&self.clients, &self.service).await?;
+        if let Reading::Present(actual) = &reading
+            && let Some(how) = self.ownership.foreign(&actual.tags)
+        {
+            return Ok(Reading::Foreign(how));
+        }
+        Ok(reading)
+    }
+
+    fn desired(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("min", self.replicas.min);
+        fields.set("max", self.replicas.max);
+        let cpu = MetricType::EcsServiceAverageCpuUtilization;
+        fields.set("cpu", followed(&cpu, f64::from(self.goals.cpu), None));
+        if let Some(label) = self.label() {
+            let metric = MetricType::AlbRequestCountPerTarget;
+            let at = f64::from(self.goals.requests);
+            fields.set("requests", followed(&metric, at, Some(&label)));
+        }
+        tags::describe(&mut fields, &self.ownership.tags);
+        fields
+    }
+
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        actual.fields()
+    }
+
+    fn publish(&self, _actual: &Self::Actual) {}
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+        self.made.settled()?;
+        self.register(Some(&self.ownership.tags)).await?;
+        self.put_cpu().await?;
+        if self.label().is_some() {
+            self.put_requests().await?;
+        }
+        self.registered().await
+    }
+
+    async fn update(
+        &self,
+        actual: &Self::Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        self.made.settled()?;
+        let changed = |names: &[&str]| {
+            let mut fields = changes.iter();
+            fields.any(|change| names.contains(&change.field.as_str()))
+        };
+        if changes.iter().any(tags::is_tag) {
+            self.retag(actual).await?;
+        }
+        if changed(&["min", "max"]) {
+            self.register(None).await?;
+        }
+        if changed(&["cpu"]) {
+            self.put_cpu().await?;
+        }
+        if changed(&["requests"]) {
+            self.put_requests().await?;
+        }
+        self.registered().await
+    }
+
+    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        deregister(&self.clients, &self.service).await
+    }
+}

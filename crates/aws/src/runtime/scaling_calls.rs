@@ -1,0 +1,238 @@
+//! Reads how a service scales, and takes that away.
+
+use aws_sdk_applicationautoscaling::types::{
+    MetricType, ScalableDimension, ScalableTarget, ScalingPolicy, ServiceNamespace,
+};
+use deployer_core::error::Result;
+use deployer_core::fields::Fields;
+use deployer_core::node::Reading;
+
+use crate::client::Clients;
+use crate::error::{Told, code, denied, failure};
+use crate::tags::{self, Tags};
+
+/// The names of our policies, unique to their target; others on it are somebody else's.
+pub(super) const CPU: &str = "deployer-cpu";
+/// See [`CPU`].
+pub(super) const REQUESTS: &str = "deployer-requests";
+
+/// A scalable target as it is registered.
+#[derive(Clone, Debug)]
+pub(crate) struct ScalingActual {
+    pub(super) target: ScalableTarget,
+    policies: Vec<ScalingPolicy>,
+    pub(super) tags: Tags,
+}
+
+impl ScalingActual {
+    /// Its fields, as compared.
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set("min", self.target.min_capacity());
+        fields.set("max", self.target.max_capacity());
+        for (field, name) in [("cpu", CPU), ("requests", REQUESTS)] {
+            let mut policies = self.policies.iter();
+            let policy = policies.find(|policy| policy.policy_name() == name);
+            fields.set_some(field, policy.map(described));
+        }
+        tags::describe(&mut fields, &self.tags);
+        fields
+    }
+}
+
+/// What a policy follows.
+fn described(policy: &ScalingPolicy) -> String {
+    let Some(tracking) = policy.target_tracking_scaling_policy_configuration() else {
+        return policy.policy_type().as_str().to_owned();
+    };
+    let metric = tracking.predefined_metric_specification();
+    let Some(metric) = metric else {
+        return format!("a metric of its own at {}", tracking.target_value());
+    };
+    let kind = metric.predefined_metric_type();
+    let mut text = followed(kind, tracking.target_value(), metric.resource_label());
+    if tracking.disable_scale_in() == Some(true) {
+        text.push_str(", never in");
+    }
+    text
+}
+
+pub(super) fn followed(metric: &MetricType, at: f64, label: Option<&str>) -> String {
+    match (metric, label) {
+        (MetricType::EcsServiceAverageCpuUtilization, _) => format!("{at} %"),
+        (MetricType::AlbRequestCountPerTarget, Some(label)) => {
+            format!("{at} a minute, of {label}")
+        }
+        (metric, _) => format!("{} at {at}", metric.as_str()),
+    }
+}
+
+/// `service/CLUSTER/SERVICE`; a cluster's ARN ends with its name.
+pub(super) fn resource_id(clients: &Clients, service: &str) -> String {
+    let cluster = &clients.section.cluster;
+    let cluster = cluster.rsplit('/').next().unwrap_or(cluster);
+    format!("service/{cluster}/{service}")
+}
+
+/// Reads the scalable target of a service.
+pub(crate) async fn read_target(
+    clients: &Clients,
+    service: &str,
+) -> Result<Reading<ScalingActual>> {
+    let action = || format!("read how service `{service}` scales");
+    let id = resource_id(clients, service);
+    let answer = clients
+        .scaling
+        .describe_scalable_targets()
+        .service_namespace(ServiceNamespace::Ecs)
+        .resource_ids(&id)
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .send()
+        .await;
+    let targets = match answer {
+        Ok(answer) => answer.scalable_targets.unwrap_or_default(),
+        Err(error) => return reading_of(&error, &action()),
+    };
+    let Some(target) = targets.into_iter().next() else {
+        return Ok(Reading::Absent);
+    };
+    let tags = match target.scalable_target_arn() {
+        Some(arn) => {
+            let ask = clients.scaling.list_tags_for_resource();
+            match ask.resource_arn(arn).send().await {
+                Ok(answer) => answer.tags.unwrap_or_default(),
+                Err(error) if code(&error) == Some("ResourceNotFoundException") => {
+                    return Ok(Reading::Absent);
+                }
+                Err(error) => return reading_of(&error, &action()),
+            }
+        }
+        None => Default::default(),
+    };
+    let pairs = tags
+        .iter()
+        .map(|(key, value)| (Some(key.as_str()), Some(value.as_str())));
+    let tags = tags::from_pairs(pairs);
+    let mut pages = clients
+        .scaling
+        .describe_scaling_policies()
+        .service_namespace(ServiceNamespace::Ecs)
+        .resource_id(&id)
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .into_paginator()
+        .send();
+    let mut policies = Vec::new();
+    while let Some(page) = pages.next().await {
+        match page {
+            Ok(page) => policies.extend(page.scaling_policies.unwrap_or_default()),
+            Err(error) => return reading_of(&error, &action()),
+        }
+    }
+    Ok(Reading::Present(ScalingActual {
+        target,
+        policies,
+        tags,
+    }))
+}
+
+fn reading_of<A, E>(
+    error: &aws_sdk_applicationautoscaling::error::SdkError<E>,
+    action: &str,
+) -> Result<Reading<A>>
+where
+    E: aws_sdk_applicationautoscaling::error::ProvideErrorMetadata
+        + std::error::Error
+        + Send
+        + Sync
+        + 'static,
+{
+    match denied(error) {
+        Some(words) => Ok(Reading::Denied(words)),
+        None => Err(failure(error, action)),
+    }
+}
+
+/// Takes a service's scaling away, with its policies. Succeeds when it is gone already.
+pub(crate) async fn deregister(clients: &Clients, service: &str) -> Result<()> {
+    let answer = clients
+        .scaling
+        .deregister_scalable_target()
+        .service_namespace(ServiceNamespace::Ecs)
+        .resource_id(resource_id(clients, service))
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .send()
+        .await;
+    match answer {
+        Err(error) if code(&error) == Some("ObjectNotFoundException") => Ok(()),
+        other => other
+            .map(drop)
+            .told(|| format!("end the scaling of service `{service}`")),
+    }
+}
+
+/// The last parts of the ARNs of a load balancer and of a target group of its, by which their requests are known.
+pub(super) fn label_of(balancer: &str, group: &str) -> Option<String> {
+    let balancer = balancer.split_once(":loadbalancer/")?.1;
+    let group = group.split_once(":targetgroup/")?.1;
+    // Only an application load balancer counts requests.
+    let counts = balancer.starts_with("app/");
+    counts.then(|| format!("{balancer}/targetgroup/{group}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_applicationautoscaling::types::{
+        PolicyType, PredefinedMetricSpecification, TargetTrackingScalingPolicyConfiguration,
+    };
+
+    use super::*;
+
+    const GROUP: &str = "arn:aws:elasticloadbalancing:r:1:targetgroup/web/943f017f100becff";
+
+    #[test]
+    fn requests_are_counted_of_an_application_load_balancer_only() {
+        let balancer = |rest: &str| format!("arn:aws:elasticloadbalancing:r:1:loadbalancer/{rest}");
+        assert_eq!(
+            label_of(&balancer("app/alb/778d41231b141a0f"), GROUP).as_deref(),
+            Some("app/alb/778d41231b141a0f/targetgroup/web/943f017f100becff")
+        );
+        assert_eq!(label_of(&balancer("net/nlb/778d41231b141a0f"), GROUP), None);
+    }
+
+    #[test]
+    fn a_policy_says_what_it_follows() {
+        let policy = |metric: MetricType, label: Option<&str>| {
+            let metric = PredefinedMetricSpecification::builder()
+                .predefined_metric_type(metric)
+                .set_resource_label(label.map(str::to_owned))
+                .build()
+                .unwrap();
+            let tracking = TargetTrackingScalingPolicyConfiguration::builder()
+                .target_value(60.0)
+                .predefined_metric_specification(metric)
+                .build()
+                .unwrap();
+            let policy = ScalingPolicy::builder()
+                .policy_arn("arn")
+                .policy_name(CPU)
+                .service_namespace(ServiceNamespace::Ecs)
+                .resource_id("service/default/web")
+                .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+                .policy_type(PolicyType::TargetTrackingScaling)
+                .creation_time(aws_sdk_applicationautoscaling::primitives::DateTime::from_secs(1))
+                .target_tracking_scaling_policy_configuration(tracking)
+                .build()
+                .unwrap();
+            described(&policy)
+        };
+        let cpu = MetricType::EcsServiceAverageCpuUtilization;
+        assert_eq!(policy(cpu, None), "60 %");
+        let requests = MetricType::AlbRequestCountPerTarget;
+        assert_eq!(policy(requests, Some("app/a/1")), "60 a minute, of app/a/1");
+        let memory = MetricType::EcsServiceAverageMemoryUtilization;
+        assert_eq!(
+            policy(memory, None),
+            "ECSServiceAverageMemoryUtilization at 60"
+        );
+    }
+}
