@@ -13,6 +13,7 @@ pub mod journal;
 pub mod ledger;
 pub mod names;
 pub mod node;
+pub mod ours;
 pub mod plan;
 pub mod rate;
 pub mod report;

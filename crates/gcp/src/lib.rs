@@ -35,6 +35,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::node::Node;
+use deployer_core::ours::{Owner, Past};
 use deployer_manifest::section::GcpSection;
 
 use client::Clients;
@@ -186,8 +187,8 @@ impl Cloud for Gcp {
         &self.logs
     }
 
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
-        existing::node(&self.project, address)
+    fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
+        existing::node(&self.project, address, owner, past)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The calls that concern one secret: find it, make it, read and add versions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use google_cloud_secretmanager_v1::model::secret_version::State;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
-use crate::labels::Owner;
+use crate::labels::{Labels, Owner};
 use crate::project::{Project, short};
 
 /// A value as text.
@@ -250,11 +249,7 @@ impl Store {
     /// Makes the secret when it is absent.
     ///
     /// Errors: conflict, when there is one that is not `owner`'s.
-    pub(crate) async fn ensure(
-        &self,
-        labels: &BTreeMap<String, String>,
-        owner: &Owner,
-    ) -> Result<()> {
+    pub(crate) async fn ensure(&self, labels: &Labels, owner: &Owner) -> Result<()> {
         match self.secret().await? {
             Found::Here(secret) => return self.ours(&secret, owner),
             Found::Denied(why) => return Err(denied(&self.name, &why)),
@@ -274,7 +269,7 @@ impl Store {
             .set_secret(
                 model::Secret::new()
                     .set_replication(automatic)
-                    .set_labels(labels.clone()),
+                    .set_labels(labels.set.clone()),
             )
             .send()
             .await;
@@ -293,11 +288,7 @@ impl Store {
     pub(crate) fn ours(&self, secret: &model::Secret, owner: &Owner) -> Result<()> {
         match owner.objection(&secret.labels) {
             None => Ok(()),
-            Some(why) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("secret `{}` exists and is not ours: {why}", self.name),
-            )
-            .hint("give ours another name in the manifest, or set `adopt = true` on it")),
+            Some(stranger) => Err(stranger.refusal(format!("secret `{}`", self.name))),
         }
     }
 }

@@ -5,12 +5,12 @@ use aws_sdk_elasticache::types::{
     ReplicationGroupPendingModifiedValues, TransitEncryptionMode,
 };
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
-use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Effect;
+use deployer_core::ours::Stranger;
 use deployer_core::wait::Readiness;
 use secrecy::SecretString;
 
-use crate::tags::{self, Tags};
+use crate::tags::{self, Ownership, Tags};
 
 /// The tag that says which version of the token's secret was set; ElastiCache tells no more about a token.
 pub(super) const TOKEN_TAG: &str = "deployer:token";
@@ -83,13 +83,17 @@ impl GroupActual {
         fields
     }
 
-    /// Its fields; where its tags are not told now, its description stands for the mark among them.
-    pub(crate) fn marked(&self) -> Fields {
-        let mut fields = self.fields();
-        if let (None, Some(owner)) = (&self.tags, tags::owner_in(&self.description)) {
-            fields.set(format!("tags.{OWNER_TAG}"), owner);
+    /// How we know that it is not ours; where its tags are not told now, by its description.
+    pub(crate) fn foreign_to(&self, ownership: &Ownership) -> Option<Stranger> {
+        match &self.tags {
+            Some(tags) => ownership.foreign(tags),
+            None => ownership.foreign_by(&self.description),
         }
-        fields
+    }
+
+    /// Whether ElastiCache tells its tags now.
+    pub(crate) fn tells_tags(&self) -> bool {
+        self.tags.is_some()
     }
 
     /// Whether the field is one that nobody told.
@@ -196,7 +200,7 @@ fn readiness(status: &str, pending: &[&str]) -> Readiness {
     }
 }
 
-/// What a change of a group costs: a cache holds no data of record, so what cannot be changed is made anew.
+/// What a change of a group costs: what cannot be changed is made anew, and what it held is lost.
 pub(super) fn effect(change: &FieldChange) -> Effect {
     let turned_on = |off: &str| change.old == Some(FieldValue::Known(off.into()));
     let replaces = match change.field.as_str() {

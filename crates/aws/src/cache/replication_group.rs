@@ -16,6 +16,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Stranger;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
@@ -147,11 +148,8 @@ impl ReplicationGroup {
     }
 
     /// How we know that it is not ours.
-    fn foreign(&self, actual: &GroupActual) -> Option<String> {
-        match &actual.tags {
-            Some(tags) => self.ownership.foreign(tags),
-            None => self.ownership.foreign_by(&actual.description),
-        }
+    fn foreign(&self, actual: &GroupActual) -> Option<Stranger> {
+        actual.foreign_to(&self.ownership)
     }
 
     /// Makes the tags what they are to be.
@@ -159,7 +157,8 @@ impl ReplicationGroup {
         let told = actual.tags.clone().unwrap_or_default();
         let desired = self.tags_with(token.or(actual.token_version.as_deref()));
         let what = called(self.name());
-        tagging::retag(&self.clients, &actual.arn, &what, &told, &desired).await
+        let changes = self.ownership.changes_to(&told, &desired);
+        tagging::retag(&self.clients, &actual.arn, &what, changes).await
     }
 
     /// Waits until ElastiCache takes the next change: it takes one at a time.
@@ -512,5 +511,10 @@ impl Resource for ReplicationGroup {
 
     fn pace(&self) -> Pace {
         USABLE
+    }
+
+    /// Sessions and queues are in it, and nowhere else.
+    fn is_guarded(&self) -> bool {
+        true
     }
 }

@@ -428,7 +428,8 @@ impl Resource for Instance {
         };
         let what = called(self.name());
         let desired = self.tags_with(version);
-        tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, &desired).await?;
+        let retag = self.ownership.changes_to(&actual.tags, &desired);
+        tagging::retag(&self.clients, &actual.arn, &what, retag).await?;
         if has("parameter_group") {
             self.reboot_for_parameters(watch).await?;
         }

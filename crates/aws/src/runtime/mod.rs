@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deployer_core::address::Address;
 use deployer_core::capability::{
     Activation, Autopsy, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
     ServiceOutputs, Serving,
@@ -22,6 +23,7 @@ use deployer_core::capability::{
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Token, Watch};
+use deployer_core::ours::Owner;
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
 use crate::Aws;
@@ -111,6 +113,15 @@ impl Runtime for Aws {
         operate::activate(&self.clients, activation, watch).await
     }
 
+    async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()> {
+        let tags = lookup::owner_tags(&self.clients, service).await?;
+        let stranger = tags.and_then(|tags| Ownership::leftover(owner).foreign(&tags));
+        match stranger {
+            Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
+            None => Ok(()),
+        }
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         autopsy::of(&self.clients, service).await
     }
@@ -140,8 +151,8 @@ impl Declaration<'_> {
         self.ecs_service(graph, &definition, &migrated)
     }
 
-    fn ownership(&self) -> Ownership {
-        Ownership::new(self.env, self.service.adopt)
+    fn ownership(&self, graph: &Graph, address: &Address) -> Ownership {
+        Ownership::new(self.env, self.service.adopt, &graph.past(address))
     }
 
     fn log_group(&self, graph: &mut Graph) -> Output<LogGroupReady> {
@@ -149,10 +160,11 @@ impl Declaration<'_> {
             .clients
             .address(log_group::LOG_GROUP, &self.names.log_group);
         let output = Output::of(&address);
+        let ownership = self.ownership(graph, &address);
         graph.resource(|_| LogGroup {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
             retention_days: self.clients.section.log_retention_days,
             output: output.clone(),
         });
@@ -164,6 +176,8 @@ impl Declaration<'_> {
             .clients
             .address(task_definition::TASK_DEFINITION, &self.names.family);
         let output = Output::of(&address);
+        let ownership = self.ownership(graph, &address);
+        let known = graph.past(&address).known;
         graph.resource(|inputs| {
             inputs.pass(logs);
             let pins = match self.scope {
@@ -182,10 +196,11 @@ impl Declaration<'_> {
             TaskDefinition::new(
                 Arc::clone(self.clients),
                 address,
-                self.ownership(),
+                ownership,
                 self.names.clone(),
                 blueprint,
                 self.scope,
+                known,
                 output.clone(),
             )
         });
@@ -234,10 +249,13 @@ impl Declaration<'_> {
         // A load balancer's name is given, so it is known before anything is made.
         let url = self.service.url.clone().or_else(|| settings.url.clone());
         outputs.url.publish(url);
+        let ownership = self.ownership(graph, &address);
+        let known = graph.past(&address).known;
         graph.resource(|inputs| Service {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
+            known,
             names: self.names.clone(),
             settings,
             port: self.service.port,

@@ -19,13 +19,15 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
 use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::{self, Blueprint};
 use super::{Names, lookup, service};
 use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Told, code, denied, failure, words};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::seen;
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a task definition's node.
 pub(crate) const TASK_DEFINITION: &str = "ecs.task-definition";
@@ -41,6 +43,8 @@ pub(super) struct TaskDefinition {
     names: Names,
     blueprint: Mutex<Blueprint>,
     scope: Scope,
+    /// Whether the inventory has the family: a revision without a mark is then one of ours, or on top of ours.
+    known: bool,
     output: Output<Revision>,
 }
 
@@ -133,8 +137,14 @@ pub(crate) async fn describe_revision(clients: &Clients, arn: &str) -> Result<Sd
     })
 }
 
-/// Deregisters every active revision of a family: for a service that is removed whole.
-pub(crate) async fn deregister_family(clients: &Clients, family: &str) -> Result<()> {
+/// The active revisions of a family that are ours, each with its tags: by our own mark. Those that a code-only deployment
+/// registered carry none and are ours as far as `unmarked` says, which knows revisions by their ARN.
+async fn our_revisions(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+    unmarked: &Past,
+) -> Result<Vec<(String, Tags)>> {
     let mut pages = clients
         .ecs
         .list_task_definitions()
@@ -145,16 +155,109 @@ pub(crate) async fn deregister_family(clients: &Clients, family: &str) -> Result
     let mut revisions = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.told(|| format!("list the revisions of task definition `{family}`"))?;
-        revisions.extend(page.task_definition_arns().iter().cloned());
+        let arns = page.task_definition_arns().iter();
+        revisions.extend(arns.filter(|arn| family_of(arn) == family).cloned());
     }
-    for revision in revisions.iter().filter(|arn| family_of(arn) == family) {
+    let mut ours = Vec::new();
+    for arn in revisions {
+        let reading = read_definition(clients, &arn, WithTags::Yes).await?;
+        let Some(actual) = seen(reading, &format!("task definition `{}`", short(&arn)))? else {
+            continue;
+        };
+        let is_ours = match ownership.foreign(&actual.tags) {
+            None => true,
+            Some(stranger) => stranger.owner().is_none() && unmarked.says(&revision_fields(&arn)),
+        };
+        if is_ours {
+            ours.push((arn, actual.tags));
+        }
+    }
+    Ok(ours)
+}
+
+/// What the inventory notes of a revision that carries no mark.
+pub(crate) fn revision_fields(arn: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("revision", arn);
+    fields
+}
+
+/// Reads a family that is no longer desired: which of its active revisions are ours.
+pub(crate) async fn read_family(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+    unmarked: &Past,
+) -> Result<Reading<Fields>> {
+    let latest = match read_definition(clients, family, WithTags::Yes).await? {
+        Reading::Present(latest) => latest,
+        other => return Ok(other.map(|_| Fields::new())),
+    };
+    let ours = our_revisions(clients, family, ownership, unmarked).await?;
+    if ours.is_empty() {
+        let unmarked = || "none of its revisions carries our mark".to_owned().into();
+        let stranger = ownership.foreign(&latest.tags).unwrap_or_else(unmarked);
+        return Ok(Reading::Foreign(stranger));
+    }
+    let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
+    let mut fields = Fields::new();
+    fields.set("revisions", names.join(", "));
+    Ok(Reading::Present(fields))
+}
+
+/// Deregisters every active revision of a family that is ours: for a service that is removed whole.
+pub(crate) async fn deregister_family(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+    unmarked: &Past,
+) -> Result<()> {
+    for (revision, _) in our_revisions(clients, family, ownership, unmarked).await? {
         clients
             .ecs
             .deregister_task_definition()
-            .task_definition(revision)
+            .task_definition(&revision)
             .send()
             .await
             .told(|| format!("deregister task definition `{revision}`"))?;
+    }
+    Ok(())
+}
+
+/// Takes our mark off every active revision of a family.
+pub(crate) async fn release_family(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+) -> Result<()> {
+    let none = Past::default();
+    for (arn, tags) in our_revisions(clients, family, ownership, &none).await? {
+        retag(clients, &arn, TagChanges::unmark(&tags)).await?;
+    }
+    Ok(())
+}
+
+async fn retag(clients: &Clients, arn: &str, changes: TagChanges) -> Result<()> {
+    let name = short(arn);
+    if !changes.set.is_empty() {
+        clients
+            .ecs
+            .tag_resource()
+            .resource_arn(arn)
+            .set_tags(Some(sdk_tags(&changes.set)))
+            .send()
+            .await
+            .told(|| format!("tag task definition `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        clients
+            .ecs
+            .untag_resource()
+            .resource_arn(arn)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of task definition `{name}`"))?;
     }
     Ok(())
 }
@@ -184,6 +287,7 @@ impl TaskDefinition {
         names: Names,
         blueprint: Blueprint,
         scope: Scope,
+        known: bool,
         output: Output<Revision>,
     ) -> Self {
         Self {
@@ -193,6 +297,7 @@ impl TaskDefinition {
             names,
             blueprint: Mutex::new(blueprint),
             scope,
+            known,
             output,
         }
     }
@@ -213,13 +318,19 @@ impl TaskDefinition {
         let Reading::Present(actual) = &reading else {
             return Ok(reading);
         };
-        let Some(how) = self.ownership.foreign(&actual.tags) else {
+        let Some(stranger) = self.ownership.foreign(&actual.tags) else {
             return Ok(reading);
         };
-        // A revision that a code-only deployment or another hand registered has no tags; the service tells.
+        if stranger.owner().is_some() {
+            return Ok(Reading::Foreign(stranger));
+        }
+        // A revision that a code-only deployment or another hand registered has no tags; the inventory tells, or the service.
+        if self.known {
+            return Ok(reading);
+        }
         match lookup::owner_tags(&self.clients, &self.names.service).await? {
             Some(tags) if self.ownership.foreign(&tags).is_none() => Ok(reading),
-            _ => Ok(Reading::Foreign(how)),
+            _ => Ok(Reading::Foreign(stranger)),
         }
     }
 
@@ -312,32 +423,6 @@ impl TaskDefinition {
             .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no task definition"))?;
         Ok(DefinitionActual { definition, tags })
     }
-
-    async fn retag(&self, actual: &DefinitionActual) -> Result<()> {
-        let changes = tags::changes(&actual.tags, &self.ownership.tags);
-        let name = short(actual.arn());
-        if !changes.set.is_empty() {
-            self.clients
-                .ecs
-                .tag_resource()
-                .resource_arn(actual.arn())
-                .set_tags(Some(sdk_tags(&changes.set)))
-                .send()
-                .await
-                .told(|| format!("tag task definition `{name}`"))?;
-        }
-        if !changes.remove.is_empty() {
-            self.clients
-                .ecs
-                .untag_resource()
-                .resource_arn(actual.arn())
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of task definition `{name}`"))?;
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -392,14 +477,18 @@ impl Resource for TaskDefinition {
             return self.register().await;
         }
         // Tags alone make no new revision, so the service does not roll out for them.
-        self.retag(actual).await?;
-        let mut actual = actual.clone();
-        actual.tags.clone_from(&self.ownership.tags);
-        Ok(actual)
+        let changes = self.ownership.changes(&actual.tags);
+        let tags = changes.applied_to(&actual.tags);
+        retag(&self.clients, actual.arn(), changes).await?;
+        Ok(DefinitionActual {
+            tags,
+            ..actual.clone()
+        })
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
-        deregister_family(&self.clients, self.family()).await
+        let none = Past::default();
+        deregister_family(&self.clients, self.family(), &self.ownership, &none).await
     }
 }
 

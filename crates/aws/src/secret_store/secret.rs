@@ -11,6 +11,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
 use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -18,7 +19,8 @@ use super::lookup::Current;
 use super::{Described, current, describe, value, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::seen;
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a secret's node.
 pub(crate) const SECRET: &str = "secretsmanager.secret";
@@ -36,6 +38,11 @@ pub(crate) struct SecretActual {
 }
 
 impl SecretActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
         Self {
             arn: secret.arn().unwrap_or_default().to_owned(),
@@ -112,6 +119,38 @@ pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
     }
 }
 
+/// Takes our mark off a secret.
+pub(crate) async fn release_secret(clients: &Clients, name: &str) -> Result<()> {
+    match read_secret(clients, name).await? {
+        Reading::Present(actual) => retag(clients, name, TagChanges::unmark(&actual.tags)).await,
+        Reading::Tombstoned(_) => Ok(()),
+        other => seen(other, &format!("secret `{name}`")).map(drop),
+    }
+}
+
+async fn retag(clients: &Clients, name: &str, changes: TagChanges) -> Result<()> {
+    let secrets = &clients.secrets;
+    if !changes.set.is_empty() {
+        secrets
+            .tag_resource()
+            .secret_id(name)
+            .set_tags(Some(sdk_tags(&changes.set)))
+            .send()
+            .await
+            .told(|| format!("tag secret `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        secrets
+            .untag_resource()
+            .secret_id(name)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of secret `{name}`"))?;
+    }
+    Ok(())
+}
+
 /// The current version and, where it is to be compared, its value.
 struct Held {
     version: String,
@@ -163,6 +202,7 @@ impl Secret {
         env: &EnvironmentSpec,
         secret: &SecretSpec,
         content: SecretContent,
+        past: &Past,
     ) -> Self {
         let address = clients.address(SECRET, &secret.name);
         Self {
@@ -170,7 +210,7 @@ impl Secret {
             clients,
             address,
             key: secret.key.clone(),
-            ownership: Ownership::new(env, secret.adopt),
+            ownership: Ownership::new(env, secret.adopt, past),
             content,
             held: Mutex::default(),
         }
@@ -284,10 +324,8 @@ impl Secret {
     /// Restores what has the name, if need be, and marks it as ours.
     async fn revive(&self) -> Result<DescribeSecretOutput> {
         let secret = self.describe().await?;
-        if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
-            let what = format!("secret `{}` exists and is not ours: {how}", self.name());
-            return Err(Error::new(ErrorKind::Conflict, what)
-                .hint("give ours another name in the manifest, or set `adopt = true` on it"));
+        if let Some(stranger) = self.ownership.foreign(&tags_of(&secret)) {
+            return Err(stranger.refusal(format!("secret `{}`", self.name())));
         }
         if secret.deleted_date().is_some() {
             self.clients
@@ -302,28 +340,11 @@ impl Secret {
         self.describe().await
     }
 
-    async fn retag(&self, actual: &Tags) -> Result<()> {
-        let changes = tags::changes(actual, &self.ownership.tags);
-        let secrets = &self.clients.secrets;
-        if !changes.set.is_empty() {
-            secrets
-                .tag_resource()
-                .secret_id(self.name())
-                .set_tags(Some(sdk_tags(&changes.set)))
-                .send()
-                .await
-                .told(|| format!("tag secret `{}`", self.name()))?;
-        }
-        if !changes.remove.is_empty() {
-            secrets
-                .untag_resource()
-                .secret_id(self.name())
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of secret `{}`", self.name()))?;
-        }
-        Ok(())
+    async fn retag(&self, actual: &Tags) -> Result<Tags> {
+        let changes = self.ownership.changes(actual);
+        let after = changes.applied_to(actual);
+        retag(&self.clients, self.name(), changes).await?;
+        Ok(after)
     }
 
     /// What is there after this version was put. Not read again: an answer may be from before.
@@ -384,8 +405,8 @@ impl Resource for Secret {
                 };
             }
         };
-        if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
-            return Ok(Reading::Foreign(how));
+        if let Some(stranger) = self.ownership.foreign(&tags_of(&secret)) {
+            return Ok(Reading::Foreign(stranger));
         }
         if let Some(how) = tombstone(&secret) {
             return Ok(Reading::Tombstoned(how));
@@ -447,21 +468,26 @@ impl Resource for Secret {
         token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        if changes.iter().any(tags::is_tag) {
-            self.retag(&actual.tags).await?;
-        }
+        let tags = match changes.iter().any(tags::is_tag) {
+            true => self.retag(&actual.tags).await?,
+            false => actual.tags.clone(),
+        };
         if changes.iter().any(|change| change.field == "value") {
             let secret = self.describe().await?;
             return self.put(&secret, &self.wanted()?, token).await;
         }
         Ok(SecretActual {
-            tags: self.ownership.tags.clone(),
+            tags,
             ..actual.clone()
         })
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_secret(&self.clients, self.name()).await
+    }
+
+    fn guard_to_note(&self) -> Option<bool> {
+        Some(self.content.is_by_hand())
     }
 }
 

@@ -3,11 +3,11 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use deployer_core::address::Address;
 use deployer_core::capability::SecretContent;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::Token;
+use deployer_core::ours::{Began, Certain, Noted};
 use deployer_core::spec::{SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -115,9 +115,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
             continue;
         };
         let token = Token(Uuid::new_v4().to_string());
-        journals
-            .remember(place.name(), &address(place, secret))
-            .await?;
+        remember(&journals, place, secret).await?;
         let current = place.cloud.secrets().value(&secret.name).await?;
         if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
             outcomes.insert(place.name(), "succeeded".into());
@@ -160,17 +158,29 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     Ok(worst)
 }
 
-/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it.
-fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
+/// Notes that the secret is ours from now on, so that `destroy` finds it, and that nothing else has its value. One that was
+/// there without a mark is adopted.
+async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Result<()> {
     let mut graph = Graph::new();
-    place
-        .cloud
-        .secrets()
-        .secret(&mut graph, &place.env, secret, SecretContent::Keep);
-    graph
-        .iter()
-        .next()
-        .map(|(_, entry)| entry.node.address().clone())
+    let store = place.cloud.secrets();
+    store.secret(&mut graph, &place.env, secret, SecretContent::Keep);
+    let Some((_, entry)) = graph.iter().next() else {
+        return Ok(());
+    };
+    // What cannot be read, or is not there, was not found; whose it is is looked at before it is written.
+    let found = match entry.node.observe().await {
+        Ok(()) => entry.node.noted().began,
+        Err(_) => Began::Before,
+    };
+    let noted = Noted {
+        began: found,
+        data: Some(true),
+        certain: Certain::InPart,
+        ..Noted::default()
+    };
+    journals
+        .remember(place.name(), entry.node.address(), &noted)
+        .await
 }
 
 /// A value that the next apply would put back is not to be set here.

@@ -32,7 +32,7 @@ pub struct DatabaseSpec {
     pub password: String,
     /// The secret with the URL, by the manifest's names.
     pub url: String,
-    /// Takes over an instance of that name that is not marked as ours.
+    /// Takes over an instance of that name that nobody has marked.
     pub adopt: bool,
 }
 
@@ -58,6 +58,6 @@ pub struct CacheSpec {
     /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's names; `None` where
     /// public authorities sign it.
     pub authority: Option<String>,
-    /// Takes over an instance of that name that is not marked as ours.
+    /// Takes over an instance of that name that nobody has marked.
     pub adopt: bool,
 }

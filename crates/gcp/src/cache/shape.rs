@@ -1,14 +1,12 @@
 //! The Memorystore instance that the manifest describes, and an instance described field by field; pure.
 
-use std::collections::BTreeMap;
-
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use google_cloud_redis_v1::model;
 use google_cloud_redis_v1::model::instance::{Tier, TransitEncryptionMode};
 
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::project::Names;
 
 /// What the manifest says of one instance.
@@ -16,7 +14,7 @@ pub(super) struct Shape {
     pub(super) spec: CacheSpec,
     /// In full; the project's default network when `None`.
     pub(super) network: Option<String>,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     pub(super) names: Names,
 }
 
@@ -77,7 +75,7 @@ fn word(name: Option<&str>) -> String {
     name.unwrap_or("unknown").replace('_', " ").to_lowercase()
 }
 
-/// What a change costs. A cache holds nothing of record: what cannot be changed is made anew.
+/// What a change costs: what cannot be changed is made anew, and what it held is lost.
 pub(super) fn effect(change: &FieldChange) -> Effect {
     let version = |value: &Option<FieldValue>| match value {
         Some(FieldValue::Known(text)) => {

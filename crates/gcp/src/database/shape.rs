@@ -2,7 +2,7 @@
 //!
 //! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Effect;
@@ -15,7 +15,7 @@ use google_cloud_sql_v1::model::{
     SqlAvailabilityType, SqlDataDiskType, SqlDatabaseVersion, SqlIpAddressType,
 };
 
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::project::Names;
 
 /// The label that says which version of the password the user has. The user's node owns it: the instance's writes it into
@@ -30,7 +30,7 @@ pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
     /// In full; `None` when it is reached by a public address.
     pub(super) network: Option<String>,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     pub(super) names: Names,
 }
 

@@ -30,7 +30,7 @@ fn shape() -> Shape {
             adopt: false,
         },
         network: Some("projects/demo-project/global/networks/main".into()),
-        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
+        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]).into(),
         names: test_names(),
     }
 }

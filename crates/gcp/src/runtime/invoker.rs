@@ -5,14 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
-use deployer_core::error::Result;
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
 use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::ours::Stranger;
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, Found};
+use crate::labels::Owner;
 use crate::project::Project;
+use crate::runtime::service;
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.invoker";
@@ -26,6 +29,8 @@ const POLICY_VERSION: i32 = 3;
 struct Calls {
     project: Arc<Project>,
     service: String,
+    /// Whose the service must be: a binding carries no mark of its own.
+    owner: Owner,
 }
 
 impl Calls {
@@ -51,10 +56,28 @@ impl Calls {
         error::found(outcome, &self.cannot("read"))
     }
 
+    /// What is said against touching the service's policy. `None` when the service is ours, or is not there.
+    async fn objection(&self) -> Result<Found<Option<Stranger>>> {
+        let service = service::Calls::new(&self.project, &self.service);
+        Ok(match service.find().await? {
+            Found::Here(service) => Found::Here(self.owner.objection(&service.labels)),
+            Found::Absent => Found::Here(None),
+            Found::Denied(why) => Found::Denied(why),
+        })
+    }
+
     /// Reads the policy, changes it when it must be, and writes it back with its etag.
     ///
-    /// Errors: conflict, when somebody else wrote it in between; nothing is lost.
+    /// Errors: conflict, when the service is not ours, or somebody else wrote the policy in between; nothing is lost.
     async fn make(&self, public: bool) -> Result<Policy> {
+        let what = format!("service `{}`", self.service);
+        match self.objection().await? {
+            Found::Here(Some(stranger)) => return Err(stranger.refusal(what)),
+            Found::Here(None) | Found::Absent => {}
+            Found::Denied(why) => {
+                return Err(Error::new(ErrorKind::Denied, self.cannot("write")).because(why));
+            }
+        }
         let policy = self
             .project
             .clients
@@ -126,6 +149,8 @@ pub(crate) struct Invoker {
     calls: Calls,
     address: Address,
     public: bool,
+    /// Whether the inventory has it.
+    known: bool,
     /// The service is made first; nothing else is taken from it.
     _service: Value<Revision>,
 }
@@ -136,15 +161,19 @@ impl Invoker {
         project: &Arc<Project>,
         address: Address,
         public: bool,
+        owner: Owner,
+        known: bool,
         service: Value<Revision>,
     ) -> Self {
         Self {
             calls: Calls {
                 project: Arc::clone(project),
                 service: address.name.clone(),
+                owner,
             },
             address,
             public,
+            known,
             _service: service,
         }
     }
@@ -182,6 +211,11 @@ impl Resource for Invoker {
 
     fn publish(&self, _actual: &bool) {}
 
+    /// Everyone could call it before us.
+    fn was_there(&self, actual: &bool) -> bool {
+        *actual && self.public && !self.known
+    }
+
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<bool> {
         self.calls
             .make(self.public)
@@ -215,11 +249,12 @@ pub(crate) struct Leftover {
 
 impl Leftover {
     /// The binding at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls {
                 project: Arc::clone(project),
                 service: address.name.clone(),
+                owner,
             },
             address: address.clone(),
         }
@@ -235,6 +270,11 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
+        match self.calls.objection().await? {
+            Found::Here(Some(stranger)) => return Ok(Reading::Foreign(stranger)),
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Here(None) | Found::Absent => {}
+        }
         Ok(match self.calls.find().await? {
             Found::Here(policy) if is_public(&policy) => Reading::Present(()),
             // Without the binding there is nothing to remove.
@@ -253,6 +293,11 @@ impl crate::existing::Existing for Leftover {
             Found::Absent => Ok(()),
             Found::Here(_) | Found::Denied(_) => self.calls.make(false).await.map(|_| ()),
         }
+    }
+
+    /// Everyone could call it before us: nothing of it is ours.
+    async fn release(&self, (): &()) -> Result<()> {
+        Ok(())
     }
 }
 

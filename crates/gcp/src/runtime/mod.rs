@@ -22,13 +22,14 @@ use deployer_core::capability::{
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Token, Watch};
+use deployer_core::ours;
 use deployer_core::spec::{EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model;
 
 use crate::error::{self, Found};
-use crate::labels;
+use crate::labels::{self, Owner};
 use crate::logs;
 use crate::project::{Project, short};
 use crate::secret_store::moment;
@@ -59,15 +60,12 @@ impl Runtime for CloudRun {
         });
         let address = self.address(service::KIND, &service.name);
         let (revision, url) = (Output::of(&address), Output::of(&address));
+        let labels = labels::of(env).after(&graph.past(&address));
+        let owner = Owner::wanted(&labels, service.adopt);
         graph.resource(|taken| service::RunService {
             calls: service::Calls::new(&self.project, &service.name),
             address: address.clone(),
-            shape: shape::Shape::new(
-                service,
-                &self.project.section,
-                &self.project.names,
-                labels::of(env),
-            ),
+            shape: shape::Shape::new(service, &self.project.section, &self.project.names, labels),
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
             scope,
@@ -78,8 +76,10 @@ impl Runtime for CloudRun {
         if scope == Scope::Whole {
             let public = self.project.service_section(&service.key).public;
             let at = self.address(invoker::KIND, &service.name);
+            let known = graph.past(&at).known;
             graph.resource(|taken| {
-                invoker::Invoker::new(&self.project, at, public, taken.take(&revision))
+                let service = taken.take(&revision);
+                invoker::Invoker::new(&self.project, at, public, owner, known, service)
             });
         }
         ServiceOutputs {
@@ -177,6 +177,16 @@ impl Runtime for CloudRun {
         activation::carry_out(&calls, activation, 0, token, watch).await
     }
 
+    async fn must_be_of(&self, owner: &ours::Owner, service: &str) -> Result<()> {
+        let calls = service::Calls::new(&self.project, service);
+        let found = calls.find().await?.seen(&calls.cannot("read"))?;
+        let stranger = found.and_then(|found| Owner::exactly(owner).objection(&found.labels));
+        match stranger {
+            Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
+            None => Ok(()),
+        }
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         let calls = service::Calls::new(&self.project, &service.name);
         let Ok(Found::Here(there)) = calls.find().await else {
@@ -238,6 +248,7 @@ impl CloudRun {
     ) -> Output<Database> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
+        let labels = labels::of(env).after(&graph.past(&address));
         graph.resource(|taken| job::RunJob {
             calls: job::Calls::new(&self.project, &migrate.job),
             address,
@@ -246,7 +257,7 @@ impl CloudRun {
                 migrate: migrate.clone(),
                 account: self.project.section.service_account.clone(),
                 vpc: container::vpc_access(&self.project.names, &self.project.section),
-                labels: labels::of(env),
+                labels,
                 names: self.project.names.clone(),
             },
             image: taken.pass(&inputs.image),

@@ -2,7 +2,6 @@
 //!
 //! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deployer_core::capability::ImageRef;
@@ -16,7 +15,7 @@ use google_cloud_run_v2::model::{
     TrafficTargetAllocationType, VpcAccess,
 };
 
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::project::{Names, short};
 use crate::runtime::container::{self, Frame, Variables};
 use crate::runtime::verdict;
@@ -34,7 +33,7 @@ pub(crate) struct Shape {
     pub(crate) section: GcpService,
     pub(crate) account: Option<String>,
     pub(crate) vpc: Option<VpcAccess>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Labels,
     pub(crate) names: Names,
 }
 
@@ -44,7 +43,7 @@ impl Shape {
         spec: &ServiceSpec,
         section: &GcpSection,
         names: &Names,
-        labels: BTreeMap<String, String>,
+        labels: Labels,
     ) -> Self {
         Self {
             spec: spec.clone(),

@@ -15,7 +15,7 @@ pub struct AwsDatabase {
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
-    /// Takes over an instance that is not marked as ours.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct AwsCache {
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
-    /// Takes over a replication group that is not marked as ours.
+    /// Takes over a replication group that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct GcpDatabase {
     pub tier: Option<String>,
     /// The network of its private address (with Private Services Access); the target's own when absent.
     pub network: Option<String>,
-    /// Takes over an instance that is not marked as ours.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }
 
@@ -57,6 +57,6 @@ pub struct GcpCache {
     pub name: Option<String>,
     /// The network that reaches it; the target's own when absent.
     pub network: Option<String>,
-    /// Takes over an instance that is not marked as ours.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }
