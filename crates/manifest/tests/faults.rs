@@ -278,3 +278,21 @@ fn problems_are_data_too() {
     json[0]["file"] = "deployer.toml".into();
     insta::assert_json_snapshot!(json);
 }
+
+#[test]
+fn a_clients_secret_is_not_sent_over_plain_http() {
+    let asking = |url: &str| {
+        let token = "\n[services.idp.verify.token]\npath = \"/token\"\nclient_id = \"id\"\nclient_secret = \"word\"\n\
+                     \n[secrets.id]\nfrom = \"cloud\"\n\n[secrets.word]\nfrom = \"cloud\"\n";
+        found(&format!("{BASE}url = \"{url}\"\n{token}"))
+    };
+    assert_eq!(asking("https://idp.example.com"), Vec::<String>::new());
+    assert_eq!(asking("http://127.0.0.1:8080"), Vec::<String>::new());
+    let refused = asking("http://idp.example.com");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].contains("targets.aws.services.idp.url"),
+        "{refused:?}"
+    );
+    assert!(refused[0].contains("over plain http"), "{refused:?}");
+}

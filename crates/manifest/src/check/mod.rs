@@ -231,6 +231,36 @@ fn url(text: &str, path: &KeyPath, report: &mut Report<'_>) {
     }
 }
 
+/// Where people reach the service `key`: over plain http only as long as no client's secret is sent there.
+fn service_url(
+    key: &str,
+    text: &str,
+    manifest: &Manifest,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) {
+    url(text, path, report);
+    let service = manifest.services.get(key);
+    let asks_for_a_token = service.is_some_and(|service| service.verify.token.is_some());
+    let plain =
+        url::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url));
+    if asks_for_a_token && plain {
+        let message =
+            format!("`verify.token` would send the client's secret to `{text}` over plain http");
+        let help = "write the https address, or take `verify.token` out of this service";
+        report.error(path, message, help);
+    }
+}
+
+fn is_this_machine(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
 fn ledger(text: &str, own_scheme: &str, path: &KeyPath, report: &mut Report<'_>) {
     let rest = text
         .strip_prefix(own_scheme)

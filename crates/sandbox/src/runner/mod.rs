@@ -344,7 +344,7 @@ impl Runner {
             let trusted = self.inner.trusted().clone();
             let unpacking = tokio::task::spawn_blocking(move || {
                 unpack(&store, &image, &target)?;
-                trust_in(&target, &trusted).map_err(machine)
+                rootfs::append(&target, Path::new(TRUSTED), trusted.as_bytes()).map_err(machine)
             });
             unpacking.await.map_err(machine)??;
             Ok::<_, StartError>(folder)
@@ -388,25 +388,6 @@ fn unpack(store: &Store, image: &Image, folder: &Path) -> Result<(), StartError>
             .map_err(|error| StartError::BadImage(format!("layer {digest}: {error}")))?;
     }
     Ok(())
-}
-
-/// Adds certificates to those that an image's programs trust.
-fn trust_in(image: &Path, trusted: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let trusted_in = Path::new(TRUSTED);
-    let file = match rootfs::resolve(image, trusted_in) {
-        Some(file) => file,
-        None => {
-            let folder = trusted_in.parent().unwrap_or(Path::new("/"));
-            let folder = rootfs::make_folders(image, folder)?;
-            folder.join(trusted_in.file_name().unwrap_or_default())
-        }
-    };
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file)?;
-    file.write_all(trusted.as_bytes())
 }
 
 fn machine(error: impl std::fmt::Display) -> StartError {
