@@ -16,7 +16,7 @@ use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lookup::Current;
-use super::{Described, current, describe, value, versions};
+use super::{Described, current, describe, value_of, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
 use crate::reading::seen;
@@ -256,7 +256,8 @@ impl Secret {
             (SecretContent::Exactly(_) | SecretContent::From(_), Some(version)) => {
                 match held.filter(|held| held.version == version) {
                     Some(held) => held.value,
-                    None => value(&self.clients, self.name()).await?,
+                    // Of this very version: what was described may be older than what is held now.
+                    None => value_of(&self.clients, self.name(), &version).await?,
                 }
             }
         };

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::in_process::stage::{LOCATION, PROJECT, Stage};
+
+/// Longer than anything here goes on.
+const SETTLED: Duration = Duration::from_secs(1200);
 
 /// The mark, on both clouds.
 const MARK: &str = "deployer";
@@ -37,6 +41,8 @@ impl Thing {
 
 /// Every thing, sorted by its name.
 pub async fn of(stage: &Stage) -> Vec<Thing> {
+    // What goes on by itself comes to its end: first backups, roll-outs.
+    stage.time.pass(SETTLED).await;
     let mut things = Vec::new();
     for arn in arns(stage).await {
         things.push(arn);
@@ -151,7 +157,14 @@ async fn ecs(stage: &Stage, things: &mut Vec<Thing>) {
             .send();
         let seen = seen.await.expect("a definition");
         let told = tags(seen.tags().iter().map(|tag| (tag.key(), tag.value())));
-        things.push(thing(arn, told, seen.task_definition()));
+        // Some of its parts are told in any order.
+        let it = seen.task_definition().expect("a definition");
+        let containers = it.container_definitions().iter();
+        let containers: Vec<_> = containers
+            .map(|it| (it.image(), it.environment().len(), it.secrets()))
+            .collect();
+        let rest = (it.status(), it.registered_at(), containers);
+        things.push(thing(arn, told, rest));
     }
     let arns = ecs.list_services().send().await.expect("services");
     for arn in arns.service_arns() {
@@ -199,6 +212,9 @@ async fn databases(stage: &Stage, things: &mut Vec<Thing>) {
     let seen = rds.describe_db_instances().send().await.expect("instances");
     for it in seen.db_instances() {
         let arn = it.db_instance_arn().unwrap_or_default();
+        let mut it = it.clone();
+        // Its backups go on.
+        it.latest_restorable_time = None;
         found.push((arn.into(), format!("{it:?}")));
     }
     let seen = rds
@@ -319,7 +335,7 @@ pub async fn tag_all(stage: &Stage, key: &str, value: &str) {
             label(stage, kind, &found, key, value).await;
         }
     }
-    stage.time.pass(std::time::Duration::from_secs(600)).await;
+    stage.time.pass(SETTLED).await;
 }
 
 async fn tag(stage: &Stage, arn: &str, key: &str, value: &str) {
