@@ -94,8 +94,10 @@ impl Ownership {
     pub(crate) fn changes_to(&self, actual: &Tags, desired: &Tags) -> TagChanges {
         let set = desired.iter();
         let set = set.filter(|(key, value)| actual.get(*key) != Some(value));
+        // Notes of ours on a thing are ours alone.
+        let gone = |key: &str| key.starts_with(NOTES) && !desired.contains_key(key);
         let remove = actual.keys();
-        let remove = remove.filter(|key| self.unwanted.contains(*key));
+        let remove = remove.filter(|key| self.unwanted.contains(*key) || gone(key));
         TagChanges {
             set: set
                 .map(|(key, value)| (key.clone(), value.clone()))

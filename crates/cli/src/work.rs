@@ -12,6 +12,7 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
 use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
+use deployer_core::spec::EnvironmentSpec;
 use futures::{TryStreamExt, stream};
 
 use crate::failure::Attempt;
@@ -39,7 +40,7 @@ pub struct HeldService {
 pub struct Work {
     pub prepared: Prepared,
     pub declared: Vec<Declared>,
-    pub images: BTreeMap<String, LocalImage>,
+    pub images: BTreeMap<String, image::Found>,
     pub content_ids: BTreeMap<String, String>,
     pub held: Vec<HeldService>,
 }
@@ -75,7 +76,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     if let Part::CodeOf(service) = &wish.part {
         session.services(Some(service))?;
     }
-    let images = open_images(session, &wish.part).await?;
+    let (images, untagged) = open_images(session, &wish.part).await?;
     let content_ids: BTreeMap<String, String> = images
         .iter()
         .filter_map(|(key, image)| {
@@ -87,6 +88,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     check_releases(session).await?;
     let (contents, mut notes) = contents(session, &wish.part).await?;
     notes.extend(held.iter().map(note_of));
+    notes.extend(untagged);
     let mut known = Vec::new();
     for place in &session.places {
         known.push(self::known(place).await?);
@@ -99,12 +101,13 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let mut orphans = Vec::new();
     let mut declared = Vec::new();
     for (place, known) in session.places.iter().zip(&mut known) {
-        let given = given(place, wish, &images, &contents, &held);
+        let (env, images) = on_place(place, &images)?;
+        let given = given(place, wish, images, &contents, &held);
         let first = graph.len();
         declared.push(compose::declare(
             &mut graph,
             place.cloud.as_ref(),
-            &place.env,
+            &env,
             &given,
         ));
         if wish.part == Part::All {
@@ -207,9 +210,29 @@ fn fields_of(revision: Revision) -> Fields {
     fields
 }
 
-async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, LocalImage>> {
+/// What one target is to hold, with what its services run on, and their images as it takes them.
+///
+/// Errors: input, when it cannot run one of them.
+fn on_place(
+    place: &Place,
+    images: &BTreeMap<String, image::Found>,
+) -> Result<(EnvironmentSpec, BTreeMap<String, LocalImage>)> {
+    let mut env = place.env.clone();
+    let mut local = BTreeMap::new();
+    for (key, found) in images {
+        let Some(service) = env.services.get_mut(key) else {
+            continue;
+        };
+        let (architecture, image) = found.on(service, place.cloud.runtime())?;
+        service.architecture = Some(architecture);
+        local.insert(key.clone(), image);
+    }
+    Ok((env, local))
+}
+
+async fn open_images(session: &Session, part: &Part) -> Result<image::Images> {
     let Some(place) = session.places.first() else {
-        return Ok(BTreeMap::new());
+        return Ok(image::Images::default());
     };
     let services = place
         .env
@@ -221,6 +244,7 @@ async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, 
         &services.collect(),
         &session.loaded.base_dir,
         &session.clock,
+        &session.logins(),
     )
     .await
 }
@@ -330,12 +354,12 @@ fn note_of(held: &HeldService) -> String {
 fn given(
     place: &Place,
     wish: &Wish,
-    images: &BTreeMap<String, LocalImage>,
+    images: BTreeMap<String, LocalImage>,
     contents: &BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
     held: &[HeldService],
 ) -> Given {
     Given {
-        images: images.clone(),
+        images,
         contents: contents.get(&place.name()).cloned().unwrap_or_default(),
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
         retry_migration: wish.retry_migration,

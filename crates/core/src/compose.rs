@@ -149,6 +149,7 @@ fn declare_secrets(
 fn is_derived(source: &SecretSource) -> bool {
     match source {
         SecretSource::DatabaseUrl(_)
+        | SecretSource::DatabaseAuthority(_)
         | SecretSource::CacheUrl(_)
         | SecretSource::CacheAuthority(_) => true,
         SecretSource::Cloud
@@ -175,6 +176,9 @@ fn declare_data(
         let password = version(&database.password);
         let outputs = cloud.databases().database(graph, env, database, &password);
         derived.push((database.url.clone(), outputs.url));
+        if let (Some(key), Some(authority)) = (&database.authority, outputs.authority) {
+            derived.push((key.clone(), authority));
+        }
     }
     for cache in env.caches.values() {
         let token = cache.token.as_ref().map(version);

@@ -16,6 +16,7 @@ pub mod node;
 pub mod ours;
 pub mod plan;
 pub mod rate;
+pub mod reach;
 pub mod report;
 pub mod spec;
 pub mod wait;

@@ -78,6 +78,7 @@ pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
         .route("/_sandbox/status", get(status))
         .route("/_sandbox/shutdown", post(shutdown))
         .route("/_sandbox/faults", post(set_faults).delete(clear_faults))
+        .route("/_sandbox/organization", post(set_organization))
         .route(
             "/_sandbox/aws/policy",
             post(set_policy).delete(clear_policy),
@@ -103,6 +104,23 @@ async fn set_faults(State(control): State<Arc<Control>>, body: String) -> Respon
         }
         Err(error) => {
             let told = json!({ "error": error.to_string(), "hint": error.remedy() });
+            (StatusCode::BAD_REQUEST, Json(told)).into_response()
+        }
+    }
+}
+
+/// Puts the constraints of Google's organization policies in force that the body names, a list, and no others.
+async fn set_organization(
+    State(control): State<Arc<Control>>,
+    Json(constraints): Json<Vec<String>>,
+) -> Response {
+    match control.gcp.constrain(constraints) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(unknown) => {
+            let told = json!({
+                "error": format!("`{unknown}` is no constraint that the sandbox enforces"),
+                "hint": format!("it knows {}", crate::gcp::CONSTRAINTS.join(", ")),
+            });
             (StatusCode::BAD_REQUEST, Json(told)).into_response()
         }
     }

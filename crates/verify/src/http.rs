@@ -36,7 +36,8 @@ pub struct Silence {
     pub took: Duration,
 }
 
-/// A client per kind of address.
+/// A client per kind of address. Cheap to clone.
+#[derive(Clone)]
 pub struct Http {
     outside: Client,
     /// A proxy that stands in the environment is not for this machine itself.

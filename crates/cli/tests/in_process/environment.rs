@@ -56,7 +56,13 @@ impl Again {
                 "AWS_SECRET_ACCESS_KEY",
                 deployer_sandbox::env::AccessKey::simulated().secret,
             )
-            .env("AWS_EC2_METADATA_DISABLED", "true");
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            // Logins of whoever runs the tests are not used for anything.
+            .env("HOME", path("home"))
+            .env("DOCKER_CONFIG", path("docker"))
+            .env_remove("REGISTRY_AUTH_FILE")
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("XDG_CONFIG_HOME");
         command
     }
 }

@@ -35,6 +35,8 @@ pub struct DatabaseOutputs {
     /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, once the instance can be reached and user and
     /// database exist. In memory only.
     pub url: Output<SecretString>,
+    /// The certificates that the server's one is signed by (PEM). `None` where the specification asks for none.
+    pub authority: Option<Output<SecretString>>,
 }
 
 /// Managed PostgreSQL.

@@ -130,7 +130,7 @@ impl<R: Resource> ResourceNode<R> {
         }
         self.still_ours().await?;
         let actual = match self.effect_of(&changes) {
-            Effect::InPlace => {
+            Effect::InPlace | Effect::Interrupts => {
                 self.resource
                     .update(&actual, &changes, token, watch)
                     .await?
@@ -156,6 +156,10 @@ impl<R: Resource> ResourceNode<R> {
         self.resource.withdraw(&changes);
         let (action, reason) = match effect {
             Effect::InPlace => (Action::Update, "it differs from the manifest"),
+            Effect::Interrupts => (
+                Action::Update,
+                "it differs from the manifest, and the change interrupts whoever uses it",
+            ),
             Effect::Replace => (Action::Replace, "a field cannot be changed in place"),
             Effect::LosesData => (
                 Action::Replace,
@@ -203,6 +207,27 @@ impl<R: Resource> Node for ResourceNode<R> {
             Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
             Some(Reading::Denied(why)) => Err(self.denied(&why)),
             Some(Reading::Foreign(stranger)) => Err(stranger.refusal(self.resource.address())),
+        }
+    }
+
+    fn recall(&self, left: Option<&Fields>) {
+        self.resource.recall(left);
+    }
+
+    fn objection(&self, left: Option<&Fields>) -> Result<()> {
+        let Some(Reading::Present(actual)) = self.reading() else {
+            return Ok(());
+        };
+        match self.resource.objection(&actual, left) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.notes(&actual),
+            _ => Vec::new(),
         }
     }
 
@@ -254,6 +279,10 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn pace(&self) -> Pace {
         self.resource.pace()
+    }
+
+    fn spreads(&self) -> std::time::Duration {
+        self.resource.spreads()
     }
 
     fn detachable(&self) -> bool {

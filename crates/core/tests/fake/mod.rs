@@ -219,7 +219,10 @@ impl Database for FakeCloud {
     ) -> DatabaseOutputs {
         let (name, class) = (&database.name, &database.class);
         let url = self.instance(graph, data::Kind::Database, name, class, password);
-        DatabaseOutputs { url }
+        DatabaseOutputs {
+            url,
+            authority: None,
+        }
     }
 
     async fn status(&self, _: &DatabaseSpec) -> Result<Option<StoreStatus>> {

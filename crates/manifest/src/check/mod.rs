@@ -3,6 +3,7 @@
 mod aws;
 mod data;
 mod dns;
+mod env;
 mod gcp;
 mod offers;
 mod secrets;
@@ -38,6 +39,9 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
         gcp::check(section, manifest, report);
     }
     for cloud in manifest.targets() {
+        for key in manifest.services.keys() {
+            env::check(key, manifest, cloud, report);
+        }
         target::check(manifest, cloud, environment, report);
     }
 }
@@ -115,6 +119,9 @@ fn tags(manifest: &Manifest, report: &mut Report<'_>) {
             report.key_error(&path, format!("`{key}` cannot be a tag's key"), rule);
         } else if google && !key.starts_with(|c: char| c.is_alphabetic()) {
             let rule = "Google's labels begin with a letter";
+            report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
+        } else if google && key.to_lowercase().starts_with("goog-") {
+            let rule = "Google keeps labels that begin with `goog-` for itself; choose another key";
             report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
         }
         // A template's own characters are not part of the value.

@@ -22,11 +22,12 @@ mod sts;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -90,6 +91,8 @@ impl Aws {
     pub fn router(&self) -> Router {
         let gate = Arc::new(self.inner.ecr.gate());
         Router::new()
+            // As truststore.pki.rds.amazonaws.com has it: the authorities of a region's databases, for everybody.
+            .route("/{region}/{bundle}", get(truststore))
             .fallback(answer)
             .with_state(self.clone())
             .merge(crate::registry::routes(self.inner.host.store.clone(), gate))
@@ -340,6 +343,19 @@ async fn signed_first(State(aws): State<Aws>, request: Request, next: Next) -> R
     let interceptor = &aws.inner.host.interceptor;
     let effect = next.run(request);
     interceptor.carry(call, 0, registry::refuse, effect).await
+}
+
+/// `REGION-bundle.pem`; anything else there is a request that nobody signed.
+async fn truststore(
+    State(aws): State<Aws>,
+    Path((region, bundle)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let host = &aws.inner.host;
+    if region != host.region || bundle != format!("{region}-bundle.pem") {
+        return aws.api(request).await;
+    }
+    host.backing.authority().pem().into_response()
 }
 
 async fn answer(State(aws): State<Aws>, request: Request) -> Response {

@@ -69,7 +69,7 @@ pub async fn ask(
     if let Some(scope) = &check.scope {
         form.push(("scope", scope));
     }
-    let request = verifier.http.client(&url).post(url.clone()).form(&form);
+    let request = verifier.request(reqwest::Method::POST, url).form(&form);
     match verifier.http.send(request).await {
         Err(silence) => Asked::Answered(silence.took, Err(silence.why)),
         Ok(answer) => Asked::Answered(answer.took, read(&answer)),
