@@ -13,6 +13,7 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::ledger::{Hold, Release};
 use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::ours::Owner;
 use deployer_core::plan::{self, Prepared, Subject};
 use deployer_core::spec::OnRollback;
 
@@ -160,6 +161,7 @@ async fn following(place: &Place, to: &Release) -> Result<BTreeMap<String, Secre
 /// The step that makes a revision serve.
 struct Activate {
     cloud: Arc<dyn Cloud>,
+    owner: Owner,
     address: Address,
     /// The release, as people write it.
     release: String,
@@ -191,6 +193,9 @@ impl Step for Activate {
 
     async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
         let runtime = self.cloud.runtime();
+        runtime
+            .must_be_of(&self.owner, &self.activation.service)
+            .await?;
         let revision = runtime.activate(&self.activation, token, watch).await?;
         *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
         Ok(())
@@ -264,6 +269,7 @@ async fn prepare(session: &Session, choices: &[Choice<'_>]) -> (Prepared, Vec<Se
         let place = Serves::default();
         graph.step(|_| Activate {
             cloud: Arc::clone(&choice.place.cloud),
+            owner: choice.place.owner(),
             address: choice.address(),
             release: format!("r{}", choice.to.number),
             activation: choice.activation(),

@@ -6,26 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
-use deployer_core::fields::Fields;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
 use crate::session::{Place, Session};
 
-/// What the last applies left on every target.
-pub async fn all(session: &Session) -> Result<BTreeMap<Address, Fields>> {
-    let mut all = BTreeMap::new();
-    for place in &session.places {
-        all.extend(place.ledger.left().await?);
-    }
-    Ok(all)
-}
-
 /// Before a run: of what it changes nothing is known until it has ended well. Durable before the first call.
 pub async fn forget_changed(session: &Session, prepared: &Prepared) -> Result<()> {
     let changes = prepared.plan.changes.iter();
     let changed: BTreeSet<&Address> = changes
-        .filter(|change| change.action != Action::NoOp)
+        .filter(|change| match change.action {
+            // What a delete that fails leaves is as it was.
+            Action::NoOp | Action::Delete | Action::Release => false,
+            Action::Create | Action::Update | Action::Replace => true,
+        })
         .map(|change| &change.address)
         .collect();
     for place in &session.places {
@@ -68,7 +62,8 @@ async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Resul
         let as_desired = match change.action {
             Action::NoOp => change.settling.is_none() || done.contains(address),
             Action::Create | Action::Update | Action::Replace => done.contains(address),
-            Action::Delete => false,
+            Action::Delete | Action::Release if !done.contains(address) => continue,
+            Action::Delete | Action::Release => false,
         };
         let node = prepared.graph.find(address);
         match node.filter(|_| as_desired && change.sort == Sort::Resource) {

@@ -183,6 +183,7 @@ async fn on_manifest(
         Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
+        Command::Forget(args) => command::forget::run(global, session, args).await,
         Command::Config(_)
         | Command::Init(_)
         | Command::Schema(_)

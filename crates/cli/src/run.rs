@@ -10,10 +10,12 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{RunHeader, RunJournal};
 use deployer_core::node::Waiting;
+use deployer_core::ours::Noted;
 use deployer_core::plan::Prepared;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::left;
 use crate::session::Session;
@@ -45,23 +47,37 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
     }
 }
 
-/// Refuses what loses data unless each node is named.
-pub fn guard_data(prepared: &Prepared, allowed: &[String]) -> Result<()> {
-    let lost: Vec<String> = prepared
-        .plan
-        .losses()
-        .map(|change| change.address.to_string())
-        .filter(|address| !allowed.contains(address))
-        .collect();
+/// Refuses what loses data unless each node is named. `command` is what to type again, without the names.
+pub fn guard_data(prepared: &Prepared, allowed: &[String], command: &str) -> Result<()> {
+    let losses = prepared.plan.losses();
+    let losses: Vec<String> = losses.map(|change| change.address.to_string()).collect();
+    let lost = losses.iter().filter(|address| !allowed.contains(*address));
+    let lost: Vec<&str> = lost.map(String::as_str).collect();
     if lost.is_empty() {
         return Ok(());
     }
-    Err(
-        Error::input(format!("this would lose the data of {}", lost.join(", "))).hint(format!(
-            "if that is meant: --allow-data-loss {}",
-            lost.join(" --allow-data-loss ")
-        )),
-    )
+    let words = losses.iter().map(|it| format!(" --allow-data-loss {it}"));
+    let words: String = words.collect();
+    let message = format!("this would lose the data of {}", lost.join(", "));
+    Err(Error::input(message).hint(format!("if that is meant: {command}{words}")))
+}
+
+/// A command as it was typed, as far as it names what it works on.
+pub fn typed(global: &Global, command: &str) -> String {
+    let mut words = vec![format!("deployer {command}")];
+    if global.manifest != std::path::Path::new("deployer.toml") {
+        words.push(format!("--manifest {}", global.manifest.display()));
+    }
+    if let Some(environment) = &global.env {
+        words.push(format!("--env {environment}"));
+    }
+    match global.cloud {
+        Which::All => {}
+        Which::Aws => words.push("--cloud aws".into()),
+        Which::Gcp => words.push("--cloud gcp".into()),
+    }
+    words.extend(global.set.iter().map(|set| format!("--set '{set}'")));
+    words.join(" ")
 }
 
 /// A run that is under way: its number and journals by cloud.
@@ -99,10 +115,10 @@ impl Journals {
     }
 
     /// Notes that this is ours from now on.
-    pub async fn remember(&self, cloud: CloudName, address: &Option<Address>) -> Result<()> {
-        match (self.journals.get(&cloud), address) {
-            (Some(journal), Some(address)) => journal.remember(address, &[]).await,
-            _ => Ok(()),
+    pub async fn remember(&self, cloud: CloudName, address: &Address, noted: &Noted) -> Result<()> {
+        match self.journals.get(&cloud) {
+            Some(journal) => journal.remember(address, noted).await,
+            None => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
 use deployer_core::node::Node;
+use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
 use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
@@ -47,13 +48,20 @@ impl Place {
         self.cloud.target().cloud
     }
 
+    /// Whose things this environment's are.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.env.app, &self.env.environment)
+    }
+
     /// A node for something in the inventory that is no longer desired.
     ///
     /// Errors: input, when the kind is unknown to this version.
-    pub fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+    pub fn existing(&self, address: &Address, past: &Past) -> Result<Arc<dyn Node>> {
         match &self.route53 {
-            Some(route53) if address.kind.starts_with("route53.") => route53.existing(address),
-            _ => self.cloud.existing(address),
+            Some(route53) if address.kind.starts_with("route53.") => {
+                route53.existing(address, past)
+            }
+            _ => self.cloud.existing(address, &self.owner(), past),
         }
     }
 

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{LocalImage, MigrationRecord, SecretContent};
+use deployer_core::capability::{LocalImage, MigrationRecord, Revision, SecretContent};
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
+use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
+use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::spec::EnvironmentSpec;
 use futures::{TryStreamExt, stream};
 
 use crate::failure::Attempt;
 use crate::image;
-use crate::left;
 use crate::secret;
 use crate::session::{Place, Session, key_bits};
 
@@ -88,14 +89,20 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let (contents, mut notes) = contents(session, &wish.part).await?;
     notes.extend(held.iter().map(note_of));
     notes.extend(untagged);
-    let mut graph = Graph::new();
+    let mut known = Vec::new();
+    for place in &session.places {
+        known.push(self::known(place).await?);
+    }
+    let mut ours = Ours::default();
+    for known in &known {
+        ours.learn(&known.inventory, &known.left);
+    }
+    let mut graph = Graph::knowing(ours);
     let mut orphans = Vec::new();
     let mut declared = Vec::new();
-    for place in &session.places {
-        let inventory = place.ledger.inventory().await?;
+    for (place, known) in session.places.iter().zip(&mut known) {
         let (env, images) = on_place(place, &images)?;
-        let mut given = given(place, wish, images, &contents, &held);
-        given.inventory = Arc::new(inventory.items.keys().cloned().collect());
+        let given = given(place, wish, images, &contents, &held);
         let first = graph.len();
         declared.push(compose::declare(
             &mut graph,
@@ -104,21 +111,12 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             &given,
         ));
         if wish.part == Part::All {
-            orphans.extend(orphans_of(place, &inventory, &graph, &given)?);
+            orphans.extend(orphans_of(place, known, &graph, &given).await?);
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
-    let subject = Subject {
-        app: session.loaded.manifest.app.clone(),
-        environment: session.loaded.environment.clone(),
-        targets: session
-            .places
-            .iter()
-            .map(|place| place.cloud.target().clone())
-            .collect(),
-        notes,
-        left: left::all(session).await?,
-    };
+    let left = known.into_iter().flat_map(|known| known.left).collect();
+    let subject = subject(session, notes, left);
     let prepared = plan::prepare(subject, graph, orphans).await;
     Ok(Work {
         prepared,
@@ -134,26 +132,82 @@ pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
     let mut orphans = Vec::new();
     check_releases(session).await?;
     for place in &session.places {
-        let inventory = place.ledger.inventory().await?;
+        let mut known = known(place).await?;
         LedgerMigrations::new(place.ledger.clone())
             .standings()
             .await?;
         let (nothing, none) = (Graph::new(), BTreeSet::new());
-        let all = compose::undesired(&inventory, &nothing, &none, |it| place.existing(it))?;
-        orphans.extend(all);
+        orphans.extend(known.undesired(place, &nothing, &none).await?);
     }
-    let subject = Subject {
+    let subject = subject(session, Vec::new(), BTreeMap::new());
+    Ok(plan::prepare(subject, Graph::new(), orphans).await)
+}
+
+/// What a plan of this session is of.
+pub fn subject(session: &Session, notes: Vec<String>, left: BTreeMap<Address, Fields>) -> Subject {
+    let places = session.places.iter();
+    Subject {
         app: session.loaded.manifest.app.clone(),
         environment: session.loaded.environment.clone(),
-        targets: session
-            .places
-            .iter()
-            .map(|place| place.cloud.target().clone())
-            .collect(),
-        notes: Vec::new(),
-        left: BTreeMap::new(),
-    };
-    Ok(plan::prepare(subject, Graph::new(), orphans).await)
+        targets: places.map(|place| place.cloud.target().clone()).collect(),
+        notes,
+        left,
+    }
+}
+
+/// What the ledger of one target knows of what is ours.
+pub struct Known {
+    pub inventory: Inventory,
+    pub left: BTreeMap<Address, Fields>,
+    /// The revisions that releases were, once they were asked for: one may carry no mark.
+    revisions: Vec<Fields>,
+}
+
+/// Reads what the ledger of one target knows of what is ours.
+///
+/// Errors: the ledger's.
+pub async fn known(place: &Place) -> Result<Known> {
+    let (inventory, left) = tokio::try_join!(place.ledger.inventory(), place.ledger.left())?;
+    Ok(Known {
+        inventory,
+        left,
+        revisions: Vec::new(),
+    })
+}
+
+impl Known {
+    /// What is known of one address.
+    pub fn past(&self, address: &Address) -> Past {
+        let mut past = Past::of(address, &self.inventory, &self.left);
+        past.wrote.extend(self.revisions.iter().cloned());
+        past
+    }
+
+    /// What the inventory has and the graph has not, but for what is spared.
+    async fn undesired(
+        &mut self,
+        place: &Place,
+        graph: &Graph,
+        spared: &BTreeSet<Address>,
+    ) -> Result<Vec<Orphan>> {
+        let mut gone = self.inventory.items.keys();
+        if gone.any(|it| it.kind == REVISIONS && graph.find(it).is_none()) {
+            let revisions = place.ledger.recorded_revisions().await?;
+            self.revisions = revisions.into_iter().map(fields_of).collect();
+        }
+        compose::undesired(&self.inventory, graph, spared, |address| {
+            place.existing(address, &self.past(address))
+        })
+    }
+}
+
+/// The kind of which a code-only deployment makes revisions that carry no mark, as it may not set one.
+const REVISIONS: &str = "ecs.task-definition";
+
+fn fields_of(revision: Revision) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("revision", revision.0);
+    fields
 }
 
 /// What one target is to hold, with what its services run on, and their images as it takes them.
@@ -315,15 +369,14 @@ fn given(
             .filter(|held| held.cloud == place.name())
             .map(|held| held.service.clone())
             .collect(),
-        inventory: Arc::default(),
         dns: place.dns_elsewhere(),
     }
 }
 
 /// What the inventory has and nobody wants any more. What belongs to a held service is spared.
-fn orphans_of(
+async fn orphans_of(
     place: &Place,
-    inventory: &Inventory,
+    known: &mut Known,
     graph: &Graph,
     given: &Given,
 ) -> Result<Vec<Orphan>> {
@@ -337,5 +390,5 @@ fn orphans_of(
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
         .collect();
-    compose::undesired(inventory, graph, &spared, |it| place.existing(it))
+    known.undesired(place, graph, &spared).await
 }

@@ -23,6 +23,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
+use crate::ours::{Owner, Past};
 use crate::spec::{Architecture, EnvironmentSpec, Member, MigrateSpec, SecretSpec, ServiceSpec};
 use crate::wait::Readiness;
 
@@ -138,6 +139,16 @@ pub enum SecretContent {
     AtFirst(SecretString),
     /// What another node makes: unknown until that one is there. Compared with what the cloud holds in memory.
     From(Value<SecretString>),
+}
+
+impl SecretContent {
+    /// Whether people put it into the cloud themselves: nothing else has it.
+    pub fn is_by_hand(&self) -> bool {
+        match self {
+            Self::Keep => true,
+            Self::Exactly(_) | Self::AtFirst(_) | Self::From(_) => false,
+        }
+    }
 }
 
 impl std::fmt::Debug for SecretContent {
@@ -405,6 +416,11 @@ pub trait Runtime: Send + Sync {
         watch: &dyn Watch,
     ) -> Result<Revision>;
 
+    /// Looks whose a service is, right before it is changed by its name alone.
+    ///
+    /// Errors: conflict, when it bears another mark than `owner`'s, or none. One that is not there is the change's affair.
+    async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()>;
+
     /// How requests from outside get to a service, for whoever verifies it. The default says: as they are.
     async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
         Ok(Entrance::Open)
@@ -519,10 +535,11 @@ pub trait Cloud: Send + Sync {
     /// Logs.
     fn logs(&self) -> &dyn Logs;
 
-    /// A node for something in the inventory that is no longer desired: it can be read and deleted.
+    /// A node for something in the inventory of `owner` that is no longer desired: it can be read, released and deleted.
+    /// What bears the mark of another one, or none and not what `past` says that we wrote, is foreign.
     ///
     /// Errors: input, when the kind is unknown to this version.
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>>;
+    fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>>;
 }
 
 /// What every cloud's crate is given.

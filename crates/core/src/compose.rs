@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Inventory;
 use crate::node::Node;
+use crate::ours::{self, Stays};
 use crate::plan::Orphan;
 use crate::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
@@ -31,8 +32,6 @@ pub struct Given {
     pub part: Part,
     /// Services that are on hold after a rollback: not declared, not deleted.
     pub held: BTreeSet<String>,
-    /// What the ledger says is ours.
-    pub inventory: Arc<BTreeSet<Address>>,
     /// Makes a service's record, by the manifest's names, where not the target's own cloud does.
     pub dns: BTreeMap<String, Arc<dyn Dns>>,
 }
@@ -79,7 +78,10 @@ pub fn declare(
 ) -> Declared {
     let secrets = match given.part {
         Part::All => declare_secrets(graph, cloud, env, given),
-        Part::CodeOf(_) => BTreeMap::new(),
+        Part::CodeOf(_) => {
+            graph.narrow();
+            BTreeMap::new()
+        }
     };
     let services = env
         .services
@@ -229,7 +231,7 @@ fn declare_service(
         (Some(record), Scope::Whole) => {
             let elsewhere = given.dns.get(&service.key).map(Arc::as_ref);
             let dns = elsewhere.unwrap_or_else(|| cloud.dns());
-            Some(dns.record(graph, env, record, &given.inventory))
+            Some(dns.record(graph, env, record))
         }
         (None, _) | (_, Scope::CodeOnly) => None,
     };
@@ -259,7 +261,8 @@ pub fn secrets_of(service: &ServiceSpec) -> impl Iterator<Item = &str> {
         .chain(database)
 }
 
-/// What the inventory has and the graph has not, but for what is spared: to be deleted, by the nodes that `existing` makes.
+/// What the inventory has and the graph has not, but for what is spared: to be deleted, or released where it was there before
+/// us or where such a thing needs it. The nodes are made by `existing`.
 ///
 /// Errors: those of `existing`.
 pub fn undesired(
@@ -268,16 +271,33 @@ pub fn undesired(
     spared: &BTreeSet<Address>,
     existing: impl Fn(&Address) -> Result<Arc<dyn Node>>,
 ) -> Result<Vec<Orphan>> {
-    inventory
-        .items
-        .iter()
-        .filter(|(address, _)| graph.find(address).is_none() && !spared.contains(*address))
+    let gone = |address: &Address| graph.find(address).is_none() && !spared.contains(address);
+    let staying = ours::staying(inventory, gone);
+    let items = inventory.items.iter();
+    items
+        .filter(|(address, _)| gone(address))
         .map(|(address, item)| {
             Ok(Orphan {
                 node: existing(address)?,
                 needs: item.needs.clone(),
                 used_by: inventory.users_of(address).cloned().collect(),
+                released: staying.get(address).map(|why| why_released(address, why)),
             })
         })
         .collect()
+}
+
+fn why_released(address: &Address, why: &Stays<'_>) -> String {
+    let what = "our mark is taken off and it stays";
+    match why {
+        Stays::WasThere => {
+            format!("{} was there before deployer: {what}", address.name)
+        }
+        Stays::NeededBy(user) => {
+            format!(
+                "{} was there before deployer and needs it: {what}",
+                user.name
+            )
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Event as Entry;
 use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
+use crate::ours::{Began, Certain, Noted};
 use crate::plan::Prepared;
 use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
@@ -29,8 +30,8 @@ pub trait Journal: Send + Sync {
     /// Writes an entry; durable when it returns.
     async fn write(&self, event: Entry) -> Result<()>;
 
-    /// Notes that this will exist, with what it needs; durable before its create goes out.
-    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()>;
+    /// Notes that this exists, or will, with what it needs and what is written there; durable before the write goes out.
+    async fn remember(&self, address: &Address, noted: &Noted) -> Result<()>;
 
     /// Notes that this is gone.
     async fn forget(&self, address: &Address) -> Result<()>;
@@ -139,9 +140,19 @@ pub async fn reconcile_inventory(
             && there
             && node.is_some_and(|node| node.bears_mark())
             && let Some(journal) = journals.get(&change.address.cloud)
+            && let Some(id) = prepared.graph.find(&change.address)
         {
             let needs = prepared.graph.resources_needed_by(&change.address);
-            journal.remember(&change.address, &needs).await?;
+            let noted = Noted {
+                needs: needs.into_iter().collect(),
+                certain: match (change.action, prepared.graph.is_whole()) {
+                    (_, false) => Certain::InPart,
+                    (Action::NoOp, true) => Certain::Now,
+                    (_, true) => Certain::NotYet,
+                },
+                ..prepared.graph.entry(id).node.noted()
+            };
+            journal.remember(&change.address, &noted).await?;
         }
     }
     for address in &prepared.gone {
@@ -312,10 +323,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         reporter: means.reporter,
     };
     let token = token(means.seed, address, "");
-    // A step leaves nothing behind that could be deleted.
-    if job.action == Action::Create && job.node.sort() == Sort::Resource {
-        journal.remember(address, &job.recorded_needs).await?;
-    }
+    remember(job, journal, Landing::Ahead).await?;
     let started = Entry::Started {
         address: address.clone(),
         action: job.action,
@@ -329,7 +337,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
             address: address.clone(),
         })
         .await?;
-    if job.action == Action::Delete {
+    if matches!(job.action, Action::Delete | Action::Release) {
         journal.forget(address).await?;
     }
     if means.waiting == Waiting::Detached && job.node.detachable() {
@@ -345,12 +353,46 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     } else {
         until_ready(job.node.as_ref(), journal, means.clock, &watch).await?;
     }
+    remember(job, journal, Landing::Done).await?;
     journal
         .write(Entry::Ready {
             address: address.clone(),
         })
         .await?;
     Ok(Left::Ready)
+}
+
+/// Whether a write is about to go out or has landed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Landing {
+    Ahead,
+    Done,
+}
+
+/// Notes in the inventory what a create or an update makes. A step leaves nothing behind that could be deleted.
+async fn remember(job: &Job, journal: &dyn Journal, landing: Landing) -> Result<()> {
+    let began = match job.action {
+        Action::Create => Began::Made,
+        // Before it goes out, it stands there since the plan was taken over.
+        Action::Update | Action::Replace if landing == Landing::Done => Began::Before,
+        Action::NoOp | Action::Update | Action::Replace | Action::Delete | Action::Release => {
+            return Ok(());
+        }
+    };
+    if job.node.sort() != Sort::Resource {
+        return Ok(());
+    }
+    let noted = Noted {
+        needs: job.recorded_needs.iter().cloned().collect(),
+        began,
+        certain: match landing {
+            _ if !job.is_whole => Certain::InPart,
+            Landing::Ahead => Certain::NotYet,
+            Landing::Done => Certain::Now,
+        },
+        ..job.node.noted()
+    };
+    journal.remember(job.node.address(), &noted).await
 }
 
 async fn until_ready(

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod member;
 pub mod names;
 pub mod node;
+pub mod ours;
 pub mod plan;
 pub mod rate;
 pub mod reach;

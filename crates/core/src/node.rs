@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
+use crate::ours::{self, Noted, Stranger};
 use crate::wait::{Pace, Readiness};
 
 /// An idempotency token: the same for every try of one node in one run, different for others.
@@ -40,8 +41,8 @@ pub enum Reading<A> {
     Tombstoned(String),
     /// The caller may not see it. Never taken for absent.
     Denied(String),
-    /// Something of that name that is not ours; says how we know. Never touched.
-    Foreign(String),
+    /// Something of that name that is not ours; says how we know and, where it is marked, whose it is. Never touched.
+    Foreign(Stranger),
 }
 
 impl<A> Reading<A> {
@@ -189,9 +190,39 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
-    /// Whether deleting it loses data: then a delete must be allowed by name.
+    /// Takes our mark off, and what we alone bound to it, and leaves it as it is. Of something that is no longer desired.
+    ///
+    /// Succeeds when the mark is off already.
+    async fn release(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        let what = format!("{} is desired: it cannot be released", self.address());
+        Err(Error::internal(what))
+    }
+
+    /// Whether what is there was there before us: it bears no mark of ours yet. The default looks for the mark among the
+    /// tags.
+    fn was_there(&self, actual: &Self::Actual) -> bool {
+        let marked = |fields: &Fields| ours::mark(fields).is_some();
+        marked(&self.desired()) && !marked(&self.observed(actual))
+    }
+
+    /// Whether it can carry no mark: then it is ours only while it says what the inventory says that we wrote.
+    fn is_unmarked(&self) -> bool {
+        false
+    }
+
+    /// Whether it stays when a failed run is undone, as what it holds may be in use already.
     fn holds_data(&self) -> bool {
         false
+    }
+
+    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be allowed by name.
+    fn is_guarded(&self) -> bool {
+        self.holds_data()
+    }
+
+    /// What the inventory is to note of [`Resource::is_guarded`], where the kind alone does not say.
+    fn guard_to_note(&self) -> Option<bool> {
+        None
     }
 }
 
@@ -272,6 +303,8 @@ pub enum Action {
     Replace,
     /// Delete it.
     Delete,
+    /// Take our mark off and leave it: it was there before us, or a person says so.
+    Release,
 }
 
 /// What the comparison of one node said.
@@ -381,9 +414,19 @@ pub trait Node: Send + Sync {
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool;
 
-    /// Whether deleting it loses data: then a delete must be allowed by name.
+    /// Whether it stays when a failed run is undone, as what it holds may be in use already.
     fn holds_data(&self) -> bool {
         false
+    }
+
+    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be allowed by name.
+    fn is_guarded(&self) -> bool {
+        self.holds_data()
+    }
+
+    /// What the inventory is to note of it, by what was seen and what is desired; what it needs aside. Pure.
+    fn noted(&self) -> Noted {
+        Noted::default()
     }
 
     /// Puts back what was there before [`Node::carry_out`], after another look at it. What holds data stays.

@@ -80,7 +80,7 @@ async fn written() -> (Arc<InMemory>, Ledger) {
     };
     let run = ledger.begin_run(header).await.unwrap();
     let address = Address::new(&target(), "ecs.service", "idp");
-    run.remember(&address, &[]).await.unwrap();
+    run.remember(&address, &Default::default()).await.unwrap();
     let started = Event::Started {
         address: address.clone(),
         action: Action::Create,
@@ -200,7 +200,7 @@ proptest! {
             // The next run begins, or does not; what it cannot read stays as it is.
             if let Ok(run) = ledger.begin_run(header).await {
                 let address = Address::new(&target(), "ecs.service", "other");
-                let _ = run.remember(&address, &[]).await;
+                let _ = run.remember(&address, &Default::default()).await;
             }
             let _ = LedgerMigrations::new(ledger.clone()).started("4567", "other").await;
             prop_assert_eq!(bytes_at(&store, &path).await, bytes);

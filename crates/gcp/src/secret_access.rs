@@ -473,6 +473,11 @@ impl crate::existing::Existing for Leftover {
         described(&self.calls.account)
     }
 
+    /// What we alone bound to a secret that stays is taken away from it.
+    async fn release(&self, (): &()) -> Result<()> {
+        self.calls.make(false).await
+    }
+
     async fn delete(&self, (): &()) -> Result<()> {
         self.calls.make(false).await
     }

@@ -1,6 +1,5 @@
 //! The calls that concern one secret: find it, make it, read and add versions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use google_cloud_secretmanager_v1::model::secret_version::State;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
-use crate::labels::Owner;
+use crate::labels::{Labels, Owner};
 use crate::project::{Project, short};
 use crate::secret_lookup::Seen;
 
@@ -267,11 +266,7 @@ impl Store {
     /// Makes the secret when it is absent.
     ///
     /// Errors: conflict, when there is one that is not `owner`'s.
-    pub(crate) async fn ensure(
-        &self,
-        labels: &BTreeMap<String, String>,
-        owner: &Owner,
-    ) -> Result<()> {
+    pub(crate) async fn ensure(&self, labels: &Labels, owner: &Owner) -> Result<()> {
         match self.secret().await? {
             Found::Here(secret) => return self.ours(&secret, owner),
             Found::Denied(why) => return Err(denied(&self.name, &why)),
@@ -311,12 +306,12 @@ impl Store {
 
     async fn create(
         &self,
-        labels: &BTreeMap<String, String>,
+        labels: &Labels,
         replication: model::Replication,
     ) -> Result<model::Secret, error::CloudError> {
         let secret = model::Secret::new()
             .set_replication(replication)
-            .set_labels(labels.clone());
+            .set_labels(labels.set.clone());
         let secrets = self.project.clients.secrets.changing().await;
         let call = secrets.create_secret();
         let call = call.set_parent(self.project.names.project());
@@ -329,11 +324,7 @@ impl Store {
     pub(crate) fn ours(&self, secret: &model::Secret, owner: &Owner) -> Result<()> {
         match owner.objection(&secret.labels) {
             None => Ok(()),
-            Some(why) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("secret `{}` exists and is not ours: {why}", self.name),
-            )
-            .hint("give ours another name in the manifest, or set `adopt = true` on it")),
+            Some(stranger) => Err(stranger.refusal(format!("secret `{}`", self.name))),
         }
     }
 }

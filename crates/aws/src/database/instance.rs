@@ -331,7 +331,8 @@ impl Resource for Instance {
         let desired = self.tags_with(version, mark.as_deref());
         let mut there = actual.tags.clone();
         there.extend(mark.clone().map(|group| (REBOOT_TAG.to_owned(), group)));
-        tagging::retag(&self.clients, &actual.arn, &what, &there, &desired).await?;
+        let retag = self.ownership.changes_to(&there, &desired);
+        tagging::retag(&self.clients, &actual.arn, &what, retag).await?;
         if mark.is_some() {
             self.reboot_for_parameters(watch).await?;
             self.unmark_reboot(&actual).await?;

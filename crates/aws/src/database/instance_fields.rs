@@ -66,6 +66,11 @@ pub(super) struct Endpoint {
 }
 
 impl InstanceActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     /// What RDS described; the password is not known.
     pub(super) fn of(instance: &DbInstance) -> Self {
         let tags = tagging::of(instance.tag_list());

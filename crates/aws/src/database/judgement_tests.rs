@@ -36,7 +36,7 @@ async fn wanted() -> Instance {
         clients: Arc::new(of_nobody().await),
         url: Output::of(&address),
         authority: Output::of(&address),
-        ownership: Ownership::new(&env, false),
+        ownership: Ownership::new(&env, false, &deployer_core::ours::Past::default()),
         spec: spec(),
         security_groups: Vec::new(),
         subnet_group: Value::Given("subnets".into()),

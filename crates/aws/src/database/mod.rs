@@ -16,6 +16,7 @@ mod tagging;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use deployer_core::address::Address;
 use deployer_core::capability::{
     Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
 };
@@ -64,30 +65,35 @@ impl Database for Aws {
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
         let place = Place::of(self, own, database.adopt);
-        let ownership = Ownership::new(env, database.adopt);
+        let ownership = |graph: &Graph, address: &Address| {
+            Ownership::new(env, database.adopt, &graph.past(address))
+        };
 
         let address = clients.address(SUBNET_GROUP, &database.name);
+        let ours = ownership(graph, &address);
         let subnet_group = Output::of(&address);
         graph.resource(|_| SubnetGroup {
             clients: Arc::clone(clients),
             address,
-            ownership: ownership.clone(),
+            ownership: ours,
             subnets: place.subnets,
             output: subnet_group.clone(),
         });
 
         let name = parameter_group::name(&database.name, database.version);
         let address = clients.address(PARAMETER_GROUP, &name);
+        let ours = ownership(graph, &address);
         let parameter_group = Output::of(&address);
         graph.resource(|_| ParameterGroup {
             clients: Arc::clone(clients),
             address,
-            ownership: ownership.clone(),
+            ownership: ours,
             version: database.version,
             output: parameter_group.clone(),
         });
 
         let address = clients.address(INSTANCE, &database.name);
+        let ours = ownership(graph, &address);
         let (url, authority) = (Output::of(&address), Output::of(&address));
         let secret = env.secrets.get(&database.password);
         let wanted = database.authority.as_ref();
@@ -95,7 +101,7 @@ impl Database for Aws {
         graph.resource(|inputs| Instance {
             clients: Arc::clone(clients),
             address,
-            ownership,
+            ownership: ours,
             spec: database.clone(),
             security_groups: place.security_groups,
             subnet_group: inputs.take(&subnet_group),

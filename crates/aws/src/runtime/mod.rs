@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deployer_core::address::Address;
 use deployer_core::capability::{
     Activation, Autopsy, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
     ServiceOutputs, Serving,
@@ -28,6 +29,7 @@ use deployer_core::capability::{
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Token, Watch};
+use deployer_core::ours::Owner;
 use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
@@ -136,6 +138,15 @@ impl Runtime for Aws {
         operate::activate(&self.clients, activation, watch).await
     }
 
+    async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()> {
+        let tags = lookup::owner_tags(&self.clients, service).await?;
+        let stranger = tags.and_then(|tags| Ownership::leftover(owner).foreign(&tags));
+        match stranger {
+            Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
+            None => Ok(()),
+        }
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         autopsy::of(&self.clients, service).await
     }
@@ -169,8 +180,8 @@ impl Declaration<'_> {
         outputs
     }
 
-    fn ownership(&self) -> Ownership {
-        Ownership::new(self.env, self.service.adopt)
+    fn ownership(&self, graph: &Graph, address: &Address) -> Ownership {
+        Ownership::new(self.env, self.service.adopt, &graph.past(address))
     }
 
     fn log_group(&self, graph: &mut Graph) -> Output<LogGroupReady> {
@@ -178,10 +189,11 @@ impl Declaration<'_> {
             .clients
             .address(log_group::LOG_GROUP, &self.names.log_group);
         let output = Output::of(&address);
+        let ownership = self.ownership(graph, &address);
         graph.resource(|_| LogGroup {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
             retention_days: self.clients.section.log_retention_days,
             output: output.clone(),
         });
@@ -202,6 +214,8 @@ impl Declaration<'_> {
             .clients
             .address(task_definition::TASK_DEFINITION, &names.family);
         let output = Output::of(&address);
+        let ownership = self.ownership(graph, &address);
+        let known = graph.past(&address).known;
         graph.resource(|inputs| {
             inputs.pass(logs);
             let pins = match self.scope {
@@ -224,10 +238,11 @@ impl Declaration<'_> {
             TaskDefinition::new(
                 Arc::clone(self.clients),
                 address,
-                self.ownership(),
+                ownership,
                 names,
                 blueprint,
                 self.scope,
+                known,
                 output.clone(),
             )
         });
@@ -252,6 +267,10 @@ impl Declaration<'_> {
             .clients
             .address(migration::MIGRATION, &self.names.service);
         let output = Output::of(&address);
+        let tags = match self.scope {
+            Scope::Whole => self.ownership(graph, &address).tags,
+            Scope::CodeOnly => Tags::new(),
+        };
         graph.step(|inputs| Migration {
             clients: Arc::clone(self.clients),
             address,
@@ -261,10 +280,7 @@ impl Declaration<'_> {
                 true => migration::Program::Override,
                 false => migration::Program::OfDefinition,
             },
-            tags: match self.scope {
-                Scope::Whole => self.ownership().tags,
-                Scope::CodeOnly => Tags::new(),
-            },
+            tags,
             definition: inputs.take(&definition),
             image: inputs.pass(&self.inputs.image),
             database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
@@ -282,10 +298,11 @@ impl Declaration<'_> {
             .clients
             .address(scaling::SCALABLE_TARGET, &self.names.service);
         let settings = self.clients.settings(self.service);
+        let ownership = self.ownership(graph, &address);
         graph.resource(|inputs| Scaling {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
             service: self.names.service.clone(),
             replicas: self.service.replicas,
             goals: settings.scaling,
@@ -312,10 +329,13 @@ impl Declaration<'_> {
         // A load balancer's name is given, so it is known before anything is made.
         let url = self.service.url.clone().or_else(|| settings.url.clone());
         outputs.url.publish(url);
+        let ownership = self.ownership(graph, &address);
+        let known = graph.past(&address).known;
         graph.resource(|inputs| Service {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
+            known,
             names: self.names.clone(),
             settings,
             port: self.service.port,

@@ -23,7 +23,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use deployer_manifest::section::AwsScaling;
 
 use super::scaling_calls::{
-    CPU, REQUESTS, ScalingActual, deregister, followed, label_of, read_target, resource_id,
+    CPU, REQUESTS, ScalingActual, deregister, followed, label_of, read_target, resource_id, retag,
 };
 use crate::client::Clients;
 use crate::error::{Told, code, incomplete, words};
@@ -194,20 +194,8 @@ impl Scaling {
     }
 
     async fn retag(&self, actual: &ScalingActual) -> Result<()> {
-        let changes = tags::changes(&actual.tags, &self.ownership.tags);
-        let arn = actual.target.scalable_target_arn().unwrap_or_default();
-        let action = || format!("tag the scaling of service `{}`", self.service);
-        if !changes.set.is_empty() {
-            let call = self.clients.scaling.tag_resource().resource_arn(arn);
-            let tags = changes.set.into_iter().collect();
-            call.set_tags(Some(tags)).send().await.told(action)?;
-        }
-        if !changes.remove.is_empty() {
-            let call = self.clients.scaling.untag_resource().resource_arn(arn);
-            let keys = changes.remove;
-            call.set_tag_keys(Some(keys)).send().await.told(action)?;
-        }
-        Ok(())
+        let changes = self.ownership.changes(&actual.tags);
+        retag(&self.clients, actual, &self.service, changes).await
     }
 
     /// What is registered now that it was just changed.

@@ -13,6 +13,7 @@ use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, Secret
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::Token;
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSpec};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -23,7 +24,7 @@ use crate::error::{code, denied, failure};
 
 pub(crate) use lookup::Values;
 pub(crate) use members::MEMBER;
-pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
+pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret, release_secret};
 
 use secret::Secret;
 
@@ -171,12 +172,13 @@ impl SecretStore for Aws {
         content: SecretContent,
     ) -> Output<SecretVersion> {
         let mut output = None;
+        let past = graph.past(&self.clients.address(SECRET, &secret.name));
         graph.resource(|inputs| {
             let content = match content {
                 SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
                 given => given,
             };
-            let node = Secret::new(Arc::clone(&self.clients), env, secret, content);
+            let node = Secret::new(Arc::clone(&self.clients), env, secret, content, &past);
             output = Some(node.output());
             node
         });
@@ -239,7 +241,9 @@ impl SecretStore for Aws {
         token: &Token,
     ) -> Result<SecretVersion> {
         let content = SecretContent::Exactly(value.clone());
-        Secret::new(Arc::clone(&self.clients), env, secret, content)
+        // Only an apply removes tags.
+        let past = Past::default();
+        Secret::new(Arc::clone(&self.clients), env, secret, content, &past)
             .put_version(value, token)
             .await
     }

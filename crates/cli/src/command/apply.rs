@@ -96,7 +96,7 @@ async fn locked(
         let exit = exit.max(held).max(interruption(stop));
         return Ok(detached(args, settles, exit));
     }
-    run::guard_data(&work.prepared, &args.allow_data_loss)?;
+    run::guard_data(&work.prepared, &args.allow_data_loss, &typed(global, args))?;
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
     }
@@ -137,6 +137,14 @@ async fn locked(
         .max(problem.unwrap_or(Exit::Success))
         .max(if exit == Exit::Success { held } else { exit });
     Ok(detached(args, begun, exit))
+}
+
+/// The command without the names of what may lose its data.
+fn typed(global: &Global, args: &ApplyArgs) -> String {
+    match &args.plan {
+        Some(file) => run::typed(global, &format!("apply {}", file.display())),
+        None => run::typed(global, "apply"),
+    }
 }
 
 /// Gives way to every other code: whatever is not well comes first.

@@ -1,4 +1,5 @@
-//! `deployer destroy`: deletes everything that deployer made in this environment; releases stay on record.
+//! `deployer destroy`: deletes everything that deployer made in this environment, and takes its mark off what it adopted;
+//! releases stay on record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,9 @@ use crate::run::{self, Journals, Manner};
 use crate::session::Session;
 use crate::system::Stop;
 use crate::{stopped, work};
+
+/// The word that allows to lose all data of an environment: for those that come and go.
+const ALL: &str = "all";
 
 /// Plans the deletes, asks, carries them out.
 pub async fn run(global: &Global, session: Session, args: &DestroyArgs) -> Result<Exit> {
@@ -34,12 +38,15 @@ async fn locked(
     stopped::tell(global, session).await?;
     let prepared = work::prepare_destroy(session).await?;
     let problem = plan::show(global, session, &prepared).unwrap_or(Exit::Success);
-    run::guard_data(&prepared, &args.allow_data_loss)?;
+    if !args.allow_data_loss.iter().any(|word| word == ALL) {
+        let again = run::typed(global, "destroy");
+        run::guard_data(&prepared, &args.allow_data_loss, &again)?;
+    }
     if !prepared.plan.is_empty() {
         let environment = &session.loaded.environment;
         run::confirm(
             args.yes,
-            &format!("Delete all of this from environment {environment}?"),
+            &format!("Delete or release all of this from environment {environment}?"),
         )?;
     }
     let journals = Journals::begin(session, "destroy").await?;

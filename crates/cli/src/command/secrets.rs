@@ -3,11 +3,11 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use deployer_core::address::Address;
 use deployer_core::capability::SecretContent;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::{Leftover, Token};
+use deployer_core::ours::{Began, Certain, Noted};
 use deployer_core::spec::{SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -122,9 +122,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
             continue;
         };
         let token = Token(Uuid::new_v4().to_string());
-        journals
-            .remember(place.name(), &address(place, secret).await)
-            .await?;
+        remember(&journals, place, secret).await?;
         let current = place.cloud.secrets().value(&secret.name).await?;
         if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
             outcomes.insert(place.name(), "succeeded".into());
@@ -167,21 +165,34 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     Ok(worst)
 }
 
-/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it. `None` for one that is somebody
-/// else's, which is about to be refused.
-async fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
+/// Notes that the secret is ours from now on, so that `destroy` finds it, and that nothing else has its value. One that was
+/// there without a mark is adopted; one that is somebody else's, which is about to be refused, is not noted.
+async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Result<()> {
     let mut graph = Graph::new();
-    place
-        .cloud
-        .secrets()
-        .secret(&mut graph, &place.env, secret, SecretContent::Keep);
-    let (_, entry) = graph.iter().next()?;
+    let store = place.cloud.secrets();
+    store.secret(&mut graph, &place.env, secret, SecretContent::Keep);
+    let Some((_, entry)) = graph.iter().next() else {
+        return Ok(());
+    };
     let node = &entry.node;
-    // One that is absent, or has no value yet, cannot be seen so.
-    let is_seen = node.observe().await.is_ok();
-    let is_foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
-    let is_anothers = is_seen && (is_foreign || !node.bears_mark());
-    (!is_anothers).then(|| node.address().clone())
+    // What cannot be read, or is not there, was not found; whose it is is looked at before it is written.
+    let seen = node.observe().await.is_ok();
+    let foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
+    if seen && (foreign || !node.bears_mark()) {
+        return Ok(());
+    }
+    let noted = Noted {
+        began: match seen {
+            true => node.noted().began,
+            false => Began::Before,
+        },
+        data: Some(true),
+        certain: Certain::InPart,
+        ..Noted::default()
+    };
+    journals
+        .remember(place.name(), node.address(), &noted)
+        .await
 }
 
 /// A value that the next apply would put back is not to be set here.

@@ -21,6 +21,7 @@ mod jobs;
 mod ledger;
 mod others;
 mod outages;
+mod owners;
 #[path = "../sweep/picture.rs"]
 mod picture;
 mod reports;
@@ -30,6 +31,7 @@ mod stores;
 mod undo;
 mod verification;
 mod web;
+mod world;
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -46,6 +48,7 @@ use in_process::time::VirtualTime;
 /// Names the test in a process that runs one.
 const ONLY: &str = "DEPLOYER_FAILURES_ONLY";
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
+const DESTROY: &[&str] = &["destroy", "--yes", "--allow-data-loss", "all"];
 const SECOND: Wanted = Wanted {
     version: 2,
     ..Wanted::FIRST
@@ -367,6 +370,30 @@ const TESTS: &[Test] = &[
         |it| Box::pin(secrets::unfit_password(it)),
     ),
     (
+        "what_another_environment_owns_is_left_alone_whatever_an_inventory_says",
+        |it| Box::pin(owners::inventory_of_another(it)),
+    ),
+    (
+        "what_another_app_has_marked_is_not_adopted_and_its_owner_is_named",
+        |it| Box::pin(owners::adopting_what_is_marked(it)),
+    ),
+    (
+        "what_is_forgotten_is_left_and_what_was_adopted_is_released_not_deleted",
+        |it| Box::pin(owners::forgotten_adopted_released(it)),
+    ),
+    ("a_section_that_is_removed_releases_what_it_adopted", |it| {
+        Box::pin(owners::adopted_and_removed(it))
+    }),
+    ("tags_and_labels_of_others_stay_and_are_no_drift", |it| {
+        Box::pin(owners::others_tags(it))
+    }),
+    ("what_cannot_be_had_back_is_lost_only_by_name", |it| {
+        Box::pin(owners::data_is_named(it))
+    }),
+    ("a_record_that_says_something_else_is_somebodys", |it| {
+        Box::pin(owners::record_of_another(it))
+    }),
+    (
         "a_second_plan_with_a_database_of_any_version_is_empty",
         |it| Box::pin(aws_data::second_plan(it)),
     ),
@@ -627,7 +654,7 @@ async fn one_back(stage: &Stage) {
 
 async fn gone_revision(stage: &Stage) {
     first_serves(stage).await;
-    run(stage, &["destroy", "--yes"], "all", Exit::Success).await;
+    run(stage, DESTROY, "all", Exit::Success).await;
     stage.want(&SECOND);
     run(stage, APPLY, "all", Exit::Success).await;
     for cloud in ["aws", "gcp"] {

@@ -79,14 +79,9 @@ impl Scenario {
             | Self::Rotation => APPLY,
             Self::Undo => UNDO,
             Self::Rollback => &["rollback", "--yes", "--no-verify", "--to", "r1"],
-            Self::Destroy | Self::DestroyWithData => &[
-                "destroy",
-                "--yes",
-                "--allow-data-loss",
-                "aws/us-east-1/rds.instance/swept-test-main",
-                "--allow-data-loss",
-                "gcp/us-central1/sql.instance/swept-test-main",
-            ],
+            Self::Destroy | Self::DestroyWithData => {
+                &["destroy", "--yes", "--allow-data-loss", "all"]
+            }
         }
     }
 

@@ -80,6 +80,20 @@ impl Ledger {
         Ok(releases)
     }
 
+    /// The revisions of all releases of every service, also of those that the manifest no longer has.
+    pub async fn recorded_revisions(&self) -> Result<Vec<Revision>> {
+        let path = self.path("releases");
+        let found = self.store.list_with_delimiter(Some(&path)).await;
+        let found = found.map_err(|error| self.broken("list", &path, error))?;
+        let mut revisions = Vec::new();
+        for folder in found.common_prefixes {
+            let service = folder.filename().unwrap_or_default();
+            let releases = self.releases(service).await?;
+            revisions.extend(releases.into_iter().map(|release| release.revision));
+        }
+        Ok(revisions)
+    }
+
     /// The latest release of a service.
     pub async fn latest_release(&self, service: &str) -> Result<Option<Release>> {
         let folder = format!("releases/{service}");

@@ -1,7 +1,5 @@
 //! Runs: one apply, rollback or destroy, with its journal, one object per entry.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +9,8 @@ use crate::address::Address;
 use crate::engine::Journal;
 use crate::error::Result;
 use crate::journal::{Entry, Event, FORMAT};
-use crate::ledger::{Inventory, Item, Ledger};
+use crate::ledger::{Inventory, Ledger};
+use crate::ours::Noted;
 
 /// What is known when a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,23 +155,11 @@ impl Journal for RunJournal {
         Ok(())
     }
 
-    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()> {
+    async fn remember(&self, address: &Address, noted: &Noted) -> Result<()> {
         let mut inventory = self.inventory.lock().await;
-        let needs: BTreeSet<Address> = needs.iter().cloned().collect();
-        if inventory
-            .items
-            .get(address)
-            .is_some_and(|item| item.needs == needs)
-        {
+        let Some(changed) = inventory.with(address, noted, self.ledger.clock.now()) else {
             return Ok(());
-        }
-        let since = self.ledger.clock.now();
-        let since = inventory
-            .items
-            .get(address)
-            .map_or(since, |item| item.since);
-        let mut changed = inventory.clone();
-        changed.items.insert(address.clone(), Item { needs, since });
+        };
         // Known only once it is durable: a second try after a failed write must write again.
         self.ledger.write_inventory(&changed).await?;
         *inventory = changed;

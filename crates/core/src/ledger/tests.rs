@@ -119,7 +119,7 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
     };
     let run = ledger.begin_run(header).await.unwrap();
     let address: crate::address::Address = "aws/us-east-1/ecs.service/x".parse().unwrap();
-    run.remember(&address, &[]).await.unwrap();
+    run.remember(&address, &Default::default()).await.unwrap();
     let ended = crate::journal::Event::Ended {
         outcome: "succeeded".into(),
     };

@@ -10,21 +10,30 @@ use super::{
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::{FieldChange, Fields};
+use crate::ours::{self, Began, Noted, Past};
 use crate::wait::{Pace, Readiness};
 
 /// A resource as a node.
 pub struct ResourceNode<R: Resource> {
     resource: R,
+    /// What earlier runs noted of it.
+    past: Past,
     reading: Mutex<Option<Reading<R::Actual>>>,
     /// What was there before it was carried out.
     before: Mutex<Option<Reading<R::Actual>>>,
 }
 
 impl<R: Resource> ResourceNode<R> {
-    /// Not observed yet.
+    /// Not observed yet; nothing is known of earlier runs.
     pub fn new(resource: R) -> Self {
+        Self::knowing(resource, Past::default())
+    }
+
+    /// Not observed yet.
+    pub fn knowing(resource: R, past: Past) -> Self {
         Self {
             resource,
+            past,
             reading: Mutex::new(None),
             before: Mutex::new(None),
         }
@@ -68,24 +77,58 @@ impl<R: Resource> ResourceNode<R> {
     }
 
     fn effect_of(&self, changes: &[FieldChange]) -> Effect {
-        changes
+        let effects = changes
             .iter()
-            .map(|change| self.resource.effect_of_change(change))
-            .max()
-            .unwrap_or(Effect::InPlace)
+            .map(|change| self.resource.effect_of_change(change));
+        match effects.max().unwrap_or(Effect::InPlace) {
+            Effect::Replace if self.resource.is_guarded() => Effect::LosesData,
+            effect => effect,
+        }
+    }
+
+    /// What is there, as far as it is ours to compare: other hands' tags are not.
+    fn observed(&self, actual: &R::Actual) -> Fields {
+        let there = self.resource.observed(actual);
+        ours::without_others_tags(&there, &self.resource.desired(), &self.past)
+    }
+
+    fn changes(&self, actual: &R::Actual) -> Vec<FieldChange> {
+        self.observed(actual).changes_to(&self.resource.desired())
+    }
+
+    /// Looks once more whose it is, right before it is written: much may have happened since the plan.
+    ///
+    /// Errors: conflict, when it is not ours; denied, when that cannot be seen.
+    async fn still_ours(&self) -> Result<()> {
+        match self.resource.read().await? {
+            Reading::Foreign(stranger) => Err(stranger.refusal(self.resource.address())),
+            Reading::Denied(why) => Err(self.denied(&why)),
+            // What went away meanwhile is the write's own affair.
+            Reading::Present(_) | Reading::Absent | Reading::Tombstoned(_) => Ok(()),
+        }
+    }
+
+    async fn remove(&self, action: Action, token: &Token) -> Result<()> {
+        if let Some(Reading::Present(actual)) = self.reading() {
+            self.still_ours().await?;
+            match action {
+                Action::Release => self.resource.release(&actual, token).await?,
+                _ => self.resource.delete(&actual, token).await?,
+            }
+        }
+        self.remember(Reading::Absent);
+        Ok(())
     }
 
     /// Updates or replaces, by what still differs now that every input is known: what was unknown while planning may
     /// turn out to be what is there already. The differences were all in the plan, so the effect is never graver.
     async fn converge(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
         let actual = self.present()?;
-        let changes = self
-            .resource
-            .observed(&actual)
-            .changes_to(&self.resource.desired());
+        let changes = self.changes(&actual);
         if changes.is_empty() {
             return Ok(());
         }
+        self.still_ours().await?;
         let actual = match self.effect_of(&changes) {
             Effect::InPlace | Effect::Interrupts => {
                 self.resource
@@ -102,10 +145,7 @@ impl<R: Resource> ResourceNode<R> {
     }
 
     fn compare_present(&self, actual: &R::Actual) -> Verdict {
-        let changes = self
-            .resource
-            .observed(actual)
-            .changes_to(&self.resource.desired());
+        let changes = self.changes(actual);
         self.resource.publish(actual);
         if changes.is_empty() {
             let mut verdict = Verdict::no_op("as desired");
@@ -153,7 +193,6 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 
     fn compare(&self) -> Result<Verdict> {
-        let address = self.resource.address();
         let create = |reason: String| Verdict {
             action: Action::Create,
             reason,
@@ -167,11 +206,7 @@ impl<R: Resource> Node for ResourceNode<R> {
             Some(Reading::Tombstoned(how)) => Ok(create(format!("it was deleted before: {how}"))),
             Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
             Some(Reading::Denied(why)) => Err(self.denied(&why)),
-            Some(Reading::Foreign(how)) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("{address} exists and is not ours: {how}"),
-            )
-            .hint("give ours another name in the manifest, or set `adopt = true` on it to take it over")),
+            Some(Reading::Foreign(stranger)) => Err(stranger.refusal(self.resource.address())),
         }
     }
 
@@ -205,7 +240,7 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn seen(&self) -> Fields {
         match self.reading() {
-            Some(Reading::Present(actual)) => self.resource.observed(&actual),
+            Some(Reading::Present(actual)) => self.observed(&actual),
             Some(Reading::Tombstoned(how)) => {
                 let mut fields = Fields::new();
                 fields.set("tombstoned", how);
@@ -221,7 +256,7 @@ impl<R: Resource> Node for ResourceNode<R> {
             Some(Reading::Present(_)) => Ok(Leftover::There),
             Some(Reading::Absent | Reading::Tombstoned(_)) => Ok(Leftover::Gone),
             Some(Reading::Denied(why)) => Err(self.denied(&why)),
-            Some(Reading::Foreign(how)) => Ok(Leftover::Foreign(how)),
+            Some(Reading::Foreign(stranger)) => Ok(Leftover::Foreign(stranger.to_string())),
         }
     }
 
@@ -235,13 +270,7 @@ impl<R: Resource> Node for ResourceNode<R> {
                 Ok(())
             }
             Action::Update | Action::Replace => self.converge(token, watch).await,
-            Action::Delete => {
-                if let Some(Reading::Present(actual)) = self.reading() {
-                    self.resource.delete(&actual, token).await?;
-                }
-                self.remember(Reading::Absent);
-                Ok(())
-            }
+            Action::Delete | Action::Release => self.remove(action, token).await,
         }
     }
 
@@ -271,6 +300,26 @@ impl<R: Resource> Node for ResourceNode<R> {
         self.resource.holds_data()
     }
 
+    fn is_guarded(&self) -> bool {
+        self.resource.is_guarded()
+    }
+
+    fn noted(&self) -> Noted {
+        let desired = self.resource.desired();
+        let reading = self.reading();
+        let was_there = |actual: &R::Actual| self.resource.was_there(actual);
+        Noted {
+            began: match &reading {
+                Some(Reading::Present(actual)) if was_there(actual) => Began::Found,
+                _ => Began::Before,
+            },
+            data: self.resource.guard_to_note(),
+            tags: ours::tag_keys(&desired),
+            wrote: self.resource.is_unmarked().then_some(desired),
+            ..Noted::default()
+        }
+    }
+
     async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone> {
         let before = self
             .before
@@ -290,10 +339,7 @@ impl<R: Resource> Node for ResourceNode<R> {
             }
             (Some(Reading::Absent | Reading::Tombstoned(_)), _) => Ok(Undone::PutBack),
             (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
-                let (was, is) = (
-                    self.resource.observed(&before),
-                    self.resource.observed(&now),
-                );
+                let (was, is) = (self.observed(&before), self.observed(&now));
                 let settles = self.resource.unsettled(&now).is_some();
                 if was == is && !(settles && self.resource.detachable()) {
                     return Ok(Undone::PutBack);
@@ -303,6 +349,9 @@ impl<R: Resource> Node for ResourceNode<R> {
                 }
                 // What rolls out may be on its way back by itself: that is waited for too.
                 self.resource.restore(&before, &now, token, watch).await
+            }
+            (Some(Reading::Present(_)), Some(Reading::Foreign(_))) => {
+                stays("it is not ours any more")
             }
             (Some(Reading::Present(_)), _) => stays("it was deleted, as the manifest says"),
             _ => stays("it was not touched"),

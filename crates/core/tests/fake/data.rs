@@ -9,6 +9,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::wait::{Pace, Readiness};
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -204,12 +205,19 @@ impl Resource for InstanceNode {
     }
 }
 
+/// What a record says.
+pub fn leads_to(where_to: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("leads_to", where_to);
+    fields
+}
+
 /// A name; records have no owner but the inventory.
 pub struct RecordNode {
     pub api: Api,
     pub address: Address,
     pub leads_to: String,
-    pub known: bool,
+    pub past: Past,
 }
 
 #[async_trait]
@@ -226,8 +234,8 @@ impl Resource for RecordNode {
             .read("DescribeRecord", name, |world| {
                 match world.records.get(name) {
                     None => Reading::Absent,
-                    Some(other) if *other != self.leads_to && !self.known => {
-                        Reading::Foreign(format!("it leads to {other}"))
+                    Some(other) if *other != self.leads_to && !self.past.says(&leads_to(other)) => {
+                        Reading::Foreign(format!("it leads to {other}").into())
                     }
                     Some(held) => Reading::Present(held.clone()),
                 }
@@ -236,15 +244,19 @@ impl Resource for RecordNode {
     }
 
     fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        fields.set("leads_to", &self.leads_to);
-        fields
+        leads_to(&self.leads_to)
     }
 
     fn observed(&self, actual: &String) -> Fields {
-        let mut fields = Fields::new();
-        fields.set("leads_to", actual);
-        fields
+        leads_to(actual)
+    }
+
+    fn is_unmarked(&self) -> bool {
+        true
+    }
+
+    fn was_there(&self, _: &String) -> bool {
+        !self.past.known
     }
 
     fn publish(&self, _: &String) {}

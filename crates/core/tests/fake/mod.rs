@@ -9,7 +9,7 @@ mod storage;
 pub mod wanted;
 pub mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
+use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{
     CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, Member, RecordSpec, SecretSpec, ServiceSpec,
 };
@@ -94,10 +95,11 @@ impl Cloud for FakeCloud {
         self
     }
 
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+    fn existing(&self, address: &Address, _: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
         let leftover = leftover::Leftover {
             api: self.api.clone(),
             address: address.clone(),
+            past: past.clone(),
         };
         Ok(ResourceNode::erase(leftover))
     }
@@ -264,15 +266,9 @@ impl Cache for FakeCloud {
 
 #[async_trait]
 impl Dns for FakeCloud {
-    fn record(
-        &self,
-        graph: &mut Graph,
-        _env: &EnvironmentSpec,
-        record: &RecordSpec,
-        inventory: &BTreeSet<Address>,
-    ) -> Address {
+    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
         let address = self.address("fake.record", &record.name);
-        let known = inventory.contains(&address);
+        let past = graph.past(&address);
         graph.resource(|_| data::RecordNode {
             api: self.api.clone(),
             address: address.clone(),
@@ -280,7 +276,7 @@ impl Dns for FakeCloud {
                 LeadsTo::LoadBalancer(name) => name.clone(),
                 LeadsTo::Address(address) => address.to_string(),
             },
-            known,
+            past,
         });
         address
     }
@@ -344,6 +340,10 @@ impl Runtime for FakeCloud {
     }
 
     async fn activate(&self, _: &Activation, _: &Token, _: &dyn Watch) -> Result<Revision> {
+        not_operated()
+    }
+
+    async fn must_be_of(&self, _: &Owner, _: &str) -> Result<()> {
         not_operated()
     }
 

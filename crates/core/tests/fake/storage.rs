@@ -10,6 +10,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::ours::Stranger;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::world::{Api, OURS, Secret, World};
@@ -25,7 +26,10 @@ pub fn objection<A>(
         return Some(Reading::Denied("the caller lacks permission".into()));
     }
     match owner {
-        Some(owner) if owner != OURS => Some(Reading::Foreign(format!("it belongs to {owner}"))),
+        Some(owner) if owner != OURS => {
+            let how = format!("it belongs to {owner}");
+            Some(Reading::Foreign(Stranger::of(owner, how)))
+        }
         _ => None,
     }
 }

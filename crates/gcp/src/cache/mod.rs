@@ -50,8 +50,8 @@ impl Cache for Memorystore {
         let own = section.caches.get(&cache.key);
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
-        let labels = labels::of(env);
         let address = Address::new(&self.project.target, KIND, &cache.name);
+        let labels = labels::of(env).after(&graph.past(&address));
         let url = Output::of(&address);
         let authority = Output::of(&address);
         graph.resource(|_| Instance {
@@ -320,20 +320,27 @@ impl Resource for Instance {
     fn pace(&self) -> Pace {
         Pace::until(DEADLINE)
     }
+
+    /// Sessions and queues are in it, and nowhere else.
+    fn is_guarded(&self) -> bool {
+        true
+    }
 }
 
 /// A cache that is no longer desired: it can be read and deleted.
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The instance at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -350,7 +357,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.calls.find().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(instance) => match Owner::AnyOfOurs.objection(&instance.labels) {
+            Found::Here(instance) => match self.owner.objection(&instance.labels) {
                 Some(why) => Reading::Foreign(why),
                 None => Reading::Present(instance),
             },
@@ -363,5 +370,25 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &model::Instance) -> Result<()> {
         self.calls.delete().await
+    }
+
+    async fn release(&self, actual: &model::Instance) -> Result<()> {
+        let instance = model::Instance::new()
+            .set_name(self.calls.path())
+            .set_labels(labels::unmarked(&actual.labels));
+        let redis = &self.calls.project.clients.redis;
+        let action = self.calls.cannot("release");
+        let operation = redis
+            .update_instance()
+            .set_instance(instance)
+            .set_update_mask(FieldMask::default().set_paths(["labels"]))
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &action))?;
+        self.calls.settle(operation, &action).await
+    }
+
+    fn is_guarded(&self) -> bool {
+        true
     }
 }

@@ -9,6 +9,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
@@ -18,7 +19,7 @@ use super::calls::{Calls, DEADLINE, Standing};
 use super::shape::{self, Shape};
 use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
-use crate::labels::Owner;
+use crate::labels::{self, Owner};
 use crate::project::Project;
 
 /// The kind in addresses.
@@ -103,9 +104,9 @@ impl Instance {
         match self.calls.find().await? {
             Found::Here(instance) => match self.objection(&instance) {
                 None => Ok(Actual::settled(instance)),
-                Some(why) => Err(error::failed(error, &action).hint(format!(
-                    "it is not ours: {why}; give ours another name in the manifest, or set `adopt = true` on it"
-                ))),
+                Some(stranger) => {
+                    Err(stranger.refusal(format!("database instance `{}`", self.calls.instance)))
+                }
             },
             Found::Absent => Err(error::failed(error, &action).hint(format!(
                 "nothing can be seen under this name: try again in a few minutes, or give it another one: \
@@ -116,7 +117,7 @@ impl Instance {
         }
     }
 
-    fn objection(&self, instance: &DatabaseInstance) -> Option<String> {
+    fn objection(&self, instance: &DatabaseInstance) -> Option<Stranger> {
         objection(&self.owner, instance)
     }
 
@@ -158,7 +159,7 @@ impl Instance {
     }
 }
 
-fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<String> {
+fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<Stranger> {
     let settings = instance.settings.clone().unwrap_or_default();
     owner.objection(&settings.user_labels)
 }
@@ -384,14 +385,16 @@ pub(super) fn judge(instance: &DatabaseInstance) -> Readiness {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The instance at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -405,7 +408,7 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        Ok(sort(self.calls.find().await?, &Owner::AnyOfOurs))
+        Ok(sort(self.calls.find().await?, &self.owner))
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
@@ -416,7 +419,18 @@ impl crate::existing::Existing for Leftover {
         self.calls.delete(&Nobody).await
     }
 
-    fn holds_data(&self) -> bool {
+    async fn release(&self, actual: &Actual) -> Result<()> {
+        let mut instance = actual.instance.clone();
+        if let Some(settings) = &mut instance.settings {
+            settings.user_labels = labels::unmarked(&settings.user_labels);
+        }
+        let operation = self.calls.write(instance, &Nobody).await?;
+        self.calls
+            .settle(operation, &self.calls.cannot("release"))
+            .await
+    }
+
+    fn is_guarded(&self) -> bool {
         true
     }
 }

@@ -90,8 +90,8 @@ impl CloudSql {
         let own = section.databases.get(&database.key);
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
-        let labels = labels::of(env);
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
+        let labels = labels::of(env).after(&graph.past(&address));
         let home = Output::of(&address);
         let authority = database.authority.as_ref().map(|_| Output::of(&address));
         graph.resource(|inputs| instance::Instance {

@@ -1,6 +1,6 @@
 //! The Cloud Run job that runs the migration with the release's own image.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use google_cloud_run_v2::model::task_template::Retries;
 use google_cloud_run_v2::model::{Job, TaskTemplate};
 
 use crate::error::{self, Found};
-use crate::labels::{self, Owner};
+use crate::labels::{self, Labels, Owner};
 use crate::operation;
 use crate::project::{Names, Project};
 use crate::runtime::conditions;
@@ -128,7 +128,7 @@ pub(crate) struct Shape {
     pub(crate) way: Way,
     /// How often a task that failed is tried again.
     pub(crate) retries: u32,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Labels,
     pub(crate) names: Names,
 }
 
@@ -398,10 +398,7 @@ impl Resource for RunJob {
                 match self.owner().objection(&there.labels) {
                     None if changes.is_empty() => Ok(there),
                     None => self.update(&there, &changes, token, watch).await,
-                    Some(why) => Err(Error::new(
-                        ErrorKind::Conflict,
-                        format!("job `{}` exists and is not ours: {why}", self.calls.name),
-                    )),
+                    Some(stranger) => Err(stranger.refusal(format!("job `{}`", self.calls.name))),
                 }
             }
             Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
@@ -482,14 +479,16 @@ fn settled(job: &model::Job) -> Readiness {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The job at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -506,7 +505,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.calls.find().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(job) => match Owner::AnyOfOurs.objection(&job.labels) {
+            Found::Here(job) => match self.owner.objection(&job.labels) {
                 None => Reading::Present(job),
                 Some(why) => Reading::Foreign(why),
             },
@@ -521,6 +520,19 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &Job) -> Result<()> {
         self.calls.delete().await
+    }
+
+    async fn release(&self, actual: &Job) -> Result<()> {
+        let mut job = actual.clone();
+        job.labels = labels::unmarked(&job.labels);
+        if let Some(execution) = &mut job.template {
+            execution.labels = labels::unmarked(&execution.labels);
+        }
+        let jobs = self.calls.project.clients.jobs.changing().await;
+        // As with any change of a job, the etag is left out: it changes with each execution.
+        let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;
+        let begun = outcome.map_err(|error| error::failed(error, &self.calls.cannot("release")))?;
+        self.calls.after(&begun).await.map(drop)
     }
 }
 

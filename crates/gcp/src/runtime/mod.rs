@@ -23,6 +23,7 @@ use deployer_core::capability::{
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Token, Watch};
+use deployer_core::ours;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
 use google_cloud_gax::paginator::ItemPaginator;
@@ -31,7 +32,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::identity_token;
-use crate::labels;
+use crate::labels::{self, Owner};
 use crate::logs;
 use crate::project::{Project, short};
 use crate::secret_access::{self, Access, Account};
@@ -84,15 +85,12 @@ impl Runtime for CloudRun {
         });
         let address = self.address(service::KIND, &service.name);
         let (revision, url) = (Output::of(&address), Output::of(&address));
+        let labels = labels::of(env).after(&graph.past(&address));
+        let owner = Owner::wanted(&labels, service.adopt);
         graph.resource(|taken| service::RunService {
             calls: service::Calls::new(&self.project, &service.name),
             address: address.clone(),
-            shape: shape::Shape::new(
-                service,
-                &self.project.section,
-                &self.project.names,
-                labels::of(env),
-            ),
+            shape: shape::Shape::new(service, &self.project.section, &self.project.names, labels),
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
             scope,
@@ -109,8 +107,10 @@ impl Runtime for CloudRun {
             let asked = self.project.service_section(&service.key).public;
             let wish = invoker::Wish::of(asked, service.adopt);
             let at = self.address(invoker::KIND, &service.name);
+            let known = graph.past(&at).known;
             graph.resource(|taken| {
-                invoker::Invoker::new(&self.project, at, wish, taken.take(&revision))
+                let service = taken.take(&revision);
+                invoker::Invoker::new(&self.project, at, wish, owner, known, service)
             });
         }
         ServiceOutputs {
@@ -206,6 +206,16 @@ impl Runtime for CloudRun {
     ) -> Result<Revision> {
         let calls = service::Calls::new(&self.project, &activation.service);
         activation::carry_out(&calls, activation, 0, token, watch).await
+    }
+
+    async fn must_be_of(&self, owner: &ours::Owner, service: &str) -> Result<()> {
+        let calls = service::Calls::new(&self.project, service);
+        let found = calls.find().await?.seen(&calls.cannot("read"))?;
+        let stranger = found.and_then(|found| Owner::exactly(owner).objection(&found.labels));
+        match stranger {
+            Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
+            None => Ok(()),
+        }
     }
 
     async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
@@ -333,6 +343,7 @@ impl CloudRun {
     ) -> Output<Database> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
+        let labels = labels::of(env).after(&graph.past(&address));
         graph.resource(|taken| job::RunJob {
             calls: job::Calls::new(&self.project, &migrate.job),
             address,
@@ -342,7 +353,7 @@ impl CloudRun {
                 account: self.project.section.service_account.clone(),
                 way: container::Way::of(&self.project.names, &self.project.section),
                 retries: self.project.service_section(&service.key).migrate_retries,
-                labels: labels::of(env),
+                labels,
                 names: self.project.names.clone(),
             },
             image: taken.pass(&inputs.image),
