@@ -7,7 +7,7 @@ use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::names::OWNER_TAG;
-use deployer_core::node::{Evidence, Node, Reading, Resource, ResourceNode, Step, StepNode};
+use deployer_core::node::{Evidence, Kept, Node, Reading, Resource, ResourceNode, Step, StepNode};
 use deployer_core::node::{Token, Watch};
 
 use crate::cache::group_calls::{delete_group, read_group};
@@ -186,6 +186,10 @@ impl Resource for Existing {
         _watch: &dyn Watch,
     ) -> Result<Fields> {
         self.never()
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("it is not as before")
     }
 
     async fn delete(&self, _actual: &Fields, token: &Token) -> Result<()> {

@@ -10,7 +10,7 @@ use deployer_core::capability::{Destination, ImageRef, LocalImage, Registry, Sco
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
@@ -341,6 +341,10 @@ impl Resource for EcrRepository {
         }
         self.retag(actual).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the images that served before are in it")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -27,6 +27,38 @@ impl std::fmt::Debug for Opened {
     }
 }
 
+/// Stands for an image where nothing is copied: what belongs to a service is declared to be found by its name.
+pub fn none() -> LocalImage {
+    LocalImage {
+        source: Arc::new(NoImage),
+        digest: String::new(),
+        platform_digest: String::new(),
+        tag: None,
+    }
+}
+
+#[derive(Debug)]
+struct NoImage;
+
+impl NoImage {
+    fn error<T>() -> Result<T> {
+        Err(Error::internal(
+            "an image was to be copied where none was opened",
+        ))
+    }
+}
+
+#[async_trait]
+impl ImageContent for NoImage {
+    async fn copy_to(&self, _: &Destination, _: Option<&str>, _: &dyn Watch) -> Result<()> {
+        Self::error()
+    }
+
+    async fn is_at(&self, _: &Destination) -> Result<bool> {
+        Self::error()
+    }
+}
+
 /// Opens the image of each service once.
 ///
 /// Errors: input or not found, naming service and image; an image without a linux/amd64 variant is refused here,

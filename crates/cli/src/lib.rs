@@ -9,6 +9,7 @@ mod output;
 mod acceptance;
 mod activation;
 mod args;
+mod choosing;
 mod command;
 mod duration;
 mod exit;
@@ -143,11 +144,9 @@ async fn on_manifest(
         print_problems(global, &problems);
         return Ok(Exit::Input);
     }
-    let session = Session::open(loaded, global.cloud, surroundings).await?;
+    let mut session = Session::open(loaded, global.cloud, surroundings).await?;
     // Said at once and whatever follows: the clouds fail independently.
-    for (_, error) in &session.failed {
-        view::error::print(error, global.json);
-    }
+    session.tell_failed(global);
     if session.places.is_empty() {
         return Ok(session.failure());
     }

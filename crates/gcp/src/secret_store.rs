@@ -10,7 +10,7 @@ use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, Secret
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Graph, Inputs, Output};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::labels::{self, Owner};
-use crate::project::Project;
+use crate::project::{Project, short};
 use crate::secret_calls::{Store, denied, number};
 
 /// The kind in addresses.
@@ -36,10 +36,6 @@ pub(crate) struct Secrets {
 
 #[async_trait]
 impl SecretStore for Secrets {
-    fn counts_anew(&self) -> bool {
-        true
-    }
-
     fn secret(
         &self,
         graph: &mut Graph,
@@ -96,6 +92,11 @@ impl SecretStore for Secrets {
             Some(version) => store.read_value(&version.version).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
+        let store = Store::new(&self.project, short(&version.secret));
+        store.unusable(&version.version).await
     }
 
     async fn put_version(
@@ -410,6 +411,10 @@ impl Resource for Secret {
             actual.current = Some(current);
         }
         Ok(actual)
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the version that served before is there, and pinned")
     }
 
     async fn delete(&self, actual: &Actual, _token: &Token) -> Result<()> {

@@ -1,17 +1,17 @@
 //! `rds.instance`: one PostgreSQL.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluentBuilder;
 use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
@@ -52,6 +52,10 @@ pub(super) struct Instance {
     /// The secret that holds the password, by its name in the cloud.
     pub(super) secret: String,
     pub(super) url: Output<SecretString>,
+    /// Which database it is: see [`deployer_core::capability::DatabaseOutputs::birth`].
+    pub(super) birth: Output<Birth>,
+    /// The version whose value this run set as the password, or tried to: its tag is written after it.
+    pub(super) given: Mutex<Option<String>>,
 }
 
 impl Instance {
@@ -307,6 +311,12 @@ impl Resource for Instance {
             Reading::Present(actual) => actual,
             other => return Ok(other),
         };
+        let given = self
+            .given
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        actual.password_version = given.or(actual.password_version);
         if let Some(version) = &actual.password_version {
             match value_of(&self.clients, &self.secret, version).await {
                 Ok(password) => actual.password = password,
@@ -377,6 +387,10 @@ impl Resource for Instance {
             let url = url(&self.spec, password, &endpoint.host, endpoint.port);
             self.url.publish(url);
         }
+        // A name that is made anew is another database: RDS gives each instance an id of its own, for life.
+        if let Some(birth) = &actual.birth {
+            self.birth.publish(birth.clone());
+        }
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
@@ -385,6 +399,12 @@ impl Resource for Instance {
         };
         if changes.iter().any(new_url) {
             self.url.withdraw();
+        }
+        if changes
+            .iter()
+            .any(|change| effect(change) == Effect::LosesData)
+        {
+            self.birth.withdraw();
         }
     }
 
@@ -418,6 +438,9 @@ impl Resource for Instance {
             }
             false => None,
         };
+        if let Some((version, _)) = &set {
+            *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
+        }
         let password = set.as_ref().map(|(_, password)| password);
         if !changes.iter().all(tags::is_tag) {
             self.modify(&changes, password, watch).await?;
@@ -438,6 +461,27 @@ impl Resource for Instance {
             after.password = Some(password);
         }
         Ok(after)
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "password"
+                    | "user"
+                    | "database"
+                    | "security_groups"
+                    | "subnet_group"
+                    | "parameter_group"
+                    | "version"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its password, its version, its parameters or who reaches it is not what the version before was made for",
+            ),
+            false => Kept::Harmless("it is reached as before, with the same password"),
+        }
     }
 
     async fn delete(&self, _actual: &Self::Actual, token: &Token) -> Result<()> {

@@ -8,10 +8,10 @@ mod status;
 pub(crate) mod subnet_group;
 mod tagging;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
@@ -72,7 +72,7 @@ impl Database for Aws {
         });
 
         let address = clients.address(INSTANCE, &database.name);
-        let url = Output::of(&address);
+        let (url, birth) = (Output::of(&address), Output::of(&address));
         let secret = env.secrets.get(&database.password);
         graph.resource(|inputs| Instance {
             clients: Arc::clone(clients),
@@ -85,8 +85,17 @@ impl Database for Aws {
             password: inputs.pass(password),
             secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
             url: url.clone(),
+            birth: birth.clone(),
+            given: Mutex::default(),
         });
-        DatabaseOutputs { url }
+        DatabaseOutputs { url, birth }
+    }
+
+    async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
+        let name = &database.name;
+        let reading = instance_calls::describe(&self.clients, name).await?;
+        let instance = seen(reading, &instance_calls::called(name))?;
+        Ok(instance.as_ref().and_then(instance_fields::birth))
     }
 
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {

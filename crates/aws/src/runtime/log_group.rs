@@ -12,7 +12,7 @@ use deployer_core::batch::Batches;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use futures::FutureExt;
 
 use super::LogGroupReady;
@@ -324,6 +324,10 @@ impl Resource for LogGroup {
         }
         self.retag(actual).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("it takes the logs of what served before as well")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

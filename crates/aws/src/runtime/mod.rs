@@ -133,11 +133,18 @@ impl Declaration<'_> {
             Scope::CodeOnly => Value::Given(LogGroupReady),
         };
         let definition = self.task_definition(graph, &logs);
-        let migrated = match &self.service.migrate {
-            Some(_) => Value::From(self.migration(graph, &definition)),
-            None => Value::Given(Migrated),
+        let (migrated, migration) = match &self.service.migrate {
+            Some(_) => {
+                let (migrated, ran) = self.migration(graph, &definition);
+                (Value::From(migrated), Some(ran))
+            }
+            None => (Value::Given(Migrated), None),
         };
-        self.ecs_service(graph, &definition, &migrated)
+        let outputs = self.ecs_service(graph, &definition, &migrated);
+        ServiceOutputs {
+            migration,
+            ..outputs
+        }
     }
 
     fn ownership(&self) -> Ownership {
@@ -192,11 +199,18 @@ impl Declaration<'_> {
         output
     }
 
-    fn migration(&self, graph: &mut Graph, definition: &Output<Revision>) -> Output<Migrated> {
+    fn migration(
+        &self,
+        graph: &mut Graph,
+        definition: &Output<Revision>,
+    ) -> (Output<Migrated>, Output<String>) {
         let address = self
             .clients
             .address(migration::MIGRATION, &self.names.service);
-        let output = Output::of(&address);
+        let (output, ran) = (Output::of(&address), Output::of(&address));
+        let spec = self.service.migrate.as_ref();
+        let database = spec.and_then(|migrate| migrate.database.as_ref());
+        let birth = database.and_then(|key| self.inputs.births.get(key));
         graph.step(|inputs| Migration {
             clients: Arc::clone(self.clients),
             address,
@@ -210,12 +224,14 @@ impl Declaration<'_> {
             definition: inputs.take(definition),
             image: inputs.pass(&self.inputs.image),
             database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
+            birth: birth.map(|birth| inputs.pass(birth)),
             record: Arc::clone(&self.inputs.migrated),
             retry: self.inputs.retry_migration,
             looked: std::sync::Mutex::default(),
             output: output.clone(),
+            ran: ran.clone(),
         });
-        output
+        (output, ran)
     }
 
     fn ecs_service(
@@ -229,6 +245,7 @@ impl Declaration<'_> {
             revision: Output::of(&address),
             url: Output::of(&address),
             service: address.clone(),
+            migration: None,
         };
         let settings = self.clients.settings(self.service);
         // A load balancer's name is given, so it is known before anything is made.

@@ -10,7 +10,7 @@ use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -458,6 +458,10 @@ impl Resource for Secret {
             tags: self.ownership.tags.clone(),
             ..actual.clone()
         })
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the version that served before is there, and pinned")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

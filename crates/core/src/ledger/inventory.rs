@@ -18,6 +18,9 @@ pub struct Item {
     pub needs: BTreeSet<Address>,
     /// Since when.
     pub since: Timestamp,
+    /// Since when it is not seen any more. It is forgotten when a later run does not see it either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<Timestamp>,
 }
 
 /// Everything that exists, or may.

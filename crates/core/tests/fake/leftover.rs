@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 
 use super::storage::objection;
 use super::world::{Api, World};
@@ -147,6 +147,10 @@ impl Resource for Leftover {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         Err(Error::internal("a leftover is never updated"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
@@ -50,6 +50,7 @@ pub(super) struct Instance {
     pub(super) password: Value<SecretVersion>,
     pub(super) seen: LastSeen,
     pub(super) home: Output<Home>,
+    pub(super) birth: Output<Birth>,
 }
 
 impl Instance {
@@ -153,6 +154,10 @@ impl Resource for Instance {
             }),
             None => self.home.withdraw(),
         }
+        match super::birth(&actual.instance) {
+            Some(birth) => self.birth.publish(birth),
+            None => self.birth.withdraw(),
+        }
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
@@ -162,6 +167,12 @@ impl Resource for Instance {
             .any(|change| change.field == "network" || shape::effect(change) != Effect::InPlace)
         {
             self.home.withdraw();
+        }
+        if changes
+            .iter()
+            .any(|change| shape::effect(change) != Effect::InPlace)
+        {
+            self.birth.withdraw();
         }
     }
 
@@ -223,6 +234,21 @@ impl Resource for Instance {
             instance: actual.instance.clone(),
             operation: operation.map(|operation| operation.name),
         })
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "network" | "public address" | "tls" | "version"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its version, its address or its encryption is not what the version before was made for",
+            ),
+            false => Kept::Harmless("it is reached as before"),
+        }
     }
 
     /// Refuses: this is the first half of a replacement under the same name, and the second half could not follow.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::Watch;
@@ -45,7 +45,7 @@ impl Database for CloudSql {
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
         let seen = LastSeen::default();
-        let home = self.instance(graph, env, database, password, &seen);
+        let (home, birth) = self.instance(graph, env, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -62,8 +62,15 @@ impl Database for CloudSql {
             within: inputs.take(&within),
             seen,
             url: url.clone(),
+            given: Mutex::default(),
         });
-        DatabaseOutputs { url }
+        DatabaseOutputs { url, birth }
+    }
+
+    async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
+        let calls = Calls::new(&self.project, &database.name);
+        let instance = calls.find().await?.seen(&calls.cannot("read"))?;
+        Ok(instance.as_ref().and_then(birth))
     }
 
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
@@ -81,14 +88,14 @@ impl CloudSql {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
         seen: &LastSeen,
-    ) -> Output<Home> {
+    ) -> (Output<Home>, Output<Birth>) {
         let section = &self.project.section;
         let own = section.databases.get(&database.key);
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
         let labels = labels::of(env);
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
-        let home = Output::of(&address);
+        let (home, birth) = (Output::of(&address), Output::of(&address));
         graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
             address,
@@ -104,8 +111,9 @@ impl CloudSql {
             },
             seen: seen.clone(),
             home: home.clone(),
+            birth: birth.clone(),
         });
-        home
+        (home, birth)
     }
 
     fn within(
@@ -177,6 +185,16 @@ impl LastSeen {
 }
 
 /// When an instance was made: tells it from an earlier one of its name.
+/// Which of the instances that had this name, one after the other. The time of creation is the instance's own and stays through every
+/// change (<https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances#DatabaseInstance>, `createTime`).
+fn birth(instance: &DatabaseInstance) -> Option<Birth> {
+    let at = crate::secret_store::moment(instance.create_time.as_ref())?;
+    Some(Birth {
+        id: format!("{} {at}", instance.name),
+        at: Some(at),
+    })
+}
+
 fn made(instance: &DatabaseInstance) -> String {
     crate::secret_store::moment(instance.create_time.as_ref())
         .map_or_else(|| "once".to_owned(), |time| time.to_string())

@@ -8,7 +8,7 @@ use deployer_core::capability::Revision;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, Found};
@@ -200,6 +200,10 @@ impl Resource for Invoker {
             .make(self.public)
             .await
             .map(|policy| is_public(&policy))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("other people may call the service than before")
     }
 
     async fn delete(&self, _actual: &bool, _token: &Token) -> Result<()> {
