@@ -115,14 +115,16 @@ impl Sandbox {
             format!("[[fault]]\ncall = \"{call}\"\n{when}\nwhat = \"{what}\"\n")
         });
         let url = format!("{}/_sandbox/faults", self.aws_url());
-        let sent = ureq::post(&url).send(rules.collect::<String>());
+        let post = ureq::post(&url).header("authorization", self.control());
+        let sent = post.send(rules.collect::<String>());
         sent.unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
     /// How often the faults in force have fired.
     pub fn disturbed(&self) -> u64 {
         let url = format!("{}/_sandbox/status", self.aws_url());
-        let mut answer = ureq::get(&url).call().expect("the sandbox answers");
+        let get = ureq::get(&url).header("authorization", self.control());
+        let mut answer = get.call().expect("the sandbox answers");
         let status = answer.body_mut().read_to_string().expect("text");
         let status: Value = serde_json::from_str(&status).expect("JSON");
         let rules = status.pointer("/faults/rules").and_then(Value::as_array);
@@ -131,6 +133,15 @@ impl Sandbox {
             .flatten()
             .map(|rule| rule["fired"].as_u64());
         fired.flatten().sum()
+    }
+
+    /// What its control endpoints want as `Authorization`.
+    pub fn control(&self) -> String {
+        let running = std::fs::read_to_string(self.home.path().join("running.json"));
+        let running = running.expect("the sandbox says how to reach it");
+        let running: Value = serde_json::from_str(&running).expect("JSON");
+        let token = running["control_token"].as_str().expect("a token");
+        format!("Bearer {token}")
     }
 
     /// `deployer sandbox` with these arguments, as somebody types it who means this one.

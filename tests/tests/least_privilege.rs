@@ -79,6 +79,7 @@ fn restrict(project: &Project) {
     });
     let url = format!("{}/_sandbox/aws/policy", project.sandbox.aws_url());
     ureq::post(&url)
+        .header("authorization", project.sandbox.control())
         .send(policy.to_string())
         .expect("the sandbox takes a policy");
 }

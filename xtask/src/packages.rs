@@ -14,6 +14,13 @@ pub fn redis() -> Result<()> {
     program("redis-server", "redis-server")
 }
 
+/// Makes sure that there is a `docker-registry`, the reference implementation that images are copied into and read from.
+///
+/// Errors: what to install, when it is absent and cannot be installed from here.
+pub fn docker_registry() -> Result<()> {
+    program("docker-registry", "docker-registry")
+}
+
 fn program(name: &str, package: &str) -> Result<()> {
     if run::exists(name) {
         return Ok(());

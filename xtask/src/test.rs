@@ -37,6 +37,11 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
         Ok(()) => Ok(Outcome::Passed),
         Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
     });
+    // Tests that cannot start it fail: of private registries, nothing else shows what is true.
+    steps.step("docker-registry", || {
+        packages::docker_registry()?;
+        Ok(Outcome::Passed)
+    });
     steps.step("python clients", || {
         prepared.venv = Some(venv::prepare()?);
         Ok(Outcome::Passed)

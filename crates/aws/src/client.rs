@@ -8,38 +8,26 @@ use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ecs::config::{AsyncSleep, Sleep};
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::Context;
 use deployer_core::clock::Clock;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{AwsSection, AwsService};
 use sync_wrapper::SyncFuture;
 use url::{Host, Url};
 
+use crate::connection;
+use crate::credentials::Credentials;
 use crate::gate::Gate;
+use crate::partition;
 use crate::runtime::log_group::LogGroups;
 use crate::runtime::lookup::Services;
 use crate::secret_store::Values;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 pub(crate) const ATTEMPTS: u32 = 5;
-
-/// The credentials that every call of a target is signed with: environment, profile, SSO or role, as the SDK finds them.
-///
-/// Errors: credentials, when the SDK finds no way to any.
-pub async fn credentials(region: &str) -> Result<SharedCredentialsProvider> {
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(aws_config::Region::new(region.to_owned()))
-        .load()
-        .await;
-    config.credentials_provider().ok_or_else(|| {
-        Error::new(ErrorKind::Credentials, "there are no AWS credentials")
-            .hint("run `aws configure sso` or set AWS_PROFILE")
-    })
-}
 
 /// Everything that the capabilities of one target share.
 pub(crate) struct Clients {
@@ -57,6 +45,8 @@ pub(crate) struct Clients {
     pub(crate) secret_values: Values,
     /// Log groups as they are read: several in one call.
     pub(crate) log_groups: LogGroups,
+    /// The base URL of every call, where it is not AWS itself that answers.
+    pub(crate) endpoint: Option<String>,
     pub(crate) section: AwsSection,
     pub(crate) target: Target,
     pub(crate) context: Context,
@@ -64,9 +54,14 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the first call.
-    pub(crate) async fn open(section: &AwsSection, context: Context) -> Result<Self> {
+    pub(crate) async fn open(
+        section: &AwsSection,
+        context: Context,
+        credentials: &Credentials,
+    ) -> Result<Self> {
+        let endpoint = section.endpoint.as_deref();
         let (config, sandbox) =
-            configuration(&section.region, section.endpoint.as_deref(), &context).await?;
+            configuration(&section.region, endpoint, &context, credentials).await?;
         let ecs = aws_sdk_ecs::Client::new(&config);
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
@@ -82,6 +77,7 @@ impl Clients {
             rds: aws_sdk_rds::Client::new(&config),
             elasticache: aws_sdk_elasticache::Client::new(&config),
             balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            endpoint: config.endpoint_url().map(str::to_owned),
             section: section.clone(),
             target: Target {
                 cloud: CloudName::Aws,
@@ -117,7 +113,7 @@ impl Clients {
         if role.starts_with("arn:") {
             return role.to_owned();
         }
-        let partition = partition(&self.section.region);
+        let partition = partition::of(&self.section.region).name;
         format!("arn:{partition}:iam::{}:role/{role}", self.section.account)
     }
 }
@@ -130,6 +126,7 @@ pub(crate) async fn configuration(
     region: &str,
     endpoint: Option<&str>,
     context: &Context,
+    credentials: &Credentials,
 ) -> Result<(SdkConfig, bool)> {
     // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's doing. A server that never
     // answers keeps a call for its attempts and the pauses between them, which is twice the time-out.
@@ -146,6 +143,7 @@ pub(crate) async fn configuration(
         .retry_config(retries)
         .sleep_impl(Waits(Arc::clone(&context.clock)))
         .http_client(Gate::new(context))
+        .credentials_provider(credentials.clone())
         .load()
         .await;
     if let (None, Some(endpoint)) = (config.endpoint_url(), endpoint) {
@@ -156,6 +154,16 @@ pub(crate) async fn configuration(
         None => false,
     };
     Ok((config, sandbox))
+}
+
+/// For calls that belong to no target: reading an image out of somebody's registry.
+pub(crate) async fn plain(region: &str, credentials: &Credentials) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(aws_config::Region::new(region.to_owned()))
+        .http_client(connection::http())
+        .credentials_provider(credentials.clone())
+        .load()
+        .await
 }
 
 /// Time-outs and pauses between tries, by the clock that everything waits by.
@@ -175,23 +183,6 @@ impl std::fmt::Debug for Waits {
     }
 }
 
-/// The partition is a fixed property of the region.
-fn partition(region: &str) -> &'static str {
-    match region.split('-').next() {
-        Some("cn") => "aws-cn",
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
-}
-
-/// The domain of ECR's registries.
-pub(crate) fn registry_domain(region: &str) -> &'static str {
-    match partition(region) {
-        "aws-cn" => "amazonaws.com.cn",
-        _ => "amazonaws.com",
-    }
-}
-
 fn is_loopback(endpoint: &str) -> Result<bool> {
     let url = Url::parse(endpoint).map_err(|error| {
         Error::input(format!("`{endpoint}` is not a base URL for AWS calls"))
@@ -204,6 +195,33 @@ fn is_loopback(endpoint: &str) -> Result<bool> {
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
         None => false,
     })
+}
+
+/// Clients that nobody calls: what is compared is compared without them.
+#[cfg(test)]
+pub(crate) async fn of_nobody() -> Clients {
+    struct Still;
+
+    #[async_trait::async_trait]
+    impl Clock for Still {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::UNIX_EPOCH
+        }
+
+        async fn pause(&self, _: Duration) {}
+    }
+
+    let section = serde_json::json!({
+        "account": "123456789012", "region": "eu-west-1", "cluster": "default", "subnets": ["subnet-1"],
+        "execution_role": "execution", "endpoint": "http://127.0.0.1:1",
+    });
+    let section: AwsSection = serde_json::from_value(section).unwrap();
+    let context = Context {
+        clock: Arc::new(Still),
+        call_timeout: Duration::from_secs(1),
+        permit: deployer_core::ledger::Permit::default(),
+    };
+    Clients::open(&section, context).await.unwrap()
 }
 
 #[cfg(test)]

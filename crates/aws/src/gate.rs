@@ -3,9 +3,6 @@
 
 use std::sync::Arc;
 
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -18,6 +15,7 @@ use deployer_core::capability::Context;
 use deployer_core::ledger::Permit;
 use tokio::sync::Semaphore;
 
+use crate::connection;
 use crate::rates::Rates;
 use crate::retry_after::{self, Pauses};
 
@@ -43,19 +41,8 @@ struct Rules {
 impl Gate {
     /// Sends nothing that the permit refuses, and nothing faster than its API takes it or sooner than it asks for.
     pub(crate) fn new(context: &Context) -> Self {
-        // As the SDK makes its own, proxies of the environment included.
-        let client = Builder::new().build_with_connector_fn(|settings, components| {
-            let mut connector =
-                ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-            connector.set_connector_settings(settings.cloned());
-            if let Some(components) = components {
-                connector.set_sleep_impl(components.sleep_impl());
-            }
-            connector.set_proxy_config(Some(ProxyConfig::from_env()));
-            connector.build()
-        });
         Self {
-            client,
+            client: connection::http(),
             rules: Arc::new(Rules {
                 rates: Rates::new(&context.clock),
                 pauses: Pauses::new(&context.clock),

@@ -3,12 +3,18 @@
 
 mod cache;
 mod client;
+mod connection;
+mod credentials;
 mod database;
 mod dns;
+mod ecr_login;
 mod error;
 mod existing;
 mod gate;
 mod logs;
+mod partition;
+mod prepared;
+mod profile;
 mod rates;
 mod reading;
 mod registry;
@@ -18,8 +24,11 @@ mod secret_store;
 mod tags;
 
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-pub use client::credentials;
+pub use credentials::Credentials;
 pub use dns::Route53;
+pub use ecr_login::{ecr_login, ecr_region};
+pub use partition::s3_endpoint;
+pub use profile::Profiles;
 
 use std::sync::Arc;
 
@@ -47,11 +56,15 @@ impl Aws {
     /// them. `AWS_ENDPOINT_URL` wins over the section's endpoint; an endpoint on loopback makes it a sandbox.
     ///
     /// Errors: input, when the endpoint is not a URL.
-    pub async fn open(section: &AwsSection, context: Context) -> Result<Self> {
-        let clients = Clients::open(section, context.clone()).await?;
+    pub async fn open(
+        section: &AwsSection,
+        context: Context,
+        credentials: &Credentials,
+    ) -> Result<Self> {
+        let clients = Clients::open(section, context.clone(), credentials).await?;
         let endpoint = section.endpoint.as_deref();
         let target = clients.target.clone();
-        let names = Route53::open(endpoint, &section.region, target, context).await?;
+        let names = Route53::open(endpoint, &section.region, target, context, credentials).await?;
         Ok(Self {
             clients: Arc::new(clients),
             names,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_ecr::types::{ImageIdentifier, ImageTagMutability, Repository, Tag};
-use base64::Engine;
 use deployer_core::address::Address;
-use deployer_core::capability::{Destination, ImageRef, LocalImage, Registry, Scope};
+use deployer_core::capability::{
+    Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
+};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
@@ -15,7 +16,8 @@ use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
 use crate::Aws;
-use crate::client::{Clients, registry_domain};
+use crate::client::Clients;
+use crate::ecr_login::{EcrLogin, authorization};
 use crate::error::{Told, code, denied, failure};
 use crate::tags::{self, Ownership, Tags};
 
@@ -47,7 +49,10 @@ impl Registry for Aws {
     ) -> Output<ImageRef> {
         let name = service.repository.clone();
         let into = match scope {
-            Scope::Whole => Value::From(declare_repository(&self.clients, graph, env, service)),
+            Scope::Whole => {
+                let clients = &self.clients;
+                Value::From(declare_repository(clients, graph, env, service, image))
+            }
             Scope::CodeOnly => Value::Given(RepositoryReady),
         };
         let address = self.clients.address(IMAGE, &name);
@@ -72,6 +77,7 @@ fn declare_repository(
     graph: &mut Graph,
     env: &EnvironmentSpec,
     service: &ServiceSpec,
+    image: &LocalImage,
 ) -> Output<RepositoryReady> {
     let address = clients.address(REPOSITORY, &service.repository);
     let output = Output::of(&address);
@@ -81,6 +87,7 @@ fn declare_repository(
             clients: Arc::clone(clients),
             address,
             ownership: Ownership::new(env, service.adopt),
+            lent: image.origin.as_ref() == Some(&place(clients, &service.repository)),
             output: output.clone(),
         });
     } else {
@@ -91,19 +98,26 @@ fn declare_repository(
 
 /// What ECS is told to pull: always ECR's own name, whatever endpoint the copy went through.
 fn reference(clients: &Clients, repository: &str, digest: &str) -> ImageRef {
+    ImageRef(format!("{}@{digest}", place(clients, repository)))
+}
+
+/// A repository of this account and region, as references name it.
+fn place(clients: &Clients, repository: &str) -> String {
     let section = &clients.section;
-    ImageRef(format!(
-        "{}.dkr.ecr.{}.{}/{repository}@{digest}",
+    format!(
+        "{}.dkr.ecr.{}.{}/{repository}",
         section.account,
         section.region,
-        registry_domain(&section.region),
-    ))
+        crate::partition::of(&section.region).suffix,
+    )
 }
 
 struct EcrRepository {
     clients: Arc<Clients>,
     address: Address,
     ownership: Ownership,
+    /// The image is read from it: where it is somebody else's, it is used as it stands.
+    lent: bool,
     output: Output<RepositoryReady>,
 }
 
@@ -265,6 +279,7 @@ impl Resource for EcrRepository {
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         let reading = read_repository(&self.clients, &self.address.name).await?;
         if let Reading::Present(actual) = &reading
+            && !self.lent
             && let Some(how) = self.ownership.foreign(&actual.tags)
         {
             return Ok(Reading::Foreign(how));
@@ -281,6 +296,9 @@ impl Resource for EcrRepository {
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
+        if self.lent && self.ownership.foreign(&actual.tags).is_some() {
+            return self.desired();
+        }
         actual.fields()
     }
 
@@ -363,26 +381,13 @@ struct ImageCopy {
 
 impl ImageCopy {
     async fn destination(&self) -> Result<Destination> {
-        let answer = self
-            .clients
-            .ecr
-            .get_authorization_token()
-            .send()
-            .await
-            .told(|| "get a password for the image registry".into())?;
-        let data = answer.authorization_data().first();
-        let token = data
-            .and_then(|data| data.authorization_token())
-            .unwrap_or_default();
-        let (user, password) = basic(token)
-            .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECR answered no usable password"))?;
+        let given = authorization(&self.clients.ecr).await?;
         let endpoint = match &self.clients.section.registry_endpoint {
-            Some(endpoint) => endpoint.as_str(),
-            None => data
-                .and_then(|data| data.proxy_endpoint())
-                .unwrap_or_default(),
+            Some(endpoint) => endpoint.clone(),
+            None => given.endpoint,
         };
-        destination(endpoint, &self.repository, user, password)
+        let login = EcrLogin::new(self.clients.ecr.clone(), (given.user, given.password));
+        destination(&endpoint, &self.repository, Arc::new(login))
     }
 
     async fn ecr_has_it(&self) -> Result<bool> {
@@ -409,22 +414,11 @@ impl ImageCopy {
     }
 }
 
-/// User and password of ECR's token, which is basic authentication's.
-fn basic(token: &str) -> Option<(String, secrecy::SecretString)> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(token)
-        .ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.to_owned().into()))
-}
-
 /// Splits an endpoint that may have a path.
 fn destination(
     endpoint: &str,
     repository: &str,
-    user: String,
-    password: secrecy::SecretString,
+    login: Arc<dyn RegistryLogin>,
 ) -> Result<Destination> {
     let url = Url::parse(endpoint).map_err(|error| {
         Error::input(format!(
@@ -440,8 +434,7 @@ fn destination(
             "" => repository.to_owned(),
             path => format!("{path}/{repository}"),
         },
-        user,
-        password,
+        login,
     })
 }
 
@@ -488,12 +481,24 @@ impl Step for ImageCopy {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl RegistryLogin for Nobody {
+        async fn login(&self) -> Result<(String, SecretString)> {
+            Err(Error::new(ErrorKind::Credentials, "nobody"))
+        }
+    }
 
     #[test]
     fn an_endpoint_with_a_path_puts_it_before_the_repository() {
         let check = |endpoint: &str, base: &str, repository: &str| {
-            let to = destination(endpoint, "idp", "AWS".into(), "x".into()).unwrap();
+            let to = destination(endpoint, "idp", Arc::new(Nobody)).unwrap();
             assert_eq!(
                 (to.base.as_str(), to.repository.as_str()),
                 (base, repository)
@@ -510,12 +515,5 @@ mod tests {
             "http://127.0.0.1:5000",
             "aws/1/idp",
         );
-    }
-
-    #[test]
-    fn a_password_that_is_not_basic_authentication_is_refused() {
-        assert!(basic("QVdTOnNlY3JldA==").is_some_and(|(user, _)| user == "AWS"));
-        assert!(basic("!").is_none());
-        assert!(basic("QVdT").is_none());
     }
 }

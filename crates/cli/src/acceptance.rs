@@ -8,6 +8,7 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 use deployer_core::history::History;
 use deployer_core::ledger::Release;
+use deployer_core::node::Action;
 use deployer_verify::{Outcome, Overall};
 use serde_json::json;
 
@@ -44,6 +45,8 @@ pub struct Due<'a> {
     pub places: Vec<&'a Place>,
     /// By target and service.
     pub releases: BTreeMap<(CloudName, String), Release>,
+    /// How long some of them may still turn callers away, by what this run changed.
+    pub admission: Duration,
     /// Why it is not to be examined, when it is not.
     pub unwanted: Option<&'static str>,
 }
@@ -76,6 +79,7 @@ pub async fn examine(
         places: due.places.clone(),
         services: services.into_iter().collect(),
         patience: PATIENCE,
+        admission: due.admission,
         timeout: TIMEOUT,
     };
     let reporter = view::progress::reporter(global.json);
@@ -116,12 +120,25 @@ pub async fn of_apply<'a>(
     Due {
         releases: due(&places, work, unwritten).await,
         places,
+        admission: admission(work),
         unwanted: match (args.no_verify, args.detach) {
             (true, _) => Some("--no-verify"),
             (false, true) => Some("it is not known to serve yet"),
             (false, false) => None,
         },
     }
+}
+
+/// How long what this run changed takes to be known everywhere.
+fn admission(work: &Work) -> Duration {
+    let changes = work.prepared.plan.changes.iter();
+    let changed: BTreeSet<_> = changes
+        .filter(|change| change.action != Action::NoOp)
+        .map(|change| &change.address)
+        .collect();
+    let nodes = work.prepared.graph.iter().map(|(_, entry)| &entry.node);
+    let nodes = nodes.filter(|node| changed.contains(node.address()));
+    nodes.map(|node| node.spreads()).max().unwrap_or_default()
 }
 
 /// The latest release of each declared service, where it was not verified.

@@ -171,11 +171,9 @@ async fn choose_on<'a>(
             finished: false,
         });
     }
-    let choice = Choice::new(place, from, to).await?;
-    Ok(Chosen::Goes(Box::new(Choice {
-        unrecorded,
-        ..choice
-    })))
+    let mut choice = Choice::new(place, from, to).await?;
+    choice.unrecorded = unrecorded;
+    Ok(Chosen::Goes(Box::new(choice)))
 }
 
 /// The release that serves, and whether it stands in no ledger yet.

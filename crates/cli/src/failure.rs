@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::session::{Place, Session};
-use crate::view;
+use crate::view::{self, foreign};
 
 /// The word that runs a failed migration again.
 const RETRY: &str = "deployer migrate --retry";
@@ -125,22 +125,22 @@ impl Failure {
         } = &self.autopsy;
         sayln!("\n{}: what is known of `{}`:", self.cloud, self.service);
         for line in words {
-            sayln!("  {line}");
+            sayln!("  {}", foreign::words(line));
         }
         for instance in stopped {
             match instance.at {
-                Some(at) => sayln!("  {at:.0} {instance}"),
-                None => sayln!("  {instance}"),
+                Some(at) => sayln!("  {at:.0} {}", foreign::words(&instance.to_string())),
+                None => sayln!("  {}", foreign::words(&instance.to_string())),
             }
         }
         for target in targets {
-            sayln!("  {target}");
+            sayln!("  {}", foreign::words(&target.to_string()));
         }
         for event in events {
-            sayln!("  event: {event}");
+            sayln!("  event: {}", foreign::words(&event.to_string()));
         }
         for line in log {
-            sayln!("  log: {} | {}", line.source, line.text);
+            sayln!("  log: {} | {}", line.source, foreign::line(&line.text));
         }
         match self.serving.as_slice() {
             [] => sayln!("  nothing serves"),

@@ -23,7 +23,14 @@ use crate::system::Surroundings;
 /// Opens the ledger of the environment on one target. Writes nothing but, for a folder, the folder.
 ///
 /// Errors: input, when the address is none of `s3://`, `gs://`, `file://`, or a folder is given where `CI=true`.
-pub async fn open(loaded: &Loaded, target: &Target, around: &Surroundings) -> Result<Ledger> {
+///
+/// `aws` signs the calls to S3: the same cache as that of the target's other calls, for the store asks at each of its own.
+pub async fn open(
+    loaded: &Loaded,
+    target: &Target,
+    around: &Surroundings,
+    aws: &deployer_aws::Credentials,
+) -> Result<Ledger> {
     let targets = &loaded.manifest.targets;
     let chosen = match target.cloud {
         CloudName::Aws => targets
@@ -38,7 +45,7 @@ pub async fn open(loaded: &Loaded, target: &Target, around: &Surroundings) -> Re
     let address = chosen.unwrap_or_else(|| default_address(loaded, target));
     let (store, base) = match &around.ledger {
         Some(store) => (Arc::clone(store), Key::default()),
-        None => store(&address, target, &loaded.base_dir).await?,
+        None => store(&address, target, &loaded.base_dir, aws).await?,
     };
     let app = &loaded.manifest.app;
     let environment = &loaded.environment;
@@ -54,8 +61,12 @@ pub async fn open(loaded: &Loaded, target: &Target, around: &Surroundings) -> Re
     })
 }
 
-/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept. `None` for a
-/// folder.
+/// Has older versions and the marks of deletes go after a month: the lock is made and removed all the time, and in a versioned
+/// bucket nothing ever goes by itself.
+const OLD_VERSIONS: &str = r#"{"Rules":[{"ID":"old-versions","Status":"Enabled","Filter":{},"NoncurrentVersionExpiration":{"NoncurrentDays":30},"Expiration":{"ExpiredObjectDeleteMarker":true},"AbortIncompleteMultipartUpload":{"DaysAfterInitiation":7}}]}"#;
+
+/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept for a while.
+/// `None` for a folder.
 fn how_to_make(address: &str, target: &Target) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let bucket = rest.split('/').next()?;
@@ -71,7 +82,8 @@ fn how_to_make(address: &str, target: &Target) -> Option<String> {
             };
             Some(format!(
                 "aws s3api create-bucket --bucket {bucket} --region {region}{place} && \
-                 aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
+                 aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled && \
+                 aws s3api put-bucket-lifecycle-configuration --bucket {bucket} --lifecycle-configuration '{OLD_VERSIONS}'"
             ))
         }
         "gs" => Some(format!(
@@ -99,7 +111,12 @@ fn default_address(loaded: &Loaded, target: &Target) -> String {
     }
 }
 
-async fn store(address: &str, target: &Target, base: &Path) -> Result<(Arc<dyn ObjectStore>, Key)> {
+async fn store(
+    address: &str,
+    target: &Target,
+    base: &Path,
+    aws: &deployer_aws::Credentials,
+) -> Result<(Arc<dyn ObjectStore>, Key)> {
     let bad = |why: String| {
         Error::input(format!(
             "`[targets.{}] ledger = \"{address}\"`: {why}",
@@ -115,7 +132,7 @@ async fn store(address: &str, target: &Target, base: &Path) -> Result<(Arc<dyn O
         .host_str()
         .ok_or_else(|| bad("it names no bucket".into()))?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
-        "s3" => Arc::new(s3(bucket, target).await?),
+        "s3" => Arc::new(s3(bucket, target, aws)?),
         "gs" => Arc::new(gcs(bucket, target).await?),
         other => return Err(bad(format!("`{other}://` is no kind of ledger"))),
     };
@@ -150,21 +167,31 @@ fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>,
     Ok((Arc::new(store.with_fsync(true)), Key::default()))
 }
 
-async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
+fn s3(
+    bucket: &str,
+    target: &Target,
+    aws: &deployer_aws::Credentials,
+) -> Result<impl ObjectStore + use<>> {
     let mut options = client_options();
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
         .with_region(&target.region)
-        .with_credentials(Arc::new(SdkCredentials(
-            deployer_aws::credentials(&target.region).await?,
-        )));
+        .with_credentials(Arc::new(SdkCredentials(aws.clone())));
     if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL")
         .ok()
         .filter(|url| !url.is_empty())
     {
         options = options.with_allow_http(endpoint.starts_with("http:"));
         builder = builder.with_endpoint(endpoint);
+    } else if !["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"]
+        .map(std::env::var_os)
+        .iter()
+        .any(Option::is_some)
+    {
+        // The store itself knows `amazonaws.com` only.
+        let fips = std::env::var("AWS_USE_FIPS_ENDPOINT").is_ok_and(|it| it == "true");
+        builder = builder.with_endpoint(deployer_aws::s3_endpoint(&target.region, fips));
     }
     let store = builder.with_client_options(options).build();
     store.map_err(|error| unusable(bucket, error))
@@ -172,7 +199,7 @@ async fn s3(bucket: &str, target: &Target) -> Result<impl ObjectStore> {
 
 /// The SDK's credentials (profiles, SSO, roles), which the object store does not know how to find itself.
 #[derive(Debug)]
-struct SdkCredentials(deployer_aws::SharedCredentialsProvider);
+struct SdkCredentials(deployer_aws::Credentials);
 
 #[async_trait]
 impl CredentialProvider for SdkCredentials {

@@ -12,12 +12,14 @@ mod args;
 mod choosing;
 mod command;
 mod duration;
+mod environment;
 mod exit;
 mod failure;
 mod generate;
 mod image;
 mod ledger_store;
 mod left;
+mod logins;
 mod machine;
 mod plan_file;
 mod record;
@@ -33,6 +35,7 @@ mod work;
 use std::io::IsTerminal;
 
 use clap::{CommandFactory, Parser};
+use deployer_core::capability::Switching;
 use deployer_core::error::Result;
 use deployer_manifest::Loaded;
 use tracing_subscriber::EnvFilter;
@@ -50,6 +53,10 @@ pub fn main() -> std::process::ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error).into(),
     };
+    if let Err(error) = environment::put_right() {
+        view::error::print(&error, cli.global.json);
+        return Exit::from(error.kind()).into();
+    }
     log_to_stderr(cli.global.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -144,9 +151,20 @@ async fn on_manifest(
         print_problems(global, &problems);
         return Ok(Exit::Input);
     }
-    let mut session = Session::open(loaded, global.cloud, surroundings).await?;
+    let switching = match command {
+        Command::Apply(_) => Switching::Allowed,
+        _ => Switching::Never,
+    };
+    let mut session = Session::open(loaded, global.cloud, switching, surroundings).await?;
     // Said at once and whatever follows: the clouds fail independently.
     session.tell_failed(global);
+    for place in session
+        .places
+        .iter()
+        .filter(|place| !place.switched_on.is_empty())
+    {
+        say_switched_on(global, place);
+    }
     if session.places.is_empty() {
         return Ok(session.failure());
     }
@@ -168,6 +186,16 @@ async fn on_manifest(
         | Command::Man(_)
         | Command::Sandbox(_)
         | Command::Completions { .. } => Ok(Exit::Success),
+    }
+}
+
+fn say_switched_on(global: &Global, place: &session::Place) {
+    let (cloud, apis) = (place.name(), &place.switched_on);
+    match global.json {
+        true => view::json_line(&serde_json::json!({
+            "event": "switched_on", "cloud": cloud, "apis": apis,
+        })),
+        false => sayln!("{cloud}: switched on {}", apis.join(", ")),
     }
 }
 

@@ -68,6 +68,7 @@ fn local(
         SecretSource::Generate(what) => SecretContent::AtFirst(generate::value(*what)?),
         SecretSource::Key { .. }
         | SecretSource::DatabaseUrl(_)
+        | SecretSource::DatabaseAuthority(_)
         | SecretSource::CacheUrl(_)
         | SecretSource::CacheAuthority(_) => return Ok(None),
         SecretSource::Env(name) => match std::env::var(name) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deployer_aws::{Aws, Route53};
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Dns};
+use deployer_core::capability::{Caller, Cloud, Context, Dns, Switching};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::ledger_store;
+use crate::logins::Logins;
 use crate::machine;
 use crate::system::{Stop, Surroundings};
 use crate::view;
@@ -32,6 +33,8 @@ pub struct Place {
     pub cloud: Arc<dyn Cloud>,
     pub caller: Caller,
     pub env: EnvironmentSpec,
+    /// What was off in the account and is on now.
+    pub switched_on: Vec<String>,
     pub ledger: Ledger,
     /// Where the names of services on Google are, when not in Cloud DNS.
     route53: Option<Route53>,
@@ -78,6 +81,8 @@ pub struct Session {
     pub failed: Vec<(CloudName, Error)>,
     /// How many of these people were told of.
     told: usize,
+    /// Of the manifest's AWS target, and for whatever else asks AWS.
+    aws: deployer_aws::Credentials,
 }
 
 impl Session {
@@ -85,7 +90,12 @@ impl Session {
     ///
     /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be opened stands in
     /// `failed`: the clouds fail independently.
-    pub async fn open(loaded: Loaded, which: Which, surroundings: Surroundings) -> Result<Self> {
+    pub async fn open(
+        loaded: Loaded,
+        which: Which,
+        switching: Switching,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
         let clock = Arc::clone(&surroundings.clock);
         let clouds: Vec<CloudName> = loaded
             .manifest
@@ -97,9 +107,10 @@ impl Session {
             return Err(Error::input("the manifest has no such target")
                 .hint("add `[targets.aws]` or `[targets.gcp]`, or change --cloud"));
         }
+        let aws = aws_credentials(&loaded);
         let opened = clouds
             .iter()
-            .map(|cloud| open_place(&loaded, *cloud, &surroundings));
+            .map(|cloud| open_place(&loaded, *cloud, switching, &surroundings, &aws));
         let opened = futures::future::join_all(opened).await;
         let mut places = Vec::new();
         let mut failed = Vec::new();
@@ -116,7 +127,15 @@ impl Session {
             places,
             failed,
             told: 0,
+            aws,
         })
+    }
+
+    /// What opens the registries that images are read from.
+    pub fn logins(&self) -> Logins {
+        let google = self.loaded.manifest.targets.gcp.as_ref();
+        let project = google.map_or_else(String::new, |section| section.project.clone());
+        Logins::new(self.aws.clone(), project)
     }
 
     /// The targets of the manifest that were not asked for: opened where they can be.
@@ -131,7 +150,9 @@ impl Session {
             if here(&cloud) {
                 continue;
             }
-            match open_place(&self.loaded, cloud, &self.surroundings).await {
+            let never = Switching::Never;
+            let opened = open_place(&self.loaded, cloud, never, &self.surroundings, &self.aws);
+            match opened.await {
                 Ok(place) => places.push(place),
                 Err(error) => failed.push((cloud, error)),
             }
@@ -269,7 +290,19 @@ pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
     })
 }
 
-async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> Result<Place> {
+/// One cache for every call to AWS, the ledger's included.
+fn aws_credentials(loaded: &Loaded) -> deployer_aws::Credentials {
+    let section = loaded.manifest.targets.aws.as_ref();
+    deployer_aws::Credentials::new(section.map_or("us-east-1", |section| section.region.as_str()))
+}
+
+async fn open_place(
+    loaded: &Loaded,
+    name: CloudName,
+    switching: Switching,
+    around: &Surroundings,
+    aws: &deployer_aws::Credentials,
+) -> Result<Place> {
     let clock = &around.clock;
     let permit = Permit::default();
     let context = Context {
@@ -281,7 +314,8 @@ async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> 
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
             let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(section, context.clone()).await?)
+            let section = section.beside(&loaded.base_dir);
+            Arc::new(Aws::open(&section, context.clone(), aws).await?)
         }
         CloudName::Gcp => {
             let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
@@ -295,7 +329,8 @@ async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> 
     let env = loaded
         .manifest
         .environment_spec(name, &loaded.environment)?;
-    let ledger = ledger_store::open(loaded, cloud.target(), around).await?;
+    let switched_on = cloud.prepare(&env, switching).await?;
+    let ledger = ledger_store::open(loaded, cloud.target(), around, aws).await?;
     let ledger = ledger.with_permit(permit);
     let named_in_route53 = match (name, &targets.gcp) {
         (CloudName::Gcp, Some(section)) => named_in_route53(section),
@@ -303,13 +338,14 @@ async fn open_place(loaded: &Loaded, name: CloudName, around: &Surroundings) -> 
     };
     let route53 = match name {
         // Also without a name there now: the inventory may have one of before.
-        CloudName::Gcp => Some(open_route53(loaded, cloud.target().clone(), context).await?),
+        CloudName::Gcp => Some(open_route53(loaded, cloud.target().clone(), context, aws).await?),
         CloudName::Aws => None,
     };
     Ok(Place {
         cloud,
         caller,
         env,
+        switched_on,
         ledger,
         route53,
         named_in_route53,
@@ -328,12 +364,17 @@ fn named_in_route53(section: &GcpSection) -> Vec<String> {
 }
 
 /// Route 53 for names of another cloud's target; with the settings of the manifest's AWS target, when there is one.
-async fn open_route53(loaded: &Loaded, target: Target, context: Context) -> Result<Route53> {
+async fn open_route53(
+    loaded: &Loaded,
+    target: Target,
+    context: Context,
+    aws: &deployer_aws::Credentials,
+) -> Result<Route53> {
     let section = loaded.manifest.targets.aws.as_ref();
     let endpoint = section.and_then(|section| section.endpoint.as_deref());
     // Route 53 is global; the SDK wants a region to sign for.
     let region = section.map_or("us-east-1", |section| section.region.as_str());
-    Route53::open(endpoint, region, target, context).await
+    Route53::open(endpoint, region, target, context, aws).await
 }
 
 fn no_section(cloud: CloudName) -> Error {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::Serving;
+use deployer_core::capability::{Entrance, Serving};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Action;
 use deployer_core::report::{Event, Reporter};
 use deployer_core::spec::{ServiceSpec, TokenCheck};
 use deployer_verify::{
-    Absentee, Credentials, Examination, Finding, Outcome, Overall, Settings, Subject, Verifier,
-    Word, cross_verify,
+    Absentee, Credentials, Examination, Finding, Outcome, Overall, Pass, Settings, Subject,
+    Verifier, Word, cross_verify,
 };
 use secrecy::SecretString;
 use url::Url;
@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub services: Vec<String>,
     /// How long a service may take to become healthy.
     pub patience: Duration,
+    /// How long it may answer that the caller is not let in.
+    pub admission: Duration,
     /// When each request is given up.
     pub timeout: Duration,
 }
@@ -85,6 +87,7 @@ pub async fn examine(
         Arc::clone(&session.clock),
         Settings {
             patience: wanted.patience,
+            admission: wanted.admission,
             timeout: wanted.timeout,
             extra_roots: Vec::new(),
         },
@@ -200,17 +203,27 @@ fn tell(verified: &Verified, address: &Address, reporter: &dyn Reporter) {
 
 /// Asks the cloud what a service's checks need to know.
 async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Serving>) {
-    let (said, credentials) = futures::join!(
-        place.cloud.runtime().serving(service),
+    let runtime = place.cloud.runtime();
+    let (said, entrance, credentials) = futures::join!(
+        runtime.serving(service),
+        runtime.entrance(service),
         credentials(place, service.verify.token.as_ref())
     );
     let serving = said.as_ref().ok().cloned().flatten();
+    let (pass, shut) = match entrance {
+        Ok(Entrance::With { header, value }) => (Some(Pass { header, value }), None),
+        Ok(Entrance::Locked(why) | Entrance::Inside(why)) => (None, Some(why)),
+        // What the cloud does not tell is found out at the door.
+        Ok(Entrance::Open) | Err(_) => (None, None),
+    };
     let subject = Subject {
         target: place.name().to_string(),
-        address: match &said {
-            Ok(None) => Err(format!("{} has no such service", place.name())),
-            Ok(Some(_)) | Err(_) => address(place, service, serving.as_ref()),
+        address: match (&said, shut) {
+            (Ok(None), _) => Err(format!("{} has no such service", place.name())),
+            (Ok(Some(_)) | Err(_), Some(why)) => Err(why),
+            (Ok(Some(_)) | Err(_), None) => address(place, service, serving.as_ref()),
         },
+        pass,
         health: service.health.path.clone(),
         spec: service.verify.clone(),
         credentials,

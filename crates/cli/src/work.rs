@@ -12,6 +12,7 @@ use deployer_core::history::{Current, History, Standing};
 use deployer_core::ledger::{Hold, Inventory, Item, LedgerMigrations};
 use deployer_core::node::{Action, Leftover, Sort};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
+use deployer_core::spec::EnvironmentSpec;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::command::releases::short;
@@ -43,7 +44,7 @@ pub struct HeldService {
 pub struct Work {
     pub prepared: Prepared,
     pub declared: Vec<Declared>,
-    pub images: BTreeMap<String, LocalImage>,
+    pub images: BTreeMap<String, image::Found>,
     pub content_ids: BTreeMap<String, String>,
     /// What of it is a target's own, by target and service.
     pub overrides: BTreeMap<(CloudName, String), String>,
@@ -108,7 +109,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     if let Part::CodeOf(service) = &wish.part {
         session.services(Some(service))?;
     }
-    let images = open_images(session, &wish.part).await?;
+    let (images, untagged) = open_images(session, &wish.part).await?;
     let content_ids: BTreeMap<String, String> = images
         .iter()
         .filter_map(|(key, image)| {
@@ -122,12 +123,14 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     for held in &held {
         notes.push(note_of(session, held).await);
     }
+    notes.extend(untagged);
     let mut graph = Graph::new();
     let mut orphans = Vec::new();
     let mut declared = Vec::new();
     for place in &session.places {
         let inventory = place.ledger.inventory().await?;
-        let mut given = given(place, wish, &images, &contents, &held);
+        let (env, images) = on_place(place, &images)?;
+        let mut given = given(place, wish, images, &contents, &held);
         given.inventory = Arc::new(inventory.items.keys().cloned().collect());
         if wish.part != Part::All {
             given.births = births(place).await?;
@@ -136,7 +139,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         declared.push(compose::declare(
             &mut graph,
             place.cloud.as_ref(),
-            &place.env,
+            &env,
             &given,
         ));
         if wish.part == Part::All {
@@ -307,9 +310,29 @@ fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
         .collect()
 }
 
-async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, LocalImage>> {
+/// What one target is to hold, with what its services run on, and their images as it takes them.
+///
+/// Errors: input, when it cannot run one of them.
+fn on_place(
+    place: &Place,
+    images: &BTreeMap<String, image::Found>,
+) -> Result<(EnvironmentSpec, BTreeMap<String, LocalImage>)> {
+    let mut env = place.env.clone();
+    let mut local = BTreeMap::new();
+    for (key, found) in images {
+        let Some(service) = env.services.get_mut(key) else {
+            continue;
+        };
+        let (architecture, image) = found.on(service, place.cloud.runtime())?;
+        service.architecture = Some(architecture);
+        local.insert(key.clone(), image);
+    }
+    Ok((env, local))
+}
+
+async fn open_images(session: &Session, part: &Part) -> Result<image::Images> {
     let Some(place) = session.places.first() else {
-        return Ok(BTreeMap::new());
+        return Ok(image::Images::default());
     };
     let services = place
         .env
@@ -321,6 +344,7 @@ async fn open_images(session: &Session, part: &Part) -> Result<BTreeMap<String, 
         &services.collect(),
         &session.loaded.base_dir,
         &session.clock,
+        &session.logins(),
     )
     .await
 }
@@ -470,12 +494,12 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
 fn given(
     place: &Place,
     wish: &Wish,
-    images: &BTreeMap<String, LocalImage>,
+    images: BTreeMap<String, LocalImage>,
     contents: &Contents,
     held: &[HeldService],
 ) -> Given {
     Given {
-        images: images.clone(),
+        images,
         births: BTreeMap::new(),
         contents: contents.get(&place.name()).cloned().unwrap_or_default(),
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),

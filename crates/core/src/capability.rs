@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
-use crate::spec::{EnvironmentSpec, SecretSpec, ServiceSpec};
+use crate::spec::{Architecture, EnvironmentSpec, SecretSpec, ServiceSpec};
 use crate::wait::Readiness;
 
 /// An image in a target's own registry, pinned: `HOST/REPOSITORY@sha256:...`.
@@ -63,10 +63,12 @@ pub struct LocalImage {
     pub source: Arc<dyn ImageContent>,
     /// `sha256:...` of the index or manifest.
     pub digest: String,
-    /// The digest of the linux/amd64 manifest; equal to `digest` when there is no index.
+    /// The digest of the manifest for the service's architecture; equal to `digest` when there is no index.
     pub platform_digest: String,
     /// The tag to give it beside the digest, when the source has one.
     pub tag: Option<String>,
+    /// `HOST/REPOSITORY` that it is read from. `None` when it is on this machine.
+    pub origin: Option<String>,
 }
 
 /// Where a copy goes.
@@ -76,10 +78,16 @@ pub struct Destination {
     pub base: String,
     /// The repository's path below it.
     pub repository: String,
-    /// Basic authentication's user.
-    pub user: String,
-    /// Basic authentication's password.
-    pub password: SecretString,
+    /// Who we are there.
+    pub login: Arc<dyn RegistryLogin>,
+}
+
+/// Gives a registry's user and password. Asked whenever the registry asks who we are: what ends while gigabytes are
+/// copied is replaced.
+#[async_trait]
+pub trait RegistryLogin: Send + Sync + std::fmt::Debug {
+    /// User and password that are good now. Its `Debug` shows neither.
+    async fn login(&self) -> Result<(String, SecretString)>;
 }
 
 /// Opaque to this crate: an image that can be copied into a registry, digest unchanged.
@@ -341,6 +349,13 @@ pub struct Activation {
 /// Services, their revisions and one-off jobs.
 #[async_trait]
 pub trait Runtime: Send + Sync {
+    /// Whether it runs containers of that architecture.
+    ///
+    /// Errors: input, with what to do instead.
+    fn runs(&self, _architecture: Architecture) -> Result<()> {
+        Ok(())
+    }
+
     /// Declares what the service needs beyond image and secrets (log group, task definition or job, migration, the
     /// service itself, its invoker binding). The migration runs after the image and the secrets and before
     /// traffic moves.
@@ -375,6 +390,11 @@ pub trait Runtime: Send + Sync {
         watch: &dyn Watch,
     ) -> Result<Revision>;
 
+    /// How requests from outside get to a service, for whoever verifies it. The default says: as they are.
+    async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
+        Ok(Entrance::Open)
+    }
+
     /// What explains a failure: stopped instances, conditions, events, the last lines of the log. Best effort, never an error.
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy;
 }
@@ -403,14 +423,41 @@ pub struct LogLine {
 /// What containers print.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// Lines after `since`, oldest first, at most `limit` (the newest ones). `deployer logs --follow` calls it again
-    /// with the last line's time.
+    /// Lines of `since` and after it, oldest first, at most `limit` (the newest ones). What is of the same time may come later, and
+    /// so may what is of an earlier one: `deployer logs --follow` asks again for some of what it has.
     async fn lines(
         &self,
         service: &ServiceSpec,
         since: Timestamp,
         limit: usize,
     ) -> Result<Vec<LogLine>>;
+}
+
+/// Whether a command may switch on what is off in the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switching {
+    /// It changes nothing.
+    Never,
+    /// As far as the manifest allows it.
+    Allowed,
+}
+
+/// How a request from outside gets to a service.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// As it is.
+    Open,
+    /// With this header: the cloud itself checks who calls.
+    With {
+        /// Its name.
+        header: &'static str,
+        /// Its value.
+        value: SecretString,
+    },
+    /// With an identity that is not to be had here; says why.
+    Locked(String),
+    /// Not over the internet; says why.
+    Inside(String),
 }
 
 /// One target, opened.
@@ -424,6 +471,14 @@ pub trait Cloud: Send + Sync {
     /// Errors: [`crate::error::ErrorKind::Credentials`] when there are none, they are refused, or they are for
     /// another account than the manifest's.
     async fn caller(&self) -> Result<Caller>;
+
+    /// Makes sure that what `env` needs is switched on in the account; tells what was switched on now. Called after
+    /// [`Cloud::caller`]. The default says that nothing is ever off.
+    ///
+    /// Errors: [`crate::error::ErrorKind::Rejected`], naming everything that is off and may not be switched on here.
+    async fn prepare(&self, _env: &EnvironmentSpec, _switching: Switching) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// Images.
     fn registry(&self) -> &dyn Registry;

@@ -164,6 +164,7 @@ fn declare_secrets(
 fn is_derived(source: &SecretSource) -> bool {
     match source {
         SecretSource::DatabaseUrl(_)
+        | SecretSource::DatabaseAuthority(_)
         | SecretSource::CacheUrl(_)
         | SecretSource::CacheAuthority(_) => true,
         SecretSource::Cloud
@@ -192,6 +193,9 @@ fn declare_data(
         let outputs = cloud.databases().database(graph, env, database, &password);
         derived.push((database.url.clone(), outputs.url));
         births.insert(database.url.clone(), Value::From(outputs.birth));
+        if let (Some(key), Some(authority)) = (&database.authority, outputs.authority) {
+            derived.push((key.clone(), authority));
+        }
     }
     for cache in env.caches.values() {
         let token = cache.token.as_ref().map(version);

@@ -16,6 +16,7 @@ pub mod names;
 pub mod node;
 pub mod plan;
 pub mod rate;
+pub mod reach;
 pub mod report;
 pub mod spec;
 pub mod wait;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
 use crate::wait::{Pace, Readiness};
 
@@ -63,6 +63,8 @@ impl<A> Reading<A> {
 pub enum Effect {
     /// An update in place.
     InPlace,
+    /// An update in place during which whoever uses it is cut off: a restart, a fail-over.
+    Interrupts,
     /// It must be deleted and made again; nothing of value is lost.
     Replace,
     /// It must be deleted and made again, and its data goes with it.
@@ -100,6 +102,23 @@ pub trait Resource: Send + Sync + 'static {
     /// at the field alone.
     fn effect_of_change(&self, change: &FieldChange) -> Effect {
         self.effect(&change.field)
+    }
+
+    /// Takes note of what the last apply left, where that is known; called before anything is compared, for kinds whose
+    /// comparison depends on it.
+    fn recall(&self, _left: Option<&Fields>) {}
+
+    /// Why what the manifest asks for cannot be had of what is there: a disk does not shrink, another hand's change would be
+    /// carried out as well. It is refused while planning, and nothing of the target is touched. `left` is what the last
+    /// apply left, where that is known: it tells what grew by itself from what the manifest asked for before.
+    fn objection(&self, _actual: &Self::Actual, _left: Option<&Fields>) -> Option<Error> {
+        None
+    }
+
+    /// What people should know of what is there beside the changes: a change of another hand that waits, a size that grew
+    /// by itself.
+    fn notes(&self, _actual: &Self::Actual) -> Vec<String> {
+        Vec::new()
     }
 
     /// Makes the outputs known that `actual` settles.
@@ -155,6 +174,11 @@ pub trait Resource: Send + Sync + 'static {
     /// How to wait for it.
     fn pace(&self) -> Pace {
         Pace::until(std::time::Duration::from_secs(600))
+    }
+
+    /// How long some callers may still be treated as before once it is changed and ready.
+    fn spreads(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
     }
 
     /// Whether `apply --detach` may leave before it is ready.
@@ -333,6 +357,19 @@ pub trait Node: Send + Sync {
     /// Errors: denied, foreign, or never observed.
     fn compare(&self) -> Result<Verdict>;
 
+    /// Takes note of what the last apply left, where that is known; called before [`Node::compare`].
+    fn recall(&self, _left: Option<&Fields>) {}
+
+    /// Errors: what the manifest asks for cannot be had of what was seen. `left` is what the last apply left. Pure.
+    fn objection(&self, _left: Option<&Fields>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What people should know of what was seen beside the changes. Pure.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What was seen, for the fingerprint of a plan. Never a secret.
     fn seen(&self) -> Fields;
 
@@ -349,6 +386,11 @@ pub trait Node: Send + Sync {
 
     /// How to wait for it.
     fn pace(&self) -> Pace;
+
+    /// How long some callers may still be treated as before once it is changed and ready.
+    fn spreads(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
 
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool;

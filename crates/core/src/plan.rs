@@ -209,6 +209,11 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
     }
     let leftovers = sort(orphans, &unread);
     let mut notes = subject.notes;
+    notes.extend(graph.iter().flat_map(|(_, entry)| {
+        let address = entry.node.address();
+        let of = entry.node.notes().into_iter();
+        of.map(move |note| format!("{address}: {note}"))
+    }));
     notes.extend(leftovers.notes);
     blocked.extend(leftovers.blocked);
     let orphans = leftovers.there;
@@ -290,8 +295,10 @@ fn compare(
     needs: Vec<Address>,
     left: &BTreeMap<Address, Fields>,
 ) -> Result<Change> {
-    let mut verdict = node.compare()?;
     let left = left.get(node.address());
+    node.recall(left);
+    let mut verdict = node.compare()?;
+    node.objection(left)?;
     let drift = match (verdict.action, left) {
         (Action::Update | Action::Replace, Some(left)) => drift(left, &verdict.changes),
         (Action::Create, Some(_)) if node.sort() == Sort::Resource => {

@@ -5,7 +5,7 @@ mod data;
 mod name;
 mod verify;
 
-pub use data::{CacheSpec, DatabaseSpec};
+pub use data::{CacheSpec, DatabaseSpec, SslMode};
 pub use name::{LeadsTo, RecordSpec};
 pub use verify::{HttpCheck, TokenCheck, VerifySpec};
 
@@ -38,6 +38,40 @@ impl fmt::Display for MebiBytes {
         } else {
             write!(f, "{} MiB", self.0)
         }
+    }
+}
+
+/// What a container's programs are built for; the operating system is Linux.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Architecture {
+    /// Intel's and AMD's, 64 bits.
+    #[default]
+    #[serde(rename = "x86_64")]
+    X86,
+    /// ARM's, 64 bits.
+    #[serde(rename = "arm64")]
+    Arm,
+}
+
+impl Architecture {
+    /// As images call it.
+    pub fn in_images(self) -> &'static str {
+        match self {
+            Self::X86 => "amd64",
+            Self::Arm => "arm64",
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    /// As the manifest has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "arm64",
+        })
     }
 }
 
@@ -96,6 +130,8 @@ pub enum SecretSource {
     },
     /// Made from a database once it is there: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`.
     DatabaseUrl(String),
+    /// The certificates that a database's one is signed by, PEM.
+    DatabaseAuthority(String),
     /// Made from a cache once it is there: `rediss://:TOKEN@HOST:PORT`.
     CacheUrl(String),
     /// The certificates that a cache's one is signed by, PEM.
@@ -166,6 +202,9 @@ pub struct ServiceSpec {
     pub repository: String,
     /// Where the image comes from, as the manifest has it.
     pub image: String,
+    /// What the containers run on. `None` until the image was opened, where the manifest leaves it to the image.
+    #[serde(default)]
+    pub architecture: Option<Architecture>,
     /// The container's port.
     pub port: u16,
     /// How the cloud finds out whether an instance is healthy.

@@ -98,9 +98,11 @@ impl Readiness {
     }
 }
 
-/// Calls `look` until it returns something, pausing in between.
+/// Calls `look` until it returns something, pausing in between. A cloud that does not answer for a while
+/// ([`ErrorKind::Unavailable`]) goes on with what was asked of it: so does the wait.
 ///
-/// Errors: whatever `look` fails with, and [`ErrorKind::TimedOut`] at the deadline with the last reason.
+/// Errors: whatever else `look` fails with; at the deadline [`ErrorKind::TimedOut`] with the last reason, or the last look's own
+/// failure, which tells nothing of what was waited for.
 pub async fn poll<T, F, Fut>(clock: &dyn Clock, pace: Pace, what: &str, mut look: F) -> Result<T>
 where
     F: FnMut() -> Fut,
@@ -110,12 +112,17 @@ where
     let started = clock.elapsed();
     let mut pause = pace.first;
     loop {
-        let waiting_for = match look().await? {
-            Look::Found(value) => return Ok(value),
-            Look::NotYet(why) => why,
+        let last = match look().await {
+            Ok(Look::Found(value)) => return Ok(value),
+            Ok(Look::NotYet(why)) => Ok(why),
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            Err(error) => return Err(error),
         };
         if clock.elapsed().saturating_sub(started) >= pace.deadline {
-            return Err(timed_out(what, pace.deadline, &waiting_for));
+            return Err(match last {
+                Ok(waiting_for) => timed_out(what, pace.deadline, &waiting_for),
+                Err(error) => error,
+            });
         }
         clock.pause(pause).await;
         pause = pace.next(pause);
@@ -161,6 +168,28 @@ mod tests {
             let mut now = self.0.lock().unwrap();
             *now = now.checked_add(duration).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_cloud_that_does_not_answer_for_a_while_is_asked_again_until_the_deadline() {
+        let unavailable = || Error::new(ErrorKind::Unavailable, "cannot read `x`: 502");
+        let clock = Virtual(Mutex::new(Timestamp::UNIX_EPOCH));
+        let looks = Mutex::new(0);
+        let pace = Pace::until(Duration::from_secs(60));
+        let found = poll(&clock, pace, "`x`", || async {
+            let mut looks = looks.lock().unwrap();
+            *looks += 1;
+            match *looks {
+                1..4 => Err(unavailable()),
+                _ => Ok(Look::Found(())),
+            }
+        });
+        assert!(found.await.is_ok());
+        let never = poll::<(), _, _>(&clock, pace, "`x`", || async { Err(unavailable()) });
+        assert_eq!(never.await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let denied = || async { Err(Error::new(ErrorKind::Denied, "cannot read `x`")) };
+        let denied = poll::<(), _, _>(&clock, pace, "`x`", denied).await;
+        assert_eq!(denied.unwrap_err().kind(), ErrorKind::Denied);
     }
 
     #[tokio::test]

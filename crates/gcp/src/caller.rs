@@ -16,13 +16,9 @@ pub(crate) async fn caller(project: &Project) -> Result<Caller> {
         account: id.clone(),
         principal,
     };
-    let outcome = project
-        .clients
-        .projects
-        .get_project()
-        .set_name(project.names.project())
-        .send()
-        .await;
+    let asked = project.clients.projects.get_project();
+    let asked = asked.set_name(project.names.project()).send();
+    let (outcome, ()) = futures::join!(asked, project.apis.look(project));
     let refusal = match outcome {
         Ok(_) => return Ok(caller(principal)),
         Err(refusal) => refusal,
@@ -31,6 +27,10 @@ pub(crate) async fn caller(project: &Project) -> Result<Caller> {
         // Where the Resource Manager API is off, nothing is said about the project itself.
         if reason(&refusal) == Some("SERVICE_DISABLED") {
             return Ok(caller(format!("{principal} (project not checked)")));
+        }
+        if reason(&refusal) == Some("USER_PROJECT_DENIED") {
+            let action = format!("{principal} may not count calls against the quota project");
+            return Err(error::failed(refusal, &action));
         }
         // Google says the same of projects that do not exist and of other people's.
         return Err(Error::new(

@@ -2,25 +2,35 @@
 //!
 //! A service account's key file goes through `gcp_auth`, which exchanges a signed assertion at the file's own
 //! `token_uri` (Google's client would sign the calls itself and never ask it). Other credential files (user,
-//! workload identity federation, impersonation) go through Google's client, which knows their quota project. Without a file,
-//! `gcp_auth` asks the metadata server and then `gcloud`.
+//! workload identity federation, impersonation) go through Google's client, which knows their quota project. Without a file, a
+//! token in the environment is taken, then the metadata server is asked, then `gcloud`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use deployer_core::capability::RegistryLogin;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Permit;
-use gcp_auth::{CustomServiceAccount, TokenProvider};
+use deployer_core::reach::Obstacle;
+use gcp_auth::{CustomServiceAccount, MetadataServiceAccount, TokenProvider};
 use google_cloud_auth::credentials::{
-    Builder, CacheableResource, Credentials, CredentialsProvider, EntityTag,
+    CacheableResource, Credentials, CredentialsProvider, EntityTag, external_account, impersonated,
+    user_account,
 };
 use google_cloud_auth::errors::CredentialsError;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::SecretString;
+use serde_json::Value;
 
-use crate::error::LOGIN_HINT;
+use crate::gcloud::{self, Gcloud};
+use crate::hints::LOGIN_HINT;
+use crate::registry::GoogleLogin;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// Variables with an access token: Terraform's and `gcloud`'s own.
+const TOKEN_VARIABLES: [&str; 2] = ["GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN"];
 
 /// Who calls, as far as it is known without asking anyone, and the credentials.
 pub(crate) struct Identity {
@@ -28,11 +38,33 @@ pub(crate) struct Identity {
     pub(crate) credentials: Credentials,
     /// The service account's e-mail address, or where the credentials came from.
     pub(crate) principal: String,
+    pub(crate) source: Source,
+}
+
+/// Where credentials came from: what an identity token is made from.
+pub(crate) enum Source {
+    /// A service account's key file.
+    Key(Arc<CustomServiceAccount>, Value),
+    /// Another credentials file.
+    File(Value),
+    /// A token in the environment.
+    Variable(&'static str),
+    /// The metadata server of the machine.
+    Metadata,
+    /// `gcloud`.
+    Gcloud,
 }
 
 /// The caller's access token for what has no client here: a ledger in Cloud Storage. Found once, renewed when needed.
 #[derive(Debug)]
 pub struct Bearer(Credentials);
+
+#[async_trait]
+impl RegistryLogin for Bearer {
+    async fn login(&self) -> Result<(String, SecretString)> {
+        GoogleLogin(self.0.clone()).login().await
+    }
+}
 
 impl Bearer {
     /// Finds the same credentials as every other call of the project has.
@@ -54,7 +86,13 @@ impl Bearer {
 ///
 /// Errors: [`ErrorKind::Credentials`] when there are none or the file cannot be used.
 pub(crate) async fn find(project: &str) -> Result<Identity> {
-    match std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS") {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    for variable in TOKEN_VARIABLES {
+        if let Some(token) = given(variable) {
+            return from_variable(variable, &token.to_string_lossy());
+        }
+    }
+    match given("GOOGLE_APPLICATION_CREDENTIALS") {
         Some(path) => from_file(Path::new(&path), project),
         None => match login_file().filter(|path| path.is_file()) {
             Some(path) => from_file(&path, project),
@@ -71,6 +109,26 @@ fn login_file() -> Option<PathBuf> {
     Some(directory.join("application_default_credentials.json"))
 }
 
+fn from_variable(variable: &'static str, token: &str) -> Result<Identity> {
+    let unusable = || {
+        let message = format!("the token in `{variable}` is none");
+        Error::new(ErrorKind::Credentials, message).hint(
+            "it is what `gcloud auth print-access-token` prints; unset the variable to use other credentials",
+        )
+    };
+    let token = token.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unusable());
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unusable())?;
+    value.set_sensitive(true);
+    Ok(Identity {
+        credentials: Fixed(value).into(),
+        principal: format!("the token in `{variable}`"),
+        source: Source::Variable(variable),
+    })
+}
+
 fn from_file(path: &Path, project: &str) -> Result<Identity> {
     let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(
@@ -81,40 +139,114 @@ fn from_file(path: &Path, project: &str) -> Result<Identity> {
         .because(error)
     };
     let text = std::fs::read_to_string(path).map_err(|error| unusable(error.into()))?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| unusable(error.into()))?;
-    let word = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
+    let json: Value = serde_json::from_str(&text).map_err(|error| unusable(error.into()))?;
+    let word = |key: &str| json.get(key).and_then(Value::as_str);
     if word("type") == Some("service_account") {
         let account =
             CustomServiceAccount::from_json(&text).map_err(|error| unusable(error.into()))?;
+        let account = Arc::new(account);
         return Ok(Identity {
-            credentials: Tokens(Arc::new(account)).into(),
+            credentials: Tokens(Arc::clone(&account) as Arc<dyn TokenProvider>).into(),
             principal: word("client_email")
                 .unwrap_or("a service account")
                 .to_owned(),
+            source: Source::Key(account, json),
         });
     }
-    let mut builder = Builder::default().with_scopes([SCOPE]);
-    if word("type") == Some("authorized_user") && word("quota_project_id").is_none() {
-        // Several APIs refuse a user's calls that name no project to count them against.
-        builder = builder.with_quota_project_id(project);
-    }
+    let kind = word("type").unwrap_or_default().to_owned();
+    let built = built(&json, Some(project)).map_err(|error| unusable(error.into()))?;
+    let credentials = built.ok_or_else(|| unknown_type(path, &kind))?;
     Ok(Identity {
-        credentials: builder.build().map_err(|error| unusable(error.into()))?,
+        credentials,
         principal: format!("the credentials in `{}`", path.display()),
+        source: Source::File(json),
     })
 }
 
+/// Credentials from what a file says. `None` when its type is unknown here.
+pub(crate) fn built(
+    json: &Value,
+    project: Option<&str>,
+) -> Result<Option<Credentials>, google_cloud_auth::build_errors::Error> {
+    let json = json.clone();
+    Ok(Some(match json["type"].as_str() {
+        Some("authorized_user") => {
+            let counted = json.get("quota_project_id").is_some();
+            let builder = user_account::Builder::new(json).with_scopes([SCOPE]);
+            match project.filter(|_| !counted) {
+                // Several APIs refuse a user's calls that name no project to count them against.
+                Some(project) => builder.with_quota_project_id(project).build()?,
+                None => builder.build()?,
+            }
+        }
+        Some("external_account") => external_account::Builder::new(json)
+            .with_scopes([SCOPE])
+            .build()?,
+        Some("impersonated_service_account") => impersonated::Builder::new(json)
+            .with_scopes([SCOPE])
+            .build()?,
+        _ => return Ok(None),
+    }))
+}
+
+fn unknown_type(path: &Path, kind: &str) -> Error {
+    let message = format!(
+        "cannot use the credentials in `{}`: their type is `{kind}`",
+        path.display()
+    );
+    // What `gcloud auth application-default login` writes for people of another identity provider.
+    let hint = match kind {
+        "external_account_authorized_user" => {
+            "impersonate a service account: `gcloud auth application-default login --impersonate-service-account ACCOUNT`; or \
+             give a token: `GOOGLE_OAUTH_ACCESS_TOKEN=$(gcloud auth print-access-token)`"
+        }
+        _ => {
+            "it takes `service_account`, `authorized_user`, `external_account` and `impersonated_service_account`, or a token \
+             in `GOOGLE_OAUTH_ACCESS_TOKEN`"
+        }
+    };
+    Error::new(ErrorKind::Credentials, message).hint(hint)
+}
+
 async fn from_surroundings() -> Result<Identity> {
-    let provider = gcp_auth::provider().await.map_err(|error| {
+    if let Ok(account) = MetadataServiceAccount::new().await {
+        return Ok(Identity {
+            credentials: Tokens(Arc::new(account)).into(),
+            principal: "the metadata server's account".to_owned(),
+            source: Source::Metadata,
+        });
+    }
+    let gcloud = Gcloud::new(gcloud::PROGRAM);
+    gcloud.token().await.map_err(|error| {
         Error::new(ErrorKind::Credentials, "no Google Cloud credentials found")
             .hint(LOGIN_HINT)
             .because(error)
     })?;
     Ok(Identity {
-        credentials: Tokens(provider).into(),
-        principal: "the metadata server's or gcloud's account".to_owned(),
+        credentials: gcloud.into(),
+        principal: "gcloud's account".to_owned(),
+        source: Source::Gcloud,
     })
+}
+
+/// A token that is what it is.
+#[derive(Debug)]
+struct Fixed(HeaderValue);
+
+impl CredentialsProvider for Fixed {
+    async fn headers(
+        &self,
+        _: http::Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        Ok(CacheableResource::New {
+            entity_tag: EntityTag::new(),
+            data: HeaderMap::from_iter([(AUTHORIZATION, self.0.clone())]),
+        })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        Some("googleapis.com".to_owned())
+    }
 }
 
 /// `gcp_auth`'s tokens in the shape that Google's clients take.
@@ -153,6 +285,9 @@ impl CredentialsProvider for Tokens {
 
 /// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which status.
 fn untold(error: gcp_auth::Error) -> Error {
+    if let Some(obstacle) = Obstacle::in_error(&error) {
+        return obstacle.error("Google's token service");
+    }
     let nobody_answered = matches!(
         error,
         gcp_auth::Error::Http(..)
@@ -201,7 +336,7 @@ impl CredentialsProvider for Permitted {
 /// The headers that a call carries: authorization, and the quota project where there is one.
 ///
 /// Errors: [`ErrorKind::Credentials`].
-async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
+pub(crate) async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
     let refused = || {
         Error::new(
             ErrorKind::Credentials,

@@ -1,7 +1,10 @@
 //! Turns Google's errors into the project's own: kind, action and object, the cloud's words, a hint.
 
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::reach::Obstacle;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
+
+use crate::hints::{self, LOGIN_HINT, QUOTA_HINT};
 
 /// An error as the Google clients return it.
 pub(crate) type CloudError = google_cloud_gax::error::Error;
@@ -39,7 +42,10 @@ pub(crate) fn found<T>(outcome: Result<T, CloudError>, action: &str) -> Result<F
     match outcome {
         Ok(value) => Ok(Found::Here(value)),
         Err(error) if is_absent(&error) => Ok(Found::Absent),
-        Err(error) if is_denied(&error) => Ok(Found::Denied(said(&error))),
+        // An API that is switched off says nothing of what the caller may.
+        Err(error) if is_denied(&error) && !is_switched_off(&error) => {
+            Ok(Found::Denied(said(&error)))
+        }
         Err(error) => Err(failed(error, action)),
     }
 }
@@ -63,6 +69,11 @@ pub(crate) fn is_denied(error: &CloudError) -> bool {
     code(error) == Some(Code::PermissionDenied)
 }
 
+/// Whether the API itself is off in the project.
+pub(crate) fn is_switched_off(error: &CloudError) -> bool {
+    reason(error) == Some("SERVICE_DISABLED")
+}
+
 /// Whether the cloud says that the thing is in no state for the call.
 pub(crate) fn is_unfit(error: &CloudError) -> bool {
     code(error) == Some(Code::FailedPrecondition)
@@ -75,9 +86,36 @@ pub(crate) fn exists_already(error: &CloudError) -> bool {
 
 /// Whether the cloud says that what was sent is older than what is there (an etag that no longer fits).
 pub(crate) fn is_stale(error: &CloudError) -> bool {
-    code(error) == Some(Code::Aborted)
-        || error.http_status_code() == Some(409) && !exists_already(error)
+    code(error) == Some(Code::Aborted) && !is_named_twice(error)
+        || error.http_status_code() == Some(409) && !exists_already(error) && !is_named_twice(error)
         || error.http_status_code() == Some(412)
+}
+
+/// Whether a revision of the name in the template exists and differs.
+pub(crate) fn is_named_twice(error: &CloudError) -> bool {
+    let said = error.status().map_or("", |status| status.message.as_str());
+    said.contains("Revision named") && said.contains("already exists")
+}
+
+/// Whether the organization's policy forbids it. Google's services spell that in several ways: a violated constraint by
+/// name, `...ORG_POLICY...` as the reason, or the domain-restricted sharing of IAM in its own words.
+pub(crate) fn is_org_policy(error: &CloudError) -> bool {
+    let refused = matches!(
+        code(error),
+        Some(Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument)
+    );
+    let Some(status) = error.status().filter(|_| refused) else {
+        return false;
+    };
+    let says = status.message.to_lowercase();
+    let by_words = [
+        "org policy",
+        "organization policy",
+        "permitted customer",
+        "constraints/",
+    ];
+    let by_reason = reason(error).is_some_and(|reason| reason.contains("ORG_POLICY"));
+    by_reason || by_words.iter().any(|words| says.contains(words))
 }
 
 /// Whether the call came too fast: it may be made again later.
@@ -105,6 +143,10 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
     if let Some(ours) = Error::found_in(&error) {
         return ours;
     }
+    if let Some(obstacle) = Obstacle::in_error(&error) {
+        let ours = obstacle.error("Google Cloud");
+        return Error::new(ours.kind(), action).because(ours);
+    }
     let kind = kind(&error);
     let result = Error::new(kind, action);
     let result = match hint(kind, &error) {
@@ -124,7 +166,12 @@ pub(crate) fn ended_badly(code: i32, message: &str, action: &str) -> Error {
         ErrorKind::Unavailable | ErrorKind::Internal => ErrorKind::Failed,
         other => other,
     };
-    Error::new(kind, action).because(Said(format!("{}: {message}", code.name())))
+    let error = Error::new(kind, action);
+    let error = match hints::of_words(message) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    error.because(Said(format!("{}: {message}", code.name())))
 }
 
 /// The cloud's words.
@@ -184,7 +231,7 @@ fn kind(error: &CloudError) -> ErrorKind {
     if error.is_authentication() {
         return ErrorKind::Credentials;
     }
-    if error.status().is_some_and(says_used_up) {
+    if error.status().is_some_and(says_used_up) || is_switched_off(error) {
         return ErrorKind::Rejected;
     }
     if let Some(code) = code(error) {
@@ -228,25 +275,8 @@ fn hint(kind: ErrorKind, error: &CloudError) -> Option<String> {
     if error.status().is_some_and(says_used_up) {
         return Some(QUOTA_HINT.to_owned());
     }
-    let details = &error.status()?.details;
-    details.iter().find_map(|detail| match detail {
-        StatusDetails::ErrorInfo(info) if info.reason == "SERVICE_DISABLED" => {
-            let service = info.metadata.get("service")?;
-            Some(format!(
-                "enable the API: `gcloud services enable {service}`"
-            ))
-        }
-        _ => None,
-    })
+    hints::of_status(error.status()?)
 }
-
-/// What to do where there may be no more of something.
-const QUOTA_HINT: &str =
-    "delete what is not needed, or ask for a higher quota (IAM & Admin, Quotas)";
-
-/// What to do about credentials that are absent or refused.
-pub(crate) const LOGIN_HINT: &str = "log in with `gcloud auth application-default login`, or set \
-     GOOGLE_APPLICATION_CREDENTIALS to a credentials file";
 
 #[cfg(test)]
 mod tests {

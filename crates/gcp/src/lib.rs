@@ -3,6 +3,7 @@
 //!
 //! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for the image registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder can take their place.
 
+mod apis;
 mod cache;
 mod caller;
 mod client;
@@ -11,6 +12,9 @@ mod database;
 mod dns;
 mod error;
 mod existing;
+mod gcloud;
+mod hints;
+mod identity_token;
 mod labels;
 mod logs;
 mod operation;
@@ -31,10 +35,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{
-    Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore,
+    Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore, Switching,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::node::Node;
+use deployer_core::spec::EnvironmentSpec;
 use deployer_manifest::section::GcpSection;
 
 use client::Clients;
@@ -71,6 +76,7 @@ impl Gcp {
             None => false,
         };
         let identity = credentials::find(&section.project).await?;
+        let apis = apis::Apis::new(endpoint.clone(), context.call_timeout)?;
         let clients = Clients::open(
             endpoint.as_deref(),
             credentials::permitted(identity.credentials, context.permit.clone()),
@@ -101,6 +107,8 @@ impl Gcp {
             context,
             registry: registry.trim_end_matches('/').to_owned(),
             principal: identity.principal,
+            source: identity.source,
+            apis,
         });
         Ok(Self {
             images: registry::Images {
@@ -156,6 +164,13 @@ impl Cloud for Gcp {
 
     async fn caller(&self) -> Result<Caller> {
         caller::caller(&self.project).await
+    }
+
+    async fn prepare(&self, env: &EnvironmentSpec, switching: Switching) -> Result<Vec<String>> {
+        self.project
+            .apis
+            .prepare(&self.project, env, switching)
+            .await
     }
 
     fn registry(&self) -> &dyn Registry {

@@ -1,6 +1,7 @@
 //! What containers print, from Cloud Logging.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::capability::{LogLine, Logs};
@@ -32,19 +33,32 @@ impl Logs for CloudLogs {
     ) -> Result<Vec<LogLine>> {
         let filter = format!(
             "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" \
-             AND resource.labels.location=\"{}\" AND timestamp>\"{since}\"",
+             AND resource.labels.location=\"{}\" AND timestamp>=\"{since}\"",
             service.name, self.project.target.region
         );
         newest(&self.project, &filter, limit).await
     }
 }
 
+/// What containers print and what Cloud Run says of them: a busy service has many more entries of requests, and as many calls
+/// a minute as there are pages of them are not allowed.
+fn printed(project: &str) -> String {
+    let log = |name: &str| format!("\"projects/{project}/logs/run.googleapis.com%2F{name}\"");
+    let logs = ["stdout", "stderr", "varlog%2Fsystem"].map(log);
+    format!("logName=({})", logs.join(" OR "))
+}
+
 /// The newest `limit` lines that `filter` lets through, oldest first.
 pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Result<Vec<LogLine>> {
+    let filter = format!("{} AND {filter}", printed(&project.names.project));
     let mut lines = Vec::new();
     let mut page = String::new();
     while lines.len() < limit {
-        let size = (limit - lines.len()).min(LARGEST_PAGE);
+        // What follows a first page that did not do is fetched at once.
+        let size = match page.is_empty() {
+            true => limit.min(LARGEST_PAGE),
+            false => LARGEST_PAGE,
+        };
         let answer = project
             .clients
             .logging
@@ -52,7 +66,7 @@ pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Res
             .await
             .list_log_entries()
             .set_resource_names([project.names.project()])
-            .set_filter(filter)
+            .set_filter(filter.as_str())
             // Newest first, so that the limit cuts off the oldest.
             .set_order_by("timestamp desc")
             .set_page_size(i32::try_from(size).unwrap_or(i32::MAX))
@@ -69,6 +83,19 @@ pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Res
     lines.truncate(limit);
     lines.reverse();
     Ok(lines)
+}
+
+/// Entries can be read some seconds after they were written.
+const INGESTION: Duration = Duration::from_secs(4);
+
+/// The newest lines of what has just ended, its last ones among them.
+pub(crate) async fn last_words(
+    project: &Project,
+    filter: &str,
+    limit: usize,
+) -> Result<Vec<LogLine>> {
+    project.context.clock.pause(INGESTION).await;
+    newest(project, filter, limit).await
 }
 
 /// A line of text; `None` for entries without one (audit entries, requests).
@@ -99,6 +126,16 @@ mod tests {
     use google_cloud_wkt::Timestamp as Moment;
 
     use super::*;
+
+    #[test]
+    fn only_what_containers_print_and_cloud_run_says_of_them_is_asked_for() {
+        assert_eq!(
+            printed("p"),
+            "logName=(\"projects/p/logs/run.googleapis.com%2Fstdout\" OR \
+             \"projects/p/logs/run.googleapis.com%2Fstderr\" OR \
+             \"projects/p/logs/run.googleapis.com%2Fvarlog%2Fsystem\")"
+        );
+    }
 
     #[test]
     fn text_and_structured_entries_are_lines_and_audit_entries_are_not() {

@@ -41,10 +41,22 @@ where
             Ok(answer) if tells(&answer) => Ok(Look::Found(answer)),
             Ok(_) => lags(),
             Err(error) if error.kind() == ErrorKind::NotFound => lags(),
-            Err(error) => Err(error),
+            Err(error) => bearing(Err(error)),
         }
     })
     .await
+}
+
+/// A look that may fail in passing: while Google goes on with what it accepted, an answer of 500, 502 or 503 says nothing of it.
+///
+/// Errors: whatever does not pass by itself.
+pub(crate) fn bearing<T>(look: Result<Look<T>>) -> Result<Look<T>> {
+    match look {
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            Ok(Look::NotYet(error.chain().join(": ")))
+        }
+        look => look,
+    }
 }
 
 /// Looks at `operation` with `get` until it is done.
@@ -71,14 +83,12 @@ where
         Pace::until(deadline),
         "the operation",
         || async move {
-            let operation = get(name.to_owned())
-                .await
-                .map_err(|error| error::failed(error, action))?;
-            Ok(if operation.done {
-                Look::Found(operation)
-            } else {
-                Look::NotYet("the operation is not done".to_owned())
-            })
+            let seen = get(name.to_owned()).await;
+            let seen = seen.map_err(|error| error::failed(error, action));
+            bearing(seen.map(|operation| match operation.done {
+                true => Look::Found(operation),
+                false => Look::NotYet("the operation is not done".to_owned()),
+            }))
         },
     )
     .await
@@ -101,6 +111,18 @@ fn outcome(operation: &Operation, action: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_passing_failure_ends_no_wait_and_any_other_does() {
+        let failed = |kind| bearing::<()>(Err(Error::new(kind, "cannot read the operation")));
+        assert!(matches!(
+            failed(ErrorKind::Unavailable),
+            Ok(Look::NotYet(_))
+        ));
+        for kind in [ErrorKind::Denied, ErrorKind::NotFound, ErrorKind::Rejected] {
+            assert_eq!(failed(kind).unwrap_err().kind(), kind);
+        }
+    }
 
     #[test]
     fn an_operation_that_ended_in_an_error_is_an_error_with_its_words() {

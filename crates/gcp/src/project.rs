@@ -5,7 +5,9 @@ use deployer_core::capability::{Context, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_manifest::section::{GcpSection, GcpService};
 
+use crate::apis::Apis;
 use crate::client::Clients;
+use crate::credentials::Source;
 use crate::secret_lookup::SecretLookup;
 
 /// One opened target. Shared by every node.
@@ -21,6 +23,10 @@ pub(crate) struct Project {
     pub(crate) registry: String,
     /// Who calls, as far as known without asking.
     pub(crate) principal: String,
+    /// Where the credentials came from.
+    pub(crate) source: Source,
+    /// Which APIs are on.
+    pub(crate) apis: Apis,
 }
 
 impl Project {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{Destination, ImageRef, LocalImage, Registry, Scope};
+use deployer_core::capability::{
+    Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
+};
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
@@ -14,7 +16,9 @@ use deployer_core::node::{Effect, Evidence, Kept, Reading, Resource, Step, Token
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use google_cloud_artifactregistry_v1::model;
 use google_cloud_artifactregistry_v1::model::repository::Format;
+use google_cloud_auth::credentials::Credentials;
 use google_cloud_wkt::FieldMask;
+use secrecy::SecretString;
 
 use crate::credentials;
 use crate::error::{self, Found};
@@ -46,7 +50,10 @@ impl Registry for Images {
     ) -> Output<ImageRef> {
         let (repository, _) = split(&service.repository);
         let made = match scope {
-            Scope::Whole => Some(self.repository(graph, env, service, repository)),
+            Scope::Whole => {
+                let lent = self.is_read_from(image, repository);
+                Some(self.repository(graph, env, service, repository, lent))
+            }
             Scope::CodeOnly => None,
         };
         let target = &self.project.target;
@@ -79,6 +86,7 @@ impl Images {
         env: &EnvironmentSpec,
         service: &ServiceSpec,
         name: &str,
+        lent: bool,
     ) -> Output<()> {
         let address = Address::new(&self.project.target, REPOSITORY, name);
         let output = Output::of(&address);
@@ -86,7 +94,7 @@ impl Images {
             let labels = labels::of(env);
             graph.resource(|_| Repository {
                 path: RepositoryPath::new(&self.project, name),
-                given: self.project.section.repository.is_some(),
+                given: lent || self.project.section.repository.is_some(),
                 owner: Owner::wanted(&labels, service.adopt),
                 address,
                 labels,
@@ -97,11 +105,45 @@ impl Images {
     }
 
     fn reference(&self, repository: &str, digest: &str) -> ImageRef {
+        ImageRef(format!("{}@{digest}", self.place(repository)))
+    }
+
+    /// A repository or an image of this project and region, as references name it.
+    fn place(&self, repository: &str) -> String {
         let target = &self.project.target;
-        ImageRef(format!(
-            "{}-docker.pkg.dev/{}/{repository}@{digest}",
-            target.region, target.account
-        ))
+        let project = project_path(&target.account);
+        format!("{}-docker.pkg.dev/{project}/{repository}", target.region)
+    }
+
+    /// Whether the image is read from that very repository.
+    fn is_read_from(&self, image: &LocalImage, repository: &str) -> bool {
+        let within = format!("{}/", self.place(repository));
+        let origin = image.origin.as_deref();
+        origin.is_some_and(|origin| origin.starts_with(&within))
+    }
+}
+
+/// A project as image names have it: of one that belongs to a domain, `example.com:project`, the colon becomes a slash
+/// (<https://docs.cloud.google.com/artifact-registry/docs/docker/names>).
+fn project_path(project: &str) -> String {
+    project.replace(':', "/")
+}
+
+/// The caller's access token, which image registries of Google take for a password. Asked for at each challenge: it ends
+/// after an hour at most.
+pub(crate) struct GoogleLogin(pub(crate) Credentials);
+
+impl std::fmt::Debug for GoogleLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GoogleLogin([redacted])")
+    }
+}
+
+#[async_trait]
+impl RegistryLogin for GoogleLogin {
+    async fn login(&self) -> Result<(String, SecretString)> {
+        let token = credentials::access_token(&self.0).await?;
+        Ok(("oauth2accesstoken".to_owned(), token))
     }
 }
 
@@ -194,7 +236,7 @@ struct Repository {
     address: Address,
     owner: Owner,
     labels: BTreeMap<String, String>,
-    /// Whether the manifest names it: an existing one is then used as it stands.
+    /// Whether the manifest names it, or an image in it: an existing one is then used as it stands.
     given: bool,
     output: Output<()>,
 }
@@ -329,13 +371,14 @@ struct Copy {
 }
 
 impl Copy {
-    async fn destination(&self) -> Result<Destination> {
-        Ok(Destination {
+    fn destination(&self) -> Destination {
+        let project = project_path(&self.project.target.account);
+        let credentials = self.project.clients.credentials.clone();
+        Destination {
             base: self.project.registry.clone(),
-            repository: format!("{}/{}", self.project.target.account, self.repository),
-            user: "oauth2accesstoken".to_owned(),
-            password: credentials::access_token(&self.project.clients.credentials).await?,
-        })
+            repository: format!("{project}/{}", self.repository),
+            login: Arc::new(GoogleLogin(credentials)),
+        }
     }
 }
 
@@ -347,7 +390,7 @@ impl Step for Copy {
 
     async fn evidence(&self) -> Result<Evidence> {
         let digest = &self.image.digest;
-        match self.image.source.is_at(&self.destination().await?).await {
+        match self.image.source.is_at(&self.destination()).await {
             Ok(true) => Ok(Evidence::Done(format!("the registry has {digest}"))),
             Ok(false) => Ok(Evidence::NotDone(
                 "the registry does not have it".to_owned(),
@@ -372,7 +415,7 @@ impl Step for Copy {
     }
 
     async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
-        let to = self.destination().await?;
+        let to = self.destination();
         self.image
             .source
             .copy_to(&to, self.image.tag.as_deref(), watch)
@@ -427,6 +470,12 @@ impl crate::existing::Existing for Leftover {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_project_of_a_domain_has_a_slash_in_image_names() {
+        assert_eq!(project_path("example.com:shop"), "example.com/shop");
+        assert_eq!(project_path("shop-staging"), "shop-staging");
+    }
 
     #[test]
     fn the_repository_is_the_first_part_and_the_image_the_rest() {

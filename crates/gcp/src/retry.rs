@@ -1,10 +1,12 @@
 //! Which calls to Google are tried again, and after how long: the clients' own loop with this project's patience.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deployer_core::rate::retry_after;
+use deployer_core::reach::Obstacle;
 use google_cloud_gax::backoff_policy::BackoffPolicy;
 use google_cloud_gax::error::rpc::StatusDetails;
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
@@ -16,6 +18,7 @@ use google_cloud_gax::retry_state::RetryState;
 use http::header::{DATE, RETRY_AFTER};
 
 use crate::error::{CloudError, is_rate_limit};
+use crate::gcloud::REFUSED;
 
 /// How often a call that changes nothing when repeated is tried at most.
 const ATTEMPTS: u32 = 6;
@@ -51,6 +54,15 @@ impl RetryPolicy for Patient {
         if let Some(pause) = asked_for(&error) {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             asked.insert(state.start, pause);
+        }
+        // A certificate that is not trusted, a proxy that wants a login: no try will mend that.
+        if Obstacle::in_error(&error).is_some() {
+            return RetryResult::Permanent(error);
+        }
+        // Whatever the token was refused for: another one is asked for, once. Nothing was carried out.
+        if error.http_status_code() == Some(401) && state.attempt_count <= 1 {
+            REFUSED.store(true, Ordering::SeqCst);
+            return RetryResult::Continue(error);
         }
         match is_rate_limit(&error) && state.start.elapsed() < RATE {
             true => RetryResult::Continue(error),
@@ -120,6 +132,21 @@ mod tests {
         let state = RetryState::new(idempotent);
         let (patient, _) = policies(Duration::from_secs(60));
         matches!(patient.on_error(&state, error), RetryResult::Continue(_))
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_asked_for_anew_once() {
+        let (patient, _) = policies(Duration::from_secs(60));
+        let refused = || CloudError::http(401, http::HeaderMap::new(), bytes::Bytes::new());
+        let tried_again = |attempt: u32| {
+            let state = RetryState::new(false).set_attempt_count(attempt);
+            matches!(
+                patient.on_error(&state, refused()),
+                RetryResult::Continue(_)
+            )
+        };
+        assert!(tried_again(1));
+        assert!(!tried_again(2));
     }
 
     #[test]

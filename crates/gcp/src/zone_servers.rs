@@ -14,31 +14,41 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// DNS, where a server names no port.
 const PORT: u16 = 53;
 
-/// Looks whether every server answers `name` (fully qualified) with `address`.
-///
-/// `Ok` when they do; otherwise which one does not, and what it said, for people.
-pub(crate) async fn all_answer(
-    servers: &[String],
-    name: &str,
-    address: IpAddr,
-) -> Result<(), String> {
-    if servers.is_empty() {
-        return Err("the zone names no servers".to_owned());
-    }
-    let looks = servers.iter().map(|server| answers(server, name, address));
-    let looks = futures::future::join_all(looks).await;
-    looks.into_iter().collect()
+/// What the servers of a zone say of a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answers {
+    /// The first that says something else, and what, for people.
+    pub(crate) contrary: Option<String>,
+    /// Those that could not be asked, and why, for people: it says nothing of the name.
+    pub(crate) unreached: Vec<String>,
 }
 
-async fn answers(server: &str, name: &str, address: IpAddr) -> Result<(), String> {
-    let found = ask(server, name, address)
-        .await
-        .map_err(|why| format!("name server `{server}`: {why}"))?;
-    if found == [address] {
-        return Ok(());
+/// Asks every server whether it answers `name` (fully qualified) with `address`.
+pub(crate) async fn ask_all(servers: &[String], name: &str, address: IpAddr) -> Answers {
+    let looks = servers.iter().map(|server| async move {
+        let found = ask(server, name, address).await;
+        found.map_err(|why| format!("name server `{server}`: {why}"))
+    });
+    let looks = futures::future::join_all(looks).await;
+    let mut answers = Answers::default();
+    for (server, look) in servers.iter().zip(looks) {
+        match look {
+            Ok(found) => {
+                let contrary = || contrary(server, name, address, &found);
+                answers.contrary = answers.contrary.or_else(contrary);
+            }
+            Err(why) => answers.unreached.push(why),
+        }
+    }
+    answers
+}
+
+fn contrary(server: &str, name: &str, wanted: IpAddr, found: &[IpAddr]) -> Option<String> {
+    if found == [wanted] {
+        return None;
     }
     let found: Vec<String> = found.iter().map(IpAddr::to_string).collect();
-    Err(match found.as_slice() {
+    Some(match found.as_slice() {
         [] => format!("name server `{server}` does not know `{name}` yet"),
         found => format!("name server `{server}` still says {}", found.join(", ")),
     })
@@ -135,21 +145,24 @@ mod tests {
 
     const WANTED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
-    async fn check(servers: &[String]) -> Result<(), String> {
-        all_answer(servers, "idp.example.com.", IpAddr::V4(WANTED)).await
+    async fn check(servers: &[String]) -> Answers {
+        ask_all(servers, "idp.example.com.", IpAddr::V4(WANTED)).await
     }
 
     #[tokio::test]
     async fn a_name_is_there_when_every_server_answers_with_its_address() {
         let right = server(Some(WANTED)).await;
-        check(std::slice::from_ref(&right)).await.unwrap();
+        assert_eq!(
+            check(std::slice::from_ref(&right)).await,
+            Answers::default()
+        );
 
         let old = server(Some(Ipv4Addr::new(198, 51, 100, 1))).await;
-        let why = check(&[right.clone(), old]).await.unwrap_err();
+        let why = check(&[right.clone(), old]).await.contrary.unwrap();
         assert!(why.contains("still says 198.51.100.1"), "{why}");
 
         let ignorant = server(None).await;
-        let why = check(&[right, ignorant]).await.unwrap_err();
+        let why = check(&[right, ignorant]).await.contrary.unwrap();
         assert!(
             why.contains("does not know `idp.example.com.` yet"),
             "{why}"
@@ -157,7 +170,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_zone_without_servers_never_answers() {
-        assert!(check(&[]).await.unwrap_err().contains("no servers"));
+    async fn a_server_that_cannot_be_asked_says_nothing_and_another_ones_word_counts() {
+        // Nobody listens there: the machine refuses the question at once.
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let nobody = socket.local_addr().unwrap().to_string();
+        drop(socket);
+        let right = server(Some(WANTED)).await;
+        let answers = check(&[nobody.clone(), right]).await;
+        assert_eq!(answers.contrary, None);
+        assert!(answers.unreached[0].contains(&nobody), "{answers:?}");
+
+        let old = server(Some(Ipv4Addr::new(198, 51, 100, 1))).await;
+        let answers = check(&[nobody, old]).await;
+        assert!(answers.contrary.unwrap().contains("still says"));
     }
 }

@@ -1,7 +1,7 @@
 //! Gives each configuration of a service an id that is equal on every target.
 
 use deployer_core::address::CloudName;
-use deployer_core::spec::SecretUse;
+use deployer_core::spec::{Architecture, SecretUse};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,8 @@ use crate::units::{Cpu, Memory, Scale};
 #[derive(Serialize)]
 struct Content<'a> {
     digest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    architecture: Option<Architecture>,
     port: u16,
     health: &'a Health,
     cpu: Cpu,
@@ -42,6 +44,7 @@ impl Manifest {
         let service = self.services.get(service)?;
         let content = Content {
             digest: image_digest,
+            architecture: service.architecture,
             port: service.port,
             health: &service.health,
             cpu: service.cpu,

@@ -110,6 +110,21 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
         let (errors, warnings) = report.finish();
         return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
     };
+    for (key, database) in &mut manifest.databases {
+        let at = KeyPath::new(["databases", key]);
+        let keys = ["version", "cpu", "memory", "storage", "high_availability"];
+        let keys =
+            keys.into_iter()
+                .chain(["backup_days", "deletion_protection", "user", "database"]);
+        let said = keys.filter(|name| report.has_place(&at.join(*name)));
+        database.said = said.map(str::to_owned).collect();
+    }
+    for (key, cache) in &mut manifest.caches {
+        let at = KeyPath::new(["caches", key]);
+        let keys = ["version", "memory", "high_availability"].into_iter();
+        let said = keys.filter(|name| report.has_place(&at.join(*name)));
+        cache.said = said.map(str::to_owned).collect();
+    }
     for fault in fill_targets(&mut manifest, &environment) {
         report.error(&fault.path, fault.message, fault.help);
         report.distrust(fault.path);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
-use deployer_core::spec::{Inject, MebiBytes, MilliCpu, Replicas, SecretUse};
+use deployer_core::spec::{Architecture, Inject, MebiBytes, MilliCpu, Replicas, SecretUse};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,7 +19,7 @@ mod data;
 mod secret;
 mod verify;
 
-pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion};
+pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion, SslMode};
 pub use secret::{Algorithm, From, KeyPair, Secret};
 pub use verify::{Check, Method, TokenRequest, Verify};
 
@@ -85,6 +85,10 @@ impl Manifest {
 pub struct Service {
     /// An OCI layout directory, an archive of `docker save`, or a registry reference.
     pub image: String,
+    /// What the image is built for: `x86_64` or `arm64`. Default: as the image; `x86_64` where it has both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// The port that the container listens on; the app finds it in `PORT`.
     pub port: u16,
     /// The health check.
@@ -434,6 +438,9 @@ impl Manifest {
             let at = KeyPath::new(["databases", key]);
             all.push((database.password_secret(key), at.join("password")));
             all.push((database.url_secret(key), at.join("url")));
+            if let Some(secret) = database.authority_secret(key) {
+                all.push((secret, at.join("authority")));
+            }
         }
         for (key, cache) in &self.caches {
             let at = KeyPath::new(["caches", key]);

@@ -11,8 +11,8 @@ use deployer_core::address::CloudName;
 use deployer_core::error::{Error, Result};
 use deployer_core::names::own_tags;
 use deployer_core::spec::{
-    EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, MigrateSpec, MilliCpu, OnRollback, Replicas,
-    SecretSource, SecretSpec, SecretUse, ServiceSpec,
+    Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, MigrateSpec, MilliCpu,
+    OnRollback, Replicas, SecretSource, SecretSpec, SecretUse, ServiceSpec,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,6 +34,7 @@ pub(crate) struct Fault {
 /// What differs for one service on one target, whichever cloud it is.
 #[derive(Default)]
 struct Overrides {
+    architecture: Option<Architecture>,
     cpu: Option<Value>,
     memory: Option<Value>,
     replicas: Option<Value>,
@@ -246,6 +247,7 @@ impl<'a> Resolver<'a> {
                 .as_ref()
                 .and_then(|aws| aws.services.get(key))
                 .map(|aws| Overrides {
+                    architecture: aws.architecture,
                     cpu: aws.cpu.clone(),
                     memory: aws.memory.clone(),
                     replicas: aws.replicas.clone(),
@@ -258,6 +260,7 @@ impl<'a> Resolver<'a> {
                 .as_ref()
                 .and_then(|gcp| gcp.services.get(key))
                 .map(|gcp| Overrides {
+                    architecture: gcp.architecture,
                     cpu: gcp.cpu.clone(),
                     memory: gcp.memory.clone(),
                     replicas: gcp.replicas.clone(),
@@ -311,6 +314,7 @@ impl<'a> Resolver<'a> {
                 let path = || KeyPath::new(["services", key, "image"]);
                 self.fill(&service.image, &scope, path)
             },
+            architecture: overrides.architecture.or(service.architecture),
             port: service.port,
             health: HealthSpec {
                 path: service.health.path.clone(),

@@ -63,3 +63,13 @@ pub(crate) fn inject(_: &mut SchemaGenerator) -> Schema {
         ],
     })
 }
+
+/// What a container runs on: core's own type, which knows no schema.
+pub(crate) fn architecture(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "oneOf": [
+            { "const": "x86_64", "description": "linux/amd64, as images call it." },
+            { "const": "arm64", "description": "linux/arm64; not on Cloud Run." },
+        ],
+    })
+}

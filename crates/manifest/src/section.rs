@@ -3,11 +3,14 @@
 mod data;
 mod dns;
 
-pub use data::{AwsCache, AwsDatabase, GcpCache, GcpDatabase};
+pub use data::{
+    AwsCache, AwsDatabase, GcpCache, GcpDatabase, Maintenance, MaintenanceWindow, Weekday,
+};
 pub use dns::{AwsDns, DnsProvider, GcpDns};
 
 use std::collections::BTreeMap;
 
+use deployer_core::spec::Architecture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +66,19 @@ pub struct AwsSection {
     pub caches: BTreeMap<String, AwsCache>,
 }
 
+impl AwsSection {
+    /// The same, with the files that it names found from `folder`.
+    pub fn beside(&self, folder: &std::path::Path) -> Self {
+        let mut section = self.clone();
+        for database in section.databases.values_mut() {
+            if let Some(file) = &mut database.authority_file {
+                *file = folder.join(&*file).to_string_lossy().into_owned();
+            }
+        }
+        section
+    }
+}
+
 fn log_retention_days() -> u32 {
     30
 }
@@ -83,6 +99,9 @@ pub struct AwsService {
     pub log_group: Option<String>,
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
+    /// What the tasks run on here: as in `[services.NAME]`.
+    #[schemars(schema_with = "crate::schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// CPU of one task: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
@@ -143,6 +162,9 @@ pub struct GcpSection {
     /// Base URL of the image registry, when it is not `https://REGION-docker.pkg.dev`.
     #[serde(default)]
     pub registry_endpoint: Option<String>,
+    /// Whether `apply` may switch on the APIs that are needed and off; else it says with which command.
+    #[serde(default)]
+    pub enable_apis: bool,
     /// What differs for one service.
     #[serde(default)]
     pub services: BTreeMap<String, GcpService>,
@@ -182,7 +204,7 @@ pub enum Ingress {
 }
 
 /// `[targets.gcp.services.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GcpService {
     /// The Cloud Run service's name.
@@ -191,6 +213,9 @@ pub struct GcpService {
     pub job: Option<String>,
     /// Takes over a service that is not marked as ours.
     pub adopt: bool,
+    /// What the instances run on here: as in `[services.NAME]`; Cloud Run has `x86_64` only.
+    #[schemars(schema_with = "crate::schema::architecture")]
+    pub architecture: Option<Architecture>,
     /// CPU of one instance: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]
     pub cpu: Option<serde_json::Value>,
@@ -204,41 +229,25 @@ pub struct GcpService {
     #[serde(deserialize_with = "crate::units::plain_text::map")]
     #[schemars(schema_with = "crate::units::plain_text::schema")]
     pub env: BTreeMap<String, String>,
-    /// Requests that one instance takes at once; Cloud Run's own default when absent.
+    /// Requests that one instance takes at once. Silence leaves it as it is, at first Cloud Run's own default.
     pub concurrency: Option<u32>,
-    /// Seconds that a request may take; Cloud Run's own default when absent.
+    /// Seconds that a request may take. Silence leaves it as it is, at first Cloud Run's own default.
     pub request_timeout: Option<u32>,
-    /// Who reaches it.
-    pub ingress: Ingress,
-    /// Whether everyone may call it (the `allUsers` invoker binding).
-    pub public: bool,
-    /// Whether CPU is given only during requests.
-    pub cpu_idle: bool,
+    /// Who reaches it. Silence means `"all"`, and leaves a service that was adopted as it is.
+    pub ingress: Option<Ingress>,
+    /// Whether everyone may call it, without Cloud Run's check of the caller or by an `allUsers` binding. Silence means
+    /// `true`, and leaves a service that was adopted as it is.
+    pub public: Option<bool>,
+    /// Whether CPU is given only during requests. Silence means `true`, and leaves a service that was adopted as it is.
+    pub cpu_idle: Option<bool>,
+    /// How often Cloud Run tries a migration again that failed, within its one execution: 0 to 10. Only where a second try after a
+    /// first one that broke off does no harm. With direct VPC egress (`network`, `subnetwork`) connections may take a
+    /// minute or more after a start, which a client that gives up sooner does not live to see.
+    pub migrate_retries: u32,
     /// Where people reach it, when not at the address that Cloud Run gives.
     pub url: Option<String>,
     /// Its name in the DNS.
     pub dns: Option<GcpDns>,
-}
-
-impl Default for GcpService {
-    fn default() -> Self {
-        Self {
-            name: None,
-            job: None,
-            adopt: false,
-            cpu: None,
-            memory: None,
-            replicas: None,
-            env: BTreeMap::new(),
-            concurrency: None,
-            request_timeout: None,
-            ingress: Ingress::All,
-            public: true,
-            cpu_idle: true,
-            url: None,
-            dns: None,
-        }
-    }
 }
 
 /// `[targets.CLOUD.secrets.NAME]`.

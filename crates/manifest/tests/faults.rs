@@ -221,7 +221,7 @@ fn templates_are_checked_for_every_target() {
 #[test]
 fn variables_that_the_clouds_keep_or_refuse_are_refused() {
     let text = format!(
-        "{BASE}\n[services.idp.env]\nPORT = 1\nK_SERVICE = \"x\"\nCLOUD_RUN_JOB = \"x\"\nAWSAPPRUNNER_X = \"x\"\nmy-var = \"x\"\n1ST = \"x\"\n"
+        "{BASE}\n[services.idp.env]\nPORT = 1\nK_SERVICE = \"x\"\nCLOUD_RUN_JOB = \"x\"\nAWSAPPRUNNER_X = \"x\"\nX_GOOGLE_Y = \"x\"\n\"my var\" = \"x\"\n\"a=b\" = \"x\"\n"
     );
     insta::assert_debug_snapshot!(found(&text));
 }
@@ -277,4 +277,124 @@ fn problems_are_data_too() {
     let mut json = serde_json::to_value(&problems).unwrap();
     json[0]["file"] = "deployer.toml".into();
     insta::assert_json_snapshot!(json);
+}
+
+#[test]
+fn paths_that_google_answers_itself_are_refused_with_a_way_out() {
+    let health = "port = 3000\nhealth = \"/healthz\"";
+    let refused = said(&base("port = 3000", health));
+    for words in [
+        "Google answers `/healthz` itself",
+        "health = \"/healthz\"",
+        "\"/health\"",
+    ] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    let checks = "\n[[services.idp.verify.checks]]\npath = \"/_ah/warmup\"\n";
+    assert!(said(&format!("{BASE}{checks}")).contains("`/_ah/warmup`"));
+    let perhaps = "port = 3000\nhealth = \"/readyz\"";
+    let warned = said(&base("port = 3000", perhaps));
+    assert!(
+        warned.contains("may never reach a Cloud Run service"),
+        "{warned}"
+    );
+    // ECS takes any path.
+    let google = "\n[targets.gcp]\nproject = \"acme-identity\"\nregion = \"us-central1\"\n";
+    let alone = base(google, "").replace("port = 3000", health);
+    assert!(!said(&alone).contains("Google"), "{}", said(&alone));
+}
+
+#[test]
+fn a_clients_secret_is_not_sent_over_plain_http() {
+    let asking = |url: &str| {
+        let token = "\n[services.idp.verify.token]\npath = \"/token\"\nclient_id = \"id\"\nclient_secret = \"word\"\n\
+                     \n[secrets.id]\nfrom = \"cloud\"\n\n[secrets.word]\nfrom = \"cloud\"\n";
+        found(&format!("{BASE}url = \"{url}\"\n{token}"))
+    };
+    assert_eq!(asking("https://idp.example.com"), Vec::<String>::new());
+    assert_eq!(asking("http://127.0.0.1:8080"), Vec::<String>::new());
+    let refused = asking("http://idp.example.com");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].contains("targets.aws.services.idp.url"),
+        "{refused:?}"
+    );
+    assert!(refused[0].contains("over plain http"), "{refused:?}");
+}
+
+#[test]
+fn names_that_frameworks_read_are_taken() {
+    let names = [
+        "spring.datasource.url",
+        "Logging__LogLevel__Default",
+        "ConnectionStrings:Default",
+        "DDL-AUTO",
+        "hosts[0]",
+        "1ST",
+    ];
+    let lines: String = names
+        .iter()
+        .map(|name| format!("\"{name}\" = \"x\"\n"))
+        .collect();
+    assert_eq!(
+        found(&format!("{BASE}\n[services.idp.env]\n{lines}")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_value_is_as_long_as_each_cloud_takes_it_in_bytes_whichever_way_it_came() {
+    let declared = |text: &str| found(&format!("{BASE}\n[services.idp.env]\nLONG = \"{text}\"\n"));
+    let fits = "\u{e9}".repeat(16_384);
+    assert_eq!(declared(&fits), Vec::<String>::new());
+    let too_long = declared(&format!("{fits}x"));
+    assert_eq!(too_long.len(), 1, "{too_long:?}");
+    assert!(
+        too_long[0].starts_with(
+            "22: services.idp.env.LONG: `LONG` has 32769 bytes; Cloud Run takes 32768"
+        )
+    );
+
+    let set = format!("services.idp.env.LONG={fits}x");
+    let set = found_with(BASE, &[&set]);
+    assert!(
+        set[0].contains("services.idp.env.LONG: `LONG` has 32769 bytes"),
+        "{set:?}"
+    );
+
+    let own = format!("{BASE}\n[targets.gcp.services.idp.env]\nLONG = \"{fits}x\"\n");
+    assert!(
+        found(&own)[0].contains("targets.gcp.services.idp.env.LONG"),
+        "{:?}",
+        found(&own)
+    );
+    // What one target has in its place is what counts there.
+    let shorter = format!(
+        "{BASE}\n[services.idp.env]\nLONG = \"{fits}x\"\n[targets.gcp.services.idp.env]\nLONG = \"x\"\n"
+    );
+    assert_eq!(found(&shorter), Vec::<String>::new());
+}
+
+#[test]
+fn the_variables_of_a_service_fit_a_task_definition_and_a_revision() {
+    let many = |count: usize, length: usize| {
+        let value = "x".repeat(length);
+        let lines: String = (0..count)
+            .map(|at| format!("V{at:04} = \"{value}\"\n"))
+            .collect();
+        found(&format!("{BASE}\n[services.idp.env]\n{lines}"))
+    };
+    assert_eq!(many(1000, 10), Vec::<String>::new());
+    let found = many(3, 30_000);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("90015 bytes together; a task definition of ECS takes 65536"),
+        "{found:?}"
+    );
+    let found = many(1001, 1);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("1001 variables; Cloud Run takes 1000"),
+        "{found:?}"
+    );
 }

@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use deployer_core::address::CloudName;
-use deployer_core::spec::{EnvironmentSpec, Generate, Inject, KeyHalf, OnRollback, SecretSource};
+use deployer_core::spec::{
+    Architecture, EnvironmentSpec, Generate, Inject, KeyHalf, OnRollback, SecretSource,
+};
 use deployer_manifest::{Inputs, Loaded, Origin, load};
 use tempfile::TempDir;
 
@@ -466,4 +468,50 @@ fn agentidp_has_every_variable_of_its_runbook_with_its_condition() {
             assert!(service.record.is_some() && service.verify.token.is_some());
         }
     }
+}
+
+#[test]
+fn an_architecture_is_asked_for_by_service_and_by_target() {
+    let more = "[targets.gcp.services.idp]\narchitecture = \"x86_64\"\n";
+    let given = Given::manifest(&format!("{GOOD}{more}")).set("services.idp.architecture=arm64");
+    let of = |given: &Given, cloud| given.spec(cloud).services["idp"].architecture;
+    assert_eq!(of(&given, CloudName::Aws), Some(Architecture::Arm));
+    assert_eq!(of(&given, CloudName::Gcp), Some(Architecture::X86));
+    let silent = Given::manifest(GOOD);
+    assert_eq!(of(&silent, CloudName::Aws), None);
+    // A release for other machines is another release.
+    let id = |given: &Given| given.load().manifest.content_id("idp", "sha256:aa");
+    assert_ne!(id(&given), id(&silent));
+    let wrong = Given::manifest(GOOD).set("services.idp.architecture=sparc");
+    assert_eq!(wrong.messages().len(), 1);
+}
+
+#[test]
+fn a_command_without_a_program_is_refused_wherever_it_stands() {
+    for key in [
+        "entrypoint",
+        "command",
+        "migrate.entrypoint",
+        "migrate.command",
+    ] {
+        let given = Given::manifest(GOOD).set(&format!("services.idp.{key}=[\"\", \"serve\"]"));
+        let messages = given.messages();
+        assert_eq!(
+            messages,
+            ["its first word, the program to start, is empty"],
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_project_with_a_domain_names_its_ledger() {
+    let project = "targets.gcp.project=example.com:shop-staging";
+    let messages = Given::manifest(GOOD).set(project).messages();
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("ledger"), "{messages:?}");
+    let named = Given::manifest(GOOD)
+        .set(project)
+        .set("targets.gcp.ledger=gs://shop-ledger");
+    assert_eq!(named.spec(CloudName::Gcp).services.len(), 1);
 }

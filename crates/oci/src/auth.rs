@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, token};
 
 /// What to show a registry. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -23,17 +23,20 @@ pub enum Credentials {
         /// The password or the access token that serves as one.
         password: SecretString,
     },
+    /// A token that lasts (an identity token): the token service gives short ones for it.
+    Identity(SecretString),
     /// A token that the registry itself takes.
     Bearer(SecretString),
 }
 
-/// Finds the credentials for reading a source image.
+/// Finds the credentials for a registry. Asked anew at every challenge, so that what ends in the
+/// middle of a long copy is replaced.
 #[async_trait::async_trait]
 pub trait RegistryAuth: Send + Sync {
-    /// The credentials for `registry`, a host with an optional port, as in the image's reference
-    /// (`docker.io` for Docker Hub). `Credentials::Anonymous` when there are none; an error
-    /// only when there should be some and they cannot be had.
-    async fn credentials(&self, registry: &str) -> Result<Credentials, Error>;
+    /// The credentials for a repository of `registry`, a host with an optional port, as in the
+    /// image's reference (`docker.io` for Docker Hub). `Credentials::Anonymous` when there are
+    /// none; an error only when there should be some and they cannot be had.
+    async fn credentials(&self, registry: &str, repository: &str) -> Result<Credentials, Error>;
 }
 
 /// Reads public images only.
@@ -42,8 +45,22 @@ pub struct Anonymous;
 
 #[async_trait::async_trait]
 impl RegistryAuth for Anonymous {
-    async fn credentials(&self, _registry: &str) -> Result<Credentials, Error> {
+    async fn credentials(&self, _registry: &str, _repository: &str) -> Result<Credentials, Error> {
         Ok(Credentials::Anonymous)
+    }
+}
+
+#[async_trait::async_trait]
+impl RegistryAuth for Credentials {
+    async fn credentials(&self, _registry: &str, _repository: &str) -> Result<Credentials, Error> {
+        Ok(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl<A: RegistryAuth + ?Sized> RegistryAuth for Arc<A> {
+    async fn credentials(&self, registry: &str, repository: &str) -> Result<Credentials, Error> {
+        (**self).credentials(registry, repository).await
     }
 }
 
@@ -57,7 +74,14 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    fn to_params(&self) -> Vec<String> {
+    /// The repository that is written to, or read from.
+    fn repository(&self) -> &str {
+        match self {
+            Scope::Pull(repo) | Scope::Push(repo) | Scope::Mount(repo, _) => repo,
+        }
+    }
+
+    pub(crate) fn to_params(&self) -> Vec<String> {
         match self {
             Scope::Pull(repo) => vec![format!("repository:{repo}:pull")],
             Scope::Push(repo) => vec![format!("repository:{repo}:pull,push")],
@@ -72,13 +96,19 @@ impl Scope {
 }
 
 /// What a registry's `WWW-Authenticate` asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Challenge {
     Basic,
-    Bearer {
-        realm: String,
-        service: Option<String>,
-    },
+    Bearer(TokenService),
+}
+
+/// Who gives tokens for a registry, as its challenge says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenService {
+    pub(crate) realm: String,
+    pub(crate) service: Option<String>,
+    /// What the registry calls what it wants a token for: `public.ecr.aws` has a word of its own.
+    pub(crate) scope: Option<String>,
 }
 
 impl Challenge {
@@ -103,10 +133,11 @@ impl Challenge {
                 if challenge.scheme.eq_ignore_ascii_case("bearer")
                     && let Some(realm) = param("realm")
                 {
-                    return Some(Self::Bearer {
+                    return Some(Self::Bearer(TokenService {
                         realm,
                         service: param("service"),
-                    });
+                        scope: param("scope"),
+                    }));
                 }
             }
         }
@@ -114,31 +145,48 @@ impl Challenge {
     }
 }
 
-/// The credentials of one registry with what it has given for them so far.
+/// One registry's login: who gives the credentials, and what the registry has taken of them so far.
 pub(crate) struct Session {
-    credentials: Credentials,
+    registry: String,
+    auth: Arc<dyn RegistryAuth>,
     granted: Mutex<Granted>,
+    /// Held while a challenge is answered: a login that may ask a person is asked for once.
+    answering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Granted {
-    basic: bool,
-    tokens: HashMap<Scope, SecretString>,
+    /// Counts the answers, so that a request can tell whether a later one than its own was given.
+    answers: u64,
+    shown: Option<(u64, Credentials)>,
+    tokens: HashMap<Scope, (u64, Grant)>,
 }
+
+/// A token, for as long as its service says.
+struct Grant {
+    token: SecretString,
+    until: Option<Instant>,
+    from: TokenService,
+}
+
+/// Which answer a request was made with; `None` before any.
+pub(crate) type Shown = Option<u64>;
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("credentials", &self.credentials)
+            .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
 }
 
 impl Session {
-    pub(crate) fn new(credentials: Credentials) -> Self {
+    pub(crate) fn new(registry: String, auth: Arc<dyn RegistryAuth>) -> Self {
         Self {
-            credentials,
+            registry,
+            auth,
             granted: Mutex::default(),
+            answering: tokio::sync::Mutex::default(),
         }
     }
 
@@ -150,94 +198,104 @@ impl Session {
 
     /// Adds what is known to be accepted for `scope`. Before the first challenge that is nothing,
     /// so that a password is only sent to a registry that asked for one.
-    pub(crate) fn authorize(
+    ///
+    /// A token that has ended is replaced first: the body of an upload is not sent to be refused.
+    /// Errors: those of [`Self::answer`].
+    pub(crate) async fn authorize(
         &self,
+        http: &reqwest::Client,
         request: reqwest::RequestBuilder,
         scope: &Scope,
-    ) -> reqwest::RequestBuilder {
-        if let Credentials::Bearer(token) = &self.credentials {
-            return request.bearer_auth(token.expose_secret());
+    ) -> Result<(reqwest::RequestBuilder, Shown), Error> {
+        if let Some((shown, from)) = self.ended(scope) {
+            self.answer(http, Challenge::Bearer(from), scope, shown)
+                .await?;
         }
         let granted = self.granted();
-        if let Some(token) = granted.tokens.get(scope) {
-            return request.bearer_auth(token.expose_secret());
+        if let Some((answer, grant)) = granted.tokens.get(scope) {
+            let token = grant.token.expose_secret();
+            return Ok((request.bearer_auth(token), Some(*answer)));
         }
-        match &self.credentials {
-            Credentials::Basic { user, password } if granted.basic => {
-                request.basic_auth(user, Some(password.expose_secret()))
+        Ok(match &granted.shown {
+            Some((answer, Credentials::Basic { user, password })) => (
+                request.basic_auth(user, Some(password.expose_secret())),
+                Some(*answer),
+            ),
+            Some((answer, Credentials::Bearer(token))) => {
+                (request.bearer_auth(token.expose_secret()), Some(*answer))
             }
-            _ => request,
-        }
+            Some((_, Credentials::Anonymous | Credentials::Identity(_))) | None => (request, None),
+        })
     }
 
-    /// Answers a challenge. `Ok(false)`: nothing new can be offered, the refusal stands. The caller
-    /// asks once for each of its requests.
+    fn ended(&self, scope: &Scope) -> Option<(Shown, TokenService)> {
+        let granted = self.granted();
+        let (answer, grant) = granted.tokens.get(scope)?;
+        let ended = grant.until.is_some_and(|until| until <= Instant::now());
+        ended.then(|| (Some(*answer), grant.from.clone()))
+    }
+
+    /// Answers a challenge to a request that was made with `shown`. `Ok(false)`: nothing can be
+    /// offered, the refusal stands. The caller asks once for each of its requests.
     ///
-    /// Tokens are not renewed ahead of time, because that would need a clock: an expired one is
-    /// answered with a 401, which comes here.
+    /// Errors: the provider's, when credentials cannot be had; the token service's.
     pub(crate) async fn answer(
         &self,
         http: &reqwest::Client,
         challenge: Challenge,
         scope: &Scope,
+        shown: Shown,
     ) -> Result<bool, Error> {
-        match (&self.credentials, challenge) {
-            (Credentials::Bearer(_), _) | (Credentials::Anonymous, Challenge::Basic) => Ok(false),
-            (Credentials::Basic { .. }, Challenge::Basic) => {
-                // Also when it is set: another request may have been challenged meanwhile.
-                self.granted().basic = true;
+        let _one = self.answering.lock().await;
+        if self.latest(scope) > shown {
+            // Another request was challenged at the same time, and has the answer.
+            return Ok(true);
+        }
+        let credentials = self.auth.credentials(&self.registry, scope.repository());
+        let credentials = credentials.await?;
+        match (&credentials, challenge) {
+            (Credentials::Bearer(_), _) | (Credentials::Basic { .. }, Challenge::Basic) => {
+                let mut granted = self.granted();
+                granted.answers += 1;
+                granted.shown = Some((granted.answers, credentials));
                 Ok(true)
             }
-            (_, Challenge::Bearer { realm, service }) => {
-                let token = self
-                    .exchange(http, &realm, service.as_deref(), scope)
-                    .await?;
-                self.granted().tokens.insert(scope.clone(), token);
+            (Credentials::Anonymous | Credentials::Identity(_), Challenge::Basic) => Ok(false),
+            (_, Challenge::Bearer(from)) => {
+                let given = token::exchange(http, &from, &credentials, scope).await?;
+                let lasts = given.lasts.map(|lasts| lasts.mul_f64(USED_OF_A_TOKEN));
+                let grant = Grant {
+                    token: given.token,
+                    until: lasts.and_then(|lasts: Duration| Instant::now().checked_add(lasts)),
+                    from,
+                };
+                let mut granted = self.granted();
+                granted.answers += 1;
+                let answer = granted.answers;
+                granted.tokens.insert(scope.clone(), (answer, grant));
                 Ok(true)
             }
         }
     }
 
-    async fn exchange(
-        &self,
-        http: &reqwest::Client,
-        realm: &str,
-        service: Option<&str>,
-        scope: &Scope,
-    ) -> Result<SecretString, Error> {
-        const ACTION: &str = "get a registry token from";
-        let invalid = || Error::new(ErrorKind::Invalid, ACTION, realm);
-        let mut url = Url::parse(realm).map_err(|e| invalid().caused_by(e))?;
-        crate::transport::require_safe(&url).map_err(|why| invalid().detail(why))?;
-        url.query_pairs_mut()
-            .extend_pairs(service.map(|s| ("service", s)))
-            .extend_pairs(scope.to_params().iter().map(|s| ("scope", s)));
-        let mut request = http.get(url).timeout(crate::transport::ANSWER_WITHIN);
-        if let Credentials::Basic { user, password } = &self.credentials {
-            request = request.basic_auth(user, Some(password.expose_secret()));
+    /// The answer that a request for `scope` would be made with now.
+    fn latest(&self, scope: &Scope) -> Shown {
+        let granted = self.granted();
+        match (granted.tokens.get(scope), &granted.shown) {
+            (Some((answer, _)), _) | (None, Some((answer, _))) => Some(*answer),
+            (None, None) => None,
         }
-        let response = crate::transport::send(request, ACTION, realm).await?;
-        let answer: TokenAnswer = response
-            .json()
-            .await
-            .map_err(|e| invalid().caused_by(e.without_url()))?;
-        answer
-            .token
-            .or(answer.access_token)
-            .ok_or_else(|| invalid().detail("the answer holds no token"))
     }
 }
 
-/// What a token service answers; OAuth 2 servers say `access_token`.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    #[serde(default, deserialize_with = "secret")]
-    token: Option<SecretString>,
-    #[serde(default, deserialize_with = "secret")]
-    access_token: Option<SecretString>,
-}
+/// How much of a token's time it is used for: clocks and lines are slow, and uploads begin late.
+const USED_OF_A_TOKEN: f64 = 0.9;
 
-fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+/// Reads a secret; an empty one is none.
+pub(crate) fn secret<'de, D>(from: D) -> Result<Option<SecretString>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
     Ok(Option::<String>::deserialize(from)?
         .filter(|t| !t.is_empty())
         .map(SecretString::from))
@@ -256,10 +314,11 @@ mod tests {
     #[test]
     fn a_token_service_is_preferred_to_sending_the_password() {
         let found = challenge(r#"Basic realm="x", Bearer realm="https://a/token",service="reg""#);
-        let wanted = Challenge::Bearer {
+        let wanted = Challenge::Bearer(TokenService {
             realm: "https://a/token".into(),
             service: Some("reg".into()),
-        };
+            scope: None,
+        });
         assert_eq!(found, Some(wanted));
     }
 
@@ -276,13 +335,17 @@ mod tests {
             password: "hunter2".into(),
         };
         let shown = format!(
-            "{:?} {:?}",
-            Session::new(basic),
-            Credentials::Bearer("t0k".into())
+            "{:?} {:?} {:?} {:?}",
+            Session::new("a.example".into(), Arc::new(basic.clone())),
+            basic,
+            Credentials::Bearer("t0k".into()),
+            Credentials::Identity("1d".into()),
         );
         assert!(shown.contains("AWS"), "{shown}");
         assert!(
-            !shown.contains("hunter2") && !shown.contains("t0k"),
+            ["hunter2", "t0k", "1d"]
+                .iter()
+                .all(|secret| !shown.contains(secret)),
             "{shown}"
         );
     }

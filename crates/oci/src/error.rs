@@ -70,6 +70,14 @@ impl Error {
         Self::new(kind, action, object).caused_by(source)
     }
 
+    /// Credentials for a registry should be there and cannot be had.
+    pub fn no_credentials(
+        registry: &str,
+        cause: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::new(ErrorKind::Denied, "log in to", registry).caused_by(cause)
+    }
+
     pub(crate) fn detail(mut self, detail: impl ToString) -> Self {
         self.detail = detail.to_string();
         self

@@ -54,6 +54,52 @@ impl fmt::Display for Platform {
     }
 }
 
+/// What an image's configuration says of how it is run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What the configuration says that the programs are built for; an index may say otherwise.
+    pub platform: Option<Platform>,
+    /// The entry point; empty when there is none.
+    pub entrypoint: Vec<String>,
+    /// The command, or the entry point's arguments; empty when there is none.
+    pub command: Vec<String>,
+}
+
+impl Config {
+    /// `None` when it is no image's configuration.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        /// Docker writes `null` for what is unset.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Document {
+            os: Option<String>,
+            architecture: Option<String>,
+            variant: Option<String>,
+            config: Option<Run>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Run {
+            entrypoint: Option<Vec<String>>,
+            cmd: Option<Vec<String>>,
+        }
+        let document: Document = serde_json::from_slice(bytes).ok()?;
+        let run = document.config.unwrap_or_default();
+        Some(Self {
+            platform: document
+                .os
+                .zip(document.architecture)
+                .map(|(os, architecture)| Platform {
+                    os,
+                    architecture,
+                    variant: document.variant,
+                }),
+            entrypoint: run.entrypoint.unwrap_or_default(),
+            command: run.cmd.unwrap_or_default(),
+        })
+    }
+}
+
 /// A manifest or an index, as the bytes it was read as.
 #[derive(Debug, Clone)]
 pub struct Manifest {
@@ -158,11 +204,28 @@ impl Image {
     ///
     /// The image's own digest when it has no index; among variants, the plain one first.
     pub fn child_digest(&self, os: &str, architecture: &str) -> Option<&Digest> {
+        self.child(os, architecture).map(|child| &child.digest)
+    }
+
+    /// The manifest for a platform; see [`Self::child_digest`].
+    pub fn child(&self, os: &str, architecture: &str) -> Option<&Manifest> {
         let fits = |m: &&Manifest| m.platform.as_ref().is_some_and(|p| p.is(os, architecture));
         let plain = |m: &&Manifest| m.platform.as_ref().is_some_and(|p| p.variant.is_none());
         let mut fitting = self.manifests.iter().filter(fits);
-        let found = fitting.clone().find(plain).or_else(|| fitting.next());
-        found.map(|m| &m.digest)
+        fitting.clone().find(plain).or_else(|| fitting.next())
+    }
+
+    /// How the image for a platform is run, by its configuration, which is read for it. `None` when
+    /// there is no such image.
+    pub async fn config(&self, os: &str, architecture: &str) -> Result<Option<Config>, Error> {
+        let Some(child) = self.child(os, architecture) else {
+            return Ok(None);
+        };
+        let declared = Some(child.media_type.clone());
+        match parse(&child.digest, &child.bytes, declared)? {
+            (Parsed::Image(manifest), _) => config_of(&self.store, &manifest).await.map(Some),
+            (Parsed::Index(_), _) => Ok(None),
+        }
     }
 
     /// Fails with `WrongPlatform`, naming the platforms that there are, unless the image runs on
@@ -249,6 +312,14 @@ pub(crate) fn declared_platform(entry: &Descriptor) -> Option<Platform> {
     })
 }
 
+/// What is no image, such as a chart, has a configuration of another form, which says nothing.
+async fn config_of(store: &Store, manifest: &ImageManifest) -> Result<Config, Error> {
+    let config = manifest.config();
+    let digest = Digest::try_from(config.digest())?;
+    let bytes = store.document(&digest, config.size()).await?;
+    Ok(Config::of(&bytes).unwrap_or_default())
+}
+
 struct Walk<'a> {
     store: &'a Store,
     seen: HashSet<Digest>,
@@ -325,13 +396,7 @@ impl Walk<'_> {
         }
         let platform = match platform {
             Some(platform) => Some(platform),
-            None => {
-                let config = manifest.config();
-                let digest = Digest::try_from(config.digest())?;
-                let bytes = self.store.document(&digest, config.size()).await?;
-                // What is no image, such as a chart, has a configuration of another form.
-                serde_json::from_slice(&bytes).ok()
-            }
+            None => config_of(self.store, manifest).await?.platform,
         };
         Ok(platform.filter(|p| !p.is_unknown()))
     }

@@ -5,9 +5,12 @@
 //! [`Registry::copy`] writes it. What is written has the digest of what was read: manifests are
 //! sent as the bytes they were read as, never parsed and written again.
 //!
+//! Logins are found where `docker` and `podman` keep them ([`Keychain`]), or given by whoever opens
+//! the image ([`RegistryAuth`]).
+//!
 //! Invariants: this crate knows no cloud and prints nothing; of the environment only the usual proxy
-//! variables count; it waits in one place only ([`Retry`]); no secret is in an error or in `Debug`
-//! output.
+//! variables count and those that [`Keychain::new`] is given; it waits in one place only
+//! ([`Retry`]); no secret is in an error or in `Debug` output.
 
 mod archive;
 mod auth;
@@ -16,11 +19,13 @@ mod digest;
 mod docker_save;
 mod error;
 mod image;
+mod keychain;
 mod layout;
 mod registry;
 mod retry;
 mod source;
 mod store;
+mod token;
 mod transport;
 mod upload;
 
@@ -28,7 +33,8 @@ pub use auth::{Anonymous, Credentials, RegistryAuth};
 pub use copy::{Copied, CopyEvent};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};
-pub use image::{Blob, Image, Manifest, Platform};
+pub use image::{Blob, Config, Image, Manifest, Platform};
+pub use keychain::{Found, Keychain, Search};
 pub use registry::{PulledManifest, Registry};
 pub use retry::{Retry, Sleep};
 pub use source::{ArchiveKind, ImageSource};

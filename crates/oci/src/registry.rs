@@ -15,7 +15,7 @@ use crate::auth::{Challenge, Scope, Session};
 use crate::image::{DOCKER_LIST, DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST, parse};
 use crate::store::{Content, DOCUMENT_LIMIT};
 use crate::transport::{self, ANSWER_WITHIN};
-use crate::{Credentials, Digest, Error, ErrorKind, Retry};
+use crate::{Digest, Error, ErrorKind, RegistryAuth, Retry};
 
 /// The header in which a registry says what a manifest's digest is.
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -56,7 +56,13 @@ pub struct PulledManifest {
 impl Registry {
     /// A registry at `base`: https, or http to a loopback address, without a path. `Invalid`
     /// otherwise. Nothing is sent yet.
-    pub fn new(base: Url, credentials: Credentials) -> Result<Self, Error> {
+    pub fn new(base: Url, auth: impl RegistryAuth + 'static) -> Result<Self, Error> {
+        let name = host_of(&base);
+        Self::called(base, name, Arc::new(auth))
+    }
+
+    /// `name` is what the credentials are asked for by.
+    fn called(base: Url, name: String, auth: Arc<dyn RegistryAuth>) -> Result<Self, Error> {
         // By its host only: the rest of a wrong address may hold a password.
         let invalid =
             |why| Error::new(ErrorKind::Invalid, "use registry", host_of(&base)).detail(why);
@@ -68,7 +74,7 @@ impl Registry {
             return Err(invalid("a registry's address has no path"));
         }
         let http = transport::client(&base)?;
-        let session = Session::new(credentials);
+        let session = Session::new(name, auth);
         let inner = Arc::new(Inner {
             base,
             http,
@@ -82,11 +88,11 @@ impl Registry {
 
     /// The registry that an image reference names by `host[:port]`: plain http when that is this
     /// machine, https otherwise; `docker.io` stands for Docker Hub's address.
-    pub fn named(host: &str, credentials: Credentials) -> Result<Self, Error> {
-        let host = if host == "docker.io" {
+    pub fn named(name: &str, auth: impl RegistryAuth + 'static) -> Result<Self, Error> {
+        let host = if name == "docker.io" {
             "registry-1.docker.io"
         } else {
-            host
+            name
         };
         let url = |scheme| {
             Url::parse(&format!("{scheme}://{host}/"))
@@ -98,7 +104,7 @@ impl Registry {
         } else {
             url("https")?
         };
-        Self::new(base, credentials)
+        Self::called(base, name.to_owned(), Arc::new(auth))
     }
 
     /// The same registry with other patience.
@@ -168,10 +174,10 @@ impl Registry {
                 Payload::Streamed(make) => request.body(make().await?),
             };
             let scope = call.scope;
-            let request = if ours {
-                self.inner.session.authorize(request, scope)
-            } else {
-                request
+            let (http, session) = (&self.inner.http, &self.inner.session);
+            let (request, shown) = match ours {
+                true => session.authorize(http, request, scope).await?,
+                false => (request, None),
             };
             let lost = |e| transport::lost(e, call.action, call.object);
             let response = request.send().await.map_err(lost)?;
@@ -182,11 +188,7 @@ impl Registry {
                 && ours
                 && !answered
                 && let Some(challenge) = Challenge::from_headers(response.headers())
-                && self
-                    .inner
-                    .session
-                    .answer(&self.inner.http, challenge, scope)
-                    .await?
+                && session.answer(http, challenge, scope, shown).await?
             {
                 answered = true;
                 continue;

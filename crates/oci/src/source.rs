@@ -114,16 +114,28 @@ impl ImageSource {
         in_registry(reference, base_dir)
     }
 
+    /// The registry's reference; `None` for what is on this machine.
+    pub fn reference(&self) -> Option<&Reference> {
+        match self {
+            ImageSource::Registry { reference, .. } => Some(reference),
+            ImageSource::Layout { .. } | ImageSource::Archive { .. } => None,
+        }
+    }
+
     /// Opens the image: reads and checks its manifests, finds its blobs, changes nothing.
     ///
     /// `auth` is asked for a registry's credentials only. Errors are those of reading: `NotFound`,
     /// `Invalid`, `DigestMismatch`, and for a registry `Denied` and `Unreachable`.
-    pub async fn open(&self, auth: &dyn RegistryAuth) -> Result<Image, Error> {
+    pub async fn open(&self, auth: impl RegistryAuth + 'static) -> Result<Image, Error> {
         self.open_with(auth, Retry::default()).await
     }
 
     /// [`Self::open`] with other patience for a registry.
-    pub async fn open_with(&self, auth: &dyn RegistryAuth, retry: Retry) -> Result<Image, Error> {
+    pub async fn open_with(
+        &self,
+        auth: impl RegistryAuth + 'static,
+        retry: Retry,
+    ) -> Result<Image, Error> {
         match self.clone() {
             ImageSource::Layout { dir, tag } => {
                 let found = dir.clone();
@@ -159,11 +171,10 @@ impl ImageSource {
 
 async fn open_remote(
     reference: &Reference,
-    auth: &dyn RegistryAuth,
+    auth: impl RegistryAuth + 'static,
     retry: Retry,
 ) -> Result<Image, Error> {
-    let credentials = auth.credentials(reference.registry()).await?;
-    let registry = Registry::named(reference.registry(), credentials)?.with_retry(retry);
+    let registry = Registry::named(reference.registry(), auth)?.with_retry(retry);
     let repo = reference.repository().to_owned();
     let wanted = reference.digest().or(reference.tag()).unwrap_or("latest");
     let top = registry.pull_manifest(&repo, wanted).await?;

@@ -81,13 +81,45 @@ pub(crate) async fn send(
 
 /// A request that got no answer, or whose answer broke off.
 pub(crate) fn lost(error: reqwest::Error, action: &'static str, object: &str) -> Error {
-    let permanent = error.is_builder() || error.is_redirect();
-    let failure = Error::new(ErrorKind::Unreachable, action, object).caused_by(error.without_url());
+    let mut permanent = error.is_builder() || error.is_redirect();
+    let obstacle = obstacle(&error);
+    permanent |= obstacle.is_some();
+    let failure = Error::new(ErrorKind::Unreachable, action, object)
+        .detail(obstacle.unwrap_or_default())
+        .caused_by(error.without_url());
     if permanent {
         failure
     } else {
         failure.retryable(None)
     }
+}
+
+/// What stands in the way and will at the next try, too; by the words of rustls and of hyper's
+/// tunnels, whose errors the client wraps.
+fn obstacle(error: &reqwest::Error) -> Option<String> {
+    let url = error.url().and_then(Url::host_str);
+    let host = url.unwrap_or("the registry");
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        if words.contains("proxy authorization required") {
+            return Some(format!(
+                "the proxy on the way to {host} wants a login (407): write it into HTTPS_PROXY, \
+                 `http://USER:PASSWORD@PROXY:PORT`"
+            ));
+        }
+        if let Some((_, why)) = words.split_once("invalid peer certificate: ") {
+            return Some(match why.starts_with("UnknownIssuer") {
+                true => format!(
+                    "the certificate of {host} is signed by an authority that this machine does \
+                     not know: name a file with that authority's certificate in SSL_CERT_FILE"
+                ),
+                false => format!("the certificate of {host} is not in order ({why})"),
+            });
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An answer that is not a success, with the registry's own words.

@@ -4,15 +4,19 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::registry::{Door, Fake, Fault};
 use common::{INDEX, layout_files, multi_platform, simple_layout, write_dir};
-use deployer_oci::{Anonymous, Copied, Credentials, Error, ErrorKind, Image, ImageSource};
+use deployer_oci::{
+    Anonymous, Copied, Credentials, Error, ErrorKind, Image, ImageSource, Registry, RegistryAuth,
+};
 
 async fn open(reference: &str) -> Image {
     ImageSource::parse(reference, Path::new("/"))
         .unwrap()
-        .open(&Anonymous)
+        .open(Anonymous)
         .await
         .unwrap()
 }
@@ -236,6 +240,48 @@ async fn credentials_are_shown_when_asked_for_and_to_the_one_who_asks() {
             .head_manifest("team/app", "v1")
             .await;
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied, "{door:?}");
+    }
+}
+
+/// Knows the password of today, and counts how often it is asked for it.
+struct Today(Fake, Arc<AtomicU32>);
+
+#[async_trait::async_trait]
+impl RegistryAuth for Today {
+    async fn credentials(&self, registry: &str, repository: &str) -> Result<Credentials, Error> {
+        assert_eq!(registry, self.0.base().authority());
+        assert_eq!(repository, "team/app");
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(Credentials::Basic {
+            user: "AWS".into(),
+            password: self.0.0.lock().unwrap().now("secret").into(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_ends_in_the_middle_of_a_copy_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = simple_layout(dir.path(), &[b"one", &large()]);
+    let image = open(dir.path().to_str().unwrap()).await;
+    for door in [Door::Basic, Door::Token] {
+        let fake = Fake::start().await;
+        fake.0.lock().unwrap().door = door.clone();
+        fake.fail("PATCH ", Fault::Expire);
+        let asked = Arc::new(AtomicU32::new(0));
+        let registry = Registry::new(fake.base(), Today(fake.clone(), Arc::clone(&asked)));
+        let registry = registry.unwrap().with_retry(fake.retry());
+        let copied = registry.copy(&image, "team/app", Some("v1"), &|_| {}).await;
+        assert_eq!(copied.unwrap().digest, digest, "{door:?}");
+        // Once at first and once again, however many requests were under way.
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "{door:?}");
+        assert_eq!(fake.requests("PATCH ").len(), 2, "{door:?}");
+        assert!(fake.0.lock().unwrap().waits.is_empty(), "{door:?}");
+        let tokens = fake.requests("/token");
+        // What the registry calls it is asked for beside the usual scope.
+        let own =
+            |line: &String| line.contains("scope=own-word") && line.contains("scope=repository");
+        assert!(tokens.iter().all(own), "{tokens:?}");
     }
 }
 

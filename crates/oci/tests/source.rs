@@ -11,7 +11,7 @@ use deployer_oci::{Anonymous, Digest, Error, ErrorKind, Image, ImageSource};
 use serde_json::json;
 
 async fn open(reference: &str, base: &Path) -> Result<Image, Error> {
-    ImageSource::parse(reference, base)?.open(&Anonymous).await
+    ImageSource::parse(reference, base)?.open(Anonymous).await
 }
 
 /// What `docker save` wrote before it knew OCI.

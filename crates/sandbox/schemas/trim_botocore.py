@@ -44,7 +44,7 @@ OPERATIONS = {
     "rds": [
         "AddTagsToResource", "CreateDBInstance", "CreateDBParameterGroup", "CreateDBSnapshot",
         "CreateDBSubnetGroup", "DeleteDBInstance", "DeleteDBParameterGroup", "DeleteDBSnapshot",
-        "DeleteDBSubnetGroup", "DescribeDBInstances", "DescribeDBParameterGroups", "DescribeDBParameters",
+        "DeleteDBSubnetGroup", "DescribeDBEngineVersions", "DescribeDBInstances", "DescribeDBParameterGroups", "DescribeDBParameters",
         "DescribeDBSnapshots", "DescribeDBSubnetGroups", "ListTagsForResource", "ModifyDBInstance",
         "ModifyDBParameterGroup", "ModifyDBSubnetGroup", "RebootDBInstance", "RemoveTagsFromResource",
         "ResetDBParameterGroup", "StartDBInstance", "StopDBInstance",

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
@@ -18,6 +20,7 @@ use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
 use crate::interceptor::Interceptor;
 use crate::runner::{Isolation, Runner};
+use crate::walls;
 
 /// What the control endpoints know.
 pub(crate) struct Control {
@@ -71,12 +74,21 @@ impl Control {
 
 /// Puts the control endpoints in front of a cloud's own routes.
 pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
-    Router::new()
+    let control_alone = Router::new()
         .route("/_sandbox/status", get(status))
         .route("/_sandbox/shutdown", post(shutdown))
         .route("/_sandbox/faults", post(set_faults).delete(clear_faults))
-        .with_state(control)
+        .route("/_sandbox/organization", post(set_organization))
+        .route(
+            "/_sandbox/aws/policy",
+            post(set_policy).delete(clear_policy),
+        )
+        .route_layer(from_fn_with_state(control.clone(), walls::token))
+        .with_state(control);
+    Router::new()
+        .merge(control_alone)
         .fallback_service(cloud)
+        .layer(from_fn(walls::guard))
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Json<Value> {
@@ -97,9 +109,41 @@ async fn set_faults(State(control): State<Arc<Control>>, body: String) -> Respon
     }
 }
 
+/// Puts the constraints of Google's organization policies in force that the body names, a list, and no others.
+async fn set_organization(
+    State(control): State<Arc<Control>>,
+    Json(constraints): Json<Vec<String>>,
+) -> Response {
+    match control.gcp.constrain(constraints) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(unknown) => {
+            let told = json!({
+                "error": format!("`{unknown}` is no constraint that the sandbox enforces"),
+                "hint": format!("it knows {}", crate::gcp::CONSTRAINTS.join(", ")),
+            });
+            (StatusCode::BAD_REQUEST, Json(told)).into_response()
+        }
+    }
+}
+
 async fn clear_faults(State(control): State<Arc<Control>>) -> Json<Value> {
     control.interceptor.replace_rules(Rules::default());
     Json(control.interceptor.faults_status())
+}
+
+/// Holds the AWS user to the policy document of the body; a bad one changes nothing.
+async fn set_policy(State(control): State<Arc<Control>>, body: Bytes) -> Response {
+    match control.aws.restrict(Some(&body)) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+    }
+}
+
+async fn clear_policy(State(control): State<Arc<Control>>) -> Response {
+    match control.aws.restrict(None) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
+    }
 }
 
 async fn shutdown(State(control): State<Arc<Control>>) -> StatusCode {

@@ -4,11 +4,44 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The access key id of the sandbox's only AWS user.
-pub const ACCESS_KEY_ID: &str = "AKIDSANDBOX000000000";
+use crate::service_account::write_private;
 
-/// Its secret: worth nothing anywhere else.
-pub const SECRET_ACCESS_KEY: &str = "this+secret/opens/only/the/local/sandbox";
+/// The key pair of the sandbox's only AWS user.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKey {
+    /// 20 upper-case letters and digits.
+    pub id: String,
+    /// 40 characters.
+    pub secret: String,
+}
+
+impl AccessKey {
+    /// A new one, which only who reads the state directory or asks this process can know.
+    pub fn generate() -> std::io::Result<Self> {
+        let mut random = [0; 28];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| std::io::Error::other("the machine has no randomness"))?;
+        let id = hex::encode_upper(&random[..8]);
+        Ok(Self {
+            id: format!("AKIA{id}"),
+            secret: hex::encode(&random[8..]),
+        })
+    }
+
+    /// The one of sandboxes whose containers are simulated: they run no program, and processes that start each other must know it.
+    pub fn simulated() -> Self {
+        Self {
+            id: "AKIDSANDBOX000000000".into(),
+            secret: "this+secret/opens/only/a+simulated/cloud".into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("AccessKey").field("id", &self.id).finish()
+    }
+}
 
 /// The Google APIs that `gcloud` is pointed at, as their host names begin.
 const GCLOUD_APIS: [&str; 12] = [
@@ -26,7 +59,7 @@ const GCLOUD_APIS: [&str; 12] = [
     "vpcaccess",
 ];
 
-/// A sandbox that serves: what another process needs to reach it. Written to the state directory.
+/// A sandbox that serves: what another process needs to reach it. Written to the state directory, readable by its owner only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// The process.
@@ -39,6 +72,10 @@ pub struct Running {
     pub gcp_port: u16,
     /// The AWS account id.
     pub account: String,
+    /// The key pair that the AWS side accepts.
+    pub access_key: AccessKey,
+    /// What the control endpoints under `/_sandbox` want as a bearer token.
+    pub control_token: String,
     /// The AWS region.
     pub region: String,
     /// The Google project.
@@ -63,8 +100,8 @@ impl Running {
     }
 
     pub(crate) fn write(&self, state_dir: &Path) -> std::io::Result<()> {
-        let text = serde_json::to_vec_pretty(self)?;
-        std::fs::write(state_dir.join(Self::FILE), text)
+        let text = serde_json::to_string_pretty(self)?;
+        write_private(&state_dir.join(Self::FILE), &text)
     }
 
     pub(crate) fn remove(state_dir: &Path) {
@@ -78,8 +115,8 @@ pub fn exports(running: &Running) -> Vec<(String, String)> {
     let path = |path: &Path| path.display().to_string();
     let mut exports: Vec<(String, String)> = [
         ("AWS_ENDPOINT_URL", running.aws_url.clone()),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID.into()),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.into()),
+        ("AWS_ACCESS_KEY_ID", running.access_key.id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", running.access_key.secret.clone()),
         ("AWS_REGION", running.region.clone()),
         ("AWS_DEFAULT_REGION", running.region.clone()),
         ("AWS_EC2_METADATA_DISABLED", "true".into()),
@@ -123,6 +160,8 @@ mod tests {
             gcp_url: "http://127.0.0.1:2".into(),
             gcp_port: 2,
             account: "000000000000".into(),
+            access_key: AccessKey::generate().unwrap(),
+            control_token: "token".into(),
             region: "us-east-1".into(),
             project: "demo".into(),
             location: "us-central1".into(),
@@ -135,7 +174,20 @@ mod tests {
             assert!(prefixes.iter().any(|it| name.starts_with(it)), "{name}");
             assert!(!value.is_empty(), "{name}");
         }
-        assert_eq!(ACCESS_KEY_ID.len(), 20);
-        assert_eq!(SECRET_ACCESS_KEY.len(), 40);
+    }
+
+    #[test]
+    fn every_key_pair_is_another_one_of_the_same_form() {
+        let pairs = [
+            AccessKey::generate().unwrap(),
+            AccessKey::generate().unwrap(),
+            AccessKey::simulated(),
+        ];
+        for pair in &pairs {
+            assert_eq!((pair.id.len(), pair.secret.len()), (20, 40), "{pair:?}");
+            assert!(!format!("{pair:?}").contains(&pair.secret));
+        }
+        assert_ne!(pairs[0].id, pairs[1].id);
+        assert_ne!(pairs[0].secret, pairs[1].secret);
     }
 }

@@ -13,7 +13,7 @@ use crate::background::Background;
 use crate::backing::Backing;
 use crate::clock::Clock;
 use crate::control::{Control, with_control};
-use crate::env::Running;
+use crate::env::{AccessKey, Running};
 use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
 use crate::interceptor::Interceptor;
@@ -45,6 +45,8 @@ pub struct Host {
     pub backing: Backing,
     /// The AWS account id, 12 digits.
     pub account: String,
+    /// The key pair of the AWS user.
+    pub access_key: AccessKey,
     /// The AWS region.
     pub region: String,
     /// The Google project.
@@ -121,6 +123,11 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         gcp_url: gcp_url.clone(),
         gcp_port,
         account: options.account.clone(),
+        access_key: match &options.access_key {
+            Some(key) => key.clone(),
+            None => AccessKey::generate().map_err(|error| state_error(&state_dir, error))?,
+        },
+        control_token: format!("control-{}", uuid::Uuid::new_v4().simple()),
         region: options.region.clone(),
         project: options.project.clone(),
         location: options.location.clone(),
@@ -287,6 +294,7 @@ fn host(
         runner,
         store,
         account: running.account.clone(),
+        access_key: running.access_key.clone(),
         region: running.region.clone(),
         project: running.project.clone(),
         location: running.location.clone(),
@@ -308,7 +316,11 @@ async fn prepare_state_dir(path: &Path) -> Result<PathBuf, StartError> {
             .no_proxy()
             .build()
             .unwrap_or_default();
-        let asked = tokio::time::timeout(Duration::from_secs(2), client.get(url).send()).await;
+        let asked = tokio::time::timeout(
+            Duration::from_secs(2),
+            client.get(url).bearer_auth(&other.control_token).send(),
+        )
+        .await;
         let status = match asked {
             Ok(Ok(response)) => response.json::<serde_json::Value>().await.ok(),
             Ok(Err(_)) | Err(_) => None,

@@ -23,6 +23,7 @@ pub mod registry;
 pub mod runner;
 mod server;
 mod service_account;
+mod walls;
 
 pub use clock::{Clock, Time};
 pub use host::{Host, Sandbox, StartError, serve};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
 use crate::clock::Clock;
+use crate::env::AccessKey;
 use crate::faults::{FaultsFile, Observer};
 use crate::runner::{Containers, Simulated};
 use crate::service_account::AccountKey;
@@ -65,6 +66,8 @@ pub struct Options {
     pub moto: Moto,
     /// Whether containers run.
     pub containers: Containers,
+    /// The key pair of the AWS user. `None` makes one.
+    pub access_key: Option<AccessKey>,
     /// The service account's key. `None` makes one, which takes a while.
     pub account_key: Option<AccountKey>,
     /// What goes wrong on purpose. `None`: nothing, until `POST /_sandbox/faults`.
@@ -91,6 +94,7 @@ impl Options {
             location: "us-central1".into(),
             moto: Moto::Auto,
             containers: Containers::Real,
+            access_key: None,
             account_key: None,
             faults: None,
             rates: Rates::Ignored,
@@ -110,6 +114,7 @@ impl Options {
             state_dir_ends: StateDir::Removed,
             moto: Moto::Off,
             containers: Containers::Simulated(containers),
+            access_key: Some(AccessKey::simulated()),
             account_key: Some(AccountKey::shared()?),
             ..Self::new(state_dir)
         })

@@ -351,3 +351,75 @@ async fn a_policy_decides_on_each_action() {
     assert!(said.contains("rds:AddTagsToResource"), "{said}");
     account.close().await;
 }
+
+#[tokio::test]
+async fn what_is_set_to_the_familys_default_is_not_told_as_the_users() {
+    let account = Account::open().await;
+    let source = async |family: &str| {
+        let group = ("DBParameterGroupName", family);
+        let of = ("DBParameterGroupFamily", family);
+        account
+            .form_ok(
+                "rds:CreateDBParameterGroup",
+                &[group, of, ("Description", "d")],
+            )
+            .await;
+        let set = [
+            group,
+            ("Parameters.Parameter.1.ParameterName", "rds.force_ssl"),
+            ("Parameters.Parameter.1.ParameterValue", "1"),
+            ("Parameters.Parameter.1.ApplyMethod", "immediate"),
+        ];
+        account.form_ok("rds:ModifyDBParameterGroup", &set).await;
+        let asked = [group, ("Source", "user")];
+        let told = account.form_ok("rds:DescribeDBParameters", &asked).await;
+        told.contains("rds.force_ssl")
+    };
+    assert!(source("postgres14").await, "there the default is 0");
+    for family in ["postgres15", "postgres16", "postgres18"] {
+        assert!(!source(family).await, "{family}");
+    }
+    let all = [("DBParameterGroupName", "postgres16")];
+    let first = account.form_ok("rds:DescribeDBParameters", &all).await;
+    assert!(element(&first, "Marker").is_some(), "they come in pages");
+    account.close().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_to_a_listed_target_and_a_disk_grows_by_a_tenth() {
+    let account = Account::open().await;
+    let newer = instance(&[("EngineVersion", "16.13"), ("AllocatedStorage", "100")]);
+    account.form_ok("rds:CreateDBInstance", &newer).await;
+    until(&account, "available").await;
+    let modify = async |members: &[(&str, &str)]| {
+        let more = [APP, ("ApplyImmediately", "true")];
+        let members: Vec<_> = more.iter().chain(members).copied().collect();
+        account.form("rds:ModifyDBInstance", &members).await
+    };
+    let major = ("AllowMajorVersionUpgrade", "true");
+    let (status, said) = modify(&[("EngineVersion", "17"), major]).await;
+    assert_eq!(status, 400);
+    assert!(
+        said.contains("Cannot upgrade postgres from 16.13 to 17.6"),
+        "{said}"
+    );
+    let asked = [("Engine", "postgres"), ("EngineVersion", "16.13")];
+    let listed = account
+        .form_ok("rds:DescribeDBEngineVersions", &asked)
+        .await;
+    assert!(
+        listed.contains("<EngineVersion>17.9</EngineVersion>"),
+        "{listed}"
+    );
+    assert!(
+        !listed.contains("<EngineVersion>17.6</EngineVersion>"),
+        "{listed}"
+    );
+    let (status, said) = modify(&[("AllocatedStorage", "105")]).await;
+    assert_eq!(status, 200, "{said}");
+    assert!(
+        said.contains("<AllocatedStorage>110</AllocatedStorage>"),
+        "{said}"
+    );
+    account.close().await;
+}

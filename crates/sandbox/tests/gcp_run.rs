@@ -76,6 +76,18 @@ async fn a_service_becomes_ready_and_serves_at_its_address() {
     );
 }
 
+/// Google's front end answers these itself, whoever asks.
+#[tokio::test]
+async fn reserved_paths_never_reach_a_container() {
+    let (cloud, web) = with_service("one").await;
+    let base = web["uri"].as_str().unwrap();
+    for path in ["/healthz", "/eventlog", "/_ah/warmup"] {
+        let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+    assert_eq!(cloud.ask(&web["uri"]).await.0, 200);
+}
+
 #[tokio::test]
 async fn a_private_service_answers_403_until_everyone_may_invoke_it() {
     let cloud = Cloud::start().await.with_image().await;

@@ -238,22 +238,33 @@ async fn changes_are_made_of_the_settings_that_were_read() {
 }
 
 #[tokio::test]
-async fn a_protected_instance_stays_and_a_deleted_name_is_blocked() {
+async fn a_protected_instance_stays_and_a_deleted_name_is_free_again() {
     let mut body = small("db");
     body["settings"]["deletionProtectionEnabled"] = true.into();
     let cloud = with_instance(body).await;
     let path = format!("{INSTANCES}/db");
     let kept = refusal(&cloud, "DELETE", &path, Value::Null).await;
     assert!(kept.2.starts_with("The instance is protected."), "{kept:?}");
+    let taken = refusal(&cloud, "POST", INSTANCES, small("db")).await;
+    assert_eq!((taken.0, taken.1.as_str()), (409, "instanceAlreadyExists"));
     let free = json!({ "settings": { "deletionProtectionEnabled": false } });
     done(&cloud, "PATCH", &path, free).await;
     done(&cloud, "DELETE", &path, Value::Null).await;
     let gone = refusal(&cloud, "GET", &path, Value::Null).await;
     assert_eq!((gone.0, gone.1.as_str()), (404, "instanceDoesNotExist"));
-    let blocked = refusal(&cloud, "POST", INSTANCES, small("db")).await;
-    assert_eq!(
-        (blocked.0, blocked.1.as_str()),
-        (409, "instanceAlreadyExists")
-    );
-    assert!(blocked.2.contains("until one week from the deletion date"));
+    done(&cloud, "POST", INSTANCES, small("db")).await;
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_what_is_within_an_instance_that_is_not_there() {
+    let cloud = with_instance(small("db")).await;
+    for within in ["users", "databases", "databases/app", "backupRuns"] {
+        let path = format!("{INSTANCES}/other/{within}");
+        let refused = refusal(&cloud, "GET", &path, Value::Null).await;
+        assert_eq!((refused.0, refused.1.as_str()), (403, "notAuthorized"));
+    }
+    let listed = format!("{INSTANCES}?filter=name:other");
+    let (status, answer) = cloud.call("GET", &listed, Value::Null).await;
+    let items = answer["items"].as_array().map_or(0, Vec::len);
+    assert_eq!((status, items), (200, 0));
 }

@@ -365,7 +365,7 @@ async fn what_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn an_index_gives_its_amd64_child_or_names_what_it_has() {
+async fn an_index_gives_the_child_for_the_platform_or_names_what_it_has() {
     let machine = Machine::new();
     let put = |architecture: &str, command: &str| {
         let packed = Packed {
@@ -398,6 +398,13 @@ async fn an_index_gives_its_amd64_child_or_names_what_it_has() {
     let lines = Lines::default();
     let container = machine.runner.start(spec(&[], &[], &lines)).await.unwrap();
     assert_eq!(container.wait().await.code, 7);
+    // ECS asks for the one or the other.
+    let on_arm = ContainerSpec {
+        platform: "linux/arm64",
+        ..spec(&[], &[], &lines)
+    };
+    let container = machine.runner.start(on_arm).await.unwrap();
+    assert_eq!(container.wait().await.code, 1);
     let spec = ContainerSpec {
         reference: "arm".into(),
         ..spec(&[], &[], &lines)

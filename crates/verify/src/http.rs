@@ -36,7 +36,8 @@ pub struct Silence {
     pub took: Duration,
 }
 
-/// A client per kind of address.
+/// A client per kind of address. Cheap to clone.
+#[derive(Clone)]
 pub struct Http {
     outside: Client,
     /// A proxy that stands in the environment is not for this machine itself.
@@ -197,6 +198,17 @@ fn holds_a_token(text: &str) -> bool {
     })
 }
 
+/// `Err` with the reason where somebody on the way could read what is sent: anything but https, except to this very machine.
+pub fn require_private(url: &Url) -> Result<(), &'static str> {
+    match url.scheme() {
+        "https" => Ok(()),
+        _ if is_loopback(url) => Ok(()),
+        _ => Err(
+            "not asked: the client's secret is not sent over plain http; give the service an https `url`",
+        ),
+    }
+}
+
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -250,6 +262,27 @@ mod tests {
             below("https://a.example/app/", "/x?y=1"),
             "https://a.example/app/x?y=1"
         );
+    }
+
+    #[test]
+    fn only_https_and_this_machine_are_private() {
+        let private = |url: &str| require_private(&Url::parse(url).unwrap()).is_ok();
+        for url in [
+            "https://a.example",
+            "http://127.0.0.1:8080",
+            "http://[::1]",
+            "http://localhost:1",
+        ] {
+            assert!(private(url), "{url}");
+        }
+        for url in [
+            "http://a.example",
+            "http://10.0.0.1",
+            "http://127.0.0.1.a.example",
+            "http://localhost.a.example",
+        ] {
+            assert!(!private(url), "{url}");
+        }
     }
 
     #[test]

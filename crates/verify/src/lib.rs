@@ -11,5 +11,5 @@ mod verifier;
 
 pub use examination::{Absentee, Examination, cross_verify};
 pub use finding::{Finding, Outcome, Overall};
-pub use subject::{Credentials, Subject, Word};
+pub use subject::{Credentials, Pass, Subject, Word};
 pub use verifier::{Settings, Verifier};

@@ -16,10 +16,21 @@ pub struct Subject {
     pub health: String,
     /// What the manifest asks for.
     pub spec: VerifySpec,
+    /// What every request carries where the cloud itself checks who calls.
+    pub pass: Option<Pass>,
     /// The client that asks for a token.
     pub credentials: Credentials,
     /// The cloud's own word.
     pub serving: Word,
+}
+
+/// A header that lets requests through. Never shown: `Debug` of the value is redacted.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Its name.
+    pub header: &'static str,
+    /// Its value.
+    pub value: SecretString,
 }
 
 /// The cloud's own word on a service.

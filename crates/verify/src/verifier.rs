@@ -6,31 +6,39 @@ use std::time::Duration;
 use deployer_core::clock::Clock;
 use deployer_core::error::Result;
 use futures::future::{join_all, join4};
+use reqwest::header::HeaderValue;
+use reqwest::{Method, RequestBuilder};
 use rustls::pki_types::CertificateDer;
+use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::check::{self, cloud, health, jwks, metrics, request, tls, token};
 use crate::examination::Examination;
 use crate::finding::Finding;
 use crate::http::{self, Http};
-use crate::subject::Subject;
+use crate::subject::{Pass, Subject};
 
 /// How to ask.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a service may take to become healthy; other checks wait for it. Zero asks once.
     pub patience: Duration,
+    /// How long it may answer that the caller is not let in (403), where that was only just changed.
+    pub admission: Duration,
     /// When each request is given up.
     pub timeout: Duration,
     /// Certificates that are trusted beside the platform's own.
     pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
-/// Examines services. Cheap to share.
+/// Examines services. Cheap to clone.
+#[derive(Clone)]
 pub struct Verifier {
     pub(crate) http: Http,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
+    /// What lets requests to the subject through.
+    pass: Option<Pass>,
 }
 
 impl Verifier {
@@ -45,11 +53,39 @@ impl Verifier {
             http: Http::new(Arc::clone(&clock), builder)?,
             clock,
             settings,
+            pass: None,
         })
+    }
+
+    /// A request to the subject.
+    pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.client(&url).request(method, url);
+        let Some(pass) = &self.pass else {
+            return request;
+        };
+        match HeaderValue::from_str(pass.value.expose_secret()) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header(pass.header, value)
+            }
+            Err(_) => request,
+        }
+    }
+
+    pub(crate) fn get(&self, url: Url) -> RequestBuilder {
+        self.request(Method::GET, url)
     }
 
     /// Makes every check of a service. Never fails: what cannot be checked is a finding too.
     pub async fn examine(&self, subject: &Subject) -> Examination {
+        let with_pass = Self {
+            pass: subject.pass.clone(),
+            ..self.clone()
+        };
+        with_pass.examine_as_it_is(subject).await
+    }
+
+    async fn examine_as_it_is(&self, subject: &Subject) -> Examination {
         let mut examination = Examination::of(subject);
         examination.findings.push(cloud::check(&subject.serving));
         let base = match &subject.address {

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::routing::get;
 use deployer_core::capability::ServingState;
-use deployer_verify::{Overall, Settings, Word};
+use deployer_verify::{Overall, Pass, Settings, Word};
 use serde_json::json;
 
 use support::{
@@ -55,6 +55,7 @@ async fn a_service_that_answers_503_fails_at_once_without_patience() {
 fn patient(patience: u64) -> Settings {
     Settings {
         patience: Duration::from_secs(patience),
+        admission: Duration::ZERO,
         ..settings()
     }
 }
@@ -86,6 +87,52 @@ async fn patience_ends_with_the_last_answer() {
     let examination = verifier(patient(60)).examine(&subject).await;
     fails(&examination, "health", "502");
     assert!((10..40).contains(&asked.load(Ordering::SeqCst)));
+}
+
+/// Who may call is known everywhere only minutes later; nothing else is waited for as long.
+#[tokio::test]
+async fn a_caller_who_is_not_let_in_yet_is_given_more_time_than_a_broken_service() {
+    let settings = Settings {
+        admission: Duration::from_secs(480),
+        ..patient(60)
+    };
+    for (status, passed) in [(403, true), (502, false)] {
+        let statuses: &'static [u16] = match status {
+            403 => &[403; 60],
+            _ => &[502; 60],
+        };
+        let (router, _) = warming_up(statuses);
+        let subject = subject("gcp", serve(router).await);
+        let examination = verifier(settings.clone()).examine(&subject).await;
+        match passed {
+            true => passes(&examination, "health", "200"),
+            false => fails(&examination, "health", "502"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_request_to_a_private_service_bears_what_lets_it_in() {
+    let guarded = |headers: axum::http::HeaderMap| {
+        let pass = headers.get("x-serverless-authorization");
+        match pass.is_some_and(|pass| pass == "Bearer of-the-caller") {
+            true => StatusCode::OK,
+            false => StatusCode::FORBIDDEN,
+        }
+    };
+    let router = Router::new()
+        .route("/health", get(async move |headers| guarded(headers)))
+        .route("/metrics", get(async move |headers| guarded(headers)));
+    let mut subject = subject("gcp", serve(router).await);
+    let examination = verifier(settings()).examine(&subject).await;
+    fails(&examination, "health", "403");
+    subject.pass = Some(Pass {
+        header: "x-serverless-authorization",
+        value: "Bearer of-the-caller".into(),
+    });
+    let examination = verifier(settings()).examine(&subject).await;
+    passes(&examination, "health", "200");
+    assert!(!format!("{subject:?}").contains("of-the-caller"));
 }
 
 #[tokio::test]

@@ -209,3 +209,16 @@ async fn no_token_and_no_secret_is_in_anything_that_is_told() {
         assert!(!told.contains(secret), "{told}");
     }
 }
+
+#[tokio::test]
+async fn the_clients_secret_is_not_sent_over_plain_http_to_another_machine() {
+    let mut address = serve(Site::good().router()).await;
+    passes(
+        &support::examine(address.clone()).await,
+        "token",
+        "verified",
+    );
+    // Leads to this machine too, but by an address that does not say so.
+    address.set_host(Some("0.0.0.0")).unwrap();
+    fails(&support::examine(address).await, "token", "plain http");
+}

@@ -15,6 +15,9 @@ use crate::tags::{self, Tags};
 /// The tag that says which version of the token's secret was set; ElastiCache tells no more about a token.
 pub(super) const TOKEN_TAG: &str = "deployer:token";
 
+/// The tag of a group that is given AUTH by this program: between the two steps it takes every client, with a token or without.
+pub(super) const AUTH_TAG: &str = "deployer:auth";
+
 /// The fields that only the member clusters tell.
 const TOLD_BY_MEMBERS: [&str; 3] = ["version", "security_groups", "subnet_group"];
 
@@ -32,6 +35,16 @@ pub(crate) struct GroupActual {
     /// With the tag of the token; `None` where they are not told, as while the group changes.
     pub(super) tags: Option<Tags>,
     pub(super) description: String,
+    /// Whether it lets clients in by user groups (RBAC) and not by a token.
+    pub(super) has_users: bool,
+    /// Whether it has several shards, or may have.
+    pub(super) has_shards: bool,
+    /// Whether AUTH has begun to be switched on, and clients without a token are taken still.
+    pub(super) auth_begun: bool,
+    /// What waits for the maintenance window, by field: only members tell.
+    pub(super) waits: Vec<(&'static str, String)>,
+    /// When that is.
+    pub(super) window: String,
     /// Whether a member was described: an emulator may have none.
     has_member: bool,
     pending: Vec<&'static str>,
@@ -59,6 +72,16 @@ impl GroupActual {
             nodes: group.member_clusters().len(),
             token_version: tags.as_ref().and_then(|tags| tags.get(TOKEN_TAG)).cloned(),
             token: None,
+            has_users: !group.user_group_ids().is_empty(),
+            has_shards: group.cluster_enabled().unwrap_or_default(),
+            auth_begun: tags
+                .as_ref()
+                .is_some_and(|tags| tags.contains_key(AUTH_TAG)),
+            waits: member.map(waits).unwrap_or_default(),
+            window: member
+                .and_then(|member| member.preferred_maintenance_window())
+                .unwrap_or_default()
+                .to_owned(),
             tags,
             description: group.description().unwrap_or_default().to_owned(),
             has_member: member.is_some(),
@@ -77,8 +100,12 @@ impl GroupActual {
             let gone = if self.token.is_some() { "" } else { " (gone)" };
             fields.set("token", format!("{}{gone}", version_text(version)));
         }
+        if self.auth_begun {
+            fields.set("auth", "begun");
+        }
         let mut tags = self.tags.clone().unwrap_or_default();
         tags.remove(TOKEN_TAG);
+        tags.remove(AUTH_TAG);
         tags::describe(&mut fields, &tags);
         fields
     }
@@ -90,6 +117,16 @@ impl GroupActual {
             fields.set(format!("tags.{OWNER_TAG}"), owner);
         }
         fields
+    }
+
+    /// Whether it talks to clients without TLS only.
+    pub(super) fn has_no_tls(&self) -> bool {
+        self.fields.get("transit_encryption") == Some(&FieldValue::Known("off".into()))
+    }
+
+    /// Whether it asks no client for a token.
+    pub(super) fn has_no_auth(&self) -> bool {
+        self.fields.get("auth") == Some(&FieldValue::Known("false".into()))
     }
 
     /// Whether the field is one that nobody told.
@@ -132,9 +169,6 @@ fn described(group: &ReplicationGroup) -> Fields {
     let at_rest = group.at_rest_encryption_enabled().unwrap_or_default();
     fields.set("at_rest_encryption", at_rest);
     fields.set("auth", group.auth_token_enabled().unwrap_or_default());
-    // Some answers leave it out; new groups have it.
-    let upgrades = group.auto_minor_version_upgrade().unwrap_or(true);
-    fields.set("auto_minor_version_upgrade", upgrades);
     if group.status() == Some("create-failed") {
         fields.set("state", "create-failed");
     }
@@ -147,6 +181,22 @@ fn transit(group: &ReplicationGroup) -> &str {
         Some(TransitEncryptionMode::Preferred) => "preferred",
         _ => "required",
     }
+}
+
+/// What a member has been told to become, and has not become yet.
+fn waits(member: &CacheCluster) -> Vec<(&'static str, String)> {
+    let Some(values) = member.pending_modified_values() else {
+        return Vec::new();
+    };
+    let nodes = values.num_cache_nodes().map(|nodes| nodes.to_string());
+    [
+        ("class", values.cache_node_type().map(str::to_owned)),
+        ("version", values.engine_version().map(str::to_owned)),
+        ("nodes", nodes),
+    ]
+    .into_iter()
+    .filter_map(|(field, value)| Some((field, value?)))
+    .collect()
 }
 
 fn describe_member(fields: &mut Fields, member: &CacheCluster) {
@@ -176,7 +226,8 @@ fn pending(values: &ReplicationGroupPendingModifiedValues) -> Vec<&'static str> 
         ),
         (
             "transit_encryption",
-            values.transit_encryption_mode().is_some(),
+            values.transit_encryption_mode().is_some()
+                || values.transit_encryption_enabled().is_some(),
         ),
     ]
     .into_iter()
@@ -196,35 +247,41 @@ fn readiness(status: &str, pending: &[&str]) -> Readiness {
     }
 }
 
-/// What a change of a group costs: a cache holds no data of record, so what cannot be changed is made anew.
+/// What a change of a group costs: what cannot be changed is made anew, and what it held is lost.
 pub(super) fn effect(change: &FieldChange) -> Effect {
-    let turned_on = |off: &str| change.old == Some(FieldValue::Known(off.into()));
-    let replaces = match change.field.as_str() {
-        "at_rest_encryption" | "state" => true,
-        "transit_encryption" => turned_on("off"),
-        // A token can be given to a running group in two steps, and both times everyone is cut off.
-        "auth" => true,
-        "version" => is_downgrade(change),
-        _ => false,
-    };
-    if replaces {
-        Effect::Replace
-    } else {
-        Effect::InPlace
+    let was = |word: &str| change.old == Some(FieldValue::Known(word.into()));
+    match change.field.as_str() {
+        // It was never made.
+        "state" => Effect::Replace,
+        "at_rest_encryption" => Effect::LosesData,
+        // A single node is made anew, with replicas there is a fail-over (user guide, "Upgrading engine versions", "Scaling");
+        // clients without TLS or token are cut off at the end.
+        "class" | "version" | "transit_encryption" => Effect::Interrupts,
+        "auth" if was("false") || was("begun") => Effect::Interrupts,
+        _ => Effect::InPlace,
     }
 }
 
-fn is_downgrade(change: &FieldChange) -> bool {
-    let number = |value: &Option<FieldValue>| -> Option<Vec<u32>> {
-        match value {
-            Some(FieldValue::Known(text)) => text.split('.').map(|n| n.parse().ok()).collect(),
-            Some(FieldValue::AfterApply { .. }) | None => None,
-        }
-    };
-    match (number(&change.old), number(&change.new)) {
-        (Some(old), Some(new)) => new < old,
-        (None, _) | (_, None) => false,
-    }
+/// Whether a change is put off until the maintenance window unless ElastiCache is told to make it at once.
+pub(super) fn may_wait(change: &FieldChange) -> bool {
+    // The token and TLS must be changed at once; the number of nodes has calls of its own.
+    matches!(
+        change.field.as_str(),
+        "class"
+            | "version"
+            | "automatic_failover"
+            | "multi_az"
+            | "transit_encryption"
+            | "auth"
+            | "token"
+            | "nodes"
+    )
+}
+
+/// Major and minor of a version.
+pub(super) fn numbers(version: &str) -> Vec<u32> {
+    let parts = version.split('.').take(2);
+    parts.filter_map(|part| part.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -240,29 +297,29 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_changed_in_place_is_made_anew() {
+    fn what_cannot_be_changed_in_place_loses_data_and_the_rest_is_changed() {
         let check = |field, old, new, expected| {
             let change = change(field, old, new);
             assert_eq!(effect(&change), expected, "{change:?}");
         };
-        check("version", "6.2", "7.0", Effect::InPlace);
-        check("version", "7.1", "7.0", Effect::Replace);
+        check("version", "6.2", "7.0", Effect::Interrupts);
         check(
             "class",
             "cache.r7g.large",
             "cache.t4g.small",
-            Effect::InPlace,
+            Effect::Interrupts,
         );
         check("nodes", "2", "1", Effect::InPlace);
-        check("transit_encryption", "off", "required", Effect::Replace);
+        check("transit_encryption", "off", "required", Effect::Interrupts);
         check(
             "transit_encryption",
             "preferred",
             "required",
-            Effect::InPlace,
+            Effect::Interrupts,
         );
-        check("at_rest_encryption", "false", "true", Effect::Replace);
-        check("auth", "false", "true", Effect::Replace);
+        check("at_rest_encryption", "false", "true", Effect::LosesData);
+        check("auth", "false", "true", Effect::Interrupts);
+        check("state", "create-failed", "", Effect::Replace);
         check("token", "version a", "version b", Effect::InPlace);
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod group_calls;
 mod group_fields;
+mod judgement;
 pub(crate) mod replication_group;
 mod status;
 pub(crate) mod subnet_group;
@@ -34,10 +35,8 @@ impl Cache for Aws {
     ) -> CacheOutputs {
         let clients = &self.clients;
         let settings = clients.section.caches.get(&cache.key);
-        let place = Place::of(
-            self,
-            settings.map(|own| (&own.subnets, &own.security_groups)),
-        );
+        let own = settings.map(|own| (&own.subnets, &own.security_groups));
+        let place = Place::of(self, own, cache.adopt);
         let ownership = Ownership::new(env, cache.adopt);
 
         let address = clients.address(SUBNET_GROUP, &cache.name);
@@ -64,6 +63,7 @@ impl Cache for Aws {
             token: inputs.pass(token),
             secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
             url: url.clone(),
+            left: std::sync::Mutex::default(),
         });
         // Amazon's own authorities sign the servers' certificates; every system trusts them.
         CacheOutputs {

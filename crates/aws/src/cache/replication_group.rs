@@ -1,10 +1,11 @@
 //! `elasticache.replication_group`: one Redis, with a replica where it is to survive a zone.
 //!
 //! A new token is added with ROTATE, which leaves the one before it valid: tasks that still run with it, and a release
-//! that is rolled back to, go on. The next rotation ends it.
+//! that is rolled back to, go on. The next rotation ends it. A group without TLS or AUTH is given them in two steps each, as
+//! ElastiCache wants it: both sorts of clients are taken in between.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,11 +22,13 @@ use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::group_calls::{called, delete_group, describe, read_group};
-use super::group_fields::{GroupActual, TOKEN_TAG, effect, version_text};
+use super::group_fields::{AUTH_TAG, GroupActual, TOKEN_TAG, effect, may_wait};
 use super::tagging;
 use crate::client::Clients;
 use crate::database::encoded;
+use crate::database::password::just_written;
 use crate::error::{Told, code, failure, without};
+use crate::prepared::until_prepared;
 use crate::reading::still_there;
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
@@ -51,19 +54,21 @@ pub(super) struct ReplicationGroup {
     /// The secret that holds the token, by its name in the cloud.
     pub(super) secret: String,
     pub(super) url: Output<SecretString>,
+    /// What the last apply left, where that is known.
+    pub(super) left: Mutex<Option<Fields>>,
 }
 
 impl ReplicationGroup {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.address.name
     }
 
-    fn nodes(&self) -> u8 {
+    pub(super) fn nodes(&self) -> u8 {
         if self.spec.high_availability { 2 } else { 1 }
     }
 
     async fn token_of(&self, version: &SecretVersion) -> Result<SecretString> {
-        let value = value_of(&self.clients, &version.secret, &version.version).await?;
+        let value = just_written(&self.clients, version).await?;
         value.ok_or_else(|| {
             let what = format!("the token of {} is not there", called(self.name()));
             let key = self.spec.token.as_deref().unwrap_or_default();
@@ -85,7 +90,9 @@ impl ReplicationGroup {
         let spec = &self.spec;
         let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
         let tags = tagging::sdk_tags(&self.tags_with(Some(&version.version)));
-        let created = self
+        let action = format!("create {}", called(self.name()));
+        let subnets = self.subnet_group.settled()?;
+        let creation = self
             .clients
             .elasticache
             .create_replication_group()
@@ -101,19 +108,17 @@ impl ReplicationGroup {
             .at_rest_encryption_enabled(true)
             .auth_token(token.expose_secret())
             .auto_minor_version_upgrade(true)
-            .cache_subnet_group_name(self.subnet_group.settled()?)
+            .cache_subnet_group_name(subnets)
             .set_security_group_ids(groups)
-            .set_tags(Some(tags))
-            .send()
-            .await;
-        match created {
-            Ok(_) => Ok(true),
-            Err(error) if code(&error) == Some("ReplicationGroupAlreadyExists") => Ok(false),
-            Err(error) => {
-                let error = failure(&error, &format!("create {}", called(self.name())));
-                Err(without(error, token))
+            .set_tags(Some(tags));
+        until_prepared(self.clients.clock(), &action, || async {
+            match creation.clone().send().await {
+                Ok(_) => Ok(true),
+                Err(error) if code(&error) == Some("ReplicationGroupAlreadyExists") => Ok(false),
+                Err(error) => Err(without(failure(&error, &action), token)),
             }
-        }
+        })
+        .await
     }
 
     /// Waits until the name is free. `false` when what has it stays.
@@ -152,6 +157,18 @@ impl ReplicationGroup {
             Some(tags) => self.ownership.foreign(tags),
             None => self.ownership.foreign_by(&actual.description),
         }
+    }
+
+    /// Marks that AUTH is being switched on, or takes that mark off.
+    async fn mark_auth(&self, actual: &GroupActual, begun: bool) -> Result<()> {
+        let told = actual.tags.clone().unwrap_or_default();
+        let mut desired = told.clone();
+        match begun {
+            true => desired.insert(AUTH_TAG.to_owned(), "begun".to_owned()),
+            false => desired.remove(AUTH_TAG),
+        };
+        let what = called(self.name());
+        tagging::retag(&self.clients, &actual.arn, &what, &told, &desired).await
     }
 
     /// Makes the tags what they are to be.
@@ -237,13 +254,31 @@ impl ReplicationGroup {
             .apply_immediately(true)
     }
 
+    /// From no TLS to TLS for those who like: "Setting TransitEncryptionMode to required is a two-step process that requires
+    /// you to first set the TransitEncryptionMode to preferred" (API reference).
+    async fn offer_tls(&self, actual: GroupActual) -> Result<()> {
+        if !actual.has_no_tls() {
+            return Ok(());
+        }
+        self.modify()
+            .transit_encryption_enabled(true)
+            .transit_encryption_mode(TransitEncryptionMode::Preferred)
+            .send()
+            .await
+            .map(drop)
+            .told(|| format!("offer TLS at {}", called(self.name())))
+    }
+
     /// Everything that one call can change: neither the number of nodes nor the token.
     async fn change(&self, changes: &[FieldChange]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         let spec = &self.spec;
-        let mut call = self.modify();
+        // Told to make them at once, ElastiCache makes whatever else waits as well: only where one of them would wait.
+        let mut call = self
+            .modify()
+            .apply_immediately(changes.iter().any(may_wait));
         for change in changes {
             call = match change.field.as_str() {
                 "class" => call.cache_node_type(&spec.class),
@@ -253,7 +288,6 @@ impl ReplicationGroup {
                 "security_groups" => {
                     call.set_security_group_ids(Some(self.security_groups.clone()))
                 }
-                "auto_minor_version_upgrade" => call.auto_minor_version_upgrade(true),
                 "transit_encryption" => call
                     .transit_encryption_enabled(true)
                     .transit_encryption_mode(TransitEncryptionMode::Required),
@@ -297,17 +331,49 @@ impl ReplicationGroup {
         }
     }
 
-    async fn rotate(&self, token: &SecretString) -> Result<()> {
+    async fn give(&self, token: &SecretString, how: AuthTokenUpdateStrategyType) -> Result<()> {
         let sent = self
             .modify()
             .auth_token(token.expose_secret())
-            .auth_token_update_strategy(AuthTokenUpdateStrategyType::Rotate)
+            .auth_token_update_strategy(how)
             .send()
             .await;
         sent.map(drop).map_err(|error| {
-            let action = format!("rotate the token of {}", called(self.name()));
+            let action = format!("set the token of {}", called(self.name()));
             without(failure(&error, &action), token)
         })
+    }
+
+    /// Gives a group its token. One without AUTH takes clients with and without it after a rotation, and only the former once it
+    /// is set; which of the two a group has come to, only our mark tells.
+    async fn set_token(&self, actual: &GroupActual, watch: &dyn Watch) -> Result<GroupActual> {
+        let version = self.token.settled()?;
+        let token = self.token_of(&version).await?;
+        let is_new = actual.has_no_auth() || actual.auth_begun;
+        if is_new && !actual.auth_begun {
+            self.in_turn(watch, |actual| async move {
+                self.mark_auth(&actual, true).await
+            })
+            .await?;
+        }
+        self.in_turn(watch, |_| {
+            self.give(&token, AuthTokenUpdateStrategyType::Rotate)
+        })
+        .await?;
+        if is_new {
+            self.in_turn(watch, |_| {
+                self.give(&token, AuthTokenUpdateStrategyType::Set)
+            })
+            .await?;
+            self.in_turn(watch, |actual| async move {
+                self.mark_auth(&actual, false).await
+            })
+            .await?;
+        }
+        let set = Some(version.version.as_str());
+        self.in_turn(watch, |actual| self.retag(actual, set))
+            .await?;
+        self.with_token(version.version, token).await
     }
 }
 
@@ -318,7 +384,7 @@ fn still_applies(fields: &[String]) -> String {
 /// The changes that one call makes together.
 fn together(changes: &[FieldChange]) -> Vec<FieldChange> {
     let apart = |change: &FieldChange| {
-        tags::is_tag(change) || matches!(change.field.as_str(), "nodes" | "token")
+        tags::is_tag(change) || matches!(change.field.as_str(), "nodes" | "token" | "auth")
     };
     changes
         .iter()
@@ -356,50 +422,24 @@ impl Resource for ReplicationGroup {
         Ok(Reading::Present(actual))
     }
 
+    fn recall(&self, left: Option<&Fields>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left.cloned();
+    }
+
     fn desired(&self) -> Fields {
-        let spec = &self.spec;
-        let mut fields = Fields::new();
-        fields.set("class", &spec.class);
-        fields.set("version", &spec.version);
-        fields.set("nodes", self.nodes());
-        fields.set("automatic_failover", spec.high_availability);
-        fields.set("multi_az", spec.high_availability);
-        fields.set("transit_encryption", "required");
-        fields.set("at_rest_encryption", true);
-        fields.set("auth", true);
-        fields.set("auto_minor_version_upgrade", true);
-        if !self.security_groups.is_empty() {
-            fields.set("security_groups", self.security_groups.join(", "));
-        }
-        if !spec.adopt {
-            fields.set_value("subnet_group", self.subnet_group.field(Clone::clone));
-        }
-        let token = self.token.field(|version| version_text(&version.version));
-        fields.set_value("token", token);
-        tags::describe(&mut fields, &self.ownership.tags);
-        fields
+        self.wished()
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        let mut fields = Fields::new();
-        for (name, value) in actual.fields().iter() {
-            // ElastiCache chooses where we do not; and what is adopted stays in its own network.
-            let chosen = match name {
-                "security_groups" => !self.security_groups.is_empty(),
-                "subnet_group" => !self.spec.adopt,
-                _ => true,
-            };
-            if chosen {
-                fields.set_value(name, value.clone());
-            }
-        }
-        // What nobody tells is taken to be as it was asked for.
-        for (name, value) in self.desired().iter() {
-            if actual.is_untold(name) {
-                fields.set_value(name, value.clone());
-            }
-        }
-        fields
+        self.told(actual)
+    }
+
+    fn objection(&self, actual: &Self::Actual, _left: Option<&Fields>) -> Option<Error> {
+        self.refusal(actual)
+    }
+
+    fn notes(&self, actual: &Self::Actual) -> Vec<String> {
+        self.remarks(actual)
     }
 
     fn effect_of_change(&self, change: &FieldChange) -> Effect {
@@ -414,8 +454,9 @@ impl Resource for ReplicationGroup {
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
-        let new_url =
-            |change: &FieldChange| change.field == "token" || effect(change) == Effect::Replace;
+        let new_url = |change: &FieldChange| {
+            change.field == "token" || matches!(effect(change), Effect::Replace | Effect::LosesData)
+        };
         if changes.iter().any(new_url) {
             self.url.withdraw();
         }
@@ -444,8 +485,14 @@ impl Resource for ReplicationGroup {
     ) -> Result<Self::Actual> {
         // While it was made or changed, ElastiCache told less than the truth: compare with what has settled.
         let actual = self.until_changeable(watch).await?;
+        if let Some(error) = self.refusal(&actual) {
+            return Err(error);
+        }
         let changes = self.observed(&actual).changes_to(&self.desired());
         let has = |field: &str| changes.iter().any(|change| change.field == field);
+        if has("transit_encryption") {
+            self.in_turn(watch, |actual| self.offer_tls(actual)).await?;
+        }
         // A replica comes before fail-over to it, and goes after.
         let grows = has("nodes") && actual.nodes < usize::from(self.nodes());
         let shrinks = has("nodes") && !grows;
@@ -460,14 +507,8 @@ impl Resource for ReplicationGroup {
             self.in_turn(watch, |actual| self.set_replicas(actual))
                 .await?;
         }
-        if has("token") {
-            let version = self.token.settled()?;
-            let token = self.token_of(&version).await?;
-            self.in_turn(watch, |_| self.rotate(&token)).await?;
-            let set = Some(version.version.as_str());
-            self.in_turn(watch, |actual| self.retag(actual, set))
-                .await?;
-            return self.with_token(version.version, token).await;
+        if has("token") || has("auth") {
+            return self.set_token(&actual, watch).await;
         }
         if changes.iter().any(tags::is_tag) {
             self.in_turn(watch, |actual| self.retag(actual, None))

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluentBuilder;
-use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
 use deployer_core::address::Address;
 use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -14,15 +13,17 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
+use deployer_manifest::section::Maintenance;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::instance_calls::{BUSY, GONE, called, delete_instance, read_instance};
-use super::instance_fields::{
-    InstanceActual, PASSWORD_TAG, Parameters, effect, storage_text, version_text,
-};
+use super::authority::Bundle;
+use super::instance_calls::{GONE, called, delete_instance, read_instance, upgrades};
+use super::instance_fields::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
+use super::password::just_written;
 use super::{tagging, url};
 use crate::client::Clients;
-use crate::error::{Told, code, failure, without};
+use crate::error::{code, failure, without};
+use crate::prepared::until_prepared;
 use crate::reading::{owned, still_there};
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
@@ -30,13 +31,13 @@ use crate::tags::{self, Ownership, Tags};
 /// The kind of an instance's node.
 pub(crate) const INSTANCE: &str = "rds.instance";
 
-const ENGINE: &str = "postgres";
+pub(super) const ENGINE: &str = "postgres";
 
 /// The disk that new instances get: cheaper than gp2 and quicker at most sizes.
 const STORAGE_TYPE: &str = "gp3";
 
 /// Multi-AZ instances of some size take 15 minutes, major upgrades longer.
-const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
+pub(super) const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
 
 /// An instance that is to exist.
 pub(super) struct Instance {
@@ -51,20 +52,27 @@ pub(super) struct Instance {
     pub(super) password: Value<SecretVersion>,
     /// The secret that holds the password, by its name in the cloud.
     pub(super) secret: String,
+    /// Whether changes that interrupt are made at once.
+    pub(super) maintenance: Maintenance,
+    /// Where the certificates of its authorities are found. `None` where nobody asks for them.
+    pub(super) bundle: Option<Bundle>,
     pub(super) url: Output<SecretString>,
     /// Which database it is: see [`deployer_core::capability::DatabaseOutputs::birth`].
     pub(super) birth: Output<Birth>,
     /// The version whose value this run set as the password, or tried to: its tag is written after it.
     pub(super) given: Mutex<Option<String>>,
+    pub(super) authority: Output<SecretString>,
+    /// What the last apply left, where that is known.
+    pub(super) left: Mutex<Option<Fields>>,
 }
 
 impl Instance {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.address.name
     }
 
     async fn password_of(&self, version: &SecretVersion) -> Result<SecretString> {
-        let value = value_of(&self.clients, &version.secret, &version.version).await?;
+        let value = just_written(&self.clients, version).await?;
         value.ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -75,15 +83,17 @@ impl Instance {
     }
 
     /// The tags that it is to carry, with the one that says which password was set.
-    fn tags_with(&self, password: Option<&str>) -> Tags {
+    pub(super) fn tags_with(&self, password: Option<&str>, reboot: Option<&str>) -> Tags {
         let mut tags = self.ownership.tags.clone();
-        if let Some(version) = password {
-            tags.insert(PASSWORD_TAG.to_owned(), version.to_owned());
+        for (tag, value) in [(PASSWORD_TAG, password), (REBOOT_TAG, reboot)] {
+            if let Some(value) = value {
+                tags.insert(tag.to_owned(), value.to_owned());
+            }
         }
         tags
     }
 
-    fn storage(&self) -> i32 {
+    pub(super) fn storage(&self) -> i32 {
         i32::try_from(self.spec.storage_gib).unwrap_or(i32::MAX)
     }
 
@@ -94,7 +104,7 @@ impl Instance {
     ) -> Result<CreateDBInstanceFluentBuilder> {
         let spec = &self.spec;
         let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
-        let tags = tagging::sdk_tags(&self.tags_with(Some(&version.version)));
+        let tags = tagging::sdk_tags(&self.tags_with(Some(&version.version), None));
         Ok(self
             .clients
             .rds
@@ -123,14 +133,15 @@ impl Instance {
 
     /// Makes it. `false` when something of its name is there.
     async fn make(&self, version: &SecretVersion, password: &SecretString) -> Result<bool> {
-        match self.creation(version, password)?.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if code(&error) == Some("DBInstanceAlreadyExists") => Ok(false),
-            Err(error) => {
-                let error = failure(&error, &format!("create {}", called(self.name())));
-                Err(without(error, password))
+        let what = format!("create {}", called(self.name()));
+        until_prepared(self.clients.clock(), &what, || async {
+            match self.creation(version, password)?.send().await {
+                Ok(_) => Ok(true),
+                Err(error) if code(&error) == Some("DBInstanceAlreadyExists") => Ok(false),
+                Err(error) => Err(without(failure(&error, &what), password)),
             }
-        }
+        })
+        .await
     }
 
     /// Waits until the name is free. `false` when what has it stays.
@@ -151,103 +162,12 @@ impl Instance {
         .await
     }
 
-    async fn again(&self) -> Result<InstanceActual> {
+    pub(super) async fn again(&self) -> Result<InstanceActual> {
         still_there(self.read().await?, &called(self.name()))
     }
 
-    /// Waits until RDS takes changes: it refuses them while it creates, backs up or changes.
-    async fn until_changeable(&self, watch: &dyn Watch) -> Result<InstanceActual> {
-        let what = called(self.name());
-        poll(self.clients.clock(), USABLE, &what, || async {
-            let actual = self.again().await?;
-            if actual.takes_changes() {
-                return Ok(Look::Found(actual));
-            }
-            let why = match actual.readiness() {
-                Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
-                    let message = format!("{what} takes no changes: {why}");
-                    return Err(Error::new(ErrorKind::Failed, message));
-                }
-                Readiness::Pending(why) => why,
-                Readiness::Ready => format!("RDS says `{}`", actual.status),
-            };
-            watch.note(&why);
-            Ok(Look::NotYet(why))
-        })
-        .await
-    }
-
-    /// The one call that changes all of these fields.
-    fn modification(
-        &self,
-        changes: &[FieldChange],
-        password: Option<&SecretString>,
-    ) -> Result<ModifyDBInstanceFluentBuilder> {
-        let spec = &self.spec;
-        let mut call = self
-            .clients
-            .rds
-            .modify_db_instance()
-            .db_instance_identifier(self.name())
-            .apply_immediately(true);
-        for change in changes {
-            call = match change.field.as_str() {
-                "class" => call.db_instance_class(&spec.class),
-                "storage" => call.allocated_storage(self.storage()),
-                "storage_type" => call.storage_type(STORAGE_TYPE),
-                "version" => call
-                    .engine_version(spec.version.to_string())
-                    .allow_major_version_upgrade(true),
-                "public" => call.publicly_accessible(false),
-                "multi_az" => call.multi_az(spec.high_availability),
-                "backup_days" => call.backup_retention_period(spec.backup_days.into()),
-                "deletion_protection" => call.deletion_protection(spec.deletion_protection),
-                "copy_tags_to_snapshot" => call.copy_tags_to_snapshot(true),
-                "auto_minor_version_upgrade" => call.auto_minor_version_upgrade(true),
-                "security_groups" => {
-                    call.set_vpc_security_group_ids(Some(self.security_groups.clone()))
-                }
-                "subnet_group" => call.db_subnet_group_name(self.subnet_group.settled()?),
-                "parameter_group" => call.db_parameter_group_name(self.parameter_group.settled()?),
-                "password" => call
-                    .set_master_user_password(password.map(|text| text.expose_secret().to_owned())),
-                // Tags have calls of their own; what loses data is replaced.
-                _ => call,
-            };
-        }
-        Ok(call)
-    }
-
-    /// Makes the changes as soon as RDS takes them.
-    async fn modify(
-        &self,
-        changes: &[FieldChange],
-        password: Option<&SecretString>,
-        watch: &dyn Watch,
-    ) -> Result<()> {
-        let what = called(self.name());
-        poll(self.clients.clock(), USABLE, &what, || async {
-            self.until_changeable(watch).await?;
-            match self.modification(changes, password)?.send().await {
-                Ok(_) => Ok(Look::Found(())),
-                Err(error) if code(&error) == Some(BUSY) => {
-                    Ok(Look::NotYet("RDS takes no change yet".into()))
-                }
-                Err(error) => {
-                    let error = failure(&error, &format!("change {what}"));
-                    Err(match password {
-                        Some(password) => without(error, password),
-                        None => error,
-                    })
-                }
-            }
-        })
-        .await
-    }
-
-    /// What was asked for and is not told yet. Tags and password stand apart, they are known from what was written;
-    /// and a parameter group may wait for a reboot, which a change brings and no waiting.
-    fn lagging(&self, actual: &InstanceActual) -> Vec<String> {
+    /// What was asked for and is not told yet. Tags and password stand apart, they are known from what was written.
+    pub(super) fn lagging(&self, actual: &InstanceActual) -> Vec<String> {
         let apart = |change: &FieldChange| {
             tags::is_tag(change) || matches!(change.field.as_str(), "password" | "parameter_group")
         };
@@ -259,41 +179,25 @@ impl Instance {
             .collect()
     }
 
-    /// A new parameter group is in force after a reboot only, after a major upgrade too.
-    async fn reboot_for_parameters(&self, watch: &dyn Watch) -> Result<()> {
-        let what = called(self.name());
-        let wanted = self.parameter_group.settled()?;
-        poll(self.clients.clock(), USABLE, &what, || async {
-            let actual = self.until_changeable(watch).await?;
-            let lagging = self.lagging(&actual);
-            if actual.parameter_group != wanted {
-                return Ok(Look::NotYet("RDS still applies parameter_group".into()));
-            }
-            if !lagging.is_empty() {
-                return Ok(Look::NotYet(still_applies(&lagging)));
-            }
-            if actual.parameters() != Parameters::PendingReboot {
-                return Ok(Look::Found(()));
-            }
-            watch.note("rebooting, so that the parameter group is in force");
-            let call = self.clients.rds.reboot_db_instance();
-            let sent = call.db_instance_identifier(self.name()).send().await;
-            match sent {
-                // It was called available a moment too early.
-                Err(error) if code(&error) == Some(BUSY) => {
-                    Ok(Look::NotYet("RDS takes no reboot yet".into()))
+    /// Adds to what was read what other calls tell: the password, the versions that it can become, its authorities.
+    async fn completed(&self, mut actual: InstanceActual) -> Result<Reading<InstanceActual>> {
+        if let Some(version) = &actual.password_version {
+            match value_of(&self.clients, &self.secret, version).await {
+                Ok(password) => actual.password = password,
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    return Ok(Reading::Denied(error.chain().join(": ")));
                 }
-                other => {
-                    other.told(|| format!("reboot {what}"))?;
-                    Ok(Look::Found(()))
-                }
+                Err(error) => return Err(error),
             }
-        })
-        .await
+        }
+        if self.is_older(&actual) {
+            actual.upgrades = upgrades(&self.clients, &actual.full_version).await?;
+        }
+        Ok(Reading::Present(actual))
     }
 }
 
-fn still_applies(fields: &[String]) -> String {
+pub(super) fn still_applies(fields: &[String]) -> String {
     format!("RDS still applies {}", fields.join(", "))
 }
 
@@ -306,85 +210,56 @@ impl Resource for Instance {
     }
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
-        let reading = read_instance(&self.clients, self.name()).await?;
-        let mut actual = match owned(reading, &self.ownership, |actual| &actual.tags) {
-            Reading::Present(actual) => actual,
-            other => return Ok(other),
-        };
-        let given = self
-            .given
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        actual.password_version = given.or(actual.password_version);
-        if let Some(version) = &actual.password_version {
-            match value_of(&self.clients, &self.secret, version).await {
-                Ok(password) => actual.password = password,
-                Err(error) if error.kind() == ErrorKind::Denied => {
-                    return Ok(Reading::Denied(error.chain().join(": ")));
-                }
-                Err(error) => return Err(error),
-            }
+        if let Some(bundle) = &self.bundle {
+            let found = bundle.read(&self.clients).await?;
+            self.authority.publish(found);
         }
-        Ok(Reading::Present(actual))
+        let reading = read_instance(&self.clients, self.name()).await?;
+        match owned(reading, &self.ownership, |actual| &actual.tags) {
+            Reading::Present(mut actual) => {
+                let given = self
+                    .given
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                actual.password_version = given.or(actual.password_version);
+                self.completed(actual).await
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn recall(&self, left: Option<&Fields>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left.cloned();
     }
 
     fn desired(&self) -> Fields {
-        let spec = &self.spec;
-        let mut fields = Fields::new();
-        fields.set("engine", ENGINE);
-        fields.set("version", spec.version);
-        fields.set("class", &spec.class);
-        fields.set("storage", storage_text(self.storage()));
-        fields.set("storage_type", STORAGE_TYPE);
-        fields.set("encrypted", true);
-        fields.set("public", false);
-        fields.set("multi_az", spec.high_availability);
-        fields.set("backup_days", spec.backup_days);
-        fields.set("deletion_protection", spec.deletion_protection);
-        fields.set("copy_tags_to_snapshot", true);
-        fields.set("auto_minor_version_upgrade", true);
-        if !self.security_groups.is_empty() {
-            fields.set("security_groups", self.security_groups.join(", "));
-        }
-        if !spec.adopt {
-            fields.set_value("subnet_group", self.subnet_group.field(Clone::clone));
-        }
-        fields.set_value("parameter_group", self.parameter_group.field(Clone::clone));
-        fields.set("user", &spec.user);
-        fields.set("database", &spec.database);
-        let password = self
-            .password
-            .field(|version| version_text(&version.version));
-        fields.set_value("password", password);
-        tags::describe(&mut fields, &self.ownership.tags);
-        fields
+        self.wished()
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        let told = actual.fields();
-        let mut fields = Fields::new();
-        for (name, value) in told.iter() {
-            // RDS chooses where we do not; and what is adopted stays in its own network.
-            let chosen = match name {
-                "security_groups" => !self.security_groups.is_empty(),
-                "subnet_group" => !self.spec.adopt,
-                _ => true,
-            };
-            if chosen {
-                fields.set_value(name, value.clone());
-            }
-        }
-        fields
+        self.told(actual)
+    }
+
+    fn objection(&self, actual: &Self::Actual, _left: Option<&Fields>) -> Option<Error> {
+        self.refusal(actual)
+    }
+
+    fn notes(&self, actual: &Self::Actual) -> Vec<String> {
+        self.remarks(actual)
     }
 
     fn effect_of_change(&self, change: &FieldChange) -> Effect {
-        effect(change)
+        match (effect(change), self.maintenance) {
+            (Effect::Interrupts, Maintenance::Window) if may_wait(change) => Effect::InPlace,
+            (effect, _) => effect,
+        }
     }
 
     fn publish(&self, actual: &Self::Actual) {
         if let (Some(endpoint), Some(password)) = (&actual.endpoint, &actual.password) {
-            let url = url(&self.spec, password, &endpoint.host, endpoint.port);
+            let place = self.place_in(actual);
+            let url = url(&place, password, endpoint, self.spec.sslmode);
             self.url.publish(url);
         }
         // A name that is made anew is another database: RDS gives each instance an id of its own, for life.
@@ -429,6 +304,9 @@ impl Resource for Instance {
         // While it was made or changed, RDS told less than the truth: compare with what has settled.
         let actual = self.until_changeable(watch).await?;
         let changes = self.observed(&actual).changes_to(&self.desired());
+        if let Some(error) = self.refusal(&actual) {
+            return Err(error);
+        }
         let has = |field: &str| changes.iter().any(|change| change.field == field);
         let set = match has("password") {
             true => {
@@ -441,6 +319,7 @@ impl Resource for Instance {
         if let Some((version, _)) = &set {
             *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
         }
+        let mark = self.mark_reboot(&actual, &changes).await?;
         let password = set.as_ref().map(|(_, password)| password);
         if !changes.iter().all(tags::is_tag) {
             self.modify(&changes, password, watch).await?;
@@ -450,10 +329,13 @@ impl Resource for Instance {
             None => actual.password_version.as_deref(),
         };
         let what = called(self.name());
-        let desired = self.tags_with(version);
-        tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, &desired).await?;
-        if has("parameter_group") {
+        let desired = self.tags_with(version, mark.as_deref());
+        let mut there = actual.tags.clone();
+        there.extend(mark.clone().map(|group| (REBOOT_TAG.to_owned(), group)));
+        tagging::retag(&self.clients, &actual.arn, &what, &there, &desired).await?;
+        if mark.is_some() {
             self.reboot_for_parameters(watch).await?;
+            self.unmark_reboot(&actual).await?;
         }
         let mut after = self.again().await?;
         if let Some((version, password)) = set {
@@ -498,6 +380,7 @@ impl Resource for Instance {
             }
             reading => still_there(reading, &called(self.name()))?,
         };
+        now.upgrades = actual.upgrades.clone();
         now.password_version = actual.password_version.clone();
         now.password = actual.password.clone();
         let lagging = self.lagging(&now);

@@ -54,6 +54,29 @@ pub(crate) async fn read_instance(
     )
 }
 
+/// The versions that an instance of this one can become.
+///
+/// Errors: denied, when the caller may not see them.
+pub(super) async fn upgrades(clients: &Clients, version: &str) -> Result<Vec<String>> {
+    let answer = clients
+        .rds
+        .describe_db_engine_versions()
+        .engine(super::instance::ENGINE)
+        .engine_version(version)
+        // An old version that runs still is not offered any more.
+        .include_all(true)
+        .send()
+        .await
+        .told(|| format!("look up what PostgreSQL {version} can become"))?;
+    let targets = answer
+        .db_engine_versions()
+        .iter()
+        .flat_map(|version| version.valid_upgrade_target());
+    Ok(targets
+        .filter_map(|target| target.engine_version().map(str::to_owned))
+        .collect())
+}
+
 /// Deletes an instance, keeping a final snapshot where RDS can, and waits until it is gone: its groups cannot be
 /// deleted earlier. Takes the protection off; that this instance may go was said before.
 pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token) -> Result<()> {
@@ -80,7 +103,8 @@ async fn unprotect(clients: &Clients, name: &str) -> Result<()> {
         .modify_db_instance()
         .db_instance_identifier(name)
         .deletion_protection(false)
-        .apply_immediately(true)
+        // It is off at once in any case; told so, RDS would also make whatever waits for the window.
+        .apply_immediately(false)
         .send()
         .await
         .map(drop)

@@ -1,6 +1,6 @@
 //! An instance as RDS describes it: its fields, whether it is usable, and what a change costs; pure.
 
-use aws_sdk_rds::types::{DbInstance, PendingModifiedValues};
+use aws_sdk_rds::types::DbInstance;
 use deployer_core::capability::Birth;
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Effect;
@@ -8,11 +8,19 @@ use deployer_core::wait::Readiness;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+use super::pending::Pending;
 use super::tagging;
 use crate::tags::{self, Tags};
 
 /// The tag that says which version of the password's secret was set; RDS tells no more about a password.
 pub(super) const PASSWORD_TAG: &str = "deployer:password";
+
+/// The tag that names the parameter group for which this program owes the instance a reboot: a group that waits for one may be
+/// another hand's affair.
+pub(super) const REBOOT_TAG: &str = "deployer:reboot";
+
+/// The fields that say how much there must be at least.
+pub(super) const AT_LEAST: [&str; 3] = ["version", "storage", "backup_days"];
 
 /// An instance as RDS has it.
 #[derive(Clone, Debug)]
@@ -31,7 +39,26 @@ pub(crate) struct InstanceActual {
     pub(super) tags: Tags,
     pub(super) parameter_group: String,
     parameter_group_status: String,
-    pending: Vec<&'static str>,
+    /// The parameter group that a reboot of ours is to put in force.
+    reboot_for: Option<String>,
+    /// What RDS has accepted and not carried out yet.
+    pub(super) pending: Pending,
+    /// When RDS carries out what waits.
+    pub(super) window: String,
+    pub(super) engine: String,
+    /// With the minor one.
+    pub(super) full_version: String,
+    /// What it can become of the major version that is asked for; empty where that was not looked up.
+    pub(super) upgrades: Vec<String>,
+    /// The master user.
+    pub(super) user: String,
+    /// The database that was made with it. `None`: none was, and there is `postgres` only as far as RDS knows.
+    pub(super) database: Option<String>,
+    /// Whether RDS keeps the master user's password in a secret of its own.
+    pub(super) keeps_password: bool,
+    pub(super) storage_type: String,
+    /// Operations per second and throughput, where it has chosen ones.
+    pub(super) speed: (Option<i32>, Option<i32>),
     fields: Fields,
 }
 
@@ -61,7 +88,6 @@ impl InstanceActual {
             protected: instance.deletion_protection().unwrap_or_default(),
             password_version: tags.get(PASSWORD_TAG).cloned(),
             password: None,
-            tags,
             parameter_group: group
                 .and_then(|group| group.db_parameter_group_name())
                 .unwrap_or_default()
@@ -70,10 +96,24 @@ impl InstanceActual {
                 .and_then(|group| group.parameter_apply_status())
                 .unwrap_or_default()
                 .to_owned(),
+            reboot_for: tags.get(REBOOT_TAG).cloned(),
+            tags,
             pending: instance
                 .pending_modified_values()
-                .map(pending)
+                .map(Pending::of)
                 .unwrap_or_default(),
+            window: instance
+                .preferred_maintenance_window()
+                .unwrap_or_default()
+                .to_owned(),
+            engine: instance.engine().unwrap_or_default().to_owned(),
+            full_version: instance.engine_version().unwrap_or_default().to_owned(),
+            upgrades: Vec::new(),
+            user: instance.master_username().unwrap_or_default().to_owned(),
+            database: instance.db_name().map(str::to_owned),
+            keeps_password: instance.master_user_secret().is_some(),
+            storage_type: instance.storage_type().unwrap_or_default().to_owned(),
+            speed: (instance.iops(), instance.storage_throughput()),
             fields: described(instance),
         }
     }
@@ -89,8 +129,13 @@ impl InstanceActual {
             };
             fields.set("password", format!("{}{gone}", version_text(version)));
         }
+        if self.owes_reboot() {
+            let group = format!("{} (waits for our reboot)", self.parameter_group);
+            fields.set("parameter_group", group);
+        }
         let mut tags = self.tags.clone();
         tags.remove(PASSWORD_TAG);
+        tags.remove(REBOOT_TAG);
         tags::describe(&mut fields, &tags);
         fields
     }
@@ -126,9 +171,20 @@ impl InstanceActual {
         }
     }
 
-    /// Whether clients can use it as it was asked for.
+    /// Whether its parameter group waits for a reboot that an earlier run was to make.
+    pub(super) fn owes_reboot(&self) -> bool {
+        let ours = self.reboot_for.as_ref() == Some(&self.parameter_group);
+        ours && self.parameters() == Parameters::PendingReboot
+    }
+
+    /// The group for which a reboot is marked as ours.
+    pub(super) fn reboot_mark(&self) -> Option<&str> {
+        self.reboot_for.as_deref()
+    }
+
+    /// Whether clients can use it. What waits for the maintenance window is nothing to wait for.
     pub(super) fn readiness(&self) -> Readiness {
-        readiness(&self.status, &self.pending)
+        readiness(&self.status, self.pending.has_password())
     }
 }
 
@@ -169,7 +225,6 @@ fn described(instance: &DbInstance) -> Fields {
     fields.set_some("version", version.and_then(|full| full.split('.').next()));
     fields.set_some("class", instance.db_instance_class());
     fields.set_some("storage", instance.allocated_storage().map(storage_text));
-    fields.set_some("storage_type", instance.storage_type());
     fields.set(
         "encrypted",
         instance.storage_encrypted().unwrap_or_default(),
@@ -179,10 +234,6 @@ fn described(instance: &DbInstance) -> Fields {
     fields.set_some("backup_days", instance.backup_retention_period());
     let protected = instance.deletion_protection().unwrap_or_default();
     fields.set("deletion_protection", protected);
-    let copies = instance.copy_tags_to_snapshot().unwrap_or_default();
-    fields.set("copy_tags_to_snapshot", copies);
-    let upgrades = instance.auto_minor_version_upgrade().unwrap_or_default();
-    fields.set("auto_minor_version_upgrade", upgrades);
     fields.set("security_groups", security_groups(instance).join(", "));
     let subnets = instance.db_subnet_group();
     fields.set_some(
@@ -190,10 +241,7 @@ fn described(instance: &DbInstance) -> Fields {
         subnets.and_then(|group| group.db_subnet_group_name()),
     );
     if let Some(group) = instance.db_parameter_groups().first() {
-        let name = group.db_parameter_group_name().unwrap_or_default();
-        let waits = group.parameter_apply_status() == Some("pending-reboot");
-        let waits = if waits { " (pending reboot)" } else { "" };
-        fields.set("parameter_group", format!("{name}{waits}"));
+        fields.set_some("parameter_group", group.db_parameter_group_name());
     }
     fields.set_some("user", instance.master_username());
     fields.set_some("database", instance.db_name());
@@ -216,30 +264,12 @@ pub(super) fn storage_text(gib: i32) -> String {
     format!("{gib} GiB")
 }
 
-/// What RDS has accepted and not carried out yet, in our fields' names.
-fn pending(values: &PendingModifiedValues) -> Vec<&'static str> {
-    [
-        ("class", values.db_instance_class().is_some()),
-        ("storage", values.allocated_storage().is_some()),
-        ("storage_type", values.storage_type().is_some()),
-        ("password", values.master_user_password().is_some()),
-        ("backup_days", values.backup_retention_period().is_some()),
-        ("multi_az", values.multi_az().is_some()),
-        ("version", values.engine_version().is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(field, is_pending)| is_pending.then_some(field))
-    .collect()
-}
-
-fn readiness(status: &str, pending: &[&str]) -> Readiness {
+fn readiness(status: &str, sets_password: bool) -> Readiness {
     match status {
         // In the latter two clients connect as ever.
-        "available" | "backing-up" | "storage-optimization" if pending.is_empty() => {
-            Readiness::Ready
-        }
+        "available" | "backing-up" | "storage-optimization" if !sets_password => Readiness::Ready,
         "available" | "backing-up" | "storage-optimization" => {
-            Readiness::Pending(format!("RDS still applies {}", pending.join(", ")))
+            Readiness::Pending("RDS still applies password".into())
         }
         "deleting" | "delete-precheck" => Readiness::Failed("it is being deleted".into()),
         "stopped" | "stopping" => Readiness::Failed(format!(
@@ -260,23 +290,37 @@ fn readiness(status: &str, pending: &[&str]) -> Readiness {
     }
 }
 
-/// What a change of an instance costs: what grows or is newer is changed in place, what shrinks or is older is not.
+/// What a change of an instance costs, made at once.
 pub(super) fn effect(change: &FieldChange) -> Effect {
     match change.field.as_str() {
         "engine" | "encrypted" | "user" | "database" => Effect::LosesData,
-        "version" | "storage" if is_less(change) => Effect::LosesData,
+        // "An outage occurs during the change" (API reference of ModifyDBInstance); a parameter group is in force after a
+        // reboot only.
+        "class" | "version" | "subnet_group" | "parameter_group" => Effect::Interrupts,
+        // Backups that begin stop the disk for seconds to minutes (user guide, "Settings for DB instances").
+        "backup_days" if number(change.old.as_ref()) == Some(0) => Effect::Interrupts,
         _ => Effect::InPlace,
     }
 }
 
-fn is_less(change: &FieldChange) -> bool {
-    let number = |value: &Option<FieldValue>| match value {
-        Some(FieldValue::Known(text)) => text.split(' ').next()?.parse::<u32>().ok(),
-        Some(FieldValue::AfterApply { .. }) | None => None,
-    };
-    match (number(&change.old), number(&change.new)) {
-        (Some(old), Some(new)) => new < old,
-        (None, _) | (_, None) => false,
+/// Whether RDS puts a change off until the maintenance window unless it is told to make it at once. Everything else takes
+/// effect soon in any case.
+pub(super) fn may_wait(change: &FieldChange) -> bool {
+    match change.field.as_str() {
+        "class" | "storage" | "version" | "multi_az" | "subnet_group" => true,
+        "backup_days" => {
+            let days = |value: &Option<FieldValue>| number(value.as_ref()).unwrap_or_default();
+            (days(&change.old) == 0) != (days(&change.new) == 0)
+        }
+        _ => false,
+    }
+}
+
+/// The number that a field's value begins with: 30 of `30 GiB`, 16 of `16.4`.
+pub(super) fn number(value: Option<&FieldValue>) -> Option<u32> {
+    match value? {
+        FieldValue::Known(text) => text.split([' ', '.']).next()?.parse().ok(),
+        FieldValue::AfterApply { .. } => None,
     }
 }
 
@@ -295,32 +339,86 @@ mod tests {
     }
 
     #[test]
-    fn growing_is_done_in_place_and_shrinking_loses_data() {
+    fn what_restarts_an_instance_interrupts_and_what_cannot_be_changed_loses_data() {
         let check = |field, old, new, expected| {
             let change = change(field, old, new);
             assert_eq!(effect(&change), expected, "{change:?}");
         };
         check("storage", "20 GiB", "100 GiB", Effect::InPlace);
-        check("storage", "100 GiB", "20 GiB", Effect::LosesData);
-        check("version", "9", "16", Effect::InPlace);
-        check("version", "16", "15", Effect::LosesData);
-        check("class", "db.m7g.large", "db.t4g.micro", Effect::InPlace);
+        check("version", "16", "17", Effect::Interrupts);
+        check("class", "db.m7g.large", "db.t4g.micro", Effect::Interrupts);
+        check("parameter_group", "a", "b", Effect::Interrupts);
         check("multi_az", "true", "false", Effect::InPlace);
+        check("backup_days", "7", "14", Effect::InPlace);
+        check("backup_days", "0", "7", Effect::Interrupts);
         check("user", "a", "b", Effect::LosesData);
         check("database", "a", "b", Effect::LosesData);
         check("encrypted", "false", "true", Effect::LosesData);
     }
 
     #[test]
-    fn it_is_ready_when_it_is_available_and_nothing_is_pending() {
-        assert_eq!(readiness("available", &[]), Readiness::Ready);
+    fn only_what_may_wait_for_the_window_is_to_be_made_at_once() {
+        for field in ["class", "storage", "version", "multi_az"] {
+            assert!(may_wait(&change(field, "1", "2")), "{field}");
+        }
+        assert!(may_wait(&change("backup_days", "0", "7")));
+        assert!(!may_wait(&change("backup_days", "7", "14")));
+        assert!(!may_wait(&change("deletion_protection", "true", "false")));
+    }
+
+    #[test]
+    fn it_is_ready_when_it_is_available_and_no_password_is_being_set() {
+        assert_eq!(readiness("available", false), Readiness::Ready);
         assert_eq!(
-            readiness("available", &["class", "password"]),
-            Readiness::Pending("RDS still applies class, password".into())
+            readiness("available", true),
+            Readiness::Pending("RDS still applies password".into())
         );
         assert_eq!(
-            readiness("configuring-enhanced-monitoring", &[]),
+            readiness("configuring-enhanced-monitoring", false),
             Readiness::Pending("RDS says `configuring-enhanced-monitoring`".into())
+        );
+    }
+
+    #[test]
+    fn a_change_that_waits_for_the_window_is_nothing_to_wait_for() {
+        let values = aws_sdk_rds::types::PendingModifiedValues::builder();
+        let values = values.db_instance_class("db.t4g.large").build();
+        let instance = DbInstance::builder()
+            .db_instance_status("available")
+            .pending_modified_values(values)
+            .build();
+        let actual = InstanceActual::of(&instance);
+        assert_eq!(actual.readiness(), Readiness::Ready);
+        assert!(actual.takes_changes());
+        assert_eq!(actual.pending.text("class"), Some("db.t4g.large"));
+    }
+
+    #[test]
+    fn a_reboot_is_ours_only_where_a_run_of_ours_changed_the_group() {
+        use aws_sdk_rds::types::DbParameterGroupStatus;
+        let waiting = |tag: Option<&str>| {
+            let group = DbParameterGroupStatus::builder()
+                .db_parameter_group_name("main-postgres17")
+                .parameter_apply_status("pending-reboot")
+                .build();
+            let tag = tag.map(|group| Tag::builder().key(REBOOT_TAG).value(group).build());
+            let instance = DbInstance::builder()
+                .db_parameter_groups(group)
+                .set_tag_list(Some(tag.into_iter().collect()))
+                .build();
+            InstanceActual::of(&instance)
+        };
+        assert!(!waiting(None).owes_reboot());
+        assert!(!waiting(Some("main-postgres16")).owes_reboot());
+        let ours = waiting(Some("main-postgres17"));
+        assert!(ours.owes_reboot());
+        let shown = ours
+            .fields()
+            .get("parameter_group")
+            .map(ToString::to_string);
+        assert_eq!(
+            shown.as_deref(),
+            Some("main-postgres17 (waits for our reboot)")
         );
     }
 
@@ -332,7 +430,7 @@ mod tests {
             "incompatible-parameters",
             "stopped",
         ] {
-            let Readiness::Failed(why) = readiness(status, &[]) else {
+            let Readiness::Failed(why) = readiness(status, false) else {
                 panic!("{status} is not a failure");
             };
             assert!(why.contains(status), "{why}");

@@ -1,9 +1,14 @@
 //! RDS for PostgreSQL: subnet group, parameter group and instance.
 
+mod authority;
 pub(crate) mod instance;
 pub(crate) mod instance_calls;
 mod instance_fields;
+mod judgement;
+mod modify;
 pub(crate) mod parameter_group;
+pub(crate) mod password;
+mod pending;
 mod status;
 pub(crate) mod subnet_group;
 mod tagging;
@@ -14,7 +19,7 @@ use async_trait::async_trait;
 use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
+use deployer_core::spec::{DatabaseSpec, EnvironmentSpec, SslMode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -22,7 +27,9 @@ use crate::Aws;
 use crate::reading::seen;
 use crate::tags::Ownership;
 
+use authority::Bundle;
 use instance::{INSTANCE, Instance};
+use instance_fields::Endpoint;
 use parameter_group::{PARAMETER_GROUP, ParameterGroup};
 use subnet_group::{SUBNET_GROUP, SubnetGroup};
 
@@ -44,10 +51,8 @@ impl Database for Aws {
     ) -> DatabaseOutputs {
         let clients = &self.clients;
         let settings = clients.section.databases.get(&database.key);
-        let place = Place::of(
-            self,
-            settings.map(|own| (&own.subnets, &own.security_groups)),
-        );
+        let own = settings.map(|own| (&own.subnets, &own.security_groups));
+        let place = Place::of(self, own, database.adopt);
         let ownership = Ownership::new(env, database.adopt);
 
         let address = clients.address(SUBNET_GROUP, &database.name);
@@ -72,8 +77,11 @@ impl Database for Aws {
         });
 
         let address = clients.address(INSTANCE, &database.name);
-        let (url, birth) = (Output::of(&address), Output::of(&address));
+        let (url, authority) = (Output::of(&address), Output::of(&address));
+        let birth = Output::of(&address);
         let secret = env.secrets.get(&database.password);
+        let wanted = database.authority.as_ref();
+        let file = settings.and_then(|own| own.authority_file.as_deref());
         graph.resource(|inputs| Instance {
             clients: Arc::clone(clients),
             address,
@@ -84,11 +92,19 @@ impl Database for Aws {
             parameter_group: inputs.take(&parameter_group),
             password: inputs.pass(password),
             secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
+            maintenance: settings.map(|own| own.maintenance).unwrap_or_default(),
+            bundle: wanted.map(|_| Bundle::of(clients, file)),
             url: url.clone(),
             birth: birth.clone(),
             given: Mutex::default(),
+            authority: authority.clone(),
+            left: Mutex::default(),
         });
-        DatabaseOutputs { url, birth }
+        DatabaseOutputs {
+            url,
+            birth,
+            authority: wanted.map(|_| authority),
+        }
     }
 
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
@@ -114,13 +130,17 @@ pub(crate) struct Place {
 
 impl Place {
     /// `own` are the subnets and security groups of the manifest's part for this one; an empty list asks for the
-    /// target's.
-    pub(crate) fn of(aws: &Aws, own: Option<(&Vec<String>, &Vec<String>)>) -> Self {
+    /// target's. Those are the tasks' own: they say nothing of what was somebody's, whose clients they would lock out.
+    pub(crate) fn of(aws: &Aws, own: Option<(&Vec<String>, &Vec<String>)>, adopt: bool) -> Self {
         let section = &aws.clients.section;
         let (subnets, groups) = own.unzip();
+        let of_target: &[String] = match adopt {
+            true => &[],
+            false => &section.security_groups,
+        };
         Self {
             subnets: sorted(subnets, &section.subnets),
-            security_groups: sorted(groups, &section.security_groups),
+            security_groups: sorted(groups, of_target),
         }
     }
 }
@@ -133,12 +153,23 @@ fn sorted(own: Option<&Vec<String>>, given: &[String]) -> Vec<String> {
     sorted
 }
 
-/// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, its parts percent-encoded where they must be.
-fn url(spec: &DatabaseSpec, password: &SecretString, host: &str, port: i32) -> SecretString {
+/// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...`, its parts percent-encoded where they must be.
+fn url(
+    spec: &DatabaseSpec,
+    password: &SecretString,
+    at: &Endpoint,
+    sslmode: SslMode,
+) -> SecretString {
+    let sslmode = match sslmode {
+        SslMode::Require => "require",
+        SslMode::VerifyFull => "verify-full",
+    };
     SecretString::from(format!(
-        "postgresql://{}:{}@{host}:{port}/{}?sslmode=require",
+        "postgresql://{}:{}@{}:{}/{}?sslmode={sslmode}",
         encoded(&spec.user),
         encoded(password.expose_secret()),
+        at.host,
+        at.port,
         encoded(&spec.database),
     ))
 }
@@ -148,37 +179,49 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
+/// A specification that tests change.
+#[cfg(test)]
+fn spec() -> DatabaseSpec {
+    DatabaseSpec {
+        key: "main".into(),
+        name: "idp-staging-main".into(),
+        version: 16,
+        class: "db.t4g.medium".into(),
+        storage_gib: 20,
+        high_availability: false,
+        backup_days: 7,
+        deletion_protection: true,
+        database: "idp".into(),
+        user: "idp".into(),
+        password: "main-password".into(),
+        url: "main-url".into(),
+        sslmode: SslMode::Require,
+        authority: None,
+        adopt: false,
+        unsaid: std::collections::BTreeSet::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn spec() -> DatabaseSpec {
-        DatabaseSpec {
-            key: "main".into(),
-            name: "idp-staging-main".into(),
-            version: 16,
-            class: "db.t4g.medium".into(),
-            storage_gib: 20,
-            high_availability: false,
-            backup_days: 7,
-            deletion_protection: true,
-            database: "idp".into(),
-            user: "idp".into(),
-            password: "main-password".into(),
-            url: "main-url".into(),
-            adopt: false,
-        }
-    }
 
     #[test]
     fn a_password_cannot_break_the_url() {
         let mut spec = spec();
         spec.user = "idp@host".into();
-        let url = url(&spec, &"a/b:c@d?e#f%41".into(), "db.example.com", 5432);
+        let at = Endpoint {
+            host: "db.example.com".into(),
+            port: 5432,
+        };
+        let password = "a/b:c@d?e#f%41".into();
+        let shown = url(&spec, &password, &at, SslMode::Require);
         assert_eq!(
-            url.expose_secret(),
+            shown.expose_secret(),
             "postgresql://idp%40host:a%2Fb%3Ac%40d%3Fe%23f%2541@db.example.com:5432/idp?sslmode=require"
         );
+        let verified = url(&spec, &password, &at, SslMode::VerifyFull);
+        assert!(verified.expose_secret().ends_with("?sslmode=verify-full"));
     }
 
     #[test]

@@ -113,13 +113,13 @@ pub(crate) async fn read_parameter_group(
     })
 }
 
-/// What the group says about TLS. `None` where it leaves the family's default.
+/// What the group says about TLS, whoever said it: what was set to the family's default is not told as the user's
+/// (terraform-provider-aws, internal/service/rds/parameter_group.go, #593), and from PostgreSQL 15 on the default is to force it.
 async fn read_force_ssl(clients: &Clients, name: &str) -> Result<Reading<Option<String>>> {
     let mut pages = clients
         .rds
         .describe_db_parameters()
         .db_parameter_group_name(name)
-        .source("user")
         .into_paginator()
         .items()
         .send();

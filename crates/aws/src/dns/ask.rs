@@ -134,6 +134,29 @@ pub(super) fn judge(answers: &[Answer], wanted: Option<IpAddr>) -> Readiness {
     Readiness::Pending(unreachable.unwrap_or_else(none))
 }
 
+/// Ready unless a server says otherwise: another address, or, where nobody told that all servers know, none. One that cannot be
+/// asked proves nothing.
+pub(super) fn contradicted(
+    answers: &[Answer],
+    wanted: Option<IpAddr>,
+    is_known: bool,
+) -> Readiness {
+    for Answer { server, told } in answers {
+        match told {
+            Ok(told) if wanted.is_some_and(|address| !told.contains(&address)) => {
+                let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+                let told = told.join(", ");
+                return Readiness::Pending(format!("`{server}` still answers `{told}`"));
+            }
+            Err(Silence::Nothing) if !is_known => {
+                return Readiness::Pending(format!("`{server}` does not know it yet"));
+            }
+            Ok(_) | Err(Silence::Nothing | Silence::Unreachable(_)) => {}
+        }
+    }
+    Readiness::Ready
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +196,24 @@ mod tests {
             judge(&[some, none], None),
             Readiness::Pending("`ns2` does not know it yet".into())
         );
+    }
+
+    #[test]
+    fn only_an_answer_to_the_contrary_counts_where_route_53_says_that_all_know() {
+        let wanted = Some(ip("192.0.2.2"));
+        let silent = answer("ns1", Err(Silence::Unreachable("refused".into())));
+        let nothing = answer("ns2", Err(Silence::Nothing));
+        let old = answer("ns3", Ok(vec![ip("192.0.2.1")]));
+        let ready = |answers: &[Answer], is_known| {
+            contradicted(answers, wanted, is_known) == Readiness::Ready
+        };
+        assert!(ready(&[], true));
+        assert!(ready(std::slice::from_ref(&silent), true));
+        assert!(ready(std::slice::from_ref(&silent), false));
+        // A resolver in between keeps for a while that there was nothing.
+        assert!(ready(std::slice::from_ref(&nothing), true));
+        assert!(!ready(&[silent, nothing], false));
+        assert!(!ready(&[old], true));
     }
 
     #[tokio::test]

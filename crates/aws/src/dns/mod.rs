@@ -18,6 +18,7 @@ use deployer_core::node::{Node, ResourceNode};
 use deployer_core::spec::{EnvironmentSpec, RecordSpec};
 
 use crate::client::configuration;
+use crate::credentials::Credentials;
 use crate::reading::seen;
 
 use content::Type;
@@ -51,8 +52,9 @@ impl Route53 {
         region: &str,
         target: Target,
         context: Context,
+        credentials: &Credentials,
     ) -> Result<Self> {
-        let (config, is_emulator) = configuration(region, endpoint, &context).await?;
+        let (config, is_emulator) = configuration(region, endpoint, &context, credentials).await?;
         let api = Api {
             route53: aws_sdk_route53::Client::new(&config),
             balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),

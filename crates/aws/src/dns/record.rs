@@ -121,8 +121,11 @@ impl Record {
         }
     }
 
-    /// Whether name servers answer with it. Those of the zone know nothing of an emulator.
-    async fn is_answered(&self, zone: &Zone) -> Result<Readiness> {
+    /// Whether name servers answer with it. Those of the zone know nothing of an emulator, and of Route 53 itself `INSYNC` says that
+    /// all of them know: "INSYNC indicates that the changes have propagated to all Route 53 DNS servers" (API reference,
+    /// ChangeInfo). Many networks block or intercept port 53, so that only an answer to the contrary counts then.
+    async fn is_answered(&self, zone: &Zone, is_known: bool) -> Result<Readiness> {
+        let asked_for = !self.spec.servers.is_empty();
         let servers = match self.spec.servers.as_slice() {
             [] if self.api.is_emulator => return Ok(Readiness::Ready),
             [] => zone::servers(&self.api, zone).await?,
@@ -133,7 +136,10 @@ impl Record {
             LeadsTo::Address(address) => Some(*address),
             LeadsTo::LoadBalancer(_) => None,
         };
-        Ok(ask::judge(&answers, address))
+        Ok(match asked_for {
+            true => ask::judge(&answers, address),
+            false => ask::contradicted(&answers, address, is_known),
+        })
     }
 }
 
@@ -242,13 +248,14 @@ impl Resource for Record {
     }
 
     async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
-        let spreading = match &actual.change {
-            Some(change) => !zone::is_in_sync(&self.api, change).await?,
-            None => false,
+        let known = match &actual.change {
+            Some(change) => Some(zone::is_in_sync(&self.api, change).await?),
+            // The reply with the change's name was lost.
+            None => None,
         };
-        let state = match spreading {
-            true => Readiness::Pending("Route 53 tells its servers".into()),
-            false => self.is_answered(&actual.zone).await?,
+        let state = match known {
+            Some(false) => Readiness::Pending("Route 53 tells its servers".into()),
+            Some(true) | None => self.is_answered(&actual.zone, known.is_some()).await?,
         };
         Ok(Ready {
             state,

@@ -11,7 +11,7 @@ use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldValue, Fields};
 use deployer_core::graph::Value;
-use deployer_core::spec::{HealthSpec, Inject, MilliCpu, SecretUse, ServiceSpec};
+use deployer_core::spec::{Architecture, HealthSpec, Inject, MilliCpu, SecretUse, ServiceSpec};
 
 use super::Names;
 use crate::client::Clients;
@@ -37,6 +37,7 @@ pub(crate) struct Blueprint {
     pub(super) cpu: String,
     /// In MiB.
     pub(super) memory: u32,
+    pub(super) architecture: Architecture,
     pub(super) execution_role: String,
     pub(super) task_role: Option<String>,
     pub(super) port: u16,
@@ -128,6 +129,7 @@ impl Blueprint {
             image,
             cpu: cpu_units(service.cpu).to_string(),
             memory: service.memory.0,
+            architecture: service.architecture.unwrap_or_default(),
             execution_role: clients.role(&section.execution_role),
             task_role: section.task_role.as_deref().map(|role| clients.role(role)),
             port: service.port,
@@ -154,7 +156,7 @@ impl Blueprint {
         fields.set("compatibility", Compatibility::Fargate.as_str());
         fields.set(
             "platform",
-            platform_text(OsFamily::Linux.as_str(), "X86_64"),
+            platform_text(OsFamily::Linux.as_str(), cpu_of(self.architecture).as_str()),
         );
         fields.set("containers", &self.container);
         fields.set_value("image", self.image.field(|image| image.0.clone()));
@@ -296,12 +298,19 @@ impl Blueprint {
     }
 }
 
-/// Fargate's platform for linux/amd64 images.
-pub(super) fn runtime_platform() -> RuntimePlatform {
+/// Fargate's platform for Linux images of that architecture.
+pub(super) fn runtime_platform(architecture: Architecture) -> RuntimePlatform {
     RuntimePlatform::builder()
         .operating_system_family(OsFamily::Linux)
-        .cpu_architecture(CpuArchitecture::X8664)
+        .cpu_architecture(cpu_of(architecture))
         .build()
+}
+
+fn cpu_of(architecture: Architecture) -> CpuArchitecture {
+    match architecture {
+        Architecture::X86 => CpuArchitecture::X8664,
+        Architecture::Arm => CpuArchitecture::Arm64,
+    }
 }
 
 fn injected(inject: Inject, version: &SecretVersion) -> String {
@@ -497,6 +506,7 @@ mod tests {
             image: Value::Given(ImageRef("r/idp@sha256:1".into())),
             cpu: "512".into(),
             memory: 1024,
+            architecture: Architecture::X86,
             execution_role: "arn:aws:iam::1:role/exec".into(),
             task_role: None,
             port: 8080,

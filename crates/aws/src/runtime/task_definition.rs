@@ -295,7 +295,7 @@ impl TaskDefinition {
             .family(self.family())
             .network_mode(NetworkMode::Awsvpc)
             .requires_compatibilities(Compatibility::Fargate)
-            .runtime_platform(definition::runtime_platform())
+            .runtime_platform(definition::runtime_platform(blueprint.architecture))
             .cpu(&blueprint.cpu)
             .memory(blueprint.memory.to_string())
             .execution_role_arn(&blueprint.execution_role)

@@ -101,7 +101,8 @@ fn print_line(global: &Global, cloud: CloudName, service: &str, line: &LogLine) 
             "cloud": cloud, "service": service, "at": line.at, "source": line.source, "text": line.text,
         }));
     } else {
-        outln!("{:.3} {cloud} {service} {}", line.at, line.text);
+        let text = view::foreign::one_line(&line.text);
+        outln!("{:.3} {cloud} {service} {text}", line.at);
     }
 }
 

@@ -211,6 +211,8 @@ async fn examine(
     let due = Due {
         places: places.collect(),
         releases: due.collect::<BTreeMap<_, _>>(),
+        // A rollback changes nothing of who may call.
+        admission: std::time::Duration::ZERO,
         unwanted: no_verify.then_some("--no-verify"),
     };
     acceptance::examine(global, session, due, stop, unwritten).await

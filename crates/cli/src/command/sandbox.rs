@@ -129,7 +129,8 @@ fn unusable(error: FaultsError) -> Error {
 
 /// Replaces the rules of the sandbox that runs, or takes them all away.
 async fn faults(global: &Global, home: &Path, args: &SandboxFaultsArgs) -> Result<Exit> {
-    let url = format!("{}/_sandbox/faults", required(home)?.aws_url);
+    let running = required(home)?;
+    let url = format!("{}/_sandbox/faults", running.aws_url);
     let request = match &args.file {
         None => client()?.delete(url),
         Some(file) => {
@@ -140,6 +141,7 @@ async fn faults(global: &Global, home: &Path, args: &SandboxFaultsArgs) -> Resul
             client()?.post(url).body(text)
         }
     };
+    let request = request.bearer_auth(&running.control_token);
     let answer = request.send().await.map_err(silent)?;
     let refused = !answer.status().is_success();
     let told: Value = answer.json().await.map_err(silent)?;
@@ -233,7 +235,8 @@ async fn down(global: &Global, home: &Path) -> Result<Exit> {
         return Ok(Exit::Success);
     };
     let url = format!("{}/_sandbox/shutdown", running.aws_url);
-    client()?.post(url).send().await.map_err(silent)?;
+    let stop = client()?.post(url).bearer_auth(&running.control_token);
+    stop.send().await.map_err(silent)?;
     let pace = Pace::until(Duration::from_secs(60));
     wait::poll(
         &SystemClock as &dyn Clock,
@@ -260,7 +263,8 @@ async fn down(global: &Global, home: &Path) -> Result<Exit> {
 async fn status(global: &Global, home: &Path) -> Result<Exit> {
     let running = required(home)?;
     let url = format!("{}/_sandbox/status", running.aws_url);
-    let answer = client()?.get(url).send().await.map_err(silent)?;
+    let ask = client()?.get(url).bearer_auth(&running.control_token);
+    let answer = ask.send().await.map_err(silent)?;
     let status: Value = answer.json().await.map_err(silent)?;
     if global.json {
         view::json(&status);

@@ -73,7 +73,9 @@ fn source(secret: &SecretSpec) -> String {
         SecretSource::File(path) => format!("file {path}"),
         SecretSource::Generate(_) => "generated".into(),
         SecretSource::Key { pair, .. } => format!("key pair {pair}"),
-        SecretSource::DatabaseUrl(database) => format!("database {database}"),
+        SecretSource::DatabaseUrl(database) | SecretSource::DatabaseAuthority(database) => {
+            format!("database {database}")
+        }
         SecretSource::CacheUrl(cache) | SecretSource::CacheAuthority(cache) => {
             format!("cache {cache}")
         }
@@ -204,6 +206,10 @@ fn settable(secret: &SecretSpec) -> Result<()> {
         SecretSource::DatabaseUrl(database) => (
             format!("database `{database}`"),
             format!("set the secret with the password of `{database}` instead, then apply"),
+        ),
+        SecretSource::DatabaseAuthority(database) => (
+            format!("database `{database}`"),
+            "it is read anew from the database at each apply".into(),
         ),
         SecretSource::CacheUrl(cache) | SecretSource::CacheAuthority(cache) => (
             format!("cache `{cache}`"),

@@ -23,6 +23,7 @@ pub async fn run(global: &Global, session: Session, args: &VerifyArgs) -> Result
         places: session.places.iter().collect(),
         services: session.services(args.service.as_deref())?,
         patience: args.patience,
+        admission: args.patience,
         timeout: args.timeout,
     };
     let verified = verification::examine(&session, &wanted, &Quiet).await?;

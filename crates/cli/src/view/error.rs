@@ -5,6 +5,7 @@ use deployer_core::error::{Error, ErrorKind};
 use serde_json::json;
 
 use crate::exit::Exit;
+use crate::view::foreign;
 
 /// The heading of a kind.
 fn heading(kind: ErrorKind) -> &'static str {
@@ -30,9 +31,10 @@ fn heading(kind: ErrorKind) -> &'static str {
 /// The error as text, with a trailing newline.
 pub fn render(error: &Error) -> String {
     let chain = error.chain();
-    let mut text = format!("error ({}): {}\n", heading(error.kind()), chain[0]);
+    let first = foreign::words(&chain[0]);
+    let mut text = format!("error ({}): {first}\n", heading(error.kind()));
     for cause in &chain[1..] {
-        text.push_str(&format!("  caused by: {cause}\n"));
+        text.push_str(&format!("  caused by: {}\n", foreign::words(cause)));
     }
     if let Some(hint) = error.hint_text() {
         text.push_str(&format!("  hint: {hint}\n"));

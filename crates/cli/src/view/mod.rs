@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod findings;
+pub mod foreign;
 pub mod plan;
 pub mod progress;
 pub mod table;

@@ -5,6 +5,8 @@ use deployer_core::fields::{FieldChange, FieldValue};
 use deployer_core::node::{Action, Effect, Sort};
 use deployer_core::plan::{Change, Plan};
 
+use crate::view::foreign;
+
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
@@ -63,14 +65,13 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
         }
     }
     for note in &plan.notes {
-        text.push_str(&format!("\nnote: {note}\n"));
+        text.push_str(&format!("\nnote: {}\n", foreign::words(note)));
     }
     text.push_str(&format!("\n{}\n", summary(plan)));
     text
 }
 
 fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
-    let loses = change.effect == Effect::LosesData;
     let mark = format!("{:>5}", mark(change.action));
     let what = match change.sort {
         Sort::Resource => "",
@@ -83,10 +84,14 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
         change.address.name
     );
     if change.action != Action::Create || change.sort == Sort::Step {
-        let warning = if loses { " - LOSES DATA" } else { "" };
+        let warning = match change.effect {
+            Effect::LosesData => " - LOSES DATA",
+            Effect::Interrupts => " - INTERRUPTS",
+            Effect::InPlace | Effect::Replace => "",
+        };
         text.push_str(&format!(
             "          {}{warning}\n",
-            paint(DIM, &change.reason)
+            paint(DIM, &foreign::words(&change.reason))
         ));
     }
     let drifted = |field: &&FieldChange| change.drift.iter().any(|it| it.field == field.field);
@@ -115,19 +120,27 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
 }
 
 fn show(value: Option<&FieldValue>) -> String {
-    value.map_or_else(|| "(none)".into(), FieldValue::to_string)
+    match value {
+        None => "(none)".into(),
+        Some(FieldValue::Known(text)) => foreign::value(text),
+        Some(later @ FieldValue::AfterApply { .. }) => later.to_string(),
+    }
 }
 
 fn line(change: &FieldChange, action: Action) -> String {
     match action {
-        Action::Create => format!("{}: {}", change.field, show(change.new.as_ref())),
+        Action::Create => {
+            let field = foreign::one_line(&change.field);
+            format!("{field}: {}", show(change.new.as_ref()))
+        }
         Action::NoOp | Action::Update | Action::Replace | Action::Delete => {
-            format!(
-                "{}: {} -> {}",
-                change.field,
-                show(change.old.as_ref()),
-                show(change.new.as_ref())
-            )
+            let (old, new) = match (&change.old, &change.new) {
+                (Some(FieldValue::Known(old)), Some(FieldValue::Known(new))) => {
+                    foreign::values(old, new)
+                }
+                (old, new) => (show(old.as_ref()), show(new.as_ref())),
+            };
+            format!("{}: {old} -> {new}", foreign::one_line(&change.field))
         }
     }
 }

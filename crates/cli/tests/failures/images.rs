@@ -1,6 +1,7 @@
 //! Images that cannot be deployed are refused before anything is made.
 
 use deployer::Exit;
+use serde_json::json;
 
 use crate::in_process::stage::{Stage, Wanted};
 use crate::web::Web;
@@ -11,15 +12,142 @@ const UNKNOWN: &str = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manife
 /// What one answers that wants to know who asks, and does not say how.
 const DENIED: &str = r#"{"errors":[{"code":"DENIED","message":"access is denied"}]}"#;
 
+const THIRD: Wanted = Wanted {
+    version: 3,
+    ..Wanted::FIRST
+};
+
+/// Cloud Run has no such machines and ECS has: its tasks run on them without a word in the manifest.
 pub async fn other_architecture(stage: &Stage) {
     stage.write_image(3, "arm64");
-    stage.want(&Wanted {
-        version: 3,
-        ..Wanted::FIRST
+    stage.want(&THIRD);
+    for cloud in ["gcp", "all"] {
+        let said = run(stage, APPLY, cloud, Exit::Input).await;
+        says(
+            &said,
+            &[
+                "image-3",
+                "linux/arm64",
+                "Cloud Run runs no arm64 containers",
+                "docker build --platform linux/amd64",
+            ],
+        );
+        assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    }
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let started = stage.containers.started();
+    let digest = stage.digest(3);
+    assert!(started.iter().all(|it| it.digest == digest) && !started.is_empty());
+    // What the manifest asks for and the image is not is refused, by name.
+    let wish = "[services.idp]\narchitecture = \"x86_64\"\n";
+    stage.file("deployer.test.toml", wish);
+    stage.calls.arm(None);
+    let said = run(stage, &["plan"], "aws", Exit::Input).await;
+    says(
+        &said,
+        &["is not built for linux/amd64", "it has linux/arm64"],
+    );
+}
+
+/// Nothing says what to start; or index and configuration say different things of the platform.
+pub async fn that_cannot_start(stage: &Stage) {
+    let empty = json!({
+        "architecture": "amd64", "os": "linux", "config": { "Entrypoint": null, "Cmd": null },
+        "rootfs": { "type": "layers", "diff_ids": [] },
     });
-    let said = run(stage, APPLY, "all", Exit::Input).await;
-    says(&said, &["linux/amd64", "image-3"]);
+    let arm = json!({
+        "architecture": "arm64", "os": "linux", "config": { "Entrypoint": ["/app"] },
+        "rootfs": { "type": "layers", "diff_ids": [] },
+    });
+    for (index_says, config, words) in [
+        (
+            None,
+            &empty,
+            &[
+                "neither ENTRYPOINT nor CMD",
+                "`[services.idp]`",
+                "command = ",
+            ][..],
+        ),
+        (
+            Some("amd64"),
+            &arm,
+            &[
+                "its index says linux/amd64, its configuration linux/arm64",
+                "docker build --platform linux/amd64",
+            ][..],
+        ),
+    ] {
+        stage.write_image_of(3, index_says, config);
+        stage.want(&THIRD);
+        for command in [&["plan"][..], APPLY] {
+            let said = run(stage, command, "all", Exit::Input).await;
+            says(&said, words);
+            says(&said, &["image-3"]);
+            assert_eq!(stage.calls.writes(), Vec::<String>::new());
+        }
+    }
+    // A command of the manifest's own is enough.
+    stage.write_image_of(3, None, &empty);
+    stage.file(
+        "deployer.test.toml",
+        "[services.idp]\ncommand = [\"/app\"]\n",
+    );
+    run(stage, &["plan"], "all", Exit::Success).await;
+    stage.file("deployer.test.toml", "[services.idp]\ncommand = [\"\"]\n");
+    let said = run(stage, &["plan"], "all", Exit::Input).await;
+    says(&said, &["its first word, the program to start, is empty"]);
+}
+
+/// `robot:s3cret`.
+const SHOWN: &str = "Basic cm9ib3Q6czNjcmV0";
+
+/// A registry that shows nobody anything without the password that `docker login` left behind.
+pub async fn private_registry(stage: &Stage) {
+    let text = |value: serde_json::Value| -> &'static str { value.to_string().leak() };
+    let config = text(json!({
+        "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/app"] },
+        "rootfs": { "type": "layers", "diff_ids": [] },
+    }));
+    let digest = |text: &str| deployer_oci::Digest::of(text.as_bytes()).to_string();
+    let manifest = text(json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [],
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config), "size": config.len(),
+        },
+    }));
+    let blob = format!("/v2/team/idp/blobs/{}", digest(config));
+    let registry = Web::guarded(Some(SHOWN), move |path| match path {
+        path if path == blob => (200, config),
+        path if path.starts_with("/v2/team/idp/manifests/") => (200, manifest),
+        _ => (404, UNKNOWN),
+    })
+    .await;
+    let reference = format!("{}/team/idp:v9", registry.host());
+    stage.want(&Wanted::FIRST);
+    let overlay = format!("[services.idp]\nimage = \"{reference}\"\n");
+    stage.file("deployer.test.toml", &overlay);
+    let docker = std::env::var("DOCKER_CONFIG").unwrap();
+    let said = run(stage, APPLY, "all", Exit::Denied).await;
+    let file = format!("{docker}/config.json (no such file)");
+    says(
+        &said,
+        &[
+            "service `idp`",
+            &reference,
+            &format!("{} wants another login; tried: {file}", registry.host()),
+            "no login at all (refused)",
+            &format!("docker login {}", registry.host()),
+        ],
+    );
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    std::fs::create_dir_all(&docker).unwrap();
+    let login = json!({ "auths": { registry.host(): { "auth": &SHOWN["Basic ".len()..] } } });
+    std::fs::write(format!("{docker}/config.json"), login.to_string()).unwrap();
+    run(stage, APPLY, "all", Exit::Success).await;
+    let started = stage.containers.started();
+    let digest = digest(manifest);
+    assert!(started.iter().all(|it| it.digest == digest) && !started.is_empty());
 }
 
 pub async fn absent_layout(stage: &Stage) {
@@ -59,6 +187,12 @@ pub async fn absent_tag(stage: &Stage) {
             stage.calls.arm(None);
             let said = run(stage, command, "all", exit).await;
             says(&said, &["service `idp`", &reference, words]);
+            if exit == Exit::Denied {
+                says(
+                    &said,
+                    &["config.json (no such file)", "no login at all (refused)"],
+                );
+            }
             assert_eq!(stage.calls.writes(), Vec::<String>::new());
             assert_eq!(stage.containers.started(), []);
         }

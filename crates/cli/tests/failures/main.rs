@@ -7,11 +7,13 @@
 )]
 
 mod apart;
+mod aws_data;
 mod clouds;
 mod detached;
 mod disturbed;
 mod drift;
 mod events;
+mod google;
 mod images;
 #[path = "../in_process/mod.rs"]
 mod in_process;
@@ -25,6 +27,7 @@ mod picture;
 mod releases;
 mod reports;
 mod rollouts;
+mod stores;
 mod undo;
 mod undone;
 mod verification;
@@ -137,8 +140,16 @@ const TESTS: &[Test] = &[
         |it| Box::pin(jobs::refused(it)),
     ),
     (
-        "an_image_of_another_architecture_is_refused_before_anything_is_made",
+        "an_image_for_arm64_runs_on_ecs_and_is_refused_by_cloud_run_before_anything_is_made",
         |it| Box::pin(images::other_architecture(it)),
+    ),
+    (
+        "an_image_that_cannot_start_is_refused_before_anything_is_made",
+        |it| Box::pin(images::that_cannot_start(it)),
+    ),
+    (
+        "an_image_in_a_private_registry_is_opened_by_the_login_that_docker_keeps",
+        |it| Box::pin(images::private_registry(it)),
     ),
     ("an_image_that_is_absent_is_refused_by_name", |it| {
         Box::pin(images::absent_layout(it))
@@ -223,6 +234,31 @@ const TESTS: &[Test] = &[
         Box::pin(drift::noise(it))
     }),
     (
+        "databases_on_google_are_planned_and_made_in_an_empty_project",
+        |it| Box::pin(stores::empty_project(it)),
+    ),
+    (
+        "users_of_a_database_that_may_not_be_seen_are_not_taken_for_absent",
+        |it| Box::pin(stores::users_denied(it)),
+    ),
+    (
+        "a_disk_that_grew_by_itself_is_no_difference_and_none_shrinks",
+        |it| Box::pin(stores::grown_disk(it)),
+    ),
+    (
+        "a_database_on_google_is_replaced_under_its_own_name",
+        |it| Box::pin(stores::replaced(it)),
+    ),
+    ("a_database_on_google_hands_out_its_authorities", |it| {
+        Box::pin(stores::verified(it))
+    }),
+    ("a_database_on_google_is_adopted_as_it_is", |it| {
+        Box::pin(stores::adopted(it))
+    }),
+    ("a_zone_of_another_project_takes_the_record", |it| {
+        Box::pin(stores::shared_zone(it))
+    }),
+    (
         "a_roll_out_that_was_not_waited_for_is_told_by_status",
         |it| Box::pin(detached::goes_well(it)),
     ),
@@ -231,8 +267,79 @@ const TESTS: &[Test] = &[
         |it| Box::pin(detached::fails_later(it)),
     ),
     (
+        "a_second_plan_with_a_database_of_any_version_is_empty",
+        |it| Box::pin(aws_data::second_plan(it)),
+    ),
+    (
+        "what_aws_upgrades_or_grows_by_itself_is_neither_replaced_nor_shown",
+        |it| Box::pin(aws_data::upgraded_by_aws(it)),
+    ),
+    (
+        "a_major_upgrade_goes_to_a_version_that_rds_lets_it_become_and_nothing_goes_back",
+        |it| Box::pin(aws_data::major_upgrade(it)),
+    ),
+    ("disks_grow_as_rds_lets_them_and_none_shrinks", |it| {
+        Box::pin(aws_data::disks(it))
+    }),
+    (
+        "what_another_hand_put_off_until_the_window_is_never_made_by_the_way",
+        |it| Box::pin(aws_data::put_off_by_others(it)),
+    ),
+    (
+        "a_database_and_a_cache_of_others_are_taken_over_as_they_are",
+        |it| Box::pin(aws_data::adopted(it)),
+    ),
+    (
+        "a_database_is_verified_by_the_authority_that_is_handed_out",
+        |it| Box::pin(aws_data::authorities(it)),
+    ),
+    ("what_aws_refuses_until_it_is_ready_is_tried_again", |it| {
+        Box::pin(aws_data::first_use(it))
+    }),
+    (
         "a_quota_that_is_used_up_is_told_and_not_asked_for_ever",
         |it| Box::pin(disturbed::quota(it)),
+    ),
+    (
+        "what_cloud_run_fills_in_leaves_the_second_plan_empty",
+        |it| Box::pin(google::filled_in(it)),
+    ),
+    (
+        "a_service_is_open_to_everyone_where_the_organization_restricts_sharing",
+        |it| Box::pin(google::restricted(it)),
+    ),
+    ("who_may_call_a_service_is_not_reset_without_a_word", |it| {
+        Box::pin(google::opened_by_hand(it))
+    }),
+    (
+        "what_the_manifest_has_no_word_for_survives_a_deployment",
+        |it| Box::pin(google::not_modelled(it)),
+    ),
+    ("a_tag_alone_makes_no_revision", |it| {
+        Box::pin(google::tag_alone(it))
+    }),
+    (
+        "a_revision_that_another_hand_made_meanwhile_is_not_ours",
+        |it| Box::pin(google::not_ours(it)),
+    ),
+    (
+        "going_back_to_what_serves_rolls_nothing_out_on_cloud_run",
+        |it| Box::pin(google::back_to_what_serves(it)),
+    ),
+    (
+        "a_change_that_another_one_forestalled_is_sent_again",
+        |it| Box::pin(google::forestalled(it)),
+    ),
+    (
+        "a_revision_that_was_named_by_hand_does_not_stop_a_rollback",
+        |it| Box::pin(google::named_by_hand(it)),
+    ),
+    ("apis_that_are_switched_off_are_told_in_one_line", |it| {
+        Box::pin(google::switched_off(it))
+    }),
+    (
+        "apis_that_are_switched_off_are_switched_on_where_the_manifest_says_so",
+        |it| Box::pin(google::switched_on(it)),
     ),
     (
         "answers_from_before_a_change_are_not_taken_for_what_is",

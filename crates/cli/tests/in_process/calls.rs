@@ -46,6 +46,8 @@ struct State {
     last: Option<(IsLast, FaultKind)>,
     /// What nobody may call.
     denied: Option<String>,
+    /// The name whose next call is carried out so much later.
+    slow: Option<(String, Duration)>,
     /// The name that is disturbed, and how often it still is.
     struck: Option<(String, usize)>,
 }
@@ -88,6 +90,12 @@ impl Calls {
     pub fn deny(&self, name: &str) {
         self.arm(None);
         self.state().denied = Some(name.to_owned());
+    }
+
+    /// Has the next call of this name be carried out so much later.
+    pub fn delay(&self, name: &str, by: Duration) {
+        self.arm(None);
+        self.state().slow = Some((name.to_owned(), by));
     }
 
     /// The calls since [`Calls::arm`], by name, with when they arrived.
@@ -145,8 +153,9 @@ impl Observer for Calls {
     fn before(&self, call: &ApiCall) -> Verdict {
         let mut state = self.state();
         state.arrivals.push((call.name.clone(), self.time.now()));
+        let slow = state.slow.take_if(|(name, _)| *name == call.name);
         // A call that only waits for time to pass must not keep it from passing.
-        if state.latency.is_zero() {
+        if state.latency.is_zero() && slow.is_none() {
             self.time.begins();
         }
         state.names.push(call.name.clone());
@@ -159,6 +168,9 @@ impl Observer for Calls {
                 return Verdict::Refuse(how.into());
             }
             _ => {}
+        }
+        if let Some((_, by)) = slow {
+            return Verdict::Delay(by);
         }
         if let Some((_, how)) = state.last.take_if(|(is_last, _)| is_last(call)) {
             state.down = Some((call.cloud, how));

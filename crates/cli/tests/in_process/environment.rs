@@ -48,12 +48,21 @@ impl Again {
             .env("GOOGLE_APPLICATION_CREDENTIALS", path("credentials.json"))
             .env("SSL_CERT_FILE", path("authority.pem"))
             .env("SSL_CERT_DIR", path("none"))
-            .env("AWS_ACCESS_KEY_ID", deployer_sandbox::env::ACCESS_KEY_ID)
+            .env(
+                "AWS_ACCESS_KEY_ID",
+                deployer_sandbox::env::AccessKey::simulated().id,
+            )
             .env(
                 "AWS_SECRET_ACCESS_KEY",
-                deployer_sandbox::env::SECRET_ACCESS_KEY,
+                deployer_sandbox::env::AccessKey::simulated().secret,
             )
-            .env("AWS_EC2_METADATA_DISABLED", "true");
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            // Logins of whoever runs the tests are not used for anything.
+            .env("HOME", path("home"))
+            .env("DOCKER_CONFIG", path("docker"))
+            .env_remove("REGISTRY_AUTH_FILE")
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("XDG_CONFIG_HOME");
         command
     }
 }

@@ -158,6 +158,11 @@ impl Stage {
         *lock(&self.script) = Box::new(script);
     }
 
+    /// Where the manifest is.
+    pub fn folder(&self) -> std::path::Display<'_> {
+        self.folder.path().display()
+    }
+
     /// Writes a file; gives its path.
     pub fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.path().join(name);
@@ -168,6 +173,11 @@ impl Stage {
     /// Writes another image, of this architecture.
     pub fn write_image(&self, version: u32, architecture: &str) {
         write_image(self.folder.path(), version, architecture);
+    }
+
+    /// Writes another image: what an index says of its platform, if anything does, and its configuration.
+    pub fn write_image_of(&self, version: u32, index_says: Option<&str>, config: &Value) {
+        write_layout(self.folder.path(), version, index_says, config);
     }
 
     /// The digest of a version's manifest.
@@ -238,9 +248,25 @@ impl Stage {
     /// Puts the faults of a file in force.
     pub async fn disturb(&self, faults: &str) {
         let url = format!("{}/_sandbox/faults", self.sandbox.aws_url);
-        let sent = self.http.post(url).body(faults.to_owned()).send().await;
+        let call = self.http.post(url).body(faults.to_owned());
+        let sent = call
+            .bearer_auth(&self.sandbox.running().control_token)
+            .send()
+            .await;
         let answer = sent.expect("an answer").error_for_status();
         answer.expect("good rules");
+    }
+
+    /// Puts the constraints of the organization's policies in force that are named, and no others.
+    pub async fn constrain(&self, constraints: &[&str]) {
+        let url = format!("{}/_sandbox/organization", self.sandbox.gcp_url);
+        let call = self.http.post(url).json(constraints);
+        let sent = call
+            .bearer_auth(&self.sandbox.running().control_token)
+            .send()
+            .await;
+        let answer = sent.expect("an answer").error_for_status();
+        answer.expect("known constraints");
     }
 
     /// How often the first of the faults in force was met.
@@ -252,7 +278,9 @@ impl Stage {
 
     async fn status(&self) -> Value {
         let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
-        let answer = self.http.get(url).send().await.expect("an answer");
+        let call = self.http.get(url);
+        let call = call.bearer_auth(&self.sandbox.running().control_token);
+        let answer = call.send().await.expect("an answer");
         answer.json().await.expect("JSON")
     }
 
@@ -375,8 +403,17 @@ fn with_images() -> TempDir {
     folder
 }
 
-/// An image layout without a program in it: nothing runs it.
 fn write_image(folder: &Path, version: u32, architecture: &str) {
+    let config = json!({
+        "architecture": architecture, "os": "linux",
+        "config": { "Entrypoint": ["/app"], "Cmd": ["serve"] },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{:064}", version)] },
+    });
+    write_layout(folder, version, None, &config);
+}
+
+/// An image layout without a program in it: nothing runs it.
+fn write_layout(folder: &Path, version: u32, index_says: Option<&str>, config: &Value) {
     let layout = folder.join(format!("image-{version}"));
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).expect("a folder");
@@ -392,19 +429,23 @@ fn write_image(folder: &Path, version: u32, architecture: &str) {
         "application/vnd.oci.image.layer.v1.tar+gzip",
     );
     let config = put(
-        &json(json!({
-            "architecture": architecture, "os": "linux",
-            "config": { "Entrypoint": ["/app"], "Cmd": ["serve"] },
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{:064}", version)] },
-        })),
+        &json(config.clone()),
         "application/vnd.oci.image.config.v1+json",
     );
     let manifest_kind = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json(json!({
         "schemaVersion": 2, "mediaType": manifest_kind, "config": config, "layers": [layer],
     }));
-    let manifest = put(&manifest, manifest_kind);
-    let index = json(json!({ "schemaVersion": 2, "manifests": [manifest] }));
+    let mut top = put(&manifest, manifest_kind);
+    if let Some(architecture) = index_says {
+        top["platform"] = json!({ "os": "linux", "architecture": architecture });
+        let index_kind = "application/vnd.oci.image.index.v1+json";
+        let index = json(json!({
+            "schemaVersion": 2, "mediaType": index_kind, "manifests": [top],
+        }));
+        top = put(&index, index_kind);
+    }
+    let index = json(json!({ "schemaVersion": 2, "manifests": [top] }));
     std::fs::write(layout.join("index.json"), index).expect("an index");
     std::fs::write(
         layout.join("oci-layout"),

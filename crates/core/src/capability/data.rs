@@ -37,6 +37,8 @@ pub struct DatabaseOutputs {
     pub url: Output<SecretString>,
     /// Which database it is, once it is there: another one for each that is made under its name.
     pub birth: Output<Birth>,
+    /// The certificates that the server's one is signed by (PEM). `None` where the specification asks for none.
+    pub authority: Option<Output<SecretString>>,
 }
 
 /// Managed PostgreSQL.

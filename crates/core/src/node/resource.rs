@@ -116,7 +116,7 @@ impl<R: Resource> ResourceNode<R> {
             return Ok(());
         }
         let actual = match self.effect_of(&changes) {
-            Effect::InPlace => {
+            Effect::InPlace | Effect::Interrupts => {
                 self.resource
                     .update(&actual, &changes, token, watch)
                     .await?
@@ -169,6 +169,10 @@ impl<R: Resource> ResourceNode<R> {
         self.resource.withdraw(&changes);
         let (action, reason) = match effect {
             Effect::InPlace => (Action::Update, "it differs from the manifest"),
+            Effect::Interrupts => (
+                Action::Update,
+                "it differs from the manifest, and the change interrupts whoever uses it",
+            ),
             Effect::Replace => (Action::Replace, "a field cannot be changed in place"),
             Effect::LosesData => (
                 Action::Replace,
@@ -221,6 +225,27 @@ impl<R: Resource> Node for ResourceNode<R> {
                 format!("{address} exists and is not ours: {how}"),
             )
             .hint("give ours another name in the manifest, or set `adopt = true` on it to take it over")),
+        }
+    }
+
+    fn recall(&self, left: Option<&Fields>) {
+        self.resource.recall(left);
+    }
+
+    fn objection(&self, left: Option<&Fields>) -> Result<()> {
+        let Some(Reading::Present(actual)) = self.reading() else {
+            return Ok(());
+        };
+        match self.resource.objection(&actual, left) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.notes(&actual),
+            _ => Vec::new(),
         }
     }
 
@@ -279,6 +304,10 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn pace(&self) -> Pace {
         self.resource.pace()
+    }
+
+    fn spreads(&self) -> std::time::Duration {
+        self.resource.spreads()
     }
 
     fn detachable(&self) -> bool {

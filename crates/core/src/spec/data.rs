@@ -1,5 +1,7 @@
 //! What keeps data for the services: databases and caches, fully resolved for one target.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// One managed PostgreSQL database.
@@ -32,8 +34,30 @@ pub struct DatabaseSpec {
     pub password: String,
     /// The secret with the URL, by the manifest's names.
     pub url: String,
+    /// How far a client verifies whom it talks to.
+    #[serde(default)]
+    pub sslmode: SslMode,
+    /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's names; `None` where
+    /// nobody asks for them.
+    #[serde(default)]
+    pub authority: Option<String>,
     /// Takes over an instance of that name that is not marked as ours.
     pub adopt: bool,
+    /// Which of `version`, `class`, `storage`, `high_availability`, `backup_days`, `deletion_protection`, `user` and `database`
+    /// the manifest is silent about: what stands here is a default, and an adopted instance keeps what it has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsaid: BTreeSet<String>,
+}
+
+/// How far a client of a database verifies the server; connections are encrypted in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    /// Not at all.
+    #[default]
+    Require,
+    /// That it is the one that was meant, by its authority, and by its name where its certificate has one.
+    VerifyFull,
 }
 
 /// One managed Redis. Connections are always encrypted and authenticated.
@@ -60,4 +84,8 @@ pub struct CacheSpec {
     pub authority: Option<String>,
     /// Takes over an instance of that name that is not marked as ours.
     pub adopt: bool,
+    /// Which of `version`, `class` and `high_availability` the manifest is silent about: what stands here is a default, and an
+    /// adopted cache keeps what it has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsaid: BTreeSet<String>,
 }

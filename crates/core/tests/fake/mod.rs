@@ -222,7 +222,11 @@ impl Database for FakeCloud {
     ) -> DatabaseOutputs {
         let (name, class) = (&database.name, &database.class);
         let (url, birth) = self.instance(graph, data::Kind::Database, name, class, password);
-        DatabaseOutputs { url, birth }
+        DatabaseOutputs {
+            url,
+            birth,
+            authority: None,
+        }
     }
 
     async fn birth(&self, _: &DatabaseSpec) -> Result<Option<Birth>> {

@@ -14,7 +14,7 @@ use deployer_core::node::Watch;
 use deployer_core::spec::{
     CacheSpec, DatabaseSpec, EnvironmentSpec, Generate, HealthSpec, LeadsTo, MebiBytes,
     MigrateSpec, MilliCpu, OnRollback, RecordSpec, Replicas, SecretSource, SecretSpec, SecretUse,
-    ServiceSpec,
+    ServiceSpec, SslMode,
 };
 use uuid::Uuid;
 
@@ -92,7 +92,10 @@ impl Wanted {
             user: "app".into(),
             password: "main-password".into(),
             url: "main-url".into(),
+            sslmode: SslMode::Require,
+            authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         });
         database
             .into_iter()
@@ -112,6 +115,7 @@ impl Wanted {
             url: "sessions-url".into(),
             authority: None,
             adopt: false,
+            unsaid: BTreeSet::new(),
         });
         cache
             .into_iter()
@@ -200,6 +204,7 @@ impl Wanted {
                 },
             }),
             url: None,
+            architecture: None,
             adopt: false,
             record: self.record.map(|address| RecordSpec {
                 name: "idp.example.com".into(),
@@ -218,6 +223,7 @@ impl Wanted {
             digest: self.digest.into(),
             platform_digest: self.digest.into(),
             tag: None,
+            origin: None,
         };
         let contents = self.secrets.iter();
         let contents = contents.map(|(key, value)| (*key, SecretContent::Exactly((*value).into())));

@@ -64,9 +64,10 @@ impl Calls {
                 .get_instance_auth_string()
                 .set_name(self.path())
                 .send()
-                .await
-                .map_err(|error| error::failed(error, &self.cannot("read the token of")))?;
-            Some(SecretString::from(answer.auth_string))
+                .await;
+            // It may be gone by now: then it has no token either.
+            let answer = error::optional(answer, &self.cannot("read the token of"))?;
+            answer.map(|answer| SecretString::from(answer.auth_string))
         } else {
             None
         };

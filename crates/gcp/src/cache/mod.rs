@@ -6,7 +6,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
@@ -19,7 +19,7 @@ use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::{Operation, operation};
 use google_cloud_redis_v1::model;
-use google_cloud_redis_v1::model::instance::State;
+use google_cloud_redis_v1::model::instance::{State, Tier};
 use google_cloud_wkt::FieldMask;
 use secrecy::SecretString;
 
@@ -60,12 +60,14 @@ impl Cache for Memorystore {
             owner: Owner::wanted(&labels, cache.adopt),
             shape: Shape {
                 spec: cache.clone(),
+                has_own_network: network.is_some(),
                 network: network
                     .or(section.network.as_ref())
                     .map(|network| names.network(network)),
                 labels,
                 names,
             },
+            seen: Mutex::default(),
             url: url.clone(),
             authority: authority.clone(),
         });
@@ -88,6 +90,8 @@ struct Instance {
     address: Address,
     owner: Owner,
     shape: Shape,
+    /// As it was last read: what the manifest is silent about stays as it is there.
+    seen: Mutex<model::Instance>,
     url: Output<SecretString>,
     authority: Output<SecretString>,
 }
@@ -104,6 +108,10 @@ impl Instance {
             .send()
             .await
             .map_err(|error| error::failed(error, &self.calls.cannot("change")))
+    }
+
+    fn remember(&self, instance: model::Instance) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = instance;
     }
 
     async fn upgrade(&self) -> Result<Operation> {
@@ -151,6 +159,7 @@ impl Resource for Instance {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
+        self.remember(model::Instance::new());
         let instance = match self.calls.find().await? {
             Found::Absent => return Ok(Reading::Absent),
             Found::Denied(why) => return Ok(Reading::Denied(why)),
@@ -162,6 +171,7 @@ impl Resource for Instance {
         if instance.state == State::Deleting {
             return Ok(Reading::Tombstoned("it is being deleted".to_owned()));
         }
+        self.remember(instance.clone());
         match self.calls.with_token(instance).await {
             Ok(actual) => Ok(Reading::Present(actual)),
             Err(error) if error.kind() == ErrorKind::Denied => {
@@ -172,10 +182,8 @@ impl Resource for Instance {
     }
 
     fn desired(&self) -> Fields {
-        describe(
-            &self.shape.compose(model::Instance::new()),
-            &self.shape.names,
-        )
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        describe(&self.shape.compose(seen.clone()), &self.shape.names)
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
@@ -200,7 +208,7 @@ impl Resource for Instance {
     fn withdraw(&self, changes: &[FieldChange]) {
         let anew = changes
             .iter()
-            .any(|change| effect(change) != Effect::InPlace);
+            .any(|change| effect(change) == Effect::LosesData);
         if anew || changes.iter().any(|change| change.field == "token") {
             self.url.withdraw();
         }
@@ -249,6 +257,10 @@ impl Resource for Instance {
     ) -> Result<Actual> {
         let masks = masks(changes);
         let mut operation = None;
+        let interrupts = |change: &FieldChange| effect(change) == Effect::Interrupts;
+        if actual.instance.tier == Tier::Basic && changes.iter().any(interrupts) {
+            watch.note("it has no replica: the change empties it");
+        }
         if !masks.is_empty() {
             let wanted = self.shape.compose(actual.instance.clone());
             operation = Some(self.change(wanted, masks).await?);
@@ -309,7 +321,11 @@ impl Resource for Instance {
     }
 
     fn unsettled(&self, actual: &Actual) -> Option<String> {
-        judge(&actual.instance).why()
+        // It serves while Google maintains it, and that is no change of ours to wait for.
+        match actual.instance.state {
+            State::Maintenance => None,
+            _ => judge(&actual.instance).why(),
+        }
     }
 
     fn pace(&self) -> Pace {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use google_cloud_redis_v1::model;
@@ -16,33 +16,61 @@ pub(super) struct Shape {
     pub(super) spec: CacheSpec,
     /// In full; the project's default network when `None`.
     pub(super) network: Option<String>,
+    /// Whether the manifest names the network for this very cache. The target's one is the services' way in, and says nothing of
+    /// a cache that was somebody's.
+    pub(super) has_own_network: bool,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) names: Names,
 }
 
 impl Shape {
-    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays.
+    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays, and so does a
+    /// version that is newer than it asks for.
     ///
     /// How the network is reached is left to Google: its default needs nothing set up there.
     pub(super) fn compose(&self, base: model::Instance) -> model::Instance {
-        let tier = if self.spec.high_availability {
-            Tier::StandardHa
-        } else {
-            Tier::Basic
-        };
+        let is_there = !base.name.is_empty();
+        let silent = |key| is_there && self.spec.adopt && self.spec.unsaid.contains(key);
         let labels = labels::merged(&self.labels, &base.labels);
-        let network = self.network.clone();
-        let network = network.unwrap_or_else(|| self.names.network("default"));
-        base.set_name(self.names.cache(&self.spec.name))
-            .set_redis_version(googles_version(&self.spec.version))
-            .set_tier(tier)
-            // Sizes beyond an i32 are refused with the manifest.
-            .set_memory_size_gb(i32::try_from(self.spec.memory_gib).unwrap_or(i32::MAX))
+        let newer = is_there && numbers(&version(&base)) >= numbers(&self.spec.version);
+        let mut wanted = base
+            .set_name(self.names.cache(&self.spec.name))
             .set_auth_enabled(true)
             .set_transit_encryption_mode(TransitEncryptionMode::ServerAuthentication)
-            .set_authorized_network(network)
-            .set_labels(labels)
+            .set_labels(labels);
+        if !(newer || silent("version")) {
+            wanted.redis_version = googles_version(&self.spec.version);
+        }
+        if !silent("high_availability") {
+            wanted.tier = match self.spec.high_availability {
+                true => Tier::StandardHa,
+                false => Tier::Basic,
+            };
+        }
+        if !silent("class") {
+            // Sizes beyond an i32 are refused with the manifest.
+            wanted.memory_size_gb = i32::try_from(self.spec.memory_gib).unwrap_or(i32::MAX);
+        }
+        match &self.network {
+            Some(network) if self.has_own_network || !(is_there && self.spec.adopt) => {
+                wanted.authorized_network.clone_from(network);
+            }
+            None if wanted.authorized_network.is_empty() => {
+                wanted.authorized_network = self.names.network("default");
+            }
+            Some(_) | None => {}
+        }
+        wanted
     }
+}
+
+/// Major and minor of a version; Google numbers the sixth no further.
+fn numbers(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    )
 }
 
 /// `REDIS_7_0` of `7.0`; Google numbers the sixth version no further.
@@ -77,18 +105,14 @@ fn word(name: Option<&str>) -> String {
     name.unwrap_or("unknown").replace('_', " ").to_lowercase()
 }
 
-/// What a change costs. A cache holds nothing of record: what cannot be changed is made anew.
+/// What a change costs: another size or version cuts connections (and empties an instance without a replica), and what cannot be
+/// changed at all makes another cache, which has nothing of what this one holds.
+///
+/// Source: cloud.google.com/memorystore/docs/redis/scaling-instances and upgrading-redis-version.
 pub(super) fn effect(change: &FieldChange) -> Effect {
-    let version = |value: &Option<FieldValue>| match value {
-        Some(FieldValue::Known(text)) => {
-            let mut parts = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-            Some((parts.next(), parts.next()))
-        }
-        Some(FieldValue::AfterApply { .. }) | None => None,
-    };
     match change.field.as_str() {
-        "version" if version(&change.new) < version(&change.old) => Effect::Replace,
-        "tier" | "tls" | "network" => Effect::Replace,
+        "tier" | "tls" | "network" => Effect::LosesData,
+        "memory" | "version" => Effect::Interrupts,
         _ => Effect::InPlace,
     }
 }

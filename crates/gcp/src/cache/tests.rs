@@ -1,6 +1,6 @@
 //! What the manifest says of a cache, against what Memorystore makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Effect;
@@ -27,8 +27,10 @@ fn shape() -> Shape {
             url: "sessions-url".into(),
             authority: Some("sessions-ca".into()),
             adopt: false,
+            unsaid: BTreeSet::new(),
         },
         network: Some("projects/demo-project/global/networks/main".into()),
+        has_own_network: false,
         labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
         names: test_names(),
     }
@@ -55,8 +57,12 @@ fn actual(instance: model::Instance) -> Actual {
 }
 
 fn changes(to: &Shape) -> Vec<FieldChange> {
-    let wanted = to.compose(model::Instance::new());
-    describe(&made(), &to.names).changes_to(&describe(&wanted, &to.names))
+    changes_of(&made(), to)
+}
+
+fn changes_of(there: &model::Instance, to: &Shape) -> Vec<FieldChange> {
+    let wanted = to.compose(there.clone());
+    describe(there, &to.names).changes_to(&describe(&wanted, &to.names))
 }
 
 #[test]
@@ -65,26 +71,52 @@ fn what_google_fills_in_is_no_difference() {
 }
 
 #[test]
-fn memory_and_newer_versions_are_changed_in_place_and_everything_else_is_made_anew() {
+fn memory_and_newer_versions_are_changed_in_place_and_everything_else_is_another_cache() {
     let mut wanted = shape();
     wanted.spec.memory_gib = 4;
     wanted.spec.version = "7.2".into();
     let found = changes(&wanted);
     assert_eq!(found.len(), 2);
-    assert!(found.iter().all(|change| effect(change) == Effect::InPlace));
+    let interrupts = |change| effect(change) == Effect::Interrupts;
+    assert!(found.iter().all(interrupts));
     assert_eq!(masks(&found), ["memory_size_gb"]);
 
     for spoil in [
-        (|shape: &mut Shape| shape.spec.version = "6.2".into()) as fn(&mut Shape),
-        |shape| shape.spec.high_availability = false,
+        (|shape: &mut Shape| shape.spec.high_availability = false) as fn(&mut Shape),
         |shape| shape.network = Some("projects/demo-project/global/networks/other".into()),
     ] {
         let mut wanted = shape();
         spoil(&mut wanted);
         let found = changes(&wanted);
         assert_eq!(found.len(), 1);
-        assert_eq!(effect(&found[0]), Effect::Replace, "{found:?}");
+        assert_eq!(effect(&found[0]), Effect::LosesData, "{found:?}");
     }
+}
+
+#[test]
+fn a_cache_that_is_newer_than_asked_for_stays() {
+    let newer = made().set_redis_version("REDIS_7_2");
+    assert_eq!(changes_of(&newer, &shape()), []);
+    assert_eq!(shape().compose(newer).redis_version, "REDIS_7_2");
+}
+
+#[test]
+fn an_adopted_cache_keeps_what_the_manifest_does_not_say() {
+    let theirs = made()
+        .set_redis_version("REDIS_6_X")
+        .set_tier(model::instance::Tier::Basic)
+        .set_memory_size_gb(5)
+        .set_authorized_network("projects/demo-project/global/networks/theirs");
+    let mut adopting = shape();
+    adopting.spec.adopt = true;
+    adopting.spec.unsaid = ["version", "class", "high_availability"]
+        .map(str::to_owned)
+        .into();
+    assert_eq!(changes_of(&theirs, &adopting), []);
+    adopting.spec.unsaid.remove("class");
+    let found = changes_of(&theirs, &adopting);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].field, "memory");
 }
 
 #[test]

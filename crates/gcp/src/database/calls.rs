@@ -9,8 +9,10 @@ use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_sql_v1::model::operation::SqlOperationStatus;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
+use secrecy::SecretString;
 
 use crate::error::{self, CloudError, Found};
+use crate::operation::bearing;
 use crate::project::Project;
 
 /// The longest operations (making an instance, a new major version) take some ten minutes; Google names no bound.
@@ -60,7 +62,95 @@ impl Calls {
             .set_instance(&self.instance)
             .send()
             .await;
-        error::found(outcome, &self.cannot("read"))
+        match outcome {
+            Err(error) if is_not_authorized(&error) => self.listed(error).await,
+            outcome => error::found(outcome, &self.cannot("read")),
+        }
+    }
+
+    /// What the list of instances says, where Cloud SQL refused to speak of this one: it refuses both what the caller may
+    /// not see and what is not there, and gives its list only to those who may see every instance.
+    async fn listed(&self, refusal: CloudError) -> Result<Found<DatabaseInstance>> {
+        let listed = self
+            .project
+            .clients
+            .sql_instances
+            .reading()
+            .await
+            .list()
+            .set_project(&self.project.names.project)
+            .set_filter(format!("name:{}", self.instance))
+            .send()
+            .await;
+        match listed {
+            // A region that could not be asked is told in a warning; what is in it is missing.
+            Ok(list) if list.warnings.is_empty() => {
+                let mut instances = list.items.into_iter();
+                let own = instances.find(|instance| instance.name == self.instance);
+                Ok(own.map_or(Found::Absent, Found::Here))
+            }
+            Ok(_) | Err(_) => error::found(Err(refusal), &self.cannot("read")),
+        }
+    }
+
+    /// Sorts the outcome of a question about what is within the instance: Cloud SQL refuses it, as if the caller might not
+    /// ask, when the instance is not there.
+    pub(super) async fn found_within<T>(
+        &self,
+        outcome: Result<T, CloudError>,
+        action: &str,
+    ) -> Result<Found<T>> {
+        match outcome {
+            // An instance that is still being made has nothing that can be seen; making it again does no harm.
+            Err(error) if is_not_running(&error) => Ok(Found::Absent),
+            Err(error)
+                if is_not_authorized(&error) && matches!(self.find().await?, Found::Absent) =>
+            {
+                Ok(Found::Absent)
+            }
+            outcome => error::found(outcome, action),
+        }
+    }
+
+    /// Every certificate that the server's may be signed by, one after the other: while they rotate, the next one too. `None`
+    /// until there is one.
+    pub(super) async fn authorities(&self) -> Result<Option<SecretString>> {
+        let listed = self
+            .project
+            .clients
+            .sql_instances
+            .reading()
+            .await
+            .list_server_cas()
+            .set_project(&self.project.names.project)
+            .set_instance(&self.instance)
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.cannot("read the authorities of")))?;
+        let lines: Vec<String> = listed
+            .certs
+            .iter()
+            .map(|certificate| format!("{}\n", certificate.cert.trim()))
+            .collect();
+        Ok((!lines.is_empty()).then(|| SecretString::from(lines.concat())))
+    }
+
+    /// Waits until nothing is under the instance's name any more.
+    pub(super) async fn gone(&self) -> Result<()> {
+        let what = format!("the end of database instance `{}`", self.instance);
+        poll(
+            self.project.context.clock.as_ref(),
+            Pace::until(DEADLINE),
+            &what,
+            || async {
+                bearing(self.find().await.map(|found| match found {
+                    Found::Absent => Look::Found(()),
+                    Found::Here(_) => Look::NotYet("it is still there".to_owned()),
+                    Found::Denied(why) => Look::NotYet(why),
+                }))
+            },
+        )
+        .await
     }
 
     /// The instance, for a change that builds on what is there.
@@ -121,11 +211,11 @@ impl Calls {
             Pace::until(DEADLINE),
             "the operation",
             || async move {
-                Ok(match self.standing(name).await? {
+                bearing(self.standing(name).await.map(|standing| match standing {
                     Standing::Running(why) => Look::NotYet(why),
                     Standing::Done => Look::Found(Ok(())),
                     Standing::Failed(why) => Look::Found(Err(why)),
-                })
+                }))
             },
         )
         .await
@@ -182,7 +272,8 @@ impl Calls {
         outcome.map_err(|error| error::failed(error, &self.cannot("change")))
     }
 
-    /// Deletes the instance, protected or not, after a last backup. Succeeds when it is gone already.
+    /// Deletes the instance, protected or not, after a last backup, and waits until its name is free. Succeeds when it is gone
+    /// already.
     pub(super) async fn delete(&self, watch: &dyn Watch) -> Result<()> {
         let Found::Here(instance) = self.find().await? else {
             return Ok(());
@@ -212,9 +303,10 @@ impl Calls {
             .await?;
         let action = self.cannot("delete");
         match error::optional(outcome, &action)? {
-            Some(operation) => self.settle(operation, &action).await,
-            None => Ok(()),
+            Some(operation) => self.settle(operation, &action).await?,
+            None => return Ok(()),
         }
+        self.gone().await
     }
 }
 
@@ -241,8 +333,13 @@ fn is_busy(error: &CloudError) -> bool {
             && error::said(error).contains("another operation was already in progress")
 }
 
+/// Whether Cloud SQL refuses to speak of something that is not there, or that the caller may not see.
+fn is_not_authorized(error: &CloudError) -> bool {
+    error::reason(error) == Some("notAuthorized")
+}
+
 /// Whether the cloud refuses to look into an instance because it does not run (yet).
-pub(super) fn is_not_running(error: &CloudError) -> bool {
+fn is_not_running(error: &CloudError) -> bool {
     error::reason(error) == Some("invalidState") || error::said(error).contains("is not running")
 }
 

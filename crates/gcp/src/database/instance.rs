@@ -12,10 +12,11 @@ use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
+use secrecy::SecretString;
 
 use super::calls::{Calls, DEADLINE, Standing};
 use super::shape::{self, Shape};
-use super::{Home, LastSeen, Nobody, made};
+use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
 use crate::labels::Owner;
 use crate::project::Project;
@@ -29,6 +30,8 @@ pub(crate) struct Actual {
     instance: DatabaseInstance,
     /// The operation that this run started on it.
     operation: Option<String>,
+    /// The certificates that the server's one may be signed by, where they are asked for and it runs.
+    authority: Option<SecretString>,
 }
 
 impl Actual {
@@ -36,6 +39,7 @@ impl Actual {
         Self {
             instance,
             operation: None,
+            authority: None,
         }
     }
 }
@@ -48,22 +52,53 @@ pub(super) struct Instance {
     pub(super) shape: Shape,
     /// What its user is to have.
     pub(super) password: Value<SecretVersion>,
-    pub(super) seen: LastSeen,
+    pub(super) seen: Sight,
     pub(super) home: Output<Home>,
     pub(super) birth: Output<Birth>,
+    /// Where somebody asks for the server's authorities.
+    pub(super) authority: Option<Output<SecretString>>,
 }
 
 impl Instance {
-    /// The way out of a name that Google keeps.
-    fn another_name(&self, error: Error) -> Error {
-        error.hint(format!(
-            "Google keeps the name of a deleted instance for a week; give it another one: \
-             `name = \"...\"` in [targets.gcp.databases.{}]",
-            self.shape.spec.key
-        ))
+    /// Asks for it, also where an instance of its name is still being deleted: its name is free once that has ended.
+    async fn insert(
+        &self,
+        instance: &DatabaseInstance,
+        watch: &dyn Watch,
+    ) -> Result<Result<Operation, CloudError>> {
+        let outcome = self.insert_once(instance, watch).await?;
+        let taken = outcome.as_ref().is_err_and(error::exists_already);
+        if !(taken && matches!(self.calls.find().await?, Found::Here(there) if is_going(&there))) {
+            return Ok(outcome);
+        }
+        watch.note("an instance of its name is still being deleted");
+        self.calls.gone().await?;
+        self.insert_once(instance, watch).await
     }
 
-    /// What stands in the way of a create: our own one whose reply was lost, another's, or a deleted one's name.
+    async fn insert_once(
+        &self,
+        instance: &DatabaseInstance,
+        watch: &dyn Watch,
+    ) -> Result<Result<Operation, CloudError>> {
+        self.calls
+            .start(watch, || async {
+                self.calls
+                    .project
+                    .clients
+                    .sql_instances
+                    .changing()
+                    .await
+                    .insert()
+                    .set_project(&self.calls.project.names.project)
+                    .set_body(instance.clone())
+                    .send()
+                    .await
+            })
+            .await
+    }
+
+    /// What stands in the way of a create: our own one whose reply was lost, another's, or a name that Google keeps.
     async fn taken(&self, error: CloudError) -> Result<Actual> {
         let action = self.calls.cannot("create");
         match self.calls.find().await? {
@@ -73,13 +108,30 @@ impl Instance {
                     "it is not ours: {why}; give ours another name in the manifest, or set `adopt = true` on it"
                 ))),
             },
-            Found::Absent => Err(self.another_name(error::failed(error, &action))),
+            Found::Absent => Err(error::failed(error, &action).hint(format!(
+                "nothing can be seen under this name: try again in a few minutes, or give it another one: \
+                 `name = \"...\"` in [targets.gcp.databases.{}]",
+                self.shape.spec.key
+            ))),
             Found::Denied(_) => Err(error::failed(error, &action)),
         }
     }
 
     fn objection(&self, instance: &DatabaseInstance) -> Option<String> {
         objection(&self.owner, instance)
+    }
+
+    /// The instance with its server's authorities, where they are asked for and it runs.
+    async fn with_authority(&self, instance: DatabaseInstance) -> Result<Actual> {
+        let asked = self.authority.is_some() && instance.state == SqlInstanceState::Runnable;
+        let authority = match asked {
+            true => self.calls.authorities().await?,
+            false => None,
+        };
+        Ok(Actual {
+            authority,
+            ..Actual::settled(instance)
+        })
     }
 
     /// A new major version is an operation of its own.
@@ -121,25 +173,40 @@ impl Resource for Instance {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        let reading = read(&self.calls, &self.owner).await?;
+        let reading = sort(self.seen.look(&self.calls).await?, &self.owner);
         match &reading {
-            Reading::Present(actual) => self.seen.set(Some(&actual.instance)),
+            Reading::Present(actual) => self.seen.remember(Some(&actual.instance)),
             Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) | Reading::Foreign(_) => {
-                self.seen.set(None)
+                self.seen.remember(None)
             }
         }
-        Ok(reading)
+        let Reading::Present(actual) = reading else {
+            return Ok(reading);
+        };
+        match self.with_authority(actual.instance).await {
+            Ok(actual) => Ok(Reading::Present(actual)),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                Ok(Reading::Denied(error.chain().join(": ")))
+            }
+            Err(error) => Err(error),
+        }
     }
 
+    /// By what is there, as far as that is more than the manifest asks for, or the manifest is silent.
     fn desired(&self) -> Fields {
-        shape::describe(
-            &self.shape.compose(DatabaseInstance::new()),
-            &self.shape.names,
-        )
+        self.shape.describe(&self.shape.compose(self.seen.last()))
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
-        shape::describe(&actual.instance, &self.shape.names)
+        self.shape.describe(&actual.instance)
+    }
+
+    fn objection(&self, actual: &Actual, left: Option<&Fields>) -> Option<Error> {
+        self.shape.objection(&actual.instance, left?)
+    }
+
+    fn notes(&self, actual: &Actual) -> Vec<String> {
+        self.shape.beyond(&actual.instance)
     }
 
     fn effect_of_change(&self, change: &FieldChange) -> Effect {
@@ -147,9 +214,10 @@ impl Resource for Instance {
     }
 
     fn publish(&self, actual: &Actual) {
-        match shape::host(&actual.instance) {
-            Some(host) => self.home.publish(Home {
+        match shape::door(&actual.instance, self.shape.spec.sslmode) {
+            Some((host, sslmode)) => self.home.publish(Home {
                 host,
+                sslmode,
                 made: made(&actual.instance),
             }),
             None => self.home.withdraw(),
@@ -158,21 +226,24 @@ impl Resource for Instance {
             Some(birth) => self.birth.publish(birth),
             None => self.birth.withdraw(),
         }
+        match (&self.authority, &actual.authority) {
+            (Some(output), Some(authority)) => output.publish(authority.clone()),
+            (Some(output), None) => output.withdraw(),
+            (None, _) => {}
+        }
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
         // A new network gives it another address; another instance has everything anew.
-        if changes
-            .iter()
-            .any(|change| change.field == "network" || shape::effect(change) != Effect::InPlace)
-        {
+        let anew = changes.iter().any(|change| is_anew(shape::effect(change)));
+        if anew || changes.iter().any(|change| change.field == "network") {
             self.home.withdraw();
         }
-        if changes
-            .iter()
-            .any(|change| shape::effect(change) != Effect::InPlace)
-        {
+        if anew {
             self.birth.withdraw();
+        }
+        if let Some(authority) = self.authority.as_ref().filter(|_| anew) {
+            authority.withdraw();
         }
     }
 
@@ -181,26 +252,10 @@ impl Resource for Instance {
         let password = self.password.settled()?;
         let instance = self.shape.compose(DatabaseInstance::new());
         let instance = shape::with_password_label(instance, &password.version);
-        let outcome = self
-            .calls
-            .start(watch, || async {
-                self.calls
-                    .project
-                    .clients
-                    .sql_instances
-                    .changing()
-                    .await
-                    .insert()
-                    .set_project(&self.calls.project.names.project)
-                    .set_body(instance.clone())
-                    .send()
-                    .await
-            })
-            .await?;
-        match outcome {
+        match self.insert(&instance, watch).await? {
             Ok(operation) => Ok(Actual {
-                instance,
                 operation: Some(operation.name),
+                ..Actual::settled(instance)
             }),
             Err(error) if error::exists_already(&error) => self.taken(error).await,
             Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
@@ -231,8 +286,8 @@ impl Resource for Instance {
             operation = Some(self.upgrade(watch).await?);
         }
         Ok(Actual {
-            instance: actual.instance.clone(),
             operation: operation.map(|operation| operation.name),
+            ..actual.clone()
         })
     }
 
@@ -251,15 +306,9 @@ impl Resource for Instance {
         }
     }
 
-    /// Refuses: this is the first half of a replacement under the same name, and the second half could not follow.
+    /// Leaves a last backup, and ends when the name is free: what was deleted can be made anew under it.
     async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {
-        Err(self.another_name(Error::new(
-            ErrorKind::Rejected,
-            format!(
-                "database instance `{}` cannot be made anew under its own name",
-                self.calls.instance
-            ),
-        )))
+        self.calls.delete(&Nobody).await
     }
 
     async fn readiness(&self, actual: &Actual) -> Result<Ready<Actual>> {
@@ -279,7 +328,7 @@ impl Resource for Instance {
         Ok(match self.calls.find().await? {
             Found::Here(instance) => Ready {
                 state: judge(&instance),
-                actual: Actual::settled(instance),
+                actual: self.with_authority(instance).await?,
             },
             Found::Absent => Ready {
                 state: Readiness::Failed("it is not there any more".to_owned()),
@@ -304,18 +353,28 @@ impl Resource for Instance {
     }
 }
 
-async fn read(calls: &Calls, owner: &Owner) -> Result<Reading<Actual>> {
-    Ok(match calls.find().await? {
+fn sort(found: Found<DatabaseInstance>, owner: &Owner) -> Reading<Actual> {
+    match found {
         Found::Absent => Reading::Absent,
         Found::Denied(why) => Reading::Denied(why),
         Found::Here(instance) => match objection(owner, &instance) {
             Some(why) => Reading::Foreign(why),
-            None if instance.state == SqlInstanceState::PendingDelete => {
-                Reading::Tombstoned("it is being deleted".to_owned())
-            }
+            None if is_going(&instance) => Reading::Tombstoned("it is being deleted".to_owned()),
             None => Reading::Present(Actual::settled(instance)),
         },
-    })
+    }
+}
+
+/// Whether a change of this effect makes another instance.
+fn is_anew(effect: Effect) -> bool {
+    match effect {
+        Effect::InPlace | Effect::Interrupts => false,
+        Effect::Replace | Effect::LosesData => true,
+    }
+}
+
+fn is_going(instance: &DatabaseInstance) -> bool {
+    instance.state == SqlInstanceState::PendingDelete
 }
 
 /// What its state says of an instance.
@@ -369,7 +428,7 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        read(&self.calls, &Owner::AnyOfOurs).await
+        Ok(sort(self.calls.find().await?, &Owner::AnyOfOurs))
     }
 
     fn observed(&self, actual: &Actual) -> Fields {

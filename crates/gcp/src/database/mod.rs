@@ -4,6 +4,7 @@
 //! with their instance: they are never deleted alone, as what they hold would be missing from its last backup.
 
 mod calls;
+mod extras;
 pub(crate) mod instance;
 mod shape;
 #[cfg(test)]
@@ -12,18 +13,21 @@ mod status;
 pub(crate) mod user;
 pub(crate) mod within;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
+use deployer_core::batch::Batches;
 use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::Watch;
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
+use futures::{FutureExt, TryFutureExt};
 use google_cloud_sql_v1::model::DatabaseInstance;
+use secrecy::SecretString;
 
+use crate::error::Found;
 use crate::labels::{self, Owner};
 use crate::project::Project;
 use crate::secret_calls::Store;
@@ -44,8 +48,8 @@ impl Database for CloudSql {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
-        let seen = LastSeen::default();
-        let (home, birth) = self.instance(graph, env, database, password, &seen);
+        let seen = Sight::of(&Calls::new(&self.project, &database.name));
+        let (home, birth, authority) = self.instance(graph, env, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -64,7 +68,11 @@ impl Database for CloudSql {
             url: url.clone(),
             given: Mutex::default(),
         });
-        DatabaseOutputs { url, birth }
+        DatabaseOutputs {
+            url,
+            birth,
+            authority,
+        }
     }
 
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
@@ -87,8 +95,8 @@ impl CloudSql {
         env: &EnvironmentSpec,
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
-        seen: &LastSeen,
-    ) -> (Output<Home>, Output<Birth>) {
+        seen: &Sight,
+    ) -> (Output<Home>, Output<Birth>, Option<Output<SecretString>>) {
         let section = &self.project.section;
         let own = section.databases.get(&database.key);
         let network = own.and_then(|own| own.network.as_ref());
@@ -96,6 +104,7 @@ impl CloudSql {
         let labels = labels::of(env);
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
         let (home, birth) = (Output::of(&address), Output::of(&address));
+        let authority = database.authority.as_ref().map(|_| Output::of(&address));
         graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
             address,
@@ -103,24 +112,28 @@ impl CloudSql {
             owner: Owner::wanted(&labels, database.adopt),
             shape: Shape {
                 spec: database.clone(),
+                has_own_network: network.is_some(),
                 network: network
                     .or(section.network.as_ref())
                     .map(|network| names.network(network)),
+                flags: own.map(|own| own.flags.clone()).unwrap_or_default(),
+                maintenance: own.and_then(|own| own.maintenance),
                 labels,
                 names,
             },
             seen: seen.clone(),
             home: home.clone(),
             birth: birth.clone(),
+            authority: authority.clone(),
         });
-        (home, birth)
+        (home, birth, authority)
     }
 
     fn within(
         &self,
         graph: &mut Graph,
         database: &DatabaseSpec,
-        seen: &LastSeen,
+        seen: &Sight,
         home: &Output<Home>,
     ) -> Output<()> {
         let name = format!("{}/{}", database.name, database.database);
@@ -142,49 +155,87 @@ impl CloudSql {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Home {
     host: String,
+    /// How far a client verifies whom it talks to, in PostgreSQL's word.
+    sslmode: &'static str,
     made: String,
 }
 
-/// The instance as its own node last read it: what database and user compare themselves with, without reading it again.
-#[derive(Clone, Default)]
-struct LastSeen(Arc<Mutex<Option<Seen>>>);
-
+/// The instance as it is seen while a plan reads: its own node, its database and its user ask at the same time, and one call
+/// answers all of them. Nothing is asked of what is within an instance that is not there.
 #[derive(Clone)]
-struct Seen {
-    made: String,
-    labels: HashMap<String, String>,
+struct Sight {
+    looks: Arc<Batches<Seen, Error>>,
+    /// As the instance's own node last read it: what database and user compare themselves with.
+    last: Arc<Mutex<Option<DatabaseInstance>>>,
 }
 
-impl LastSeen {
-    fn set(&self, instance: Option<&DatabaseInstance>) {
-        let seen = instance.map(|instance| Seen {
-            made: made(instance),
-            labels: instance
-                .settings
-                .as_ref()
-                .map(|settings| settings.user_labels.clone())
-                .unwrap_or_default(),
+/// What a look at an instance that is not absent found.
+#[derive(Clone)]
+enum Seen {
+    Here(Box<DatabaseInstance>),
+    Denied(String),
+}
+
+impl Sight {
+    fn of(calls: &Calls) -> Self {
+        let calls = calls.clone();
+        let looks = Batches::new(1, move |_| {
+            let calls = calls.clone();
+            async move {
+                let seen = match calls.find().await? {
+                    Found::Here(instance) => Some(Seen::Here(Box::new(instance))),
+                    Found::Denied(why) => Some(Seen::Denied(why)),
+                    Found::Absent => None,
+                };
+                let name = calls.instance;
+                Ok(seen.map(|seen| (name, seen)).into_iter().collect())
+            }
+            .map_err(Arc::new)
+            .boxed()
         });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        Self {
+            looks: Arc::new(looks),
+            last: Arc::default(),
+        }
+    }
+
+    /// The instance, asked for together with whoever asks now.
+    async fn look(&self, calls: &Calls) -> Result<Found<DatabaseInstance>> {
+        match self.looks.ask(&calls.instance).await {
+            Ok(None) => Ok(Found::Absent),
+            Ok(Some(Seen::Here(instance))) => Ok(Found::Here(*instance)),
+            Ok(Some(Seen::Denied(why))) => Ok(Found::Denied(why)),
+            // The error is everybody's who asked: each asks again for one of its own.
+            Err(_) => calls.find().await,
+        }
+    }
+
+    async fn look_is_absent(&self, calls: &Calls) -> Result<bool> {
+        Ok(matches!(self.look(calls).await?, Found::Absent))
+    }
+
+    fn remember(&self, instance: Option<&DatabaseInstance>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = instance.cloned();
+    }
+
+    /// What was last read; nothing where nothing was.
+    fn last(&self) -> DatabaseInstance {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone().unwrap_or_default()
     }
 
     /// When the instance was made that was seen; a word of its own when none was.
     fn made(&self) -> String {
-        self.look(|seen| seen.made.clone())
-            .unwrap_or_else(|| "never".to_owned())
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map_or_else(|| "never".to_owned(), made)
     }
 
     fn label(&self, key: &str) -> Option<String> {
-        self.look(|seen| seen.labels.get(key).cloned()).flatten()
-    }
-
-    fn look<T>(&self, what: impl FnOnce(&Seen) -> T) -> Option<T> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.as_ref().map(what)
+        let settings = self.last().settings?;
+        settings.user_labels.get(key).cloned()
     }
 }
 
-/// When an instance was made: tells it from an earlier one of its name.
 /// Which of the instances that had this name, one after the other. The time of creation is the instance's own and stays through every
 /// change (<https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances#DatabaseInstance>, `createTime`).
 fn birth(instance: &DatabaseInstance) -> Option<Birth> {
@@ -195,6 +246,7 @@ fn birth(instance: &DatabaseInstance) -> Option<Birth> {
     })
 }
 
+/// When an instance was made: tells it from an earlier one of its name.
 fn made(instance: &DatabaseInstance) -> String {
     crate::secret_store::moment(instance.create_time.as_ref())
         .map_or_else(|| "once".to_owned(), |time| time.to_string())

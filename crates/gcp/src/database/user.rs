@@ -16,10 +16,10 @@ use google_cloud_sql_v1::model;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::calls::{Calls, is_not_running};
+use super::calls::Calls;
 use super::shape::PASSWORD_LABEL;
 use super::status::PORT;
-use super::{Home, LastSeen};
+use super::{Home, Sight};
 use crate::error::{self, CloudError, Found};
 use crate::labels::show_version;
 use crate::project::short;
@@ -56,7 +56,7 @@ pub(super) struct User {
     pub(super) home: Value<Home>,
     /// The database is made first: the URL is of use only then.
     pub(super) within: Value<()>,
-    pub(super) seen: LastSeen,
+    pub(super) seen: Sight,
     pub(super) url: Output<SecretString>,
     /// The version whose value this run gave the user, or tried to: Cloud SQL tells nothing of a password.
     pub(super) given: Mutex<Option<String>>,
@@ -83,11 +83,8 @@ impl User {
             .set_instance(&self.calls.instance)
             .send()
             .await;
-        if outcome.as_ref().is_err_and(is_not_running) {
-            // An instance that is still being made has no users; making one again gives it the same password.
-            return Ok(Found::Absent);
-        }
-        Ok(match error::found(outcome, &self.cannot("read"))? {
+        let action = self.cannot("read");
+        Ok(match self.calls.found_within(outcome, &action).await? {
             Found::Here(users) if users.items.iter().any(|user| user.name == self.user) => {
                 Found::Here(())
             }
@@ -221,6 +218,9 @@ impl Resource for User {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
+        if self.seen.look_is_absent(&self.calls).await? {
+            return Ok(Reading::Absent);
+        }
         let password = async {
             match &self.secret {
                 Some(store) => store.current_value().await.map(usable),
@@ -274,7 +274,7 @@ impl Resource for User {
         };
         if wanted.as_ref() == Some(version) {
             self.url
-                .publish(url(&self.user, value, &home.host, &self.database));
+                .publish(url(&self.user, value, &home, &self.database));
         } else {
             self.url.withdraw();
         }
@@ -313,11 +313,12 @@ impl Resource for User {
     }
 }
 
-/// Encrypted, as the instance takes nothing else; the server's own authority is not known to the app.
-fn url(user: &str, password: &SecretString, host: &str, database: &str) -> SecretString {
+/// Encrypted, as the instance takes nothing else.
+fn url(user: &str, password: &SecretString, home: &Home, database: &str) -> SecretString {
+    let Home { host, sslmode, .. } = home;
     let written = |text| utf8_percent_encode(text, RESERVED);
     SecretString::from(format!(
-        "postgresql://{}:{}@{host}:{PORT}/{}?sslmode=require",
+        "postgresql://{}:{}@{host}:{PORT}/{}?sslmode={sslmode}",
         written(user),
         written(password.expose_secret()),
         written(database),
@@ -339,7 +340,12 @@ mod tests {
     #[test]
     fn the_url_survives_any_password() {
         let password = SecretString::from("p@ss/w:rd?#%41".to_owned());
-        let url = url("app", &password, "10.1.2.3", "idp-db");
+        let home = Home {
+            host: "10.1.2.3".into(),
+            sslmode: "require",
+            made: "once".into(),
+        };
+        let url = url("app", &password, &home, "idp-db");
         let text = url.expose_secret();
         assert_eq!(
             text,

@@ -8,8 +8,8 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use google_cloud_sql_v1::model;
 
-use super::calls::{Calls, is_not_running};
-use super::{Home, LastSeen};
+use super::calls::Calls;
+use super::{Home, Sight};
 use crate::error::{self, Found};
 
 /// The kind in addresses.
@@ -21,7 +21,7 @@ pub(super) struct Within {
     pub(super) address: Address,
     pub(super) database: String,
     pub(super) home: Value<Home>,
-    pub(super) seen: LastSeen,
+    pub(super) seen: Sight,
     pub(super) output: Output<()>,
 }
 
@@ -89,11 +89,8 @@ impl Within {
             .set_database(&self.database)
             .send()
             .await;
-        match outcome {
-            // An instance that is still being made has no databases that can be seen; making one again does no harm.
-            Err(error) if is_not_running(&error) => Ok(Found::Absent),
-            outcome => error::found(outcome, &self.cannot("read")),
-        }
+        let action = self.cannot("read");
+        self.calls.found_within(outcome, &action).await
     }
 }
 
@@ -106,6 +103,9 @@ impl Resource for Within {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
+        if self.seen.look_is_absent(&self.calls).await? {
+            return Ok(Reading::Absent);
+        }
         Ok(match self.find().await? {
             Found::Here(_) => Reading::Present(()),
             Found::Absent => Reading::Absent,

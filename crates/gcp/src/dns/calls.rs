@@ -15,9 +15,11 @@ use crate::project::Project;
 /// What stands in the way of every other record of its name.
 const ALIAS: &str = "CNAME";
 
-/// A record's place: `ZONE/NAME/SORT`.
+/// A record's place: `ZONE/NAME/SORT`, or `PROJECT/ZONE/NAME/SORT` in a zone of another project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
+    /// The zone's project, where it is not the target's.
+    pub(super) project: Option<String>,
     pub(super) zone: String,
     /// Without the last dot.
     pub(super) name: String,
@@ -26,6 +28,9 @@ pub(super) struct Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(project) = &self.project {
+            write!(f, "{project}/")?;
+        }
         write!(f, "{}/{}/{}", self.zone, self.name, self.sort)
     }
 }
@@ -33,12 +38,17 @@ impl std::fmt::Display for Place {
 impl Place {
     /// Errors: input, when the text is no place.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let mut parts = text.split('/').filter(|part| !part.is_empty());
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(zone), Some(name), Some(sort), None) => Ok(Self {
-                zone: zone.to_owned(),
-                name: name.to_owned(),
-                sort: sort.to_owned(),
+        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+        let (project, place) = match parts.as_slice() {
+            [project, place @ ..] if place.len() == 3 => (Some(*project), place),
+            place => (None, place),
+        };
+        match place {
+            [zone, name, sort] => Ok(Self {
+                project: project.map(str::to_owned),
+                zone: (*zone).to_owned(),
+                name: (*name).to_owned(),
+                sort: (*sort).to_owned(),
             }),
             _ => Err(Error::input(format!(
                 "`{text}` names no record (zone/name/type)"
@@ -69,6 +79,12 @@ impl Calls {
         format!("cannot {what} record `{}`", self.place.name)
     }
 
+    /// The project that the zone is in.
+    pub(super) fn zone_project(&self) -> &str {
+        let own = &self.project.names.project;
+        self.place.project.as_ref().unwrap_or(own)
+    }
+
     pub(super) fn cannot_find_zone(&self) -> String {
         format!("cannot find the zone `{}`", self.place.zone)
     }
@@ -97,7 +113,7 @@ impl Calls {
             .clients
             .zones
             .list()
-            .set_project(&self.project.names.project)
+            .set_project(self.zone_project())
             .set_dns_name(format!("{domain}."))
             .by_item();
         let mut zones = Vec::new();
@@ -117,7 +133,7 @@ impl Calls {
             .clients
             .zones
             .get()
-            .set_project(&self.project.names.project)
+            .set_project(self.zone_project())
             .set_managed_zone(id)
             .send()
             .await;
@@ -133,10 +149,15 @@ impl Calls {
             ErrorKind::NotFound,
             format!(
                 "there is no public zone `{}` in project `{}`",
-                self.place.zone, self.project.names.project
+                self.place.zone,
+                self.zone_project()
             ),
         )
-        .hint("`zone` is the domain or the id of an existing public zone: `gcloud dns managed-zones list`")
+        .hint(format!(
+            "`zone` is the domain or the id of an existing public zone (`gcloud dns managed-zones list --project {}`); \
+             one of another project needs that `project` beside it",
+            self.zone_project()
+        ))
     }
 
     pub(super) fn the_one(&self, zones: Vec<ManagedZone>) -> Result<Zone> {
@@ -146,7 +167,8 @@ impl Calls {
             let name = |zone: &ManagedZone| zone.name.clone().unwrap_or_default();
             return Err(Error::input(format!(
                 "project `{}` has several public zones `{}`",
-                self.project.names.project, self.place.zone
+                self.zone_project(),
+                self.place.zone
             ))
             .hint(format!(
                 "name one by its id: `zone = \"{}\"` or `zone = \"{}\"`",
@@ -174,7 +196,7 @@ impl Calls {
             .clients
             .record_sets
             .list()
-            .set_project(&self.project.names.project)
+            .set_project(self.zone_project())
             .set_managed_zone(&zone.id)
             .set_name(self.place.full_name())
             .by_item();
@@ -232,7 +254,7 @@ impl Calls {
             .clients
             .record_changes
             .create()
-            .set_project(&self.project.names.project)
+            .set_project(self.zone_project())
             .set_managed_zone(&zone.id)
             .set_body(change)
             .send()
@@ -247,7 +269,7 @@ impl Calls {
             .clients
             .record_changes
             .get()
-            .set_project(&self.project.names.project)
+            .set_project(self.zone_project())
             .set_managed_zone(&zone.id)
             .set_change_id(id)
             .send()
@@ -292,14 +314,24 @@ mod tests {
     #[test]
     fn a_records_place_survives_being_an_address_and_anything_else_is_refused() {
         let place = Place {
+            project: None,
             zone: "example.com".into(),
             name: "idp.example.com".into(),
             sort: "A".into(),
         };
         assert_eq!(Place::parse(&place.to_string()).unwrap(), place);
         assert_eq!(place.full_name(), "idp.example.com.");
+        let shared = Place {
+            project: Some("example.com:dns".into()),
+            ..place
+        };
+        assert_eq!(
+            shared.to_string(),
+            "example.com:dns/example.com/idp.example.com/A"
+        );
+        assert_eq!(Place::parse(&shared.to_string()).unwrap(), shared);
         assert!(Place::parse("example.com/idp.example.com").is_err());
-        assert!(Place::parse("a/b/c/d").is_err());
+        assert!(Place::parse("a/b/c/d/e").is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Address records in existing Cloud DNS zones: made and changed as one change each, ready when the zone's servers answer.
+//! Address records in existing Cloud DNS zones: made and changed as one change each, ready when the change is done and no server
+//! of the zone says otherwise.
 
 mod calls;
 
@@ -20,7 +21,7 @@ use google_cloud_dns_v1::model::{Change, ResourceRecordSet};
 
 use crate::error::Found;
 use crate::project::Project;
-use crate::zone_servers;
+use crate::zone_servers::{self, Answers};
 use calls::{Actual, Calls, Place, Zone};
 
 /// The kind in addresses.
@@ -52,11 +53,7 @@ impl Dns for CloudDns {
         record: &RecordSpec,
         inventory: &BTreeSet<Address>,
     ) -> Address {
-        let place = Place {
-            zone: record.zone.clone(),
-            name: record.name.clone(),
-            sort: sort(&record.leads_to).to_owned(),
-        };
+        let place = Place::of(record);
         let address = Address::new(&self.project.target, KIND, place.to_string());
         graph.resource(|_| Record {
             calls: Calls {
@@ -73,11 +70,7 @@ impl Dns for CloudDns {
     async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {
         let calls = Calls {
             project: Arc::clone(&self.project),
-            place: Place {
-                zone: record.zone.clone(),
-                name: record.name.clone(),
-                sort: sort(&record.leads_to).to_owned(),
-            },
+            place: Place::of(record),
         };
         let found = calls.look().await?.seen(&calls.cannot("read"))?;
         Ok(found.map(|Actual { set, .. }| RecordStatus {
@@ -85,6 +78,21 @@ impl Dns for CloudDns {
             leads_to: addresses(&set),
             ttl: set.ttl.and_then(|seconds| u32::try_from(seconds).ok()),
         }))
+    }
+}
+
+impl Place {
+    fn of(record: &RecordSpec) -> Self {
+        let (project, zone) = match record.zone.split_once('/') {
+            Some((project, zone)) => (Some(project.to_owned()), zone),
+            None => (None, record.zone.as_str()),
+        };
+        Self {
+            project,
+            zone: zone.to_owned(),
+            name: record.name.clone(),
+            sort: sort(&record.leads_to).to_owned(),
+        }
     }
 }
 
@@ -161,6 +169,28 @@ impl Record {
         self.calls.project.target.sandbox && self.spec.servers.is_empty()
     }
 
+    fn servers<'a>(&'a self, zone: &'a Zone) -> &'a [String] {
+        match self.spec.servers.is_empty() {
+            true => &zone.servers,
+            false => &self.spec.servers,
+        }
+    }
+
+    async fn ask(&self, zone: &Zone) -> Result<Answers> {
+        let name = self.calls.place.full_name();
+        Ok(zone_servers::ask_all(self.servers(zone), &name, self.target()?).await)
+    }
+
+    /// Says which servers cannot be asked from here: many networks let no DNS out but to their own servers.
+    async fn note_unreached(&self, zone: &Zone, watch: &dyn Watch) -> Result<()> {
+        for why in self.ask(zone).await?.unreached {
+            watch.note(&format!(
+                "{why}; Google's word that the change is done is enough"
+            ));
+        }
+        Ok(())
+    }
+
     async fn put(
         &self,
         zone: Zone,
@@ -179,6 +209,8 @@ impl Record {
                 "Google's endpoint is on this machine: the change being done is enough, no name server is asked \
                  (`servers` names some)",
             );
+        } else {
+            self.note_unreached(&zone, watch).await?;
         }
         Ok(Actual {
             zone,
@@ -267,16 +299,9 @@ impl Resource for Record {
         } else if self.asks_nobody() {
             Readiness::Ready
         } else {
-            let servers = if self.spec.servers.is_empty() {
-                &actual.zone.servers
-            } else {
-                &self.spec.servers
-            };
-            let name = self.calls.place.full_name();
-            match zone_servers::all_answer(servers, &name, self.target()?).await {
-                Ok(()) => Readiness::Ready,
-                Err(why) => Readiness::Pending(why),
-            }
+            // "done" means that Google's servers have it; only one that says otherwise is waited for.
+            let contrary = self.ask(&actual.zone).await?.contrary;
+            contrary.map_or(Readiness::Ready, Readiness::Pending)
         };
         Ok(Ready {
             state,

@@ -11,7 +11,6 @@ use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::{
     Container, RevisionTemplate, TrafficTarget, TrafficTargetAllocationType,
 };
-use google_cloud_wkt::FieldMask;
 
 use crate::project::{Names, short};
 use crate::runtime::container::{self, RUN_ANNOTATION};
@@ -46,7 +45,8 @@ pub(crate) async fn carry_out(
     }
 }
 
-async fn revision(calls: &Calls, name: &str) -> Result<model::Revision> {
+/// A revision of the service.
+pub(crate) async fn revision(calls: &Calls, name: &str) -> Result<model::Revision> {
     let path = format!("{}/revisions/{name}", calls.path());
     let revisions = calls.project.clients.revisions.reading().await;
     let outcome = revisions.get_revision().set_name(path).send().await;
@@ -75,35 +75,58 @@ async fn move_traffic(
     let mut since = service.generation;
     let traffic = everything_to(revision, &service.traffic);
     if verdict::show_asked(&service.traffic) != verdict::show_asked(&traffic) {
-        let change = model::Service::new()
-            .set_name(calls.path())
-            .set_etag(&service.etag)
-            .set_traffic(traffic);
-        let services = calls.project.clients.services.changing().await;
-        let begun = services
-            .update_service()
-            .set_service(change)
-            .set_update_mask(FieldMask::default().set_paths(["traffic"]))
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &calls.cannot("move the traffic of")))?;
-        since = since.max(service::generation(&begun));
+        since = since.max(point(calls, service, revision).await?.generation);
     }
+    let asked = verdict::show_asked(&everything_to(revision, &[]));
     wait_until(calls, since, watch, |service| {
-        (
-            verdict::of_revision(service, revision),
-            Revision(revision.to_owned()),
-        )
+        let now = verdict::show_asked(&service.traffic);
+        let state = match now == asked {
+            true => verdict::of_revision(service, revision),
+            false => Readiness::Replaced(format!("somebody else moved the traffic: {now}")),
+        };
+        (state, Revision(revision.to_owned()))
     })
     .await
 }
 
-fn everything_to(revision: &str, there: &[TrafficTarget]) -> Vec<TrafficTarget> {
+/// Sends the traffic to a revision; again, when whatever settles meanwhile forestalls it. Somebody else's traffic stays.
+async fn point(
+    calls: &Calls,
+    mut service: model::Service,
+    revision: &str,
+) -> Result<model::Service> {
+    let asked = verdict::show_asked(&service.traffic);
+    let mut tries = service::TRIES;
+    loop {
+        let traffic = everything_to(revision, &service.traffic);
+        let sent = calls
+            .update(service.set_traffic(traffic), &["traffic"])
+            .await;
+        match sent {
+            Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+            outcome => return outcome,
+        }
+        calls.project.context.clock.pause(service::PAUSE).await;
+        service = calls.get().await?;
+        let now = verdict::show_asked(&service.traffic);
+        if now != asked {
+            let message = format!(
+                "somebody else moved the traffic of service `{}`",
+                calls.name
+            );
+            return Err(Error::new(ErrorKind::Conflict, format!("{message}: {now}"))
+                .hint("look at what serves, then try again"));
+        }
+    }
+}
+
+/// Everything to one revision; addresses that tags give stay.
+pub(crate) fn everything_to(revision: &str, there: &[TrafficTarget]) -> Vec<TrafficTarget> {
     let all = TrafficTarget::new()
         .set_type(TrafficTargetAllocationType::Revision)
         .set_revision(revision)
         .set_percent(100);
-    std::iter::once(all).chain(shape::tag_only(there)).collect()
+    std::iter::once(all).chain(shape::tags(there)).collect()
 }
 
 /// Makes a revision that is equal but for the secrets that follow.
@@ -115,31 +138,60 @@ async fn renew(
     token: &Token,
     watch: &dyn Watch,
 ) -> Result<Revision> {
-    let mut since = service.generation;
-    let landed_before = service
-        .template
-        .as_ref()
-        .and_then(|template| template.annotations.get(RUN_ANNOTATION))
-        .is_some_and(|run| *run == token.0);
-    if !landed_before {
-        let mut template = template_of(&calls.project.names, revision, &activation.follow);
-        template
-            .annotations
-            .insert(RUN_ANNOTATION.to_owned(), token.0.clone());
-        let latest = TrafficTarget::new()
-            .set_type(TrafficTargetAllocationType::Latest)
-            .set_percent(100);
-        let traffic: Vec<TrafficTarget> = std::iter::once(latest)
-            .chain(shape::tag_only(&service.traffic))
-            .collect();
-        let service = service.set_template(template).set_traffic(traffic);
-        since = calls.revise(service).await?.generation;
-    }
+    let mut service = service;
+    let mut tries = service::TRIES;
+    let (since, ours) = loop {
+        let landed_before = service
+            .template
+            .as_ref()
+            .and_then(|template| template.annotations.get(RUN_ANNOTATION))
+            .is_some_and(|run| *run == token.0);
+        if landed_before {
+            break (service.generation, None);
+        }
+        let sent = renewed(calls, service.clone(), revision, activation, token)?;
+        match calls.revise(sent, token).await {
+            Ok(revised) => break (revised.service.generation, Some(revised.ours)),
+            Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+            Err(error) => return Err(error),
+        }
+        calls.project.context.clock.pause(service::PAUSE).await;
+        service = calls.get().await?;
+    };
     wait_until(calls, since, watch, |service| {
         let newest = short(&service.latest_created_revision).to_owned();
-        (verdict::of_latest(service), Revision(newest))
+        let clock = &calls.project.context.clock;
+        let state = match ours.as_ref().and_then(|ours| ours.is_another(service)) {
+            Some(why) => Readiness::Replaced(why),
+            None => verdict::of_latest(service),
+        };
+        let state = match &ours {
+            Some(ours) => ours.fresh(state, service, clock.now()),
+            None => state,
+        };
+        (state, Revision(newest))
     })
     .await
+}
+
+/// The service with the template of `revision`, and all traffic to what is made of it.
+fn renewed(
+    calls: &Calls,
+    service: model::Service,
+    revision: &model::Revision,
+    activation: &Activation,
+    token: &Token,
+) -> Result<model::Service> {
+    let mut template = template_of(&calls.project.names, revision, &activation.follow)?;
+    template
+        .annotations
+        .insert(RUN_ANNOTATION.to_owned(), token.0.clone());
+    let latest = TrafficTarget::new()
+        .set_type(TrafficTargetAllocationType::Latest)
+        .set_percent(100);
+    let tags = shape::tags(&service.traffic);
+    let traffic: Vec<TrafficTarget> = std::iter::once(latest).chain(tags).collect();
+    Ok(service.set_template(template).set_traffic(traffic))
 }
 
 /// The template that a revision was made from, with the versions that follow.
@@ -147,7 +199,7 @@ fn template_of(
     names: &Names,
     revision: &model::Revision,
     follow: &BTreeMap<String, SecretVersion>,
-) -> RevisionTemplate {
+) -> Result<RevisionTemplate> {
     let containers: Vec<Container> = revision
         .containers
         .iter()
@@ -164,24 +216,72 @@ fn template_of(
             container
         })
         .collect();
-    RevisionTemplate::new()
-        .set_labels(
-            revision
-                .labels
-                .clone()
-                .into_iter()
-                .filter(|(key, _)| !key.contains('/')),
-        )
-        .set_containers(containers)
-        .set_volumes(revision.volumes.clone())
-        .set_or_clear_scaling(revision.scaling.clone())
-        .set_or_clear_vpc_access(revision.vpc_access.clone())
-        .set_or_clear_timeout(revision.timeout)
-        .set_service_account(&revision.service_account)
-        .set_execution_environment(revision.execution_environment.clone())
-        .set_encryption_key(&revision.encryption_key)
-        .set_max_instance_request_concurrency(revision.max_instance_request_concurrency)
-        .set_session_affinity(revision.session_affinity)
+    let labels = revision.labels.iter().filter(|(key, _)| !is_systems(key));
+    let annotations = revision
+        .annotations
+        .iter()
+        .filter(|(key, _)| !is_systems(key));
+    let (labels, annotations): (Vec<_>, Vec<_>) = (
+        labels
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        annotations
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    );
+    Ok(taken_over(revision)?
+        .set_labels(labels)
+        .set_annotations(annotations)
+        .set_containers(containers))
+}
+
+/// Whether Cloud Run sets that label or annotation itself, and refuses it in a template.
+fn is_systems(key: &str) -> bool {
+    const SPACES: [&str; 4] = [
+        "run.googleapis.com",
+        "cloud.googleapis.com",
+        "serving.knative.dev",
+        "autoscaling.knative.dev",
+    ];
+    let space = key.split_once('/').map_or("", |(space, _)| space);
+    SPACES.iter().any(|system| {
+        space
+            .strip_suffix(system)
+            .is_some_and(|outer| outer.is_empty() || outer.ends_with('.'))
+    })
+}
+
+/// Everything that a revision took over from its template: the two messages share their members' names, also of those that
+/// are newer than this program.
+pub(crate) fn taken_over(revision: &model::Revision) -> Result<RevisionTemplate> {
+    const OUTPUT: [&str; 18] = [
+        "name",
+        "uid",
+        "generation",
+        "createTime",
+        "updateTime",
+        "deleteTime",
+        "expireTime",
+        "launchStage",
+        "service",
+        "reconciling",
+        "conditions",
+        "observedGeneration",
+        "logUri",
+        "satisfiesPzs",
+        "scalingStatus",
+        "creator",
+        "etag",
+        "containerStatuses",
+    ];
+    let unreadable = |error: serde_json::Error| {
+        Error::internal("cannot make a template of a revision").because(error)
+    };
+    let mut members = serde_json::to_value(revision).map_err(unreadable)?;
+    if let Some(members) = members.as_object_mut() {
+        members.retain(|name, _| !OUTPUT.contains(&name.as_str()));
+    }
+    serde_json::from_value(members).map_err(unreadable)
 }
 
 /// Waits until the service, told as of generation `since` or later, is judged ready.
@@ -264,7 +364,7 @@ mod tests {
             ("DATABASE_URL".to_owned(), version("4")),
             ("NOT_THERE".to_owned(), version("9")),
         ]);
-        let template = template_of(&test_names(), &revision(), &follow);
+        let template = template_of(&test_names(), &revision(), &follow).unwrap();
         assert_eq!(template.max_instance_request_concurrency, 7);
         assert_eq!(template.containers[0].image, "img@sha256:1");
         let pins = container::pinned(&test_names(), &template.containers[0]);

@@ -9,6 +9,7 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::{Inputs, Value};
 use deployer_core::spec::{EnvironmentSpec, Inject, MebiBytes, MilliCpu, ServiceSpec};
 use deployer_manifest::section::{Egress, GcpSection};
+use google_cloud_api::model::LaunchStage;
 use google_cloud_run_v2::model::env_var::Values;
 use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelector, VpcAccess};
@@ -203,6 +204,30 @@ pub(crate) fn main_container(containers: &[Container]) -> Option<&Container> {
         .or_else(|| containers.first())
 }
 
+/// All containers, with `main` in the place of the one that takes the requests; the others stay as they are.
+pub(crate) fn with_main(there: &[Container], main: Container) -> Vec<Container> {
+    let known = main_container(there);
+    let mut containers = there.to_vec();
+    match there.iter().position(|it| Some(it) == known) {
+        Some(at) => containers[at] = main,
+        None => containers.push(main),
+    }
+    containers
+}
+
+/// The service account that is asked for; silence leaves the one that is there.
+pub(crate) fn account(asked: Option<&String>, there: &str) -> String {
+    asked.map_or_else(|| there.to_owned(), String::clone)
+}
+
+/// The launch stage: what uses preview features keeps its own, since Cloud Run refuses those below it.
+pub(crate) fn launch_stage(there: &LaunchStage) -> LaunchStage {
+    match there {
+        LaunchStage::Unspecified => LaunchStage::Ga,
+        stage => stage.clone(),
+    }
+}
+
 /// What both kinds set on their container.
 pub(crate) struct Frame<'a> {
     /// Its image, when it is known.
@@ -218,10 +243,10 @@ impl Frame<'_> {
     /// `base` (what is there, or nothing) with everything that the manifest says.
     pub(crate) fn fill(&self, base: Container) -> Container {
         let resources = base.resources.clone().unwrap_or_default();
-        let limits = [
-            ("cpu", cpu_text(self.cpu)),
-            ("memory", memory_text(self.memory)),
-        ];
+        // What else is limited (a GPU) is not ours to say.
+        let mut limits = resources.limits.clone();
+        limits.insert("cpu".to_owned(), cpu_text(self.cpu));
+        limits.insert("memory".to_owned(), memory_text(self.memory));
         base.set_image(self.image.clone().unwrap_or(ImageRef(String::new())).0)
             .set_command(self.entrypoint.to_vec())
             .set_args(self.command.to_vec())
@@ -266,6 +291,26 @@ pub(crate) fn describe(fields: &mut Fields, names: &Names, container: &Container
     fields.set("cpu", cpu);
     let memory = limit("memory").map_or_else(|| MebiBytes(512).to_string(), read_memory);
     fields.set("memory", memory);
+    let others = limits.into_iter().flatten();
+    for (what, limit) in others.filter(|(what, _)| !matches!(what.as_str(), "cpu" | "memory")) {
+        fields.set(format!("limit.{what}"), limit);
+    }
+    for mount in &container.volume_mounts {
+        fields.set(format!("mount.{}", mount.mount_path), &mount.name);
+    }
+}
+
+/// Describes the containers beside the main one.
+pub(crate) fn describe_others(fields: &mut Fields, containers: &[Container]) {
+    let main = main_container(containers);
+    let others = containers.iter().filter(|other| Some(*other) != main);
+    for (index, other) in others.enumerate() {
+        let name = match other.name.is_empty() {
+            true => index.to_string(),
+            false => other.name.clone(),
+        };
+        fields.set(format!("sidecar.{name}"), &other.image);
+    }
 }
 
 fn shell_words(words: &[String]) -> String {
@@ -333,30 +378,63 @@ pub(crate) fn read_memory(text: &str) -> String {
     }
 }
 
-/// The way into the VPC that the section asks for. `None` when it asks for none.
-pub(crate) fn vpc_access(names: &Names, section: &GcpSection) -> Option<VpcAccess> {
-    let egress = match section.egress {
-        Egress::PrivateRanges => VpcEgress::PrivateRangesOnly,
-        Egress::All => VpcEgress::AllTraffic,
-    };
-    if let Some(connector) = &section.vpc_connector {
-        return Some(
-            VpcAccess::new()
-                .set_connector(names.connector(connector))
-                .set_egress(egress),
-        );
+/// The way into the VPC that the section asks for.
+#[derive(Clone)]
+pub(crate) struct Way {
+    connector: Option<String>,
+    network: Option<String>,
+    subnetwork: Option<String>,
+    egress: VpcEgress,
+}
+
+impl Way {
+    /// What the section says; names in full.
+    pub(crate) fn of(names: &Names, section: &GcpSection) -> Self {
+        let connector = section.vpc_connector.as_deref();
+        Self {
+            connector: connector.map(|given| names.connector(given)),
+            network: section.network.clone(),
+            subnetwork: section.subnetwork.clone(),
+            egress: match section.egress {
+                Egress::PrivateRanges => VpcEgress::PrivateRangesOnly,
+                Egress::All => VpcEgress::AllTraffic,
+            },
+        }
     }
-    if section.network.is_none() && section.subnetwork.is_none() {
-        return None;
+
+    /// What is there, as far as the section asks for another way. A section that names none leaves what is there. Of network
+    /// and subnetwork Cloud Run fills in the one that is not named: what fits the other one stays.
+    pub(crate) fn over(&self, there: Option<VpcAccess>) -> Option<VpcAccess> {
+        if let Some(connector) = &self.connector {
+            let access = there.unwrap_or_default().set_connector(connector);
+            let access = access.set_egress(self.egress.clone());
+            return Some(access.set_network_interfaces(Vec::<NetworkInterface>::new()));
+        }
+        if self.network.is_none() && self.subnetwork.is_none() {
+            return there;
+        }
+        let access = there.unwrap_or_default();
+        let known = access.network_interfaces.first().cloned();
+        let known = known.unwrap_or_default();
+        let fits = |asked: &Option<String>, there: &str| {
+            let same = |asked: &String| short(asked) == short(there);
+            asked.as_ref().is_none_or(same)
+        };
+        let interface = match fits(&self.network, &known.network)
+            && fits(&self.subnetwork, &known.subnetwork)
+        {
+            true => known,
+            false => known
+                .set_network(self.network.clone().unwrap_or_default())
+                .set_subnetwork(self.subnetwork.clone().unwrap_or_default()),
+        };
+        Some(
+            access
+                .set_connector("")
+                .set_network_interfaces([interface])
+                .set_egress(self.egress.clone()),
+        )
     }
-    let interface = NetworkInterface::new()
-        .set_network(section.network.clone().unwrap_or_default())
-        .set_subnetwork(section.subnetwork.clone().unwrap_or_default());
-    Some(
-        VpcAccess::new()
-            .set_network_interfaces([interface])
-            .set_egress(egress),
-    )
 }
 
 /// Describes the way into the VPC.
@@ -368,7 +446,6 @@ pub(crate) fn describe_vpc(fields: &mut Fields, names: &Names, access: Option<&V
         any = true;
     }
     if let Some(interface) = access.network_interfaces.first() {
-        // Google fills in the network of a subnetwork: only what tells two apart is compared.
         let part = |name: &str| (!name.is_empty()).then(|| short(name).to_owned());
         fields.set_some("vpc.network", part(&interface.network));
         fields.set_some("vpc.subnetwork", part(&interface.subnetwork));

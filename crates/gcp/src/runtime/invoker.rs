@@ -1,18 +1,23 @@
-//! The binding that lets everyone call a Cloud Run service, or its absence.
+//! Whether everyone may call a Cloud Run service: without its check of the caller, or by a binding of everyone.
+//!
+//! Google recommends the first ("Allowing public (unauthenticated) access"), which works at once and also where an organization
+//! restricts whom a policy may name; an organization may forbid it instead. Either is taken for what it is, whoever set it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
-use deployer_core::error::Result;
+use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Undone, Watch};
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
-use crate::error::{self, Found};
+use crate::error::{self, CloudError, Found};
 use crate::project::Project;
+use crate::runtime::service;
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.invoker";
@@ -21,66 +26,165 @@ const ROLE: &str = "roles/run.invoker";
 const EVERYONE: &str = "allUsers";
 /// The version that shows conditional bindings as they are, so that writing them back loses nothing.
 const POLICY_VERSION: i32 = 3;
+/// "Typically 2 minutes, potentially 7 minutes or longer" (IAM, "Access change propagation").
+const PROPAGATION: Duration = Duration::from_secs(8 * 60);
 
-/// The calls that concern one service's policy.
-struct Calls {
-    project: Arc<Project>,
-    service: String,
+/// What the manifest says of who may call a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Everyone.
+    Everyone,
+    /// Whom the policy names.
+    Invited,
+    /// Nothing: it was somebody else's, and stays as it is.
+    AsItIs,
+}
+
+impl Wish {
+    /// What `public` says, of a service that may be somebody else's.
+    pub(crate) fn of(public: Option<bool>, adopt: bool) -> Self {
+        match (public, adopt) {
+            (Some(true), _) | (None, false) => Self::Everyone,
+            (Some(false), _) => Self::Invited,
+            (None, true) => Self::AsItIs,
+        }
+    }
+}
+
+/// The calls that concern who may call one service.
+pub(crate) struct Calls {
+    service: service::Calls,
 }
 
 impl Calls {
-    fn cannot(&self, what: &str) -> String {
-        format!(
-            "cannot {what} the invoker policy of service `{}`",
-            self.service
-        )
-    }
-
-    async fn find(&self) -> Result<Found<Policy>> {
-        let outcome = self
-            .project
-            .clients
-            .services
-            .reading()
-            .await
-            .get_iam_policy()
-            .set_resource(self.project.names.service(&self.service))
-            .set_options(GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION))
-            .send()
-            .await;
-        error::found(outcome, &self.cannot("read"))
-    }
-
-    /// Reads the policy, changes it when it must be, and writes it back with its etag.
-    ///
-    /// Errors: conflict, when somebody else wrote it in between; nothing is lost.
-    async fn make(&self, public: bool) -> Result<Policy> {
-        let policy = self
-            .project
-            .clients
-            .services
-            .reading()
-            .await
-            .get_iam_policy()
-            .set_resource(self.project.names.service(&self.service))
-            .set_options(GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION))
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &self.cannot("read")))?;
-        if is_public(&policy) == public {
-            return Ok(policy);
+    pub(crate) fn new(project: &Arc<Project>, service: &str) -> Self {
+        Self {
+            service: service::Calls::new(project, service),
         }
-        self.project
-            .clients
-            .services
-            .changing()
-            .await
-            .set_iam_policy()
-            .set_resource(self.project.names.service(&self.service))
-            .set_policy(changed(policy, public))
+    }
+
+    fn cannot(&self, what: &str) -> String {
+        let name = &self.service.name;
+        format!("cannot {what} the invoker policy of service `{name}`")
+    }
+
+    async fn policy(&self) -> Result<Policy, CloudError> {
+        let services = self.service.project.clients.services.reading().await;
+        services
+            .get_iam_policy()
+            .set_resource(self.service.path())
+            .set_options(GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION))
             .send()
             .await
-            .map_err(|error| error::failed(error, &self.cannot("write")))
+    }
+
+    /// Whether everyone may call it now.
+    pub(crate) async fn find(&self) -> Result<Found<bool>> {
+        match self.service.find().await? {
+            Found::Here(service) if service.invoker_iam_disabled => return Ok(Found::Here(true)),
+            Found::Here(_) => {}
+            Found::Absent => return Ok(Found::Absent),
+            Found::Denied(why) => return Ok(Found::Denied(why)),
+        }
+        Ok(match self.bound().await? {
+            Found::Here(policy) => Found::Here(is_public(&policy)),
+            Found::Absent => Found::Absent,
+            Found::Denied(why) => Found::Denied(why),
+        })
+    }
+
+    async fn bound(&self) -> Result<Found<Policy>> {
+        error::found(self.policy().await, &self.cannot("read"))
+    }
+
+    /// Lets everyone call it.
+    async fn open(&self) -> Result<()> {
+        let service = self.service.get().await?;
+        if service.invoker_iam_disabled || self.is_bound().await? {
+            return Ok(());
+        }
+        let unchecked = self.check(false).await?;
+        let Err(forbidden) = unchecked else {
+            return Ok(());
+        };
+        match self.bind(true).await? {
+            Ok(()) => Ok(()),
+            Err(refused) => {
+                let name = &self.service.name;
+                let said = error::said(&forbidden);
+                let action = format!("cannot let everyone call service `{name}`: {said}");
+                Err(error::failed(refused, &action).hint(
+                    "the organization forbids both ways: ask its administrator to except the project from \
+                     `run.managed.requireInvokerIam` (better) or `iam.allowedPolicyMemberDomains`, or set `public = false` \
+                     in [targets.gcp.services.NAME]",
+                ))
+            }
+        }
+    }
+
+    /// Lets only those call it whom its policy names.
+    async fn close(&self) -> Result<()> {
+        if self.service.get().await?.invoker_iam_disabled {
+            let outcome = self.check(true).await?;
+            outcome.map_err(|error| error::failed(error, &self.service.cannot("close")))?;
+        }
+        let outcome = self.bind(false).await?;
+        outcome.map_err(|error| error::failed(error, &self.cannot("write")))
+    }
+
+    async fn is_bound(&self) -> Result<bool> {
+        let policy = self.policy().await;
+        let policy = policy.map_err(|error| error::failed(error, &self.cannot("read")))?;
+        Ok(is_public(&policy))
+    }
+
+    /// Switches the check of callers on or off; what the organization's policy forbids is left to the caller.
+    async fn check(&self, on: bool) -> Result<Result<(), CloudError>> {
+        let mut tries = service::TRIES;
+        loop {
+            let now = self.service.get().await?.set_invoker_iam_disabled(!on);
+            match self
+                .service
+                .update_unless_forbidden(now, &["invoker_iam_disabled"])
+                .await
+            {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+                outcome => return outcome,
+            }
+            self.service
+                .project
+                .context
+                .clock
+                .pause(service::PAUSE)
+                .await;
+        }
+    }
+
+    /// Reads the policy, changes it when it must be, and writes it back with its etag: again, when somebody else wrote it in
+    /// between. What the organization's policy forbids is left to the caller.
+    async fn bind(&self, public: bool) -> Result<Result<(), CloudError>> {
+        let mut tries = service::TRIES;
+        loop {
+            let policy = self.policy().await;
+            let policy = policy.map_err(|error| error::failed(error, &self.cannot("read")))?;
+            if is_public(&policy) == public {
+                return Ok(Ok(()));
+            }
+            let services = self.service.project.clients.services.changing().await;
+            let call = services.set_iam_policy().set_resource(self.service.path());
+            match call.set_policy(changed(policy, public)).send().await {
+                Ok(_) => return Ok(Ok(())),
+                Err(error) if error::is_org_policy(&error) => return Ok(Err(error)),
+                Err(error) if error::is_stale(&error) && tries > 0 => tries -= 1,
+                Err(error) => return Err(error::failed(error, &self.cannot("write"))),
+            }
+            self.service
+                .project
+                .context
+                .clock
+                .pause(service::PAUSE)
+                .await;
+        }
     }
 }
 
@@ -125,28 +229,46 @@ fn changed(mut policy: Policy, public: bool) -> Policy {
 pub(crate) struct Invoker {
     calls: Calls,
     address: Address,
-    public: bool,
+    wish: Wish,
+    /// What was last read: what the manifest is silent about is as it is there.
+    there: Mutex<Option<bool>>,
     /// The service is made first; nothing else is taken from it.
     _service: Value<Revision>,
 }
 
 impl Invoker {
-    /// The binding of the service of that name.
+    /// Of the service of that name.
     pub(crate) fn new(
         project: &Arc<Project>,
         address: Address,
-        public: bool,
+        wish: Wish,
         service: Value<Revision>,
     ) -> Self {
         Self {
-            calls: Calls {
-                project: Arc::clone(project),
-                service: address.name.clone(),
-            },
+            calls: Calls::new(project, &address.name),
             address,
-            public,
+            wish,
+            there: Mutex::default(),
             _service: service,
         }
+    }
+
+    /// One that is not there yet is ours: it is open unless the manifest says otherwise.
+    fn public(&self) -> bool {
+        let there = *self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.wish {
+            Wish::Everyone => true,
+            Wish::Invited => false,
+            Wish::AsItIs => there.unwrap_or(true),
+        }
+    }
+
+    async fn make(&self, public: bool) -> Result<bool> {
+        match public {
+            true => self.calls.open().await?,
+            false => self.calls.close().await?,
+        }
+        Ok(public)
     }
 }
 
@@ -165,15 +287,21 @@ impl Resource for Invoker {
     }
 
     async fn read(&self) -> Result<Reading<bool>> {
-        Ok(match self.calls.find().await? {
-            Found::Here(policy) => Reading::Present(is_public(&policy)),
+        let found = self.calls.find().await?;
+        let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        *there = None;
+        Ok(match found {
+            Found::Here(public) => {
+                *there = Some(public);
+                Reading::Present(public)
+            }
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
         })
     }
 
     fn desired(&self) -> Fields {
-        describe(self.public)
+        describe(self.public())
     }
 
     fn observed(&self, actual: &bool) -> Fields {
@@ -183,10 +311,7 @@ impl Resource for Invoker {
     fn publish(&self, _actual: &bool) {}
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<bool> {
-        self.calls
-            .make(self.public)
-            .await
-            .map(|policy| is_public(&policy))
+        self.make(self.public()).await
     }
 
     async fn update(
@@ -196,10 +321,18 @@ impl Resource for Invoker {
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<bool> {
-        self.calls
-            .make(self.public)
-            .await
-            .map(|policy| is_public(&policy))
+        self.make(self.public()).await
+    }
+
+    async fn restore(
+        &self,
+        before: &bool,
+        _now: &bool,
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Undone> {
+        self.make(*before).await?;
+        Ok(Undone::PutBack)
     }
 
     fn kept(&self, _changes: &[FieldChange]) -> Kept {
@@ -207,7 +340,11 @@ impl Resource for Invoker {
     }
 
     async fn delete(&self, _actual: &bool, _token: &Token) -> Result<()> {
-        self.calls.make(false).await.map(|_| ())
+        self.calls.close().await
+    }
+
+    fn spreads(&self) -> Duration {
+        PROPAGATION
     }
 }
 
@@ -221,10 +358,7 @@ impl Leftover {
     /// The binding at `address`.
     pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
         Self {
-            calls: Calls {
-                project: Arc::clone(project),
-                service: address.name.clone(),
-            },
+            calls: Calls::new(project, &address.name),
             address: address.clone(),
         }
     }
@@ -239,7 +373,7 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
-        Ok(match self.calls.find().await? {
+        Ok(match self.calls.bound().await? {
             Found::Here(policy) if is_public(&policy) => Reading::Present(()),
             // Without the binding there is nothing to remove.
             Found::Here(_) | Found::Absent => Reading::Absent,
@@ -253,9 +387,12 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, (): &()) -> Result<()> {
         // The service may have gone first, and its policy with it.
-        match self.calls.find().await? {
+        match self.calls.bound().await? {
             Found::Absent => Ok(()),
-            Found::Here(_) | Found::Denied(_) => self.calls.make(false).await.map(|_| ()),
+            Found::Here(_) | Found::Denied(_) => {
+                let outcome = self.calls.bind(false).await?;
+                outcome.map_err(|error| error::failed(error, &self.calls.cannot("write")))
+            }
         }
     }
 }

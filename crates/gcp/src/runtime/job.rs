@@ -13,19 +13,18 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
-use google_cloud_api::model::LaunchStage;
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::condition::State;
 use google_cloud_run_v2::model::task_template::Retries;
-use google_cloud_run_v2::model::{Job, TaskTemplate, VpcAccess};
+use google_cloud_run_v2::model::{Job, TaskTemplate};
 
 use crate::error::{self, Found};
 use crate::labels::{self, Owner};
 use crate::operation;
 use crate::project::{Names, Project};
 use crate::runtime::conditions;
-use crate::runtime::container::{self, Frame, Variables, main_container};
+use crate::runtime::container::{self, Frame, Variables, Way, main_container};
 use crate::runtime::service;
 use crate::secret_calls::Store;
 
@@ -124,7 +123,9 @@ pub(crate) struct Shape {
     pub(crate) spec: ServiceSpec,
     pub(crate) migrate: MigrateSpec,
     pub(crate) account: Option<String>,
-    pub(crate) vpc: Option<VpcAccess>,
+    pub(crate) way: Way,
+    /// How often a task that failed is tried again.
+    pub(crate) retries: u32,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) names: Names,
 }
@@ -151,14 +152,17 @@ impl Shape {
         let main = main_container(&task.containers)
             .cloned()
             .unwrap_or_default();
+        let containers = container::with_main(&task.containers, frame.fill(main));
+        let account = container::account(self.account.as_ref(), &task.service_account);
+        let access = self.way.over(task.vpc_access.clone());
         let timeout = i64::try_from(self.migrate.timeout.as_secs()).unwrap_or(i64::MAX);
         let task = task
-            .set_containers([frame.fill(main)])
+            .set_containers(containers)
             .set_timeout(google_cloud_wkt::Duration::clamp(timeout, 0))
-            // A migration that failed half-way is a person's to judge.
-            .set_max_retries(0)
-            .set_service_account(self.account.clone().unwrap_or_default())
-            .set_or_clear_vpc_access(self.vpc.clone());
+            // A migration that failed half-way is a person's to judge, unless the manifest says that a second try does no harm.
+            .set_max_retries(i32::try_from(self.retries).unwrap_or(0))
+            .set_service_account(account)
+            .set_or_clear_vpc_access(access);
         let mut marks = labels::merged(&self.labels, &execution.labels);
         if let Some(key) = key {
             marks.insert(KEY_LABEL.to_owned(), key.to_owned());
@@ -169,8 +173,9 @@ impl Shape {
             .set_parallelism(1)
             .set_template(task);
         let labels = labels::merged(&self.labels, &base.labels);
+        let stage = container::launch_stage(&base.launch_stage);
         base.set_labels(labels)
-            .set_launch_stage(LaunchStage::Ga)
+            .set_launch_stage(stage)
             .set_template(execution)
     }
 }
@@ -194,6 +199,7 @@ fn describe_task(fields: &mut Fields, names: &Names, task: &TaskTemplate) {
     if let Some(main) = main_container(&task.containers) {
         container::describe(fields, names, main);
     }
+    container::describe_others(fields, &task.containers);
     let timeout = task
         .timeout
         .as_ref()
@@ -226,6 +232,8 @@ pub(crate) struct RunJob {
     pub(crate) born: Born,
     pub(crate) scope: Scope,
     pub(crate) ready: Output<Database>,
+    /// What was last read: what the manifest is silent about is as it is there.
+    pub(crate) there: Mutex<Option<Job>>,
 }
 
 /// Where it is known from which database the pinned secret names.
@@ -340,6 +348,35 @@ impl RunJob {
         }
     }
 
+    fn note(&self, there: Option<Job>) {
+        *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
+    }
+
+    fn desired_over(&self, base: Job) -> Fields {
+        let key = self.key();
+        let job = self
+            .shape
+            .compose(base, self.image.known(), &self.variables, key.as_deref());
+        let mut fields = describe(&self.shape.names, &job);
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        self.variables.show_unknown(&mut fields);
+        if let (None, DatabasePin::Node(database)) = (&key, &self.database) {
+            let unknown = |field: &FieldValue| matches!(field, FieldValue::AfterApply { .. });
+            let pin = database.field(labels::show_version);
+            let birth = match &self.born {
+                Born::Ours(birth) => birth.field(|birth| birth.id.clone()),
+                // A version that is only just there is looked up when the job is written.
+                Born::Given { .. } => FieldValue::AfterApply {
+                    known_after: self.address.clone(),
+                },
+            };
+            if let Some(field) = [pin, birth].into_iter().find(unknown) {
+                fields.set_value("migration", field);
+            }
+        }
+        fields
+    }
+
     /// The container whose pins a code-only deployment keeps: the job's own, or the service's before there is a job.
     async fn note_running(&self, job: Option<&Job>) -> Result<()> {
         if self.scope == Scope::Whole {
@@ -371,7 +408,12 @@ impl Resource for RunJob {
         if self.scope == Scope::Whole {
             self.learn(None).await?;
         }
-        let job = match self.calls.find().await? {
+        let found = self.calls.find().await?;
+        self.note(match &found {
+            Found::Here(job) => Some(job.clone()),
+            Found::Absent | Found::Denied(_) => None,
+        });
+        let job = match found {
             Found::Here(job) => job,
             Found::Denied(why) => return Ok(Reading::Denied(why)),
             Found::Absent => {
@@ -389,33 +431,8 @@ impl Resource for RunJob {
     }
 
     fn desired(&self) -> Fields {
-        let key = self.key();
-        let job = self.shape.compose(
-            Job::new(),
-            self.image.known(),
-            &self.variables,
-            key.as_deref(),
-        );
-        let mut fields = describe(&self.shape.names, &job);
-        fields.set_value("image", self.image.field(|image| image.0.clone()));
-        self.variables.show_unknown(&mut fields);
-        if let (None, DatabasePin::Node(database)) = (&key, &self.database) {
-            let unknown = |field: &FieldValue| matches!(field, FieldValue::AfterApply { .. });
-            let pin = database.field(labels::show_version);
-            let birth = match &self.born {
-                Born::Ours(birth) => birth.field(|birth| birth.id.clone()),
-                // A version that is only just there is looked up when the job is written.
-                Born::Given { .. } => FieldValue::AfterApply {
-                    known_after: self.address.clone(),
-                },
-            };
-            if self.image.known().is_some()
-                && let Some(field) = [pin, birth].into_iter().find(unknown)
-            {
-                fields.set_value("migration", field);
-            }
-        }
-        fields
+        let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        self.desired_over(there.clone().unwrap_or_default())
     }
 
     fn observed(&self, actual: &Job) -> Fields {
@@ -446,7 +463,8 @@ impl Resource for RunJob {
             // It seemed absent, or the answer was lost: what is there may still differ.
             Err(error) if error::exists_already(&error) => {
                 let there = self.calls.get().await?;
-                let changes = self.observed(&there).changes_to(&self.desired());
+                let desired = self.desired_over(there.clone());
+                let changes = self.observed(&there).changes_to(&desired);
                 match self.owner().objection(&there.labels) {
                     None if changes.is_empty() => Ok(there),
                     None => self.update(&there, &changes, token, watch).await,

@@ -49,6 +49,8 @@ pub(crate) struct Migration {
     pub(crate) record: Arc<dyn MigrationRecord>,
     pub(crate) retry: bool,
     pub(crate) seen: Mutex<Standings>,
+    /// Whether its way into the network is direct VPC egress.
+    pub(crate) direct: bool,
     pub(crate) done: Output<()>,
     /// Its key, once it has run.
     pub(crate) ran: Output<String>,
@@ -93,12 +95,14 @@ impl Migration {
     }
 
     fn failed(&self, why: String) -> Error {
-        Error::new(
-            ErrorKind::Failed,
-            format!("migration job `{}` failed", self.job.name),
-        )
-        .because(why)
-        .hint("repair what it says, then `deployer migrate --retry`")
+        let hint = match self.direct && speaks_of_connections(&why) {
+            true => SLOW_START,
+            false => "repair what it says, then `deployer migrate --retry`",
+        };
+        let message = format!("migration job `{}` failed", self.job.name);
+        Error::new(ErrorKind::Failed, message)
+            .because(why)
+            .hint(hint)
     }
 
     async fn execution(&self, name: &str) -> Result<Option<Execution>> {
@@ -319,7 +323,7 @@ impl Migration {
             self.job.name,
             short(execution)
         );
-        if let Ok(last) = logs::newest(&self.project, &filter, LAST_LINES).await {
+        if let Ok(last) = logs::last_words(&self.project, &filter, LAST_LINES).await {
             lines.extend(
                 last.into_iter()
                     .map(|line| format!("{LOG_MARK}{}", line.text)),
@@ -344,6 +348,30 @@ impl Migration {
             None => self.start(key, watch).await,
         }
     }
+}
+
+/// "You might experience connection establishment delays of a minute or more on instance startup when using Direct VPC
+/// egress" (Cloud Run, "Direct VPC with a VPC network", limitations).
+const SLOW_START: &str = "with direct VPC egress (`network`) a task may have no connection for a minute or more after its start: \
+     let the client wait that long, set `migrate_retries` in [targets.gcp.services.NAME] where a second try does no harm, \
+     or use `vpc_connector`; then `deployer migrate --retry`";
+
+/// Whether a failure may be of a network that is not there yet, in the words of the usual clients.
+fn speaks_of_connections(why: &str) -> bool {
+    let says = why.to_lowercase();
+    let words = [
+        "etimedout",
+        "econnrefused",
+        "enetunreach",
+        "timed out",
+        "timeout",
+        "could not connect",
+        "connection refused",
+        "network is unreachable",
+        "no route to host",
+        "can't reach database",
+    ];
+    words.iter().any(|words| says.contains(words))
 }
 
 /// The cloud's own words alone: what an app prints may hold anything, and is not for the ledger.
@@ -563,6 +591,16 @@ mod tests {
     fn the_ledger_gets_the_clouds_words_and_nothing_that_the_app_printed() {
         let why = "NON_ZERO_EXIT_CODE\ntask 0: exit code 3\n| using postgres://u:p@db";
         assert_eq!(without_logs(why), "NON_ZERO_EXIT_CODE; task 0: exit code 3");
+    }
+
+    #[test]
+    fn a_network_that_is_not_there_yet_is_told_apart_by_its_words() {
+        assert!(speaks_of_connections(
+            "exit code 1\n| Error: connect ETIMEDOUT 10.0.0.3:5432"
+        ));
+        assert!(!speaks_of_connections(
+            "exit code 3\n| relation \"users\" exists already"
+        ));
     }
 
     #[test]

@@ -16,18 +16,20 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, Autopsy, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
+    Activation, Autopsy, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
     ServiceInputs, ServiceOutputs, Serving, ServingState,
 };
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
+use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
 use google_cloud_gax::paginator::ItemPaginator;
-use google_cloud_run_v2::model;
+use google_cloud_run_v2::model::{self, IngressTraffic};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
+use crate::identity_token;
 use crate::labels;
 use crate::logs;
 use crate::project::{Project, short};
@@ -45,6 +47,22 @@ pub(crate) struct CloudRun {
 
 #[async_trait]
 impl Runtime for CloudRun {
+    /// The container contract: "Cloud Run specifically supports the Linux x86_64 ABI format"
+    /// (<https://docs.cloud.google.com/run/docs/container-contract#languages>).
+    fn runs(&self, architecture: Architecture) -> Result<()> {
+        match architecture {
+            Architecture::X86 => Ok(()),
+            Architecture::Arm => Err(Error::input(
+                "Cloud Run runs no arm64 containers, only linux/amd64",
+            )
+            .hint(
+                "build the image for it as well (`docker build --platform linux/amd64`, or `docker buildx build --platform \
+                 linux/amd64,linux/arm64`); with both, \
+                 `[targets.gcp.services.NAME] architecture = \"x86_64\"` leaves arm64 to the other target",
+            )),
+        }
+    }
+
     fn service(
         &self,
         graph: &mut Graph,
@@ -75,12 +93,16 @@ impl Runtime for CloudRun {
             _migrated: migrated.as_ref().map(|done| taken.take(done)),
             revision: revision.clone(),
             url: url.clone(),
+            there: Mutex::default(),
+            serves: Mutex::default(),
+            ours: Mutex::default(),
         });
         if scope == Scope::Whole {
-            let public = self.project.service_section(&service.key).public;
+            let asked = self.project.service_section(&service.key).public;
+            let wish = invoker::Wish::of(asked, service.adopt);
             let at = self.address(invoker::KIND, &service.name);
             graph.resource(|taken| {
-                invoker::Invoker::new(&self.project, at, public, taken.take(&revision))
+                invoker::Invoker::new(&self.project, at, wish, taken.take(&revision))
             });
         }
         ServiceOutputs {
@@ -179,6 +201,40 @@ impl Runtime for CloudRun {
         activation::carry_out(&calls, activation, 0, token, watch).await
     }
 
+    async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
+        let section = self.project.service_section(&service.key);
+        let calls = service::Calls::new(&self.project, &service.name);
+        let Found::Here(there) = calls.find().await? else {
+            return Ok(Entrance::Open);
+        };
+        let leads_in = section.url.is_some() || service.url.is_some() || service.record.is_some();
+        if let (Some(why), false) = (closed_to_the_internet(&there), leads_in) {
+            return Ok(Entrance::Inside(why));
+        }
+        // Whom the manifest lets in is to be let in.
+        let wish = invoker::Wish::of(section.public, service.adopt);
+        if there.invoker_iam_disabled || wish == invoker::Wish::Everyone {
+            return Ok(Entrance::Open);
+        }
+        let invokers = invoker::Calls::new(&self.project, &service.name);
+        if let Found::Here(true) = invokers.find().await? {
+            return Ok(Entrance::Open);
+        }
+        // Whatever name leads to a service, its tokens are for the one that Cloud Run gave it.
+        Ok(
+            match identity_token::of(&self.project.source, &there.uri).await {
+                // Left alone by the app, whose own `Authorization` this is not.
+                Ok(token) => Entrance::With {
+                    header: "x-serverless-authorization",
+                    value: SecretString::from(format!("Bearer {}", token.expose_secret())),
+                },
+                Err(why) => Entrance::Locked(format!(
+                    "only invited callers may call it, and there is no identity token here: {why}"
+                )),
+            },
+        )
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         let calls = service::Calls::new(&self.project, &service.name);
         let Ok(Found::Here(there)) = calls.find().await else {
@@ -203,7 +259,7 @@ impl Runtime for CloudRun {
              AND resource.labels.location=\"{}\" AND resource.labels.revision_name=\"{newest}\"",
             service.name, self.project.target.region
         );
-        let log = logs::newest(&self.project, &filter, LAST_LINES).await;
+        let log = logs::last_words(&self.project, &filter, LAST_LINES).await;
         autopsy.log = log.unwrap_or_default();
         autopsy
     }
@@ -247,7 +303,8 @@ impl CloudRun {
                 spec: service.clone(),
                 migrate: migrate.clone(),
                 account: self.project.section.service_account.clone(),
-                vpc: container::vpc_access(&self.project.names, &self.project.section),
+                way: container::Way::of(&self.project.names, &self.project.section),
+                retries: self.project.service_section(&service.key).migrate_retries,
                 labels: labels::of(env),
                 names: self.project.names.clone(),
             },
@@ -257,6 +314,7 @@ impl CloudRun {
             born: born(env, migrate, inputs, taken),
             scope,
             ready: ready.clone(),
+            there: Mutex::default(),
         });
         ready
     }
@@ -280,6 +338,8 @@ impl CloudRun {
             record: Arc::clone(&inputs.migrated),
             retry: inputs.retry_migration,
             seen: Mutex::default(),
+            direct: self.project.section.network.is_some()
+                || self.project.section.subnetwork.is_some(),
             done: done.clone(),
             ran: ran.clone(),
         });
@@ -296,6 +356,23 @@ impl CloudRun {
             "{}/revisions/{revision}",
             self.project.names.service(service)
         )
+    }
+}
+
+/// Why nobody reaches a service over the internet. `None` when people do.
+fn closed_to_the_internet(service: &model::Service) -> Option<String> {
+    let way = "name what leads in with `url` to have it asked";
+    match service.ingress {
+        IngressTraffic::InternalOnly => Some(format!(
+            "its ingress is `internal`: it cannot be asked from here; {way}"
+        )),
+        IngressTraffic::InternalLoadBalancer => Some(format!(
+            "its ingress is `internal-and-load-balancer`: it cannot be asked at its own address; {way}"
+        )),
+        _ if service.default_uri_disabled => {
+            Some(format!("its own address is switched off; {way}"))
+        }
+        _ => None,
     }
 }
 

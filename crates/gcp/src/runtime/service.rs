@@ -1,22 +1,22 @@
 //! The Cloud Run service: made, changed, rolled out, and ready only when our revision serves everything.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{Activation, ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::wait::{self, Look, Pace, Readiness};
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
-use google_cloud_wkt::FieldMask;
+use google_cloud_wkt::{FieldMask, Timestamp};
 
-use crate::error::{self, Found};
+use crate::error::{self, CloudError, Found};
 use crate::labels::{self, Owner};
 use crate::operation;
 use crate::project::Project;
@@ -70,47 +70,108 @@ impl Calls {
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
 
-    /// Sends `service` with its etag and returns what the cloud then says; the roll-out goes on.
+    /// Sends what `service` says at these paths with its etag, and returns what the cloud then says.
     ///
     /// Errors: conflict, when somebody changed it since it was read.
-    pub(crate) async fn update(&self, service: model::Service) -> Result<model::Service> {
-        let begun = self.send(service).await?;
+    pub(crate) async fn update(
+        &self,
+        service: model::Service,
+        paths: &[&str],
+    ) -> Result<model::Service> {
+        let begun = self.send(service, paths).await?;
         self.after(&begun, |_| true).await
     }
 
-    /// The same with a template that makes a revision: returns once Cloud Run names it, or has settled without one.
-    pub(crate) async fn revise(&self, service: model::Service) -> Result<model::Service> {
-        let before = service.latest_created_revision.clone();
-        let begun = self.send(service).await?;
-        self.named_after(&begun, &before).await
+    /// As [`Calls::update`]; what the organization's policy forbids is left to the caller.
+    pub(crate) async fn update_unless_forbidden(
+        &self,
+        service: model::Service,
+        paths: &[&str],
+    ) -> Result<Result<(), CloudError>> {
+        match self.send_named(service, paths).await {
+            Ok(begun) => self.after(&begun, |_| true).await.map(|_| Ok(())),
+            Err(error) if error::is_org_policy(&error) => Ok(Err(error)),
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
-    async fn named_after(&self, begun: &Operation, before: &str) -> Result<model::Service> {
-        match self.after(begun, |now| names_another(now, before)).await {
+    /// Sends all of `service`, whose template makes a revision: returns once Cloud Run names it, or has settled without one.
+    ///
+    /// Errors: as [`Calls::update`].
+    pub(crate) async fn revise(&self, service: model::Service, token: &Token) -> Result<Revised> {
+        let before = service.latest_created_revision.clone();
+        let begun = self.send(service, &[]).await?;
+        self.named_after(&begun, &before, token).await
+    }
+
+    async fn named_after(&self, begun: &Operation, before: &str, token: &Token) -> Result<Revised> {
+        let accepted = operation::accepted::<model::Service>(begun);
+        let written = self.project.context.clock.now();
+        let named = self.after(begun, |now| names_another(now, before)).await;
+        let service = match named {
             // Whoever waits for the roll-out is told why; nobody else needs the name.
-            Err(error) if error.kind() == ErrorKind::TimedOut => self.get().await,
+            Err(error) if error.kind() == ErrorKind::TimedOut => self.get().await?,
+            outcome => outcome?,
+        };
+        // What is told as of a later change may name the revision of whoever made that.
+        let newest = &service.latest_created_revision;
+        let is_ours = service.generation == generation(begun) && newest != before;
+        let ours = Ours {
+            token: token.clone(),
+            revision: revision_name(newest).filter(|_| is_ours).map(str::to_owned),
+            accepted: accepted.and_then(|service| service.update_time),
+            written,
+        };
+        Ok(Revised { service, ours })
+    }
+
+    /// Sends what `service` says at these paths, or all of it.
+    async fn send(&self, service: model::Service, paths: &[&str]) -> Result<Operation> {
+        let outcome = self.send_named(service, paths).await;
+        outcome.map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: CloudError) -> Error {
+        let is_stale = error::is_stale(&error);
+        let error = error::failed(error, &self.cannot("update"));
+        match is_stale {
+            true => error.hint("somebody changed it at the same time: plan again"),
+            false => error,
+        }
+    }
+
+    /// `gcloud run deploy` names revisions itself. A change under a mask of a service whose template still bears such a name is
+    /// taken for another revision of that name (googleapis/google-cloud-python #14259, #11870): it is sent whole, without.
+    async fn send_named(
+        &self,
+        service: model::Service,
+        paths: &[&str],
+    ) -> Result<Operation, CloudError> {
+        match self.send_once(service.clone(), paths).await {
+            Err(error) if error::is_named_twice(&error) => {
+                let template = service.template.clone().unwrap_or_default();
+                let unnamed = service.set_template(template.set_revision(""));
+                self.send_once(unnamed, &[]).await
+            }
             outcome => outcome,
         }
     }
 
-    async fn send(&self, service: model::Service) -> Result<Operation> {
-        let outcome = self
-            .project
-            .clients
-            .services
-            .changing()
-            .await
-            .update_service()
-            .set_service(service)
-            .send()
-            .await;
-        match outcome {
-            Ok(begun) => Ok(begun),
-            Err(error) if error::is_stale(&error) => {
-                Err(error::failed(error, &self.cannot("update"))
-                    .hint("somebody changed it at the same time: plan again"))
+    async fn send_once(
+        &self,
+        service: model::Service,
+        paths: &[&str],
+    ) -> Result<Operation, CloudError> {
+        let services = self.project.clients.services.changing().await;
+        let call = services.update_service().set_service(service);
+        match paths {
+            [] => call.send().await,
+            paths => {
+                let paths = paths.iter().copied();
+                call.set_update_mask(FieldMask::default().set_paths(paths))
+                    .send()
+                    .await
             }
-            Err(error) => Err(error::failed(error, &self.cannot("update"))),
         }
     }
 
@@ -186,6 +247,78 @@ fn lags(seen: &Result<model::Service>, known: &model::Service) -> bool {
     }
 }
 
+/// A service with a new revision.
+pub(crate) struct Revised {
+    pub(crate) service: model::Service,
+    pub(crate) ours: Ours,
+}
+
+/// What a write of this run made.
+#[derive(Clone, Debug)]
+pub(crate) struct Ours {
+    token: Token,
+    /// The revision, where it was named before anybody else changed the service.
+    revision: Option<String>,
+    /// When Cloud Run accepted it, by its own clock.
+    accepted: Option<Timestamp>,
+    /// When it was accepted, by this machine's.
+    written: jiff::Timestamp,
+}
+
+impl Ours {
+    /// Whether a bad word of the service is from before our write: that it is at work again may be told a moment later.
+    fn is_old_news(&self, service: &model::Service, now: jiff::Timestamp) -> bool {
+        let moment = |time: &Timestamp| (time.seconds(), time.nanos());
+        let terminal = service.terminal_condition.as_ref();
+        let told = terminal.and_then(|condition| condition.last_transition_time.as_ref());
+        let waited = now.duration_since(self.written);
+        let waited = Duration::try_from(waited).unwrap_or_default();
+        let is_older = match (told, &self.accepted) {
+            (Some(told), Some(accepted)) => moment(told) < moment(accepted),
+            _ => false,
+        };
+        is_older && waited < operation::LAG
+    }
+
+    /// `Some(who)` when the newest revision is another one.
+    pub(crate) fn is_another(&self, now: &model::Service) -> Option<String> {
+        let newest = revision_name(&now.latest_created_revision);
+        let mine = self.revision.as_deref();
+        let is_other = mine.is_some() && mine != newest || !is_stamped(now, &self.token);
+        is_other.then(|| deployed_over(now))
+    }
+
+    /// The same verdict, or patience where it is one on what was there before.
+    pub(crate) fn fresh(
+        &self,
+        state: Readiness,
+        service: &model::Service,
+        now: jiff::Timestamp,
+    ) -> Readiness {
+        match state {
+            Readiness::Failed(_) if self.is_old_news(service, now) => {
+                Readiness::Pending(operation::LAGGING.to_owned())
+            }
+            state => state,
+        }
+    }
+}
+
+/// Who took our place, as far as Cloud Run says.
+fn deployed_over(now: &model::Service) -> String {
+    let newest = revision_name(&now.latest_created_revision).unwrap_or("none");
+    let who = match now.last_modifier.as_str() {
+        "" => String::new(),
+        who => format!(" ({who})"),
+    };
+    format!("somebody else{who} deployed over it: the newest revision is `{newest}`")
+}
+
+/// How often a change is sent that somebody else's always forestalls.
+pub(crate) const TRIES: usize = 6;
+/// Between two tries.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
+
 /// One service of the manifest.
 pub(crate) struct RunService {
     pub(crate) calls: Calls,
@@ -198,6 +331,22 @@ pub(crate) struct RunService {
     pub(crate) _migrated: Option<Value<()>>,
     pub(crate) revision: Output<Revision>,
     pub(crate) url: Output<Option<String>>,
+    /// What was last read: what the manifest is silent about is as it is there.
+    pub(crate) there: Mutex<Option<model::Service>>,
+    /// What was found to serve, where the newest revision cannot.
+    pub(crate) serves: Mutex<Option<Serves>>,
+    /// What this run's write made.
+    pub(crate) ours: Mutex<Option<Ours>>,
+}
+
+/// The revision that serves everything although a newer one was made, which cannot.
+#[derive(Clone, Debug)]
+pub(crate) struct Serves {
+    name: String,
+    /// What it was made of.
+    template: model::RevisionTemplate,
+    /// The one that cannot.
+    newest: String,
 }
 
 impl RunService {
@@ -242,14 +391,165 @@ impl RunService {
         }
     }
 
-    /// `Some(why)` when what is configured now is not what we sent.
-    fn replaced(&self, now: &model::Service) -> Option<String> {
-        let ours = self.image.known()?.0;
-        let template = now.template.as_ref()?;
-        let theirs = &main_container(&template.containers)?.image;
-        (*theirs != ours)
-            .then(|| format!("somebody else deployed over it: its image is now `{theirs}`"))
+    fn note(&self, there: Option<model::Service>, serves: Option<Serves>) {
+        *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
+        *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = serves;
     }
+
+    fn ours(&self) -> Option<Ours> {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        ours.clone()
+    }
+
+    fn keep(&self, revised: Revised) -> model::Service {
+        let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        *ours = Some(revised.ours);
+        revised.service
+    }
+
+    /// What the manifest asks for of a service that is like `base` otherwise.
+    fn desired_over(&self, base: model::Service) -> Fields {
+        match self.reused(&base) {
+            None => self.desired_of_newest(base),
+            Some((name, serving)) => {
+                let mut fields = self.desired_of_newest(serving);
+                fields.set(
+                    "traffic",
+                    verdict::show_asked(&activation::everything_to(&name, &[])),
+                );
+                fields
+            }
+        }
+    }
+
+    fn desired_of_newest(&self, base: model::Service) -> Fields {
+        let service = self
+            .shape
+            .compose(base, self.image.known(), &self.variables);
+        let mut fields = shape::describe(&self.shape.names, &service);
+        fields.set("serving", shape::READY);
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        self.variables.show_unknown(&mut fields);
+        fields
+    }
+
+    /// The revision that serves already what the manifest asks for, with the service as it would be with its template: going back
+    /// to what serves after a roll-out that failed needs no other one.
+    fn reused(&self, service: &model::Service) -> Option<(String, model::Service)> {
+        let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = serves.clone()?;
+        if revision_name(&service.latest_created_revision) != Some(serves.newest.as_str()) {
+            return None;
+        }
+        let serving = service.clone().set_template(serves.template);
+        let there = shape::describe(&self.shape.names, &serving);
+        let changes = there.changes_to(&self.desired_of_newest(serving.clone()));
+        let mut changes = changes.iter();
+        let same = changes.all(|it| shape::is_around(&it.field) || it.field == "serving");
+        same.then_some((serves.name, serving))
+    }
+
+    /// What serves everything although the newest revision cannot. `None` also when that is not known.
+    async fn what_serves(&self, service: &model::Service) -> Option<Serves> {
+        verdict::failure(service)?;
+        let newest = revision_name(&service.latest_created_revision)?;
+        let shares = verdict::shares(service);
+        let [(name, 100)] = shares.as_slice() else {
+            return None;
+        };
+        if name == newest {
+            return None;
+        }
+        let revision = activation::revision(&self.calls, name).await.ok()?;
+        Some(Serves {
+            name: name.clone(),
+            template: activation::taken_over(&revision).ok()?,
+            newest: newest.to_owned(),
+        })
+    }
+
+    /// `Some(who and what)` when the newest revision is not the one that we made, or its configuration is not what we sent. An
+    /// equal image says nothing: whoever changes a variable keeps it.
+    fn replaced(&self, now: &model::Service) -> Option<String> {
+        self.image.known()?;
+        let another = self.ours().and_then(|ours| ours.is_another(now));
+        let sent = self.desired_over(now.clone());
+        let changes = sent.changes_to(&self.observed(now));
+        let changes = changes.iter();
+        let changes = changes
+            .filter(|change| !shape::is_around(&change.field) && change.field != "serving")
+            .take(SHOWN)
+            .map(show_change);
+        let changes: Vec<String> = changes.collect();
+        match (another, changes.is_empty()) {
+            (None, true) => None,
+            (Some(why), true) => Some(format!("{why}, which runs the same")),
+            (another, false) => {
+                let why = another.unwrap_or_else(|| deployed_over(now));
+                Some(format!("{why}: {}", changes.join(", ")))
+            }
+        }
+    }
+}
+
+impl RunService {
+    async fn create_once(&self, service: model::Service) -> Result<Operation, CloudError> {
+        let services = self.calls.project.clients.services.changing().await;
+        services
+            .create_service()
+            .set_parent(self.calls.project.names.location())
+            .set_service_id(&self.calls.name)
+            .set_service(service)
+            .send()
+            .await
+    }
+
+    /// Sends what is to change of the service as it is `now`: what is around the revisions alone makes none.
+    async fn send(
+        &self,
+        now: model::Service,
+        changes: &[FieldChange],
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<model::Service> {
+        if !shape::needs_revision(changes) {
+            let paths = shape::around(changes);
+            let template = now.template.clone().unwrap_or_default();
+            let pinned = self.reused(&now);
+            let pinned = pinned.map(|(name, _)| activation::everything_to(&name, &now.traffic));
+            let wanted = self.wanted(now)?.set_template(template);
+            let wanted = match pinned {
+                Some(traffic) => wanted.set_traffic(traffic),
+                None => wanted,
+            };
+            return self.calls.update(wanted, &paths).await;
+        }
+        if verdict::is_pinned(&now) {
+            return self.update_pinned(now, token, watch).await;
+        }
+        let revised = self
+            .calls
+            .revise(stamped(self.wanted(now)?, token), token)
+            .await?;
+        Ok(self.keep(revised))
+    }
+}
+
+/// How many of another hand's changes are told.
+const SHOWN: usize = 5;
+
+fn show_change(change: &FieldChange) -> String {
+    let show = |value: &Option<FieldValue>| {
+        value
+            .as_ref()
+            .map_or_else(|| "(none)".to_owned(), ToString::to_string)
+    };
+    format!(
+        "{}: {} -> {}",
+        change.field,
+        show(&change.old),
+        show(&change.new)
+    )
 }
 
 impl RunService {
@@ -264,18 +564,43 @@ impl RunService {
     ) -> Result<model::Service> {
         let traffic = now.traffic.clone();
         let staged = stamped(self.wanted(now)?, token).set_traffic(traffic);
-        let since = self.calls.revise(staged).await?.generation;
+        let service = self.keep(self.calls.revise(staged, token).await?);
         watch.note(
             "making the new revision; the traffic stays where it is pinned until it is ready",
         );
+        self.lead_traffic(service.generation).await
+    }
+
+    /// Moves the traffic to the newest revision once that is ready. Whatever settles meanwhile changes the etag.
+    async fn lead_traffic(&self, since: i64) -> Result<model::Service> {
+        let mut tries = TRIES;
+        loop {
+            let ready = self.newest_is_ready(since).await?;
+            if let Some(why) = self.replaced(&ready) {
+                return Err(Error::new(ErrorKind::Untrue, why).hint("the traffic was not moved"));
+            }
+            match self.calls.update(self.wanted(ready)?, &["traffic"]).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+                outcome => return outcome,
+            }
+            self.calls.project.context.clock.pause(PAUSE).await;
+        }
+    }
+
+    async fn newest_is_ready(&self, since: i64) -> Result<model::Service> {
         let clock = &*self.calls.project.context.clock;
         let what = format!("the new revision of `{}`", self.calls.name);
-        let ready = wait::poll(clock, self.pace(), &what, || async {
+        wait::poll(clock, self.pace(), &what, || async {
             let service = self.calls.get().await?;
             if service.generation < since {
                 return Ok(Look::NotYet(operation::LAGGING.to_owned()));
             }
-            match verdict::of_newest_revision(&service) {
+            let state = verdict::of_newest_revision(&service);
+            let state = match self.ours() {
+                Some(ours) => ours.fresh(state, &service, clock.now()),
+                None => state,
+            };
+            match state {
                 Readiness::Ready => Ok(Look::Found(service)),
                 Readiness::Pending(why) => Ok(Look::NotYet(why)),
                 readiness => {
@@ -286,8 +611,7 @@ impl RunService {
                 }
             }
         })
-        .await?;
-        self.calls.update(self.wanted(ready)?).await
+        .await
     }
 
     /// A failure's words with those of the newest revision.
@@ -330,7 +654,13 @@ impl Resource for RunService {
     }
 
     async fn read(&self) -> Result<Reading<model::Service>> {
-        let service = match self.calls.find().await? {
+        let found = self.calls.find().await?;
+        let (there, serves) = match &found {
+            Found::Here(service) => (Some(service.clone()), self.what_serves(service).await),
+            Found::Absent | Found::Denied(_) => (None, None),
+        };
+        self.note(there, serves);
+        let service = match found {
             Found::Here(service) => service,
             Found::Denied(why) => return Ok(Reading::Denied(why)),
             Found::Absent if self.scope == Scope::CodeOnly => {
@@ -355,24 +685,28 @@ impl Resource for RunService {
     }
 
     fn desired(&self) -> Fields {
-        let image = self.image.known();
-        let service = self
-            .shape
-            .compose(model::Service::new(), image, &self.variables);
-        let mut fields = shape::describe(&self.shape.names, &service);
-        fields.set_value("image", self.image.field(|image| image.0.clone()));
-        self.variables.show_unknown(&mut fields);
-        fields
+        let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        self.desired_over(there.clone().unwrap_or_default())
     }
 
     fn observed(&self, actual: &model::Service) -> Fields {
-        shape::describe(&self.shape.names, actual)
+        match self.reused(actual) {
+            None => shape::describe(&self.shape.names, actual),
+            Some((_, serving)) => {
+                let mut fields = shape::describe(&self.shape.names, &serving);
+                fields.set("serving", shape::READY);
+                fields
+            }
+        }
     }
 
-    /// The newest revision: nothing else serves once the service is ready, and a run that does not wait for that records it.
+    /// The newest revision: nothing else serves once the service is ready, and a run that does not wait for that records it. One
+    /// that serves already what is asked for stays.
     fn publish(&self, actual: &model::Service) {
-        match revision_name(&actual.latest_created_revision) {
-            Some(revision) => self.revision.publish(Revision(revision.to_owned())),
+        let reused = self.reused(actual).map(|(name, _)| name);
+        let newest = revision_name(&actual.latest_created_revision).map(str::to_owned);
+        match reused.or(newest) {
+            Some(revision) => self.revision.publish(Revision(revision)),
             None => self.revision.withdraw(),
         }
         let theirs = (!actual.uri.is_empty()).then(|| actual.uri.clone());
@@ -392,26 +726,28 @@ impl Resource for RunService {
 
     async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<model::Service> {
         let service = stamped(self.wanted(model::Service::new())?, token);
-        let services = self.calls.project.clients.services.changing().await;
-        let outcome = services
-            .create_service()
-            .set_parent(self.calls.project.names.location())
-            .set_service_id(&self.calls.name)
-            .set_service(service)
-            .send()
-            .await;
+        let outcome = match self.create_once(service.clone()).await {
+            // Where callers are to be checked, everybody is made an invoker instead.
+            Err(error) if service.invoker_iam_disabled && error::is_org_policy(&error) => {
+                let checked = service.set_invoker_iam_disabled(false);
+                self.create_once(checked).await
+            }
+            outcome => outcome,
+        };
         match outcome {
-            Ok(begun) => self.calls.named_after(&begun, "").await,
+            Ok(begun) => Ok(self.keep(self.calls.named_after(&begun, "", token).await?)),
             // It seemed absent, or the answer was lost: what is there may still differ.
             Err(error) if error::exists_already(&error) => {
                 let there = self.ensure_ours(self.calls.get().await?)?;
-                let changes = self.observed(&there).changes_to(&self.desired());
+                let desired = self.desired_over(there.clone());
+                let changes = self.observed(&there).changes_to(&desired);
                 self.update(&there, &changes, token, watch).await
             }
             Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
         }
     }
 
+    /// Sent again when somebody else's change comes in between, unless that is one of what the manifest says.
     async fn update(
         &self,
         actual: &model::Service,
@@ -419,20 +755,22 @@ impl Resource for RunService {
         token: &Token,
         watch: &dyn Watch,
     ) -> Result<model::Service> {
-        // Read again for its etag: conditions that settle since the plan change it too.
-        let now = self.ensure_ours(self.calls.get().await?)?;
-        let landed = self.observed(&now).changes_to(&self.desired()).is_empty();
-        if landed || is_stamped(&now, token) {
-            return Ok(now);
+        let mut tries = TRIES;
+        loop {
+            // Read again for its etag: conditions that settle since the plan change it too.
+            let now = self.ensure_ours(self.calls.get().await?)?;
+            let desired = self.desired_over(now.clone());
+            let landed = self.observed(&now).changes_to(&desired).is_empty();
+            if landed || is_stamped(&now, token) {
+                return Ok(now);
+            }
+            self.unchanged_since(actual, &now)?;
+            match self.send(now, changes, token, watch).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+                outcome => return outcome,
+            }
+            self.calls.project.context.clock.pause(PAUSE).await;
         }
-        self.unchanged_since(actual, &now)?;
-        if !shape::needs_revision(changes) {
-            return self.calls.update(self.wanted(now)?).await;
-        }
-        if verdict::is_pinned(&now) {
-            return self.update_pinned(now, token, watch).await;
-        }
-        self.calls.revise(stamped(self.wanted(now)?, token)).await
     }
 
     async fn restore(
@@ -460,14 +798,18 @@ impl Resource for RunService {
         if !paths.is_empty() {
             // Whatever settles meanwhile changes the etag, and none of these fields.
             let around = around.set_name(self.calls.path());
-            let services = self.calls.project.clients.services.changing().await;
-            let begun = services
-                .update_service()
-                .set_service(around)
-                .set_update_mask(FieldMask::default().set_paths(paths))
-                .send()
-                .await
-                .map_err(|error| error::failed(error, &self.calls.cannot("put back")))?;
+            let outcome = self.calls.send_once(around, &paths).await;
+            let begun = match outcome {
+                Err(error) if error::is_named_twice(&error) => {
+                    let now = self.calls.get().await?;
+                    let labels = before.labels.clone();
+                    let now = now.set_labels(labels).set_ingress(before.ingress.clone());
+                    self.calls.send(now, &[]).await?
+                }
+                outcome => {
+                    outcome.map_err(|error| error::failed(error, &self.calls.cannot("put back")))?
+                }
+            };
             self.calls.after(&begun, |_| true).await?;
         }
         Ok(Undone::PutBack)
@@ -490,9 +832,15 @@ impl Resource for RunService {
             });
         }
         let actual = seen?;
-        let state = match self.replaced(&actual) {
-            Some(why) => Readiness::Replaced(why),
-            None => verdict::of_latest(&actual),
+        let state = match (self.reused(&actual), self.replaced(&actual)) {
+            (Some((name, _)), _) => verdict::of_revision(&actual, &name),
+            (None, Some(why)) => Readiness::Replaced(why),
+            (None, None) => verdict::of_latest(&actual),
+        };
+        let now = self.calls.project.context.clock.now();
+        let state = match self.ours() {
+            Some(ours) => ours.fresh(state, &actual, now),
+            None => state,
         };
         let state = match state.failure() {
             None => state,
@@ -588,6 +936,30 @@ mod tests {
         assert!(!lags(&absent(), &known(2)));
         let denied = Err(Error::new(ErrorKind::Denied, "cannot read service `x`"));
         assert!(!lags(&denied, &known(1)));
+    }
+
+    #[test]
+    fn a_failure_from_before_our_write_is_not_taken_for_one_of_ours() {
+        let at = |second: i64| Timestamp::clamp(second, 0);
+        let written = jiff::Timestamp::UNIX_EPOCH;
+        let ours = Ours {
+            token: Token("t".into()),
+            revision: None,
+            accepted: Some(at(100)),
+            written,
+        };
+        let failed = |told| {
+            let condition = model::Condition::new().set_last_transition_time(at(told));
+            known(3).set_terminal_condition(condition)
+        };
+        let judge = |told, waited: i64| {
+            let now = jiff::Timestamp::from_second(waited).unwrap();
+            ours.fresh(Readiness::Failed("no start".into()), &failed(told), now)
+        };
+        assert!(matches!(judge(99, 5), Readiness::Pending(_)));
+        assert!(matches!(judge(101, 5), Readiness::Failed(_)));
+        // What is told for that long is so.
+        assert!(matches!(judge(99, 70), Readiness::Failed(_)));
     }
 
     #[test]

@@ -11,14 +11,15 @@ use deployer_core::spec::{HealthSpec, ServiceSpec};
 use deployer_manifest::section::{GcpSection, GcpService, Ingress};
 use google_cloud_api::model::LaunchStage;
 use google_cloud_run_v2::model::probe::ProbeType;
+use google_cloud_run_v2::model::volume::VolumeType;
 use google_cloud_run_v2::model::{
     Container, HTTPGetAction, IngressTraffic, Probe, RevisionTemplate, Service, TrafficTarget,
-    TrafficTargetAllocationType, VpcAccess,
+    TrafficTargetAllocationType,
 };
 
 use crate::labels;
 use crate::project::{Names, short};
-use crate::runtime::container::{self, Frame, Variables};
+use crate::runtime::container::{self, Frame, Variables, Way};
 use crate::runtime::verdict;
 
 /// Cloud Run gives a request five minutes unless told otherwise.
@@ -28,12 +29,15 @@ const CONCURRENCY: i32 = 80;
 /// A start-up probe may take four minutes in all.
 const LONGEST_START: u64 = 240;
 
+/// How the newest revision is to stand.
+pub(crate) const READY: &str = "ready";
+
 /// What the manifest says of one service.
 pub(crate) struct Shape {
     pub(crate) spec: ServiceSpec,
     pub(crate) section: GcpService,
     pub(crate) account: Option<String>,
-    pub(crate) vpc: Option<VpcAccess>,
+    pub(crate) way: Way,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) names: Names,
 }
@@ -50,7 +54,7 @@ impl Shape {
             spec: spec.clone(),
             section: section.services.get(&spec.key).cloned().unwrap_or_default(),
             account: section.service_account.clone(),
-            vpc: container::vpc_access(names, section),
+            way: Way::of(names, section),
             labels,
             names: names.clone(),
         }
@@ -64,18 +68,27 @@ impl Shape {
         image: Option<ImageRef>,
         variables: &Variables,
     ) -> Service {
+        let is_new = base.name.is_empty();
         let ingress = match self.section.ingress {
-            Ingress::All => IngressTraffic::All,
-            Ingress::Internal => IngressTraffic::InternalOnly,
-            Ingress::InternalAndLoadBalancer => IngressTraffic::InternalLoadBalancer,
+            Some(Ingress::All) => IngressTraffic::All,
+            Some(Ingress::Internal) => IngressTraffic::InternalOnly,
+            Some(Ingress::InternalAndLoadBalancer) => IngressTraffic::InternalLoadBalancer,
+            None if self.spec.adopt && !is_new => base.ingress.clone(),
+            None => IngressTraffic::All,
+        };
+        // Whoever may call it is the invoker's to compare; a new one is open, or closed, from its first moment.
+        let unchecked = match is_new {
+            true => self.section.public != Some(false),
+            false => base.invoker_iam_disabled,
         };
         let labels = labels::merged(&self.labels, &base.labels);
+        let stage = container::launch_stage(&base.launch_stage);
         let traffic = everything_to_the_latest(&base.traffic);
         let template = self.template(base.template.clone().unwrap_or_default(), image, variables);
         base.set_labels(labels)
             .set_ingress(ingress)
-            .set_launch_stage(LaunchStage::Ga)
-            .set_invoker_iam_disabled(false)
+            .set_launch_stage(stage)
+            .set_invoker_iam_disabled(unchecked)
             .set_traffic(traffic)
             .set_template(template)
     }
@@ -97,45 +110,63 @@ impl Shape {
         let main = container::main_container(&base.containers)
             .cloned()
             .unwrap_or_default();
+        let concurrency = self.concurrency(&base, &main);
         let main = self.serve(frame.fill(main));
+        let containers = container::with_main(&base.containers, main);
         let labels = labels::merged(&self.labels, &base.labels);
         let scaling = base.scaling.clone().unwrap_or_default();
         let scaling = scaling
             .set_min_instance_count(count(self.spec.replicas.min))
             .set_max_instance_count(count(self.spec.replicas.max));
-        let timeout = self
-            .section
-            .request_timeout
-            .map_or(REQUEST_TIMEOUT, i64::from);
+        let asked = self.section.request_timeout.map(i64::from);
+        let asked = asked.map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
+        let usual = google_cloud_wkt::Duration::clamp(REQUEST_TIMEOUT, 0);
+        let timeout = asked.or(base.timeout).unwrap_or(usual);
+        let account = container::account(self.account.as_ref(), &base.service_account);
+        let access = self.way.over(base.vpc_access.clone());
         base.set_labels(labels)
             // A name would have to be a new one each time.
             .set_revision("")
-            .set_containers([main])
+            .set_containers(containers)
             .set_scaling(scaling)
-            .set_max_instance_request_concurrency(self.concurrency())
-            .set_timeout(google_cloud_wkt::Duration::clamp(timeout, 0))
-            .set_service_account(self.account.clone().unwrap_or_default())
-            .set_or_clear_vpc_access(self.vpc.clone())
+            .set_max_instance_request_concurrency(concurrency)
+            .set_timeout(timeout)
+            .set_service_account(account)
+            .set_or_clear_vpc_access(access)
     }
 
     /// What only a container that takes requests has.
     fn serve(&self, container: Container) -> Container {
         let port = i32::from(self.spec.port);
         let named = container.ports.first().cloned().unwrap_or_default();
+        let is_new = container.ports.is_empty();
         let resources = container.resources.clone().unwrap_or_default();
+        let idle = match self.section.cpu_idle {
+            Some(idle) => idle,
+            None if self.spec.adopt && !is_new => resources.cpu_idle,
+            None => true,
+        };
         let (startup, liveness) = probes(&self.spec.health, port);
         container
             .set_ports([named.set_container_port(port)])
-            .set_resources(resources.set_cpu_idle(self.section.cpu_idle))
+            .set_resources(resources.set_cpu_idle(idle))
             .set_startup_probe(startup)
             .set_liveness_probe(liveness)
     }
 
-    fn concurrency(&self) -> i32 {
-        match self.section.concurrency {
-            Some(given) => count(given),
-            None if self.spec.cpu.0 < 1000 => 1,
-            None => CONCURRENCY,
+    /// Below one CPU an instance takes one request; whoever gets more again is not held to that.
+    fn concurrency(&self, base: &RevisionTemplate, main: &Container) -> i32 {
+        let limits = main.resources.as_ref().map(|resources| &resources.limits);
+        let cpu = limits.and_then(|limits| limits.get("cpu"));
+        let was_small = cpu.is_some_and(|cpu| container::read_cpu(cpu).starts_with("0."));
+        match (
+            self.section.concurrency,
+            base.max_instance_request_concurrency,
+        ) {
+            (Some(given), _) => count(given),
+            (None, _) if self.spec.cpu.0 < 1000 => 1,
+            (None, there) if there > 0 && !was_small => there,
+            (None, _) => CONCURRENCY,
         }
     }
 }
@@ -144,20 +175,18 @@ fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// Everything to the newest revision; addresses that only tags give stay.
+/// Everything to the newest revision; addresses that tags give stay.
 fn everything_to_the_latest(there: &[TrafficTarget]) -> Vec<TrafficTarget> {
     let latest = TrafficTarget::new()
         .set_type(TrafficTargetAllocationType::Latest)
         .set_percent(100);
-    std::iter::once(latest).chain(tag_only(there)).collect()
+    std::iter::once(latest).chain(tags(there)).collect()
 }
 
-/// Targets that get no traffic and only give a revision an address of its own.
-pub(crate) fn tag_only(there: &[TrafficTarget]) -> impl Iterator<Item = TrafficTarget> {
-    there
-        .iter()
-        .filter(|target| target.percent == 0 && !target.tag.is_empty())
-        .cloned()
+/// The targets that have a tag, which gives a revision an address of its own, without any traffic.
+pub(crate) fn tags(there: &[TrafficTarget]) -> impl Iterator<Item = TrafficTarget> {
+    let tagged = there.iter().filter(|target| !target.tag.is_empty());
+    tagged.map(|target| target.clone().set_percent(0))
 }
 
 /// The start-up and the liveness probe.
@@ -194,15 +223,16 @@ pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
     fields.set("traffic", verdict::show_asked(&service.traffic));
     fields.set(
         "serving",
-        verdict::failure(service).map_or_else(|| "ready".into(), |why| format!("failed: {why}")),
+        verdict::failure(service).map_or_else(|| READY.into(), |why| format!("failed: {why}")),
     );
     let stage = match service.launch_stage {
         LaunchStage::Unspecified => &LaunchStage::Ga,
         ref stage => stage,
     };
     fields.set("launch stage", stage.name().unwrap_or("?").to_lowercase());
-    if service.invoker_iam_disabled {
-        fields.set("invoker check", "off");
+    for target in service.traffic.iter().filter(|it| !it.tag.is_empty()) {
+        let leads = revision_name(&target.revision).unwrap_or("latest");
+        fields.set(format!("traffic tag.{}", target.tag), leads);
     }
     if let Some(template) = &service.template {
         describe_template(&mut fields, names, template);
@@ -216,17 +246,13 @@ fn describe_template(fields: &mut Fields, names: &Names, template: &RevisionTemp
         container::describe(fields, names, main);
         describe_serving(fields, main);
     }
-    let others = template
-        .containers
-        .iter()
-        .filter(|other| Some(*other) != main);
-    for (index, other) in others.enumerate() {
-        let name = if other.name.is_empty() {
-            index.to_string()
-        } else {
-            other.name.clone()
-        };
-        fields.set(format!("sidecar.{name}"), &other.image);
+    container::describe_others(fields, &template.containers);
+    for volume in &template.volumes {
+        let kind = volume.volume_type.as_ref();
+        fields.set(
+            format!("volume.{}", volume.name),
+            kind.map_or("?", volume_kind),
+        );
     }
     let scaling = template.scaling.clone().unwrap_or_default();
     fields.set("instances.min", scaling.min_instance_count);
@@ -257,6 +283,18 @@ fn describe_template(fields: &mut Fields, names: &Names, template: &RevisionTemp
     fields.set("request timeout", format!("{timeout} s"));
     container::describe_account(fields, &template.service_account);
     container::describe_vpc(fields, names, template.vpc_access.as_ref());
+}
+
+fn volume_kind(kind: &VolumeType) -> &'static str {
+    match kind {
+        VolumeType::Secret(_) => "secret",
+        VolumeType::CloudSqlInstance(_) => "Cloud SQL",
+        VolumeType::EmptyDir(_) => "memory",
+        VolumeType::Nfs(_) => "NFS",
+        VolumeType::Gcs(_) => "Cloud Storage",
+        // Google's own list is open.
+        _ => "of a kind that is new to this version",
+    }
 }
 
 fn describe_serving(fields: &mut Fields, container: &Container) {
@@ -309,14 +347,30 @@ fn ingress(ingress: &IngressTraffic) -> &str {
     }
 }
 
-/// Fields of the service around its revisions, beside the traffic and the labels.
-const AROUND: [&str; 3] = ["ingress", "launch stage", "invoker check"];
+/// Fields of the service around its revisions, by how they begin, and where Cloud Run keeps them.
+const AROUND: [(&str, &str); 4] = [
+    ("tags.", "labels"),
+    ("ingress", "ingress"),
+    ("launch stage", "launch_stage"),
+    ("traffic", "traffic"),
+];
 
-/// Whether these changes need a new revision: any but those of the service around it. A roll-out that failed
-/// needs one although nothing else differs.
+/// Whether a field is of the service around its revisions.
+pub(crate) fn is_around(field: &str) -> bool {
+    AROUND.iter().any(|(begins, _)| field.starts_with(begins))
+}
+
+/// Whether these changes need a new revision: any but those of the service around it, its labels among them. A roll-out that
+/// failed needs one although nothing else differs.
 pub(crate) fn needs_revision(changes: &[FieldChange]) -> bool {
-    let mut fields = changes.iter().map(|change| change.field.as_str());
-    fields.any(|field| field != "traffic" && !AROUND.contains(&field))
+    changes.iter().any(|change| !is_around(&change.field))
+}
+
+/// Where Cloud Run keeps what changes around the revisions.
+pub(crate) fn around(changes: &[FieldChange]) -> Vec<&'static str> {
+    let changed = |begins: &str| changes.iter().any(|it| it.field.starts_with(begins));
+    let paths = AROUND.iter().filter(|(begins, _)| changed(begins));
+    paths.map(|(_, path)| *path).collect()
 }
 
 /// What is around the revisions, the traffic aside, as it was `before`, and which fields of it changed; to be sent alone.
@@ -324,20 +378,13 @@ pub(crate) fn around_as_before(
     before: &Service,
     changes: &[FieldChange],
 ) -> (Service, Vec<&'static str>) {
-    let paths = [
-        ("tags.", "labels"),
-        ("ingress", "ingress"),
-        ("launch stage", "launch_stage"),
-        ("invoker check", "invoker_iam_disabled"),
-    ];
-    let changed = |begins: &str| changes.iter().any(|it| it.field.starts_with(begins));
-    let paths = paths.iter().filter(|(field, _)| changed(field));
+    let paths = around(changes);
     let around = Service::new()
         .set_labels(before.labels.clone())
         .set_ingress(before.ingress.clone())
-        .set_launch_stage(before.launch_stage.clone())
-        .set_invoker_iam_disabled(before.invoker_iam_disabled);
-    (around, paths.map(|(_, path)| *path).collect())
+        .set_launch_stage(before.launch_stage.clone());
+    let paths = paths.into_iter().filter(|path| *path != "traffic");
+    (around, paths.collect())
 }
 
 /// The short name of a revision as the service gives it. `None` when there is none.

@@ -9,7 +9,7 @@ use deployer_core::graph::{Inputs, Value};
 use deployer_core::spec::{EnvironmentSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
 use deployer_core::spec::{Inject, SecretUse};
 use deployer_manifest::section::Egress;
-use google_cloud_run_v2::model::vpc_access::VpcEgress;
+use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{EnvVar, VpcAccess};
 
 use super::*;
@@ -27,6 +27,7 @@ fn spec() -> ServiceSpec {
         name: "idp-staging".into(),
         repository: "idp-staging/idp".into(),
         image: "oci:idp".into(),
+        architecture: None,
         port: 8080,
         health: HealthSpec {
             path: "/health".into(),
@@ -67,6 +68,7 @@ fn section() -> GcpSection {
         ledger: None,
         endpoint: None,
         registry_endpoint: None,
+        enable_apis: false,
         services: BTreeMap::new(),
         secrets: BTreeMap::new(),
         databases: BTreeMap::new(),
@@ -104,7 +106,7 @@ fn composed(spec: &ServiceSpec, base: Service) -> Service {
 
 /// What Cloud Run makes of a service: defaults filled in, names spelt its way.
 fn as_the_cloud_tells_it() -> Service {
-    let mut service = composed(&spec(), Service::new());
+    let mut service = composed(&spec(), Service::new()).set_name("it-is-there");
     service
         .labels
         .insert("goog-managed-by".into(), "cloudrun".into());
@@ -128,7 +130,8 @@ fn as_the_cloud_tells_it() -> Service {
 
 fn changes(observed: &Service) -> Vec<String> {
     let names = test_names();
-    let desired = describe(&names, &composed(&spec(), Service::new()));
+    let mut desired = describe(&names, &composed(&spec(), observed.clone()));
+    desired.set("serving", READY);
     describe(&names, observed)
         .changes_to(&desired)
         .into_iter()
@@ -180,9 +183,6 @@ fn a_change_by_another_hand_shows_in_exactly_its_field() {
     check("instances.max", |s| {
         template(s).scaling.as_mut().unwrap().max_instance_count = 9
     });
-    check("concurrency", |s| {
-        template(s).max_instance_request_concurrency = 10
-    });
     check("service account", |s| {
         template(s).service_account = "other@x".into()
     });
@@ -193,11 +193,6 @@ fn a_change_by_another_hand_shows_in_exactly_its_field() {
     check("health.startup", |s| {
         main(s).startup_probe.as_mut().unwrap().failure_threshold = 1;
     });
-    check("sidecar.proxy", |s| {
-        template(s)
-            .containers
-            .push(Container::new().set_name("proxy").set_image("envoy"));
-    });
     check("traffic", |s| {
         s.traffic = vec![
             TrafficTarget::new()
@@ -206,6 +201,102 @@ fn a_change_by_another_hand_shows_in_exactly_its_field() {
                 .set_percent(100),
         ];
     });
+}
+
+/// Changes one thing in what the cloud has, which is none of the manifest's affair.
+fn leaves(change: impl FnOnce(&mut Service)) {
+    let mut service = as_the_cloud_tells_it();
+    change(&mut service);
+    assert_eq!(changes(&service), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_manifest_is_silent_about_is_no_difference() {
+    leaves(|s| template(s).max_instance_request_concurrency = 10);
+    leaves(|s| template(s).timeout = Some(google_cloud_wkt::Duration::clamp(77, 0)));
+    leaves(|s| s.launch_stage = LaunchStage::Beta);
+    leaves(|s| s.invoker_iam_disabled = true);
+    leaves(|s| {
+        let gpu = &mut main(s).resources.as_mut().unwrap().limits;
+        gpu.insert("nvidia.com/gpu".into(), "1".into());
+    });
+    leaves(|s| {
+        let proxy = Container::new().set_name("proxy").set_image("envoy");
+        template(s).containers.push(proxy);
+    });
+    leaves(|s| {
+        let preview = TrafficTarget::new()
+            .set_type(TrafficTargetAllocationType::Revision)
+            .set_revision("idp-staging-00001-abc")
+            .set_tag("preview");
+        s.traffic = vec![
+            TrafficTarget::new()
+                .set_type(TrafficTargetAllocationType::Latest)
+                .set_percent(100)
+                .set_tag("newest"),
+            preview,
+        ];
+    });
+}
+
+#[test]
+fn more_cpu_than_one_is_no_longer_held_to_one_request() {
+    let mut there = as_the_cloud_tells_it();
+    template(&mut there).max_instance_request_concurrency = 1;
+    let limits = &mut main(&mut there).resources.as_mut().unwrap().limits;
+    limits.insert("cpu".into(), "500m".into());
+    let made = composed(&spec(), there).template.unwrap();
+    assert_eq!(made.max_instance_request_concurrency, CONCURRENCY);
+}
+
+#[test]
+fn of_network_and_subnetwork_only_what_is_named_is_compared() {
+    let told = |network: &str, subnetwork: &str| {
+        let full = format!("projects/demo-project/global/networks/{network}");
+        let interface = NetworkInterface::new()
+            .set_network(full)
+            .set_subnetwork(subnetwork)
+            .set_tags(["tag1"]);
+        VpcAccess::new()
+            .set_network_interfaces([interface])
+            .set_egress(VpcEgress::PrivateRangesOnly)
+    };
+    let over = |network: Option<&str>, subnetwork: Option<&str>, there: Option<VpcAccess>| {
+        let section = GcpSection {
+            vpc_connector: None,
+            network: network.map(str::to_owned),
+            subnetwork: subnetwork.map(str::to_owned),
+            ..section()
+        };
+        Way::of(&test_names(), &section).over(there)
+    };
+    let there = Some(told("main", "back"));
+    assert_eq!(over(Some("main"), None, there.clone()), there);
+    assert_eq!(over(None, Some("back"), there.clone()), there);
+    assert_eq!(over(None, None, there.clone()), there);
+    let other = over(Some("other"), None, there).unwrap();
+    let interface = &other.network_interfaces[0];
+    assert_eq!(
+        (interface.network.as_str(), interface.subnetwork.as_str()),
+        ("other", "")
+    );
+    assert_eq!(interface.tags, ["tag1"]);
+}
+
+#[test]
+fn what_was_adopted_is_not_opened_by_a_manifest_that_is_silent() {
+    let mut there = as_the_cloud_tells_it();
+    there.ingress = IngressTraffic::InternalOnly;
+    main(&mut there).resources.as_mut().unwrap().cpu_idle = false;
+    let adopted = ServiceSpec {
+        adopt: true,
+        ..spec()
+    };
+    let made = composed(&adopted, there.clone());
+    assert_eq!(made.ingress, IngressTraffic::InternalOnly);
+    let main = &made.template.unwrap().containers[0];
+    assert!(!main.resources.as_ref().unwrap().cpu_idle);
+    assert_eq!(composed(&spec(), there).ingress, IngressTraffic::All);
 }
 
 #[test]
@@ -238,6 +329,7 @@ fn moving_the_traffic_back_needs_no_new_revision_and_a_failed_roll_out_does() {
         new: None,
     };
     assert!(!needs_revision(&[change("traffic"), change("ingress")]));
+    assert!(!needs_revision(&[change("tags.commit")]));
     assert!(needs_revision(&[change("serving")]));
     assert!(needs_revision(&[change("traffic"), change("env.NEW")]));
 }

@@ -3,7 +3,7 @@
 use deployer_core::address::CloudName;
 
 use crate::check::services::{plain_secret, variable_name};
-use crate::check::{Shape, known_only, ledger, shape, url};
+use crate::check::{Shape, known_only, ledger, service_url, shape, url};
 use crate::model::Manifest;
 use crate::problem::{Part, Report};
 use crate::section::AwsSection;
@@ -103,7 +103,7 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
             TARGET_GROUP.check("a target group", group, &path.join("target_group"), report);
         }
         if let Some(address) = &service.url {
-            url(address, &path.join("url"), report);
+            service_url(key, address, manifest, &path.join("url"), report);
         }
         for (variable, text) in &service.env {
             let at = path.join("env").join(variable);

@@ -11,6 +11,9 @@ use crate::problem::{Part, Report};
 use crate::sizes;
 use crate::source::KeyPath;
 
+/// The user and the database that every instance has, on both clouds: nobody makes them, and anybody may use them.
+const EVERYWHERE: &str = "postgres";
+
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     for (key, database) in &manifest.databases {
         let path = KeyPath::new(["databases", key]);
@@ -31,6 +34,9 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     unused(manifest, report);
 }
 
+/// The oldest major version that the community keeps: each lives five years, and 13 ended in November 2025.
+const OLDEST_KEPT: u16 = 14;
+
 fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
     if !names::DATA_KEY.accepts(key) {
         let message = format!("`{key}` cannot name {}", names::DATA_KEY.what);
@@ -39,10 +45,15 @@ fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
 }
 
 fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
-    if !(13..=17).contains(&database.version) {
-        let message = format!("there is no managed PostgreSQL {}", database.version);
-        let help = "the major version, from 13 to 17";
+    // Which majors there are changes every year, and each cloud says so itself; only the shape is ours.
+    if !(10..=99).contains(&database.version) {
+        let message = format!("`{}` is no major version of PostgreSQL", database.version);
+        let help = "write the major version alone, such as 16";
         report.error(&path.join("version"), message, help);
+    } else if database.version < OLDEST_KEPT {
+        let message = format!("PostgreSQL {} is not maintained any more", database.version);
+        let help = "upgrade: the clouds charge more for such a version, and upgrade it by themselves at last";
+        report.warning(&path.join("version"), Part::Value, message, help);
     }
     let named: [(&str, &'static Rule, &Option<String>); 2] = [
         ("database", &names::POSTGRES_DATABASE, &database.database),
@@ -53,7 +64,7 @@ fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
         if !rule.accepts(name) {
             let message = format!("`{name}` cannot name {}", rule.what);
             report.error(&path.join(field), message, rule.says);
-        } else if names::is_reserved_in_postgres(name) {
+        } else if names::is_reserved_in_postgres(name) && name != EVERYWHERE {
             let message = format!("`{name}` is reserved in PostgreSQL or by a cloud");
             report.error(&path.join(field), message, "choose another name");
         }

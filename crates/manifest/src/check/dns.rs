@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
 
+use crate::check::gcp::PROJECT;
 use crate::check::{Shape, shape};
 use crate::model::Manifest;
 use crate::problem::Report;
 use crate::resolve::canonical;
+use crate::section::{DnsProvider, GcpDns};
 use crate::source::KeyPath;
 
 static ROUTE_53_ZONE: Shape = shape!(
@@ -48,6 +50,14 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
             SERVER.check("a name server", server, &at, report);
         }
     }
+    if let Some(gcp) = &manifest.targets.gcp {
+        for (key, service) in &gcp.services {
+            if let Some(dns) = &service.dns {
+                let path = ["targets", "gcp", "services", key, "dns", "project"];
+                zone_project(dns, &KeyPath::new(path), report);
+            }
+        }
+    }
     if let Some(aws) = &manifest.targets.aws {
         for (key, service) in &aws.services {
             if let Some(dns) = &service.dns {
@@ -82,8 +92,8 @@ fn records(manifest: &Manifest) -> Vec<Written<'_>> {
             name: &dns.name,
             zone: &dns.zone,
             zone_shape: match dns.provider {
-                crate::section::DnsProvider::CloudDns => &CLOUD_DNS_ZONE,
-                crate::section::DnsProvider::Route53 => &ROUTE_53_ZONE,
+                DnsProvider::CloudDns => &CLOUD_DNS_ZONE,
+                DnsProvider::Route53 => &ROUTE_53_ZONE,
             },
             servers: &dns.servers,
         })
@@ -148,6 +158,21 @@ fn zone(record: &Written<'_>, report: &mut Report<'_>) {
         let message = format!("`{name}` is not in the zone `{zone}`");
         let help = "the name ends with the zone's domain; name the zone that holds it";
         report.error(&path, message, help);
+    }
+}
+
+/// The project of a zone, which only Cloud DNS's zones are in.
+fn zone_project(dns: &GcpDns, path: &KeyPath, report: &mut Report<'_>) {
+    let Some(project) = &dns.project else {
+        return;
+    };
+    match dns.provider {
+        DnsProvider::CloudDns => PROJECT.check("a project's id", project, path, report),
+        DnsProvider::Route53 => {
+            let message = "zones of Route 53 are in no project";
+            let help = "remove `project`, or let `provider` be \"cloud-dns\"";
+            report.key_error(path, message, help);
+        }
     }
 }
 

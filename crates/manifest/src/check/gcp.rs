@@ -3,15 +3,15 @@
 use deployer_core::address::CloudName;
 
 use crate::check::services::{plain_secret, variable_name};
-use crate::check::{Shape, known_only, ledger, shape, url};
-use crate::model::Manifest;
-use crate::problem::Report;
+use crate::check::{Shape, known_only, ledger, service_url, shape, url};
+use crate::model::{Manifest, Service};
+use crate::problem::{Part, Report};
 use crate::section::{GcpSection, GcpService};
 use crate::sizes;
 use crate::source::KeyPath;
 use crate::units::Cpu;
 
-static PROJECT: Shape = shape!(
+pub(super) static PROJECT: Shape = shape!(
     r"^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$",
     "a project's id has 6 to 30 lower-case letters, digits and `-`, a letter first, no `-` last"
 );
@@ -55,8 +55,15 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         );
     }
     network(gcp, &path, report);
-    if let Some(text) = &gcp.ledger {
-        ledger(text, "gs://", &path.join("ledger"), report);
+    match &gcp.ledger {
+        Some(text) => ledger(text, "gs://", &path.join("ledger"), report),
+        // The ledger's bucket is named after the project, and no bucket's name has a colon.
+        None if gcp.project.contains(':') && gcp.endpoint.is_none() => {
+            let message = format!("no bucket can be named after the project `{}`", gcp.project);
+            let help = "name the ledger's bucket: `ledger = \"gs://BUCKET\"`";
+            report.key_error(&path.join("ledger"), message, help);
+        }
+        None => {}
     }
     for (key, address) in [
         ("endpoint", &gcp.endpoint),
@@ -74,10 +81,13 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
     ];
     known_only(CloudName::Gcp, manifest, tables, report);
     data(gcp, manifest, &path, report);
+    for (key, service) in &manifest.services {
+        asked_paths(key, service, report);
+    }
     for (key, service) in &gcp.services {
         let path = path.join("services").join(key);
         if let Some(address) = &service.url {
-            url(address, &path.join("url"), report);
+            service_url(key, address, manifest, &path.join("url"), report);
         }
         for (variable, text) in &service.env {
             let at = path.join("env").join(variable);
@@ -87,6 +97,73 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         limits(service, &path, report);
         if let Some(declared) = manifest.services.get(key) {
             small(service, declared.cpu, &path, report);
+        }
+    }
+}
+
+/// How Google's front end takes a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It answers 404 itself.
+    Always,
+    /// It may.
+    Perhaps,
+}
+
+/// "Cloud Run reserves /eventlog, paths starting with /_ah/, and some paths ending with z [...]: avoid all paths that end in z"
+/// (Cloud Run, "Known issues", reserved URL paths); `/healthz` is the one of them that people meet.
+fn taken(path: &str) -> Option<Taken> {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = path.trim_end_matches('/');
+    if path == "/eventlog" || path == "/healthz" || path == "/_ah" || path.starts_with("/_ah/") {
+        return Some(Taken::Always);
+    }
+    path.ends_with('z').then_some(Taken::Perhaps)
+}
+
+/// Paths that verification asks from outside must come through Google's front end.
+fn asked_paths(key: &str, service: &Service, report: &mut Report<'_>) {
+    let at = KeyPath::new(["services", key]);
+    let verify = at.join("verify");
+    let health = at.join("health");
+    let inner = health.join("path");
+    // `health = "..."` has no place of its own for the path.
+    let health = if report.has_place(&inner) {
+        inner
+    } else {
+        health
+    };
+    let mut paths = vec![(health, service.health.path.as_str())];
+    let asked = &service.verify;
+    let own = [("metrics", &asked.metrics), ("jwks", &asked.jwks)];
+    let own = own
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path.as_ref()?)));
+    paths.extend(own.map(|(key, path)| (verify.join(key), path.as_str())));
+    let token = asked.token.iter();
+    paths.extend(token.map(|token| (verify.join("token").join("path"), token.path.as_str())));
+    let checks = asked.checks.iter().enumerate();
+    paths.extend(checks.map(|(index, check)| {
+        let at = verify.join("checks").join(index.to_string());
+        (at.join("path"), check.path.as_str())
+    }));
+    for (at, path) in paths {
+        let help =
+            "let the app answer at another path too, such as \"/health\", and write that one";
+        match taken(path) {
+            Some(Taken::Always) => {
+                let message = format!(
+                    "Google answers `{path}` itself, with 404: it never reaches a Cloud Run service"
+                );
+                report.error(&at, message, help);
+            }
+            Some(Taken::Perhaps) => {
+                let message = format!(
+                    "Google keeps some paths that end in `z` for itself: `{path}` may never reach a Cloud Run service"
+                );
+                report.warning(&at, Part::Value, message, help);
+            }
+            None => {}
         }
     }
 }
@@ -138,7 +215,17 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
         }
     }
     for (key, own) in &gcp.databases {
-        let at = path.join("databases").join(key).join("tier");
+        let path = path.join("databases").join(key);
+        if own.maintenance.is_some_and(|window| window.hour > 23) {
+            let at = path.join("maintenance").join("hour");
+            report.error(&at, "a day has no such hour", "from 0 to 23, in UTC");
+        }
+        for flag in own.flags.keys().filter(|flag| !is_flag(flag)) {
+            let message = format!("`{flag}` is no flag of PostgreSQL");
+            let help = "write its name as Cloud SQL has it, such as `max_connections`";
+            report.key_error(&path.join("flags").join(flag), message, help);
+        }
+        let at = path.join("tier");
         if let Some(tier) = &own.tier
             && let Err(near) = sizes::cloud_sql_knows(tier)
         {
@@ -149,6 +236,11 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
             );
         }
     }
+}
+
+fn is_flag(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
+    name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(fits)
 }
 
 /// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in `report` when not.
@@ -164,6 +256,11 @@ fn reached(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut R
 }
 
 fn limits(service: &GcpService, path: &KeyPath, report: &mut Report<'_>) {
+    if service.migrate_retries > 10 {
+        let retries = service.migrate_retries;
+        let message = format!("Cloud Run does not try a job {retries} times again");
+        report.error(&path.join("migrate_retries"), message, "from 0 to 10");
+    }
     if let Some(concurrency) = service.concurrency
         && !(1..=1000).contains(&concurrency)
     {
@@ -203,12 +300,36 @@ fn small(service: &GcpService, declared: Cpu, path: &KeyPath, report: &mut Repor
             "write 1, or let `cpu` be 1 or more",
         );
     }
-    if !service.cpu_idle {
+    if service.cpu_idle == Some(false) {
         let message = format!("with {cpu} an instance has CPU during requests only");
         report.error(
             &path.join("cpu_idle"),
             message,
             "remove it, or let `cpu` be 1 or more",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_google_keeps_for_itself_are_known() {
+        for path in [
+            "/healthz",
+            "/healthz/",
+            "/healthz?full=1",
+            "/eventlog",
+            "/_ah/health",
+        ] {
+            assert_eq!(taken(path), Some(Taken::Always), "{path}");
+        }
+        for path in ["/readyz", "/live/z"] {
+            assert_eq!(taken(path), Some(Taken::Perhaps), "{path}");
+        }
+        for path in ["/", "/health", "/healthz/live", "/_ahead", "/eventlogs"] {
+            assert_eq!(taken(path), None, "{path}");
+        }
     }
 }

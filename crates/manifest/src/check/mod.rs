@@ -3,6 +3,7 @@
 mod aws;
 mod data;
 mod dns;
+mod env;
 mod gcp;
 mod offers;
 mod secrets;
@@ -38,6 +39,9 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
         gcp::check(section, manifest, report);
     }
     for cloud in manifest.targets() {
+        for key in manifest.services.keys() {
+            env::check(key, manifest, cloud, report);
+        }
         target::check(manifest, cloud, environment, report);
     }
 }
@@ -115,6 +119,9 @@ fn tags(manifest: &Manifest, report: &mut Report<'_>) {
             report.key_error(&path, format!("`{key}` cannot be a tag's key"), rule);
         } else if google && !key.starts_with(|c: char| c.is_alphabetic()) {
             let rule = "Google's labels begin with a letter";
+            report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
+        } else if google && key.to_lowercase().starts_with("goog-") {
+            let rule = "Google keeps labels that begin with `goog-` for itself; choose another key";
             report.key_error(&path, format!("`{key}` cannot be a label's key"), rule);
         }
         // A template's own characters are not part of the value.
@@ -228,6 +235,36 @@ fn url(text: &str, path: &KeyPath, report: &mut Report<'_>) {
             format!("`{text}` is not an http or https address"),
             URL,
         );
+    }
+}
+
+/// Where people reach the service `key`: over plain http only as long as no client's secret is sent there.
+fn service_url(
+    key: &str,
+    text: &str,
+    manifest: &Manifest,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) {
+    url(text, path, report);
+    let service = manifest.services.get(key);
+    let asks_for_a_token = service.is_some_and(|service| service.verify.token.is_some());
+    let plain =
+        url::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url));
+    if asks_for_a_token && plain {
+        let message =
+            format!("`verify.token` would send the client's secret to `{text}` over plain http");
+        let help = "write the https address, or take `verify.token` out of this service";
+        report.error(path, message, help);
+    }
+}
+
+fn is_this_machine(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 

@@ -21,6 +21,12 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
         let help = "write \"oci:DIRECTORY\", \"docker-archive:FILE\" or a registry reference";
         report.error(&path.join("image"), "the image is empty", help);
     }
+    for (name, words) in [
+        ("entrypoint", &service.entrypoint),
+        ("command", &service.command),
+    ] {
+        program(words, &path.join(name), report);
+    }
     health(service, &path, report);
     replicas(service.replicas.0, &path.join("replicas"), report);
     for (variable, value) in &service.env {
@@ -35,6 +41,15 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
     }
     migrate(service, &path.join("migrate"), manifest, report);
     verify::check(service, &path.join("verify"), manifest, report);
+}
+
+/// A list whose first word is empty starts nothing, and no cloud says so before it tries.
+fn program(words: &[String], path: &KeyPath, report: &mut Report<'_>) {
+    if words.first().is_some_and(|word| word.trim().is_empty()) {
+        let help =
+            "write the program's name first, or take the key away: the image's own is used then";
+        report.error(path, "its first word, the program to start, is empty", help);
+    }
 }
 
 fn health(service: &Service, path: &KeyPath, report: &mut Report<'_>) {
@@ -80,13 +95,15 @@ fn reserved(name: &str) -> bool {
         name,
         "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION"
     ) || name.starts_with("CLOUD_RUN_")
+        || name.starts_with("X_GOOGLE_")
         || name.starts_with("AWSAPPRUNNER")
 }
 
 pub(super) fn variable_name(name: &str, path: &KeyPath, report: &mut Report<'_>) {
-    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        let help = "letters, digits and `_`, and no digit first";
+    // Spring, ASP.NET and Elasticsearch read names such as `spring.datasource.url`, `Logging:Level`, `hosts[0]`; both clouds take whatever has no `=`.
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_.-:/[]".contains(c);
+    if name.is_empty() || !name.chars().all(taken) {
+        let help = "letters, digits and `_ . - : / [ ]`";
         report.key_error(path, format!("`{name}` cannot name a variable"), help);
     } else if name == "PORT" {
         let help = "set `port` of the service: the app finds it in `PORT` on both clouds";
@@ -126,6 +143,12 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
     let Some(migrate) = &service.migrate else {
         return;
     };
+    for (name, words) in [
+        ("entrypoint", &migrate.entrypoint),
+        ("command", &migrate.command),
+    ] {
+        program(words, &path.join(name), report);
+    }
     match migrate.mode {
         MigrateMode::Exec => {
             let help = "use mode = \"job\": the same command in a task of its own";

@@ -1,5 +1,6 @@
 //! What keeps data for the services, as it is written: `[databases.NAME]` and `[caches.NAME]`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use deployer_core::spec::{MebiBytes, MilliCpu};
@@ -16,18 +17,18 @@ use crate::units::{Cpu, HELP, Memory};
 pub struct Database {
     /// The engine.
     pub engine: DatabaseEngine,
-    /// The major version of PostgreSQL. A higher one is an upgrade in place; a lower one loses the data.
-    #[schemars(range(min = 13, max = 17))]
+    /// The major version of PostgreSQL, at least: a higher one is an upgrade in place, and an instance that is newer stays.
+    #[schemars(range(min = 10, max = 99))]
     pub version: u16,
     /// CPU of the instance. With `memory` it decides the instance class on AWS and the tier on Google Cloud.
     pub cpu: Cpu,
     /// Memory of the instance.
     pub memory: Memory,
-    /// Disk, in whole GiB. It only ever grows.
+    /// Disk, in whole GiB, at least: a disk that grew by itself stays as it is, and none ever shrinks.
     pub storage: Memory,
     /// A standby in another zone that takes over.
     pub high_availability: bool,
-    /// Days that daily backups are kept, with recovery to any point in time; 0 makes none.
+    /// Days that daily backups are kept, at least, with recovery to any point in time; 0 makes none.
     #[schemars(range(max = 365))]
     pub backup_days: u16,
     /// Whether the cloud refuses to delete the instance.
@@ -41,9 +42,21 @@ pub struct Database {
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The secret with the user's password; `NAME-password` when absent.
+    /// The secret with the user's password; `NAME-password` when absent. A new one is set at once: where instances still run with
+    /// the one before it, they open no new connection until the same apply has rolled them over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// How far the app verifies the server: `require` encrypts and verifies nothing, `verify-full` verifies authority and name.
+    /// Cloud SQL's certificates name no host: there the authority, which is the instance's own, is verified (`verify-ca`).
+    pub sslmode: SslMode,
+    /// The secret with the certificates of the server's authorities (PEM); `NAME-ca` when absent. It is made where this or
+    /// `sslmode = "verify-full"` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Which of these keys somebody wrote: an adopted instance keeps what the manifest does not say.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub said: BTreeSet<String>,
 }
 
 impl Default for Database {
@@ -62,6 +75,9 @@ impl Default for Database {
             user: None,
             url: None,
             password: None,
+            sslmode: SslMode::Require,
+            authority: None,
+            said: BTreeSet::new(),
         }
     }
 }
@@ -77,6 +93,26 @@ impl Database {
         let own = self.password.clone();
         own.unwrap_or_else(|| format!("{key}-password"))
     }
+
+    /// The secret with the server's authorities. `None` where nobody asks for it.
+    pub fn authority_secret(&self, key: &str) -> Option<String> {
+        match (&self.authority, self.sslmode) {
+            (Some(own), _) => Some(own.clone()),
+            (None, SslMode::VerifyFull) => Some(format!("{key}-ca")),
+            (None, SslMode::Require) => None,
+        }
+    }
+}
+
+/// How far the app verifies the server of its database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    /// Encrypted, without a look at the server's certificate.
+    #[default]
+    Require,
+    /// Encrypted, and only with the server that was meant.
+    VerifyFull,
 }
 
 /// Which database.
@@ -94,7 +130,7 @@ pub enum DatabaseEngine {
 pub struct Cache {
     /// The engine.
     pub engine: CacheEngine,
-    /// The version of Redis. Both clouds offer 7.0.
+    /// The version of Redis, at least: a cache that is newer stays. Both clouds offer 7.0.
     pub version: RedisVersion,
     /// Memory for data. On AWS the smallest node type that has it is taken; on Google Cloud it is in whole GiB.
     pub memory: Memory,
@@ -103,13 +139,18 @@ pub struct Cache {
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The secret with the AUTH token; `NAME-token` when absent. AWS only: Google Cloud makes the token itself.
+    /// The secret with the AUTH token; `NAME-token` when absent. AWS only: Google Cloud makes the token itself. A new one is
+    /// valid beside the one before it, which ends with the next: a token that leaked is changed twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The secret with the certificates that the server's one is signed by; `NAME-ca` when absent. Google Cloud only: on
     /// AWS public authorities sign it, and a variable that uses this secret is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// Which of these keys somebody wrote: an adopted cache keeps what the manifest does not say.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub said: BTreeSet<String>,
 }
 
 impl Default for Cache {
@@ -122,6 +163,7 @@ impl Default for Cache {
             url: None,
             token: None,
             authority: None,
+            said: BTreeSet::new(),
         }
     }
 }

@@ -33,7 +33,10 @@ impl Resolver<'_> {
                 let dns = service.dns.as_ref()?;
                 Some(RecordSpec {
                     name: canonical(&dns.name),
-                    zone: dns.zone.trim_end_matches('.').to_owned(),
+                    zone: match &dns.project {
+                        Some(project) => format!("{project}/{}", dns.zone.trim_end_matches('.')),
+                        None => dns.zone.trim_end_matches('.').to_owned(),
+                    },
                     leads_to: LeadsTo::Address(dns.address),
                     servers: dns.servers.clone(),
                     adopt: dns.adopt,

@@ -1,14 +1,14 @@
 //! Resolves databases and caches for one target, and declares the secrets that come with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
 use deployer_core::spec::{
-    CacheSpec, DatabaseSpec, Generate, OnRollback, SecretSource, SecretSpec,
+    self, CacheSpec, DatabaseSpec, Generate, OnRollback, SecretSource, SecretSpec,
 };
 
 use super::{Fault, Resolver};
-use crate::model::{Cache, Database};
+use crate::model::{Cache, Database, SslMode};
 use crate::names;
 use crate::section::{AwsCache, AwsDatabase, GcpCache, GcpDatabase};
 use crate::sizes;
@@ -16,6 +16,31 @@ use crate::source::KeyPath;
 
 /// 48 hexadecimal digits: inside every cloud's rule, and nothing in them needs escaping in a URL.
 const PASSWORD: SecretSource = SecretSource::Generate(Generate::Hex(24));
+
+/// What the manifest is silent about, of what an adopted instance has already.
+fn unsaid(said: &BTreeSet<String>, own_class: bool, keys: &[&str]) -> BTreeSet<String> {
+    let is_said = |key: &str| match key {
+        "class" => own_class || said.contains("cpu") || said.contains("memory"),
+        key => said.contains(key),
+    };
+    let silent = keys.iter().filter(|key| !is_said(key));
+    silent.map(|key| (*key).to_owned()).collect()
+}
+
+/// What an instance of a database has in any case.
+const OF_DATABASES: [&str; 8] = [
+    "version",
+    "class",
+    "storage",
+    "high_availability",
+    "backup_days",
+    "deletion_protection",
+    "user",
+    "database",
+];
+
+/// What a cache has in any case.
+const OF_CACHES: [&str; 3] = ["version", "class", "high_availability"];
 
 impl Resolver<'_> {
     pub(super) fn databases(&mut self) -> BTreeMap<String, DatabaseSpec> {
@@ -31,15 +56,18 @@ impl Resolver<'_> {
         let targets = &self.manifest.targets;
         let aws = targets.aws.as_ref().and_then(|aws| aws.databases.get(key));
         let gcp = targets.gcp.as_ref().and_then(|gcp| gcp.databases.get(key));
+        let own_class;
         let (class, adopt) = match self.cloud {
             CloudName::Aws => {
                 let AwsDatabase { class, adopt, .. } = aws.cloned().unwrap_or_default();
+                own_class = class.is_some();
                 let offer = || sizes::rds_class(database.cpu.0, database.memory.0);
                 let class = class.map_or_else(|| offer().map(str::to_owned), Ok);
                 (class, adopt)
             }
             CloudName::Gcp => {
                 let GcpDatabase { tier, adopt, .. } = gcp.cloned().unwrap_or_default();
+                own_class = tier.is_some();
                 let offer = || sizes::cloud_sql_tier(database.cpu.0, database.memory.0);
                 (tier.map_or_else(offer, Ok), adopt)
             }
@@ -64,7 +92,23 @@ impl Resolver<'_> {
             user: in_postgres(&names::POSTGRES_USER, &database.user),
             password: database.password_secret(key),
             url: database.url_secret(key),
+            sslmode: match database.sslmode {
+                SslMode::Require => spec::SslMode::Require,
+                SslMode::VerifyFull => spec::SslMode::VerifyFull,
+            },
+            authority: self.database_authority(key, database),
             adopt,
+            unsaid: match adopt {
+                true => unsaid(&database.said, own_class, &OF_DATABASES),
+                false => BTreeSet::new(),
+            },
+        }
+    }
+
+    /// The secret with the authorities of a database's server, on this target.
+    fn database_authority(&self, key: &str, database: &Database) -> Option<String> {
+        match self.cloud {
+            CloudName::Aws | CloudName::Gcp => database.authority_secret(key),
         }
     }
 
@@ -101,9 +145,11 @@ impl Resolver<'_> {
         let aws = targets.aws.as_ref().and_then(|aws| aws.caches.get(key));
         let gcp = targets.gcp.as_ref().and_then(|gcp| gcp.caches.get(key));
         let memory = cache.memory.0;
+        let mut own_class = false;
         let ((class, memory_gib), adopt) = match self.cloud {
             CloudName::Aws => {
                 let AwsCache { class, adopt, .. } = aws.cloned().unwrap_or_default();
+                own_class = class.is_some();
                 let node = match class {
                     Some(class) => Ok(sizes::elasticache_named(&class, memory)),
                     None => sizes::elasticache_node(memory),
@@ -132,6 +178,10 @@ impl Resolver<'_> {
             url: cache.url_secret(key),
             authority,
             adopt,
+            unsaid: match adopt {
+                true => unsaid(&cache.said, own_class, &OF_CACHES),
+                false => BTreeSet::new(),
+            },
         }
     }
 
@@ -160,6 +210,10 @@ impl Resolver<'_> {
             wanted.push((database.password_secret(key), PASSWORD));
             let url = SecretSource::DatabaseUrl(key.clone());
             wanted.push((database.url_secret(key), url));
+            if let Some(secret) = self.database_authority(key, database) {
+                let authority = SecretSource::DatabaseAuthority(key.clone());
+                wanted.push((secret, authority));
+            }
         }
         for (key, cache) in &manifest.caches {
             let url = SecretSource::CacheUrl(key.clone());
@@ -195,8 +249,13 @@ impl Resolver<'_> {
     /// Whether a secret is one that this target does not have, and that is no fault: the authority of a server that public
     /// authorities vouch for.
     pub(super) fn is_needless(&self, secret: &str) -> bool {
-        let is_authority = |(key, cache): (&String, &Cache)| cache.authority_secret(key) == secret;
-        self.cloud == CloudName::Aws && self.manifest.caches.iter().any(is_authority)
+        let of_cache = |(key, cache): (&String, &Cache)| cache.authority_secret(key) == secret;
+        let of_database = |(key, database): (&String, &Database)| {
+            database.authority_secret(key).as_deref() == Some(secret)
+                && self.database_authority(key, database).is_none()
+        };
+        self.cloud == CloudName::Aws && self.manifest.caches.iter().any(of_cache)
+            || self.manifest.databases.iter().any(of_database)
     }
 
     /// The cache whose AUTH token a secret would be, where the cloud makes the token itself.

@@ -1,5 +1,7 @@
 //! What only one cloud needs for a database or a cache.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,24 @@ pub struct AwsDatabase {
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
-    /// Takes over an instance that is not marked as ours.
+    /// When changes are made that interrupt whoever uses it: another class, a major version.
+    pub maintenance: Maintenance,
+    /// The certificates of RDS's authorities (PEM), relative to the manifest, for the secret `authority`; fetched from where AWS
+    /// publishes those of the region when absent.
+    pub authority_file: Option<String>,
+    /// Takes over an instance that is not marked as ours. Of such a one only what the manifest says is changed.
     pub adopt: bool,
+}
+
+/// When changes that interrupt are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Maintenance {
+    /// By the run that asks for them.
+    #[default]
+    Now,
+    /// By RDS, in the instance's own maintenance window; the run does not wait for it.
+    Window,
 }
 
 /// `[targets.aws.caches.NAME]`: ElastiCache for Redis.
@@ -45,8 +63,47 @@ pub struct GcpDatabase {
     pub tier: Option<String>,
     /// The network of its private address (with Private Services Access); the target's own when absent.
     pub network: Option<String>,
+    /// Flags of the server, by their names in Cloud SQL: `max_connections = 200`. Others that are set there stay.
+    #[serde(deserialize_with = "crate::units::plain_text::map")]
+    #[schemars(schema_with = "crate::units::plain_text::schema")]
+    pub flags: BTreeMap<String, String>,
+    /// The hour in which Google may restart it for maintenance; what is set there, or any hour, when absent.
+    pub maintenance: Option<MaintenanceWindow>,
     /// Takes over an instance that is not marked as ours.
     pub adopt: bool,
+}
+
+/// An hour of the week in which a cloud may restart something for maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceWindow {
+    /// The day.
+    pub day: Weekday,
+    /// The hour that begins it, in UTC.
+    #[schemars(range(max = 23))]
+    pub hour: u8,
+}
+
+/// A day of the week.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weekday {
+    /// Monday.
+    Monday,
+    /// Tuesday.
+    Tuesday,
+    /// Wednesday.
+    Wednesday,
+    /// Thursday.
+    Thursday,
+    /// Friday.
+    Friday,
+    /// Saturday.
+    Saturday,
+    /// Sunday.
+    Sunday,
 }
 
 /// `[targets.gcp.caches.NAME]`: Memorystore for Redis.

@@ -29,7 +29,7 @@ pub struct AwsDns {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DnsProvider {
-    /// Cloud DNS, in the target's own project.
+    /// Cloud DNS, in the target's own project or another.
     #[default]
     CloudDns,
     /// Route 53, with AWS credentials.
@@ -44,6 +44,9 @@ pub struct GcpDns {
     pub name: String,
     /// The zone, by its domain or its id; must exist.
     pub zone: String,
+    /// The project that the zone of Cloud DNS is in; the target's own when absent.
+    #[serde(default)]
+    pub project: Option<String>,
     /// The load balancer's address. Never a name below `run.app`: Cloud Run does not know the host then.
     #[serde(deserialize_with = "address")]
     pub address: IpAddr,

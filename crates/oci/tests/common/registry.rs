@@ -10,6 +10,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use deployer_oci::{Credentials, Digest, Registry, Retry};
 use url::Url;
 
@@ -21,6 +23,8 @@ pub enum Fault {
     Throttle(u64),
     /// The effect takes place, the reply does not arrive.
     LostReply,
+    /// Password and token end right before; there are new ones.
+    Expire,
 }
 
 /// Whom the registry lets in.
@@ -35,6 +39,8 @@ pub enum Door {
 #[derive(Default)]
 pub struct Inner {
     pub door: Door,
+    /// How often password and token have ended.
+    pub expired: u32,
     pub blobs: HashMap<(String, String), Vec<u8>>,
     pub manifests: HashMap<(String, String), (String, Vec<u8>)>,
     pub uploads: HashMap<String, Vec<u8>>,
@@ -144,6 +150,10 @@ async fn serve(State(fake): State<Fake>, request: Request) -> Response {
     };
     match fault {
         None => answer(&fake),
+        Some(Fault::Expire) => {
+            fake.0.lock().unwrap().expired += 1;
+            answer(&fake)
+        }
         Some(Fault::Status(status)) => StatusCode::from_u16(status).unwrap().into_response(),
         Some(Fault::Throttle(seconds)) => (
             StatusCode::TOO_MANY_REQUESTS,
@@ -163,20 +173,32 @@ fn refuse(inner: &Inner, headers: &HeaderMap, path: &str) -> Option<Response> {
         .get("authorization")
         .and_then(|h| h.to_str().ok())
         .unwrap_or_default();
-    // "AWS:secret"
-    let basic = shown == "Basic QVdTOnNlY3JldA==";
+    let login = BASE64_STANDARD.encode(format!("AWS:{}", inner.now("secret")));
+    let basic = shown == format!("Basic {login}");
+    let token = shown == format!("Bearer {}", inner.now("granted"));
     let challenge = match inner.door {
         _ if path == "/token" && basic => return None,
         Door::Open => return None,
         Door::Basic if basic => return None,
-        Door::Token if shown == "Bearer granted" => return None,
+        Door::Token if token => return None,
         Door::Basic => "Basic realm=\"fake\"".to_owned(),
-        Door::Token => format!("Bearer realm=\"{}/token\",service=\"fake\"", inner.base),
+        Door::Token => format!(
+            "Bearer realm=\"{}/token\",service=\"fake\",scope=\"own-word\"",
+            inner.base
+        ),
     };
     Some((StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response())
 }
 
 impl Inner {
+    /// A secret as it is after so many ends.
+    pub fn now(&self, secret: &str) -> String {
+        match self.expired {
+            0 => secret.to_owned(),
+            times => format!("{secret}-{times}"),
+        }
+    }
+
     fn answer(
         &mut self,
         method: &Method,
@@ -186,7 +208,7 @@ impl Inner {
         body: &[u8],
     ) -> Response {
         if path == "/token" {
-            return r#"{"token":"granted"}"#.into_response();
+            return format!(r#"{{"token":"{}"}}"#, self.now("granted")).into_response();
         }
         let rest = path.strip_prefix("/v2/").unwrap_or_default();
         if let Some((repo, id)) = rest.split_once("/blobs/uploads/") {

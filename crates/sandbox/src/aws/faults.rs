@@ -52,6 +52,7 @@ pub fn refuse(fault: &Fault, account: &str, call: &ApiCall, wire: Wire) -> Respo
         FaultKind::Internal => internal(service, wire),
         FaultKind::Denied => denied(account, call, wire),
         FaultKind::QuotaExceeded => quota(service, operation),
+        FaultKind::Settling => settling(service, operation, wire),
     };
     error.respond(wire)
 }
@@ -118,6 +119,33 @@ fn denied(account: &str, call: &ApiCall, wire: Wire) -> AwsError {
         Wire::Json | Wire::JsonCapital | Wire::Query(_) => {
             AwsError::denied(account, &call.name, "*")
         }
+    }
+}
+
+/// The first: aws/containers-roadmap#2614; of a service-linked role that was made a moment ago. The second: what
+/// RegisterTaskDefinition says of calls for one family at the same time.
+fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
+    match (service, operation) {
+        ("ecs", "CreateService" | "RunTask") => AwsError::new(
+            "InvalidParameterException",
+            "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+        ),
+        ("ecs", "RegisterTaskDefinition") => AwsError::new(
+            "ClientException",
+            "Too many concurrent attempts to create a new revision of the specified family.",
+        ),
+        // First use in an account (aws/aws-cdk#13104, hashicorp/terraform-provider-aws#17083).
+        ("rds", "CreateDBInstance") => AwsError::new(
+            "InvalidParameterValue",
+            "Unable to create the resource. Verify that you have permission to create service linked role. Otherwise wait and try \
+             again later",
+        ),
+        // As its model names it.
+        ("elasticache", "CreateReplicationGroup") => AwsError::new(
+            "ServiceLinkedRoleNotFoundFault",
+            "The service linked role for ElastiCache was not found.",
+        ),
+        _ => unavailable(wire),
     }
 }
 

@@ -22,12 +22,12 @@ mod sts;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::get;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -36,7 +36,6 @@ use crate::call::{ApiCall, Cloud};
 use crate::faults::Fault;
 use crate::interceptor::{Asked, identity};
 use crate::registry;
-pub use credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use error::{AwsError, Wire};
 use policy::Policy;
 use schema::{Rule, Violation};
@@ -92,14 +91,24 @@ impl Aws {
     pub fn router(&self) -> Router {
         let gate = Arc::new(self.inner.ecr.gate());
         Router::new()
-            .route(
-                "/_sandbox/aws/policy",
-                post(set_policy).delete(clear_policy),
-            )
+            // As truststore.pki.rds.amazonaws.com has it: the authorities of a region's databases, for everybody.
+            .route("/{region}/{bundle}", get(truststore))
             .fallback(answer)
             .with_state(self.clone())
             .merge(crate::registry::routes(self.inner.host.store.clone(), gate))
             .layer(from_fn_with_state(self.clone(), signed_first))
+    }
+
+    /// From now on the user may do no more than an identity-based policy document says; `None`: everything again.
+    pub(crate) fn restrict(&self, document: Option<&[u8]>) -> Result<(), String> {
+        let read = |document| {
+            let document = serde_json::from_slice(document).map_err(|error| error.to_string())?;
+            Policy::read(&document)
+        };
+        let policy = document.map(read).transpose()?;
+        let held = self.inner.policy.lock();
+        *held.expect("no panic while the policy is held") = policy;
+        Ok(())
     }
 
     /// The services with their addresses and tasks, and which repositories, secrets and log groups there are.
@@ -131,7 +140,7 @@ impl Aws {
             headers: &parts.headers,
             body: &body,
         };
-        if let Err(error) = sigv4::verify(&signed, &authorization, &self.inner.host.clock) {
+        if let Err(error) = sigv4::verify(&signed, &authorization, &self.inner.host) {
             return error.respond(wire);
         }
         let call = faults::call(
@@ -336,32 +345,21 @@ async fn signed_first(State(aws): State<Aws>, request: Request, next: Next) -> R
     interceptor.carry(call, 0, registry::refuse, effect).await
 }
 
+/// `REGION-bundle.pem`; anything else there is a request that nobody signed.
+async fn truststore(
+    State(aws): State<Aws>,
+    Path((region, bundle)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let host = &aws.inner.host;
+    if region != host.region || bundle != format!("{region}-bundle.pem") {
+        return aws.api(request).await;
+    }
+    host.backing.authority().pem().into_response()
+}
+
 async fn answer(State(aws): State<Aws>, request: Request) -> Response {
     aws.api(request).await
-}
-
-async fn set_policy(State(aws): State<Aws>, body: Bytes) -> Response {
-    let read = serde_json::from_slice(&body)
-        .map_err(|error| error.to_string())
-        .and_then(|document| Policy::read(&document));
-    match read {
-        Ok(policy) => {
-            *aws.inner
-                .policy
-                .lock()
-                .expect("no panic while the policy is held") = Some(policy);
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
-    }
-}
-
-async fn clear_policy(State(aws): State<Aws>) -> StatusCode {
-    *aws.inner
-        .policy
-        .lock()
-        .expect("no panic while the policy is held") = None;
-    StatusCode::NO_CONTENT
 }
 
 /// The `X-Amz-Target` header.

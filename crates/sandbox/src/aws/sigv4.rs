@@ -7,9 +7,9 @@ use hmac::{Hmac, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use super::error::AwsError;
-use crate::Clock;
+use crate::env::AccessKey;
+use crate::{Clock, Host};
 
 /// A signature is good for this many seconds before and after its date.
 const SKEW_SECONDS: i64 = 15 * 60;
@@ -110,17 +110,16 @@ pub struct Signed<'a> {
 pub fn verify(
     request: &Signed<'_>,
     authorization: &Authorization,
-    clock: &Clock,
+    host: &Host,
 ) -> Result<(), AwsError> {
-    if authorization.access_key_id != ACCESS_KEY_ID
-        || request.headers.contains_key("x-amz-security-token")
-    {
+    let AccessKey { id, secret } = &host.access_key;
+    if authorization.access_key_id != *id || request.headers.contains_key("x-amz-security-token") {
         return Err(AwsError::new(
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
         ));
     }
-    let stamp = check_date(request.headers, authorization, clock)?;
+    let stamp = check_date(request.headers, authorization, &host.clock)?;
     let names = &authorization.signed_headers;
     if !names.iter().any(|name| name == "host") {
         return Err(AwsError::new(
@@ -137,7 +136,7 @@ pub fn verify(
         "AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}",
         hex::encode(Sha256::digest(canonical.as_bytes()))
     );
-    let mut key = format!("AWS4{SECRET_ACCESS_KEY}").into_bytes();
+    let mut key = format!("AWS4{secret}").into_bytes();
     for part in [
         authorization.date.as_str(),
         &authorization.region,

@@ -120,6 +120,7 @@ enum What {
     Stale,
     Denied,
     Quota,
+    Settling,
 }
 
 /// `3s`, `500ms`, `2m`.
@@ -303,6 +304,7 @@ fn verdict(written: &WrittenFault) -> Result<(&'static str, Verdict), Wrong> {
         What::Internal => ("internal", refuse(FaultKind::Internal)),
         What::Denied => ("denied", refuse(FaultKind::Denied)),
         What::Quota => ("quota", refuse(FaultKind::QuotaExceeded)),
+        What::Settling => ("settling", refuse(FaultKind::Settling)),
         What::ResetBefore => ("reset_before", refuse(FaultKind::HungUp)),
         What::ResetAfter => ("reset_after", Verdict::LoseReply),
         What::Stale => ("stale", Verdict::Stale),

@@ -42,6 +42,8 @@ pub enum FaultKind {
     Denied,
     /// There may be no more of these.
     QuotaExceeded,
+    /// What it needs was made a moment ago, or is being changed by another call: the same call is taken a little later.
+    Settling,
     /// The connection is closed without an answer.
     HungUp,
 }

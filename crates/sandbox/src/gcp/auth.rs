@@ -32,6 +32,8 @@ pub struct Auth {
     clock: Clock,
     /// Until when each is good, by the machine's clock: no client keeps its tokens by another.
     issued: Mutex<HashMap<String, Instant>>,
+    /// Identity tokens with their audiences.
+    identities: Mutex<HashMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +60,7 @@ impl Auth {
             base,
             clock,
             issued: Mutex::default(),
+            identities: Mutex::default(),
         }
     }
 
@@ -127,8 +130,40 @@ impl Auth {
         token
     }
 
+    /// An identity token for a service, in JWT's form; nobody here checks its signature.
+    fn identify(&self, audience: &str) -> String {
+        let now = self.clock.now().as_second();
+        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let token = format!(
+            "{}.{}.{}",
+            part(json!({ "alg": "RS256", "typ": "JWT", "kid": self.account.key_id })),
+            part(json!({
+                "aud": audience, "iss": "https://accounts.google.com", "email": self.account.email,
+                "email_verified": true, "iat": now, "exp": now + 3600,
+            })),
+            uuid::Uuid::new_v4().simple(),
+        );
+        let mut identities = self
+            .identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        identities.insert(token.clone(), audience.to_owned());
+        token
+    }
+
+    /// Whether a token is an identity for that audience: a service's own address.
+    pub fn admits(&self, token: &str, audience: &str) -> bool {
+        let identities = self
+            .identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        identities
+            .get(token.trim())
+            .is_some_and(|it| it == audience)
+    }
+
     /// Checks signature and claims. The error is the `error_description` of OAuth.
-    fn verify(&self, assertion: &str) -> Result<(), (&'static str, String)> {
+    fn verify(&self, assertion: &str) -> Result<Option<String>, (&'static str, String)> {
         let refuse = |why: &str| ("invalid_grant", why.to_owned());
         let (signed, signature) = assertion
             .rsplit_once('.')
@@ -177,7 +212,7 @@ impl Auth {
                 "Invalid OAuth scope or ID token audience provided.".into(),
             ));
         }
-        Ok(())
+        Ok(claims.target_audience)
     }
 }
 
@@ -211,7 +246,11 @@ pub async fn issue_token(gcp: &Gcp, request: Request<Body>) -> Response {
         );
     }
     match gcp.auth().verify(field("assertion")) {
-        Ok(()) => axum::Json(json!({
+        // "The response contains id_token" where the assertion names a `target_audience` (Google's OAuth for service accounts).
+        Ok(Some(audience)) => {
+            axum::Json(json!({ "id_token": gcp.auth().identify(&audience) })).into_response()
+        }
+        Ok(None) => axum::Json(json!({
             "access_token": gcp.auth().issue(),
             "expires_in": LIFETIME.as_secs() - 1,
             "token_type": "Bearer",

@@ -13,7 +13,7 @@ use crate::faults::{Fault, FaultKind};
 pub fn refuse(fault: &Fault, project: &str, call: &ApiCall) -> Response {
     let mut error = match fault.kind {
         FaultKind::Throttled => throttled(project, call),
-        FaultKind::Unavailable | FaultKind::HungUp => {
+        FaultKind::Unavailable | FaultKind::Settling | FaultKind::HungUp => {
             ApiError::new(Code::Unavailable, "The service is currently unavailable.")
         }
         FaultKind::Internal => ApiError::new(Code::Internal, "Internal error encountered."),
@@ -37,7 +37,7 @@ pub fn refuse_token(fault: &Fault) -> Response {
             "rate_limit_exceeded",
             "Rate Limit Exceeded",
         ),
-        FaultKind::Unavailable | FaultKind::HungUp => (
+        FaultKind::Unavailable | FaultKind::Settling | FaultKind::HungUp => (
             StatusCode::SERVICE_UNAVAILABLE,
             "temporarily_unavailable",
             "Backend Error",

@@ -4,8 +4,8 @@
 //! Known liberties: the caller may do everything in the one project and nothing elsewhere; a service account is
 //! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says, and
 //! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
-//! for form; an invoker's identity token is not looked at, so a private service answers 403 to everyone;
-//! sidecars, volumes and gRPC probes are answered `UNIMPLEMENTED`, as are the writes of Cloud Run's v1, but for a
+//! for form; whoever bears an identity token for a private service may call it; sidecars and volumes are kept
+//! and do nothing; gRPC probes are answered `UNIMPLEMENTED`, as are the writes of Cloud Run's v1, but for a
 //! service's replacement. Instances of Cloud SQL and Memorystore run the versions that this machine has, whatever theirs
 //! are called; networks are only checked for form; a standby, a backup or a bigger machine is a word in an answer; no
 //! request can take a label away by a `null`.
@@ -28,6 +28,8 @@ mod secrets;
 mod sql;
 mod storage;
 mod wire;
+
+pub use projects::CONSTRAINTS;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +58,7 @@ struct Inner {
     auth: auth::Auth,
     operations: Operations,
     services: projects::Services,
+    organization: projects::Organization,
     secrets: secrets::Secrets,
     artifacts: artifacts::Artifacts,
     logs: logging::Logs,
@@ -81,6 +84,7 @@ impl Gcp {
                 auth,
                 operations: Operations::default(),
                 services: projects::Services::default(),
+                organization: projects::Organization::default(),
                 secrets: secrets::Secrets::default(),
                 artifacts: artifacts::Artifacts::default(),
                 logs: logging::Logs::default(),
@@ -132,6 +136,10 @@ impl Gcp {
         &self.inner.services
     }
 
+    fn organization(&self) -> &projects::Organization {
+        &self.inner.organization
+    }
+
     fn started(&self) -> &str {
         &self.inner.started
     }
@@ -145,6 +153,7 @@ impl Gcp {
     }
 
     async fn dispatch(&self, call: Call) -> Outcome {
+        self.check_enabled(&call.api.api)?;
         match call.api.api.as_str() {
             "run.v2" if call.method.id.contains(".operations.") => self.operation(&call).await,
             "run.v2" => self.run_v2(call).await,

@@ -42,6 +42,13 @@ pub fn project_number(project: &str) -> String {
     (100_000_000_000 + number % 900_000_000_000).to_string()
 }
 
+/// A project as the paths of images have it: the colon of one that belongs to a domain (`example.com:shop`) is a slash there.
+///
+/// Source: cloud.google.com/artifact-registry/docs/docker/names, "Domain-scoped projects".
+pub fn in_images(project: &str) -> String {
+    project.replace(':', "/")
+}
+
 /// Refuses any project but the sandbox's own, given by id or number.
 pub fn check_project(own: &str, given: &str) -> Outcome<()> {
     if given == own || given == project_number(own) {

@@ -1,20 +1,22 @@
 //! What clients ask about the project itself: Resource Manager and Service Usage.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Gcp;
-use super::error::{ApiError, Outcome};
+use super::error::{ApiError, Code, Outcome};
 use super::names::project_number;
 use super::operations::any;
 use super::wire::Call;
 
-/// The APIs that the sandbox offers, enabled from the start.
-const OFFERED: [&str; 10] = [
+/// The APIs that are enabled from the start: what the sandbox offers, and what Cloud Run's ways into a network need.
+const OFFERED: [&str; 12] = [
     "artifactregistry.googleapis.com",
     "cloudresourcemanager.googleapis.com",
+    "compute.googleapis.com",
     "dns.googleapis.com",
     "iam.googleapis.com",
     "logging.googleapis.com",
@@ -23,28 +25,34 @@ const OFFERED: [&str; 10] = [
     "secretmanager.googleapis.com",
     "serviceusage.googleapis.com",
     "sqladmin.googleapis.com",
+    "vpcaccess.googleapis.com",
 ];
 
-/// Which APIs are enabled.
-pub struct Services(Mutex<BTreeSet<String>>);
+/// "If you enabled this API recently, wait a few minutes for the action to propagate to our systems" (the words of the
+/// refusal itself).
+const PROPAGATION: Duration = Duration::from_secs(60);
+
+/// Which APIs are enabled, and from when on each answers.
+pub struct Services(Mutex<BTreeMap<String, jiff::Timestamp>>);
 
 impl Default for Services {
     fn default() -> Self {
-        Self(Mutex::new(
-            OFFERED.iter().map(|s| (*s).to_owned()).collect(),
-        ))
+        let offered = OFFERED.iter();
+        let offered = offered.map(|s| ((*s).to_owned(), jiff::Timestamp::MIN));
+        Self(Mutex::new(offered.collect()))
+    }
+}
+
+impl Services {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, jiff::Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Gcp {
     fn service(&self, id: &str) -> Value {
         let number = project_number(&self.host().project);
-        let enabled = self
-            .services()
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(id);
+        let enabled = self.services().lock().contains_key(id);
         json!({
             "name": format!("projects/{number}/services/{id}"),
             "parent": format!("projects/{number}"),
@@ -54,16 +62,56 @@ impl Gcp {
     }
 
     fn set_service(&self, id: &str, enabled: bool) {
-        let mut all = self
-            .services()
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if enabled {
-            all.insert(id.to_owned());
-        } else {
+        let mut all = self.services().lock();
+        if !enabled {
             all.remove(id);
+        } else if !all.contains_key(id) {
+            let now = self.host().clock.now();
+            all.insert(id.to_owned(), now.checked_add(PROPAGATION).unwrap_or(now));
         }
+    }
+
+    /// Refuses a call to an API that is off in the project, or not on everywhere yet. The words and details are those of
+    /// google.api's `ErrorInfo` for `SERVICE_DISABLED` ("Error model", AIP-193's own example).
+    pub(super) fn check_enabled(&self, api: &str) -> Outcome<()> {
+        let name = api.split('.').next().unwrap_or_default();
+        let id = format!("{name}.googleapis.com");
+        if matches!(name, "serviceusage" | "storage") || !OFFERED.contains(&id.as_str()) {
+            return Ok(());
+        }
+        let from = self.services().lock().get(&id).copied();
+        if from.is_some_and(|from| from <= self.host().clock.now()) {
+            return Ok(());
+        }
+        let number = project_number(&self.host().project);
+        let title = title(&id);
+        let page = format!(
+            "https://console.developers.google.com/apis/api/{id}/overview?project={number}"
+        );
+        let mut error = ApiError::new(
+            Code::PermissionDenied,
+            format!(
+                "{title} has not been used in project {number} before or it is disabled. Enable it by visiting {page} then \
+                 retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and \
+                 retry."
+            ),
+        );
+        error.details = vec![
+            json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "SERVICE_DISABLED",
+                "domain": "googleapis.com",
+                "metadata": {
+                    "service": id, "serviceTitle": title, "consumer": format!("projects/{number}"),
+                    "containerInfo": number, "activationUrl": page,
+                },
+            }),
+            json!({
+                "@type": "type.googleapis.com/google.rpc.Help",
+                "links": [{ "description": "Google developers console API activation", "url": page }],
+            }),
+        ];
+        Err(error)
     }
 
     /// Methods of Service Usage.
@@ -93,14 +141,7 @@ impl Gcp {
                 let filter = call.query("filter");
                 let wanted = filter.strip_prefix("state:").unwrap_or_default();
                 let mut ids: BTreeSet<String> = OFFERED.iter().map(|s| (*s).to_owned()).collect();
-                ids.extend(
-                    self.services()
-                        .0
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .iter()
-                        .cloned(),
-                );
+                ids.extend(self.services().lock().keys().cloned());
                 let all: Vec<Value> = ids
                     .iter()
                     .map(|id| self.service(id))
@@ -110,6 +151,9 @@ impl Gcp {
                 Ok(json!({ "services": services, "nextPageToken": next }))
             }
             "serviceusage.services.batchGet" => {
+                if call.query_all("names").len() > 30 {
+                    return Err(ApiError::invalid("At most 30 services may be got at once."));
+                }
                 let names = call.query_all("names").iter();
                 let services: Vec<Value> = names
                     .map(|n| self.service(n.rsplit('/').next().unwrap_or_default()))
@@ -169,5 +213,107 @@ impl Gcp {
             })),
             (_, other) => Err(ApiError::unimplemented(other)),
         }
+    }
+}
+
+fn title(id: &str) -> &str {
+    match id {
+        "artifactregistry.googleapis.com" => "Artifact Registry API",
+        "cloudresourcemanager.googleapis.com" => "Cloud Resource Manager API",
+        "dns.googleapis.com" => "Cloud DNS API",
+        "iam.googleapis.com" => "Identity and Access Management (IAM) API",
+        "logging.googleapis.com" => "Cloud Logging API",
+        "redis.googleapis.com" => "Google Cloud Memorystore for Redis API",
+        "run.googleapis.com" => "Cloud Run Admin API",
+        "secretmanager.googleapis.com" => "Secret Manager API",
+        "sqladmin.googleapis.com" => "Cloud SQL Admin API",
+        other => other,
+    }
+}
+
+/// The constraints of organization policies that the sandbox can enforce.
+pub const CONSTRAINTS: [&str; 2] = [DOMAINS, INVOKER];
+/// Domain-restricted sharing, in force by default in organizations made since May 2024 ("secure by default").
+const DOMAINS: &str = "iam.allowedPolicyMemberDomains";
+/// "Require the invoker IAM check for Cloud Run services", a managed constraint.
+const INVOKER: &str = "run.managed.requireInvokerIam";
+
+/// Which constraints are in force.
+#[derive(Default)]
+pub struct Organization(Mutex<BTreeSet<String>>);
+
+impl Gcp {
+    /// Puts these constraints in force and no others.
+    ///
+    /// Errors: the name that is unknown.
+    pub fn constrain(&self, constraints: Vec<String>) -> Result<(), String> {
+        let unknown = constraints
+            .iter()
+            .find(|name| !CONSTRAINTS.contains(&name.as_str()));
+        if let Some(unknown) = unknown {
+            return Err(unknown.clone());
+        }
+        let mut all = self
+            .organization()
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *all = constraints.into_iter().collect();
+        Ok(())
+    }
+
+    fn enforces(&self, constraint: &str) -> bool {
+        let all = self
+            .organization()
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.contains(constraint)
+    }
+
+    /// Refuses a policy that names everyone where sharing is restricted to some domains ("Restricting identities by domain",
+    /// which shows this refusal).
+    pub(super) fn check_sharing(&self, policy: &Value) -> Outcome<()> {
+        let bindings = policy["bindings"].as_array().into_iter().flatten();
+        let mut members = bindings.flat_map(|it| it["members"].as_array().into_iter().flatten());
+        let everyone = members.find_map(|it| {
+            it.as_str()
+                .filter(|it| matches!(*it, "allUsers" | "allAuthenticatedUsers"))
+        });
+        let Some(everyone) = everyone.filter(|_| self.enforces(DOMAINS)) else {
+            return Ok(());
+        };
+        let mut error = ApiError::precondition(
+            "One or more users named in the policy do not belong to a permitted customer,  perhaps due to an organization \
+             policy.",
+        );
+        error.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+            "violations": [{
+                "type": format!("constraints/{DOMAINS}"),
+                "subject": format!("orgpolicy:projects/{}", self.host().project),
+                "description": format!("User {everyone} is not in permitted organization."),
+            }],
+        }));
+        Err(error)
+    }
+
+    /// Refuses to switch the invoker check off where the organization wants it. That the service names the constraint is
+    /// documented ("Disable the Cloud Run Invoker IAM check"); the sentence is that of managed constraints in general.
+    pub(super) fn check_invoker(&self, resource: &str, disabled: Option<&Value>) -> Outcome<()> {
+        if disabled != Some(&Value::Bool(true)) || !self.enforces(INVOKER) {
+            return Ok(());
+        }
+        let mut error = ApiError::precondition(format!(
+            "Operation denied by org policy on resource '{resource}': [\"constraints/{INVOKER}\": \"When enforced, requires \
+             that the Cloud Run invoker IAM check is enabled on all services.\"]."
+        ));
+        error.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "CUSTOM_ORG_POLICY_VIOLATION",
+            "domain": "googleapis.com",
+            "metadata": { "resource": resource, "customConstraints": format!("constraints/{INVOKER}") },
+        }));
+        Err(error)
     }
 }

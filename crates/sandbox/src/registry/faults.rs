@@ -38,7 +38,7 @@ pub(crate) fn refuse(fault: &Fault) -> Response {
             "TOOMANYREQUESTS",
             "quota exceeded",
         ),
-        FaultKind::Unavailable | FaultKind::HungUp => (
+        FaultKind::Unavailable | FaultKind::Settling | FaultKind::HungUp => (
             StatusCode::SERVICE_UNAVAILABLE,
             "UNAVAILABLE",
             "service unavailable",

@@ -22,6 +22,9 @@ content-length: 20\r\nconnection: close\r\n\r\nservice unavailable\n";
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\n\
 content-length: 12\r\nconnection: close\r\n\r\nbad gateway\n";
 
+/// Answers a request in the app's stead, by its path and its headers (in lower case, one a line), or lets it through.
+pub type Gate = Arc<dyn Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync>;
+
 /// A stable loopback address in front of a service: the load balancer. Cheap to clone.
 /// Connections go to the backends by weight; with none, they are answered `503`.
 #[derive(Clone)]
@@ -36,6 +39,7 @@ struct Pool {
     backends: Mutex<Vec<Backend>>,
     /// The backends that take connections; relays to others drain.
     active: watch::Sender<Vec<(SocketAddr, u32)>>,
+    gate: Mutex<Option<Gate>>,
 }
 
 /// A backend in a smooth weighted round robin: each turn everyone gains its weight, and the
@@ -54,6 +58,7 @@ impl Front {
         let pool = Arc::new(Pool {
             backends: Mutex::default(),
             active: watch::channel(Vec::new()).0,
+            gate: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, pool.clone())).abort_handle();
         Ok(Self {
@@ -72,6 +77,7 @@ impl Front {
             pool: Arc::new(Pool {
                 backends: Mutex::default(),
                 active: watch::channel(Vec::new()).0,
+                gate: Mutex::default(),
             }),
             accepting: None,
         }
@@ -101,6 +107,16 @@ impl Front {
         self.pool.active.send_replace(taking);
     }
 
+    /// What looks at each request before the app does.
+    pub fn guard(&self, gate: Gate) {
+        let mut held = self
+            .pool
+            .gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = Some(gate);
+    }
+
     /// Stops listening and closes what is open.
     pub fn close(&self) {
         if let Some(accepting) = &self.accepting {
@@ -112,6 +128,28 @@ impl Front {
 impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Backend>> {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the gate answers to a request that begins so.
+    fn stopped(&self, start: &[u8]) -> Option<Vec<u8>> {
+        let gate = self
+            .gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let text = String::from_utf8_lossy(start);
+        let (head, _) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let (line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
+        let target = line.split(' ').nth(1)?;
+        let path = target.split('?').next().unwrap_or(target);
+        let headers: Vec<String> = headers
+            .lines()
+            .map(|line| match line.split_once(':') {
+                Some((name, value)) => format!("{}:{}", name.to_ascii_lowercase(), value.trim()),
+                None => line.to_owned(),
+            })
+            .collect();
+        gate(path, &headers.join("\n"))
     }
 
     /// The next backend in turn that is not in `tried`.
@@ -150,7 +188,7 @@ async fn relay(mut client: TcpStream, pool: Arc<Pool>) {
             Err(_) => tried.push(backend.0),
             Ok(server) => {
                 // Either end may hang up at any time: that is how connections end.
-                let _ = exchange(&mut client, server, backend, active).await;
+                let _ = exchange(&mut client, server, backend, active, &pool).await;
                 return;
             }
         }
@@ -174,6 +212,7 @@ async fn exchange(
     mut server: TcpStream,
     backend: (SocketAddr, u32),
     mut active: watch::Receiver<Vec<(SocketAddr, u32)>>,
+    pool: &Pool,
 ) -> std::io::Result<()> {
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
@@ -190,6 +229,11 @@ async fn exchange(
                     server.shutdown().await?;
                 }
                 count => {
+                    // What comes while nothing is awaited begins a request.
+                    if !awaiting_answer && let Some(answer) = pool.stopped(&from_client[..count]) {
+                        client.write_all(&answer).await?;
+                        return client.shutdown().await;
+                    }
                     (asked, awaiting_answer) = (true, true);
                     // A backend that hung up is found out by reading from it.
                     if server.write_all(&from_client[..count]).await.is_err() && !answered {

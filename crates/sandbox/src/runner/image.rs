@@ -1,9 +1,9 @@
-//! Finds an image's linux/amd64 variant in the store and reads what it says about itself.
+//! Finds an image's variant for a platform in the store and reads what it says about itself.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::StartError;
+use super::{ContainerSpec, StartError};
 use crate::registry::{Store, StoredManifest};
 
 /// An image that can run here: its layers, base first, and its configuration.
@@ -44,23 +44,21 @@ where
 }
 
 impl Image {
-    /// Resolves a tag or digest; an index to its linux/amd64 child.
-    pub(super) fn find(
-        store: &Store,
-        repository: &str,
-        reference: &str,
-    ) -> Result<Self, StartError> {
+    /// Resolves a tag or digest; an index to its child for the platform.
+    pub(super) fn find(store: &Store, spec: &ContainerSpec) -> Result<Self, StartError> {
+        let (repository, reference) = (spec.repository.as_str(), spec.reference.as_str());
+        let wanted = spec.platform;
         let separator = if reference.contains(':') { '@' } else { ':' };
         let name = format!("{repository}{separator}{reference}");
         let absent = || StartError::ImageNotFound(name.clone());
         let top = store.manifest(repository, reference).ok_or_else(absent)?;
         let manifest = parse(&top)?;
         let Some(children) = manifest["manifests"].as_array() else {
-            return Self::read(store, &name, (&top, &top), &manifest);
+            return Self::read(store, (&name, wanted), (&top, &top), &manifest);
         };
         let child = children
             .iter()
-            .find(|it| platform(&it["platform"]) == RUNS_HERE);
+            .find(|it| platform(&it["platform"]) == wanted);
         let Some(child) = child.and_then(|child| child["digest"].as_str()) else {
             let has: Vec<_> = children
                 .iter()
@@ -72,16 +70,20 @@ impl Image {
                 .filter(|it| !it.contains("unknown"))
                 .collect();
             let has = has.join(", ");
-            return Err(StartError::WrongPlatform { image: name, has });
+            return Err(StartError::WrongPlatform {
+                image: name,
+                wanted,
+                has,
+            });
         };
         let child = store.manifest(repository, child).ok_or_else(absent)?;
         let manifest = parse(&child)?;
-        Self::read(store, &name, (&top, &child), &manifest)
+        Self::read(store, (&name, wanted), (&top, &child), &manifest)
     }
 
     fn read(
         store: &Store,
-        name: &str,
+        (name, wanted): (&str, &'static str),
         (top, stored): (&StoredManifest, &StoredManifest),
         manifest: &Value,
     ) -> Result<Self, StartError> {
@@ -92,9 +94,9 @@ impl Image {
         let config: Value = serde_json::from_slice(&config)
             .map_err(|error| bad(&format!("unreadable configuration: {error}")))?;
         let has = platform(&config);
-        if has != RUNS_HERE {
+        if has != wanted {
             let image = name.to_owned();
-            return Err(StartError::WrongPlatform { image, has });
+            return Err(StartError::WrongPlatform { image, wanted, has });
         }
         let strings = |list: &Value| -> Vec<String> {
             let list = list.as_array().into_iter().flatten();
@@ -117,9 +119,6 @@ impl Image {
         })
     }
 }
-
-/// What both clouds run unless told otherwise, and what this sandbox says it is.
-const RUNS_HERE: &str = "linux/amd64";
 
 fn platform(of: &Value) -> String {
     let part = |name: &str| of[name].as_str().unwrap_or("unknown").to_owned();

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::registry::Store;
 pub use container::Container;
 pub use exec::ExecError;
-pub use front::{Front, probe};
+pub use front::{Front, Gate, probe};
 use image::{Image, ImageConfig};
 use invocation::Invocation;
 use namespace::Folders;
@@ -83,6 +83,8 @@ pub struct ContainerSpec {
     pub repository: String,
     /// A tag or `sha256:...`.
     pub reference: String,
+    /// What it is to be built for: `linux/amd64`, `linux/arm64`. A machine of another sort starts only the simulated ones.
+    pub platform: &'static str,
     /// Overrides the image's entry point.
     pub entrypoint: Option<Vec<String>>,
     /// Overrides the image's command.
@@ -103,11 +105,13 @@ pub enum StartError {
     /// No such repository, tag or digest.
     #[error("image {0} not found")]
     ImageNotFound(String),
-    /// The image has no linux/amd64 variant.
-    #[error("image {image} has no linux/amd64 variant (it has {has})")]
+    /// The image has no variant for the platform.
+    #[error("image {image} has no {wanted} variant (it has {has})")]
     WrongPlatform {
         /// The reference asked for.
         image: String,
+        /// The platform asked for.
+        wanted: &'static str,
         /// The platforms it offers.
         has: String,
     },
@@ -260,7 +264,7 @@ impl Runner {
         let container = match &self.inner.simulated {
             None => self.start_process(id, spec).await?,
             Some((simulated, clock, background)) => {
-                let image = Image::find(&self.inner.store, &spec.repository, &spec.reference)?;
+                let image = Image::find(&self.inner.store, &spec)?;
                 Container::simulated(simulated.start(&spec, &image, (clock, background))?)
             }
         };
@@ -286,7 +290,7 @@ impl Runner {
     }
 
     async fn start_process(&self, id: u64, spec: ContainerSpec) -> Result<Container, StartError> {
-        let (config, image) = self.unpacked(&spec.repository, &spec.reference).await?;
+        let (config, image) = self.unpacked(&spec).await?;
         let invocation = Invocation::new(&config, &spec, &image)?;
         let own = self.inner.scratch.join("run").join(id.to_string());
         std::fs::create_dir_all(&own).map_err(machine)?;
@@ -324,13 +328,9 @@ impl Runner {
     }
 
     /// The image's configuration and the folder of its files, unpacked once per image.
-    async fn unpacked(
-        &self,
-        repository: &str,
-        reference: &str,
-    ) -> Result<(ImageConfig, PathBuf), StartError> {
+    async fn unpacked(&self, spec: &ContainerSpec) -> Result<(ImageConfig, PathBuf), StartError> {
         let store = &self.inner.store;
-        let image = Image::find(store, repository, reference)?;
+        let image = Image::find(store, spec)?;
         let config = image.config.clone();
         let cell = {
             let images = self.inner.images.lock();
@@ -344,7 +344,7 @@ impl Runner {
             let trusted = self.inner.trusted().clone();
             let unpacking = tokio::task::spawn_blocking(move || {
                 unpack(&store, &image, &target)?;
-                trust_in(&target, &trusted).map_err(machine)
+                rootfs::append(&target, Path::new(TRUSTED), trusted.as_bytes()).map_err(machine)
             });
             unpacking.await.map_err(machine)??;
             Ok::<_, StartError>(folder)
@@ -388,25 +388,6 @@ fn unpack(store: &Store, image: &Image, folder: &Path) -> Result<(), StartError>
             .map_err(|error| StartError::BadImage(format!("layer {digest}: {error}")))?;
     }
     Ok(())
-}
-
-/// Adds certificates to those that an image's programs trust.
-fn trust_in(image: &Path, trusted: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let trusted_in = Path::new(TRUSTED);
-    let file = match rootfs::resolve(image, trusted_in) {
-        Some(file) => file,
-        None => {
-            let folder = trusted_in.parent().unwrap_or(Path::new("/"));
-            let folder = rootfs::make_folders(image, folder)?;
-            folder.join(trusted_in.file_name().unwrap_or_default())
-        }
-    };
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file)?;
-    file.write_all(trusted.as_bytes())
 }
 
 fn machine(error: impl std::fmt::Display) -> StartError {

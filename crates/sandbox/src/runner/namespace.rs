@@ -18,7 +18,7 @@ use nix::sys::socket::{
 
 use super::invocation::Invocation;
 use super::relay::Server;
-use super::rootfs::make_folders;
+use super::rootfs::{make_folders, write_fresh};
 use crate::process::{bound_command, find_in_path};
 
 /// The container's address in its own network. Not loopback: a server that listens on 127.0.0.1
@@ -106,9 +106,9 @@ pub(super) fn prepare(folders: &Folders, invocation: &Invocation) -> io::Result<
     make_folders(&root, Path::new("/proc"))?;
     let etc = make_folders(&root, Path::new("/etc"))?;
     let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n";
-    write_fresh(&etc.join("hosts"), hosts)?;
+    write_fresh(&etc.join("hosts"), hosts.as_bytes())?;
     // The machine's own name servers cannot be reached from inside.
-    write_fresh(&etc.join("resolv.conf"), "")?;
+    write_fresh(&etc.join("resolv.conf"), b"")?;
     mount_devices(&make_folders(&root, Path::new("/dev"))?)?;
     let mut command = unshare_command().map_err(io::Error::other)?;
     let option = |name: &str, path: &Path| {
@@ -196,14 +196,6 @@ fn mount_devices(dev: &Path) -> io::Result<()> {
     symlink("/proc/self/fd/0", dev.join("stdin"))?;
     symlink("/proc/self/fd/1", dev.join("stdout"))?;
     symlink("/proc/self/fd/2", dev.join("stderr"))
-}
-
-/// Replaces a file, whatever it was: images carry links in these places.
-fn write_fresh(path: &Path, text: &str) -> io::Result<()> {
-    if path.symlink_metadata().is_ok() {
-        std::fs::remove_file(path)?;
-    }
-    std::fs::write(path, text)
 }
 
 /// A new namespace's only interface is loopback, and it is down.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -72,7 +72,14 @@ fn apply_entry<R: Read>(
         return clear(&parent, written);
     }
     if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT.as_bytes()) {
-        return remove(&parent.join(OsStr::from_bytes(hidden)));
+        return match hidden {
+            // `.wh...` would hide the folder above, `.wh..` or `.wh.` this one.
+            b"" | b"." | b".." => Err(io::Error::other(format!(
+                "the white-out `{}` hides no file",
+                path.display()
+            ))),
+            hidden => remove(&parent.join(OsStr::from_bytes(hidden))),
+        };
     }
     let kind = entry.header().entry_type();
     let keeps_folder = kind.is_dir() && target.symlink_metadata().is_ok_and(|it| it.is_dir());
@@ -191,6 +198,31 @@ fn resolve_parent(root: &Path, path: &Path) -> Option<PathBuf> {
     Some(parent.join(path.file_name()?))
 }
 
+/// Adds to a file of the image, at whichever place of the image its links lead to; where they lead nowhere, a file takes the link's place.
+pub(super) fn append(root: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut whole = Vec::new();
+    let file = match resolve(root, path) {
+        Some(file) => {
+            whole = std::fs::read(&file)?;
+            file
+        }
+        None => {
+            let folder = make_folders(root, path.parent().unwrap_or(Path::new("/")))?;
+            folder.join(path.file_name().unwrap_or_default())
+        }
+    };
+    whole.extend_from_slice(text);
+    write_fresh(&file, &whole)
+}
+
+/// Puts a file of its own where `path` is: whatever is there, a link above all, is taken away and not written through.
+/// A hard link of it elsewhere keeps what it has.
+pub(super) fn write_fresh(path: &Path, text: &[u8]) -> io::Result<()> {
+    remove(path)?;
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(text)
+}
+
 fn reversed(path: &Path) -> Vec<std::ffi::OsString> {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(part) => Some(part.to_owned()),
@@ -296,6 +328,53 @@ mod tests {
             Some(root.join("usr/x"))
         );
         assert_eq!(resolve(&root, Path::new("/lib/absent")), None);
+    }
+
+    #[test]
+    fn a_white_out_hides_nothing_above_its_folder() {
+        for name in [".wh.", ".wh..", ".wh...", "a/.wh...", "a/.wh.."] {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("root");
+            std::fs::create_dir(&root).unwrap();
+            std::fs::write(folder.path().join("neighbour"), "stays").unwrap();
+            let base = layer(folder.path(), &[("a/one", "1")]);
+            apply_layer(&root, &base, None).unwrap();
+            let above = layer(folder.path(), &[(name, "")]);
+            let refused = apply_layer(&root, &above, None).unwrap_err();
+            assert!(refused.to_string().contains("hides no file"), "{refused}");
+            assert!(root.join("a/one").exists(), "{name}");
+            assert!(folder.path().join("neighbour").exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_added_to_a_file_never_leaves_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        for link in [outside.to_str().unwrap(), "../../outside", "/absent/file"] {
+            let root = folder.path().join("root");
+            std::fs::create_dir(&root).unwrap();
+            let files = [("etc/x", ""), ("etc/bundle", &format!("-> {link}") as &str)];
+            apply_layer(&root, &layer(folder.path(), &files), None).unwrap();
+            append(&root, Path::new("/etc/bundle"), b"certificate").unwrap();
+            assert!(!outside.exists(), "{link}");
+            let written = resolve(&root, Path::new("/etc/bundle")).unwrap();
+            assert_eq!(std::fs::read(written).unwrap(), b"certificate", "{link}");
+            std::fs::remove_dir_all(&root).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_added_follows_links_inside_the_image_and_keeps_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let files = [("usr/real", "first "), ("etc/bundle", "-> /usr/real")];
+        apply_layer(&root, &layer(folder.path(), &files), None).unwrap();
+        append(&root, Path::new("/etc/bundle"), b"second").unwrap();
+        let real = std::fs::read_to_string(root.join("usr/real")).unwrap();
+        assert_eq!(real, "first second");
+        assert!(root.join("etc/bundle").is_symlink());
     }
 
     #[test]

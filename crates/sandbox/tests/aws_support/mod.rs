@@ -8,7 +8,6 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use base64::Engine as _;
-use deployer_sandbox::aws::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use deployer_sandbox::{Moto, Options, Sandbox, serve};
 use serde_json::{Value, json};
 
@@ -55,12 +54,14 @@ impl Account {
 
     /// Whatever sandbox that is.
     pub async fn of(options: Options) -> Self {
+        let sandbox = serve(options).await.unwrap();
+        let key = sandbox.running().access_key.clone();
         Self {
-            sandbox: serve(options).await.unwrap(),
+            sandbox,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             caller: Caller {
-                key: ACCESS_KEY_ID.into(),
-                secret: SECRET_ACCESS_KEY.into(),
+                key: key.id,
+                secret: key.secret,
                 region: "us-east-1".into(),
                 at: SystemTime::now(),
             },

@@ -179,6 +179,7 @@ pub fn spec(command: &[&str], env: &[(&str, &str)], lines: &Lines) -> ContainerS
         env,
         purpose: Purpose::Serve,
         port: None,
+        platform: "linux/amd64",
         logs: lines.sink(),
     }
 }

@@ -30,11 +30,7 @@ pub fn expected(path: &str) -> String {
 pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> Finding {
     let (took, judgement) = match below(base, path) {
         Err(why) => (Duration::ZERO, Err(why)),
-        Ok(url) => match verifier
-            .http
-            .send(verifier.http.client(&url).get(url.clone()))
-            .await
-        {
+        Ok(url) => match verifier.http.send(verifier.get(url)).await {
             Err(silence) => (silence.took, Err(silence.why)),
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer.body);

@@ -51,7 +51,7 @@ fn request(
     let method = Method::from_bytes(check.method.as_bytes())
         .map_err(|_| format!("`{}` is no method", brief(&check.method)))?;
     let url = below(base, &check.path)?;
-    let request = verifier.http.client(&url).request(method, url);
+    let request = verifier.request(method, url);
     let headers = check.headers.iter();
     Ok(headers.fold(request, |request, (name, value)| {
         request.header(name, value)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::finding::Finding;
-use crate::http::{Answer, below};
+use crate::http::{Answer, below, require_private};
 use crate::jwt::KeySet;
 use crate::subject::Credentials;
 use crate::verifier::Verifier;
@@ -58,6 +58,9 @@ pub async fn ask(
         Ok(url) => url,
         Err(why) => return failed(&why),
     };
+    if let Err(why) = require_private(&url) {
+        return failed(why);
+    }
     let mut form = vec![
         ("grant_type", "client_credentials"),
         ("client_id", id.expose_secret()),
@@ -66,7 +69,7 @@ pub async fn ask(
     if let Some(scope) = &check.scope {
         form.push(("scope", scope));
     }
-    let request = verifier.http.client(&url).post(url.clone()).form(&form);
+    let request = verifier.request(reqwest::Method::POST, url).form(&form);
     match verifier.http.send(request).await {
         Err(silence) => Asked::Answered(silence.took, Err(silence.why)),
         Ok(answer) => Asked::Answered(answer.took, read(&answer)),

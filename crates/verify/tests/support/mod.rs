@@ -179,6 +179,7 @@ pub fn subject(target: &str, address: Url) -> Subject {
             }),
             checks: Vec::new(),
         },
+        pass: None,
         credentials: Credentials::Given {
             id: SecretString::from("a client"),
             secret: SecretString::from(CLIENT_SECRET),
@@ -202,6 +203,7 @@ pub fn serving() -> Serving {
 pub fn settings() -> Settings {
     Settings {
         patience: Duration::ZERO,
+        admission: Duration::ZERO,
         timeout: Duration::from_secs(10),
         extra_roots: Vec::new(),
     }

@@ -112,6 +112,7 @@ impl Ecs {
             .map(|container| {
                 let mut one = self.prepare_one(task, container, &overrides, &pinned)?;
                 one.spec.purpose = purpose;
+                one.spec.platform = platform_of(&definition);
                 // A load balancer may ask for another port than the first.
                 one.spec.port = ports.get(&one.name).copied().or(one.spec.port);
                 Ok(one)
@@ -184,6 +185,8 @@ impl Ecs {
                 name: format!("ecs/{task}/{name}"),
                 repository: image.stored,
                 reference: image.reference,
+                // The task's definition knows better.
+                platform: "linux/amd64",
                 entrypoint: strings(container, "entryPoint"),
                 command: strings(&own, "command").or_else(|| strings(container, "command")),
                 env,
@@ -280,22 +283,36 @@ impl Ecs {
     }
 }
 
+/// What Fargate pulls an image for: a definition without a runtime platform runs on X86_64
+/// (`RuntimePlatform.cpuArchitecture` of the API's model).
+fn platform_of(definition: &Value) -> &'static str {
+    match definition["runtimePlatform"]["cpuArchitecture"].as_str() {
+        Some("ARM64") => "linux/arm64",
+        _ => "linux/amd64",
+    }
+}
+
 /// Fargate's words for a container that the runner could not start.
 pub fn start_failure(image: &str, error: &StartError) -> String {
     let pull = "CannotPullContainerError: pull image manifest has been retried 1 time(s)";
     match error {
-        StartError::ImageNotFound(_) => format!("{pull}: failed to resolve ref {image}: {image}: not found"),
-        StartError::WrongPlatform { .. } => {
-            "CannotPullContainerError: pull image manifest has been retried 7 time(s): image Manifest does not contain \
-             descriptor matching platform 'linux/amd64'"
-                .to_owned()
+        StartError::ImageNotFound(_) => {
+            format!("{pull}: failed to resolve ref {image}: {image}: not found")
+        }
+        StartError::WrongPlatform { wanted, .. } => {
+            format!(
+                "CannotPullContainerError: pull image manifest has been retried 7 time(s): image Manifest does not contain \
+                 descriptor matching platform '{wanted}'"
+            )
         }
         StartError::CommandNotFound(command) => format!(
             "CannotStartContainerError: ResourceInitializationError: failed to create new container runtime task: failed \
              to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \
              \"{command}\": executable file not found in $PATH: unknown"
         ),
-        StartError::BadImage(why) => format!("CannotPullContainerError: failed to extract layer: {why}"),
+        StartError::BadImage(why) => {
+            format!("CannotPullContainerError: failed to extract layer: {why}")
+        }
         StartError::Machine(why) => format!("CannotStartContainerError: {why}"),
     }
 }

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::health::{REAL_INTERVAL, REAL_START};
 use super::service_rules::unsupported;
 use super::{Ecs, invalid};
-use crate::aws::credentials::ACCESS_KEY_ID;
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, number, text};
 use crate::clock::Clock;
@@ -111,9 +110,9 @@ impl Ecs {
             AwsError::new("ServerException", message)
         };
         // moto finds the service and the account in the signature's scope, and checks nothing else.
-        let region = &self.inner.host.region;
+        let (region, key) = (&self.inner.host.region, &self.inner.host.access_key.id);
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/20260101/{region}/elasticloadbalancing/aws4_request, \
+            "AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/elasticloadbalancing/aws4_request, \
              SignedHeaders=host, Signature=0"
         );
         let form = [

@@ -62,6 +62,7 @@ impl ElastiCache {
                 .map(str::to_owned)
                 .into_iter()
                 .collect(),
+            rotated: false,
             new_tokens: None,
             cache: Cache::Starting,
         };

@@ -61,6 +61,8 @@ struct Group {
     applying: Map<String, Value>,
     /// Never answered. None means that every client is taken.
     tokens: Vec<String>,
+    /// Whether the last change of them was a rotation.
+    rotated: bool,
     new_tokens: Option<NewTokens>,
     cache: Cache,
 }

@@ -7,11 +7,11 @@ use super::rules::{
     Version, check_availability, check_node_type, check_retention, check_security_groups,
     check_token,
 };
-use super::{ElastiCache, Group, NewTokens, State, invalid_combination, parameters};
+use super::{Cache, ElastiCache, Group, NewTokens, State, invalid_combination, parameters};
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, number, text, texts};
 
-const NOT_HERE: [&str; 11] = [
+const NOT_HERE: [&str; 10] = [
     "ClusterMode",
     "Durability",
     "IpDiscovery",
@@ -20,7 +20,6 @@ const NOT_HERE: [&str; 11] = [
     "PrimaryClusterId",
     "RemoveUserGroups",
     "SnapshottingClusterId",
-    "TransitEncryptionMode",
     "UserGroupIdsToAdd",
     "UserGroupIdsToRemove",
 ];
@@ -86,14 +85,7 @@ fn check_values(group: &Group, input: &Value) -> Result<(), AwsError> {
             "the sandbox cannot change a replication group's {name}"
         )));
     }
-    let tls = input
-        .get("TransitEncryptionEnabled")
-        .and_then(Value::as_bool);
-    if tls.is_some_and(|tls| tls != group.flag("TransitEncryptionEnabled")) {
-        return Err(invalid_combination(
-            "the sandbox cannot change a replication group's TransitEncryptionEnabled",
-        ));
-    }
+    check_transit(group, input)?;
     if let Some(class) = text(input, "CacheNodeType") {
         check_node_type(class)?;
     }
@@ -110,6 +102,37 @@ fn check_values(group: &Group, input: &Value) -> Result<(), AwsError> {
         switch("AutomaticFailoverEnabled", "AutomaticFailover"),
         switch("MultiAZEnabled", "MultiAZ"),
     )
+}
+
+/// TLS comes in two steps: "Setting TransitEncryptionMode to required is a two-step process that requires you to first set the
+/// TransitEncryptionMode to preferred" (API reference), from engine version 7.0 on (user guide, "Enabling in-transit
+/// encryption").
+fn check_transit(group: &Group, input: &Value) -> Result<(), AwsError> {
+    let is_on = group.flag("TransitEncryptionEnabled");
+    let asked = input
+        .get("TransitEncryptionEnabled")
+        .and_then(Value::as_bool);
+    let mode = text(input, "TransitEncryptionMode");
+    let refuse = |words: &str| Err(invalid_combination(words));
+    match (is_on, asked, mode) {
+        (true, Some(false), _) => refuse("the sandbox cannot take TLS off a replication group"),
+        (true, _, _) | (false, None | Some(false), None) => Ok(()),
+        (false, Some(true), Some("preferred")) => {
+            let major = group.version.split('.').next();
+            if major.and_then(|major| major.parse::<u32>().ok()) < Some(7) {
+                return refuse(
+                    "In-transit encryption can be enabled on a running group from engine version 7.0 on.",
+                );
+            }
+            match &group.cache {
+                Cache::Running(_) => refuse("the sandbox cannot give TLS to a server that runs"),
+                Cache::Starting | Cache::Absent(_) => Ok(()),
+            }
+        }
+        (false, _, _) => refuse(
+            "TransitEncryptionMode must be set to preferred to enable in-transit encryption on an existing cluster.",
+        ),
+    }
 }
 
 /// The version that the group is to become.
@@ -196,6 +219,10 @@ impl Group {
             ("DELETE", Some(_)) => Err(invalid_combination(
                 "AuthToken cannot be specified with the update strategy DELETE.",
             )),
+            // "SET - allowed only after ROTATE" (API reference).
+            ("SET", Some(_)) if !self.rotated => Err(invalid_combination(
+                "The AUTH token update strategy SET is allowed only after ROTATE.",
+            )),
             ("SET", Some(token)) => Ok(changed("SETTING", vec![token.to_owned()], true)),
             ("ROTATE", Some(token)) => {
                 let mut tokens: Vec<String> = self.tokens.last().cloned().into_iter().collect();
@@ -256,6 +283,11 @@ impl Group {
             if let Some(word) = word.filter(|word| *word != need(&self.value, called)) {
                 asked.insert(called.into(), json!(word));
             }
+        }
+        let mode = text(input, "TransitEncryptionMode");
+        if let Some(mode) = mode.filter(|it| *it != need(&self.value, "TransitEncryptionMode")) {
+            asked.insert("TransitEncryptionMode".into(), json!(mode));
+            asked.insert("TransitEncryptionEnabled".into(), json!(true));
         }
         match flag(input, "ApplyImmediately") {
             true => {

@@ -134,6 +134,11 @@ impl Group {
         if let Some(failover) = self.applying.get("AutomaticFailover") {
             pending.insert("AutomaticFailoverStatus".into(), failover.clone());
         }
+        for name in ["TransitEncryptionEnabled", "TransitEncryptionMode"] {
+            if let Some(coming) = self.applying.get(name) {
+                pending.insert(name.into(), coming.clone());
+            }
+        }
         if let Some(new) = &self.new_tokens {
             pending.insert("AuthTokenStatus".into(), json!(new.status));
         }

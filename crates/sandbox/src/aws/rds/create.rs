@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::rules::{
-    check_class, check_database, check_identifier, check_master_user, check_max_storage,
+    FAST_FROM, check_class, check_database, check_identifier, check_master_user, check_max_storage,
     check_password, check_port, check_retention, check_security_groups, check_storage,
     check_windows,
 };
@@ -44,6 +44,7 @@ impl Rds {
             subnet_group,
             parameter_group,
             parameter_status: "in-sync",
+            group_of_upgrade: None,
             pending: Map::new(),
             applying: Map::new(),
             password: password.clone(),
@@ -89,6 +90,12 @@ impl Rds {
             .map(|id| json!({"VpcSecurityGroupId": id, "Status": "active"}));
         let iops = number(input, "Iops");
         let kind = storage_type(input);
+        let size = number(input, "AllocatedStorage").unwrap_or_default();
+        let baseline = match kind {
+            "gp3" if size >= FAST_FROM => (12_000, 500),
+            "gp3" => (3000, 125),
+            _ => (0, 0),
+        };
         let mut value = json!({
             "DBInstanceIdentifier": id,
             "DBInstanceArn": self.arn("db", id),
@@ -101,7 +108,7 @@ impl Rds {
             "MasterUsername": need(input, "MasterUsername"),
             "AllocatedStorage": number(input, "AllocatedStorage").unwrap_or_default(),
             "StorageType": kind,
-            "StorageThroughput": number(input, "StorageThroughput").unwrap_or(if kind == "gp3" { 125 } else { 0 }),
+            "StorageThroughput": number(input, "StorageThroughput").unwrap_or(baseline.1),
             "StorageEncrypted": flag(input, "StorageEncrypted"),
             "InstanceCreateTime": crate::aws::json::seconds(host.clock.now()),
             "PreferredBackupWindow": text(input, "PreferredBackupWindow").unwrap_or(BACKUP_WINDOW),
@@ -134,7 +141,7 @@ impl Rds {
             "DedicatedLogVolume": flag(input, "DedicatedLogVolume"),
             "IsStorageConfigUpgradeAvailable": false,
         });
-        if let Some(iops) = iops.or((kind == "gp3").then_some(3000)) {
+        if let Some(iops) = iops.or((kind == "gp3").then_some(baseline.0)) {
             value["Iops"] = json!(iops);
         }
         if multi_az {

@@ -331,6 +331,12 @@ impl Instance {
                 let second = (value == Value::Bool(true)).then(|| format!("{region}{other}"));
                 self.value["SecondaryAvailabilityZone"] = json!(second);
             }
+            if name == "EngineVersion"
+                && let Some(group) = self.group_of_upgrade.take()
+            {
+                self.parameter_group = group;
+                self.parameter_status = "pending-reboot";
+            }
             self.value[name] = value;
         }
         if let Some(password) = self.new_password.take() {

@@ -49,6 +49,8 @@ struct Instance {
     subnet_group: String,
     parameter_group: String,
     parameter_status: &'static str,
+    /// The group of another family that comes with an upgrade that waits.
+    group_of_upgrade: Option<String>,
     /// What waits for the maintenance window.
     pending: Map<String, Value>,
     /// What is being carried out.
@@ -111,6 +113,7 @@ impl Rds {
             "DeleteDBParameterGroup" => self.delete_parameter_group(input),
             "DeleteDBSnapshot" => self.delete_snapshot(input),
             "DeleteDBSubnetGroup" => self.delete_subnet_group(input),
+            "DescribeDBEngineVersions" => versions::described(input),
             "DescribeDBInstances" => self.describe_instances(input),
             "DescribeDBParameterGroups" => self.describe_parameter_groups(input),
             "DescribeDBParameters" => self.describe_parameters(input),

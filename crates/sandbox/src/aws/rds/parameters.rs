@@ -116,7 +116,12 @@ impl Rds {
             .iter()
             .map(|parameter| describe(group, parameter));
         let fits = |it: &Value| source.is_none_or(|source| source == need(it, "Source"));
-        page(input, "Parameters", all.filter(fits).collect())
+        // A family has several hundred parameters, which come a hundred to a page; there are fewer here, and pages all the same.
+        let mut asked = input.clone();
+        if asked.get("MaxRecords").is_none() {
+            asked["MaxRecords"] = json!(20);
+        }
+        page(&asked, "Parameters", all.filter(fits).collect())
     }
 
     pub(super) fn modify_parameter_group(&self, input: &Value) -> Result<Value, AwsError> {
@@ -289,7 +294,10 @@ fn check_change(change: &Value) -> Result<(), AwsError> {
 
 fn describe(group: &Group, parameter: &Parameter) -> Value {
     let set = group.set.get(parameter.name);
+    // What was set to the family's default is not the user's: "coincides with the default value. In that case, the Source will
+    // be set to system or engine-default" (terraform-provider-aws, internal/service/rds/parameter_group.go, #593).
     let source = match (set, parameter_list::default(parameter, group.major())) {
+        (Some((value, _)), Some(default)) if value == default => "system",
         (Some(_), _) => "user",
         (None, Some(_)) => "system",
         (None, None) => "engine-default",

@@ -111,6 +111,10 @@ pub fn check_class(class: &str) -> Result<(), AwsError> {
     }
 }
 
+/// From so many GiB on gp3 of PostgreSQL is striped, and its operations per second can be chosen: 12,000 to 64,000 (user guide,
+/// "Amazon RDS DB instance storage").
+pub const FAST_FROM: i64 = 400;
+
 /// Gibibytes by storage type, and who may ask for operations per second.
 pub fn check_storage(kind: &str, size: i64, iops: Option<i64>) -> Result<(), AwsError> {
     let sizes = match kind {
@@ -128,8 +132,11 @@ pub fn check_storage(kind: &str, size: i64, iops: Option<i64>) -> Result<(), Aws
         ("io1" | "io2", None) => Err(invalid_combination(format!(
             "Iops must be specified for storage type {kind}."
         ))),
-        ("gp3", Some(_)) if size < 400 => Err(invalid_combination(
+        ("gp3", Some(_)) if size < FAST_FROM => Err(invalid_combination(
             "You can't specify IOPS or storage throughput for engine postgres and a storage size less than 400.",
+        )),
+        ("gp3", Some(iops)) if !(12_000..=64_000).contains(&iops) => Err(invalid_combination(
+            format!("Invalid iops value for engine name postgres and storage type gp3: {iops}"),
         )),
         ("gp2" | "standard", Some(_)) => Err(invalid_combination(format!(
             "You can't specify IOPS for storage type {kind}."
@@ -275,6 +282,8 @@ mod tests {
         check_storage("gp3", 20, None).unwrap();
         check_storage("gp3", 19, None).unwrap_err();
         check_storage("gp3", 20, Some(3000)).unwrap_err();
+        check_storage("gp3", 400, Some(3000)).unwrap_err();
+        check_storage("gp3", 400, Some(12_000)).unwrap();
         check_storage("io1", 100, None).unwrap_err();
         check_storage("io1", 100, Some(1000)).unwrap();
         check_max_storage("gp3", 20, 21).unwrap_err();

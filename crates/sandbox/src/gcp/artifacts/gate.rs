@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 use crate::gcp::Gcp;
-use crate::gcp::names::check_project;
+use crate::gcp::names::in_images;
 use crate::registry::{Access, Gate, Refusal};
 
 /// The gate of `REGION-docker.pkg.dev`. The path of a request carries no location, so a repository is looked for
@@ -45,19 +45,21 @@ impl Gate for RegistryGate {
             // `GET /v2/` asks only whether the credentials are good.
             return Ok(String::new());
         }
-        let mut parts = repository.splitn(3, '/');
-        let (project, id, image) = (parts.next(), parts.next(), parts.next());
-        let (Some(project), Some(id), Some(image)) = (project, id, image) else {
-            return Err(Refusal::UnknownRepository(repository.to_owned()));
-        };
-        let own = &self.gcp.host().project;
-        if project != own || check_project(own, project).is_err() {
+        let own = in_images(&self.gcp.host().project);
+        let path = repository.strip_prefix(&own);
+        let Some(path) = path.and_then(|it| it.strip_prefix('/')) else {
+            let mut parts = repository.splitn(3, '/');
+            let project = parts.next().unwrap_or_default();
+            let id = parts.next().unwrap_or_default();
             return Err(Refusal::Denied(format!(
                 "Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \
                  \"projects/{project}/locations/{}/repositories/{id}\" (or it may not exist)",
                 self.gcp.host().location
             )));
-        }
+        };
+        let Some((id, image)) = path.split_once('/') else {
+            return Err(Refusal::UnknownRepository(repository.to_owned()));
+        };
         let mut all = self.gcp.inner.artifacts.lock();
         let key = all
             .keys()

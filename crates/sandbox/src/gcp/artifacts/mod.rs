@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::{ApiError, Code, Outcome};
 use super::iam::Policy;
-use super::names::{LOCATIONS, check_labels, check_location, is_dns_label};
+use super::names::{LOCATIONS, check_labels, check_location, in_images, is_dns_label};
 use super::operations::any;
 use super::schema::{Object, camel};
 use super::wire::Call;
@@ -145,7 +145,8 @@ impl Gcp {
         message.insert("mode".into(), "STANDARD_REPOSITORY".into());
         message.insert("createTime".into(), now.clone().into());
         message.insert("updateTime".into(), now.into());
-        let uri = format!("{location}-docker.pkg.dev/{}/{id}", self.host().project);
+        let project = in_images(&self.host().project);
+        let uri = format!("{location}-docker.pkg.dev/{project}/{id}");
         message.insert("registryUri".into(), uri.into());
         {
             let mut all = self.inner.artifacts.lock();

@@ -51,10 +51,11 @@ impl Gcp {
             let id = zone.changes.len();
             let change = message(id, "pending", &now, &additions, &deletions);
             zone.changes.push(change.clone());
-            Ok((id, change))
+            Ok((zone.message["id"].clone(), id, change))
         })?;
-        propagate(self, call.var(1).to_owned(), Some(change.0));
-        Ok(Value::Object(change.1))
+        let (zone, id, change) = change;
+        propagate(self, zone, Some(id));
+        Ok(Value::Object(change))
     }
 
     pub(super) fn read_changes(&self, call: &Call) -> Outcome {
@@ -141,14 +142,13 @@ fn check_deletion(
 }
 
 /// Has the name servers answer later what the zone holds now, and ends the change then.
-pub(super) fn propagate(gcp: &Gcp, zone: String, change: Option<usize>) {
+///
+/// `zone` is the id of its message.
+pub(super) fn propagate(gcp: &Gcp, zone: Value, change: Option<usize>) {
     let zones = gcp.inner.dns.zones.clone();
     let (clock, snapshot) = {
         let all = zones.lock();
-        // The path may have named it by its id.
-        let found = all
-            .values()
-            .find(|it| it.message["name"] == zone.as_str() || it.message["id"] == zone.as_str());
+        let found = all.values().find(|it| it.message["id"] == zone);
         let Some(found) = found else { return };
         (
             gcp.host().clock.clone(),

@@ -23,16 +23,16 @@ use responder::Responder;
 /// Until Google's name servers know a change.
 const PROPAGATION: Duration = Duration::from_secs(20);
 
-/// Every zone of the project, and the name server for them.
+/// Every zone, and the name server for them.
 pub struct Dns {
     zones: Zones,
     /// Absent when no port could be had.
     responder: Option<Responder>,
 }
 
-/// The zones, by name. Cheap to clone.
+/// The zones, by project and name: those of a company mostly live in one project that its others share. Cheap to clone.
 #[derive(Clone, Default)]
-struct Zones(Arc<Mutex<BTreeMap<String, Zone>>>);
+struct Zones(Arc<Mutex<BTreeMap<(String, String), Zone>>>);
 
 struct Zone {
     /// The message `ManagedZone`.
@@ -48,7 +48,7 @@ struct Zone {
 }
 
 impl Zones {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Zone>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Zone>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,15 +73,17 @@ impl Dns {
 impl Gcp {
     /// Methods of Cloud DNS.
     pub(super) fn cloud_dns(&self, call: &Call) -> Outcome {
-        if self.check_project(call.var(0)).is_err() {
+        let method = call.method.id.strip_prefix("dns.").unwrap_or_default();
+        // Another project is there as soon as somebody makes a zone in it, and the caller may do everything there.
+        let is_there = method == "managedZones.create" || self.has_zones(call.var(0));
+        if self.check_project(call.var(0)).is_err() && !is_there {
             let message = format!("The project '{}' cannot be accessed", call.var(0));
             return Err(ApiError::legacy(403, "forbidden", message));
         }
-        let method = call.method.id.strip_prefix("dns.").unwrap_or_default();
         match method {
             "projects.get" => Ok(json!({
-                "kind": "dns#project", "id": self.host().project,
-                "number": project_number(&self.host().project),
+                "kind": "dns#project", "id": self.dns_project(call),
+                "number": project_number(&self.dns_project(call)),
             })),
             "managedZones.create" => self.create_zone(call),
             "managedZones.list" => self.list_zones(call),
@@ -100,13 +102,26 @@ impl Gcp {
         }
     }
 
+    fn has_zones(&self, project: &str) -> bool {
+        let zones = self.inner.dns.zones.lock();
+        zones.keys().any(|(own, _)| own == project)
+    }
+
+    /// The project that a call's path names, by its id.
+    fn dns_project(&self, call: &Call) -> String {
+        match self.check_project(call.var(0)) {
+            Ok(_) => self.host().project.clone(),
+            Err(_) => call.var(0).to_owned(),
+        }
+    }
+
     /// What `sandbox status` says of the zones.
     pub(super) fn dns_status(&self) -> Value {
         let zones: Vec<Value> = {
             let zones = self.inner.dns.zones.lock();
             zones
                 .iter()
-                .map(|(name, zone)| json!({ "name": name, "dnsName": zone.dns_name }))
+                .map(|((_, name), zone)| json!({ "name": name, "dnsName": zone.dns_name }))
                 .collect()
         };
         json!({
@@ -117,11 +132,11 @@ impl Gcp {
 
     /// The zone that a call's path names, by name or id.
     fn with_zone<T>(&self, call: &Call, act: impl FnOnce(&mut Zone) -> Outcome<T>) -> Outcome<T> {
-        let wanted = call.var(1);
+        let (project, wanted) = (self.dns_project(call), call.var(1));
         let mut zones = self.inner.dns.zones.lock();
-        let found = zones.iter_mut().find(|(name, zone)| {
-            name.as_str() == wanted
-                || zone.message.get("id").and_then(Value::as_str) == Some(wanted)
+        let found = zones.iter_mut().find(|((own, name), zone)| {
+            let id = zone.message.get("id").and_then(Value::as_str);
+            *own == project && (name.as_str() == wanted || id == Some(wanted))
         });
         match found {
             Some((_, zone)) => act(zone),

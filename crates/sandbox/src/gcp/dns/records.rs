@@ -246,8 +246,9 @@ impl Gcp {
 
     /// Lets the name servers learn later what the zone now holds.
     pub(super) fn serve_later(&self, call: &Call) {
-        let zone = call.var(1).to_owned();
-        changes::propagate(self, zone, None);
+        if let Ok(zone) = self.with_zone(call, |zone| Ok(zone.message["id"].clone())) {
+            changes::propagate(self, zone, None);
+        }
     }
 }
 

@@ -63,7 +63,8 @@ impl Gcp {
         let message = self.zone_message(&name, &dns_name, body);
         let records = apex(&dns_name);
         let mut zones = self.inner.dns.zones.lock();
-        if zones.contains_key(&name) {
+        let key = (self.dns_project(call), name.clone());
+        if zones.contains_key(&key) {
             return Err(ApiError::legacy(
                 409,
                 "alreadyExists",
@@ -78,7 +79,7 @@ impl Gcp {
             records,
             changes: vec![first],
         };
-        zones.insert(name, zone);
+        zones.insert(key, zone);
         Ok(Value::Object(message))
     }
 
@@ -104,9 +105,12 @@ impl Gcp {
     pub(super) fn list_zones(&self, call: &Call) -> Outcome {
         let wanted = call.query("dnsName").to_ascii_lowercase();
         let all = {
+            let project = self.dns_project(call);
             let zones = self.inner.dns.zones.lock();
             zones
-                .values()
+                .iter()
+                .filter(|((own, _), _)| *own == project)
+                .map(|(_, zone)| zone)
                 .filter(|zone| wanted.is_empty() || zone.dns_name == wanted)
                 .map(|zone| Value::Object(zone.message.clone()))
                 .collect()
@@ -126,7 +130,8 @@ impl Gcp {
             }
             Ok(name)
         })?;
-        self.inner.dns.zones.lock().remove(&name);
+        let key = (self.dns_project(call), name);
+        self.inner.dns.zones.lock().remove(&key);
         Ok(json!({}))
     }
 }

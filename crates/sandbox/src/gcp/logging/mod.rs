@@ -15,9 +15,14 @@ use filter::Filter;
 /// How many entries are kept; the oldest go first.
 const KEPT: usize = 100_000;
 
+/// How much later every third line of a container can be read than the others: entries arrive by several ways, and are
+/// listed seconds after they were written and not in their order ("logs are not guaranteed to be in order", Cloud Logging's
+/// `entries.list` and `entries.tail`, which has a buffer window for that).
+const LATE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Every entry, in the order of arrival.
 #[derive(Default)]
-pub struct Logs(Mutex<VecDeque<Value>>);
+pub struct Logs(Mutex<VecDeque<Value>>, std::sync::atomic::AtomicUsize);
 
 /// What an entry is about.
 #[derive(Clone)]
@@ -45,12 +50,23 @@ impl Gcp {
     /// a structured entry; its `severity` and `message` are understood as Cloud Run's agent does.
     pub(super) fn log(&self, source: &Source, line: &str, severity: &str) {
         let now = self.now();
+        let count = &self.inner.logs.1;
+        let count = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let received = match count % 3 {
+            2 => self
+                .host()
+                .clock
+                .now()
+                .checked_add(LATE)
+                .map_or_else(|_| now.clone(), super::timestamp),
+            _ => now.clone(),
+        };
         let mut entry = json!({
             "logName": format!("projects/{}/logs/run.googleapis.com%2F{}", self.host().project, source.log.replace('/', "%2F")),
             "resource": source.resource,
             "labels": source.labels,
             "timestamp": now,
-            "receiveTimestamp": now,
+            "receiveTimestamp": received,
             "insertId": uuid::Uuid::new_v4().simple().to_string(),
         });
         if !severity.is_empty() {
@@ -141,9 +157,11 @@ impl Gcp {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let has_arrived = |entry: &Value| entry["receiveTimestamp"].as_str() <= Some(now.as_str());
         let mut found: Vec<Value> = all
             .iter()
-            .filter(|entry| filter.admits(entry))
+            .filter(|entry| has_arrived(entry) && filter.admits(entry))
             .cloned()
             .collect();
         drop(all);

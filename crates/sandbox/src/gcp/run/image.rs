@@ -1,6 +1,7 @@
 //! References to container images, as Cloud Run takes them.
 
 use crate::gcp::Gcp;
+use crate::gcp::names::in_images;
 
 /// `REGION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE[:TAG][@DIGEST]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,18 +69,16 @@ impl Image {
         let absent = || format!("Image '{}' not found.", self.text);
         let (host, rest) = self.path.split_once('/').ok_or_else(absent)?;
         let location = host.strip_suffix("-docker.pkg.dev").ok_or_else(absent)?;
-        let mut parts = rest.splitn(3, '/');
-        let (project, repository, image) = (parts.next(), parts.next(), parts.next());
-        let (Some(project), Some(repository), Some(image)) = (project, repository, image) else {
-            return Err(absent());
-        };
-        if project != gcp.host().project {
+        let own = in_images(&gcp.host().project);
+        let ours = rest.strip_prefix(&own).and_then(|it| it.strip_prefix('/'));
+        let Some(ours) = ours else {
             return Err(format!(
                 "Google Cloud Run Service Agent must have permission to read the image, {}. \
                  Ensure that the provided container image URL is correct and that the above account has permission to access the image.",
                 self.text
             ));
-        }
+        };
+        let (repository, image) = ours.split_once('/').ok_or_else(absent)?;
         let stored = gcp.stored_name(location, repository, image);
         let manifest = gcp
             .host()

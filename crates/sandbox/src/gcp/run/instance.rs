@@ -137,6 +137,7 @@ impl Gcp {
             name: plan.name.clone(),
             repository: image.repository.clone(),
             reference: image.digest.clone(),
+            platform: "linux/amd64",
             entrypoint,
             command,
             env,

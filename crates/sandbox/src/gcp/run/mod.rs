@@ -37,7 +37,6 @@ type Key = (String, String);
 #[derive(Default)]
 pub struct Run {
     state: Mutex<State>,
-    refusals: tokio::sync::OnceCell<traffic::Refusals>,
 }
 
 #[derive(Default)]
@@ -151,6 +150,7 @@ impl Gcp {
             "services.delete" => self.delete_service(&call, &key),
             "services.getIamPolicy" => self.with_service(&key, |s| Ok(s.policy.get())),
             "services.setIamPolicy" => {
+                self.check_sharing(&call.body["policy"])?;
                 let policy = self.with_service(&key, |s| s.policy.set(&call.body))?;
                 self.assign_backends(&key).await;
                 Ok(policy)

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
 use super::instance::{Failure, Instance, Plan, system};
-use super::template::port_of;
+use super::template::{main_container, port_of};
 use super::{Key, Readiness, SERVICE, number, text};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::logging::Source;
+use crate::gcp::names::fresh_etag;
 use crate::gcp::operations::any;
 
 impl Gcp {
@@ -52,6 +53,8 @@ impl Gcp {
                 conditions::set(message, "RoutesReady", &standing(&routed), &now);
                 conditions::set_terminal(message, &standing(&outcome), &now);
                 message.insert("reconciling".into(), false.into());
+                // "A system-generated fingerprint for this version of the resource": what settles changes the resource.
+                message.insert("etag".into(), fresh_etag().into());
                 if outcome.is_ok() {
                     message.insert("observedGeneration".into(), generation.to_string().into());
                 }
@@ -153,11 +156,7 @@ impl Gcp {
                 None => Err(super::absent("Revision", name)),
             })
             .map_err(gone)?;
-        let container = message
-            .get("containers")
-            .and_then(|c| c[0].as_object())
-            .cloned()
-            .unwrap_or_default();
+        let container = main_container(&message).cloned().unwrap_or_default();
         let image = match pinned {
             // A revision keeps the digest that its tag had when it was made.
             Some(pinned) => {

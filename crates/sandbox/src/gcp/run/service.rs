@@ -128,6 +128,8 @@ impl Gcp {
 
     /// Fills in what Cloud Run fills in, then checks everything that it checks before it accepts.
     fn complete_service(&self, message: &mut Object, key: &Key) -> Outcome<()> {
+        let resource = format!("{}/services/{}", self.run_parent(&key.0), key.1);
+        self.check_invoker(&resource, message.get("invokerIamDisabled"))?;
         for (name, value) in [("ingress", "INGRESS_TRAFFIC_ALL"), ("launchStage", "GA")] {
             message.entry(name).or_insert(value.into());
         }
@@ -167,6 +169,7 @@ impl Gcp {
             }
             return Err(super::absent("Service", &key.1));
         }
+        self.check_named_twice(key, call.query("updateMask"))?;
         let change = Change {
             etag: text(&call.body, "etag"),
             validate_only: call.flag("validateOnly"),
@@ -180,6 +183,24 @@ impl Gcp {
             return self.done_operation(&key.0, SERVICE, &changed);
         }
         self.begin_change(call, key, fresh)
+    }
+
+    /// A change under a mask leaves the name in the template, which is then taken for that of another revision, as reports tell
+    /// of services that `gcloud run deploy` made (googleapis/google-cloud-python #14259 and #11870).
+    fn check_named_twice(&self, key: &Key, mask: &str) -> Outcome<()> {
+        let template = mask
+            .split(',')
+            .any(|path| path.trim().starts_with("template"));
+        if mask.is_empty() || mask == "*" || template {
+            return Ok(());
+        }
+        self.with_service(key, |service| {
+            let name = service.message["template"]["revision"].as_str();
+            match name.filter(|name| service.revisions.contains_key(*name)) {
+                Some(name) => Err(named_twice(name)),
+                None => Ok(()),
+            }
+        })
     }
 
     /// The service as `change` makes it, completed and checked, and whether it takes a new revision. It is kept unless that
@@ -198,10 +219,7 @@ impl Gcp {
             let fresh = asked.force || makes_revision(&service.message, &changed);
             let name = changed["template"]["revision"].as_str().unwrap_or_default();
             if fresh && service.revisions.contains_key(name) {
-                return Err(ApiError::new(
-                    Code::AlreadyExists,
-                    format!("Revision named '{name}' with different configuration already exists."),
-                ));
+                return Err(named_twice(name));
             }
             if !asked.validate_only {
                 service.message = changed.clone();
@@ -299,6 +317,13 @@ impl Gcp {
         });
         Ok(operation)
     }
+}
+
+fn named_twice(name: &str) -> ApiError {
+    ApiError::new(
+        Code::AlreadyExists,
+        format!("Revision named '{name}' with different configuration already exists."),
+    )
 }
 
 /// Whether a changed template makes a revision: a name alone does only when it is a new one.

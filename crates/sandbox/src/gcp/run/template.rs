@@ -114,17 +114,51 @@ pub fn fill(template: &mut Object, usage: Use, project: &str) {
                 .or_insert("EXECUTION_ENVIRONMENT_GEN2".into());
         }
     }
+    fill_network(template);
     let containers = template.get_mut("containers").and_then(Value::as_array_mut);
-    for container in containers
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        fill_container(container, usage);
+    let containers = containers.into_iter().flatten();
+    let containers: Vec<&mut Object> = containers.filter_map(Value::as_object_mut).collect();
+    let alone = containers.len() == 1;
+    for container in containers {
+        // Of several only the one that names a port takes the requests.
+        let serves = usage == Use::Service && (alone || container.contains_key("ports"));
+        fill_container(container, usage, serves);
     }
 }
 
-fn fill_container(container: &mut Object, usage: Use) {
+/// "If subnetwork is not specified, the subnetwork with the same name with the network will be used. [...] If network is not
+/// specified, it will be looked up from the subnetwork" (`NetworkInterface` of the v2 API); both are `default_from_api` in
+/// Terraform's `mmv1/products/cloudrunv2/Service.yaml`. Subnetworks here are of the network of their name.
+fn fill_network(template: &mut Object) {
+    let Some(access) = template.get_mut("vpcAccess") else {
+        return;
+    };
+    let direct = access.get("networkInterfaces").is_some();
+    if direct || access.get("connector").is_some() {
+        let egress = access.as_object_mut().map(|it| it.entry("egress"));
+        egress.map(|it| it.or_insert("PRIVATE_RANGES_ONLY".into()));
+    }
+    let interfaces = access["networkInterfaces"].as_array_mut();
+    for interface in interfaces.into_iter().flatten() {
+        for (given, missing) in [("network", "subnetwork"), ("subnetwork", "network")] {
+            let name = interface[given]
+                .as_str()
+                .map(|it| super::short(it).to_owned());
+            if let (Some(name), None) = (name, interface[missing].as_str()) {
+                interface[missing] = name.into();
+            }
+        }
+    }
+}
+
+/// The container that takes a service's requests, or the first of a job.
+pub fn main_container(template: &Object) -> Option<&Object> {
+    let containers = template.get("containers")?.as_array()?;
+    let named = containers.iter().find(|it| it.get("ports").is_some());
+    named.or_else(|| containers.first())?.as_object()
+}
+
+fn fill_container(container: &mut Object, usage: Use, serves: bool) {
     let had_resources = container.contains_key("resources");
     let resources = container.entry("resources").or_insert(json!({}));
     if !had_resources && usage == Use::Service {
@@ -135,7 +169,7 @@ fn fill_container(container: &mut Object, usage: Use) {
             resources["limits"][name] = value.into();
         }
     }
-    if usage == Use::Job {
+    if !serves {
         return;
     }
     let ports = container
@@ -197,16 +231,7 @@ pub fn check(at: &str, template: &Object, usage: Use) -> Outcome<()> {
             "must contain exactly one container",
         ));
     }
-    if containers.len() > 1 {
-        return Err(ApiError::unimplemented("sidecar containers"));
-    }
-    if template
-        .get("volumes")
-        .and_then(Value::as_array)
-        .is_some_and(|v| !v.is_empty())
-    {
-        return Err(ApiError::unimplemented("volumes"));
-    }
+    check_volumes(at, template, containers)?;
     let longest = if usage == Use::Service {
         3600.0
     } else {
@@ -222,10 +247,41 @@ pub fn check(at: &str, template: &Object, usage: Use) -> Outcome<()> {
         }
     }
     check_numbers(at, template)?;
-    let container = containers[0].as_object().cloned().unwrap_or_default();
-    let at_container = format!("{at}.containers[0]");
-    check_container(&at_container, &container, usage)?;
-    check_resources(&at_container, template, &container, usage)
+    let serving = containers.iter().filter(|it| it.get("ports").is_some());
+    if usage == Use::Service && containers.len() > 1 && serving.count() != 1 {
+        return Err(ApiError::field(
+            &format!("{at}.containers"),
+            "Revision template should contain exactly one container with an exposed port.",
+        ));
+    }
+    for (index, container) in containers.iter().enumerate() {
+        let container = container.as_object().cloned().unwrap_or_default();
+        let at_container = format!("{at}.containers[{index}]");
+        check_container(&at_container, &container, usage)?;
+        check_resources(&at_container, template, &container, usage)?;
+    }
+    Ok(())
+}
+
+/// Volumes are kept and shown; nothing is mounted.
+fn check_volumes(at: &str, template: &Object, containers: &[Value]) -> Outcome<()> {
+    let volumes = template.get("volumes").and_then(Value::as_array);
+    let names: Vec<&str> = volumes
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume["name"].as_str())
+        .collect();
+    for (index, container) in containers.iter().enumerate() {
+        let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+        let mut mounts = mounts.filter_map(|mount| mount["name"].as_str());
+        if let Some(name) = mounts.find(|name| !names.contains(name)) {
+            return Err(ApiError::field(
+                &format!("{at}.containers[{index}].volume_mounts"),
+                format!("the volume '{name}' does not exist"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_numbers(at: &str, template: &Object) -> Outcome<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -12,7 +13,7 @@ use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};
 use crate::gcp::names::is_dns_label;
 use crate::gcp::schema::Object;
-use crate::runner::Isolation;
+use crate::runner::{Gate, Isolation};
 
 /// The type of a target that leads to the latest ready revision.
 pub const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
@@ -122,38 +123,43 @@ fn targets(service: &Object, latest_ready: &str) -> Vec<Target> {
     .collect()
 }
 
-/// Two addresses that refuse: private services lead to them.
-pub struct Refusals {
-    forbidden: SocketAddr,
-    hidden: SocketAddr,
+const FORBIDDEN: &str = "<html><head>\n<title>403 Forbidden</title>\n</head>\n<body>\n<h1>Error: Forbidden</h1>\n\
+     <h2>Your client does not have permission to get URL from this server.</h2>\n</body></html>\n";
+const UNAUTHORIZED: &str = "<html><head>\n<title>401 Unauthorized</title>\n</head>\n<body>\n<h1>Error: Unauthorized</h1>\n\
+     <h2>Your client does not have permission to the requested URL.</h2>\n</body></html>\n";
+const HIDDEN: &str = "<html><head>\n<title>404 Page not found</title>\n</head>\n<body>\n<h1>Error: Page not found</h1>\n\
+     <h2>The requested URL was not found on this server.</h2>\n</body></html>\n";
+
+fn page(status: StatusCode, page: &str) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let length = page.len();
+    format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: text/html; charset=UTF-8\r\ncontent-length: {length}\r\nconnection: \
+         close\r\n\r\n{page}",
+        status.as_u16()
+    )
+    .into_bytes()
 }
 
-impl Refusals {
-    async fn start() -> std::io::Result<Self> {
-        Ok(Self {
-            forbidden: refuse(
-                StatusCode::FORBIDDEN,
-                "<html><head>\n<title>403 Forbidden</title>\n</head>\n<body>\n<h1>Error: Forbidden</h1>\n\
-                 <h2>Your client does not have permission to get URL from this server.</h2>\n</body></html>\n",
-            )
-            .await?,
-            hidden: refuse(
-                StatusCode::NOT_FOUND,
-                "<html><head>\n<title>404 Page not found</title>\n</head>\n<body>\n<h1>Error: Page not found</h1>\n\
-                 <h2>The requested URL was not found on this server.</h2>\n</body></html>\n",
-            )
-            .await?,
-        })
-    }
+/// Paths that never reach a container: "Cloud Run reserves the paths /eventlog, paths starting with /_ah/, and some paths
+/// ending with z; to prevent conflicts with reserved paths, avoid all paths that end in z" (Cloud Run's known issues, "Reserved
+/// URL paths"). Google names no list of the last ones: those of its own servers' debug pages are taken here.
+fn is_reserved(path: &str) -> bool {
+    const DEBUG: [&str; 8] = [
+        "/healthz", "/statusz", "/varz", "/streamz", "/rpcz", "/flagz", "/threadz", "/buildz",
+    ];
+    path == "/eventlog" || path.starts_with("/_ah/") || DEBUG.contains(&path)
 }
 
-async fn refuse(status: StatusCode, page: &'static str) -> std::io::Result<SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    let router =
-        axum::Router::new().fallback(move || async move { (status, axum::response::Html(page)) });
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(address)
+/// Who gets through to a service's containers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admitted {
+    /// Everybody.
+    All,
+    /// Who bears an identity token for the service's address.
+    Invokers,
+    /// Nobody who comes over the internet.
+    Nobody,
 }
 
 impl Gcp {
@@ -236,17 +242,8 @@ impl Gcp {
             // Nobody listens at the addresses.
             return;
         }
-        let Ok(refusals) = self
-            .inner
-            .run
-            .refusals
-            .get_or_try_init(Refusals::start)
-            .await
-        else {
-            return;
-        };
         let assigned = self.with_service(key, |service| {
-            let refusal = service.refusal(refusals);
+            let gate = self.gate(service.admitted(), text(&service.message, "uri"));
             let served = service
                 .message
                 .get("trafficStatuses")
@@ -272,22 +269,44 @@ impl Gcp {
                 .filter(|t| t.percent > 0)
                 .filter_map(|t| Some((address(&t.revision)?, t.percent)))
                 .collect();
-            service
-                .front
-                .serve(refusal.map_or(weighted, |r| vec![(r, 1)]));
+            service.front.guard(Arc::clone(&gate));
+            service.front.serve(weighted);
             for target in all.iter().filter(|t| !t.tag.is_empty()) {
                 if let Some(front) = service.tags.get(&target.tag) {
-                    let own: Vec<_> = address(&target.revision)
-                        .map(|a| (a, 1))
-                        .into_iter()
-                        .collect();
-                    front.serve(refusal.map_or(own, |r| vec![(r, 1)]));
+                    let own = address(&target.revision).map(|a| (a, 1));
+                    front.guard(Arc::clone(&gate));
+                    front.serve(own.into_iter().collect());
                 }
             }
             Ok(())
         });
         // A service that is gone needs no backends.
         drop(assigned);
+    }
+
+    /// What Google's front end does with a request before a container sees it. A token may also come in
+    /// `X-Serverless-Authorization`, which then is the only one that is looked at (Cloud Run, "Authenticating
+    /// service-to-service").
+    fn gate(&self, admitted: Admitted, uri: &str) -> Gate {
+        let (gcp, uri) = (self.clone(), uri.to_owned());
+        Arc::new(move |path, headers| {
+            if is_reserved(path) || admitted == Admitted::Nobody {
+                return Some(page(StatusCode::NOT_FOUND, HIDDEN));
+            }
+            if admitted == Admitted::All {
+                return None;
+            }
+            let header = |name: &str| headers.lines().find_map(|line| line.strip_prefix(name));
+            let bearer = header("x-serverless-authorization:").or_else(|| header("authorization:"));
+            let token = bearer
+                .and_then(|it| it.split_once(' '))
+                .map(|(_, token)| token);
+            match token {
+                None => Some(page(StatusCode::FORBIDDEN, FORBIDDEN)),
+                Some(token) if gcp.auth().admits(token, &uri) => None,
+                Some(_) => Some(page(StatusCode::UNAUTHORIZED, UNAUTHORIZED)),
+            }
+        })
     }
 
     /// Stops instances that have had no traffic for a minute of cloud time.
@@ -312,17 +331,16 @@ impl Gcp {
 }
 
 impl Service {
-    /// Where callers are sent instead of the app, if they are refused.
-    fn refusal(&self, refusals: &Refusals) -> Option<SocketAddr> {
+    fn admitted(&self) -> Admitted {
         let internal = !matches!(text(&self.message, "ingress"), "" | "INGRESS_TRAFFIC_ALL");
         let open = self.message.get("invokerIamDisabled") == Some(&Value::Bool(true))
             || self.policy.grants_all_users("roles/run.invoker");
         if internal || self.message.get("defaultUriDisabled") == Some(&Value::Bool(true)) {
-            Some(refusals.hidden)
+            Admitted::Nobody
         } else if open {
-            None
+            Admitted::All
         } else {
-            Some(refusals.forbidden)
+            Admitted::Invokers
         }
     }
 }

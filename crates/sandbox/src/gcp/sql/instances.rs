@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::operations::Failure;
 use super::server::DEFAULT_USER;
-use super::{Instance, NAME_BLOCKED, State, databases, invalid, listed, settings, users};
+use super::{Instance, State, databases, invalid, listed, settings, users};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::names::{check_location, is_dns_label};
@@ -54,7 +54,7 @@ impl Gcp {
         let password = settings::word(&call.body, &["rootPassword"]).to_owned();
         let operation = {
             let mut state = self.inner.sql.lock();
-            check_free(&mut state, &name, self.host().clock.now())?;
+            check_free(&state, &name)?;
             let instance = Instance {
                 message,
                 databases: Default::default(),
@@ -117,6 +117,8 @@ impl Gcp {
             "" => format!("{region}-b"),
             zone => zone.to_owned(),
         };
+        // Computed where the client leaves it open. Source: terraform-provider-google, `resource_sql_database_instance.go`.
+        complete["locationPreference"]["zone"] = zone.clone().into();
         let message = json!({
             "kind": "sql#instance", "name": name, "project": project, "region": region,
             "databaseVersion": version, "databaseInstalledVersion": format!("{version}_9"),
@@ -175,15 +177,22 @@ impl Gcp {
     }
 
     pub(super) fn list_instances(&self, call: &Call) -> Outcome {
-        if !call.query("filter").is_empty() {
-            return Err(super::unimplemented("filters of instances"));
-        }
+        // Filters are expressions; one by name is what is served.
+        let wanted = match call.query("filter") {
+            "" => None,
+            filter => Some(
+                filter
+                    .strip_prefix("name:")
+                    .ok_or_else(|| super::unimplemented("filters of instances but `name:NAME`"))?,
+            ),
+        };
         let all: Vec<Object> = {
             let state = self.inner.sql.lock();
             state
                 .instances
-                .values()
-                .map(|it| it.message.clone())
+                .iter()
+                .filter(|(name, _)| wanted.is_none_or(|wanted| name.as_str() == wanted))
+                .map(|(_, it)| it.message.clone())
                 .collect()
         };
         let items = all.into_iter().map(|it| self.instance_view(call, it));
@@ -254,14 +263,12 @@ impl Gcp {
             }
             gcp.take_sql(&begun, DELETION + last_backup.unwrap_or_default())
                 .await;
-            let free_again = gcp.host().clock.after(NAME_BLOCKED);
             {
                 let mut state = gcp.inner.sql.lock();
                 state.instances.remove(&name);
                 if last_backup.is_some() {
-                    state.last_backups.push(name.clone());
+                    state.last_backups.push(name);
                 }
-                state.deleted.insert(name, free_again);
             }
             gcp.finish_sql(&begun, Ok(()));
         });
@@ -304,14 +311,16 @@ impl Gcp {
     }
 }
 
-/// Refuses a name that is in use, or was within the week.
-fn check_free(state: &mut State, name: &str, now: jiff::Timestamp) -> Outcome<()> {
-    state.deleted.retain(|_, until| *until > now);
-    if state.instances.contains_key(name) || state.deleted.contains_key(name) {
+/// Refuses a name that is in use, also by an instance that is being deleted.
+///
+/// "The deleted instance name can be reused immediately to create a new instance."
+/// Source: cloud.google.com/sql/docs/postgres/delete-instance.
+fn check_free(state: &State, name: &str) -> Outcome<()> {
+    if state.instances.contains_key(name) {
         return Err(ApiError::legacy(
             409,
             "instanceAlreadyExists",
-            "The Cloud SQL instance already exists. When you delete an instance, you can't reuse the name of the deleted instance until one week from the deletion date.",
+            "The Cloud SQL instance already exists.",
         ));
     }
     Ok(())

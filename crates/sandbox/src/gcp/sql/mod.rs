@@ -12,7 +12,6 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -22,9 +21,6 @@ use super::names::project_number;
 use super::schema::Object;
 use super::wire::{Call, page};
 use crate::backing::Postgres;
-
-/// How long the name of a deleted instance cannot be used again.
-const NAME_BLOCKED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The tiers that `tiers.list` names: name, bytes of memory, bytes of disk.
 const TIERS: [(&str, u64, u64); 6] = [
@@ -43,8 +39,6 @@ pub struct Sql(Mutex<State>);
 #[derive(Default)]
 struct State {
     instances: BTreeMap<String, Instance>,
-    /// Names that were in use, and until when.
-    deleted: BTreeMap<String, jiff::Timestamp>,
     /// The instances that were deleted with a last backup.
     last_backups: Vec<String>,
     /// Oldest first.
@@ -122,6 +116,15 @@ impl Instance {
     }
 }
 
+/// What Cloud SQL says of a project, and of what is within an instance, that it does not know or that the caller may not see.
+fn not_authorized() -> ApiError {
+    ApiError::legacy(
+        403,
+        "notAuthorized",
+        "The client is not authorized to make this request.",
+    )
+}
+
 /// Cloud SQL's refusal of one more change.
 fn busy() -> ApiError {
     ApiError::legacy(
@@ -153,12 +156,9 @@ impl Gcp {
             return Ok(flags::list());
         }
         if self.check_project(call.var(0)).is_err() {
-            return Err(ApiError::legacy(
-                403,
-                "notAuthorized",
-                "The client is not authorized to make this request.",
-            ));
+            return Err(not_authorized());
         }
+        self.check_parent(method, &call)?;
         match method {
             "instances.insert" => self.insert_instance(&call),
             "instances.list" => self.list_instances(&call),
@@ -183,6 +183,20 @@ impl Gcp {
             "tiers.list" => Ok(self.list_tiers()),
             other => Err(ApiError::unimplemented(other)),
         }
+    }
+
+    /// Refuses every question about what is within an instance that is not there, as if the caller might not ask it.
+    ///
+    /// Source: terraform-provider-google, `resource_sql_user.go`, which takes a 403 for absent beside a 404; its issues
+    /// #13068 and #1244 and googleapis/google-api-go-client#1815. `instances.get` itself answers 404 in newer reports.
+    fn check_parent(&self, method: &str, call: &Call) -> Outcome<()> {
+        let within = ["databases.", "users.", "backupRuns.", "connect."];
+        let asks = within.iter().any(|kind| method.starts_with(kind))
+            || method == "instances.listServerCas";
+        if asks && !self.inner.sql.lock().instances.contains_key(call.var(1)) {
+            return Err(not_authorized());
+        }
+        Ok(())
     }
 
     /// What `sandbox status` says of the instances.

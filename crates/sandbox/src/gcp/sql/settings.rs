@@ -78,6 +78,7 @@ pub(super) fn complete(settings: &mut Object, version: u32) {
             ),
         ],
     );
+    fill_archive(settings);
     let ssl_required = settings
         .get("ipConfiguration")
         .and_then(|ip| ip.get("requireSsl"))
@@ -102,6 +103,25 @@ pub(super) fn complete(settings: &mut Object, version: u32) {
         "locationPreference",
         &[("kind", json!("sql#locationPreference"))],
     );
+}
+
+/// What Cloud SQL says of point-in-time recovery where it is made: its logs are in Cloud Storage.
+///
+/// Source: `transactionalLogStorageState`, `replicationLogArchivingEnabled` and `backupTier` in the discovery document.
+fn fill_archive(settings: &mut Object) {
+    let Some(backups) = settings["backupConfiguration"].as_object_mut() else {
+        return;
+    };
+    let archives = backups.get("pointInTimeRecoveryEnabled") == Some(&json!(true));
+    backups.insert("replicationLogArchivingEnabled".into(), archives.into());
+    backups.entry("backupTier").or_insert(json!("STANDARD"));
+    match archives {
+        true => backups.insert(
+            "transactionalLogStorageState".into(),
+            "CLOUD_STORAGE".into(),
+        ),
+        false => backups.remove("transactionalLogStorageState"),
+    };
 }
 
 fn fill(settings: &mut Object, name: &str, defaults: &[(&str, Value)]) {

@@ -120,7 +120,7 @@ fn on_purpose(kind: FaultKind) -> (u16, &'static str, &'static str, String) {
             "SlowDown",
             "Please reduce your request rate.",
         ),
-        FaultKind::Unavailable | FaultKind::HungUp => (
+        FaultKind::Unavailable | FaultKind::Settling | FaultKind::HungUp => (
             503,
             "backendError",
             "ServiceUnavailable",

@@ -1,0 +1,372 @@
+//! Databases and caches of AWS live on beside the program: AWS upgrades and grows them, operators put changes off, others made
+//! them. Nothing of it is undone, replaced or set off by the way.
+
+use std::time::Duration;
+
+use aws_sdk_rds::types::{ApplyMethod, DbInstance, Parameter};
+use deployer::Exit;
+
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{APPLY, run, says};
+
+const DATABASE: &str = "swept-test-main";
+const CACHE: &str = "swept-test-sessions";
+const WITH_DATA: Wanted = Wanted {
+    data: true,
+    ..Wanted::FIRST
+};
+const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
+const OVERLAY: &str = "deployer.test.toml";
+/// Longer than anything here takes.
+const SETTLED: Duration = Duration::from_secs(3600);
+
+async fn rds(stage: &Stage) -> aws_sdk_rds::Client {
+    aws_sdk_rds::Client::new(&stage.aws().await)
+}
+
+async fn elasticache(stage: &Stage) -> aws_sdk_elasticache::Client {
+    aws_sdk_elasticache::Client::new(&stage.aws().await)
+}
+
+async fn instance(stage: &Stage) -> DbInstance {
+    let seen = rds(stage).await.describe_db_instances();
+    let seen = seen.db_instance_identifier(DATABASE).send().await;
+    seen.expect("it is there").db_instances()[0].clone()
+}
+
+async fn secret(stage: &Stage, key: &str) -> String {
+    let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let read = secrets.get_secret_value();
+    let read = read.secret_id(format!("/swept/test/{key}")).send().await;
+    let read = read.expect("it is there").secret_string;
+    read.expect("text")
+}
+
+/// The plan is empty and nothing is written.
+async fn nothing_to_do(stage: &Stage, after: &str) -> String {
+    stage.calls.arm(None);
+    let said = run(stage, PLAN, "aws", Exit::Success).await;
+    assert!(said.contains("No changes"), "after {after}:\n{said}");
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new(), "after {after}");
+    said
+}
+
+async fn first(stage: &Stage, overlay: &str) {
+    stage.want(&WITH_DATA);
+    stage.file(OVERLAY, overlay);
+    run(stage, APPLY, "aws", Exit::Success).await;
+}
+
+/// From PostgreSQL 15 on RDS tells `rds.force_ssl = 1` as its own default, although it was set.
+pub async fn second_plan(stage: &Stage) {
+    first(stage, "[databases.main]\nversion = 18\n").await;
+    nothing_to_do(stage, "the first apply with PostgreSQL 18").await;
+    assert_eq!(instance(stage).await.engine_version(), Some("18.1"));
+    // What somebody sets otherwise is put back.
+    let parameter = Parameter::builder()
+        .parameter_name("rds.force_ssl")
+        .parameter_value("0")
+        .apply_method(ApplyMethod::Immediate)
+        .build();
+    let set = rds(stage).await.modify_db_parameter_group();
+    let set = set
+        .db_parameter_group_name(format!("{DATABASE}-postgres18"))
+        .parameters(parameter);
+    set.send().await.expect("the group is there");
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(&said, &["rds.force_ssl: 0 -> 1"]);
+}
+
+async fn modified(
+    stage: &Stage,
+    change: impl FnOnce(
+        aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder,
+    ) -> aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder,
+) {
+    let call = rds(stage).await.modify_db_instance();
+    let call = change(call.db_instance_identifier(DATABASE));
+    call.send().await.expect("RDS takes it");
+    stage.time.pass(SETTLED).await;
+}
+
+async fn cache_becomes(stage: &Stage, engine: &str, version: &str) {
+    let call = elasticache(stage).await.modify_replication_group();
+    let call = call
+        .replication_group_id(CACHE)
+        .engine(engine)
+        .engine_version(version)
+        .apply_immediately(true);
+    call.send().await.expect("ElastiCache takes it");
+    stage.time.pass(SETTLED).await;
+}
+
+pub async fn upgraded_by_aws(stage: &Stage) {
+    first(stage, "").await;
+    nothing_to_do(stage, "the first apply").await;
+    modified(stage, |it| {
+        it.engine_version("16.13").apply_immediately(true)
+    })
+    .await;
+    nothing_to_do(stage, "a new minor version").await;
+    modified(stage, |it| it.allocated_storage(31).apply_immediately(true)).await;
+    nothing_to_do(stage, "a disk that grew").await;
+    modified(stage, |it| it.backup_retention_period(21)).await;
+    nothing_to_do(stage, "backups that are kept longer").await;
+    modified(stage, |it| {
+        it.auto_minor_version_upgrade(false)
+            .copy_tags_to_snapshot(false)
+    })
+    .await;
+    nothing_to_do(stage, "settings that the manifest does not have").await;
+    cache_becomes(stage, "redis", "7.1").await;
+    nothing_to_do(stage, "a cache's own upgrade").await;
+    cache_becomes(stage, "valkey", "8.0").await;
+    nothing_to_do(stage, "an upgrade to Valkey").await;
+}
+
+pub async fn major_upgrade(stage: &Stage) {
+    first(stage, "").await;
+    modified(stage, |it| {
+        it.engine_version("16.13").apply_immediately(true)
+    })
+    .await;
+    stage.file(OVERLAY, "[databases.main]\nversion = 17\n");
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["version: 16 -> 17", "INTERRUPTS"]);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let there = instance(stage).await;
+    assert_eq!(there.engine_version(), Some("17.9"));
+    let group = &there.db_parameter_groups()[0];
+    assert_eq!(
+        group.db_parameter_group_name(),
+        Some("swept-test-main-postgres17")
+    );
+    assert_eq!(group.parameter_apply_status(), Some("in-sync"));
+    let tags: Vec<_> = there
+        .tag_list()
+        .iter()
+        .filter_map(|tag| tag.key())
+        .collect();
+    assert!(!tags.contains(&"deployer:reboot"), "{tags:?}");
+    nothing_to_do(stage, "a major upgrade").await;
+    // Nothing goes back.
+    stage.file(OVERLAY, "[databases.main]\nversion = 16\n");
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "aws", Exit::Input).await;
+    says(
+        &said,
+        &["is PostgreSQL 17.9 and cannot become 16", "version = 17"],
+    );
+    assert!(!said.contains("--allow-data-loss"), "{said}");
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+}
+
+pub async fn disks(stage: &Stage) {
+    first(stage, "[databases.main]\nstorage = \"100GiB\"\n").await;
+    // RDS makes it a tenth more at least.
+    stage.file(OVERLAY, "[databases.main]\nstorage = \"105GiB\"\n");
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(instance(stage).await.allocated_storage(), Some(110));
+    nothing_to_do(stage, "a disk that RDS made larger than asked for").await;
+    // From 400 GiB on its speed must be named.
+    for (size, gib) in [("400GiB", 400), ("500GiB", 500)] {
+        stage.file(
+            OVERLAY,
+            &format!("[databases.main]\nstorage = \"{size}\"\n"),
+        );
+        run(stage, APPLY, "aws", Exit::Success).await;
+        let there = instance(stage).await;
+        assert_eq!(
+            (there.allocated_storage(), there.iops()),
+            (Some(gib), Some(12_000))
+        );
+        nothing_to_do(stage, "a larger disk").await;
+    }
+    stage.file(OVERLAY, "[databases.main]\nstorage = \"200GiB\"\n");
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "aws", Exit::Input).await;
+    says(
+        &said,
+        &["has 500 GiB, and no disk shrinks", "storage = \"500GiB\""],
+    );
+    assert!(!said.contains("--allow-data-loss"), "{said}");
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+}
+
+/// Somebody queued a larger class for Sunday.
+pub async fn put_off_by_others(stage: &Stage) {
+    first(stage, "").await;
+    modified(stage, |it| {
+        it.db_instance_class("db.m7g.large")
+            .apply_immediately(false)
+    })
+    .await;
+    let said = nothing_to_do(stage, "a change that waits for the window").await;
+    says(
+        &said,
+        &["waits for its maintenance window", "class -> db.m7g.large"],
+    );
+    // Of what takes effect in any case, nothing sets it off.
+    stage.file(OVERLAY, "[databases.main]\nbackup_days = 14\n");
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.time.pass(SETTLED).await;
+    let there = instance(stage).await;
+    assert_eq!(there.backup_retention_period(), Some(14));
+    assert_eq!(there.db_instance_class(), Some("db.t4g.medium"));
+    // What would is refused.
+    let larger = "[databases.main]\nbackup_days = 14\nstorage = \"30GiB\"\n";
+    stage.file(OVERLAY, larger);
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "aws", Exit::Failure).await;
+    says(
+        &said,
+        &["class -> db.m7g.large", "maintenance = \"window\""],
+    );
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    let window = "[targets.aws.databases.main]\nmaintenance = \"window\"\n";
+    stage.file(OVERLAY, &format!("{larger}{window}"));
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    says(&said, &["takes effect in its maintenance window"]);
+    stage.time.pass(SETTLED).await;
+    let there = instance(stage).await;
+    assert_eq!(there.allocated_storage(), Some(20));
+    assert_eq!(there.db_instance_class(), Some("db.t4g.medium"));
+    let said = nothing_to_do(stage, "changes that wait for the window").await;
+    says(&said, &["storage -> 30 GiB"]);
+    // A static parameter that another hand changed waits for a reboot of theirs.
+    let parameter = Parameter::builder()
+        .parameter_name("max_connections")
+        .parameter_value("200")
+        .apply_method(ApplyMethod::PendingReboot)
+        .build();
+    let set = rds(stage).await.modify_db_parameter_group();
+    let set = set
+        .db_parameter_group_name(format!("{DATABASE}-postgres16"))
+        .parameters(parameter);
+    set.send().await.expect("the group is there");
+    stage.time.pass(SETTLED).await;
+    let said = nothing_to_do(stage, "a parameter that waits for a reboot").await;
+    says(&said, &["aws rds reboot-db-instance"]);
+}
+
+/// As a console makes them: master user `postgres`, no database of its own, no TLS and no token in the cache.
+async fn made_by_others(stage: &Stage) {
+    let made = rds(stage)
+        .await
+        .create_db_instance()
+        .db_instance_identifier(DATABASE)
+        .engine("postgres")
+        .engine_version("15.15")
+        .db_instance_class("db.r6g.xlarge")
+        .allocated_storage(200)
+        .master_username("postgres")
+        .master_user_password("made-by-hand-1234")
+        .backup_retention_period(3);
+    made.send().await.expect("it is made");
+    let made = elasticache(stage)
+        .await
+        .create_replication_group()
+        .replication_group_id(CACHE)
+        .replication_group_description("sessions")
+        .engine("redis")
+        .engine_version("7.1")
+        .cache_node_type("cache.r7g.large")
+        .num_cache_clusters(1);
+    made.send().await.expect("it is made");
+    stage.time.pass(SETTLED).await;
+}
+
+pub async fn adopted(stage: &Stage) {
+    made_by_others(stage).await;
+    stage.want(&WITH_DATA);
+    let manifest = format!("{}/deployer.toml", stage.folder());
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    // What it says is changed; the rest is silent.
+    let text = text.replace("deletion_protection = false\nstorage = \"20GiB\"\n", "");
+    std::fs::write(&manifest, text).expect("a manifest");
+    let adopts =
+        "[targets.aws.databases.main]\nadopt = true\n[targets.aws.caches.sessions]\nadopt = true\n";
+    stage.file(OVERLAY, adopts);
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    assert!(!said.contains("LOSES DATA"), "{said}");
+    says(&said, &["transit_encryption: off -> required"]);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let there = instance(stage).await;
+    assert_eq!(there.db_instance_class(), Some("db.r6g.xlarge"));
+    assert_eq!(there.allocated_storage(), Some(200));
+    assert_eq!(there.engine_version(), Some("15.15"));
+    assert_eq!(
+        there.db_parameter_groups()[0].db_parameter_group_name(),
+        Some("default.postgres15")
+    );
+    let url = secret(stage, "database-url").await;
+    assert!(url.starts_with("postgresql://postgres:"), "its master user");
+    assert!(
+        url.contains("/postgres?sslmode=require"),
+        "its only database"
+    );
+    let seen = elasticache(stage).await.describe_replication_groups();
+    let seen = seen.replication_group_id(CACHE).send().await;
+    let group = seen.expect("it is there").replication_groups()[0].clone();
+    assert_eq!(
+        group.transit_encryption_mode().map(|it| it.as_str()),
+        Some("required")
+    );
+    assert_eq!(group.auth_token_enabled(), Some(true));
+    assert_eq!(group.cache_node_type(), Some("cache.r7g.large"));
+    nothing_to_do(stage, "the adoption").await;
+}
+
+pub async fn authorities(stage: &Stage) {
+    let environment = "[services.idp.env]\nDATABASE_CA = { secret = \"main-ca\" }\n";
+    let verify = format!("{environment}[databases.main]\nsslmode = \"verify-full\"\n");
+    first(stage, &verify).await;
+    let url = secret(stage, "database-url").await;
+    assert!(url.ends_with("?sslmode=verify-full"), "the app verifies");
+    let bundle = secret(stage, "main-ca").await;
+    assert!(
+        bundle.starts_with("-----BEGIN CERTIFICATE-----"),
+        "{bundle}"
+    );
+    nothing_to_do(stage, "an apply with the authority").await;
+    // A file of one's own wins.
+    let own = "-----BEGIN CERTIFICATE-----\nb3du\n-----END CERTIFICATE-----\n";
+    stage.file("own.pem", own);
+    let file = "[targets.aws.databases.main]\nauthority_file = \"own.pem\"\n";
+    stage.file(OVERLAY, &format!("{verify}{file}"));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(secret(stage, "main-ca").await, own);
+    let absent = "[targets.aws.databases.main]\nauthority_file = \"absent.pem\"\n";
+    stage.file(OVERLAY, &format!("{verify}{absent}"));
+    let (_, said) = stage.run(&["plan"], "aws").await;
+    says(&said, &["absent.pem", "authority_file"]);
+}
+
+/// The role that RDS and ElastiCache work with is made when they are first used, and a secret is not known everywhere at once.
+pub async fn first_use(stage: &Stage) {
+    stage.want(&WITH_DATA);
+    for call in ["rds:CreateDBInstance", "elasticache:CreateReplicationGroup"] {
+        let rule =
+            format!("[[fault]]\ncall = \"{call}\"\nwhat = \"settling\"\nnth = 1\ntimes = 3\n");
+        let stale = "[[fault]]\ncall = \"secretsmanager:GetSecretValue\"\nwhat = \"stale\"\nnth = 1\ntimes = 2\n";
+        stage.disturb(&format!("{rule}{stale}")).await;
+        run(stage, APPLY, "aws", Exit::Success).await;
+        assert_eq!(stage.fired().await, 3, "{call}");
+        stage.disturb("").await;
+        let gone = ["destroy", "--yes"];
+        let words = [
+            "--allow-data-loss",
+            "aws/us-east-1/rds.instance/swept-test-main",
+            "--allow-data-loss",
+            "aws/us-east-1/elasticache.replication_group/swept-test-sessions",
+        ];
+        run(
+            stage,
+            &[&gone[..], &words[..]].concat(),
+            "aws",
+            Exit::Success,
+        )
+        .await;
+    }
+}

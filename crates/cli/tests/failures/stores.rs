@@ -1,0 +1,227 @@
+//! Databases, caches and names on Google Cloud, where its services behave in ways of their own.
+
+use deployer::Exit;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
+use crate::{APPLY, run, says};
+
+const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
+const INSTANCE: &str = "gcp/us-central1/sql.instance/swept-test-main";
+const DATA: Wanted = Wanted {
+    data: true,
+    ..Wanted::FIRST
+};
+
+fn instance_path() -> String {
+    format!("/v1/projects/{PROJECT}/instances/swept-test-main")
+}
+
+/// The calls since the last count that ask something of what is within the instance.
+fn asked_within(stage: &Stage) -> Vec<String> {
+    let mut names = stage.calls.names();
+    names.retain(|name| {
+        [
+            "sql.users.",
+            "sql.databases.",
+            "redis.projects.locations.instances.getAuthString",
+        ]
+        .iter()
+        .any(|within| name.starts_with(within))
+    });
+    names
+}
+
+/// The whole plan is made although Cloud SQL refuses to speak of what is within an instance that is not there, and once all of it
+/// is there, nothing is to be done: not for what Google fills in either.
+pub async fn empty_project(stage: &Stage) {
+    stage.want(&DATA);
+    stage.calls.arm(None);
+    let said = run(stage, PLAN, "gcp", Exit::Changes).await;
+    says(
+        &said,
+        &[
+            "sql.user swept-test-main/swept",
+            "sql.database swept-test-main/swept",
+        ],
+    );
+    assert_eq!(asked_within(stage), Vec::<String>::new());
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.calls.arm(None);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    assert_eq!(asked_within(stage).len(), 6);
+}
+
+/// What the caller may not see in an instance that is there is never taken for absent.
+pub async fn users_denied(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.calls.deny("sql.users.list");
+    let said = run(stage, PLAN, "gcp", Exit::Denied).await;
+    says(
+        &said,
+        &["cannot see gcp/us-central1/sql.user/swept-test-main/swept"],
+    );
+}
+
+/// A disk that grew by itself is nobody's difference; one that the manifest wants smaller is refused before anything is done.
+pub async fn grown_disk(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let there = stage.google(Method::GET, &instance_path(), None).await;
+    assert_eq!(there["settings"]["storageAutoResize"], true);
+    let grown = json!({ "settings": { "dataDiskSizeGb": "50" } });
+    stage
+        .google(Method::PATCH, &instance_path(), Some(grown))
+        .await;
+    stage.time.pass(std::time::Duration::from_secs(600)).await;
+    let said = run(stage, PLAN, "gcp", Exit::Success).await;
+    says(
+        &said,
+        &["its disk has 50 GiB, more than the 20 GiB of the manifest"],
+    );
+    stage.file(
+        "deployer.test.toml",
+        "[databases.main]\nstorage = \"30GiB\"\n",
+    );
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.file(
+        "deployer.test.toml",
+        "[databases.main]\nstorage = \"25GiB\"\n",
+    );
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "gcp", Exit::Input).await;
+    says(
+        &said,
+        &["has 50 GiB, and no disk shrinks", "storage = \"30GiB\""],
+    );
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+}
+
+/// An instance that must be another one is made under the same name, after a last backup, once that was allowed.
+pub async fn replaced(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let before = stage.google(Method::GET, &instance_path(), None).await;
+    let other = "[targets.gcp.databases.main]\nnetwork = \"other\"\n";
+    stage.file("deployer.test.toml", other);
+    let said = run(stage, APPLY, "gcp", Exit::Input).await;
+    says(&said, &[&format!("--allow-data-loss {INSTANCE}")]);
+    let allowed = [APPLY, &["--allow-data-loss", INSTANCE]].concat();
+    run(stage, &allowed, "gcp", Exit::Success).await;
+    let after = stage.google(Method::GET, &instance_path(), None).await;
+    assert_ne!(before["createTime"], after["createTime"]);
+    let network = &after["settings"]["ipConfiguration"]["privateNetwork"];
+    assert!(network.as_str().expect("a network").ends_with("/other"));
+    let users = format!("{}/users", instance_path());
+    let users = stage.google(Method::GET, &users, None).await;
+    let users = users["items"].as_array().expect("users");
+    assert!(
+        users.iter().any(|user| user["name"] == "swept"),
+        "{users:?}"
+    );
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+/// The app gets the authorities of its server, and a URL that verifies by them.
+pub async fn verified(stage: &Stage) {
+    stage.want(&DATA);
+    let verify = "[databases.main]\nsslmode = \"verify-full\"\n\n[services.idp.env]\nDATABASE_CA = { secret = \"main-ca\" }\n";
+    stage.file("deployer.test.toml", verify);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let url = secret(stage, "swept-test-database-url").await;
+    assert!(url.ends_with("?sslmode=verify-ca"), "another mode");
+    let authority = secret(stage, "swept-test-main-ca").await;
+    assert!(
+        authority.starts_with("-----BEGIN CERTIFICATE-----\n"),
+        "{authority}"
+    );
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+async fn secret(stage: &Stage, name: &str) -> String {
+    let path = format!("/v1/projects/{PROJECT}/secrets/{name}/versions/latest:access");
+    let answer = stage.google(Method::GET, &path, None).await;
+    let data = answer["payload"]["data"].as_str().expect("a value");
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, data);
+    String::from_utf8(bytes.expect("base64")).expect("text")
+}
+
+/// The zones of a company mostly live in one project, and its machines mostly reach no name server but its own.
+pub async fn shared_zone(stage: &Stage) {
+    let zone = json!({ "name": "example-com", "dnsName": "example.com.", "description": "shared" });
+    let zones = "/dns/v1/projects/shared-dns/managedZones";
+    stage.google(Method::POST, zones, Some(zone)).await;
+    stage.want(&Wanted::FIRST);
+    let dns = "[targets.gcp.services.idp.dns]\nname = \"idp.example.com\"\nzone = \"example.com\"\naddress = \"203.0.113.7\"\n";
+    stage.file("deployer.test.toml", dns);
+    let said = run(stage, APPLY, "gcp", Exit::Failure).await;
+    says(
+        &said,
+        &[
+            "no public zone `example.com`",
+            "needs that `project` beside it",
+        ],
+    );
+    // Nobody listens on the first port of this machine.
+    let shared = format!("{dns}project = \"shared-dns\"\nservers = [\"127.0.0.1:1\"]\n");
+    stage.file("deployer.test.toml", &shared);
+    let said = run(stage, APPLY, "gcp", Exit::Success).await;
+    says(
+        &said,
+        &[
+            "name server `127.0.0.1:1`: ",
+            "Google's word that the change is done is enough",
+        ],
+    );
+    let records = format!("{zones}/example-com/rrsets?name=idp.example.com.");
+    let there = async || -> usize {
+        let answer = stage.google(Method::GET, &records, None).await;
+        answer["rrsets"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(there().await, 1);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    stage.file("deployer.test.toml", "");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(there().await, 0);
+}
+
+/// Somebody's database is taken over as it is, and only what the manifest says of it is written.
+pub async fn adopted(stage: &Stage) {
+    let database = json!({
+        "name": "swept-test-main", "region": LOCATION, "databaseVersion": "POSTGRES_17",
+        "settings": {
+            "tier": "db-custom-4-16384", "edition": "ENTERPRISE", "dataDiskSizeGb": "40",
+            "availabilityType": "REGIONAL", "storageAutoResize": false, "userLabels": { "team": "theirs" },
+            "ipConfiguration": { "ipv4Enabled": true },
+            "backupConfiguration": { "enabled": true, "pointInTimeRecoveryEnabled": true },
+        },
+    });
+    let instances = format!("/v1/projects/{PROJECT}/instances");
+    stage.google(Method::POST, &instances, Some(database)).await;
+    stage.time.pass(std::time::Duration::from_secs(1200)).await;
+    let before = stage.google(Method::GET, &instance_path(), None).await;
+    stage.want(&DATA);
+    let adopting = "[databases.main]\nuser = \"postgres\"\ndatabase = \"postgres\"\n\n\
+                    [targets.gcp.databases.main]\nadopt = true\n";
+    stage.file("deployer.test.toml", adopting);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let after = stage.google(Method::GET, &instance_path(), None).await;
+    for kept in [
+        "tier",
+        "edition",
+        "dataDiskSizeGb",
+        "availabilityType",
+        "storageAutoResize",
+        "backupConfiguration",
+        "ipConfiguration",
+    ] {
+        assert_eq!(before["settings"][kept], after["settings"][kept], "{kept}");
+    }
+    assert_eq!(after["databaseVersion"], "POSTGRES_17");
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}

@@ -1,0 +1,265 @@
+//! Which of Google's APIs are switched on in the project, and switching them on (Service Usage has no client here).
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use deployer_core::capability::Switching;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::spec::EnvironmentSpec;
+use deployer_core::wait::{Look, Pace, poll};
+use deployer_manifest::section::{DnsProvider, GcpSection};
+use serde_json::{Value, json};
+
+use crate::credentials;
+use crate::hints;
+use crate::project::Project;
+
+/// What a project may have to switch on; Service Usage itself, Cloud Logging and Cloud Storage are on from the start ("Enabled by
+/// default" in its documentation), Resource Manager is done without.
+const KNOWN: [&str; 8] = [
+    "artifactregistry.googleapis.com",
+    "compute.googleapis.com",
+    "dns.googleapis.com",
+    "redis.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "sqladmin.googleapis.com",
+    "vpcaccess.googleapis.com",
+];
+
+/// "If you enabled this API recently, wait a few minutes for the action to propagate to our systems."
+const PROPAGATION: Duration = Duration::from_secs(10 * 60);
+
+/// The APIs of one project.
+pub(crate) struct Apis {
+    http: reqwest::Client,
+    /// One base for every API, where there is one.
+    endpoint: Option<String>,
+    off: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Apis {
+    /// Nothing is known yet.
+    pub(crate) fn new(endpoint: Option<String>, timeout: Duration) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(timeout).build();
+        Ok(Self {
+            http: http.map_err(|error| {
+                Error::internal("cannot make an HTTP client for Service Usage").because(error)
+            })?,
+            endpoint: endpoint.map(|base| base.trim_end_matches('/').to_owned()),
+            off: Mutex::default(),
+        })
+    }
+
+    fn url(&self, host: &str, path: &str) -> String {
+        match &self.endpoint {
+            Some(base) => format!("{base}{path}"),
+            None => format!("https://{host}{path}"),
+        }
+    }
+
+    async fn call(&self, project: &Project, call: reqwest::RequestBuilder) -> Result<(u16, Value)> {
+        let headers = credentials::headers(&project.clients.credentials).await?;
+        let unanswered = |error: reqwest::Error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "cannot ask which APIs are switched on",
+            )
+            .because(error.without_url())
+        };
+        let answer = call.headers(headers).send().await.map_err(unanswered)?;
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.map_err(unanswered)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// Notes what is off. A caller who may not see it is told by each API itself.
+    pub(crate) async fn look(&self, project: &Project) {
+        let id = &project.names.project;
+        let names = KNOWN.map(|api| format!("names=projects/{id}/services/{api}"));
+        let path = format!("/v1/projects/{id}/services:batchGet?{}", names.join("&"));
+        let call = self
+            .http
+            .get(self.url("serviceusage.googleapis.com", &path));
+        let states = match self.call(project, call).await {
+            Ok((200, states)) => states,
+            Ok((status, said)) => {
+                tracing::debug!(status, %said, "the APIs' states are not told");
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(?error, "the APIs' states are not known");
+                return;
+            }
+        };
+        let states = states["services"].as_array().into_iter().flatten();
+        let off = states.filter(|state| state["state"] == "DISABLED");
+        let off: BTreeSet<&str> = off
+            .filter_map(|state| state["config"]["name"].as_str().or(state["name"].as_str()))
+            .filter_map(|name| KNOWN.into_iter().find(|api| name.ends_with(api)))
+            .collect();
+        *self.off.lock().unwrap_or_else(PoisonError::into_inner) = off
+            .into_iter()
+            .filter_map(|name| KNOWN.into_iter().find(|api| *api == name))
+            .collect();
+    }
+
+    /// Makes sure that everything that `env` needs is on; tells what was switched on.
+    ///
+    /// Errors: rejected, when something is off and may not be switched on here, with the command; timed out, when what was
+    /// switched on does not answer.
+    pub(crate) async fn prepare(
+        &self,
+        project: &Project,
+        env: &EnvironmentSpec,
+        switching: Switching,
+    ) -> Result<Vec<String>> {
+        let needed = needed(env, &project.section);
+        let off: Vec<&str> = {
+            let off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+            needed.into_iter().filter(|api| off.contains(api)).collect()
+        };
+        if off.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !project.section.enable_apis || switching == Switching::Never {
+            return Err(refusal(project, &off));
+        }
+        self.switch_on(project, &off).await?;
+        self.answer_at_last(project, &off).await?;
+        let mut known = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|api| !off.contains(api));
+        Ok(off.into_iter().map(str::to_owned).collect())
+    }
+
+    async fn switch_on(&self, project: &Project, apis: &[&str]) -> Result<()> {
+        let path = format!(
+            "/v1/projects/{}/services:batchEnable",
+            project.names.project
+        );
+        let call = self
+            .http
+            .post(self.url("serviceusage.googleapis.com", &path));
+        let call = call.json(&json!({ "serviceIds": apis }));
+        let (status, operation) = self.call(project, call).await?;
+        let action = format!("cannot switch on {}", apis.join(", "));
+        if status != 200 {
+            let said = operation["error"]["message"]
+                .as_str()
+                .unwrap_or("no reason");
+            let kind = match status {
+                403 => ErrorKind::Denied,
+                500.. => ErrorKind::Unavailable,
+                _ => ErrorKind::Rejected,
+            };
+            return Err(Error::new(kind, format!("{action}: {said}"))
+                .hint("`roles/serviceusage.serviceUsageAdmin` allows it"));
+        }
+        let name = operation["name"].as_str().unwrap_or_default().to_owned();
+        // What was on already is answered without an operation.
+        if operation["done"] == true || name.is_empty() || name.ends_with("DONE_OPERATION") {
+            return ended(&operation, &action);
+        }
+        let (clock, pace) = (project.context.clock.as_ref(), Pace::until(PROPAGATION));
+        let url = self.url("serviceusage.googleapis.com", &format!("/v1/{name}"));
+        let done = poll(clock, pace, "the operation", || async {
+            let (_, operation) = self.call(project, self.http.get(&url)).await?;
+            Ok(match operation["done"] == true {
+                true => Look::Found(operation),
+                false => Look::NotYet("the APIs are being switched on".to_owned()),
+            })
+        });
+        ended(&done.await?, &action)
+    }
+
+    /// Waits until none of the APIs calls itself switched off.
+    async fn answer_at_last(&self, project: &Project, apis: &[&str]) -> Result<()> {
+        let (clock, pace) = (project.context.clock.as_ref(), Pace::until(PROPAGATION));
+        for api in apis {
+            let Some(path) = harmless(api, project) else {
+                continue;
+            };
+            let url = self.url(api, &path);
+            poll(clock, pace, api, || async {
+                let (_, answer) = self.call(project, self.http.get(&url)).await?;
+                let details = answer["error"]["details"].as_array().into_iter().flatten();
+                let mut reasons = details.filter_map(|detail| detail["reason"].as_str());
+                Ok(match reasons.any(|reason| reason == "SERVICE_DISABLED") {
+                    true => Look::NotYet("it still calls itself switched off".to_owned()),
+                    false => Look::Found(()),
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+fn ended(operation: &Value, action: &str) -> Result<()> {
+    match operation["error"]["message"].as_str() {
+        Some(said) => Err(Error::new(ErrorKind::Failed, format!("{action}: {said}"))),
+        None => Ok(()),
+    }
+}
+
+fn refusal(project: &Project, off: &[&str]) -> Error {
+    let (is, apis) = match off.len() {
+        1 => ("is", "API"),
+        _ => ("are", "APIs"),
+    };
+    let id = &project.names.project;
+    let command = hints::switch_on(off.iter().copied(), id);
+    let message = format!(
+        "{} {apis} {is} switched off in project `{id}`: {}",
+        off.len(),
+        off.join(", ")
+    );
+    let hint = match project.section.enable_apis {
+        true => format!("`deployer apply` switches them on first, or type {command}"),
+        false => format!("type {command}; or set `enable_apis = true` in [targets.gcp], and apply"),
+    };
+    Error::new(ErrorKind::Rejected, message).hint(hint)
+}
+
+/// The APIs that an environment needs.
+fn needed(env: &EnvironmentSpec, section: &GcpSection) -> BTreeSet<&'static str> {
+    let in_cloud_dns = env.services.values().any(|service| {
+        let own = section.services.get(&service.key);
+        let provider = own.and_then(|own| own.dns.as_ref()).map(|dns| dns.provider);
+        service.record.is_some() && provider != Some(DnsProvider::Route53)
+    });
+    let direct = section.network.is_some() || section.subnetwork.is_some();
+    let (has_services, has_databases) = (!env.services.is_empty(), !env.databases.is_empty());
+    [
+        ("artifactregistry.googleapis.com", has_services),
+        ("run.googleapis.com", has_services),
+        (
+            "secretmanager.googleapis.com",
+            !env.secrets.is_empty() || has_databases,
+        ),
+        ("sqladmin.googleapis.com", has_databases),
+        ("redis.googleapis.com", !env.caches.is_empty()),
+        ("dns.googleapis.com", in_cloud_dns),
+        ("compute.googleapis.com", direct),
+        ("vpcaccess.googleapis.com", section.vpc_connector.is_some()),
+    ]
+    .into_iter()
+    .filter(|(_, needed)| *needed)
+    .map(|(api, _)| api)
+    .collect()
+}
+
+/// A read that an API answers to anybody who may use it, or refuses without calling itself switched off.
+fn harmless(api: &str, project: &Project) -> Option<String> {
+    let (id, location) = (&project.names.project, project.names.location());
+    Some(match api.split('.').next()? {
+        "artifactregistry" => format!("/v1/{location}/repositories?pageSize=1"),
+        "run" => format!("/v2/{location}/services?pageSize=1"),
+        "secretmanager" => format!("/v1/projects/{id}/secrets?pageSize=1"),
+        "sqladmin" => format!("/v1/projects/{id}/instances?maxResults=1"),
+        "redis" => format!("/v1/{location}/instances?pageSize=1"),
+        "dns" => format!("/dns/v1/projects/{id}/managedZones?maxResults=1"),
+        _ => return None,
+    })
+}
