@@ -29,7 +29,7 @@ use crate::runtime::service_fields::fields_of;
 use crate::runtime::task_definition::{
     TASK_DEFINITION, WithTags, deregister_family, read_definition,
 };
-use crate::secret_store::{SECRET, SecretActual, delete_secret, read_secret};
+use crate::secret_store::{MEMBER, SECRET, SecretActual, delete_secret, read_secret};
 
 /// A node for an address of the inventory.
 ///
@@ -47,7 +47,7 @@ pub(crate) fn node(clients: &Arc<Clients>, address: &Address) -> Result<Arc<dyn 
         cache_subnet_group::SUBNET_GROUP => Kind::CacheSubnetGroup,
         REPLICATION_GROUP => Kind::Cache,
         // Done once and gone: there is nothing to delete.
-        IMAGE | MIGRATION => return Ok(Arc::new(StepNode::new(Past(address.clone())))),
+        IMAGE | MIGRATION | MEMBER => return Ok(Arc::new(StepNode::new(Past(address.clone())))),
         other => {
             return Err(Error::input(format!(
                 "`{address}` is of a kind that this version does not know: `{other}`"

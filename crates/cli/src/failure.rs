@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::Global;
+use crate::mask::Mask;
 use crate::session::{Place, Session};
 use crate::view::{self, foreign};
 
@@ -24,6 +25,8 @@ struct Failure {
     failed: Vec<Value>,
     /// What the cloud says of the service; nothing where another node failed before its turn.
     autopsy: Autopsy,
+    /// What the app printed where that explains a failed step; no value of a secret.
+    output: Vec<String>,
     /// What still serves, with its share of the traffic in percent.
     serving: Vec<(Revision, u32)>,
     /// What to type next.
@@ -56,7 +59,8 @@ pub async fn report(
             let failed = verdict.failed.iter().any(|it| nodes.contains(&it.address));
             let held = verdict.held.iter().any(|it| nodes.contains(it));
             if failed || held {
-                let failure = examine(place, key, &verdict.failed, failed, attempt).await;
+                let own = (nodes, failed);
+                let failure = examine(place, key, &verdict.failed, own, attempt).await;
                 if let Some(failure) = failure {
                     failure.tell(global);
                 }
@@ -69,7 +73,7 @@ async fn examine(
     place: &Place,
     key: &str,
     failed: &[Failed],
-    itself: bool,
+    (nodes, itself): (&BTreeSet<Address>, bool),
     attempt: &Attempt<'_>,
 ) -> Option<Failure> {
     let service = place.env.services.get(key)?;
@@ -80,7 +84,20 @@ async fn examine(
             false => Autopsy::default(),
         }
     };
-    let (autopsy, serving) = tokio::join!(autopsy, runtime.serving(service));
+    let (mut autopsy, serving) = tokio::join!(autopsy, runtime.serving(service));
+    let own = failed.iter().filter(|it| nodes.contains(&it.address));
+    let mut output: Vec<String> = own
+        .flat_map(|it| it.error.output().iter().cloned())
+        .collect();
+    if !output.is_empty() || !autopsy.log.is_empty() {
+        let mask = Mask::of(place).await;
+        for line in &mut autopsy.log {
+            line.text = mask.hide(&line.text);
+        }
+        for line in &mut output {
+            *line = mask.hide(line);
+        }
+    }
     let serving = serving.ok().flatten().map(|serving| serving.traffic);
     let cloud = place.name();
     let logs = format!("deployer logs {key} --cloud {cloud} --since 10m");
@@ -104,6 +121,7 @@ async fn examine(
         failed: failed.iter().map(view::error::failed).collect(),
         next: itself.then_some(logs).into_iter().chain([again]).collect(),
         autopsy,
+        output,
         serving: serving.unwrap_or_default(),
     })
 }
@@ -141,6 +159,9 @@ impl Failure {
         }
         for line in log {
             sayln!("  log: {} | {}", line.source, foreign::line(&line.text));
+        }
+        for line in &self.output {
+            sayln!("  log: {line}");
         }
         match self.serving.as_slice() {
             [] => sayln!("  nothing serves"),

@@ -1,10 +1,11 @@
 //! Finds out what each secret is to hold: from the machine, from the clouds, or made anew.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use deployer_core::address::CloudName;
-use deployer_core::capability::{Cloud, SecretContent};
+use deployer_core::capability::{Cloud, PasswordRule, SecretContent};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::{EnvironmentSpec, KeyHalf, SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
@@ -44,6 +45,11 @@ pub async fn contents(
             }
         }
     }
+    for place in places {
+        let none = BTreeMap::new();
+        let own = contents.get(&place.cloud.target().cloud).unwrap_or(&none);
+        fit_data(place, own).await?;
+    }
     for pair in pairs(places, key_bits) {
         let halves = pair_content(&pair, places, others, unreachable).await?;
         for (cloud, content) in halves {
@@ -71,9 +77,9 @@ fn local(
         | SecretSource::DatabaseAuthority(_)
         | SecretSource::CacheUrl(_)
         | SecretSource::CacheAuthority(_) => return Ok(None),
-        SecretSource::Env(name) => match std::env::var(name) {
-            Ok(value) if !value.is_empty() => SecretContent::Exactly(value.into()),
-            _ => {
+        SecretSource::Env(name) => match std::env::var_os(name) {
+            Some(raw) => SecretContent::Exactly(of_variable(&secret.key, name, raw)?),
+            None => {
                 notes.push(format!(
                     "{cloud}: `{name}` is not set here, so secret `{}` is kept as it is",
                     secret.key
@@ -87,7 +93,13 @@ fn local(
     }))
 }
 
+/// What secrets may hold at most, in bytes: Secrets Manager's limit (`SecretString` in its API reference) and Secret Manager's
+/// ("Quotas and limits": 64 KiB) are one.
+const LARGEST: usize = 65_536;
+
 /// A file's content as a secret; one trailing newline is dropped.
+///
+/// Errors: input, when it cannot be read, is no text, is empty or too large.
 pub fn read_file(key: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::input(format!(
@@ -96,7 +108,91 @@ pub fn read_file(key: &str, path: &Path) -> Result<SecretString> {
         ))
         .because(error)
     })?;
-    Ok(trimmed(text))
+    let whence = format!("file {}", path.display());
+    fit(key, &whence, trimmed(text), "put the value there")
+}
+
+/// A variable's content as a secret; as of a file's, one trailing newline is dropped.
+///
+/// Errors: input, when it is no text, is empty or too large.
+fn of_variable(key: &str, name: &str, raw: OsString) -> Result<SecretString> {
+    let whence = format!("variable {name}");
+    let Ok(text) = raw.into_string() else {
+        let what = format!("the value of secret `{key}` ({whence}) is no UTF-8 text");
+        return Err(Error::input(what).hint("encode bytes as text: base64, for instance"));
+    };
+    let remedy = format!("give `{name}` a value, or unset it: then what the cloud holds is kept");
+    fit(key, &whence, trimmed(text), &remedy)
+}
+
+/// A value, when both clouds take it. `whence` says where it came from.
+///
+/// Errors: input, when it is empty or too large.
+pub fn fit(key: &str, whence: &str, value: SecretString, remedy: &str) -> Result<SecretString> {
+    match value.expose_secret().len() {
+        0 => {
+            let what = format!("the value of secret `{key}` ({whence}) is empty");
+            Err(Error::input(what).hint(remedy))
+        }
+        length if length > LARGEST => Err(Error::input(format!(
+            "the value of secret `{key}` ({whence}) has {length} bytes; {LARGEST} is the most"
+        ))
+        .hint("store it elsewhere, and its address or key here")),
+        _ => Ok(value),
+    }
+}
+
+/// Refuses what a cloud would refuse as a database's password or a cache's token.
+///
+/// Errors: input, with the cloud's rule.
+pub fn fits_data(place: &Place<'_>, key: &str, value: &SecretString) -> Result<()> {
+    let Some((used, rule)) = data_rule(place, key) else {
+        return Ok(());
+    };
+    if rule.accepts(value.expose_secret()) {
+        return Ok(());
+    }
+    let cloud = place.cloud.target().cloud;
+    Err(Error::input(format!(
+        "{cloud} does not take the value of secret `{key}` as {used}"
+    ))
+    .hint(rule.says))
+}
+
+/// What a secret is for, where a cloud has a rule for that.
+fn data_rule(place: &Place<'_>, key: &str) -> Option<(String, &'static PasswordRule)> {
+    let mut databases = place.env.databases.values();
+    if let Some(database) = databases.find(|database| database.password == key) {
+        let used = format!("the password of database `{}`", database.key);
+        return Some((used, place.cloud.databases().password_rule()?));
+    }
+    let mut caches = place.env.caches.values();
+    let cache = caches.find(|cache| cache.token.as_deref() == Some(key))?;
+    let used = format!("the token of cache `{}`", cache.key);
+    Some((used, place.cloud.caches().token_rule()?))
+}
+
+/// The same for every such secret of a place: what is given now, and what somebody stored there before.
+async fn fit_data(place: &Place<'_>, contents: &BTreeMap<String, SecretContent>) -> Result<()> {
+    for (key, secret) in &place.env.secrets {
+        if data_rule(place, key).is_none() {
+            continue;
+        }
+        match contents.get(key) {
+            Some(SecretContent::Exactly(value)) => fits_data(place, key, value)?,
+            Some(SecretContent::Keep | SecretContent::AtFirst(_)) | None => {
+                match place.cloud.secrets().value(&secret.name).await {
+                    Ok(Some(value)) => fits_data(place, key, &value)?,
+                    Ok(None) => {}
+                    // Whoever may not read it hears of it from the cloud.
+                    Err(error) if error.kind() == ErrorKind::Denied => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Some(SecretContent::From(_)) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Drops one trailing newline.
@@ -320,6 +416,49 @@ mod tests {
         assert_eq!(trimmed("a\nb\n".into()).expose_secret(), "a\nb");
         assert_eq!(trimmed("a\r\n".into()).expose_secret(), "a");
         assert_eq!(trimmed("a\n\n".into()).expose_secret(), "a\n");
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_and_one_that_is_no_text_are_told_apart() {
+        let of = |raw: &[u8]| {
+            let raw = std::os::unix::ffi::OsStringExt::from_vec(raw.to_vec());
+            of_variable("token", "T", raw)
+        };
+        assert_eq!(of(b"tok$en%2B\r\n").unwrap().expose_secret(), "tok$en%2B");
+        for empty in [&b""[..], b"\n"] {
+            let error = of(empty).unwrap_err();
+            assert!(
+                error.to_string().ends_with("(variable T) is empty"),
+                "{error}"
+            );
+            assert!(error.hint_text().unwrap().contains("unset it"));
+        }
+        let error = of(b"hunter2\xff").unwrap_err();
+        assert!(error.to_string().contains("is no UTF-8 text"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_file_may_hold_what_both_clouds_take_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read_file("big", &path)
+        };
+        let largest = "x".repeat(LARGEST);
+        assert!(read(largest.as_bytes()).is_ok());
+        // The newline is not part of it.
+        assert!(read(format!("{largest}\n").as_bytes()).is_ok());
+        let error = read(format!("{largest}x").as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("65537 bytes; 65536 is the most"),
+            "{error}"
+        );
+        for empty in [&b""[..], b"\n", b"\r\n"] {
+            assert!(read(empty).unwrap_err().to_string().ends_with("is empty"));
+        }
+        assert_eq!(read(b"\xff\xfe").unwrap_err().kind(), ErrorKind::Input);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod dns;
 mod migration;
 
 pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
-pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, StoreStatus};
+pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, PasswordRule, StoreStatus};
 pub use dns::{Dns, RecordStatus};
 pub use migration::{Birth, MigrationKey};
 
@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
-use crate::spec::{Architecture, EnvironmentSpec, SecretSpec, ServiceSpec};
+use crate::spec::{Architecture, EnvironmentSpec, Member, SecretSpec, ServiceSpec};
 use crate::wait::Readiness;
 
 /// An image in a target's own registry, pinned: `HOST/REPOSITORY@sha256:...`.
@@ -164,6 +164,16 @@ pub trait SecretStore: Send + Sync {
         env: &EnvironmentSpec,
         secret: &SecretSpec,
         content: SecretContent,
+    ) -> Output<SecretVersion>;
+
+    /// Declares a member of a secret that is a JSON object and that is declared already. Where the cloud's services take whole
+    /// secrets only, that is another secret, of ours.
+    fn member(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        member: &Member,
     ) -> Output<SecretVersion>;
 
     /// The state of a secret. `None` when it does not exist (or is scheduled for deletion).

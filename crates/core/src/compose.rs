@@ -141,11 +141,21 @@ fn declare_secrets(
     given: &Given,
 ) -> (Secrets, Births) {
     let mut secrets = Secrets::new();
+    let mut whole = BTreeSet::new();
     for (key, secret) in &env.secrets {
         if !is_derived(&secret.source) {
             let content = given.contents.get(key).cloned();
             let content = content.unwrap_or(SecretContent::Keep);
-            let output = cloud.secrets().secret(graph, env, secret, content);
+            let output = match &secret.member {
+                None => cloud.secrets().secret(graph, env, secret, content),
+                Some(member) => {
+                    // Many members may be of one secret, which is there once.
+                    if whole.insert(&secret.name) {
+                        cloud.secrets().secret(graph, env, secret, content);
+                    }
+                    cloud.secrets().member(graph, env, secret, member)
+                }
+            };
             secrets.insert(key.clone(), output);
         }
     }

@@ -175,7 +175,10 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
             change.action,
             Action::NoOp | Action::Update | Action::Replace
         );
-        if change.sort == Sort::Resource && there {
+        let node = prepared.graph.find(&change.address);
+        let node = node.map(|id| &prepared.graph.entry(id).node);
+        let bears_mark = node.is_some_and(|node| node.bears_mark());
+        if change.sort == Sort::Resource && there && bears_mark {
             let needs = prepared.graph.resources_needed_by(&change.address);
             journal.remember(&change.address, &needs).await?;
         }

@@ -43,6 +43,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    output: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -56,6 +57,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            output: Vec::new(),
             source: None,
         }
     }
@@ -75,6 +77,19 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What an app printed before. It may hold anything, also secrets: it is in no message and in nothing that is stored, and whoever
+    /// shows it hides the values that it knows.
+    #[must_use]
+    pub fn with_output(mut self, lines: Vec<String>) -> Self {
+        self.output = lines;
+        self
+    }
+
+    /// What an app printed before, line by line.
+    pub fn output(&self) -> &[String] {
+        &self.output
     }
 
     /// What caused it; printed below as `caused by`.
@@ -148,5 +163,18 @@ impl std::error::Error for Error {
         self.source
             .as_deref()
             .map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_app_printed_is_in_no_message() {
+        let error = Error::new(ErrorKind::Failed, "it failed").with_output(vec!["hunter2".into()]);
+        let told = format!("{error} {error:?} {:?}", error.chain());
+        assert!(!told.contains("hunter2"), "{told}");
+        assert_eq!(error.output(), ["hunter2"]);
     }
 }

@@ -12,6 +12,7 @@ pub mod graph;
 pub mod history;
 pub mod journal;
 pub mod ledger;
+pub mod member;
 pub mod names;
 pub mod node;
 pub mod plan;

@@ -104,6 +104,12 @@ pub trait Resource: Send + Sync + 'static {
         self.effect(&change.field)
     }
 
+    /// Whether what is there tells by a mark of its own that it is ours. What does not stands in the inventory only once a
+    /// run has made it: merely seen there, it is somebody's.
+    fn bears_mark(&self, _actual: &Self::Actual) -> bool {
+        true
+    }
+
     /// Takes note of what the last apply left, where that is known; called before anything is compared, for kinds whose
     /// comparison depends on it.
     fn recall(&self, _left: Option<&Fields>) {}
@@ -356,6 +362,11 @@ pub trait Node: Send + Sync {
     ///
     /// Errors: denied, foreign, or never observed.
     fn compare(&self) -> Result<Verdict>;
+
+    /// Whether what was seen is known for ours: see [`Resource::bears_mark`].
+    fn bears_mark(&self) -> bool {
+        true
+    }
 
     /// Takes note of what the last apply left, where that is known; called before [`Node::compare`].
     fn recall(&self, _left: Option<&Fields>) {}

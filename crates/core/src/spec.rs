@@ -94,6 +94,15 @@ pub struct EnvironmentSpec {
     pub services: BTreeMap<String, ServiceSpec>,
 }
 
+impl EnvironmentSpec {
+    /// Whether a variable of a service is to hold what this secret holds.
+    pub fn injects_value_of(&self, secret: &str) -> bool {
+        let used = self.services.values().flat_map(|it| it.secrets.values());
+        let mut used = used.filter(|it| it.secret == secret);
+        used.any(|it| it.inject == Inject::Value && it.member.is_none())
+    }
+}
+
 /// One secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretSpec {
@@ -107,13 +116,32 @@ pub struct SecretSpec {
     pub on_rollback: OnRollback,
     /// Takes over a secret of that name that is not marked as ours.
     pub adopt: bool,
+    /// The member of a JSON object that is taken. `None`: what it holds as a whole.
+    #[serde(default)]
+    pub member: Option<Member>,
+}
+
+impl SecretSpec {
+    /// Whether it may be somebody else's: then it is only read.
+    pub fn may_be_anothers(&self) -> bool {
+        self.source == SecretSource::Cloud
+    }
+}
+
+/// A member of a secret that is a JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its key.
+    pub key: String,
+    /// The name of a secret of ours that holds it alone, on clouds whose services take whole secrets only.
+    pub held_in: String,
 }
 
 /// Where a secret's value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretSource {
-    /// Set by `deployer secrets set` or by hand; it must exist before `apply`.
+    /// Set by `deployer secrets set` or by hand; it must exist before `apply`. One that somebody else made is only read.
     Cloud,
     /// An environment variable of the machine that runs `deployer`.
     Env(String),
@@ -136,6 +164,25 @@ pub enum SecretSource {
     CacheUrl(String),
     /// The certificates that a cache's one is signed by, PEM.
     CacheAuthority(String),
+}
+
+impl SecretSource {
+    /// What a person does where a secret of this source has no value.
+    pub fn remedy(&self, key: &str) -> String {
+        match self {
+            Self::Env(name) => format!("set the variable `{name}` and run the same command again"),
+            Self::File(path) => format!("write the file `{path}` and run the same command again"),
+            Self::Cloud
+            | Self::Generate(_)
+            | Self::Key { .. }
+            | Self::DatabaseUrl(_)
+            | Self::DatabaseAuthority(_)
+            | Self::CacheUrl(_)
+            | Self::CacheAuthority(_) => {
+                format!("give it one: `deployer secrets set {key}` reads it from stdin")
+            }
+        }
+    }
 }
 
 /// What to generate.
@@ -189,6 +236,9 @@ pub struct SecretUse {
     pub secret: String,
     /// How it reaches the app.
     pub inject: Inject,
+    /// The key of the member that it holds of a JSON object. `None`: the whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
 }
 
 /// One service.

@@ -4,7 +4,7 @@ use deployer_core::capability::Caller;
 use deployer_core::error::{Error, ErrorKind, Result};
 
 use crate::error::{self, is_absent, is_denied, reason};
-use crate::project::Project;
+use crate::project::{Project, short};
 
 /// Asks for the project: proof of credentials that work, in the right one.
 ///
@@ -20,7 +20,12 @@ pub(crate) async fn caller(project: &Project) -> Result<Caller> {
     let asked = asked.set_name(project.names.project()).send();
     let (outcome, ()) = futures::join!(asked, project.apis.look(project));
     let refusal = match outcome {
-        Ok(_) => return Ok(caller(principal)),
+        Ok(there) => {
+            // `projects/NUMBER`. Whoever asked first has set it.
+            let number = short(&there.name).to_owned();
+            let _ = project.number.set(number);
+            return Ok(caller(principal));
+        }
         Err(refusal) => refusal,
     };
     if is_denied(&refusal) {

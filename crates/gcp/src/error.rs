@@ -3,6 +3,7 @@
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::reach::Obstacle;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::hints::{self, LOGIN_HINT, QUOTA_HINT};
 
@@ -157,6 +158,29 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
         Some(_) => result.because(Said(said(&error))),
         None => result.because(error),
     }
+}
+
+/// An error that cannot repeat the value, in plain or as it was sent, whatever the other side wrote into its message.
+pub(crate) fn without(error: Error, value: &SecretString) -> Error {
+    use base64::Engine;
+    let plain = value.expose_secret();
+    if plain.is_empty() {
+        return error;
+    }
+    // The body carries it so.
+    let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+    let encoded = encoded.trim_end_matches('=');
+    let escaped = serde_json::Value::from(plain).to_string();
+    let forms = [plain, encoded, escaped.trim_matches('"')];
+    let tells = |line: &String| forms.iter().any(|form| line.contains(form));
+    if !error.chain().iter().any(tells) {
+        return error;
+    }
+    let mut said = error.to_string();
+    for form in forms {
+        said = said.replace(form, "[redacted]");
+    }
+    Error::new(error.kind(), said)
 }
 
 /// The error of an operation or a resource that ended badly in the cloud.
@@ -317,6 +341,23 @@ mod tests {
                 "INVALID_ARGUMENT: memory is too small"
             ]
         );
+    }
+
+    #[test]
+    fn an_error_never_repeats_the_value_however_it_was_sent() {
+        for told in ["hunter22", "aHVudGVyMjI="] {
+            let said = format!("Invalid value at 'payload.data': \"{told}\"");
+            let error = failed(
+                refused(Code::InvalidArgument, &said),
+                "cannot add a version",
+            );
+            let shown = without(error, &"hunter22".into());
+            let shown = format!("{shown:?} {}", shown.chain().join(" "));
+            assert!(
+                !shown.contains("hunter22") && !shown.contains("aHVud"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]

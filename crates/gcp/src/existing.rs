@@ -11,8 +11,8 @@ use deployer_core::node::{Kept, Node, Reading, Resource, ResourceNode, Token, Wa
 use crate::database::{instance, user, within};
 use crate::project::Project;
 use crate::runtime::{invoker, job, service};
-use crate::secret_store;
 use crate::{cache, dns, registry};
+use crate::{secret_access, secret_member, secret_store};
 
 /// What a kind must know to be deleted by its address alone.
 #[async_trait]
@@ -45,6 +45,7 @@ pub(crate) fn node(project: &Arc<Project>, address: &Address) -> Result<Arc<dyn 
     match address.kind.as_str() {
         registry::REPOSITORY => Ok(erase(registry::Leftover::new(project, address))),
         secret_store::KIND => Ok(erase(secret_store::Leftover::new(project, address))),
+        secret_access::KIND => Ok(erase(secret_access::Leftover::new(project, address))),
         service::KIND => Ok(erase(service::Leftover::new(project, address))),
         job::KIND => Ok(erase(job::Leftover::new(project, address))),
         invoker::KIND => Ok(erase(invoker::Leftover::new(project, address))),
@@ -57,9 +58,11 @@ pub(crate) fn node(project: &Arc<Project>, address: &Address) -> Result<Arc<dyn 
             address: address.clone(),
         })),
         // Steps leave nothing behind that a delete could remove.
-        registry::IMAGE | crate::runtime::migration::KIND => Ok(erase(Nothing {
-            address: address.clone(),
-        })),
+        registry::IMAGE | secret_member::KIND | crate::runtime::migration::KIND => {
+            Ok(erase(Nothing {
+                address: address.clone(),
+            }))
+        }
         kind => Err(Error::input(format!(
             "the inventory names {address}, and this version knows no kind `{kind}`"
         ))

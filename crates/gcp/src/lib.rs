@@ -23,8 +23,10 @@ mod rates;
 mod registry;
 mod retry;
 mod runtime;
+mod secret_access;
 mod secret_calls;
 mod secret_lookup;
+mod secret_member;
 mod secret_store;
 mod zone_servers;
 
@@ -41,6 +43,7 @@ use deployer_core::error::{Error, Result};
 use deployer_core::node::Node;
 use deployer_core::spec::EnvironmentSpec;
 use deployer_manifest::section::GcpSection;
+use tokio::sync::OnceCell;
 
 use client::Clients;
 use project::{Names, Project};
@@ -107,6 +110,8 @@ impl Gcp {
             context,
             registry: registry.trim_end_matches('/').to_owned(),
             principal: identity.principal,
+            number: OnceCell::new(),
+            may_grant: OnceCell::new(),
             source: identity.source,
             apis,
         });

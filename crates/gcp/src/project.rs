@@ -4,6 +4,7 @@ use deployer_core::address::Target;
 use deployer_core::capability::{Context, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_manifest::section::{GcpSection, GcpService};
+use tokio::sync::OnceCell;
 
 use crate::apis::Apis;
 use crate::client::Clients;
@@ -23,6 +24,10 @@ pub(crate) struct Project {
     pub(crate) registry: String,
     /// Who calls, as far as known without asking.
     pub(crate) principal: String,
+    /// The project's number, once it was asked for.
+    pub(crate) number: OnceCell<String>,
+    /// Whether the caller may change the policies of secrets in the project, once that was asked.
+    pub(crate) may_grant: OnceCell<bool>,
     /// Where the credentials came from.
     pub(crate) source: Source,
     /// Which APIs are on.

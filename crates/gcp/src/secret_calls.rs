@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::{self, Found};
 use crate::labels::Owner;
 use crate::project::{Project, short};
+use crate::secret_lookup::Seen;
 use crate::secret_store::moment;
 
 /// A value as text.
@@ -47,8 +48,21 @@ impl Store {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn path(&self) -> String {
-        self.project.names.secret(&self.name)
+        self.project.names.secret_in_full(&self.name)
+    }
+
+    /// What a listing says of it, beside the others that are asked for now. `None` when nothing is said, and for a secret of
+    /// another project.
+    pub(crate) async fn listed(&self) -> Option<Seen> {
+        if self.name.contains('/') {
+            return None;
+        }
+        self.project.secrets.ask(&self.name).await
     }
 
     pub(crate) fn cannot(&self, what: &str) -> String {
@@ -264,7 +278,10 @@ impl Store {
             )
             .send()
             .await
-            .map_err(|error| error::failed(error, &self.cannot("add a version to")))?;
+            .map_err(|error| {
+                let error = error::failed(error, &self.cannot("add a version to"));
+                error::without(error, value)
+            })?;
         self.project.names.secret_version(&version.name)
     }
 
@@ -296,24 +313,20 @@ impl Store {
             Found::Denied(why) => return Err(denied(&self.name, &why)),
             Found::Absent => {}
         }
-        let automatic =
-            model::Replication::new().set_automatic(model::replication::Automatic::new());
-        let outcome = self
-            .project
-            .clients
-            .secrets
-            .changing()
-            .await
-            .create_secret()
-            .set_parent(self.project.names.project())
-            .set_secret_id(&self.name)
-            .set_secret(
-                model::Secret::new()
-                    .set_replication(automatic)
-                    .set_labels(labels.clone()),
-            )
-            .send()
-            .await;
+        if self.name.contains('/') {
+            let what = format!("secret `{}` does not exist", self.name);
+            return Err(Error::new(ErrorKind::NotFound, what)
+                .hint("only its owner can make one of that name: give ours a name without `/`"));
+        }
+        let wanted = &self.project.section.secret_replication;
+        let outcome = match self.create(labels, replication(wanted)).await {
+            // A policy of the organisation that forbids `global` leaves the region that everything else is in.
+            Err(error) if wanted.is_empty() && is_about_locations(&error) => {
+                let here = [self.project.names.region.clone()];
+                self.create(labels, replication(&here)).await
+            }
+            outcome => outcome,
+        };
         match outcome {
             Ok(_) => Ok(()),
             Err(error) if error::exists_already(&error) => match self.secret().await? {
@@ -322,8 +335,31 @@ impl Store {
                     Err(error::failed(error, &self.cannot("create")))
                 }
             },
+            Err(error) if is_about_locations(&error) => {
+                let refused = error::failed(error, &self.cannot("create"));
+                Err(refused.hint(
+                    "name regions that the policy allows: `[targets.gcp] secret_replication`",
+                ))
+            }
             Err(error) => Err(error::failed(error, &self.cannot("create"))),
         }
+    }
+
+    async fn create(
+        &self,
+        labels: &BTreeMap<String, String>,
+        replication: model::Replication,
+    ) -> Result<model::Secret, error::CloudError> {
+        let secret = model::Secret::new()
+            .set_replication(replication)
+            .set_labels(labels.clone());
+        let secrets = self.project.clients.secrets.changing().await;
+        let call = secrets.create_secret();
+        let call = call.set_parent(self.project.names.project());
+        call.set_secret_id(&self.name)
+            .set_secret(secret)
+            .send()
+            .await
     }
 
     pub(crate) fn ours(&self, secret: &model::Secret, owner: &Owner) -> Result<()> {
@@ -336,6 +372,38 @@ impl Store {
             .hint("give ours another name in the manifest, or set `adopt = true` on it")),
         }
     }
+}
+
+/// Replicated in these regions; wherever Google likes where none is named.
+fn replication(regions: &[String]) -> model::Replication {
+    use model::replication::user_managed::Replica;
+    use model::replication::{Automatic, UserManaged};
+    if regions.is_empty() {
+        return model::Replication::new().set_automatic(Automatic::new());
+    }
+    let replicas = regions.iter().map(|it| Replica::new().set_location(it));
+    model::Replication::new().set_user_managed(UserManaged::new().set_replicas(replicas))
+}
+
+/// Where a secret is replicated, as a field: `automatic`, or the regions.
+pub(crate) fn show_replication(secret: &model::Secret) -> String {
+    let replication = secret.replication.as_ref();
+    match replication.and_then(|it| it.user_managed()) {
+        Some(managed) => show_regions(managed.replicas.iter().map(|it| it.location.as_str())),
+        None => "automatic".to_owned(),
+    }
+}
+
+/// The regions of a field.
+pub(crate) fn show_regions<'a>(regions: impl Iterator<Item = &'a str>) -> String {
+    let mut regions: Vec<&str> = regions.collect();
+    regions.sort_unstable();
+    regions.join(", ")
+}
+
+/// Whether an organisation's policy on locations refused something.
+fn is_about_locations(error: &error::CloudError) -> bool {
+    error::said(error).contains("constraints/gcp.resourceLocations")
 }
 
 pub(crate) fn denied(name: &str, why: &str) -> Error {

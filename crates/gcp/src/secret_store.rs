@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,9 +10,11 @@ use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
-use deployer_core::graph::{Graph, Inputs, Output};
-use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, SecretSpec};
+use deployer_core::graph::{Graph, Inputs, Output, Value};
+use deployer_core::member::binary;
+use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
+use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
+use deployer_manifest::names::GCP_SECRET;
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
 use google_cloud_wkt::FieldMask;
@@ -21,10 +24,14 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::{self, Found};
 use crate::labels::{self, Owner};
 use crate::project::{Project, short};
-use crate::secret_calls::{Store, denied, number};
+use crate::secret_calls::{Store, denied, number, show_regions, show_replication};
+use crate::secret_member::Taken;
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "secretmanager.secret";
+
+/// The field that says where a secret is kept.
+const REPLICATION: &str = "replication";
 
 /// The field `value` where what is there is to be replaced.
 const NEW_VERSION: &str = "new version";
@@ -49,14 +56,37 @@ impl SecretStore for Secrets {
         graph.resource(|inputs| Secret {
             store: Store::new(&self.project, &secret.name),
             key: secret.key.clone(),
+            source: secret.source.clone(),
+            by_value: env.injects_value_of(&secret.key),
             owner: Owner::wanted(&labels, secret.adopt),
             address,
             labels,
             content: taken(content, inputs),
+            anothers: AtomicBool::new(false),
             there: Mutex::default(),
             output: output.clone(),
         });
         output
+    }
+
+    /// Cloud Run takes whole secrets only: another one holds the member alone.
+    fn member(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        member: &Member,
+    ) -> Output<SecretVersion> {
+        let taken = Taken::new(&self.project, secret, member);
+        let value = taken.output();
+        graph.resource(|_| taken);
+        let own = SecretSpec {
+            name: member.held_in.clone(),
+            source: SecretSource::Cloud,
+            member: None,
+            ..secret.clone()
+        };
+        self.secret(graph, env, &own, SecretContent::From(Value::From(value)))
     }
 
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {
@@ -108,9 +138,15 @@ impl SecretStore for Secrets {
     ) -> Result<SecretVersion> {
         let labels = labels::of(env);
         let store = Store::new(&self.project, &secret.name);
-        store
+        let ensured = store
             .ensure(&labels, &Owner::wanted(&labels, secret.adopt))
-            .await?;
+            .await;
+        match ensured {
+            Err(error) if error.kind() == ErrorKind::Conflict && secret.may_be_anothers() => {
+                return Err(error.hint("this environment only reads it: its owner sets it"));
+            }
+            ensured => ensured?,
+        }
         store.ensure_value(value).await
     }
 }
@@ -140,6 +176,14 @@ fn same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
+/// The secret of ours or of others whose versions the services take.
+pub(crate) fn held_in(secret: &SecretSpec) -> &str {
+    match &secret.member {
+        Some(member) => &member.held_in,
+        None => &secret.name,
+    }
+}
+
 /// The content with the output that it is made from as the node's input.
 fn taken(content: SecretContent, inputs: &mut Inputs) -> SecretContent {
     match content {
@@ -159,6 +203,9 @@ pub(crate) struct Actual {
     labels: HashMap<String, String>,
     etag: String,
     current: Option<SecretVersion>,
+    /// Somebody else's: only its version counts.
+    anothers: bool,
+    replication: String,
 }
 
 /// What a secret holds now, for the comparison with what it is to hold; in memory only.
@@ -177,10 +224,15 @@ enum There {
 struct Secret {
     store: Store,
     key: String,
+    source: SecretSource,
+    /// Whether a variable is to hold what it holds.
+    by_value: bool,
     address: Address,
     owner: Owner,
     labels: BTreeMap<String, String>,
     content: SecretContent,
+    /// Whether the last look found it to be somebody else's, which is only read.
+    anothers: AtomicBool,
     /// What was found there.
     there: Mutex<There>,
     output: Output<SecretVersion>,
@@ -205,10 +257,10 @@ impl Secret {
     /// The current version, compared with what is asked for as far as that is known. One call in the usual case: with the
     /// value where that is compared, without it where it is not.
     async fn look(&self) -> Result<(Option<SecretVersion>, There)> {
-        if matches!(
-            self.content,
-            SecretContent::Keep | SecretContent::AtFirst(_)
-        ) {
+        if self.is_only_kept() && self.by_value && self.source == SecretSource::Cloud {
+            return self.text().await;
+        }
+        if self.is_only_kept() {
             let current = self.store.current().await?;
             let there = current.clone().map_or(There::Nothing, There::Wanted);
             return Ok((current, there));
@@ -224,6 +276,46 @@ impl Secret {
             _ => There::Nothing,
         };
         Ok((Some(current), there))
+    }
+
+    fn is_anothers(&self) -> bool {
+        self.anothers.load(Ordering::Relaxed)
+    }
+
+    /// Where the manifest wants it to be kept. `None` where that is all one.
+    fn replication(&self) -> Option<String> {
+        let wanted = &self.store.project.section.secret_replication;
+        (!wanted.is_empty()).then(|| show_regions(wanted.iter().map(String::as_str)))
+    }
+
+    fn is_only_kept(&self) -> bool {
+        match self.content {
+            SecretContent::Keep | SecretContent::AtFirst(_) => true,
+            SecretContent::Exactly(_) | SecretContent::From(_) => false,
+        }
+    }
+
+    /// The current version of what somebody stored, which must be text. Who may not read it, is not asked: the service's
+    /// account reads it.
+    async fn text(&self) -> Result<(Option<SecretVersion>, There)> {
+        let current = match self.store.current_value().await {
+            Ok(Some((_, None))) => return Err(binary(&self.address.name)),
+            Ok(current) => current.map(|(version, _)| version),
+            Err(error) if error.kind() == ErrorKind::Denied => self.store.current().await?,
+            Err(error) => return Err(error),
+        };
+        let there = current.clone().map_or(There::Nothing, There::Wanted);
+        Ok((current, there))
+    }
+
+    /// Whether a secret with these labels is somebody else's and only read; `Some` says why it may not be there at all.
+    fn judge(&self, labels: &HashMap<String, String>) -> (bool, Option<String>) {
+        let objection = self.owner.objection(labels);
+        // What holds a value of ours is never another's.
+        let may_be = self.source == SecretSource::Cloud && self.is_only_kept();
+        let anothers = may_be && objection.is_some();
+        self.anothers.store(anothers, Ordering::Relaxed);
+        (anothers, objection.filter(|_| !anothers))
     }
 
     /// Whether its value is made or given anew by each apply.
@@ -254,10 +346,10 @@ impl Secret {
                 self.address.name
             ),
         )
-        .hint(format!(
-            "give it one: `deployer secrets set {}` reads it from stdin",
-            self.key
-        ))
+        .hint(match GCP_SECRET.accepts(&self.address.name) {
+            true => self.source.remedy(&self.key),
+            false => "check its name: nobody but its owner can make it".to_owned(),
+        })
     }
 
     async fn write(&self) -> Result<SecretVersion> {
@@ -283,8 +375,7 @@ impl Resource for Secret {
 
     async fn read(&self) -> Result<Reading<Actual>> {
         let keeps = matches!(self.content, SecretContent::Keep);
-        let lookup = &self.store.project.secrets;
-        let (said, seen) = tokio::join!(lookup.ask(&self.address.name), self.look());
+        let (said, seen) = tokio::join!(self.store.listed(), self.look());
         // A listing may lag: it is believed where nothing follows from it, or what follows looks once more.
         let believed = said.filter(|said| {
             let holds = matches!(&seen, Ok((_, There::Wanted(_) | There::Value(..))));
@@ -301,7 +392,8 @@ impl Resource for Secret {
             Found::Absent if keeps => return Err(self.missing()),
             Found::Absent => return Ok(Reading::Absent),
         };
-        if let Some(why) = self.owner.objection(&secret.labels) {
+        let (anothers, objection) = self.judge(&secret.labels);
+        if let Some(why) = objection {
             return Ok(Reading::Foreign(why));
         }
         let (current, there) = match seen {
@@ -322,21 +414,47 @@ impl Resource for Secret {
         }
         self.remember(there);
         Ok(Reading::Present(Actual {
+            replication: show_replication(&secret),
             labels: secret.labels,
             etag: secret.etag,
             current,
+            anothers,
         }))
     }
 
     fn desired(&self) -> Fields {
-        let mut fields = described(&self.wanted_labels());
+        let mut fields = match self.is_anothers() {
+            true => Fields::new(),
+            false => described(&self.wanted_labels()),
+        };
+        if let (Some(regions), false) = (self.replication(), self.is_anothers()) {
+            fields.set(REPLICATION, regions);
+        }
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         fields.set_value("value", wanted(&self.content, &there));
         fields
     }
 
+    /// Where a secret is kept is settled when it is made.
+    fn effect(&self, field: &str) -> Effect {
+        match field {
+            REPLICATION => Effect::LosesData,
+            _ => Effect::InPlace,
+        }
+    }
+
+    fn bears_mark(&self, actual: &Actual) -> bool {
+        !actual.anothers
+    }
+
     fn observed(&self, actual: &Actual) -> Fields {
-        let mut fields = described(&actual.labels);
+        let mut fields = match actual.anothers {
+            true => Fields::new(),
+            false => described(&actual.labels),
+        };
+        if self.replication().is_some() && !actual.anothers {
+            fields.set(REPLICATION, &actual.replication);
+        }
         fields.set_some(
             "value",
             actual
@@ -368,6 +486,8 @@ impl Resource for Secret {
             labels: self.wanted_labels(),
             etag: String::new(),
             current: Some(current),
+            anothers: false,
+            replication: self.replication().unwrap_or_default(),
         })
     }
 
@@ -472,6 +592,8 @@ impl crate::existing::Existing for Leftover {
                     labels: secret.labels,
                     etag: secret.etag,
                     current: None,
+                    anothers: false,
+                    replication: String::new(),
                 }),
             },
         })
@@ -488,8 +610,6 @@ impl crate::existing::Existing for Leftover {
 
 #[cfg(test)]
 mod tests {
-    use deployer_core::graph::Value;
-
     use super::*;
 
     fn version() -> SecretVersion {

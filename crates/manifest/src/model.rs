@@ -415,6 +415,7 @@ impl Manifest {
         SecretUse {
             secret: variable.secret.clone(),
             inject: inject.unwrap_or_default(),
+            member: declared.and_then(|secret| secret.key.clone()),
         }
     }
 }

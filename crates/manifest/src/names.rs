@@ -56,6 +56,19 @@ rule!(
     "letters, digits and `/_+=.@-`, at most 512 characters"
 );
 rule!(
+    /// What `GetSecretValue` takes: a name or an ARN, in full or without its last six characters; also the names that AWS gives,
+    /// such as `rds!db-...`.
+    AWS_SECRET_READ, "a secret in Secrets Manager", 2048, Any,
+    "^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@!-]+$",
+    "its name (letters, digits and `/_+=.@!-`) or its ARN: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"
+);
+rule!(
+    /// What Secret Manager reads, in this project or another.
+    GCP_SECRET_READ, "a secret in Secret Manager", 300, Any,
+    "^(projects/[a-z0-9.:-]+/secrets/)?[A-Za-z0-9_-]+$",
+    "its name (letters, digits, `-` and `_`) or projects/PROJECT/secrets/NAME"
+);
+rule!(
     /// `CreateLogGroup`.
     LOG_GROUP, "a log group", 512, Any,
     "^[A-Za-z0-9/_.#-]+$",
@@ -340,6 +353,17 @@ pub fn log_group(app: &str, environment: &str, key: &str) -> String {
     LOG_GROUP.fit(&format!("/{app}/{environment}/{key}"))
 }
 
+/// A text in letters, digits, `-` and `_`, and still told apart from others.
+pub fn plain(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.chars().all(allowed) {
+        return text.to_owned();
+    }
+    let digest = hex::encode(Sha256::digest(text.as_bytes()));
+    let kept: String = text.chars().filter(|c| allowed(*c)).collect();
+    format!("{kept}-{}", digest.get(..8).unwrap_or(&digest))
+}
+
 /// A secret's name on AWS.
 pub fn aws_secret(app: &str, environment: &str, key: &str) -> String {
     AWS_SECRET.fit(&format!("/{app}/{environment}/{key}"))
@@ -411,5 +435,24 @@ mod tests {
         assert!(ECS.accepts("Spryte_Backend-1"));
         assert!(ECR_REPOSITORY.accepts("sentryagent/agentidp"));
         assert!(!ECR_REPOSITORY.accepts("Spryte"));
+    }
+
+    #[test]
+    fn names_that_others_gave_are_read_and_never_made() {
+        let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:rds!db-1a2b-AbCdEf";
+        for name in ["rds!db-0b7e7b8f-1c9b", arn] {
+            assert!(AWS_SECRET_READ.accepts(name), "{name}");
+            assert!(!AWS_SECRET.accepts(name), "{name}");
+        }
+        let full = "projects/other-project/secrets/db_url";
+        assert!(GCP_SECRET_READ.accepts(full) && !GCP_SECRET.accepts(full));
+        assert!(!AWS_SECRET_READ.accepts("arn:aws:s3:::x") && !GCP_SECRET_READ.accepts("a/b"));
+    }
+
+    #[test]
+    fn a_member_with_odd_characters_still_names_a_secret_of_its_own() {
+        assert_eq!(plain("password"), "password");
+        assert!(plain("pass word").starts_with("password-"));
+        assert_ne!(plain("pass word"), plain("pass.word"));
     }
 }

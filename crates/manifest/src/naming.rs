@@ -1,5 +1,7 @@
 //! Says which name each thing of a manifest has on each cloud.
 
+use std::collections::BTreeSet;
+
 use deployer_core::address::CloudName;
 use deployer_core::spec::EnvironmentSpec;
 
@@ -213,6 +215,13 @@ impl Manifest {
             let path = target.join("caches").join(key).join("name");
             add(cache.0, cache.1, &own.name, path);
         }
+        let by_member = spec.secrets.values().filter(|it| it.member.is_some());
+        let whole = spec.secrets.values().filter(|it| it.member.is_none());
+        let whole: BTreeSet<&String> = whole.map(|it| &it.name).collect();
+        let shared: BTreeSet<&String> = by_member
+            .map(|it| &it.name)
+            .filter(|name| !whole.contains(name))
+            .collect();
         for (key, secret) in &spec.secrets {
             let own = target.join("secrets").join(key).join("name");
             let has_own = match cloud {
@@ -231,11 +240,22 @@ impl Manifest {
                 Some(_) => own,
                 None => KeyPath::new(["secrets", key, "name"]),
             };
-            let rule = match cloud {
-                CloudName::Aws => &names::AWS_SECRET,
-                CloudName::Gcp => &names::GCP_SECRET,
+            let rule = match (cloud, secret.may_be_anothers()) {
+                (CloudName::Aws, false) => &names::AWS_SECRET,
+                (CloudName::Gcp, false) => &names::GCP_SECRET,
+                (CloudName::Aws, true) => &names::AWS_SECRET_READ,
+                (CloudName::Gcp, true) => &names::GCP_SECRET_READ,
             };
-            add(rule, "secret", &secret.name, path);
+            // One secret has many members.
+            let space = match &secret.member {
+                Some(_) if shared.contains(&secret.name) => "",
+                _ => "secret",
+            };
+            add(rule, space, &secret.name, path);
+            if let (CloudName::Gcp, Some(member)) = (cloud, &secret.member) {
+                let at = KeyPath::new(["secrets", key, "key"]);
+                add(&names::GCP_SECRET, "secret", &member.held_in, at);
+            }
         }
         all
     }

@@ -11,7 +11,7 @@ use deployer_core::address::CloudName;
 use deployer_core::error::{Error, Result};
 use deployer_core::names::own_tags;
 use deployer_core::spec::{
-    Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, MigrateSpec, MilliCpu,
+    Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, Member, MigrateSpec, MilliCpu,
     OnRollback, Replicas, SecretSource, SecretSpec, SecretUse, ServiceSpec,
 };
 use serde::de::DeserializeOwned;
@@ -170,9 +170,9 @@ impl<'a> Resolver<'a> {
                 From::File(path) => SecretSource::File(path),
                 From::Generate(what) => SecretSource::Generate(what),
             };
-            let name = secret.name.as_deref();
+            let named = (secret.name.as_deref(), secret.key.as_deref());
             let on_rollback = secret.on_rollback.unwrap_or_default();
-            specs.insert(key.clone(), self.secret(key, name, source, on_rollback));
+            specs.insert(key.clone(), self.secret(key, named, source, on_rollback));
         }
         for (pair, keys) in &manifest.keys {
             for (key, half) in [
@@ -184,7 +184,7 @@ impl<'a> Resolver<'a> {
                     half,
                 };
                 // The other half may be with someone else already: an old key would not fit it.
-                let spec = self.secret(key, None, source, OnRollback::Follow);
+                let spec = self.secret(key, (None, None), source, OnRollback::Follow);
                 specs.entry(key.clone()).or_insert(spec);
             }
         }
@@ -194,7 +194,7 @@ impl<'a> Resolver<'a> {
     fn secret(
         &mut self,
         key: &str,
-        name: Option<&str>,
+        (name, member): (Option<&str>, Option<&str>),
         source: SecretSource,
         on_rollback: OnRollback,
     ) -> SecretSpec {
@@ -233,10 +233,32 @@ impl<'a> Resolver<'a> {
         SecretSpec {
             key: key.to_owned(),
             name,
-            source,
             on_rollback,
             adopt: overrides.adopt,
+            member: member.and_then(|member| self.member(key, member, &source)),
+            source,
         }
+    }
+
+    /// What is taken of a secret that holds more.
+    fn member(&mut self, key: &str, member: &str, source: &SecretSource) -> Option<Member> {
+        if *source != SecretSource::Cloud {
+            self.faults.push(Fault {
+                path: KeyPath::new(["secrets", key, "key"]),
+                message: format!("`{member}` can be taken only of a secret that the cloud holds"),
+                help: "remove `key`, or write `from = \"cloud\"`".to_owned(),
+            });
+            return None;
+        }
+        let (app, environment) = (&self.manifest.app, self.environment);
+        Some(Member {
+            key: member.to_owned(),
+            held_in: names::gcp_secret(
+                app,
+                environment,
+                &format!("{key}-{}", names::plain(member)),
+            ),
+        })
     }
 
     fn overrides(&self, key: &str) -> Overrides {

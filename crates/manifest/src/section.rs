@@ -162,6 +162,10 @@ pub struct GcpSection {
     /// Base URL of the image registry, when it is not `https://REGION-docker.pkg.dev`.
     #[serde(default)]
     pub registry_endpoint: Option<String>,
+    /// Where secrets are kept: regions such as `["europe-west1"]`. Default: wherever Google likes, which an organisation's policy
+    /// on locations may refuse. It cannot be changed later.
+    #[serde(default)]
+    pub secret_replication: Vec<String>,
     /// Whether `apply` may switch on the APIs that are needed and off; else it says with which command.
     #[serde(default)]
     pub enable_apis: bool,
@@ -254,7 +258,7 @@ pub struct GcpService {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecretOverride {
-    /// The secret's name in this cloud.
+    /// The secret's name in this cloud; of one that is only read also its full name.
     pub name: Option<String>,
     /// Where its value comes from in this target: as `from` in `[secrets.NAME]`.
     #[schemars(with = "Option<From>")]

@@ -280,6 +280,65 @@ fn problems_are_data_too() {
 }
 
 #[test]
+fn a_member_is_taken_only_of_a_secret_that_the_cloud_holds() {
+    let with = |secret: &str| {
+        said(&format!(
+            "{BASE}\n[services.idp.env]\nDB = {{ secret = \"db\" }}\n[secrets.db]\n{secret}\n"
+        ))
+    };
+    for (secret, why) in [
+        (
+            "key = \"password\"\nfrom = { env = \"DB\" }",
+            "only of a secret that the cloud holds",
+        ),
+        ("key = \"a:b\"", "cannot name a member"),
+        ("key = \"\"", "cannot name a member"),
+        (
+            "key = \"password\"\ninject = \"reference\"",
+            "not a member of it",
+        ),
+    ] {
+        let said = with(secret);
+        let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(why), "{secret}:\n{said}");
+    }
+    assert_eq!(with("key = \"password\""), "");
+}
+
+#[test]
+fn names_that_others_gave_are_read_and_not_made() {
+    let with = |from: &str| {
+        said(&format!(
+            "{BASE}\n[services.idp.env]\nDB = {{ secret = \"db\" }}\n[secrets.db]\n{from}\n\
+             [targets.aws.secrets.db]\nname = \"rds!db-1a2b\"\n\
+             [targets.gcp.secrets.db]\nname = \"projects/shared-things/secrets/db\"\n"
+        ))
+    };
+    assert_eq!(with(""), "");
+    let said = with("from = { generate = \"hex:32\" }");
+    assert!(
+        said.contains("cannot name a secret in Secrets Manager"),
+        "{said}"
+    );
+    assert!(
+        said.contains("cannot name a secret in Secret Manager"),
+        "{said}"
+    );
+}
+
+#[test]
+fn members_of_one_secret_share_its_name_and_nothing_else_does() {
+    let with = |other: &str| {
+        said(&format!(
+            "{BASE}\n[services.idp.env]\nA = {{ secret = \"a\" }}\nB = {{ secret = \"b\" }}\n\
+             [secrets.a]\nname = \"shared\"\nkey = \"user\"\n[secrets.b]\nname = \"shared\"\n{other}\n"
+        ))
+    };
+    assert_eq!(with("key = \"password\""), "");
+    assert!(with("").contains("two things at once"));
+}
+
+#[test]
 fn paths_that_google_answers_itself_are_refused_with_a_way_out() {
     let health = "port = 3000\nhealth = \"/healthz\"";
     let refused = said(&base("port = 3000", health));

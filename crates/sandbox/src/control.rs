@@ -18,6 +18,7 @@ use crate::backing::Backing;
 use crate::env::Running;
 use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
+use crate::host::{AllowedLocations, IamDelay};
 use crate::interceptor::Interceptor;
 use crate::runner::{Isolation, Runner};
 use crate::walls;
@@ -30,6 +31,8 @@ pub(crate) struct Control {
     pub(crate) backing: Backing,
     pub(crate) moto: Option<String>,
     pub(crate) interceptor: Interceptor,
+    pub(crate) iam_delay: IamDelay,
+    pub(crate) locations: AllowedLocations,
     pub(crate) aws: Aws,
     pub(crate) gcp: Gcp,
     pub(crate) stop: watch::Sender<bool>,

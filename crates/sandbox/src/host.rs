@@ -1,7 +1,8 @@
 //! Assembles a sandbox: listens, opens its state, starts both clouds, and takes it all down again.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -64,6 +65,49 @@ pub struct Host {
     pub service_account: Arc<ServiceAccount>,
     /// A bearer token that the Google side accepts, for `gcloud`.
     pub static_token: String,
+    /// How long Google's access policies take to get about.
+    pub iam_delay: IamDelay,
+    /// Where an organisation's policy lets things be made.
+    pub locations: AllowedLocations,
+}
+
+/// How long something takes, in cloud time. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct IamDelay(Arc<AtomicU64>);
+
+impl IamDelay {
+    fn new(delay: Duration) -> Self {
+        let this = Self(Arc::default());
+        this.set(delay);
+        this
+    }
+
+    fn set(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    /// How long it takes now.
+    pub fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The policy `constraints/gcp.resourceLocations`. Cheap to clone; clones share it.
+#[derive(Clone, Default)]
+pub struct AllowedLocations(Arc<Mutex<Option<Vec<String>>>>);
+
+impl AllowedLocations {
+    fn set(&self, locations: Option<Vec<String>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = locations;
+    }
+
+    /// Whether something may be made there.
+    pub fn allow(&self, location: &str) -> bool {
+        let allowed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowed = allowed.iter();
+        allowed.all(|allowed| allowed.iter().any(|it| it == location))
+    }
 }
 
 /// Why a sandbox did not start.
@@ -155,6 +199,8 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         backing: aws_host.backing.clone(),
         moto: aws_host.moto.clone(),
         interceptor: aws_host.interceptor.clone(),
+        iam_delay: aws_host.iam_delay.clone(),
+        locations: aws_host.locations.clone(),
         aws: Aws::new(aws_host),
         gcp: Gcp::new(gcp_host),
         stop: watch::channel(false).0,
@@ -193,6 +239,16 @@ impl Sandbox {
     pub fn set_faults(&self, faults: Option<FaultsFile>) {
         let rules = faults.map(Rules::new).unwrap_or_default();
         self.control.interceptor.replace_rules(rules);
+    }
+
+    /// From now on an organisation's policy lets things be made in these of Google's locations only; `None`: anywhere.
+    pub fn set_allowed_locations(&self, locations: Option<Vec<String>>) {
+        self.control.locations.set(locations);
+    }
+
+    /// Google's access policies take so long to get about from now on, in cloud time.
+    pub fn set_iam_delay(&self, delay: Duration) {
+        self.control.iam_delay.set(delay);
     }
 
     /// What another process needs to reach it.
@@ -288,6 +344,8 @@ fn host(
     );
     Ok(Host {
         interceptor,
+        iam_delay: IamDelay::new(options.iam_delay),
+        locations: AllowedLocations::default(),
         clock,
         background,
         backing: backing.map_err(|source| state_error(state_dir, source))?,

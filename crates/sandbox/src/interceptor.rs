@@ -181,6 +181,11 @@ impl Interceptor {
         response
     }
 
+    /// Whether a rule in force denies every such call.
+    pub(crate) fn denies(&self, call: &ApiCall) -> bool {
+        self.rules().deny(call)
+    }
+
     /// Asks the observer, then the rules, then the rates: the first that objects decides.
     fn judge(&self, call: &ApiCall, earlier: bool) -> Verdict {
         let observer = self.inner.observer.as_ref();

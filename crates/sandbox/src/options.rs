@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::env::AccessKey;
@@ -74,6 +75,9 @@ pub struct Options {
     pub faults: Option<FaultsFile>,
     /// Whether calls may come too fast.
     pub rates: Rates,
+    /// How long Google's access policies take to get about, in cloud time. Google: "typically 2 minutes, potentially 7
+    /// minutes or longer" (<https://cloud.google.com/iam/docs/access-change-propagation>).
+    pub iam_delay: Duration,
     /// Who is told of each API call and decides what becomes of it, before faults and rates are asked.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -98,6 +102,7 @@ impl Options {
             account_key: None,
             faults: None,
             rates: Rates::Ignored,
+            iam_delay: Duration::from_secs(7),
             observer: None,
         }
     }

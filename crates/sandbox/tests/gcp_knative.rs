@@ -24,6 +24,9 @@ async fn with_service() -> Cloud {
     cloud
         .ok("POST", &format!("{secrets}/db:addVersion"), value)
         .await;
+    cloud
+        .let_read("db", "web@sandbox-project.iam.gserviceaccount.com")
+        .await;
     let secret = json!({ "secretKeyRef": { "secret": "db", "version": "1" } });
     let body = json!({
         "invokerIamDisabled": true,

@@ -294,8 +294,57 @@ async fn an_absent_image_or_secret_fails_the_revision() {
             json!({ "payload": { "data": "aHVzaA==" } }),
         )
         .await;
-    let done = cloud.run("POST", "services?serviceId=c", body).await;
+    let failed = cloud
+        .run("POST", "services?serviceId=c", body.clone())
+        .await;
+    let message = failed["error"]["message"].as_str().unwrap();
+    let account = message.split("Revision service account ").nth(1).unwrap();
+    let account = account.split(". ").next().unwrap();
+    assert!(
+        message.contains("spec.template.spec.containers[0].env[0].value_from.secret_key_ref.name: Permission denied on secret: projects/")
+            && account.ends_with("-compute@developer.gserviceaccount.com"),
+        "{message}"
+    );
+    cloud.let_read("db", account).await;
+    let done = cloud.run("POST", "services?serviceId=d", body).await;
     assert_eq!(cloud.ask(&done["response"]["uri"]).await.1, "hush");
+}
+
+#[tokio::test]
+async fn a_job_takes_secrets_that_its_account_may_read_once_that_has_got_about() {
+    let cloud = Cloud::start().await.with_image().await;
+    let secrets = "v1/projects/sandbox-project/secrets";
+    let automatic = json!({ "replication": { "automatic": {} } });
+    let made = format!("{secrets}?secretId=db");
+    cloud.ok("POST", &made, automatic).await;
+    let value = json!({ "payload": { "data": "aHVzaA==" } });
+    cloud
+        .ok("POST", &format!("{secrets}/db:addVersion"), value)
+        .await;
+    let secret = json!({ "name": "NAME", "valueSource": { "secretKeyRef": { "secret": "db", "version": "1" } } });
+    let account = "job@sandbox-project.iam.gserviceaccount.com";
+    let body = json!({ "template": { "template": {
+        "serviceAccount": account,
+        "containers": [{ "image": image("v1"), "env": [secret] }],
+    } } });
+    cloud.let_read("db", account).await;
+    // An hour of cloud time has not passed since.
+    cloud
+        .sandbox
+        .set_iam_delay(std::time::Duration::from_secs(3600));
+    let refused = cloud.run("POST", "jobs?jobId=a", body.clone()).await;
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("Permission denied on secret"), "{message}");
+    let job = cloud.get(&format!("v2/{LOCATION}/jobs/a")).await;
+    let reason = &job["terminalCondition"]["reason"];
+    assert_eq!(
+        reason, "SECRETS_ACCESS_CHECK_FAILED",
+        "the job is there all the same"
+    );
+    cloud.sandbox.set_iam_delay(std::time::Duration::ZERO);
+    let taken = cloud.run("PATCH", "jobs/a", body).await;
+    let state = &taken["response"]["terminalCondition"]["state"];
+    assert_eq!(state, "CONDITION_SUCCEEDED");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 pub(crate) mod group_calls;
 mod group_fields;
 mod judgement;
+mod modify;
 pub(crate) mod replication_group;
 mod status;
 pub(crate) mod subnet_group;
@@ -11,7 +12,7 @@ mod tagging;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{Cache, CacheOutputs, PasswordRule, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
@@ -23,6 +24,14 @@ use crate::tags::Ownership;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
 use subnet_group::{SUBNET_GROUP, SubnetGroup};
+
+/// `AuthToken` of CreateReplicationGroup, in the ElastiCache API reference.
+static TOKEN: PasswordRule = PasswordRule {
+    shortest: 16,
+    longest: 128,
+    takes: |c| c.is_ascii_alphanumeric() || "!&#$^<>-".contains(c),
+    says: "ElastiCache takes 16 to 128 letters, digits and `!&#$^<>-`",
+};
 
 #[async_trait]
 impl Cache for Aws {
@@ -70,6 +79,10 @@ impl Cache for Aws {
             url,
             authority: None,
         }
+    }
+
+    fn token_rule(&self) -> Option<&'static PasswordRule> {
+        Some(&TOKEN)
     }
 
     async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>> {

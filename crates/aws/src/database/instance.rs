@@ -15,6 +15,7 @@ use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::Maintenance;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
 
 use super::authority::Bundle;
 use super::instance_calls::{GONE, called, delete_instance, read_instance, upgrades};
@@ -64,6 +65,15 @@ pub(super) struct Instance {
     pub(super) authority: Output<SecretString>,
     /// What the last apply left, where that is known.
     pub(super) left: Mutex<Option<Fields>>,
+    pub(super) looked_up: LookedUp,
+}
+
+/// What does not change while a run goes on: it is asked for once, however often the instance is looked at.
+#[derive(Default)]
+pub(super) struct LookedUp {
+    authority: OnceCell<SecretString>,
+    /// What a version can become.
+    upgrades: OnceCell<(String, Vec<String>)>,
 }
 
 impl Instance {
@@ -179,6 +189,19 @@ impl Instance {
             .collect()
     }
 
+    async fn upgrades_of(&self, version: &str) -> Result<Vec<String>> {
+        let look = || async {
+            let found = upgrades(&self.clients, version).await?;
+            Ok::<_, Error>((version.to_owned(), found))
+        };
+        let (of, found) = self.looked_up.upgrades.get_or_try_init(look).await?;
+        match of == version {
+            true => Ok(found.clone()),
+            // RDS gave it another minor version meanwhile.
+            false => upgrades(&self.clients, version).await,
+        }
+    }
+
     /// Adds to what was read what other calls tell: the password, the versions that it can become, its authorities.
     async fn completed(&self, mut actual: InstanceActual) -> Result<Reading<InstanceActual>> {
         if let Some(version) = &actual.password_version {
@@ -191,7 +214,7 @@ impl Instance {
             }
         }
         if self.is_older(&actual) {
-            actual.upgrades = upgrades(&self.clients, &actual.full_version).await?;
+            actual.upgrades = self.upgrades_of(&actual.full_version).await?;
         }
         Ok(Reading::Present(actual))
     }
@@ -211,8 +234,9 @@ impl Resource for Instance {
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         if let Some(bundle) = &self.bundle {
-            let found = bundle.read(&self.clients).await?;
-            self.authority.publish(found);
+            let read = || bundle.read(&self.clients);
+            let found = self.looked_up.authority.get_or_try_init(read).await?;
+            self.authority.publish(found.clone());
         }
         let reading = read_instance(&self.clients, self.name()).await?;
         match owned(reading, &self.ownership, |actual| &actual.tags) {

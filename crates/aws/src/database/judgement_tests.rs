@@ -49,6 +49,7 @@ async fn wanted() -> Instance {
         maintenance: Maintenance::Now,
         bundle: None,
         left: Mutex::new(None),
+        looked_up: Default::default(),
         address,
     }
 }

@@ -16,7 +16,9 @@ mod tagging;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{
+    Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
+};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec, SslMode};
@@ -28,7 +30,7 @@ use crate::reading::seen;
 use crate::tags::Ownership;
 
 use authority::Bundle;
-use instance::{INSTANCE, Instance};
+use instance::{INSTANCE, Instance, LookedUp};
 use instance_fields::Endpoint;
 use parameter_group::{PARAMETER_GROUP, ParameterGroup};
 use subnet_group::{SUBNET_GROUP, SubnetGroup};
@@ -39,6 +41,15 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// `MasterUserPassword` of CreateDBInstance for PostgreSQL, in the RDS API reference; of the space it says so when refusing:
+/// "Only printable ASCII characters besides '/', '@', '\"', ' ' may be used".
+static PASSWORD: PasswordRule = PasswordRule {
+    shortest: 8,
+    longest: 128,
+    takes: |c| c.is_ascii_graphic() && !matches!(c, '/' | '@' | '"'),
+    says: "RDS takes 8 to 128 printable ASCII characters, without `/`, `@`, `\"` and spaces",
+};
 
 #[async_trait]
 impl Database for Aws {
@@ -99,6 +110,7 @@ impl Database for Aws {
             given: Mutex::default(),
             authority: authority.clone(),
             left: Mutex::default(),
+            looked_up: LookedUp::default(),
         });
         DatabaseOutputs {
             url,
@@ -112,6 +124,10 @@ impl Database for Aws {
         let reading = instance_calls::describe(&self.clients, name).await?;
         let instance = seen(reading, &instance_calls::called(name))?;
         Ok(instance.as_ref().and_then(instance_fields::birth))
+    }
+
+    fn password_rule(&self) -> Option<&'static PasswordRule> {
+        Some(&PASSWORD)
     }
 
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
@@ -205,6 +221,22 @@ fn spec() -> DatabaseSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_judged_as_rds_judges_it() {
+        assert!(PASSWORD.accepts("correct-horse~!#"));
+        for refused in [
+            "p@ssw0rd",
+            "pass/word",
+            "pass\"word",
+            "pass word",
+            "short",
+            "pässwörter",
+        ] {
+            assert!(!PASSWORD.accepts(refused), "{refused}");
+        }
+        assert!(PASSWORD.accepts(&"x".repeat(128)) && !PASSWORD.accepts(&"x".repeat(129)));
+    }
 
     #[test]
     fn a_password_cannot_break_the_url() {

@@ -87,9 +87,10 @@ fn cpu_units(cpu: MilliCpu) -> u32 {
     cpu.0 * 1024 / 1000
 }
 
-/// The form in which ECS injects exactly one version of a secret.
-fn pin(version: &SecretVersion) -> String {
-    format!("{}:::{}", version.secret, version.version)
+/// The form in which ECS injects exactly one version of a secret, or of one member of the JSON object that it is.
+fn pin(member: Option<&str>, version: &SecretVersion) -> String {
+    let key = member.unwrap_or_default();
+    format!("{}:{key}::{}", version.secret, version.version)
 }
 
 /// The secret's version that a `valueFrom` pins. `None` when it pins none.
@@ -186,7 +187,7 @@ impl Blueprint {
     fn secret_field(&self, variable: &str, used: &SecretUse) -> FieldValue {
         match &self.pins {
             Pins::Inputs(inputs) => match inputs.get(&used.secret) {
-                Some(version) => version.field(|version| injected(used.inject, version)),
+                Some(version) => version.field(|version| injected(used, version)),
                 None => FieldValue::Known(format!("(secret `{}` is not declared)", used.secret)),
             },
             Pins::Running(running) => {
@@ -201,7 +202,7 @@ impl Blueprint {
                 let version = inputs.get(&used.secret).ok_or_else(|| {
                     Error::internal(format!("secret `{}` was not declared", used.secret))
                 })?;
-                Ok(injected(used.inject, &version.settled()?))
+                Ok(injected(used, &version.settled()?))
             }
             Pins::Running(running) => running.get(variable).cloned().ok_or_else(|| {
                 Error::input(format!("what runs has no secret variable `{variable}` yet"))
@@ -313,9 +314,9 @@ fn cpu_of(architecture: Architecture) -> CpuArchitecture {
     }
 }
 
-fn injected(inject: Inject, version: &SecretVersion) -> String {
-    match inject {
-        Inject::Value => pin(version),
+fn injected(used: &SecretUse, version: &SecretVersion) -> String {
+    match used.inject {
+        Inject::Value => pin(used.member.as_deref(), version),
         Inject::Reference => version.secret.clone(),
     }
 }
@@ -486,6 +487,7 @@ mod tests {
         SecretUse {
             secret: "db".into(),
             inject,
+            member: None,
         }
     }
 
@@ -530,7 +532,7 @@ mod tests {
             .execution_role_arn(&blueprint.execution_role)
             .network_mode(NetworkMode::Awsvpc)
             .requires_compatibilities(Compatibility::Fargate)
-            .runtime_platform(runtime_platform())
+            .runtime_platform(runtime_platform(Architecture::X86))
             .container_definitions(blueprint.container().unwrap())
             .build()
     }
@@ -567,13 +569,16 @@ mod tests {
 
     #[test]
     fn a_pin_names_one_version_and_keeps_a_json_key() {
-        assert_eq!(pinned(&pin(&version("v1"))), Some(version("v1")));
+        assert_eq!(pinned(&pin(None, &version("v1"))), Some(version("v1")));
+        let member = pin(Some("password"), &version("v1"));
+        assert_eq!(member, format!("{ARN}:password::v1"));
+        assert_eq!(pinned(&member), Some(version("v1")));
         assert_eq!(pinned(ARN), None);
         assert_eq!(
             repin(&format!("{ARN}:url::v1"), &version("v2")),
             format!("{ARN}:url::v2")
         );
-        assert_eq!(repin(ARN, &version("v2")), pin(&version("v2")));
+        assert_eq!(repin(ARN, &version("v2")), pin(None, &version("v2")));
     }
 
     #[test]

@@ -329,12 +329,10 @@ impl Migration {
         let Err(why) = outcome else {
             return Ok(());
         };
-        let mut message = format!("the migration of `{}` failed: {why}", self.names.service);
-        for line in autopsy::last_lines(&self.clients, &self.names, arn).await {
-            message.push_str("\n  ");
-            message.push_str(&line);
-        }
+        let message = format!("the migration of `{}` failed: {why}", self.names.service);
+        let last = autopsy::last_lines(&self.clients, &self.names, arn).await;
         Err(Error::new(ErrorKind::Failed, message)
+            .with_output(last)
             .hint("nothing else was changed for this service; put it right, then run `deployer migrate --retry`"))
     }
 

@@ -63,14 +63,19 @@ async fn ask(
     match answer {
         Ok(answer) => {
             let values = answer.secret_values.into_iter().flatten();
-            let named = values.filter_map(|it| {
-                let current = Current {
-                    version: it.version_id?,
-                    value: it.secret_string.map(Into::into),
+            let mut named = BTreeMap::new();
+            for it in values {
+                let Some(version) = it.version_id else {
+                    continue;
                 };
-                Some((it.name?, current))
-            });
-            Ok(named.collect())
+                let value = it.secret_string.map(Into::into);
+                let current = Current { version, value };
+                // It may have been asked for by either.
+                for name in [it.arn, it.name].into_iter().flatten() {
+                    named.insert(name, current.clone());
+                }
+            }
+            Ok(named)
         }
         // Whoever may not ask so, or asks what does not know this call, asks one by one.
         Err(error) if error.raw_response().is_some() => Ok(BTreeMap::new()),

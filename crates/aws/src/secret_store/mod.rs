@@ -1,6 +1,7 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
 mod lookup;
+mod members;
 mod secret;
 mod versions;
 
@@ -12,7 +13,7 @@ use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, Secret
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::Token;
-use deployer_core::spec::{EnvironmentSpec, SecretSpec};
+use deployer_core::spec::{EnvironmentSpec, Member, SecretSpec};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -21,6 +22,7 @@ use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
 pub(crate) use lookup::Values;
+pub(crate) use members::MEMBER;
 pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
 
 use secret::Secret;
@@ -52,10 +54,37 @@ async fn describe(clients: &Clients, name: &str) -> Result<Described> {
     }
 }
 
+/// What a version holds.
+#[derive(Clone)]
+enum Payload {
+    /// Text.
+    Text(SecretString),
+    /// Bytes.
+    Binary,
+    /// There is no such version, or none that can be read now.
+    Absent,
+}
+
+impl Payload {
+    fn text(self) -> Option<SecretString> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary | Self::Absent => None,
+        }
+    }
+}
+
 /// The value of the current version, if it is text. `None` when there is none.
 async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
+    payload(clients, name).await.map(Payload::text)
+}
+
+/// What the current version holds.
+///
+/// Errors: denied, when the caller may not read it.
+async fn payload(clients: &Clients, name: &str) -> Result<Payload> {
     if let Some(current) = clients.secret_values.ask(name).await? {
-        return Ok(current.value);
+        return Ok(current.value.map_or(Payload::Binary, Payload::Text));
     }
     let answer = clients
         .secrets
@@ -64,10 +93,13 @@ async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
         .send()
         .await;
     match answer {
-        Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+        Ok(answer) => Ok(match answer.secret_string {
+            Some(text) => Payload::Text(text.into()),
+            None => Payload::Binary,
+        }),
         Err(error) => match code(&error) {
             // No such secret, no current version, or scheduled for deletion.
-            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(None),
+            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(Payload::Absent),
             _ => Err(failure(
                 &error,
                 &format!("read the value of secret `{name}`"),
@@ -132,6 +164,19 @@ impl SecretStore for Aws {
             node
         });
         output.expect("the graph builds what it declares")
+    }
+
+    fn member(
+        &self,
+        graph: &mut Graph,
+        _env: &EnvironmentSpec,
+        secret: &SecretSpec,
+        member: &Member,
+    ) -> Output<SecretVersion> {
+        let node = members::Taken::new(Arc::clone(&self.clients), secret, member);
+        let output = node.output();
+        graph.resource(|_| node);
+        output
     }
 
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {

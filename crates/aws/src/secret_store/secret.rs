@@ -1,5 +1,6 @@
 //! `secretsmanager.secret`: one secret with a current version.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,12 +11,14 @@ use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
+use deployer_core::member::binary;
 use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
-use deployer_core::spec::{EnvironmentSpec, SecretSpec};
+use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
+use deployer_manifest::names::AWS_SECRET;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lookup::Current;
-use super::{Described, current, describe, value, versions};
+use super::{Described, Payload, current, describe, payload, value, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
 use crate::tags::{self, Ownership, Tags};
@@ -33,6 +36,8 @@ pub(crate) struct SecretActual {
     version: Option<String>,
     value: Option<SecretString>,
     tags: Tags,
+    /// Somebody else's: only its version counts.
+    anothers: bool,
 }
 
 impl SecretActual {
@@ -42,6 +47,7 @@ impl SecretActual {
             version: current(secret),
             value,
             tags: tags_of(secret),
+            anothers: false,
         }
     }
 
@@ -49,7 +55,9 @@ impl SecretActual {
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
         fields.set_some("value", self.version.as_deref().map(version_text));
-        tags::describe(&mut fields, &self.tags);
+        if !self.anothers {
+            tags::describe(&mut fields, &self.tags);
+        }
         fields
     }
 }
@@ -150,8 +158,13 @@ pub(super) struct Secret {
     address: Address,
     /// The manifest's name, for hints.
     key: String,
+    source: SecretSource,
     ownership: Ownership,
     content: SecretContent,
+    /// Whether a variable is to hold what it holds.
+    by_value: bool,
+    /// Whether the last look found it to be somebody else's, which is only read.
+    anothers: AtomicBool,
     /// What the last look found, so that `desired` can name the version that stays.
     held: Mutex<Option<Held>>,
     output: Output<SecretVersion>,
@@ -170,8 +183,11 @@ impl Secret {
             clients,
             address,
             key: secret.key.clone(),
+            source: secret.source.clone(),
             ownership: Ownership::new(env, secret.adopt),
             content,
+            by_value: env.injects_value_of(&secret.key),
+            anothers: AtomicBool::new(false),
             held: Mutex::default(),
         }
     }
@@ -189,7 +205,28 @@ impl Secret {
             ErrorKind::NotFound,
             format!("secret `{}` {what}", self.name()),
         )
-        .hint(format!("deployer secrets set {}", self.key))
+        .hint(match AWS_SECRET.accepts(self.name()) {
+            true => self.source.remedy(&self.key),
+            false => "check its name: nobody but its owner can make it".to_owned(),
+        })
+    }
+
+    /// Whether it may be somebody else's.
+    fn may_be_anothers(&self) -> bool {
+        self.source == SecretSource::Cloud
+    }
+
+    /// Refuses bytes where text is wanted. Who may not read it, is not asked: the app's role reads it.
+    async fn is_text(&self) -> Result<()> {
+        if !self.may_be_anothers() || !self.by_value {
+            return Ok(());
+        }
+        match payload(&self.clients, self.name()).await {
+            Ok(Payload::Binary) => Err(binary(self.name())),
+            Ok(Payload::Text(_) | Payload::Absent) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What it holds, where that is to be compared: asked for beside its description, so that those which are read at the
@@ -271,14 +308,22 @@ impl Secret {
             }
             Err(error) => error,
         };
-        match code(&error) {
-            // AWS says the second for a secret that is scheduled for deletion.
-            Some("ResourceExistsException" | "InvalidRequestException") => Ok(None),
-            _ => {
-                let error = failure(&error, &format!("create secret `{}`", self.name()));
-                Err(without(error, value))
+        let there = match code(&error) {
+            Some("ResourceExistsException") => true,
+            // Said of a secret that is scheduled for deletion, and of much else: whether something has the name decides.
+            Some("InvalidRequestException") => {
+                matches!(
+                    describe(&self.clients, self.name()).await?,
+                    Described::Found(_)
+                )
             }
+            _ => false,
+        };
+        if there {
+            return Ok(None);
         }
+        let error = failure(&error, &format!("create secret `{}`", self.name()));
+        Err(without(error, value))
     }
 
     /// Restores what has the name, if need be, and marks it as ours.
@@ -286,8 +331,11 @@ impl Secret {
         let secret = self.describe().await?;
         if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
             let what = format!("secret `{}` exists and is not ours: {how}", self.name());
-            return Err(Error::new(ErrorKind::Conflict, what)
-                .hint("give ours another name in the manifest, or set `adopt = true` on it"));
+            let hint = match self.may_be_anothers() {
+                true => "this environment only reads it: its owner sets it",
+                false => "give ours another name in the manifest, or set `adopt = true` on it",
+            };
+            return Err(Error::new(ErrorKind::Conflict, what).hint(hint));
         }
         if secret.deleted_date().is_some() {
             self.clients
@@ -333,6 +381,7 @@ impl Secret {
             version: Some(version.to_owned()),
             value: Some(value.clone()),
             tags: self.ownership.tags.clone(),
+            anothers: false,
         })
     }
 
@@ -351,7 +400,18 @@ impl Secret {
         value: &SecretString,
         token: &Token,
     ) -> Result<SecretVersion> {
-        let actual = match self.make(value, token).await? {
+        let is_there = match self.may_be_anothers() {
+            true => !matches!(
+                describe(&self.clients, self.name()).await?,
+                Described::Absent
+            ),
+            false => false,
+        };
+        let made = match is_there {
+            true => None,
+            false => self.make(value, token).await?,
+        };
+        let actual = match made {
             Some(made) => made,
             None => self.put(&self.revive().await?, value, token).await?,
         };
@@ -384,14 +444,23 @@ impl Resource for Secret {
                 };
             }
         };
-        if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
+        let foreign = self.ownership.foreign(&tags_of(&secret));
+        let anothers = foreign.is_some() && self.may_be_anothers();
+        self.anothers.store(anothers, Ordering::Relaxed);
+        if let Some(how) = foreign.filter(|_| !anothers) {
             return Ok(Reading::Foreign(how));
         }
-        if let Some(how) = tombstone(&secret) {
-            return Ok(Reading::Tombstoned(how));
+        match tombstone(&secret) {
+            Some(how) if anothers => return Err(self.missing(&format!("is {how}"))),
+            Some(how) => return Ok(Reading::Tombstoned(how)),
+            None => {}
         }
-        match self.look(&secret, held).await {
-            Ok(actual) => Ok(Reading::Present(actual)),
+        let looked = match self.look(&secret, held).await {
+            Ok(actual) => self.is_text().await.map(|()| actual),
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(actual) => Ok(Reading::Present(SecretActual { anothers, ..actual })),
             Err(error) if error.kind() == ErrorKind::Denied => {
                 Ok(Reading::Denied(error.chain().join(": ")))
             }
@@ -403,12 +472,18 @@ impl Resource for Secret {
         let mut fields = Fields::new();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         fields.set_value("value", desired_version(&self.content, held.as_ref()));
-        tags::describe(&mut fields, &self.ownership.tags);
+        if !self.anothers.load(Ordering::Relaxed) {
+            tags::describe(&mut fields, &self.ownership.tags);
+        }
         fields
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
         actual.fields()
+    }
+
+    fn bears_mark(&self, actual: &Self::Actual) -> bool {
+        !actual.anothers
     }
 
     fn publish(&self, actual: &Self::Actual) {

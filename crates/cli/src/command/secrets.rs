@@ -5,9 +5,9 @@ use std::path::Path;
 
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretVersion};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
-use deployer_core::node::Token;
+use deployer_core::node::{Leftover, Token};
 use deployer_core::spec::{SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -18,10 +18,8 @@ use crate::exit::Exit;
 use crate::run::{Journals, Unwritten};
 use crate::secret;
 use crate::session::{Place, Session};
+use crate::typed;
 use crate::view;
-
-/// Google's limit, the smaller of the two (AWS: 65,536 bytes).
-const LARGEST: usize = 65_536;
 
 /// Lists or sets.
 pub async fn run(global: &Global, session: Session, command: &SecretsCommand) -> Result<Exit> {
@@ -105,7 +103,14 @@ async fn set(
         );
     };
     settable(first)?;
-    let value = read(key, file)?;
+    let value = read(key, file).await?;
+    for (place, _) in &secrets {
+        let place = secret::Place {
+            cloud: place.cloud.as_ref(),
+            env: &place.env,
+        };
+        secret::fits_data(&place, key, &value)?;
+    }
     let stop = session.stop()?;
     let locks = session.lock("secrets set", &stop).await?;
     session.tell_failed(global);
@@ -153,7 +158,7 @@ async fn put_on(
 ) -> Result<Option<SecretVersion>> {
     let token = Token(Uuid::new_v4().to_string());
     journals
-        .remember(place.name(), &address(place, secret))
+        .remember(place.name(), &address(place, secret).await)
         .await?;
     let store = place.cloud.secrets();
     let current = store.value(&secret.name).await?;
@@ -176,17 +181,21 @@ fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
     }
 }
 
-/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it.
-fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
+/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it. `None` for one that is somebody
+/// else's, which is about to be refused.
+async fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
     let mut graph = Graph::new();
     place
         .cloud
         .secrets()
         .secret(&mut graph, &place.env, secret, SecretContent::Keep);
-    graph
-        .iter()
-        .next()
-        .map(|(_, entry)| entry.node.address().clone())
+    let (_, entry) = graph.iter().next()?;
+    let node = &entry.node;
+    // One that is absent, or has no value yet, cannot be seen so.
+    let is_seen = node.observe().await.is_ok();
+    let is_foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
+    let is_anothers = is_seen && (is_foreign || !node.bears_mark());
+    (!is_anothers).then(|| node.address().clone())
 }
 
 /// A value that the next apply would put back is not to be set here.
@@ -223,28 +232,27 @@ fn settable(secret: &SecretSpec) -> Result<()> {
     .hint(hint))
 }
 
-fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
-    let value = match file {
-        Some(path) => secret::read_file(key, path)?,
-        None => {
-            if std::io::stdin().is_terminal() {
-                sayln!("type the value of `{key}`, then Ctrl-D (better: pipe it in)");
-            }
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|error| Error::input("standard input is no UTF-8 text").because(error))?;
-            secret::trimmed(text)
-        }
-    };
-    match value.expose_secret().len() {
-        0 => Err(Error::new(
-            ErrorKind::Input,
-            format!("the value of secret `{key}` is empty"),
-        )),
-        length if length > LARGEST => Err(Error::input(format!(
-            "the value of secret `{key}` has {length} bytes; {LARGEST} is the most"
-        ))),
-        _ => Ok(value),
+async fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
+    if let Some(path) = file {
+        return secret::read_file(key, path);
     }
+    let text = if std::io::stdin().is_terminal() {
+        sayln!(
+            "type the value of `{key}`, which is not shown, then Enter and Ctrl-D (better: pipe it in)"
+        );
+        typed::hidden().await?
+    } else {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| Error::input("standard input is no UTF-8 text").because(error))?;
+        text
+    };
+    let value = secret::trimmed(text);
+    secret::fit(
+        key,
+        "standard input",
+        value,
+        "pipe the value in, or name a file: `--file`",
+    )
 }

@@ -179,6 +179,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_change_that_interrupts_or_loses_data_says_so() {
+        let target = Target {
+            cloud: CloudName::Aws,
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            sandbox: true,
+        };
+        let shown = |effect| {
+            let change = Change {
+                drift: Vec::new(),
+                address: Address::new(&target, "rds.instance", "main"),
+                sort: Sort::Resource,
+                action: Action::Update,
+                reason: "it differs".into(),
+                changes: Vec::new(),
+                effect,
+                settling: None,
+                needs: Vec::new(),
+            };
+            node(&change, &|_, text: &str| text.to_owned())
+        };
+        assert!(shown(Effect::Interrupts).contains("it differs - INTERRUPTS"));
+        assert!(shown(Effect::LosesData).contains("it differs - LOSES DATA"));
+        assert!(!shown(Effect::InPlace).contains(" - "));
+    }
+
+    #[test]
     fn a_plan_reads_well_without_colour() {
         let target = Target {
             cloud: CloudName::Aws,

@@ -55,7 +55,13 @@ async fn nothing_to_do(stage: &Stage, after: &str) -> String {
 async fn first(stage: &Stage, overlay: &str) {
     stage.want(&WITH_DATA);
     stage.file(OVERLAY, overlay);
+    applied(stage).await;
+}
+
+/// Applies and lets RDS make its backup or settle its disk: it takes no other change meanwhile.
+async fn applied(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
+    stage.time.pass(SETTLED).await;
 }
 
 /// From PostgreSQL 15 on RDS tells `rds.force_ssl = 1` as its own default, although it was set.
@@ -166,7 +172,7 @@ pub async fn disks(stage: &Stage) {
     first(stage, "[databases.main]\nstorage = \"100GiB\"\n").await;
     // RDS makes it a tenth more at least.
     stage.file(OVERLAY, "[databases.main]\nstorage = \"105GiB\"\n");
-    run(stage, APPLY, "aws", Exit::Success).await;
+    applied(stage).await;
     assert_eq!(instance(stage).await.allocated_storage(), Some(110));
     nothing_to_do(stage, "a disk that RDS made larger than asked for").await;
     // From 400 GiB on its speed must be named.
@@ -175,7 +181,7 @@ pub async fn disks(stage: &Stage) {
             OVERLAY,
             &format!("[databases.main]\nstorage = \"{size}\"\n"),
         );
-        run(stage, APPLY, "aws", Exit::Success).await;
+        applied(stage).await;
         let there = instance(stage).await;
         assert_eq!(
             (there.allocated_storage(), there.iops()),

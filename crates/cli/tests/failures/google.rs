@@ -265,6 +265,12 @@ pub async fn forestalled(stage: &Stage) {
     let note = json!({ "description": "by another hand" });
     let apply = run(stage, APPLY, "gcp", Exit::Success);
     let _ = tokio::join!(apply, other("description", note));
+    let sent = stage.calls.names().into_iter();
+    assert_eq!(
+        sent.filter(|name| name == PATCH).count(),
+        3,
+        "ours, theirs, ours"
+    );
     assert_serves(stage, "gcp", 2).await;
     assert_eq!(read(stage).await["description"], "by another hand");
 }

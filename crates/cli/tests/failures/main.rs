@@ -27,6 +27,7 @@ mod picture;
 mod releases;
 mod reports;
 mod rollouts;
+mod secrets;
 mod stores;
 mod undo;
 mod undone;
@@ -267,6 +268,46 @@ const TESTS: &[Test] = &[
         |it| Box::pin(detached::fails_later(it)),
     ),
     (
+        "an_access_that_was_granted_is_waited_for_however_long_it_takes_to_get_about",
+        |it| Box::pin(secrets::granted_late(it)),
+    ),
+    (
+        "an_access_is_granted_beside_those_of_others_and_taken_away_alone",
+        |it| Box::pin(secrets::granted_beside_others(it)),
+    ),
+    (
+        "who_may_not_grant_an_access_is_told_the_command_while_planning",
+        |it| Box::pin(secrets::may_not_grant(it)),
+    ),
+    (
+        "a_secret_of_another_owner_is_read_and_never_changed",
+        |it| Box::pin(secrets::anothers(it)),
+    ),
+    (
+        "a_secret_that_has_no_such_member_is_refused_by_name_while_planning",
+        |it| Box::pin(secrets::no_such_member(it)),
+    ),
+    (
+        "secrets_that_an_app_prints_are_neither_shown_nor_kept",
+        |it| Box::pin(secrets::printed(it)),
+    ),
+    (
+        "secrets_are_kept_where_a_policy_on_locations_allows_it",
+        |it| Box::pin(secrets::locations(it)),
+    ),
+    (
+        "a_version_that_secrets_manager_does_not_know_yet_is_asked_for_again",
+        |it| Box::pin(secrets::unknown_version(it)),
+    ),
+    (
+        "a_value_that_a_cloud_would_refuse_is_refused_while_planning",
+        |it| Box::pin(secrets::unfit_values(it)),
+    ),
+    (
+        "a_password_that_a_database_would_refuse_is_refused_where_it_is_set",
+        |it| Box::pin(secrets::unfit_password(it)),
+    ),
+    (
         "a_second_plan_with_a_database_of_any_version_is_empty",
         |it| Box::pin(aws_data::second_plan(it)),
     ),
@@ -333,6 +374,10 @@ const TESTS: &[Test] = &[
     (
         "a_revision_that_was_named_by_hand_does_not_stop_a_rollback",
         |it| Box::pin(google::named_by_hand(it)),
+    ),
+    (
+        "a_private_service_is_asked_with_an_identity_and_an_internal_one_not_at_all",
+        |it| Box::pin(google::private(it)),
     ),
     ("apis_that_are_switched_off_are_told_in_one_line", |it| {
         Box::pin(google::switched_off(it))

@@ -199,6 +199,24 @@ impl Stage {
         std::fs::write(path("mail-password"), wanted.mail_password).expect("a secret");
     }
 
+    /// Gives the service another variable from a secret, and the manifest more tables.
+    pub fn want_also(&self, variable: &str, tables: &str) {
+        let path = self.folder.path().join("deployer.toml");
+        let manifest = std::fs::read_to_string(&path).expect("a manifest");
+        let env = "[services.idp.env]\n";
+        let manifest = manifest.replace(env, &format!("{env}{variable}\n"));
+        std::fs::write(path, format!("{manifest}\n{tables}\n")).expect("a manifest");
+    }
+
+    /// Takes the migration out of the manifest.
+    pub fn want_no_migration(&self) {
+        let path = self.folder.path().join("deployer.toml");
+        let manifest = std::fs::read_to_string(&path).expect("a manifest");
+        let migrate = "[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"5m\"\n";
+        assert!(manifest.contains(migrate));
+        std::fs::write(path, manifest.replace(migrate, "")).expect("a manifest");
+    }
+
     /// Runs a command on one cloud to its end, or until it is killed.
     pub async fn run(&self, words: &[&str], cloud: &str) -> (Ended, String) {
         let manifest = self

@@ -62,10 +62,36 @@ pub trait Database: Send + Sync {
     /// Errors: denied, when the caller may not see it.
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>>;
 
+    /// Which passwords the cloud takes. `None`: any that is not empty.
+    fn password_rule(&self) -> Option<&'static PasswordRule> {
+        None
+    }
+
     /// The instance as it is. `None` when there is none.
     ///
     /// Errors: denied, when the caller may not see it.
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>>;
+}
+
+/// What a cloud takes as a password or a token.
+#[derive(Debug)]
+pub struct PasswordRule {
+    /// The least number of characters.
+    pub shortest: usize,
+    /// The greatest number of characters.
+    pub longest: usize,
+    /// Whether it takes this character.
+    pub takes: fn(char) -> bool,
+    /// The rule, for people: whose it is, and what it takes.
+    pub says: &'static str,
+}
+
+impl PasswordRule {
+    /// Whether the cloud takes it.
+    pub fn accepts(&self, password: &str) -> bool {
+        let length = password.chars().count();
+        (self.shortest..=self.longest).contains(&length) && password.chars().all(self.takes)
+    }
 }
 
 /// What a cache's nodes make.
@@ -91,6 +117,11 @@ pub trait Cache: Send + Sync {
         cache: &CacheSpec,
         token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs;
+
+    /// Which tokens the cloud takes, where it takes one at all. `None`: any that is not empty.
+    fn token_rule(&self) -> Option<&'static PasswordRule> {
+        None
+    }
 
     /// The cache as it is. `None` when there is none.
     ///

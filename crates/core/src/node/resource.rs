@@ -228,6 +228,13 @@ impl<R: Resource> Node for ResourceNode<R> {
         }
     }
 
+    fn bears_mark(&self) -> bool {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.bears_mark(&actual),
+            _ => true,
+        }
+    }
+
     fn recall(&self, left: Option<&Fields>) {
         self.resource.recall(left);
     }

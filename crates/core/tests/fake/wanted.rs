@@ -139,6 +139,7 @@ impl Wanted {
                 source,
                 on_rollback: OnRollback::Restore,
                 adopt: false,
+                member: None,
             };
             (key.to_owned(), secret)
         });
@@ -163,6 +164,7 @@ impl Wanted {
                 SecretUse {
                     secret: key.into(),
                     inject: Default::default(),
+                    member: None,
                 },
             )
         });

@@ -116,8 +116,10 @@ impl User {
             Found::Here(()) => self.set(password, watch).await?,
             Found::Absent | Found::Denied(_) => self.insert(password, watch).await?,
         };
-        let operation = outcome.map_err(|error| error::failed(error, &action))?;
-        self.calls.settle(operation, &action).await
+        let without = |error| error::without(error, password);
+        let operation = outcome.map_err(|error| without(error::failed(error, &action)))?;
+        let settled = self.calls.settle(operation, &action).await;
+        settled.map_err(without)
     }
 
     async fn insert(

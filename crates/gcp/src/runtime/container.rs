@@ -160,7 +160,7 @@ fn plain(names: &Names, env: &EnvironmentSpec, service: &ServiceSpec) -> BTreeMa
         .filter(|(_, used)| used.inject == Inject::Reference)
         .filter_map(|(variable, used)| {
             let secret = env.secrets.get(&used.secret)?;
-            Some((variable.clone(), names.secret(&secret.name)))
+            Some((variable.clone(), names.secret_in_full(&secret.name)))
         });
     service.env.clone().into_iter().chain(references).collect()
 }

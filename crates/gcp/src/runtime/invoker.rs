@@ -12,7 +12,8 @@ use deployer_core::capability::Revision;
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Kept, Reading, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::wait::Readiness;
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, CloudError, Found};
@@ -341,6 +342,20 @@ impl Resource for Invoker {
 
     async fn delete(&self, _actual: &bool, _token: &Token) -> Result<()> {
         self.calls.close().await
+    }
+
+    /// The check is part of the service, which is at work until it is changed everywhere.
+    async fn readiness(&self, known: &bool) -> Result<Ready<bool>> {
+        let state = match self.calls.service.find().await? {
+            Found::Here(service) if service.reconciling => {
+                Readiness::Pending("Cloud Run is still changing the service".to_owned())
+            }
+            Found::Here(_) | Found::Absent | Found::Denied(_) => Readiness::Ready,
+        };
+        Ok(Ready {
+            state,
+            actual: *known,
+        })
     }
 
     fn spreads(&self) -> Duration {

@@ -25,6 +25,7 @@ use crate::operation;
 use crate::project::{Names, Project};
 use crate::runtime::conditions;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
+use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::service;
 use crate::secret_calls::Store;
 
@@ -95,6 +96,14 @@ impl Calls {
             now.generation >= since
         });
         operation::caught_up(&self.project, &what, tells, || self.get()).await
+    }
+
+    /// Sends a job that is there. The etag is left out: it changes with each execution, and the template is all ours.
+    async fn put(&self, job: Job) -> Result<Job> {
+        let jobs = self.project.clients.jobs.changing().await;
+        let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;
+        let begun = outcome.map_err(|error| error::failed(error, &self.cannot("update")))?;
+        self.after(&begun).await
     }
 
     async fn delete(&self) -> Result<()> {
@@ -231,6 +240,9 @@ pub(crate) struct RunJob {
     pub(crate) database: DatabasePin,
     pub(crate) born: Born,
     pub(crate) scope: Scope,
+    /// The secrets can be read first; nothing is taken from that.
+    pub(crate) _granted: Vec<Value<()>>,
+    pub(crate) patience: Patience,
     pub(crate) ready: Output<Database>,
     /// What was last read: what the manifest is silent about is as it is there.
     pub(crate) there: Mutex<Option<Job>>,
@@ -436,7 +448,12 @@ impl Resource for RunJob {
     }
 
     fn observed(&self, actual: &Job) -> Fields {
-        describe(&self.shape.names, actual)
+        let mut fields = describe(&self.shape.names, actual);
+        if let Readiness::Failed(why) = settled(actual) {
+            // It runs only when Cloud Run has taken it over: sent again, it is looked at again.
+            fields.set("taken over", format!("failed: {why}"));
+        }
+        fields
     }
 
     fn publish(&self, _actual: &Job) {
@@ -486,12 +503,7 @@ impl Resource for RunJob {
         _watch: &dyn Watch,
     ) -> Result<Job> {
         self.learn(self.pin().flatten()).await?;
-        // The etag is left out: the job's changes with each execution, and its template is all ours.
-        let job = self.wanted(actual.clone())?.set_etag("");
-        let jobs = self.calls.project.clients.jobs.changing().await;
-        let outcome = jobs.update_job().set_job(job).send().await;
-        let begun = outcome.map_err(|error| error::failed(error, &self.calls.cannot("update")))?;
-        self.calls.after(&begun).await
+        self.calls.put(self.wanted(actual.clone())?).await
     }
 
     fn kept(&self, _changes: &[FieldChange]) -> Kept {
@@ -511,14 +523,25 @@ impl Resource for RunJob {
             });
         }
         let actual = seen?;
-        Ok(Ready {
-            state: settled(&actual),
-            actual,
-        })
+        let state = settled(&actual);
+        let Readiness::Failed(why) = &state else {
+            return Ok(Ready { state, actual });
+        };
+        let now = self.calls.project.context.clock.elapsed();
+        let (state, actual) = match self.patience.turn(now, why) {
+            Turn::Over => (state, actual),
+            Turn::Wait(what) => (Readiness::Pending(what.to_owned()), actual),
+            // An equal job that is sent again is checked again.
+            Turn::Again(what) => {
+                let actual = self.calls.put(actual).await?;
+                (Readiness::Pending(what.to_owned()), actual)
+            }
+        };
+        Ok(Ready { state, actual })
     }
 
     fn pace(&self) -> Pace {
-        Pace::until(OPERATION_DEADLINE)
+        Pace::until(OPERATION_DEADLINE + self.patience.longest())
     }
 }
 

@@ -35,8 +35,6 @@ pub(crate) const KIND: &str = "run.migration";
 /// To schedule a task and pull its image, beside the migration's own time.
 const START_ALLOWANCE: Duration = Duration::from_secs(600);
 const LAST_LINES: usize = 20;
-/// Starts a line that the app printed.
-const LOG_MARK: &str = "| ";
 
 /// The migration of one service.
 pub(crate) struct Migration {
@@ -94,14 +92,17 @@ impl Migration {
         Some(key)
     }
 
-    fn failed(&self, why: String) -> Error {
-        let hint = match self.direct && speaks_of_connections(&why) {
+    fn failed(&self, why: String, output: Vec<String>) -> Error {
+        let told = std::iter::once(&why).chain(&output);
+        let lacks_network = self.direct && told.into_iter().any(|it| speaks_of_connections(it));
+        let hint = match lacks_network {
             true => SLOW_START,
             false => "repair what it says, then `deployer migrate --retry`",
         };
         let message = format!("migration job `{}` failed", self.job.name);
         Error::new(ErrorKind::Failed, message)
             .because(why)
+            .with_output(output)
             .hint(hint)
     }
 
@@ -292,9 +293,9 @@ impl Migration {
                 ))
             }
             Ending::NotYet(why) | Ending::Failed(why) => {
-                let why = self.explain(name, why).await;
-                self.record.ended(key, Err(without_logs(&why))).await?;
-                Err(self.failed(why))
+                let (why, last) = self.explain(name, why).await;
+                self.record.ended(key, Err(why.clone())).await?;
+                Err(self.failed(why, last))
             }
         }
     }
@@ -310,8 +311,9 @@ impl Migration {
         .hint("look at the database, then `deployer migrate --retry`")
     }
 
-    /// The cloud's words, the tasks' exit codes and the last lines; best effort beyond the first.
-    async fn explain(&self, execution: &str, why: String) -> String {
+    /// The cloud's words with the tasks' exit codes, and what the app printed last; best effort beyond the first. The latter may
+    /// hold anything: it is not for the ledger.
+    async fn explain(&self, execution: &str, why: String) -> (String, Vec<String>) {
         let mut lines = vec![why];
         let tasks = self.project.clients.tasks.reading().await;
         if let Ok(answer) = tasks.list_tasks().set_parent(execution).send().await {
@@ -323,13 +325,9 @@ impl Migration {
             self.job.name,
             short(execution)
         );
-        if let Ok(last) = logs::last_words(&self.project, &filter, LAST_LINES).await {
-            lines.extend(
-                last.into_iter()
-                    .map(|line| format!("{LOG_MARK}{}", line.text)),
-            );
-        }
-        lines.join("\n")
+        let last = logs::last_words(&self.project, &filter, LAST_LINES).await;
+        let last = last.unwrap_or_default().into_iter().map(|line| line.text);
+        (lines.join("; "), last.collect())
     }
 
     async fn resume(&self, key: &str, name: &str, watch: &dyn Watch) -> Result<()> {
@@ -372,15 +370,6 @@ fn speaks_of_connections(why: &str) -> bool {
         "can't reach database",
     ];
     words.iter().any(|words| says.contains(words))
-}
-
-/// The cloud's own words alone: what an app prints may hold anything, and is not for the ledger.
-fn without_logs(why: &str) -> String {
-    let lines: Vec<&str> = why
-        .lines()
-        .filter(|line| !line.starts_with(LOG_MARK))
-        .collect();
-    lines.join("; ")
 }
 
 /// How a task ended, when it did not end well.
@@ -481,7 +470,9 @@ impl Step for Migration {
                 watch.note("it ran before");
                 Ok(())
             }
-            MigrationStanding::Failed { why, .. } if !self.retry => Err(self.failed(why)),
+            MigrationStanding::Failed { why, .. } if !self.retry => {
+                Err(self.failed(why, Vec::new()))
+            }
             MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
                 self.start(key, watch).await
             }
@@ -588,19 +579,11 @@ mod tests {
     }
 
     #[test]
-    fn the_ledger_gets_the_clouds_words_and_nothing_that_the_app_printed() {
-        let why = "NON_ZERO_EXIT_CODE\ntask 0: exit code 3\n| using postgres://u:p@db";
-        assert_eq!(without_logs(why), "NON_ZERO_EXIT_CODE; task 0: exit code 3");
-    }
-
-    #[test]
     fn a_network_that_is_not_there_yet_is_told_apart_by_its_words() {
         assert!(speaks_of_connections(
-            "exit code 1\n| Error: connect ETIMEDOUT 10.0.0.3:5432"
+            "Error: connect ETIMEDOUT 10.0.0.3:5432"
         ));
-        assert!(!speaks_of_connections(
-            "exit code 3\n| relation \"users\" exists already"
-        ));
+        assert!(!speaks_of_connections("relation \"users\" exists already"));
     }
 
     #[test]

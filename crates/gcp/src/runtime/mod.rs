@@ -6,11 +6,12 @@ pub(crate) mod container;
 pub(crate) mod invoker;
 pub(crate) mod job;
 pub(crate) mod migration;
+pub(crate) mod patience;
 pub(crate) mod service;
 pub(crate) mod shape;
 pub(crate) mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -33,9 +34,11 @@ use crate::identity_token;
 use crate::labels;
 use crate::logs;
 use crate::project::{Project, short};
-use crate::secret_store::moment;
+use crate::secret_access::{self, Access, Account};
+use crate::secret_store::{held_in, moment};
 use container::Variables;
 use job::{Born, Database, DatabasePin};
+use patience::Patience;
 
 /// How many log lines explain a failure.
 const LAST_LINES: usize = 20;
@@ -71,8 +74,12 @@ impl Runtime for CloudRun {
         inputs: &ServiceInputs,
         scope: Scope,
     ) -> ServiceOutputs {
+        let granted = match scope {
+            Scope::Whole => self.access(graph, env, service, inputs),
+            Scope::CodeOnly => Vec::new(),
+        };
         let migrated = service.migrate.as_ref().map(|migrate| {
-            let ready = self.job(graph, env, service, migrate, inputs, scope);
+            let ready = self.job(graph, env, service, migrate, inputs, (scope, &granted));
             self.migration(graph, migrate, inputs, &ready)
         });
         let (migrated, migration) = migrated.unzip();
@@ -91,6 +98,8 @@ impl Runtime for CloudRun {
             variables: self.variables(env, service, inputs, scope, taken),
             scope,
             _migrated: migrated.as_ref().map(|done| taken.take(done)),
+            patience: Patience::new(!granted.is_empty()),
+            _granted: granted.iter().map(|done| taken.take(done)).collect(),
             revision: revision.clone(),
             url: url.clone(),
             there: Mutex::default(),
@@ -270,6 +279,36 @@ impl CloudRun {
         Address::new(&self.project.target, kind, name)
     }
 
+    /// Declares the access of the service's account to each secret that the service uses.
+    fn access(
+        &self,
+        graph: &mut Graph,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+    ) -> Vec<Output<()>> {
+        let account = Account::of(self.project.section.service_account.as_ref());
+        let used: BTreeSet<&String> = service.secrets.values().map(|used| &used.secret).collect();
+        let used = used.into_iter().filter_map(|key| {
+            let made = inputs.secrets.get(key)?;
+            env.secrets.get(key).map(|secret| (secret, made))
+        });
+        used.map(|(secret, made)| {
+            let name = held_in(secret);
+            let address = secret_access::address(&self.project, name, &account);
+            // Another service may use it too.
+            if graph.find(&address).is_none() {
+                let anothers = secret.may_be_anothers() && secret.member.is_none();
+                graph.resource(|taken| {
+                    let (account, made) = (account.clone(), taken.pass(made));
+                    Access::new(&self.project, name, account, anothers, made)
+                });
+            }
+            Output::of(&address)
+        })
+        .collect()
+    }
+
     fn variables(
         &self,
         env: &EnvironmentSpec,
@@ -292,7 +331,7 @@ impl CloudRun {
         service: &ServiceSpec,
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
-        scope: Scope,
+        (scope, granted): (Scope, &[Output<()>]),
     ) -> Output<Database> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
@@ -313,6 +352,8 @@ impl CloudRun {
             database: database_pin(service, migrate, inputs, scope, taken),
             born: born(env, migrate, inputs, taken),
             scope,
+            patience: Patience::new(!granted.is_empty()),
+            _granted: granted.iter().map(|done| taken.take(done)).collect(),
             ready: ready.clone(),
             there: Mutex::default(),
         });

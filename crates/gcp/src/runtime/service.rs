@@ -1,6 +1,7 @@
 //! The Cloud Run service: made, changed, rolled out, and ready only when our revision serves everything.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::labels::{self, Owner};
 use crate::operation;
 use crate::project::Project;
 use crate::runtime::container::{RUN_ANNOTATION, Variables, main_container};
+use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::shape::{self, Shape, revision_name};
 use crate::runtime::{activation, conditions, verdict};
 
@@ -329,6 +331,9 @@ pub(crate) struct RunService {
     pub(crate) scope: Scope,
     /// The migration comes before traffic moves; its marker carries nothing.
     pub(crate) _migrated: Option<Value<()>>,
+    /// The secrets can be read first; nothing is taken from that.
+    pub(crate) _granted: Vec<Value<()>>,
+    pub(crate) patience: Patience,
     pub(crate) revision: Output<Revision>,
     pub(crate) url: Output<Option<String>>,
     /// What was last read: what the manifest is silent about is as it is there.
@@ -590,9 +595,10 @@ impl RunService {
     async fn newest_is_ready(&self, since: i64) -> Result<model::Service> {
         let clock = &*self.calls.project.context.clock;
         let what = format!("the new revision of `{}`", self.calls.name);
+        let since = AtomicI64::new(since);
         wait::poll(clock, self.pace(), &what, || async {
             let service = self.calls.get().await?;
-            if service.generation < since {
+            if service.generation < since.load(Ordering::Relaxed) {
                 return Ok(Look::NotYet(operation::LAGGING.to_owned()));
             }
             let state = verdict::of_newest_revision(&service);
@@ -606,12 +612,42 @@ impl RunService {
                 readiness => {
                     let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
                     let why = self.with_revision_words(why.to_owned(), &service).await;
+                    if let Some((what, now)) = self.bear(&why, &service).await? {
+                        since.store(now.generation, Ordering::Relaxed);
+                        return Ok(Look::NotYet(what.to_owned()));
+                    }
                     Err(Error::new(kind, format!("{what} failed: {why}"))
                         .hint("the traffic was not moved"))
                 }
             }
         })
         .await
+    }
+
+    /// What to wait for, and the service as it is now, where a failure is one that a grant which gets about mends: a
+    /// revision that was refused a secret stays refused, so that another one is made from time to time.
+    async fn bear(
+        &self,
+        why: &str,
+        service: &model::Service,
+    ) -> Result<Option<(&'static str, model::Service)>> {
+        let now = self.calls.project.context.clock.elapsed();
+        match self.patience.turn(now, why) {
+            Turn::Over => Ok(None),
+            Turn::Wait(what) => Ok(Some((what, service.clone()))),
+            Turn::Again(what) => {
+                let token = next_try(service);
+                let again = stamped(service.clone(), &token);
+                match self.calls.revise(again, &token).await {
+                    Ok(revised) => Ok(Some((what, self.keep(revised)))),
+                    // It was still settling when it was read: the next look comes soon.
+                    Err(error) if error.kind() == ErrorKind::Conflict => {
+                        Ok(Some((what, service.clone())))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        }
     }
 
     /// A failure's words with those of the newest revision.
@@ -634,6 +670,16 @@ fn stamped(service: model::Service, token: &Token) -> model::Service {
         .annotations
         .insert(RUN_ANNOTATION.to_owned(), token.0.clone());
     service.set_template(template)
+}
+
+/// The mark of another try of what is there already.
+fn next_try(service: &model::Service) -> Token {
+    let template = service.template.as_ref();
+    let mark = template.and_then(|template| template.annotations.get(RUN_ANNOTATION));
+    let mark = mark.cloned().unwrap_or_default();
+    let (run, tries) = mark.split_once('/').unwrap_or((&mark, "1"));
+    let tries = tries.parse::<u32>().unwrap_or(1) + 1;
+    Token(format!("{run}/{tries}"))
 }
 
 /// Whether this run's change has landed before: its reply was lost.
@@ -849,7 +895,19 @@ impl Resource for RunService {
                 state.with_words(words)
             }
         };
-        Ok(Ready { state, actual })
+        match &state {
+            Readiness::Failed(why) => match self.bear(why, &actual).await? {
+                Some((what, actual)) => {
+                    let state = Readiness::Pending(what.to_owned());
+                    Ok(Ready { state, actual })
+                }
+                None => Ok(Ready { state, actual }),
+            },
+            Readiness::Ready
+            | Readiness::Pending(_)
+            | Readiness::RolledBack(_)
+            | Readiness::Replaced(_) => Ok(Ready { state, actual }),
+        }
     }
 
     fn unsettled(&self, actual: &model::Service) -> Option<String> {
@@ -857,7 +915,7 @@ impl Resource for RunService {
     }
 
     fn pace(&self) -> Pace {
-        Pace::closely(ROLL_OUT_DEADLINE)
+        Pace::closely(ROLL_OUT_DEADLINE + self.patience.longest())
     }
 
     fn detachable(&self) -> bool {

@@ -21,6 +21,7 @@ fn spec() -> ServiceSpec {
     let used = |secret: &str, inject| SecretUse {
         secret: secret.into(),
         inject,
+        member: None,
     };
     ServiceSpec {
         key: "idp".into(),
@@ -57,6 +58,7 @@ fn spec() -> ServiceSpec {
 
 fn section() -> GcpSection {
     GcpSection {
+        secret_replication: Vec::new(),
         project: "demo-project".into(),
         region: "europe-west1".into(),
         service_account: Some("app@demo-project.iam.gserviceaccount.com".into()),

@@ -54,6 +54,10 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
             report,
         );
     }
+    for (index, region) in gcp.secret_replication.iter().enumerate() {
+        let at = path.join("secret_replication").join(index.to_string());
+        REGION.check("a Google Cloud region", region, &at, report);
+    }
     network(gcp, &path, report);
     match &gcp.ledger {
         Some(text) => ledger(text, "gs://", &path.join("ledger"), report),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layers::nearest;
-use crate::model::{EnvValue, From, Manifest};
+use deployer_core::spec::Inject;
+
+use crate::model::{EnvValue, From, Manifest, Secret};
 use crate::names;
 use crate::problem::{Part, Report};
 use crate::source::KeyPath;
@@ -21,6 +23,10 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
             );
         }
         source(&secret.from, &path.join("from"), report);
+        if let Some(member) = &secret.key {
+            let is_made = made.iter().any(|(made, _)| made == key);
+            self::member(member, (secret, is_made), &path, report);
+        }
         if made.iter().any(|(made, _)| made == key) {
             // What comes of it is checked where it is declared.
             continue;
@@ -81,6 +87,21 @@ fn source(from: &From, path: &KeyPath, report: &mut Report<'_>) {
             report.hidden_error(&path.join("file"), "the path is empty", help);
         }
         From::Env(_) | From::File(_) | From::Cloud | From::Generate(_) => {}
+    }
+}
+
+/// A member is taken of what the cloud holds, and stands between colons on ECS.
+fn member(key: &str, (secret, is_made): (&Secret, bool), path: &KeyPath, report: &mut Report<'_>) {
+    let at = path.join("key");
+    if key.is_empty() || key.contains(':') || key.chars().any(char::is_control) {
+        let help = "write the key of a member of the JSON object, without colons";
+        report.error(&at, format!("`{key}` cannot name a member"), help);
+    } else if is_made {
+        let help = "remove `key`: this secret holds one value, which deployer makes";
+        report.key_error(&at, "this secret has no members", help);
+    } else if secret.inject == Inject::Reference {
+        let help = "remove `key`: an app that fetches the secret itself gets the whole of it";
+        report.key_error(&at, "a reference names a secret, not a member of it", help);
     }
 }
 

@@ -24,15 +24,19 @@ pub struct Secret {
     /// How it reaches the app.
     #[schemars(schema_with = "schema::inject")]
     pub inject: Inject,
-    /// Its name in every cloud, instead of the one made from app, environment and key.
+    /// Its name in every cloud, instead of the one made from app, environment and key. With `from = "cloud"` also the full name of
+    /// a secret that somebody else made: an ARN, `projects/P/secrets/S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The member to take of a secret that holds a JSON object: `"password"`. With `from = "cloud"` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// `from`: where a secret's value comes from. Never the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum From {
-    /// `"cloud"`: set by `deployer secrets set` or by hand.
+    /// `"cloud"`: set by `deployer secrets set` or by hand; one that somebody else made is only read.
     #[default]
     Cloud,
     /// `{ env = "NAME" }`.

@@ -235,7 +235,7 @@ impl Resolver<'_> {
                 let rollback = own.and_then(|own| own.on_rollback);
                 let mut spec = self.secret(
                     &key,
-                    name,
+                    (name, None),
                     source.clone(),
                     rollback.unwrap_or(OnRollback::Follow),
                 );

@@ -169,6 +169,13 @@ impl Aws {
                 let unborn = self.inner.ecs.tasks_unborn(&input)?;
                 Some(json_response(&unborn))
             }
+            // Secrets Manager is eventually consistent: a version may be unknown for a moment after it was put
+            // (<https://github.com/hashicorp/terraform-provider-aws/issues/18406>).
+            "secretsmanager:GetSecretValue" => {
+                let input = read_json(body).ok()?;
+                let error = self.inner.secrets.version_unborn(&input)?;
+                Some(error.respond(Wire::JsonCapital))
+            }
             _ => None,
         }
     }

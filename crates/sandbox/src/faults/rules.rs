@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Verdict;
 use super::file::{Entry, FaultsFile, When};
+use super::{FaultKind, Verdict};
 use crate::call::{ApiCall, Effect};
 use crate::glob::matches;
 
@@ -59,6 +59,14 @@ impl Rules {
             }
         }
         verdict
+    }
+
+    /// Whether one of them denies every such call, as a missing permission does.
+    pub(crate) fn deny(&self, call: &ApiCall) -> bool {
+        self.all.iter().filter(|rule| rule.matches(call)).any(|rule| {
+            let denies = matches!(rule.entry.verdict, Verdict::Refuse(it) if it.kind == FaultKind::Denied);
+            denies && rule.entry.times.is_none() && rule.entry.when == When::Every(1)
+        })
     }
 
     /// Whether answers must be kept for later.

@@ -121,7 +121,7 @@ fn denied(project: &str, call: &ApiCall) -> ApiError {
 }
 
 /// The permission that a method wants: `run.projects.locations.services.patch` wants `run.services.update`.
-fn permission(method: &str) -> String {
+pub(super) fn permission(method: &str) -> String {
     let parts: Vec<&str> = method.split('.').collect();
     let [service, .., resource, verb] = parts.as_slice() else {
         return method.to_owned();

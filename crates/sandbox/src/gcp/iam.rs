@@ -1,9 +1,14 @@
-//! IAM policies of resources: kept, with optimistic concurrency; who may call is not decided by them.
+//! IAM policies of resources: kept, with optimistic concurrency. They decide which secrets a service's account reads, once they
+//! have got about; who calls the sandbox's own APIs may do everything that no fault denies.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Gcp;
 use super::error::{ApiError, Code, Outcome};
-use super::schema::Object;
+use super::faults::permission;
+use super::schema::{Object, method_ids};
+use crate::call::ApiCall;
 
 /// The policy of one resource.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +16,17 @@ pub struct Policy {
     bindings: Vec<Value>,
     version: i64,
     generation: u64,
+    /// What was set, and when: the latest is last. A policy gets about only after a while.
+    history: Vec<(Timestamp, Vec<Value>)>,
 }
+
+/// The roles that hold `secretmanager.versions.access`; Editor and Viewer do not
+/// (<https://cloud.google.com/secret-manager/docs/access-control>).
+const READ_SECRETS: [&str; 3] = [
+    "roles/secretmanager.secretAccessor",
+    "roles/secretmanager.admin",
+    "roles/owner",
+];
 
 /// Who may be named in a binding.
 const MEMBER_PREFIXES: [&str; 12] = [
@@ -41,9 +56,44 @@ impl Policy {
         base64::engine::general_purpose::STANDARD.encode(&bytes[..11])
     }
 
+    /// A policy that grants this from the beginning of time.
+    pub fn of(role: &str, member: &str) -> Self {
+        let bindings = vec![json!({ "role": role, "members": [member] })];
+        Self {
+            history: vec![(Timestamp::MIN, bindings.clone())],
+            bindings,
+            version: 1,
+            generation: 1,
+        }
+    }
+
     /// The policy as answered.
     pub fn get(&self) -> Value {
         json!({ "bindings": self.bindings, "etag": self.etag(), "version": self.version })
+    }
+
+    /// As [`Policy::set`], noting when.
+    pub fn set_at(&mut self, body: &Object, now: Timestamp) -> Outcome {
+        let answer = self.set(body)?;
+        self.history.push((now, self.bindings.clone()));
+        Ok(answer)
+    }
+
+    /// Whether a service account may read secrets by this policy, as it has got about. What was set counts once
+    /// `has_got_about`; conditions are taken for unmet.
+    fn reads_secrets(&self, account: &str, has_got_about: impl Fn(Timestamp) -> bool) -> bool {
+        let mut known = self.history.iter().rev();
+        let Some((_, bindings)) = known.find(|(at, _)| has_got_about(*at)) else {
+            return false;
+        };
+        let member = format!("serviceAccount:{account}");
+        bindings.iter().any(|binding| {
+            binding.get("condition").is_none()
+                && READ_SECRETS.iter().any(|role| binding["role"] == *role)
+                && binding["members"]
+                    .as_array()
+                    .is_some_and(|members| members.iter().any(|it| *it == *member))
+        })
     }
 
     /// Replaces the policy by a request's `policy`, if its etag, when given, is the current one.
@@ -61,6 +111,7 @@ impl Policy {
                 "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
             ));
         }
+        let version = policy.get("version").and_then(Value::as_i64);
         let mut merged: Vec<Value> = Vec::new();
         for binding in policy
             .get("bindings")
@@ -69,6 +120,12 @@ impl Policy {
             .flatten()
         {
             check_binding(binding)?;
+            // "Any operation that affects conditional role bindings must specify version 3" (google.iam.v1.Policy).
+            if binding.get("condition").is_some() && version != Some(3) {
+                return Err(ApiError::invalid(
+                    "Invalid policy version: conditional role bindings need version 3.",
+                ));
+            }
             let same = |b: &&mut Value| {
                 b["role"] == binding["role"] && b.get("condition") == binding.get("condition")
             };
@@ -90,7 +147,7 @@ impl Policy {
             }
         }
         self.bindings = merged;
-        self.version = policy.get("version").and_then(Value::as_i64).unwrap_or(1);
+        self.version = version.unwrap_or(1);
         self.generation += 1;
         Ok(self.get())
     }
@@ -107,9 +164,29 @@ impl Policy {
     }
 }
 
-/// The caller has every permission asked for.
-pub fn test(body: &Object) -> Value {
-    json!({ "permissions": body.get("permissions").cloned().unwrap_or_else(|| json!([])) })
+impl Gcp {
+    /// Whether a service account may read the secret that has this policy, by that or by the project's.
+    ///
+    /// "It typically takes 2 minutes for a change to take effect, potentially 7 minutes or longer"
+    /// (<https://cloud.google.com/iam/docs/access-change-propagation>): how long is [`Host::iam_delay`](crate::Host).
+    pub(super) fn may_read_secret(&self, policy: &Policy, account: &str) -> bool {
+        let clock = &self.host().clock;
+        let delay = clock.in_cloud_time(self.host().iam_delay.get());
+        let has_got_about = |at: Timestamp| at == Timestamp::MIN || clock.since(at) >= delay;
+        policy.reads_secrets(account, has_got_about)
+            || self.with_project_policy(|it| it.reads_secrets(account, has_got_about))
+    }
+
+    /// The permissions asked for that the caller has: all but those whose method is denied by a fault in force.
+    pub(super) fn test_permissions(&self, body: &Object) -> Value {
+        let asked = body.get("permissions").and_then(Value::as_array);
+        let denied = |wanted: &Value| {
+            let mut methods = method_ids().filter(|method| *wanted == permission(method));
+            methods.any(|method| self.host().interceptor.denies(&ApiCall::google(method)))
+        };
+        let held = asked.into_iter().flatten().filter(|it| !denied(it));
+        json!({ "permissions": held.collect::<Vec<_>>() })
+    }
 }
 
 fn check_binding(binding: &Value) -> Outcome<()> {

@@ -1,8 +1,8 @@
 //! Google Cloud: REST/JSON, bearer tokens, one folder or file per service.
 //!
 //! Methods, messages and enum values come from Google's discovery documents (`schemas/gcp`); behaviour is ours.
-//! Known liberties: the caller may do everything in the one project and nothing elsewhere; a service account is
-//! taken to have access to every secret; one instance runs per serving revision, whatever the scaling says, and
+//! Known liberties: the caller may do everything in the one project and nothing elsewhere; a service's account reads the secrets
+//! that a policy without conditions lets it read, a while after that was set; one instance runs per serving revision, whatever the scaling says, and
 //! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
 //! for form; whoever bears an identity token for a private service may call it; sidecars and volumes are kept
 //! and do nothing; gRPC probes are answered `UNIMPLEMENTED`, as are the writes of Cloud Run's v1, but for a
@@ -58,6 +58,7 @@ struct Inner {
     auth: auth::Auth,
     operations: Operations,
     services: projects::Services,
+    project_policy: projects::ProjectPolicy,
     organization: projects::Organization,
     secrets: secrets::Secrets,
     artifacts: artifacts::Artifacts,
@@ -84,6 +85,7 @@ impl Gcp {
                 auth,
                 operations: Operations::default(),
                 services: projects::Services::default(),
+                project_policy: projects::ProjectPolicy::owned_by(&host.service_account.email),
                 organization: projects::Organization::default(),
                 secrets: secrets::Secrets::default(),
                 artifacts: artifacts::Artifacts::default(),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Gcp;
 use super::error::{ApiError, Code, Outcome};
+use super::iam::Policy;
 use super::names::project_number;
 use super::operations::any;
 use super::wire::Call;
@@ -49,7 +50,24 @@ impl Services {
     }
 }
 
+/// The project's own policy. The caller is its owner; no service's account has a role, as in organizations since May 2024
+/// (<https://cloud.google.com/iam/docs/service-account-types#default>).
+pub struct ProjectPolicy(Mutex<Policy>);
+
+impl ProjectPolicy {
+    /// What a project begins with.
+    pub fn owned_by(account: &str) -> Self {
+        let owner = Policy::of("roles/owner", &format!("serviceAccount:{account}"));
+        Self(Mutex::new(owner))
+    }
+}
+
 impl Gcp {
+    pub(super) fn with_project_policy<T>(&self, act: impl FnOnce(&mut Policy) -> T) -> T {
+        let policy = &self.inner.project_policy.0;
+        act(&mut policy.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn service(&self, id: &str) -> Value {
         let number = project_number(&self.host().project);
         let enabled = self.services().lock().contains_key(id);
@@ -201,7 +219,14 @@ impl Gcp {
         let number = project_number(project);
         match (call.api.api.as_str(), call.method.id.as_str()) {
             (_, "cloudresourcemanager.projects.testIamPermissions") => {
-                Ok(super::iam::test(&call.body))
+                Ok(self.test_permissions(&call.body))
+            }
+            (_, "cloudresourcemanager.projects.getIamPolicy") => {
+                Ok(self.with_project_policy(|policy| policy.get()))
+            }
+            (_, "cloudresourcemanager.projects.setIamPolicy") => {
+                let now = self.host().clock.now();
+                self.with_project_policy(|policy| policy.set_at(&call.body, now))
             }
             ("cloudresourcemanager.v1", "cloudresourcemanager.projects.get") => Ok(json!({
                 "projectNumber": number, "projectId": project, "name": project,

@@ -85,6 +85,17 @@ impl Cloud {
         answer
     }
 
+    /// Lets a service account read a secret, and waits until that has got about.
+    pub async fn let_read(&self, secret: &str, account: &str) {
+        self.sandbox.set_iam_delay(std::time::Duration::ZERO);
+        let path = format!("v1/projects/sandbox-project/secrets/{secret}:setIamPolicy");
+        let role = "roles/secretmanager.secretAccessor";
+        let members = [format!("serviceAccount:{account}")];
+        let bindings = json!([{ "role": role, "members": members }]);
+        let policy = json!({ "policy": { "bindings": bindings } });
+        self.ok("POST", &path, policy).await;
+    }
+
     /// A call that is refused: HTTP status, canonical status, message.
     pub async fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String, String) {
         let (status, answer) = self.call(method, path, body).await;

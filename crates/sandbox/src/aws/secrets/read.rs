@@ -27,6 +27,25 @@ impl Secrets {
         })
     }
 
+    /// What is said of a version that was put in the last minute by whatever does not know it yet.
+    pub fn version_unborn(&self, input: &Value) -> Option<AwsError> {
+        let wanted = text(input, "VersionId")?.to_owned();
+        self.with_live(input, |secret, now| {
+            let version = secret.versions.iter().find(|it| it.id == wanted);
+            let age = version.map(|it| now.duration_since(it.created).as_secs());
+            Ok(age.is_some_and(|age| age < 60))
+        })
+        .is_ok_and(|young| young)
+        .then(|| {
+            AwsError::new(
+                "ResourceNotFoundException",
+                format!(
+                    "Secrets Manager can't find the specified secret value for VersionId: {wanted}"
+                ),
+            )
+        })
+    }
+
     pub(super) fn batch_get(&self, input: &Value) -> Result<Value, AwsError> {
         let ids = texts(input, "SecretIdList");
         let filtered = !list(input, "Filters").is_empty();

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Gcp;
 use super::error::{ApiError, Code, Outcome};
 use super::iam::Policy;
 use super::names::{LOCATIONS, check_labels, check_location, in_images, is_dns_label};
 use super::operations::any;
 use super::schema::{Object, camel};
 use super::wire::Call;
-use super::{Gcp, iam};
 
 pub use gate::RegistryGate;
 
@@ -104,7 +104,7 @@ impl Gcp {
             "repositories.getIamPolicy" => self.with_repository(call, |r| Ok(r.policy.get())),
             "repositories.setIamPolicy" => self.with_repository(call, |r| r.policy.set(&call.body)),
             "repositories.testIamPermissions" => {
-                self.with_repository(call, |_| Ok(iam::test(&call.body)))
+                self.with_repository(call, |_| Ok(self.test_permissions(&call.body)))
             }
             _ => self.artifact_images(call, method),
         }

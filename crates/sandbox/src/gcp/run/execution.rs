@@ -281,6 +281,10 @@ impl Gcp {
                 index,
                 count,
                 container: container.clone(),
+                account: template["serviceAccount"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
                 image: image.clone(),
                 timeout: template["timeout"]
                     .as_str()

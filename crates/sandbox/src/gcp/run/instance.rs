@@ -58,9 +58,17 @@ pub struct Plan<'a> {
     pub serves: bool,
     /// Whom its lines belong to.
     pub source: Source,
+    /// The service account that it runs as.
+    pub account: &'a str,
     /// The path that an error about a secret begins with.
     pub at: &'static str,
 }
+
+/// Where a revision's secrets stand in the words of an error: as in v1, whichever version was called
+/// (<https://github.com/terraform-google-modules/terraform-docs-samples/pull/168>).
+pub(super) const IN_REVISION: &str = "spec.template.spec";
+/// The same of a task's.
+pub(super) const IN_TASK: &str = "spec.template.spec.template.spec";
 
 /// Why a container could not be started, with the reason that conditions carry.
 #[derive(Clone, Debug)]
@@ -154,10 +162,17 @@ impl Gcp {
         })
     }
 
-    fn environment(&self, plan: &Plan<'_>) -> Result<BTreeMap<String, String>, Failure> {
+    /// What the variables of a container hold. Each secret must be there, and the account must be let read it: "during service
+    /// deployment Cloud Run checks all the secrets" (<https://cloud.google.com/run/docs/configuring/services/secrets>), and
+    /// so it does for a job (<https://github.com/hashicorp/terraform-provider-google/issues/13828>).
+    pub(super) fn variables(
+        &self,
+        container: &Object,
+        account: &str,
+        at: &str,
+    ) -> Result<BTreeMap<String, String>, Failure> {
         let mut env = BTreeMap::new();
-        let given = plan
-            .container
+        let given = container
             .get("env")
             .and_then(Value::as_array)
             .map_or(&[][..], Vec::as_slice);
@@ -167,22 +182,30 @@ impl Gcp {
             let value = match reference["secret"].as_str() {
                 None => variable["value"].as_str().unwrap_or_default().to_owned(),
                 Some(secret) => self
-                    .secret_value(secret, reference["version"].as_str().unwrap_or_default())
+                    .secret_value(
+                        secret,
+                        reference["version"].as_str().unwrap_or_default(),
+                        account,
+                    )
                     .map_err(|why| {
                         let at = format!(
-                            "{}.containers[0].env[{index}].value_source.secret_key_ref.secret",
-                            plan.at
+                            "{at}.containers[0].env[{index}].value_from.secret_key_ref.name"
                         );
                         Failure::new(
                             "ContainerReady",
                             "SECRETS_ACCESS_CHECK_FAILED",
-                            Code::FailedPrecondition,
+                            Code::Internal,
                             format!("{at}: {why}"),
                         )
                     })?,
             };
             env.insert(name, value);
         }
+        Ok(env)
+    }
+
+    fn environment(&self, plan: &Plan<'_>) -> Result<BTreeMap<String, String>, Failure> {
+        let mut env = self.variables(plan.container, plan.account, plan.at)?;
         if plan.serves {
             env.insert("PORT".into(), port_of(plan.container).to_string());
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
+use super::instance::IN_TASK;
 use super::template::{self, Use};
 use super::{JOB, Job, Key, check_etag, number, text};
 use crate::gcp::Gcp;
@@ -175,15 +176,15 @@ impl Gcp {
     async fn settle_job(&self, key: Key, job: Object, operation: String) {
         let generation = number(&job, "generation");
         self.host().clock.sleep(Duration::from_secs(2)).await;
-        let container = job
-            .get("template")
-            .and_then(|t| t["template"]["containers"][0].as_object())
-            .cloned();
-        let mut outcome = self
-            .resolve_image(&container.unwrap_or_default())
-            .map(drop)
-            .map_err(|f| f.error);
-        let mut reason = "CONTAINER_MISSING";
+        let task = job.get("template").map(|t| &t["template"]);
+        let container = task.and_then(|t| t["containers"][0].as_object()).cloned();
+        let container = container.unwrap_or_default();
+        let account = task.and_then(|t| t["serviceAccount"].as_str());
+        let checked = self
+            .variables(&container, account.unwrap_or_default(), IN_TASK)
+            .and_then(|_| self.resolve_image(&container));
+        let mut reason = checked.as_ref().err().map_or("UNKNOWN", |it| it.reason.1);
+        let mut outcome = checked.map(drop).map_err(|failure| failure.error);
         let token = execution_token(&job);
         if outcome.is_ok() && !token.is_empty() {
             reason = "UNKNOWN";

@@ -20,13 +20,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use super::Gcp;
 use super::error::{ApiError, Outcome};
 use super::iam::Policy;
 use super::names::check_location;
 use super::operations::any;
 use super::schema::Object;
 use super::wire::Call;
-use super::{Gcp, iam};
 use crate::runner::Front;
 use instance::Instance;
 
@@ -155,7 +155,9 @@ impl Gcp {
                 self.assign_backends(&key).await;
                 Ok(policy)
             }
-            "services.testIamPermissions" => self.with_service(&key, |_| Ok(iam::test(&call.body))),
+            "services.testIamPermissions" => {
+                self.with_service(&key, |_| Ok(self.test_permissions(&call.body)))
+            }
             "services.revisions.list" => self.list_revisions(&call, &key),
             "services.revisions.get" => self.get_revision(&key, call.var(3)),
             "services.revisions.delete" => self.delete_revision(&call, &key),
@@ -167,7 +169,9 @@ impl Gcp {
             "jobs.run" => self.run_job(&call, &key),
             "jobs.getIamPolicy" => self.with_job(&key, |j| Ok(j.policy.get())),
             "jobs.setIamPolicy" => self.with_job(&key, |j| j.policy.set(&call.body)),
-            "jobs.testIamPermissions" => self.with_job(&key, |_| Ok(iam::test(&call.body))),
+            "jobs.testIamPermissions" => {
+                self.with_job(&key, |_| Ok(self.test_permissions(&call.body)))
+            }
             _ => self.executions(&call, &key, method),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
-use super::instance::{Failure, Instance, Plan, system};
+use super::instance::{Failure, IN_REVISION, Instance, Plan, system};
 use super::template::{main_container, port_of};
 use super::{Key, Readiness, SERVICE, number, text};
 use crate::gcp::Gcp;
@@ -184,7 +184,8 @@ impl Gcp {
             ],
             serves: true,
             source: source.clone(),
-            at: "template",
+            account: text(&message, "serviceAccount"),
+            at: IN_REVISION,
         };
         let started = self.start_container(&plan, &image).await?;
         if self.becomes_healthy(&started, &container, &source).await {

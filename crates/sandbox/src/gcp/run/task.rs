@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Key;
 use super::conditions::{self, Standing};
 use super::image::Resolved;
-use super::instance::{Plan, system};
+use super::instance::{IN_TASK, Plan, system};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code};
 use crate::gcp::logging::Source;
@@ -36,6 +36,7 @@ pub(super) struct Task {
     pub(super) index: usize,
     pub(super) count: usize,
     pub(super) container: Object,
+    pub(super) account: String,
     pub(super) image: Resolved,
     pub(super) timeout: Duration,
     pub(super) retries: u64,
@@ -100,7 +101,8 @@ impl Gcp {
             ],
             serves: false,
             source: source.clone(),
-            at: "template.template",
+            account: &task.account,
+            at: IN_TASK,
         };
         let container = match self.start_container(&plan, &task.image).await {
             Ok(container) => container,

@@ -12,7 +12,7 @@ use super::iam::Policy;
 use super::names::{check_labels, fresh_etag, project_number};
 use super::schema::{Object, camel};
 use super::wire::Call;
-use super::{Gcp, iam, seconds, timestamp};
+use super::{Gcp, seconds, timestamp};
 use versions::Version;
 
 /// Every secret of the project. Values live in memory only.
@@ -90,8 +90,11 @@ impl Gcp {
                 Ok(json!({}))
             }
             "getIamPolicy" => self.with_secret(id, |secret| Ok(secret.policy.get())),
-            "setIamPolicy" => self.with_secret(id, |secret| secret.policy.set(&call.body)),
-            "testIamPermissions" => self.with_secret(id, |_| Ok(iam::test(&call.body))),
+            "setIamPolicy" => {
+                let now = self.host().clock.now();
+                self.with_secret(id, |secret| secret.policy.set_at(&call.body, now))
+            }
+            "testIamPermissions" => self.with_secret(id, |_| Ok(self.test_permissions(&call.body))),
             "addVersion" => self.add_secret_version(call),
             _ => self.secret_versions(call, method),
         }
@@ -116,6 +119,7 @@ impl Gcp {
                 "a replication policy must be provided",
             ));
         }
+        self.check_locations(&fields["replication"])?;
         self.check_secret(&mut fields)?;
         fields.insert("createTime".into(), self.now().into());
         fields.remove("name");
@@ -134,6 +138,38 @@ impl Gcp {
         let message = self.secret_message(id, &secret);
         all.insert(id.to_owned(), secret);
         Ok(message)
+    }
+
+    /// An organisation's policy on locations counts a secret that is replicated automatically as one in `global`
+    /// (<https://github.com/firebase/firebase-tools/issues/6454>).
+    fn check_locations(&self, replication: &Value) -> Outcome<()> {
+        let locations = match replication.get("userManaged") {
+            None => vec!["global"],
+            Some(managed) => {
+                let replicas = managed["replicas"]
+                    .as_array()
+                    .map_or(&[][..], Vec::as_slice);
+                if replicas.is_empty() {
+                    let field = "secret.replication.user_managed.replicas";
+                    return Err(ApiError::field(
+                        field,
+                        "at least one replica must be provided",
+                    ));
+                }
+                let locations = replicas.iter().filter_map(|it| it["location"].as_str());
+                locations.collect()
+            }
+        };
+        let allowed = &self.host().locations;
+        match locations.into_iter().find(|it| !allowed.allow(it)) {
+            None => Ok(()),
+            Some(location) => Err(ApiError::precondition(format!(
+                "Constraint constraints/gcp.resourceLocations violated for [orgpolicy:projects/{}] attempting to create a \
+                 secret in [{location}]. For more information, see \
+                 https://cloud.google.com/resource-manager/docs/organization-policy/defining-locations.",
+                project_number(&self.host().project)
+            ))),
+        }
     }
 
     /// Checks what a client may set, and turns a time to live into a time.

@@ -42,12 +42,20 @@ impl State {
 }
 
 impl Version {
-    fn message(&self, name: &str) -> Value {
+    fn message(&self, name: &str, replication: &Value) -> Value {
+        let replicated = match replication.get("userManaged") {
+            Some(managed) => {
+                let replicas = managed["replicas"].as_array().into_iter().flatten();
+                let replicas = replicas.map(|it| json!({ "location": it["location"] }));
+                json!({ "userManaged": { "replicas": replicas.collect::<Vec<_>>() } })
+            }
+            None => json!({ "automatic": {} }),
+        };
         let mut out = json!({
             "name": name,
             "createTime": self.created,
             "state": self.state.name(),
-            "replicationStatus": { "automatic": {} },
+            "replicationStatus": replicated,
             "etag": self.etag,
             "clientSpecifiedPayloadChecksum": self.checked,
         });
@@ -128,7 +136,7 @@ impl Gcp {
             });
             let number = secret.versions.len();
             let name = format!("{}/versions/{number}", self.secret_name(id));
-            Ok(secret.versions[number - 1].message(&name))
+            Ok(secret.versions[number - 1].message(&name, &secret.fields["replication"]))
         })
     }
 
@@ -136,7 +144,10 @@ impl Gcp {
         let (id, version) = (call.var(1), call.var(2));
         match method {
             "versions.list" => self.list_secret_versions(call),
-            "versions.get" => self.with_version(id, version, |name, v| Ok(v.message(name))),
+            "versions.get" => {
+                let replication = self.replication(id);
+                self.with_version(id, version, |name, v| Ok(v.message(name, &replication)))
+            }
             "versions.access" => self.with_version(id, version, |name, v| {
                 if v.state != State::Enabled {
                     return Err(wrong_state(name, v.state));
@@ -191,12 +202,18 @@ impl Gcp {
         })
     }
 
+    fn replication(&self, id: &str) -> Value {
+        self.with_secret(id, |secret| Ok(secret.fields["replication"].clone()))
+            .unwrap_or_default()
+    }
+
     fn set_state(&self, call: &Call, state: State) -> Outcome {
         let etag = call
             .body
             .get("etag")
             .and_then(Value::as_str)
             .unwrap_or_default();
+        let replication = self.replication(call.var(1));
         self.with_version(call.var(1), call.var(2), |name, version| {
             check_etag(&version.etag, etag)?;
             if version.state == State::Destroyed {
@@ -209,7 +226,7 @@ impl Gcp {
             }
             version.state = state;
             version.etag = fresh_etag();
-            Ok(version.message(name))
+            Ok(version.message(name, &replication))
         })
     }
 
@@ -236,7 +253,8 @@ impl Gcp {
                         .is_none_or(|state| v.state.name() == state)
                 })
                 .map(|(index, v)| {
-                    v.message(&format!("{}/versions/{}", self.secret_name(id), index + 1))
+                    let name = format!("{}/versions/{}", self.secret_name(id), index + 1);
+                    v.message(&name, &secret.fields["replication"])
                 })
                 .collect();
             let total = found.len();
@@ -250,6 +268,7 @@ impl Gcp {
         &self,
         secret: &str,
         version: &str,
+        account: &str,
     ) -> Result<String, String> {
         let (project, id) = match secret
             .strip_prefix("projects/")
@@ -265,10 +284,20 @@ impl Gcp {
         };
         let number = project_number(&self.host().project);
         let name = format!("projects/{number}/secrets/{id}/versions/{version}");
+        // <https://github.com/terraform-google-modules/terraform-docs-samples/pull/168>.
+        let denied = |name: &str| {
+            format!(
+                "Permission denied on secret: {name} for Revision service account {account}. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
+            )
+        };
         if self.check_project(project).is_err() {
-            return Err(format!(
-                "Permission denied on secret: projects/{project}/secrets/{id}/versions/{version} for Revision service account. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
-            ));
+            return Err(denied(&format!(
+                "projects/{project}/secrets/{id}/versions/{version}"
+            )));
+        }
+        let policy = self.with_secret(id, |secret| Ok(secret.policy.clone()));
+        if policy.is_ok_and(|policy| !self.may_read_secret(&policy, account)) {
+            return Err(denied(&name));
         }
         let found = self.with_version(id, version, |_, v| Ok((v.state, v.data.clone())));
         match found {

@@ -10,11 +10,11 @@ mod view;
 use serde_json::{Value, json};
 
 use super::SERVICE;
+use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};
 use crate::gcp::names::LOCATIONS;
 use crate::gcp::operations::any;
 use crate::gcp::wire::Call;
-use crate::gcp::{Gcp, iam};
 
 impl Gcp {
     /// Methods of Cloud Run v1. Those of the regional host name the project only; those below `/v1/` the location too.
@@ -40,9 +40,13 @@ impl Gcp {
             "services.get" => self.get_v1_service(&key),
             "services.replaceService" => self.replace_service(call, &key),
             "services.getIamPolicy" => self.with_service(&key, |s| Ok(s.policy.get())),
-            "services.testIamPermissions" => self.with_service(&key, |_| Ok(iam::test(&call.body))),
+            "services.testIamPermissions" => {
+                self.with_service(&key, |_| Ok(self.test_permissions(&call.body)))
+            }
             "jobs.getIamPolicy" => self.with_job(&key, |j| Ok(j.policy.get())),
-            "jobs.testIamPermissions" => self.with_job(&key, |_| Ok(iam::test(&call.body))),
+            "jobs.testIamPermissions" => {
+                self.with_job(&key, |_| Ok(self.test_permissions(&call.body)))
+            }
             "configurations.list" | "configurations.get" | "routes.list" | "routes.get" => Err(
                 ApiError::unimplemented("configurations and routes of the v1 API"),
             ),

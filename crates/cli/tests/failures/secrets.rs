@@ -1,0 +1,405 @@
+//! Secrets: who may read them, whose they are, and which values are none.
+
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::primitives::Blob;
+use aws_sdk_secretsmanager::types::Tag;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use deployer::Exit;
+use deployer_sandbox::runner::{self, Behaviour, Purpose};
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
+
+const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
+/// What somebody else's secret holds.
+const THEIRS: &str = r#"{"username":"theirs","password":"hunter2!"}"#;
+
+async fn policy(stage: &Stage, secret: &str) -> Value {
+    let path = format!("/v1/projects/{PROJECT}/secrets/{secret}:getIamPolicy");
+    let version = "options.requestedPolicyVersion=3";
+    stage
+        .google(Method::GET, &format!("{path}?{version}"), None)
+        .await
+}
+
+/// Who reads a secret by a binding without a condition.
+async fn readers(stage: &Stage, secret: &str) -> Vec<String> {
+    let policy = policy(stage, secret).await;
+    let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
+    let plain = bindings
+        .iter()
+        .filter(|it| it["role"] == ACCESSOR && it.get("condition").is_none());
+    let members = plain.flat_map(|it| it["members"].as_array().cloned().unwrap_or_default());
+    members
+        .filter_map(|it| it.as_str().map(str::to_owned))
+        .collect()
+}
+
+async fn set_policy(stage: &Stage, secret: &str, bindings: Value) {
+    let path = format!("/v1/projects/{PROJECT}/secrets/{secret}:setIamPolicy");
+    let policy = json!({ "policy": { "version": 3, "bindings": bindings } });
+    stage.google(Method::POST, &path, Some(policy)).await;
+}
+
+/// The account that Cloud Run takes where none is named.
+async fn account(stage: &Stage) -> String {
+    let project = stage
+        .google(Method::GET, &format!("/v1/projects/{PROJECT}"), None)
+        .await;
+    let number = project["projectNumber"].as_str().expect("a number");
+    format!("serviceAccount:{number}-compute@developer.gserviceaccount.com")
+}
+
+async fn plans_nothing(stage: &Stage, cloud: &str) {
+    let said = run(
+        stage,
+        &["plan", "--detailed-exitcode"],
+        cloud,
+        Exit::Success,
+    )
+    .await;
+    says(&said, &["No changes"]);
+}
+
+/// Seven minutes pass until Google's own services know of a grant; Cloud Run refuses until then. With a migration it is the job
+/// that is looked at again, without one the service.
+pub async fn granted_late(stage: &Stage) {
+    stage.sandbox.set_iam_delay(Duration::from_secs(7 * 60));
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 1).await;
+    let us = account(stage).await;
+    for secret in ["mail-password", "cookie-key", "database-url"] {
+        let readers = readers(stage, &format!("swept-test-{secret}")).await;
+        assert_eq!(readers, [us.as_str()], "{secret}");
+    }
+    plans_nothing(stage, "gcp").await;
+    let beside = stage.beside("other");
+    beside.want(&Wanted::FIRST);
+    beside.want_no_migration();
+    run(&beside, APPLY, "gcp", Exit::Success).await;
+    assert_serves(&beside, "gcp", 1).await;
+    plans_nothing(&beside, "gcp").await;
+    // Where nothing is granted anew, nothing is waited for.
+    stage.want(&SECOND);
+    let began = jiff_now(stage);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert!(jiff_now(stage) - began < 5 * 60);
+}
+
+fn jiff_now(stage: &Stage) -> i64 {
+    stage.time.now().as_second()
+}
+
+/// Other members, other roles and conditions on our own secret stay; so does a binding of ours that another hand had made.
+pub async fn granted_beside_others(stage: &Stage) {
+    stage.want(&Wanted {
+        old_secret: true,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let us = account(stage).await;
+    let ada = "user:ada@example.com";
+    let condition = json!({ "title": "soon", "expression": "request.time < timestamp('2030-01-01T00:00:00Z')" });
+    let theirs = json!([
+        { "role": ACCESSOR, "members": [ada] },
+        { "role": "roles/secretmanager.viewer", "members": [us] },
+        { "role": ACCESSOR, "members": [us], "condition": condition },
+    ]);
+    set_policy(stage, "swept-test-cookie-key", theirs.clone()).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(
+        readers(stage, "swept-test-cookie-key").await,
+        [us.as_str(), ada]
+    );
+    let there = policy(stage, "swept-test-cookie-key").await;
+    assert_eq!(
+        there["bindings"].as_array().map(Vec::len),
+        Some(3),
+        "{there}"
+    );
+    plans_nothing(stage, "gcp").await;
+}
+
+pub async fn may_not_grant(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let denied =
+        "[[fault]]\ncall = \"secretmanager.projects.secrets.setIamPolicy\"\nwhat = \"denied\"\n";
+    stage.disturb(denied).await;
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "gcp", Exit::Denied).await;
+    let us = account(stage).await;
+    says(
+        &said,
+        &[
+            "gcloud secrets add-iam-policy-binding swept-test-cookie-key",
+            &format!("--member={us}"),
+            ACCESSOR,
+        ],
+    );
+    let writes = stage.calls.writes();
+    assert!(
+        writes.iter().all(|call| !call.contains("create")),
+        "{writes:?}"
+    );
+    // Whoever lets the account read everything in the project has done what is needed.
+    let path = format!("/v1/projects/{PROJECT}:setIamPolicy");
+    let all = json!([{ "role": ACCESSOR, "members": [us] }]);
+    let policy = json!({ "policy": { "bindings": all } });
+    stage.google(Method::POST, &path, Some(policy)).await;
+    stage.time.pass(Duration::from_secs(600)).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 1).await;
+    assert_eq!(
+        readers(stage, "swept-test-cookie-key").await,
+        Vec::<String>::new()
+    );
+    plans_nothing(stage, "gcp").await;
+}
+
+/// Makes a secret on both clouds that another environment marks as its own.
+async fn make_theirs(stage: &Stage, value: &str) {
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let tag = Tag::builder().key("deployer").value("other/prod").build();
+    let made = aws.create_secret().name("rds!db-1a2b").tags(tag);
+    made.secret_string(value).send().await.expect("it is made");
+    let path = format!("/v1/projects/{PROJECT}/secrets?secretId=theirs");
+    let secret =
+        json!({ "replication": { "automatic": {} }, "labels": { "deployer": "other_prod" } });
+    stage.google(Method::POST, &path, Some(secret)).await;
+    let path = format!("/v1/projects/{PROJECT}/secrets/theirs:addVersion");
+    let payload = json!({ "payload": { "data": STANDARD.encode(value) } });
+    stage.google(Method::POST, &path, Some(payload)).await;
+}
+
+const OF_THEIRS: &str = r#"
+[secrets.their-user]
+key = "username"
+
+[secrets.their-password]
+key = "password"
+
+[targets.aws.secrets.their-user]
+name = "rds!db-1a2b"
+[targets.aws.secrets.their-password]
+name = "rds!db-1a2b"
+[targets.gcp.secrets.their-user]
+name = "projects/sandbox-project/secrets/theirs"
+[targets.gcp.secrets.their-password]
+name = "projects/sandbox-project/secrets/theirs"
+"#;
+const VARIABLES: &str =
+    "THEIR_USER = { secret = \"their-user\" }\nTHEIR_PASSWORD = { secret = \"their-password\" }";
+
+pub async fn anothers(stage: &Stage) {
+    make_theirs(stage, THEIRS).await;
+    stage.want(&Wanted::FIRST);
+    stage.want_also(VARIABLES, OF_THEIRS);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let started = stage.containers.started();
+    let serving = started.iter().filter(|it| it.env.contains_key("GREETING"));
+    let mut seen = 0;
+    for it in serving {
+        assert_eq!(it.env["THEIR_USER"], "theirs");
+        assert_eq!(it.env["THEIR_PASSWORD"], "hunter2!");
+        seen += 1;
+    }
+    assert!(seen >= 2, "{seen}");
+    for cloud in ["aws", "gcp"] {
+        plans_nothing(stage, cloud).await;
+    }
+    let value = stage.file("value", "mine now");
+    let set = ["secrets", "set", "their-user", "--file", &value];
+    let said = run(stage, &set, "all", Exit::Failure).await;
+    says(&said, &["is not ours", "its owner sets it"]);
+    // Whatever becomes of us, it is as it was.
+    run(stage, &["destroy", "--yes"], "all", Exit::Success).await;
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let kept = aws.describe_secret().secret_id("rds!db-1a2b").send().await;
+    let kept = kept.expect("it is there");
+    assert!(kept.deleted_date().is_none());
+    let tags: Vec<_> = kept
+        .tags()
+        .iter()
+        .map(|it| (it.key().unwrap_or_default(), it.value().unwrap_or_default()))
+        .collect();
+    assert_eq!(tags, [("deployer", "other/prod")]);
+    let held = aws.get_secret_value().secret_id("rds!db-1a2b").send().await;
+    assert_eq!(held.expect("a value").secret_string(), Some(THEIRS));
+    let path = format!("/v1/projects/{PROJECT}/secrets/theirs");
+    let kept = stage.google(Method::GET, &path, None).await;
+    assert_eq!(kept["labels"], json!({ "deployer": "other_prod" }));
+    assert_eq!(readers(stage, "theirs").await, Vec::<String>::new());
+}
+
+pub async fn no_such_member(stage: &Stage) {
+    make_theirs(stage, r#"{"username":"hunter2!"}"#).await;
+    stage.want(&Wanted::FIRST);
+    stage.want_also(VARIABLES, OF_THEIRS);
+    for (cloud, name) in [("aws", "rds!db-1a2b"), ("gcp", "secrets/theirs")] {
+        stage.calls.arm(None);
+        let said = run(stage, APPLY, cloud, Exit::Failure).await;
+        says(
+            &said,
+            &[
+                "cannot take `password` out of secret",
+                name,
+                "it has: username",
+            ],
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+        let writes = stage.calls.writes();
+        assert!(writes.iter().all(|it| !it.contains("reate")), "{writes:?}");
+    }
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let bytes = aws.put_secret_value().secret_id("rds!db-1a2b");
+    let bytes = bytes.secret_binary(Blob::new([0xff, 0xfe]));
+    bytes.send().await.expect("bytes are taken");
+    let said = run(stage, &["plan"], "aws", Exit::Failure).await;
+    says(&said, &["rds!db-1a2b", "holds bytes, not text"]);
+}
+
+pub async fn unfit_values(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    for (value, why) in [
+        (String::new(), "is empty"),
+        ("\r\n".to_owned(), "is empty"),
+        ("x".repeat(65_537), "has 65537 bytes; 65536 is the most"),
+    ] {
+        stage.file("mail-password", &value);
+        let said = run(stage, &["plan"], "all", Exit::Input).await;
+        says(&said, &["mail-password", why]);
+        let path = stage.file("value", &value);
+        let set = ["secrets", "set", "cookie-key", "--file", &path];
+        let said = run(stage, &set, "all", Exit::Input).await;
+        says(&said, &["cookie-key", why]);
+    }
+    stage.file("mail-password", &format!("{}\n", "x".repeat(65_536)));
+    run(stage, &["plan"], "all", Exit::Success).await;
+}
+
+pub async fn unfit_password(stage: &Stage) {
+    stage.want(&Wanted {
+        data: true,
+        ..Wanted::FIRST
+    });
+    for value in ["p@ssw0rd!", "pass/word", "pass\"word", "pass word", "short"] {
+        let path = stage.file("value", value);
+        let set = ["secrets", "set", "main-password", "--file", &path];
+        stage.calls.arm(None);
+        let said = run(stage, &set, "all", Exit::Input).await;
+        says(
+            &said,
+            &["the password of database `main`", "RDS takes 8 to 128"],
+        );
+        assert!(!said.contains(value), "{said}");
+        assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    }
+    // Set past the program, it is met while planning.
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let tag = Tag::builder().key("deployer").value("swept/test").build();
+    let made = aws.create_secret().name("/swept/test/main-password");
+    let made = made.tags(tag).secret_string("p@ssw0rd!");
+    made.send().await.expect("it is made");
+    let said = run(stage, &["plan"], "aws", Exit::Input).await;
+    says(
+        &said,
+        &["the password of database `main`", "RDS takes 8 to 128"],
+    );
+}
+
+/// A migration that prints its environment and fails: the report has what else it printed.
+pub async fn printed(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(|started| {
+        let shown = ["MAIL_PASSWORD", "DATABASE_URL", "COOKIE_KEY"];
+        let shown = shown.map(|name| format!("{name}={}", started.env[name]));
+        Behaviour {
+            exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
+            lines: shown
+                .into_iter()
+                .chain(["cannot go on".to_owned()])
+                .collect(),
+            ..Behaviour::usual(started.purpose)
+        }
+    });
+    stage.want(&SECOND);
+    let again: &[&str] = &["migrate", "--retry", "--yes", "--json"];
+    for cloud in ["aws", "gcp"] {
+        for words in [APPLY, again] {
+            let said = run(stage, words, cloud, Exit::DeploymentFailed).await;
+            says(&said, &["cannot go on", "MAIL_PASSWORD=[redacted]"]);
+            let started = stage.containers.started();
+            let with_secrets = started
+                .iter()
+                .filter(|it| it.env.contains_key("COOKIE_KEY"));
+            for env in with_secrets.map(|it| &it.env) {
+                for name in ["MAIL_PASSWORD", "DATABASE_URL", "COOKIE_KEY"] {
+                    let value = &env[name];
+                    assert!(!said.contains(value.as_str()), "{name} is shown:\n{said}");
+                    assert_kept_nowhere(stage, value).await;
+                }
+            }
+        }
+    }
+}
+
+async fn assert_kept_nowhere(stage: &Stage, value: &str) {
+    let store = &stage.ledger;
+    let mut all = store.list(None);
+    while let Some(object) = all.try_next().await.expect("a listing") {
+        let content = store.get(&object.location).await.expect("an object");
+        let content = content.bytes().await.expect("its content");
+        let text = String::from_utf8_lossy(&content);
+        assert!(!text.contains(value), "{} has it: {text}", object.location);
+    }
+}
+
+/// Where `global` is forbidden, secrets are kept in the target's own region, or where the manifest says.
+pub async fn locations(stage: &Stage) {
+    let policy = Some(vec![LOCATION.to_owned(), "us-east1".to_owned()]);
+    stage.sandbox.set_allowed_locations(policy);
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let kept = async || {
+        let path = format!("/v1/projects/{PROJECT}/secrets/swept-test-cookie-key");
+        let secret = stage.google(Method::GET, &path, None).await;
+        secret["replication"]["userManaged"]["replicas"].clone()
+    };
+    assert_eq!(kept().await, json!([{ "location": LOCATION }]));
+    plans_nothing(stage, "gcp").await;
+    let elsewhere = [
+        "plan",
+        "--set",
+        "targets.gcp.secret_replication=[\"us-east1\"]",
+    ];
+    let said = run(stage, &elsewhere, "gcp", Exit::Success).await;
+    says(&said, &["replication", "us-east1", "data"]);
+    let beside = stage.beside("other");
+    beside.want(&Wanted::FIRST);
+    let forbidden = "targets.gcp.secret_replication=[\"europe-west1\"]";
+    let words = ["apply", "--yes", "--no-verify", "--set", forbidden];
+    let said = run(&beside, &words, "gcp", Exit::Failure).await;
+    says(
+        &said,
+        &["constraints/gcp.resourceLocations", "secret_replication"],
+    );
+}
+
+/// What was just put may be unknown for a moment; the instance is made with it all the same.
+pub async fn unknown_version(stage: &Stage) {
+    stage.want(&Wanted {
+        data: true,
+        ..Wanted::FIRST
+    });
+    let stale = "[[fault]]\ncall = \"secretsmanager:GetSecretValue\"\nwhat = \"stale\"\nnth = 1\ntimes = 3\n";
+    stage.disturb(stale).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert!(stage.fired().await > 0);
+}

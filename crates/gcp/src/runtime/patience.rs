@@ -1,0 +1,124 @@
+//! Bears with an access to a secret that was granted and that Cloud Run does not know of yet; pure but for what it remembers.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a grant may take to get about. Google: "it typically takes 2 minutes for a change to take effect, potentially 7
+/// minutes or longer" (<https://cloud.google.com/iam/docs/access-change-propagation>).
+const GETS_ABOUT: Duration = Duration::from_secs(12 * 60);
+/// The pause before Cloud Run is made to look again for the first time.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest one: each is half as long again as the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(45);
+
+/// What is waited for.
+const WAITING: &str =
+    "Google has yet to make known that the account may read its secrets, which takes minutes";
+
+/// Whether this is Cloud Run's refusal of a secret that an account may not read.
+fn is_refusal(words: &str) -> bool {
+    words.contains("Permission denied on secret")
+}
+
+/// What to do about a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing helps: it is one.
+    Over,
+    /// Wait a little longer; says for what.
+    Wait(&'static str),
+    /// Make Cloud Run look again; says for what.
+    Again(&'static str),
+}
+
+/// The patience with one job or service.
+pub(crate) struct Patience {
+    /// Whether an access was granted that may still get about.
+    granted: bool,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// Times since the start of the program.
+#[derive(Clone, Copy)]
+struct Seen {
+    first: Duration,
+    again: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    /// With what takes secrets whose access a run sees to: `granted`, or none of it.
+    pub(crate) fn new(granted: bool) -> Self {
+        Self {
+            granted,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// How much longer than usual it may take.
+    pub(crate) fn longest(&self) -> Duration {
+        match self.granted {
+            true => GETS_ABOUT,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Judges a failure by its words, `now` after the start of the program.
+    pub(crate) fn turn(&self, now: Duration, words: &str) -> Turn {
+        if !self.granted || !is_refusal(words) {
+            return Turn::Over;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *seen.get_or_insert(Seen {
+            first: now,
+            again: now + FIRST_PAUSE,
+            pause: FIRST_PAUSE,
+        });
+        if now.saturating_sub(known.first) >= GETS_ABOUT {
+            return Turn::Over;
+        }
+        if now < known.again {
+            return Turn::Wait(WAITING);
+        }
+        let pause = (known.pause + known.pause / 2).min(LONGEST_PAUSE);
+        *seen = Some(Seen {
+            again: now + pause,
+            pause,
+            ..known
+        });
+        Turn::Again(WAITING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSED: &str = "SECRETS_ACCESS_CHECK_FAILED: spec.template.spec.containers[0].env[0].value_from.secret_key_ref.name: \
+         Permission denied on secret: projects/1/secrets/x/versions/1 for Revision service account a@b";
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_grant_is_waited_for_and_looked_at_again_for_longer_than_google_says() {
+        let patience = Patience::new(true);
+        assert_eq!(patience.turn(at(100), REFUSED), Turn::Wait(WAITING));
+        assert_eq!(patience.turn(at(104), REFUSED), Turn::Wait(WAITING));
+        assert_eq!(patience.turn(at(105), REFUSED), Turn::Again(WAITING));
+        assert_eq!(patience.turn(at(106), REFUSED), Turn::Wait(WAITING));
+        assert_eq!(
+            patience.turn(at(100 + 8 * 60), REFUSED),
+            Turn::Again(WAITING)
+        );
+        assert_eq!(patience.turn(at(100 + 12 * 60), REFUSED), Turn::Over);
+    }
+
+    #[test]
+    fn another_failure_or_nothing_granted_is_no_reason_to_wait() {
+        let unhealthy = "HEALTH_CHECK_CONTAINER_ERROR: it failed to start";
+        assert_eq!(Patience::new(true).turn(at(1), unhealthy), Turn::Over);
+        assert_eq!(Patience::new(false).turn(at(1), REFUSED), Turn::Over);
+    }
+}
