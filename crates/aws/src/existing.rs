@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Evidence, Node, Reading, Resource, ResourceNode, Step, StepNode};
+use deployer_core::node::{Evidence, Kept, Node, Reading, Resource, ResourceNode, Step, StepNode};
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours::{Owner, Past, Stranger};
 
@@ -225,6 +225,10 @@ impl Resource for Existing {
         _watch: &dyn Watch,
     ) -> Result<Fields> {
         self.never()
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("it is not as before")
     }
 
     async fn delete(&self, _actual: &Fields, token: &Token) -> Result<()> {

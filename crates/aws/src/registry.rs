@@ -11,7 +11,7 @@ use deployer_core::capability::{
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
@@ -331,6 +331,10 @@ impl Resource for EcrRepository {
         let changes = self.ownership.changes(&actual.tags);
         retag(&self.clients, &self.address.name, actual, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the images that served before are in it")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -9,10 +9,11 @@ use deployer_core::error::Result;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
+use crate::run::Unwritten;
 use crate::session::{Place, Session};
 
 /// Before a run: of what it changes nothing is known until it has ended well. Durable before the first call.
-pub async fn forget_changed(session: &Session, prepared: &Prepared) -> Result<()> {
+pub async fn forget_changed(place: &Place, prepared: &Prepared) -> Result<()> {
     let changes = prepared.plan.changes.iter();
     let changed: BTreeSet<&Address> = changes
         .filter(|change| match change.action {
@@ -22,10 +23,7 @@ pub async fn forget_changed(session: &Session, prepared: &Prepared) -> Result<()
         })
         .map(|change| &change.address)
         .collect();
-    for place in &session.places {
-        forget(place, |address| changed.contains(address)).await?;
-    }
-    Ok(())
+    forget(place, |address| changed.contains(address)).await
 }
 
 /// Before a change of ours that no plan makes: nobody else is to be accused of it.
@@ -39,18 +37,18 @@ pub async fn forget(place: &Place, changes: impl Fn(&Address) -> bool) -> Result
     }
 }
 
-/// After a run: what is there is what the manifest says, for everything that was so already or was made so.
+/// After a run: what is there is what the manifest says, for everything that was so already or was made so. Each target for itself.
 pub async fn note(
     session: &Session,
     prepared: &Prepared,
     verdicts: &BTreeMap<CloudName, Verdict>,
-) -> Result<()> {
+    unwritten: &mut Unwritten,
+) {
     for place in &session.places {
         if let Some(verdict) = verdicts.get(&place.name()) {
-            note_on(place, prepared, verdict).await?;
+            unwritten.keep(place.name(), note_on(place, prepared, verdict).await);
         }
     }
-    Ok(())
 }
 
 async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod error;
 pub mod fields;
 pub mod graph;
+pub mod history;
 pub mod journal;
 pub mod ledger;
 pub mod member;

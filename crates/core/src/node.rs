@@ -146,17 +146,20 @@ pub trait Resource: Send + Sync + 'static {
         watch: &dyn Watch,
     ) -> Result<Self::Actual>;
 
-    /// Puts back what was there before this run changed it, and waits until it is. The default says that it stays.
+    /// What it means for whatever served before that these changes stay: asked when a failed run is undone, and nothing puts them
+    /// back. Each kind says it; none is harmless by default.
+    fn kept(&self, changes: &[FieldChange]) -> Kept;
+
+    /// Puts back what was there before this run changed it, and waits until it is. The default leaves it, and says what that means.
     async fn restore(
         &self,
-        _before: &Self::Actual,
-        _now: &Self::Actual,
+        before: &Self::Actual,
+        now: &Self::Actual,
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Undone> {
-        Ok(Undone::Stays(
-            "the change harms nothing that served before".into(),
-        ))
+        let changes = self.observed(before).changes_to(&self.observed(now));
+        Ok(self.kept(&changes).into())
     }
 
     /// Removes it. Succeeds when it is gone already.
@@ -226,13 +229,35 @@ pub trait Resource: Send + Sync + 'static {
     }
 }
 
+/// What a change that stays means for whatever served before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing; says why.
+    Harmless(&'static str),
+    /// It may be broken; says what is not as before.
+    Harms(&'static str),
+}
+
+impl From<Kept> for Undone {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Harmless(why) => Self::Stays(why.to_owned()),
+            Kept::Harms(what) => Self::Lost(what.to_owned()),
+        }
+    }
+}
+
 /// How the undo of one node ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Undone {
     /// It is as it was before the run.
     PutBack,
-    /// It stays as it is now; says why.
+    /// It stays as it is now, and nothing that served before is the worse for it; says why.
     Stays(String),
+    /// It is not as before, nothing puts it back, and what served before may depend on it; says what.
+    Lost(String),
+    /// This run made it, or may have, and the cloud does not show it as ours; says what it shows. One look proves nothing.
+    Unseen(String),
 }
 
 /// A look at readiness, with what was seen.

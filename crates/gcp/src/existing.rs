@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Node, Reading, Resource, ResourceNode, Token, Watch};
+use deployer_core::node::{Kept, Node, Reading, Resource, ResourceNode, Token, Watch};
 use deployer_core::ours::{Owner, Past};
 
 use crate::database::{instance, user, within};
@@ -163,6 +163,10 @@ impl<E: Existing> Resource for ToDelete<E> {
         _watch: &dyn Watch,
     ) -> Result<E::Actual> {
         Err(self.refuse("changed"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("it is not as before")
     }
 
     async fn delete(&self, actual: &E::Actual, _token: &Token) -> Result<()> {

@@ -12,7 +12,7 @@ use deployer_core::capability::{
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Effect, Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Effect, Evidence, Kept, Reading, Resource, Step, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use google_cloud_artifactregistry_v1::model;
 use google_cloud_artifactregistry_v1::model::repository::Format;
@@ -352,6 +352,10 @@ impl Resource for Repository {
             labels: self.path.label(labels).await?.labels,
             ..actual.clone()
         })
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the images that served before are in it")
     }
 
     async fn delete(&self, _actual: &ActualRepository, _token: &Token) -> Result<()> {

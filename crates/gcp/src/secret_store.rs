@@ -11,7 +11,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::member::binary;
-use deployer_core::node::{Effect, Reading, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
 use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use deployer_manifest::names::GCP_SECRET;
@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::labels::{self, Labels, Owner};
-use crate::project::Project;
+use crate::project::{Project, short};
 use crate::secret_calls::{Store, denied, number, show_regions, show_replication};
 use crate::secret_member::Taken;
 
@@ -43,10 +43,6 @@ pub(crate) struct Secrets {
 
 #[async_trait]
 impl SecretStore for Secrets {
-    fn counts_anew(&self) -> bool {
-        true
-    }
-
     fn secret(
         &self,
         graph: &mut Graph,
@@ -126,6 +122,11 @@ impl SecretStore for Secrets {
             Some(version) => store.read_value(&version.version).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
+        let store = Store::new(&self.project, short(&version.secret));
+        store.unusable(&version.version).await
     }
 
     async fn put_version(
@@ -513,6 +514,10 @@ impl Resource for Secret {
             actual.current = Some(current);
         }
         Ok(actual)
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the version that served before is there, and pinned")
     }
 
     async fn delete(&self, actual: &Actual, _token: &Token) -> Result<()> {

@@ -13,7 +13,7 @@ use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
@@ -295,6 +295,21 @@ impl Resource for ReplicationGroup {
         after.token_version = actual.token_version;
         after.token = actual.token;
         Ok(after)
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "token" | "auth" | "transit_encryption" | "subnet_group" | "security_groups"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its token, its encryption or who reaches it is not what the version before was given",
+            ),
+            false => Kept::Harmless("it is another size or version, and is reached as before"),
+        }
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -8,7 +8,7 @@ use deployer_core::address::Address;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::tagging;
@@ -213,6 +213,10 @@ impl Resource for SubnetGroup {
         let changes = self.ownership.changes(&actual.tags);
         tagging::retag(&self.clients, &actual.arn, &what, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("what is there stays in the subnet that it is in")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

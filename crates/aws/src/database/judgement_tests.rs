@@ -36,6 +36,8 @@ async fn wanted() -> Instance {
         clients: Arc::new(of_nobody().await),
         url: Output::of(&address),
         authority: Output::of(&address),
+        birth: Output::of(&address),
+        given: Mutex::new(None),
         ownership: Ownership::new(&env, false, &deployer_core::ours::Past::default()),
         spec: spec(),
         security_groups: Vec::new(),

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
+    Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
 };
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
@@ -95,6 +95,7 @@ impl Database for Aws {
         let address = clients.address(INSTANCE, &database.name);
         let ours = ownership(graph, &address);
         let (url, authority) = (Output::of(&address), Output::of(&address));
+        let birth = Output::of(&address);
         let secret = env.secrets.get(&database.password);
         let wanted = database.authority.as_ref();
         let file = settings.and_then(|own| own.authority_file.as_deref());
@@ -111,14 +112,24 @@ impl Database for Aws {
             maintenance: settings.map(|own| own.maintenance).unwrap_or_default(),
             bundle: wanted.map(|_| Bundle::of(clients, file)),
             url: url.clone(),
+            birth: birth.clone(),
+            given: Mutex::default(),
             authority: authority.clone(),
             left: Mutex::default(),
             looked_up: LookedUp::default(),
         });
         DatabaseOutputs {
             url,
+            birth,
             authority: wanted.map(|_| authority),
         }
+    }
+
+    async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
+        let name = &database.name;
+        let reading = instance_calls::describe(&self.clients, name).await?;
+        let instance = seen(reading, &instance_calls::called(name))?;
+        Ok(instance.as_ref().and_then(instance_fields::birth))
     }
 
     fn password_rule(&self) -> Option<&'static PasswordRule> {

@@ -8,7 +8,7 @@ use deployer_core::address::Address;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Effect, Reading, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
 use deployer_core::wait::{Look, poll};
 
 use super::subnet_group::LINGER;
@@ -286,6 +286,10 @@ impl Resource for ParameterGroup {
         let changes = self.ownership.changes(&actual.tags);
         tagging::retag(&self.clients, &actual.arn, &what, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the database runs with other parameters than before")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

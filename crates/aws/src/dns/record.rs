@@ -12,7 +12,7 @@ use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet, RrType};
 use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Past;
 use deployer_core::spec::{LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
@@ -248,6 +248,10 @@ impl Resource for Record {
         })
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the name leads elsewhere than before")
+    }
+
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete(&self.api, &self.spec.name, actual).await
     }
@@ -422,6 +426,10 @@ impl Resource for Leftover {
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
         self.never()
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the name leads elsewhere than before")
     }
 
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {

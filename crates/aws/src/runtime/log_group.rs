@@ -12,7 +12,7 @@ use deployer_core::batch::Batches;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use futures::FutureExt;
 
 use super::LogGroupReady;
@@ -331,6 +331,10 @@ impl Resource for LogGroup {
         let changes = self.ownership.changes(&actual.tags);
         retag(&self.clients, self.name(), actual, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("it takes the logs of what served before as well")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -169,15 +169,21 @@ impl Declaration<'_> {
             Scope::CodeOnly => Value::Given(LogGroupReady),
         };
         let definition = self.task_definition(graph, &logs, Program::Service);
-        let migrated = match &self.service.migrate {
-            Some(migrate) => Value::From(self.migration(graph, migrate, &definition, &logs)),
-            None => Value::Given(Migrated),
+        let (migrated, migration) = match &self.service.migrate {
+            Some(migrate) => {
+                let (migrated, ran) = self.migration(graph, migrate, &definition, &logs);
+                (Value::From(migrated), Some(ran))
+            }
+            None => (Value::Given(Migrated), None),
         };
         let outputs = self.ecs_service(graph, &definition, &migrated);
         if self.scope == Scope::Whole && self.service.replicas.max > self.service.replicas.min {
             self.scaling(graph, &outputs.revision);
         }
-        outputs
+        ServiceOutputs {
+            migration,
+            ..outputs
+        }
     }
 
     fn ownership(&self, graph: &Graph, address: &Address) -> Ownership {
@@ -256,7 +262,7 @@ impl Declaration<'_> {
         migrate: &MigrateSpec,
         definition: &Output<Revision>,
         logs: &Value<LogGroupReady>,
-    ) -> Output<Migrated> {
+    ) -> (Output<Migrated>, Output<String>) {
         let by_override =
             migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty();
         let definition = match by_override {
@@ -266,7 +272,9 @@ impl Declaration<'_> {
         let address = self
             .clients
             .address(migration::MIGRATION, &self.names.service);
-        let output = Output::of(&address);
+        let (output, ran) = (Output::of(&address), Output::of(&address));
+        let database = migrate.database.as_ref();
+        let birth = database.and_then(|key| self.inputs.births.get(key));
         let tags = match self.scope {
             Scope::Whole => self.ownership(graph, &address).tags,
             Scope::CodeOnly => Tags::new(),
@@ -284,12 +292,14 @@ impl Declaration<'_> {
             definition: inputs.take(&definition),
             image: inputs.pass(&self.inputs.image),
             database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
+            birth: birth.map(|birth| inputs.pass(birth)),
             record: Arc::clone(&self.inputs.migrated),
             retry: self.inputs.retry_migration,
             looked: std::sync::Mutex::default(),
             output: output.clone(),
+            ran: ran.clone(),
         });
-        output
+        (output, ran)
     }
 
     /// Who changes the count within its range.
@@ -324,6 +334,7 @@ impl Declaration<'_> {
             revision: Output::of(&address),
             url: Output::of(&address),
             service: address.clone(),
+            migration: None,
         };
         let settings = self.clients.settings(self.service);
         // A load balancer's name is given, so it is known before anything is made.

@@ -21,7 +21,7 @@ pub(super) const REQUESTS: &str = "deployer-requests";
 #[derive(Clone, Debug)]
 pub(crate) struct ScalingActual {
     pub(super) target: ScalableTarget,
-    policies: Vec<ScalingPolicy>,
+    pub(super) policies: Vec<ScalingPolicy>,
     pub(super) tags: Tags,
 }
 

@@ -13,7 +13,7 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::{AwsSection, AwsService};
@@ -570,6 +570,10 @@ impl Resource for Service {
                 fields.join(", ")
             ))),
         }
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the service is not as before")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

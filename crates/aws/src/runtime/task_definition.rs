@@ -18,7 +18,7 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 
@@ -582,6 +582,12 @@ impl Resource for TaskDefinition {
         retag(&self.clients, chosen.arn(), changes).await?;
         chosen.tags = tags;
         Ok(Revisions(vec![chosen]))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless(
+            "a revision that nobody uses harms nobody: the one that served before is there",
+        )
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

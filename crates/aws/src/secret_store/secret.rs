@@ -12,7 +12,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
 use deployer_core::member::binary;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use deployer_manifest::names::AWS_SECRET;
@@ -557,6 +557,10 @@ impl Resource for Secret {
             tags,
             ..actual.clone()
         })
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the version that served before is there, and pinned")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -16,14 +16,11 @@ use crate::system::Stop;
 use crate::{stopped, work};
 
 /// Finds it in the inventory, shows what is done, asks, does it.
-pub async fn run(global: &Global, session: Session, args: &ForgetArgs) -> Result<Exit> {
+pub async fn run(global: &Global, mut session: Session, args: &ForgetArgs) -> Result<Exit> {
     let stop = session.stop()?;
     let locks = session.lock("forget", &stop).await?;
     let result = locked(global, &session, args, &stop).await;
-    let released = locks.release().await;
-    let exit = result?;
-    released?;
-    Ok(exit)
+    locks.finish(result).await
 }
 
 async fn locked(
@@ -41,19 +38,13 @@ async fn locked(
     }
     run::confirm(args.yes, &format!("Forget {address}?"))?;
     let journals = Journals::begin(session, "forget").await?;
-    let verdicts = run::carry_out(
-        session,
-        &prepared,
-        &journals,
-        Manner::THOROUGH,
-        stop,
-        global.json,
-    )
-    .await?;
+    let means = (stop, global.json);
+    let (verdicts, mut unwritten) =
+        run::carry_out(session, &prepared, &journals, &(), Manner::THOROUGH, means).await;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
-    let written = journals.end(&outcomes).await;
-    run::or_tell(written, &verdicts, stop, global.json)?;
-    Ok(run::report(&verdicts, &outcomes, stop, global.json).max(problem))
+    journals.end(&outcomes, &mut unwritten).await;
+    let exit = run::report(&verdicts, &outcomes, stop, global.json).max(problem);
+    Ok(exit.max(unwritten.report(global.json)))
 }
 
 /// Where the address stands.

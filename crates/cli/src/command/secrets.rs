@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use deployer_core::capability::SecretContent;
+use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::{Leftover, Token};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::args::{Global, SecretsCommand};
 use crate::exit::Exit;
-use crate::run::Journals;
+use crate::run::{Journals, Unwritten};
 use crate::secret;
 use crate::session::{Place, Session};
 use crate::typed;
@@ -25,7 +25,7 @@ use crate::view;
 pub async fn run(global: &Global, session: Session, command: &SecretsCommand) -> Result<Exit> {
     match command {
         SecretsCommand::List => list(global, &session).await,
-        SecretsCommand::Set { name, file } => set(global, &session, name, file.as_deref()).await,
+        SecretsCommand::Set { name, file } => set(global, session, name, file.as_deref()).await,
     }
 }
 
@@ -80,7 +80,12 @@ fn source(secret: &SecretSpec) -> String {
     }
 }
 
-async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>) -> Result<Exit> {
+async fn set(
+    global: &Global,
+    mut session: Session,
+    key: &str,
+    file: Option<&Path>,
+) -> Result<Exit> {
     let secrets: Vec<_> = session
         .places
         .iter()
@@ -108,11 +113,12 @@ async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>)
     }
     let stop = session.stop()?;
     let locks = session.lock("secrets set", &stop).await?;
-    let result = put(global, session, key, &value).await;
-    locks.release().await?;
-    result
+    session.tell_failed(global);
+    let result = put(global, &session, key, &value).await;
+    locks.finish(result).await
 }
 
+/// Sets it on every target; what one refuses keeps nothing from the other, and the run has an end either way.
 async fn put(global: &Global, session: &Session, key: &str, value: &SecretString) -> Result<Exit> {
     let journals = Journals::begin(session, "secrets set").await?;
     let mut outcomes = std::collections::BTreeMap::new();
@@ -121,48 +127,56 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
         let Some(secret) = place.env.secrets.get(key) else {
             continue;
         };
-        let token = Token(Uuid::new_v4().to_string());
-        remember(&journals, place, secret).await?;
-        let current = place.cloud.secrets().value(&secret.name).await?;
-        if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
-            outcomes.insert(place.name(), "succeeded".into());
-            if !global.json {
-                sayln!("{}: `{key}` has that value already", place.name());
-            }
-            continue;
-        }
-        match place
-            .cloud
-            .secrets()
-            .put_version(&place.env, secret, value, &token)
-            .await
-        {
-            Ok(version) => {
-                outcomes.insert(place.name(), "succeeded".into());
-                if global.json {
-                    view::json_line(
-                        &json!({"cloud": place.name(), "secret": key, "version": version}),
-                    );
-                } else {
-                    sayln!(
-                        "{}: `{key}` is version {} now",
-                        place.name(),
-                        version.version
-                    );
-                }
+        let outcome = match put_on(place, secret, value, &journals).await {
+            Ok(put) => {
+                tell(global, place, key, put);
+                "succeeded"
             }
             Err(error) => {
-                outcomes.insert(place.name(), "failed".into());
                 worst = worst.max(Exit::from(error.kind()));
                 view::error::print(&error, global.json);
+                "failed"
             }
-        }
+        };
+        outcomes.insert(place.name(), outcome.to_owned());
     }
-    journals.end(&outcomes).await?;
+    let mut unwritten = Unwritten::default();
+    journals.end(&outcomes, &mut unwritten).await;
+    let worst = worst.max(unwritten.report(global.json));
     if worst == Exit::Success && !global.json {
         sayln!("the services that use it take it at the next `deployer apply`");
     }
     Ok(worst)
+}
+
+/// The new version; `None` where it has that value already.
+async fn put_on(
+    place: &Place,
+    secret: &SecretSpec,
+    value: &SecretString,
+    journals: &Journals,
+) -> Result<Option<SecretVersion>> {
+    let token = Token(Uuid::new_v4().to_string());
+    remember(journals, place, secret).await?;
+    let store = place.cloud.secrets();
+    let current = store.value(&secret.name).await?;
+    if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
+        return Ok(None);
+    }
+    let put = store.put_version(&place.env, secret, value, &token);
+    put.await.map(Some)
+}
+
+fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
+    let cloud = place.name();
+    match put {
+        None if global.json => {}
+        None => sayln!("{cloud}: `{key}` has that value already"),
+        Some(version) if global.json => {
+            view::json_line(&json!({"cloud": cloud, "secret": key, "version": version}));
+        }
+        Some(version) => sayln!("{cloud}: `{key}` is version {} now", version.version),
+    }
 }
 
 /// Notes that the secret is ours from now on, so that `destroy` finds it, and that nothing else has its value. One that was

@@ -150,6 +150,10 @@ fn line(change: &FieldChange, action: Action) -> String {
 pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return match plan.changes.is_empty() {
+            // What is left alone stands in a note: it is no node of the plan.
+            true if !plan.notes.is_empty() => {
+                "No changes: everything else is as it is to be.".into()
+            }
             true => "No changes: nothing of this environment is there.".into(),
             false => "No changes: what is there is what the manifest says.".into(),
         };

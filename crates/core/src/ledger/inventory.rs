@@ -32,6 +32,9 @@ pub struct Item {
     /// What we wrote, or may have, where it carries no mark: it is ours only while it says one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrote: Vec<Fields>,
+    /// Since when it is not seen any more. It is forgotten when a later run does not see it either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<Timestamp>,
 }
 
 impl Item {
@@ -55,6 +58,7 @@ impl Item {
             data,
             tags: noted.tags.clone(),
             wrote: noted.wrote.iter().cloned().collect(),
+            gone_since: None,
         };
         // Until it is known to have landed, what was there before may still be.
         if let Some(before) = before.filter(|_| noted.certain != Certain::Now) {

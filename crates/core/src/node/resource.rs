@@ -1,11 +1,11 @@
 //! A resource as planner and engine see it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{
-    Action, Effect, Leftover, Node, Reading, Resource, Sort, Token, Undone, Verdict, Watch,
+    Action, Effect, Kept, Leftover, Node, Reading, Resource, Sort, Token, Undone, Verdict, Watch,
 };
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,19 @@ pub struct ResourceNode<R: Resource> {
     reading: Mutex<Option<Reading<R::Actual>>>,
     /// What was there before it was carried out.
     before: Mutex<Option<Reading<R::Actual>>>,
+    /// What was sent since.
+    sent: Mutex<Sent>,
+}
+
+/// What of a change went out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sent {
+    /// A create landed, or may have.
+    create: bool,
+    /// The delete that comes before a create of the same name.
+    replace: bool,
+    /// The delete was what was asked for.
+    delete: bool,
 }
 
 impl<R: Resource> ResourceNode<R> {
@@ -36,7 +49,23 @@ impl<R: Resource> ResourceNode<R> {
             past,
             reading: Mutex::new(None),
             before: Mutex::new(None),
+            sent: Mutex::default(),
         }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<R::Actual> {
+        let made = self.resource.create(token, watch).await;
+        // Whoever is refused has made nothing.
+        let refused = matches!(&made, Err(error) if matches!(
+            error.kind(),
+            ErrorKind::Denied | ErrorKind::Rejected | ErrorKind::Conflict | ErrorKind::Input
+        ));
+        self.sent().create |= !refused;
+        made
     }
 
     /// As an erased node.
@@ -136,12 +165,36 @@ impl<R: Resource> ResourceNode<R> {
                     .await?
             }
             Effect::Replace | Effect::LosesData => {
+                self.sent().replace = true;
                 self.resource.delete(&actual, token).await?;
-                self.resource.create(token, watch).await?
+                self.create(token, watch).await?
             }
         };
         self.remember(Reading::Present(actual));
         Ok(())
+    }
+
+    /// Puts back what changed in place.
+    async fn put_back(
+        &self,
+        before: &R::Actual,
+        now: &R::Actual,
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Undone> {
+        let (was, is) = (self.resource.observed(before), self.resource.observed(now));
+        let settles = self.resource.unsettled(now).is_some();
+        if was == is && !(settles && self.resource.detachable()) {
+            return Ok(Undone::PutBack);
+        }
+        if self.resource.holds_data() {
+            return Ok(match self.resource.kept(&was.changes_to(&is)) {
+                Kept::Harmless(_) => Undone::Stays("it holds data".to_owned()),
+                harms @ Kept::Harms(_) => harms.into(),
+            });
+        }
+        // What rolls out may be on its way back by itself: that is waited for too.
+        self.resource.restore(before, now, token, watch).await
     }
 
     fn compare_present(&self, actual: &R::Actual) -> Verdict {
@@ -265,7 +318,7 @@ impl<R: Resource> Node for ResourceNode<R> {
         match action {
             Action::NoOp => Ok(()),
             Action::Create => {
-                let actual = self.resource.create(token, watch).await?;
+                let actual = self.create(token, watch).await?;
                 self.remember(Reading::Present(actual));
                 Ok(())
             }
@@ -327,7 +380,9 @@ impl<R: Resource> Node for ResourceNode<R> {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         self.observe().await?;
+        let sent = *self.sent();
         let stays = |why: &str| Ok(Undone::Stays(why.to_owned()));
+        let lost = |what: &str| Ok(Undone::Lost(what.to_owned()));
         match (before, self.reading()) {
             (Some(Reading::Absent | Reading::Tombstoned(_)), Some(Reading::Present(now))) => {
                 if self.resource.holds_data() {
@@ -337,23 +392,26 @@ impl<R: Resource> Node for ResourceNode<R> {
                 self.remember(Reading::Absent);
                 Ok(Undone::PutBack)
             }
-            (Some(Reading::Absent | Reading::Tombstoned(_)), _) => Ok(Undone::PutBack),
+            (Some(Reading::Absent | Reading::Tombstoned(_)), now) => Ok(match now {
+                Some(Reading::Absent) if sent.create => Undone::Unseen("it is not there".into()),
+                Some(Reading::Foreign(how)) if sent.create => Undone::Unseen(how.to_string()),
+                Some(Reading::Denied(why)) => return Err(self.denied(&why)),
+                _ => Undone::PutBack,
+            }),
+            (Some(Reading::Present(_)), Some(Reading::Present(_))) if sent.replace => {
+                lost("it was made anew, and what served before knows the one that is gone")
+            }
             (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
-                let (was, is) = (self.observed(&before), self.observed(&now));
-                let settles = self.resource.unsettled(&now).is_some();
-                if was == is && !(settles && self.resource.detachable()) {
-                    return Ok(Undone::PutBack);
-                }
-                if self.resource.holds_data() {
-                    return stays("it holds data");
-                }
-                // What rolls out may be on its way back by itself: that is waited for too.
-                self.resource.restore(&before, &now, token, watch).await
+                self.put_back(&before, &now, token, watch).await
             }
-            (Some(Reading::Present(_)), Some(Reading::Foreign(_))) => {
-                stays("it is not ours any more")
+            (Some(Reading::Present(_)), _) if sent.delete => {
+                stays("it was deleted, as the manifest says")
             }
-            (Some(Reading::Present(_)), _) => stays("it was deleted, as the manifest says"),
+            (Some(Reading::Present(_)), Some(Reading::Denied(why))) => Err(self.denied(&why)),
+            (Some(Reading::Present(_)), _) if sent.replace => {
+                lost("it was deleted to be made anew, and is not there")
+            }
+            (Some(Reading::Present(_)), _) => lost("it is not there any more"),
             _ => stays("it was not touched"),
         }
     }

@@ -227,9 +227,8 @@ impl Bench {
                 }),
             );
         }
-        engine::reconcile_inventory(prepared, &journals)
-            .await
-            .unwrap();
+        let failed = engine::reconcile_inventory(prepared, &journals).await;
+        assert!(failed.is_empty(), "{failed:?}");
         let stop = StopAt {
             clock: Arc::clone(&self.clock),
             at: how.interrupt_at,
@@ -241,6 +240,7 @@ impl Bench {
             waiting: how.waiting,
             on_failure: how.on_failure,
             interrupt: &stop,
+            arrivals: &(),
             seed: Uuid::new_v4(),
         };
         let verdicts = tokio::select! {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Past;
 use deployer_core::wait::{Pace, Readiness};
 use secrecy::SecretString;
@@ -48,6 +48,7 @@ pub struct InstanceNode {
     pub class: String,
     pub password: Value<SecretVersion>,
     pub url: Output<SecretString>,
+    pub birth: Output<Birth>,
 }
 
 /// An instance as the fake tells it. The URL is in memory only.
@@ -153,6 +154,10 @@ impl Resource for InstanceNode {
         if let Some(url) = &actual.url {
             self.url.publish(url.clone());
         }
+        self.birth.publish(Birth {
+            id: self.address.name.clone(),
+            at: None,
+        });
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
@@ -175,6 +180,10 @@ impl Resource for InstanceNode {
     ) -> Result<InstanceActual> {
         let [.., modify] = self.kind.calls();
         self.put(modify).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, _: &InstanceActual, _: &Token) -> Result<()> {
@@ -273,6 +282,10 @@ impl Resource for RecordNode {
         _: &dyn Watch,
     ) -> Result<String> {
         self.put("ChangeRecord").await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, _: &String, _: &Token) -> Result<()> {

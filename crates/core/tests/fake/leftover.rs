@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::ours::Past;
 
 use super::data::leads_to;
@@ -156,6 +156,10 @@ impl Resource for Leftover {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         Err(Error::internal("a leftover is never updated"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {

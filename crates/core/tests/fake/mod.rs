@@ -16,9 +16,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
-    Activation, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns, ImageRef,
-    LocalImage, LogLine, Logs, RecordStatus, Registry, Revision, RevisionInfo, Runtime, Scope,
-    SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs,
+    Activation, Birth, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns,
+    ImageRef, LocalImage, LogLine, Logs, RecordStatus, Registry, Revision, RevisionInfo, Runtime,
+    Scope, SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs,
     Serving, StoreStatus,
 };
 use deployer_core::clock::Clock;
@@ -180,6 +180,10 @@ impl SecretStore for FakeCloud {
         not_operated()
     }
 
+    async fn unusable(&self, _version: &SecretVersion) -> Result<Option<String>> {
+        not_operated()
+    }
+
     async fn put_version(
         &self,
         _env: &EnvironmentSpec,
@@ -205,9 +209,9 @@ impl FakeCloud {
         name: &str,
         class: &str,
         password: &Value<SecretVersion>,
-    ) -> Output<SecretString> {
+    ) -> (Output<SecretString>, Output<Birth>) {
         let address = self.address(kind.word(), name);
-        let url = Output::of(&address);
+        let (url, birth) = (Output::of(&address), Output::of(&address));
         graph.resource(|inputs| data::InstanceNode {
             api: self.api.clone(),
             address,
@@ -215,8 +219,9 @@ impl FakeCloud {
             class: class.to_owned(),
             password: inputs.pass(password),
             url: url.clone(),
+            birth: birth.clone(),
         });
-        url
+        (url, birth)
     }
 }
 
@@ -230,11 +235,16 @@ impl Database for FakeCloud {
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
         let (name, class) = (&database.name, &database.class);
-        let url = self.instance(graph, data::Kind::Database, name, class, password);
+        let (url, birth) = self.instance(graph, data::Kind::Database, name, class, password);
         DatabaseOutputs {
             url,
+            birth,
             authority: None,
         }
+    }
+
+    async fn birth(&self, _: &DatabaseSpec) -> Result<Option<Birth>> {
+        not_operated()
     }
 
     async fn status(&self, _: &DatabaseSpec) -> Result<Option<StoreStatus>> {
@@ -252,7 +262,7 @@ impl Cache for FakeCloud {
         token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs {
         let token = token.expect("the fake makes no tokens");
-        let url = self.instance(graph, data::Kind::Cache, &cache.name, &cache.class, token);
+        let (url, _) = self.instance(graph, data::Kind::Cache, &cache.name, &cache.class, token);
         CacheOutputs {
             url,
             authority: None,
@@ -364,12 +374,14 @@ impl FakeCloud {
         let done = Output::of(&address);
         let spec = service.migrate.clone().expect("the caller looked");
         let database = spec.database.as_ref().map(|key| &given.secrets[key]);
+        let birth = spec.database.as_ref().and_then(|key| given.births.get(key));
         graph.step(|inputs| runtime::Migration {
             api: self.api.clone(),
             clock: Arc::clone(&self.clock),
             address,
             image: inputs.pass(&given.image),
             database: database.map(|version| inputs.pass(version)),
+            birth: birth.map(|birth| inputs.pass(birth)),
             revision: inputs.take(revision),
             record: Arc::clone(&given.migrated),
             retry: given.retry_migration,
@@ -392,6 +404,7 @@ impl FakeCloud {
             revision: Output::of(&address),
             url: Output::of(&address),
             service: address.clone(),
+            migration: None,
         };
         graph.resource(|inputs| runtime::ServiceNode {
             api: self.api.clone(),

@@ -9,7 +9,7 @@ use deployer_core::capability::{ImageRef, SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
 use deployer_core::ours::Stranger;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -94,6 +94,10 @@ impl Resource for Repository {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         Err(Error::internal("a repository has nothing to update"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
@@ -334,6 +338,10 @@ impl Resource for SecretNode {
             .await
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
+    }
+
     async fn delete(&self, _: &SecretActual, _token: &Token) -> Result<()> {
         super::leftover::delete(&self.api, &self.address).await
     }
@@ -393,6 +401,10 @@ impl Resource for LogGroup {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         Err(Error::internal("a log group has nothing to update"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {

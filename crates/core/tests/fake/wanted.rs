@@ -236,6 +236,7 @@ impl Wanted {
                 .then(|| (key, SecretContent::AtFirst(fresh.into())))
         });
         Given {
+            births: BTreeMap::new(),
             images: BTreeMap::from([("idp".into(), image)]),
             contents: contents
                 .chain(generated)

@@ -14,7 +14,7 @@ use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus}
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::{Operation, operation};
@@ -278,6 +278,17 @@ impl Resource for Instance {
             operation: operation.map(|operation| operation.name),
             ..actual.clone()
         })
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks =
+            |change: &FieldChange| matches!(change.field.as_str(), "token" | "tls" | "network");
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its AUTH string, its encryption or its network is not what the version before was given",
+            ),
+            false => Kept::Harmless("it is another size or version, and is reached as before"),
+        }
     }
 
     async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {

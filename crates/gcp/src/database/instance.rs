@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
@@ -55,6 +55,7 @@ pub(super) struct Instance {
     pub(super) password: Value<SecretVersion>,
     pub(super) seen: Sight,
     pub(super) home: Output<Home>,
+    pub(super) birth: Output<Birth>,
     /// Where somebody asks for the server's authorities.
     pub(super) authority: Option<Output<SecretString>>,
 }
@@ -222,6 +223,10 @@ impl Resource for Instance {
             }),
             None => self.home.withdraw(),
         }
+        match super::birth(&actual.instance) {
+            Some(birth) => self.birth.publish(birth),
+            None => self.birth.withdraw(),
+        }
         match (&self.authority, &actual.authority) {
             (Some(output), Some(authority)) => output.publish(authority.clone()),
             (Some(output), None) => output.withdraw(),
@@ -234,6 +239,9 @@ impl Resource for Instance {
         let anew = changes.iter().any(|change| is_anew(shape::effect(change)));
         if anew || changes.iter().any(|change| change.field == "network") {
             self.home.withdraw();
+        }
+        if anew {
+            self.birth.withdraw();
         }
         if let Some(authority) = self.authority.as_ref().filter(|_| anew) {
             authority.withdraw();
@@ -282,6 +290,21 @@ impl Resource for Instance {
             operation: operation.map(|operation| operation.name),
             ..actual.clone()
         })
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "network" | "public address" | "tls" | "version"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its version, its address or its encryption is not what the version before was made for",
+            ),
+            false => Kept::Harmless("it is reached as before"),
+        }
     }
 
     /// Leaves a last backup, and ends when the name is free: what was deleted can be made anew under it.

@@ -13,7 +13,7 @@ use deployer_core::capability::{Dns, RecordStatus};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Graph;
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
@@ -285,6 +285,10 @@ impl Resource for Record {
     ) -> Result<Actual> {
         self.put(actual.zone.clone(), Some(&actual.set), watch)
             .await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the name leads elsewhere than before")
     }
 
     async fn delete(&self, actual: &Actual, _token: &Token) -> Result<()> {

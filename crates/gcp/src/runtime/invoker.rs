@@ -12,7 +12,7 @@ use deployer_core::capability::Revision;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::Readiness;
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
@@ -368,6 +368,10 @@ impl Resource for Invoker {
     ) -> Result<Undone> {
         self.make(*before).await?;
         Ok(Undone::PutBack)
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("other people may call the service than before")
     }
 
     async fn delete(&self, _actual: &bool, _token: &Token) -> Result<()> {

@@ -38,7 +38,7 @@ use crate::project::{Project, short};
 use crate::secret_access::{self, Access, Account};
 use crate::secret_store::{held_in, moment};
 use container::Variables;
-use job::{Database, DatabasePin};
+use job::{Born, Database, DatabasePin};
 use patience::Patience;
 
 /// How many log lines explain a failure.
@@ -83,6 +83,7 @@ impl Runtime for CloudRun {
             let ready = self.job(graph, env, service, migrate, inputs, (scope, &granted));
             self.migration(graph, migrate, inputs, &ready)
         });
+        let (migrated, migration) = migrated.unzip();
         let address = self.address(service::KIND, &service.name);
         let (revision, url) = (Output::of(&address), Output::of(&address));
         let labels = labels::of(env).after(&graph.past(&address));
@@ -117,6 +118,7 @@ impl Runtime for CloudRun {
             revision,
             url,
             service: address,
+            migration,
         }
     }
 
@@ -359,6 +361,7 @@ impl CloudRun {
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
             database: database_pin(service, migrate, inputs, scope, taken),
+            born: born(env, migrate, inputs, taken),
             scope,
             patience: Patience::new(!granted.is_empty()),
             _granted: granted.iter().map(|done| taken.take(done)).collect(),
@@ -374,9 +377,9 @@ impl CloudRun {
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
         ready: &Output<Database>,
-    ) -> Output<()> {
+    ) -> (Output<()>, Output<String>) {
         let address = self.address(migration::KIND, &migrate.job);
-        let done = Output::of(&address);
+        let (done, ran) = (Output::of(&address), Output::of(&address));
         graph.step(|taken| migration::Migration {
             project: Arc::clone(&self.project),
             job: job::Calls::new(&self.project, &migrate.job),
@@ -390,8 +393,9 @@ impl CloudRun {
             direct: self.project.section.network.is_some()
                 || self.project.section.subnetwork.is_some(),
             done: done.clone(),
+            ran: ran.clone(),
         });
-        done
+        (done, ran)
     }
 
     /// A revision in full. Cloud Run's names for revisions start with the service's: `SERVICE-NNNNN-xyz`.
@@ -446,6 +450,25 @@ fn database_pin(
             .map_or(DatabasePin::None, |(name, _)| {
                 DatabasePin::Variable(name.clone())
             }),
+    }
+}
+
+/// Which database the migration's secret names: one of the manifest's own, or one that a person gave.
+fn born(
+    env: &EnvironmentSpec,
+    migrate: &MigrateSpec,
+    inputs: &ServiceInputs,
+    taken: &mut Inputs,
+) -> Born {
+    let key = migrate.database.as_ref();
+    match key.and_then(|key| inputs.births.get(key)) {
+        Some(birth) => Born::Ours(taken.pass(birth)),
+        None => Born::Given {
+            secret: key
+                .and_then(|key| env.secrets.get(key))
+                .map(|secret| secret.name.clone()),
+            seen: Mutex::default(),
+        },
     }
 }
 

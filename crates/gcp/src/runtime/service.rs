@@ -11,7 +11,7 @@ use deployer_core::capability::{Activation, ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::wait::{self, Look, Pace, Readiness};
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
@@ -851,6 +851,10 @@ impl Resource for RunService {
             self.calls.after(&begun, |_| true).await?;
         }
         Ok(Undone::PutBack)
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the service is not as before")
     }
 
     async fn delete(&self, _actual: &model::Service, _token: &Token) -> Result<()> {
