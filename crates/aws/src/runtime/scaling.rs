@@ -10,8 +10,7 @@ use async_trait::async_trait;
 use aws_sdk_applicationautoscaling::operation::put_scaling_policy::builders::PutScalingPolicyFluentBuilder;
 use aws_sdk_applicationautoscaling::types::{
     MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalingPolicy,
-    ServiceNamespace,
-    TargetTrackingScalingPolicyConfiguration,
+    ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
@@ -146,7 +145,9 @@ impl Scaling {
             .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
             .policy_type(policy.policy_type().clone())
             .set_target_tracking_scaling_policy_configuration(
-                policy.target_tracking_scaling_policy_configuration().cloned(),
+                policy
+                    .target_tracking_scaling_policy_configuration()
+                    .cloned(),
             );
         self.put(policy.policy_name(), call).await
     }
