@@ -724,7 +724,8 @@ impl Resource for RunService {
 
     fn desired(&self) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
-        self.desired_over(there.clone().unwrap_or_default())
+        let fields = self.desired_over(there.clone().unwrap_or_default());
+        labels::ours_alone(&fields, &self.shape.labels)
     }
 
     fn observed(&self, actual: &model::Service) -> Fields {
@@ -907,7 +908,7 @@ impl Resource for RunService {
     }
 
     fn pace(&self) -> Pace {
-        Pace::closely(self.shape.spec.patience + self.patience.longest())
+        Pace::closely(self.shape.spec.patience)
     }
 
     fn detachable(&self) -> bool {
