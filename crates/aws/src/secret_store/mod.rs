@@ -21,6 +21,7 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
+use lookup::Current;
 pub(crate) use lookup::Values;
 pub(crate) use members::MEMBER;
 pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
@@ -83,8 +84,19 @@ async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
 ///
 /// Errors: denied, when the caller may not read it.
 async fn payload(clients: &Clients, name: &str) -> Result<Payload> {
+    let held = held(clients, name).await?;
+    Ok(held.map_or(Payload::Absent, |held| {
+        held.value.map_or(Payload::Binary, Payload::Text)
+    }))
+}
+
+/// The version that is read by default, with what it holds: of one answer, so that they belong together. `None` when there is
+/// none that can be read now.
+///
+/// Errors: denied, when the caller may not read it.
+async fn held(clients: &Clients, name: &str) -> Result<Option<Current>> {
     if let Some(current) = clients.secret_values.ask(name).await? {
-        return Ok(current.value.map_or(Payload::Binary, Payload::Text));
+        return Ok(Some(current));
     }
     let answer = clients
         .secrets
@@ -93,13 +105,13 @@ async fn payload(clients: &Clients, name: &str) -> Result<Payload> {
         .send()
         .await;
     match answer {
-        Ok(answer) => Ok(match answer.secret_string {
-            Some(text) => Payload::Text(text.into()),
-            None => Payload::Binary,
-        }),
+        Ok(answer) => Ok(Some(Current {
+            version: answer.version_id.unwrap_or_default(),
+            value: answer.secret_string.map(Into::into),
+        })),
         Err(error) => match code(&error) {
             // No such secret, no current version, or scheduled for deletion.
-            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(Payload::Absent),
+            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(None),
             _ => Err(failure(
                 &error,
                 &format!("read the value of secret `{name}`"),

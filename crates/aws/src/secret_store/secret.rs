@@ -18,7 +18,7 @@ use deployer_manifest::names::AWS_SECRET;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lookup::Current;
-use super::{Described, Payload, current, describe, payload, value, versions};
+use super::{Described, Payload, current, describe, payload, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
 use crate::tags::{self, Ownership, Tags};
@@ -41,11 +41,12 @@ pub(crate) struct SecretActual {
 }
 
 impl SecretActual {
-    fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
+    /// As it is described: without its value.
+    fn of(secret: &DescribeSecretOutput) -> Self {
         Self {
             arn: secret.arn().unwrap_or_default().to_owned(),
             version: current(secret),
-            value,
+            value: None,
             tags: tags_of(secret),
             anothers: false,
         }
@@ -83,7 +84,7 @@ pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading
         Described::Denied(words) => Reading::Denied(words),
         Described::Found(secret) => match tombstone(&secret) {
             Some(how) => Reading::Tombstoned(how),
-            None => Reading::Present(SecretActual::of(&secret, None)),
+            None => Reading::Present(SecretActual::of(&secret)),
         },
     })
 }
@@ -247,17 +248,27 @@ impl Secret {
         secret: &DescribeSecretOutput,
         held: Option<Current>,
     ) -> Result<SecretActual> {
-        let value = match (&self.content, current(secret)) {
+        let described = match (&self.content, current(secret)) {
             (SecretContent::Keep, None) => return Err(self.missing("has no current version")),
-            (_, None) | (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => None,
-            (SecretContent::Exactly(_) | SecretContent::From(_), Some(version)) => {
-                match held.filter(|held| held.version == version) {
-                    Some(held) => held.value,
-                    None => value(&self.clients, self.name()).await?,
-                }
+            (_, None) | (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => {
+                return Ok(self.note(SecretActual::of(secret)));
             }
+            (SecretContent::Exactly(_) | SecretContent::From(_), Some(version)) => version,
         };
-        Ok(self.note(SecretActual::of(secret, value)))
+        let held = match held.filter(|held| held.version == described) {
+            Some(held) => Some(held),
+            None => super::held(&self.clients, self.name()).await?,
+        };
+        let mut actual = SecretActual::of(secret);
+        if let Some(held) = held {
+            // The description and the value are of two calls, either of which may answer what was before: the version is the
+            // value's own, or releases would pin an old version for the new value.
+            actual.version = Some(held.version)
+                .filter(|version| !version.is_empty())
+                .or(actual.version);
+            actual.value = held.value;
+        }
+        Ok(self.note(actual))
     }
 
     fn note(&self, actual: SecretActual) -> SecretActual {
