@@ -100,7 +100,7 @@ fn a_larger_disk_is_an_update(story: &mut Project) {
     let plan = story.deployer.run(&["plan", "--json"]).json();
     assert_eq!(
         plan["counts"],
-        json!({"create": 0, "update": 2, "replace": 0, "delete": 0}),
+        json!({"create": 0, "update": 2, "replace": 0, "delete": 0, "release": 0}),
         "{plan:#}"
     );
     story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
@@ -150,7 +150,7 @@ fn a_destroy_needs_a_word_for_each_database(story: &mut Project) {
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     story
         .deployer
-        .run(&["destroy", "--yes", word, &on_aws, word, &on_gcp])
+        .run(&["destroy", "--yes", word, "all"])
         .exits(exit::SUCCESS);
     let status: Value = story.sandbox.status();
     for left in [

@@ -269,6 +269,6 @@ fn every_command_answers_in_json_that_parses() {
     }
     project
         .deployer
-        .run(&["destroy", "--yes", "--json"])
+        .run(&["destroy", "--yes", "--json", "--allow-data-loss", "all"])
         .exits(exit::SUCCESS);
 }

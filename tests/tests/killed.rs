@@ -66,7 +66,7 @@ fn a_run_that_is_killed_anywhere_is_finished_by_the_next() {
     held.exits(exit::HELD).does_not_say("stopped");
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
 
-    let destroy = ["destroy", "--yes"];
+    let destroy = ["destroy", "--yes", "--allow-data-loss", "all"];
     killed_at.extend(finish_by_the_next(&project, &destroy, &resources));
     let (aws, gcp) = (project.aws.mark(), project.gcp.mark());
     let again = project.deployer.run(&destroy);

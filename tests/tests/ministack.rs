@@ -13,8 +13,6 @@ use serde_json::{Value, json};
 
 const APPLY: [&str; 2] = ["apply", "--yes"];
 
-const DATABASE: &str = "aws/us-east-1/rds.instance/idp-test-main";
-
 fn start(test: &str) -> Option<Emulated> {
     let prepared = Prepared::find(test)?;
     let Some(ministack) = Emulator::ministack(&prepared) else {
@@ -83,7 +81,7 @@ fn a_service_settles_changes_and_rolls_back_on_ministack() {
 
     ministack
         .deployer
-        .run(&["destroy", "--yes"])
+        .run(&["destroy", "--yes", "--allow-data-loss", "all"])
         .exits(exit::SUCCESS);
     assert_eq!(ministack.service()["serving"], json!(null));
     apply(&ministack);
@@ -114,7 +112,7 @@ fn a_database_and_a_cache_come_and_go_on_ministack() {
 
     ministack
         .deployer
-        .run(&["destroy", "--yes", "--allow-data-loss", DATABASE])
+        .run(&["destroy", "--yes", "--allow-data-loss", "all"])
         .exits(exit::SUCCESS);
     let left = ministack.ask("leftovers_on_emulator.py", &["idp-test", ""]);
     let left = left.as_object().expect("lists by kind");

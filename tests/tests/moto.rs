@@ -64,7 +64,7 @@ fn a_service_lives_its_life_on_moto() {
     moto.assert_settled(&APPLY);
 
     moto.deployer
-        .run(&["destroy", "--yes"])
+        .run(&["destroy", "--yes", "--allow-data-loss", "all"])
         .exits(exit::SUCCESS);
     assert_eq!(moto.service()["serving"], json!(null));
     apply(&moto);
@@ -120,7 +120,7 @@ fn a_larger_disk_is_changed_in_place(moto: &mut Emulated) {
     let plan = moto.plan();
     assert_eq!(
         plan["counts"],
-        json!({"create": 0, "update": 1, "replace": 0, "delete": 0}),
+        json!({"create": 0, "update": 1, "replace": 0, "delete": 0, "release": 0}),
         "{plan:#}"
     );
     let mark = moto.recorder.mark();
@@ -142,7 +142,7 @@ fn a_smaller_disk_is_refused_without_a_word(moto: &mut Emulated) {
 /// moto has no DeleteCacheSubnetGroup, and a deleted cache stays `deleting` for ever. So a destroy fails at that one
 /// group, in seconds; everything else is gone, and the next destroy has nothing else to do.
 fn a_destroy_ends_where_moto_does(moto: &Emulated) {
-    let destroy = ["destroy", "--yes", "--allow-data-loss", DATABASE];
+    let destroy = ["destroy", "--yes", "--allow-data-loss", "all"];
     let mark = moto.recorder.mark();
     moto.deployer
         .run(&destroy[..2])
@@ -166,9 +166,7 @@ fn a_destroy_ends_where_moto_does(moto: &Emulated) {
         })
     );
     let mark = moto.recorder.mark();
-    moto.deployer
-        .run(&["destroy", "--yes"])
-        .exits(exit::FAILURE);
+    moto.deployer.run(&destroy).exits(exit::FAILURE);
     let mut tried = mark.writes();
     tried.dedup();
     assert_eq!(tried, ["elasticache:DeleteCacheSubnetGroup"]);

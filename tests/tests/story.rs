@@ -392,7 +392,7 @@ fn destroy_leaves_nothing_and_apply_works_again_at_once(story: &mut Project) {
     assert_serves(story, "2.0.0");
     story
         .deployer
-        .run(&["destroy", "--yes"])
+        .run(&["destroy", "--yes", "--allow-data-loss", "all"])
         .exits(exit::SUCCESS);
     assert_eq!(
         python::leftovers(&story.prepared, &story.sandbox, &story.manifest.app),
@@ -401,7 +401,7 @@ fn destroy_leaves_nothing_and_apply_works_again_at_once(story: &mut Project) {
     let (aws, gcp) = (story.aws.mark(), story.gcp.mark());
     story
         .deployer
-        .run(&["destroy", "--yes"])
+        .run(&["destroy", "--yes", "--allow-data-loss", "all"])
         .exits(exit::SUCCESS);
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);

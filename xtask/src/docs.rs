@@ -20,6 +20,20 @@ services.api.port=4000`. `deployer config show --origin` tells where each value 
 Texts may hold `${env}`, `${app}`, `${target.cloud}`, `${target.region}`, `${target.account}` (AWS), `${target.project}`
 (Google Cloud) and, in a service, `${service.url}`; `$${` is a literal `${`.
 
+## Whose things are
+
+Everything that `deployer` makes is marked with its owner, the app and the environment: the tag `deployer = APP/ENV` on AWS, the
+label `deployer = APP_ENV` on Google Cloud. Nothing that bears another mark, or none, is changed or deleted, whatever an inventory
+says. DNS records and the binding that opens a Cloud Run service carry no mark: a record is ours while it says what we wrote, the
+binding as far as its service is. Tags and labels that the manifest does not set are somebody's: they are not compared and stay.
+
+`adopt = true` takes over what nobody has marked. When its section is removed, or the environment destroyed, our mark is taken off
+and it stays, and so does what it needs: the plan says `release`. `deployer forget ADDRESS` does the same for what `deployer` made.
+
+What cannot be had back is removed or replaced only where `--allow-data-loss ADDRESS` names it: databases, caches, secrets that were
+set by hand (`from = \"cloud\"`, `deployer secrets set`), log groups and image repositories. Without it `apply` and `destroy` end
+with exit code 64 and print the whole command. `destroy --allow-data-loss all` is for environments that come and go.
+
 ## In an editor
 
 `deployer schema > deployer.schema.json` writes the JSON Schema (draft 2020-12) that this page is made from. Editors with

@@ -39,6 +39,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Node;
+use deployer_core::ours::{Owner, Past};
 use deployer_manifest::section::AwsSection;
 
 use crate::client::Clients;
@@ -131,10 +132,10 @@ impl Cloud for Aws {
         self
     }
 
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+    fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
         if address.kind == dns::RECORD {
-            return self.names.existing(address);
+            return self.names.existing(address, past);
         }
-        existing::node(&self.clients, address)
+        existing::node(&self.clients, address, owner, past)
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn still_there<A>(reading: Reading<A>, what: &str) -> Result<A> {
     let conflict = |message: String| Err(Error::new(ErrorKind::Conflict, message));
     match reading {
         Reading::Present(actual) => Ok(actual),
-        Reading::Foreign(how) => conflict(format!("{what} is not ours: {how}")),
+        Reading::Foreign(stranger) => Err(stranger.refusal(what)),
         Reading::Absent => conflict(format!("{what} vanished meanwhile")),
         Reading::Tombstoned(how) => conflict(format!("{what} went away meanwhile: {how}")),
         Reading::Denied(words) => Err(Error::new(

@@ -8,10 +8,10 @@ use deployer_core::address::Address;
 use deployer_core::capability::{
     Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
 };
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
@@ -19,7 +19,8 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::ecr_login::{EcrLogin, authorization};
 use crate::error::{Told, code, denied, failure};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::{owned, seen, still_there};
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a repository's node.
 pub(crate) const REPOSITORY: &str = "ecr.repository";
@@ -81,12 +82,13 @@ fn declare_repository(
 ) -> Output<RepositoryReady> {
     let address = clients.address(REPOSITORY, &service.repository);
     let output = Output::of(&address);
+    let ownership = Ownership::new(env, service.adopt, &graph.past(&address));
     // Two services may share one repository.
     if graph.find(&address).is_none() {
         graph.resource(|_| EcrRepository {
             clients: Arc::clone(clients),
             address,
-            ownership: Ownership::new(env, service.adopt),
+            ownership,
             lent: image.origin.as_ref() == Some(&place(clients, &service.repository)),
             output: output.clone(),
         });
@@ -136,14 +138,8 @@ impl RepositoryActual {
 
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
+        // How its tags and its scanning are set is not for us to say: it is chosen when we make it, and others have rules for it.
         let mut fields = Fields::new();
-        let mutability = self.repository.image_tag_mutability();
-        fields.set_some("tag_mutability", mutability.map(ImageTagMutability::as_str));
-        let scan = self
-            .repository
-            .image_scanning_configuration()
-            .is_some_and(|scanning| scanning.scan_on_push());
-        fields.set("scan_on_push", scan);
         tags::describe(&mut fields, &self.tags);
         fields
     }
@@ -222,6 +218,42 @@ pub(crate) async fn delete_repository(clients: &Clients, name: &str) -> Result<(
     }
 }
 
+/// Takes our mark off a repository.
+pub(crate) async fn release_repository(clients: &Clients, name: &str) -> Result<()> {
+    match read_repository(clients, name).await? {
+        Reading::Present(actual) => {
+            retag(clients, name, &actual, TagChanges::unmark(&actual.tags)).await
+        }
+        other => seen(other, &format!("repository `{name}`")).map(drop),
+    }
+}
+
+async fn retag(
+    clients: &Clients,
+    name: &str,
+    actual: &RepositoryActual,
+    changes: TagChanges,
+) -> Result<()> {
+    let ecr = &clients.ecr;
+    if !changes.set.is_empty() {
+        ecr.tag_resource()
+            .resource_arn(actual.arn())
+            .set_tags(Some(ecr_tags(&changes.set)?))
+            .send()
+            .await
+            .told(|| format!("tag repository `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        ecr.untag_resource()
+            .resource_arn(actual.arn())
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of repository `{name}`"))?;
+    }
+    Ok(())
+}
+
 fn ecr_tags(tags: &Tags) -> Result<Vec<Tag>> {
     tags.iter()
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
@@ -231,40 +263,8 @@ fn ecr_tags(tags: &Tags) -> Result<Vec<Tag>> {
 
 impl EcrRepository {
     async fn again(&self) -> Result<RepositoryActual> {
-        match self.read().await? {
-            Reading::Present(actual) => Ok(actual),
-            Reading::Foreign(how) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("repository `{}` is not ours: {how}", self.address.name),
-            )),
-            Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("repository `{}` vanished meanwhile", self.address.name),
-            )),
-        }
-    }
-
-    async fn retag(&self, actual: &RepositoryActual) -> Result<()> {
-        let name = &self.address.name;
-        let changes = tags::changes(&actual.tags, &self.ownership.tags);
-        let ecr = &self.clients.ecr;
-        if !changes.set.is_empty() {
-            ecr.tag_resource()
-                .resource_arn(actual.arn())
-                .set_tags(Some(ecr_tags(&changes.set)?))
-                .send()
-                .await
-                .told(|| format!("tag repository `{name}`"))?;
-        }
-        if !changes.remove.is_empty() {
-            ecr.untag_resource()
-                .resource_arn(actual.arn())
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of repository `{name}`"))?;
-        }
-        Ok(())
+        let what = format!("repository `{}`", self.address.name);
+        still_there(self.read().await?, &what)
     }
 }
 
@@ -278,19 +278,14 @@ impl Resource for EcrRepository {
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         let reading = read_repository(&self.clients, &self.address.name).await?;
-        if let Reading::Present(actual) = &reading
-            && !self.lent
-            && let Some(how) = self.ownership.foreign(&actual.tags)
-        {
-            return Ok(Reading::Foreign(how));
+        if self.lent {
+            return Ok(reading);
         }
-        Ok(reading)
+        Ok(owned(reading, &self.ownership, |actual| &actual.tags))
     }
 
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
-        fields.set("tag_mutability", ImageTagMutability::Mutable.as_str());
-        fields.set("scan_on_push", false);
         tags::describe(&mut fields, &self.ownership.tags);
         fields
     }
@@ -329,40 +324,25 @@ impl Resource for EcrRepository {
     async fn update(
         &self,
         actual: &Self::Actual,
-        changes: &[FieldChange],
+        _changes: &[FieldChange],
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        let name = &self.address.name;
-        let ecr = &self.clients.ecr;
-        if changes
-            .iter()
-            .any(|change| change.field == "tag_mutability")
-        {
-            ecr.put_image_tag_mutability()
-                .repository_name(name)
-                .image_tag_mutability(ImageTagMutability::Mutable)
-                .send()
-                .await
-                .told(|| format!("make the tags of repository `{name}` mutable"))?;
-        }
-        if changes.iter().any(|change| change.field == "scan_on_push") {
-            let off = aws_sdk_ecr::types::ImageScanningConfiguration::builder()
-                .scan_on_push(false)
-                .build();
-            ecr.put_image_scanning_configuration()
-                .repository_name(name)
-                .image_scanning_configuration(off)
-                .send()
-                .await
-                .told(|| format!("set the scanning of repository `{name}`"))?;
-        }
-        self.retag(actual).await?;
+        let changes = self.ownership.changes(&actual.tags);
+        retag(&self.clients, &self.address.name, actual, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the images that served before are in it")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_repository(&self.clients, &self.address.name).await
+    }
+
+    fn is_guarded(&self) -> bool {
+        true
     }
 }
 
@@ -477,6 +457,7 @@ impl Step for ImageCopy {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::error::ErrorKind;
     use secrecy::SecretString;
 
     use super::*;

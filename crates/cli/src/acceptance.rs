@@ -6,6 +6,7 @@ use std::time::Duration;
 use deployer_core::address::CloudName;
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
+use deployer_core::history::History;
 use deployer_core::ledger::Release;
 use deployer_core::node::Action;
 use deployer_verify::{Outcome, Overall};
@@ -14,6 +15,8 @@ use serde_json::json;
 use crate::args::{ApplyArgs, Global};
 use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::record;
+use crate::run::Unwritten;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::verification::{self, Verified, Wanted};
@@ -55,19 +58,20 @@ pub async fn examine(
     session: &Session,
     due: Due<'_>,
     stop: &Stop,
-) -> Result<Acceptance> {
+    unwritten: &mut Unwritten,
+) -> Acceptance {
     let mut acceptance = Acceptance {
         due: due.releases,
         ..Acceptance::default()
     };
     if acceptance.due.is_empty() {
-        return Ok(acceptance);
+        return acceptance;
     }
     let unseen = acceptance.due.values().all(|release| release.detached);
     let unseen = unseen.then_some("it is not known to serve yet");
     acceptance.left_out = due.unwanted.or(unseen);
     if acceptance.left_out.is_some() {
-        return Ok(acceptance);
+        return acceptance;
     }
     acceptance.due.retain(|_, release| !release.detached);
     let services: BTreeSet<String> = acceptance.due.keys().map(|(_, key)| key.clone()).collect();
@@ -84,14 +88,19 @@ pub async fn examine(
         biased;
         () = stop.requested_at_last() => {
             acceptance.left_out = Some("the run was stopped");
-            return Ok(acceptance);
+            return acceptance;
         }
-        verified = verification::examine(session, &wanted, reporter.as_ref()) => {
-            acceptance.verified = verified?;
+        verified = verification::examine(session, &wanted, reporter.as_ref()) => match verified {
+            Ok(verified) => acceptance.verified = verified,
+            Err(error) => {
+                view::error::print(&error, global.json);
+                acceptance.left_out = Some("it could not be made");
+                return acceptance;
+            }
         }
     }
-    note(&mut acceptance, &due.places).await?;
-    Ok(acceptance)
+    note(&mut acceptance, &due.places, unwritten).await;
+    acceptance
 }
 
 /// What an apply has to examine: every service whose release was not verified yet, on every target that got there.
@@ -100,15 +109,16 @@ pub async fn of_apply<'a>(
     args: &ApplyArgs,
     work: &Work,
     verdicts: &BTreeMap<CloudName, Verdict>,
-) -> Result<Due<'a>> {
+    unwritten: &mut Unwritten,
+) -> Due<'a> {
     let places: Vec<&Place> = session
         .places
         .iter()
         .filter(|place| verdicts.get(&place.name()).is_some_and(Verdict::succeeded))
         .filter(|place| !work.prepared.is_blocked(place.name()))
         .collect();
-    Ok(Due {
-        releases: due(&places, work).await?,
+    Due {
+        releases: due(&places, work, unwritten).await,
         places,
         admission: admission(work),
         unwanted: match (args.no_verify, args.detach) {
@@ -116,7 +126,7 @@ pub async fn of_apply<'a>(
             (false, true) => Some("it is not known to serve yet"),
             (false, false) => None,
         },
-    })
+    }
 }
 
 /// How long what this run changed takes to be known everywhere.
@@ -132,22 +142,27 @@ fn admission(work: &Work) -> Duration {
 }
 
 /// The latest release of each declared service, where it was not verified.
-async fn due(places: &[&Place], work: &Work) -> Result<BTreeMap<(CloudName, String), Release>> {
+async fn due(
+    places: &[&Place],
+    work: &Work,
+    unwritten: &mut Unwritten,
+) -> BTreeMap<(CloudName, String), Release> {
     let mut due = BTreeMap::new();
     for place in places {
         let cloud = place.name();
         let declared = work.declared.iter().find(|one| one.cloud == cloud);
         for key in declared.into_iter().flat_map(|one| one.services.keys()) {
-            let latest = place.ledger.latest_release(key).await?;
+            let latest = place.ledger.latest_release(key).await;
+            let latest = unwritten.keep(cloud, latest).flatten();
             if let Some(release) = latest.filter(|release| release.verified != Some(true)) {
                 due.insert((cloud, key.clone()), release);
             }
         }
     }
-    Ok(due)
+    due
 }
 
-async fn note(acceptance: &mut Acceptance, places: &[&Place]) -> Result<()> {
+async fn note(acceptance: &mut Acceptance, places: &[&Place], unwritten: &mut Unwritten) {
     for one in &acceptance.verified {
         let name = (one.cloud, one.service.clone());
         let place = places.iter().find(|place| place.name() == one.cloud);
@@ -161,24 +176,24 @@ async fn note(acceptance: &mut Acceptance, places: &[&Place]) -> Result<()> {
             Overall::Failed => false,
         };
         if release.verified != Some(passed) {
-            place.ledger.note_verified(release, passed).await?;
+            let noted = place.ledger.note_verified(release, passed).await;
+            unwritten.keep(one.cloud, noted);
         }
-        if !passed && let Some(number) = way_back(place, release).await? {
-            acceptance.ways_back.insert(name, number);
+        if !passed {
+            let back = unwritten.keep(one.cloud, way_back(place, release).await);
+            if let Some(number) = back.flatten() {
+                acceptance.ways_back.insert(name, number);
+            }
         }
     }
-    Ok(())
 }
 
-/// The newest earlier release of another revision that did not fail its own verification.
+/// Where a rollback that names no release goes.
 async fn way_back(place: &Place, release: &Release) -> Result<Option<u64>> {
     let releases = place.ledger.releases(&release.service).await?;
-    let fits = releases.iter().rev().find(|earlier| {
-        earlier.number < release.number
-            && earlier.revision != release.revision
-            && earlier.verified != Some(false)
-    });
-    Ok(fits.map(|earlier| earlier.number))
+    let follows = record::follows(place);
+    let history = History::new(&releases, &follows);
+    Ok(history.before(release).map(|earlier| earlier.number))
 }
 
 impl Acceptance {

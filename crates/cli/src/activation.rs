@@ -11,17 +11,18 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
+use deployer_core::history::{History, same_revision};
 use deployer_core::ledger::{Hold, Release};
 use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::ours::Owner;
 use deployer_core::plan::{self, Prepared, Subject};
 use deployer_core::spec::OnRollback;
 
 use crate::left;
-use crate::record::Recorded;
-use crate::run::{self, Journals, Manner};
+use crate::record::{self, Recorded};
+use crate::run::{self, Journals, Manner, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::{self, Stop};
-use crate::work::HeldService;
 
 /// What is going to serve on one target.
 pub struct Choice<'a> {
@@ -30,54 +31,66 @@ pub struct Choice<'a> {
     pub service: String,
     pub from: Release,
     pub to: Release,
+    /// Whether `from` serves and stands in no ledger yet: it is recorded first.
+    pub unrecorded: bool,
     /// Secrets that follow, by the manifest's names: the versions that are current now.
     pub follow: BTreeMap<String, SecretVersion>,
+    /// Whether `from` is another content: the same is rejected by nobody.
+    rejects: bool,
 }
 
 impl<'a> Choice<'a> {
     /// Looks up whether `to` can still serve, and which of its secrets follow.
     ///
-    /// Errors: not found, when its revision or one of them is gone; those of reading them.
+    /// Errors: not found, when its revision or a secret version that it pins is gone; those of reading them.
     pub async fn new(place: &'a Place, from: Release, to: Release) -> Result<Self> {
         let pinned = place.cloud.runtime().pinned(&to.revision).await;
-        pinned.map_err(|error| gone(error, &to, place))?;
+        let pinned = pinned.map_err(|error| gone(error, &to, place))?;
         let follow = following(place, &to).await?;
+        check_pins(place, &to, &pinned, &follow).await?;
+        let rejects = {
+            let (releases, follows) = ([from.clone(), to.clone()], record::follows(place));
+            let history = History::new(&releases, &follows);
+            !history.same_content(&from, &to) && !same_revision(&from.revision, &to.revision)
+        };
         Ok(Self {
             place,
             service: to.service.clone(),
             from,
             to,
+            unrecorded: false,
             follow,
+            rejects,
         })
     }
 
     /// The rest of a rollback that did not come to its end. `None` when only its last entry is missing; that is made up for.
     ///
     /// Errors: ledger, when a release that the hold names is not there.
-    pub async fn unfinished(place: &'a Place, held: &HeldService) -> Result<Option<Self>> {
-        let releases = place.ledger.releases(&held.service).await?;
+    pub async fn unfinished(place: &'a Place, service: &str, hold: &Hold) -> Result<Option<Self>> {
+        let releases = place.ledger.releases(service).await?;
         let numbered = |number: u64| {
             let found = releases.iter().find(|release| release.number == number);
             found.cloned().ok_or_else(|| {
                 Error::new(
                     ErrorKind::Ledger,
-                    format!("the ledger has no release r{number} of `{}`", held.service),
+                    format!("the ledger has no release r{number} of `{service}`"),
                 )
-                .hint("pass --release-hold to apply what the manifest says")
+                .hint("pass --release-hold to `deployer apply` to apply what the manifest says")
             })
         };
-        let Some(to) = held.hold.unfinished else {
+        let Some(to) = hold.unfinished else {
             return Ok(None);
         };
-        if releases.iter().any(|it| it.number == held.hold.serving) {
+        if releases.iter().any(|it| it.number == hold.serving) {
             let hold = Hold {
                 unfinished: None,
-                ..held.hold.clone()
+                ..hold.clone()
             };
-            place.ledger.set_hold(&held.service, &hold).await?;
+            place.ledger.set_hold(service, &hold).await?;
             return Ok(None);
         }
-        let (from, to) = (numbered(held.hold.rejected)?, numbered(to)?);
+        let (from, to) = (numbered(hold.rejected)?, numbered(to)?);
         Self::new(place, from, to).await.map(Some)
     }
 
@@ -97,15 +110,44 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// What serves already is rejected by nobody.
-    fn rejects(&self) -> bool {
-        self.to.revision != self.from.revision
+    /// Whether what serves until then is put on hold.
+    pub fn rejects(&self) -> bool {
+        self.rejects
+    }
+
+    /// What of the earlier release is not made to serve: it stays as it is now.
+    pub fn kept(&self) -> Vec<String> {
+        let (from, to) = (&self.from, &self.to);
+        let mut kept = Vec::new();
+        if from.spec.replicas != to.spec.replicas {
+            kept.push(format!(
+                "its size stays as it is: r{} ran {} to {} instances",
+                to.number, to.spec.replicas.min, to.spec.replicas.max
+            ));
+        }
+        let differ =
+            matches!((&from.overrides, &to.overrides), (Some(from), Some(to)) if from != to);
+        if differ {
+            kept.push(format!(
+                "what `[targets.{}.services.{}]` says of network, ingress and load balancer stays as it is: r{} had it otherwise",
+                self.place.name(),
+                self.service,
+                to.number
+            ));
+        }
+        kept
     }
 
     fn hold(&self, session: &Session, unfinished: Option<u64>) -> Hold {
+        let follows = record::follows(self.place);
+        let restored = self.from.secrets.iter().filter(|(key, _)| !follows(key));
         Hold {
             rejected: self.from.number,
             content_id: self.from.content_id.clone(),
+            overrides: self.from.overrides.clone(),
+            secrets: restored
+                .map(|(key, version)| (key.clone(), version.clone()))
+                .collect(),
             serving: self.from.number + 1,
             since: session.clock.now(),
             by: system::who(),
@@ -126,10 +168,41 @@ fn gone(error: Error, to: &Release, place: &Place) -> Error {
     );
     Error::new(ErrorKind::NotFound, message)
         .because(error)
-        .hint(format!(
-            "set `image` to `{}` and apply: that makes a new release of it",
-            to.image.0
-        ))
+        .hint(again_as_new(to))
+}
+
+fn again_as_new(to: &Release) -> String {
+    format!(
+        "set `image` to `{}` and apply: that makes a new release of it",
+        to.image.0
+    )
+}
+
+/// The versions that a revision pins are looked at before anything is changed: one that is gone would fail every instance.
+async fn check_pins(
+    place: &Place,
+    to: &Release,
+    pinned: &BTreeMap<String, SecretVersion>,
+    follow: &BTreeMap<String, SecretVersion>,
+) -> Result<()> {
+    for (variable, version) in pinned {
+        let used = to.spec.secrets.get(variable);
+        if used.is_some_and(|used| follow.contains_key(&used.secret)) {
+            continue;
+        }
+        if let Some(why) = place.cloud.secrets().unusable(version).await? {
+            let name = used.map_or(version.secret.as_str(), |used| used.secret.as_str());
+            let message = format!(
+                "r{} of `{}` cannot serve again on {}: it takes `{variable}` from version {} of secret `{name}`, and {why}",
+                to.number,
+                to.service,
+                place.name(),
+                version.version
+            );
+            return Err(Error::new(ErrorKind::NotFound, message).hint(again_as_new(to)));
+        }
+    }
+    Ok(())
 }
 
 /// The secrets of a release that follow and have another version now. By the manifest's names.
@@ -160,6 +233,7 @@ async fn following(place: &Place, to: &Release) -> Result<BTreeMap<String, Secre
 /// The step that makes a revision serve.
 struct Activate {
     cloud: Arc<dyn Cloud>,
+    owner: Owner,
     address: Address,
     /// The release, as people write it.
     release: String,
@@ -191,103 +265,157 @@ impl Step for Activate {
 
     async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
         let runtime = self.cloud.runtime();
+        runtime
+            .must_be_of(&self.owner, &self.activation.service)
+            .await?;
         let revision = runtime.activate(&self.activation, token, watch).await?;
         *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
         Ok(())
     }
 }
 
+/// What came of making releases serve.
+pub struct Outcome {
+    pub verdicts: BTreeMap<CloudName, Verdict>,
+    pub recorded: Vec<Recorded>,
+    pub unwritten: Unwritten,
+}
+
 /// Makes every choice serve, on all targets at once; records a release and the hold where it does. Where it does not,
-/// the hold is as it was before; where that is not known, it stays unfinished.
+/// the hold is as it was before; where that is not known, it stays unfinished. A target whose ledger fails is left alone, or told as one
+/// of which nothing could be written.
 pub async fn carry_out(
     session: &Session,
     choices: &[Choice<'_>],
     journals: &Journals,
     stop: &Stop,
     as_json: bool,
-) -> Result<(BTreeMap<CloudName, Verdict>, Vec<Recorded>)> {
-    let mut before = Vec::new();
+) -> Outcome {
+    let mut early = Unwritten::default();
     for choice in choices {
-        left::forget(choice.place, |_| true).await?;
-        let ledger = &choice.place.ledger;
-        before.push(ledger.hold(&choice.service).await?);
-        if choice.rejects() {
-            let hold = choice.hold(session, Some(choice.to.number));
-            ledger.set_hold(&choice.service, &hold).await?;
-        }
+        let begun = begin(session, choice, &journals.name(choice.place.name())).await;
+        early.keep(choice.place.name(), begun);
     }
-    let (prepared, serves) = prepare(session, choices).await;
+    let unbegun = early.clouds();
+    let begun = || {
+        let choices = choices.iter();
+        choices.filter(|choice| !unbegun.contains(&choice.place.name()))
+    };
+    let (prepared, serves) = prepare(session, begun()).await;
     let manner = Manner::THOROUGH;
-    let verdicts = run::carry_out(session, &prepared, journals, manner, stop, as_json).await?;
-    let recorded = write_down(session, choices, serves, before, journals, &verdicts).await;
-    let recorded = run::or_tell(recorded, &verdicts, stop, as_json)?;
-    Ok((verdicts, recorded))
+    let means = (stop, as_json);
+    let (verdicts, mut unwritten) =
+        run::carry_out(session, &prepared, journals, &(), manner, means).await;
+    unwritten.extend(early);
+    let mut recorded = Vec::new();
+    for (choice, serves) in begun().zip(serves) {
+        let cloud = choice.place.name();
+        let written = write_down(session, choice, serves, journals, verdicts.get(&cloud)).await;
+        let release = unwritten.keep(cloud, written).flatten();
+        recorded.extend(release.map(|release| Recorded { cloud, release }));
+    }
+    Outcome {
+        verdicts,
+        recorded,
+        unwritten,
+    }
+}
+
+/// What is written before the first call: what serves, where no release says so, and the hold.
+async fn begin(session: &Session, choice: &Choice<'_>, run: &str) -> Result<()> {
+    left::forget(choice.place, |_| true).await?;
+    let ledger = &choice.place.ledger;
+    if choice.unrecorded {
+        let run = run.to_owned();
+        let from = Release {
+            run,
+            ..choice.from.clone()
+        };
+        ledger.record_release(&from).await?;
+    }
+    if choice.rejects() {
+        let hold = choice.hold(session, Some(choice.to.number));
+        ledger.set_hold(&choice.service, &hold).await?;
+    }
+    Ok(())
 }
 
 /// Records what serves now; where nothing changed, the hold is as it was.
 async fn write_down(
     session: &Session,
-    choices: &[Choice<'_>],
-    serves: Vec<Serves>,
-    before: Vec<Option<Hold>>,
+    choice: &Choice<'_>,
+    serves: Serves,
     journals: &Journals,
-    verdicts: &BTreeMap<CloudName, Verdict>,
-) -> Result<Vec<Recorded>> {
-    let mut recorded = Vec::new();
-    for ((choice, serves), before) in choices.iter().zip(serves).zip(before) {
-        let cloud = choice.place.name();
-        let revision = serves
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(revision) = revision {
-            let release = record(session, choice, revision, &journals.name(cloud)).await?;
-            recorded.push(Recorded { cloud, release });
-        } else if choice.rejects() && !is_in_doubt(verdicts.get(&cloud)) {
-            restore_hold(choice, before.as_ref()).await?;
-        }
+    verdict: Option<&Verdict>,
+) -> Result<Option<Release>> {
+    let revision = serves
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    if let Some(revision) = revision {
+        let run = journals.name(choice.place.name());
+        return record(session, choice, revision, &run).await.map(Some);
     }
-    Ok(recorded)
+    if choice.rejects() && !is_in_doubt(verdict) {
+        let ledger = &choice.place.ledger;
+        ledger
+            .lift_hold(&choice.service, choice.from.number)
+            .await?;
+    }
+    Ok(None)
 }
 
-/// Whether a call may have landed although nobody answered: then the next command finds out, and finishes it.
+/// Whether a call may have landed although the cloud has not said what became of it: then the next command finds out, and finishes it.
 fn is_in_doubt(verdict: Option<&Verdict>) -> bool {
     let failed = verdict.into_iter().flat_map(|verdict| &verdict.failed);
     let mut kinds = failed.map(|it| it.error.kind());
-    kinds.any(|kind| kind == ErrorKind::Unavailable)
+    kinds.any(|kind| match kind {
+        // The cloud's own word: that is how it ended, or nothing was begun.
+        ErrorKind::Failed
+        | ErrorKind::RolledBack
+        | ErrorKind::Untrue
+        | ErrorKind::Denied
+        | ErrorKind::Rejected
+        | ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::Input
+        | ErrorKind::Internal => false,
+        ErrorKind::Unavailable
+        | ErrorKind::Credentials
+        | ErrorKind::TimedOut
+        | ErrorKind::Locked
+        | ErrorKind::Ledger
+        | ErrorKind::Interrupted => true,
+    })
 }
 
-async fn prepare(session: &Session, choices: &[Choice<'_>]) -> (Prepared, Vec<Serves>) {
+async fn prepare<'a>(
+    session: &Session,
+    choices: impl Iterator<Item = &'a Choice<'a>>,
+) -> (Prepared, Vec<Serves>) {
     let mut graph = Graph::new();
-    let mut serves = Vec::new();
+    let (mut serves, mut targets) = (Vec::new(), Vec::new());
     for choice in choices {
         let place = Serves::default();
         graph.step(|_| Activate {
             cloud: Arc::clone(&choice.place.cloud),
+            owner: choice.place.owner(),
             address: choice.address(),
             release: format!("r{}", choice.to.number),
             activation: choice.activation(),
             serves: Arc::clone(&place),
         });
         serves.push(place);
+        targets.push(choice.place.cloud.target().clone());
     }
-    let targets = choices.iter().map(|it| it.place.cloud.target().clone());
     let subject = Subject {
         app: session.loaded.manifest.app.clone(),
         environment: session.loaded.environment.clone(),
-        targets: targets.collect(),
+        targets,
         notes: Vec::new(),
         left: BTreeMap::new(),
     };
     (plan::prepare(subject, graph, Vec::new()).await, serves)
-}
-
-async fn restore_hold(choice: &Choice<'_>, before: Option<&Hold>) -> Result<()> {
-    let ledger = &choice.place.ledger;
-    match before {
-        Some(hold) => ledger.set_hold(&choice.service, hold).await,
-        None => ledger.lift_hold(&choice.service).await,
-    }
 }
 
 async fn record(
@@ -304,6 +432,9 @@ async fn record(
         by: system::who(),
         run: run.to_owned(),
         rollback_to: Some(choice.to.rollback_to.unwrap_or(choice.to.number)),
+        rejects: choice.rejects().then_some(choice.from.number),
+        put_back: !choice.rejects(),
+        kept: choice.kept(),
         detached: false,
         verified: None,
         ..choice.to.clone()
@@ -313,6 +444,12 @@ async fn record(
     if choice.rejects() {
         let hold = choice.hold(session, None);
         ledger.set_hold(&choice.service, &hold).await?;
+    }
+    // What a person makes serve by name is rejected no more.
+    for hold in ledger.holds(&choice.service).await? {
+        if hold.content_id == release.content_id && hold.rejected != choice.from.number {
+            ledger.lift_hold(&choice.service, hold.rejected).await?;
+        }
     }
     Ok(release)
 }

@@ -105,8 +105,10 @@ pub enum Command {
     /// Show who holds the lock, or take it from a run that will not give it back
     #[command(subcommand)]
     Lock(LockCommand),
-    /// Delete everything that deployer made in this environment
+    /// Delete everything that deployer made in this environment, and release what it adopted
     Destroy(DestroyArgs),
+    /// Take our mark off one thing and leave it: nothing of it is changed or deleted any more
+    Forget(ForgetArgs),
     /// Show the merged manifest
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -295,9 +297,18 @@ pub struct DestroyArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Allow these nodes to lose their data (addresses as the plan prints them)
+    /// Allow these nodes to lose their data (addresses as the plan prints them), or `all` of this environment
     #[arg(long, value_name = "ADDRESS")]
     pub allow_data_loss: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// The thing, by its address as plans print it: cloud/region/kind/name
+    pub address: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Subcommand)]

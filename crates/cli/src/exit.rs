@@ -30,6 +30,8 @@ pub enum Exit {
     Denied = 10,
     /// `apply --detach --detailed-exitcode`: a roll-out has begun and was left to the cloud, all else is well.
     Detached = 11,
+    /// The ledger knows of no run of this environment, although things of it were there: what the manifest names was done all the same.
+    LedgerLost = 12,
     /// The manifest, an argument or a file is wrong.
     Input = 64,
     /// A person stopped it.
@@ -83,7 +85,8 @@ mod tests {
             Exit::Locked => Some(Exit::NeedsAttention),
             Exit::NeedsAttention => Some(Exit::Denied),
             Exit::Denied => Some(Exit::Detached),
-            Exit::Detached => Some(Exit::Input),
+            Exit::Detached => Some(Exit::LedgerLost),
+            Exit::LedgerLost => Some(Exit::Input),
             Exit::Input => Some(Exit::Interrupted),
             Exit::Interrupted => None,
         } {

@@ -13,6 +13,9 @@ use crate::mask::Mask;
 use crate::session::{Place, Session};
 use crate::view::{self, foreign};
 
+/// The word that runs a failed migration again.
+const RETRY: &str = "deployer migrate --retry";
+
 /// What is said of one service on one target where something failed.
 #[derive(Debug, Serialize)]
 struct Failure {
@@ -114,10 +117,20 @@ async fn examine(
     });
     let cloud = place.name();
     let logs = format!("deployer logs {key} --cloud {cloud} --since 10m");
-    let again = format!(
-        "{} --cloud {cloud}    # once the cause is mended",
-        attempt.again
-    );
+    // A migration that failed is run again on a person's word alone: the same command again would refuse.
+    let asks = |failed: &Failed| {
+        let hint = failed.error.hint_text().unwrap_or_default();
+        hint.contains(RETRY)
+    };
+    let again = match failed.iter().any(asks) {
+        true => format!(
+            "{RETRY} --cloud {cloud}    # once the cause is mended; then deployer apply --cloud {cloud}"
+        ),
+        false => format!(
+            "{} --cloud {cloud}    # once the cause is mended",
+            attempt.again
+        ),
+    };
     Some(Failure {
         cloud,
         service: key.to_owned(),

@@ -29,6 +29,38 @@ impl std::fmt::Debug for Opened {
     }
 }
 
+/// Stands for an image where nothing is copied: what belongs to a service is declared to be found by its name.
+pub fn none() -> LocalImage {
+    LocalImage {
+        source: Arc::new(NoImage),
+        digest: String::new(),
+        platform_digest: String::new(),
+        tag: None,
+        origin: None,
+    }
+}
+
+#[derive(Debug)]
+struct NoImage;
+
+impl NoImage {
+    fn error<T>() -> Result<T> {
+        Err(Error::internal(
+            "an image was to be copied where none was opened",
+        ))
+    }
+}
+
+#[async_trait]
+impl ImageContent for NoImage {
+    async fn copy_to(&self, _: &Destination, _: Option<&str>, _: &dyn Watch) -> Result<()> {
+        Self::error()
+    }
+
+    async fn is_at(&self, _: &Destination) -> Result<bool> {
+        Self::error()
+    }
+}
 /// An image that was opened, before any target is looked at.
 pub struct Found {
     source: Arc<Opened>,

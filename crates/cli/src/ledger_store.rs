@@ -163,7 +163,8 @@ fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>,
         )
         .because(error)
     })?;
-    Ok((Arc::new(store), Key::default()))
+    // "Durable before the call" is to be true where the power fails too.
+    Ok((Arc::new(store.with_fsync(true)), Key::default()))
 }
 
 fn s3(

@@ -6,32 +6,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
-use deployer_core::fields::Fields;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
+use crate::run::Unwritten;
 use crate::session::{Place, Session};
 
-/// What the last applies left on every target.
-pub async fn all(session: &Session) -> Result<BTreeMap<Address, Fields>> {
-    let mut all = BTreeMap::new();
-    for place in &session.places {
-        all.extend(place.ledger.left().await?);
-    }
-    Ok(all)
-}
-
 /// Before a run: of what it changes nothing is known until it has ended well. Durable before the first call.
-pub async fn forget_changed(session: &Session, prepared: &Prepared) -> Result<()> {
+pub async fn forget_changed(place: &Place, prepared: &Prepared) -> Result<()> {
     let changes = prepared.plan.changes.iter();
     let changed: BTreeSet<&Address> = changes
-        .filter(|change| change.action != Action::NoOp)
+        .filter(|change| match change.action {
+            // What a delete that fails leaves is as it was.
+            Action::NoOp | Action::Delete | Action::Release => false,
+            Action::Create | Action::Update | Action::Replace => true,
+        })
         .map(|change| &change.address)
         .collect();
-    for place in &session.places {
-        forget(place, |address| changed.contains(address)).await?;
-    }
-    Ok(())
+    forget(place, |address| changed.contains(address)).await
 }
 
 /// Before a change of ours that no plan makes: nobody else is to be accused of it.
@@ -45,18 +37,18 @@ pub async fn forget(place: &Place, changes: impl Fn(&Address) -> bool) -> Result
     }
 }
 
-/// After a run: what is there is what the manifest says, for everything that was so already or was made so.
+/// After a run: what is there is what the manifest says, for everything that was so already or was made so. Each target for itself.
 pub async fn note(
     session: &Session,
     prepared: &Prepared,
     verdicts: &BTreeMap<CloudName, Verdict>,
-) -> Result<()> {
+    unwritten: &mut Unwritten,
+) {
     for place in &session.places {
         if let Some(verdict) = verdicts.get(&place.name()) {
-            note_on(place, prepared, verdict).await?;
+            unwritten.keep(place.name(), note_on(place, prepared, verdict).await);
         }
     }
-    Ok(())
 }
 
 async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Result<()> {
@@ -68,7 +60,8 @@ async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Resul
         let as_desired = match change.action {
             Action::NoOp => change.settling.is_none() || done.contains(address),
             Action::Create | Action::Update | Action::Replace => done.contains(address),
-            Action::Delete => false,
+            Action::Delete | Action::Release if !done.contains(address) => continue,
+            Action::Delete | Action::Release => false,
         };
         let node = prepared.graph.find(address);
         match node.filter(|_| as_desired && change.sort == Sort::Resource) {

@@ -9,6 +9,7 @@ mod output;
 mod acceptance;
 mod activation;
 mod args;
+mod choosing;
 mod command;
 mod duration;
 mod environment;
@@ -156,11 +157,9 @@ async fn on_manifest(
         Command::Apply(_) => Switching::Allowed,
         _ => Switching::Never,
     };
-    let session = Session::open(loaded, global.cloud, switching, surroundings).await?;
+    let mut session = Session::open(loaded, global.cloud, switching, surroundings).await?;
     // Said at once and whatever follows: the clouds fail independently.
-    for (_, error) in &session.failed {
-        view::error::print(error, global.json);
-    }
+    session.tell_failed(global);
     for place in session
         .places
         .iter()
@@ -183,6 +182,7 @@ async fn on_manifest(
         Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
+        Command::Forget(args) => command::forget::run(global, session, args).await,
         Command::Config(_)
         | Command::Init(_)
         | Command::Schema(_)

@@ -1,18 +1,21 @@
-//! Records releases: what a target serves after a run, when it is not what the last release says.
+//! Records releases: what a service serves from the moment it does, when that is not what the last release says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
+use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{SecretVersion, migration_key};
+use deployer_core::capability::{Revision, SecretVersion};
 use deployer_core::compose::DeclaredService;
-use deployer_core::engine::Verdict;
+use deployer_core::engine::{Arrivals, Verdict};
 use deployer_core::error::Result;
-use deployer_core::ledger::{LedgerMigrations, Release};
-use deployer_core::node::Action;
-use deployer_core::plan::Change;
+use deployer_core::history::{Current, History, Standing, same_revision};
+use deployer_core::ledger::Release;
+use deployer_core::node::{Action, Waiting};
+use deployer_core::spec::OnRollback;
 use serde::Serialize;
 
-use crate::run::Journals;
+use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::system;
 use crate::work::Work;
@@ -24,128 +27,263 @@ pub struct Recorded {
     pub release: Release,
 }
 
-/// Records a release for every declared service of every target that ended well.
-///
-/// A service of a target where anything failed gets none: what serves there is what served before.
-pub async fn releases(
-    session: &Session,
-    work: &Work,
-    verdicts: &BTreeMap<CloudName, Verdict>,
-    journals: &Journals,
-) -> Result<Vec<Recorded>> {
-    let mut recorded = Vec::new();
-    for place in &session.places {
-        let cloud = place.name();
-        let ended_well = verdicts.get(&cloud).is_some_and(Verdict::succeeded);
-        if !ended_well || work.prepared.is_blocked(cloud) {
-            continue;
-        }
-        let Some(declared) = work
-            .declared
-            .iter()
-            .find(|declared| declared.cloud == cloud)
-        else {
-            continue;
-        };
-        for (key, service) in &declared.services {
-            let detached = verdicts
-                .get(&cloud)
-                .is_some_and(|v| v.detached.contains(&service.outputs.service));
-            let settles = work.prepared.plan.changes.iter().any(|change| {
-                change.address == service.outputs.service && change.settling.is_some()
-            });
-            let unseen = settles
-                && !verdicts
-                    .get(&cloud)
-                    .is_some_and(|v| v.done.contains(&service.outputs.service));
-            let Some(release) = release(work, place, key, service, &journals.name(cloud)) else {
-                continue;
-            };
-            let release = Release {
-                detached: detached || unseen,
-                at: session.clock.now(),
-                ..release
-            };
-            if let Some(release) = record(place, release).await? {
-                recorded.push(Recorded { cloud, release });
-            }
-            lift_hold(place, key, work).await?;
-        }
-    }
-    Ok(recorded)
+/// Records each service's release the moment its own node is there, whatever becomes of everything else.
+pub struct Recorder<'a> {
+    session: &'a Session,
+    work: &'a Work,
+    journals: &'a Journals,
+    recorded: Mutex<Vec<Recorded>>,
 }
 
-/// Notes that the databases are gone which were named by a secret that this run made and took back, where the versions of the
-/// next secret of that name may be called what these were called.
-pub async fn databases_undone(
-    session: &Session,
-    work: &Work,
-    verdicts: &BTreeMap<CloudName, Verdict>,
-) -> Result<()> {
-    let changes = &work.prepared.plan.changes;
-    for place in &session.places {
-        let verdict = verdicts.get(&place.name());
-        let Some(verdict) = verdict.filter(|_| place.cloud.secrets().counts_anew()) else {
-            continue;
+#[async_trait]
+impl Arrivals for Recorder<'_> {
+    async fn arrived(&self, address: &Address, waiting: Waiting) -> Result<()> {
+        let places = self.session.places.iter();
+        let mut places = places.filter(|place| place.name() == address.cloud);
+        let (Some(place), Some((key, service))) = (places.next(), self.service_at(address)) else {
+            return Ok(());
         };
-        let gone = |address: &Address| {
-            let made =
-                |change: &Change| change.address == *address && change.action == Action::Create;
-            verdict.undone.contains(address) && changes.iter().any(made)
-        };
-        let declared = work.declared.iter().filter(|it| it.cloud == place.name());
-        for (key, service) in declared.flat_map(|declared| &declared.services) {
-            let spec = place.env.services.get(key);
-            let Some(migrate) = spec.and_then(|spec| spec.migrate.as_ref()) else {
-                continue;
-            };
-            let database = migrate.database.as_ref();
-            let Some(secret) = database.and_then(|name| service.secrets.get(name)) else {
-                continue;
-            };
-            if let (true, Some(image)) = (gone(secret.address()), service.image.known()) {
-                let key = migration_key(migrate, &image, secret.known().as_ref());
-                let migrations = LedgerMigrations::new(place.ledger.clone());
-                migrations.gone(&key).await?;
-            }
+        let detached = waiting == Waiting::Detached;
+        self.record(place, key, service, detached).await
+    }
+}
+
+impl<'a> Recorder<'a> {
+    pub fn new(session: &'a Session, work: &'a Work, journals: &'a Journals) -> Self {
+        Self {
+            session,
+            work,
+            journals,
+            recorded: Mutex::default(),
         }
     }
-    Ok(())
+
+    /// The service that serves once this node is ready.
+    fn service_at(&self, address: &Address) -> Option<(&'a str, &'a DeclaredService)> {
+        let declared = self.work.declared.iter();
+        let mut services = declared
+            .filter(|it| it.cloud == address.cloud)
+            .flat_map(|it| &it.services);
+        let found = services.find(|(_, service)| service.outputs.service == *address);
+        found.map(|(key, service)| (key.as_str(), service))
+    }
+
+    async fn record(
+        &self,
+        place: &Place,
+        key: &str,
+        service: &DeclaredService,
+        detached: bool,
+    ) -> Result<()> {
+        let cloud = place.name();
+        let Some(release) = release(self.work, place, key, service) else {
+            return Ok(());
+        };
+        let release = Release {
+            detached,
+            at: self.session.clock.now(),
+            run: self.journals.name(cloud),
+            ..release
+        };
+        if let Some(release) = record(place, release).await? {
+            let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            recorded.push(Recorded { cloud, release });
+        }
+        Ok(())
+    }
+
+    /// After a run: records the services that it left as they are, and those that an undo put back; lifts the holds on what is not held
+    /// any more. Each target for itself.
+    pub async fn conclude(
+        self,
+        verdicts: &BTreeMap<CloudName, Verdict>,
+        unwritten: &mut Unwritten,
+    ) -> Vec<Recorded> {
+        for place in &self.session.places {
+            let cloud = place.name();
+            if let Some(verdict) = verdicts.get(&cloud)
+                && !self.work.prepared.is_blocked(cloud)
+            {
+                let written = self.conclude_on(place, verdict).await;
+                unwritten.keep(cloud, written);
+            }
+        }
+        self.recorded
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn conclude_on(&self, place: &Place, verdict: &Verdict) -> Result<()> {
+        let cloud = place.name();
+        let declared = self.work.declared.iter().filter(|it| it.cloud == cloud);
+        for (key, service) in declared.flat_map(|it| &it.services) {
+            let node = &service.outputs.service;
+            if verdict.undone.contains(node) {
+                self.put_back(place, key).await?;
+                continue;
+            }
+            let failed = verdict.failed.iter().any(|failed| failed.address == *node);
+            let attention = verdict.attention.iter().any(|(address, _)| address == node);
+            if failed || attention || verdict.held.contains(node) {
+                continue;
+            }
+            if !verdict.done.contains(node) && !verdict.detached.contains(node) {
+                let change = self
+                    .work
+                    .prepared
+                    .plan
+                    .of(cloud)
+                    .find(|it| it.address == *node);
+                let Some(change) = change.filter(|it| it.action == Action::NoOp) else {
+                    continue;
+                };
+                let unseen = change.settling.is_some();
+                self.record(place, key, service, unseen).await?;
+            }
+            if !self.work.is_held(cloud, key) {
+                place.ledger.lift_holds(key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where this run recorded a release that an undo took back: records what serves again.
+    async fn put_back(&self, place: &Place, key: &str) -> Result<()> {
+        let run = self.journals.name(place.name());
+        let last = place.ledger.latest_release(key).await?;
+        if last.is_none_or(|last| last.run != run) {
+            return Ok(());
+        }
+        if let Some(release) = serves_again(self.session, place, key, &run).await? {
+            place.ledger.record_release(&release).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What serves as a release, where an earlier one does again and the ledger does not say so. `None` where it is right, or nothing is
+/// known.
+async fn serves_again(
+    session: &Session,
+    place: &Place,
+    key: &str,
+    run: &str,
+) -> Result<Option<Release>> {
+    let Some(spec) = place.env.services.get(key) else {
+        return Ok(None);
+    };
+    let serving = place.cloud.runtime().serving(spec).await?;
+    let releases = place.ledger.releases(key).await?;
+    let follows = follows(place);
+    let history = History::new(&releases, &follows);
+    Ok(match history.standing(&Current::of(serving.as_ref())) {
+        Standing::Earlier(earlier) => Some(again(session, &history, earlier, run)),
+        Standing::Last(_) | Standing::Nothing | Standing::Unrecorded(_) | Standing::Several(_) => {
+            None
+        }
+    })
+}
+
+/// An earlier release that serves again without a rollback, as a release of its own.
+pub fn again(session: &Session, history: &History<'_>, earlier: &Release, run: &str) -> Release {
+    Release {
+        number: history.next_number(),
+        at: session.clock.now(),
+        by: system::who(),
+        run: run.to_owned(),
+        rollback_to: Some(history.origin(earlier).number),
+        rejects: None,
+        put_back: true,
+        kept: Vec::new(),
+        detached: false,
+        ..earlier.clone()
+    }
+}
+
+/// A revision that serves and that no release has, as a release: as far as the cloud and the manifest tell. Its number is set when it
+/// is recorded.
+pub async fn unrecorded(
+    session: &Session,
+    place: &Place,
+    key: &str,
+    revision: &Revision,
+    image: Option<&deployer_core::capability::ImageRef>,
+) -> Result<Option<Release>> {
+    let (Some(spec), Some(image)) = (place.env.services.get(key), image) else {
+        return Ok(None);
+    };
+    let pinned = place.cloud.runtime().pinned(revision).await?;
+    let used = spec.secrets.iter();
+    let secrets = used
+        .filter_map(|(variable, used)| Some((used.secret.clone(), pinned.get(variable)?.clone())));
+    let digest = image.0.rsplit('@').next().unwrap_or_default();
+    let manifest = &session.loaded.manifest;
+    let Some(content_id) = manifest.content_id(key, digest) else {
+        return Ok(None);
+    };
+    Ok(Some(Release {
+        number: 0,
+        service: key.to_owned(),
+        content_id,
+        overrides: manifest.overrides_id(place.name(), key),
+        image: image.clone(),
+        tag: None,
+        revision: revision.clone(),
+        secrets: secrets.collect(),
+        migration: None,
+        spec: spec.clone(),
+        at: session.clock.now(),
+        by: system::who(),
+        run: String::new(),
+        rollback_to: None,
+        rejects: None,
+        put_back: false,
+        kept: Vec::new(),
+        detached: false,
+        verified: None,
+    }))
+}
+
+/// Says of a secret, by the manifest's name, whether a rollback leaves it at its current version. One that the manifest no longer has
+/// is restored.
+pub fn follows(place: &Place) -> impl Fn(&str) -> bool + use<> {
+    let follow: BTreeSet<String> = place
+        .env
+        .secrets
+        .iter()
+        .filter(|(_, secret)| secret.on_rollback == OnRollback::Follow)
+        .map(|(key, _)| key.clone())
+        .collect();
+    move |key| follow.contains(key)
 }
 
 /// What is serving as a release; its number is set when it is recorded. `None` while an output is unknown.
-fn release(
-    work: &Work,
-    place: &Place,
-    key: &str,
-    service: &DeclaredService,
-    run: &str,
-) -> Option<Release> {
+fn release(work: &Work, place: &Place, key: &str, service: &DeclaredService) -> Option<Release> {
     let spec = place.env.services.get(key)?;
-    let image = service.image.known()?;
     let secrets: BTreeMap<String, SecretVersion> = service
         .secrets
         .iter()
         .filter_map(|(name, version)| Some((name.clone(), version.known()?)))
         .collect();
-    let migration = spec.migrate.as_ref().map(|migrate| {
-        let database = migrate.database.as_ref().and_then(|name| secrets.get(name));
-        migration_key(migrate, &image, database)
-    });
+    let migration = service.outputs.migration.as_ref();
     Some(Release {
         number: 0,
         service: key.to_owned(),
         content_id: work.content_ids.get(key)?.clone(),
-        image,
+        overrides: work.overrides.get(&(place.name(), key.to_owned())).cloned(),
+        image: service.image.known()?,
         tag: work.images.get(key).and_then(|image| image.tag.clone()),
         revision: service.outputs.revision.known()?,
         secrets,
-        migration,
+        migration: migration.and_then(|key| key.known()),
         spec: spec.clone(),
         at: jiff::Timestamp::UNIX_EPOCH,
         by: system::who(),
-        run: run.to_owned(),
+        run: String::new(),
         rollback_to: None,
+        rejects: None,
+        put_back: false,
+        kept: Vec::new(),
         detached: false,
         verified: None,
     })
@@ -165,21 +303,12 @@ async fn record(place: &Place, release: Release) -> Result<Option<Release>> {
 }
 
 fn says_the_same(last: &Release, now: &Release) -> bool {
-    last.revision == now.revision
+    same_revision(&last.revision, &now.revision)
         && last.content_id == now.content_id
+        // Releases of before say nothing of it.
+        && (last.overrides.is_none() || last.overrides == now.overrides)
         && last.image == now.image
         // `apply --only` does not see the secrets: what it pins stands in the revision.
         && (now.secrets.is_empty() || last.secrets == now.secrets)
         && (last.detached == now.detached || now.detached)
-}
-
-async fn lift_hold(place: &Place, service: &str, work: &Work) -> Result<()> {
-    let held = work
-        .held
-        .iter()
-        .any(|held| held.cloud == place.name() && held.service == service);
-    if !held && place.ledger.hold(service).await?.is_some() {
-        place.ledger.lift_hold(service).await?;
-    }
-    Ok(())
 }

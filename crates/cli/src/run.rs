@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
-use deployer_core::engine::{self, Interrupt, Journal, Means, OnFailure, Verdict};
+use deployer_core::engine::{self, Arrivals, Interrupt, Journal, Means, OnFailure, Verdict};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{RunHeader, RunJournal};
 use deployer_core::node::Waiting;
+use deployer_core::ours::Noted;
 use deployer_core::plan::Prepared;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::left;
 use crate::session::Session;
@@ -45,36 +48,123 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
     }
 }
 
-/// Refuses what loses data unless each node is named.
-pub fn guard_data(prepared: &Prepared, allowed: &[String]) -> Result<()> {
-    let lost: Vec<String> = prepared
-        .plan
-        .losses()
-        .map(|change| change.address.to_string())
-        .filter(|address| !allowed.contains(address))
-        .collect();
+/// Refuses what loses data unless each node is named. `command` is what to type again, without the names.
+pub fn guard_data(prepared: &Prepared, allowed: &[String], command: &str) -> Result<()> {
+    let losses = prepared.plan.losses();
+    let losses: Vec<String> = losses.map(|change| change.address.to_string()).collect();
+    let lost = losses.iter().filter(|address| !allowed.contains(*address));
+    let lost: Vec<&str> = lost.map(String::as_str).collect();
     if lost.is_empty() {
         return Ok(());
     }
-    Err(
-        Error::input(format!("this would lose the data of {}", lost.join(", "))).hint(format!(
-            "if that is meant: --allow-data-loss {}",
-            lost.join(" --allow-data-loss ")
-        )),
-    )
+    let words = losses.iter().map(|it| format!(" --allow-data-loss {it}"));
+    let words: String = words.collect();
+    let message = format!("this would lose the data of {}", lost.join(", "));
+    Err(Error::input(message).hint(format!("if that is meant: {command}{words}")))
+}
+
+/// A command as it was typed, as far as it names what it works on.
+pub fn typed(global: &Global, command: &str) -> String {
+    let mut words = vec![format!("deployer {command}")];
+    if global.manifest != std::path::Path::new("deployer.toml") {
+        words.push(format!("--manifest {}", global.manifest.display()));
+    }
+    if let Some(environment) = &global.env {
+        words.push(format!("--env {environment}"));
+    }
+    match global.cloud {
+        Which::All => {}
+        Which::Aws => words.push("--cloud aws".into()),
+        Which::Gcp => words.push("--cloud gcp".into()),
+    }
+    words.extend(global.set.iter().map(|set| format!("--set '{set}'")));
+    words.join(" ")
+}
+
+/// What could not be written down, by target: the first error of each. Whatever else can be written is written all the same.
+#[derive(Default)]
+pub struct Unwritten(BTreeMap<CloudName, Error>);
+
+impl Unwritten {
+    /// Keeps the error, and gives what there is without one.
+    pub fn keep<T>(&mut self, cloud: CloudName, written: Result<T>) -> Option<T> {
+        written
+            .map_err(|error| self.0.entry(cloud).or_insert(error))
+            .ok()
+    }
+
+    /// Takes over what another part of the run could not write.
+    pub fn extend(&mut self, other: Self) {
+        for (cloud, error) in other.0 {
+            self.0.entry(cloud).or_insert(error);
+        }
+    }
+
+    /// The targets whose ledgers do not say what was done.
+    pub fn clouds(&self) -> BTreeSet<CloudName> {
+        self.0.keys().copied().collect()
+    }
+
+    /// Says for each target what could not be written; returns the worst exit code.
+    pub fn report(&self, as_json: bool) -> Exit {
+        for (cloud, error) in &self.0 {
+            if !as_json {
+                sayln!("\n{cloud}: what was done could not be written down:");
+            }
+            view::error::print(error, as_json);
+        }
+        let codes = self.0.values().map(|error| Exit::from(error.kind()));
+        codes.max().unwrap_or(Exit::Success)
+    }
+}
+
+/// Stands for the journal of a target where none can be written: nothing of it is changed.
+struct NoJournal(Error);
+
+impl NoJournal {
+    fn error<T>(&self) -> Result<T> {
+        let again = Error::new(self.0.kind(), self.0.chain().join(": "));
+        Err(match self.0.hint_text() {
+            Some(hint) => again.hint(hint),
+            None => again,
+        })
+    }
+}
+
+#[async_trait]
+impl Journal for NoJournal {
+    async fn write(&self, _event: Event) -> Result<()> {
+        self.error()
+    }
+
+    async fn remember(&self, _address: &Address, _noted: &Noted) -> Result<()> {
+        self.error()
+    }
+
+    async fn forget(&self, _address: &Address) -> Result<()> {
+        self.error()
+    }
+
+    async fn permit(&self) -> Result<()> {
+        self.error()
+    }
 }
 
 /// A run that is under way: its number and journals by cloud.
 pub struct Journals {
     journals: BTreeMap<CloudName, Arc<RunJournal>>,
+    /// The targets where none could be begun.
+    none: BTreeMap<CloudName, Arc<NoJournal>>,
 }
 
 impl Journals {
-    /// Begins a run in every target's ledger. The lock is held.
+    /// Begins a run in every target's ledger. The lock is held. Where that fails nothing of the target is changed, and the others go on.
+    ///
+    /// Errors: ledger, when it fails everywhere.
     pub async fn begin(session: &Session, command: &str) -> Result<Self> {
         let manifest = serde_json::to_value(&session.loaded.manifest)
             .map_err(|error| Error::internal("the manifest has no JSON form").because(error))?;
-        let mut journals = BTreeMap::new();
+        let (mut journals, mut none) = (BTreeMap::new(), BTreeMap::new());
         for place in &session.places {
             let header = RunHeader {
                 number: 0,
@@ -83,12 +173,23 @@ impl Journals {
                 at: session.clock.now(),
                 manifest: manifest.clone(),
             };
-            journals.insert(
-                place.name(),
-                Arc::new(place.ledger.begin_run(header).await?),
-            );
+            match place.ledger.begin_run(header).await {
+                Ok(journal) => {
+                    journals.insert(place.name(), Arc::new(journal));
+                }
+                Err(error) if session.places.len() == none.len() + 1 => return Err(error),
+                Err(error) => {
+                    none.insert(place.name(), Arc::new(NoJournal(error)));
+                }
+            }
         }
-        Ok(Self { journals })
+        Ok(Self { journals, none })
+    }
+
+    /// From now on nothing of this target is changed.
+    fn close(&mut self, cloud: CloudName, error: Error) {
+        self.journals.remove(&cloud);
+        self.none.insert(cloud, Arc::new(NoJournal(error)));
     }
 
     /// The run's number on a cloud, as text.
@@ -99,30 +200,33 @@ impl Journals {
     }
 
     /// Notes that this is ours from now on.
-    pub async fn remember(&self, cloud: CloudName, address: &Option<Address>) -> Result<()> {
-        match (self.journals.get(&cloud), address) {
-            (Some(journal), Some(address)) => journal.remember(address, &[]).await,
-            _ => Ok(()),
+    pub async fn remember(&self, cloud: CloudName, address: &Address, noted: &Noted) -> Result<()> {
+        match self.journals.get(&cloud) {
+            Some(journal) => journal.remember(address, noted).await,
+            None => Ok(()),
         }
     }
 
-    /// Writes how the run ended on each cloud.
-    pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>) -> Result<()> {
+    /// Writes how the run ended on each cloud: on those too that come after one where that fails.
+    pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>, unwritten: &mut Unwritten) {
         for (cloud, journal) in &self.journals {
             let outcome = outcomes
                 .get(cloud)
                 .cloned()
                 .unwrap_or_else(|| "failed".into());
-            journal.write(Event::Ended { outcome }).await?;
+            unwritten.keep(*cloud, journal.write(Event::Ended { outcome }).await);
         }
-        Ok(())
+        for (cloud, none) in &self.none {
+            unwritten.keep(*cloud, none.error::<()>());
+        }
     }
 
     fn erased(&self) -> BTreeMap<CloudName, Arc<dyn Journal>> {
-        self.journals
-            .iter()
-            .map(|(cloud, journal)| (*cloud, Arc::clone(journal) as Arc<dyn Journal>))
-            .collect()
+        let journals = self.journals.iter();
+        let journals = journals.map(|(cloud, it)| (*cloud, Arc::clone(it) as Arc<dyn Journal>));
+        let none = self.none.iter();
+        let none = none.map(|(cloud, it)| (*cloud, Arc::clone(it) as Arc<dyn Journal>));
+        journals.chain(none).collect()
     }
 }
 
@@ -141,45 +245,43 @@ impl Manner {
     };
 }
 
-/// Carries out a plan.
+/// Carries out a plan. A target whose ledger cannot be written before the first call is not touched.
 pub async fn carry_out(
     session: &Session,
     prepared: &Prepared,
     journals: &Journals,
+    arrivals: &dyn Arrivals,
     manner: Manner,
-    stop: &Stop,
-    as_json: bool,
-) -> Result<BTreeMap<CloudName, Verdict>> {
-    engine::reconcile_inventory(prepared, &journals.erased()).await?;
-    left::forget_changed(session, prepared).await?;
+    (stop, as_json): (&Stop, bool),
+) -> (BTreeMap<CloudName, Verdict>, Unwritten) {
+    let mut unwritten = Unwritten::default();
+    let mut open = Journals {
+        journals: journals.journals.clone(),
+        none: journals.none.clone(),
+    };
+    let mut closed = engine::reconcile_inventory(prepared, &open.erased()).await;
+    for place in &session.places {
+        if let Err(error) = left::forget_changed(place, prepared).await {
+            closed.entry(place.name()).or_insert(error);
+        }
+    }
+    for (cloud, error) in closed {
+        open.close(cloud, error);
+    }
     let reporter = view::progress::reporter(as_json);
     let means = Means {
         clock: session.clock.as_ref(),
         reporter: reporter.as_ref(),
-        journals: journals.erased(),
+        journals: open.erased(),
         waiting: manner.waiting,
         on_failure: manner.on_failure,
         interrupt: stop,
+        arrivals,
         seed: Uuid::new_v4(),
     };
     let verdicts = engine::execute(prepared, &means).await;
-    let noted = left::note(session, prepared, &verdicts).await;
-    or_tell(noted, &verdicts, stop, as_json)?;
-    Ok(verdicts)
-}
-
-/// What came of writing down what was done. Where that failed - the lock was lost, the ledger is out of reach - people are
-/// told first what was done all the same.
-pub fn or_tell<T>(
-    written: Result<T>,
-    verdicts: &BTreeMap<CloudName, Verdict>,
-    stop: &Stop,
-    as_json: bool,
-) -> Result<T> {
-    written.inspect_err(|_| {
-        let outcomes = outcomes(verdicts, &BTreeSet::new());
-        report(verdicts, &outcomes, stop, as_json);
-    })
+    left::note(session, prepared, &verdicts, &mut unwritten).await;
+    (verdicts, unwritten)
 }
 
 fn outcome(verdict: &Verdict) -> String {
@@ -201,9 +303,13 @@ pub async fn reconcile(
     prepared: &Prepared,
     journals: &Journals,
     verdicts: &BTreeMap<CloudName, Verdict>,
-) -> Result<()> {
-    engine::reconcile_inventory(prepared, &journals.erased()).await?;
-    left::note(session, prepared, verdicts).await
+) -> Unwritten {
+    let mut unwritten = Unwritten::default();
+    for (cloud, error) in engine::reconcile_inventory(prepared, &journals.erased()).await {
+        unwritten.keep(cloud, Err::<(), _>(error));
+    }
+    left::note(session, prepared, verdicts, &mut unwritten).await;
+    unwritten
 }
 
 /// The words that the journals end with, on every cloud; `unverified` are those where a service does not do what it should.
@@ -241,11 +347,10 @@ pub fn report(
         if !verdict.held.is_empty() && !as_json {
             let held: Vec<String> = verdict.held.iter().map(Address::to_string).collect();
             sayln!("{cloud}: not started: {}", held.join(", "));
-            let mend = match verdict.interrupted {
-                true => "",
-                false => "mend the cause and ",
-            };
-            sayln!("  hint: {mend}run the same command again: it goes on where this one stopped");
+            // Where something failed, its own report says what to type.
+            if verdict.interrupted && verdict.failed.is_empty() {
+                sayln!("  hint: run the same command again: it goes on where this one stopped");
+            }
         }
         if !as_json {
             tell_undo(*cloud, verdict);
@@ -279,6 +384,7 @@ fn exit_of(verdict: &Verdict) -> Exit {
     let failed = verdict.failed.iter();
     let worst = failed.map(|it| Exit::from(it.error.kind())).max();
     match worst {
+        // What stays is harmless by its kind's own word; whatever is not stands under `attention`.
         Some(Exit::DeploymentFailed) if !verdict.undone.is_empty() => Exit::RolledBack,
         worst => worst.unwrap_or(Exit::Success),
     }

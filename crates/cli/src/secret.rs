@@ -290,6 +290,20 @@ async fn pair_content(
     Ok(here.iter().map(|(cloud, _)| all(*cloud)).collect())
 }
 
+/// Whether every key pair is there on every one of these targets. Reads; judges nothing.
+pub async fn has_every_pair(
+    places: &[Place<'_>],
+    key_bits: &BTreeMap<String, u16>,
+) -> Result<bool> {
+    for pair in pairs(places, key_bits) {
+        let here = publics(&pair, places).await?;
+        if here.iter().any(|(_, public)| public.is_none()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 async fn publics(
     pair: &Pair,
     places: &[Place<'_>],

@@ -11,6 +11,7 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
 use deployer_core::node::Node;
+use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
 use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
@@ -23,6 +24,7 @@ use crate::ledger_store;
 use crate::logins::Logins;
 use crate::machine;
 use crate::system::{Stop, Surroundings};
+use crate::view;
 
 /// Every single call to a cloud ends after this; shorter than what a lease keeps in hand ([`deployer_core::ledger`]).
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,13 +49,20 @@ impl Place {
         self.cloud.target().cloud
     }
 
+    /// Whose things this environment's are.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.env.app, &self.env.environment)
+    }
+
     /// A node for something in the inventory that is no longer desired.
     ///
     /// Errors: input, when the kind is unknown to this version.
-    pub fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+    pub fn existing(&self, address: &Address, past: &Past) -> Result<Arc<dyn Node>> {
         match &self.route53 {
-            Some(route53) if address.kind.starts_with("route53.") => route53.existing(address),
-            _ => self.cloud.existing(address),
+            Some(route53) if address.kind.starts_with("route53.") => {
+                route53.existing(address, past)
+            }
+            _ => self.cloud.existing(address, &self.owner(), past),
         }
     }
 
@@ -78,6 +87,8 @@ pub struct Session {
     pub places: Vec<Place>,
     /// The targets asked for that cannot be worked on.
     pub failed: Vec<(CloudName, Error)>,
+    /// How many of these people were told of.
+    told: usize,
     /// Of the manifest's AWS target, and for whatever else asks AWS.
     aws: deployer_aws::Credentials,
 }
@@ -123,6 +134,7 @@ impl Session {
             surroundings,
             places,
             failed,
+            told: 0,
             aws,
         })
     }
@@ -185,28 +197,92 @@ impl Session {
         }
     }
 
-    /// Takes the lock of every target and keeps renewing it: from now on nothing is called or written but under it.
+    /// Takes the lock of every target and keeps renewing it: from now on nothing is called or written but under it. A target whose
+    /// ledger does not answer is left out: it stands in `failed`.
     ///
-    /// Errors: locked, naming the holder; interrupted, when `stop` is asked for while this waits.
-    pub async fn lock(&self, command: &str, stop: &Stop) -> Result<Locks> {
+    /// Errors: locked, naming the holder: whoever holds one works on the environment; interrupted, when `stop` is asked for while this
+    /// waits; ledger, when none answers.
+    pub async fn lock(&mut self, command: &str, stop: &Stop) -> Result<Locks> {
+        self.lock_with(command, stop, &[]).await
+    }
+
+    /// The same with the locks of other targets beside, in the order of all: what is made for every target is made under each lock.
+    pub async fn lock_with(
+        &mut self,
+        command: &str,
+        stop: &Stop,
+        others: &[Place],
+    ) -> Result<Locks> {
         let mut locks = Locks::default();
-        for place in &self.places {
+        let mut failed = Vec::new();
+        let mut ledgers: Vec<(CloudName, &Ledger)> = self
+            .places
+            .iter()
+            .chain(others)
+            .map(|place| (place.name(), &place.ledger))
+            .collect();
+        ledgers.sort_by_key(|(cloud, _)| *cloud);
+        for (cloud, ledger) in ledgers {
+            let holder = machine::holder(command, self.clock.now());
             let taken = tokio::select! {
-                taken = place.ledger.lock(machine::holder(command, self.clock.now()), &machine::Here) => taken,
+                taken = ledger.lock(holder, &machine::Here) => taken,
                 () = stop.requested_at_last() => Err(Error::new(
                     ErrorKind::Interrupted,
                     "stopped while waiting for the lock; nothing was changed",
                 )),
             };
+            let here = self.places.iter().any(|place| place.name() == cloud);
             match taken {
-                Ok(lease) => locks.keep(&place.ledger, lease),
+                Ok(lease) => locks.keep(ledger, lease),
+                Err(error) if error.kind() == ErrorKind::Ledger && here => {
+                    failed.push((cloud, error));
+                }
                 Err(error) => {
                     locks.release().await?;
                     return Err(error);
                 }
             }
         }
+        if let Err(error) = self.leave(failed) {
+            locks.release().await?;
+            return Err(error);
+        }
         Ok(locks)
+    }
+
+    /// Leaves out the targets whose ledgers cannot be read: what a run writes over or after must be readable, and a damaged one is found
+    /// before anything is changed. The others go their own way.
+    ///
+    /// Errors: the first one's, when there is no other target.
+    pub async fn leave_unreadable(&mut self, global: &Global) -> Result<()> {
+        let reads = self.places.iter().map(|place| async move {
+            let read = place.ledger.check(place.env.services.keys()).await;
+            read.err().map(|error| (place.name(), error))
+        });
+        let failed = futures::future::join_all(reads).await;
+        self.leave(failed.into_iter().flatten().collect())?;
+        self.tell_failed(global);
+        Ok(())
+    }
+
+    fn leave(&mut self, failed: Vec<(CloudName, Error)>) -> Result<()> {
+        let gone = |place: &Place| failed.iter().any(|(cloud, _)| *cloud == place.name());
+        if !failed.is_empty() && self.places.iter().all(gone) {
+            let mut failed = failed.into_iter();
+            let (_, first) = failed.next().expect("one failed");
+            return Err(first);
+        }
+        self.places.retain(|place| !gone(place));
+        self.failed.extend(failed);
+        Ok(())
+    }
+
+    /// Says which targets are not worked on, and why; each once.
+    pub fn tell_failed(&mut self, global: &Global) {
+        for (_, error) in self.failed.iter().skip(self.told) {
+            view::error::print(error, global.json);
+        }
+        self.told = self.failed.len();
     }
 }
 
@@ -337,12 +413,21 @@ impl Locks {
 
     /// Gives every lock back that is still ours.
     pub async fn release(mut self) -> Result<()> {
+        let mut first = Ok(());
         for (keeper, renewals) in std::mem::take(&mut self.0) {
             let given_back = keeper.give_back().await;
             renewals.abort();
-            given_back?;
+            first = first.and(given_back);
         }
-        Ok(())
+        first
+    }
+
+    /// Gives every lock back after a command; the command's own error comes first.
+    pub async fn finish(self, result: Result<Exit>) -> Result<Exit> {
+        let released = self.release().await;
+        let exit = result?;
+        released?;
+        Ok(exit)
     }
 }
 

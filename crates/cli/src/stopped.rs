@@ -23,8 +23,24 @@ pub async fn tell(global: &Global, session: &Session) -> Result<()> {
         let Some(last) = last.filter(|run| run.outcome().is_none()) else {
             continue;
         };
-        let stopped = Stopped::new(&last)?;
         let cloud = place.name();
+        // What it tells is for people alone: everything is read again.
+        let stopped = match Stopped::new(&last) {
+            Ok(stopped) => stopped,
+            Err(error) => {
+                let number = last.header.number;
+                let why = error.chain().join(": ");
+                match global.json {
+                    true => view::json_line(&json!({
+                        "event": "journal_damaged", "cloud": cloud, "number": number, "why": why,
+                    })),
+                    false => {
+                        sayln!("{cloud}: run {number} did not end, and {why}; reading what it left")
+                    }
+                }
+                continue;
+            }
+        };
         if global.json {
             view::json_line(&json!({ "event": "resuming", "cloud": cloud, "run": stopped }));
         } else {

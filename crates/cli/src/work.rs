@@ -4,20 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{LocalImage, MigrationRecord, SecretContent};
+use deployer_core::capability::{Birth, LocalImage, MigrationRecord, Revision, SecretContent};
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
+use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
-use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
+use deployer_core::history::{Current, History, Standing};
+use deployer_core::ledger::{Hold, Inventory, Item, LedgerMigrations};
+use deployer_core::node::{Action, Leftover, Sort};
+use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::spec::EnvironmentSpec;
-use futures::{TryStreamExt, stream};
+use secrecy::{ExposeSecret, SecretString};
 
+use crate::command::releases::short;
 use crate::failure::Attempt;
 use crate::image;
-use crate::left;
+use crate::record;
 use crate::secret;
-use crate::session::{Place, Session, key_bits};
+use crate::session::{Locks, Place, Session, key_bits};
+use crate::system::Stop;
 
 /// What is asked for beside the manifest.
 #[derive(Clone, Debug)]
@@ -41,6 +47,8 @@ pub struct Work {
     pub declared: Vec<Declared>,
     pub images: BTreeMap<String, image::Found>,
     pub content_ids: BTreeMap<String, String>,
+    /// What of it is a target's own, by target and service.
+    pub overrides: BTreeMap<(CloudName, String), String>,
     pub held: Vec<HeldService>,
 }
 
@@ -48,6 +56,12 @@ impl Work {
     /// Whether an apply would do anything.
     pub fn has_changes(&self) -> bool {
         !self.prepared.plan.is_empty() || self.unfinished().next().is_some()
+    }
+
+    /// Whether a service is left alone on a target.
+    pub fn is_held(&self, cloud: CloudName, service: &str) -> bool {
+        let mut held = self.held.iter();
+        held.any(|held| held.cloud == cloud && held.service == service)
     }
 
     /// For the report of a run that carries it out.
@@ -70,6 +84,27 @@ impl Work {
     }
 }
 
+/// Takes the locks that carrying out `wish` needs: beside those of the targets that are worked on, where a key pair is to be made, those
+/// of every target that shares it.
+///
+/// Errors: those of [`Session::lock`] and of looking for the pairs.
+pub async fn lock(session: &mut Session, command: &str, wish: &Wish, stop: &Stop) -> Result<Locks> {
+    let shared = session.loaded.manifest.targets().len() > 1;
+    let keys = !session.loaded.manifest.keys.is_empty() && wish.part == Part::All;
+    let bits = key_bits(&session.loaded);
+    // What cannot be read is told while planning.
+    let whole = !(shared && keys)
+        || secret::has_every_pair(&views(&session.places), &bits)
+            .await
+            .unwrap_or(false);
+    if whole {
+        return session.lock(command, stop).await;
+    }
+    // Whoever cannot be asked keeps a pair from being made: that is told while planning.
+    let (others, _) = session.others().await;
+    session.lock_with(command, stop, &others).await
+}
+
 /// Reads everything and plans. Writes nothing.
 pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     if let Part::CodeOf(service) = &wish.part {
@@ -83,19 +118,30 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             Some((key.clone(), content_id))
         })
         .collect();
-    let held = holds(session, &content_ids, wish).await?;
-    check_releases(session).await?;
-    let (contents, mut notes) = contents(session, &wish.part).await?;
-    notes.extend(held.iter().map(note_of));
+    let overrides = overrides(session, &content_ids);
+    let (contents, mut notes) = contents(session, wish).await?;
+    let held = holds(session, (&content_ids, &overrides), &contents, wish).await?;
+    for held in &held {
+        notes.push(note_of(session, held).await);
+    }
     notes.extend(untagged);
-    let mut graph = Graph::new();
+    let mut known = Vec::new();
+    for place in &session.places {
+        known.push(self::known(place).await?);
+    }
+    let mut ours = Ours::default();
+    for known in &known {
+        ours.learn(&known.inventory, &known.left);
+    }
+    let mut graph = Graph::knowing(ours);
     let mut orphans = Vec::new();
     let mut declared = Vec::new();
-    for place in &session.places {
-        let inventory = place.ledger.inventory().await?;
+    for (place, known) in session.places.iter().zip(&mut known) {
         let (env, images) = on_place(place, &images)?;
         let mut given = given(place, wish, images, &contents, &held);
-        given.inventory = Arc::new(inventory.items.keys().cloned().collect());
+        if wish.part != Part::All {
+            given.births = births(place).await?;
+        }
         let first = graph.len();
         declared.push(compose::declare(
             &mut graph,
@@ -104,56 +150,223 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             &given,
         ));
         if wish.part == Part::All {
-            orphans.extend(orphans_of(place, &inventory, &graph, &given)?);
+            orphans.extend(orphans_of(place, known, &graph, &given).await?);
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
-    let subject = Subject {
-        app: session.loaded.manifest.app.clone(),
-        environment: session.loaded.environment.clone(),
-        targets: session
-            .places
-            .iter()
-            .map(|place| place.cloud.target().clone())
-            .collect(),
-        notes,
-        left: left::all(session).await?,
-    };
-    let prepared = plan::prepare(subject, graph, orphans).await;
+    let left = known.into_iter().flat_map(|known| known.left).collect();
+    let subject = subject(session, notes, left);
+    let mut prepared = plan::prepare(subject, graph, orphans).await;
+    for place in &session.places {
+        if serves_unknown(place, &prepared, &declared).await? {
+            prepared.plan.notes.push(lost_ledger(place));
+        }
+    }
     Ok(Work {
         prepared,
         declared,
         images,
         content_ids,
+        overrides,
         held,
     })
 }
 
-/// A plan that deletes everything in the inventories.
-pub async fn prepare_destroy(session: &Session) -> Result<Prepared> {
-    let mut orphans = Vec::new();
-    check_releases(session).await?;
+/// Whether a service of ours is there although the ledger has no run of this environment. One that is adopted is no such.
+async fn serves_unknown(place: &Place, prepared: &Prepared, declared: &[Declared]) -> Result<bool> {
+    let cloud = place.name();
+    let declared = declared.iter().filter(|it| it.cloud == cloud);
+    let there = |address: &Address| {
+        let change = prepared.plan.of(cloud).find(|it| it.address == *address);
+        change.is_some_and(|it| it.action != Action::Create)
+    };
+    let adopts = |key: &str| place.env.services.get(key).is_some_and(|it| it.adopt);
+    let mut services = declared.flat_map(|it| &it.services);
+    let found = services.any(|(key, it)| !adopts(key) && there(&it.outputs.service));
+    Ok(found && place.ledger.is_new().await?)
+}
+
+/// Which databases the manifest's own are now: a code deployment does not declare them.
+async fn births(place: &Place) -> Result<BTreeMap<String, Birth>> {
+    let databases = place.env.databases.values().map(|database| async move {
+        let birth = place.cloud.databases().birth(database).await?;
+        Ok::<_, deployer_core::error::Error>(birth.map(|birth| (database.url.clone(), birth)))
+    });
+    let births = futures::future::try_join_all(databases).await?;
+    Ok(births.into_iter().flatten().collect())
+}
+
+fn overrides(
+    session: &Session,
+    content_ids: &BTreeMap<String, String>,
+) -> BTreeMap<(CloudName, String), String> {
+    let services = session.places.iter().flat_map(|place| {
+        let keys = content_ids.keys();
+        keys.map(|key| (place.name(), key.clone()))
+    });
+    let manifest = &session.loaded.manifest;
+    services
+        .filter_map(|(cloud, key)| {
+            let id = manifest.overrides_id(cloud, &key)?;
+            Some(((cloud, key), id))
+        })
+        .collect()
+}
+
+/// A plan that deletes everything in the inventories; where a target's ledger is new, what the manifest names there and is ours.
+/// Returns the targets of the second sort too.
+pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<CloudName>)> {
+    let (mut orphans, mut notes, mut new) = (Vec::new(), Vec::new(), BTreeSet::new());
     for place in &session.places {
-        let inventory = place.ledger.inventory().await?;
+        let mut known = known(place).await?;
         LedgerMigrations::new(place.ledger.clone())
             .standings()
             .await?;
         let (nothing, none) = (Graph::new(), BTreeSet::new());
-        let all = compose::undesired(&inventory, &nothing, &none, |it| place.existing(it))?;
-        orphans.extend(all);
+        let all = known.undesired(place, &nothing, &none).await?;
+        if !(all.is_empty() && place.ledger.is_new().await?) {
+            orphans.extend(all);
+            continue;
+        }
+        let found = found_by_name(place).await?;
+        if !found.is_empty() {
+            notes.push(lost_ledger(place));
+            new.insert(place.name());
+        }
+        orphans.extend(found);
     }
-    let subject = Subject {
+    let subject = subject(session, notes, BTreeMap::new());
+    let prepared = plan::prepare(subject, Graph::new(), orphans).await;
+    Ok((prepared, new))
+}
+
+/// What a plan of this session is of.
+pub fn subject(session: &Session, notes: Vec<String>, left: BTreeMap<Address, Fields>) -> Subject {
+    let places = session.places.iter();
+    Subject {
         app: session.loaded.manifest.app.clone(),
         environment: session.loaded.environment.clone(),
-        targets: session
-            .places
-            .iter()
-            .map(|place| place.cloud.target().clone())
-            .collect(),
-        notes: Vec::new(),
-        left: BTreeMap::new(),
+        targets: places.map(|place| place.cloud.target().clone()).collect(),
+        notes,
+        left,
+    }
+}
+
+/// What the ledger of one target knows of what is ours.
+pub struct Known {
+    pub inventory: Inventory,
+    pub left: BTreeMap<Address, Fields>,
+    /// The revisions that releases were, once they were asked for: one may carry no mark.
+    revisions: Vec<Fields>,
+}
+
+/// Reads what the ledger of one target knows of what is ours.
+///
+/// Errors: the ledger's.
+pub async fn known(place: &Place) -> Result<Known> {
+    let (inventory, left) = tokio::try_join!(place.ledger.inventory(), place.ledger.left())?;
+    Ok(Known {
+        inventory,
+        left,
+        revisions: Vec::new(),
+    })
+}
+
+impl Known {
+    /// What is known of one address.
+    pub fn past(&self, address: &Address) -> Past {
+        let mut past = Past::of(address, &self.inventory, &self.left);
+        past.wrote.extend(self.revisions.iter().cloned());
+        past
+    }
+
+    /// What the inventory has and the graph has not, but for what is spared.
+    async fn undesired(
+        &mut self,
+        place: &Place,
+        graph: &Graph,
+        spared: &BTreeSet<Address>,
+    ) -> Result<Vec<Orphan>> {
+        let mut gone = self.inventory.items.keys();
+        if gone.any(|it| it.kind == REVISIONS && graph.find(it).is_none()) {
+            let revisions = place.ledger.recorded_revisions().await?;
+            self.revisions = revisions.into_iter().map(fields_of).collect();
+        }
+        compose::undesired(&self.inventory, graph, spared, |address| {
+            place.existing(address, &self.past(address))
+        })
+    }
+}
+
+/// The kind of which a code-only deployment makes revisions that carry no mark, as it may not set one.
+const REVISIONS: &str = "ecs.task-definition";
+
+fn fields_of(revision: Revision) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("revision", revision.0);
+    fields
+}
+
+/// What is said of a target whose ledger knows of no run although something of the environment is there.
+pub fn lost_ledger(place: &Place) -> String {
+    format!(
+        "{}: the ledger has no run of this environment, and things of it are there: it was lost, or another one was written to. What the \
+         manifest names and carries our mark is known by its name; what it no longer names is not found: look for the mark `{}/{}`",
+        place.name(),
+        place.env.app,
+        place.env.environment
+    )
+}
+
+/// What the manifest names on a target and is there as ours, without any ledger.
+pub async fn found_by_name(place: &Place) -> Result<Vec<Orphan>> {
+    let mut graph = Graph::new();
+    let keys = place.env.services.keys();
+    let given = Given {
+        images: keys.map(|key| (key.clone(), image::none())).collect(),
+        contents: BTreeMap::new(),
+        births: BTreeMap::new(),
+        migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
+        retry_migration: false,
+        part: Part::All,
+        held: BTreeSet::new(),
+        dns: place.dns_elsewhere(),
     };
-    Ok(plan::prepare(subject, Graph::new(), orphans).await)
+    compose::declare(&mut graph, place.cloud.as_ref(), &place.env, &given);
+    let mut inventory = Inventory::default();
+    for (_, entry) in graph.iter() {
+        if entry.node.sort() != Sort::Resource {
+            continue;
+        }
+        let address = entry.node.address().clone();
+        let needs = graph.resources_needed_by(&address).into_iter().collect();
+        let item = Item {
+            needs,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            ..Item::default()
+        };
+        inventory.items.insert(address, item);
+    }
+    let (nothing, none) = (Graph::new(), BTreeSet::new());
+    let all = compose::undesired(&inventory, &nothing, &none, |it| {
+        place.existing(it, &Past::default())
+    })?;
+    let read = futures::future::join_all(all.into_iter().map(|orphan| async move {
+        orphan.node.observe().await?;
+        Ok((orphan.node.leftover()? == Leftover::There).then_some(orphan))
+    }));
+    let found: Result<Vec<Option<Orphan>>> = read.await.into_iter().collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
+fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
+    places
+        .iter()
+        .map(|place| secret::Place {
+            cloud: place.cloud.as_ref(),
+            env: &place.env,
+        })
+        .collect()
 }
 
 /// What one target is to hold, with what its services run on, and their images as it takes them.
@@ -195,14 +408,10 @@ async fn open_images(session: &Session, part: &Part) -> Result<image::Images> {
     .await
 }
 
-async fn contents(
-    session: &Session,
-    part: &Part,
-) -> Result<(
-    BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
-    Vec<String>,
-)> {
-    if *part != Part::All {
+type Contents = BTreeMap<CloudName, BTreeMap<String, SecretContent>>;
+
+async fn contents(session: &Session, wish: &Wish) -> Result<(Contents, Vec<String>)> {
+    if wish.part != Part::All {
         return Ok((BTreeMap::new(), Vec::new()));
     }
     let (others, mut unreachable) = match session.loaded.manifest.keys.is_empty() {
@@ -212,15 +421,6 @@ async fn contents(
     for (cloud, error) in &session.failed {
         let why = error.chain().join(": ");
         unreachable.push((*cloud, deployer_core::error::Error::new(error.kind(), why)));
-    }
-    fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
-        places
-            .iter()
-            .map(|place| secret::Place {
-                cloud: place.cloud.as_ref(),
-                env: &place.env,
-            })
-            .collect()
     }
     let base = &session.loaded.base_dir;
     let bits = key_bits(&session.loaded);
@@ -236,7 +436,11 @@ async fn contents(
 
 async fn holds(
     session: &Session,
-    content_ids: &BTreeMap<String, String>,
+    (content_ids, overrides): (
+        &BTreeMap<String, String>,
+        &BTreeMap<(CloudName, String), String>,
+    ),
+    contents: &Contents,
     wish: &Wish,
 ) -> Result<Vec<HeldService>> {
     let mut held = Vec::new();
@@ -244,40 +448,55 @@ async fn holds(
         return Ok(held);
     }
     for place in &session.places {
+        let cloud = place.name();
         for (service, content_id) in content_ids {
-            if let Some(hold) = place.ledger.hold(service).await?
-                && hold.content_id == *content_id
-            {
-                held.push(HeldService {
-                    cloud: place.name(),
-                    service: service.clone(),
-                    hold,
-                });
+            let own = overrides.get(&(cloud, service.clone()));
+            for hold in place.ledger.holds(service).await? {
+                let same = hold.content_id == *content_id
+                    && (hold.overrides.is_none() || hold.overrides.as_ref() == own);
+                if same && pins_the_same(place, &hold, contents.get(&cloud)).await? {
+                    let service = service.clone();
+                    held.push(HeldService {
+                        cloud,
+                        service,
+                        hold,
+                    });
+                    break;
+                }
             }
         }
     }
     Ok(held)
 }
 
-/// How many services' releases are read at the same time.
-const AT_ONCE: usize = 16;
-
-/// What a run writes over or after is readable: a damaged ledger is found before anything is changed.
-///
-/// Errors: the ledger's, when a hold or the latest release of a service cannot be read.
-async fn check_releases(session: &Session) -> Result<()> {
-    let services = session.places.iter().flat_map(|place| {
-        let keys = place.env.services.keys();
-        keys.map(move |key| (&place.ledger, key))
-    });
-    stream::iter(services.map(Ok))
-        .try_for_each_concurrent(AT_ONCE, |(ledger, key)| async move {
-            tokio::try_join!(ledger.hold(key), ledger.latest_release(key)).map(drop)
-        })
-        .await
+/// Whether an apply would pin the secrets that the rejected release pins: one with another value may be what mends it.
+async fn pins_the_same(
+    place: &Place,
+    hold: &Hold,
+    contents: Option<&BTreeMap<String, SecretContent>>,
+) -> Result<bool> {
+    let store = place.cloud.secrets();
+    for (key, rejected) in &hold.secrets {
+        let Some(secret) = place.env.secrets.get(key) else {
+            continue;
+        };
+        let status = store.status(&secret.name).await?;
+        if status.and_then(|status| status.version).as_ref() != Some(rejected) {
+            return Ok(false);
+        }
+        if let Some(SecretContent::Exactly(wanted)) = contents.and_then(|all| all.get(key)) {
+            let held = store.value(&secret.name).await?;
+            let same = |held: &SecretString| held.expose_secret() == wanted.expose_secret();
+            if !held.as_ref().is_some_and(same) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
-fn note_of(held: &HeldService) -> String {
+/// Says what is held, and what serves meanwhile.
+async fn note_of(session: &Session, held: &HeldService) -> String {
     let HeldService {
         cloud,
         service,
@@ -290,22 +509,57 @@ fn note_of(held: &HeldService) -> String {
             hold.by, hold.rejected, hold.since
         );
     }
+    let serves = serves_meanwhile(session, held).await;
     format!(
-        "{cloud}: `{service}` is on hold: {} rolled back from r{} to r{} at {:.0}, and the manifest still says \
-         r{}; change the image or the configuration, or pass --release-hold",
+        "{cloud}: `{service}` is on hold and left as it is: {} rolled back from r{} to r{} at {:.0}, and the manifest still says \
+         r{}; {serves}; change the image or the configuration, or pass --release-hold",
         hold.by, hold.rejected, hold.serving, hold.since, hold.rejected
     )
+}
+
+async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
+    let places = session.places.iter();
+    let mut places = places.filter(|place| place.name() == held.cloud);
+    let unknown = || "what serves cannot be told".to_owned();
+    let Some(place) = places.next() else {
+        return unknown();
+    };
+    let Some(spec) = place.env.services.get(&held.service) else {
+        return unknown();
+    };
+    let asked = tokio::join!(
+        place.cloud.runtime().serving(spec),
+        place.ledger.releases(&held.service)
+    );
+    let (Ok(serving), Ok(releases)) = asked else {
+        return unknown();
+    };
+    let follows = record::follows(place);
+    let history = History::new(&releases, &follows);
+    match history.standing(&Current::of(serving.as_ref())) {
+        Standing::Last(release) | Standing::Earlier(release) => {
+            format!(
+                "r{} serves ({})",
+                release.number,
+                short(&release.revision.0)
+            )
+        }
+        Standing::Unrecorded(revision) => format!("{} serves", short(&revision.0)),
+        Standing::Several(_) => "several revisions serve".to_owned(),
+        Standing::Nothing => "nothing serves".to_owned(),
+    }
 }
 
 fn given(
     place: &Place,
     wish: &Wish,
     images: BTreeMap<String, LocalImage>,
-    contents: &BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
+    contents: &Contents,
     held: &[HeldService],
 ) -> Given {
     Given {
         images,
+        births: BTreeMap::new(),
         contents: contents.get(&place.name()).cloned().unwrap_or_default(),
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
         retry_migration: wish.retry_migration,
@@ -315,15 +569,14 @@ fn given(
             .filter(|held| held.cloud == place.name())
             .map(|held| held.service.clone())
             .collect(),
-        inventory: Arc::default(),
         dns: place.dns_elsewhere(),
     }
 }
 
 /// What the inventory has and nobody wants any more. What belongs to a held service is spared.
-fn orphans_of(
+async fn orphans_of(
     place: &Place,
-    inventory: &Inventory,
+    known: &mut Known,
     graph: &Graph,
     given: &Given,
 ) -> Result<Vec<Orphan>> {
@@ -337,5 +590,5 @@ fn orphans_of(
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
         .collect();
-    compose::undesired(inventory, graph, &spared, |it| place.existing(it))
+    known.undesired(place, graph, &spared).await
 }

@@ -3,10 +3,12 @@
 mod autopsy;
 mod data;
 mod dns;
+mod migration;
 
 pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
 pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, PasswordRule, StoreStatus};
 pub use dns::{Dns, RecordStatus};
+pub use migration::{Birth, MigrationKey};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
-use crate::spec::{Architecture, EnvironmentSpec, Member, MigrateSpec, SecretSpec, ServiceSpec};
+use crate::ours::{Owner, Past};
+use crate::spec::{Architecture, EnvironmentSpec, Member, SecretSpec, ServiceSpec};
 use crate::wait::Readiness;
 
 /// An image in a target's own registry, pinned: `HOST/REPOSITORY@sha256:...`.
@@ -140,6 +143,16 @@ pub enum SecretContent {
     From(Value<SecretString>),
 }
 
+impl SecretContent {
+    /// Whether people put it into the cloud themselves: nothing else has it.
+    pub fn is_by_hand(&self) -> bool {
+        match self {
+            Self::Keep => true,
+            Self::Exactly(_) | Self::AtFirst(_) | Self::From(_) => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for SecretContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -180,10 +193,8 @@ pub trait SecretStore: Send + Sync {
     /// The current value. `None` when the secret or its current version does not exist.
     async fn value(&self, name: &str) -> Result<Option<SecretString>>;
 
-    /// Whether the versions of a secret that was deleted and made again may be called what those before were called.
-    fn counts_anew(&self) -> bool {
-        false
-    }
+    /// Why a version that a revision pins cannot be given to it any more; `None` when it can. Reads no value.
+    async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>>;
 
     /// Adds a version, making the secret (marked as ours) when it does not exist, restoring it when it is
     /// scheduled for deletion. The same token never adds two versions where the cloud can tell.
@@ -205,6 +216,8 @@ pub struct ServiceOutputs {
     pub url: Output<Option<String>>,
     /// The address of the node that moves traffic: the last one of the service.
     pub service: Address,
+    /// The key of its migration, once that has run; `None` where it has none.
+    pub migration: Option<Output<String>>,
 }
 
 /// What a service takes from other nodes and from the ledger.
@@ -214,7 +227,9 @@ pub struct ServiceInputs {
     pub image: Value<ImageRef>,
     /// The secrets that its variables and its migration use, by the manifest's names.
     pub secrets: BTreeMap<String, Value<SecretVersion>>,
-    /// Keys of migrations that succeeded before (see [`migration_key`]).
+    /// Which databases these secrets name, by the manifest's names of the secrets: those that deployer makes.
+    pub births: BTreeMap<String, Value<Birth>>,
+    /// Keys of migrations that succeeded before (see [`MigrationKey`]).
     pub migrated: Arc<dyn MigrationRecord>,
     /// Run the migration although this release's one was tried and failed: a person's word.
     pub retry_migration: bool,
@@ -229,8 +244,9 @@ pub trait MigrationRecord: Send + Sync + std::fmt::Debug {
     /// Every migration that was ever started, by key: for a look before the inputs, and so the key, are known.
     async fn standings(&self) -> Result<BTreeMap<String, MigrationStanding>>;
 
-    /// Notes that the migration of that key starts; durable before the call that starts it.
-    async fn started(&self, key: &str, what: &str) -> Result<()>;
+    /// Notes that the migration of that key starts; durable before the call that starts it. `before` is what the cloud told of its
+    /// executions until then, where it takes no token: by that a start whose reply is lost is found.
+    async fn started(&self, key: &str, what: &str, before: Option<String>) -> Result<()>;
 
     /// Notes where it runs (a task's ARN, an execution's name), so that a later run can find it.
     async fn running(&self, key: &str, execution: &str) -> Result<()>;
@@ -252,6 +268,12 @@ pub enum MigrationStanding {
     Started {
         /// A task's ARN or an execution's name.
         execution: Option<String>,
+        /// When. `None` in ledgers of before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+        /// What the cloud told of its executions until then, in a form of the cloud's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<String>,
     },
     /// Ended well.
     Succeeded {
@@ -275,22 +297,6 @@ pub enum MigrationStanding {
         /// Why, in the cloud's words.
         why: String,
     },
-}
-
-/// Names one migration: the same image, command and database give the same key.
-///
-/// 32 hexadecimal digits.
-pub fn migration_key(
-    migrate: &MigrateSpec,
-    image: &ImageRef,
-    database: Option<&SecretVersion>,
-) -> String {
-    use sha2::Digest;
-    let digest = image.0.rsplit('@').next().unwrap_or(&image.0);
-    let database = database.map(|version| format!("{}#{}", version.secret, version.version));
-    let text =
-        serde_json::json!([digest, migrate.entrypoint, migrate.command, database]).to_string();
-    hex::encode(&sha2::Sha256::digest(text.as_bytes())[..16])
 }
 
 /// A revision that the cloud still has.
@@ -404,6 +410,11 @@ pub trait Runtime: Send + Sync {
         token: &Token,
         watch: &dyn Watch,
     ) -> Result<Revision>;
+
+    /// Looks whose a service is, right before it is changed by its name alone.
+    ///
+    /// Errors: conflict, when it bears another mark than `owner`'s, or none. One that is not there is the change's affair.
+    async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()>;
 
     /// How requests from outside get to a service, for whoever verifies it. The default says: as they are.
     async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
@@ -519,10 +530,11 @@ pub trait Cloud: Send + Sync {
     /// Logs.
     fn logs(&self) -> &dyn Logs;
 
-    /// A node for something in the inventory that is no longer desired: it can be read and deleted.
+    /// A node for something in the inventory of `owner` that is no longer desired: it can be read, released and deleted.
+    /// What bears the mark of another one, or none and not what `past` says that we wrote, is foreign.
     ///
     /// Errors: input, when the kind is unknown to this version.
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>>;
+    fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>>;
 }
 
 /// What every cloud's crate is given.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::address::{Address, CloudName};
 use crate::capability::{
-    Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
+    Birth, Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
     ServiceInputs, ServiceOutputs,
 };
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Inventory;
 use crate::node::Node;
+use crate::ours::{self, Stays};
 use crate::plan::Orphan;
 use crate::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
@@ -23,6 +24,9 @@ pub struct Given {
     pub images: BTreeMap<String, LocalImage>,
     /// What each secret is to hold.
     pub contents: BTreeMap<String, SecretContent>,
+    /// Which databases the manifest's own are now, by the manifest's names of the secrets with their URLs: where their nodes are not
+    /// declared.
+    pub births: BTreeMap<String, Birth>,
     /// What the ledger knows of migrations.
     pub migrations: Arc<dyn MigrationRecord>,
     /// Run a failed migration again: a person's word.
@@ -31,8 +35,6 @@ pub struct Given {
     pub part: Part,
     /// Services that are on hold after a rollback: not declared, not deleted.
     pub held: BTreeSet<String>,
-    /// What the ledger says is ours.
-    pub inventory: Arc<BTreeSet<Address>>,
     /// Makes a service's record, by the manifest's names, where not the target's own cloud does.
     pub dns: BTreeMap<String, Arc<dyn Dns>>,
 }
@@ -77,9 +79,14 @@ pub fn declare(
     env: &EnvironmentSpec,
     given: &Given,
 ) -> Declared {
-    let secrets = match given.part {
+    let (secrets, births) = match given.part {
         Part::All => declare_secrets(graph, cloud, env, given),
-        Part::CodeOf(_) => BTreeMap::new(),
+        Part::CodeOf(_) => {
+            graph.narrow();
+            let asked = given.births.iter();
+            let births = asked.map(|(key, birth)| (key.clone(), Value::Given(birth.clone())));
+            (BTreeMap::new(), births.collect())
+        }
     };
     let services = env
         .services
@@ -87,7 +94,15 @@ pub fn declare(
         .filter(|(key, _)| !given.held.contains(*key) && given.part.has(key))
         .filter_map(|(key, service)| {
             let image = given.images.get(key)?;
-            let declared = declare_service(graph, cloud, env, service, image, &secrets, given);
+            let declared = declare_service(
+                graph,
+                cloud,
+                env,
+                service,
+                image,
+                (&secrets, &births),
+                given,
+            );
             Some((key.clone(), declared))
         })
         .collect();
@@ -115,6 +130,8 @@ impl Part {
 }
 
 type Secrets = BTreeMap<String, Output<SecretVersion>>;
+/// By the manifest's names of the secrets with their URLs.
+type Births = BTreeMap<String, Value<Birth>>;
 
 /// Declares the secrets, and between those that are given and those that are made from databases and caches, these.
 fn declare_secrets(
@@ -122,7 +139,7 @@ fn declare_secrets(
     cloud: &dyn Cloud,
     env: &EnvironmentSpec,
     given: &Given,
-) -> Secrets {
+) -> (Secrets, Births) {
     let mut secrets = Secrets::new();
     let mut whole = BTreeSet::new();
     for (key, secret) in &env.secrets {
@@ -142,7 +159,7 @@ fn declare_secrets(
             secrets.insert(key.clone(), output);
         }
     }
-    let derived = declare_data(graph, cloud, env, &secrets);
+    let (derived, births) = declare_data(graph, cloud, env, &secrets);
     for (key, value) in derived {
         let Some(secret) = env.secrets.get(&key) else {
             continue;
@@ -151,7 +168,7 @@ fn declare_secrets(
         let output = cloud.secrets().secret(graph, env, secret, content);
         secrets.insert(key, output);
     }
-    secrets
+    (secrets, births)
 }
 
 fn is_derived(source: &SecretSource) -> bool {
@@ -174,16 +191,18 @@ fn declare_data(
     cloud: &dyn Cloud,
     env: &EnvironmentSpec,
     secrets: &Secrets,
-) -> Vec<(String, Output<SecretString>)> {
+) -> (Vec<(String, Output<SecretString>)>, Births) {
     let version = |key: &String| {
         let output = secrets.get(key).cloned();
         Value::From(output.expect("the manifest declares the secrets of its databases and caches"))
     };
     let mut derived = Vec::new();
+    let mut births = Births::new();
     for database in env.databases.values() {
         let password = version(&database.password);
         let outputs = cloud.databases().database(graph, env, database, &password);
         derived.push((database.url.clone(), outputs.url));
+        births.insert(database.url.clone(), Value::From(outputs.birth));
         if let (Some(key), Some(authority)) = (&database.authority, outputs.authority) {
             derived.push((key.clone(), authority));
         }
@@ -196,7 +215,7 @@ fn declare_data(
             derived.push((key.clone(), authority));
         }
     }
-    derived
+    (derived, births)
 }
 
 fn declare_service(
@@ -205,7 +224,7 @@ fn declare_service(
     env: &EnvironmentSpec,
     service: &ServiceSpec,
     image: &LocalImage,
-    secrets: &BTreeMap<String, Output<SecretVersion>>,
+    (secrets, births): (&Secrets, &Births),
     given: &Given,
 ) -> DeclaredService {
     let scope = given.part.scope();
@@ -221,6 +240,7 @@ fn declare_service(
             .iter()
             .map(|(key, output)| (key.clone(), Value::From(output.clone())))
             .collect(),
+        births: births.clone(),
         migrated: Arc::clone(&given.migrations),
         retry_migration: given.retry_migration,
     };
@@ -229,7 +249,7 @@ fn declare_service(
         (Some(record), Scope::Whole) => {
             let elsewhere = given.dns.get(&service.key).map(Arc::as_ref);
             let dns = elsewhere.unwrap_or_else(|| cloud.dns());
-            Some(dns.record(graph, env, record, &given.inventory))
+            Some(dns.record(graph, env, record))
         }
         (None, _) | (_, Scope::CodeOnly) => None,
     };
@@ -259,7 +279,8 @@ pub fn secrets_of(service: &ServiceSpec) -> impl Iterator<Item = &str> {
         .chain(database)
 }
 
-/// What the inventory has and the graph has not, but for what is spared: to be deleted, by the nodes that `existing` makes.
+/// What the inventory has and the graph has not, but for what is spared: to be deleted, or released where it was there before
+/// us or where such a thing needs it. The nodes are made by `existing`.
 ///
 /// Errors: those of `existing`.
 pub fn undesired(
@@ -268,16 +289,33 @@ pub fn undesired(
     spared: &BTreeSet<Address>,
     existing: impl Fn(&Address) -> Result<Arc<dyn Node>>,
 ) -> Result<Vec<Orphan>> {
-    inventory
-        .items
-        .iter()
-        .filter(|(address, _)| graph.find(address).is_none() && !spared.contains(*address))
+    let gone = |address: &Address| graph.find(address).is_none() && !spared.contains(address);
+    let staying = ours::staying(inventory, gone);
+    let items = inventory.items.iter();
+    items
+        .filter(|(address, _)| gone(address))
         .map(|(address, item)| {
             Ok(Orphan {
                 node: existing(address)?,
                 needs: item.needs.clone(),
                 used_by: inventory.users_of(address).cloned().collect(),
+                released: staying.get(address).map(|why| why_released(address, why)),
             })
         })
         .collect()
+}
+
+fn why_released(address: &Address, why: &Stays<'_>) -> String {
+    let what = "our mark is taken off and it stays";
+    match why {
+        Stays::WasThere => {
+            format!("{} was there before deployer: {what}", address.name)
+        }
+        Stays::NeededBy(user) => {
+            format!(
+                "{} was there before deployer and needs it: {what}",
+                user.name
+            )
+        }
+    }
 }

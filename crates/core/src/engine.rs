@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Event as Entry;
 use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
+use crate::ours::{Began, Certain, Noted};
 use crate::plan::Prepared;
 use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
@@ -29,11 +30,23 @@ pub trait Journal: Send + Sync {
     /// Writes an entry; durable when it returns.
     async fn write(&self, event: Entry) -> Result<()>;
 
-    /// Notes that this will exist, with what it needs; durable before its create goes out.
-    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()>;
+    /// Notes that this exists, or will, with what it needs and what is written there; durable before the write goes out.
+    async fn remember(&self, address: &Address, noted: &Noted) -> Result<()>;
 
     /// Notes that this is gone.
     async fn forget(&self, address: &Address) -> Result<()>;
+
+    /// Notes that a look found it absent, or another owner's: what was made only just now may look so, and is looked for once more by
+    /// the next run before it is forgotten.
+    async fn absent(&self, address: &Address) -> Result<()> {
+        self.forget(address).await
+    }
+
+    /// Notes that this run made it and cannot see it: it stays known as ours, whatever its age, until a later run does not see it
+    /// either.
+    async fn unseen(&self, _address: &Address) -> Result<()> {
+        Ok(())
+    }
 
     /// Returns once it is certain that this run may go on changing the target: asked before each call that changes
     /// something and before each look. Waits while that is in doubt.
@@ -50,6 +63,24 @@ pub trait Interrupt: Send + Sync {
     fn requested(&self) -> bool;
 }
 
+/// Told of each node the moment it is there, whatever becomes of the others.
+#[async_trait]
+pub trait Arrivals: Send + Sync {
+    /// The node is ready; or, with [`Waiting::Detached`], it was left before it was. What is written about it is durable when this
+    /// returns.
+    ///
+    /// Errors: ledger, when it cannot be written down; the node then counts as failed.
+    async fn arrived(&self, address: &Address, waiting: Waiting) -> Result<()>;
+}
+
+/// Nobody is told.
+#[async_trait]
+impl Arrivals for () {
+    async fn arrived(&self, _address: &Address, _waiting: Waiting) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// What a run is given.
 pub struct Means<'a> {
     /// Time.
@@ -64,6 +95,8 @@ pub struct Means<'a> {
     pub on_failure: OnFailure,
     /// Asked before each node starts.
     pub interrupt: &'a dyn Interrupt,
+    /// Told of each node that is there.
+    pub arrivals: &'a dyn Arrivals,
     /// The seed of the idempotency tokens: the run's id.
     pub seed: Uuid,
 }
@@ -123,31 +156,49 @@ impl Verdict {
 /// Brings the inventories up to what the plan saw: what is there stands in them even when an older ledger was lost,
 /// what is gone does not. Called once per run, before [`execute`].
 ///
-/// Errors: ledger, when an inventory cannot be written.
+/// Returns the targets whose inventory cannot be written, each with why: the others' are.
 pub async fn reconcile_inventory(
     prepared: &Prepared,
     journals: &BTreeMap<CloudName, Arc<dyn Journal>>,
-) -> Result<()> {
-    for change in &prepared.plan.changes {
+) -> BTreeMap<CloudName, Error> {
+    let mut failed = BTreeMap::new();
+    for (cloud, journal) in journals {
+        if let Err(error) = reconcile(prepared, *cloud, journal.as_ref()).await {
+            failed.insert(*cloud, error);
+        }
+    }
+    failed
+}
+
+async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal) -> Result<()> {
+    for change in prepared.plan.of(cloud) {
         let there = matches!(
             change.action,
             Action::NoOp | Action::Update | Action::Replace
         );
         let node = prepared.graph.find(&change.address);
         let node = node.map(|id| &prepared.graph.entry(id).node);
+        let bears_mark = node.is_some_and(|node| node.bears_mark());
         if change.sort == Sort::Resource
             && there
-            && node.is_some_and(|node| node.bears_mark())
-            && let Some(journal) = journals.get(&change.address.cloud)
+            && bears_mark
+            && let Some(id) = prepared.graph.find(&change.address)
         {
             let needs = prepared.graph.resources_needed_by(&change.address);
-            journal.remember(&change.address, &needs).await?;
+            let noted = Noted {
+                needs: needs.into_iter().collect(),
+                certain: match (change.action, prepared.graph.is_whole()) {
+                    (_, false) => Certain::InPart,
+                    (Action::NoOp, true) => Certain::Now,
+                    (_, true) => Certain::NotYet,
+                },
+                ..prepared.graph.entry(id).node.noted()
+            };
+            journal.remember(&change.address, &noted).await?;
         }
     }
-    for address in &prepared.gone {
-        if let Some(journal) = journals.get(&address.cloud) {
-            journal.forget(address).await?;
-        }
+    for address in prepared.gone.iter().filter(|it| it.cloud == cloud) {
+        journal.absent(address).await?;
     }
     Ok(())
 }
@@ -312,10 +363,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         reporter: means.reporter,
     };
     let token = token(means.seed, address, "");
-    // A step leaves nothing behind that could be deleted.
-    if job.action == Action::Create && job.node.sort() == Sort::Resource {
-        journal.remember(address, &job.recorded_needs).await?;
-    }
+    remember(job, journal, Landing::Ahead).await?;
     let started = Entry::Started {
         address: address.clone(),
         action: job.action,
@@ -329,13 +377,16 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
             address: address.clone(),
         })
         .await?;
-    if job.action == Action::Delete {
+    if matches!(job.action, Action::Delete | Action::Release) {
         journal.forget(address).await?;
     }
     if means.waiting == Waiting::Detached && job.node.detachable() {
         // One look, so that the outputs are known to what comes after it and to the release.
         match job.node.look().await? {
-            Readiness::Pending(_) => return Ok(Left::Detached),
+            Readiness::Pending(_) => {
+                means.arrivals.arrived(address, Waiting::Detached).await?;
+                return Ok(Left::Detached);
+            }
             readiness => {
                 if let Some(error) = failure(address, &readiness) {
                     return Err(error);
@@ -345,12 +396,47 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     } else {
         until_ready(job.node.as_ref(), journal, means.clock, &watch).await?;
     }
+    remember(job, journal, Landing::Done).await?;
+    means.arrivals.arrived(address, Waiting::Ready).await?;
     journal
         .write(Entry::Ready {
             address: address.clone(),
         })
         .await?;
     Ok(Left::Ready)
+}
+
+/// Whether a write is about to go out or has landed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Landing {
+    Ahead,
+    Done,
+}
+
+/// Notes in the inventory what a create or an update makes. A step leaves nothing behind that could be deleted.
+async fn remember(job: &Job, journal: &dyn Journal, landing: Landing) -> Result<()> {
+    let began = match job.action {
+        Action::Create => Began::Made,
+        // Before it goes out, it stands there since the plan was taken over.
+        Action::Update | Action::Replace if landing == Landing::Done => Began::Before,
+        Action::NoOp | Action::Update | Action::Replace | Action::Delete | Action::Release => {
+            return Ok(());
+        }
+    };
+    if job.node.sort() != Sort::Resource {
+        return Ok(());
+    }
+    let noted = Noted {
+        needs: job.recorded_needs.iter().cloned().collect(),
+        began,
+        certain: match landing {
+            _ if !job.is_whole => Certain::InPart,
+            Landing::Ahead => Certain::NotYet,
+            Landing::Done => Certain::Now,
+        },
+        ..job.node.noted()
+    };
+    journal.remember(job.node.address(), &noted).await
 }
 
 async fn until_ready(

@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 use crate::address::Address;
 use crate::fields::FieldValue;
 use crate::node::{Node, Resource, ResourceNode, Sort, Step, StepNode};
+use crate::ours::{Ours, Past};
 
 /// A node's place in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,6 +159,8 @@ pub struct Entry {
 pub struct Graph {
     entries: Vec<Entry>,
     by_address: BTreeMap<Address, NodeId>,
+    ours: Ours,
+    in_part: bool,
 }
 
 impl Graph {
@@ -166,11 +169,35 @@ impl Graph {
         Self::default()
     }
 
+    /// An empty graph of nodes of which earlier runs noted this.
+    pub fn knowing(ours: Ours) -> Self {
+        Self {
+            ours,
+            ..Self::default()
+        }
+    }
+
+    /// From now on only a part of what things need is declared.
+    pub fn narrow(&mut self) {
+        self.in_part = true;
+    }
+
+    /// Whether what a node needs here is all that it needs.
+    pub fn is_whole(&self) -> bool {
+        !self.in_part
+    }
+
+    /// What earlier runs noted of an address.
+    pub fn past(&self, address: &Address) -> Past {
+        self.ours.past(address)
+    }
+
     /// Declares a resource; `build` takes its inputs.
     pub fn resource<R: Resource>(&mut self, build: impl FnOnce(&mut Inputs) -> R) -> NodeId {
         let mut inputs = Inputs::default();
         let resource = build(&mut inputs);
-        self.push(Arc::new(ResourceNode::new(resource)), &inputs)
+        let past = self.past(resource.address());
+        self.push(Arc::new(ResourceNode::knowing(resource, past)), &inputs)
     }
 
     /// Declares a step; `build` takes its inputs.

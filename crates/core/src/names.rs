@@ -7,7 +7,22 @@ pub const OWNER_TAG: &str = "deployer";
 
 /// The same on Google Cloud, where label values hold no slash: `APP_ENVIRONMENT`.
 pub fn owner_label(app: &str, environment: &str) -> String {
-    format!("{app}_{environment}").to_lowercase()
+    label(&format!("{app}_{environment}"))
+}
+
+/// A text as a label's key or value.
+fn label(text: &str) -> String {
+    text.to_lowercase()
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || c == '_' || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(63)
+        .collect()
 }
 
 /// The owner tag's value.
@@ -32,23 +47,10 @@ pub fn own_labels(
     environment: &str,
     user: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let label = |text: &str| -> String {
-        text.to_lowercase()
-            .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || c == '_' || c == '-' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .take(63)
-            .collect()
-    };
     let mut labels: BTreeMap<_, _> = user
         .iter()
         .map(|(key, value)| (label(key), label(value)))
         .collect();
-    labels.insert(OWNER_TAG.to_owned(), label(&owner_label(app, environment)));
+    labels.insert(OWNER_TAG.to_owned(), owner_label(app, environment));
     labels
 }

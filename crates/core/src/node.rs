@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
+use crate::ours::{self, Noted, Stranger};
 use crate::wait::{Pace, Readiness};
 
 /// An idempotency token: the same for every try of one node in one run, different for others.
@@ -40,8 +41,8 @@ pub enum Reading<A> {
     Tombstoned(String),
     /// The caller may not see it. Never taken for absent.
     Denied(String),
-    /// Something of that name that is not ours; says how we know. Never touched.
-    Foreign(String),
+    /// Something of that name that is not ours; says how we know and, where it is marked, whose it is. Never touched.
+    Foreign(Stranger),
 }
 
 impl<A> Reading<A> {
@@ -145,17 +146,20 @@ pub trait Resource: Send + Sync + 'static {
         watch: &dyn Watch,
     ) -> Result<Self::Actual>;
 
-    /// Puts back what was there before this run changed it, and waits until it is. The default says that it stays.
+    /// What it means for whatever served before that these changes stay: asked when a failed run is undone, and nothing puts them
+    /// back. Each kind says it; none is harmless by default.
+    fn kept(&self, changes: &[FieldChange]) -> Kept;
+
+    /// Puts back what was there before this run changed it, and waits until it is. The default leaves it, and says what that means.
     async fn restore(
         &self,
-        _before: &Self::Actual,
-        _now: &Self::Actual,
+        before: &Self::Actual,
+        now: &Self::Actual,
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Undone> {
-        Ok(Undone::Stays(
-            "the change harms nothing that served before".into(),
-        ))
+        let changes = self.observed(before).changes_to(&self.observed(now));
+        Ok(self.kept(&changes).into())
     }
 
     /// Removes it. Succeeds when it is gone already.
@@ -189,9 +193,57 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
-    /// Whether deleting it loses data: then a delete must be allowed by name.
+    /// Takes our mark off, and what we alone bound to it, and leaves it as it is. Of something that is no longer desired.
+    ///
+    /// Succeeds when the mark is off already.
+    async fn release(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        let what = format!("{} is desired: it cannot be released", self.address());
+        Err(Error::internal(what))
+    }
+
+    /// Whether what is there was there before us: it bears no mark of ours yet. The default looks for the mark among the
+    /// tags.
+    fn was_there(&self, actual: &Self::Actual) -> bool {
+        let marked = |fields: &Fields| ours::mark(fields).is_some();
+        marked(&self.desired()) && !marked(&self.observed(actual))
+    }
+
+    /// Whether it can carry no mark: then it is ours only while it says what the inventory says that we wrote.
+    fn is_unmarked(&self) -> bool {
+        false
+    }
+
+    /// Whether it stays when a failed run is undone, as what it holds may be in use already.
     fn holds_data(&self) -> bool {
         false
+    }
+
+    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be allowed by name.
+    fn is_guarded(&self) -> bool {
+        self.holds_data()
+    }
+
+    /// What the inventory is to note of [`Resource::is_guarded`], where the kind alone does not say.
+    fn guard_to_note(&self) -> Option<bool> {
+        None
+    }
+}
+
+/// What a change that stays means for whatever served before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing; says why.
+    Harmless(&'static str),
+    /// It may be broken; says what is not as before.
+    Harms(&'static str),
+}
+
+impl From<Kept> for Undone {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Harmless(why) => Self::Stays(why.to_owned()),
+            Kept::Harms(what) => Self::Lost(what.to_owned()),
+        }
     }
 }
 
@@ -200,8 +252,12 @@ pub trait Resource: Send + Sync + 'static {
 pub enum Undone {
     /// It is as it was before the run.
     PutBack,
-    /// It stays as it is now; says why.
+    /// It stays as it is now, and nothing that served before is the worse for it; says why.
     Stays(String),
+    /// It is not as before, nothing puts it back, and what served before may depend on it; says what.
+    Lost(String),
+    /// This run made it, or may have, and the cloud does not show it as ours; says what it shows. One look proves nothing.
+    Unseen(String),
 }
 
 /// A look at readiness, with what was seen.
@@ -272,6 +328,8 @@ pub enum Action {
     Replace,
     /// Delete it.
     Delete,
+    /// Take our mark off and leave it: it was there before us, or a person says so.
+    Release,
 }
 
 /// What the comparison of one node said.
@@ -381,9 +439,19 @@ pub trait Node: Send + Sync {
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool;
 
-    /// Whether deleting it loses data: then a delete must be allowed by name.
+    /// Whether it stays when a failed run is undone, as what it holds may be in use already.
     fn holds_data(&self) -> bool {
         false
+    }
+
+    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be allowed by name.
+    fn is_guarded(&self) -> bool {
+        self.holds_data()
+    }
+
+    /// What the inventory is to note of it, by what was seen and what is desired; what it needs aside. Pure.
+    fn noted(&self) -> Noted {
+        Noted::default()
     }
 
     /// Puts back what was there before [`Node::carry_out`], after another look at it. What holds data stays.

@@ -81,6 +81,8 @@ pub struct Counts {
     pub replace: usize,
     /// `-`
     pub delete: usize,
+    /// `.`
+    pub release: usize,
 }
 
 impl Plan {
@@ -101,6 +103,7 @@ impl Plan {
                 Action::Update => counts.update += 1,
                 Action::Replace => counts.replace += 1,
                 Action::Delete => counts.delete += 1,
+                Action::Release => counts.release += 1,
             }
         }
         counts
@@ -129,6 +132,8 @@ pub struct Orphan {
     pub needs: BTreeSet<Address>,
     /// What was made from it, by the inventory: these may still use it until they have changed.
     pub used_by: BTreeSet<Address>,
+    /// Why it is released, and not deleted. `None` for what is deleted.
+    pub released: Option<String>,
 }
 
 /// A target, or one node of it, that could not be planned.
@@ -397,17 +402,22 @@ fn must_precede(dependent: &Orphan, one: &Orphan) -> bool {
 }
 
 fn delete(orphan: &Orphan, needs: Vec<Address>) -> Change {
+    let (action, reason) = match &orphan.released {
+        Some(why) => (Action::Release, why.clone()),
+        None => (Action::Delete, "it is no longer in the manifest".to_owned()),
+    };
+    let effect = match action == Action::Delete && orphan.node.is_guarded() {
+        true => Effect::LosesData,
+        false => Effect::InPlace,
+    };
     Change {
         address: orphan.node.address().clone(),
         sort: Sort::Resource,
-        action: Action::Delete,
-        reason: "it is no longer in the manifest".into(),
+        action,
+        reason,
         changes: Vec::new(),
         drift: Vec::new(),
-        effect: match orphan.node.holds_data() {
-            true => Effect::LosesData,
-            false => Effect::InPlace,
-        },
+        effect,
         settling: None,
         needs,
     }

@@ -114,7 +114,7 @@ pub struct SecretSpec {
     pub source: SecretSource,
     /// What a rollback does with it.
     pub on_rollback: OnRollback,
-    /// Takes over a secret of that name that is not marked as ours.
+    /// Takes over a secret of that name that nobody has marked.
     pub adopt: bool,
     /// The member of a JSON object that is taken. `None`: what it holds as a whole.
     #[serde(default)]
@@ -277,7 +277,7 @@ pub struct ServiceSpec {
     pub migrate: Option<MigrateSpec>,
     /// Where people reach it, when the manifest knows (a load balancer's name).
     pub url: Option<String>,
-    /// Takes over a service of that name that is not marked as ours.
+    /// Takes over a service of that name that nobody has marked.
     pub adopt: bool,
     /// Its name in the DNS. `None` when the manifest leaves names alone.
     pub record: Option<RecordSpec>,

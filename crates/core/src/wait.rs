@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -122,7 +120,8 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Look<T>>>,
 {
-    let started = clock.now();
+    // Not by the wall clock: somebody may set that, which neither ends a wait nor prolongs it.
+    let started = clock.elapsed();
     let mut pause = pace().first;
     loop {
         let last = match look().await {
@@ -132,7 +131,7 @@ where
             Err(error) => return Err(error),
         };
         let pace = pace();
-        if passed(started, clock.now()) >= pace.deadline {
+        if clock.elapsed().saturating_sub(started) >= pace.deadline {
             return Err(match last {
                 Ok(waiting_for) => timed_out(what, pace.deadline, &waiting_for),
                 Err(error) => error,
@@ -152,11 +151,6 @@ pub enum Look<T> {
     NotYet(String),
 }
 
-fn passed(from: Timestamp, to: Timestamp) -> Duration {
-    let passed: SignedDuration = to.duration_since(from);
-    passed.try_into().unwrap_or(Duration::ZERO)
-}
-
 fn timed_out(what: &str, deadline: Duration, waiting_for: &str) -> Error {
     Error::new(
         ErrorKind::TimedOut,
@@ -170,6 +164,8 @@ fn timed_out(what: &str, deadline: Duration, waiting_for: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+
+    use jiff::Timestamp;
 
     use super::*;
 
@@ -227,5 +223,39 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("1 of 2 tasks run"));
         assert!((15..30).contains(&*looks.lock().unwrap()));
+    }
+    /// A clock that a person sets an hour ahead during the first pause.
+    struct Set(Mutex<(Timestamp, Duration)>);
+
+    #[async_trait::async_trait]
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            self.0.lock().unwrap().0
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.lock().unwrap().1
+        }
+
+        async fn pause(&self, duration: Duration) {
+            let mut both = self.0.lock().unwrap();
+            both.0 += Duration::from_secs(3600);
+            both.1 += duration;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_ends_no_wait() {
+        let clock = Set(Mutex::new((Timestamp::UNIX_EPOCH, Duration::ZERO)));
+        let looks = Mutex::new(0);
+        let pace = Pace::until(Duration::from_secs(1800));
+        let found = poll(&clock, pace, "service `x`", || async {
+            *looks.lock().unwrap() += 1;
+            Ok(match *looks.lock().unwrap() {
+                4.. => Look::Found(()),
+                _ => Look::NotYet("1 of 2 tasks run".into()),
+            })
+        });
+        found.await.unwrap();
     }
 }

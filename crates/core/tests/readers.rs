@@ -80,7 +80,7 @@ async fn written() -> (Arc<InMemory>, Ledger) {
     };
     let run = ledger.begin_run(header).await.unwrap();
     let address = Address::new(&target(), "ecs.service", "idp");
-    run.remember(&address, &[]).await.unwrap();
+    run.remember(&address, &Default::default()).await.unwrap();
     let started = Event::Started {
         address: address.clone(),
         action: Action::Create,
@@ -89,12 +89,14 @@ async fn written() -> (Arc<InMemory>, Ledger) {
     run.write(started).await.unwrap();
     run.write(Event::Landed { address }).await.unwrap();
     let migrations = LedgerMigrations::new(ledger.clone());
-    migrations.started("0123", "idp").await.unwrap();
+    migrations.started("0123", "idp", None).await.unwrap();
     let release: Release = serde_json::from_str(RELEASE).unwrap();
     ledger.record_release(&release).await.unwrap();
     let hold = Hold {
         rejected: 2,
         content_id: "c0ffee".into(),
+        overrides: None,
+        secrets: Default::default(),
         serving: 1,
         since: Timestamp::UNIX_EPOCH,
         by: "deploy@runner-3".into(),
@@ -122,7 +124,7 @@ async fn read(ledger: &Ledger) -> Result<(), Error> {
     }
     LedgerMigrations::new(ledger.clone()).standings().await?;
     ledger.left().await?;
-    ledger.hold("idp").await?;
+    ledger.holds("idp").await?;
     ledger.latest_release("idp").await?;
     Ok(())
 }
@@ -200,9 +202,9 @@ proptest! {
             // The next run begins, or does not; what it cannot read stays as it is.
             if let Ok(run) = ledger.begin_run(header).await {
                 let address = Address::new(&target(), "ecs.service", "other");
-                let _ = run.remember(&address, &[]).await;
+                let _ = run.remember(&address, &Default::default()).await;
             }
-            let _ = LedgerMigrations::new(ledger.clone()).started("4567", "other").await;
+            let _ = LedgerMigrations::new(ledger.clone()).started("4567", "other", None).await;
             prop_assert_eq!(bytes_at(&store, &path).await, bytes);
             Ok(())
         })?;

@@ -1,4 +1,4 @@
-//! Nodes for what the inventory names and the manifest no longer wants: they are read and deleted, nothing else.
+//! Nodes for what the inventory names and the manifest no longer wants: they are read, released or deleted, nothing else.
 
 use std::sync::Arc;
 
@@ -6,15 +6,17 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Node, Reading, Resource, ResourceNode, Token, Watch};
+use deployer_core::node::{Kept, Node, Reading, Resource, ResourceNode, Token, Watch};
+use deployer_core::ours::{Owner, Past};
 
 use crate::database::{instance, user, within};
+use crate::labels;
 use crate::project::Project;
 use crate::runtime::{invoker, job, service};
 use crate::{cache, dns, registry};
 use crate::{secret_access, secret_member, secret_store};
 
-/// What a kind must know to be deleted by its address alone.
+/// What a kind must know to be released or deleted by its address alone.
 #[async_trait]
 pub(crate) trait Existing: Send + Sync + 'static {
     /// What the cloud says it is.
@@ -23,7 +25,7 @@ pub(crate) trait Existing: Send + Sync + 'static {
     /// Where it is.
     fn address(&self) -> &Address;
 
-    /// Reads it; something that carries no mark of ours is foreign.
+    /// Reads it; something that carries another mark than its owner's, or none, is foreign.
     async fn read(&self) -> Result<Reading<Self::Actual>>;
 
     /// What is there, for the plan.
@@ -32,8 +34,11 @@ pub(crate) trait Existing: Send + Sync + 'static {
     /// Removes it. Succeeds when it is gone already.
     async fn delete(&self, actual: &Self::Actual) -> Result<()>;
 
-    /// Whether deleting it loses data.
-    fn holds_data(&self) -> bool {
+    /// Takes our mark off and leaves it. Succeeds when the mark is off already.
+    async fn release(&self, actual: &Self::Actual) -> Result<()>;
+
+    /// Whether deleting it loses what cannot be had back.
+    fn is_guarded(&self) -> bool {
         false
     }
 }
@@ -41,17 +46,25 @@ pub(crate) trait Existing: Send + Sync + 'static {
 /// The node for `address`.
 ///
 /// Errors: input, when the kind is unknown to this version.
-pub(crate) fn node(project: &Arc<Project>, address: &Address) -> Result<Arc<dyn Node>> {
+pub(crate) fn node(
+    project: &Arc<Project>,
+    address: &Address,
+    owner: &Owner,
+    past: &Past,
+) -> Result<Arc<dyn Node>> {
+    let whose = labels::Owner::exactly(owner);
     match address.kind.as_str() {
-        registry::REPOSITORY => Ok(erase(registry::Leftover::new(project, address))),
-        secret_store::KIND => Ok(erase(secret_store::Leftover::new(project, address))),
+        registry::REPOSITORY => Ok(erase(registry::Leftover::new(project, address, whose))),
+        secret_store::KIND => Ok(erase(secret_store::Leftover::new(
+            project, address, whose, past,
+        ))),
         secret_access::KIND => Ok(erase(secret_access::Leftover::new(project, address))),
-        service::KIND => Ok(erase(service::Leftover::new(project, address))),
-        job::KIND => Ok(erase(job::Leftover::new(project, address))),
-        invoker::KIND => Ok(erase(invoker::Leftover::new(project, address))),
-        instance::KIND => Ok(erase(instance::Leftover::new(project, address))),
-        cache::KIND => Ok(erase(cache::Leftover::new(project, address))),
-        dns::KIND => Ok(erase(dns::Leftover::new(project, address)?)),
+        service::KIND => Ok(erase(service::Leftover::new(project, address, whose))),
+        job::KIND => Ok(erase(job::Leftover::new(project, address, whose))),
+        invoker::KIND => Ok(erase(invoker::Leftover::new(project, address, whose))),
+        instance::KIND => Ok(erase(instance::Leftover::new(project, address, whose))),
+        cache::KIND => Ok(erase(cache::Leftover::new(project, address, whose))),
+        dns::KIND => Ok(erase(dns::Leftover::new(project, address, past)?)),
         // A database and its user go with their instance: dropped on their own before it, they would be missing from its
         // last backup.
         within::KIND | user::KIND => Ok(erase(Nothing {
@@ -96,6 +109,10 @@ impl Existing for Nothing {
     }
 
     async fn delete(&self, (): &()) -> Result<()> {
+        Ok(())
+    }
+
+    async fn release(&self, (): &()) -> Result<()> {
         Ok(())
     }
 }
@@ -148,11 +165,19 @@ impl<E: Existing> Resource for ToDelete<E> {
         Err(self.refuse("changed"))
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("it is not as before")
+    }
+
     async fn delete(&self, actual: &E::Actual, _token: &Token) -> Result<()> {
         self.0.delete(actual).await
     }
 
-    fn holds_data(&self) -> bool {
-        self.0.holds_data()
+    async fn release(&self, actual: &E::Actual, _token: &Token) -> Result<()> {
+        self.0.release(actual).await
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.0.is_guarded()
     }
 }

@@ -41,6 +41,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::node::Node;
+use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
 use deployer_manifest::section::GcpSection;
 use tokio::sync::OnceCell;
@@ -206,8 +207,8 @@ impl Cloud for Gcp {
         &self.logs
     }
 
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
-        existing::node(&self.project, address)
+    fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
+        existing::node(&self.project, address, owner, past)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images in Artifact Registry: the repository, and the copy of an image into it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use deployer_core::capability::{
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Effect, Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Effect, Evidence, Kept, Reading, Resource, Step, Token, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use google_cloud_artifactregistry_v1::model;
 use google_cloud_artifactregistry_v1::model::repository::Format;
@@ -22,7 +22,7 @@ use secrecy::SecretString;
 
 use crate::credentials;
 use crate::error::{self, Found};
-use crate::labels::{self, Owner};
+use crate::labels::{self, Labels, Owner};
 use crate::operation;
 use crate::project::Project;
 
@@ -91,7 +91,7 @@ impl Images {
         let address = Address::new(&self.project.target, REPOSITORY, name);
         let output = Output::of(&address);
         if graph.find(&address).is_none() {
-            let labels = labels::of(env);
+            let labels = labels::of(env).after(&graph.past(&address));
             graph.resource(|_| Repository {
                 path: RepositoryPath::new(&self.project, name),
                 given: lent || self.project.section.repository.is_some(),
@@ -182,6 +182,22 @@ impl RepositoryPath {
         error::found(outcome, &self.cannot("read"))
     }
 
+    async fn label(&self, labels: HashMap<String, String>) -> Result<model::Repository> {
+        let project = &self.project;
+        let repository = model::Repository::new()
+            .set_name(project.names.repository(&self.name))
+            .set_labels(labels);
+        project
+            .clients
+            .repositories
+            .update_repository()
+            .set_repository(repository)
+            .set_update_mask(FieldMask::default().set_paths(["labels"]))
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &self.cannot("label")))
+    }
+
     async fn delete(&self) -> Result<()> {
         let action = self.cannot("delete");
         let outcome = self
@@ -235,7 +251,7 @@ struct Repository {
     path: RepositoryPath,
     address: Address,
     owner: Owner,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     /// Whether the manifest names it, or an image in it: an existing one is then used as it stands.
     given: bool,
     output: Output<()>,
@@ -272,7 +288,8 @@ impl Resource for Repository {
     }
 
     fn desired(&self) -> Fields {
-        describe(&self.labels.clone().into_iter().collect(), &Format::Docker)
+        let labels = self.labels.set.clone().into_iter().collect();
+        describe(&labels, &Format::Docker)
     }
 
     fn observed(&self, actual: &ActualRepository) -> Fields {
@@ -298,7 +315,7 @@ impl Resource for Repository {
         let action = self.path.cannot("create");
         let repository = model::Repository::new()
             .set_format(Format::Docker)
-            .set_labels(self.labels.clone());
+            .set_labels(self.labels.set.clone());
         let project = &self.path.project;
         let outcome = project
             .clients
@@ -330,27 +347,23 @@ impl Resource for Repository {
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<ActualRepository> {
-        let project = &self.path.project;
-        let repository = model::Repository::new()
-            .set_name(project.names.repository(&self.path.name))
-            .set_labels(labels::merged(&self.labels, &actual.labels));
-        let updated = project
-            .clients
-            .repositories
-            .update_repository()
-            .set_repository(repository)
-            .set_update_mask(FieldMask::default().set_paths(["labels"]))
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &self.path.cannot("label")))?;
+        let labels = labels::merged(&self.labels, &actual.labels);
         Ok(ActualRepository {
-            labels: updated.labels,
+            labels: self.path.label(labels).await?.labels,
             ..actual.clone()
         })
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the images that served before are in it")
+    }
+
     async fn delete(&self, _actual: &ActualRepository, _token: &Token) -> Result<()> {
         self.path.delete().await
+    }
+
+    fn is_guarded(&self) -> bool {
+        true
     }
 }
 
@@ -423,14 +436,16 @@ impl Step for Copy {
 pub(crate) struct Leftover {
     path: RepositoryPath,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The repository at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             path: RepositoryPath::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -447,7 +462,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.path.get().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(repository) => match Owner::AnyOfOurs.objection(&repository.labels) {
+            Found::Here(repository) => match self.owner.objection(&repository.labels) {
                 None => Reading::Present(ActualRepository::of(repository, false)),
                 Some(why) => Reading::Foreign(why),
             },
@@ -460,6 +475,15 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &ActualRepository) -> Result<()> {
         self.path.delete().await
+    }
+
+    async fn release(&self, actual: &ActualRepository) -> Result<()> {
+        let labels = labels::unmarked(&actual.labels);
+        self.path.label(labels).await.map(drop)
+    }
+
+    fn is_guarded(&self) -> bool {
+        true
     }
 }
 

@@ -10,7 +10,7 @@ use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
@@ -423,6 +423,10 @@ impl Resource for Access {
         Ok(*actual)
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("who may read it was added to, and nobody taken away")
+    }
+
     async fn delete(&self, _actual: &Granted, _token: &Token) -> Result<()> {
         self.calls.make(false).await
     }
@@ -471,6 +475,11 @@ impl crate::existing::Existing for Leftover {
 
     fn observed(&self, (): &()) -> Fields {
         described(&self.calls.account)
+    }
+
+    /// What we alone bound to a secret that stays is taken away from it.
+    async fn release(&self, (): &()) -> Result<()> {
+        self.calls.make(false).await
     }
 
     async fn delete(&self, (): &()) -> Result<()> {

@@ -1,10 +1,9 @@
 //! The calls that concern one secret: find it, make it, read and add versions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::model;
@@ -12,9 +11,10 @@ use google_cloud_secretmanager_v1::model::secret_version::State;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
-use crate::labels::Owner;
+use crate::labels::{Labels, Owner};
 use crate::project::{Project, short};
 use crate::secret_lookup::Seen;
+use crate::secret_store::moment;
 
 /// A value as text.
 fn text_of(payload: model::SecretPayload, action: String) -> Result<SecretString> {
@@ -121,32 +121,67 @@ impl Store {
     /// The newest version that can be used. One call in the usual case: only when the latest one is disabled or
     /// destroyed are the others looked through. `None` when the secret or such a version is absent.
     pub(crate) async fn current(&self) -> Result<Option<SecretVersion>> {
-        let action = self.cannot("read the current version of");
-        let latest = self
-            .project
-            .clients
-            .secrets
-            .reading()
-            .await
-            .get_secret_version()
-            .set_name(format!("{}/versions/latest", self.path()))
-            .send()
-            .await;
-        let Some(latest) = error::optional(latest, &action)? else {
-            return Ok(None);
-        };
-        let newest = if latest.state == State::Enabled {
-            Some(latest)
-        } else {
-            let versions = error::optional(self.versions(State::Enabled).await, &action)?;
-            versions
-                .unwrap_or_default()
-                .into_iter()
-                .max_by_key(|version| number(&version.name))
-        };
+        let newest = self.newest_enabled().await?;
         newest
             .map(|version| self.project.names.secret_version(&version.name))
             .transpose()
+    }
+
+    async fn newest_enabled(&self) -> Result<Option<model::SecretVersion>> {
+        let action = self.cannot("read the current version of");
+        let latest = self.version("latest").await;
+        let Some(latest) = error::optional(latest, &action)? else {
+            return Ok(None);
+        };
+        if latest.state == State::Enabled {
+            return Ok(Some(latest));
+        }
+        let versions = error::optional(self.versions(State::Enabled).await, &action)?;
+        let versions = versions.unwrap_or_default().into_iter();
+        Ok(versions.max_by_key(|version| number(&version.name)))
+    }
+
+    async fn version(&self, version: &str) -> Result<model::SecretVersion, error::CloudError> {
+        let secrets = self.project.clients.secrets.reading().await;
+        let call = secrets.get_secret_version();
+        call.set_name(format!("{}/versions/{version}", self.path()))
+            .send()
+            .await
+    }
+
+    /// The newest version that can be used, and which one of that number it is: a secret that is made anew counts from 1 again.
+    pub(crate) async fn current_born(&self) -> Result<Option<(SecretVersion, Birth)>> {
+        let newest = self.newest_enabled().await?;
+        let born = newest.map(|version| {
+            let pin = self.project.names.secret_version(&version.name)?;
+            Ok((pin, birth(&version)))
+        });
+        born.transpose()
+    }
+
+    /// Which one of its number a version is.
+    pub(crate) async fn born(&self, version: &str) -> Result<Birth> {
+        let action = self.cannot(&format!("look at version {version} of"));
+        let version = self.version(version).await;
+        let version = version.map_err(|error| error::failed(error, &action))?;
+        Ok(birth(&version))
+    }
+
+    /// Why a version cannot be used any more. `None` when it can.
+    pub(crate) async fn unusable(&self, version: &str) -> Result<Option<String>> {
+        let action = self.cannot(&format!("look at version {version} of"));
+        let found = error::optional(self.version(version).await, &action)?;
+        Ok(match found {
+            None => Some("it is gone".to_owned()),
+            Some(found) if found.state == State::Enabled => None,
+            Some(found) => {
+                let state = found
+                    .state
+                    .name()
+                    .unwrap_or("in a state unknown to this version");
+                Some(format!("it is {}", state.to_lowercase()))
+            }
+        })
     }
 
     /// The newest version that can be used, also where everything else still tells of an older one: a version that was just
@@ -267,11 +302,7 @@ impl Store {
     /// Makes the secret when it is absent.
     ///
     /// Errors: conflict, when there is one that is not `owner`'s.
-    pub(crate) async fn ensure(
-        &self,
-        labels: &BTreeMap<String, String>,
-        owner: &Owner,
-    ) -> Result<()> {
+    pub(crate) async fn ensure(&self, labels: &Labels, owner: &Owner) -> Result<()> {
         match self.secret().await? {
             Found::Here(secret) => return self.ours(&secret, owner),
             Found::Denied(why) => return Err(denied(&self.name, &why)),
@@ -311,12 +342,12 @@ impl Store {
 
     async fn create(
         &self,
-        labels: &BTreeMap<String, String>,
+        labels: &Labels,
         replication: model::Replication,
     ) -> Result<model::Secret, error::CloudError> {
         let secret = model::Secret::new()
             .set_replication(replication)
-            .set_labels(labels.clone());
+            .set_labels(labels.set.clone());
         let secrets = self.project.clients.secrets.changing().await;
         let call = secrets.create_secret();
         let call = call.set_parent(self.project.names.project());
@@ -329,11 +360,7 @@ impl Store {
     pub(crate) fn ours(&self, secret: &model::Secret, owner: &Owner) -> Result<()> {
         match owner.objection(&secret.labels) {
             None => Ok(()),
-            Some(why) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("secret `{}` exists and is not ours: {why}", self.name),
-            )
-            .hint("give ours another name in the manifest, or set `adopt = true` on it")),
+            Some(stranger) => Err(stranger.refusal(format!("secret `{}`", self.name))),
         }
     }
 }
@@ -379,6 +406,17 @@ pub(crate) fn denied(name: &str, why: &str) -> Error {
 
 pub(crate) fn checksum(data: &[u8]) -> i64 {
     i64::from(crc32c::crc32c(data))
+}
+
+/// A version's number and time of creation
+/// (<https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions#SecretVersion>, `createTime`).
+fn birth(version: &model::SecretVersion) -> Birth {
+    let at = moment(version.create_time.as_ref());
+    let since = at.map_or_else(String::new, |at| at.to_string());
+    Birth {
+        id: format!("{} {since}", version.name),
+        at,
+    }
 }
 
 /// The number in `projects/P/secrets/S/versions/N`.

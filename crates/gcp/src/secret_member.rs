@@ -8,7 +8,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
 use deployer_core::member::{binary, member_of};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::spec::{Member, SecretSpec};
 use secrecy::SecretString;
 
@@ -106,6 +106,10 @@ impl Resource for Taken {
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
         self.never("changed")
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("it is somebody else's and only read")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

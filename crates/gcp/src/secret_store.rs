@@ -1,6 +1,5 @@
 //! Secrets in Secret Manager: declared, compared in memory, pinned by version number.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +11,8 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::member::binary;
-use deployer_core::node::{Effect, Reading, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
+use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use deployer_manifest::names::GCP_SECRET;
 use google_cloud_secretmanager_v1::model;
@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
-use crate::labels::{self, Owner};
-use crate::project::Project;
+use crate::labels::{self, Labels, Owner};
+use crate::project::{Project, short};
 use crate::secret_calls::{Store, denied, number, show_regions, show_replication};
 use crate::secret_member::Taken;
 
@@ -43,10 +43,6 @@ pub(crate) struct Secrets {
 
 #[async_trait]
 impl SecretStore for Secrets {
-    fn counts_anew(&self) -> bool {
-        true
-    }
-
     fn secret(
         &self,
         graph: &mut Graph,
@@ -56,7 +52,7 @@ impl SecretStore for Secrets {
     ) -> Output<SecretVersion> {
         let address = Address::new(&self.project.target, KIND, &secret.name);
         let output = Output::of(&address);
-        let labels = labels::of(env);
+        let labels = labels::of(env).after(&graph.past(&address));
         graph.resource(|inputs| Secret {
             store: Store::new(&self.project, &secret.name),
             key: secret.key.clone(),
@@ -126,6 +122,11 @@ impl SecretStore for Secrets {
             Some(version) => store.read_value(&version.version).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
+        let store = Store::new(&self.project, short(&version.secret));
+        store.unusable(&version.version).await
     }
 
     async fn put_version(
@@ -228,7 +229,7 @@ struct Secret {
     by_value: bool,
     address: Address,
     owner: Owner,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     content: SecretContent,
     /// Whether the last look found it to be somebody else's, which is only read.
     anothers: AtomicBool,
@@ -246,7 +247,7 @@ fn described(labels: &HashMap<String, String>) -> Fields {
 
 impl Secret {
     fn wanted_labels(&self) -> HashMap<String, String> {
-        self.labels.clone().into_iter().collect()
+        self.labels.set.clone().into_iter().collect()
     }
 
     fn remember(&self, there: There) {
@@ -308,7 +309,7 @@ impl Secret {
     }
 
     /// Whether a secret with these labels is somebody else's and only read; `Some` says why it may not be there at all.
-    fn judge(&self, labels: &HashMap<String, String>) -> (bool, Option<String>) {
+    fn judge(&self, labels: &HashMap<String, String>) -> (bool, Option<Stranger>) {
         let objection = self.owner.objection(labels);
         // What holds a value of ours is never another's.
         let may_be = self.source == SecretSource::Cloud && self.is_only_kept();
@@ -378,8 +379,7 @@ impl Resource for Secret {
         // A listing may lag: it is believed where nothing follows from it, or what follows looks once more.
         let believed = said.filter(|said| {
             let holds = matches!(&seen, Ok((_, There::Wanted(_) | There::Value(..))));
-            let labels = described(&said.secret.labels);
-            said.certain || holds && labels == described(&self.wanted_labels())
+            said.certain || holds && self.labels.are_on(&said.secret.labels)
         });
         let found = match believed {
             Some(believed) => Found::Here(believed.secret),
@@ -503,23 +503,7 @@ impl Resource for Secret {
             .any(|change| change.field.starts_with("tags."))
         {
             let merged = labels::merged(&self.labels, &actual.labels);
-            let secret = model::Secret::new()
-                .set_name(self.store.path())
-                .set_labels(merged)
-                .set_etag(&actual.etag);
-            let updated = self
-                .store
-                .project
-                .clients
-                .secrets
-                .changing()
-                .await
-                .update_secret()
-                .set_secret(secret)
-                .set_update_mask(FieldMask::default().set_paths(["labels"]))
-                .send()
-                .await
-                .map_err(|error| error::failed(error, &self.store.cannot("label")))?;
+            let updated = label(&self.store, &actual, merged).await?;
             actual.labels = updated.labels;
             actual.etag = updated.etag;
         }
@@ -532,9 +516,37 @@ impl Resource for Secret {
         Ok(actual)
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the version that served before is there, and pinned")
+    }
+
     async fn delete(&self, actual: &Actual, _token: &Token) -> Result<()> {
         delete(&self.store, actual).await
     }
+
+    fn guard_to_note(&self) -> Option<bool> {
+        Some(self.content.is_by_hand())
+    }
+}
+
+/// Gives these labels to what was read, and to nothing that has taken its place since.
+async fn label(
+    store: &Store,
+    actual: &Actual,
+    labels: HashMap<String, String>,
+) -> Result<model::Secret> {
+    let secret = model::Secret::new()
+        .set_name(store.path())
+        .set_labels(labels)
+        .set_etag(&actual.etag);
+    let secrets = store.project.clients.secrets.changing().await;
+    secrets
+        .update_secret()
+        .set_secret(secret)
+        .set_update_mask(FieldMask::default().set_paths(["labels"]))
+        .send()
+        .await
+        .map_err(|error| error::failed(error, &store.cannot("label")))
 }
 
 /// Deletes what was read, and nothing that has taken its place since.
@@ -557,14 +569,25 @@ async fn delete(store: &Store, actual: &Actual) -> Result<()> {
 pub(crate) struct Leftover {
     store: Store,
     address: Address,
+    owner: Owner,
+    /// Whether people put its value there themselves.
+    is_by_hand: bool,
 }
 
 impl Leftover {
     /// The secret at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(
+        project: &Arc<Project>,
+        address: &Address,
+        owner: Owner,
+        past: &Past,
+    ) -> Self {
         Self {
             store: Store::new(project, &address.name),
             address: address.clone(),
+            owner,
+            // An inventory of before does not say.
+            is_by_hand: past.data.unwrap_or(true),
         }
     }
 }
@@ -581,7 +604,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.store.secret().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(secret) => match Owner::AnyOfOurs.objection(&secret.labels) {
+            Found::Here(secret) => match self.owner.objection(&secret.labels) {
                 Some(why) => Reading::Foreign(why),
                 None => Reading::Present(Actual {
                     labels: secret.labels,
@@ -600,6 +623,15 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, actual: &Actual) -> Result<()> {
         delete(&self.store, actual).await
+    }
+
+    async fn release(&self, actual: &Actual) -> Result<()> {
+        let labels = labels::unmarked(&actual.labels);
+        label(&self.store, actual, labels).await.map(drop)
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.is_by_hand
     }
 }
 

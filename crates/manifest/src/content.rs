@@ -1,11 +1,13 @@
 //! Gives each configuration of a service an id that is equal on every target.
 
+use deployer_core::address::CloudName;
 use deployer_core::spec::{Architecture, SecretUse};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{EnvValue, Health, Manifest, Migrate};
+use crate::section::{AwsService, GcpService};
 use crate::units::{Cpu, Memory, Scale};
 
 /// The cloud-neutral configuration of a service; where its image came from is not part of it.
@@ -58,12 +60,41 @@ impl Manifest {
             migrate: service.migrate.as_ref(),
         };
         let value = serde_json::to_value(content).expect("a service is plain data with text keys");
-        let mut text = String::new();
-        canonical(&value, &mut text);
-        let mut id = hex::encode(Sha256::digest(text.as_bytes()));
-        id.truncate(16);
-        Some(id)
+        Some(hashed(&value))
     }
+
+    /// The same of what a target's own section says of a service beside that: what is left at its default says nothing.
+    pub fn overrides_id(&self, target: CloudName, service: &str) -> Option<String> {
+        let own = match target {
+            CloudName::Aws => {
+                let section = self.targets.aws.as_ref()?.services.get(service);
+                differing(section.cloned().unwrap_or_default(), AwsService::default())
+            }
+            CloudName::Gcp => {
+                let section = self.targets.gcp.as_ref()?.services.get(service);
+                differing(section.cloned().unwrap_or_default(), GcpService::default())
+            }
+        };
+        Some(hashed(&own))
+    }
+}
+
+/// The members that are not the default's.
+fn differing<T: Serialize>(own: T, default: T) -> Value {
+    let value = |it: T| serde_json::to_value(it).expect("a section is plain data with text keys");
+    let (mut own, default) = (value(own), value(default));
+    if let (Some(own), Some(default)) = (own.as_object_mut(), default.as_object()) {
+        own.retain(|key, value| default.get(key) != Some(&*value));
+    }
+    own
+}
+
+fn hashed(value: &Value) -> String {
+    let mut text = String::new();
+    canonical(value, &mut text);
+    let mut id = hex::encode(Sha256::digest(text.as_bytes()));
+    id.truncate(16);
+    id
 }
 
 impl Manifest {

@@ -97,7 +97,7 @@ pub struct AwsService {
     pub repository: Option<String>,
     /// The log group's name.
     pub log_group: Option<String>,
-    /// Takes over a service that is not marked as ours.
+    /// Takes over a service that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
     /// What the tasks run on here: as in `[services.NAME]`.
     #[schemars(schema_with = "crate::schema::architecture")]
@@ -241,7 +241,7 @@ pub struct GcpService {
     pub name: Option<String>,
     /// The migration job's name.
     pub job: Option<String>,
-    /// Takes over a service that is not marked as ours.
+    /// Takes over a service that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
     /// What the instances run on here: as in `[services.NAME]`; Cloud Run has `x86_64` only.
     #[schemars(schema_with = "crate::schema::architecture")]
@@ -289,6 +289,6 @@ pub struct SecretOverride {
     /// Where its value comes from in this target: as `from` in `[secrets.NAME]`.
     #[schemars(with = "Option<From>")]
     pub from: Option<serde_json::Value>,
-    /// Takes over a secret that is not marked as ours.
+    /// Takes over a secret that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }

@@ -10,8 +10,8 @@ use super::replication_group::USABLE;
 use super::tagging::{self, BUSY};
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{still_there, unseen};
-use crate::tags::Tags;
+use crate::reading::{seen, still_there, unseen};
+use crate::tags::{TagChanges, Tags};
 
 /// The code for a group that is not there.
 const NOT_FOUND: &str = "ReplicationGroupNotFoundFault";
@@ -85,6 +85,26 @@ async fn told_tags(clients: &Clients, group: &SdkGroup) -> Result<Reading<Option
     }
     let what = called(group.replication_group_id().unwrap_or_default());
     tagging::read(clients, group.arn().unwrap_or_default(), &what).await
+}
+
+/// Takes our marks off a replication group, the one too that says which token it has; waits until ElastiCache tells and
+/// takes tags, which it does not while the group changes.
+pub(crate) async fn release_group(clients: &Clients, name: &str) -> Result<()> {
+    let what = called(name);
+    poll(clients.clock(), USABLE, &what, || async {
+        let actual = match read_group(clients, name).await? {
+            Reading::Present(actual) => actual,
+            Reading::Tombstoned(_) => return Ok(Look::Found(())),
+            other => return seen(other, &what).map(|_| Look::Found(())),
+        };
+        let Some(tags) = &actual.tags else {
+            let why = format!("ElastiCache says `{}`", actual.status);
+            return Ok(Look::NotYet(why));
+        };
+        tagging::retag(clients, &actual.arn, &what, TagChanges::unmark(tags)).await?;
+        Ok(Look::Found(()))
+    })
+    .await
 }
 
 /// Starts to delete a replication group, waiting until ElastiCache takes the call: it refuses it while the group is made

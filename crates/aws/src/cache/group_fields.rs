@@ -5,12 +5,12 @@ use aws_sdk_elasticache::types::{
     ReplicationGroupPendingModifiedValues, TransitEncryptionMode,
 };
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
-use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Effect;
+use deployer_core::ours::Stranger;
 use deployer_core::wait::Readiness;
 use secrecy::SecretString;
 
-use crate::tags::{self, Tags};
+use crate::tags::{self, Ownership, Tags};
 
 /// The tag that says which version of the token's secret was set; ElastiCache tells no more about a token.
 pub(super) const TOKEN_TAG: &str = "deployer:token";
@@ -110,13 +110,17 @@ impl GroupActual {
         fields
     }
 
-    /// Its fields; where its tags are not told now, its description stands for the mark among them.
-    pub(crate) fn marked(&self) -> Fields {
-        let mut fields = self.fields();
-        if let (None, Some(owner)) = (&self.tags, tags::owner_in(&self.description)) {
-            fields.set(format!("tags.{OWNER_TAG}"), owner);
+    /// How we know that it is not ours; where its tags are not told now, by its description.
+    pub(crate) fn foreign_to(&self, ownership: &Ownership) -> Option<Stranger> {
+        match &self.tags {
+            Some(tags) => ownership.foreign(tags),
+            None => ownership.foreign_by(&self.description),
         }
-        fields
+    }
+
+    /// Whether ElastiCache tells its tags now.
+    pub(crate) fn tells_tags(&self) -> bool {
+        self.tags.is_some()
     }
 
     /// Whether it talks to clients without TLS only.

@@ -12,6 +12,7 @@ mod tagging;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deployer_core::address::Address;
 use deployer_core::capability::{Cache, CacheOutputs, PasswordRule, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
@@ -46,26 +47,30 @@ impl Cache for Aws {
         let settings = clients.section.caches.get(&cache.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
         let place = Place::of(self, own, cache.adopt);
-        let ownership = Ownership::new(env, cache.adopt);
+        let ownership = |graph: &Graph, address: &Address| {
+            Ownership::new(env, cache.adopt, &graph.past(address))
+        };
 
         let address = clients.address(SUBNET_GROUP, &cache.name);
+        let ours = ownership(graph, &address);
         let subnet_group = Output::of(&address);
         graph.resource(|_| SubnetGroup {
             clients: Arc::clone(clients),
             address,
-            ownership: ownership.clone(),
+            ownership: ours,
             subnets: place.subnets,
             output: subnet_group.clone(),
         });
 
         let address = clients.address(REPLICATION_GROUP, &cache.name);
+        let ours = ownership(graph, &address);
         let url = Output::of(&address);
         let secret = cache.token.as_ref().and_then(|key| env.secrets.get(key));
         let token = token.expect("on AWS a cache's token is a secret of the environment");
         graph.resource(|inputs| ReplicationGroup {
             clients: Arc::clone(clients),
             address,
-            ownership,
+            ownership: ours,
             spec: cache.clone(),
             security_groups: place.security_groups,
             subnet_group: inputs.take(&subnet_group),

@@ -15,19 +15,20 @@ use super::group_fields::{AUTH_TAG, GroupActual, may_wait};
 use super::replication_group::{ReplicationGroup, USABLE};
 use super::tagging;
 use crate::error::{Told, failure, without};
-use crate::tags;
+use crate::tags::{self, TagChanges, Tags};
 
 impl ReplicationGroup {
     /// Marks that AUTH is being switched on, or takes that mark off.
     pub(super) async fn mark_auth(&self, actual: &GroupActual, begun: bool) -> Result<()> {
-        let told = actual.tags.clone().unwrap_or_default();
-        let mut desired = told.clone();
-        match begun {
-            true => desired.insert(AUTH_TAG.to_owned(), "begun".to_owned()),
-            false => desired.remove(AUTH_TAG),
-        };
+        let has = |tags: &Tags| tags.contains_key(AUTH_TAG);
+        let mut changes = TagChanges::default();
+        if begun {
+            changes.set.insert(AUTH_TAG.to_owned(), "begun".to_owned());
+        } else if actual.tags.as_ref().is_some_and(has) {
+            changes.remove.push(AUTH_TAG.to_owned());
+        }
         let what = called(self.name());
-        tagging::retag(&self.clients, &actual.arn, &what, &told, &desired).await
+        tagging::retag(&self.clients, &actual.arn, &what, changes).await
     }
 
     /// Makes the tags what they are to be.
@@ -35,7 +36,8 @@ impl ReplicationGroup {
         let told = actual.tags.clone().unwrap_or_default();
         let desired = self.tags_with(token.or(actual.token_version.as_deref()));
         let what = called(self.name());
-        tagging::retag(&self.clients, &actual.arn, &what, &told, &desired).await
+        let changes = self.ownership.changes_to(&told, &desired);
+        tagging::retag(&self.clients, &actual.arn, &what, changes).await
     }
 
     /// Waits until ElastiCache takes the next change: it takes one at a time.

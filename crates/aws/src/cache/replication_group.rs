@@ -13,7 +13,8 @@ use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Stranger;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
@@ -154,11 +155,8 @@ impl ReplicationGroup {
     }
 
     /// How we know that it is not ours.
-    fn foreign(&self, actual: &GroupActual) -> Option<String> {
-        match &actual.tags {
-            Some(tags) => self.ownership.foreign(tags),
-            None => self.ownership.foreign_by(&actual.description),
-        }
+    fn foreign(&self, actual: &GroupActual) -> Option<Stranger> {
+        actual.foreign_to(&self.ownership)
     }
 
     /// What was asked for and is not told yet. Tags and token stand apart: they are known from what was written.
@@ -299,6 +297,21 @@ impl Resource for ReplicationGroup {
         Ok(after)
     }
 
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "token" | "auth" | "transit_encryption" | "subnet_group" | "security_groups"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its token, its encryption or who reaches it is not what the version before was given",
+            ),
+            false => Kept::Harmless("it is another size or version, and is reached as before"),
+        }
+    }
+
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_group(&self.clients, self.name()).await
     }
@@ -332,5 +345,10 @@ impl Resource for ReplicationGroup {
 
     fn pace(&self) -> Pace {
         USABLE
+    }
+
+    /// Sessions and queues are in it, and nowhere else.
+    fn is_guarded(&self) -> bool {
+        true
     }
 }

@@ -8,14 +8,14 @@ use deployer_core::address::Address;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::tagging;
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{owned, still_there, unseen};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::{owned, seen, still_there, unseen};
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a subnet group's node.
 pub(crate) const SUBNET_GROUP: &str = "elasticache.subnet_group";
@@ -43,6 +43,11 @@ pub(crate) struct SubnetGroupActual {
 }
 
 impl SubnetGroupActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
@@ -114,6 +119,18 @@ pub(crate) async fn delete_subnet_group(clients: &Clients, name: &str) -> Result
         }
     })
     .await
+}
+
+/// Takes our mark off a subnet group.
+pub(crate) async fn release_subnet_group(clients: &Clients, name: &str) -> Result<()> {
+    let what = called(name);
+    match read_subnet_group(clients, name).await? {
+        Reading::Present(actual) => {
+            let changes = TagChanges::unmark(&actual.tags);
+            tagging::retag(clients, &actual.arn, &what, changes).await
+        }
+        other => seen(other, &what).map(drop),
+    }
 }
 
 impl SubnetGroup {
@@ -193,9 +210,13 @@ impl Resource for SubnetGroup {
                 .told(|| format!("change {}", called(self.name())))?;
         }
         let what = called(self.name());
-        let desired = &self.ownership.tags;
-        tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, desired).await?;
+        let changes = self.ownership.changes(&actual.tags);
+        tagging::retag(&self.clients, &actual.arn, &what, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("what is there stays in the subnet that it is in")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluentBuilder;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::Maintenance;
@@ -58,6 +58,10 @@ pub(super) struct Instance {
     /// Where the certificates of its authorities are found. `None` where nobody asks for them.
     pub(super) bundle: Option<Bundle>,
     pub(super) url: Output<SecretString>,
+    /// Which database it is: see [`deployer_core::capability::DatabaseOutputs::birth`].
+    pub(super) birth: Output<Birth>,
+    /// The version whose value this run set as the password, or tried to: its tag is written after it.
+    pub(super) given: Mutex<Option<String>>,
     pub(super) authority: Output<SecretString>,
     /// What the last apply left, where that is known.
     pub(super) left: Mutex<Option<Fields>>,
@@ -236,7 +240,15 @@ impl Resource for Instance {
         }
         let reading = read_instance(&self.clients, self.name()).await?;
         match owned(reading, &self.ownership, |actual| &actual.tags) {
-            Reading::Present(actual) => self.completed(actual).await,
+            Reading::Present(mut actual) => {
+                let given = self
+                    .given
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                actual.password_version = given.or(actual.password_version);
+                self.completed(actual).await
+            }
             other => Ok(other),
         }
     }
@@ -274,6 +286,10 @@ impl Resource for Instance {
             let url = url(&place, password, endpoint, self.spec.sslmode);
             self.url.publish(url);
         }
+        // A name that is made anew is another database: RDS gives each instance an id of its own, for life.
+        if let Some(birth) = &actual.birth {
+            self.birth.publish(birth.clone());
+        }
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
@@ -282,6 +298,12 @@ impl Resource for Instance {
         };
         if changes.iter().any(new_url) {
             self.url.withdraw();
+        }
+        if changes
+            .iter()
+            .any(|change| effect(change) == Effect::LosesData)
+        {
+            self.birth.withdraw();
         }
     }
 
@@ -318,6 +340,9 @@ impl Resource for Instance {
             }
             false => None,
         };
+        if let Some((version, _)) = &set {
+            *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
+        }
         let mark = self.mark_reboot(&actual, &changes).await?;
         let password = set.as_ref().map(|(_, password)| password);
         if !changes.iter().all(tags::is_tag) {
@@ -331,7 +356,8 @@ impl Resource for Instance {
         let desired = self.tags_with(version, mark.as_deref());
         let mut there = actual.tags.clone();
         there.extend(mark.clone().map(|group| (REBOOT_TAG.to_owned(), group)));
-        tagging::retag(&self.clients, &actual.arn, &what, &there, &desired).await?;
+        let retag = self.ownership.changes_to(&there, &desired);
+        tagging::retag(&self.clients, &actual.arn, &what, retag).await?;
         if mark.is_some() {
             self.reboot_for_parameters(watch).await?;
             self.unmark_reboot(&actual).await?;
@@ -342,6 +368,27 @@ impl Resource for Instance {
             after.password = Some(password);
         }
         Ok(after)
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "password"
+                    | "user"
+                    | "database"
+                    | "security_groups"
+                    | "subnet_group"
+                    | "parameter_group"
+                    | "version"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its password, its version, its parameters or who reaches it is not what the version before was made for",
+            ),
+            false => Kept::Harmless("it is reached as before, with the same password"),
+        }
     }
 
     async fn delete(&self, _actual: &Self::Actual, token: &Token) -> Result<()> {

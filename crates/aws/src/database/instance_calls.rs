@@ -8,9 +8,11 @@ use deployer_core::node::{Reading, Token};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::instance_fields::InstanceActual;
+use super::tagging;
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{still_there, unseen};
+use crate::reading::{seen, still_there, unseen};
+use crate::tags::TagChanges;
 
 /// The code for an instance that is being made or changed: it takes no call.
 pub(super) const BUSY: &str = "InvalidDBInstanceState";
@@ -95,6 +97,19 @@ pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token
         }
     })
     .await
+}
+
+/// Takes our marks off an instance, the one too that says which password it has.
+pub(crate) async fn release_instance(clients: &Clients, name: &str) -> Result<()> {
+    let what = called(name);
+    match read_instance(clients, name).await? {
+        Reading::Present(actual) => {
+            let changes = TagChanges::unmark(&actual.tags);
+            tagging::retag(clients, &actual.arn, &what, changes).await
+        }
+        Reading::Tombstoned(_) => Ok(()),
+        other => seen(other, &what).map(drop),
+    }
 }
 
 async fn unprotect(clients: &Clients, name: &str) -> Result<()> {

@@ -1,9 +1,11 @@
 //! An instance as RDS describes it: its fields, whether it is usable, and what a change costs; pure.
 
 use aws_sdk_rds::types::DbInstance;
+use deployer_core::capability::Birth;
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Effect;
 use deployer_core::wait::Readiness;
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::pending::Pending;
@@ -24,6 +26,8 @@ pub(super) const AT_LEAST: [&str; 3] = ["version", "storage", "backup_days"];
 #[derive(Clone, Debug)]
 pub(crate) struct InstanceActual {
     pub(super) arn: String,
+    /// `DbiResourceId`, which no other instance ever has, whatever its name.
+    pub(super) birth: Option<Birth>,
     pub(super) status: String,
     pub(super) endpoint: Option<Endpoint>,
     pub(super) protected: bool,
@@ -66,6 +70,11 @@ pub(super) struct Endpoint {
 }
 
 impl InstanceActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     /// What RDS described; the password is not known.
     pub(super) fn of(instance: &DbInstance) -> Self {
         let tags = tagging::of(instance.tag_list());
@@ -73,6 +82,7 @@ impl InstanceActual {
         let endpoint = instance.endpoint();
         Self {
             arn: instance.db_instance_arn().unwrap_or_default().to_owned(),
+            birth: birth(instance),
             status: instance.db_instance_status().unwrap_or_default().to_owned(),
             endpoint: endpoint.and_then(|endpoint| {
                 Some(Endpoint {
@@ -181,6 +191,22 @@ impl InstanceActual {
     pub(super) fn readiness(&self) -> Readiness {
         readiness(&self.status, self.pending.has_password())
     }
+}
+
+/// Which database an instance is. The id stays through renames and changes and goes with the instance
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html>, `DbiResourceId`).
+pub(super) fn birth(instance: &DbInstance) -> Option<Birth> {
+    let created = instance.instance_create_time();
+    let at = created.and_then(|at| Timestamp::from_second(at.secs()).ok());
+    // A stand-in for RDS may give it no id.
+    let made = || Some(format!("{} {}", instance.db_instance_arn()?, at?));
+    Some(Birth {
+        id: instance
+            .dbi_resource_id()
+            .map(str::to_owned)
+            .or_else(made)?,
+        at,
+    })
 }
 
 /// Whether what a parameter group says is in force.

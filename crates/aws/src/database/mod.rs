@@ -16,8 +16,9 @@ mod tagging;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use deployer_core::address::Address;
 use deployer_core::capability::{
-    Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
+    Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
 };
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
@@ -64,38 +65,44 @@ impl Database for Aws {
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
         let place = Place::of(self, own, database.adopt);
-        let ownership = Ownership::new(env, database.adopt);
+        let ownership = |graph: &Graph, address: &Address| {
+            Ownership::new(env, database.adopt, &graph.past(address))
+        };
 
         let address = clients.address(SUBNET_GROUP, &database.name);
+        let ours = ownership(graph, &address);
         let subnet_group = Output::of(&address);
         graph.resource(|_| SubnetGroup {
             clients: Arc::clone(clients),
             address,
-            ownership: ownership.clone(),
+            ownership: ours,
             subnets: place.subnets,
             output: subnet_group.clone(),
         });
 
         let name = parameter_group::name(&database.name, database.version);
         let address = clients.address(PARAMETER_GROUP, &name);
+        let ours = ownership(graph, &address);
         let parameter_group = Output::of(&address);
         graph.resource(|_| ParameterGroup {
             clients: Arc::clone(clients),
             address,
-            ownership: ownership.clone(),
+            ownership: ours,
             version: database.version,
             output: parameter_group.clone(),
         });
 
         let address = clients.address(INSTANCE, &database.name);
+        let ours = ownership(graph, &address);
         let (url, authority) = (Output::of(&address), Output::of(&address));
+        let birth = Output::of(&address);
         let secret = env.secrets.get(&database.password);
         let wanted = database.authority.as_ref();
         let file = settings.and_then(|own| own.authority_file.as_deref());
         graph.resource(|inputs| Instance {
             clients: Arc::clone(clients),
             address,
-            ownership,
+            ownership: ours,
             spec: database.clone(),
             security_groups: place.security_groups,
             subnet_group: inputs.take(&subnet_group),
@@ -105,14 +112,24 @@ impl Database for Aws {
             maintenance: settings.map(|own| own.maintenance).unwrap_or_default(),
             bundle: wanted.map(|_| Bundle::of(clients, file)),
             url: url.clone(),
+            birth: birth.clone(),
+            given: Mutex::default(),
             authority: authority.clone(),
             left: Mutex::default(),
             looked_up: LookedUp::default(),
         });
         DatabaseOutputs {
             url,
+            birth,
             authority: wanted.map(|_| authority),
         }
+    }
+
+    async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
+        let name = &database.name;
+        let reading = instance_calls::describe(&self.clients, name).await?;
+        let instance = seen(reading, &instance_calls::called(name))?;
+        Ok(instance.as_ref().and_then(instance_fields::birth))
     }
 
     fn password_rule(&self) -> Option<&'static PasswordRule> {

@@ -8,15 +8,15 @@ use deployer_core::address::Address;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Effect, Reading, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
 use deployer_core::wait::{Look, poll};
 
 use super::subnet_group::LINGER;
 use super::tagging;
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{owned, still_there, unseen};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::{owned, seen, still_there, unseen};
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a parameter group's node.
 pub(crate) const PARAMETER_GROUP: &str = "rds.parameter_group";
@@ -56,6 +56,11 @@ pub(crate) struct ParameterGroupActual {
 }
 
 impl ParameterGroupActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
@@ -164,6 +169,18 @@ pub(crate) async fn delete_parameter_group(clients: &Clients, name: &str) -> Res
     .await
 }
 
+/// Takes our mark off a parameter group.
+pub(crate) async fn release_parameter_group(clients: &Clients, name: &str) -> Result<()> {
+    let what = called(name);
+    match read_parameter_group(clients, name).await? {
+        Reading::Present(actual) => {
+            let changes = TagChanges::unmark(&actual.tags);
+            tagging::retag(clients, &actual.arn, &what, changes).await
+        }
+        other => seen(other, &what).map(drop),
+    }
+}
+
 impl ParameterGroup {
     fn name(&self) -> &str {
         &self.address.name
@@ -266,9 +283,13 @@ impl Resource for ParameterGroup {
             self.force_ssl().await?;
         }
         let what = called(self.name());
-        let desired = &self.ownership.tags;
-        tagging::retag(&self.clients, &actual.arn, &what, &actual.tags, desired).await?;
+        let changes = self.ownership.changes(&actual.tags);
+        tagging::retag(&self.clients, &actual.arn, &what, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the database runs with other parameters than before")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

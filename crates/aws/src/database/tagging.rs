@@ -7,7 +7,7 @@ use deployer_core::node::Reading;
 use crate::client::Clients;
 use crate::error::Told;
 use crate::reading::unseen;
-use crate::tags::{self, Tags};
+use crate::tags::{self, TagChanges, Tags};
 
 /// Tags as RDS takes them.
 pub(super) fn sdk_tags(tags: &Tags) -> Vec<Tag> {
@@ -35,15 +35,13 @@ pub(super) async fn read(clients: &Clients, arn: &str, what: &str) -> Result<Rea
     }
 }
 
-/// Makes the tags what they are to be; writes only what differs.
+/// Changes the tags; writes nothing where there is nothing to change.
 pub(super) async fn retag(
     clients: &Clients,
     arn: &str,
     what: &str,
-    actual: &Tags,
-    desired: &Tags,
+    changes: TagChanges,
 ) -> Result<()> {
-    let changes = tags::changes(actual, desired);
     if !changes.set.is_empty() {
         clients
             .rds

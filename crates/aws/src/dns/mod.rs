@@ -5,7 +5,6 @@ mod content;
 mod record;
 mod zone;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use deployer_core::capability::{Context, Dns, RecordStatus};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::{Node, ResourceNode};
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, RecordSpec};
 
 use crate::client::configuration;
@@ -22,7 +22,7 @@ use crate::credentials::Credentials;
 use crate::reading::seen;
 
 use content::Type;
-use record::{Past, Record};
+use record::{Leftover, Record};
 
 /// The kind of a record's node. Its name is `NAME/TYPE`, as a record is known by both.
 pub(crate) const RECORD: &str = "route53.record";
@@ -64,17 +64,17 @@ impl Route53 {
         Ok(Self { api: Arc::new(api) })
     }
 
-    /// A node for a record in the inventory that is no longer desired: it can be read and deleted.
+    /// A node for a record in the inventory that is no longer desired: it can be read and deleted while it says what we wrote.
     ///
     /// Errors: input, when the address is not one of a record.
-    pub fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+    pub fn existing(&self, address: &Address, past: &Past) -> Result<Arc<dyn Node>> {
         let parts = address.name.rsplit_once('/');
         let known = parts.and_then(|(name, kind)| Some((name.to_owned(), Type::named(kind)?)));
         match known {
             Some((name, kind)) if address.kind == RECORD => {
                 let api = Arc::clone(&self.api);
-                let past = Past::new(api, address.clone(), name, kind);
-                Ok(Arc::new(ResourceNode::new(past)))
+                let left = Leftover::new(api, address.clone(), name, kind, past.clone());
+                Ok(Arc::new(ResourceNode::new(left)))
             }
             _ => Err(
                 Error::input(format!("`{address}` is not a record in Route 53"))
@@ -92,20 +92,14 @@ impl fmt::Debug for Route53 {
 
 #[async_trait]
 impl Dns for Route53 {
-    fn record(
-        &self,
-        graph: &mut Graph,
-        _env: &EnvironmentSpec,
-        record: &RecordSpec,
-        inventory: &BTreeSet<Address>,
-    ) -> Address {
+    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
         let kind = Type::of(&record.leads_to);
         let name = format!("{}/{}", record.name, kind.as_str());
         let address = Address::new(&self.api.target, RECORD, name);
-        let may_change = record.adopt || inventory.contains(&address);
+        let past = graph.past(&address);
         graph.resource(|_| {
             let api = Arc::clone(&self.api);
-            Record::new(api, address.clone(), record.clone(), may_change)
+            Record::new(api, address.clone(), record.clone(), past)
         });
         address
     }

@@ -1,7 +1,7 @@
 //! `route53.record`: one name that leads to a load balancer.
 //!
-//! Records carry no tags: ours is what the inventory has, what the manifest adopts, and what says already what it is
-//! to say.
+//! Records carry no tags: ours is what says what the inventory knows that we wrote. What the manifest adopts is taken over,
+//! and what says already what it is to say is left as it is, and when it is not wanted any more, too.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,8 @@ use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet, RrType};
 use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::spec::{LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 
@@ -30,8 +31,8 @@ pub(super) struct Record {
     address: Address,
     spec: RecordSpec,
     kind: Type,
-    /// Whether a record that says something else is ours to change.
-    may_change: bool,
+    /// What earlier runs wrote.
+    past: Past,
     /// What the last look found that the record is to say: a load balancer's own name is looked up.
     wanted: Mutex<Option<Content>>,
 }
@@ -51,7 +52,7 @@ fn called(name: &str, kind: Type) -> String {
 }
 
 impl Record {
-    pub(super) fn new(api: Arc<Api>, address: Address, spec: RecordSpec, may_change: bool) -> Self {
+    pub(super) fn new(api: Arc<Api>, address: Address, spec: RecordSpec, past: Past) -> Self {
         let known = match &spec.leads_to {
             LeadsTo::Address(address) => Some(Content::Address(*address)),
             LeadsTo::LoadBalancer(_) => None,
@@ -61,7 +62,7 @@ impl Record {
             api,
             address,
             spec,
-            may_change,
+            past,
             wanted: Mutex::new(known),
         }
     }
@@ -167,7 +168,9 @@ impl Resource for Record {
         Ok(match sets {
             Reading::Present(sets) => {
                 let wanted = self.wanted().map(|content| content.fields());
-                let found = judge(sets, self.kind, wanted.as_ref(), self.may_change);
+                let may_change =
+                    |set: &ResourceRecordSet| self.spec.adopt || self.past.says(&compared(set));
+                let found = judge(sets, self.kind, wanted.as_ref(), may_change);
                 found.map(|set| RecordActual {
                     zone,
                     set,
@@ -189,9 +192,15 @@ impl Resource for Record {
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        let mut fields = described(&actual.set);
-        fields.set("type", actual.set.r#type().as_str());
-        fields
+        compared(&actual.set)
+    }
+
+    fn is_unmarked(&self) -> bool {
+        true
+    }
+
+    fn was_there(&self, _actual: &Self::Actual) -> bool {
+        !self.past.known
     }
 
     fn publish(&self, _actual: &Self::Actual) {}
@@ -239,6 +248,10 @@ impl Resource for Record {
         })
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the name leads elsewhere than before")
+    }
+
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete(&self.api, &self.spec.name, actual).await
     }
@@ -270,24 +283,31 @@ pub(super) fn standing(sets: Vec<ResourceRecordSet>, kind: Type) -> Option<Resou
     sets.find(|set| kind.is_of(set) || *set.r#type() == RrType::Cname)
 }
 
+/// A record as it is compared with what is desired, and with what we wrote.
+fn compared(set: &ResourceRecordSet) -> Fields {
+    let mut fields = described(set);
+    fields.set("type", set.r#type().as_str());
+    fields
+}
+
 /// What stands under a name and is ours to change: the record of this type, or the canonical name in its way.
 fn judge(
     sets: Vec<ResourceRecordSet>,
     kind: Type,
     wanted: Option<&Fields>,
-    may_change: bool,
+    may_change: impl Fn(&ResourceRecordSet) -> bool,
 ) -> Reading<ResourceRecordSet> {
     let Some(set) = standing(sets, kind) else {
         return Reading::Absent;
     };
     if set.set_identifier().is_some() {
-        return Reading::Foreign(format!("it is a {} with a routing policy", words(&set)));
+        return Reading::Foreign(format!("it is a {} with a routing policy", words(&set)).into());
     }
     let says_it = kind.is_of(&set) && wanted == Some(&described(&set));
-    if says_it || may_change {
+    if says_it || may_change(&set) {
         Reading::Present(set)
     } else {
-        Reading::Foreign(format!("it is a {}", words(&set)))
+        Reading::Foreign(format!("it is a {}", words(&set)).into())
     }
 }
 
@@ -311,20 +331,28 @@ async fn delete(api: &Api, name: &str, actual: &RecordActual) -> Result<()> {
 }
 
 /// A record of the inventory that the manifest no longer wants.
-pub(super) struct Past {
+pub(super) struct Leftover {
     api: Arc<Api>,
     address: Address,
     name: String,
     kind: Type,
+    past: Past,
 }
 
-impl Past {
-    pub(super) fn new(api: Arc<Api>, address: Address, name: String, kind: Type) -> Self {
+impl Leftover {
+    pub(super) fn new(
+        api: Arc<Api>,
+        address: Address,
+        name: String,
+        kind: Type,
+        past: Past,
+    ) -> Self {
         Self {
             api,
             address,
             name,
             kind,
+            past,
         }
     }
 
@@ -335,7 +363,7 @@ impl Past {
 }
 
 #[async_trait]
-impl Resource for Past {
+impl Resource for Leftover {
     type Actual = RecordActual;
 
     fn address(&self) -> &Address {
@@ -348,23 +376,32 @@ impl Resource for Past {
             Reading::Denied(words) => return Ok(Reading::Denied(words)),
             Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Vec::new(),
         };
+        // Several zones may have the name: ours is the one that says what we wrote.
+        let mut other = None;
         for zone in zones {
             let sets = match zone::records(&self.api, &zone, &self.name).await? {
                 Reading::Present(sets) => sets,
                 Reading::Denied(words) => return Ok(Reading::Denied(words)),
                 Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => continue,
             };
-            let ours =
-                |set: &ResourceRecordSet| self.kind.is_of(set) && set.set_identifier().is_none();
-            if let Some(set) = sets.into_iter().find(ours) {
-                return Ok(Reading::Present(RecordActual {
-                    zone,
-                    set,
-                    change: None,
-                }));
+            for set in sets.into_iter().filter(|set| self.kind.is_of(set)) {
+                if set.set_identifier().is_none() && self.past.says(&compared(&set)) {
+                    return Ok(Reading::Present(RecordActual {
+                        zone,
+                        set,
+                        change: None,
+                    }));
+                }
+                other.get_or_insert(words(&set));
             }
         }
-        Ok(Reading::Absent)
+        Ok(match other {
+            None => Reading::Absent,
+            Some(other) => {
+                let how = format!("it is a {other} now, and that is not what we wrote");
+                Reading::Foreign(how.into())
+            }
+        })
     }
 
     fn desired(&self) -> Fields {
@@ -391,8 +428,17 @@ impl Resource for Past {
         self.never()
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the name leads elsewhere than before")
+    }
+
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete(&self.api, &self.name, actual).await
+    }
+
+    /// It carries no mark: there is nothing to take off.
+    async fn release(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -415,7 +461,7 @@ mod tests {
 
     fn seen(sets: Vec<ResourceRecordSet>, may_change: bool) -> Reading<ResourceRecordSet> {
         let wanted = Content::Address("192.0.2.7".parse().unwrap()).fields();
-        judge(sets, Type::A, Some(&wanted), may_change)
+        judge(sets, Type::A, Some(&wanted), |_| may_change)
     }
 
     fn is_foreign(reading: &Reading<ResourceRecordSet>) -> bool {

@@ -9,16 +9,17 @@ use aws_sdk_cloudwatchlogs::operation::describe_log_groups::DescribeLogGroupsErr
 use aws_sdk_cloudwatchlogs::types::LogGroup as SdkLogGroup;
 use deployer_core::address::Address;
 use deployer_core::batch::Batches;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use futures::FutureExt;
 
 use super::LogGroupReady;
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::{owned, seen, still_there};
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a log group's node.
 pub(crate) const LOG_GROUP: &str = "logs.group";
@@ -44,6 +45,11 @@ pub(crate) struct LogGroupActual {
 }
 
 impl LogGroupActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
@@ -200,6 +206,42 @@ pub(crate) async fn delete_log_group(clients: &Clients, name: &str) -> Result<()
     }
 }
 
+/// Takes our mark off a log group.
+pub(crate) async fn release_log_group(clients: &Clients, name: &str) -> Result<()> {
+    match read_log_group(clients, name).await? {
+        Reading::Present(actual) => {
+            retag(clients, name, &actual, TagChanges::unmark(&actual.tags)).await
+        }
+        other => seen(other, &format!("log group `{name}`")).map(drop),
+    }
+}
+
+async fn retag(
+    clients: &Clients,
+    name: &str,
+    actual: &LogGroupActual,
+    changes: TagChanges,
+) -> Result<()> {
+    let logs = &clients.logs;
+    if !changes.set.is_empty() {
+        logs.tag_resource()
+            .resource_arn(&actual.arn)
+            .set_tags(Some(changes.set.into_iter().collect()))
+            .send()
+            .await
+            .told(|| format!("tag log group `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        logs.untag_resource()
+            .resource_arn(&actual.arn)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of log group `{name}`"))?;
+    }
+    Ok(())
+}
+
 impl LogGroup {
     fn name(&self) -> &str {
         &self.address.name
@@ -217,40 +259,9 @@ impl LogGroup {
             .told(|| format!("set the retention of log group `{}`", self.name()))
     }
 
-    async fn retag(&self, actual: &LogGroupActual) -> Result<()> {
-        let changes = tags::changes(&actual.tags, &self.ownership.tags);
-        let logs = &self.clients.logs;
-        if !changes.set.is_empty() {
-            logs.tag_resource()
-                .resource_arn(&actual.arn)
-                .set_tags(Some(changes.set.into_iter().collect()))
-                .send()
-                .await
-                .told(|| format!("tag log group `{}`", self.name()))?;
-        }
-        if !changes.remove.is_empty() {
-            logs.untag_resource()
-                .resource_arn(&actual.arn)
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of log group `{}`", self.name()))?;
-        }
-        Ok(())
-    }
-
     async fn again(&self) -> Result<LogGroupActual> {
-        match self.read().await? {
-            Reading::Present(actual) => Ok(actual),
-            Reading::Foreign(how) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("log group `{}` is not ours: {how}", self.name()),
-            )),
-            Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("log group `{}` vanished meanwhile", self.name()),
-            )),
-        }
+        let what = format!("log group `{}`", self.name());
+        still_there(self.read().await?, &what)
     }
 }
 
@@ -264,12 +275,7 @@ impl Resource for LogGroup {
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         let reading = read_log_group(&self.clients, self.name()).await?;
-        if let Reading::Present(actual) = &reading
-            && let Some(how) = self.ownership.foreign(&actual.tags)
-        {
-            return Ok(Reading::Foreign(how));
-        }
-        Ok(reading)
+        Ok(owned(reading, &self.ownership, |actual| &actual.tags))
     }
 
     fn desired(&self) -> Fields {
@@ -322,12 +328,21 @@ impl Resource for LogGroup {
         {
             self.retain().await?;
         }
-        self.retag(actual).await?;
+        let changes = self.ownership.changes(&actual.tags);
+        retag(&self.clients, self.name(), actual, changes).await?;
         self.again().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("it takes the logs of what served before as well")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_log_group(&self.clients, self.name()).await
+    }
+
+    fn is_guarded(&self) -> bool {
+        true
     }
 }
 

@@ -11,9 +11,11 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Reading;
 use futures::FutureExt;
 
+use super::service_fields::tags_of;
 use super::task_definition::WithTags;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
+use crate::tags::Tags;
 
 /// How many services DescribeServices takes.
 const MOST: usize = 10;
@@ -165,4 +167,14 @@ pub(crate) async fn read_service(clients: &Clients, name: &str) -> Result<Readin
         Reading::Present(service) if service.status() != Some("ACTIVE") => Reading::Absent,
         other => other,
     })
+}
+
+/// The tags of an active service. `None` when there is none.
+///
+/// Errors: as [`describe`].
+pub(crate) async fn owner_tags(clients: &Clients, name: &str) -> Result<Option<Tags>> {
+    let service = describe(clients, name, WithTags::Yes).await?;
+    Ok(service
+        .filter(|service| service.status() == Some("ACTIVE"))
+        .map(|service| tags_of(&service)))
 }

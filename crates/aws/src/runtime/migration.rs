@@ -3,6 +3,7 @@
 //! ECS can override a task's command, not its entry point: a migration with another entry point than the service's has a task
 //! definition of its own.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use aws_sdk_ecs::operation::run_task::{RunTaskError, RunTaskOutput};
 use aws_sdk_ecs::types::{ContainerOverride, LaunchType, Tag, Task, TaskOverride, TaskStopCode};
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    ImageRef, MigrationRecord, MigrationStanding, Revision, Scope, SecretVersion, ServiceInputs,
-    migration_key,
+    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Revision, Scope,
+    SecretVersion, ServiceInputs,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
@@ -28,7 +29,6 @@ use super::task_definition::{WithTags, describe_revision, short};
 use super::{Migrated, Names, autopsy, definition, lookup, service};
 use crate::client::Clients;
 use crate::error::{failure, words};
-use crate::secret_store;
 use crate::tags::Tags;
 
 /// The kind of a migration's node.
@@ -40,8 +40,6 @@ pub(super) enum Database {
     Unnamed,
     /// A secret of the manifest.
     Secret {
-        /// Its name in the cloud.
-        name: String,
         /// The version that the new task definition pins.
         version: Value<SecretVersion>,
     },
@@ -66,8 +64,7 @@ impl Database {
         };
         let known = (env.secrets.get(key), given.secrets.get(key));
         match (scope, known) {
-            (Scope::Whole, (Some(secret), Some(version))) => Self::Secret {
-                name: secret.name.clone(),
+            (Scope::Whole, (Some(_), Some(version))) => Self::Secret {
                 version: inputs.pass(version),
             },
             (Scope::Whole, _) => Self::Unnamed,
@@ -84,11 +81,13 @@ impl Database {
     }
 }
 
-/// What the look before planning found: the migration that would be due if nothing else changed.
+/// What the look before planning found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Looked {
-    key: String,
-    database: Option<SecretVersion>,
+    /// How every migration that was ever started stands, by key.
+    standings: BTreeMap<String, MigrationStanding>,
+    /// What names the database of what runs, in a code deployment.
+    running: Option<SecretVersion>,
 }
 
 /// Where its program stands.
@@ -112,10 +111,15 @@ pub(super) struct Migration {
     pub(super) definition: Value<Revision>,
     pub(super) image: Value<ImageRef>,
     pub(super) database: Database,
+    /// Which database that is, where it is one of the manifest's own. A secret's name with its suffix, and a version's id, are never
+    /// given again on AWS: they stand for a database that a person named.
+    pub(super) birth: Option<Value<Birth>>,
     pub(super) record: Arc<dyn MigrationRecord>,
     pub(super) retry: bool,
     pub(super) looked: Mutex<Option<Looked>>,
     pub(super) output: Output<Migrated>,
+    /// Its key, once it has run.
+    pub(super) ran: Output<String>,
 }
 
 impl Migration {
@@ -127,23 +131,25 @@ impl Migration {
     }
 
     /// The key, as soon as everything that it is made of is known.
-    fn key(&self) -> Option<String> {
+    fn key(&self) -> Option<MigrationKey> {
         let image = self.image.known()?;
         let database = match &self.database {
             Database::Unnamed => None,
-            Database::Secret { version, .. } => Some(version.known()?),
-            Database::Running { .. } => self.looked()?.database,
+            Database::Secret { version } => Some(version.known()?),
+            Database::Running { .. } => self.looked()?.running,
         };
-        Some(migration_key(&self.spec, &image, database.as_ref()))
+        let birth = match &self.birth {
+            None => None,
+            Some(birth) => Some(birth.known()?),
+        };
+        let (database, birth) = (database.as_ref(), birth.as_ref());
+        Some(MigrationKey::new(&self.spec, &image, database, birth))
     }
 
-    /// The database's version as the cloud has it now, found without other nodes' outputs.
-    async fn database_now(&self) -> Result<Option<SecretVersion>> {
+    /// What names the database of what runs now.
+    async fn running(&self) -> Result<Option<SecretVersion>> {
         match &self.database {
-            Database::Unnamed => Ok(None),
-            Database::Secret { name, .. } => {
-                secret_store::current_version(&self.clients, name).await
-            }
+            Database::Unnamed | Database::Secret { .. } => Ok(None),
             Database::Running { variable } => {
                 let name = &self.names.service;
                 let service = lookup::describe(&self.clients, name, WithTags::No)
@@ -216,6 +222,12 @@ impl Migration {
                 reasons.join(", ")
             ),
         ))
+    }
+
+    /// Notes that it starts. The token of the key finds a start whose reply is lost.
+    async fn begin(&self, key: &str) -> Result<()> {
+        let what = self.address.to_string();
+        self.record.started(key, &what, None).await
     }
 
     /// The call itself. The outer error is ours, the inner one is ECS's.
@@ -334,6 +346,29 @@ pub(super) fn never_started(task: &Task, container: &str) -> bool {
         && !ended
 }
 
+/// What a record proves.
+fn proof(standing: MigrationStanding, retry: bool) -> Evidence {
+    let due = match standing {
+        MigrationStanding::Succeeded { at } => {
+            return Evidence::Done(format!("it succeeded at {at}"));
+        }
+        MigrationStanding::Never => "it has not run for this image and database".into(),
+        MigrationStanding::Started { .. } => {
+            "it was started before and its end is not known".into()
+        }
+        MigrationStanding::Failed { at, why } if retry => {
+            format!("to be tried again; it failed at {at}: {why}")
+        }
+        MigrationStanding::Failed { at, why } => format!(
+            "it failed at {at}: {why}; apply does not run it again, `deployer migrate --retry` does"
+        ),
+        MigrationStanding::NotStarted { at, why, .. } => {
+            format!("it could not be started at {at}: {why}")
+        }
+    };
+    Evidence::NotDone(due)
+}
+
 /// How a stopped task ended: only exit code 0 is success.
 fn outcome(task: &Task, container: &str) -> Result<(), String> {
     let containers = task.containers().iter();
@@ -369,29 +404,12 @@ impl Step for Migration {
     }
 
     async fn evidence(&self) -> Result<Evidence> {
-        let database = self.database_now().await?;
-        let Some(image) = self.image.known() else {
-            return Ok(Evidence::Unknown("its image is known after apply".into()));
+        let looked = Looked {
+            running: self.running().await?,
+            standings: self.record.standings().await?,
         };
-        let key = migration_key(&self.spec, &image, database.as_ref());
-        let standing = self.record.standing(&key).await?;
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Looked { key, database });
-        Ok(match standing {
-            MigrationStanding::Succeeded { at } => Evidence::Done(format!("it succeeded at {at}")),
-            MigrationStanding::Never => {
-                Evidence::NotDone("it has not run for this image and database".into())
-            }
-            MigrationStanding::Started { .. } => {
-                Evidence::NotDone("it was started before and its end is not known".into())
-            }
-            MigrationStanding::Failed { at, why } => {
-                Evidence::NotDone(format!("it failed at {at}: {why}"))
-            }
-            MigrationStanding::NotStarted { at, why, .. } => {
-                Evidence::NotDone(format!("it could not be started at {at}: {why}"))
-            }
-        })
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+        Ok(Evidence::Unknown("not compared yet".into()))
     }
 
     fn desired(&self) -> Fields {
@@ -411,38 +429,47 @@ impl Step for Migration {
     }
 
     fn judge(&self, evidence: &Evidence) -> Evidence {
-        let looked = self.looked();
-        match (self.key(), looked) {
-            (Some(key), Some(looked)) if key == looked.key => evidence.clone(),
-            (Some(_), _) => Evidence::NotDone("it has not run for this image and database".into()),
-            (None, _) => Evidence::Unknown("its database's secret is known after apply".into()),
+        // Once it has run, that is the evidence.
+        if let Evidence::Done(_) = evidence {
+            return evidence.clone();
+        }
+        match (self.key(), self.looked()) {
+            (Some(key), Some(looked)) => proof(key.among(&looked.standings), self.retry),
+            (Some(_), None) => evidence.clone(),
+            (None, _) => Evidence::Unknown("its database is known after apply".into()),
         }
     }
 
     fn publish(&self) {
         self.output.publish(Migrated);
+        if let Some(key) = self.key() {
+            self.ran.publish(key.key);
+        }
     }
 
     async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
-        let key = self
+        let named = self
             .key()
             .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
+        let standing = named.standing(self.record.as_ref()).await?;
+        let key = named.key;
         let definition = self.definition.settled()?;
         self.refuse_beside_another(&key).await?;
-        let execution = match self.record.standing(&key).await? {
+        let execution = match standing {
             MigrationStanding::Succeeded { .. } => return Ok(()),
             MigrationStanding::Started {
                 execution: Some(arn),
+                ..
             } => arn,
             // A retry makes one more: the newest counts.
-            MigrationStanding::Started { execution: None } => {
-                match self.begun(&self.started(&key).await?) {
-                    Some(arn) => arn,
-                    None => self.start(&key, client_token(&key, &definition)).await?,
-                }
-            }
+            MigrationStanding::Started {
+                execution: None, ..
+            } => match self.begun(&self.started(&key).await?) {
+                Some(arn) => arn,
+                None => self.start(&key, client_token(&key, &definition)).await?,
+            },
             MigrationStanding::Never => {
-                self.record.started(&key, &self.address.to_string()).await?;
+                self.begin(&key).await?;
                 self.start(&key, client_token(&key, &definition)).await?
             }
             // It stands in the ledger until the next one's name does: a start in its place whose reply was lost is newer.
@@ -460,7 +487,7 @@ impl Step for Migration {
                 }
             }
             MigrationStanding::Failed { .. } if self.retry => {
-                self.record.started(&key, &self.address.to_string()).await?;
+                self.begin(&key).await?;
                 self.start(&key, retry_token(&key, &definition, token))
                     .await?
             }

@@ -80,7 +80,7 @@ impl Migration {
         let standings = self.record.standings().await?;
         let others = standings.into_iter().filter(|(other, _)| other != key);
         let others = others.filter_map(|(_, standing)| match standing {
-            MigrationStanding::Started { execution } => execution,
+            MigrationStanding::Started { execution, .. } => execution,
             _ => None,
         });
         let tasks = self.described(others.take(100).collect()).await?;

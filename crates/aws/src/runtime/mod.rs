@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deployer_core::address::Address;
 use deployer_core::capability::{
     Activation, Autopsy, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
     ServiceOutputs, Serving,
@@ -28,6 +29,7 @@ use deployer_core::capability::{
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Token, Watch};
+use deployer_core::ours::Owner;
 use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
@@ -136,6 +138,15 @@ impl Runtime for Aws {
         operate::activate(&self.clients, activation, watch).await
     }
 
+    async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()> {
+        let tags = lookup::owner_tags(&self.clients, service).await?;
+        let stranger = tags.and_then(|tags| Ownership::leftover(owner).foreign(&tags));
+        match stranger {
+            Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
+            None => Ok(()),
+        }
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         autopsy::of(&self.clients, service).await
     }
@@ -158,19 +169,25 @@ impl Declaration<'_> {
             Scope::CodeOnly => Value::Given(LogGroupReady),
         };
         let definition = self.task_definition(graph, &logs, Program::Service);
-        let migrated = match &self.service.migrate {
-            Some(migrate) => Value::From(self.migration(graph, migrate, &definition, &logs)),
-            None => Value::Given(Migrated),
+        let (migrated, migration) = match &self.service.migrate {
+            Some(migrate) => {
+                let (migrated, ran) = self.migration(graph, migrate, &definition, &logs);
+                (Value::From(migrated), Some(ran))
+            }
+            None => (Value::Given(Migrated), None),
         };
         let outputs = self.ecs_service(graph, &definition, &migrated);
         if self.scope == Scope::Whole && self.service.replicas.max > self.service.replicas.min {
             self.scaling(graph, &outputs.revision);
         }
-        outputs
+        ServiceOutputs {
+            migration,
+            ..outputs
+        }
     }
 
-    fn ownership(&self) -> Ownership {
-        Ownership::new(self.env, self.service.adopt)
+    fn ownership(&self, graph: &Graph, address: &Address) -> Ownership {
+        Ownership::new(self.env, self.service.adopt, &graph.past(address))
     }
 
     fn log_group(&self, graph: &mut Graph) -> Output<LogGroupReady> {
@@ -178,10 +195,11 @@ impl Declaration<'_> {
             .clients
             .address(log_group::LOG_GROUP, &self.names.log_group);
         let output = Output::of(&address);
+        let ownership = self.ownership(graph, &address);
         graph.resource(|_| LogGroup {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
             retention_days: self.clients.section.log_retention_days,
             output: output.clone(),
         });
@@ -202,6 +220,8 @@ impl Declaration<'_> {
             .clients
             .address(task_definition::TASK_DEFINITION, &names.family);
         let output = Output::of(&address);
+        let ownership = self.ownership(graph, &address);
+        let known = graph.past(&address).known;
         graph.resource(|inputs| {
             inputs.pass(logs);
             let pins = match self.scope {
@@ -224,10 +244,11 @@ impl Declaration<'_> {
             TaskDefinition::new(
                 Arc::clone(self.clients),
                 address,
-                self.ownership(),
+                ownership,
                 names,
                 blueprint,
                 self.scope,
+                known,
                 output.clone(),
             )
         });
@@ -241,7 +262,7 @@ impl Declaration<'_> {
         migrate: &MigrateSpec,
         definition: &Output<Revision>,
         logs: &Value<LogGroupReady>,
-    ) -> Output<Migrated> {
+    ) -> (Output<Migrated>, Output<String>) {
         let by_override =
             migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty();
         let definition = match by_override {
@@ -251,7 +272,13 @@ impl Declaration<'_> {
         let address = self
             .clients
             .address(migration::MIGRATION, &self.names.service);
-        let output = Output::of(&address);
+        let (output, ran) = (Output::of(&address), Output::of(&address));
+        let database = migrate.database.as_ref();
+        let birth = database.and_then(|key| self.inputs.births.get(key));
+        let tags = match self.scope {
+            Scope::Whole => self.ownership(graph, &address).tags,
+            Scope::CodeOnly => Tags::new(),
+        };
         graph.step(|inputs| Migration {
             clients: Arc::clone(self.clients),
             address,
@@ -261,19 +288,18 @@ impl Declaration<'_> {
                 true => migration::Program::Override,
                 false => migration::Program::OfDefinition,
             },
-            tags: match self.scope {
-                Scope::Whole => self.ownership().tags,
-                Scope::CodeOnly => Tags::new(),
-            },
+            tags,
             definition: inputs.take(&definition),
             image: inputs.pass(&self.inputs.image),
             database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
+            birth: birth.map(|birth| inputs.pass(birth)),
             record: Arc::clone(&self.inputs.migrated),
             retry: self.inputs.retry_migration,
             looked: std::sync::Mutex::default(),
             output: output.clone(),
+            ran: ran.clone(),
         });
-        output
+        (output, ran)
     }
 
     /// Who changes the count within its range.
@@ -282,10 +308,11 @@ impl Declaration<'_> {
             .clients
             .address(scaling::SCALABLE_TARGET, &self.names.service);
         let settings = self.clients.settings(self.service);
+        let ownership = self.ownership(graph, &address);
         graph.resource(|inputs| Scaling {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
             service: self.names.service.clone(),
             replicas: self.service.replicas,
             goals: settings.scaling,
@@ -307,15 +334,19 @@ impl Declaration<'_> {
             revision: Output::of(&address),
             url: Output::of(&address),
             service: address.clone(),
+            migration: None,
         };
         let settings = self.clients.settings(self.service);
         // A load balancer's name is given, so it is known before anything is made.
         let url = self.service.url.clone().or_else(|| settings.url.clone());
         outputs.url.publish(url);
+        let ownership = self.ownership(graph, &address);
+        let known = graph.past(&address).known;
         graph.resource(|inputs| Service {
             clients: Arc::clone(self.clients),
             address,
-            ownership: self.ownership(),
+            ownership,
+            known,
             names: self.names.clone(),
             settings,
             port: self.service.port,

@@ -9,21 +9,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_applicationautoscaling::operation::put_scaling_policy::builders::PutScalingPolicyFluentBuilder;
 use aws_sdk_applicationautoscaling::types::{
-    MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ServiceNamespace,
-    TargetTrackingScalingPolicyConfiguration,
+    MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalingPolicy,
+    ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, poll};
 use deployer_manifest::section::AwsScaling;
 
 use super::scaling_calls::{
-    CPU, REQUESTS, ScalingActual, deregister, followed, label_of, read_target, resource_id,
+    CPU, REQUESTS, ScalingActual, deregister, followed, label_of, read_target, resource_id, retag,
 };
 use crate::client::Clients;
 use crate::error::{Told, code, incomplete, words};
@@ -128,6 +128,30 @@ impl Scaling {
         .await
     }
 
+    fn range(&self) -> (i32, i32) {
+        let bound = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        (bound(self.replicas.min), bound(self.replicas.max))
+    }
+
+    /// Puts a policy of ours as it was read.
+    async fn put_again(&self, policy: &ScalingPolicy) -> Result<()> {
+        let call = self
+            .clients
+            .scaling
+            .put_scaling_policy()
+            .policy_name(policy.policy_name())
+            .service_namespace(ServiceNamespace::Ecs)
+            .resource_id(resource_id(&self.clients, &self.service))
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .policy_type(policy.policy_type().clone())
+            .set_target_tracking_scaling_policy_configuration(
+                policy
+                    .target_tracking_scaling_policy_configuration()
+                    .cloned(),
+            );
+        self.put(policy.policy_name(), call).await
+    }
+
     async fn put_cpu(&self) -> Result<()> {
         let metric = MetricType::EcsServiceAverageCpuUtilization;
         self.put(CPU, self.policy(CPU, metric, self.goals.cpu, None)?)
@@ -163,8 +187,7 @@ impl Scaling {
     }
 
     /// Registers the range. A service that was made a moment ago may not be known yet.
-    async fn register(&self, tags: Option<&Tags>) -> Result<()> {
-        let bound = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    async fn register(&self, (min, max): (i32, i32), tags: Option<&Tags>) -> Result<()> {
         let tags = tags.map(|tags| tags.clone().into_iter().collect());
         let what = format!("the scaling of service `{}`", self.service);
         poll(self.clients.clock(), Pace::until(LAG), &what, || async {
@@ -175,8 +198,8 @@ impl Scaling {
                 .service_namespace(ServiceNamespace::Ecs)
                 .resource_id(resource_id(&self.clients, &self.service))
                 .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
-                .min_capacity(bound(self.replicas.min))
-                .max_capacity(bound(self.replicas.max))
+                .min_capacity(min)
+                .max_capacity(max)
                 .set_tags(tags.clone())
                 .send()
                 .await;
@@ -194,20 +217,8 @@ impl Scaling {
     }
 
     async fn retag(&self, actual: &ScalingActual) -> Result<()> {
-        let changes = tags::changes(&actual.tags, &self.ownership.tags);
-        let arn = actual.target.scalable_target_arn().unwrap_or_default();
-        let action = || format!("tag the scaling of service `{}`", self.service);
-        if !changes.set.is_empty() {
-            let call = self.clients.scaling.tag_resource().resource_arn(arn);
-            let tags = changes.set.into_iter().collect();
-            call.set_tags(Some(tags)).send().await.told(action)?;
-        }
-        if !changes.remove.is_empty() {
-            let call = self.clients.scaling.untag_resource().resource_arn(arn);
-            let keys = changes.remove;
-            call.set_tag_keys(Some(keys)).send().await.told(action)?;
-        }
-        Ok(())
+        let changes = self.ownership.changes(&actual.tags);
+        retag(&self.clients, actual, &self.service, changes).await
     }
 
     /// What is registered now that it was just changed.
@@ -267,7 +278,8 @@ impl Resource for Scaling {
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
         self.made.settled()?;
-        self.register(Some(&self.ownership.tags)).await?;
+        self.register(self.range(), Some(&self.ownership.tags))
+            .await?;
         self.put_cpu().await?;
         if self.label().is_some() {
             self.put_requests().await?;
@@ -291,7 +303,7 @@ impl Resource for Scaling {
             self.retag(actual).await?;
         }
         if changed(&["min", "max"]) {
-            self.register(None).await?;
+            self.register(self.range(), None).await?;
         }
         if changed(&["cpu"]) {
             self.put_cpu().await?;
@@ -300,6 +312,32 @@ impl Resource for Scaling {
             self.put_requests().await?;
         }
         self.registered().await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("how the count of its tasks changes is not as before")
+    }
+
+    async fn restore(
+        &self,
+        before: &Self::Actual,
+        _now: &Self::Actual,
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Undone> {
+        let (min, max) = (before.target.min_capacity(), before.target.max_capacity());
+        self.register((min, max), None).await?;
+        let ours = before.policies.iter();
+        let ours: Vec<_> = ours
+            .filter(|policy| [CPU, REQUESTS].contains(&policy.policy_name()))
+            .collect();
+        for policy in &ours {
+            self.put_again(policy).await?;
+        }
+        if ours.iter().all(|policy| policy.policy_name() != REQUESTS) {
+            self.remove_requests().await?;
+        }
+        Ok(Undone::PutBack)
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

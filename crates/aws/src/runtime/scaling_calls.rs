@@ -9,7 +9,8 @@ use deployer_core::node::Reading;
 
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
-use crate::tags::{self, Tags};
+use crate::reading::seen;
+use crate::tags::{self, TagChanges, Tags};
 
 /// The names of our policies, unique to their target; others on it are somebody else's.
 pub(super) const CPU: &str = "deployer-cpu";
@@ -20,11 +21,16 @@ pub(super) const REQUESTS: &str = "deployer-requests";
 #[derive(Clone, Debug)]
 pub(crate) struct ScalingActual {
     pub(super) target: ScalableTarget,
-    policies: Vec<ScalingPolicy>,
+    pub(super) policies: Vec<ScalingPolicy>,
     pub(super) tags: Tags,
 }
 
 impl ScalingActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
@@ -149,6 +155,40 @@ where
     match denied(error) {
         Some(words) => Ok(Reading::Denied(words)),
         None => Err(failure(error, action)),
+    }
+}
+
+/// Changes the tags of a service's scalable target; writes nothing where there is nothing to change.
+pub(super) async fn retag(
+    clients: &Clients,
+    actual: &ScalingActual,
+    service: &str,
+    changes: TagChanges,
+) -> Result<()> {
+    let arn = actual.target.scalable_target_arn().unwrap_or_default();
+    let action = || format!("tag the scaling of service `{service}`");
+    if !changes.set.is_empty() {
+        let call = clients.scaling.tag_resource().resource_arn(arn);
+        let tags = changes.set.into_iter().collect();
+        call.set_tags(Some(tags)).send().await.told(action)?;
+    }
+    if !changes.remove.is_empty() {
+        let call = clients.scaling.untag_resource().resource_arn(arn);
+        let keys = changes.remove;
+        call.set_tag_keys(Some(keys)).send().await.told(action)?;
+    }
+    Ok(())
+}
+
+/// Takes our mark off a service's scalable target, which goes on to scale.
+pub(crate) async fn release_target(clients: &Clients, service: &str) -> Result<()> {
+    let what = format!("the scaling of service `{service}`");
+    match seen(read_target(clients, service).await?, &what)? {
+        Some(actual) => {
+            let changes = TagChanges::unmark(&actual.tags);
+            retag(clients, &actual, service, changes).await
+        }
+        None => Ok(()),
     }
 }
 

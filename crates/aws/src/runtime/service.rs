@@ -13,12 +13,12 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::{AwsSection, AwsService};
 
-use super::lookup::{describe, read};
+use super::lookup::{describe, read, read_service};
 use super::operate::Until;
 use super::refusals::{IS_THERE, PASSING, SETTLING, Tried, beyond_us};
 use super::rollout::{Asked, Judge};
@@ -30,7 +30,8 @@ use super::task_definition::WithTags;
 use super::{Migrated, Names, autopsy, operate, rollout};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, incomplete, words};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::seen;
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = "ecs.service";
@@ -43,6 +44,8 @@ pub(super) struct Service {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
+    /// Whether the inventory has it: what a code-only deployment, which sees no tags, goes by.
+    pub(super) known: bool,
     pub(super) names: Names,
     pub(super) settings: AwsService,
     pub(super) port: u16,
@@ -66,6 +69,13 @@ pub(crate) fn absent(name: &str) -> Error {
     .hint("run `deployer apply` without `--only` first: it makes the service")
 }
 
+/// The error for a code-only deployment of a service that may be somebody else's.
+fn unknown(name: &str) -> Error {
+    let what = format!("service `{name}` is not known to be ours: the ledger does not name it");
+    Error::new(ErrorKind::Conflict, what)
+        .hint("run `deployer apply` without `--only` once: it looks at the mark of the service")
+}
+
 /// Deletes a service with its tasks. Succeeds when it is draining or gone already.
 pub(crate) async fn delete_service(clients: &Clients, name: &str) -> Result<()> {
     let deleted = clients
@@ -87,6 +97,44 @@ pub(crate) async fn delete_service(clients: &Clients, name: &str) -> Result<()> 
         }
         other => other.map(drop).told(|| format!("delete service `{name}`")),
     }
+}
+
+/// Takes our mark off a service.
+pub(crate) async fn release_service(clients: &Clients, name: &str) -> Result<()> {
+    match read_service(clients, name).await? {
+        Reading::Present(service) => {
+            let changes = TagChanges::unmark(&tags_of(&service));
+            retag(clients, name, &service, changes).await
+        }
+        other => seen(other, &format!("service `{name}`")).map(drop),
+    }
+}
+
+async fn retag(
+    clients: &Clients,
+    name: &str,
+    service: &SdkService,
+    changes: TagChanges,
+) -> Result<()> {
+    let arn = service.service_arn().unwrap_or_default();
+    let ecs = &clients.ecs;
+    if !changes.set.is_empty() {
+        ecs.tag_resource()
+            .resource_arn(arn)
+            .set_tags(Some(sdk_tags(&changes.set)))
+            .send()
+            .await
+            .told(|| format!("tag service `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        ecs.untag_resource()
+            .resource_arn(arn)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of service `{name}`"))?;
+    }
+    Ok(())
 }
 
 fn sdk_tags(tags: &Tags) -> Vec<Tag> {
@@ -324,27 +372,8 @@ impl Service {
             .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no service"))
     }
 
-    async fn retag(&self, actual: &SdkService, wanted: &Tags) -> Result<()> {
-        let changes = tags::changes(&tags_of(actual), wanted);
-        let arn = actual.service_arn().unwrap_or_default();
-        let ecs = &self.clients.ecs;
-        if !changes.set.is_empty() {
-            ecs.tag_resource()
-                .resource_arn(arn)
-                .set_tags(Some(sdk_tags(&changes.set)))
-                .send()
-                .await
-                .told(|| format!("tag service `{}`", self.name()))?;
-        }
-        if !changes.remove.is_empty() {
-            ecs.untag_resource()
-                .resource_arn(arn)
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of service `{}`", self.name()))?;
-        }
-        Ok(())
+    async fn retag(&self, actual: &SdkService, changes: TagChanges) -> Result<()> {
+        retag(&self.clients, self.name(), actual, changes).await
     }
 }
 
@@ -368,8 +397,9 @@ impl Resource for Service {
             return Err(error);
         }
         match (service.status(), self.scope) {
-            // Tags are not visible to a code-only deployment: the configured name decides.
-            (Some("ACTIVE"), Scope::CodeOnly) => Ok(Reading::Present(service)),
+            // Tags are not visible to a code-only deployment: the ledger decides.
+            (Some("ACTIVE"), Scope::CodeOnly) if self.known => Ok(Reading::Present(service)),
+            (Some("ACTIVE"), Scope::CodeOnly) => Err(unknown(self.name())),
             (_, Scope::CodeOnly) => Err(absent(self.name())),
             (Some("ACTIVE"), Scope::Whole) => match self.ownership.foreign(&tags_of(&service)) {
                 Some(how) => Ok(Reading::Foreign(how)),
@@ -475,16 +505,22 @@ impl Resource for Service {
     ) -> Result<Self::Actual> {
         self.migrated.settled()?;
         // First, so that the roll-out is what a failure comes after; not read again, as an answer may be from before.
-        let retagged = changes.iter().any(tags::is_tag);
-        if retagged {
-            self.retag(actual, &self.ownership.tags).await?;
-        }
+        let retagged = match changes.iter().any(tags::is_tag) {
+            true => {
+                let tags = tags_of(actual);
+                let changes = self.ownership.changes(&tags);
+                let after = changes.applied_to(&tags);
+                self.retag(actual, changes).await?;
+                Some(after)
+            }
+            false => None,
+        };
         let mut updated = match changes.iter().all(tags::is_tag) {
             true => actual.clone(),
             false => self.update_service(actual, changes).await?,
         };
-        if retagged {
-            updated.tags = Some(sdk_tags(&self.ownership.tags));
+        if let Some(tags) = &retagged {
+            updated.tags = Some(sdk_tags(tags));
         }
         Ok(updated)
     }
@@ -524,7 +560,8 @@ impl Resource for Service {
                 .await?;
         }
         if changes.iter().any(tags::is_tag) {
-            self.retag(now, &tags_of(before)).await?;
+            let back = self.ownership.changes_back(&tags_of(now), &tags_of(before));
+            self.retag(now, back).await?;
         }
         match for_good(&changes).as_slice() {
             [] => Ok(Undone::PutBack),
@@ -533,6 +570,10 @@ impl Resource for Service {
                 fields.join(", ")
             ))),
         }
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the service is not as before")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

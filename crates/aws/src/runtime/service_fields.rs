@@ -10,7 +10,7 @@ use deployer_core::fields::{FieldChange, Fields};
 use super::rollout;
 use crate::tags::{self, Tags};
 
-pub(super) fn tags_of(service: &SdkService) -> Tags {
+pub(crate) fn tags_of(service: &SdkService) -> Tags {
     tags::from_pairs(service.tags().iter().map(|tag| (tag.key(), tag.value())))
 }
 

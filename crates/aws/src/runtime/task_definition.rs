@@ -18,14 +18,16 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::{self, Blueprint};
 use super::{Names, lookup, service, service_fields};
 use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Told, code, denied, failure, words};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::seen;
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a task definition's node.
 pub(crate) const TASK_DEFINITION: &str = "ecs.task-definition";
@@ -44,6 +46,8 @@ pub(super) struct TaskDefinition {
     names: Names,
     blueprint: Mutex<Blueprint>,
     scope: Scope,
+    /// Whether the inventory has the family: a revision without a mark is then one of ours, or on top of ours.
+    known: bool,
     output: Output<Revision>,
 }
 
@@ -141,8 +145,14 @@ pub(crate) async fn describe_revision(clients: &Clients, arn: &str) -> Result<Sd
     })
 }
 
-/// Deregisters every active revision of a family: for a service that is removed whole.
-pub(crate) async fn deregister_family(clients: &Clients, family: &str) -> Result<()> {
+/// The active revisions of a family that are ours, each with its tags: by our own mark. Those that a code-only deployment
+/// registered carry none and are ours as far as `unmarked` says, which knows revisions by their ARN.
+async fn our_revisions(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+    unmarked: &Past,
+) -> Result<Vec<(String, Tags)>> {
     let mut pages = clients
         .ecs
         .list_task_definitions()
@@ -153,16 +163,109 @@ pub(crate) async fn deregister_family(clients: &Clients, family: &str) -> Result
     let mut revisions = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.told(|| format!("list the revisions of task definition `{family}`"))?;
-        revisions.extend(page.task_definition_arns().iter().cloned());
+        let arns = page.task_definition_arns().iter();
+        revisions.extend(arns.filter(|arn| family_of(arn) == family).cloned());
     }
-    for revision in revisions.iter().filter(|arn| family_of(arn) == family) {
+    let mut ours = Vec::new();
+    for arn in revisions {
+        let reading = read_definition(clients, &arn, WithTags::Yes).await?;
+        let Some(actual) = seen(reading, &format!("task definition `{}`", short(&arn)))? else {
+            continue;
+        };
+        let is_ours = match ownership.foreign(&actual.tags) {
+            None => true,
+            Some(stranger) => stranger.owner().is_none() && unmarked.says(&revision_fields(&arn)),
+        };
+        if is_ours {
+            ours.push((arn, actual.tags));
+        }
+    }
+    Ok(ours)
+}
+
+/// What the inventory notes of a revision that carries no mark.
+pub(crate) fn revision_fields(arn: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("revision", arn);
+    fields
+}
+
+/// Reads a family that is no longer desired: which of its active revisions are ours.
+pub(crate) async fn read_family(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+    unmarked: &Past,
+) -> Result<Reading<Fields>> {
+    let latest = match read_definition(clients, family, WithTags::Yes).await? {
+        Reading::Present(latest) => latest,
+        other => return Ok(other.map(|_| Fields::new())),
+    };
+    let ours = our_revisions(clients, family, ownership, unmarked).await?;
+    if ours.is_empty() {
+        let unmarked = || "none of its revisions carries our mark".to_owned().into();
+        let stranger = ownership.foreign(&latest.tags).unwrap_or_else(unmarked);
+        return Ok(Reading::Foreign(stranger));
+    }
+    let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
+    let mut fields = Fields::new();
+    fields.set("revisions", names.join(", "));
+    Ok(Reading::Present(fields))
+}
+
+/// Deregisters every active revision of a family that is ours: for a service that is removed whole.
+pub(crate) async fn deregister_family(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+    unmarked: &Past,
+) -> Result<()> {
+    for (revision, _) in our_revisions(clients, family, ownership, unmarked).await? {
         clients
             .ecs
             .deregister_task_definition()
-            .task_definition(revision)
+            .task_definition(&revision)
             .send()
             .await
             .told(|| format!("deregister task definition `{revision}`"))?;
+    }
+    Ok(())
+}
+
+/// Takes our mark off every active revision of a family.
+pub(crate) async fn release_family(
+    clients: &Clients,
+    family: &str,
+    ownership: &Ownership,
+) -> Result<()> {
+    let none = Past::default();
+    for (arn, tags) in our_revisions(clients, family, ownership, &none).await? {
+        retag(clients, &arn, TagChanges::unmark(&tags)).await?;
+    }
+    Ok(())
+}
+
+async fn retag(clients: &Clients, arn: &str, changes: TagChanges) -> Result<()> {
+    let name = short(arn);
+    if !changes.set.is_empty() {
+        clients
+            .ecs
+            .tag_resource()
+            .resource_arn(arn)
+            .set_tags(Some(sdk_tags(&changes.set)))
+            .send()
+            .await
+            .told(|| format!("tag task definition `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        clients
+            .ecs
+            .untag_resource()
+            .resource_arn(arn)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of task definition `{name}`"))?;
     }
     Ok(())
 }
@@ -192,6 +295,7 @@ impl TaskDefinition {
         names: Names,
         blueprint: Blueprint,
         scope: Scope,
+        known: bool,
         output: Output<Revision>,
     ) -> Self {
         Self {
@@ -201,6 +305,7 @@ impl TaskDefinition {
             names,
             blueprint: Mutex::new(blueprint),
             scope,
+            known,
             output,
         }
     }
@@ -271,9 +376,11 @@ impl TaskDefinition {
             }
         }
         if let Reading::Present(latest) = latest {
-            match self.ownership.foreign(&latest.tags) {
-                Some(how) if !ours => return Ok(Reading::Foreign(how)),
-                _ => {}
+            // The inventory tells of one without tags too.
+            if let Some(stranger) = self.ownership.foreign(&latest.tags)
+                && (stranger.owner().is_some() || !(ours || self.known))
+            {
+                return Ok(Reading::Foreign(stranger));
             }
             if !self.has_base() {
                 self.build_on(&latest.definition)?;
@@ -403,32 +510,6 @@ impl TaskDefinition {
             .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no task definition"))?;
         Ok(DefinitionActual { definition, tags })
     }
-
-    async fn retag(&self, actual: &DefinitionActual) -> Result<()> {
-        let changes = tags::changes(&actual.tags, &self.ownership.tags);
-        let name = short(actual.arn());
-        if !changes.set.is_empty() {
-            self.clients
-                .ecs
-                .tag_resource()
-                .resource_arn(actual.arn())
-                .set_tags(Some(sdk_tags(&changes.set)))
-                .send()
-                .await
-                .told(|| format!("tag task definition `{name}`"))?;
-        }
-        if !changes.remove.is_empty() {
-            self.clients
-                .ecs
-                .untag_resource()
-                .resource_arn(actual.arn())
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of task definition `{name}`"))?;
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -496,13 +577,22 @@ impl Resource for TaskDefinition {
         let mut chosen = self
             .chosen(actual)
             .ok_or_else(|| Error::internal("a task definition without revisions was retagged"))?;
-        self.retag(&chosen).await?;
-        chosen.tags.clone_from(&self.ownership.tags);
+        let changes = self.ownership.changes(&chosen.tags);
+        let tags = changes.applied_to(&chosen.tags);
+        retag(&self.clients, chosen.arn(), changes).await?;
+        chosen.tags = tags;
         Ok(Revisions(vec![chosen]))
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless(
+            "a revision that nobody uses harms nobody: the one that served before is there",
+        )
+    }
+
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
-        deregister_family(&self.clients, self.family()).await
+        let none = Past::default();
+        deregister_family(&self.clients, self.family(), &self.ownership, &none).await
     }
 }
 

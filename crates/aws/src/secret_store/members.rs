@@ -9,7 +9,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
 use deployer_core::member::{binary, member_of};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::spec::{Member, SecretSpec};
 
 use super::{Described, Payload, current, describe, payload};
@@ -116,6 +116,10 @@ impl Resource for Taken {
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
         self.never("changed")
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("it is somebody else's and only read")
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {

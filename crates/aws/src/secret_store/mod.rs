@@ -13,6 +13,7 @@ use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, Secret
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::Token;
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSpec};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -21,10 +22,9 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
-use lookup::Current;
 pub(crate) use lookup::Values;
 pub(crate) use members::MEMBER;
-pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret};
+pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret, release_secret};
 
 use secret::Secret;
 
@@ -84,19 +84,8 @@ async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
 ///
 /// Errors: denied, when the caller may not read it.
 async fn payload(clients: &Clients, name: &str) -> Result<Payload> {
-    let held = held(clients, name).await?;
-    Ok(held.map_or(Payload::Absent, |held| {
-        held.value.map_or(Payload::Binary, Payload::Text)
-    }))
-}
-
-/// The version that is read by default, with what it holds: of one answer, so that they belong together. `None` when there is
-/// none that can be read now.
-///
-/// Errors: denied, when the caller may not read it.
-async fn held(clients: &Clients, name: &str) -> Result<Option<Current>> {
     if let Some(current) = clients.secret_values.ask(name).await? {
-        return Ok(Some(current));
+        return Ok(current.value.map_or(Payload::Binary, Payload::Text));
     }
     let answer = clients
         .secrets
@@ -105,13 +94,13 @@ async fn held(clients: &Clients, name: &str) -> Result<Option<Current>> {
         .send()
         .await;
     match answer {
-        Ok(answer) => Ok(Some(Current {
-            version: answer.version_id.unwrap_or_default(),
-            value: answer.secret_string.map(Into::into),
-        })),
+        Ok(answer) => Ok(match answer.secret_string {
+            Some(text) => Payload::Text(text.into()),
+            None => Payload::Binary,
+        }),
         Err(error) => match code(&error) {
             // No such secret, no current version, or scheduled for deletion.
-            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(None),
+            Some("ResourceNotFoundException" | "InvalidRequestException") => Ok(Payload::Absent),
             _ => Err(failure(
                 &error,
                 &format!("read the value of secret `{name}`"),
@@ -156,23 +145,6 @@ fn current(secret: &DescribeSecretOutput) -> Option<String> {
         .map(|(version, _)| version.clone())
 }
 
-/// The current version of a secret. `None` when there is none, or none that the caller may see.
-pub(crate) async fn current_version(
-    clients: &Clients,
-    name: &str,
-) -> Result<Option<SecretVersion>> {
-    let Described::Found(secret) = describe(clients, name).await? else {
-        return Ok(None);
-    };
-    if secret.deleted_date().is_some() {
-        return Ok(None);
-    }
-    Ok(current(&secret).map(|version| SecretVersion {
-        secret: secret.arn().unwrap_or_default().to_owned(),
-        version,
-    }))
-}
-
 #[async_trait]
 impl SecretStore for Aws {
     fn secret(
@@ -183,12 +155,13 @@ impl SecretStore for Aws {
         content: SecretContent,
     ) -> Output<SecretVersion> {
         let mut output = None;
+        let past = graph.past(&self.clients.address(SECRET, &secret.name));
         graph.resource(|inputs| {
             let content = match content {
                 SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
                 given => given,
             };
-            let node = Secret::new(Arc::clone(&self.clients), env, secret, content);
+            let node = Secret::new(Arc::clone(&self.clients), env, secret, content, &past);
             output = Some(node.output());
             node
         });
@@ -243,6 +216,30 @@ impl SecretStore for Aws {
         value(&self.clients, name).await
     }
 
+    async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
+        let secret = match describe(&self.clients, &version.secret).await? {
+            Described::Absent => return Ok(Some("its secret is gone".to_owned())),
+            Described::Found(secret) => secret,
+            // Whoever may not look finds out when it is used.
+            Described::Denied(_) => return Ok(None),
+        };
+        if let Some(at) = secret.deleted_date() {
+            return Ok(Some(format!("its secret is to be deleted at {at}")));
+        }
+        let stages = secret.version_ids_to_stages();
+        if stages.is_some_and(|it| it.contains_key(&version.version)) {
+            return Ok(None);
+        }
+        // A version without a label is not listed, and kept for a while
+        // (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html>).
+        match value_of(&self.clients, &version.secret, &version.version).await {
+            Ok(Some(_)) => Ok(None),
+            Ok(None) => Ok(Some("it is gone".to_owned())),
+            Err(error) if error.kind() == ErrorKind::Denied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn put_version(
         &self,
         env: &EnvironmentSpec,
@@ -251,7 +248,9 @@ impl SecretStore for Aws {
         token: &Token,
     ) -> Result<SecretVersion> {
         let content = SecretContent::Exactly(value.clone());
-        Secret::new(Arc::clone(&self.clients), env, secret, content)
+        // Only an apply removes tags.
+        let past = Past::default();
+        Secret::new(Arc::clone(&self.clients), env, secret, content, &past)
             .put_version(value, token)
             .await
     }

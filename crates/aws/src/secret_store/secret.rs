@@ -12,16 +12,18 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
 use deployer_core::member::binary;
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use deployer_manifest::names::AWS_SECRET;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lookup::Current;
-use super::{Described, Payload, current, describe, payload, versions};
+use super::{Described, Payload, current, describe, payload, value_of, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
-use crate::tags::{self, Ownership, Tags};
+use crate::reading::seen;
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a secret's node.
 pub(crate) const SECRET: &str = "secretsmanager.secret";
@@ -41,12 +43,16 @@ pub(crate) struct SecretActual {
 }
 
 impl SecretActual {
-    /// As it is described: without its value.
-    fn of(secret: &DescribeSecretOutput) -> Self {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
         Self {
             arn: secret.arn().unwrap_or_default().to_owned(),
             version: current(secret),
-            value: None,
+            value,
             tags: tags_of(secret),
             anothers: false,
         }
@@ -84,7 +90,7 @@ pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading
         Described::Denied(words) => Reading::Denied(words),
         Described::Found(secret) => match tombstone(&secret) {
             Some(how) => Reading::Tombstoned(how),
-            None => Reading::Present(SecretActual::of(&secret)),
+            None => Reading::Present(SecretActual::of(&secret, None)),
         },
     })
 }
@@ -119,6 +125,38 @@ pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
     } else {
         Err(failure(&error, &format!("delete secret `{name}`")))
     }
+}
+
+/// Takes our mark off a secret.
+pub(crate) async fn release_secret(clients: &Clients, name: &str) -> Result<()> {
+    match read_secret(clients, name).await? {
+        Reading::Present(actual) => retag(clients, name, TagChanges::unmark(&actual.tags)).await,
+        Reading::Tombstoned(_) => Ok(()),
+        other => seen(other, &format!("secret `{name}`")).map(drop),
+    }
+}
+
+async fn retag(clients: &Clients, name: &str, changes: TagChanges) -> Result<()> {
+    let secrets = &clients.secrets;
+    if !changes.set.is_empty() {
+        secrets
+            .tag_resource()
+            .secret_id(name)
+            .set_tags(Some(sdk_tags(&changes.set)))
+            .send()
+            .await
+            .told(|| format!("tag secret `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        secrets
+            .untag_resource()
+            .secret_id(name)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of secret `{name}`"))?;
+    }
+    Ok(())
 }
 
 /// The current version and, where it is to be compared, its value.
@@ -177,6 +215,7 @@ impl Secret {
         env: &EnvironmentSpec,
         secret: &SecretSpec,
         content: SecretContent,
+        past: &Past,
     ) -> Self {
         let address = clients.address(SECRET, &secret.name);
         Self {
@@ -185,7 +224,7 @@ impl Secret {
             address,
             key: secret.key.clone(),
             source: secret.source.clone(),
-            ownership: Ownership::new(env, secret.adopt),
+            ownership: Ownership::new(env, secret.adopt, past),
             content,
             by_value: env.injects_value_of(&secret.key),
             anothers: AtomicBool::new(false),
@@ -248,27 +287,18 @@ impl Secret {
         secret: &DescribeSecretOutput,
         held: Option<Current>,
     ) -> Result<SecretActual> {
-        let described = match (&self.content, current(secret)) {
+        let value = match (&self.content, current(secret)) {
             (SecretContent::Keep, None) => return Err(self.missing("has no current version")),
-            (_, None) | (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => {
-                return Ok(self.note(SecretActual::of(secret)));
+            (_, None) | (SecretContent::Keep | SecretContent::AtFirst(_), Some(_)) => None,
+            (SecretContent::Exactly(_) | SecretContent::From(_), Some(version)) => {
+                match held.filter(|held| held.version == version) {
+                    Some(held) => held.value,
+                    // Of this very version: what was described may be older than what is held now.
+                    None => value_of(&self.clients, self.name(), &version).await?,
+                }
             }
-            (SecretContent::Exactly(_) | SecretContent::From(_), Some(version)) => version,
         };
-        let held = match held.filter(|held| held.version == described) {
-            Some(held) => Some(held),
-            None => super::held(&self.clients, self.name()).await?,
-        };
-        let mut actual = SecretActual::of(secret);
-        if let Some(held) = held {
-            // The description and the value are of two calls, either of which may answer what was before: the version is the
-            // value's own, or releases would pin an old version for the new value.
-            actual.version = Some(held.version)
-                .filter(|version| !version.is_empty())
-                .or(actual.version);
-            actual.value = held.value;
-        }
-        Ok(self.note(actual))
+        Ok(self.note(SecretActual::of(secret, value)))
     }
 
     fn note(&self, actual: SecretActual) -> SecretActual {
@@ -340,13 +370,12 @@ impl Secret {
     /// Restores what has the name, if need be, and marks it as ours.
     async fn revive(&self) -> Result<DescribeSecretOutput> {
         let secret = self.describe().await?;
-        if let Some(how) = self.ownership.foreign(&tags_of(&secret)) {
-            let what = format!("secret `{}` exists and is not ours: {how}", self.name());
-            let hint = match self.may_be_anothers() {
-                true => "this environment only reads it: its owner sets it",
-                false => "give ours another name in the manifest, or set `adopt = true` on it",
-            };
-            return Err(Error::new(ErrorKind::Conflict, what).hint(hint));
+        if let Some(stranger) = self.ownership.foreign(&tags_of(&secret)) {
+            let refusal = stranger.refusal(format!("secret `{}`", self.name()));
+            return Err(match self.may_be_anothers() {
+                true => refusal.hint("this environment only reads it: its owner sets it"),
+                false => refusal,
+            });
         }
         if secret.deleted_date().is_some() {
             self.clients
@@ -361,28 +390,11 @@ impl Secret {
         self.describe().await
     }
 
-    async fn retag(&self, actual: &Tags) -> Result<()> {
-        let changes = tags::changes(actual, &self.ownership.tags);
-        let secrets = &self.clients.secrets;
-        if !changes.set.is_empty() {
-            secrets
-                .tag_resource()
-                .secret_id(self.name())
-                .set_tags(Some(sdk_tags(&changes.set)))
-                .send()
-                .await
-                .told(|| format!("tag secret `{}`", self.name()))?;
-        }
-        if !changes.remove.is_empty() {
-            secrets
-                .untag_resource()
-                .secret_id(self.name())
-                .set_tag_keys(Some(changes.remove))
-                .send()
-                .await
-                .told(|| format!("remove tags of secret `{}`", self.name()))?;
-        }
-        Ok(())
+    async fn retag(&self, actual: &Tags) -> Result<Tags> {
+        let changes = self.ownership.changes(actual);
+        let after = changes.applied_to(actual);
+        retag(&self.clients, self.name(), changes).await?;
+        Ok(after)
     }
 
     /// What is there after this version was put. Not read again: an answer may be from before.
@@ -458,8 +470,8 @@ impl Resource for Secret {
         let foreign = self.ownership.foreign(&tags_of(&secret));
         let anothers = foreign.is_some() && self.may_be_anothers();
         self.anothers.store(anothers, Ordering::Relaxed);
-        if let Some(how) = foreign.filter(|_| !anothers) {
-            return Ok(Reading::Foreign(how));
+        if let Some(stranger) = foreign.filter(|_| !anothers) {
+            return Ok(Reading::Foreign(stranger));
         }
         match tombstone(&secret) {
             Some(how) if anothers => return Err(self.missing(&format!("is {how}"))),
@@ -533,21 +545,30 @@ impl Resource for Secret {
         token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        if changes.iter().any(tags::is_tag) {
-            self.retag(&actual.tags).await?;
-        }
+        let tags = match changes.iter().any(tags::is_tag) {
+            true => self.retag(&actual.tags).await?,
+            false => actual.tags.clone(),
+        };
         if changes.iter().any(|change| change.field == "value") {
             let secret = self.describe().await?;
             return self.put(&secret, &self.wanted()?, token).await;
         }
         Ok(SecretActual {
-            tags: self.ownership.tags.clone(),
+            tags,
             ..actual.clone()
         })
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the version that served before is there, and pinned")
+    }
+
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         delete_secret(&self.clients, self.name()).await
+    }
+
+    fn guard_to_note(&self) -> Option<bool> {
+        Some(self.content.is_by_hand())
     }
 }
 

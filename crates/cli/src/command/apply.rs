@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::Result;
 use deployer_core::node::Waiting;
 use serde_json::json;
 
-use crate::acceptance;
+use crate::acceptance::{self, Acceptance};
 use crate::activation::{self, Choice};
 use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
@@ -16,8 +17,8 @@ use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
 use crate::failure;
 use crate::plan_file::PlanFile;
-use crate::record;
-use crate::run::{self, Journals, Manner};
+use crate::record::{self, Recorder};
+use crate::run::{self, Journals, Manner, Unwritten};
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
@@ -25,7 +26,7 @@ use crate::view;
 use crate::work::{self, Wish, Work};
 
 /// Plans under the lock, asks, carries out, records, verifies.
-pub async fn run(global: &Global, session: Session, args: &ApplyArgs) -> Result<Exit> {
+pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Result<Exit> {
     let file = args.plan.as_deref().map(PlanFile::read).transpose()?;
     let wish = match &file {
         None => plan::wish(&args.scope),
@@ -36,22 +37,21 @@ pub async fn run(global: &Global, session: Session, args: &ApplyArgs) -> Result<
         },
     };
     let stop = session.stop()?;
-    let locks = session.lock("apply", &stop).await?;
-    let result = locked(global, &session, args, file.as_ref(), &wish, &stop).await;
-    let released = locks.release().await;
-    let exit = result?;
-    released?;
-    Ok(exit)
+    let locks = work::lock(&mut session, "apply", &wish, &stop).await?;
+    let result = locked(global, &mut session, args, file.as_ref(), &wish, &stop).await;
+    locks.finish(result).await
 }
 
 async fn locked(
     global: &Global,
-    session: &Session,
+    session: &mut Session,
     args: &ApplyArgs,
     file: Option<&PlanFile>,
     wish: &Wish,
     stop: &Stop,
 ) -> Result<Exit> {
+    session.leave_unreadable(global).await?;
+    let session = &*session;
     stopped::tell(global, session).await?;
     let work = work::prepare(session, wish).await?;
     if let Some(file) = file {
@@ -77,26 +77,12 @@ async fn locked(
         .iter()
         .any(|change| change.settling.is_some());
     if work.prepared.plan.is_empty() && (!settles || args.detach) {
-        let journals = Journals::begin(session, "apply").await?;
-        let verdicts = BTreeMap::from_iter(
-            session
-                .places
-                .iter()
-                .map(|p| (p.name(), Verdict::default())),
-        );
-        run::reconcile(session, &work.prepared, &journals, &verdicts).await?;
-        let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-        let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
-        let accepted = acceptance::examine(global, session, due, stop).await?;
-        let outcomes = run::outcomes(&verdicts, &accepted.failed());
-        journals.end(&outcomes).await?;
-        say_what_serves(global, &work, &recorded);
-        accepted.tell(global);
-        let exit = problem.unwrap_or(Exit::Success).max(accepted.exit());
+        let exit = nothing_to_do(global, session, args, &work, stop).await?;
+        let exit = problem.unwrap_or(Exit::Success).max(exit);
         let exit = exit.max(held).max(interruption(stop));
         return Ok(detached(args, settles, exit));
     }
-    run::guard_data(&work.prepared, &args.allow_data_loss)?;
+    run::guard_data(&work.prepared, &args.allow_data_loss, &typed(global, args))?;
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
     }
@@ -108,35 +94,86 @@ async fn locked(
         },
         on_failure: args.on_failure.into(),
     };
-    let verdicts = run::carry_out(
+    let recorder = Recorder::new(session, &work, &journals);
+    let means = (stop, global.json);
+    let (verdicts, mut unwritten) =
+        run::carry_out(session, &work.prepared, &journals, &recorder, manner, means).await;
+    let recorded = recorder.conclude(&verdicts, &mut unwritten).await;
+    let accepted = accept(
+        global,
         session,
-        &work.prepared,
-        &journals,
-        manner,
+        args,
+        (&work, &verdicts),
         stop,
-        global.json,
+        &mut unwritten,
     )
-    .await?;
-    let written = async {
-        record::databases_undone(session, &work, &verdicts).await?;
-        let recorded = record::releases(session, &work, &verdicts, &journals).await?;
-        let due = acceptance::of_apply(session, args, &work, &verdicts).await?;
-        let accepted = acceptance::examine(global, session, due, stop).await?;
-        let outcomes = run::outcomes(&verdicts, &accepted.failed());
-        journals.end(&outcomes).await?;
-        Ok((recorded, accepted, outcomes))
-    };
-    let written = run::or_tell(written.await, &verdicts, stop, global.json);
-    let (recorded, accepted, outcomes) = written?;
+    .await;
+    let outcomes = run::outcomes(&verdicts, &accepted.failed());
+    journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
     failure::report(global, session, &verdicts, &work.attempt("deployer apply")).await;
     say_what_serves(global, &work, &recorded);
     accepted.tell(global);
+    let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());
     let exit = exit
         .max(problem.unwrap_or(Exit::Success))
         .max(if exit == Exit::Success { held } else { exit });
     Ok(detached(args, begun, exit))
+}
+
+/// The command without the names of what may lose its data.
+fn typed(global: &Global, args: &ApplyArgs) -> String {
+    match &args.plan {
+        Some(file) => run::typed(global, &format!("apply {}", file.display())),
+        None => run::typed(global, "apply"),
+    }
+}
+
+/// Nothing differs: what a run that was killed did not come to is written down, and what was not verified is examined.
+async fn nothing_to_do(
+    global: &Global,
+    session: &Session,
+    args: &ApplyArgs,
+    work: &Work,
+    stop: &Stop,
+) -> Result<Exit> {
+    let journals = Journals::begin(session, "apply").await?;
+    let verdicts = BTreeMap::from_iter(
+        session
+            .places
+            .iter()
+            .map(|p| (p.name(), Verdict::default())),
+    );
+    let mut unwritten = run::reconcile(session, &work.prepared, &journals, &verdicts).await;
+    let recorder = Recorder::new(session, work, &journals);
+    let recorded = recorder.conclude(&verdicts, &mut unwritten).await;
+    let accepted = accept(
+        global,
+        session,
+        args,
+        (work, &verdicts),
+        stop,
+        &mut unwritten,
+    )
+    .await;
+    let outcomes = run::outcomes(&verdicts, &accepted.failed());
+    journals.end(&outcomes, &mut unwritten).await;
+    say_what_serves(global, work, &recorded);
+    accepted.tell(global);
+    Ok(accepted.exit().max(unwritten.report(global.json)))
+}
+
+async fn accept(
+    global: &Global,
+    session: &Session,
+    args: &ApplyArgs,
+    (work, verdicts): (&Work, &BTreeMap<CloudName, Verdict>),
+    stop: &Stop,
+    unwritten: &mut Unwritten,
+) -> Acceptance {
+    let due = acceptance::of_apply(session, args, work, verdicts, unwritten).await;
+    acceptance::examine(global, session, due, stop, unwritten).await
 }
 
 /// Gives way to every other code: whatever is not well comes first.
@@ -159,7 +196,7 @@ async fn finish_rollbacks(
     for held in work.unfinished() {
         let place = session.places.iter().find(|it| it.name() == held.cloud);
         if let Some(place) = place {
-            choices.extend(Choice::unfinished(place, held).await?);
+            choices.extend(Choice::unfinished(place, &held.service, &held.hold).await?);
         }
     }
     if choices.is_empty() {
@@ -167,12 +204,10 @@ async fn finish_rollbacks(
     }
     run::confirm(args.yes, "Finish the rollback?")?;
     let journals = Journals::begin(session, "rollback").await?;
-    let (verdicts, recorded) =
-        activation::carry_out(session, &choices, &journals, stop, global.json).await?;
+    let outcome = activation::carry_out(session, &choices, &journals, stop, global.json).await;
     let rolled = Rolled {
         choices: &choices,
-        verdicts,
-        recorded,
+        outcome,
     };
     rollback::conclude(global, session, rolled, &journals, args.no_verify, stop).await
 }

@@ -19,30 +19,34 @@ use crate::system::Stop;
 use crate::work::{self, Wish};
 
 /// Plans what the migration needs (image, secrets, job) and runs only that.
-pub async fn run(global: &Global, session: Session, args: &MigrateArgs) -> Result<Exit> {
+pub async fn run(global: &Global, mut session: Session, args: &MigrateArgs) -> Result<Exit> {
     let stop = session.stop()?;
-    let locks = session.lock("migrate", &stop).await?;
-    let result = locked(global, &session, args, &stop).await;
-    let released = locks.release().await;
-    let exit = result?;
-    released?;
-    Ok(exit)
+    let wish = wish(args);
+    let locks = work::lock(&mut session, "migrate", &wish, &stop).await?;
+    let result = locked(global, &mut session, args, &wish, &stop).await;
+    locks.finish(result).await
+}
+
+/// A held release may be migrated by hand: only its traffic is held back.
+fn wish(args: &MigrateArgs) -> Wish {
+    Wish {
+        part: Part::All,
+        release_hold: true,
+        retry_migration: args.retry,
+    }
 }
 
 async fn locked(
     global: &Global,
-    session: &Session,
+    session: &mut Session,
     args: &MigrateArgs,
+    wish: &Wish,
     stop: &Stop,
 ) -> Result<Exit> {
+    session.leave_unreadable(global).await?;
+    let session = &*session;
     stopped::tell(global, session).await?;
-    // A held release may be migrated by hand: only its traffic is held back.
-    let wish = Wish {
-        part: Part::All,
-        release_hold: true,
-        retry_migration: args.retry,
-    };
-    let mut work = work::prepare(session, &wish).await?;
+    let mut work = work::prepare(session, wish).await?;
     restrict(&mut work.prepared)?;
     let problem = plan::show(global, session, &work.prepared);
     if work.prepared.plan.is_empty() {
@@ -53,21 +57,22 @@ async fn locked(
     }
     run::confirm(args.yes, "Run this migration?")?;
     let journals = Journals::begin(session, "migrate").await?;
-    let verdicts = run::carry_out(
+    let means = (stop, global.json);
+    let (verdicts, mut unwritten) = run::carry_out(
         session,
         &work.prepared,
         &journals,
+        &(),
         Manner::THOROUGH,
-        stop,
-        global.json,
+        means,
     )
-    .await?;
+    .await;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
-    let ended = journals.end(&outcomes).await;
-    run::or_tell(ended, &verdicts, stop, global.json)?;
+    journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
     let attempt = work.attempt("deployer migrate --retry");
     failure::report(global, session, &verdicts, &attempt).await;
+    let exit = exit.max(unwritten.report(global.json));
     Ok(exit.max(problem.unwrap_or(Exit::Success)))
 }
 

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod config;
 pub mod destroy;
+pub mod forget;
 pub mod init;
 pub mod lock;
 pub mod logs;

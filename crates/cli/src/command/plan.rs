@@ -14,8 +14,9 @@ use crate::view;
 use crate::work::{self, Wish};
 
 /// Plans and shows.
-pub async fn run(global: &Global, session: Session, args: &PlanArgs) -> Result<Exit> {
+pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Result<Exit> {
     let wish = wish(&args.scope);
+    session.leave_unreadable(global).await?;
     let work = work::prepare(&session, &wish).await?;
     let problem = show(global, &session, &work.prepared);
     if let Some(path) = &args.out {

@@ -1,62 +1,33 @@
 //! `deployer releases`: what was applied, newest first.
 
+use deployer_core::address::CloudName;
 use deployer_core::error::Result;
+use deployer_core::history::{Current, History, Standing};
+use deployer_core::ledger::{Hold, Release};
 use serde_json::json;
 
 use crate::args::{Global, ServiceArgs};
 use crate::exit::Exit;
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::view;
 
-/// Lists the releases of each service on each target.
+/// Lists the releases of each service on each target, and which one serves: the cloud's word, not the last record's.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
+    let mut worst = session.failure();
     for place in &session.places {
         for service in session.services(args.service.as_deref())? {
-            let hold = place.ledger.hold(&service).await?;
-            let mut releases = place.ledger.releases(&service).await?;
-            releases.reverse();
-            let serving = releases.first().map(|release| release.number);
-            for release in &releases {
-                let mut marks = Vec::new();
-                if Some(release.number) == serving {
-                    marks.push(
-                        if release.detached {
-                            "not seen serving"
-                        } else {
-                            "serves"
-                        }
-                        .to_owned(),
-                    );
+            match Listed::read(place, &service).await {
+                Ok(listed) => {
+                    rows.extend(listed.rows());
+                    documents.push(listed.document());
                 }
-                if release.verified == Some(false) {
-                    marks.push("failed its verification".to_owned());
+                Err(error) => {
+                    worst = worst.max(Exit::from(error.kind()));
+                    view::error::print(&error, global.json);
                 }
-                if hold
-                    .as_ref()
-                    .is_some_and(|hold| hold.rejected == release.number)
-                {
-                    marks.push("rejected, on hold".to_owned());
-                }
-                if let Some(to) = release.rollback_to {
-                    marks.push(format!("rollback to r{to}"));
-                }
-                rows.push(vec![
-                    place.name().to_string(),
-                    service.clone(),
-                    format!("r{}", release.number),
-                    release.content_id.clone(),
-                    release.tag.clone().unwrap_or_else(|| "-".into()),
-                    short(&release.revision.0),
-                    format!("{:.0}", release.at),
-                    release.by.clone(),
-                    marks.join(", "),
-                ]);
             }
-            documents.push(json!({
-                "cloud": place.name(), "service": service, "hold": hold, "releases": releases,
-            }));
         }
     }
     if global.json {
@@ -69,7 +40,133 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         ];
         out!("{}", view::table::render(&header, &rows));
     }
-    Ok(session.failure())
+    Ok(worst)
+}
+
+/// One service's releases on one target, with what serves.
+struct Listed {
+    cloud: CloudName,
+    service: String,
+    /// Oldest first.
+    releases: Vec<Release>,
+    holds: Vec<Hold>,
+    /// What serves; or why that is not known.
+    current: Result<Current, String>,
+}
+
+impl Listed {
+    async fn read(place: &Place, service: &str) -> Result<Self> {
+        let (holds, releases) =
+            tokio::try_join!(place.ledger.holds(service), place.ledger.releases(service))?;
+        let current = match place.env.services.get(service) {
+            Some(spec) if !releases.is_empty() => place
+                .cloud
+                .runtime()
+                .serving(spec)
+                .await
+                .map(|serving| Current::of(serving.as_ref()))
+                .map_err(|error| error.chain().join(": ")),
+            Some(_) | None => Ok(Current::Nothing),
+        };
+        Ok(Self {
+            cloud: place.name(),
+            service: service.to_owned(),
+            releases,
+            holds,
+            current,
+        })
+    }
+
+    /// The release that serves, by its number; or what else does, in words.
+    fn serves(&self) -> Result<u64, Option<String>> {
+        let follows = |_: &str| false;
+        let history = History::new(&self.releases, &follows);
+        let current = self
+            .current
+            .as_ref()
+            .map_err(|why| Some(format!("what serves is not known: {why}")))?;
+        match history.standing(current) {
+            Standing::Last(release) | Standing::Earlier(release) => Ok(release.number),
+            Standing::Nothing => Err(None),
+            Standing::Unrecorded(revision) => Err(Some(format!(
+                "{} serves, and no release says so",
+                short(&revision.0)
+            ))),
+            Standing::Several(shares) => {
+                let shares = shares.iter();
+                let shares = shares.map(|(it, share)| format!("{} {share} %", short(&it.0)));
+                Err(Some(format!(
+                    "several serve: {}",
+                    shares.collect::<Vec<_>>().join(", ")
+                )))
+            }
+        }
+    }
+
+    fn marks(&self, release: &Release, serves: Option<u64>) -> Vec<String> {
+        let mut marks = Vec::new();
+        let last = self.releases.last().map(|last| last.number);
+        if serves == Some(release.number) {
+            marks.push("serves".to_owned());
+        } else if release.detached && last == Some(release.number) {
+            marks.push("not seen serving".to_owned());
+        }
+        if release.verified == Some(false) {
+            marks.push("failed its verification".to_owned());
+        }
+        if self
+            .holds
+            .iter()
+            .any(|hold| hold.rejected == release.number)
+        {
+            marks.push("rejected, on hold".to_owned());
+        }
+        if let Some(to) = release.rollback_to {
+            marks.push(match release.put_back {
+                true => format!("r{to} again"),
+                false => format!("rollback to r{to}"),
+            });
+        }
+        marks.extend(release.kept.iter().map(|kept| format!("but {kept}")));
+        marks
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let serves = self.serves();
+        let (cloud, service) = (self.cloud.to_string(), self.service.clone());
+        let mut rows = Vec::new();
+        if let (Err(Some(words)), false) = (&serves, self.releases.is_empty()) {
+            let mut row = vec![cloud.clone(), service.clone()];
+            row.extend(std::iter::repeat_n("-".to_owned(), 6));
+            row.push(words.clone());
+            rows.push(row);
+        }
+        let serves = serves.ok();
+        rows.extend(self.releases.iter().rev().map(|release| {
+            vec![
+                cloud.clone(),
+                service.clone(),
+                format!("r{}", release.number),
+                release.content_id.clone(),
+                release.tag.clone().unwrap_or_else(|| "-".into()),
+                short(&release.revision.0),
+                format!("{:.0}", release.at),
+                release.by.clone(),
+                self.marks(release, serves).join(", "),
+            ]
+        }));
+        rows
+    }
+
+    fn document(&self) -> serde_json::Value {
+        let serves = self.serves();
+        let releases: Vec<&Release> = self.releases.iter().rev().collect();
+        json!({
+            "cloud": self.cloud, "service": self.service, "hold": self.holds.last(),
+            "holds": self.holds, "releases": releases, "serves": serves.as_ref().ok(),
+            "serves_in_words": serves.err().flatten(),
+        })
+    }
 }
 
 /// The last part of an ARN; a revision's name as it is.

@@ -2,35 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::address::CloudName;
-use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, Result};
-use deployer_core::ledger::Release;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance, Due};
-use crate::activation::{self, Choice};
+use crate::activation::{self, Choice, Outcome};
 use crate::args::{Global, RollbackArgs};
+use crate::choosing::{self, Chosen};
 use crate::command::releases::short;
 use crate::exit::Exit;
 use crate::failure::{self, Attempt};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
-use crate::session::{Place, Session, header};
+use crate::session::{Session, header};
 use crate::stopped;
 use crate::system::Stop;
 use crate::view;
 
 /// Chooses on every target asked for, asks, activates, verifies, records, holds.
-pub async fn run(global: &Global, session: Session, args: &RollbackArgs) -> Result<Exit> {
+pub async fn run(global: &Global, mut session: Session, args: &RollbackArgs) -> Result<Exit> {
     let service = one_service(&session, args.service.as_deref())?;
     let stop = session.stop()?;
     let locks = session.lock("rollback", &stop).await?;
-    let result = locked(global, &session, &service, args, &stop).await;
-    let released = locks.release().await;
-    let exit = result?;
-    released?;
-    Ok(exit)
+    let result = locked(global, &mut session, &service, args, &stop).await;
+    locks.finish(result).await
 }
 
 fn one_service(session: &Session, named: Option<&str>) -> Result<String> {
@@ -44,56 +39,128 @@ fn one_service(session: &Session, named: Option<&str>) -> Result<String> {
 
 async fn locked(
     global: &Global,
-    session: &Session,
+    session: &mut Session,
     service: &str,
     args: &RollbackArgs,
     stop: &Stop,
 ) -> Result<Exit> {
+    session.leave_unreadable(global).await?;
+    let session = &*session;
     stopped::tell(global, session).await?;
+    let chosen = choosing::choose(session, service, args.to.as_deref()).await?;
     let mut choices = Vec::new();
-    for place in &session.places {
-        choices.push(choose(place, service, args.to.as_deref()).await?);
-    }
-    if !global.json {
-        for choice in &choices {
-            outln!(
-                "{}",
-                header(choice.place.cloud.target(), &choice.place.caller)
-            );
-            outln!(
-                "  {service}: r{} ({}) -> r{} ({}, image {})",
-                choice.from.number,
-                short(&choice.from.revision.0),
-                choice.to.number,
-                short(&choice.to.revision.0),
-                choice.to.tag.as_deref().unwrap_or(&choice.to.image.0)
-            );
-            for key in choice.follow.keys() {
-                outln!("  secret `{key}` stays at its current version: it follows");
-            }
+    for chosen in chosen {
+        show(global, service, &chosen);
+        match chosen {
+            Chosen::Goes(choice) => choices.push(*choice),
+            Chosen::Finishes(choice) => choices.push(*choice),
+            Chosen::Serves { .. } => {}
         }
+    }
+    if choices.is_empty() {
+        end_stopped(session).await?;
+        return Ok(session.failure());
     }
     run::confirm(args.yes, "Make that serve?")?;
     let journals = Journals::begin(session, "rollback").await?;
-    let (verdicts, recorded) =
-        activation::carry_out(session, &choices, &journals, stop, global.json).await?;
+    let outcome = activation::carry_out(session, &choices, &journals, stop, global.json).await;
     let rolled = Rolled {
         choices: &choices,
-        verdicts,
-        recorded,
+        outcome,
     };
     let exit = conclude(global, session, rolled, &journals, args.no_verify, stop).await?;
     Ok(exit.max(session.failure()))
 }
 
+/// A run that had come to its end but for its last entry gets a run after it that has one: the next rollback is one more.
+async fn end_stopped(session: &Session) -> Result<()> {
+    let mut ended = true;
+    for place in &session.places {
+        let last = place.ledger.last_run().await?;
+        ended &= last.is_none_or(|run| run.outcome().is_some());
+    }
+    if ended {
+        return Ok(());
+    }
+    let journals = Journals::begin(session, "rollback").await?;
+    let outcomes = session.places.iter();
+    let outcomes = outcomes.map(|place| (place.name(), "succeeded".to_owned()));
+    let mut unwritten = run::Unwritten::default();
+    journals.end(&outcomes.collect(), &mut unwritten).await;
+    unwritten.report(false);
+    Ok(())
+}
+
+fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
+    let place = chosen.place();
+    if global.json {
+        if let Chosen::Serves { release, .. } = chosen {
+            let cloud = place.name();
+            view::json_line(&json!({
+                "event": "serves_already", "cloud": cloud, "release": release,
+            }));
+        }
+        return;
+    }
+    outln!("{}", header(place.cloud.target(), &place.caller));
+    let choice = match chosen {
+        Chosen::Serves {
+            release, finished, ..
+        } => {
+            let finished = match finished {
+                true => "the rollback that stopped had come to its end: ",
+                false => "",
+            };
+            outln!(
+                "  {service}: {finished}r{} serves already ({}); nothing is done",
+                release.number,
+                short(&release.revision.0)
+            );
+            return;
+        }
+        Chosen::Finishes(choice) => {
+            outln!("  {service}: finishing the rollback that stopped, and nothing more");
+            choice
+        }
+        Chosen::Goes(choice) => choice,
+    };
+    if choice.unrecorded {
+        let (from, whose) = (
+            &choice.from,
+            match choice.from.rollback_to {
+                Some(number) => format!("r{number} again"),
+                None => "recorded by no run".to_owned(),
+            },
+        );
+        outln!(
+            "  {service}: {} serves, {whose}: it is recorded as r{} first",
+            short(&from.revision.0),
+            from.number
+        );
+    }
+    outln!(
+        "  {service}: r{} ({}) -> r{} ({}, image {})",
+        choice.from.number,
+        short(&choice.from.revision.0),
+        choice.to.number,
+        short(&choice.to.revision.0),
+        choice.to.tag.as_deref().unwrap_or(&choice.to.image.0)
+    );
+    for key in choice.follow.keys() {
+        outln!("  secret `{key}` stays at its current version: it follows");
+    }
+    for kept in choice.kept() {
+        outln!("  {kept}");
+    }
+}
+
 /// What came of the rollbacks of one run.
 pub struct Rolled<'a> {
     pub choices: &'a [Choice<'a>],
-    pub verdicts: BTreeMap<CloudName, Verdict>,
-    pub recorded: Vec<Recorded>,
+    pub outcome: Outcome,
 }
 
-/// Verifies what serves now, ends the journals and tells.
+/// Verifies what serves now, tells, ends the journals: once a run has ended, people have been told what it did.
 pub async fn conclude(
     global: &Global,
     session: &Session,
@@ -102,18 +169,16 @@ pub async fn conclude(
     no_verify: bool,
     stop: &Stop,
 ) -> Result<Exit> {
-    let Rolled {
-        choices,
+    let choices = rolled.choices;
+    let Outcome {
         verdicts,
         recorded,
-    } = rolled;
-    let written = async {
-        let accepted = examine(global, session, no_verify, &recorded, stop).await?;
-        let outcomes = run::outcomes(&verdicts, &accepted.failed());
-        journals.end(&outcomes).await?;
-        Ok((accepted, outcomes))
-    };
-    let (accepted, outcomes) = run::or_tell(written.await, &verdicts, stop, global.json)?;
+        mut unwritten,
+    } = rolled.outcome;
+    tell(global, choices, &recorded);
+    let accepted = examine(global, session, no_verify, &recorded, stop, &mut unwritten).await;
+    let outcomes = run::outcomes(&verdicts, &accepted.failed());
+    journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
     let nodes = choices.iter().map(|choice| {
         let name = (choice.place.name(), choice.service.as_str());
@@ -124,9 +189,9 @@ pub async fn conclude(
         nodes: nodes.collect(),
     };
     failure::report(global, session, &verdicts, &attempt).await;
-    tell(global, choices, &recorded);
     accepted.tell(global);
-    Ok(exit.max(accepted.exit()))
+    let unwritten = unwritten.report(global.json);
+    Ok(exit.max(accepted.exit()).max(unwritten))
 }
 
 async fn examine(
@@ -135,7 +200,8 @@ async fn examine(
     no_verify: bool,
     recorded: &[Recorded],
     stop: &Stop,
-) -> Result<Acceptance> {
+    unwritten: &mut run::Unwritten,
+) -> Acceptance {
     let places = session.places.iter();
     let places = places.filter(|place| recorded.iter().any(|it| it.cloud == place.name()));
     let due = recorded.iter().map(|it| {
@@ -144,12 +210,12 @@ async fn examine(
     });
     let due = Due {
         places: places.collect(),
-        releases: due.collect(),
+        releases: due.collect::<BTreeMap<_, _>>(),
         // A rollback changes nothing of who may call.
         admission: std::time::Duration::ZERO,
         unwanted: no_verify.then_some("--no-verify"),
     };
-    acceptance::examine(global, session, due, stop).await
+    acceptance::examine(global, session, due, stop, unwritten).await
 }
 
 /// Says what serves now, and what is on hold.
@@ -161,84 +227,20 @@ fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
         }
         let choice = choices.iter().find(|it| it.place.name() == *cloud);
         let words = choice.map_or_else(String::new, |choice| {
-            format!(
-                ": r{} again ({}); r{} is on hold until the manifest changes",
+            let hold = match choice.rejects() {
+                true => format!(
+                    "; r{} is on hold until the manifest changes",
+                    choice.from.number
+                ),
+                false => String::new(),
+            };
+            let again = format!(
+                ": r{} again ({})",
                 choice.to.number,
-                short(&release.revision.0),
-                choice.from.number
-            )
+                short(&release.revision.0)
+            );
+            format!("{again}{hold}")
         });
         sayln!("{cloud}: r{} serves{words}", release.number);
     }
-}
-
-async fn choose<'a>(place: &'a Place, service: &str, to: Option<&str>) -> Result<Choice<'a>> {
-    let releases = place.ledger.releases(service).await?;
-    let Some(from) = releases.last().cloned() else {
-        return Err(
-            Error::input(format!("`{service}` has no release on {}", place.name()))
-                .hint("`deployer apply` makes the first one"),
-        );
-    };
-    let to = match to {
-        Some(word) => find(&releases, word, place)?,
-        None => before(&releases, &from, place)?,
-    };
-    Choice::new(place, from, to).await
-}
-
-/// The newest release with another content than the one that serves.
-fn before(releases: &[Release], from: &Release, place: &Place) -> Result<Release> {
-    let origin = |release: &Release| release.rollback_to.unwrap_or(release.number);
-    releases
-        .iter()
-        .rev()
-        .find(|release| {
-            release.rollback_to.is_none()
-                && release.number < origin(from)
-                && release.revision != from.revision
-        })
-        .cloned()
-        .ok_or_else(|| {
-            Error::input(format!(
-                "{} has no release before r{}",
-                place.name(),
-                from.number
-            ))
-            .hint("`deployer releases` lists what there is")
-        })
-}
-
-/// A release by number, content id, revision or tag; the newest that fits.
-fn find(releases: &[Release], word: &str, place: &Place) -> Result<Release> {
-    let number = word.strip_prefix('r').unwrap_or(word).parse::<u64>().ok();
-    let fits = |release: &&Release| {
-        number == Some(release.number)
-            || (word.len() >= 4 && release.content_id.starts_with(word))
-            || release.revision.0 == word
-            || short(&release.revision.0) == word
-            || release.tag.as_deref() == Some(word)
-            || (word.starts_with("sha256:") && release.image.0.ends_with(word))
-    };
-    let by_number = releases
-        .iter()
-        .find(|release| number == Some(release.number));
-    by_number
-        .or_else(|| releases.iter().rev().find(fits))
-        .cloned()
-        .ok_or_else(|| {
-            let known: Vec<String> = releases
-                .iter()
-                .map(|release| {
-                    format!(
-                        "r{} ({}, {})",
-                        release.number,
-                        release.content_id,
-                        short(&release.revision.0)
-                    )
-                })
-                .collect();
-            Error::input(format!("no release on {} is called `{word}`", place.name()))
-                .hint(format!("there are: {}", known.join(", ")))
-        })
 }

@@ -3,11 +3,11 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use deployer_core::address::Address;
-use deployer_core::capability::SecretContent;
+use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
 use deployer_core::node::{Leftover, Token};
+use deployer_core::ours::{Began, Certain, Noted};
 use deployer_core::spec::{SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::args::{Global, SecretsCommand};
 use crate::exit::Exit;
-use crate::run::Journals;
+use crate::run::{Journals, Unwritten};
 use crate::secret;
 use crate::session::{Place, Session};
 use crate::typed;
@@ -25,7 +25,7 @@ use crate::view;
 pub async fn run(global: &Global, session: Session, command: &SecretsCommand) -> Result<Exit> {
     match command {
         SecretsCommand::List => list(global, &session).await,
-        SecretsCommand::Set { name, file } => set(global, &session, name, file.as_deref()).await,
+        SecretsCommand::Set { name, file } => set(global, session, name, file.as_deref()).await,
     }
 }
 
@@ -80,7 +80,12 @@ fn source(secret: &SecretSpec) -> String {
     }
 }
 
-async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>) -> Result<Exit> {
+async fn set(
+    global: &Global,
+    mut session: Session,
+    key: &str,
+    file: Option<&Path>,
+) -> Result<Exit> {
     let secrets: Vec<_> = session
         .places
         .iter()
@@ -108,11 +113,12 @@ async fn set(global: &Global, session: &Session, key: &str, file: Option<&Path>)
     }
     let stop = session.stop()?;
     let locks = session.lock("secrets set", &stop).await?;
-    let result = put(global, session, key, &value).await;
-    locks.release().await?;
-    result
+    session.tell_failed(global);
+    let result = put(global, &session, key, &value).await;
+    locks.finish(result).await
 }
 
+/// Sets it on every target; what one refuses keeps nothing from the other, and the run has an end either way.
 async fn put(global: &Global, session: &Session, key: &str, value: &SecretString) -> Result<Exit> {
     let journals = Journals::begin(session, "secrets set").await?;
     let mut outcomes = std::collections::BTreeMap::new();
@@ -121,67 +127,86 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
         let Some(secret) = place.env.secrets.get(key) else {
             continue;
         };
-        let token = Token(Uuid::new_v4().to_string());
-        journals
-            .remember(place.name(), &address(place, secret).await)
-            .await?;
-        let current = place.cloud.secrets().value(&secret.name).await?;
-        if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
-            outcomes.insert(place.name(), "succeeded".into());
-            if !global.json {
-                sayln!("{}: `{key}` has that value already", place.name());
-            }
-            continue;
-        }
-        match place
-            .cloud
-            .secrets()
-            .put_version(&place.env, secret, value, &token)
-            .await
-        {
-            Ok(version) => {
-                outcomes.insert(place.name(), "succeeded".into());
-                if global.json {
-                    view::json_line(
-                        &json!({"cloud": place.name(), "secret": key, "version": version}),
-                    );
-                } else {
-                    sayln!(
-                        "{}: `{key}` is version {} now",
-                        place.name(),
-                        version.version
-                    );
-                }
+        let outcome = match put_on(place, secret, value, &journals).await {
+            Ok(put) => {
+                tell(global, place, key, put);
+                "succeeded"
             }
             Err(error) => {
-                outcomes.insert(place.name(), "failed".into());
                 worst = worst.max(Exit::from(error.kind()));
                 view::error::print(&error, global.json);
+                "failed"
             }
-        }
+        };
+        outcomes.insert(place.name(), outcome.to_owned());
     }
-    journals.end(&outcomes).await?;
+    let mut unwritten = Unwritten::default();
+    journals.end(&outcomes, &mut unwritten).await;
+    let worst = worst.max(unwritten.report(global.json));
     if worst == Exit::Success && !global.json {
         sayln!("the services that use it take it at the next `deployer apply`");
     }
     Ok(worst)
 }
 
-/// Where the secret stands in the inventory: it is ours from now on, so `destroy` finds it. `None` for one that is somebody
-/// else's, which is about to be refused.
-async fn address(place: &Place, secret: &SecretSpec) -> Option<Address> {
+/// The new version; `None` where it has that value already.
+async fn put_on(
+    place: &Place,
+    secret: &SecretSpec,
+    value: &SecretString,
+    journals: &Journals,
+) -> Result<Option<SecretVersion>> {
+    let token = Token(Uuid::new_v4().to_string());
+    remember(journals, place, secret).await?;
+    let store = place.cloud.secrets();
+    let current = store.value(&secret.name).await?;
+    if current.is_some_and(|current| current.expose_secret() == value.expose_secret()) {
+        return Ok(None);
+    }
+    let put = store.put_version(&place.env, secret, value, &token);
+    put.await.map(Some)
+}
+
+fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
+    let cloud = place.name();
+    match put {
+        None if global.json => {}
+        None => sayln!("{cloud}: `{key}` has that value already"),
+        Some(version) if global.json => {
+            view::json_line(&json!({"cloud": cloud, "secret": key, "version": version}));
+        }
+        Some(version) => sayln!("{cloud}: `{key}` is version {} now", version.version),
+    }
+}
+
+/// Notes that the secret is ours from now on, so that `destroy` finds it, and that nothing else has its value. One that was
+/// there without a mark is adopted; one that is somebody else's, which is about to be refused, is not noted.
+async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Result<()> {
     let mut graph = Graph::new();
-    place
-        .cloud
-        .secrets()
-        .secret(&mut graph, &place.env, secret, SecretContent::Keep);
-    let (_, entry) = graph.iter().next()?;
+    let store = place.cloud.secrets();
+    store.secret(&mut graph, &place.env, secret, SecretContent::Keep);
+    let Some((_, entry)) = graph.iter().next() else {
+        return Ok(());
+    };
     let node = &entry.node;
-    // One that is absent, or has no value yet, cannot be seen so.
-    let is_seen = node.observe().await.is_ok();
-    let is_foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
-    let is_anothers = is_seen && (is_foreign || !node.bears_mark());
-    (!is_anothers).then(|| node.address().clone())
+    // What cannot be read, or is not there, was not found; whose it is is looked at before it is written.
+    let seen = node.observe().await.is_ok();
+    let foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
+    if seen && (foreign || !node.bears_mark()) {
+        return Ok(());
+    }
+    let noted = Noted {
+        began: match seen {
+            true => node.noted().began,
+            false => Began::Before,
+        },
+        data: Some(true),
+        certain: Certain::InPart,
+        ..Noted::default()
+    };
+    journals
+        .remember(place.name(), node.address(), &noted)
+        .await
 }
 
 /// A value that the next apply would put back is not to be set here.

@@ -37,7 +37,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
             let serving = place.cloud.runtime().serving(service).await?;
             let record = store::record(place, service).await?;
             let release = place.ledger.latest_release(&key).await?;
-            let hold = place.ledger.hold(&key).await?;
+            let holds = place.ledger.holds(&key).await?;
             // After a destroy, nothing is what is to be there.
             let destroyed = release.is_some() && inventory.items.is_empty();
             worst = worst.max(judge(
@@ -47,7 +47,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
             if global.json {
                 documents.push(json!({
                     "cloud": place.name(), "target": target, "service": key, "name": service.name,
-                    "serving": serving, "release": release, "hold": hold, "destroyed": destroyed,
+                    "serving": serving, "release": release, "hold": holds.last(), "holds": holds, "destroyed": destroyed,
                     "record": service.record.as_ref().map(|wanted| json!({
                         "name": wanted.name, "zone": wanted.zone, "status": record,
                     })),
@@ -57,7 +57,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
             } else {
                 out!(
                     "{}",
-                    describe(&key, serving.as_ref(), release.as_ref(), hold.as_ref())
+                    describe(&key, serving.as_ref(), release.as_ref(), &holds)
                 );
                 out!("{}", named(service, record.as_ref()));
             }
@@ -141,7 +141,7 @@ fn describe(
     key: &str,
     serving: Option<&Serving>,
     release: Option<&Release>,
-    hold: Option<&Hold>,
+    holds: &[Hold],
 ) -> String {
     let mut lines = vec![match release {
         Some(release) => format!(
@@ -177,7 +177,7 @@ fn describe(
             }
         }
     }
-    if let Some(hold) = hold {
+    for hold in holds {
         lines.push(format!(
             "    hold       r{} was rejected by {} at {:.0}",
             hold.rejected, hold.by, hold.since

@@ -22,6 +22,7 @@ pub fn mark(action: Action) -> &'static str {
         Action::Update => "~",
         Action::Replace => "-/+",
         Action::Delete => "-",
+        Action::Release => ".",
     }
 }
 
@@ -29,7 +30,7 @@ fn shade(action: Action) -> &'static str {
     match action {
         Action::NoOp => DIM,
         Action::Create => GREEN,
-        Action::Update => YELLOW,
+        Action::Update | Action::Release => YELLOW,
         Action::Replace | Action::Delete => RED,
     }
 }
@@ -133,7 +134,7 @@ fn line(change: &FieldChange, action: Action) -> String {
             let field = foreign::one_line(&change.field);
             format!("{field}: {}", show(change.new.as_ref()))
         }
-        Action::NoOp | Action::Update | Action::Replace | Action::Delete => {
+        Action::NoOp | Action::Update | Action::Replace | Action::Delete | Action::Release => {
             let (old, new) = match (&change.old, &change.new) {
                 (Some(FieldValue::Known(old)), Some(FieldValue::Known(new))) => {
                     foreign::values(old, new)
@@ -149,6 +150,10 @@ fn line(change: &FieldChange, action: Action) -> String {
 pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return match plan.changes.is_empty() {
+            // What is left alone stands in a note: it is no node of the plan.
+            true if !plan.notes.is_empty() => {
+                "No changes: everything else is as it is to be.".into()
+            }
             true => "No changes: nothing of this environment is there.".into(),
             false => "No changes: what is there is what the manifest says.".into(),
         };
@@ -159,6 +164,7 @@ pub fn summary(plan: &Plan) -> String {
         (counts.update, "to update"),
         (counts.replace, "to replace"),
         (counts.delete, "to delete"),
+        (counts.release, "to release"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
@@ -234,6 +240,11 @@ mod tests {
                 change("ecr.repository", Action::NoOp, Vec::new()),
                 change("ecs.task-definition", Action::Update, old.changes_to(&new)),
                 change("logs.group", Action::Delete, Vec::new()),
+                Change {
+                    reason: "idp was there before deployer: our mark is taken off and it stays"
+                        .into(),
+                    ..change("ecs.service", Action::Release, Vec::new())
+                },
             ],
             notes: Vec::new(),
             fingerprint: String::new(),
@@ -249,9 +260,11 @@ mod tests {
                   secret.X: (none) -> (known after apply)
             - logs.group idp
                   it differs from the manifest
+            . ecs.service idp
+                  idp was there before deployer: our mark is taken off and it stays
               1 unchanged
 
-        Plan: 1 to update, 1 to delete.
+        Plan: 1 to update, 1 to delete, 1 to release.
         ");
     }
 }

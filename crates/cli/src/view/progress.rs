@@ -40,6 +40,7 @@ pub fn verb(action: Action) -> &'static str {
         Action::Update => "update",
         Action::Replace => "replace",
         Action::Delete => "delete",
+        Action::Release => "release",
     }
 }
 
@@ -50,6 +51,7 @@ fn past(action: Action) -> &'static str {
         Action::Update => "updated",
         Action::Replace => "replaced",
         Action::Delete => "deleted",
+        Action::Release => "released",
     }
 }
 

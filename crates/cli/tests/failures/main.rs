@@ -6,6 +6,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod apart;
 mod aws_data;
 mod clouds;
 mod detached;
@@ -19,17 +20,22 @@ mod images;
 mod in_process;
 mod jobs;
 mod ledger;
+mod migrated;
 mod others;
 mod outages;
+mod owners;
 #[path = "../sweep/picture.rs"]
 mod picture;
+mod releases;
 mod reports;
 mod rollouts;
 mod secrets;
 mod stores;
 mod undo;
+mod undone;
 mod verification;
 mod web;
+mod world;
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -46,6 +52,7 @@ use in_process::time::VirtualTime;
 /// Names the test in a process that runs one.
 const ONLY: &str = "DEPLOYER_FAILURES_ONLY";
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
+const DESTROY: &[&str] = &["destroy", "--yes", "--allow-data-loss", "all"];
 const SECOND: Wanted = Wanted {
     version: 2,
     ..Wanted::FIRST
@@ -367,6 +374,30 @@ const TESTS: &[Test] = &[
         |it| Box::pin(secrets::unfit_password(it)),
     ),
     (
+        "what_another_environment_owns_is_left_alone_whatever_an_inventory_says",
+        |it| Box::pin(owners::inventory_of_another(it)),
+    ),
+    (
+        "what_another_app_has_marked_is_not_adopted_and_its_owner_is_named",
+        |it| Box::pin(owners::adopting_what_is_marked(it)),
+    ),
+    (
+        "what_is_forgotten_is_left_and_what_was_adopted_is_released_not_deleted",
+        |it| Box::pin(owners::forgotten_adopted_released(it)),
+    ),
+    ("a_section_that_is_removed_releases_what_it_adopted", |it| {
+        Box::pin(owners::adopted_and_removed(it))
+    }),
+    ("tags_and_labels_of_others_stay_and_are_no_drift", |it| {
+        Box::pin(owners::others_tags(it))
+    }),
+    ("what_cannot_be_had_back_is_lost_only_by_name", |it| {
+        Box::pin(owners::data_is_named(it))
+    }),
+    ("a_record_that_says_something_else_is_somebodys", |it| {
+        Box::pin(owners::record_of_another(it))
+    }),
+    (
         "a_second_plan_with_a_database_of_any_version_is_empty",
         |it| Box::pin(aws_data::second_plan(it)),
     ),
@@ -453,6 +484,111 @@ const TESTS: &[Test] = &[
         "calls_that_go_wrong_in_every_way_end_in_the_same_place",
         |it| Box::pin(disturbed::in_every_way(it)),
     ),
+    (
+        "a_second_rollback_leaves_the_hold_of_the_first_in_force",
+        |it| Box::pin(releases::holds_are_a_set(it)),
+    ),
+    (
+        "a_release_is_recorded_when_it_serves_whatever_becomes_of_the_one_beside_it",
+        |it| Box::pin(releases::beside_a_failure(it)),
+    ),
+    (
+        "a_release_is_recorded_when_it_serves_although_a_delete_is_refused",
+        |it| Box::pin(releases::beside_a_refused_delete(it)),
+    ),
+    (
+        "a_rollback_after_a_killed_apply_goes_to_what_served_before_it",
+        |it| Box::pin(releases::killed_before_the_record(it)),
+    ),
+    (
+        "a_rollback_that_is_typed_again_after_a_kill_goes_back_once",
+        |it| Box::pin(releases::typed_again(it)),
+    ),
+    (
+        "a_release_that_was_rejected_is_not_where_a_rollback_goes",
+        |it| Box::pin(releases::rejected(it)),
+    ),
+    ("another_label_is_no_other_release_to_go_back_to", |it| {
+        Box::pin(releases::only_another_label(it))
+    }),
+    (
+        "a_tag_that_meant_two_images_is_asked_about_and_what_serves_already_is_told",
+        |it| Box::pin(releases::named(it)),
+    ),
+    ("a_word_that_means_two_contents_makes_neither_serve", |it| {
+        Box::pin(releases::two_contents(it))
+    }),
+    ("what_mends_a_rejected_release_lifts_its_hold", |it| {
+        Box::pin(releases::mended(it))
+    }),
+    ("a_rollback_looks_at_the_secrets_first", |it| {
+        Box::pin(releases::pins_are_looked_at(it))
+    }),
+    ("what_an_undo_put_back_is_what_the_releases_say", |it| {
+        Box::pin(releases::after_an_undo(it))
+    }),
+    ("a_database_that_was_replaced_is_migrated", |it| {
+        Box::pin(migrated::replaced(it))
+    }),
+    (
+        "a_database_that_left_the_manifest_and_came_back_is_migrated",
+        |it| Box::pin(migrated::removed_and_back(it)),
+    ),
+    (
+        "a_database_after_a_destroy_that_was_refused_is_migrated",
+        |it| Box::pin(migrated::destroyed_in_part(it)),
+    ),
+    (
+        "a_database_after_a_destroy_that_was_killed_is_migrated",
+        |it| Box::pin(migrated::destroyed_and_killed(it)),
+    ),
+    (
+        "a_migration_whose_start_was_not_answered_runs_once_while_lists_lag",
+        |it| Box::pin(migrated::lost_start(it)),
+    ),
+    ("a_migration_whose_start_never_arrived_is_started", |it| {
+        Box::pin(migrated::refused_start(it))
+    }),
+    ("a_new_password_is_no_other_database", |it| {
+        Box::pin(migrated::password_changed(it))
+    }),
+    (
+        "a_migration_is_not_run_again_because_its_record_is_lost",
+        |it| Box::pin(migrated::older_records(it)),
+    ),
+    (
+        "a_lock_that_is_taken_on_one_cloud_keeps_no_release_of_the_other_from_its_ledger",
+        |it| Box::pin(apart::lock_taken(it)),
+    ),
+    (
+        "a_damaged_ledger_of_one_cloud_leaves_the_other_one_alone",
+        |it| Box::pin(apart::ledger_damaged(it)),
+    ),
+    ("two_first_applies_at_once_make_one_key_pair", |it| {
+        Box::pin(apart::one_key_pair(it))
+    }),
+    (
+        "a_lost_ledger_is_told_and_what_the_manifest_names_is_destroyed",
+        |it| Box::pin(apart::ledger_lost(it)),
+    ),
+    (
+        "a_secret_that_one_cloud_refuses_is_set_on_the_other",
+        |it| Box::pin(apart::secret_refused(it)),
+    ),
+    (
+        "an_undo_does_not_call_a_cache_that_was_made_anew_as_before",
+        |it| Box::pin(undone::cache_made_anew(it)),
+    ),
+    (
+        "an_undo_does_not_call_a_cache_that_is_gone_deleted_as_asked",
+        |it| Box::pin(undone::cache_gone(it)),
+    ),
+    ("an_undo_tells_a_password_that_it_cannot_put_back", |it| {
+        Box::pin(undone::password_stays(it))
+    }),
+    ("an_undo_believes_no_single_look_that_says_absent", |it| {
+        Box::pin(undone::not_seen_yet(it))
+    }),
 ];
 
 fn main() -> ExitCode {
@@ -627,7 +763,7 @@ async fn one_back(stage: &Stage) {
 
 async fn gone_revision(stage: &Stage) {
     first_serves(stage).await;
-    run(stage, &["destroy", "--yes"], "all", Exit::Success).await;
+    run(stage, DESTROY, "all", Exit::Success).await;
     stage.want(&SECOND);
     run(stage, APPLY, "all", Exit::Success).await;
     for cloud in ["aws", "gcp"] {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
 /// What the service is called on both clouds.
 const NAME: &str = "swept-test-idp";
@@ -194,7 +194,7 @@ pub async fn taken_over(stage: &Stage) {
     let arn = format!("arn:aws:logs:{REGION}:123456789012:log-group:{group}");
     let untag = logs.untag_resource().resource_arn(arn).tag_keys("deployer");
     untag.send().await.expect("the group is there");
-    let said = run(stage, &["destroy", "--yes"], "aws", Exit::Success).await;
+    let said = run(stage, DESTROY, "aws", Exit::Success).await;
     says(
         &said,
         &["is left alone, it is not ours any more: it has no tag `deployer`"],

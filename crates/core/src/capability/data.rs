@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::{SecretVersion, ServingState};
+use super::{Birth, SecretVersion, ServingState};
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::spec::{CacheSpec, DatabaseSpec, EnvironmentSpec};
@@ -35,6 +35,8 @@ pub struct DatabaseOutputs {
     /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, once the instance can be reached and user and
     /// database exist. In memory only.
     pub url: Output<SecretString>,
+    /// Which database it is, once it is there: another one for each that is made under its name.
+    pub birth: Output<Birth>,
     /// The certificates that the server's one is signed by (PEM). `None` where the specification asks for none.
     pub authority: Option<Output<SecretString>>,
 }
@@ -54,6 +56,11 @@ pub trait Database: Send + Sync {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs;
+
+    /// Which database it is now. `None` when there is none.
+    ///
+    /// Errors: denied, when the caller may not see it.
+    async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>>;
 
     /// Which passwords the cloud takes. `None`: any that is not empty.
     fn password_rule(&self) -> Option<&'static PasswordRule> {

@@ -13,6 +13,8 @@ pub(super) struct Job {
     pub(super) action: Action,
     /// The resources it is made from, for the inventory.
     pub(super) recorded_needs: Vec<Address>,
+    /// Whether that is all of them.
+    pub(super) is_whole: bool,
     /// Of a delete: what was made from it.
     used_by: BTreeSet<Address>,
     /// How many jobs it still waits for.
@@ -57,6 +59,7 @@ impl Schedule {
                 node: Arc::clone(&entry.node),
                 action: change.action,
                 recorded_needs: prepared.graph.resources_needed_by(address),
+                is_whole: prepared.graph.is_whole(),
                 used_by: BTreeSet::new(),
                 waits_for: 0,
             };
@@ -80,8 +83,9 @@ impl Schedule {
             };
             let job = Job {
                 node: Arc::clone(&orphan.node),
-                action: Action::Delete,
+                action: change.action,
                 recorded_needs: Vec::new(),
+                is_whole: true,
                 used_by: orphan.used_by.clone(),
                 waits_for: 0,
             };

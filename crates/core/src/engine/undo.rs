@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Means, NodeWatch, Verdict, token};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::journal::Event as Entry;
-use crate::node::{Node, Undone};
+use crate::node::{Node, Token, Undone, Watch};
 use crate::report::Event;
+use crate::wait::{self, Look, Pace};
+
+/// How long what was made only just now may look absent, or as if it were not ours.
+const LAG: Duration = Duration::from_secs(60);
 
 /// Undoes every node that started. One that cannot be put back does not keep the older ones from it; each such one
 /// needs attention.
@@ -48,6 +53,16 @@ pub(super) async fn newest_first(
                 means.reporter.event(&Event::Undone { address, stays });
                 verdict.stays.push((address.clone(), why));
             }
+            Ok(Undone::Lost(what) | Undone::Unseen(what)) => {
+                let error = Error::new(
+                    ErrorKind::Untrue,
+                    format!("{address} is not as before: {what}"),
+                );
+                let error = &error;
+                means.reporter.event(&Event::NotUndone { address, error });
+                let error = Error::new(ErrorKind::Untrue, error.to_string());
+                verdict.attention.push((address.clone(), error));
+            }
             Err(error) => {
                 let event = Event::NotUndone {
                     address,
@@ -78,18 +93,31 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
         token: token.0.clone(),
     };
     journal.write(undoing).await?;
-    match node.undo(&token, &watch).await {
+    match seen(node, &token, &watch, means).await {
         Ok(undone) => {
             // What was made by this run is gone; what was there before is still ours.
             if undone == Undone::PutBack && !is_there(node)? {
                 journal.forget(address).await?;
             }
-            let stays = match &undone {
-                Undone::PutBack => None,
-                Undone::Stays(why) => Some(why.clone()),
+            if let Undone::Unseen(_) = undone {
+                journal.unseen(address).await?;
+            }
+            let of = address.clone();
+            let entry = match &undone {
+                Undone::PutBack => Entry::Undone {
+                    address: of,
+                    stays: None,
+                },
+                Undone::Stays(why) => Entry::Undone {
+                    address: of,
+                    stays: Some(why.clone()),
+                },
+                Undone::Lost(why) | Undone::Unseen(why) => Entry::NotUndone {
+                    address: of,
+                    why: why.clone(),
+                },
             };
-            let address = address.clone();
-            journal.write(Entry::Undone { address, stays }).await?;
+            journal.write(entry).await?;
             Ok(undone)
         }
         Err(error) => {
@@ -100,6 +128,31 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
             }
             Err(error)
         }
+    }
+}
+
+/// [`Node::undo`]; what this run made is looked for until the cloud shows it, or has had the time to.
+async fn seen(
+    node: &dyn Node,
+    token: &Token,
+    watch: &dyn Watch,
+    means: &Means<'_>,
+) -> Result<Undone> {
+    let what = node.address().to_string();
+    let looked = wait::poll(means.clock, Pace::until(LAG), &what, || {
+        let undone = node.undo(token, watch);
+        async {
+            Ok(match undone.await? {
+                Undone::Unseen(why) => Look::NotYet(why),
+                undone => Look::Found(undone),
+            })
+        }
+    });
+    match looked.await {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(Undone::Unseen(format!(
+            "this run made it, and the cloud does not show it as ours; the next run looks again ({error})"
+        ))),
+        looked => looked,
     }
 }
 

@@ -81,15 +81,22 @@ impl MigrationRecord for LedgerMigrations {
             .collect())
     }
 
-    async fn started(&self, key: &str, what: &str) -> Result<()> {
-        let standing = MigrationStanding::Started { execution: None };
+    async fn started(&self, key: &str, what: &str, before: Option<String>) -> Result<()> {
+        let standing = MigrationStanding::Started {
+            execution: None,
+            at: Some(self.ledger.clock.now()),
+            before,
+        };
         self.put(key, Some(what), standing).await
     }
 
     async fn running(&self, key: &str, execution: &str) -> Result<()> {
-        let execution = Some(execution.to_owned());
-        self.put(key, None, MigrationStanding::Started { execution })
-            .await
+        let standing = MigrationStanding::Started {
+            execution: Some(execution.to_owned()),
+            at: Some(self.ledger.clock.now()),
+            before: None,
+        };
+        self.put(key, None, standing).await
     }
 
     async fn ended(&self, key: &str, outcome: Result<(), String>) -> Result<()> {
@@ -108,27 +115,5 @@ impl MigrationRecord for LedgerMigrations {
             why,
         };
         self.put(key, None, standing).await
-    }
-}
-
-impl LedgerMigrations {
-    /// Notes of a migration that succeeded that its database is gone. One that failed, or whose end is unknown, stays a person's to
-    /// judge. Succeeds when nothing is known of it.
-    pub async fn gone(&self, key: &str) -> Result<()> {
-        match self.standing(key).await? {
-            MigrationStanding::Succeeded { .. } => {
-                let why = "what names its database was taken back since it ran".to_owned();
-                self.not_started(key, "", why).await
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Ledger {
-    /// Forgets every migration: after a destroy the secret that names the database is made anew, and what its
-    /// versions are called may be what they were called before.
-    pub async fn forget_migrations(&self) -> Result<()> {
-        self.remove(NAME).await
     }
 }

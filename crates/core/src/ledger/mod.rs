@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Target;
+use crate::capability::MigrationRecord;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -39,6 +40,9 @@ const LARGEST: u64 = 64 << 20;
 /// How often what the store did not answer is tried, where the store's client does not try again itself.
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+
+/// How many objects are read at the same time.
+const AT_ONCE: usize = 16;
 
 /// What to do about an object that cannot be read.
 const RESTORE: &str =
@@ -102,6 +106,28 @@ impl Ledger {
     /// The target.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Reads everything that a run goes by: inventory, migrations, what the last apply left, the last run, and the holds and the latest
+    /// release of these services.
+    ///
+    /// Errors: ledger, naming what cannot be read.
+    pub async fn check(&self, services: impl IntoIterator<Item = &String>) -> Result<()> {
+        self.inventory().await?;
+        self.left().await?;
+        LedgerMigrations::new(self.clone()).standings().await?;
+        self.last_run().await?;
+        let reads = services.into_iter().map(|service| async move {
+            tokio::try_join!(self.holds(service), self.latest_release(service)).map(drop)
+        });
+        futures::stream::iter(reads.map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |read| read)
+            .await
+    }
+
+    /// Whether any run was ever begun.
+    pub async fn is_new(&self) -> Result<bool> {
+        Ok(self.list("run-headers").await?.is_empty())
     }
 
     fn path(&self, name: &str) -> Path {

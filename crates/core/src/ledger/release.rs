@@ -19,6 +19,9 @@ pub struct Release {
     pub service: String,
     /// Digest and resolved configuration; equal on every target.
     pub content_id: String,
+    /// What of the content is the target's own, as a hash. `None` in releases of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<String>,
     /// The image in the target's registry.
     pub image: ImageRef,
     /// The image's tag, when its source had one.
@@ -40,12 +43,33 @@ pub struct Release {
     /// The release that it makes serve again, when it is a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
+    /// The release that a person rejected with it, when it is a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejects: Option<u64>,
+    /// Whether it only tells what serves again without a rollback: an undo put it back, or another hand did.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub put_back: bool,
+    /// What of the release that it makes serve again was not restored, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// Whether the run left before it was known to serve.
     #[serde(default)]
     pub detached: bool,
     /// Whether its verification passed. `None` when none was made, or the service could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
+}
+
+fn is_not(it: &bool) -> bool {
+    !it
+}
+
+impl Release {
+    /// The release whose content a person rejected with this one. Ledgers of before do not say it: there it is the one before.
+    pub fn rejected(&self) -> Option<u64> {
+        let one_before = self.rollback_to.and(self.number.checked_sub(1));
+        self.rejects.or(one_before.filter(|_| !self.put_back))
+    }
 }
 
 /// A rollback's word that a release is not to be applied again by itself.
@@ -55,6 +79,12 @@ pub struct Hold {
     pub rejected: u64,
     /// Its content id: while the manifest resolves to it, `apply` leaves the service alone.
     pub content_id: String,
+    /// What of the content is the target's own. `None` where that is not known: then any is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<String>,
+    /// The secret versions that the rejected release pins and that a rollback restores, by the manifest's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretVersion>,
     /// The release that serves instead.
     pub serving: u64,
     /// Since when.
@@ -78,6 +108,20 @@ impl Ledger {
             releases.extend(release);
         }
         Ok(releases)
+    }
+
+    /// The revisions of all releases of every service, also of those that the manifest no longer has.
+    pub async fn recorded_revisions(&self) -> Result<Vec<Revision>> {
+        let path = self.path("releases");
+        let found = self.store.list_with_delimiter(Some(&path)).await;
+        let found = found.map_err(|error| self.broken("list", &path, error))?;
+        let mut revisions = Vec::new();
+        for folder in found.common_prefixes {
+            let service = folder.filename().unwrap_or_default();
+            let releases = self.releases(service).await?;
+            revisions.extend(releases.into_iter().map(|release| release.revision));
+        }
+        Ok(revisions)
     }
 
     /// The latest release of a service.
@@ -116,18 +160,52 @@ impl Ledger {
         self.write(&name, &release).await
     }
 
-    /// The hold on a service.
-    pub async fn hold(&self, service: &str) -> Result<Option<Hold>> {
-        self.read(&format!("holds/{service}.json")).await
+    /// The holds on a service, oldest rejected release first.
+    pub async fn holds(&self, service: &str) -> Result<Vec<Hold>> {
+        let folder = holds(service);
+        let mut holds: Vec<Hold> = Vec::new();
+        // Where ledgers of before have the only one.
+        holds.extend(self.read(&only_hold(service)).await?);
+        for name in self.list(&folder).await? {
+            let hold: Option<Hold> = self.read(&format!("{folder}/{name}")).await?;
+            if let Some(hold) = hold {
+                holds.retain(|it| it.rejected != hold.rejected);
+                holds.push(hold);
+            }
+        }
+        holds.sort_by_key(|it| it.rejected);
+        Ok(holds)
     }
 
-    /// Puts a hold on a service.
+    /// Puts a hold on a service, beside those on other releases.
     pub async fn set_hold(&self, service: &str, hold: &Hold) -> Result<()> {
-        self.write(&format!("holds/{service}.json"), hold).await
+        let name = format!("{}/{:06}.json", holds(service), hold.rejected);
+        self.write(&name, hold).await
     }
 
-    /// Lifts the hold.
-    pub async fn lift_hold(&self, service: &str) -> Result<()> {
-        self.remove(&format!("holds/{service}.json")).await
+    /// Lifts the hold on one release.
+    pub async fn lift_hold(&self, service: &str, rejected: u64) -> Result<()> {
+        let only: Option<Hold> = self.read(&only_hold(service)).await?;
+        if only.is_some_and(|it| it.rejected == rejected) {
+            self.remove(&only_hold(service)).await?;
+        }
+        self.remove(&format!("{}/{rejected:06}.json", holds(service)))
+            .await
     }
+
+    /// Lifts every hold on a service.
+    pub async fn lift_holds(&self, service: &str) -> Result<()> {
+        for hold in self.holds(service).await? {
+            self.lift_hold(service, hold.rejected).await?;
+        }
+        Ok(())
+    }
+}
+
+fn holds(service: &str) -> String {
+    format!("holds/{service}")
+}
+
+fn only_hold(service: &str) -> String {
+    format!("holds/{service}.json")
 }

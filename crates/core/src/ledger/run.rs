@@ -1,9 +1,7 @@
 //! Runs: one apply, rollback or destroy, with its journal, one object per entry.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -11,7 +9,8 @@ use crate::address::Address;
 use crate::engine::Journal;
 use crate::error::Result;
 use crate::journal::{Entry, Event, FORMAT};
-use crate::ledger::{Inventory, Item, Ledger};
+use crate::ledger::{Inventory, Ledger};
+use crate::ours::Noted;
 
 /// What is known when a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +70,9 @@ impl RunJournal {
         self.number
     }
 }
+
+/// So long after it was made, what a cloud tells of a thing may be of before.
+const YOUNG: SignedDuration = SignedDuration::from_secs(60);
 
 fn folder(number: u64) -> String {
     format!("runs/{number:06}")
@@ -156,23 +158,11 @@ impl Journal for RunJournal {
         Ok(())
     }
 
-    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()> {
+    async fn remember(&self, address: &Address, noted: &Noted) -> Result<()> {
         let mut inventory = self.inventory.lock().await;
-        let needs: BTreeSet<Address> = needs.iter().cloned().collect();
-        if inventory
-            .items
-            .get(address)
-            .is_some_and(|item| item.needs == needs)
-        {
+        let Some(changed) = inventory.with(address, noted, self.ledger.clock.now()) else {
             return Ok(());
-        }
-        let since = self.ledger.clock.now();
-        let since = inventory
-            .items
-            .get(address)
-            .map_or(since, |item| item.since);
-        let mut changed = inventory.clone();
-        changed.items.insert(address.clone(), Item { needs, since });
+        };
         // Known only once it is durable: a second try after a failed write must write again.
         self.ledger.write_inventory(&changed).await?;
         *inventory = changed;
@@ -185,6 +175,31 @@ impl Journal for RunJournal {
         if changed.items.remove(address).is_none() {
             return Ok(());
         }
+        self.ledger.write_inventory(&changed).await?;
+        *inventory = changed;
+        Ok(())
+    }
+
+    async fn absent(&self, address: &Address) -> Result<()> {
+        let now = self.ledger.clock.now();
+        let item = self.inventory.lock().await.items.get(address).cloned();
+        let young = item.is_some_and(|item| {
+            let age = now.duration_since(item.since);
+            item.gone_since.is_none() && age < YOUNG
+        });
+        match young {
+            true => self.unseen(address).await,
+            false => self.forget(address).await,
+        }
+    }
+
+    async fn unseen(&self, address: &Address) -> Result<()> {
+        let mut inventory = self.inventory.lock().await;
+        let mut changed = inventory.clone();
+        let Some(item) = changed.items.get_mut(address) else {
+            return Ok(());
+        };
+        item.gone_since = Some(self.ledger.clock.now());
         self.ledger.write_inventory(&changed).await?;
         *inventory = changed;
         Ok(())

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::address::CloudName;
+use crate::address::{Address, CloudName};
 use crate::capability::{MigrationRecord, MigrationStanding};
+use crate::ours::Noted;
 
 struct SetClock(Mutex<Timestamp>);
 
@@ -76,13 +77,15 @@ async fn a_migration_is_remembered_by_its_key() {
         migrations.standing("k").await.unwrap(),
         MigrationStanding::Never
     );
-    migrations.started("k", "idp").await.unwrap();
+    migrations.started("k", "idp", None).await.unwrap();
     migrations.running("k", "task/1").await.unwrap();
     let standing = migrations.standing("k").await.unwrap();
     assert_eq!(
         standing,
         MigrationStanding::Started {
-            execution: Some("task/1".into())
+            execution: Some("task/1".into()),
+            at: Some(Timestamp::UNIX_EPOCH),
+            before: None,
         }
     );
     migrations.ended("k", Ok(())).await.unwrap();
@@ -91,19 +94,81 @@ async fn a_migration_is_remembered_by_its_key() {
         migrations.standing("k").await.unwrap(),
         MigrationStanding::Succeeded { at }
     );
-    migrations.started("other", "idp").await.unwrap();
-    assert_eq!(migrations.standings().await.unwrap().len(), 2);
-    for key in ["k", "other", "unknown"] {
-        migrations.gone(key).await.unwrap();
-    }
+    let before = Some("3 executions".to_owned());
+    migrations
+        .started("other", "idp", before.clone())
+        .await
+        .unwrap();
     let mut known = migrations.standings().await.unwrap();
-    let other = MigrationStanding::Started { execution: None };
-    assert_eq!(known.remove("other"), Some(other), "its end is unknown");
-    let gone = known.remove("k").unwrap();
-    assert!(matches!(gone, MigrationStanding::NotStarted { .. }));
-    assert!(known.is_empty(), "{known:#?}");
-    ledger.forget_migrations().await.unwrap();
-    assert!(migrations.standings().await.unwrap().is_empty());
+    let other = MigrationStanding::Started {
+        execution: None,
+        at: Some(at),
+        before,
+    };
+    assert_eq!(known.remove("other"), Some(other));
+    assert_eq!(known.len(), 1);
+}
+
+#[tokio::test]
+async fn holds_are_a_set_and_one_of_before_is_one_of_them() {
+    let (ledger, _) = ledger();
+    let older = r#"{
+        "format": 1, "rejected": 3, "content_id": "c0ffee", "serving": 4,
+        "since": "2026-01-01T00:00:00Z", "by": "deploy@runner-3"
+    }"#;
+    let path = ledger.path("holds/idp.json");
+    ledger.store.put(&path, older.into()).await.unwrap();
+    let hold = |rejected: u64| Hold {
+        rejected,
+        content_id: format!("{rejected:016x}"),
+        overrides: None,
+        secrets: Default::default(),
+        serving: rejected + 1,
+        since: Timestamp::UNIX_EPOCH,
+        by: "deploy@runner-3".into(),
+        unfinished: None,
+    };
+    ledger.set_hold("idp", &hold(2)).await.unwrap();
+    let numbers = async || -> Vec<u64> {
+        let holds = ledger.holds("idp").await.unwrap();
+        holds.iter().map(|it| it.rejected).collect()
+    };
+    assert_eq!(numbers().await, [2, 3]);
+    // What is said of the same release later counts.
+    ledger.set_hold("idp", &hold(3)).await.unwrap();
+    let holds = ledger.holds("idp").await.unwrap();
+    assert_eq!(holds, [hold(2), hold(3)]);
+    ledger.lift_hold("idp", 3).await.unwrap();
+    assert_eq!(numbers().await, [2]);
+    ledger.set_hold("idp", &hold(7)).await.unwrap();
+    ledger.lift_holds("idp").await.unwrap();
+    assert_eq!(numbers().await, [] as [u64; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_only_just_now_is_forgotten_when_two_runs_do_not_see_it() {
+    use crate::engine::Journal;
+    let (ledger, _) = ledger();
+    let header = || RunHeader {
+        number: 0,
+        command: "apply".into(),
+        by: "deploy@runner-3".into(),
+        at: Timestamp::UNIX_EPOCH,
+        manifest: serde_json::Value::Null,
+    };
+    let address: Address = "aws/us-east-1/rds.instance/main".parse().unwrap();
+    let run = ledger.begin_run(header()).await.unwrap();
+    run.remember(&address, &Noted::default()).await.unwrap();
+    run.absent(&address).await.unwrap();
+    let items = async || ledger.inventory().await.unwrap().items;
+    assert!(items().await[&address].gone_since.is_some());
+    // Seen again, it is as if nothing had been said.
+    run.remember(&address, &Noted::default()).await.unwrap();
+    assert!(items().await[&address].gone_since.is_none());
+    run.unseen(&address).await.unwrap();
+    let next = ledger.begin_run(header()).await.unwrap();
+    next.absent(&address).await.unwrap();
+    assert!(items().await.is_empty());
 }
 
 #[tokio::test]
@@ -119,7 +184,7 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
     };
     let run = ledger.begin_run(header).await.unwrap();
     let address: crate::address::Address = "aws/us-east-1/ecs.service/x".parse().unwrap();
-    run.remember(&address, &[]).await.unwrap();
+    run.remember(&address, &Default::default()).await.unwrap();
     let ended = crate::journal::Event::Ended {
         outcome: "succeeded".into(),
     };

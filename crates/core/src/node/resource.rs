@@ -1,33 +1,71 @@
 //! A resource as planner and engine see it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{
-    Action, Effect, Leftover, Node, Reading, Resource, Sort, Token, Undone, Verdict, Watch,
+    Action, Effect, Kept, Leftover, Node, Reading, Resource, Sort, Token, Undone, Verdict, Watch,
 };
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::{FieldChange, Fields};
+use crate::ours::{self, Began, Noted, Past};
 use crate::wait::{Pace, Readiness};
 
 /// A resource as a node.
 pub struct ResourceNode<R: Resource> {
     resource: R,
+    /// What earlier runs noted of it.
+    past: Past,
     reading: Mutex<Option<Reading<R::Actual>>>,
     /// What was there before it was carried out.
     before: Mutex<Option<Reading<R::Actual>>>,
+    /// What was sent since.
+    sent: Mutex<Sent>,
+}
+
+/// What of a change went out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sent {
+    /// A create landed, or may have.
+    create: bool,
+    /// The delete that comes before a create of the same name.
+    replace: bool,
+    /// The delete was what was asked for.
+    delete: bool,
 }
 
 impl<R: Resource> ResourceNode<R> {
-    /// Not observed yet.
+    /// Not observed yet; nothing is known of earlier runs.
     pub fn new(resource: R) -> Self {
+        Self::knowing(resource, Past::default())
+    }
+
+    /// Not observed yet.
+    pub fn knowing(resource: R, past: Past) -> Self {
         Self {
             resource,
+            past,
             reading: Mutex::new(None),
             before: Mutex::new(None),
+            sent: Mutex::default(),
         }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<R::Actual> {
+        let made = self.resource.create(token, watch).await;
+        // Whoever is refused has made nothing.
+        let refused = matches!(&made, Err(error) if matches!(
+            error.kind(),
+            ErrorKind::Denied | ErrorKind::Rejected | ErrorKind::Conflict | ErrorKind::Input
+        ));
+        self.sent().create |= !refused;
+        made
     }
 
     /// As an erased node.
@@ -68,24 +106,58 @@ impl<R: Resource> ResourceNode<R> {
     }
 
     fn effect_of(&self, changes: &[FieldChange]) -> Effect {
-        changes
+        let effects = changes
             .iter()
-            .map(|change| self.resource.effect_of_change(change))
-            .max()
-            .unwrap_or(Effect::InPlace)
+            .map(|change| self.resource.effect_of_change(change));
+        match effects.max().unwrap_or(Effect::InPlace) {
+            Effect::Replace if self.resource.is_guarded() => Effect::LosesData,
+            effect => effect,
+        }
+    }
+
+    /// What is there, as far as it is ours to compare: other hands' tags are not.
+    fn observed(&self, actual: &R::Actual) -> Fields {
+        let there = self.resource.observed(actual);
+        ours::without_others_tags(&there, &self.resource.desired(), &self.past)
+    }
+
+    fn changes(&self, actual: &R::Actual) -> Vec<FieldChange> {
+        self.observed(actual).changes_to(&self.resource.desired())
+    }
+
+    /// Looks once more whose it is, right before it is written: much may have happened since the plan.
+    ///
+    /// Errors: conflict, when it is not ours; denied, when that cannot be seen.
+    async fn still_ours(&self) -> Result<()> {
+        match self.resource.read().await? {
+            Reading::Foreign(stranger) => Err(stranger.refusal(self.resource.address())),
+            Reading::Denied(why) => Err(self.denied(&why)),
+            // What went away meanwhile is the write's own affair.
+            Reading::Present(_) | Reading::Absent | Reading::Tombstoned(_) => Ok(()),
+        }
+    }
+
+    async fn remove(&self, action: Action, token: &Token) -> Result<()> {
+        if let Some(Reading::Present(actual)) = self.reading() {
+            self.still_ours().await?;
+            match action {
+                Action::Release => self.resource.release(&actual, token).await?,
+                _ => self.resource.delete(&actual, token).await?,
+            }
+        }
+        self.remember(Reading::Absent);
+        Ok(())
     }
 
     /// Updates or replaces, by what still differs now that every input is known: what was unknown while planning may
     /// turn out to be what is there already. The differences were all in the plan, so the effect is never graver.
     async fn converge(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
         let actual = self.present()?;
-        let changes = self
-            .resource
-            .observed(&actual)
-            .changes_to(&self.resource.desired());
+        let changes = self.changes(&actual);
         if changes.is_empty() {
             return Ok(());
         }
+        self.still_ours().await?;
         let actual = match self.effect_of(&changes) {
             Effect::InPlace | Effect::Interrupts => {
                 self.resource
@@ -93,19 +165,40 @@ impl<R: Resource> ResourceNode<R> {
                     .await?
             }
             Effect::Replace | Effect::LosesData => {
+                self.sent().replace = true;
                 self.resource.delete(&actual, token).await?;
-                self.resource.create(token, watch).await?
+                self.create(token, watch).await?
             }
         };
         self.remember(Reading::Present(actual));
         Ok(())
     }
 
+    /// Puts back what changed in place.
+    async fn put_back(
+        &self,
+        before: &R::Actual,
+        now: &R::Actual,
+        token: &Token,
+        watch: &dyn Watch,
+    ) -> Result<Undone> {
+        let (was, is) = (self.resource.observed(before), self.resource.observed(now));
+        let settles = self.resource.unsettled(now).is_some();
+        if was == is && !(settles && self.resource.detachable()) {
+            return Ok(Undone::PutBack);
+        }
+        if self.resource.holds_data() {
+            return Ok(match self.resource.kept(&was.changes_to(&is)) {
+                Kept::Harmless(_) => Undone::Stays("it holds data".to_owned()),
+                harms @ Kept::Harms(_) => harms.into(),
+            });
+        }
+        // What rolls out may be on its way back by itself: that is waited for too.
+        self.resource.restore(before, now, token, watch).await
+    }
+
     fn compare_present(&self, actual: &R::Actual) -> Verdict {
-        let changes = self
-            .resource
-            .observed(actual)
-            .changes_to(&self.resource.desired());
+        let changes = self.changes(actual);
         self.resource.publish(actual);
         if changes.is_empty() {
             let mut verdict = Verdict::no_op("as desired");
@@ -153,7 +246,6 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 
     fn compare(&self) -> Result<Verdict> {
-        let address = self.resource.address();
         let create = |reason: String| Verdict {
             action: Action::Create,
             reason,
@@ -167,11 +259,7 @@ impl<R: Resource> Node for ResourceNode<R> {
             Some(Reading::Tombstoned(how)) => Ok(create(format!("it was deleted before: {how}"))),
             Some(Reading::Present(actual)) => Ok(self.compare_present(&actual)),
             Some(Reading::Denied(why)) => Err(self.denied(&why)),
-            Some(Reading::Foreign(how)) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("{address} exists and is not ours: {how}"),
-            )
-            .hint("give ours another name in the manifest, or set `adopt = true` on it to take it over")),
+            Some(Reading::Foreign(stranger)) => Err(stranger.refusal(self.resource.address())),
         }
     }
 
@@ -205,7 +293,7 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn seen(&self) -> Fields {
         match self.reading() {
-            Some(Reading::Present(actual)) => self.resource.observed(&actual),
+            Some(Reading::Present(actual)) => self.observed(&actual),
             Some(Reading::Tombstoned(how)) => {
                 let mut fields = Fields::new();
                 fields.set("tombstoned", how);
@@ -221,7 +309,7 @@ impl<R: Resource> Node for ResourceNode<R> {
             Some(Reading::Present(_)) => Ok(Leftover::There),
             Some(Reading::Absent | Reading::Tombstoned(_)) => Ok(Leftover::Gone),
             Some(Reading::Denied(why)) => Err(self.denied(&why)),
-            Some(Reading::Foreign(how)) => Ok(Leftover::Foreign(how)),
+            Some(Reading::Foreign(stranger)) => Ok(Leftover::Foreign(stranger.to_string())),
         }
     }
 
@@ -230,18 +318,12 @@ impl<R: Resource> Node for ResourceNode<R> {
         match action {
             Action::NoOp => Ok(()),
             Action::Create => {
-                let actual = self.resource.create(token, watch).await?;
+                let actual = self.create(token, watch).await?;
                 self.remember(Reading::Present(actual));
                 Ok(())
             }
             Action::Update | Action::Replace => self.converge(token, watch).await,
-            Action::Delete => {
-                if let Some(Reading::Present(actual)) = self.reading() {
-                    self.resource.delete(&actual, token).await?;
-                }
-                self.remember(Reading::Absent);
-                Ok(())
-            }
+            Action::Delete | Action::Release => self.remove(action, token).await,
         }
     }
 
@@ -271,6 +353,26 @@ impl<R: Resource> Node for ResourceNode<R> {
         self.resource.holds_data()
     }
 
+    fn is_guarded(&self) -> bool {
+        self.resource.is_guarded()
+    }
+
+    fn noted(&self) -> Noted {
+        let desired = self.resource.desired();
+        let reading = self.reading();
+        let was_there = |actual: &R::Actual| self.resource.was_there(actual);
+        Noted {
+            began: match &reading {
+                Some(Reading::Present(actual)) if was_there(actual) => Began::Found,
+                _ => Began::Before,
+            },
+            data: self.resource.guard_to_note(),
+            tags: ours::tag_keys(&desired),
+            wrote: self.resource.is_unmarked().then_some(desired),
+            ..Noted::default()
+        }
+    }
+
     async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone> {
         let before = self
             .before
@@ -278,7 +380,9 @@ impl<R: Resource> Node for ResourceNode<R> {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         self.observe().await?;
+        let sent = *self.sent();
         let stays = |why: &str| Ok(Undone::Stays(why.to_owned()));
+        let lost = |what: &str| Ok(Undone::Lost(what.to_owned()));
         match (before, self.reading()) {
             (Some(Reading::Absent | Reading::Tombstoned(_)), Some(Reading::Present(now))) => {
                 if self.resource.holds_data() {
@@ -288,23 +392,26 @@ impl<R: Resource> Node for ResourceNode<R> {
                 self.remember(Reading::Absent);
                 Ok(Undone::PutBack)
             }
-            (Some(Reading::Absent | Reading::Tombstoned(_)), _) => Ok(Undone::PutBack),
-            (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
-                let (was, is) = (
-                    self.resource.observed(&before),
-                    self.resource.observed(&now),
-                );
-                let settles = self.resource.unsettled(&now).is_some();
-                if was == is && !(settles && self.resource.detachable()) {
-                    return Ok(Undone::PutBack);
-                }
-                if self.resource.holds_data() {
-                    return stays("it holds data");
-                }
-                // What rolls out may be on its way back by itself: that is waited for too.
-                self.resource.restore(&before, &now, token, watch).await
+            (Some(Reading::Absent | Reading::Tombstoned(_)), now) => Ok(match now {
+                Some(Reading::Absent) if sent.create => Undone::Unseen("it is not there".into()),
+                Some(Reading::Foreign(how)) if sent.create => Undone::Unseen(how.to_string()),
+                Some(Reading::Denied(why)) => return Err(self.denied(&why)),
+                _ => Undone::PutBack,
+            }),
+            (Some(Reading::Present(_)), Some(Reading::Present(_))) if sent.replace => {
+                lost("it was made anew, and what served before knows the one that is gone")
             }
-            (Some(Reading::Present(_)), _) => stays("it was deleted, as the manifest says"),
+            (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
+                self.put_back(&before, &now, token, watch).await
+            }
+            (Some(Reading::Present(_)), _) if sent.delete => {
+                stays("it was deleted, as the manifest says")
+            }
+            (Some(Reading::Present(_)), Some(Reading::Denied(why))) => Err(self.denied(&why)),
+            (Some(Reading::Present(_)), _) if sent.replace => {
+                lost("it was deleted to be made anew, and is not there")
+            }
+            (Some(Reading::Present(_)), _) => lost("it is not there any more"),
             _ => stays("it was not touched"),
         }
     }

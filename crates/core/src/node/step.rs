@@ -93,7 +93,7 @@ impl<S: Step> Node for StepNode<S> {
 
     async fn carry_out(&self, action: Action, token: &Token, watch: &dyn Watch) -> Result<()> {
         match action {
-            Action::NoOp | Action::Delete => Ok(()),
+            Action::NoOp | Action::Delete | Action::Release => Ok(()),
             Action::Create | Action::Update | Action::Replace => {
                 // With every input known, what was seen may prove that it was done.
                 if let Some(Evidence::Done(_)) = self.evidence().map(|seen| self.step.judge(&seen))

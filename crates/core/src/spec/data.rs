@@ -41,7 +41,7 @@ pub struct DatabaseSpec {
     /// nobody asks for them.
     #[serde(default)]
     pub authority: Option<String>,
-    /// Takes over an instance of that name that is not marked as ours.
+    /// Takes over an instance of that name that nobody has marked.
     pub adopt: bool,
     /// Which of `version`, `class`, `storage`, `high_availability`, `backup_days`, `deletion_protection`, `user` and `database`
     /// the manifest is silent about: what stands here is a default, and an adopted instance keeps what it has.
@@ -82,7 +82,7 @@ pub struct CacheSpec {
     /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's names; `None` where
     /// public authorities sign it.
     pub authority: Option<String>,
-    /// Takes over an instance of that name that is not marked as ours.
+    /// Takes over an instance of that name that nobody has marked.
     pub adopt: bool,
     /// Which of `version`, `class` and `high_availability` the manifest is silent about: what stands here is a default, and an
     /// adopted cache keeps what it has.

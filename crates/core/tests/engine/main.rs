@@ -14,6 +14,7 @@ mod drifting;
 mod failing;
 mod migrating;
 mod nodes;
+mod owning;
 mod sweep;
 mod undoing;
 mod waiting;

@@ -9,7 +9,7 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Action, Effect, Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Action, Effect, Evidence, Kept, Reading, Resource, Step, Token, Watch};
 
 use crate::fake::bench::{Bench, How};
 
@@ -61,6 +61,10 @@ impl Resource for Source {
             return Err(Error::new(ErrorKind::Rejected, "the cloud refuses"));
         }
         Ok(())
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _: &Token) -> Result<()> {
@@ -124,6 +128,10 @@ impl Resource for AsResource {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         self.0.call("update")
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _: &Token) -> Result<()> {

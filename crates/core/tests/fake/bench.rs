@@ -16,6 +16,7 @@ use deployer_core::graph::Graph;
 use deployer_core::journal::{self, Event};
 use deployer_core::ledger::{Ledger, RunHeader, RunJournal};
 use deployer_core::node::Waiting;
+use deployer_core::ours::{Noted, Ours, Owner, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::report::{self, Reporter};
 use futures::channel::oneshot;
@@ -154,12 +155,15 @@ impl Bench {
 
     pub async fn plan(&self, wanted: &Wanted) -> Prepared {
         let env = wanted.environment();
-        let mut graph = Graph::new();
-        let mut orphans = Vec::new();
+        let mut ours = Ours::default();
         for place in &self.places {
             let inventory = place.ledger.inventory().await.unwrap();
-            let ours = inventory.items.keys().cloned().collect();
-            let given = wanted.given(&place.ledger, ours);
+            ours.learn(&inventory, &self.left.lock().unwrap().clone());
+        }
+        let mut graph = Graph::knowing(ours);
+        let mut orphans = Vec::new();
+        for place in &self.places {
+            let given = wanted.given(&place.ledger);
             compose::declare(&mut graph, &place.cloud, &env, &given);
             orphans.extend(place.undesired(&graph).await);
         }
@@ -223,9 +227,8 @@ impl Bench {
                 }),
             );
         }
-        engine::reconcile_inventory(prepared, &journals)
-            .await
-            .unwrap();
+        let failed = engine::reconcile_inventory(prepared, &journals).await;
+        assert!(failed.is_empty(), "{failed:?}");
         let stop = StopAt {
             clock: Arc::clone(&self.clock),
             at: how.interrupt_at,
@@ -237,6 +240,7 @@ impl Bench {
             waiting: how.waiting,
             on_failure: how.on_failure,
             interrupt: &stop,
+            arrivals: &(),
             seed: Uuid::new_v4(),
         };
         let verdicts = tokio::select! {
@@ -292,7 +296,11 @@ impl Place {
     async fn undesired(&self, graph: &Graph) -> Vec<Orphan> {
         use deployer_core::capability::Cloud;
         let inventory = self.ledger.inventory().await.unwrap();
-        let existing = |address: &Address| self.cloud.existing(address);
+        let owner = Owner::new("app", "staging");
+        let existing = |address: &Address| {
+            let past = Past::of(address, &inventory, &BTreeMap::new());
+            self.cloud.existing(address, &owner, &past)
+        };
         compose::undesired(&inventory, graph, &BTreeSet::new(), existing).unwrap()
     }
 }
@@ -345,8 +353,8 @@ impl Journal for GatedJournal {
         }
     }
 
-    async fn remember(&self, address: &Address, needs: &[Address]) -> Result<()> {
-        self.run.remember(address, needs).await
+    async fn remember(&self, address: &Address, noted: &Noted) -> Result<()> {
+        self.run.remember(address, noted).await
     }
 
     async fn forget(&self, address: &Address) -> Result<()> {

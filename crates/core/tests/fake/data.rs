@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::wait::{Pace, Readiness};
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -47,6 +48,7 @@ pub struct InstanceNode {
     pub class: String,
     pub password: Value<SecretVersion>,
     pub url: Output<SecretString>,
+    pub birth: Output<Birth>,
 }
 
 /// An instance as the fake tells it. The URL is in memory only.
@@ -152,6 +154,10 @@ impl Resource for InstanceNode {
         if let Some(url) = &actual.url {
             self.url.publish(url.clone());
         }
+        self.birth.publish(Birth {
+            id: self.address.name.clone(),
+            at: None,
+        });
     }
 
     fn withdraw(&self, changes: &[FieldChange]) {
@@ -174,6 +180,10 @@ impl Resource for InstanceNode {
     ) -> Result<InstanceActual> {
         let [.., modify] = self.kind.calls();
         self.put(modify).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, _: &InstanceActual, _: &Token) -> Result<()> {
@@ -204,12 +214,19 @@ impl Resource for InstanceNode {
     }
 }
 
+/// What a record says.
+pub fn leads_to(where_to: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("leads_to", where_to);
+    fields
+}
+
 /// A name; records have no owner but the inventory.
 pub struct RecordNode {
     pub api: Api,
     pub address: Address,
     pub leads_to: String,
-    pub known: bool,
+    pub past: Past,
 }
 
 #[async_trait]
@@ -226,8 +243,8 @@ impl Resource for RecordNode {
             .read("DescribeRecord", name, |world| {
                 match world.records.get(name) {
                     None => Reading::Absent,
-                    Some(other) if *other != self.leads_to && !self.known => {
-                        Reading::Foreign(format!("it leads to {other}"))
+                    Some(other) if *other != self.leads_to && !self.past.says(&leads_to(other)) => {
+                        Reading::Foreign(format!("it leads to {other}").into())
                     }
                     Some(held) => Reading::Present(held.clone()),
                 }
@@ -236,15 +253,19 @@ impl Resource for RecordNode {
     }
 
     fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        fields.set("leads_to", &self.leads_to);
-        fields
+        leads_to(&self.leads_to)
     }
 
     fn observed(&self, actual: &String) -> Fields {
-        let mut fields = Fields::new();
-        fields.set("leads_to", actual);
-        fields
+        leads_to(actual)
+    }
+
+    fn is_unmarked(&self) -> bool {
+        true
+    }
+
+    fn was_there(&self, _: &String) -> bool {
+        !self.past.known
     }
 
     fn publish(&self, _: &String) {}
@@ -261,6 +282,10 @@ impl Resource for RecordNode {
         _: &dyn Watch,
     ) -> Result<String> {
         self.put("ChangeRecord").await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, _: &String, _: &Token) -> Result<()> {

@@ -4,17 +4,20 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::ours::Past;
 
+use super::data::leads_to;
 use super::storage::objection;
 use super::world::{Api, World};
 
 pub struct Leftover {
     pub api: Api,
     pub address: Address,
+    pub past: Past,
 }
 
-fn find(world: &World, address: &Address) -> Reading<()> {
+fn find(world: &World, address: &Address, past: &Past) -> Reading<()> {
     let name = &address.name;
     let ours = super::world::OURS.to_owned();
     let (there, owner) = match address.kind.as_str() {
@@ -45,7 +48,13 @@ fn find(world: &World, address: &Address) -> Reading<()> {
             world.caches.contains_key(name),
             world.caches.get(name).map(|one| &one.owner),
         ),
-        "fake.record" => (world.records.contains_key(name), Some(&ours)),
+        "fake.record" => {
+            let held = world.records.get(name);
+            if let Some(other) = held.filter(|held| !past.says(&leads_to(held))) {
+                return Reading::Foreign(format!("it leads to {other}").into());
+            }
+            (held.is_some(), Some(&ours))
+        }
         // Steps leave nothing behind.
         _ => return Reading::Absent,
     };
@@ -126,7 +135,7 @@ impl Resource for Leftover {
     async fn read(&self) -> Result<Reading<()>> {
         self.api
             .read("DescribeLeftover", &self.address.name, |world| {
-                find(world, &self.address)
+                find(world, &self.address, &self.past)
             })
             .await
     }
@@ -149,8 +158,21 @@ impl Resource for Leftover {
         Err(Error::internal("a leftover is never updated"))
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
+    }
+
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
         delete(&self.api, &self.address).await
+    }
+
+    async fn release(&self, (): &(), _token: &Token) -> Result<()> {
+        let name = &self.address.name;
+        let effect = |world: &mut World| {
+            world.released.insert(name.clone());
+            Ok(())
+        };
+        self.api.write("Release", name, effect).await
     }
 
     fn holds_data(&self) -> bool {

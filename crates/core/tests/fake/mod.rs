@@ -9,22 +9,23 @@ mod storage;
 pub mod wanted;
 pub mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
-    Activation, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns, ImageRef,
-    LocalImage, LogLine, Logs, RecordStatus, Registry, Revision, RevisionInfo, Runtime, Scope,
-    SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs,
+    Activation, Birth, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns,
+    ImageRef, LocalImage, LogLine, Logs, RecordStatus, Registry, Revision, RevisionInfo, Runtime,
+    Scope, SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs,
     Serving, StoreStatus,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
+use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{
     CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, Member, RecordSpec, SecretSpec, ServiceSpec,
 };
@@ -94,10 +95,11 @@ impl Cloud for FakeCloud {
         self
     }
 
-    fn existing(&self, address: &Address) -> Result<Arc<dyn Node>> {
+    fn existing(&self, address: &Address, _: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
         let leftover = leftover::Leftover {
             api: self.api.clone(),
             address: address.clone(),
+            past: past.clone(),
         };
         Ok(ResourceNode::erase(leftover))
     }
@@ -178,6 +180,10 @@ impl SecretStore for FakeCloud {
         not_operated()
     }
 
+    async fn unusable(&self, _version: &SecretVersion) -> Result<Option<String>> {
+        not_operated()
+    }
+
     async fn put_version(
         &self,
         _env: &EnvironmentSpec,
@@ -203,9 +209,9 @@ impl FakeCloud {
         name: &str,
         class: &str,
         password: &Value<SecretVersion>,
-    ) -> Output<SecretString> {
+    ) -> (Output<SecretString>, Output<Birth>) {
         let address = self.address(kind.word(), name);
-        let url = Output::of(&address);
+        let (url, birth) = (Output::of(&address), Output::of(&address));
         graph.resource(|inputs| data::InstanceNode {
             api: self.api.clone(),
             address,
@@ -213,8 +219,9 @@ impl FakeCloud {
             class: class.to_owned(),
             password: inputs.pass(password),
             url: url.clone(),
+            birth: birth.clone(),
         });
-        url
+        (url, birth)
     }
 }
 
@@ -228,11 +235,16 @@ impl Database for FakeCloud {
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
         let (name, class) = (&database.name, &database.class);
-        let url = self.instance(graph, data::Kind::Database, name, class, password);
+        let (url, birth) = self.instance(graph, data::Kind::Database, name, class, password);
         DatabaseOutputs {
             url,
+            birth,
             authority: None,
         }
+    }
+
+    async fn birth(&self, _: &DatabaseSpec) -> Result<Option<Birth>> {
+        not_operated()
     }
 
     async fn status(&self, _: &DatabaseSpec) -> Result<Option<StoreStatus>> {
@@ -250,7 +262,7 @@ impl Cache for FakeCloud {
         token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs {
         let token = token.expect("the fake makes no tokens");
-        let url = self.instance(graph, data::Kind::Cache, &cache.name, &cache.class, token);
+        let (url, _) = self.instance(graph, data::Kind::Cache, &cache.name, &cache.class, token);
         CacheOutputs {
             url,
             authority: None,
@@ -264,15 +276,9 @@ impl Cache for FakeCloud {
 
 #[async_trait]
 impl Dns for FakeCloud {
-    fn record(
-        &self,
-        graph: &mut Graph,
-        _env: &EnvironmentSpec,
-        record: &RecordSpec,
-        inventory: &BTreeSet<Address>,
-    ) -> Address {
+    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
         let address = self.address("fake.record", &record.name);
-        let known = inventory.contains(&address);
+        let past = graph.past(&address);
         graph.resource(|_| data::RecordNode {
             api: self.api.clone(),
             address: address.clone(),
@@ -280,7 +286,7 @@ impl Dns for FakeCloud {
                 LeadsTo::LoadBalancer(name) => name.clone(),
                 LeadsTo::Address(address) => address.to_string(),
             },
-            known,
+            past,
         });
         address
     }
@@ -347,6 +353,10 @@ impl Runtime for FakeCloud {
         not_operated()
     }
 
+    async fn must_be_of(&self, _: &Owner, _: &str) -> Result<()> {
+        not_operated()
+    }
+
     async fn autopsy(&self, _service: &ServiceSpec) -> deployer_core::capability::Autopsy {
         Default::default()
     }
@@ -364,12 +374,14 @@ impl FakeCloud {
         let done = Output::of(&address);
         let spec = service.migrate.clone().expect("the caller looked");
         let database = spec.database.as_ref().map(|key| &given.secrets[key]);
+        let birth = spec.database.as_ref().and_then(|key| given.births.get(key));
         graph.step(|inputs| runtime::Migration {
             api: self.api.clone(),
             clock: Arc::clone(&self.clock),
             address,
             image: inputs.pass(&given.image),
             database: database.map(|version| inputs.pass(version)),
+            birth: birth.map(|birth| inputs.pass(birth)),
             revision: inputs.take(revision),
             record: Arc::clone(&given.migrated),
             retry: given.retry_migration,
@@ -392,6 +404,7 @@ impl FakeCloud {
             revision: Output::of(&address),
             url: Output::of(&address),
             service: address.clone(),
+            migration: None,
         };
         graph.resource(|inputs| runtime::ServiceNode {
             api: self.api.clone(),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    ImageRef, MigrationRecord, MigrationStanding, Revision, SecretVersion, migration_key,
+    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Revision, SecretVersion,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Reading, Ready, Resource, Step, Token, Undone, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Ready, Resource, Step, Token, Undone, Watch};
 use deployer_core::spec::MigrateSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use tokio::time::Instant;
@@ -129,6 +129,10 @@ impl Resource for DefinitionNode {
         self.register().await
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
+    }
+
     async fn delete(&self, _: &Self::Actual, _token: &Token) -> Result<()> {
         super::leftover::delete(&self.api, &self.address).await
     }
@@ -142,6 +146,7 @@ pub struct Migration {
     pub spec: MigrateSpec,
     pub image: Value<ImageRef>,
     pub database: Option<Value<SecretVersion>>,
+    pub birth: Option<Value<Birth>>,
     pub revision: Value<Revision>,
     pub record: Arc<dyn MigrationRecord>,
     pub retry: bool,
@@ -155,11 +160,13 @@ impl Migration {
             None => None,
             Some(version) => Some(version.known()?),
         };
-        Some(migration_key(
-            &self.spec,
-            &self.image.known()?,
-            database.as_ref(),
-        ))
+        let birth = match &self.birth {
+            None => None,
+            Some(birth) => Some(birth.known()?),
+        };
+        let image = self.image.known()?;
+        let key = MigrationKey::new(&self.spec, &image, database.as_ref(), birth.as_ref());
+        Some(key.key)
     }
 
     fn failed(&self, why: &str) -> Error {
@@ -179,7 +186,7 @@ impl Migration {
     }
 
     async fn start(&self, key: &str) -> Result<usize> {
-        self.record.started(key, &self.address.name).await?;
+        self.record.started(key, &self.address.name, None).await?;
         let revision = self.revision.settled()?.0;
         let effect = |world: &mut World| {
             let Some(definition) = world.definition(&revision) else {
@@ -420,6 +427,10 @@ impl Resource for ServiceNode {
             Ok(Undone::PutBack)
         };
         self.api.write("UpdateService", name, effect).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, _: &Service, _token: &Token) -> Result<()> {

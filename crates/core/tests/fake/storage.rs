@@ -9,7 +9,8 @@ use deployer_core::capability::{ImageRef, SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
+use deployer_core::ours::Stranger;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::world::{Api, OURS, Secret, World};
@@ -25,7 +26,10 @@ pub fn objection<A>(
         return Some(Reading::Denied("the caller lacks permission".into()));
     }
     match owner {
-        Some(owner) if owner != OURS => Some(Reading::Foreign(format!("it belongs to {owner}"))),
+        Some(owner) if owner != OURS => {
+            let how = format!("it belongs to {owner}");
+            Some(Reading::Foreign(Stranger::of(owner, how)))
+        }
         _ => None,
     }
 }
@@ -90,6 +94,10 @@ impl Resource for Repository {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         Err(Error::internal("a repository has nothing to update"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {
@@ -330,6 +338,10 @@ impl Resource for SecretNode {
             .await
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
+    }
+
     async fn delete(&self, _: &SecretActual, _token: &Token) -> Result<()> {
         super::leftover::delete(&self.api, &self.address).await
     }
@@ -389,6 +401,10 @@ impl Resource for LogGroup {
 
     async fn update(&self, (): &(), _: &[FieldChange], _: &Token, _: &dyn Watch) -> Result<()> {
         Err(Error::internal("a log group has nothing to update"))
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("the fake's kinds harm nobody")
     }
 
     async fn delete(&self, (): &(), _token: &Token) -> Result<()> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deployer_core::address::Address;
 use deployer_core::capability::{Destination, ImageContent, LocalImage, SecretContent};
 use deployer_core::compose::{Given, Part};
 use deployer_core::error::{Error, Result};
@@ -220,7 +219,7 @@ impl Wanted {
         }
     }
 
-    pub(super) fn given(&self, ledger: &Ledger, inventory: BTreeSet<Address>) -> Given {
+    pub(super) fn given(&self, ledger: &Ledger) -> Given {
         let image = LocalImage {
             source: Arc::new(NoContent),
             digest: self.digest.into(),
@@ -237,6 +236,7 @@ impl Wanted {
                 .then(|| (key, SecretContent::AtFirst(fresh.into())))
         });
         Given {
+            births: BTreeMap::new(),
             images: BTreeMap::from([("idp".into(), image)]),
             contents: contents
                 .chain(generated)
@@ -246,7 +246,6 @@ impl Wanted {
             retry_migration: self.retry_migration,
             part: Part::All,
             held: BTreeSet::new(),
-            inventory: Arc::new(inventory),
             dns: BTreeMap::new(),
         }
     }

@@ -136,6 +136,8 @@ pub struct World {
     pub caches: BTreeMap<String, Instance>,
     /// Where each name leads.
     pub records: BTreeMap<String, String>,
+    /// What was released: our mark is off.
+    pub released: BTreeSet<String>,
     pub manners: Manners,
     /// What no caller in its right mind asks for.
     pub violations: Vec<String>,

@@ -14,7 +14,7 @@ use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus}
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::{Operation, operation};
@@ -50,8 +50,8 @@ impl Cache for Memorystore {
         let own = section.caches.get(&cache.key);
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
-        let labels = labels::of(env);
         let address = Address::new(&self.project.target, KIND, &cache.name);
+        let labels = labels::of(env).after(&graph.past(&address));
         let url = Output::of(&address);
         let authority = Output::of(&address);
         graph.resource(|_| Instance {
@@ -280,6 +280,17 @@ impl Resource for Instance {
         })
     }
 
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks =
+            |change: &FieldChange| matches!(change.field.as_str(), "token" | "tls" | "network");
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its AUTH string, its encryption or its network is not what the version before was given",
+            ),
+            false => Kept::Harmless("it is another size or version, and is reached as before"),
+        }
+    }
+
     async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {
         self.calls.delete().await
     }
@@ -320,20 +331,27 @@ impl Resource for Instance {
     fn pace(&self) -> Pace {
         Pace::until(DEADLINE)
     }
+
+    /// Sessions and queues are in it, and nowhere else.
+    fn is_guarded(&self) -> bool {
+        true
+    }
 }
 
 /// A cache that is no longer desired: it can be read and deleted.
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The instance at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -350,7 +368,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.calls.find().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(instance) => match Owner::AnyOfOurs.objection(&instance.labels) {
+            Found::Here(instance) => match self.owner.objection(&instance.labels) {
                 Some(why) => Reading::Foreign(why),
                 None => Reading::Present(instance),
             },
@@ -363,5 +381,25 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &model::Instance) -> Result<()> {
         self.calls.delete().await
+    }
+
+    async fn release(&self, actual: &model::Instance) -> Result<()> {
+        let instance = model::Instance::new()
+            .set_name(self.calls.path())
+            .set_labels(labels::unmarked(&actual.labels));
+        let redis = &self.calls.project.clients.redis;
+        let action = self.calls.cannot("release");
+        let operation = redis
+            .update_instance()
+            .set_instance(instance)
+            .set_update_mask(FieldMask::default().set_paths(["labels"]))
+            .send()
+            .await
+            .map_err(|error| error::failed(error, &action))?;
+        self.calls.settle(operation, &action).await
+    }
+
+    fn is_guarded(&self) -> bool {
+        true
     }
 }

@@ -1,14 +1,12 @@
 //! The Memorystore instance that the manifest describes, and an instance described field by field; pure.
 
-use std::collections::BTreeMap;
-
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use google_cloud_redis_v1::model;
 use google_cloud_redis_v1::model::instance::{Tier, TransitEncryptionMode};
 
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::project::Names;
 
 /// What the manifest says of one instance.
@@ -19,7 +17,7 @@ pub(super) struct Shape {
     /// Whether the manifest names the network for this very cache. The target's one is the services' way in, and says nothing of
     /// a cache that was somebody's.
     pub(super) has_own_network: bool,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     pub(super) names: Names,
 }
 

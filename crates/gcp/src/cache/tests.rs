@@ -31,7 +31,7 @@ fn shape() -> Shape {
         },
         network: Some("projects/demo-project/global/networks/main".into()),
         has_own_network: false,
-        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]),
+        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]).into(),
         names: test_names(),
     }
 }

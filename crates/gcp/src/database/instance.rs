@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::SecretVersion;
+use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
@@ -18,7 +19,7 @@ use super::calls::{Calls, DEADLINE, Standing};
 use super::shape::{self, Shape};
 use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
-use crate::labels::Owner;
+use crate::labels::{self, Owner};
 use crate::project::Project;
 
 /// The kind in addresses.
@@ -54,6 +55,7 @@ pub(super) struct Instance {
     pub(super) password: Value<SecretVersion>,
     pub(super) seen: Sight,
     pub(super) home: Output<Home>,
+    pub(super) birth: Output<Birth>,
     /// Where somebody asks for the server's authorities.
     pub(super) authority: Option<Output<SecretString>>,
 }
@@ -103,9 +105,9 @@ impl Instance {
         match self.calls.find().await? {
             Found::Here(instance) => match self.objection(&instance) {
                 None => Ok(Actual::settled(instance)),
-                Some(why) => Err(error::failed(error, &action).hint(format!(
-                    "it is not ours: {why}; give ours another name in the manifest, or set `adopt = true` on it"
-                ))),
+                Some(stranger) => {
+                    Err(stranger.refusal(format!("database instance `{}`", self.calls.instance)))
+                }
             },
             Found::Absent => Err(error::failed(error, &action).hint(format!(
                 "nothing can be seen under this name: try again in a few minutes, or give it another one: \
@@ -116,7 +118,7 @@ impl Instance {
         }
     }
 
-    fn objection(&self, instance: &DatabaseInstance) -> Option<String> {
+    fn objection(&self, instance: &DatabaseInstance) -> Option<Stranger> {
         objection(&self.owner, instance)
     }
 
@@ -158,7 +160,7 @@ impl Instance {
     }
 }
 
-fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<String> {
+fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<Stranger> {
     let settings = instance.settings.clone().unwrap_or_default();
     owner.objection(&settings.user_labels)
 }
@@ -221,6 +223,10 @@ impl Resource for Instance {
             }),
             None => self.home.withdraw(),
         }
+        match super::birth(&actual.instance) {
+            Some(birth) => self.birth.publish(birth),
+            None => self.birth.withdraw(),
+        }
         match (&self.authority, &actual.authority) {
             (Some(output), Some(authority)) => output.publish(authority.clone()),
             (Some(output), None) => output.withdraw(),
@@ -233,6 +239,9 @@ impl Resource for Instance {
         let anew = changes.iter().any(|change| is_anew(shape::effect(change)));
         if anew || changes.iter().any(|change| change.field == "network") {
             self.home.withdraw();
+        }
+        if anew {
+            self.birth.withdraw();
         }
         if let Some(authority) = self.authority.as_ref().filter(|_| anew) {
             authority.withdraw();
@@ -281,6 +290,21 @@ impl Resource for Instance {
             operation: operation.map(|operation| operation.name),
             ..actual.clone()
         })
+    }
+
+    fn kept(&self, changes: &[FieldChange]) -> Kept {
+        let breaks = |change: &FieldChange| {
+            matches!(
+                change.field.as_str(),
+                "network" | "public address" | "tls" | "version"
+            )
+        };
+        match changes.iter().any(breaks) {
+            true => Kept::Harms(
+                "its version, its address or its encryption is not what the version before was made for",
+            ),
+            false => Kept::Harmless("it is reached as before"),
+        }
     }
 
     /// Leaves a last backup, and ends when the name is free: what was deleted can be made anew under it.
@@ -384,14 +408,16 @@ pub(super) fn judge(instance: &DatabaseInstance) -> Readiness {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The instance at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -405,7 +431,7 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        Ok(sort(self.calls.find().await?, &Owner::AnyOfOurs))
+        Ok(sort(self.calls.find().await?, &self.owner))
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
@@ -416,7 +442,18 @@ impl crate::existing::Existing for Leftover {
         self.calls.delete(&Nobody).await
     }
 
-    fn holds_data(&self) -> bool {
+    async fn release(&self, actual: &Actual) -> Result<()> {
+        let mut instance = actual.instance.clone();
+        if let Some(settings) = &mut instance.settings {
+            settings.user_labels = labels::unmarked(&settings.user_labels);
+        }
+        let operation = self.calls.write(instance, &Nobody).await?;
+        self.calls
+            .settle(operation, &self.calls.cannot("release"))
+            .await
+    }
+
+    fn is_guarded(&self) -> bool {
         true
     }
 }

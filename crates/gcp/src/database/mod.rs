@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::batch::Batches;
-use deployer_core::capability::{Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::Watch;
@@ -49,7 +49,7 @@ impl Database for CloudSql {
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
         let seen = Sight::of(&Calls::new(&self.project, &database.name));
-        let (home, authority) = self.instance(graph, env, database, password, &seen);
+        let (home, birth, authority) = self.instance(graph, env, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -66,8 +66,19 @@ impl Database for CloudSql {
             within: inputs.take(&within),
             seen,
             url: url.clone(),
+            given: Mutex::default(),
         });
-        DatabaseOutputs { url, authority }
+        DatabaseOutputs {
+            url,
+            birth,
+            authority,
+        }
+    }
+
+    async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
+        let calls = Calls::new(&self.project, &database.name);
+        let instance = calls.find().await?.seen(&calls.cannot("read"))?;
+        Ok(instance.as_ref().and_then(birth))
     }
 
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
@@ -85,14 +96,14 @@ impl CloudSql {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
         seen: &Sight,
-    ) -> (Output<Home>, Option<Output<SecretString>>) {
+    ) -> (Output<Home>, Output<Birth>, Option<Output<SecretString>>) {
         let section = &self.project.section;
         let own = section.databases.get(&database.key);
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
-        let labels = labels::of(env);
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
-        let home = Output::of(&address);
+        let labels = labels::of(env).after(&graph.past(&address));
+        let (home, birth) = (Output::of(&address), Output::of(&address));
         let authority = database.authority.as_ref().map(|_| Output::of(&address));
         graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
@@ -112,9 +123,10 @@ impl CloudSql {
             },
             seen: seen.clone(),
             home: home.clone(),
+            birth: birth.clone(),
             authority: authority.clone(),
         });
-        (home, authority)
+        (home, birth, authority)
     }
 
     fn within(
@@ -222,6 +234,16 @@ impl Sight {
         let settings = self.last().settings?;
         settings.user_labels.get(key).cloned()
     }
+}
+
+/// Which of the instances that had this name, one after the other. The time of creation is the instance's own and stays through every
+/// change (<https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances#DatabaseInstance>, `createTime`).
+fn birth(instance: &DatabaseInstance) -> Option<Birth> {
+    let at = crate::secret_store::moment(instance.create_time.as_ref())?;
+    Some(Birth {
+        id: format!("{} {at}", instance.name),
+        at: Some(at),
+    })
 }
 
 /// When an instance was made: tells it from an earlier one of its name.

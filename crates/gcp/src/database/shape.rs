@@ -19,7 +19,7 @@ use google_cloud_sql_v1::model::{
 };
 
 use super::extras;
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::project::Names;
 
 /// The label that says which version of the password the user has. The user's node owns it: the instance's writes it into
@@ -40,7 +40,7 @@ pub(super) struct Shape {
     /// Flags of the server that are wanted.
     pub(super) flags: BTreeMap<String, String>,
     pub(super) maintenance: Option<MaintenanceWindow>,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     pub(super) names: Names,
 }
 

@@ -3,13 +3,15 @@
 //! Cloud SQL tells nothing of a password: which version of the secret the user has stands in a label of the instance, written
 //! after the password was.
 
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::SecretVersion;
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use google_cloud_sql_v1::model;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -56,6 +58,8 @@ pub(super) struct User {
     pub(super) within: Value<()>,
     pub(super) seen: Sight,
     pub(super) url: Output<SecretString>,
+    /// The version whose value this run gave the user, or tried to: Cloud SQL tells nothing of a password.
+    pub(super) given: Mutex<Option<String>>,
 }
 
 impl User {
@@ -185,6 +189,7 @@ impl User {
 
     async fn make(&self, watch: &dyn Watch) -> Result<Actual> {
         let (version, value) = self.wanted().await?;
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.version.clone());
         self.ensure(&value, watch).await?;
         self.note(&version, watch).await?;
         Ok(Actual {
@@ -231,7 +236,11 @@ impl Resource for User {
             Found::Here(()) => match password {
                 Ok(password) => Reading::Present(Actual {
                     password,
-                    given: None,
+                    given: self
+                        .given
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone(),
                 }),
                 Err(error) if error.kind() == ErrorKind::Denied => {
                     Reading::Denied(error.chain().join(": "))
@@ -289,6 +298,10 @@ impl Resource for User {
         watch: &dyn Watch,
     ) -> Result<Actual> {
         self.make(watch).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("its password is not the one that the version before was given")
     }
 
     /// Succeeds without a call: it goes with its instance, and no change asks for more.

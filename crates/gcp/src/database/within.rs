@@ -5,7 +5,7 @@ use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use google_cloud_sql_v1::model;
 
 use super::calls::Calls;
@@ -147,6 +147,10 @@ impl Resource for Within {
     ) -> Result<()> {
         // The instance is another one than was seen: the database is not in it yet.
         self.make(watch).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("it is in another instance than before")
     }
 
     /// Succeeds without a call: it goes with its instance, and no change asks for more.

@@ -238,10 +238,8 @@ impl Calls {
     pub(super) async fn find(&self) -> Result<Reading<Actual>> {
         Ok(match self.look().await? {
             Found::Here(actual) if actual.set.r#type.as_deref() == Some(ALIAS) => {
-                Reading::Foreign(format!(
-                    "it is an alias (CNAME) of {}",
-                    actual.set.rrdatas.join(", ")
-                ))
+                let leads_to = actual.set.rrdatas.join(", ");
+                Reading::Foreign(format!("it is an alias (CNAME) of {leads_to}").into())
             }
             Found::Here(actual) => Reading::Present(actual),
             Found::Absent => Reading::Absent,

@@ -3,7 +3,6 @@
 
 mod calls;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,8 @@ use deployer_core::capability::{Dns, RecordStatus};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Graph;
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_dns_v1::model::{Change, ResourceRecordSet};
@@ -46,21 +46,16 @@ impl std::fmt::Debug for CloudDns {
 
 #[async_trait]
 impl Dns for CloudDns {
-    fn record(
-        &self,
-        graph: &mut Graph,
-        _env: &EnvironmentSpec,
-        record: &RecordSpec,
-        inventory: &BTreeSet<Address>,
-    ) -> Address {
+    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
         let place = Place::of(record);
         let address = Address::new(&self.project.target, KIND, place.to_string());
+        let past = graph.past(&address);
         graph.resource(|_| Record {
             calls: Calls {
                 project: Arc::clone(&self.project),
                 place,
             },
-            ours: record.adopt || inventory.contains(&address),
+            past,
             address: address.clone(),
             spec: record.clone(),
         });
@@ -136,8 +131,8 @@ struct Record {
     calls: Calls,
     address: Address,
     spec: RecordSpec,
-    /// The inventory names it, or the manifest adopts whatever is there.
-    ours: bool,
+    /// What earlier runs wrote.
+    past: Past,
 }
 
 impl Record {
@@ -230,12 +225,13 @@ impl Resource for Record {
 
     async fn read(&self) -> Result<Reading<Actual>> {
         Ok(match self.calls.find().await? {
-            Reading::Present(actual) if !self.ours => {
+            Reading::Present(actual) if !self.spec.adopt => {
                 let there = describe(&actual.set);
-                if there == self.desired() {
+                if there == self.desired() || self.past.says(&there) {
                     Reading::Present(actual)
                 } else {
-                    Reading::Foreign(format!("it leads to {}", actual.set.rrdatas.join(", ")))
+                    let leads_to = actual.set.rrdatas.join(", ");
+                    Reading::Foreign(format!("it leads to {leads_to}").into())
                 }
             }
             reading => reading,
@@ -252,6 +248,14 @@ impl Resource for Record {
 
     fn publish(&self, _actual: &Actual) {}
 
+    fn is_unmarked(&self) -> bool {
+        true
+    }
+
+    fn was_there(&self, _actual: &Actual) -> bool {
+        !self.past.known
+    }
+
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
         // Read again: the zone is to be found, and our own create, whose reply was lost, is to be seen.
         match self.read().await? {
@@ -266,7 +270,9 @@ impl Resource for Record {
                 Found::Denied(why) => Err(self.refused(ErrorKind::Denied, why)),
             },
             Reading::Denied(why) => Err(self.refused(ErrorKind::Denied, why)),
-            Reading::Foreign(why) => Err(self.refused(ErrorKind::Conflict, why)),
+            Reading::Foreign(stranger) => {
+                Err(stranger.refusal(format!("record `{}`", self.calls.place)))
+            }
         }
     }
 
@@ -279,6 +285,10 @@ impl Resource for Record {
     ) -> Result<Actual> {
         self.put(actual.zone.clone(), Some(&actual.set), watch)
             .await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the name leads elsewhere than before")
     }
 
     async fn delete(&self, actual: &Actual, _token: &Token) -> Result<()> {
@@ -328,19 +338,21 @@ async fn remove(calls: &Calls, actual: &Actual) -> Result<()> {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    past: Past,
 }
 
 impl Leftover {
     /// The record at `address`.
     ///
     /// Errors: input, when the address names no record.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Result<Self> {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, past: &Past) -> Result<Self> {
         Ok(Self {
             calls: Calls {
                 project: Arc::clone(project),
                 place: Place::parse(&address.name)?,
             },
             address: address.clone(),
+            past: past.clone(),
         })
     }
 }
@@ -359,6 +371,11 @@ impl crate::existing::Existing for Leftover {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Reading::Absent),
             // An alias in its place is another's: ours is gone.
             Ok(Reading::Foreign(_)) => Ok(Reading::Absent),
+            Ok(Reading::Present(actual)) if !self.past.says(&describe(&actual.set)) => {
+                let leads_to = actual.set.rrdatas.join(", ");
+                let how = format!("it leads to {leads_to} now, and that is not what we wrote");
+                Ok(Reading::Foreign(how.into()))
+            }
             outcome => outcome,
         }
     }
@@ -369,6 +386,11 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, actual: &Actual) -> Result<()> {
         remove(&self.calls, actual).await
+    }
+
+    /// It carries no mark: there is nothing to take off.
+    async fn release(&self, _actual: &Actual) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -9,14 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
-use deployer_core::error::{ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::ours::Stranger;
 use deployer_core::wait::Readiness;
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, CloudError, Found};
+use crate::labels::Owner;
 use crate::project::Project;
 use crate::runtime::service;
 
@@ -67,6 +69,15 @@ impl Calls {
     fn cannot(&self, what: &str) -> String {
         let name = &self.service.name;
         format!("cannot {what} the invoker policy of service `{name}`")
+    }
+
+    /// What is said against touching who may call the service. `None` when it is ours.
+    async fn objection(&self, owner: &Owner) -> Result<Found<Option<Stranger>>> {
+        Ok(match self.service.find().await? {
+            Found::Here(service) => Found::Here(owner.objection(&service.labels)),
+            Found::Absent => Found::Absent,
+            Found::Denied(why) => Found::Denied(why),
+        })
     }
 
     async fn policy(&self) -> Result<Policy, CloudError> {
@@ -231,6 +242,10 @@ pub(crate) struct Invoker {
     calls: Calls,
     address: Address,
     wish: Wish,
+    /// Whose the service must be: neither way carries a mark of its own.
+    owner: Owner,
+    /// Whether the inventory has it.
+    known: bool,
     /// What was last read: what the manifest is silent about is as it is there.
     there: Mutex<Option<bool>>,
     /// The service is made first; nothing else is taken from it.
@@ -243,12 +258,16 @@ impl Invoker {
         project: &Arc<Project>,
         address: Address,
         wish: Wish,
+        owner: Owner,
+        known: bool,
         service: Value<Revision>,
     ) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address,
             wish,
+            owner,
+            known,
             there: Mutex::default(),
             _service: service,
         }
@@ -265,6 +284,16 @@ impl Invoker {
     }
 
     async fn make(&self, public: bool) -> Result<bool> {
+        match self.calls.objection(&self.owner).await? {
+            Found::Here(Some(stranger)) => {
+                let what = format!("service `{}`", self.address.name);
+                return Err(stranger.refusal(what));
+            }
+            Found::Here(None) | Found::Absent => {}
+            Found::Denied(why) => {
+                return Err(Error::new(ErrorKind::Denied, self.calls.cannot("write")).because(why));
+            }
+        }
         match public {
             true => self.calls.open().await?,
             false => self.calls.close().await?,
@@ -311,6 +340,11 @@ impl Resource for Invoker {
 
     fn publish(&self, _actual: &bool) {}
 
+    /// Everyone could call it before us.
+    fn was_there(&self, actual: &bool) -> bool {
+        *actual && self.public() && !self.known
+    }
+
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<bool> {
         self.make(self.public()).await
     }
@@ -334,6 +368,10 @@ impl Resource for Invoker {
     ) -> Result<Undone> {
         self.make(*before).await?;
         Ok(Undone::PutBack)
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("other people may call the service than before")
     }
 
     async fn delete(&self, _actual: &bool, _token: &Token) -> Result<()> {
@@ -363,14 +401,16 @@ impl Resource for Invoker {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The binding at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -384,6 +424,11 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
+        match self.calls.objection(&self.owner).await? {
+            Found::Here(Some(stranger)) => return Ok(Reading::Foreign(stranger)),
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
+            Found::Here(None) | Found::Absent => {}
+        }
         Ok(match self.calls.bound().await? {
             Found::Here(policy) if is_public(&policy) => Reading::Present(()),
             // Without the binding there is nothing to remove.
@@ -405,6 +450,11 @@ impl crate::existing::Existing for Leftover {
                 outcome.map_err(|error| error::failed(error, &self.calls.cannot("write")))
             }
         }
+    }
+
+    /// Everyone could call it before us: nothing of it is ours.
+    async fn release(&self, (): &()) -> Result<()> {
+        Ok(())
     }
 }
 

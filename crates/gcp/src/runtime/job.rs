@@ -1,16 +1,16 @@
 //! The Cloud Run job that runs the migration with the release's own image.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{ImageRef, Scope, SecretVersion, migration_key};
+use deployer_core::capability::{Birth, ImageRef, MigrationKey, Scope, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::Operation;
@@ -20,17 +20,18 @@ use google_cloud_run_v2::model::task_template::Retries;
 use google_cloud_run_v2::model::{Job, TaskTemplate};
 
 use crate::error::{self, Found};
-use crate::labels::{self, Owner};
+use crate::labels::{self, Labels, Owner};
 use crate::operation;
 use crate::project::{Names, Project};
 use crate::runtime::conditions;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
 use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::service;
+use crate::secret_calls::Store;
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.job";
-/// The label by which an execution says which migration it is; see [`migration_key`].
+/// The label by which an execution says which migration it is; see [`MigrationKey`].
 pub(crate) const KEY_LABEL: &str = "deployer-migration";
 
 /// Cloud Run's least for a job.
@@ -44,8 +45,14 @@ const TASK_RETRIES: i32 = 3;
 
 const OPERATION_DEADLINE: Duration = Duration::from_secs(120);
 
-/// What a migration takes from its job once that is as desired: the database's pin, where one is named.
-pub(crate) type Database = Option<SecretVersion>;
+/// What a migration takes from its job once that is as desired: which database it is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Database {
+    /// The secret's version that names it, where one does.
+    pub(crate) pin: Option<SecretVersion>,
+    /// Which one of that name it is.
+    pub(crate) birth: Option<Birth>,
+}
 
 /// The calls that concern one job.
 #[derive(Clone)]
@@ -76,7 +83,7 @@ impl Calls {
         error::found(outcome, &self.cannot("read"))
     }
 
-    async fn get(&self) -> Result<Job> {
+    pub(crate) async fn get(&self) -> Result<Job> {
         let jobs = self.project.clients.jobs.reading().await;
         let outcome = jobs.get_job().set_name(self.path()).send().await;
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
@@ -128,7 +135,7 @@ pub(crate) struct Shape {
     pub(crate) way: Way,
     /// How often a task that failed is tried again.
     pub(crate) retries: u32,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Labels,
     pub(crate) names: Names,
 }
 
@@ -231,6 +238,7 @@ pub(crate) struct RunJob {
     pub(crate) variables: Variables,
     /// The secret that names the database, and the version that the variables pin of it.
     pub(crate) database: DatabasePin,
+    pub(crate) born: Born,
     pub(crate) scope: Scope,
     /// The secrets can be read first; nothing is taken from that.
     pub(crate) _granted: Vec<Value<()>>,
@@ -238,6 +246,32 @@ pub(crate) struct RunJob {
     pub(crate) ready: Output<Database>,
     /// What was last read: what the manifest is silent about is as it is there.
     pub(crate) there: Mutex<Option<Job>>,
+}
+
+/// Where it is known from which database the pinned secret names.
+pub(crate) enum Born {
+    /// It is one of the manifest's own.
+    Ours(Value<Birth>),
+    /// A person gave its URL: the secret's version stands for it, which Google counts anew in each secret of a name.
+    Given {
+        /// The secret's own name; `None` where the migration names none.
+        secret: Option<String>,
+        /// By what was looked up.
+        seen: Mutex<Vec<(SecretVersion, Birth)>>,
+    },
+}
+
+impl Born {
+    fn known(&self, pin: &SecretVersion) -> Option<Birth> {
+        match self {
+            Self::Ours(birth) => birth.known(),
+            Self::Given { seen, .. } => {
+                let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = seen.iter().find(|(version, _)| version == pin);
+                found.map(|(_, birth)| birth.clone())
+            }
+        }
+    }
 }
 
 /// Where the database's secret version comes from.
@@ -256,7 +290,7 @@ impl RunJob {
     }
 
     /// The database's version once it is known; the outer `None` while it is not.
-    fn database(&self) -> Option<Database> {
+    fn pin(&self) -> Option<Option<SecretVersion>> {
         match &self.database {
             DatabasePin::None => Some(None),
             DatabasePin::Node(value) => value.known().map(Some),
@@ -264,13 +298,44 @@ impl RunJob {
         }
     }
 
+    /// The same with its birth.
+    fn database(&self) -> Option<Database> {
+        let pin = self.pin()?;
+        let birth = match &pin {
+            None => None,
+            Some(pin) => Some(self.born.known(pin)?),
+        };
+        Some(Database { pin, birth })
+    }
+
+    /// Looks up which version of its number the pinned one is: what is current, or what is pinned by now.
+    async fn learn(&self, pin: Option<SecretVersion>) -> Result<()> {
+        let Born::Given {
+            secret: Some(secret),
+            seen,
+        } = &self.born
+        else {
+            return Ok(());
+        };
+        let store = Store::new(&self.calls.project, secret);
+        let found = match pin {
+            Some(pin) if self.born.known(&pin).is_some() => return Ok(()),
+            Some(pin) => {
+                let birth = store.born(&pin.version).await?;
+                Some((pin, birth))
+            }
+            None => store.current_born().await?,
+        };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(found);
+        Ok(())
+    }
+
     fn key(&self) -> Option<String> {
         let (image, database) = (self.image.known()?, self.database()?);
-        Some(migration_key(
-            &self.shape.migrate,
-            &image,
-            database.as_ref(),
-        ))
+        let Database { pin, birth } = database;
+        let key = MigrationKey::new(&self.shape.migrate, &image, pin.as_ref(), birth.as_ref());
+        Some(key.key)
     }
 
     fn wanted(&self, base: Job) -> Result<Job> {
@@ -287,6 +352,14 @@ impl RunJob {
             .compose(base, Some(image), &self.variables, Some(&key)))
     }
 
+    /// The same for a code deployment, which pins what runs.
+    async fn learn_running(&self) -> Result<()> {
+        match (self.scope, self.pin()) {
+            (Scope::CodeOnly, Some(Some(pin))) => self.learn(Some(pin)).await,
+            (Scope::CodeOnly, None | Some(None)) | (Scope::Whole, _) => Ok(()),
+        }
+    }
+
     fn note(&self, there: Option<Job>) {
         *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
     }
@@ -300,9 +373,17 @@ impl RunJob {
         fields.set_value("image", self.image.field(|image| image.0.clone()));
         self.variables.show_unknown(&mut fields);
         if let (None, DatabasePin::Node(database)) = (&key, &self.database) {
-            let unknown = database.field(labels::show_version);
-            if matches!(unknown, FieldValue::AfterApply { .. }) {
-                fields.set_value("migration", unknown);
+            let unknown = |field: &FieldValue| matches!(field, FieldValue::AfterApply { .. });
+            let pin = database.field(labels::show_version);
+            let birth = match &self.born {
+                Born::Ours(birth) => birth.field(|birth| birth.id.clone()),
+                // A version that is only just there is looked up when the job is written.
+                Born::Given { .. } => FieldValue::AfterApply {
+                    known_after: self.address.clone(),
+                },
+            };
+            if let Some(field) = [pin, birth].into_iter().find(unknown) {
+                fields.set_value("migration", field);
             }
         }
         fields
@@ -336,6 +417,9 @@ impl Resource for RunJob {
     }
 
     async fn read(&self) -> Result<Reading<Job>> {
+        if self.scope == Scope::Whole {
+            self.learn(None).await?;
+        }
         let found = self.calls.find().await?;
         self.note(match &found {
             Found::Here(job) => Some(job.clone()),
@@ -346,6 +430,7 @@ impl Resource for RunJob {
             Found::Denied(why) => return Ok(Reading::Denied(why)),
             Found::Absent => {
                 self.note_running(None).await?;
+                self.learn_running().await?;
                 return Ok(Reading::Absent);
             }
         };
@@ -353,6 +438,7 @@ impl Resource for RunJob {
             return Ok(Reading::Foreign(why));
         }
         self.note_running(Some(&job)).await?;
+        self.learn_running().await?;
         Ok(Reading::Present(job))
     }
 
@@ -379,6 +465,7 @@ impl Resource for RunJob {
     }
 
     async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<Job> {
+        self.learn(self.pin().flatten()).await?;
         let job = self.wanted(Job::new())?;
         let jobs = self.calls.project.clients.jobs.changing().await;
         let outcome = jobs
@@ -398,10 +485,7 @@ impl Resource for RunJob {
                 match self.owner().objection(&there.labels) {
                     None if changes.is_empty() => Ok(there),
                     None => self.update(&there, &changes, token, watch).await,
-                    Some(why) => Err(Error::new(
-                        ErrorKind::Conflict,
-                        format!("job `{}` exists and is not ours: {why}", self.calls.name),
-                    )),
+                    Some(stranger) => Err(stranger.refusal(format!("job `{}`", self.calls.name))),
                 }
             }
             Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
@@ -415,7 +499,12 @@ impl Resource for RunJob {
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Job> {
+        self.learn(self.pin().flatten()).await?;
         self.calls.put(self.wanted(actual.clone())?).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harmless("a job that nobody starts harms nobody")
     }
 
     async fn delete(&self, _actual: &Job, _token: &Token) -> Result<()> {
@@ -482,14 +571,16 @@ fn settled(job: &model::Job) -> Readiness {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The job at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -506,7 +597,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.calls.find().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(job) => match Owner::AnyOfOurs.objection(&job.labels) {
+            Found::Here(job) => match self.owner.objection(&job.labels) {
                 None => Reading::Present(job),
                 Some(why) => Reading::Foreign(why),
             },
@@ -521,6 +612,19 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &Job) -> Result<()> {
         self.calls.delete().await
+    }
+
+    async fn release(&self, actual: &Job) -> Result<()> {
+        let mut job = actual.clone();
+        job.labels = labels::unmarked(&job.labels);
+        if let Some(execution) = &mut job.template {
+            execution.labels = labels::unmarked(&execution.labels);
+        }
+        let jobs = self.calls.project.clients.jobs.changing().await;
+        // As with any change of a job, the etag is left out: it changes with each execution.
+        let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;
+        let begun = outcome.map_err(|error| error::failed(error, &self.calls.cannot("release")))?;
+        self.calls.after(&begun).await.map(drop)
     }
 }
 

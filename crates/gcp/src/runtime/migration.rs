@@ -1,7 +1,8 @@
 //! Runs the migration: at most one execution per image, command and database, found again after a crash.
 //!
-//! `RunJob` takes no idempotency token. What stands in for one: the ledger notes the start before the call, and the job's
-//! template marks each execution with the migration's key, so that one whose name was lost can be found.
+//! `RunJob` takes no idempotency token. What stands in for one: the ledger notes the start before the call with what the job tells of
+//! its executions until then, and the job's template marks each execution with the migration's key, so that one whose name was lost
+//! can be found.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{ImageRef, MigrationRecord, MigrationStanding, migration_key};
+use deployer_core::capability::{ImageRef, MigrationKey, MigrationRecord, MigrationStanding};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Output, Value};
@@ -17,7 +18,9 @@ use deployer_core::node::{Evidence, Step, Token, Watch};
 use deployer_core::spec::{MigrateSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_gax::paginator::ItemPaginator;
-use google_cloud_run_v2::model::{Execution, Task};
+use google_cloud_run_v2::model::{Execution, Job, Task};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::labels::show_version;
 use crate::logs;
@@ -31,8 +34,6 @@ pub(crate) const KIND: &str = "run.migration";
 
 /// To schedule a task and pull its image, beside the migration's own time.
 const START_ALLOWANCE: Duration = Duration::from_secs(600);
-/// How long a new execution may take to appear in the list.
-const LISTING_LAG: Duration = Duration::from_secs(5);
 const LAST_LINES: usize = 20;
 
 /// The migration of one service.
@@ -49,15 +50,46 @@ pub(crate) struct Migration {
     /// Whether its way into the network is direct VPC egress.
     pub(crate) direct: bool,
     pub(crate) done: Output<()>,
+    /// Its key, once it has run.
+    pub(crate) ran: Output<String>,
+}
+
+/// What a job tells of its executions: how many were ever created, and the newest one's name
+/// (<https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs#Job>). A list of them lags behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Created {
+    count: i32,
+    latest: String,
+}
+
+impl Created {
+    fn of(job: &Job) -> Self {
+        let latest = job.latest_created_execution.as_ref();
+        Self {
+            count: job.execution_count,
+            latest: latest.map_or_else(String::new, |it| short(&it.name).to_owned()),
+        }
+    }
+
+    fn noted(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+
+    /// As it was noted. `None` in ledgers of before.
+    fn read(noted: Option<&str>) -> Option<Self> {
+        serde_json::from_str(noted?).ok()
+    }
 }
 
 /// How every migration that was ever started stands, by key.
 pub(crate) type Standings = BTreeMap<String, MigrationStanding>;
 
 impl Migration {
-    fn key(&self) -> Option<String> {
+    fn key(&self) -> Option<MigrationKey> {
         let (image, database) = (self.image.known()?, self.database.known()?);
-        Some(migration_key(&self.migrate, &image, database.as_ref()))
+        let Database { pin, birth } = database;
+        let key = MigrationKey::new(&self.migrate, &image, pin.as_ref(), birth.as_ref());
+        Some(key)
     }
 
     fn failed(&self, why: String, output: Vec<String>) -> Error {
@@ -65,9 +97,7 @@ impl Migration {
         let lacks_network = self.direct && told.into_iter().any(|it| speaks_of_connections(it));
         let hint = match lacks_network {
             true => SLOW_START,
-            false => {
-                "repair what it says, then `deployer migrate --retry`; the old version still serves"
-            }
+            false => "repair what it says, then `deployer migrate --retry`",
         };
         let message = format!("migration job `{}` failed", self.job.name);
         Error::new(ErrorKind::Failed, message)
@@ -114,30 +144,84 @@ impl Migration {
         Ok(newest)
     }
 
-    /// The same, with patience: a start whose reply was lost may show up in the list a moment later.
-    async fn marked_at_last(&self, key: &str) -> Result<Option<Execution>> {
-        let pace = Pace::until(LISTING_LAG);
-        let looked = poll(
-            self.project.context.clock.as_ref(),
-            pace,
-            "its execution",
-            || async {
-                Ok(match self.marked(key).await? {
-                    Some(execution) => Look::Found(execution),
-                    None => Look::NotYet("it is not listed".to_owned()),
-                })
-            },
-        );
+    /// The execution that was started after `before` was noted and whose name was lost; `at` is when. With the patience of what lags.
+    ///
+    /// Errors: failed, where Google counts one more and does not show it: then a person has to look.
+    async fn lost(
+        &self,
+        key: &str,
+        before: Option<&Created>,
+        at: Option<Timestamp>,
+    ) -> Result<Option<String>> {
+        let clock = self.project.context.clock.as_ref();
+        let age = at.map_or(Duration::ZERO, |at| {
+            clock
+                .now()
+                .duration_since(at)
+                .try_into()
+                .unwrap_or_default()
+        });
+        let pace = Pace::until(operation::LAG.saturating_sub(age));
+        let more = Mutex::new(false);
+        let looked = poll(clock, pace, "its execution", || async {
+            let now = Created::of(&self.job.get().await?);
+            if let Some(name) = self.newer(key, before, &now).await? {
+                return Ok(Look::Found(name));
+            }
+            let one_more = before.is_some_and(|before| now.count > before.count);
+            *more.lock().unwrap_or_else(PoisonError::into_inner) = one_more;
+            Ok(Look::NotYet("Google does not know it".to_owned()))
+        });
         match looked.await {
-            Ok(execution) => Ok(Some(execution)),
-            Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+            Ok(name) => Ok(Some(name)),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                match *more.lock().unwrap_or_else(PoisonError::into_inner) {
+                    true => Err(self.unknown()),
+                    false => Ok(None),
+                }
+            }
             Err(error) => Err(error),
         }
     }
 
+    /// An execution of this key that was not there before, by what the job tells, and by the list.
+    async fn newer(
+        &self,
+        key: &str,
+        before: Option<&Created>,
+        now: &Created,
+    ) -> Result<Option<String>> {
+        let known = before.map_or("", |before| before.latest.as_str());
+        if !now.latest.is_empty() && now.latest != known {
+            let path = format!("{}/executions/{}", self.job.path(), now.latest);
+            if let Some(found) = self.execution(&path).await?
+                && job::key_of(&found.labels).is_some_and(|mark| mark == key)
+                && !matches!(conditions::ending(&found), Ending::NeverStarted(_))
+            {
+                return Ok(Some(found.name));
+            }
+        }
+        let listed = self.marked(key).await?;
+        Ok(listed
+            .map(|execution| execution.name)
+            .filter(|name| short(name) != known))
+    }
+
+    fn unknown(&self) -> Error {
+        Error::new(
+            ErrorKind::Failed,
+            format!(
+                "an execution of migration job `{}` was begun, and Google does not show it: how it ended is not known",
+                self.job.name
+            ),
+        )
+        .hint("look at the job and the database; `deployer migrate --retry` then runs it once more")
+    }
+
     async fn start(&self, key: &str, watch: &dyn Watch) -> Result<()> {
         let what = format!("job {} with {}", self.job.path(), self.image.settled()?.0);
-        self.record.started(key, &what).await?;
+        let before = Created::of(&self.job.get().await?);
+        self.record.started(key, &what, before.noted()).await?;
         let jobs = self.project.clients.jobs.changing().await;
         let operation = jobs
             .run_job()
@@ -153,14 +237,10 @@ impl Migration {
             .filter(|name| !name.is_empty())
         {
             Some(name) => name,
-            None => match self.marked_at_last(key).await? {
-                Some(execution) => execution.name,
-                None => {
-                    return Err(Error::internal(
-                        "the execution that was started has no name",
-                    ));
-                }
-            },
+            None => self
+                .lost(key, Some(&before), None)
+                .await?
+                .ok_or_else(|| self.unknown())?,
         };
         self.follow(key, &name, watch).await
     }
@@ -312,11 +392,11 @@ fn task_words(task: &Task) -> Option<String> {
     Some(format!("task {}: {how}{colon}{said}", task.index))
 }
 
-fn judge(seen: &Standings, key: Option<&str>, retry: bool) -> Evidence {
+fn judge(seen: &Standings, key: Option<&MigrationKey>, retry: bool) -> Evidence {
     let Some(key) = key else {
         return Evidence::Unknown("its database's version is known only after apply".to_owned());
     };
-    match seen.get(key).unwrap_or(&MigrationStanding::Never) {
+    match key.among(seen) {
         MigrationStanding::Succeeded { at } => Evidence::Done(format!("it succeeded at {at}")),
         MigrationStanding::Never => {
             Evidence::NotDone("not run yet for this image and database".to_owned())
@@ -327,7 +407,9 @@ fn judge(seen: &Standings, key: Option<&str>, retry: bool) -> Evidence {
         MigrationStanding::Failed { why, .. } if retry => {
             Evidence::NotDone(format!("to be tried again; it failed: {why}"))
         }
-        MigrationStanding::Failed { why, .. } => Evidence::NotDone(format!("it failed: {why}")),
+        MigrationStanding::Failed { why, .. } => Evidence::NotDone(format!(
+            "it failed: {why}; apply does not run it again, `deployer migrate --retry` does"
+        )),
         MigrationStanding::NotStarted { why, .. } => {
             Evidence::NotDone(format!("it could not be started: {why}"))
         }
@@ -353,9 +435,8 @@ impl Step for Migration {
         fields.set("program", program(&migrate.entrypoint, &migrate.command));
         if self.migrate.database.is_some() {
             let show = |database: &Database| {
-                database
-                    .as_ref()
-                    .map_or_else(|| "none".to_owned(), show_version)
+                let pin = database.pin.as_ref();
+                pin.map_or_else(|| "none".to_owned(), show_version)
             };
             fields.set_value("database", self.database.field(show));
         }
@@ -368,17 +449,24 @@ impl Step for Migration {
             return evidence.clone();
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        judge(&seen, self.key().as_deref(), self.retry)
+        judge(&seen, self.key().as_ref(), self.retry)
     }
 
     fn publish(&self) {
         self.done.publish(());
+        if let Some(key) = self.key() {
+            self.ran.publish(key.key);
+        }
     }
 
     async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
-        let (image, database) = (self.image.settled()?, self.database.settled()?);
-        let key = migration_key(&self.migrate, &image, database.as_ref());
-        match self.record.standing(&key).await? {
+        self.image.settled()?;
+        self.database.settled()?;
+        let named = self
+            .key()
+            .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
+        let key = named.key.as_str();
+        match named.standing(self.record.as_ref()).await? {
             MigrationStanding::Succeeded { .. } => {
                 watch.note("it ran before");
                 Ok(())
@@ -387,31 +475,64 @@ impl Step for Migration {
                 Err(self.failed(why, Vec::new()))
             }
             MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
-                self.start(&key, watch).await
+                self.start(key, watch).await
             }
             MigrationStanding::Started {
                 execution: Some(name),
-            } => self.resume(&key, &name, watch).await,
-            MigrationStanding::Started { execution: None } => {
-                match self.marked_at_last(&key).await? {
-                    Some(execution) => self.resume(&key, &execution.name, watch).await,
-                    None => self.start(&key, watch).await,
+                ..
+            } => self.resume(key, &name, watch).await,
+            MigrationStanding::Started {
+                execution: None,
+                at,
+                before,
+            } => {
+                let before = Created::read(before.as_deref());
+                match self.lost(key, before.as_ref(), at).await {
+                    Ok(Some(name)) => self.resume(key, &name, watch).await,
+                    Ok(None) => self.start(key, watch).await,
+                    Err(error) if error.kind() == ErrorKind::Failed && self.retry => {
+                        self.start(key, watch).await
+                    }
+                    Err(error) => Err(error),
                 }
             }
-            MigrationStanding::Never => self.begin(&key, watch).await,
+            MigrationStanding::Never => self.begin(key, watch).await,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use google_cloud_run_v2::model::TaskAttemptResult;
-    use jiff::Timestamp;
-
     use super::*;
+    use google_cloud_run_v2::model::{ExecutionReference, TaskAttemptResult};
+
+    fn key(command: &str) -> MigrationKey {
+        let migrate = MigrateSpec {
+            job: "idp-migrate".into(),
+            entrypoint: Vec::new(),
+            command: vec![command.into()],
+            timeout: Duration::from_secs(300),
+            database: None,
+        };
+        MigrationKey::new(&migrate, &ImageRef("idp@sha256:one".into()), None, None)
+    }
 
     fn seen(standing: MigrationStanding) -> Standings {
-        Standings::from([("k1".into(), standing)])
+        Standings::from([(key("k1").key, standing)])
+    }
+
+    #[test]
+    fn what_a_job_told_before_a_start_is_noted_and_read_again() {
+        let latest =
+            ExecutionReference::new().set_name("projects/p/locations/l/jobs/j/executions/j-1");
+        let job = Job::new()
+            .set_execution_count(3)
+            .set_latest_created_execution(latest);
+        let created = Created::of(&job);
+        assert_eq!((created.count, created.latest.as_str()), (3, "j-1"));
+        assert_eq!(Created::read(created.noted().as_deref()), Some(created));
+        assert_eq!(Created::of(&Job::new()), Created::default());
+        assert_eq!(Created::read(None), None);
     }
 
     #[test]
@@ -420,11 +541,11 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
         });
         assert!(matches!(
-            judge(&succeeded, Some("k1"), false),
+            judge(&succeeded, Some(&key("k1")), false),
             Evidence::Done(_)
         ));
         assert!(matches!(
-            judge(&succeeded, Some("k2"), false),
+            judge(&succeeded, Some(&key("k2")), false),
             Evidence::NotDone(_)
         ));
         assert!(matches!(
@@ -432,7 +553,7 @@ mod tests {
             Evidence::Unknown(_)
         ));
         assert!(matches!(
-            judge(&Standings::new(), Some("k1"), false),
+            judge(&Standings::new(), Some(&key("k1")), false),
             Evidence::NotDone(_)
         ));
     }
@@ -443,13 +564,17 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             why: "exit code 3".into(),
         });
-        let Evidence::NotDone(why) = judge(&failed, Some("k1"), false) else {
+        let Evidence::NotDone(why) = judge(&failed, Some(&key("k1")), false) else {
             panic!("it failed")
         };
         assert!(why.contains("exit code 3"));
-        let started = seen(MigrationStanding::Started { execution: None });
+        let started = seen(MigrationStanding::Started {
+            execution: None,
+            at: None,
+            before: None,
+        });
         assert!(matches!(
-            judge(&started, Some("k1"), false),
+            judge(&started, Some(&key("k1")), false),
             Evidence::NotDone(_)
         ));
     }

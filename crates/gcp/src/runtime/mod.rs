@@ -23,6 +23,7 @@ use deployer_core::capability::{
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::node::{Token, Watch};
+use deployer_core::ours;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
 use google_cloud_gax::paginator::ItemPaginator;
@@ -31,13 +32,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::identity_token;
-use crate::labels;
+use crate::labels::{self, Owner};
 use crate::logs;
 use crate::project::{Project, short};
 use crate::secret_access::{self, Access, Account};
 use crate::secret_store::{held_in, moment};
 use container::Variables;
-use job::{Database, DatabasePin};
+use job::{Born, Database, DatabasePin};
 use patience::Patience;
 
 /// How many log lines explain a failure.
@@ -82,17 +83,15 @@ impl Runtime for CloudRun {
             let ready = self.job(graph, env, service, migrate, inputs, (scope, &granted));
             self.migration(graph, migrate, inputs, &ready)
         });
+        let (migrated, migration) = migrated.unzip();
         let address = self.address(service::KIND, &service.name);
         let (revision, url) = (Output::of(&address), Output::of(&address));
+        let labels = labels::of(env).after(&graph.past(&address));
+        let owner = Owner::wanted(&labels, service.adopt);
         graph.resource(|taken| service::RunService {
             calls: service::Calls::new(&self.project, &service.name),
             address: address.clone(),
-            shape: shape::Shape::new(
-                service,
-                &self.project.section,
-                &self.project.names,
-                labels::of(env),
-            ),
+            shape: shape::Shape::new(service, &self.project.section, &self.project.names, labels),
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
             scope,
@@ -109,14 +108,17 @@ impl Runtime for CloudRun {
             let asked = self.project.service_section(&service.key).public;
             let wish = invoker::Wish::of(asked, service.adopt);
             let at = self.address(invoker::KIND, &service.name);
+            let known = graph.past(&at).known;
             graph.resource(|taken| {
-                invoker::Invoker::new(&self.project, at, wish, taken.take(&revision))
+                let service = taken.take(&revision);
+                invoker::Invoker::new(&self.project, at, wish, owner, known, service)
             });
         }
         ServiceOutputs {
             revision,
             url,
             service: address,
+            migration,
         }
     }
 
@@ -206,6 +208,16 @@ impl Runtime for CloudRun {
     ) -> Result<Revision> {
         let calls = service::Calls::new(&self.project, &activation.service);
         activation::carry_out(&calls, activation, 0, token, watch).await
+    }
+
+    async fn must_be_of(&self, owner: &ours::Owner, service: &str) -> Result<()> {
+        let calls = service::Calls::new(&self.project, service);
+        let found = calls.find().await?.seen(&calls.cannot("read"))?;
+        let stranger = found.and_then(|found| Owner::exactly(owner).objection(&found.labels));
+        match stranger {
+            Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
+            None => Ok(()),
+        }
     }
 
     async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
@@ -333,6 +345,7 @@ impl CloudRun {
     ) -> Output<Database> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
+        let labels = labels::of(env).after(&graph.past(&address));
         graph.resource(|taken| job::RunJob {
             calls: job::Calls::new(&self.project, &migrate.job),
             address,
@@ -342,12 +355,13 @@ impl CloudRun {
                 account: self.project.section.service_account.clone(),
                 way: container::Way::of(&self.project.names, &self.project.section),
                 retries: self.project.service_section(&service.key).migrate_retries,
-                labels: labels::of(env),
+                labels,
                 names: self.project.names.clone(),
             },
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
             database: database_pin(service, migrate, inputs, scope, taken),
+            born: born(env, migrate, inputs, taken),
             scope,
             patience: Patience::new(!granted.is_empty()),
             _granted: granted.iter().map(|done| taken.take(done)).collect(),
@@ -363,9 +377,9 @@ impl CloudRun {
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
         ready: &Output<Database>,
-    ) -> Output<()> {
+    ) -> (Output<()>, Output<String>) {
         let address = self.address(migration::KIND, &migrate.job);
-        let done = Output::of(&address);
+        let (done, ran) = (Output::of(&address), Output::of(&address));
         graph.step(|taken| migration::Migration {
             project: Arc::clone(&self.project),
             job: job::Calls::new(&self.project, &migrate.job),
@@ -379,8 +393,9 @@ impl CloudRun {
             direct: self.project.section.network.is_some()
                 || self.project.section.subnetwork.is_some(),
             done: done.clone(),
+            ran: ran.clone(),
         });
-        done
+        (done, ran)
     }
 
     /// A revision in full. Cloud Run's names for revisions start with the service's: `SERVICE-NNNNN-xyz`.
@@ -435,6 +450,25 @@ fn database_pin(
             .map_or(DatabasePin::None, |(name, _)| {
                 DatabasePin::Variable(name.clone())
             }),
+    }
+}
+
+/// Which database the migration's secret names: one of the manifest's own, or one that a person gave.
+fn born(
+    env: &EnvironmentSpec,
+    migrate: &MigrateSpec,
+    inputs: &ServiceInputs,
+    taken: &mut Inputs,
+) -> Born {
+    let key = migrate.database.as_ref();
+    match key.and_then(|key| inputs.births.get(key)) {
+        Some(birth) => Born::Ours(taken.pass(birth)),
+        None => Born::Given {
+            secret: key
+                .and_then(|key| env.secrets.get(key))
+                .map(|secret| secret.name.clone()),
+            seen: Mutex::default(),
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use deployer_core::capability::{Activation, ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::wait::{self, Look, Pace, Readiness};
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
@@ -368,13 +368,7 @@ impl RunService {
     fn ensure_ours(&self, service: model::Service) -> Result<model::Service> {
         match self.owner().objection(&service.labels) {
             None => Ok(service),
-            Some(why) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "service `{}` exists and is not ours: {why}",
-                    self.calls.name
-                ),
-            )),
+            Some(stranger) => Err(stranger.refusal(format!("service `{}`", self.calls.name))),
         }
     }
 
@@ -864,6 +858,10 @@ impl Resource for RunService {
         Ok(Undone::PutBack)
     }
 
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        Kept::Harms("the service is not as before")
+    }
+
     async fn delete(&self, _actual: &model::Service, _token: &Token) -> Result<()> {
         self.calls.delete().await
     }
@@ -926,14 +924,16 @@ impl Resource for RunService {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    owner: Owner,
 }
 
 impl Leftover {
     /// The service at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
             address: address.clone(),
+            owner,
         }
     }
 }
@@ -950,7 +950,7 @@ impl crate::existing::Existing for Leftover {
         Ok(match self.calls.find().await? {
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
-            Found::Here(service) => match Owner::AnyOfOurs.objection(&service.labels) {
+            Found::Here(service) => match self.owner.objection(&service.labels) {
                 None => Reading::Present(service),
                 Some(why) => Reading::Foreign(why),
             },
@@ -966,6 +966,23 @@ impl crate::existing::Existing for Leftover {
 
     async fn delete(&self, _actual: &model::Service) -> Result<()> {
         self.calls.delete().await
+    }
+
+    /// The mark of its revisions stays: another template would be another revision.
+    async fn release(&self, actual: &model::Service) -> Result<()> {
+        let labels = labels::unmarked(&actual.labels);
+        let service = model::Service::new()
+            .set_name(self.calls.path())
+            .set_labels(labels);
+        let services = self.calls.project.clients.services.changing().await;
+        services
+            .update_service()
+            .set_service(service)
+            .set_update_mask(FieldMask::default().set_paths(["labels"]))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| error::failed(error, &self.calls.cannot("release")))
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deployer_core::capability::ImageRef;
@@ -17,7 +16,7 @@ use google_cloud_run_v2::model::{
     TrafficTargetAllocationType,
 };
 
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::project::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
 use crate::runtime::verdict;
@@ -38,7 +37,7 @@ pub(crate) struct Shape {
     pub(crate) section: GcpService,
     pub(crate) account: Option<String>,
     pub(crate) way: Way,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Labels,
     pub(crate) names: Names,
 }
 
@@ -48,7 +47,7 @@ impl Shape {
         spec: &ServiceSpec,
         section: &GcpSection,
         names: &Names,
-        labels: BTreeMap<String, String>,
+        labels: Labels,
     ) -> Self {
         Self {
             spec: spec.clone(),

@@ -22,7 +22,7 @@ pub struct AwsDatabase {
     /// The certificates of RDS's authorities (PEM), relative to the manifest, for the secret `authority`; fetched from where AWS
     /// publishes those of the region when absent.
     pub authority_file: Option<String>,
-    /// Takes over an instance that is not marked as ours. Of such a one only what the manifest says is changed.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's. Of such a one only what the manifest says is changed.
     pub adopt: bool,
 }
 
@@ -49,7 +49,7 @@ pub struct AwsCache {
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
-    /// Takes over a replication group that is not marked as ours.
+    /// Takes over a replication group that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }
 
@@ -69,7 +69,7 @@ pub struct GcpDatabase {
     pub flags: BTreeMap<String, String>,
     /// The hour in which Google may restart it for maintenance; what is set there, or any hour, when absent.
     pub maintenance: Option<MaintenanceWindow>,
-    /// Takes over an instance that is not marked as ours.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }
 
@@ -114,6 +114,6 @@ pub struct GcpCache {
     pub name: Option<String>,
     /// The network that reaches it; the target's own when absent.
     pub network: Option<String>,
-    /// Takes over an instance that is not marked as ours.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
 }

@@ -20,7 +20,7 @@ pub struct AwsDns {
     /// Name servers (`HOST:PORT`) that are asked in place of the zone's own.
     #[serde(default)]
     pub servers: Vec<String>,
-    /// Takes over a record of that name that leads elsewhere.
+    /// Takes over a record of that name, wherever it leads.
     #[serde(default)]
     pub adopt: bool,
 }
@@ -56,7 +56,7 @@ pub struct GcpDns {
     /// Name servers (`HOST:PORT`) that are asked in place of the zone's own.
     #[serde(default)]
     pub servers: Vec<String>,
-    /// Takes over a record of that name that leads elsewhere.
+    /// Takes over a record of that name, wherever it leads.
     #[serde(default)]
     pub adopt: bool,
 }

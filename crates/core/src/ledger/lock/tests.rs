@@ -400,9 +400,9 @@ async fn a_run_without_the_lock_writes_no_entry_and_no_inventory() {
     };
     for result in [
         journal.write(ended).await,
-        journal.remember(&address, &[]).await,
+        journal.remember(&address, &Default::default()).await,
         journal.permit().await,
-        one.ledger.lift_hold("idp").await,
+        one.ledger.lift_hold("idp", 1).await,
     ] {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Locked);
     }

@@ -1,0 +1,307 @@
+//! Chooses on every target what a rollback makes serve: from what serves there, never from the last record alone.
+
+use deployer_core::address::CloudName;
+use deployer_core::capability::Serving;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::history::{Current, Found, History, Standing, same_revision};
+use deployer_core::ledger::{Hold, Release};
+
+use crate::activation::Choice;
+use crate::command::releases::short;
+use crate::record;
+use crate::session::{Place, Session};
+
+/// What a rollback does on one target.
+pub enum Chosen<'a> {
+    /// It makes an earlier release serve.
+    Goes(Box<Choice<'a>>),
+    /// It finishes one that stopped, and does nothing more.
+    Finishes(Box<Choice<'a>>),
+    /// Nothing: what is asked for serves already.
+    Serves {
+        place: &'a Place,
+        release: Box<Release>,
+        /// Whether a rollback that stopped had come to its end.
+        finished: bool,
+    },
+}
+
+impl<'a> Chosen<'a> {
+    pub fn place(&self) -> &'a Place {
+        match self {
+            Self::Goes(choice) | Self::Finishes(choice) => choice.place,
+            Self::Serves { place, .. } => place,
+        }
+    }
+
+    /// What serves there in the end.
+    fn to(&self) -> &Release {
+        match self {
+            Self::Goes(choice) | Self::Finishes(choice) => &choice.to,
+            Self::Serves { release, .. } => release,
+        }
+    }
+}
+
+/// One target before anything is chosen.
+struct Looked<'a> {
+    place: &'a Place,
+    releases: Vec<Release>,
+    serving: Option<Serving>,
+    /// A rollback that was killed.
+    unfinished: Option<Hold>,
+    /// Whether the last run is a rollback that recorded its release and has no end.
+    unended: bool,
+}
+
+/// What the rollback of a service does on every target; `to` is a person's word for a release.
+///
+/// Errors: input, when there is nothing to go back to, a word means several releases, or two targets would serve different contents.
+pub async fn choose<'a>(
+    session: &'a Session,
+    service: &str,
+    to: Option<&str>,
+) -> Result<Vec<Chosen<'a>>> {
+    let mut all = Vec::new();
+    for place in &session.places {
+        all.push(look(place, service).await?);
+    }
+    let stopped = all.iter().any(|it| it.unfinished.is_some() || it.unended);
+    let chosen = match stopped && to.is_none() {
+        true => finish(session, service, &all).await?,
+        false => {
+            let mut chosen = Vec::new();
+            for looked in &all {
+                chosen.push(choose_on(session, service, looked, to).await?);
+            }
+            chosen
+        }
+    };
+    one_content(&chosen, to)?;
+    Ok(chosen)
+}
+
+async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
+    let releases = place.ledger.releases(service).await?;
+    let holds = place.ledger.holds(service).await?;
+    let serving = match place.env.services.get(service) {
+        Some(spec) => place.cloud.runtime().serving(spec).await?,
+        None => None,
+    };
+    let last_run = place.ledger.last_run().await?;
+    let unended = last_run.is_some_and(|run| {
+        let recorded = releases.last().map(|last| last.run.as_str());
+        let name = format!("run {}", run.header.number);
+        run.outcome().is_none()
+            && run.header.command == "rollback"
+            && recorded == Some(name.as_str())
+            && releases
+                .last()
+                .is_some_and(|last| last.rollback_to.is_some())
+    });
+    Ok(Looked {
+        place,
+        releases,
+        serving,
+        unfinished: holds.into_iter().find(|hold| hold.unfinished.is_some()),
+        unended,
+    })
+}
+
+/// Finishes what a rollback left, wherever it did: typed twice, it goes back once. Where it had not begun, the same content is made to
+/// serve as on the other targets.
+async fn finish<'a>(
+    session: &'a Session,
+    service: &str,
+    all: &[Looked<'a>],
+) -> Result<Vec<Chosen<'a>>> {
+    let mut chosen = Vec::new();
+    let mut unbegun = Vec::new();
+    for looked in all {
+        let place = looked.place;
+        let choice = match &looked.unfinished {
+            Some(hold) => Choice::unfinished(place, service, hold).await?,
+            None if looked.unended => None,
+            None => {
+                unbegun.push(looked);
+                continue;
+            }
+        };
+        chosen.push(match (choice, looked.releases.last()) {
+            (Some(choice), _) => Chosen::Finishes(Box::new(choice)),
+            (None, Some(last)) => Chosen::Serves {
+                place,
+                release: Box::new(last.clone()),
+                finished: true,
+            },
+            (None, None) => continue,
+        });
+    }
+    let content = chosen.first().map(|it| it.to().content_id.clone());
+    for looked in unbegun {
+        let Some(content) = &content else { continue };
+        chosen.push(choose_on(session, service, looked, Some(content)).await?);
+    }
+    Ok(chosen)
+}
+
+async fn choose_on<'a>(
+    session: &Session,
+    service: &str,
+    looked: &Looked<'a>,
+    to: Option<&str>,
+) -> Result<Chosen<'a>> {
+    let place = looked.place;
+    let follows = record::follows(place);
+    let history = History::new(&looked.releases, &follows);
+    let standing = history.standing(&Current::of(looked.serving.as_ref()));
+    let (from, unrecorded) = from(session, service, looked, &history, standing).await?;
+    let to = match to {
+        Some(word) => named(&history, word, place)?,
+        None => history
+            .before(&from)
+            .cloned()
+            .ok_or_else(|| nothing_before(place, &from))?,
+    };
+    let origin = |release: &Release| release.rollback_to.unwrap_or(release.number);
+    if same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to) {
+        return Ok(Chosen::Serves {
+            place,
+            release: Box::new(from),
+            finished: false,
+        });
+    }
+    let mut choice = Choice::new(place, from, to).await?;
+    choice.unrecorded = unrecorded;
+    Ok(Chosen::Goes(Box::new(choice)))
+}
+
+/// The release that serves, and whether it stands in no ledger yet.
+async fn from(
+    session: &Session,
+    service: &str,
+    looked: &Looked<'_>,
+    history: &History<'_>,
+    standing: Standing<'_>,
+) -> Result<(Release, bool)> {
+    let place = looked.place;
+    let Some(last) = looked.releases.last() else {
+        return Err(
+            Error::input(format!("`{service}` has no release on {}", place.name()))
+                .hint("`deployer apply` makes the first one"),
+        );
+    };
+    match standing {
+        Standing::Last(release) => Ok((release.clone(), false)),
+        // Nothing serves: whatever was to serve last is what is left behind.
+        Standing::Nothing => Ok((last.clone(), false)),
+        Standing::Earlier(earlier) => Ok((record::again(session, history, earlier, ""), true)),
+        Standing::Unrecorded(revision) => {
+            let images = looked.serving.as_ref().map(|serving| &serving.images);
+            let named = images.and_then(|images| images.get(&revision.0));
+            let image = named.or_else(|| images.and_then(|images| images.values().next()));
+            let found = record::unrecorded(session, place, service, &revision, image).await?;
+            let number = history.next_number();
+            let found = found.map(|release| Release { number, ..release });
+            let unknown = || {
+                Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "{} serves on {}, no release says so, and it cannot be told what it is",
+                        short(&revision.0),
+                        place.name()
+                    ),
+                )
+                .hint("`deployer apply` makes the manifest's release serve")
+            };
+            Ok((found.ok_or_else(unknown)?, true))
+        }
+        Standing::Several(shares) => {
+            let shares: Vec<String> = shares
+                .iter()
+                .map(|(revision, share)| format!("{} {share} %", short(&revision.0)))
+                .collect();
+            Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "several revisions of `{service}` serve on {}: {}",
+                    place.name(),
+                    shares.join(", ")
+                ),
+            )
+            .hint("`deployer apply` makes the manifest's release serve everything"))
+        }
+    }
+}
+
+fn nothing_before(place: &Place, from: &Release) -> Error {
+    Error::input(format!(
+        "{} has no release before r{} to go back to: none that served, was not rejected and did not fail its verification",
+        place.name(),
+        from.number
+    ))
+    .hint("`deployer releases` lists what there is; `--to` names one")
+}
+
+fn named(history: &History<'_>, word: &str, place: &Place) -> Result<Release> {
+    let cloud = place.name();
+    match history.find(word) {
+        Found::One(release) => Ok(release.clone()),
+        Found::Nothing => Err(
+            Error::input(format!("no release on {cloud} is called `{word}`"))
+                .hint("`deployer releases` lists what there is"),
+        ),
+        Found::Several(releases) => {
+            let described: Vec<String> = releases.iter().map(|it| describe(it)).collect();
+            let numbers: Vec<String> = releases
+                .iter()
+                .map(|it| format!("--to r{}", it.number))
+                .collect();
+            Err(Error::input(format!(
+                "`{word}` means several releases on {cloud}: {}",
+                described.join(", ")
+            ))
+            .hint(format!("say which: {}", numbers.join(" or "))))
+        }
+    }
+}
+
+fn describe(release: &Release) -> String {
+    let digest = release.image.0.rsplit('@').next().unwrap_or_default();
+    let digest: String = digest.chars().take(19).collect();
+    format!(
+        "r{} (image {digest}, content {}, {:.0})",
+        release.number, release.content_id, release.at
+    )
+}
+
+/// On two targets one content is made to serve, or nothing.
+fn one_content(chosen: &[Chosen<'_>], to: Option<&str>) -> Result<()> {
+    let Some((first, others)) = chosen.split_first() else {
+        return Ok(());
+    };
+    if others
+        .iter()
+        .all(|it| it.to().content_id == first.to().content_id)
+    {
+        return Ok(());
+    }
+    let word = to.map_or_else(|| "what served before".to_owned(), |to| format!("`{to}`"));
+    let each: Vec<String> = chosen
+        .iter()
+        .map(|it| format!("{} {}", it.place().name(), describe(it.to())))
+        .collect();
+    let clouds: Vec<String> = chosen
+        .iter()
+        .map(|it| it.place().name())
+        .map(|cloud: CloudName| format!("--cloud {cloud}"))
+        .collect();
+    Err(Error::input(format!(
+        "{word} is not the same on every target: {}",
+        each.join(", ")
+    ))
+    .hint(format!(
+        "name one content with `--to`, or one target with {}",
+        clouds.join(" or ")
+    )))
+}

@@ -1,0 +1,145 @@
+//! The clouds fail independently, their ledgers and locks too; one key pair is made once; a lost ledger is told.
+
+use std::time::Duration;
+
+use deployer::Exit;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::in_process::stage::{Ended, Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says};
+
+const LEDGER: &str = "swept/test/aws-123456789012-us-east-1";
+
+/// One cloud's lock is taken by hand while both roll out: the other's release is recorded.
+pub async fn lock_taken(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    stage.containers_take(Duration::from_secs(60));
+    let hand = async {
+        stage.time.pass(Duration::from_secs(25)).await;
+        run(stage, &["lock", "release", "--yes"], "aws", Exit::Success).await;
+    };
+    let ((ended, said), ()) = tokio::join!(stage.run(APPLY, "all"), hand);
+    assert!(!matches!(ended, Ended::Exit(Exit::Success)), "{said}");
+    clouds::until_serves(stage, "gcp", "idp", 2).await;
+    run(stage, &["status"], "gcp", Exit::Success).await;
+    let said = run(stage, &["releases"], "gcp", Exit::Success).await;
+    says(&said, &["r2", "serves"]);
+    let entries = stage.ledger.entries().await;
+    let ended = entries
+        .iter()
+        .any(|it| it["event"]["outcome"] == "succeeded");
+    assert!(ended, "the run of the other cloud has an end");
+    stage.time.pass(Duration::from_secs(300)).await;
+    let back = ["rollback", "--yes", "--no-verify"];
+    run(stage, &back, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 1).await;
+}
+
+/// One cloud's ledger is damaged: it is told and left alone, and the other one goes its own way.
+pub async fn ledger_damaged(stage: &Stage) {
+    first_serves(stage).await;
+    for (version, name) in (2..).zip(["inventory.json", "left.json", "migrations.json"]) {
+        let path = Path::from(format!("{LEDGER}/{name}"));
+        let whole = stage.ledger.get(&path).await.expect("it is there");
+        let whole = whole.bytes().await.expect("its content");
+        stage
+            .ledger
+            .put(&path, "{".into())
+            .await
+            .expect("memory takes it");
+        stage.write_image(version, "amd64");
+        stage.want(&Wanted {
+            version,
+            ..Wanted::FIRST
+        });
+        stage.calls.arm(None);
+        let said = run(stage, APPLY, "all", Exit::Failure).await;
+        says(&said, &[path.as_ref(), "hint:"]);
+        let writes = stage.calls.writes();
+        assert!(
+            !writes.iter().any(|call| call.contains(':')),
+            "on AWS: {writes:?}"
+        );
+        assert_serves(stage, "gcp", version).await;
+        assert_serves(stage, "aws", version - 1).await;
+        stage
+            .ledger
+            .put(&path, whole.into())
+            .await
+            .expect("memory takes it");
+        run(stage, APPLY, "all", Exit::Success).await;
+    }
+}
+
+/// Two first applies at once, one for each cloud, make one key pair: one of them waits its turn.
+pub async fn one_key_pair(stage: &Stage) {
+    let keys = Wanted {
+        keys: true,
+        ..Wanted::FIRST
+    };
+    stage.want(&keys);
+    stage.containers_take(Duration::from_secs(30));
+    let ((aws, said), (gcp, also)) = tokio::join!(stage.run(APPLY, "aws"), stage.run(APPLY, "gcp"));
+    let exits = [aws, gcp].map(|ended| match ended {
+        Ended::Exit(exit) => exit,
+        Ended::Killed => panic!("nobody was killed"),
+    });
+    assert!(exits.contains(&Exit::Success), "{exits:?}\n{said}\n{also}");
+    assert!(exits.contains(&Exit::Locked), "{exits:?}\n{said}\n{also}");
+    run(stage, APPLY, "all", Exit::Success).await;
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// Without its ledger what the manifest names is destroyed all the same, and that it was lost is told with a code of its own.
+pub async fn ledger_lost(stage: &Stage) {
+    first_serves(stage).await;
+    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
+    for object in objects {
+        stage
+            .ledger
+            .delete(&object.location)
+            .await
+            .expect("it goes");
+    }
+    let said = run(stage, &["plan"], "all", Exit::Success).await;
+    says(
+        &said,
+        &["aws: the ledger has no run", "gcp: the ledger has no run"],
+    );
+    let destroy = ["destroy", "--yes"];
+    let said = run(stage, &destroy, "all", Exit::LedgerLost).await;
+    says(
+        &said,
+        &["the ledger has no run of this environment", "swept/test"],
+    );
+    assert!(!said.contains("nothing of this environment"), "{said}");
+    run(stage, &destroy, "all", Exit::Success).await;
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let described = ecs
+        .describe_services()
+        .services(stage.service())
+        .send()
+        .await;
+    let described = described.expect("an answer");
+    let active = described
+        .services()
+        .iter()
+        .any(|it| it.status() == Some("ACTIVE"));
+    assert!(!active, "nothing serves any more");
+}
+
+/// What is refused while a secret is set has an end, and keeps nothing from the other cloud.
+pub async fn secret_refused(stage: &Stage) {
+    first_serves(stage).await;
+    let value = stage.file("value", "set by hand");
+    stage.calls.deny("secretsmanager:GetSecretValue");
+    let set = ["secrets", "set", "cookie-key", "--file", &value];
+    let said = run(stage, &set, "all", Exit::Denied).await;
+    says(&said, &["gcp: `cookie-key` is version 2 now"]);
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "all", Exit::Success).await;
+    assert!(!said.contains("stopped"), "{said}");
+}

@@ -1,0 +1,208 @@
+//! A migration belongs to a database: whatever becomes of names, ledgers and commands, each database that a container serves on was
+//! migrated, and never twice.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use deployer::Exit;
+use deployer_sandbox::runner::Purpose;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, Stage, Wanted};
+use crate::{APPLY, SECOND, run};
+
+const DATA: Wanted = Wanted {
+    data: true,
+    ..Wanted::FIRST
+};
+const LOSS: &[&str] = &[
+    "--allow-data-loss",
+    "aws/us-east-1/rds.instance/swept-test-main",
+    "--allow-data-loss",
+    "gcp/us-central1/sql.instance/swept-test-main",
+];
+const DESTROY: &[&str] = &["destroy", "--yes"];
+
+/// How many migrations ran to an end.
+fn migrations(stage: &Stage) -> usize {
+    let started = stage.containers.started();
+    started
+        .iter()
+        .filter(|it| it.purpose == Purpose::Finish)
+        .count()
+}
+
+/// Each URL that a container was ever given to serve on was given to one migration of the same image, and to one alone.
+fn assert_migrated_once(stage: &Stage) {
+    let started = stage.containers.started();
+    let of = |purpose: Purpose| {
+        let started = started.iter().filter(move |it| it.purpose == purpose);
+        started.map(|it| (it.digest.clone(), it.env.get("DATABASE_URL").cloned()))
+    };
+    for served in of(Purpose::Serve).filter(|(_, url)| url.is_some()) {
+        let count = of(Purpose::Finish).filter(|it| *it == served).count();
+        assert_eq!(count, 1, "migrations of {served:?}");
+    }
+}
+
+fn manifest(stage: &Stage) -> PathBuf {
+    Path::new(&stage.file("beside", "")).with_file_name("deployer.toml")
+}
+
+/// A disk that shrinks is another database under the same name, URL and secret.
+pub async fn replaced(stage: &Stage) {
+    stage.want(&DATA);
+    let path = manifest(stage);
+    let small = std::fs::read_to_string(&path).expect("a manifest");
+    let large = small.replace("storage = \"20GiB\"", "storage = \"40GiB\"");
+    std::fs::write(&path, large).expect("it can be written");
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 1);
+    std::fs::write(&path, small).expect("it can be written");
+    run(stage, &[APPLY, LOSS].concat(), "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 2, "the new database was migrated");
+    stage.calls.arm(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), [] as [&str; 0]);
+    // A code deployment finds the same database.
+    let only = [APPLY, &["--only", "idp"]].concat();
+    run(stage, &only, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 2);
+}
+
+/// Service and database leave the manifest and come back.
+pub async fn removed_and_back(stage: &Stage) {
+    for (cloud, data) in [("aws", true), ("gcp", false)] {
+        stage.want(&Wanted {
+            more_services: 1,
+            data,
+            ..Wanted::FIRST
+        });
+        let before = migrations(stage);
+        let path = manifest(stage);
+        let whole = std::fs::read_to_string(&path).expect("a manifest");
+        let (head, rest) = whole.split_once("[services.idp]").expect("the service");
+        let (_, tail) = rest.split_once("[services.s1]").expect("the other service");
+        run(stage, APPLY, cloud, Exit::Success).await;
+        std::fs::write(&path, format!("{head}[services.s1]{tail}")).expect("it can be written");
+        run(stage, &[APPLY, LOSS].concat(), cloud, Exit::Success).await;
+        std::fs::write(&path, whole).expect("it can be written");
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_eq!(migrations(stage) - before, 2, "{cloud}: each database once");
+    }
+}
+
+/// A destroy that is refused late has deleted the database all the same.
+pub async fn destroyed_in_part(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.calls.deny("rds:DeleteDBSubnetGroup");
+    run(stage, &[DESTROY, LOSS].concat(), "aws", Exit::Denied).await;
+    stage.calls.arm(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 2);
+    stage.want(&Wanted::FIRST);
+    let before = migrations(stage);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage
+        .calls
+        .deny("artifactregistry.projects.locations.repositories.delete");
+    run(stage, DESTROY, "gcp", Exit::Denied).await;
+    stage.calls.arm(None);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(migrations(stage) - before, 2);
+}
+
+/// A destroy that is killed at any of its last writes.
+pub async fn destroyed_and_killed(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.ledger.arm(None);
+    run(stage, DESTROY, "gcp", Exit::Success).await;
+    let writes = stage.ledger.writes();
+    for crash in [
+        Crash::Before(writes),
+        Crash::After(writes),
+        Crash::After(writes - 3),
+    ] {
+        run(stage, APPLY, "gcp", Exit::Success).await;
+        stage.ledger.arm(Some(crash));
+        let (ended, said) = stage.run(DESTROY, "gcp").await;
+        assert!(matches!(ended, Ended::Killed), "{said}");
+        stage.ledger.arm(None);
+        stage.time.pass(Duration::from_secs(300)).await;
+        run(stage, APPLY, "gcp", Exit::Success).await;
+        assert_migrated_once(stage);
+        run(stage, DESTROY, "gcp", Exit::Success).await;
+    }
+}
+
+/// A start on Google whose reply is lost, where its list of executions lags for as long as anybody looks.
+pub async fn lost_start(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let rules = "[[fault]]\ncall = \"run.projects.locations.jobs.run\"\nwhat = \"reset_after\"\nnth = 1\n\n\
+                 [[fault]]\ncall = \"run.projects.locations.jobs.executions.list\"\nwhat = \"stale\"\n";
+    stage.disturb(rules).await;
+    let (_, said) = stage.run(APPLY, "gcp").await;
+    assert!(said.contains("error"), "{said}");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(migrations(stage), 1);
+    stage.disturb("").await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(migrations(stage), 1);
+}
+
+/// The same where nothing landed: it is started once the cloud has had the time to show it.
+pub async fn refused_start(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let rules =
+        "[[fault]]\ncall = \"run.projects.locations.jobs.run\"\nwhat = \"reset_before\"\nnth = 1\n";
+    stage.disturb(rules).await;
+    let (_, said) = stage.run(APPLY, "gcp").await;
+    assert!(said.contains("error"), "{said}");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(migrations(stage), 1);
+}
+
+/// A new password is no other database.
+pub async fn password_changed(stage: &Stage) {
+    stage.want(&DATA);
+    for (cloud, migrated) in [("aws", 1), ("gcp", 2)] {
+        run(stage, APPLY, cloud, Exit::Success).await;
+        let value = stage.file("value", "a password of another kind 1");
+        let set = ["secrets", "set", "main-password", "--file", &value];
+        run(stage, &set, cloud, Exit::Success).await;
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_eq!(migrations(stage), migrated, "{cloud}");
+    }
+}
+
+/// What a ledger of before says by the secret's name counts for the database that was there then.
+pub async fn older_records(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    assert_migrated_once(stage);
+    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
+    assert!(
+        objects
+            .iter()
+            .any(|it| it.location.as_ref().ends_with("/migrations.json"))
+    );
+    // Without any record the clouds themselves still know.
+    for object in objects
+        .iter()
+        .filter(|it| it.location.as_ref().ends_with("/migrations.json"))
+    {
+        stage
+            .ledger
+            .delete(&object.location)
+            .await
+            .expect("it goes");
+    }
+    run(stage, APPLY, "all", Exit::Success).await;
+    assert_migrated_once(stage);
+}

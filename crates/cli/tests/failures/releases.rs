@@ -1,0 +1,403 @@
+//! What the releases say is what serves, and a rollback goes to what served before, once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use deployer::Exit;
+use deployer_sandbox::runner::{Behaviour, Started};
+use serde_json::Value;
+
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
+
+const BACK: &[&str] = &["rollback", "--yes", "--no-verify"];
+const THIRD: Wanted = Wanted {
+    version: 3,
+    ..Wanted::FIRST
+};
+const FOURTH: Wanted = Wanted {
+    version: 4,
+    ..Wanted::FIRST
+};
+
+/// The first two versions serve one after another; the images of two more are there.
+async fn two_served(stage: &Stage) {
+    first_serves(stage).await;
+    for version in 3..=4 {
+        stage.write_image(version, "amd64");
+    }
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// The number of the release that `releases` says serves a service on a cloud.
+async fn said_to_serve(stage: &Stage, cloud: &str, service: &str) -> Option<u64> {
+    let said = run(stage, &["releases", "--json"], cloud, Exit::Success).await;
+    let document: Value = serde_json::from_str(&said).expect("JSON");
+    let of_it = document.as_array().expect("an array").iter();
+    let mut of_it = of_it.filter(|it| it["service"] == service);
+    of_it.next().expect("it is listed")["serves"].as_u64()
+}
+
+/// A second rollback leaves the hold of the first in force.
+pub async fn holds_are_a_set(stage: &Stage) {
+    two_served(stage).await;
+    stage.want(&THIRD);
+    for cloud in ["aws", "gcp"] {
+        stage.want(&THIRD);
+        run(stage, APPLY, cloud, Exit::Success).await;
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 2).await;
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 1).await;
+        for rejected in [THIRD, SECOND] {
+            stage.want(&rejected);
+            for words in [APPLY, &["plan"]] {
+                let exit = match words.first() {
+                    Some(&"plan") => Exit::Success,
+                    _ => Exit::Held,
+                };
+                let said = run(stage, words, cloud, exit).await;
+                says(
+                    &said,
+                    &["`idp` is on hold and left as it is", "r5 serves ("],
+                );
+                assert!(!said.contains("nothing of this environment"), "{said}");
+            }
+            assert_serves(stage, cloud, 1).await;
+        }
+        // Another content is no held one, and lifts them all.
+        stage.want(&FOURTH);
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 4).await;
+        stage.want(&THIRD);
+        run(stage, APPLY, cloud, Exit::Success).await;
+    }
+}
+
+fn s1_never_healthy(started: &Started) -> Behaviour {
+    match started.env.contains_key("GREETING") {
+        true => Behaviour::usual(started.purpose),
+        false => unhealthy(started),
+    }
+}
+
+/// A service that rolled out well is released, whatever became of the one beside it.
+pub async fn beside_a_failure(stage: &Stage) {
+    let both = |version: u32| Wanted {
+        version,
+        more_services: 1,
+        ..Wanted::FIRST
+    };
+    stage.write_image(3, "amd64");
+    for version in 1..=2 {
+        stage.want(&both(version));
+        run(stage, APPLY, "all", Exit::Success).await;
+    }
+    stage.behave(s1_never_healthy);
+    for cloud in ["aws", "gcp"] {
+        stage.want(&both(3));
+        let (ended, said) = stage.run(APPLY, cloud).await;
+        let failed = [Exit::DeploymentFailed, Exit::RolledBack];
+        assert!(
+            matches!(ended, Ended::Exit(exit) if failed.contains(&exit)),
+            "{said}"
+        );
+        assert_eq!(said_to_serve(stage, cloud, "idp").await, Some(3));
+        assert_eq!(said_to_serve(stage, cloud, "s1").await, Some(2));
+        let back = [BACK, &["idp"]].concat();
+        run(stage, &back, cloud, Exit::Success).await;
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+        // The bad one is on hold, and the good one is not.
+        stage.behave(|started| Behaviour::usual(started.purpose));
+        run(stage, APPLY, cloud, Exit::Held).await;
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+        clouds::assert_serves(stage, cloud, "s1", 3).await;
+        stage.behave(s1_never_healthy);
+    }
+}
+
+/// A delete that is refused afterwards keeps no release from being recorded.
+pub async fn beside_a_refused_delete(stage: &Stage) {
+    stage.write_image(3, "amd64");
+    let old = |version: u32| Wanted {
+        version,
+        old_secret: true,
+        ..Wanted::FIRST
+    };
+    for version in 1..=2 {
+        stage.want(&old(version));
+        run(stage, APPLY, "aws", Exit::Success).await;
+    }
+    stage.want(&THIRD);
+    stage.calls.deny("secretsmanager:DeleteSecret");
+    run(stage, APPLY, "aws", Exit::Denied).await;
+    stage.calls.arm(None);
+    assert_eq!(said_to_serve(stage, "aws", "idp").await, Some(3));
+    run(stage, BACK, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 2).await;
+}
+
+/// Killed at any write of an apply: whatever serves then, a rollback goes to what served before that.
+pub async fn killed_before_the_record(stage: &Stage) {
+    first_serves(stage).await;
+    let mut versions = 3..;
+    for cloud in ["aws", "gcp"] {
+        stage.want(&SECOND);
+        stage.ledger.arm(None);
+        run(stage, APPLY, cloud, Exit::Success).await;
+        let writes = stage.ledger.writes();
+        for nth in [writes - 4, writes - 2, writes - 1, writes] {
+            let version = versions.next().expect("there are more numbers");
+            stage.write_image(version, "amd64");
+            stage.want(&Wanted {
+                version,
+                ..Wanted::FIRST
+            });
+            stage.ledger.arm(Some(Crash::Before(nth)));
+            let (ended, said) = stage.run(APPLY, cloud).await;
+            assert!(matches!(ended, Ended::Killed), "{said}");
+            stage.ledger.arm(None);
+            stage.time.pass(Duration::from_secs(300)).await;
+            assert_serves(stage, cloud, version).await;
+            let said = run(stage, BACK, cloud, Exit::Success).await;
+            says(&said, &["is on hold"]);
+            assert_serves(stage, cloud, 2).await;
+            run(stage, APPLY, cloud, Exit::Held).await;
+            assert_serves(stage, cloud, 2).await;
+            stage.want(&SECOND);
+            run(stage, APPLY, cloud, Exit::Success).await;
+        }
+    }
+}
+
+/// Typed again after a kill at any of its writes, a rollback goes back once.
+pub async fn typed_again(stage: &Stage) {
+    two_served(stage).await;
+    stage.want(&THIRD);
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        stage.ledger.arm(None);
+        run(stage, BACK, cloud, Exit::Success).await;
+        let writes = stage.ledger.writes();
+        assert!(writes > 8, "{writes}");
+        // Both clouds go through the same writes.
+        let step = if cloud == "aws" { 1 } else { 3 };
+        for nth in (1..=writes).step_by(step) {
+            for crash in [Crash::Before(nth), Crash::After(nth)] {
+                let forward = [APPLY, &["--release-hold"]].concat();
+                run(stage, &forward, cloud, Exit::Success).await;
+                assert_serves(stage, cloud, 3).await;
+                stage.ledger.arm(Some(crash));
+                let (ended, said) = stage.run(BACK, cloud).await;
+                stage.ledger.arm(None);
+                assert!(matches!(ended, Ended::Killed), "{said}");
+                stage.time.pass(Duration::from_secs(300)).await;
+                // Whoever was told that it serves does not type it again.
+                if !said.contains("is on hold") {
+                    run(stage, BACK, cloud, Exit::Success).await;
+                }
+                assert_serves(stage, cloud, 2).await;
+            }
+        }
+    }
+}
+
+/// A release that a person rejected is not where the next rollback goes.
+pub async fn rejected(stage: &Stage) {
+    two_served(stage).await;
+    for cloud in ["aws", "gcp"] {
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 1).await;
+        stage.want(&THIRD);
+        run(stage, APPLY, cloud, Exit::Success).await;
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 1).await;
+        stage.want(&SECOND);
+    }
+}
+
+fn manifest(stage: &Stage) -> PathBuf {
+    Path::new(&stage.file("beside", "")).with_file_name("deployer.toml")
+}
+
+fn replace(stage: &Stage, old: &str, new: &str) {
+    let path = manifest(stage);
+    let text = std::fs::read_to_string(&path).expect("a manifest");
+    assert!(text.contains(old), "{text}");
+    std::fs::write(path, text.replace(old, new)).expect("it can be written");
+}
+
+/// A label of its own makes a revision on Google, and no other content.
+pub async fn only_another_label(stage: &Stage) {
+    first_serves(stage).await;
+    for (cloud, commit) in [
+        ("aws", "one"),
+        ("gcp", "one"),
+        ("aws", "two"),
+        ("gcp", "two"),
+    ] {
+        stage.want(&SECOND);
+        let app = "app = \"swept\"\n";
+        replace(
+            stage,
+            app,
+            &format!("{app}tags = {{ commit = \"{commit}\" }}\n"),
+        );
+        run(stage, APPLY, cloud, Exit::Success).await;
+    }
+    for cloud in ["aws", "gcp"] {
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 1).await;
+    }
+}
+
+/// A tag that meant two images, and a release that serves already.
+pub async fn named(stage: &Stage) {
+    first_serves(stage).await;
+    let first = stage.digest(1);
+    // Another image under the first one's tag.
+    let from = Path::new(&stage.file("beside", "")).with_file_name("image-2");
+    copy(&from, &from.with_file_name("image-1"));
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        let to = |word: &'static str| [BACK, &["--to", word]].concat();
+        let said = run(stage, &to("image-1"), cloud, Exit::Input).await;
+        says(
+            &said,
+            &["means several releases", "r1", "r2", "--to r2 or --to r1"],
+        );
+        stage.calls.arm(None);
+        let said = run(stage, &to("r2"), cloud, Exit::Success).await;
+        says(&said, &["r2 serves already"]);
+        assert_eq!(stage.calls.writes(), [] as [&str; 0]);
+        assert!(!stage.has_hold().await, "{said}");
+        run(stage, &to("r1"), cloud, Exit::Success).await;
+        let (_, said) = stage.run(&["status", "--json"], cloud).await;
+        says(&said, &[&first]);
+        // The third makes the first serve again: that is what `r1` means too.
+        let said = run(stage, &to("r1"), cloud, Exit::Success).await;
+        says(&said, &["r3 serves already"]);
+        let forward = [APPLY, &["--release-hold"]].concat();
+        run(stage, &forward, cloud, Exit::Success).await;
+        stage.ledger.arm(None);
+        let holds = stage.has_hold().await;
+        assert!(!holds, "{cloud}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let into = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &into),
+            false => {
+                std::fs::copy(entry.path(), into).expect("a copy");
+            }
+        }
+    }
+}
+
+/// One word that means two contents makes neither serve.
+pub async fn two_contents(stage: &Stage) {
+    first_serves(stage).await;
+    stage.write_image(3, "amd64");
+    stage.want(&SECOND);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.want(&THIRD);
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.calls.arm(None);
+    for words in [BACK.to_vec(), [BACK, &["--to", "r2"]].concat()] {
+        let said = run(stage, &words, "all", Exit::Input).await;
+        says(
+            &said,
+            &[
+                "is not the same on every target",
+                "--cloud aws or --cloud gcp",
+            ],
+        );
+    }
+    assert_eq!(stage.calls.writes(), [] as [&str; 0]);
+    run(stage, BACK, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 1).await;
+    run(stage, BACK, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 2).await;
+}
+
+/// What mends a rejected release is another content, also where it is a secret or the target's own section.
+pub async fn mended(stage: &Stage) {
+    two_served(stage).await;
+    for cloud in ["aws", "gcp"] {
+        run(stage, BACK, cloud, Exit::Success).await;
+        run(stage, APPLY, cloud, Exit::Held).await;
+        stage.want(&Wanted {
+            mail_password: "mail mended",
+            ..SECOND
+        });
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 2).await;
+        stage.want(&SECOND);
+        run(stage, APPLY, cloud, Exit::Success).await;
+    }
+    run(stage, BACK, "gcp", Exit::Success).await;
+    run(stage, BACK, "gcp", Exit::Success).await;
+    stage.want(&Wanted {
+        internal: true,
+        ..SECOND
+    });
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 2).await;
+}
+
+/// A release whose secret is gone is refused before anything is changed.
+pub async fn pins_are_looked_at(stage: &Stage) {
+    stage.want(&Wanted {
+        old_secret: true,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        stage.calls.arm(None);
+        let said = run(stage, BACK, cloud, Exit::Failure).await;
+        says(
+            &said,
+            &["r1 of `idp` cannot serve again", "`OLD`", "secret `old`"],
+        );
+        assert_eq!(stage.calls.writes(), [] as [&str; 0], "{said}");
+        assert!(!stage.has_hold().await, "{said}");
+        assert_serves(stage, cloud, 2).await;
+    }
+}
+
+/// What an undo put back is what `releases` says serves, and the next rollback goes from there.
+pub async fn after_an_undo(stage: &Stage) {
+    let both = |version: u32| Wanted {
+        version,
+        more_services: 1,
+        ..Wanted::FIRST
+    };
+    stage.write_image(3, "amd64");
+    for version in 1..=2 {
+        stage.want(&both(version));
+        run(stage, APPLY, "all", Exit::Success).await;
+    }
+    stage.behave(s1_never_healthy);
+    stage.want(&both(3));
+    for cloud in ["aws", "gcp"] {
+        let undo = [APPLY, &["--on-failure", "undo"]].concat();
+        let (said, ()) = tokio::join!(
+            run(stage, &undo, cloud, Exit::RolledBack),
+            clouds::until_serves(stage, cloud, "idp", 3),
+        );
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+        assert_eq!(said_to_serve(stage, cloud, "idp").await, Some(4), "{said}");
+        run(stage, &["status", "idp"], cloud, Exit::Success).await;
+        let back = [BACK, &["idp"]].concat();
+        run(stage, &back, cloud, Exit::Success).await;
+        clouds::assert_serves(stage, cloud, "idp", 1).await;
+    }
+}

@@ -1,0 +1,131 @@
+//! An undo says what is so: nothing is called put back, harmless or absent that is not.
+
+use std::path::{Path, PathBuf};
+
+use deployer::Exit;
+use deployer_sandbox::runner::Behaviour;
+
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{APPLY, SECOND, assert_serves, picture, run, says, unhealthy};
+
+const UNDO: [&str; 5] = ["apply", "--yes", "--no-verify", "--on-failure", "undo"];
+const DATA: Wanted = Wanted {
+    data: true,
+    ..Wanted::FIRST
+};
+
+fn manifest(stage: &Stage) -> PathBuf {
+    Path::new(&stage.file("beside", "")).with_file_name("deployer.toml")
+}
+
+/// A cache that keeps its name and is another one: what makes it so.
+fn with_a_replica(stage: &Stage) {
+    let path = manifest(stage);
+    let text = std::fs::read_to_string(&path).expect("a manifest");
+    let cache = "[caches.sessions]\n";
+    let text = text.replace(cache, &format!("{cache}high_availability = true\n"));
+    std::fs::write(path, text).expect("it can be written");
+}
+
+/// The cache is made anew with another AUTH string; the version that serves has the old one.
+pub async fn cache_made_anew(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    with_a_replica(stage);
+    stage.behave(unhealthy);
+    let said = run(stage, &UNDO, "gcp", Exit::NeedsAttention).await;
+    says(
+        &said,
+        &["redis.instance", "is not as before: it was made anew"],
+    );
+    assert!(!said.contains("harms nothing"), "{said}");
+}
+
+/// The cache is deleted and cannot be made again.
+pub async fn cache_gone(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    with_a_replica(stage);
+    stage
+        .calls
+        .deny("redis.projects.locations.instances.create");
+    let said = run(stage, &UNDO, "gcp", Exit::NeedsAttention).await;
+    stage.calls.arm(None);
+    says(
+        &said,
+        &[
+            "redis.instance",
+            "is not as before: it was deleted to be made anew",
+        ],
+    );
+    assert!(!said.contains("as the manifest says"), "{said}");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+}
+
+/// The version that serves logs in with the password of before.
+pub async fn password_stays(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let value = stage.file("value", "a password of another kind 1");
+    let set = ["secrets", "set", "main-password", "--file", &value];
+    run(stage, &set, "all", Exit::Success).await;
+    stage.want(&Wanted {
+        data: true,
+        ..SECOND
+    });
+    stage.behave(unhealthy);
+    for (cloud, node) in [("aws", "rds.instance"), ("gcp", "sql.user")] {
+        let said = run(stage, &UNDO, cloud, Exit::NeedsAttention).await;
+        says(&said, &[node, "is not as before: its password"]);
+        assert_serves(stage, cloud, 1).await;
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// Reads that lag for as long as the undo looks: what was made is not called absent, and is still known as ours.
+pub async fn not_seen_yet(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let mut rules = "[[fault]]\ncall = \"ecs:CreateService\"\nwhat = \"denied\"\n".to_owned();
+    for call in [
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:ListSecrets",
+        "secretsmanager:BatchGetSecretValue",
+        "logs:DescribeLogGroups",
+        "ecr:DescribeRepositories",
+    ] {
+        rules.push_str(&format!(
+            "\n[[fault]]\ncall = \"{call}\"\nwhat = \"stale\"\n"
+        ));
+    }
+    stage.disturb(&rules).await;
+    let said = run(stage, &UNDO, "aws", Exit::NeedsAttention).await;
+    stage.disturb("").await;
+    let picture = picture::take(stage).await;
+    let lines = |start: &str| {
+        picture
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .count()
+    };
+    let there = lines("aws secret ") + lines("aws repository ") + lines("aws log group ");
+    assert!(there > 0, "{picture}\n{said}");
+    for kind in ["secretsmanager.secret", "logs.log_group", "ecr.repository"] {
+        let known = picture
+            .lines()
+            .any(|line| line.starts_with("ours ") && line.contains(kind));
+        let as_before = said
+            .lines()
+            .any(|line| line.contains("as before:") && line.contains(kind));
+        assert!(known || !as_before, "{kind}: {picture}\n{said}");
+    }
+    // The next run sees them, and a destroy deletes them.
+    run(stage, &["destroy", "--yes"], "aws", Exit::Success).await;
+    let picture = picture::take(stage).await;
+    let left = picture.lines().filter(|line| {
+        line.starts_with("aws ")
+            && !line.contains("deleted true")
+            && !line.contains("task definition")
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [] as [&str; 0], "{picture}");
+}

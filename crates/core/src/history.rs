@@ -1,0 +1,252 @@
+//! Tells from a service's releases what serves, and chooses where a rollback goes; pure.
+
+use std::collections::BTreeSet;
+
+use crate::capability::{Revision, SecretVersion, Serving, ServingState};
+use crate::ledger::Release;
+
+/// The releases of one service on one target, oldest first, and which of its secrets a rollback leaves at their current version.
+#[derive(Clone, Copy)]
+pub struct History<'a> {
+    releases: &'a [Release],
+    follows: &'a dyn Fn(&str) -> bool,
+}
+
+/// Which revision a cloud says serves, or is about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Current {
+    /// None does.
+    Nothing,
+    /// This one, everything.
+    One(Revision),
+    /// Several share the traffic, with their shares in percent.
+    Several(Vec<(Revision, u32)>),
+}
+
+/// What serves, as the releases say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// Nothing.
+    Nothing,
+    /// The last release: the ledger is right.
+    Last(&'a Release),
+    /// An older release again, of which the ledger does not say so.
+    Earlier(&'a Release),
+    /// A revision that no release has.
+    Unrecorded(Revision),
+    /// Several revisions share the traffic, with their shares in percent.
+    Several(Vec<(Revision, u32)>),
+}
+
+/// What a person's word for a release means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// No release.
+    Nothing,
+    /// This one.
+    One(&'a Release),
+    /// Releases of different images or contents, the newest of each: a person has to say which.
+    Several(Vec<&'a Release>),
+}
+
+impl Current {
+    /// What `serving` comes to. While a roll-out is under way that is what it makes serve; when it ended, what takes the traffic.
+    pub fn of(serving: Option<&Serving>) -> Self {
+        let Some(serving) = serving else {
+            return Self::Nothing;
+        };
+        let whole = match serving.traffic.as_slice() {
+            [(revision, 100)] => Some(revision),
+            _ => None,
+        };
+        let wanted = serving.wanted.as_ref();
+        let one = match serving.state {
+            ServingState::InProgress(_) | ServingState::Failing(_) => wanted.or(whole),
+            ServingState::Ready => whole.or(wanted),
+            // What was wanted has failed: it serves only as far as it takes traffic.
+            ServingState::Failed(_) => whole,
+        };
+        match (one, serving.traffic.as_slice()) {
+            (Some(revision), _) => Self::One(revision.clone()),
+            (None, []) => wanted.map_or(Self::Nothing, |wanted| Self::One(wanted.clone())),
+            (None, shares) => Self::Several(shares.to_vec()),
+        }
+    }
+}
+
+/// Whether two names mean one revision: in full, or the last part of an ARN or a resource name.
+pub fn same_revision(one: &Revision, other: &Revision) -> bool {
+    fn short(revision: &Revision) -> &str {
+        revision.0.rsplit('/').next().unwrap_or_default()
+    }
+    short(one) == short(other)
+}
+
+impl<'a> History<'a> {
+    /// `follows` says of a secret, by the manifest's name, whether a rollback leaves it at its current version.
+    pub fn new(releases: &'a [Release], follows: &'a dyn Fn(&str) -> bool) -> Self {
+        Self { releases, follows }
+    }
+
+    /// What serves, as the releases say.
+    pub fn standing(&self, current: &Current) -> Standing<'a> {
+        let revision = match current {
+            Current::Nothing => return Standing::Nothing,
+            Current::Several(shares) => return Standing::Several(shares.clone()),
+            Current::One(revision) => revision,
+        };
+        let of_it = |it: &&Release| same_revision(&it.revision, revision);
+        match self.releases.iter().rev().find(of_it) {
+            None => Standing::Unrecorded(revision.clone()),
+            Some(found) if Some(found.number) == self.releases.last().map(|it| it.number) => {
+                Standing::Last(found)
+            }
+            Some(found) => Standing::Earlier(found),
+        }
+    }
+
+    /// Where a rollback from `from` goes when nobody names a release: what served before it, but never the same content again,
+    /// what was rejected, or what failed its verification.
+    pub fn before(&self, from: &Release) -> Option<&'a Release> {
+        let rejected = self.rejected();
+        let mut number = self.origin(from).number;
+        loop {
+            let earlier = self.releases.iter().rev().find(|it| it.number < number)?;
+            let served = self.origin(earlier);
+            let suits = !self.same_content(served, from)
+                && !rejected.contains(&served.number)
+                && self.verified(served) != Some(false);
+            if suits {
+                return Some(served);
+            }
+            number = served.number;
+        }
+    }
+
+    /// The release that a rollback made serve again, as it was applied; any other release itself.
+    pub fn origin<'b>(&self, release: &'b Release) -> &'b Release
+    where
+        'a: 'b,
+    {
+        let mut origin = release;
+        while let Some(earlier) = origin.rollback_to.and_then(|number| self.numbered(number)) {
+            if earlier.number >= origin.number {
+                break;
+            }
+            origin = earlier;
+        }
+        origin
+    }
+
+    /// The release of this number.
+    pub fn numbered(&self, number: u64) -> Option<&'a Release> {
+        self.releases.iter().find(|it| it.number == number)
+    }
+
+    /// The number of the next release.
+    pub fn next_number(&self) -> u64 {
+        self.releases.last().map_or(1, |last| last.number + 1)
+    }
+
+    /// A release by a person's word: its number, content id, revision, tag or digest. A number comes first; of several releases of
+    /// one image and content the newest counts.
+    pub fn find(&self, word: &str) -> Found<'a> {
+        let number = word.strip_prefix('r').unwrap_or(word).parse::<u64>().ok();
+        if let Some(found) = number.and_then(|number| self.numbered(number)) {
+            return Found::One(found);
+        }
+        let newest = self.releases.iter().rev();
+        let by_revision = newest
+            .clone()
+            .find(|it| same_revision(&it.revision, &Revision(word.to_owned())));
+        if let Some(found) = by_revision {
+            return Found::One(found);
+        }
+        let by_content = word.len() >= 4;
+        let by_tag = |it: &Release| {
+            it.tag.as_deref() == Some(word)
+                || (word.starts_with("sha256:") && it.image.0.ends_with(word))
+        };
+        let mut found: Vec<&Release> = Vec::new();
+        for it in newest {
+            let fits = by_tag(it) || (by_content && it.content_id.starts_with(word));
+            let known = |other: &&Release| match by_tag(it) {
+                true => digest(other) == digest(it),
+                false => other.content_id == it.content_id,
+            };
+            if fits && !found.iter().any(known) {
+                found.push(it);
+            }
+        }
+        match found.as_slice() {
+            [] => Found::Nothing,
+            [one] => Found::One(one),
+            _ => Found::Several(found),
+        }
+    }
+
+    /// The newest release of a content, as it was applied; never one that was rejected.
+    pub fn of_content(&self, content_id: &str) -> Option<&'a Release> {
+        let rejected = self.rejected();
+        let newest = self.releases.iter().rev().map(|it| self.origin(it));
+        let mut fitting =
+            newest.filter(|it| it.content_id == content_id && !rejected.contains(&it.number));
+        fitting.next()
+    }
+
+    /// Whether two releases make the same serve: image, configuration, a target's own part of it, and the secrets that a rollback
+    /// restores. Tags, labels and names of revisions are no content.
+    pub fn same_content(&self, one: &Release, other: &Release) -> bool {
+        let agree = |one: &Option<String>, other: &Option<String>| match (one, other) {
+            (Some(one), Some(other)) => one == other,
+            // Releases of before say nothing of it.
+            (None, _) | (_, None) => true,
+        };
+        let (mine, theirs) = (self.restored(one), self.restored(other));
+        one.content_id == other.content_id
+            && agree(&one.overrides, &other.overrides)
+            // A code deployment does not see the secrets.
+            && (one.secrets.is_empty() || other.secrets.is_empty() || mine == theirs)
+    }
+
+    /// The secret versions of a release that a rollback restores, by the manifest's names.
+    pub fn restored<'b>(&self, release: &'b Release) -> Vec<(&'b str, &'b SecretVersion)> {
+        let pinned = release.secrets.iter();
+        let restored = pinned.filter(|(key, _)| !(self.follows)(key));
+        restored.map(|(key, it)| (key.as_str(), it)).collect()
+    }
+
+    /// The numbers of the releases whose content was rejected and has not been asked for again since.
+    fn rejected(&self) -> BTreeSet<u64> {
+        let mut rejected = BTreeSet::new();
+        for release in self.releases {
+            if let Some(bad) = release.rejected().and_then(|number| self.numbered(number)) {
+                let like = |it: &&Release| self.same_content(it, bad);
+                rejected.extend(self.releases.iter().filter(like).map(|it| it.number));
+            }
+            // What only says what serves again asks for nothing.
+            if !release.put_back {
+                let served = self.origin(release);
+                rejected.retain(|number| {
+                    let other = self.numbered(*number);
+                    !other.is_some_and(|other| self.same_content(other, served))
+                });
+            }
+        }
+        rejected
+    }
+
+    /// What the last verification of a release's content came to.
+    fn verified(&self, release: &Release) -> Option<bool> {
+        let of_it = self.releases.iter().rev();
+        let mut of_it = of_it.filter(|it| self.same_content(it, release));
+        of_it.find_map(|it| it.verified)
+    }
+}
+
+fn digest(release: &Release) -> &str {
+    release.image.0.rsplit('@').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
