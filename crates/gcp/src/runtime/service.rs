@@ -588,36 +588,32 @@ impl RunService {
         let clock = &*self.calls.project.context.clock;
         let what = format!("the new revision of `{}`", self.calls.name);
         let since = AtomicI64::new(since);
-        wait::poll_at(
-            clock,
-            || self.pace(),
-            &what,
-            || async {
-                let service = self.calls.get().await?;
-                if service.generation < since.load(Ordering::Relaxed) {
-                    return Ok(Look::NotYet(operation::LAGGING.to_owned()));
-                }
-                let state = verdict::of_newest_revision(&service);
-                let state = match self.ours() {
-                    Some(ours) => ours.fresh(state, &service, clock.now()),
-                    None => state,
-                };
-                match state {
-                    Readiness::Ready => Ok(Look::Found(service)),
-                    Readiness::Pending(why) => Ok(Look::NotYet(why)),
-                    readiness => {
-                        let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
-                        let why = self.with_revision_words(why.to_owned(), &service).await;
-                        if let Some((what, now)) = self.bear(&why, &service).await? {
-                            since.store(now.generation, Ordering::Relaxed);
-                            return Ok(Look::NotYet(what.to_owned()));
-                        }
-                        Err(Error::new(kind, format!("{what} failed: {why}"))
-                            .hint("the traffic was not moved"))
+        let pace = || self.pace();
+        wait::poll_at(clock, pace, &what, || async {
+            let service = self.calls.get().await?;
+            if service.generation < since.load(Ordering::Relaxed) {
+                return Ok(Look::NotYet(operation::LAGGING.to_owned()));
+            }
+            let state = verdict::of_newest_revision(&service);
+            let state = match self.ours() {
+                Some(ours) => ours.fresh(state, &service, clock.now()),
+                None => state,
+            };
+            match state {
+                Readiness::Ready => Ok(Look::Found(service)),
+                Readiness::Pending(why) => Ok(Look::NotYet(why)),
+                readiness => {
+                    let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
+                    let why = self.with_revision_words(why.to_owned(), &service).await;
+                    if let Some((what, now)) = self.bear(&why, &service).await? {
+                        since.store(now.generation, Ordering::Relaxed);
+                        return Ok(Look::NotYet(what.to_owned()));
                     }
+                    Err(Error::new(kind, format!("{what} failed: {why}"))
+                        .hint("the traffic was not moved"))
                 }
-            },
-        )
+            }
+        })
         .await
     }
 
