@@ -588,7 +588,8 @@ impl RunService {
         let clock = &*self.calls.project.context.clock;
         let what = format!("the new revision of `{}`", self.calls.name);
         let since = AtomicI64::new(since);
-        wait::poll(clock, self.pace(), &what, || async {
+        let pace = || self.pace();
+        wait::poll_at(clock, pace, &what, || async {
             let service = self.calls.get().await?;
             if service.generation < since.load(Ordering::Relaxed) {
                 return Ok(Look::NotYet(operation::LAGGING.to_owned()));
