@@ -125,24 +125,38 @@ async fn data_stays_with_what_it_needs() {
     bench.apply_well(&Wanted::with_data()).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_cannot_be_put_back_needs_attention_and_keeps_nothing_else_from_it() {
+/// A first apply that fails, and what becomes of it when the first deletion of its undoing is struck.
+async fn undoing_is_struck(strike: Strike) -> (Verdict, Bench) {
     let bench = Bench::one();
     fails(&bench, "sha256:one");
     bench.aws().arm(None);
     apply(&bench, &Wanted::first()).await;
-    let deletes = |name: &&&str| name.starts_with("Delete");
     let writes = bench.aws().writes();
-    let forward = writes.iter().position(|name| deletes(&name)).unwrap();
+    let deletes = |name: &&str| name.starts_with("Delete");
+    let forward = writes.iter().position(deletes).unwrap();
     let bench = Bench::one();
     fails(&bench, "sha256:one");
-    bench.aws().arm(Some((forward + 1, Strike::BeforeEffect)));
+    bench.aws().arm(Some((forward + 1, strike)));
     let verdict = apply(&bench, &Wanted::first()).await;
+    (verdict, bench)
+}
+
+#[tokio::test(start_paused = true)]
+async fn undoing_bears_a_call_that_nobody_answered() {
+    let (verdict, bench) = undoing_is_struck(Strike::BeforeEffect).await;
+    assert!(verdict.attention.is_empty(), "{verdict:#?}");
+    assert_eq!(verdict.undone[0].kind, "fake.service");
+    assert!(bench.aws().world().services.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_put_back_needs_attention_and_keeps_nothing_else_from_it() {
+    let (verdict, bench) = undoing_is_struck(Strike::Refused).await;
     let [(address, error)] = &verdict.attention[..] else {
         panic!("{verdict:#?}")
     };
     assert_eq!(address.kind, "fake.service");
-    assert!(error.to_string().contains("nobody answered"), "{error}");
+    assert!(error.to_string().contains("it is refused"), "{error}");
     assert!(
         bench.aws().world().log_groups.is_empty(),
         "the older ones were put back"

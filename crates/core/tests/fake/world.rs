@@ -223,6 +223,8 @@ pub enum Strike {
     BeforeEffect,
     /// It happens, and the reply is lost.
     AfterEffect,
+    /// Nothing happens, and asking again does not help.
+    Refused,
 }
 
 #[derive(Default)]
@@ -325,8 +327,13 @@ impl Api {
             )
         };
         tokio::time::sleep(time / 2).await;
-        if strike == Some(Strike::BeforeEffect) {
-            return Err(lost());
+        match strike {
+            Some(Strike::BeforeEffect) => return Err(lost()),
+            Some(Strike::Refused) => {
+                let refused = format!("cannot {name} `{what}`: it is refused");
+                return Err(Error::new(ErrorKind::Rejected, refused));
+            }
+            Some(Strike::AfterEffect) | None => {}
         }
         let result = effect(&mut self.world());
         tokio::time::sleep(time / 2).await;
