@@ -25,6 +25,9 @@ use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
 use crate::system::Stop;
 
+/// What of a service's content is a target's own, by target and service.
+type Overrides = BTreeMap<(CloudName, String), String>;
+
 /// What is asked for beside the manifest.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -436,10 +439,7 @@ async fn contents(session: &Session, wish: &Wish) -> Result<(Contents, Vec<Strin
 
 async fn holds(
     session: &Session,
-    (content_ids, overrides): (
-        &BTreeMap<String, String>,
-        &BTreeMap<(CloudName, String), String>,
-    ),
+    (content_ids, overrides): (&BTreeMap<String, String>, &Overrides),
     contents: &Contents,
     wish: &Wish,
 ) -> Result<Vec<HeldService>> {

@@ -477,16 +477,17 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
-        if !self.bound_by_us {
-            match self.calls.store.secret().await? {
-                Found::Here(secret) => {
-                    if let Some(stranger) = self.whose.objection(&secret.labels) {
-                        return Ok(Reading::Foreign(stranger));
-                    }
+        match self.calls.store.secret().await? {
+            Found::Here(secret) => {
+                // Another environment may need the same binding on its own secret; of one that nobody marked the inventory tells.
+                if let Some(stranger) = self.whose.objection(&secret.labels)
+                    && (stranger.owner().is_some() || !self.bound_by_us)
+                {
+                    return Ok(Reading::Foreign(stranger));
                 }
-                Found::Absent => return Ok(Reading::Absent),
-                Found::Denied(why) => return Ok(Reading::Denied(why)),
             }
+            Found::Absent => return Ok(Reading::Absent),
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
         }
         let cannot = self.calls.cannot("see");
         let policy = match error::found(self.calls.policy().await, &cannot)? {

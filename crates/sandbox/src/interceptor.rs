@@ -69,6 +69,8 @@ pub(crate) struct Asked {
     /// The answer from before what it asks for was there, when that has only just come to be and nobody can have asked
     /// for it before.
     pub unborn: Option<Response>,
+    /// Whether its answer may be from before the last change at all.
+    pub lags: bool,
 }
 
 impl From<u64> for Asked {
@@ -76,6 +78,7 @@ impl From<u64> for Asked {
         Self {
             request,
             unborn: None,
+            lags: true,
         }
     }
 }
@@ -144,11 +147,16 @@ impl Interceptor {
     ) -> Response {
         let counted = (call.cloud, call.name.clone());
         *locked(&self.inner.counts).entry(counted).or_default() += 1;
-        let Asked { request, unborn } = asked.into();
+        let Asked {
+            request,
+            unborn,
+            lags,
+        } = asked.into();
         let earlier = self
             .earlier(&call, request)
             .map(Answer::response)
-            .or(unborn);
+            .or(unborn)
+            .filter(|_| lags);
         let response = match self.judge(&call, earlier.is_some()) {
             Verdict::Pass => self.carry_out(&call, request, effect).await,
             Verdict::Refuse(fault) if fault.kind == FaultKind::HungUp => hang_up(),

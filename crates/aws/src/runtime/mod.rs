@@ -241,16 +241,16 @@ impl Declaration<'_> {
                 Program::Service => blueprint,
                 Program::Migration(migrate) => blueprint.running(migrate),
             };
-            TaskDefinition::new(
-                Arc::clone(self.clients),
+            TaskDefinition {
+                clients: Arc::clone(self.clients),
                 address,
                 ownership,
                 names,
-                blueprint,
-                self.scope,
+                blueprint: std::sync::Mutex::new(blueprint),
+                scope: self.scope,
                 known,
-                output.clone(),
-            )
+                output: output.clone(),
+            }
         });
         output
     }

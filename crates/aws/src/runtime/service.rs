@@ -187,7 +187,7 @@ impl Service {
     /// second on where it is told nothing else. `None` where the manifest does not say: then it is left as it is.
     fn grace_period(&self) -> Option<i32> {
         let balanced = self.settings.target_group.is_some();
-        let usual = balanced.then(|| self.start_period.as_secs());
+        let usual = balanced.then_some(self.start_period.as_secs());
         let said = self.settings.health_check_grace_period.map(u64::from);
         let seconds = said.or(usual)?;
         Some(i32::try_from(seconds).unwrap_or(i32::MAX))

@@ -40,15 +40,15 @@ const TOO_MANY: &str = "Too many concurrent attempts to create a new revision";
 
 /// A family of which a revision is to say what the blueprint says.
 pub(super) struct TaskDefinition {
-    clients: Arc<Clients>,
-    address: Address,
-    ownership: Ownership,
-    names: Names,
-    blueprint: Mutex<Blueprint>,
-    scope: Scope,
+    pub(super) clients: Arc<Clients>,
+    pub(super) address: Address,
+    pub(super) ownership: Ownership,
+    pub(super) names: Names,
+    pub(super) blueprint: Mutex<Blueprint>,
+    pub(super) scope: Scope,
     /// Whether the inventory has the family: a revision without a mark is then one of ours, or on top of ours.
-    known: bool,
-    output: Output<Revision>,
+    pub(super) known: bool,
+    pub(super) output: Output<Revision>,
 }
 
 /// A revision as ECS has it.
@@ -288,28 +288,6 @@ fn sdk_tags(tags: &Tags) -> Vec<Tag> {
 }
 
 impl TaskDefinition {
-    pub(super) fn new(
-        clients: Arc<Clients>,
-        address: Address,
-        ownership: Ownership,
-        names: Names,
-        blueprint: Blueprint,
-        scope: Scope,
-        known: bool,
-        output: Output<Revision>,
-    ) -> Self {
-        Self {
-            clients,
-            address,
-            ownership,
-            names,
-            blueprint: Mutex::new(blueprint),
-            scope,
-            known,
-            output,
-        }
-    }
-
     fn family(&self) -> &str {
         &self.names.family
     }

@@ -49,7 +49,7 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
                 let found = place
                     .cloud
                     .logs()
-                    .lines(service, seen.from_now_on(), limit)
+                    .lines(service, seen.next_since(), limit)
                     .await?;
                 // What the limit cut off is not to come later.
                 if !seen.any && found.len() >= limit {
@@ -96,7 +96,7 @@ impl Seen {
     }
 
     /// From when on lines may still come.
-    fn from_now_on(&self) -> Timestamp {
+    fn next_since(&self) -> Timestamp {
         let back = self.newest.checked_sub(LATE).unwrap_or(Timestamp::MIN);
         back.max(self.floor)
     }
@@ -110,7 +110,7 @@ impl Seen {
         if let Some(last) = fresh.iter().map(|line| line.at).max() {
             self.newest = self.newest.max(last);
         }
-        let since = self.from_now_on();
+        let since = self.next_since();
         self.printed.retain(|(at, _)| *at >= since);
         fresh
     }
@@ -158,7 +158,7 @@ mod tests {
         let mut seen = Seen::from(second(5));
         let first = seen.fresh(vec![line(5, "1"), line(70, "2")]);
         assert_eq!(ids(first), ["1", "2"]);
-        assert_eq!(seen.from_now_on(), second(10));
+        assert_eq!(seen.next_since(), second(10));
         // Of the same moment, of an earlier one by another instance, and equal in all but its id.
         let later = vec![line(20, "late"), line(70, "2"), line(70, "3")];
         assert_eq!(ids(seen.fresh(later.clone())), ["late", "3"]);

@@ -104,10 +104,10 @@ pub async fn destroyed_in_part(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "aws", Exit::Success).await;
     stage.calls.deny("rds:DeleteDBSubnetGroup");
-    run(stage, DESTROY, "aws", Exit::Denied).await;
+    let destroyed = run(stage, DESTROY, "aws", Exit::Denied).await;
     stage.calls.arm(None);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(migrations(stage), 2);
+    let applied = run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 2, "{destroyed}\n{applied}");
     stage.want(&Wanted::FIRST);
     let before = migrations(stage);
     run(stage, APPLY, "gcp", Exit::Success).await;

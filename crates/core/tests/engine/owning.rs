@@ -37,10 +37,11 @@ async fn what_was_there_before_us_is_released_with_what_it_needs_and_the_rest_is
         verdicts.values().all(|verdict| verdict.succeeded()),
         "{verdicts:#?}"
     );
-    let world = bench.aws().world();
-    assert!(world.services.contains_key("idp"));
-    assert!(world.released.contains("idp"), "{:?}", world.released);
-    drop(world);
+    {
+        let world = bench.aws().world();
+        assert!(world.services.contains_key("idp"));
+        assert!(world.released.contains("idp"), "{:?}", world.released);
+    }
     assert!(ledger.inventory().await.unwrap().items.is_empty());
 }
 

@@ -157,6 +157,7 @@ impl Aws {
         let asked = Asked {
             request: identity((parts.method.as_str(), parts.uri.to_string(), &body)),
             unborn: self.unborn(&call, &body),
+            lags: true,
         };
         let host = &self.inner.host;
         let (account, named) = (host.account.clone(), call.clone());

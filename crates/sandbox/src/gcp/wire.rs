@@ -178,6 +178,7 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
             }
             _ => None,
         },
+        lags: !names_a_version(&call, &uri),
     };
     let (named, owned) = (call.clone(), gcp.clone());
     let refuse = move |fault: &Fault| refuse(fault, &owned.host().project, &named);
@@ -207,6 +208,18 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
     };
     let interceptor = &gcp.host().interceptor;
     interceptor.carry(call, asked, refuse, effect).await
+}
+
+/// Whether a version of a secret is asked for by its number: "accessing a secret version by version number is strongly
+/// consistent" (<https://cloud.google.com/secret-manager/docs/reference/consistency>).
+fn names_a_version(call: &ApiCall, uri: &str) -> bool {
+    let path = uri.split('?').next().unwrap_or_default();
+    let version = path.rsplit("/versions/").next().unwrap_or_default();
+    let version = version.split(':').next().unwrap_or_default();
+    call.name
+        .starts_with("secretmanager.projects.secrets.versions.")
+        && !version.is_empty()
+        && version.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The body of a request whose caller is known.
