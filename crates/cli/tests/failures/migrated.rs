@@ -171,7 +171,7 @@ pub async fn password_changed(stage: &Stage) {
     stage.want(&DATA);
     for (cloud, migrated) in [("aws", 1), ("gcp", 2)] {
         run(stage, APPLY, cloud, Exit::Success).await;
-        let value = stage.file("value", "a password of another kind 1");
+        let value = stage.file("value", "a-password-of-another-kind-1");
         let set = ["secrets", "set", "main-password", "--file", &value];
         run(stage, &set, cloud, Exit::Success).await;
         run(stage, APPLY, cloud, Exit::Success).await;

@@ -66,7 +66,7 @@ pub async fn cache_gone(stage: &Stage) {
 pub async fn password_stays(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "all", Exit::Success).await;
-    let value = stage.file("value", "a password of another kind 1");
+    let value = stage.file("value", "a-password-of-another-kind-1");
     let set = ["secrets", "set", "main-password", "--file", &value];
     run(stage, &set, "all", Exit::Success).await;
     stage.want(&Wanted {
