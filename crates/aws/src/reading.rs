@@ -50,13 +50,17 @@ pub(crate) fn seen<A>(reading: Reading<A>, what: &str) -> Result<Option<A>> {
 
 /// What was just written. `what` names it.
 ///
-/// Errors: conflict, when it is not ours, went away meanwhile or cannot be seen.
+/// Errors: conflict, when it is not ours or went away meanwhile; not found, when it is not seen.
 pub(crate) fn still_there<A>(reading: Reading<A>, what: &str) -> Result<A> {
     let conflict = |message: String| Err(Error::new(ErrorKind::Conflict, message));
     match reading {
         Reading::Present(actual) => Ok(actual),
         Reading::Foreign(stranger) => Err(stranger.refusal(what)),
-        Reading::Absent => conflict(format!("{what} vanished meanwhile")),
+        // One look that does not see what was just written proves nothing: it may have landed.
+        Reading::Absent => {
+            let message = format!("{what} is not seen after it was written");
+            Err(Error::new(ErrorKind::NotFound, message))
+        }
         Reading::Tombstoned(how) => conflict(format!("{what} went away meanwhile: {how}")),
         Reading::Denied(words) => Err(Error::new(
             ErrorKind::Denied,

@@ -446,7 +446,7 @@ async fn until_ready(
     watch: &dyn Watch,
 ) -> Result<()> {
     let what = node.address().to_string();
-    wait::poll(clock, node.pace(), &what, || async {
+    wait::poll_at(clock, || node.pace(), &what, || async {
         journal.permit().await?;
         match node.look().await {
             Ok(Readiness::Pending(why)) => {

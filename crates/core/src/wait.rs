@@ -103,14 +103,26 @@ impl Readiness {
 ///
 /// Errors: whatever else `look` fails with; at the deadline [`ErrorKind::TimedOut`] with the last reason, or the last look's own
 /// failure, which tells nothing of what was waited for.
-pub async fn poll<T, F, Fut>(clock: &dyn Clock, pace: Pace, what: &str, mut look: F) -> Result<T>
+pub async fn poll<T, F, Fut>(clock: &dyn Clock, pace: Pace, what: &str, look: F) -> Result<T>
 where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Look<T>>>,
+{
+    poll_at(clock, || pace, what, look).await
+}
+
+/// [`poll`], at a pace that what was seen meanwhile may change.
+///
+/// Errors: as [`poll`].
+pub async fn poll_at<T, P, F, Fut>(clock: &dyn Clock, pace: P, what: &str, mut look: F) -> Result<T>
+where
+    P: Fn() -> Pace,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Look<T>>>,
 {
     // Not by the wall clock: somebody may set that, which neither ends a wait nor prolongs it.
     let started = clock.elapsed();
-    let mut pause = pace.first;
+    let mut pause = pace().first;
     loop {
         let last = match look().await {
             Ok(Look::Found(value)) => return Ok(value),
@@ -118,6 +130,7 @@ where
             Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
             Err(error) => return Err(error),
         };
+        let pace = pace();
         if clock.elapsed().saturating_sub(started) >= pace.deadline {
             return Err(match last {
                 Ok(waiting_for) => timed_out(what, pace.deadline, &waiting_for),

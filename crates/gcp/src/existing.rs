@@ -58,7 +58,9 @@ pub(crate) fn node(
         secret_store::KIND => Ok(erase(secret_store::Leftover::new(
             project, address, whose, past,
         ))),
-        secret_access::KIND => Ok(erase(secret_access::Leftover::new(project, address))),
+        secret_access::KIND => Ok(erase(secret_access::Leftover::new(
+            project, address, whose, past,
+        ))),
         service::KIND => Ok(erase(service::Leftover::new(project, address, whose))),
         job::KIND => Ok(erase(job::Leftover::new(project, address, whose))),
         invoker::KIND => Ok(erase(invoker::Leftover::new(project, address, whose))),

@@ -58,6 +58,18 @@ pub(crate) fn describe(fields: &mut Fields, labels: &HashMap<String, String>) {
     fields.set_all("tags", labels.iter().filter(|(key, _)| !is_googles(key)));
 }
 
+/// The fields without the labels that are not ours: what is composed over a thing has other hands' too.
+pub(crate) fn ours_alone(fields: &Fields, ours: &Labels) -> Fields {
+    let mut alone = Fields::new();
+    for (name, value) in fields.iter() {
+        let key = name.strip_prefix("tags.");
+        if key.is_none_or(|key| ours.set.contains_key(key)) {
+            alone.set_value(name, value.clone());
+        }
+    }
+    alone
+}
+
 /// What to send: everything that is there, with ours; without what an earlier run of ours set and nobody wants any more.
 pub(crate) fn merged(ours: &Labels, there: &HashMap<String, String>) -> HashMap<String, String> {
     there

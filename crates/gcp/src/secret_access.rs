@@ -11,10 +11,12 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
 use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, CloudError, Found};
+use crate::labels::Owner;
 use crate::project::{Project, short};
 use crate::secret_calls::Store;
 
@@ -409,6 +411,10 @@ impl Resource for Access {
         false
     }
 
+    fn is_unmarked(&self) -> bool {
+        true
+    }
+
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Granted> {
         self.calls.make(true).await.map(|()| Granted::Here)
     }
@@ -436,17 +442,28 @@ impl Resource for Access {
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
+    /// Whose the secret must be, unless the inventory notes that we bound the account to it.
+    whose: Owner,
+    bound_by_us: bool,
 }
 
 impl Leftover {
     /// The access at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address) -> Self {
+    pub(crate) fn new(
+        project: &Arc<Project>,
+        address: &Address,
+        whose: Owner,
+        past: &Past,
+    ) -> Self {
         let word = short(&address.name);
         let secret = address.name.strip_suffix(word).unwrap_or_default();
         let secret = secret.trim_end_matches('/');
+        let calls = Calls::new(project, secret, Account::from_word(word));
         Self {
-            calls: Calls::new(project, secret, Account::from_word(word)),
+            bound_by_us: past.says(&described(&calls.account)),
+            calls,
             address: address.clone(),
+            whose,
         }
     }
 }
@@ -460,6 +477,17 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
+        if !self.bound_by_us {
+            match self.calls.store.secret().await? {
+                Found::Here(secret) => {
+                    if let Some(stranger) = self.whose.objection(&secret.labels) {
+                        return Ok(Reading::Foreign(stranger));
+                    }
+                }
+                Found::Absent => return Ok(Reading::Absent),
+                Found::Denied(why) => return Ok(Reading::Denied(why)),
+            }
+        }
         let cannot = self.calls.cannot("see");
         let policy = match error::found(self.calls.policy().await, &cannot)? {
             Found::Here(policy) => policy,

@@ -218,9 +218,11 @@ async fn a_policy_restricts_the_caller_until_it_is_removed() {
     let policy = json!({"Statement": [{
         "Effect": "Allow", "Action": ["ecs:Describe*", "ecs:RegisterTaskDefinition"], "Resource": "*",
     }]});
+    let token = account.sandbox.running().control_token.clone();
     let set = account
         .http
         .post(&url)
+        .bearer_auth(&token)
         .body(policy.to_string())
         .send()
         .await
@@ -260,7 +262,8 @@ async fn a_policy_restricts_the_caller_until_it_is_removed() {
             "iam:PassRole",
         )
         .await;
-    account.http.delete(&url).send().await.unwrap();
+    let removed = account.http.delete(&url).bearer_auth(&token).send();
+    assert_eq!(removed.await.unwrap().status(), 204);
     account.ok("ecs:ListClusters", json!({})).await;
     account.close().await;
 }

@@ -339,7 +339,9 @@ async fn a_policy_decides_on_each_action() {
         {"Effect": "Allow", "Action": ["rds:Describe*", "rds:CreateDBInstance"], "Resource": "*"},
     ]});
     let url = format!("{}/_sandbox/aws/policy", account.sandbox.aws_url);
-    account.http.post(url).json(&policy).send().await.unwrap();
+    let token = &account.sandbox.running().control_token;
+    let set = account.http.post(url).bearer_auth(token).json(&policy);
+    assert_eq!(set.send().await.unwrap().status(), 204);
     account.form_ok("rds:DescribeDBInstances", &[]).await;
     account
         .form_refused("rds:DeleteDBInstance", &[APP], 403, "AccessDenied")

@@ -161,9 +161,11 @@ async fn a_registry_refuses_as_the_distribution_protocol_says() {
         + &rule("registry GET ping", "unavailable")
         + "retry_after = \"1500ms\"\n";
     let account = account(&faults).await;
+    let token = &account.sandbox.running().control_token;
     for base in [&account.sandbox.aws_url, &account.sandbox.gcp_url] {
         let url = format!("{base}/_sandbox/faults");
-        let set = account.http.post(url).body(faults.clone());
+        let set = account.http.post(url).bearer_auth(token);
+        let set = set.body(faults.clone());
         assert_eq!(set.send().await.unwrap().status(), 200);
         let ping = async || {
             let answer = account
@@ -298,6 +300,7 @@ async fn a_stale_read_tells_what_was_before_the_last_write_to_that_api() {
 async fn rules_change_while_it_runs_and_a_bad_file_changes_nothing() {
     let account = account("").await;
     let url = format!("{}/_sandbox/faults", account.sandbox.aws_url);
+    let token = &account.sandbox.running().control_token;
     let listed = async || {
         account
             .call_as(&account.caller, "ecs:ListClusters", json!({}))
@@ -308,6 +311,7 @@ async fn rules_change_while_it_runs_and_a_bad_file_changes_nothing() {
     let set = account
         .http
         .post(&url)
+        .bearer_auth(token)
         .body(rule("ecs:List*", "unavailable"));
     let set: Value = set.send().await.unwrap().json().await.unwrap();
     assert_eq!(
@@ -317,6 +321,7 @@ async fn rules_change_while_it_runs_and_a_bad_file_changes_nothing() {
     let bad = account
         .http
         .post(&url)
+        .bearer_auth(token)
         .body("[[fault]]\ncall = \"*\"\nwhat = \"gone\"\n");
     let bad = bad.send().await.unwrap();
     assert_eq!(bad.status(), 400);
@@ -324,10 +329,8 @@ async fn rules_change_while_it_runs_and_a_bad_file_changes_nothing() {
     assert!(told["error"].as_str().unwrap().contains("line 3"), "{told}");
     assert!(told["hint"].is_string());
     assert_eq!(listed().await, 503);
-    assert_eq!(
-        account.http.delete(&url).send().await.unwrap().status(),
-        200
-    );
+    let cleared = account.http.delete(&url).bearer_auth(token).send();
+    assert_eq!(cleared.await.unwrap().status(), 200);
     assert_eq!(account.sandbox.status()["faults"]["rules"], json!([]));
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const ZONES: &str = "dns/v1/projects/sandbox-project/managedZones";
 
 async fn with_zone() -> Cloud {
-    let cloud = Cloud::start_at(200.0).await;
+    let cloud = Cloud::start_at(20.0).await;
     let zone = json!({ "name": "main", "dnsName": "example.com.", "description": "" });
     cloud.ok("POST", ZONES, zone).await;
     cloud

@@ -210,11 +210,11 @@ async fn the_project_and_its_services_answer_what_gcloud_asks_first() {
         .get("v1/projects/sandbox-project/services/run.googleapis.com")
         .await;
     assert_eq!(run["state"], "ENABLED");
-    let compute = "v1/projects/sandbox-project/services/compute.googleapis.com";
-    assert_eq!(cloud.get(compute).await["state"], "DISABLED");
+    let other = "v1/projects/sandbox-project/services/cloudbuild.googleapis.com";
+    assert_eq!(cloud.get(other).await["state"], "DISABLED");
     let enabled = cloud
-        .ok("POST", &format!("{compute}:enable"), json!({}))
+        .ok("POST", &format!("{other}:enable"), json!({}))
         .await;
     assert_eq!(enabled["response"]["service"]["state"], "ENABLED");
-    assert_eq!(cloud.get(compute).await["state"], "ENABLED");
+    assert_eq!(cloud.get(other).await["state"], "ENABLED");
 }

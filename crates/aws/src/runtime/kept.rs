@@ -208,23 +208,44 @@ fn end_of_string(text: &str) -> usize {
 
 /// Maps come in any order, and another one each time: their entries are put in one.
 fn sorted_maps(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("{\"") {
-        let Some(length) = rest[start..].find("\"}") else {
-            break;
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => end_of_string(rest),
+            '{' => {
+                if let Some((mut entries, after)) = entries_of(rest) {
+                    entries.sort_unstable();
+                    out.push_str(&format!("{{{}}}", entries.join(", ")));
+                    rest = after;
+                    continue;
+                }
+                1
+            }
+            _ => first.len_utf8(),
         };
-        let inside = &rest[start + 1..=start + length];
-        let mut entries: Vec<&str> = inside.split("\", \"").collect();
-        for entry in &mut entries {
-            *entry = entry.trim_matches('"');
-        }
-        entries.sort_unstable();
-        out.push_str(&rest[..start]);
-        out.push_str(&format!("{{\"{}\"}}", entries.join("\", \"")));
-        rest = &rest[start + length + 2..];
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
     }
-    out + rest
+    out
+}
+
+/// The entries of the map of quoted text at the start of this, and what follows it.
+/// Returns `None` when none is there.
+fn entries_of(text: &str) -> Option<(Vec<&str>, &str)> {
+    let mut rest = text.strip_prefix('{')?;
+    let mut entries = Vec::new();
+    loop {
+        let key = rest.starts_with('"').then(|| end_of_string(rest))?;
+        let value = rest[key..].strip_prefix(": ")?;
+        let value_ends = value.starts_with('"').then(|| end_of_string(value))?;
+        let end = key + ": ".len() + value_ends;
+        entries.push(&rest[..end]);
+        rest = &rest[end..];
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((entries, after));
+        }
+        rest = rest.strip_prefix(", ")?;
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `deployer releases`: what was applied, newest first.
 
 use deployer_core::address::CloudName;
+use deployer_core::capability::{Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing};
 use deployer_core::ledger::{Hold, Release};
@@ -52,28 +53,30 @@ struct Listed {
     holds: Vec<Hold>,
     /// What serves; or why that is not known.
     current: Result<Current, String>,
+    /// Whether its roll-out goes on.
+    under_way: bool,
 }
 
 impl Listed {
     async fn read(place: &Place, service: &str) -> Result<Self> {
         let (holds, releases) =
             tokio::try_join!(place.ledger.holds(service), place.ledger.releases(service))?;
-        let current = match place.env.services.get(service) {
-            Some(spec) if !releases.is_empty() => place
-                .cloud
-                .runtime()
-                .serving(spec)
-                .await
-                .map(|serving| Current::of(serving.as_ref()))
-                .map_err(|error| error.chain().join(": ")),
-            Some(_) | None => Ok(Current::Nothing),
+        let serving = match place.env.services.get(service) {
+            Some(spec) if !releases.is_empty() => place.cloud.runtime().serving(spec).await,
+            Some(_) | None => Ok(None),
         };
+        let under_way = |serving: &Serving| matches!(serving.state, ServingState::InProgress(_));
+        let goes_on = matches!(&serving, Ok(Some(serving)) if under_way(serving));
+        let current = serving
+            .map(|serving| Current::of(serving.as_ref()))
+            .map_err(|error| error.chain().join(": "));
         Ok(Self {
             cloud: place.name(),
             service: service.to_owned(),
             releases,
             holds,
             current,
+            under_way: goes_on,
         })
     }
 
@@ -106,7 +109,7 @@ impl Listed {
     fn marks(&self, release: &Release, serves: Option<u64>) -> Vec<String> {
         let mut marks = Vec::new();
         let last = self.releases.last().map(|last| last.number);
-        if serves == Some(release.number) {
+        if serves == Some(release.number) && !(self.under_way && release.detached) {
             marks.push("serves".to_owned());
         } else if release.detached && last == Some(release.number) {
             marks.push("not seen serving".to_owned());

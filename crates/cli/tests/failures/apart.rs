@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, run, says};
 
 const LEDGER: &str = "swept/test/aws-123456789012-us-east-1";
 
@@ -109,14 +109,13 @@ pub async fn ledger_lost(stage: &Stage) {
         &said,
         &["aws: the ledger has no run", "gcp: the ledger has no run"],
     );
-    let destroy = ["destroy", "--yes"];
-    let said = run(stage, &destroy, "all", Exit::LedgerLost).await;
+    let said = run(stage, DESTROY, "all", Exit::LedgerLost).await;
     says(
         &said,
         &["the ledger has no run of this environment", "swept/test"],
     );
     assert!(!said.contains("nothing of this environment"), "{said}");
-    run(stage, &destroy, "all", Exit::Success).await;
+    run(stage, DESTROY, "all", Exit::Success).await;
     let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
     let described = ecs
         .describe_services()

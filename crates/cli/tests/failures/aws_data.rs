@@ -7,7 +7,7 @@ use aws_sdk_rds::types::{ApplyMethod, DbInstance, Parameter};
 use deployer::Exit;
 
 use crate::in_process::stage::{Stage, Wanted};
-use crate::{APPLY, run, says};
+use crate::{APPLY, DESTROY, run, says};
 
 const DATABASE: &str = "swept-test-main";
 const CACHE: &str = "swept-test-sessions";
@@ -360,19 +360,6 @@ pub async fn first_use(stage: &Stage) {
         run(stage, APPLY, "aws", Exit::Success).await;
         assert_eq!(stage.fired().await, 3, "{call}");
         stage.disturb("").await;
-        let gone = ["destroy", "--yes"];
-        let words = [
-            "--allow-data-loss",
-            "aws/us-east-1/rds.instance/swept-test-main",
-            "--allow-data-loss",
-            "aws/us-east-1/elasticache.replication_group/swept-test-sessions",
-        ];
-        run(
-            stage,
-            &[&gone[..], &words[..]].concat(),
-            "aws",
-            Exit::Success,
-        )
-        .await;
+        run(stage, DESTROY, "aws", Exit::Success).await;
     }
 }

@@ -11,7 +11,7 @@ use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 
 use crate::events::document;
 use crate::in_process::stage::{Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
 
 const NAME: &str = "swept-test-idp";
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -232,7 +232,7 @@ pub async fn scales(stage: &Stage) {
     run(stage, PLAN, "aws", Exit::Success).await;
     replicas("{ min = 1, max = 4 }");
     run(stage, APPLY, "aws", Exit::Success).await;
-    run(stage, &["destroy", "--yes"], "aws", Exit::Success).await;
+    run(stage, DESTROY, "aws", Exit::Success).await;
     assert_eq!(registered(stage).await, None);
 }
 
@@ -252,7 +252,7 @@ pub async fn scaled_by_others(stage: &Stage) {
     stage.file(OVERLAY, "[services.idp]\nreplicas = { min = 1, max = 4 }\n");
     let said = run(stage, &["plan"], "aws", Exit::Failure).await;
     says(&said, &["exists and is not ours", "adopt = true"]);
-    run(stage, &["destroy", "--yes"], "aws", Exit::Success).await;
+    run(stage, DESTROY, "aws", Exit::Success).await;
     assert_eq!(registered(stage).await, Some((1, 8, Vec::new())));
 }
 
@@ -369,7 +369,7 @@ pub async fn programs(stage: &Stage) {
     let mut serving = started_on_aws(stage, Purpose::Serve);
     let last = serving.pop().expect("it serves");
     assert_eq!(last.command, ["/bin/sh", "-c", "serve"]);
-    run(stage, &["destroy", "--yes"], "all", Exit::Success).await;
+    run(stage, DESTROY, "all", Exit::Success).await;
     let left = ecs(stage).await.list_task_definitions().send().await;
     let left = left.expect("an answer");
     assert_eq!(left.task_definition_arns(), Vec::<String>::new());

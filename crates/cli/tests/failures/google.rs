@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::web::Web;
-use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
 const NAME: &str = "swept-test-idp";
 const PATCH: &str = "run.projects.locations.services.patch";
@@ -77,7 +77,7 @@ pub async fn restricted(stage: &Stage) {
     stage.file("deployer.test.toml", "");
     run(stage, APPLY, "gcp", Exit::Success).await;
     assert_eq!(read(stage).await["invokerIamDisabled"], true);
-    run(stage, &["destroy", "--yes"], "gcp", Exit::Success).await;
+    run(stage, DESTROY, "gcp", Exit::Success).await;
     // Where the check is required, everyone is made an invoker.
     stage.constrain(&["run.managed.requireInvokerIam"]).await;
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -87,7 +87,7 @@ pub async fn restricted(stage: &Stage) {
         .await;
     assert_eq!(policy["bindings"][0]["members"][0], "allUsers", "{policy}");
     nothing_to_do(stage).await;
-    run(stage, &["destroy", "--yes"], "gcp", Exit::Success).await;
+    run(stage, DESTROY, "gcp", Exit::Success).await;
     // Where neither is allowed, that is told with the way out.
     let both = [
         "iam.allowedPolicyMemberDomains",

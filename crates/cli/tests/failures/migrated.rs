@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, SECOND, run};
+use crate::{APPLY, DESTROY, SECOND, run};
 
 const DATA: Wanted = Wanted {
     data: true,
@@ -22,8 +22,13 @@ const LOSS: &[&str] = &[
     "aws/us-east-1/rds.instance/swept-test-main",
     "--allow-data-loss",
     "gcp/us-central1/sql.instance/swept-test-main",
+    "--allow-data-loss",
+    "aws/us-east-1/elasticache.replication_group/swept-test-sessions",
+    "--allow-data-loss",
+    "aws/us-east-1/ecr.repository/swept-test-idp",
+    "--allow-data-loss",
+    "aws/us-east-1/logs.group//ecs/swept-test-idp",
 ];
-const DESTROY: &[&str] = &["destroy", "--yes"];
 
 /// How many migrations ran to an end.
 fn migrations(stage: &Stage) -> usize {
@@ -51,16 +56,16 @@ fn manifest(stage: &Stage) -> PathBuf {
     Path::new(&stage.file("beside", "")).with_file_name("deployer.toml")
 }
 
-/// A disk that shrinks is another database under the same name, URL and secret.
+/// An instance that is made anew is another database under the same name and secret.
 pub async fn replaced(stage: &Stage) {
     stage.want(&DATA);
     let path = manifest(stage);
-    let small = std::fs::read_to_string(&path).expect("a manifest");
-    let large = small.replace("storage = \"20GiB\"", "storage = \"40GiB\"");
-    std::fs::write(&path, large).expect("it can be written");
+    let whole = std::fs::read_to_string(&path).expect("a manifest");
+    let disk = "storage = \"20GiB\"";
+    let other = whole.replace(disk, &format!("{disk}\ndatabase = \"another\""));
     run(stage, APPLY, "aws", Exit::Success).await;
     assert_eq!(migrations(stage), 1);
-    std::fs::write(&path, small).expect("it can be written");
+    std::fs::write(&path, other).expect("it can be written");
     run(stage, &[APPLY, LOSS].concat(), "aws", Exit::Success).await;
     assert_eq!(migrations(stage), 2, "the new database was migrated");
     stage.calls.arm(None);
@@ -99,7 +104,7 @@ pub async fn destroyed_in_part(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "aws", Exit::Success).await;
     stage.calls.deny("rds:DeleteDBSubnetGroup");
-    run(stage, &[DESTROY, LOSS].concat(), "aws", Exit::Denied).await;
+    run(stage, DESTROY, "aws", Exit::Denied).await;
     stage.calls.arm(None);
     run(stage, APPLY, "aws", Exit::Success).await;
     assert_eq!(migrations(stage), 2);

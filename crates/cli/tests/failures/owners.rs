@@ -343,6 +343,8 @@ pub async fn record_of_another(stage: &Stage) {
         "{left:?}"
     );
 
+    // What is not seen as ours is forgotten when a second look does not see it either.
+    run(stage, DESTROY, "gcp", Exit::Success).await;
     // One that says it already was there before us, and stays.
     change(Some(record("192.0.2.7")), Some(theirs)).await;
     run(stage, APPLY, "gcp", Exit::Success).await;

@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, first_serves, run, says};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
 const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 /// What somebody else's secret holds.
@@ -219,7 +219,7 @@ pub async fn anothers(stage: &Stage) {
     let said = run(stage, &set, "all", Exit::Failure).await;
     says(&said, &["is not ours", "its owner sets it"]);
     // Whatever becomes of us, it is as it was.
-    run(stage, &["destroy", "--yes"], "all", Exit::Success).await;
+    run(stage, DESTROY, "all", Exit::Success).await;
     let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
     let kept = aws.describe_secret().secret_id("rds!db-1a2b").send().await;
     let kept = kept.expect("it is there");

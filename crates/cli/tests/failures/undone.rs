@@ -6,13 +6,19 @@ use deployer::Exit;
 use deployer_sandbox::runner::Behaviour;
 
 use crate::in_process::stage::{Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, picture, run, says, unhealthy};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, picture, run, says, unhealthy};
 
 const UNDO: [&str; 5] = ["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 const DATA: Wanted = Wanted {
     data: true,
     ..Wanted::FIRST
 };
+
+/// The same with the word that the cache may be lost.
+fn undo_losing() -> Vec<&'static str> {
+    let cache = "gcp/us-central1/redis.instance/swept-test-sessions";
+    [&UNDO[..], &["--allow-data-loss", cache]].concat()
+}
 
 fn manifest(stage: &Stage) -> PathBuf {
     Path::new(&stage.file("beside", "")).with_file_name("deployer.toml")
@@ -33,7 +39,7 @@ pub async fn cache_made_anew(stage: &Stage) {
     run(stage, APPLY, "gcp", Exit::Success).await;
     with_a_replica(stage);
     stage.behave(unhealthy);
-    let said = run(stage, &UNDO, "gcp", Exit::NeedsAttention).await;
+    let said = run(stage, &undo_losing(), "gcp", Exit::NeedsAttention).await;
     says(
         &said,
         &["redis.instance", "is not as before: it was made anew"],
@@ -49,7 +55,7 @@ pub async fn cache_gone(stage: &Stage) {
     stage
         .calls
         .deny("redis.projects.locations.instances.create");
-    let said = run(stage, &UNDO, "gcp", Exit::NeedsAttention).await;
+    let said = run(stage, &undo_losing(), "gcp", Exit::NeedsAttention).await;
     stage.calls.arm(None);
     says(
         &said,
@@ -120,7 +126,7 @@ pub async fn not_seen_yet(stage: &Stage) {
         assert!(known || !as_before, "{kind}: {picture}\n{said}");
     }
     // The next run sees them, and a destroy deletes them.
-    run(stage, &["destroy", "--yes"], "aws", Exit::Success).await;
+    run(stage, DESTROY, "aws", Exit::Success).await;
     let picture = picture::take(stage).await;
     let left = picture.lines().filter(|line| {
         line.starts_with("aws ")

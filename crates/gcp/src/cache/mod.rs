@@ -183,7 +183,8 @@ impl Resource for Instance {
 
     fn desired(&self) -> Fields {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        describe(&self.shape.compose(seen.clone()), &self.shape.names)
+        let fields = describe(&self.shape.compose(seen.clone()), &self.shape.names);
+        labels::ours_alone(&fields, &self.shape.labels)
     }
 
     fn observed(&self, actual: &Actual) -> Fields {

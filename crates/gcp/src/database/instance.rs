@@ -195,7 +195,8 @@ impl Resource for Instance {
 
     /// By what is there, as far as that is more than the manifest asks for, or the manifest is silent.
     fn desired(&self) -> Fields {
-        self.shape.describe(&self.shape.compose(self.seen.last()))
+        let fields = self.shape.describe(&self.shape.compose(self.seen.last()));
+        labels::ours_alone(&fields, &self.shape.labels)
     }
 
     fn observed(&self, actual: &Actual) -> Fields {

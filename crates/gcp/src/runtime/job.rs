@@ -444,7 +444,8 @@ impl Resource for RunJob {
 
     fn desired(&self) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
-        self.desired_over(there.clone().unwrap_or_default())
+        let fields = self.desired_over(there.clone().unwrap_or_default());
+        labels::ours_alone(&fields, &self.shape.labels)
     }
 
     fn observed(&self, actual: &Job) -> Fields {

@@ -55,11 +55,12 @@ impl Patience {
         }
     }
 
-    /// How much longer than usual it may take.
+    /// How much longer than usual it may take: longer only once a grant was found to be unknown yet.
     pub(crate) fn longest(&self) -> Duration {
-        match self.granted {
-            true => GETS_ABOUT,
-            false => Duration::ZERO,
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match *seen {
+            Some(_) => GETS_ABOUT,
+            None => Duration::ZERO,
         }
     }
 
@@ -104,7 +105,9 @@ mod tests {
     #[test]
     fn a_grant_is_waited_for_and_looked_at_again_for_longer_than_google_says() {
         let patience = Patience::new(true);
+        assert_eq!(patience.longest(), Duration::ZERO, "nothing was refused");
         assert_eq!(patience.turn(at(100), REFUSED), Turn::Wait(WAITING));
+        assert_eq!(patience.longest(), GETS_ABOUT);
         assert_eq!(patience.turn(at(104), REFUSED), Turn::Wait(WAITING));
         assert_eq!(patience.turn(at(105), REFUSED), Turn::Again(WAITING));
         assert_eq!(patience.turn(at(106), REFUSED), Turn::Wait(WAITING));

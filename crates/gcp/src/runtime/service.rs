@@ -588,7 +588,8 @@ impl RunService {
         let clock = &*self.calls.project.context.clock;
         let what = format!("the new revision of `{}`", self.calls.name);
         let since = AtomicI64::new(since);
-        wait::poll(clock, self.pace(), &what, || async {
+        let pace = || self.pace();
+        wait::poll_at(clock, pace, &what, || async {
             let service = self.calls.get().await?;
             if service.generation < since.load(Ordering::Relaxed) {
                 return Ok(Look::NotYet(operation::LAGGING.to_owned()));
@@ -724,7 +725,8 @@ impl Resource for RunService {
 
     fn desired(&self) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
-        self.desired_over(there.clone().unwrap_or_default())
+        let fields = self.desired_over(there.clone().unwrap_or_default());
+        labels::ours_alone(&fields, &self.shape.labels)
     }
 
     fn observed(&self, actual: &model::Service) -> Fields {
@@ -907,7 +909,7 @@ impl Resource for RunService {
     }
 
     fn pace(&self) -> Pace {
-        Pace::closely(self.shape.spec.patience + self.patience.longest())
+        Pace::closely(self.shape.spec.patience)
     }
 
     fn detachable(&self) -> bool {
