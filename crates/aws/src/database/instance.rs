@@ -346,7 +346,13 @@ impl Resource for Instance {
         let mark = self.mark_reboot(&actual, &changes).await?;
         let password = set.as_ref().map(|(_, password)| password);
         if !changes.iter().all(tags::is_tag) {
-            self.modify(&changes, password, watch).await?;
+            let modified = self.modify(&changes, password, watch).await;
+            // What RDS refuses has not become the password.
+            if matches!(&modified, Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Denied))
+            {
+                *self.given.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            modified?;
         }
         let version = match &set {
             Some((version, _)) => Some(version.as_str()),

@@ -63,13 +63,13 @@ pub async fn ledger_damaged(stage: &Stage) {
             !writes.iter().any(|call| call.contains(':')),
             "on AWS: {writes:?}"
         );
-        assert_serves(stage, "gcp", version).await;
+        clouds::assert_serves(stage, "gcp", "idp", version).await;
+        clouds::assert_serves(stage, "aws", "idp", version - 1).await;
         stage
             .ledger
             .put(&path, whole.into())
             .await
             .expect("memory takes it");
-        assert_serves(stage, "aws", version - 1).await;
         run(stage, APPLY, "all", Exit::Success).await;
     }
 }

@@ -59,11 +59,8 @@ impl<R: Resource> ResourceNode<R> {
 
     async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<R::Actual> {
         let made = self.resource.create(token, watch).await;
-        // Whoever is refused has made nothing.
-        let refused = matches!(&made, Err(error) if matches!(
-            error.kind(),
-            ErrorKind::Denied | ErrorKind::Rejected | ErrorKind::Conflict | ErrorKind::Input
-        ));
+        // Whoever is refused has made nothing. A conflict is no such word: what was made and is not seen yet looks like one.
+        let refused = matches!(&made, Err(error) if is_refusal(error));
         self.sent().create |= !refused;
         made
     }
@@ -227,6 +224,13 @@ impl<R: Resource> ResourceNode<R> {
             settling: None,
         }
     }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Denied | ErrorKind::Rejected | ErrorKind::Input
+    )
 }
 
 #[async_trait]

@@ -190,7 +190,13 @@ impl User {
     async fn make(&self, watch: &dyn Watch) -> Result<Actual> {
         let (version, value) = self.wanted().await?;
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.version.clone());
-        self.ensure(&value, watch).await?;
+        let set = self.ensure(&value, watch).await;
+        // What Cloud SQL refuses has not become the password.
+        if matches!(&set, Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Denied))
+        {
+            *self.given.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        set?;
         self.note(&version, watch).await?;
         Ok(Actual {
             given: Some(version.version.clone()),
