@@ -117,7 +117,9 @@ pub async fn destroyed_in_part(stage: &Stage) {
     run(stage, DESTROY, "gcp", Exit::Denied).await;
     stage.calls.arm(None);
     run(stage, APPLY, "gcp", Exit::Success).await;
-    assert_eq!(migrations(stage) - before, 2);
+    // Whether its secret went before the refusal or not: what serves was migrated, and once.
+    assert!((1..=2).contains(&(migrations(stage) - before)));
+    assert_migrated_once(stage);
 }
 
 /// A destroy that is killed at any of its last writes.
