@@ -12,6 +12,19 @@ fn job(args: &[&str], retries: i64) -> Value {
     json!({ "template": { "template": { "maxRetries": retries, "containers": [{ "image": image("v1"), "args": args }] } } })
 }
 
+/// What was logged, once there are so many entries: some can be read later than others. Whatever there is after five seconds.
+async fn logged(cloud: &Cloud, body: Value, count: usize) -> Vec<Value> {
+    let since = std::time::Instant::now();
+    loop {
+        let answer = cloud.ok("POST", "v2/entries:list", body.clone()).await;
+        let entries = answer["entries"].as_array().cloned().unwrap_or_default();
+        if entries.len() >= count || since.elapsed().as_secs() >= 5 {
+            return entries;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 async fn with_job(job: Value) -> Cloud {
     let cloud = Cloud::start().await.with_image().await;
     let done = cloud.run("POST", "jobs?jobId=migrate", job).await;
@@ -76,12 +89,8 @@ async fn a_failing_task_is_retried_and_its_exit_code_is_kept() {
         "labels.\"run.googleapis.com/execution_name\"=\"{short}\" AND textPayload=\"to stderr\""
     );
     let body = json!({ "resourceNames": ["projects/sandbox-project"], "filter": filter });
-    let logged = cloud.ok("POST", "v2/entries:list", body).await;
-    assert_eq!(
-        logged["entries"].as_array().unwrap().len(),
-        2,
-        "both attempts were logged"
-    );
+    let logged = logged(&cloud, body, 2).await;
+    assert_eq!(logged.len(), 2, "both attempts were logged");
 }
 
 #[tokio::test]
@@ -92,10 +101,9 @@ async fn overrides_change_arguments_environment_and_tasks_of_one_execution() {
     let done = cloud.run("POST", "jobs/migrate:run", overrides).await;
     assert_eq!(done["response"]["succeededCount"], 2, "{done}");
     let body = json!({ "resourceNames": ["projects/sandbox-project"], "filter": "textPayload=~\"^env (COLOR|CLOUD_RUN)\"" });
-    let logged = cloud.ok("POST", "v2/entries:list", body).await;
-    let lines: Vec<&str> = logged["entries"]
-        .as_array()
-        .unwrap()
+    // Six variables of each of the two tasks.
+    let logged = logged(&cloud, body, 12).await;
+    let lines: Vec<&str> = logged
         .iter()
         .map(|e| e["textPayload"].as_str().unwrap())
         .collect();
