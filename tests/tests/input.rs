@@ -129,10 +129,15 @@ fn another_project_is_refused_before_any_other_call() {
         refused.says("another-project");
     }
     let calls = project.gcp.mark_all().calls();
+    // Which of its APIs are switched on is asked beside the project itself: a new project has none.
+    let checks = [
+        "/projects/another-project",
+        "/projects/another-project/services:batchGet",
+    ];
     assert!(
         calls
             .iter()
-            .all(|call| call.ends_with("/projects/another-project")),
+            .all(|call| checks.iter().any(|check| call.ends_with(check))),
         "{calls:?}"
     );
 }
