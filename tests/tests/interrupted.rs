@@ -125,7 +125,12 @@ fn a_signal_awaits_the_migrations_and_starts_nothing_more(project: &Project, sig
     let again = project.deployer.run(&APPLY).exits(exit::SUCCESS);
     // It came to its end.
     again.does_not_say("reading what it left");
-    assert_eq!(aws.writes(), ["ecs:CreateService"]);
+    let scaled = ["RegisterScalableTarget", "PutScalingPolicy"];
+    let scaled = scaled.map(|call| format!("application-autoscaling:{call}"));
+    assert_eq!(
+        aws.writes(),
+        [&["ecs:CreateService".to_owned()][..], &scaled[..]].concat()
+    );
     let of_jobs = |call: &String| call.contains("/jobs/");
     assert!(!gcp.writes().iter().any(of_jobs), "{:?}", gcp.writes());
     assert_migrated_once(project);
@@ -232,15 +237,20 @@ fn ctrl_c_during_a_roll_out_awaits_it_and_leaves_the_deletes_to_the_next_run() {
     let on_aws = format!("aws/us-east-1/secretsmanager.secret//{app}/test/retired");
     let on_gcp = format!("gcp/us-central1/secretmanager.secret/{app}-test-retired");
     assert_eq!(left("aws"), BTreeSet::from([on_aws]));
-    assert_eq!(left("gcp"), BTreeSet::from([on_gcp]));
+    let access = format!("gcp/us-central1/secretmanager.access/{app}-test-retired/default-compute");
+    assert_eq!(left("gcp"), BTreeSet::from([on_gcp, access]));
     for cloud in ["aws", "gcp"] {
         assert_eq!(project.last_run(cloud).outcome(), Some("interrupted"));
     }
 
     project.deployer.run(&APPLY).exits(exit::SUCCESS);
     assert_eq!(aws.writes(), ["secretsmanager:DeleteSecret"]);
-    let deleted = format!("DELETE /v1/projects/sandbox-project/secrets/{app}-test-retired");
-    assert_eq!(gcp.writes(), [deleted]);
+    let secret = format!("/v1/projects/sandbox-project/secrets/{app}-test-retired");
+    let writes = [
+        format!("POST {secret}:setIamPolicy"),
+        format!("DELETE {secret}"),
+    ];
+    assert_eq!(gcp.writes(), writes);
     assert_migrated_once(&project);
 }
 
@@ -261,9 +271,10 @@ fn ctrl_c_on_one_cloud_keeps_what_the_other_one_has_finished() {
     running.until_it_says(STOPPING);
     drop(held);
     let ended = running.finish().exits(exit::INTERRUPTED);
+    let scaling = service(&project, "aws").replace("ecs.service", "application-autoscaling.target");
     assert_eq!(
         not_started(&ended, "aws"),
-        BTreeSet::from([service(&project, "aws")])
+        BTreeSet::from([service(&project, "aws"), scaling])
     );
     ended
         .says("gcp: r1 of `idp` serves at ")

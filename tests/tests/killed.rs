@@ -206,7 +206,12 @@ fn assert_tells_of(next: &Finished, stopped: &Run) {
 fn assert_at_each(kinds: &BTreeSet<Kind>, killed_at: &BTreeSet<Point>) {
     let begun = killed_at.iter().filter(|(_, phase)| phase == "started");
     let begun: BTreeSet<Kind> = begun.map(|(kind, _)| kind.clone()).collect();
-    assert_eq!(begun, *kinds);
+    // A service is made open to everyone: where that run was killed, nothing is left to do of it.
+    let beside = |kinds: &BTreeSet<Kind>| {
+        let kinds = kinds.iter().filter(|(_, kind)| kind != "run.invoker");
+        kinds.cloned().collect::<BTreeSet<Kind>>()
+    };
+    assert_eq!(beside(&begun), beside(kinds));
 }
 
 #[track_caller]

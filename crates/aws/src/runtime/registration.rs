@@ -206,8 +206,9 @@ pub(super) fn as_it_is(
         .set_cpu(it.cpu)
         .set_memory(it.memory)
         .set_runtime_platform(it.runtime_platform)
-        .set_pid_mode(it.pid_mode)
-        .set_ipc_mode(it.ipc_mode)
+        // Empty words, which emulators echo, are no values.
+        .set_pid_mode(it.pid_mode.filter(|mode| !mode.as_str().is_empty()))
+        .set_ipc_mode(it.ipc_mode.filter(|mode| !mode.as_str().is_empty()))
         .set_proxy_configuration(it.proxy_configuration)
         .set_ephemeral_storage(it.ephemeral_storage)
         .set_enable_fault_injection(it.enable_fault_injection)
