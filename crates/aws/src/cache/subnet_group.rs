@@ -98,7 +98,7 @@ pub(crate) async fn read_subnet_group(
 /// Deletes a subnet group, waiting for a cache in it that is being deleted.
 pub(crate) async fn delete_subnet_group(clients: &Clients, name: &str) -> Result<()> {
     let what = called(name);
-    poll(clients.clock(), LINGER, &what, || async {
+    let removed = poll(clients.clock(), LINGER, &what, || async {
         let deleted = clients
             .elasticache
             .delete_cache_subnet_group()
@@ -107,18 +107,18 @@ pub(crate) async fn delete_subnet_group(clients: &Clients, name: &str) -> Result
             .await;
         match deleted {
             Err(error) if code(&error) == Some("CacheSubnetGroupNotFoundFault") => {
-                Ok(Look::Found(()))
+                Ok(Look::Found(Ok(())))
             }
             Err(error) if code(&error) == Some("CacheSubnetGroupInUse") => {
                 Ok(Look::NotYet("a cache is still in it".into()))
             }
-            other => {
-                other.told(|| format!("delete {what}"))?;
-                Ok(Look::Found(()))
-            }
+            // The SDK has tried it again already: a refusal to delete is no look that failed.
+            other => Ok(Look::Found(
+                other.map(drop).told(|| format!("delete {what}")),
+            )),
         }
-    })
-    .await
+    });
+    removed.await?
 }
 
 /// Takes our mark off a subnet group.

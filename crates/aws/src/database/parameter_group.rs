@@ -148,7 +148,7 @@ async fn read_force_ssl(clients: &Clients, name: &str) -> Result<Reading<Option<
 /// Deletes a parameter group, waiting for an instance with it that is being deleted.
 pub(crate) async fn delete_parameter_group(clients: &Clients, name: &str) -> Result<()> {
     let what = called(name);
-    poll(clients.clock(), LINGER, &what, || async {
+    let removed = poll(clients.clock(), LINGER, &what, || async {
         let deleted = clients
             .rds
             .delete_db_parameter_group()
@@ -156,17 +156,17 @@ pub(crate) async fn delete_parameter_group(clients: &Clients, name: &str) -> Res
             .send()
             .await;
         match deleted {
-            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(Look::Found(())),
+            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(Look::Found(Ok(()))),
             Err(error) if code(&error) == Some("InvalidDBParameterGroupState") => {
                 Ok(Look::NotYet("an instance still has it".into()))
             }
-            other => {
-                other.told(|| format!("delete {what}"))?;
-                Ok(Look::Found(()))
-            }
+            // The SDK has tried it again already: a refusal to delete is no look that failed.
+            other => Ok(Look::Found(
+                other.map(drop).told(|| format!("delete {what}")),
+            )),
         }
-    })
-    .await
+    });
+    removed.await?
 }
 
 /// Takes our mark off a parameter group.

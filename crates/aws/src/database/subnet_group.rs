@@ -94,7 +94,7 @@ pub(crate) async fn read_subnet_group(
 /// Deletes a subnet group, waiting for an instance in it that is being deleted.
 pub(crate) async fn delete_subnet_group(clients: &Clients, name: &str) -> Result<()> {
     let what = called(name);
-    poll(clients.clock(), LINGER, &what, || async {
+    let removed = poll(clients.clock(), LINGER, &what, || async {
         let deleted = clients
             .rds
             .delete_db_subnet_group()
@@ -102,17 +102,19 @@ pub(crate) async fn delete_subnet_group(clients: &Clients, name: &str) -> Result
             .send()
             .await;
         match deleted {
-            Err(error) if code(&error) == Some("DBSubnetGroupNotFoundFault") => Ok(Look::Found(())),
+            Err(error) if code(&error) == Some("DBSubnetGroupNotFoundFault") => {
+                Ok(Look::Found(Ok(())))
+            }
             Err(error) if code(&error) == Some("InvalidDBSubnetGroupStateFault") => {
                 Ok(Look::NotYet("an instance is still in it".into()))
             }
-            other => {
-                other.told(|| format!("delete {what}"))?;
-                Ok(Look::Found(()))
-            }
+            // The SDK has tried it again already: a refusal to delete is no look that failed.
+            other => Ok(Look::Found(
+                other.map(drop).told(|| format!("delete {what}")),
+            )),
         }
-    })
-    .await
+    });
+    removed.await?
 }
 
 /// Takes our mark off a subnet group.
