@@ -387,7 +387,7 @@ fn releases_and_logs_tell_what_happened(story: &mut Project) {
 fn destroy_leaves_nothing_and_apply_works_again_at_once(story: &mut Project) {
     story
         .deployer
-        .run(&["destroy"])
+        .run(&["destroy", "--allow-data-loss", "all"])
         .exits(exit::INPUT)
         .says("--yes");
     assert_serves(story, "2.0.0");
