@@ -23,6 +23,8 @@ pub enum Chosen<'a> {
         release: Box<Release>,
         /// Whether a rollback that stopped had come to its end.
         finished: bool,
+        /// Whether it stands in no ledger yet that this serves: it is recorded.
+        unrecorded: bool,
     },
 }
 
@@ -133,6 +135,7 @@ async fn finish<'a>(
                 place,
                 release: Box::new(last.clone()),
                 finished: true,
+                unrecorded: false,
             },
             (None, None) => continue,
         });
@@ -164,11 +167,19 @@ async fn choose_on<'a>(
             .ok_or_else(|| nothing_before(place, &from))?,
     };
     let origin = |release: &Release| release.rollback_to.unwrap_or(release.number);
+    // The same words again after a kill: it is one rollback, whether its call had landed or not.
+    let same = |hold: &&Hold| hold.unfinished == Some(origin(&to));
+    if let Some(hold) = looked.unfinished.as_ref().filter(same)
+        && let Some(choice) = Choice::unfinished(place, service, hold).await?
+    {
+        return Ok(Chosen::Finishes(Box::new(choice)));
+    }
     if same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to) {
         return Ok(Chosen::Serves {
             place,
             release: Box::new(from),
             finished: false,
+            unrecorded,
         });
     }
     let mut choice = Choice::new(place, from, to).await?;

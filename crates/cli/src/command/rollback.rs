@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::error::{Error, Result};
+use deployer_core::ledger::Release;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance, Due};
@@ -14,7 +15,7 @@ use crate::exit::Exit;
 use crate::failure::{self, Attempt};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
-use crate::session::{Session, header};
+use crate::session::{Place, Session, header};
 use crate::stopped;
 use crate::system::Stop;
 use crate::view;
@@ -48,22 +49,31 @@ async fn locked(
     let session = &*session;
     stopped::tell(global, session).await?;
     let chosen = choosing::choose(session, service, args.to.as_deref()).await?;
-    let mut choices = Vec::new();
+    let (mut choices, mut unrecorded) = (Vec::new(), Vec::new());
     for chosen in chosen {
         show(global, service, &chosen);
         match chosen {
             Chosen::Goes(choice) => choices.push(*choice),
             Chosen::Finishes(choice) => choices.push(*choice),
+            Chosen::Serves {
+                place,
+                release,
+                unrecorded: true,
+                ..
+            } => unrecorded.push((place, *release)),
             Chosen::Serves { .. } => {}
         }
     }
     if choices.is_empty() {
-        end_stopped(session).await?;
-        return Ok(session.failure());
+        let exit = end_stopped(session, &unrecorded).await?;
+        return Ok(exit.max(session.failure()));
     }
     run::confirm(args.yes, "Make that serve?")?;
     let journals = Journals::begin(session, "rollback").await?;
-    let outcome = activation::carry_out(session, &choices, &journals, stop, global.json).await;
+    let mut early = run::Unwritten::default();
+    record(&journals, &unrecorded, &mut early).await;
+    let mut outcome = activation::carry_out(session, &choices, &journals, stop, global.json).await;
+    outcome.unwritten.extend(early);
     let rolled = Rolled {
         choices: &choices,
         outcome,
@@ -72,23 +82,41 @@ async fn locked(
     Ok(exit.max(session.failure()))
 }
 
-/// A run that had come to its end but for its last entry gets a run after it that has one: the next rollback is one more.
-async fn end_stopped(session: &Session) -> Result<()> {
-    let mut ended = true;
+/// What serves already and stands in no ledger is recorded. A run that had come to its end but for its last entry gets a run after it
+/// that has one: the next rollback is one more.
+async fn end_stopped(session: &Session, unrecorded: &[(&Place, Release)]) -> Result<Exit> {
+    let mut ended = unrecorded.is_empty();
     for place in &session.places {
         let last = place.ledger.last_run().await?;
         ended &= last.is_none_or(|run| run.outcome().is_some());
     }
     if ended {
-        return Ok(());
+        return Ok(Exit::Success);
     }
     let journals = Journals::begin(session, "rollback").await?;
+    let mut unwritten = run::Unwritten::default();
+    record(&journals, unrecorded, &mut unwritten).await;
     let outcomes = session.places.iter();
     let outcomes = outcomes.map(|place| (place.name(), "succeeded".to_owned()));
-    let mut unwritten = run::Unwritten::default();
     journals.end(&outcomes.collect(), &mut unwritten).await;
-    unwritten.report(false);
-    Ok(())
+    Ok(unwritten.report(false))
+}
+
+/// Records what serves already, of which no release says so.
+async fn record(
+    journals: &Journals,
+    unrecorded: &[(&Place, Release)],
+    unwritten: &mut run::Unwritten,
+) {
+    for (place, release) in unrecorded {
+        let cloud = place.name();
+        let run = journals.name(cloud);
+        let release = Release {
+            run,
+            ..release.clone()
+        };
+        unwritten.keep(cloud, place.ledger.record_release(&release).await);
+    }
 }
 
 fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
@@ -105,14 +133,21 @@ fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
     outln!("{}", header(place.cloud.target(), &place.caller));
     let choice = match chosen {
         Chosen::Serves {
-            release, finished, ..
+            release,
+            finished,
+            unrecorded,
+            ..
         } => {
             let finished = match finished {
                 true => "the rollback that stopped had come to its end: ",
                 false => "",
             };
+            let done = match unrecorded {
+                true => "no run recorded it: that is made up for, and nothing else is done",
+                false => "nothing is done",
+            };
             outln!(
-                "  {service}: {finished}r{} serves already ({}); nothing is done",
+                "  {service}: {finished}r{} serves already ({}); {done}",
                 release.number,
                 short(&release.revision.0)
             );

@@ -43,7 +43,7 @@ pub async fn until_serves(stage: &Stage, cloud: &str, service: &str, version: u3
 }
 
 /// The image of the only revision that takes requests. `None` while there is none, or more than one.
-async fn serving(stage: &Stage, cloud: &str, service: &str) -> Option<String> {
+pub async fn serving(stage: &Stage, cloud: &str, service: &str) -> Option<String> {
     match cloud {
         "aws" => on_ecs(stage, service).await,
         _ => on_cloud_run(stage, service).await,
@@ -51,7 +51,7 @@ async fn serving(stage: &Stage, cloud: &str, service: &str) -> Option<String> {
 }
 
 async fn on_ecs(stage: &Stage, service: &str) -> Option<String> {
-    let service = ecs_service(stage, service).await;
+    let service = described(stage, service).await?;
     let [only] = service.deployments() else {
         return None;
     };
@@ -70,15 +70,21 @@ async fn on_ecs(stage: &Stage, service: &str) -> Option<String> {
 
 /// The ECS service.
 pub async fn ecs_service(stage: &Stage, service: &str) -> Service {
+    described(stage, service).await.expect("it is there")
+}
+
+async fn described(stage: &Stage, service: &str) -> Option<Service> {
     let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
     let described = ecs.describe_services().services(name_of(service));
     let described = described.send().await.expect("an answer");
-    described.services().first().cloned().expect("it is there")
+    described.services().first().cloned()
 }
 
 async fn on_cloud_run(stage: &Stage, service: &str) -> Option<String> {
     let path = path_of(service);
-    let service = stage.google(Method::GET, &path, None).await;
+    let url = format!("{}{path}", stage.sandbox.gcp_url);
+    let asked = stage.http.get(url).bearer_auth(&stage.token).send().await;
+    let service: Value = asked.expect("an answer").json().await.expect("JSON");
     let shares = service["trafficStatuses"].as_array()?.iter();
     let shares: Vec<&Value> = shares
         .filter(|share| share["percent"].as_i64().is_some_and(|it| it > 0))

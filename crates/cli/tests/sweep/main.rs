@@ -1,8 +1,11 @@
 //! The sweep: every call of a command fails, loses its reply or is throttled, every write to the ledger is the last, and the next
 //! apply ends in the world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
 //!
-//! Tries a sample - one point of each kind, for each scenario on each cloud - or everything with `DEPLOYER_SWEEP=all`. What narrows it down:
-//! `DEPLOYER_SWEEP_ONLY=Rollback:aws`, and `DEPLOYER_SWEEP_POINT="Call(56, BeforeEffect)"`.
+//! Beside them histories: random commands on both clouds, killed and typed again, each judged by a model.
+//!
+//! Tries a sample - one point of each kind, for each scenario on each cloud, and some histories - or everything with `DEPLOYER_SWEEP=all`.
+//! What narrows it down: `DEPLOYER_SWEEP_ONLY=Rollback:aws` or `DEPLOYER_SWEEP_ONLY=History:7`, and
+//! `DEPLOYER_SWEEP_POINT="Call(56, BeforeEffect)"`.
 
 #![allow(
     clippy::expect_used,
@@ -13,8 +16,10 @@
 #[path = "../failures/clouds.rs"]
 #[expect(dead_code, reason = "other tests ask more")]
 mod clouds;
+mod history;
 #[path = "../in_process/mod.rs"]
 mod in_process;
+mod model;
 mod picture;
 mod scenario;
 
@@ -33,6 +38,9 @@ use serde::{Deserialize, Serialize};
 /// After how many points it is said how far one got.
 const TOLD_EVERY: usize = 50;
 const CLOUDS: [&str; 2] = ["aws", "gcp"];
+/// How many histories there are, and how many of them a sample has.
+const HISTORIES: (u64, u64) = (200, 6);
+const HISTORY: &str = "History:";
 /// Names the scenarios that are wanted; in a process that tries one, that one.
 const ONLY: &str = "DEPLOYER_SWEEP_ONLY";
 /// Narrows the points down to those in whose name it occurs: `Call(56, BeforeEffect)`, as a failure is told.
@@ -57,11 +65,20 @@ fn main() -> ExitCode {
 /// Tries every scenario on every cloud, each in a process of its own. Every one of them waits about half of its time.
 fn all() -> ExitCode {
     let only = std::env::var(ONLY).unwrap_or_default();
+    let histories = match is_whole() || only.starts_with(HISTORY) {
+        true => HISTORIES.0,
+        false => HISTORIES.1,
+    };
+    let histories = (1..=histories).map(|seed| format!("{HISTORY}{seed}"));
     let names = Scenario::ALL
         .iter()
         .flat_map(|scenario| CLOUDS.map(|cloud| name_of(*scenario, cloud)));
-    let left: Mutex<VecDeque<String>> =
-        Mutex::new(names.filter(|name| name.starts_with(&only)).collect());
+    // A number is meant in full.
+    let wanted = |name: &String| match only.strip_prefix(HISTORY) {
+        Some(seed) if !seed.is_empty() => *name == only,
+        _ => name.starts_with(&only),
+    };
+    let left: Mutex<VecDeque<String>> = Mutex::new(names.chain(histories).filter(wanted).collect());
     let outcomes = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 * std::thread::available_parallelism().map_or(1, NonZero::get) {
@@ -129,8 +146,13 @@ fn in_another_process(name: &str) -> Outcome {
 
 /// Tries one scenario on one cloud, and says what came of it.
 fn one() -> ExitCode {
-    let all = std::env::var("DEPLOYER_SWEEP").is_ok_and(|value| value == "all");
+    let all = is_whole();
     let only = std::env::var(ONLY).unwrap_or_default();
+    if let Some(seed) = only.strip_prefix(HISTORY) {
+        let outcome = history(seed.parse().expect("a history has a number"));
+        println!("{}", serde_json::to_string(&outcome).expect("text"));
+        return ExitCode::SUCCESS;
+    }
     for scenario in Scenario::ALL {
         for cloud in CLOUDS {
             if name_of(scenario, cloud) == only {
@@ -140,6 +162,27 @@ fn one() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn is_whole() -> bool {
+    std::env::var("DEPLOYER_SWEEP").is_ok_and(|value| value == "all")
+}
+
+/// Tries one history: a point is a command of it.
+fn history(seed: u64) -> Outcome {
+    let tried = std::panic::catch_unwind(|| history::attempt(seed));
+    let (tried, wrong) = match tried.unwrap_or_else(|_| Err("it panicked".to_owned())) {
+        Ok(commands) => (commands, 0),
+        Err(why) => {
+            eprintln!("{HISTORY}{seed}:\n{why}\n");
+            (1, 1)
+        }
+    };
+    Outcome {
+        points: tried,
+        tried,
+        wrong,
+    }
 }
 
 fn name_of(scenario: Scenario, cloud: &str) -> String {

@@ -121,7 +121,7 @@ const THIRD: Wanted = Wanted {
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
 const UNDO: &[&str] = &["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 /// A killed process gives no lock back: the next one waits until the lease has ended.
-const LEASE_ENDS: std::time::Duration = std::time::Duration::from_secs(300);
+pub const LEASE_ENDS: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// How it is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
