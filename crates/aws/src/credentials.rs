@@ -151,10 +151,12 @@ impl Credentials {
 }
 
 async fn default_chain(region: &str) -> SharedCredentialsProvider {
-    let config = ProviderConfig::without_region()
-        .with_region(Some(aws_config::Region::new(region.to_owned())))
-        .with_http_client(connection::http());
-    let chain = DefaultCredentialsChain::builder().configure(config);
+    let config = ProviderConfig::without_region().with_http_client(connection::http());
+    // Named here and not in `config`: else the chain looks for one itself, and where no variable or profile has it, it asks the metadata
+    // service of an instance that this machine is not (aws-config 1.13, `default_provider/credentials.rs`, `build`).
+    let chain = DefaultCredentialsChain::builder()
+        .configure(config)
+        .region(aws_config::Region::new(region.to_owned()));
     SharedCredentialsProvider::new(chain.build().await)
 }
 

@@ -37,6 +37,19 @@ pub struct Choice<'a> {
     pub follow: BTreeMap<String, SecretVersion>,
     /// Whether `from` is another content: the same is rejected by nobody.
     rejects: bool,
+    /// The versions that an apply of `from` would pin now of the secrets that a rollback restores, by the manifest's names: the hold ends
+    /// when one of them has another.
+    current: BTreeMap<String, SecretVersion>,
+    /// The hold of the rollback that this one finishes, if it is none of its own.
+    finishes: Option<Hold>,
+}
+
+/// What is left of a rollback that a hold speaks of.
+pub enum Rest<'a> {
+    /// This: nobody knows whether its release serves.
+    Goes(Box<Choice<'a>>),
+    /// Nothing: its release serves.
+    Ended,
 }
 
 impl<'a> Choice<'a> {
@@ -46,8 +59,18 @@ impl<'a> Choice<'a> {
     pub async fn new(place: &'a Place, from: Release, to: Release) -> Result<Self> {
         let pinned = place.cloud.runtime().pinned(&to.revision).await;
         let pinned = pinned.map_err(|error| gone(error, &to, place))?;
+        let to = with_pins(to, &pinned);
+        let from = match has_pins(&from) {
+            true => from,
+            // What it pins tells what a hold on it is about; without it the hold is on the content alone.
+            false => match place.cloud.runtime().pinned(&from.revision).await {
+                Ok(pinned) => with_pins(from, &pinned),
+                Err(_) => from,
+            },
+        };
         let follow = following(place, &to).await?;
         check_pins(place, &to, &pinned, &follow).await?;
+        let current = current(place, &from).await?;
         let rejects = {
             let (releases, follows) = ([from.clone(), to.clone()], record::follows(place));
             let history = History::new(&releases, &follows);
@@ -61,13 +84,20 @@ impl<'a> Choice<'a> {
             unrecorded: false,
             follow,
             rejects,
+            current,
+            finishes: None,
         })
     }
 
-    /// The rest of a rollback that did not come to its end. `None` when only its last entry is missing; that is made up for.
+    /// The rest of a rollback that did not come to its end; where only its last entry is missing, that is made up for. `None` when no
+    /// rollback is left over: something else came after it.
     ///
     /// Errors: ledger, when a release that the hold names is not there.
-    pub async fn unfinished(place: &'a Place, service: &str, hold: &Hold) -> Result<Option<Self>> {
+    pub async fn unfinished(
+        place: &'a Place,
+        service: &str,
+        hold: &Hold,
+    ) -> Result<Option<Rest<'a>>> {
         let releases = place.ledger.releases(service).await?;
         let numbered = |number: u64| {
             let found = releases.iter().find(|release| release.number == number);
@@ -82,16 +112,21 @@ impl<'a> Choice<'a> {
         let Some(to) = hold.unfinished else {
             return Ok(None);
         };
-        if releases.iter().any(|it| it.number == hold.serving) {
+        if let Some(next) = releases.iter().find(|it| it.number >= hold.serving) {
+            let ended = next.number == hold.serving && next.rejects == Some(hold.rejected);
             let hold = Hold {
                 unfinished: None,
                 ..hold.clone()
             };
             place.ledger.set_hold(service, &hold).await?;
-            return Ok(None);
+            return Ok(ended.then_some(Rest::Ended));
         }
         let (from, to) = (numbered(hold.rejected)?, numbered(to)?);
-        Self::new(place, from, to).await.map(Some)
+        let choice = Self::new(place, from, to).await?;
+        Ok(Some(Rest::Goes(Box::new(Self {
+            finishes: Some(hold.clone()),
+            ..choice
+        }))))
     }
 
     /// The step that makes it serve.
@@ -139,21 +174,51 @@ impl<'a> Choice<'a> {
     }
 
     fn hold(&self, session: &Session, unfinished: Option<u64>) -> Hold {
-        let follows = record::follows(self.place);
-        let restored = self.from.secrets.iter().filter(|(key, _)| !follows(key));
         Hold {
             rejected: self.from.number,
             content_id: self.from.content_id.clone(),
             overrides: self.from.overrides.clone(),
-            secrets: restored
-                .map(|(key, version)| (key.clone(), version.clone()))
-                .collect(),
+            secrets: self.current.clone(),
             serving: self.from.number + 1,
             since: session.clock.now(),
             by: system::who(),
             unfinished,
         }
     }
+}
+
+/// Whether a release says which versions of its secrets it pins: those of `apply --only` do not.
+fn has_pins(release: &Release) -> bool {
+    !release.secrets.is_empty() || release.spec.secrets.is_empty()
+}
+
+/// The same with what its revision pins, by the manifest's names.
+fn with_pins(release: Release, pinned: &BTreeMap<String, SecretVersion>) -> Release {
+    let mut secrets = release.secrets.clone();
+    for (variable, used) in &release.spec.secrets {
+        if let Some(version) = pinned.get(variable) {
+            secrets
+                .entry(used.secret.clone())
+                .or_insert_with(|| version.clone());
+        }
+    }
+    Release { secrets, ..release }
+}
+
+/// What an apply would pin now of the secrets of `from` that a rollback restores, by the manifest's names: a later one may mend it. Of a
+/// secret that is not there any more, what `from` pins.
+async fn current(place: &Place, from: &Release) -> Result<BTreeMap<String, SecretVersion>> {
+    let follows = record::follows(place);
+    let mut current = BTreeMap::new();
+    for (key, pinned) in from.secrets.iter().filter(|(key, _)| !follows(key)) {
+        let status = match place.env.secrets.get(key) {
+            Some(secret) => place.cloud.secrets().status(&secret.name).await?,
+            None => None,
+        };
+        let now = status.and_then(|status| status.version);
+        current.insert(key.clone(), now.unwrap_or_else(|| pinned.clone()));
+    }
+    Ok(current)
 }
 
 fn gone(error: Error, to: &Release, place: &Place) -> Error {
@@ -356,13 +421,30 @@ async fn write_down(
         let run = journals.name(choice.place.name());
         return record(session, choice, revision, &run).await.map(Some);
     }
-    if choice.rejects() && !is_in_doubt(verdict) {
+    let over = match choice.finishes {
+        // What the rollback before came to is as unknown as it was, unless this one's roll-out has an end.
+        Some(_) => has_failed(verdict),
+        None => !is_in_doubt(verdict),
+    };
+    if choice.rejects() && over {
         let ledger = &choice.place.ledger;
         ledger
             .lift_hold(&choice.service, choice.from.number)
             .await?;
     }
     Ok(None)
+}
+
+/// Whether the cloud said how the roll-out ended: not well.
+fn has_failed(verdict: Option<&Verdict>) -> bool {
+    let failed = verdict.into_iter().flat_map(|verdict| &verdict.failed);
+    let mut kinds = failed.map(|it| it.error.kind());
+    kinds.any(|kind| {
+        matches!(
+            kind,
+            ErrorKind::Failed | ErrorKind::RolledBack | ErrorKind::Untrue
+        )
+    })
 }
 
 /// Whether a call may have landed although the cloud has not said what became of it: then the next command finds out, and finishes it.
@@ -445,10 +527,19 @@ async fn record(
         let hold = choice.hold(session, None);
         ledger.set_hold(&choice.service, &hold).await?;
     }
-    // What a person makes serve by name is rejected no more.
     for hold in ledger.holds(&choice.service).await? {
-        if hold.content_id == release.content_id && hold.rejected != choice.from.number {
+        if hold.rejected == choice.from.number {
+            continue;
+        }
+        if hold.is_on(&release) {
+            // What a person makes serve by name is rejected no more.
             ledger.lift_hold(&choice.service, hold.rejected).await?;
+        } else if hold.unfinished.is_some() {
+            let hold = Hold {
+                unfinished: None,
+                ..hold
+            };
+            ledger.set_hold(&choice.service, &hold).await?;
         }
     }
     Ok(release)

@@ -6,7 +6,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::history::{Current, Found, History, Standing, same_revision};
 use deployer_core::ledger::{Hold, Release};
 
-use crate::activation::Choice;
+use crate::activation::{Choice, Rest};
 use crate::command::releases::short;
 use crate::record;
 use crate::session::{Place, Session};
@@ -121,29 +121,26 @@ async fn finish<'a>(
     let mut unbegun = Vec::new();
     for looked in all {
         let place = looked.place;
-        let choice = match &looked.unfinished {
+        let rest = match &looked.unfinished {
             Some(hold) => Choice::unfinished(place, service, hold).await?,
-            None if looked.unended => None,
-            None => {
-                unbegun.push(looked);
-                continue;
-            }
+            None if looked.unended => Some(Rest::Ended),
+            None => None,
         };
-        chosen.push(match (choice, looked.releases.last()) {
-            (Some(choice), _) => Chosen::Finishes(Box::new(choice)),
-            (None, Some(last)) => Chosen::Serves {
+        match (rest, looked.releases.last()) {
+            (Some(Rest::Goes(choice)), _) => chosen.push(Chosen::Finishes(choice)),
+            (Some(Rest::Ended), Some(last)) => chosen.push(Chosen::Serves {
                 place,
                 release: Box::new(last.clone()),
                 finished: true,
                 unrecorded: false,
-            },
-            (None, None) => continue,
-        });
+            }),
+            (Some(Rest::Ended) | None, _) => unbegun.push(looked),
+        }
     }
     let content = chosen.first().map(|it| it.to().content_id.clone());
     for looked in unbegun {
-        let Some(content) = &content else { continue };
-        chosen.push(choose_on(session, service, looked, Some(content)).await?);
+        let content = content.as_deref();
+        chosen.push(choose_on(session, service, looked, content).await?);
     }
     Ok(chosen)
 }
@@ -168,11 +165,15 @@ async fn choose_on<'a>(
     };
     let origin = |release: &Release| release.rollback_to.unwrap_or(release.number);
     // The same words again after a kill: it is one rollback, whether its call had landed or not.
-    let same = |hold: &&Hold| hold.unfinished == Some(origin(&to));
-    if let Some(hold) = looked.unfinished.as_ref().filter(same)
-        && let Some(choice) = Choice::unfinished(place, service, hold).await?
-    {
-        return Ok(Chosen::Finishes(Box::new(choice)));
+    let unfinished = looked.unfinished.as_ref().filter(|hold| {
+        let wanted = hold.unfinished.and_then(|number| history.numbered(number));
+        wanted.is_some_and(|wanted| origin(wanted) == origin(&to))
+    });
+    if let Some(hold) = unfinished {
+        match Choice::unfinished(place, service, hold).await? {
+            Some(Rest::Goes(choice)) => return Ok(Chosen::Finishes(choice)),
+            Some(Rest::Ended) | None => {}
+        }
     }
     if same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to) {
         return Ok(Chosen::Serves {

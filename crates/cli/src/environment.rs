@@ -1,5 +1,5 @@
 //! Puts right what libraries read out of this process's environment: one setting opens every path, and nothing on this
-//! machine is asked for through a proxy.
+//! machine, nor what tells it who it is, is asked for through a proxy.
 //!
 //! Some clients (those for Google Cloud) can be told of authorities and proxies in no other way than by the environment,
 //! and a process changes its own only by `unsafe` means. So the program starts itself again with it put right, in the same
@@ -13,8 +13,20 @@ use std::process::Command;
 use deployer_aws::Profiles;
 use deployer_core::error::{Error, Result};
 
-/// What is never asked for through a proxy, in the forms that clients know.
-const THIS_MACHINE: [&str; 4] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
+/// What is never asked for through a proxy, in the forms that clients know: this machine, and the services that tell it who it is. A
+/// proxy would be told that it is the proxy's machine: EC2's and Google's metadata, the credentials of ECS tasks and of EKS pods.
+///
+/// Source: <https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-proxy.html>, "Using a proxy on Amazon EC2 instances".
+const THIS_MACHINE: [&str; 8] = [
+    "localhost",
+    "127.0.0.0/8",
+    "127.0.0.1",
+    "::1",
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "metadata.google.internal",
+];
 
 /// Where systems keep every authority in a file of its own, named by its hash, as a second source beside one file.
 const HASHED: [&str; 2] = [
@@ -194,7 +206,8 @@ mod tests {
     fn nothing_on_this_machine_is_asked_for_through_a_proxy() {
         let corp = ("HTTPS_PROXY", "http://proxy.corp.example:3128");
         let changes = changed(&[corp, ("NO_PROXY", "corp.example, localhost")], "").unwrap();
-        let list = "corp.example,localhost,127.0.0.0/8,127.0.0.1,::1";
+        let list = "corp.example,localhost,127.0.0.0/8,127.0.0.1,::1,169.254.169.254,169.254.170.2,169.254.170.23,\
+                    metadata.google.internal";
         let wanted = BTreeMap::from([("no_proxy", list.to_owned()), ("NO_PROXY", list.to_owned())]);
         assert_eq!(changes, wanted);
         let again = changed(&[corp, ("NO_PROXY", list), ("no_proxy", list)], "");

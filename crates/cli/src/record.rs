@@ -12,7 +12,8 @@ use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing, same_revision};
 use deployer_core::ledger::Release;
 use deployer_core::node::{Action, Waiting};
-use deployer_core::spec::OnRollback;
+use deployer_core::spec::{EnvironmentSpec, OnRollback};
+use deployer_manifest::Manifest;
 use serde::Serialize;
 
 use crate::run::{Journals, Unwritten};
@@ -200,8 +201,8 @@ pub fn again(session: &Session, history: &History<'_>, earlier: &Release, run: &
     }
 }
 
-/// A revision that serves and that no release has, as a release: as far as the cloud and the manifest tell. Its number is set when it
-/// is recorded.
+/// A revision that serves and that no release has, as a release: as far as the cloud and the manifest of the last apply tell, which may
+/// be another one than today's. Its number is set when it is recorded.
 pub async fn unrecorded(
     session: &Session,
     place: &Place,
@@ -209,7 +210,12 @@ pub async fn unrecorded(
     revision: &Revision,
     image: Option<&deployer_core::capability::ImageRef>,
 ) -> Result<Option<Release>> {
-    let (Some(spec), Some(image)) = (place.env.services.get(key), image) else {
+    let then = applied(place, &session.loaded.environment).await?;
+    let (manifest, env) = match &then {
+        Some((manifest, env)) => (manifest, env),
+        None => (&session.loaded.manifest, &place.env),
+    };
+    let (Some(spec), Some(image)) = (env.services.get(key), image) else {
         return Ok(None);
     };
     let pinned = place.cloud.runtime().pinned(revision).await?;
@@ -217,7 +223,6 @@ pub async fn unrecorded(
     let secrets = used
         .filter_map(|(variable, used)| Some((used.secret.clone(), pinned.get(variable)?.clone())));
     let digest = image.0.rsplit('@').next().unwrap_or_default();
-    let manifest = &session.loaded.manifest;
     let Some(content_id) = manifest.content_id(key, digest) else {
         return Ok(None);
     };
@@ -241,6 +246,16 @@ pub async fn unrecorded(
         kept: Vec::new(),
         detached: false,
         verified: None,
+    }))
+}
+
+/// What the last apply was asked for, with what that is on this target. `None` where this version cannot read it any more.
+async fn applied(place: &Place, environment: &str) -> Result<Option<(Manifest, EnvironmentSpec)>> {
+    let header = place.ledger.last_header("apply").await?;
+    let manifest = header.and_then(|it| serde_json::from_value::<Manifest>(it.manifest).ok());
+    Ok(manifest.and_then(|manifest| {
+        let env = manifest.environment_spec(place.name(), environment).ok()?;
+        Some((manifest, env))
     }))
 }
 

@@ -265,6 +265,24 @@ impl Session {
         Ok(())
     }
 
+    /// Leaves the targets alone of which nobody can tell what serves; the others go their own way.
+    ///
+    /// Errors: the first one's, when there is no other target.
+    pub async fn leave_unanswering(&mut self, global: &Global, service: &str) -> Result<()> {
+        if self.places.len() < 2 {
+            return Ok(());
+        }
+        let reads = self.places.iter().map(|place| async move {
+            let spec = place.env.services.get(service)?;
+            let read = place.cloud.runtime().serving(spec).await;
+            read.err().map(|error| (place.name(), error))
+        });
+        let failed = futures::future::join_all(reads).await;
+        self.leave(failed.into_iter().flatten().collect())?;
+        self.tell_failed(global);
+        Ok(())
+    }
+
     fn leave(&mut self, failed: Vec<(CloudName, Error)>) -> Result<()> {
         let gone = |place: &Place| failed.iter().any(|(cloud, _)| *cloud == place.name());
         if !failed.is_empty() && self.places.iter().all(gone) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Birth, LocalImage, MigrationRecord, Revision, SecretContent};
+use deployer_core::capability::{
+    Birth, LocalImage, MigrationRecord, Revision, SecretContent, SecretVersion,
+};
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
 use deployer_core::fields::Fields;
@@ -153,7 +155,8 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             &given,
         ));
         if wish.part == Part::All {
-            orphans.extend(orphans_of(place, known, &graph, &given).await?);
+            let pinned = pinned_meanwhile(place, &held).await?;
+            orphans.extend(orphans_of(place, known, &graph, &given, &pinned).await?);
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
@@ -451,10 +454,20 @@ async fn holds(
         let cloud = place.name();
         for (service, content_id) in content_ids {
             let own = overrides.get(&(cloud, service.clone()));
-            for hold in place.ledger.holds(service).await? {
+            let all = place.ledger.holds(service).await?;
+            if all.is_empty() {
+                continue;
+            }
+            let releases = place.ledger.releases(service).await?;
+            let follows = record::follows(place);
+            let history = History::new(&releases, &follows);
+            for hold in all.into_iter().filter(|hold| history.stands(hold)) {
                 let same = hold.content_id == *content_id
                     && (hold.overrides.is_none() || hold.overrides.as_ref() == own);
-                if same && pins_the_same(place, &hold, contents.get(&cloud)).await? {
+                if same
+                    && pins_the_same(place, &hold, contents.get(&cloud)).await?
+                    && holds_back(place, service, &hold).await?
+                {
                     let service = service.clone();
                     held.push(HeldService {
                         cloud,
@@ -467,6 +480,16 @@ async fn holds(
         }
     }
     Ok(held)
+}
+
+/// Whether anything serves instead: where a destroy took it away, there is nothing that a hold keeps serving.
+async fn holds_back(place: &Place, service: &str, hold: &Hold) -> Result<bool> {
+    match place.env.services.get(service) {
+        Some(spec) if hold.unfinished.is_none() => {
+            Ok(place.cloud.runtime().serving(spec).await?.is_some())
+        }
+        Some(_) | None => Ok(true),
+    }
 }
 
 /// Whether an apply would pin the secrets that the rejected release pins: one with another value may be what mends it.
@@ -573,12 +596,37 @@ fn given(
     }
 }
 
-/// What the inventory has and nobody wants any more. What belongs to a held service is spared.
+/// The secret versions that the revisions pin which serve instead of what is held: the manifest may not name their secrets any more.
+async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec<SecretVersion>> {
+    let mut pinned = Vec::new();
+    for held in held.iter().filter(|held| held.cloud == place.name()) {
+        let Some(spec) = place.env.services.get(&held.service) else {
+            continue;
+        };
+        let runtime = place.cloud.runtime();
+        let Some(serving) = runtime.serving(spec).await? else {
+            continue;
+        };
+        let traffic = serving.traffic.iter().map(|(revision, _)| revision);
+        let revisions: BTreeSet<&str> = traffic
+            .chain(&serving.wanted)
+            .map(|revision| revision.0.as_str())
+            .collect();
+        for revision in revisions {
+            let of_it = runtime.pinned(&Revision(revision.to_owned())).await?;
+            pinned.extend(of_it.into_values());
+        }
+    }
+    Ok(pinned)
+}
+
+/// What the inventory has and nobody wants any more. What belongs to a held service is spared, and so is what serves in its place runs on.
 async fn orphans_of(
     place: &Place,
     known: &mut Known,
     graph: &Graph,
     given: &Given,
+    pinned: &[SecretVersion],
 ) -> Result<Vec<Orphan>> {
     let mut everything = Graph::new();
     let unheld = Given {
@@ -586,9 +634,20 @@ async fn orphans_of(
         ..given.clone()
     };
     compose::declare(&mut everything, place.cloud.as_ref(), &place.env, &unheld);
-    let spared: BTreeSet<Address> = everything
+    let mut spared: BTreeSet<Address> = everything
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
         .collect();
+    let store = place.cloud.secrets();
+    let is_pinned = |address: &&Address| {
+        let mut pinned = pinned.iter();
+        pinned.any(|version| store.is_of(version, address))
+    };
+    let secrets: Vec<&Address> = known.inventory.items.keys().filter(is_pinned).collect();
+    for secret in secrets {
+        // And who may read it.
+        spared.extend(known.inventory.users_of(secret).cloned());
+        spared.insert(secret.clone());
+    }
     known.undesired(place, graph, &spared).await
 }

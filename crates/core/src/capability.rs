@@ -193,6 +193,9 @@ pub trait SecretStore: Send + Sync {
     /// The current value. `None` when the secret or its current version does not exist.
     async fn value(&self, name: &str) -> Result<Option<SecretString>>;
 
+    /// Whether it is a version of the secret at this address. Pure.
+    fn is_of(&self, version: &SecretVersion, address: &Address) -> bool;
+
     /// Why a version that a revision pins cannot be given to it any more; `None` when it can. Reads no value.
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>>;
 
@@ -235,9 +238,16 @@ pub struct ServiceInputs {
     pub retry_migration: bool,
 }
 
+/// The turn at a migration; it ends when this is dropped.
+pub type Turn = futures::lock::OwnedMutexGuard<()>;
+
 /// What the ledger knows of migrations.
 #[async_trait]
 pub trait MigrationRecord: Send + Sync + std::fmt::Debug {
+    /// Waits until nobody else in this process is at the migration of that key, and keeps them waiting: two services of one image and one
+    /// database have one migration.
+    async fn turn(&self, key: &str) -> Turn;
+
     /// How the migration of that key stands.
     async fn standing(&self, key: &str) -> Result<MigrationStanding>;
 

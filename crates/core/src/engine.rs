@@ -266,12 +266,16 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         verdict.held.push(address);
     }
     if means.on_failure == OnFailure::Undo {
+        let changes = prepared.plan.changes.iter();
+        let made = changes.filter(|change| change.action == Action::Create);
+        let made = made.map(|change| &change.address).collect();
         let failed = verdicts
             .iter_mut()
             .filter(|(_, verdict)| !verdict.failed.is_empty());
         let undos = failed.filter_map(|(cloud, verdict)| {
             let nodes = started.remove(cloud)?;
-            Some(undo::newest_first(nodes, &prepared.graph, verdict, means))
+            let graph = &prepared.graph;
+            Some(undo::newest_first(nodes, graph, &made, verdict, means))
         });
         futures::future::join_all(undos).await;
     }

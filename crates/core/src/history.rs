@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::capability::{Revision, SecretVersion, Serving, ServingState};
-use crate::ledger::Release;
+use crate::ledger::{Hold, Release};
 
 /// The releases of one service on one target, oldest first, and which of its secrets a rollback leaves at their current version.
 #[derive(Clone, Copy)]
@@ -141,6 +141,12 @@ impl<'a> History<'a> {
     /// The release of this number.
     pub fn numbered(&self, number: u64) -> Option<&'a Release> {
         self.releases.iter().find(|it| it.number == number)
+    }
+
+    /// Whether a hold still stands: nobody asked for its content since, be it that the hold itself was not lifted any more.
+    pub fn stands(&self, hold: &Hold) -> bool {
+        let asked = |it: &Release| it.number > hold.rejected && !it.put_back && hold.is_on(it);
+        hold.unfinished.is_some() || !self.releases.iter().any(asked)
     }
 
     /// The number of the next release.

@@ -124,6 +124,10 @@ impl SecretStore for Secrets {
         }
     }
 
+    fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
+        address.kind == KIND && short(&version.secret) == address.name
+    }
+
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
         let store = Store::new(&self.project, short(&version.secret));
         store.unusable(&version.version).await

@@ -451,6 +451,7 @@ impl Step for Migration {
         let named = self
             .key()
             .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
+        let _turn = self.record.turn(&named.key).await;
         let standing = named.standing(self.record.as_ref()).await?;
         let key = named.key;
         let definition = self.definition.settled()?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
@@ -214,6 +215,15 @@ impl SecretStore for Aws {
 
     async fn value(&self, name: &str) -> Result<Option<SecretString>> {
         value(&self.clients, name).await
+    }
+
+    fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
+        // The ARN ends with the name, a hyphen and six letters of AWS's own choice.
+        let id = version.secret.rsplit_once(":secret:");
+        let id = id.map_or(version.secret.as_str(), |(_, id)| id);
+        let rest = id.strip_prefix(address.name.as_str());
+        let is_named = |rest: &str| rest.is_empty() || (rest.len() == 7 && rest.starts_with('-'));
+        address.kind == SECRET && rest.is_some_and(is_named)
     }
 
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {

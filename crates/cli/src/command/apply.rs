@@ -10,7 +10,7 @@ use deployer_core::node::Waiting;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance};
-use crate::activation::{self, Choice};
+use crate::activation::{self, Choice, Rest};
 use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
@@ -66,9 +66,11 @@ async fn locked(
     } else {
         Exit::Held
     };
-    let unfinished = finish_rollbacks(global, session, args, &work, stop).await?;
-    if unfinished != Exit::Success {
-        return Ok(unfinished);
+    let (choices, unfinishable) = unfinished(global, session, &work).await;
+    let problem = problem.max(unfinishable);
+    let finished = finish_rollbacks(global, session, args, &choices, stop).await?;
+    if finished != Exit::Success {
+        return Ok(finished.max(problem.unwrap_or(Exit::Success)));
     }
     let settles = work
         .prepared
@@ -184,31 +186,43 @@ fn detached(args: &ApplyArgs, begun: bool, exit: Exit) -> Exit {
     }
 }
 
+/// The rollbacks that were killed. One that cannot be finished, with its target's word, leaves the others alone: its service stays held.
+async fn unfinished<'a>(
+    global: &Global,
+    session: &'a Session,
+    work: &Work,
+) -> (Vec<Choice<'a>>, Option<Exit>) {
+    let (mut choices, mut problem) = (Vec::new(), None);
+    for held in work.unfinished() {
+        let place = session.places.iter().find(|it| it.name() == held.cloud);
+        let Some(place) = place else { continue };
+        match Choice::unfinished(place, &held.service, &held.hold).await {
+            Ok(Some(Rest::Goes(choice))) => choices.push(*choice),
+            Ok(Some(Rest::Ended) | None) => {}
+            Err(error) => {
+                problem = problem.max(Some(Exit::from(error.kind())));
+                view::error::print(&error, global.json);
+            }
+        }
+    }
+    (choices, problem)
+}
+
 /// A rollback that was killed comes first: what it was to make serve is what people last agreed to.
 async fn finish_rollbacks(
     global: &Global,
     session: &Session,
     args: &ApplyArgs,
-    work: &Work,
+    choices: &[Choice<'_>],
     stop: &Stop,
 ) -> Result<Exit> {
-    let mut choices = Vec::new();
-    for held in work.unfinished() {
-        let place = session.places.iter().find(|it| it.name() == held.cloud);
-        if let Some(place) = place {
-            choices.extend(Choice::unfinished(place, &held.service, &held.hold).await?);
-        }
-    }
     if choices.is_empty() {
         return Ok(Exit::Success);
     }
     run::confirm(args.yes, "Finish the rollback?")?;
     let journals = Journals::begin(session, "rollback").await?;
-    let outcome = activation::carry_out(session, &choices, &journals, stop, global.json).await;
-    let rolled = Rolled {
-        choices: &choices,
-        outcome,
-    };
+    let outcome = activation::carry_out(session, choices, &journals, stop, global.json).await;
+    let rolled = Rolled { choices, outcome };
     rollback::conclude(global, session, rolled, &journals, args.no_verify, stop).await
 }
 

@@ -59,8 +59,11 @@ struct Listed {
 
 impl Listed {
     async fn read(place: &Place, service: &str) -> Result<Self> {
-        let (holds, releases) =
+        let (mut holds, releases) =
             tokio::try_join!(place.ledger.holds(service), place.ledger.releases(service))?;
+        let follows = |_: &str| false;
+        let history = History::new(&releases, &follows);
+        holds.retain(|hold| history.stands(hold));
         let serving = match place.env.services.get(service) {
             Some(spec) if !releases.is_empty() => place.cloud.runtime().serving(spec).await,
             Some(_) | None => Ok(None),
@@ -117,12 +120,12 @@ impl Listed {
         if release.verified == Some(false) {
             marks.push("failed its verification".to_owned());
         }
-        if self
-            .holds
-            .iter()
-            .any(|hold| hold.rejected == release.number)
-        {
-            marks.push("rejected, on hold".to_owned());
+        let mut holds = self.holds.iter();
+        if let Some(hold) = holds.find(|hold| hold.rejected == release.number) {
+            marks.push(match hold.unfinished {
+                None => "rejected, on hold".to_owned(),
+                Some(to) => format!("its rollback to r{to} did not come to the end"),
+            });
         }
         if let Some(to) = release.rollback_to {
             marks.push(match release.put_back {

@@ -4,6 +4,7 @@ mod store;
 
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
+use deployer_core::history::History;
 use deployer_core::ledger::{Hold, Release, Standing};
 use deployer_core::spec::ServiceSpec;
 use serde_json::json;
@@ -37,7 +38,11 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
             let serving = place.cloud.runtime().serving(service).await?;
             let record = store::record(place, service).await?;
             let release = place.ledger.latest_release(&key).await?;
-            let holds = place.ledger.holds(&key).await?;
+            let releases = place.ledger.releases(&key).await?;
+            let follows = |_: &str| false;
+            let history = History::new(&releases, &follows);
+            let mut holds = place.ledger.holds(&key).await?;
+            holds.retain(|hold| history.stands(hold));
             // After a destroy, nothing is what is to be there.
             let destroyed = release.is_some() && inventory.items.is_empty();
             worst = worst.max(judge(
@@ -178,10 +183,13 @@ fn describe(
         }
     }
     for hold in holds {
-        lines.push(format!(
-            "    hold       r{} was rejected by {} at {:.0}",
-            hold.rejected, hold.by, hold.since
-        ));
+        let (rejected, by, since) = (hold.rejected, &hold.by, hold.since);
+        lines.push(match hold.unfinished {
+            None => format!("    hold       r{rejected} was rejected by {by} at {since:.0}"),
+            Some(to) => format!(
+                "    hold       {by} was rolling back from r{rejected} to r{to} at {since:.0} and did not come to the end"
+            ),
+        });
     }
     lines.join("\n") + "\n"
 }

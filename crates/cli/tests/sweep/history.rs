@@ -2,6 +2,7 @@
 //! one the program is asked what serves, and a model that knows neither program nor cloud says what ought to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Purpose};
@@ -77,14 +78,16 @@ pub fn attempt(seed: u64) -> Result<usize, String> {
             more_services: usize::from(seed % 2 == 1),
             models: CLOUDS.map(|cloud| (cloud, Model::default())).into(),
             destroyed: BTreeSet::new(),
+            failed: BTreeSet::new(),
             typed: Vec::new(),
+            said: String::new(),
         };
         let outcome = history.play().await;
-        let typed = history.typed;
+        let (typed, said) = (history.typed, history.said);
         stage.clear().await;
         match outcome {
             Ok(()) => Ok(typed.len()),
-            Err(why) => Err(format!("{}\n  {why}", typed.join("\n"))),
+            Err(why) => Err(format!("{}\n  {why}\n{said}", typed.join("\n"))),
         }
     })
 }
@@ -96,8 +99,12 @@ struct History<'a> {
     models: Models,
     /// Where a destroy ran: what was migrated before may have been of another database.
     destroyed: BTreeSet<&'static str>,
+    /// Where what was applied last never came up: Cloud Run keeps it as the wanted one, and `status` says so.
+    failed: BTreeSet<&'static str>,
     /// What was typed, and how it ended, for who reads a failure.
     typed: Vec<String>,
+    /// What the last command said.
+    said: String,
 }
 
 impl History<'_> {
@@ -110,17 +117,41 @@ impl History<'_> {
             healthy: started.digest != bad || started.purpose != Purpose::Serve,
             ..Behaviour::usual(started.purpose)
         });
+        self.want(GOOD[0]);
         for _ in 0..COMMANDS {
             let typed = self.choose();
             let expected = self.expect(typed);
             self.carry_out(typed, &expected).await?;
             self.models = expected.models;
+            self.note_failures(typed);
             for cloud in typed.clouds() {
-                self.check(cloud, typed).await?;
+                self.check(cloud).await?;
             }
             self.check_migrations()?;
         }
         Ok(())
+    }
+
+    fn want(&self, version: Content) {
+        self.stage.want(&Wanted {
+            version,
+            more_services: self.more_services,
+            ..Wanted::FIRST
+        });
+    }
+
+    fn note_failures(&mut self, typed: Typed) {
+        for cloud in typed.clouds() {
+            match typed.command {
+                Command::Apply(BAD) | Command::ReleaseHold(BAD) => self.failed.insert(cloud),
+                // What is held, and a rollback that is refused, leave it there.
+                Command::Apply(content) if self.models[cloud].serving() != Some(content) => false,
+                Command::Apply(_) | Command::ReleaseHold(_) | Command::Destroy => {
+                    self.failed.remove(cloud)
+                }
+                Command::Rollback => false,
+            };
+        }
     }
 
     fn choose(&mut self) -> Typed {
@@ -170,11 +201,7 @@ impl History<'_> {
     /// Types the command, and the same words again after each kill.
     async fn carry_out(&mut self, typed: Typed, expected: &Expected) -> Result<(), String> {
         if let Command::Apply(version) | Command::ReleaseHold(version) = typed.command {
-            self.stage.want(&Wanted {
-                version,
-                more_services: self.more_services,
-                ..Wanted::FIRST
-            });
+            self.want(version);
         }
         for kills in 0..=KILLS {
             let crash = match self.random.bool() && kills < KILLS {
@@ -188,13 +215,11 @@ impl History<'_> {
             let (ended, said) = self.stage.run(typed.words(), typed.cloud).await;
             self.stage.ledger.arm(None);
             self.typed.push(format!("  {typed:?} {crash:?}: {ended:?}"));
+            self.said.clone_from(&said);
             match ended {
                 Ended::Exit(exit) if expected.exits.contains(&exit) => return Ok(()),
                 Ended::Exit(exit) => {
-                    return Err(format!(
-                        "it ended with {exit:?}, not {:?}:\n{said}",
-                        expected.exits
-                    ));
+                    return Err(format!("it ended with {exit:?}, not {:?}:", expected.exits));
                 }
                 Ended::Killed => {
                     self.stage.time.pass(LEASE_ENDS).await;
@@ -221,9 +246,17 @@ impl History<'_> {
     }
 
     /// What serves, what is on hold, and what the program says of it.
-    async fn check(&self, cloud: &'static str, typed: Typed) -> Result<(), String> {
+    async fn check(&self, cloud: &'static str) -> Result<(), String> {
         let model = &self.models[cloud];
-        let serving = clouds::serving(self.stage, cloud, "idp").await;
+        let mut serving = clouds::serving(self.stage, cloud, "idp").await;
+        // ECS takes its time to go back from what never came up.
+        for _ in 0..20 {
+            if serving.is_some() || model.serving().is_none() {
+                break;
+            }
+            self.stage.time.pass(Duration::from_secs(60)).await;
+            serving = clouds::serving(self.stage, cloud, "idp").await;
+        }
         let wanted = model.serving().map(|version| self.stage.digest(version));
         let right = match (&serving, &wanted) {
             (Some(image), Some(digest)) => image.ends_with(digest.as_str()),
@@ -247,21 +280,11 @@ impl History<'_> {
                 told.held
             ));
         }
-        let failed =
-            typed.command == Command::Apply(BAD) || typed.command == Command::ReleaseHold(BAD);
-        let is_well = told.status == Exit::Success;
-        match !failed && wanted.is_some() && !is_well && self.is_last_well(cloud) {
+        let is_well = told.status == Exit::Success || self.failed.contains(cloud);
+        match wanted.is_some() && !is_well {
             true => Err(format!("{cloud}: `status` ends with {:?}", told.status)),
             false => Ok(()),
         }
-    }
-
-    /// Whether nothing that failed is left over there: Cloud Run keeps a revision that never came up as the wanted one.
-    fn is_last_well(&self, _cloud: &str) -> bool {
-        let last = self.typed.iter().rev();
-        let mut applies =
-            last.filter(|line| line.contains("Apply(") || line.contains("ReleaseHold("));
-        applies.next().is_none_or(|line| !line.contains("(4)"))
     }
 
     /// Whatever was killed: what the program says serves does serve, and `status` is content only where the ledger is right.

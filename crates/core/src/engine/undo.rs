@@ -1,6 +1,6 @@
 //! Puts back what a failed run changed: one target's nodes, newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::journal::Event as Entry;
-use crate::node::{Node, Token, Undone, Watch};
+use crate::node::{Node, Sort, Token, Undone, Watch};
 use crate::report::Event;
 use crate::wait::{self, Look, Pace};
 
 /// How long what was made only just now may look absent, or as if it were not ours.
 const LAG: Duration = Duration::from_secs(60);
 
-/// Undoes every node that started. One that cannot be put back does not keep the older ones from it; each such one
-/// needs attention.
+/// Undoes every node that started. One that cannot be put back does not keep the older ones from it, unless it needs them: whatever still
+/// serves goes on with all that it was given. Each such one needs attention.
 pub(super) async fn newest_first(
     nodes: Vec<Arc<dyn Node>>,
     graph: &Graph,
+    made: &BTreeSet<&Address>,
     verdict: &mut Verdict,
     means: &Means<'_>,
 ) {
-    // What stays because it holds data, by what it needs.
-    let mut needed: BTreeMap<Address, String> = BTreeMap::new();
+    let mut needed = Needed::default();
     for node in nodes.iter().rev() {
         let address = node.address();
         if node.holds_data() {
-            let needs = graph.resources_needed_by(address);
-            needed.extend(needs.into_iter().map(|need| (need, address.name.clone())));
+            needed.by_data(graph, address);
         }
         // What holds data itself says so.
-        if let Some(user) = needed.get(address).filter(|_| !node.holds_data()) {
+        let user = needed.user_of(address, made.contains(address));
+        if let Some(user) = user.filter(|_| !node.holds_data()) {
             let why = format!("{user} stays and needs it");
             let stays = Some(why.as_str());
             means.reporter.event(&Event::Undone { address, stays });
@@ -41,7 +41,13 @@ pub(super) async fn newest_first(
             continue;
         }
         means.reporter.event(&Event::Undoing { address });
-        match undo(node.as_ref(), means).await {
+        let undone = undo(node.as_ref(), means).await;
+        let is_data = node.holds_data() && made.contains(address);
+        // What a step did stays done and needs nothing any more.
+        if !matches!(undone, Ok(Undone::PutBack)) && node.sort() == Sort::Resource && !is_data {
+            needed.by_what_stays(graph, address);
+        }
+        match undone {
             Ok(Undone::PutBack) => {
                 let stays = None;
                 means.reporter.event(&Event::Undone { address, stays });
@@ -73,6 +79,35 @@ pub(super) async fn newest_first(
             }
         }
     }
+}
+
+/// What must not be taken away, by address, with the name of what needs it.
+#[derive(Default)]
+struct Needed {
+    /// By what holds data and stays for that: what was made for it stays too; what was changed goes back to what it was.
+    by_data: BTreeMap<Address, String>,
+    /// By what was not put back: it may serve, with everything as this run left it.
+    by_what_stays: BTreeMap<Address, String>,
+}
+
+impl Needed {
+    fn by_data(&mut self, graph: &Graph, user: &Address) {
+        self.by_data.extend(needs_of(graph, user));
+    }
+
+    fn by_what_stays(&mut self, graph: &Graph, user: &Address) {
+        self.by_what_stays.extend(needs_of(graph, user));
+    }
+
+    fn user_of(&self, address: &Address, is_made: bool) -> Option<&String> {
+        let stays = self.by_what_stays.get(address);
+        stays.or_else(|| self.by_data.get(address).filter(|_| is_made))
+    }
+}
+
+fn needs_of(graph: &Graph, user: &Address) -> impl Iterator<Item = (Address, String)> {
+    let needs = graph.resources_needed_by(user).into_iter();
+    needs.map(|need| (need, user.name.clone()))
 }
 
 async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {

@@ -1,13 +1,13 @@
 //! What the ledger knows of migrations: at most one execution per release and database.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use futures::lock::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::capability::{MigrationRecord, MigrationStanding};
+use crate::capability::{MigrationRecord, MigrationStanding, Turn};
 use crate::error::Result;
 use crate::ledger::Ledger;
 
@@ -32,6 +32,8 @@ pub struct LedgerMigrations {
     ledger: Ledger,
     /// Held from reading the records to writing them back.
     writing: Arc<Mutex<()>>,
+    /// Whose turn it is, by key.
+    turns: Arc<std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>>,
 }
 
 impl std::fmt::Debug for LedgerMigrations {
@@ -46,6 +48,7 @@ impl LedgerMigrations {
         Self {
             ledger,
             writing: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
@@ -69,6 +72,14 @@ impl LedgerMigrations {
 
 #[async_trait]
 impl MigrationRecord for LedgerMigrations {
+    async fn turn(&self, key: &str) -> Turn {
+        let of_key = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(key.to_owned()).or_default())
+        };
+        of_key.lock_owned().await
+    }
+
     async fn standing(&self, key: &str) -> Result<MigrationStanding> {
         let standing = self.standings().await?.remove(key);
         Ok(standing.unwrap_or(MigrationStanding::Never))

@@ -97,6 +97,14 @@ pub struct Hold {
     pub unfinished: Option<u64>,
 }
 
+impl Hold {
+    /// Whether it is on the content of this release.
+    pub fn is_on(&self, release: &Release) -> bool {
+        let own = self.overrides.is_none() || self.overrides == release.overrides;
+        self.content_id == release.content_id && own
+    }
+}
+
 impl Ledger {
     /// The releases of a service, oldest first.
     pub async fn releases(&self, service: &str) -> Result<Vec<Release>> {

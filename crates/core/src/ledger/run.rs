@@ -113,6 +113,17 @@ impl Ledger {
         Ok(last.unwrap_or(0))
     }
 
+    /// The header of the last run of a command. `None` before the first.
+    pub async fn last_header(&self, command: &str) -> Result<Option<RunHeader>> {
+        for name in self.list("run-headers").await?.iter().rev() {
+            let header: Option<RunHeader> = self.read(&format!("run-headers/{name}")).await?;
+            if header.as_ref().is_some_and(|it| it.command == command) {
+                return Ok(header);
+            }
+        }
+        Ok(None)
+    }
+
     /// The last run. `None` before the first.
     pub async fn last_run(&self) -> Result<Option<RunRecord>> {
         let number = self.last_run_number().await?;

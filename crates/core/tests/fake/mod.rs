@@ -180,6 +180,10 @@ impl SecretStore for FakeCloud {
         not_operated()
     }
 
+    fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
+        address.kind == "fake.secret" && version.secret == address.name
+    }
+
     async fn unusable(&self, _version: &SecretVersion) -> Result<Option<String>> {
         not_operated()
     }

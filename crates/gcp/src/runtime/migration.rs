@@ -466,6 +466,7 @@ impl Step for Migration {
             .key()
             .ok_or_else(|| Error::internal("a migration ran before its inputs were known"))?;
         let key = named.key.as_str();
+        let _turn = self.record.turn(key).await;
         match named.standing(self.record.as_ref()).await? {
             MigrationStanding::Succeeded { .. } => {
                 watch.note("it ran before");
