@@ -15,6 +15,7 @@ mod drift;
 mod ecs;
 mod events;
 mod google;
+mod held;
 mod images;
 #[path = "../in_process/mod.rs"]
 mod in_process;
@@ -589,6 +590,43 @@ const TESTS: &[Test] = &[
     ("an_undo_believes_no_single_look_that_says_absent", |it| {
         Box::pin(undone::not_seen_yet(it))
     }),
+    ("a_migration_alone_makes_no_database_anew", |it| {
+        Box::pin(held::migrate_alone(it))
+    }),
+    (
+        "a_rollback_whose_second_try_is_refused_is_finished_by_the_next_apply",
+        |it| Box::pin(held::refused_while_finishing(it)),
+    ),
+    (
+        "a_secret_that_what_serves_beside_a_hold_pins_is_not_deleted",
+        |it| Box::pin(held::pinned_beside_a_hold(it)),
+    ),
+    (
+        "secrets_follow_a_rollback_to_a_release_of_the_code_alone",
+        |it| Box::pin(held::code_alone(it)),
+    ),
+    (
+        "a_rollback_that_another_one_came_after_is_not_finished_any_more",
+        |it| Box::pin(held::superseded(it)),
+    ),
+    ("a_rollback_that_is_typed_again_by_its_name_is_one", |it| {
+        Box::pin(held::named_again(it))
+    }),
+    (
+        "two_services_of_one_image_and_one_database_are_migrated_once",
+        |it| Box::pin(held::one_migration(it)),
+    ),
+    (
+        "a_secret_that_was_set_before_a_rollback_lifts_no_hold",
+        |it| Box::pin(held::set_before(it)),
+    ),
+    ("nothing_is_held_where_nothing_serves_any_more", |it| {
+        Box::pin(held::destroyed_in_part(it))
+    }),
+    (
+        "an_undo_that_cannot_put_a_service_back_leaves_it_what_it_runs_on",
+        |it| Box::pin(held::undo_refused(it)),
+    ),
 ];
 
 fn main() -> ExitCode {
