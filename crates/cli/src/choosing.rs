@@ -207,6 +207,8 @@ async fn from(
         Standing::Last(release) => Ok((release.clone(), false)),
         // Nothing serves: whatever was to serve last is what is left behind.
         Standing::Nothing => Ok((last.clone(), false)),
+        // A roll-out that nobody waited for, and that the cloud put back: that is what is gone back from.
+        Standing::Earlier(_) if last.detached => Ok((last.clone(), false)),
         Standing::Earlier(earlier) => Ok((record::again(session, history, earlier, ""), true)),
         Standing::Unrecorded(revision) => {
             let images = looked.serving.as_ref().map(|serving| &serving.images);

@@ -23,7 +23,7 @@ use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
 use uuid::Uuid;
 
-use super::migration_tasks::started_by;
+use super::migration_tasks::{Begun, started_by};
 use super::refusals::{PASSING, SETTLING};
 use super::task_definition::{WithTags, describe_revision, short};
 use super::{Migrated, Names, autopsy, definition, lookup, service};
@@ -259,9 +259,14 @@ impl Migration {
         Ok(answer)
     }
 
-    async fn finish(&self, key: &str, arn: &str, watch: &dyn Watch) -> Result<()> {
+    async fn finish(
+        &self,
+        key: &str,
+        (arn, begun): (&str, Begun),
+        watch: &dyn Watch,
+    ) -> Result<()> {
         self.record.running(key, arn).await?;
-        let task = match self.wait(arn, watch).await {
+        let task = match self.wait(arn, begun, watch).await {
             Ok(task) => task,
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 match self.stop(arn, watch).await {
@@ -456,17 +461,24 @@ impl Step for Migration {
         let key = named.key;
         let definition = self.definition.settled()?;
         self.refuse_beside_another(&key).await?;
+        let mut begun = Begun::Now;
         let execution = match standing {
             MigrationStanding::Succeeded { .. } => return Ok(()),
             MigrationStanding::Started {
                 execution: Some(arn),
                 ..
-            } => arn,
+            } => {
+                begun = Begun::Earlier;
+                arn
+            }
             // A retry makes one more: the newest counts.
             MigrationStanding::Started {
                 execution: None, ..
             } => match self.begun(&self.started(&key).await?) {
-                Some(arn) => arn,
+                Some(arn) => {
+                    begun = Begun::Earlier;
+                    arn
+                }
                 None => self.start(&key, client_token(&key, &definition)).await?,
             },
             MigrationStanding::Never => {
@@ -503,7 +515,7 @@ impl Step for Migration {
                 .hint("put it right, then run `deployer migrate --retry`"));
             }
         };
-        self.finish(&key, &execution, watch).await
+        self.finish(&key, (&execution, begun), watch).await
     }
 }
 

@@ -15,6 +15,18 @@ use super::migration::{Migration, never_started};
 use super::task_definition::family_of;
 use crate::error::Told;
 
+/// When a task began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// In this run.
+    Now,
+    /// In one before.
+    Earlier,
+}
+
+/// So long at least is watched what an earlier run began, whatever the clocks say.
+const LEAST: Duration = Duration::from_secs(60);
+
 /// How long ECS may not know a task that it has started or has told of before: its answers lag.
 const LAG: Duration = Duration::from_secs(60);
 /// How long a task that is to stop may take: ECS kills it two minutes after the signal at the latest.
@@ -117,19 +129,30 @@ impl Migration {
         begun.task_arn().map(str::to_owned)
     }
 
-    /// Waits until it has stopped, until its time is over: that counts from when the task was made.
-    pub(super) async fn wait(&self, arn: &str, watch: &dyn Watch) -> Result<Task> {
+    /// Waits until it has stopped, until its time is over: that counts from its start. Only of one that another run started is that told
+    /// by two clocks, AWS's and this machine's, which may be minutes apart: that one is watched for [`LEAST`] at least.
+    pub(super) async fn wait(&self, arn: &str, begun: Begun, watch: &dyn Watch) -> Result<Task> {
         let what = format!("the migration of `{}`", self.names.service);
-        let clock = self.clients.clock();
+        let left = match begun {
+            Begun::Now => self.spec.timeout,
+            Begun::Earlier => {
+                let spent = self.age(arn).await?;
+                self.spec.timeout.saturating_sub(spent).max(LEAST)
+            }
+        };
+        self.until_stopped(arn, Pace::closely(left), &what, watch)
+            .await
+    }
+
+    /// How long ago the task was made, by AWS's clock and this machine's.
+    async fn age(&self, arn: &str) -> Result<Duration> {
         let made = self.describe(arn).await?.and_then(|task| {
             let made = task.created_at()?;
             Timestamp::from_nanosecond(made.as_nanos()).ok()
         });
-        let spent = made.map_or(Duration::ZERO, |made| {
-            Duration::try_from(clock.now().duration_since(made)).unwrap_or_default()
-        });
-        let pace = Pace::closely(self.spec.timeout.saturating_sub(spent));
-        self.until_stopped(arn, pace, &what, watch).await
+        let now = self.clients.clock().now();
+        let age = made.map(|made| Duration::try_from(now.duration_since(made)));
+        Ok(age.and_then(std::result::Result::ok).unwrap_or_default())
     }
 
     async fn until_stopped(

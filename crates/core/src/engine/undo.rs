@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::journal::Event as Entry;
-use crate::node::{Node, Sort, Token, Undone, Watch};
+use crate::node::{Node, Token, Undone, Watch};
 use crate::report::Event;
 use crate::wait::{self, Look, Pace};
 
@@ -42,10 +42,9 @@ pub(super) async fn newest_first(
         }
         means.reporter.event(&Event::Undoing { address });
         let undone = undo(node.as_ref(), means).await;
-        let is_data = node.holds_data() && made.contains(address);
-        // What a step did stays done and needs nothing any more.
-        if !matches!(undone, Ok(Undone::PutBack)) && node.sort() == Sort::Resource && !is_data {
-            needed.by_what_stays(graph, address);
+        // What stays and harms nobody needs nothing either.
+        if matches!(undone, Err(_) | Ok(Undone::Lost(_) | Undone::Unseen(_))) {
+            needed.by_what_failed(graph, address);
         }
         match undone {
             Ok(Undone::PutBack) => {
@@ -87,7 +86,7 @@ struct Needed {
     /// By what holds data and stays for that: what was made for it stays too; what was changed goes back to what it was.
     by_data: BTreeMap<Address, String>,
     /// By what was not put back: it may serve, with everything as this run left it.
-    by_what_stays: BTreeMap<Address, String>,
+    by_what_failed: BTreeMap<Address, String>,
 }
 
 impl Needed {
@@ -95,12 +94,12 @@ impl Needed {
         self.by_data.extend(needs_of(graph, user));
     }
 
-    fn by_what_stays(&mut self, graph: &Graph, user: &Address) {
-        self.by_what_stays.extend(needs_of(graph, user));
+    fn by_what_failed(&mut self, graph: &Graph, user: &Address) {
+        self.by_what_failed.extend(needs_of(graph, user));
     }
 
     fn user_of(&self, address: &Address, is_made: bool) -> Option<&String> {
-        let stays = self.by_what_stays.get(address);
+        let stays = self.by_what_failed.get(address);
         stays.or_else(|| self.by_data.get(address).filter(|_| is_made))
     }
 }

@@ -150,17 +150,22 @@ async fn undoing_bears_a_call_that_nobody_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_put_back_needs_attention_and_keeps_nothing_else_from_it() {
+async fn what_cannot_be_put_back_needs_attention_and_keeps_what_it_runs_on() {
     let (verdict, bench) = undoing_is_struck(Strike::Refused).await;
     let [(address, error)] = &verdict.attention[..] else {
         panic!("{verdict:#?}")
     };
     assert_eq!(address.kind, "fake.service");
     assert!(error.to_string().contains("it is refused"), "{error}");
-    assert!(
-        bench.aws().world().log_groups.is_empty(),
-        "the older ones were put back"
-    );
+    // It serves on, with everything that it was given.
+    let runs_on: Vec<_> = verdict
+        .stays
+        .iter()
+        .filter(|(_, why)| why.ends_with("stays and needs it"))
+        .map(|(address, _)| address.kind.as_str())
+        .collect();
+    assert!(runs_on.contains(&"fake.log-group"), "{verdict:#?}");
+    assert!(!bench.aws().world().log_groups.is_empty());
     let inventory = bench.places[0].ledger.inventory().await.unwrap();
     assert!(
         inventory.items.contains_key(address),
