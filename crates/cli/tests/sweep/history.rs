@@ -1,5 +1,5 @@
-//! Histories that nobody thought of: random commands on both clouds, killed at random entries of the ledger and typed again. After each
-//! one the program is asked what serves, and a model that knows neither program nor cloud says what ought to.
+//! Histories that nobody thought of: random commands on both clouds, killed at random entries of the ledger, or with a call that fails or
+//! loses its reply, and typed again. After each one the program is asked what serves, and a model that knows neither program nor cloud says what ought to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,27 +9,30 @@ use deployer_sandbox::runner::{Behaviour, Purpose};
 use serde_json::Value;
 
 use crate::clouds;
+use crate::in_process::calls::Fault;
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::in_process::time::VirtualTime;
 use crate::model::{Back, Content, Model};
-use crate::scenario::LEASE_ENDS;
+use crate::scenario::{LEASE_ENDS, Point};
 
 /// The versions that can serve, and the one that never does.
 const GOOD: [Content; 3] = [1, 2, 3];
 const BAD: Content = 4;
 const CLOUDS: [&str; 2] = ["aws", "gcp"];
 const COMMANDS: usize = 12;
-/// How often one command is killed at most.
-const KILLS: usize = 2;
-/// Where in a command a kill may fall; a shorter one ends undisturbed.
+/// How often one command is disturbed at most.
+const TIMES: usize = 2;
+/// Where in a command a kill or a fault may fall; a shorter one ends undisturbed.
 const ENTRIES: usize = 60;
+const CALLS: usize = 150;
 
 /// What is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Apply(Content),
     ReleaseHold(Content),
+    Only(Content),
     Rollback,
     Destroy,
 }
@@ -46,6 +49,7 @@ impl Typed {
         match self.command {
             Command::Apply(_) => &["apply", "--yes", "--no-verify"],
             Command::ReleaseHold(_) => &["apply", "--yes", "--no-verify", "--release-hold"],
+            Command::Only(_) => &["apply", "--yes", "--no-verify", "--only", "idp"],
             Command::Rollback => &["rollback", "idp", "--yes", "--no-verify"],
             Command::Destroy => &["destroy", "--yes", "--allow-data-loss", "all"],
         }
@@ -143,12 +147,19 @@ impl History<'_> {
     fn note_failures(&mut self, typed: Typed) {
         for cloud in typed.clouds() {
             match typed.command {
-                Command::Apply(BAD) | Command::ReleaseHold(BAD) => self.failed.insert(cloud),
-                // What is held, and a rollback that is refused, leave it there.
-                Command::Apply(content) if self.models[cloud].serving() != Some(content) => false,
-                Command::Apply(_) | Command::ReleaseHold(_) | Command::Destroy => {
-                    self.failed.remove(cloud)
+                Command::Apply(BAD) | Command::ReleaseHold(BAD) | Command::Only(BAD) => {
+                    self.failed.insert(cloud)
                 }
+                // What is held, and a rollback that is refused, leave it there.
+                Command::Apply(content) | Command::Only(content)
+                    if self.models[cloud].serving() != Some(content) =>
+                {
+                    false
+                }
+                Command::Apply(_)
+                | Command::ReleaseHold(_)
+                | Command::Only(_)
+                | Command::Destroy => self.failed.remove(cloud),
                 Command::Rollback => false,
             };
         }
@@ -156,27 +167,48 @@ impl History<'_> {
 
     fn choose(&mut self) -> Typed {
         let good = GOOD[self.random.usize(..GOOD.len())];
-        let command = match self.random.u32(..20) {
+        let cloud = ["all", "all", "aws", "gcp"][self.random.usize(..4)];
+        let typed = |command: Command| Typed { command, cloud };
+        // The code alone of what was never applied is nothing that anybody types.
+        let mut clouds = typed(Command::Rollback).clouds();
+        let runs = clouds.all(|cloud| self.models[cloud].serving().is_some());
+        typed(match self.random.u32(..20) {
+            6..=7 if runs => Command::Only(good),
             0..=8 => Command::Apply(good),
             9 => Command::ReleaseHold(good),
             10..=11 => Command::Apply(BAD),
             12..=18 => Command::Rollback,
             _ => Command::Destroy,
-        };
-        let cloud = ["all", "all", "aws", "gcp"][self.random.usize(..4)];
-        Typed { command, cloud }
+        })
+    }
+
+    /// How the next try is disturbed.
+    fn disturbance(&mut self, typed: Typed) -> Point {
+        let entry = self.random.usize(1..=ENTRIES);
+        let call = self.random.usize(1..=CALLS);
+        // Where one cloud refuses and the other one went back, the same words mean something else.
+        let one_sided = typed.command == Command::Rollback && typed.cloud == "all";
+        match self.random.u32(..6) {
+            0 => Point::Write(Crash::Before(entry)),
+            1 => Point::Write(Crash::After(entry)),
+            2 if !one_sided => Point::Call(call, Fault::BeforeEffect),
+            3 if !one_sided => Point::Call(call, Fault::ReplyLost),
+            _ => Point::Undisturbed,
+        }
     }
 
     fn expect(&self, typed: Typed) -> Expected {
         let (mut models, mut exits) = (self.models.clone(), Vec::new());
         match typed.command {
-            Command::Apply(content) | Command::ReleaseHold(content) => {
+            Command::Apply(content) | Command::ReleaseHold(content) | Command::Only(content) => {
                 for cloud in typed.clouds() {
                     let model = models.get_mut(cloud).expect("both are modelled");
                     exits.push(Exit::Success);
                     if content == BAD {
                         exits.extend([Exit::RolledBack, Exit::DeploymentFailed]);
-                    } else if model.holds(content) && matches!(typed.command, Command::Apply(_)) {
+                    } else if model.holds(content)
+                        && !matches!(typed.command, Command::ReleaseHold(_))
+                    {
                         exits.push(Exit::Held);
                     } else {
                         model.apply(content);
@@ -198,42 +230,43 @@ impl History<'_> {
         Expected { models, exits }
     }
 
-    /// Types the command, and the same words again after each kill.
+    /// Types the command, and the same words again after each time that it was disturbed.
     async fn carry_out(&mut self, typed: Typed, expected: &Expected) -> Result<(), String> {
-        if let Command::Apply(version) | Command::ReleaseHold(version) = typed.command {
+        if let Command::Apply(version) | Command::ReleaseHold(version) | Command::Only(version) =
+            typed.command
+        {
             self.want(version);
         }
-        for kills in 0..=KILLS {
-            let crash = match self.random.bool() && kills < KILLS {
-                true => {
-                    let entry = self.random.usize(1..=ENTRIES);
-                    Some([Crash::Before(entry), Crash::After(entry)][self.random.usize(..2)])
-                }
-                false => None,
+        for times in 0..=TIMES {
+            let point = match times < TIMES {
+                true => self.disturbance(typed),
+                false => Point::Undisturbed,
             };
+            let (fault, crash) = point.parts();
+            self.stage.calls.arm(fault);
             self.stage.ledger.arm(crash);
             let (ended, said) = self.stage.run(typed.words(), typed.cloud).await;
+            self.stage.calls.arm(None);
             self.stage.ledger.arm(None);
-            self.typed.push(format!("  {typed:?} {crash:?}: {ended:?}"));
+            self.typed.push(format!("  {typed:?} {point:?}: {ended:?}"));
             self.said.clone_from(&said);
             match ended {
                 Ended::Exit(exit) if expected.exits.contains(&exit) => return Ok(()),
+                Ended::Exit(_) if fault.is_some() && said.contains("error") => {}
                 Ended::Exit(exit) => {
                     return Err(format!("it ended with {exit:?}, not {:?}:", expected.exits));
                 }
-                Ended::Killed => {
-                    self.stage.time.pass(LEASE_ENDS).await;
-                    for cloud in typed.clouds() {
-                        self.check_words(cloud).await?;
-                    }
-                    // Whoever was told that everything is as it was asked for types nothing more.
-                    if typed.command == Command::Rollback && self.is_told(typed, &said) {
-                        return Ok(());
-                    }
-                }
+                Ended::Killed => self.stage.time.pass(LEASE_ENDS).await,
+            }
+            for cloud in typed.clouds() {
+                self.check_words(cloud).await?;
+            }
+            // Whoever was told that everything is as it was asked for types nothing more.
+            if typed.command == Command::Rollback && self.is_told(typed, &said) {
+                return Ok(());
             }
         }
-        unreachable!("the last try is not killed")
+        unreachable!("the last try is not disturbed")
     }
 
     /// Whether the command said of every cloud what serves now.

@@ -132,6 +132,17 @@ pub enum Point {
     Write(Crash),
 }
 
+impl Point {
+    /// What happens to a call, and where the process ends.
+    pub fn parts(self) -> (Option<(usize, Fault)>, Option<Crash>) {
+        match self {
+            Self::Undisturbed => (None, None),
+            Self::Call(nth, fault) => (Some((nth, fault)), None),
+            Self::Write(crash) => (None, Some(crash)),
+        }
+    }
+}
+
 /// How a point ended.
 pub struct End {
     pub picture: String,
@@ -171,11 +182,7 @@ async fn disturb(
             ..Behaviour::usual(started.purpose)
         });
     }
-    let (fault, crash) = match point {
-        Point::Undisturbed => (None, None),
-        Point::Call(nth, fault) => (Some((nth, fault)), None),
-        Point::Write(crash) => (None, Some(crash)),
-    };
+    let (fault, crash) = point.parts();
     stage.calls.arm(fault);
     stage.ledger.arm(crash);
     let (ended, words) = stage.run(scenario.command(), cloud).await;
