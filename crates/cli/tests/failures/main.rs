@@ -28,6 +28,7 @@ mod owners;
 #[path = "../sweep/picture.rs"]
 mod picture;
 mod releases;
+mod renamed;
 mod reports;
 mod rollouts;
 mod secrets;
@@ -627,6 +628,13 @@ const TESTS: &[Test] = &[
         "an_undo_that_cannot_put_a_service_back_leaves_it_what_it_runs_on",
         |it| Box::pin(held::undo_refused(it)),
     ),
+    (
+        "a_service_that_is_renamed_touches_nothing_of_the_environment_beside",
+        |it| Box::pin(renamed::service(it)),
+    ),
+    ("an_app_that_is_renamed_is_another_owner", |it| {
+        Box::pin(renamed::app(it))
+    }),
 ];
 
 fn main() -> ExitCode {
