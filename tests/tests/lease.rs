@@ -104,7 +104,7 @@ impl Pair<'_> {
 
 /// The clock tells a contender how old the lock is.
 fn is_of_the_lock(call: &str) -> bool {
-    ["/lock/", "%2Flock%2F", "/clock.json"]
+    ["/lock/", "%2Flock%2F", "clock.json"]
         .iter()
         .any(|part| call.contains(part))
 }

@@ -94,7 +94,7 @@ async fn names(store: &Arc<Store>) -> Vec<String> {
 async fn it_reads_as_it_was_written() {
     let store = old().await;
     let ledger = open(&store);
-    assert_eq!(ledger.inventory().await.unwrap().items.len(), 6);
+    assert_eq!(ledger.inventory().await.unwrap().items.len(), 7);
     assert_eq!(ledger.left().await.unwrap().len(), 3);
     let migrations = LedgerMigrations::new(ledger.clone());
     assert_eq!(migrations.standings().await.unwrap().len(), 3);
@@ -137,7 +137,7 @@ async fn it_is_carried_over_wherever_that_is_killed() {
         }
         kills += 1;
     }
-    // A header that is tried twice, 6 items, 3 migrations, what was left, a hold, a delete, and the word that it is done.
+    // A header that is tried twice, 7 items, 3 migrations, what was left, a hold, a delete, and the word that it is done.
     assert!(kills > 12, "{kills}");
 }
 
@@ -149,7 +149,7 @@ async fn assert_carried(store: &Arc<Store>) {
     }
     let one_each = |folder: &str| names.iter().filter(|it| it.starts_with(folder)).count();
     let counts = ["inventory/", "migrations/", "left/", "holds/"].map(one_each);
-    assert_eq!(counts, [6, 3, 1, 1], "{names:?}");
+    assert_eq!(counts, [7, 3, 1, 1], "{names:?}");
     let marker = open(store)
         .read_bytes("inventory.json")
         .await
