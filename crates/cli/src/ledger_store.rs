@@ -51,6 +51,7 @@ pub async fn open(
     let environment = &loaded.environment;
     let clock = Arc::clone(&around.clock);
     let ledger = Ledger::new(store, &base, app, environment, target.clone(), clock);
+    let ledger = ledger.at(address.as_str());
     let how = around
         .ledger
         .is_none()
@@ -265,10 +266,10 @@ fn client_options() -> ClientOptions {
         .with_timeout(Duration::from_secs(10))
 }
 
+/// The client itself tries nothing again: the ledger does, and asks before each try that changes something whether the lease still lasts.
 fn retries() -> RetryConfig {
     RetryConfig {
-        max_retries: 4,
-        retry_timeout: Duration::from_secs(20),
+        max_retries: 0,
         ..RetryConfig::default()
     }
 }

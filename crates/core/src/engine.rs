@@ -24,6 +24,9 @@ use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
 use schedule::{Job, Schedule};
 
+/// How many notes of what is there are written at the same time.
+const AT_ONCE: usize = 64;
+
 /// Where a run's entries and the inventory go: one per target.
 #[async_trait]
 pub trait Journal: Send + Sync {
@@ -171,6 +174,7 @@ pub async fn reconcile_inventory(
 }
 
 async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal) -> Result<()> {
+    let mut noted_of = Vec::new();
     for change in prepared.plan.of(cloud) {
         let there = matches!(
             change.action,
@@ -194,13 +198,24 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
                 },
                 ..prepared.graph.entry(id).node.noted()
             };
-            journal.remember(&change.address, &noted).await?;
+            noted_of.push((&change.address, noted));
         }
     }
-    for address in prepared.gone.iter().filter(|it| it.cloud == cloud) {
-        journal.absent(address).await?;
-    }
-    Ok(())
+    let remembered = noted_of
+        .iter()
+        .map(|(address, noted)| journal.remember(address, noted));
+    all(remembered).await?;
+    let gone = prepared.gone.iter().filter(|it| it.cloud == cloud);
+    all(gone.map(|address| journal.absent(address))).await
+}
+
+/// Awaits all of these at once; each is awaited although another one failed. The first error.
+async fn all(notes: impl Iterator<Item = impl Future<Output = Result<()>>>) -> Result<()> {
+    let noted: Vec<Result<()>> = futures::stream::iter(notes)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    noted.into_iter().collect()
 }
 
 /// Carries out everything that the plan changes, and waits for what still settles.

@@ -103,6 +103,9 @@ async fn written() -> (Arc<InMemory>, Ledger) {
         unfinished: None,
     };
     ledger.set_hold("idp", &hold).await.unwrap();
+    // Another process reads: this one knows what it has written.
+    let clock = Arc::new(Still);
+    let ledger = Ledger::new(store.clone(), &base, "app", "staging", target(), clock);
     (store, ledger)
 }
 
@@ -112,8 +115,8 @@ async fn paths(store: &InMemory) -> Vec<Path> {
     objects.into_iter().map(|object| object.location).collect()
 }
 
-/// How many objects [`written`] makes: inventory, migrations, a run's header and two entries, a release, a hold.
-const OBJECTS: usize = 7;
+/// How many objects [`written`] makes: the format's, an item, a migration, a run's header and two entries, a release, a hold.
+const OBJECTS: usize = 8;
 
 /// Reads everything. The first error, when something cannot be read.
 async fn read(ledger: &Ledger) -> Result<(), Error> {

@@ -2,85 +2,145 @@
 
 mod store;
 
+use std::collections::BTreeSet;
+
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
-use deployer_core::ledger::{Hold, Release, Standing};
+use deployer_core::ledger::{Hold, Inventory, Release, Standing};
 use deployer_core::spec::ServiceSpec;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Global, ServiceArgs};
 use crate::command::releases::short;
 use crate::exit::Exit;
-use crate::session::{Session, header};
+use crate::session::{Place, Session, header};
 use crate::view;
 
 /// Shows every service asked for on every target, and the databases and caches when none is asked for by name. Exits with
-/// the code of what is not as it should be.
+/// the code of what is not as it should be. What cannot be read is told, and everything else is shown all the same.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
-    let mut worst = session.failure();
-    let mut documents = Vec::new();
+    let mut shown = Shown {
+        as_json: global.json,
+        documents: Vec::new(),
+        worst: session.failure(),
+        told: BTreeSet::new(),
+    };
     for place in &session.places {
-        let target = place.cloud.target();
         if !global.json {
-            outln!("{}", header(target, &place.caller));
+            outln!("{}", header(place.cloud.target(), &place.caller));
         }
-        if let Standing::Held { holder, .. } = place.ledger.lock_standing().await?
+        let standing = place.ledger.lock_standing().await;
+        if let Some(Standing::Held { holder, .. }) = shown.keep(standing)
             && !global.json
         {
             outln!("  locked by {holder}");
         }
-        let inventory = place.ledger.inventory().await?;
+        // Without it, nothing is known to be destroyed, and nothing to be lost.
+        let inventory = shown.keep(place.ledger.inventory().await);
         for key in session.services(args.service.as_deref())? {
-            let Some(service) = place.env.services.get(&key) else {
-                continue;
-            };
-            let serving = place.cloud.runtime().serving(service).await?;
-            let record = store::record(place, service).await?;
-            let release = place.ledger.latest_release(&key).await?;
-            let releases = place.ledger.releases(&key).await?;
-            let follows = |_: &str| false;
-            let history = History::new(&releases, &follows);
-            let mut holds = place.ledger.holds(&key).await?;
-            holds.retain(|hold| history.stands(hold));
-            // After a destroy, nothing is what is to be there.
-            let destroyed = release.is_some() && inventory.items.is_empty();
-            worst = worst.max(judge(
-                serving.as_ref(),
-                release.as_ref().filter(|_| !destroyed),
-            ));
-            if global.json {
-                documents.push(json!({
-                    "cloud": place.name(), "target": target, "service": key, "name": service.name,
-                    "serving": serving, "release": release, "hold": holds.last(), "holds": holds, "destroyed": destroyed,
-                    "record": service.record.as_ref().map(|wanted| json!({
-                        "name": wanted.name, "zone": wanted.zone, "status": record,
-                    })),
-                }));
-            } else if destroyed && serving.is_none() {
-                outln!("  {key}  destroyed");
-            } else {
-                out!(
-                    "{}",
-                    describe(&key, serving.as_ref(), release.as_ref(), &holds)
-                );
-                out!("{}", named(service, record.as_ref()));
+            if let Some(service) = place.env.services.get(&key) {
+                shown
+                    .service(place, &key, service, inventory.as_ref())
+                    .await;
             }
         }
         if args.service.is_none() {
-            for store in store::of(place, &inventory).await? {
-                worst = worst.max(store.judge());
+            let none = Inventory::default();
+            let stores = store::of(place, inventory.as_ref().unwrap_or(&none)).await;
+            for store in shown.keep(stores).into_iter().flatten() {
+                shown.worst = shown.worst.max(store.judge());
                 match global.json {
-                    true => documents.push(store.document(place)),
+                    true => shown.documents.push(store.document(place)),
                     false => out!("{}", store.describe()),
                 }
             }
         }
     }
     if global.json {
-        view::json(&documents);
+        view::json(&shown.documents);
     }
-    Ok(worst)
+    Ok(shown.worst)
+}
+
+/// What was shown so far, and how bad it is.
+struct Shown {
+    as_json: bool,
+    documents: Vec<Value>,
+    worst: Exit,
+    /// The errors that were told: what several readings meet is told once.
+    told: BTreeSet<String>,
+}
+
+impl Shown {
+    /// What was read; or the error is told.
+    fn keep<T>(&mut self, read: Result<T>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.worst = self.worst.max(Exit::from(error.kind()));
+                if self.told.insert(error.chain().join(
+                    "
+",
+                )) {
+                    view::error::print(&error, self.as_json);
+                }
+                None
+            }
+        }
+    }
+
+    async fn service(
+        &mut self,
+        place: &Place,
+        key: &str,
+        service: &ServiceSpec,
+        inventory: Option<&Inventory>,
+    ) {
+        let serving = self.keep(place.cloud.runtime().serving(service).await);
+        let record = self.keep(store::record(place, service).await).flatten();
+        let latest = self.keep(place.ledger.latest_release(key).await);
+        let mut holds = self.keep(place.ledger.holds(key).await).unwrap_or_default();
+        let releases = self.keep(place.ledger.releases(key).await);
+        let follows = |_: &str| false;
+        let releases = releases.unwrap_or_default();
+        let history = History::new(&releases, &follows);
+        holds.retain(|hold| history.stands(hold));
+        let is_known = latest.is_some();
+        let release = latest.flatten();
+        // After a destroy, nothing is what is to be there.
+        let empty = inventory.is_some_and(|inventory| inventory.items.is_empty());
+        let destroyed = release.is_some() && empty;
+        let Some(serving) = serving else {
+            return;
+        };
+        let expected = release.as_ref().filter(|_| !destroyed);
+        self.worst = self.worst.max(judge(serving.as_ref(), expected));
+        if self.as_json {
+            self.documents.push(json!({
+                "cloud": place.name(), "target": place.cloud.target(), "service": key, "name": service.name,
+                "serving": serving, "release": release, "hold": holds.last(), "holds": holds, "destroyed": destroyed,
+                "record": service.record.as_ref().map(|wanted| json!({
+                    "name": wanted.name, "zone": wanted.zone, "status": record,
+                })),
+            }));
+        } else if destroyed && serving.is_none() {
+            outln!("  {key}  destroyed");
+        } else {
+            let told = match is_known {
+                true => describe(key, serving.as_ref(), release.as_ref(), &holds),
+                false => describe_unread(key, serving.as_ref()),
+            };
+            out!("{told}");
+            out!("{}", named(service, record.as_ref()));
+        }
+    }
+}
+
+/// What serves, where the ledger does not say what should.
+fn describe_unread(key: &str, serving: Option<&Serving>) -> String {
+    let text = describe(key, serving, None, &[]);
+    text.replacen("no release", "its release cannot be read", 1)
 }
 
 fn judge(serving: Option<&Serving>, release: Option<&Release>) -> Exit {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use deployer::Exit;
 use futures::TryStreamExt;
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::in_process::stage::{Ended, Stage, Wanted};
@@ -41,8 +40,12 @@ pub async fn lock_taken(stage: &Stage) {
 /// One cloud's ledger is damaged: it is told and left alone, and the other one goes its own way.
 pub async fn ledger_damaged(stage: &Stage) {
     first_serves(stage).await;
-    for (version, name) in (2..).zip(["inventory.json", "left.json", "migrations.json"]) {
-        let path = Path::from(format!("{LEDGER}/{name}"));
+    let folders = ["inventory.json", "inventory/", "left/", "migrations/"];
+    for (version, folder) in (2..).zip(folders) {
+        let mut paths = stage.ledger.standing().await.into_iter();
+        let begins = format!("{LEDGER}/{folder}");
+        let path = paths.find(|it| it.as_ref().starts_with(&begins));
+        let path = path.expect("something stands there");
         let whole = stage.ledger.get(&path).await.expect("it is there");
         let whole = whole.bytes().await.expect("its content");
         stage
@@ -71,6 +74,49 @@ pub async fn ledger_damaged(stage: &Stage) {
             .await
             .expect("memory takes it");
         run(stage, APPLY, "all", Exit::Success).await;
+    }
+}
+
+/// Where a ledger cannot be read in part, or not at all, `status` says so and shows what serves; so does `releases`, as far as it goes.
+pub async fn status_goes_on(stage: &Stage) {
+    first_serves(stage).await;
+    for folder in ["inventory.json", "inventory/", "releases/", "lock/"] {
+        let mut paths = stage
+            .ledger
+            .entries_below(&format!("{LEDGER}/{folder}"))
+            .await;
+        let path = paths.pop().expect("something stands there");
+        let whole = stage.ledger.get(&path).await.expect("it is there");
+        let whole = whole.bytes().await.expect("its content");
+        let put = stage.ledger.put(&path, "{".into());
+        put.await.expect("memory takes it");
+        let said = run(stage, &["status"], "all", Exit::Failure).await;
+        says(&said, &[path.as_ref(), "is damaged", "hint:"]);
+        // Of both clouds.
+        let states = said.matches("    state      ready").count();
+        assert_eq!(states, 2, "{folder}: {said}");
+        let said = run(stage, &["status", "--json"], "all", Exit::Failure).await;
+        says(&said, &[path.as_ref()]);
+        let documents = said.find("\n[").map_or("", |at| &said[at..]);
+        let documents: serde_json::Value = serde_json::from_str(documents).expect("JSON");
+        let states = documents.as_array().expect("a list").iter();
+        let ready = states.filter(|it| it["serving"]["state"]["state"] == "ready");
+        assert_eq!(ready.count(), 2, "{documents:#}");
+        let ends = match folder {
+            "releases/" | "inventory.json" => Exit::Failure,
+            _ => Exit::Success,
+        };
+        let said = run(stage, &["releases"], "all", ends).await;
+        assert!(said.contains("gcp") && said.contains("r1"), "{said}");
+        let ends = match folder {
+            "lock/" => Exit::Success,
+            _ => Exit::Failure,
+        };
+        let said = run(stage, &["plan"], "all", ends).await;
+        says(&said, &["gcp"]);
+        let put = stage.ledger.put(&path, whole.into());
+        put.await.expect("memory takes it");
+        run(stage, &["status"], "all", Exit::Success).await;
     }
 }
 

@@ -1,9 +1,8 @@
 //! A damaged ledger is told by the name of what is damaged, before anything is changed, and is never written over.
 
 use deployer::Exit;
-use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{APPLY, SECOND, first_serves, run, says};
 use crate::in_process::stage::{Stage, Wanted};
@@ -58,9 +57,7 @@ pub async fn damaged(stage: &Stage) {
 
 /// What an apply has to read: everything but what lies behind the latest.
 async fn needed(stage: &Stage) -> Vec<Path> {
-    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
-    let mut paths: Vec<Path> = objects.into_iter().map(|it| it.location).collect();
-    paths.sort();
+    let paths = stage.ledger.standing().await;
     let folder = |path: &Path, depth: usize| {
         let parts: Vec<_> = path.parts().map(|it| it.as_ref().to_owned()).collect();
         parts[..parts.len().saturating_sub(depth)].join("/")
@@ -71,6 +68,12 @@ async fn needed(stage: &Stage) -> Vec<Path> {
             return false;
         }
         let mut beside = paths.iter();
+        // Each is read alike: one of the items stands for all.
+        if name.contains("/inventory/") {
+            let folder = folder(path, 2);
+            let mut items = paths.iter().filter(|it| it.as_ref().starts_with(&folder));
+            return items.next() == Some(path);
+        }
         if name.contains("/releases/") || name.contains("/run-headers/") {
             return !beside.any(|it| folder(it, 1) == folder(path, 1) && it > *path);
         }

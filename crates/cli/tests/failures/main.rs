@@ -566,6 +566,9 @@ const TESTS: &[Test] = &[
         "a_damaged_ledger_of_one_cloud_leaves_the_other_one_alone",
         |it| Box::pin(apart::ledger_damaged(it)),
     ),
+    ("status_says_what_it_cannot_read_and_shows_the_rest", |it| {
+        Box::pin(apart::status_goes_on(it))
+    }),
     ("two_first_applies_at_once_make_one_key_pair", |it| {
         Box::pin(apart::one_key_pair(it))
     }),

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use deployer::Exit;
+use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -42,34 +42,30 @@ pub async fn inventory_of_another(stage: &Stage) {
 
 /// Writes everything that one environment has into the inventory of another.
 async fn claim(to: &Stage, from: &Stage) {
-    let theirs = inventories(from).await;
-    for ((_, theirs), (key, mut ours)) in theirs.into_iter().zip(inventories(to).await) {
-        let theirs = theirs["items"].as_object().expect("items").clone();
-        let items = ours["items"].as_object_mut().expect("items");
-        items.extend(theirs);
-        let bytes = ours.to_string().into_bytes();
-        to.ledger
-            .put(&key, bytes.into())
-            .await
-            .expect("it is written");
+    // Of a run after every other one.
+    let keys = to.ledger.standing().await;
+    let headers = keys
+        .iter()
+        .filter(|key| key.as_ref().contains("/run-headers/"));
+    let numbers = headers.filter_map(|key| key.filename()?.trim_end_matches(".json").parse().ok());
+    let run = numbers.max().unwrap_or(0_u64) + 1;
+    for (nth, key) in inventory(from).await.iter().enumerate() {
+        let (target, subject) = key.as_ref().split_once("/inventory/").expect("an item");
+        let subject = subject.split('/').next().expect("its subject");
+        let target = target.replace(from.environment(), to.environment());
+        let theirs = from.ledger.document(key).await.to_string().into_bytes();
+        let key = format!("{target}/inventory/{subject}/{run:06}-{nth:06}.json");
+        let key = Key::from(key);
+        let put = to.ledger.put(&key, theirs.into()).await;
+        put.expect("it is written");
     }
 }
 
-/// The inventories of an environment, of both clouds, by their keys.
-async fn inventories(stage: &Stage) -> Vec<(Key, Value)> {
-    use futures::TryStreamExt;
-    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
-    let mut found = Vec::new();
-    for object in objects {
-        let key = object.location;
-        if key.filename() == Some("inventory.json") {
-            let bytes = stage.ledger.get(&key).await.expect("it is there");
-            let bytes = bytes.bytes().await.expect("its content");
-            found.push((key, serde_json::from_slice(&bytes).expect("JSON")));
-        }
-    }
-    found.sort_by_key(|(key, _)| key.to_string());
-    found
+/// The items of an environment, of both clouds.
+async fn inventory(stage: &Stage) -> Vec<Key> {
+    let mut keys = stage.ledger.standing().await;
+    keys.retain(|key| key.as_ref().contains("/inventory/"));
+    keys
 }
 
 /// What another app has marked is not adopted: the refusal names the owner, and nothing changes.
@@ -152,9 +148,9 @@ pub async fn forgotten_adopted_released(stage: &Stage) {
     let said = run(stage, &unknown, "all", Exit::Input).await;
     says(&said, &["aws/us-east-1/ecs.service/swept-test-idp", "gcp/"]);
     let mut addresses = Vec::new();
-    for (_, inventory) in inventories(stage).await {
-        let items = inventory["items"].as_object().expect("items").clone();
-        addresses.extend(items.into_iter().map(|(address, _)| address));
+    for key in inventory(stage).await {
+        let item = stage.ledger.document(&key).await;
+        addresses.push(item["address"].as_str().expect("an address").to_owned());
     }
     assert!(addresses.len() > 10, "{addresses:?}");
     for address in &addresses {

@@ -137,6 +137,12 @@ impl Stage {
         }
     }
 
+    /// The environment's name.
+    #[allow(dead_code, reason = "not every test has several")]
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
     /// What the service is called on both clouds.
     pub fn service(&self) -> String {
         format!("swept-{}-idp", self.environment)
@@ -336,7 +342,11 @@ impl Stage {
 
     /// Whether a service is on hold.
     pub async fn has_hold(&self) -> bool {
-        self.ledger.has("/holds/").await
+        self.ledger
+            .standing()
+            .await
+            .iter()
+            .any(|path| path.as_ref().contains("/holds/"))
     }
 
     /// Ends the clouds, unless another environment still uses them.

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt};
 use regex_lite::Regex;
 use serde_json::Value;
 
@@ -363,12 +361,9 @@ async fn list(stage: &Stage, path: &str, key: &str) -> Vec<Value> {
 
 /// Releases, holds, migrations and the inventory; runs and locks tell how often it was tried.
 async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
-    let objects: Vec<_> = store.list(None).try_collect().await.expect("a listing");
-    for object in objects {
-        let path = object.location.to_string();
-        let bytes = store.get(&object.location).await.expect("an object");
-        let bytes = bytes.bytes().await.expect("its content");
-        let value: Value = serde_json::from_slice(&bytes).expect("JSON");
+    for path in store.standing().await {
+        let value = store.document(&path).await;
+        let path = path.to_string();
         if path.contains("/releases/") {
             let members = [
                 "number",
@@ -385,20 +380,12 @@ async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
                 "hold {}",
                 chosen(&value, &["rejected", "content_id", "serving", "unfinished"])
             ));
-        } else if path.ends_with("/inventory.json") {
-            let items = value["items"].as_object().cloned().unwrap_or_default();
-            lines.extend(
-                items
-                    .iter()
-                    .map(|(address, item)| format!("ours {address} needs {}", item["needs"])),
-            );
-        } else if path.ends_with("/migrations.json") {
-            let known = value["migrations"].as_object().cloned().unwrap_or_default();
-            lines.extend(
-                known
-                    .values()
-                    .map(|it| format!("migration {} {}", it["what"], it["state"])),
-            );
+        } else if path.contains("/inventory/") {
+            let address = value["address"].as_str().expect("an address");
+            lines.push(format!("ours {address} needs {}", value["item"]["needs"]));
+        } else if path.contains("/migrations/") {
+            let record = &value["record"];
+            lines.push(format!("migration {} {}", record["what"], record["state"]));
         }
     }
 }

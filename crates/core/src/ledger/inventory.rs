@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::error::Result;
 use crate::fields::Fields;
-use crate::ledger::Ledger;
+use crate::ledger::version::segment;
+use crate::ledger::{AT_ONCE, Ledger};
 use crate::ours::{Began, Certain, Noted, is_false};
 
-const NAME: &str = "inventory.json";
+const FOLDER: &str = "inventory";
 
 /// One thing that exists, or may. Older versions noted only the first two members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +41,7 @@ pub struct Item {
 
 impl Item {
     /// What stands there once this is noted of it.
-    fn with(before: Option<&Self>, noted: &Noted, now: Timestamp) -> Self {
+    pub(super) fn with(before: Option<&Self>, noted: &Noted, now: Timestamp) -> Self {
         let adopted = match (before, noted.began) {
             (_, Began::Made) | (None, Began::Before) => false,
             (Some(before), Began::Before | Began::Found) => before.adopted,
@@ -82,18 +84,6 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Notes that this exists, or will. `None` when that is known already.
-    pub fn with(&self, address: &Address, noted: &Noted, now: Timestamp) -> Option<Self> {
-        let before = self.items.get(address);
-        let item = Item::with(before, noted, now);
-        if before == Some(&item) {
-            return None;
-        }
-        let mut changed = self.clone();
-        changed.items.insert(address.clone(), item);
-        Some(changed)
-    }
-
     /// What was made from a thing.
     pub fn users_of<'a>(&'a self, address: &'a Address) -> impl Iterator<Item = &'a Address> {
         let uses = |item: &&(&Address, &Item)| item.1.needs.contains(address);
@@ -104,15 +94,72 @@ impl Inventory {
     }
 }
 
+/// What an object says: of which address, and what.
+#[derive(Serialize, Deserialize)]
+struct Noting<A, I> {
+    address: A,
+    item: I,
+}
+
+fn subject(address: &Address) -> String {
+    format!("{FOLDER}/{}", segment(&address.to_string()))
+}
+
 impl Ledger {
     /// What exists. Empty before the first apply.
     pub async fn inventory(&self) -> Result<Inventory> {
-        Ok(self.read(NAME).await?.unwrap_or_default())
+        // The older first: what is carried over meanwhile is found behind it.
+        let mut items = self.older_inventory().await?.items;
+        let said = self.said_below::<Noting<Address, Item>>(FOLDER).await?;
+        items.retain(|address, _| !said.contains_key(&subject(address)));
+        for (subject, noting) in said {
+            let Some(Noting { address, item }) = noting else {
+                continue;
+            };
+            if self::subject(&address) != subject {
+                return Err(self.damaged(&subject));
+            }
+            items.insert(address, item);
+        }
+        Ok(Inventory { items })
     }
 
-    /// Replaces the inventory. Only the holder of the lock may.
+    /// Says what is known of one address; `None`: that it is gone. Durable when this returns.
+    pub(super) async fn write_item(&self, address: &Address, item: Option<&Item>) -> Result<()> {
+        let noting = item.map(|item| Noting { address, item });
+        self.say(&subject(address), noting.as_ref()).await
+    }
+
+    /// Makes the inventory say this and nothing else. Only the holder of the lock may.
     pub async fn write_inventory(&self, inventory: &Inventory) -> Result<()> {
-        self.write(NAME, inventory).await
+        let before = self.inventory().await?.items;
+        let gone = before
+            .keys()
+            .filter(|it| !inventory.items.contains_key(*it));
+        let gone = gone.map(|address| (address, None));
+        let new = inventory.items.iter();
+        let new = new.filter(|(address, item)| before.get(*address) != Some(item));
+        let new = new.map(|(address, item)| (address, Some(item)));
+        futures::stream::iter(gone.chain(new))
+            .map(|(address, item)| self.write_item(address, item))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Says of every item of an older format what it says, where nothing is said of it yet.
+    pub(super) async fn carry_inventory(&self) -> Result<()> {
+        let older = self.older_inventory().await?.items;
+        if older.is_empty() {
+            return Ok(());
+        }
+        let said = self.subjects(FOLDER).await?;
+        let unsaid = older.iter().filter(|it| !said.contains(&subject(it.0)));
+        futures::stream::iter(unsaid)
+            .map(|(address, item)| self.write_item(address, Some(item)))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
     }
 }
 
@@ -126,10 +173,6 @@ mod tests {
         fields
     }
 
-    fn address() -> Address {
-        "aws/r/route53.record/a.example.com/A".parse().unwrap()
-    }
-
     fn noted(leads_to: &str, certain: Certain) -> Noted {
         Noted {
             wrote: Some(fields(leads_to)),
@@ -138,44 +181,33 @@ mod tests {
         }
     }
 
+    fn note(before: Option<&Item>, noted: &Noted) -> Item {
+        Item::with(before, noted, Timestamp::UNIX_EPOCH)
+    }
+
     #[test]
     fn both_values_are_ours_until_one_is_known_to_stand_there() {
-        let note = |inventory: Inventory, noted: &Noted| {
-            let changed = inventory.with(&address(), noted, Timestamp::UNIX_EPOCH);
-            changed.unwrap_or(inventory)
-        };
-        let wrote = |inventory: &Inventory| inventory.items[&address()].wrote.clone();
-        let made = note(Inventory::default(), &noted("one", Certain::Now));
-        let begun = note(made, &noted("two", Certain::NotYet));
-        assert_eq!(wrote(&begun), [fields("one"), fields("two")]);
-        assert_eq!(
-            begun.with(
-                &address(),
-                &noted("two", Certain::NotYet),
-                Timestamp::UNIX_EPOCH
-            ),
-            None
-        );
-        let landed = note(begun, &noted("two", Certain::Now));
-        assert_eq!(wrote(&landed), [fields("two")]);
+        let made = note(None, &noted("one", Certain::Now));
+        let begun = note(Some(&made), &noted("two", Certain::NotYet));
+        assert_eq!(begun.wrote, [fields("one"), fields("two")]);
+        assert_eq!(note(Some(&begun), &noted("two", Certain::NotYet)), begun);
+        let landed = note(Some(&begun), &noted("two", Certain::Now));
+        assert_eq!(landed.wrote, [fields("two")]);
     }
 
     #[test]
     fn what_was_found_stays_adopted_until_it_is_made_anew() {
-        let now = Timestamp::UNIX_EPOCH;
         let began = |began| Noted {
             began,
             ..Noted::default()
         };
-        let found = Inventory::default().with(&address(), &began(Began::Found), now);
-        let found = found.expect("it was not known");
-        assert!(found.items[&address()].adopted);
-        assert_eq!(found.with(&address(), &began(Began::Before), now), None);
-        let made = found.with(&address(), &began(Began::Made), now);
-        let made = made.expect("that is news");
-        assert!(!made.items[&address()].adopted);
+        let found = note(None, &began(Began::Found));
+        assert!(found.adopted);
+        assert_eq!(note(Some(&found), &began(Began::Before)), found);
+        let made = note(Some(&found), &began(Began::Made));
+        assert!(!made.adopted);
         // What we made stays ours when its mark is gone.
-        assert_eq!(made.with(&address(), &began(Began::Found), now), None);
+        assert_eq!(note(Some(&made), &began(Began::Found)), made);
     }
 
     #[test]

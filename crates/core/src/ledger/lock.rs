@@ -13,10 +13,13 @@
 //! people. Where that cannot be trusted - the store says that the lock was written in the future, or a process of this
 //! machine lives and yet its lease ran out - a contender watches for as long as a lease lasts, by its own clock, whether
 //! the number changes: a wrong clock costs that wait, and never more. A store whose clock leaps ahead while another
-//! machine holds is the one thing this trusts not to happen. Who takes a lock away by hand is believed at once: its
-//! former holder finds out when it renews, at most [`RENEWAL`] later.
+//! machine holds is the one thing this trusts not to happen.
 //!
-//! A lock that was given back, and one whose holder is known to be gone, are taken at once.
+//! A lock that was given back is taken at once. One whose holder is known to be gone is taken when the store has kept it for longer than
+//! a holder takes to renew ([`RENEWAL`] and some seconds, 20 in all): machines restored from one snapshot take each other's processes for
+//! their own, and a living holder shows itself by then. What the dead one had sent is not waited for: it lands or not within that time
+//! or is found out as everything in doubt is. After a release by hand the next one waits until the former holder starts nothing more,
+//! whether it heard of it or not: 30 s from the release ([`LEASE`] less [`MARGIN`], and some seconds), unless it is known to be gone.
 
 mod keeper;
 mod standing;
@@ -31,7 +34,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{BETWEEN_TRIES, Ledger, TRIES};
+use crate::ledger::Ledger;
+use crate::ledger::objects::encode;
 use crate::wait::{self, Look, Pace};
 
 /// How long a lease lasts without being renewed.
@@ -46,8 +50,21 @@ pub const RENEWAL: Duration = Duration::from_secs(15);
 /// S3 and Google Cloud Storage tell times in whole seconds.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How old the lock of a holder that seems to be gone must be: one that lives has renewed it by then.
+const SILENT: Duration = RENEWAL.saturating_add(GRACE);
+
+/// How long after a release by hand the former holder may still start something, at most.
+const HEARD: Duration = LEASE.saturating_sub(MARGIN).saturating_add(GRACE);
+
 /// Older objects that stay, so that no listing that overlaps a renewal sees none.
 const KEPT: u64 = 2;
+
+/// The version of the lock's format: deployers of every version stand before the same lock.
+const FORMAT: u32 = 1;
+
+/// How often what the store did not answer is tried: who holds a lease has no long time, and renews once more after this.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,80 +169,118 @@ fn name(number: u64) -> String {
 }
 
 impl Ledger {
-    /// Takes the lock. Waits only where no clock can be trusted, and says so.
+    /// Takes the lock. Waits only where its former holder may still start something, and where no clock can be trusted; says so.
     ///
     /// Errors: locked, naming the holder and since when.
     pub async fn lock(&self, me: Holder, witness: &dyn Witness) -> Result<Lease> {
-        let top = self.top().await?;
-        if let Some(top) = &top
-            && !top.holder.released
-        {
-            self.outlast(top, witness).await?;
-        }
-        let last = top.map_or(0, |top| top.number);
-        let taken = self.take(last + 1, me).await;
-        taken.map_err(|refusal| match refusal {
-            Refusal::Held(holder) if holder.released => {
-                Error::new(ErrorKind::Locked, self.loss(&holder))
+        for _ in 0..TRIES {
+            let top = self.top().await?;
+            if let Some(top) = &top
+                && !self.outlast(top, witness).await?
+            {
+                continue;
             }
-            Refusal::Held(holder) => self.held(&holder),
-            Refusal::Ours => Error::internal("a new claim found itself in the ledger"),
-            Refusal::Failed(error) => error,
-        })
+            let last = top.map_or(0, |top| top.number);
+            let taken = self.take(last + 1, me).await;
+            return taken.map_err(|refusal| match refusal {
+                Refusal::Held(holder) if holder.released => {
+                    Error::new(ErrorKind::Locked, self.loss(&holder))
+                }
+                Refusal::Held(holder) => self.held(&holder),
+                Refusal::Ours => Error::internal("a new claim found itself in the ledger"),
+                Refusal::Failed(error) => error,
+            });
+        }
+        Err(self.changes_hands())
     }
 
-    /// Returns once the lock of another holder may be taken over.
+    /// Returns once this lock may be taken over; or `false` when it was given back meanwhile, which is to be looked at anew.
     ///
     /// Errors: locked, when it may not.
-    async fn outlast(&self, top: &Top, witness: &dyn Witness) -> Result<()> {
-        let known = witness.known(&top.holder);
+    async fn outlast(&self, top: &Top, witness: &dyn Witness) -> Result<bool> {
+        let holder = &top.holder;
+        let known = witness.known(holder);
+        match (&holder.released_by, holder.released) {
+            (None, true) => return Ok(true),
+            (Some(_), true) if known == Known::Gone => return Ok(true),
+            (Some(by), true) => {
+                let why =
+                    format!("{by} took the lock from {holder}, which may not have heard of it");
+                return self.grow_old(top, HEARD, &why, witness).await;
+            }
+            (_, false) => {}
+        }
         if known == Known::Gone {
-            witness.note(&format!(
-                "took over the lock of {}: its process is gone",
-                top.holder
-            ));
-            return Ok(());
+            let why = format!("the process of {holder} seems to be gone");
+            let gone = self.grow_old(top, SILENT, &why, witness).await?;
+            if gone {
+                witness.note(&format!(
+                    "took over the lock of {holder}: its process is gone"
+                ));
+            }
+            return Ok(gone);
         }
         let age = self.store_now().await?.duration_since(top.written);
         let in_the_future = age < -signed(GRACE);
         let ran_out = age > signed(LEASE + GRACE);
         match (known, in_the_future || ran_out) {
-            (_, false) => Err(self.held(&top.holder)),
+            (_, false) => Err(self.held(holder)),
             (Known::Nothing, true) if ran_out => {
                 witness.note(&format!(
-                    "took over the lock of {}: its lease ran out {} s ago",
-                    top.holder,
+                    "took over the lock of {holder}: its lease ran out {} s ago",
                     (age - signed(LEASE)).as_secs()
                 ));
-                Ok(())
+                Ok(true)
             }
-            (Known::Nothing | Known::Alive | Known::Gone, true) => self.watch(top, witness).await,
+            (Known::Nothing | Known::Alive | Known::Gone, true) => {
+                let lasts = LEASE + GRACE;
+                witness.note(&format!(
+                    "the times of the lock of {holder} make no sense; waiting {} s to see whether it is renewed",
+                    lasts.as_secs()
+                ));
+                self.watch(top, lasts).await
+            }
         }
     }
 
-    /// Watches whether the holder renews, for as long as a lease lasts by our own clock.
-    async fn watch(&self, top: &Top, witness: &dyn Witness) -> Result<()> {
-        let lasts = LEASE + GRACE;
-        witness.note(&format!(
-            "the times of the lock of {} make no sense; waiting {} s to see whether it is renewed",
-            top.holder,
-            lasts.as_secs()
-        ));
+    /// Returns once the store has kept this lock for so long. Where its time makes no sense, that is waited for from now on.
+    async fn grow_old(
+        &self,
+        top: &Top,
+        lasts: Duration,
+        why: &str,
+        witness: &dyn Witness,
+    ) -> Result<bool> {
+        let age = self.store_now().await?.duration_since(top.written);
+        let age = Duration::try_from(age).unwrap_or_default();
+        let rest = lasts.saturating_sub(age);
+        if rest.is_zero() {
+            return Ok(true);
+        }
+        let seconds = rest.as_secs() + u64::from(rest.subsec_nanos() > 0);
+        witness.note(&format!("{why}; waiting {seconds} s to be sure"));
+        self.watch(top, rest).await
+    }
+
+    /// Watches for so long by our own clock whether the lock changes. `false` when it was given back.
+    ///
+    /// Errors: locked, when it is renewed, or somebody else takes it.
+    async fn watch(&self, top: &Top, lasts: Duration) -> Result<bool> {
         let began = self.clock.elapsed();
         let pace = Pace {
-            first: GRACE,
+            first: GRACE.min(lasts),
             longest: GRACE,
-            deadline: lasts * 2,
+            deadline: (lasts + GRACE) * 2,
         };
         wait::poll(self.clock.as_ref(), pace, "the lock", || async {
             match self.top().await? {
                 Some(now) if now.number == top.number => {}
-                Some(now) if now.holder.released => return Ok(Look::Found(())),
+                Some(now) if now.holder.released => return Ok(Look::Found(false)),
                 Some(now) => return Err(self.held(&now.holder)),
-                None => return Ok(Look::Found(())),
+                None => return Ok(Look::Found(false)),
             }
-            Ok(match self.clock.elapsed().saturating_sub(began) > lasts {
-                true => Look::Found(()),
+            Ok(match self.clock.elapsed().saturating_sub(began) >= lasts {
+                true => Look::Found(true),
                 false => Look::NotYet(format!("held by {}", top.holder)),
             })
         })
@@ -287,11 +342,12 @@ impl Ledger {
                 Claimed::ByAnother(_) => {}
             }
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!("the lock of {} changed hands meanwhile", self.target),
-        )
-        .hint("try again"))
+        Err(self.changes_hands())
+    }
+
+    fn changes_hands(&self) -> Error {
+        let message = format!("the lock of {} changed hands meanwhile", self.target);
+        Error::new(ErrorKind::Conflict, message).hint("try again")
     }
 
     /// Creates a number and makes sure that it is the highest.
@@ -324,10 +380,11 @@ impl Ledger {
 
     /// Creates one number; a write whose answer was lost is tried again and recognised.
     async fn claim(&self, number: u64, holder: &Holder) -> Result<Claimed> {
+        let bytes = encode(FORMAT, holder)?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.put_new(&name(number), holder).await {
+            match self.put_new(&name(number), bytes.clone()).await {
                 Ok(true) => return Ok(Claimed::Now),
                 Ok(false) => break,
                 Err(error) if tries == TRIES => return Err(error),
@@ -361,14 +418,7 @@ impl Ledger {
 
     /// The objects there are, in order, with the time of the store at which each was written.
     async fn numbers(&self) -> Result<Vec<(u64, Timestamp)>> {
-        let mut tries = 0;
-        let found = loop {
-            tries += 1;
-            match self.list_objects("lock").await {
-                Err(_) if tries < TRIES => self.clock.pause(BETWEEN_TRIES).await,
-                found => break found?,
-            }
-        };
+        let found = self.list_objects("lock").await?;
         let mut numbers = Vec::new();
         for (file, written) in found {
             let number = file.trim_end_matches(".json").parse().map_err(|_| {

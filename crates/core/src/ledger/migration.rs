@@ -1,39 +1,50 @@
 //! What the ledger knows of migrations: at most one execution per release and database.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::lock::Mutex;
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{MigrationRecord, MigrationStanding, Turn};
 use crate::error::Result;
-use crate::ledger::Ledger;
+use crate::ledger::version::segment;
+use crate::ledger::{AT_ONCE, Ledger};
 
-const NAME: &str = "migrations.json";
+const FOLDER: &str = "migrations";
 
+/// What format 1 kept in one object.
 #[derive(Default, Serialize, Deserialize)]
-struct Records {
+pub(super) struct Records {
     /// By key.
     migrations: BTreeMap<String, Record>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Record {
     what: String,
     #[serde(flatten)]
     standing: MigrationStanding,
 }
 
+/// What an object says: of which migration, and what.
+#[derive(Serialize, Deserialize)]
+struct Recording {
+    key: String,
+    record: Record,
+}
+
+fn subject(key: &str) -> String {
+    format!("{FOLDER}/{}", segment(key))
+}
+
 /// Migrations as the ledger records them. Only the holder of the lock may write; clones may do so at once.
 #[derive(Clone)]
 pub struct LedgerMigrations {
     ledger: Ledger,
-    /// Held from reading the records to writing them back.
-    writing: Arc<Mutex<()>>,
     /// Whose turn it is, by key.
-    turns: Arc<std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>>,
+    turns: Arc<Mutex<BTreeMap<String, Arc<futures::lock::Mutex<()>>>>>,
 }
 
 impl std::fmt::Debug for LedgerMigrations {
@@ -42,31 +53,72 @@ impl std::fmt::Debug for LedgerMigrations {
     }
 }
 
+impl Ledger {
+    async fn migration(&self, key: &str) -> Result<Option<Record>> {
+        let older = self.older_migrations().await?.migrations.remove(key);
+        let said = self.said::<Recording>(&subject(key)).await?;
+        Ok(said.map(|it| it.record).or(older))
+    }
+
+    async fn migrations(&self) -> Result<BTreeMap<String, Record>> {
+        let mut records = self.older_migrations().await?.migrations;
+        for (subject, recording) in self.said_below::<Recording>(FOLDER).await? {
+            // Nothing is ever said of one that there is none: what ran stays on record.
+            let Some(Recording { key, record }) = recording else {
+                continue;
+            };
+            if self::subject(&key) != subject {
+                return Err(self.damaged(&subject));
+            }
+            records.insert(key, record);
+        }
+        Ok(records)
+    }
+
+    async fn write_migration(&self, key: &str, record: Record) -> Result<()> {
+        let key = key.to_owned();
+        let subject = subject(&key);
+        self.say(&subject, Some(&Recording { key, record })).await
+    }
+
+    /// Says of every migration of an older format what it says, where nothing is said of it yet.
+    pub(super) async fn carry_migrations(&self) -> Result<()> {
+        let older = self.older_migrations().await?.migrations;
+        if older.is_empty() {
+            return Ok(());
+        }
+        let said = self.subjects(FOLDER).await?;
+        let unsaid = older
+            .iter()
+            .filter(|(key, _)| !said.contains(&subject(key)));
+        futures::stream::iter(unsaid)
+            .map(|(key, record)| self.write_migration(key, record.clone()))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
+
 impl LedgerMigrations {
     /// The migrations of one ledger.
     pub fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
-            writing: Arc::default(),
             turns: Arc::default(),
         }
     }
 
-    async fn records(&self) -> Result<Records> {
-        Ok(self.ledger.read(NAME).await?.unwrap_or_default())
-    }
-
-    /// Replaces one record; `what` stays as it was when it is not given.
+    /// Says how one stands; `what` stays as it was when it is not given.
     async fn put(&self, key: &str, what: Option<&str>, standing: MigrationStanding) -> Result<()> {
-        let _writing = self.writing.lock().await;
-        let mut records = self.records().await?;
-        let was = records.migrations.remove(key).map(|record| record.what);
-        let record = Record {
-            what: what.map(str::to_owned).or(was).unwrap_or_default(),
-            standing,
+        let what = match what {
+            Some(what) => what.to_owned(),
+            None => {
+                let was = self.ledger.migration(key).await?;
+                was.map(|was| was.what).unwrap_or_default()
+            }
         };
-        records.migrations.insert(key.to_owned(), record);
-        self.ledger.write(NAME, &records).await
+        let record = Record { what, standing };
+        self.ledger.write_migration(key, record).await
     }
 }
 
@@ -81,13 +133,14 @@ impl MigrationRecord for LedgerMigrations {
     }
 
     async fn standing(&self, key: &str) -> Result<MigrationStanding> {
-        let standing = self.standings().await?.remove(key);
-        Ok(standing.unwrap_or(MigrationStanding::Never))
+        let record = self.ledger.migration(key).await?;
+        Ok(record.map_or(MigrationStanding::Never, |record| record.standing))
     }
 
     async fn standings(&self) -> Result<BTreeMap<String, MigrationStanding>> {
-        let records = self.records().await?.migrations.into_iter();
+        let records = self.ledger.migrations().await?;
         Ok(records
+            .into_iter()
             .map(|(key, record)| (key, record.standing))
             .collect())
     }

@@ -1,13 +1,18 @@
 //! The durable record of one environment on one target: inventory, releases, runs, migrations, holds and the lock.
 //!
-//! Objects under one prefix of an object store, JSON each, with a format version. Never a secret value.
+//! Objects under one prefix of an object store, JSON each, with a format version. Never a secret value. They are made and removed and
+//! not replaced ([`version`]): what a process that lost its lease still has on its way changes nothing of its successor's. Two are put
+//! over older ones: `clock.json`, which says nothing, and `inventory.json`, which from format 2 on says the format alone.
 
+mod carried;
 mod inventory;
 mod left;
 mod lock;
 mod migration;
+mod objects;
 mod release;
 mod run;
+mod version;
 
 pub use inventory::{Inventory, Item};
 pub use lock::{Holder, Keeper, Known, LEASE, Lease, Origin, Permit, Standing, Witness};
@@ -16,37 +21,26 @@ pub use release::{Hold, Release};
 pub use run::{RunHeader, RunJournal, RunRecord};
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures::TryStreamExt;
-use jiff::Timestamp;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::address::Target;
 use crate::capability::MigrationRecord;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use version::Versions;
 
-/// The version of every format in the ledger but the journal's, which has its own.
-pub const FORMAT: u32 = 1;
+/// The version of every format in the ledger but the journal's and the lock's, which have their own. 2: what changes is an object for each
+/// subject and run; before, there was one for all.
+pub const FORMAT: u32 = 2;
 
-/// No object of a ledger is larger.
-const LARGEST: u64 = 64 << 20;
+/// The oldest that is still read. What it kept in one object is carried over when the next run begins.
+pub const OLDEST: u32 = 1;
 
-/// How often what the store did not answer is tried, where the store's client does not try again itself.
-const TRIES: u32 = 3;
-const BETWEEN_TRIES: Duration = Duration::from_millis(500);
-
-/// How many objects are read at the same time.
-const AT_ONCE: usize = 16;
-
-/// What to do about an object that cannot be read.
-const RESTORE: &str =
-    "restore it from the store's older versions; deployer never overwrites what it cannot read";
+/// How many objects are read or written at the same time.
+const AT_ONCE: usize = 64;
 
 /// One environment's ledger on one target. Cheap to clone.
 #[derive(Clone)]
@@ -56,15 +50,9 @@ pub struct Ledger {
     target: Target,
     clock: Arc<dyn Clock>,
     permit: Permit,
+    versions: Versions,
+    at: Option<String>,
     how_to_make: Option<String>,
-}
-
-/// What is written: the content with the format's version.
-#[derive(Serialize, Deserialize)]
-struct Versioned<T> {
-    format: u32,
-    #[serde(flatten)]
-    content: T,
 }
 
 impl Ledger {
@@ -89,6 +77,8 @@ impl Ledger {
             target,
             clock,
             permit: Permit::default(),
+            versions: Versions::default(),
+            at: None,
             how_to_make: None,
         }
     }
@@ -103,6 +93,21 @@ impl Ledger {
         }
     }
 
+    /// The same with the address that people know the store by.
+    #[must_use]
+    pub fn at(self, address: impl Into<String>) -> Self {
+        let at = Some(address.into());
+        Self { at, ..self }
+    }
+
+    /// The address that people know it by.
+    fn address(&self) -> String {
+        match &self.at {
+            Some(address) => address.clone(),
+            None => format!("{}: {}", self.store, self.prefix),
+        }
+    }
+
     /// The target.
     pub fn target(&self) -> &Target {
         &self.target
@@ -113,10 +118,13 @@ impl Ledger {
     ///
     /// Errors: ledger, naming what cannot be read.
     pub async fn check(&self, services: impl IntoIterator<Item = &String>) -> Result<()> {
-        self.inventory().await?;
-        self.left().await?;
-        LedgerMigrations::new(self.clone()).standings().await?;
-        self.last_run().await?;
+        let migrations = LedgerMigrations::new(self.clone());
+        tokio::try_join!(
+            self.inventory(),
+            self.left(),
+            migrations.standings(),
+            self.last_run(),
+        )?;
         let reads = services.into_iter().map(|service| async move {
             tokio::try_join!(self.holds(service), self.latest_release(service)).map(drop)
         });
@@ -129,229 +137,6 @@ impl Ledger {
     pub async fn is_new(&self) -> Result<bool> {
         Ok(self.list("run-headers").await?.is_empty())
     }
-
-    fn path(&self, name: &str) -> Path {
-        name.split('/')
-            .fold(self.prefix.clone(), |path, part| path.join(part))
-    }
-
-    /// Reads an object. `None` when absent.
-    async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let bytes = self.read_bytes(name).await?;
-        bytes
-            .map(|bytes| decode(&self.path(name), &bytes))
-            .transpose()
-    }
-
-    async fn read_bytes(&self, name: &str) -> Result<Option<Bytes>> {
-        let path = self.path(name);
-        match self.store.get(&path).await {
-            Ok(found) if found.meta.size > LARGEST => Err(Error::new(
-                ErrorKind::Ledger,
-                format!(
-                    "the ledger object {path} is damaged: it has {} bytes",
-                    found.meta.size
-                ),
-            )
-            .hint(RESTORE)),
-            Ok(found) => {
-                let bytes = found.bytes().await;
-                bytes
-                    .map(Some)
-                    .map_err(|error| self.broken("read", &path, error))
-            }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.broken("read", &path, error)),
-        }
-    }
-
-    /// Writes an object, over an older one if there is one.
-    async fn write<T: Serialize>(&self, name: &str, content: &T) -> Result<()> {
-        self.permit.ask().await?;
-        let path = self.path(name);
-        let bytes = encode(content)?;
-        self.store
-            .put(&path, bytes.into())
-            .await
-            .map(drop)
-            .map_err(|error| self.broken("write", &path, error))
-    }
-
-    /// Writes an object that must not exist and has words of its own. Returns whether it was ours to write; a write whose
-    /// answer was lost is tried again and recognised.
-    async fn create<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            // Anew each time: the lease may be lost meanwhile.
-            self.permit.ask().await?;
-            let failed = match self.put_new(name, content).await {
-                Ok(true) => return Ok(true),
-                Ok(false) => match self.read_bytes(name).await? {
-                    Some(found) => return Ok(encode(content).is_ok_and(|ours| found == ours)),
-                    // S3 says so too while a write whose answer was lost is still under way.
-                    None => Error::new(
-                        ErrorKind::Ledger,
-                        format!("{} is there and cannot be read", self.path(name)),
-                    ),
-                },
-                Err(error) => error,
-            };
-            if tries == TRIES {
-                return Err(failed);
-            }
-            self.clock.pause(BETWEEN_TRIES).await;
-        }
-    }
-
-    /// Writes an object that must not exist, once. The lock itself needs no permit.
-    async fn put_new<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
-        let path = self.path(name);
-        let options = PutOptions {
-            mode: PutMode::Create,
-            ..PutOptions::default()
-        };
-        match self
-            .store
-            .put_opts(&path, encode(content)?.into(), options)
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(self.broken("write", &path, error)),
-        }
-    }
-
-    /// Removes an object; succeeds when it is gone already.
-    async fn remove(&self, name: &str) -> Result<()> {
-        self.permit.ask().await?;
-        self.erase_object(name).await
-    }
-
-    /// The same without a permit: the lock itself needs none.
-    async fn erase_object(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        match self.store.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.broken("delete", &path, error)),
-        }
-    }
-
-    /// The names of the objects in a folder, sorted.
-    async fn list(&self, folder: &str) -> Result<Vec<String>> {
-        let found = self.list_objects(folder).await?;
-        Ok(found.into_iter().map(|(name, _)| name).collect())
-    }
-
-    /// The same with the time of the store at which each was written.
-    async fn list_objects(&self, folder: &str) -> Result<Vec<(String, Timestamp)>> {
-        let path = self.path(folder);
-        let found = self.store.list_with_delimiter(Some(&path)).await;
-        let found = found.map_err(|error| self.broken("list", &path, error))?;
-        let mut names: Vec<(String, Timestamp)> = found
-            .objects
-            .iter()
-            .filter_map(|object| Some((object.location.filename()?.to_owned(), written(object))))
-            .collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// Writes an object that says nothing, and returns the time that the store gave to it.
-    async fn touch(&self, name: &str) -> Result<Timestamp> {
-        let path = self.path(name);
-        let bytes = encode(&serde_json::json!({}))?;
-        let put = self.store.put(&path, bytes.into()).await;
-        put.map_err(|error| self.broken("write", &path, error))?;
-        let head = self.store.head(&path).await;
-        head.map(|object| written(&object))
-            .map_err(|error| self.broken("read", &path, error))
-    }
-
-    /// Removes everything below the prefix: after a destroy.
-    pub async fn erase(&self) -> Result<()> {
-        let found: Vec<_> = self
-            .store
-            .list(Some(&self.prefix))
-            .try_collect()
-            .await
-            .map_err(|error| self.broken("list", &self.prefix, error))?;
-        for object in found {
-            self.store
-                .delete(&object.location)
-                .await
-                .map_err(|error| self.broken("delete", &object.location, error))?;
-        }
-        Ok(())
-    }
-
-    fn broken(&self, verb: &str, path: &Path, error: object_store::Error) -> Error {
-        let failed = Error::new(
-            ErrorKind::Ledger,
-            format!("cannot {verb} the ledger at {path}"),
-        );
-        // Both stores' own word; the client has no kind of its own for it.
-        if let Some(command) = &self.how_to_make
-            && error.to_string().contains("NoSuchBucket")
-        {
-            return Error::new(
-                ErrorKind::Ledger,
-                format!(
-                    "the bucket for the ledger of {} does not exist",
-                    self.target
-                ),
-            )
-            .hint(format!("make it once: {command}"));
-        }
-        failed.because(error).hint(format!(
-            "check that the ledger of {} exists and can be written: `[targets.{}] ledger`",
-            self.target, self.target.cloud
-        ))
-    }
-}
-
-/// When an object was written, by the store's clock.
-fn written(object: &ObjectMeta) -> Timestamp {
-    let at = &object.last_modified;
-    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default();
-    Timestamp::new(at.timestamp(), nanos).unwrap_or_default()
-}
-
-fn encode<T: Serialize>(content: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(&Versioned {
-        format: FORMAT,
-        content,
-    })
-    .map_err(|error| Error::internal("a ledger object has no JSON form").because(error))
-}
-
-fn decode<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
-    #[derive(Deserialize)]
-    struct Header {
-        format: u32,
-    }
-    let damaged = |error: serde_json::Error| {
-        Error::new(
-            ErrorKind::Ledger,
-            format!("the ledger object {path} is damaged"),
-        )
-        .because(error)
-        .hint(RESTORE)
-    };
-    let header: Header = serde_json::from_slice(bytes).map_err(damaged)?;
-    if header.format != FORMAT {
-        return Err(Error::new(
-            ErrorKind::Ledger,
-            format!(
-                "the ledger object {path} has format {}, this version reads {FORMAT}",
-                header.format
-            ),
-        )
-        .hint("use the deployer that wrote it, or a newer one"));
-    }
-    serde_json::from_slice::<Versioned<T>>(bytes)
-        .map(|object| object.content)
-        .map_err(damaged)
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{ImageRef, Revision, SecretVersion};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Ledger;
+use crate::ledger::{AT_ONCE, Ledger};
 use crate::spec::ServiceSpec;
 
 /// One applied version of one service on one target.
@@ -105,47 +106,69 @@ impl Hold {
     }
 }
 
+/// How the verification of a release ended, beside the release itself, which is not written twice.
+#[derive(Serialize, Deserialize)]
+struct Verification {
+    passed: bool,
+}
+
 impl Ledger {
     /// The releases of a service, oldest first.
     pub async fn releases(&self, service: &str) -> Result<Vec<Release>> {
-        let folder = format!("releases/{service}");
-        let names = self.list(&folder).await?;
-        let mut releases = Vec::with_capacity(names.len());
-        for name in names {
-            let release = self.read(&format!("{folder}/{name}")).await?;
-            releases.extend(release);
+        let names = self.list(&releases(service)).await?;
+        let mut releases = self.recorded(service, names).await?;
+        let mut verified = self
+            .said_below::<Verification>(&verifications(service))
+            .await?;
+        for release in &mut releases {
+            let said = verified.remove(&verification(service, release.number));
+            release.verified = said.flatten().map(|it| it.passed).or(release.verified);
         }
         Ok(releases)
     }
 
+    /// The releases of these names, in their order, as they were recorded.
+    async fn recorded(&self, service: &str, names: Vec<String>) -> Result<Vec<Release>> {
+        let folder = releases(service);
+        let reads = names.into_iter().map(|name| format!("{folder}/{name}"));
+        let reads: Vec<Option<Release>> = futures::stream::iter(reads)
+            .map(|name| async move { self.read(&name).await })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(reads.into_iter().flatten().collect())
+    }
+
     /// The revisions of all releases of every service, also of those that the manifest no longer has.
     pub async fn recorded_revisions(&self) -> Result<Vec<Revision>> {
-        let path = self.path("releases");
-        let found = self.store.list_with_delimiter(Some(&path)).await;
-        let found = found.map_err(|error| self.broken("list", &path, error))?;
         let mut revisions = Vec::new();
-        for folder in found.common_prefixes {
-            let service = folder.filename().unwrap_or_default();
-            let releases = self.releases(service).await?;
-            revisions.extend(releases.into_iter().map(|release| release.revision));
+        for service in self.folders("releases").await? {
+            let names = self.list(&releases(&service)).await?;
+            let recorded = self.recorded(&service, names).await?;
+            revisions.extend(recorded.into_iter().map(|release| release.revision));
         }
         Ok(revisions)
     }
 
     /// The latest release of a service.
     pub async fn latest_release(&self, service: &str) -> Result<Option<Release>> {
-        let folder = format!("releases/{service}");
-        match self.list(&folder).await?.last() {
-            Some(name) => self.read(&format!("{folder}/{name}")).await,
-            None => Ok(None),
-        }
+        let folder = releases(service);
+        let Some(name) = self.list(&folder).await?.pop() else {
+            return Ok(None);
+        };
+        let Some(mut release) = self.read::<Release>(&format!("{folder}/{name}")).await? else {
+            return Ok(None);
+        };
+        let said: Option<Verification> = self.said(&verification(service, release.number)).await?;
+        release.verified = said.map(|it| it.passed).or(release.verified);
+        Ok(Some(release))
     }
 
     /// Records a release under its number.
     ///
     /// Errors: conflict, when the number is taken: another run recorded one meanwhile.
     pub async fn record_release(&self, release: &Release) -> Result<()> {
-        let name = format!("releases/{}/{:06}.json", release.service, release.number);
+        let name = format!("{}/{:06}.json", releases(&release.service), release.number);
         if self.create(&name, release).await? {
             return Ok(());
         }
@@ -158,62 +181,85 @@ impl Ledger {
         ))
     }
 
-    /// Notes on a recorded release how its verification ended. The lock is held.
+    /// Notes of a recorded release how its verification ended. The lock is held.
     pub async fn note_verified(&self, release: &Release, passed: bool) -> Result<()> {
-        let name = format!("releases/{}/{:06}.json", release.service, release.number);
-        let release = Release {
-            verified: Some(passed),
-            ..release.clone()
-        };
-        self.write(&name, &release).await
+        let subject = verification(&release.service, release.number);
+        self.say(&subject, Some(&Verification { passed })).await
     }
 
     /// The holds on a service, oldest rejected release first.
     pub async fn holds(&self, service: &str) -> Result<Vec<Hold>> {
-        let folder = holds(service);
-        let mut holds: Vec<Hold> = Vec::new();
-        // Where ledgers of before have the only one.
-        holds.extend(self.read(&only_hold(service)).await?);
-        for name in self.list(&folder).await? {
-            let hold: Option<Hold> = self.read(&format!("{folder}/{name}")).await?;
-            if let Some(hold) = hold {
-                holds.retain(|it| it.rejected != hold.rejected);
-                holds.push(hold);
+        let mut holds = self.older_holds(service).await?;
+        let said = self.said_below::<Hold>(&self::holds(service)).await?;
+        holds.retain(|rejected, _| !said.contains_key(&hold(service, *rejected)));
+        for (subject, said) in said {
+            let Some(said) = said else {
+                continue;
+            };
+            if hold(service, said.rejected) != subject {
+                return Err(self.damaged(&subject));
             }
+            holds.insert(said.rejected, said);
         }
-        holds.sort_by_key(|it| it.rejected);
-        Ok(holds)
+        Ok(holds.into_values().collect())
     }
 
     /// Puts a hold on a service, beside those on other releases.
     pub async fn set_hold(&self, service: &str, hold: &Hold) -> Result<()> {
-        let name = format!("{}/{:06}.json", holds(service), hold.rejected);
-        self.write(&name, hold).await
+        let subject = self::hold(service, hold.rejected);
+        self.say(&subject, Some(hold)).await
     }
 
     /// Lifts the hold on one release.
     pub async fn lift_hold(&self, service: &str, rejected: u64) -> Result<()> {
-        let only: Option<Hold> = self.read(&only_hold(service)).await?;
-        if only.is_some_and(|it| it.rejected == rejected) {
-            self.remove(&only_hold(service)).await?;
+        let holds = self.holds(service).await?;
+        match holds.iter().any(|hold| hold.rejected == rejected) {
+            true => self.lift(service, rejected).await,
+            false => Ok(()),
         }
-        self.remove(&format!("{}/{rejected:06}.json", holds(service)))
-            .await
     }
 
     /// Lifts every hold on a service.
     pub async fn lift_holds(&self, service: &str) -> Result<()> {
         for hold in self.holds(service).await? {
-            self.lift_hold(service, hold.rejected).await?;
+            self.lift(service, hold.rejected).await?;
         }
         Ok(())
     }
+
+    async fn lift(&self, service: &str, rejected: u64) -> Result<()> {
+        self.say::<Hold>(&hold(service, rejected), None).await
+    }
+
+    /// Says of every hold of an older format what it says, where nothing is said of it yet.
+    pub(super) async fn carry_holds(&self, service: &str) -> Result<()> {
+        let said = self.subjects(&holds(service)).await?;
+        for (rejected, older) in self.older_holds(service).await? {
+            let subject = hold(service, rejected);
+            if !said.contains(&subject) {
+                self.say(&subject, Some(&older)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn releases(service: &str) -> String {
+    format!("releases/{service}")
+}
+
+fn verifications(service: &str) -> String {
+    format!("verified/{service}")
+}
+
+fn verification(service: &str, release: u64) -> String {
+    format!("{}/{release:06}", verifications(service))
 }
 
 fn holds(service: &str) -> String {
     format!("holds/{service}")
 }
 
-fn only_hold(service: &str) -> String {
-    format!("holds/{service}.json")
+fn hold(service: &str, rejected: u64) -> String {
+    format!("{}/{rejected:06}", holds(service))
 }

@@ -1,16 +1,20 @@
 //! Runs: one apply, rollback or destroy, with its journal, one object per entry.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::address::Address;
 use crate::engine::Journal;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Event, FORMAT};
-use crate::ledger::{Inventory, Ledger};
-use crate::ours::Noted;
+use crate::ledger::{AT_ONCE, Item, Ledger};
+use crate::ours::{Certain, Noted};
 
 /// What is known when a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +65,39 @@ pub struct RunJournal {
     folder: String,
     number: u64,
     written: Mutex<u64>,
-    inventory: Mutex<Inventory>,
+    /// By address. Two notes of one address take turns, those of others go at the same time.
+    items: std::sync::Mutex<BTreeMap<Address, Slot>>,
 }
+
+type Slot = Arc<Mutex<Known>>;
+
+/// What is known of one address.
+#[derive(Default)]
+struct Known {
+    item: Option<Item>,
+    /// Whether this run has said so itself.
+    said: bool,
+}
+
+/// How many numbers are tried for one entry: an earlier one may have landed although its answer did not come.
+const NUMBERS: u32 = 3;
 
 impl RunJournal {
     /// The run's number.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    fn slot(&self, address: &Address) -> Slot {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(items.entry(address.clone()).or_default())
+    }
+
+    async fn say(&self, address: &Address, known: &mut Known, item: Option<Item>) -> Result<()> {
+        // Known only once it is durable: a second try after a failed write must write again.
+        self.ledger.write_item(address, item.as_ref()).await?;
+        *known = Known { item, said: true };
+        Ok(())
     }
 }
 
@@ -81,31 +111,54 @@ fn folder(number: u64) -> String {
 impl Ledger {
     /// Begins a run. The caller holds the lock; the header's number is set here.
     pub async fn begin_run(&self, header: RunHeader) -> Result<RunJournal> {
-        let inventory = self.inventory().await?;
-        let mut number = self.last_run_number().await? + 1;
-        loop {
+        // What cannot be read is found before anything is written.
+        let before = self.inventory().await?.items;
+        let highest = self.versions.highest_run();
+        let mut number = self.last_run_number().await?.max(highest) + 1;
+        let header = loop {
             let header = RunHeader {
                 number,
                 ..header.clone()
             };
-            if self
-                .create(&format!("run-headers/{number:06}.json"), &header)
-                .await?
-            {
-                break;
+            if self.create(&name_of_header(number), &header).await? {
+                break header;
             }
             number += 1;
+        };
+        if !self
+            .refuses_what_exists(&name_of_header(number), &header)
+            .await?
+        {
+            return Err(self.unsafe_store());
         }
+        self.versions.begin(number);
+        self.carry_over().await?;
+        let known = before.into_iter().map(|(address, item)| {
+            let item = Some(item);
+            let known = Known { item, said: false };
+            (address, Arc::new(Mutex::new(known)))
+        });
         Ok(RunJournal {
             ledger: self.clone(),
             folder: folder(number),
             number,
             written: Mutex::new(0),
-            inventory: Mutex::new(inventory),
+            items: std::sync::Mutex::new(known.collect()),
         })
     }
 
-    async fn last_run_number(&self) -> Result<u64> {
+    fn unsafe_store(&self) -> Error {
+        let message = format!(
+            "the ledger of {} at {} writes over objects that are there although it is told not to: no lock holds in it",
+            self.target,
+            self.address()
+        );
+        Error::new(ErrorKind::Ledger, message).hint(
+            "deployer needs a store that honours `If-None-Match: *`, as S3 and Google Cloud Storage do; an older stand-in for S3 may not",
+        )
+    }
+
+    pub(super) async fn last_run_number(&self) -> Result<u64> {
         let names = self.list("run-headers").await?;
         let last = names
             .last()
@@ -127,20 +180,27 @@ impl Ledger {
     /// The last run. `None` before the first.
     pub async fn last_run(&self) -> Result<Option<RunRecord>> {
         let number = self.last_run_number().await?;
-        let Some(header) = self.read(&format!("run-headers/{number:06}.json")).await? else {
+        let Some(header) = self.read(&name_of_header(number)).await? else {
             return Ok(None);
         };
         let folder = folder(number);
-        let mut entries = Vec::new();
-        for name in self.list(&folder).await? {
-            entries.extend(
-                self.read::<EntryObject>(&format!("{folder}/{name}"))
-                    .await?
-                    .map(|o| o.entry),
-            );
-        }
-        Ok(Some(RunRecord { header, entries }))
+        let names = self.list(&folder).await?.into_iter();
+        let entries: Vec<Option<EntryObject>> = futures::stream::iter(names)
+            .map(|name| format!("{folder}/{name}"))
+            .map(|name| async move { self.read(&name).await })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let entries = entries.into_iter().flatten().map(|object| object.entry);
+        Ok(Some(RunRecord {
+            header,
+            entries: entries.collect(),
+        }))
     }
+}
+
+fn name_of_header(number: u64) -> String {
+    format!("run-headers/{number:06}.json")
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,45 +215,61 @@ impl Journal for RunJournal {
     }
 
     async fn write(&self, event: Event) -> Result<()> {
+        let is_last = matches!(event, Event::Ended { .. });
         let mut written = self.written.lock().await;
-        let sequence = *written + 1;
-        let entry = Entry {
-            format: FORMAT,
-            sequence,
-            at: self.ledger.clock.now(),
-            event,
-        };
-        let name = format!("{}/{sequence:06}.json", self.folder);
-        self.ledger.write(&name, &EntryObject { entry }).await?;
-        *written = sequence;
-        Ok(())
+        for _ in 0..NUMBERS {
+            let sequence = *written + 1;
+            let entry = Entry {
+                format: FORMAT,
+                sequence,
+                at: self.ledger.clock.now(),
+                event: event.clone(),
+            };
+            let name = format!("{}/{sequence:06}.json", self.folder);
+            let created = self.ledger.create(&name, &EntryObject { entry }).await?;
+            // Taken by an entry of ours of which it was not known that it landed.
+            *written = sequence;
+            if !created {
+                continue;
+            }
+            if is_last && let Err(error) = self.ledger.tidy().await {
+                tracing::debug!(%error, "superseded objects of the ledger stay for now");
+            }
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Ledger,
+            format!(
+                "the entries of run {} are written by somebody else",
+                self.number
+            ),
+        ))
     }
 
     async fn remember(&self, address: &Address, noted: &Noted) -> Result<()> {
-        let mut inventory = self.inventory.lock().await;
-        let Some(changed) = inventory.with(address, noted, self.ledger.clock.now()) else {
-            return Ok(());
-        };
-        // Known only once it is durable: a second try after a failed write must write again.
-        self.ledger.write_inventory(&changed).await?;
-        *inventory = changed;
-        Ok(())
+        let slot = self.slot(address);
+        let mut known = slot.lock().await;
+        let item = Item::with(known.item.as_ref(), noted, self.ledger.clock.now());
+        // What an earlier run said may be followed by what it still has on its way. Before something is changed, this run says it itself.
+        let stands = known.said || noted.certain == Certain::Now;
+        match known.item.as_ref() == Some(&item) && stands {
+            true => Ok(()),
+            false => self.say(address, &mut known, Some(item)).await,
+        }
     }
 
     async fn forget(&self, address: &Address) -> Result<()> {
-        let mut inventory = self.inventory.lock().await;
-        let mut changed = inventory.clone();
-        if changed.items.remove(address).is_none() {
-            return Ok(());
+        let slot = self.slot(address);
+        let mut known = slot.lock().await;
+        match known.item {
+            Some(_) => self.say(address, &mut known, None).await,
+            None => Ok(()),
         }
-        self.ledger.write_inventory(&changed).await?;
-        *inventory = changed;
-        Ok(())
     }
 
     async fn absent(&self, address: &Address) -> Result<()> {
         let now = self.ledger.clock.now();
-        let item = self.inventory.lock().await.items.get(address).cloned();
+        let item = self.slot(address).lock().await.item.clone();
         let young = item.is_some_and(|item| {
             let age = now.duration_since(item.since);
             item.gone_since.is_none() && age < YOUNG
@@ -205,14 +281,13 @@ impl Journal for RunJournal {
     }
 
     async fn unseen(&self, address: &Address) -> Result<()> {
-        let mut inventory = self.inventory.lock().await;
-        let mut changed = inventory.clone();
-        let Some(item) = changed.items.get_mut(address) else {
+        let slot = self.slot(address);
+        let mut known = slot.lock().await;
+        let Some(item) = known.item.clone() else {
             return Ok(());
         };
-        item.gone_since = Some(self.ledger.clock.now());
-        self.ledger.write_inventory(&changed).await?;
-        *inventory = changed;
-        Ok(())
+        let gone_since = Some(self.ledger.clock.now());
+        let item = Item { gone_since, ..item };
+        self.say(address, &mut known, Some(item)).await
     }
 }

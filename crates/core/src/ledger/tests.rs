@@ -1,14 +1,19 @@
 //! The ledger in memory: damage, migrations, runs, releases.
 
+mod format_1;
+pub(super) mod store;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::*;
 use crate::address::{Address, CloudName};
-use crate::capability::{MigrationRecord, MigrationStanding};
+use crate::capability::MigrationStanding;
+use crate::error::ErrorKind;
 use crate::ours::Noted;
 
 struct SetClock(Mutex<Timestamp>);
@@ -205,7 +210,7 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
 }
 
 /// As it was written before there was verification.
-const OLD_RELEASE: &str = r#"{
+pub(super) const OLD_RELEASE: &str = r#"{
     "number": 1, "service": "idp", "content_id": "c0ffee", "image": "x/idp@sha256:00", "tag": null,
     "revision": "idp:1", "secrets": {}, "migration": null, "at": "2026-11-01T00:00:00Z",
     "by": "deploy@runner-3", "run": "run 1", "detached": false,

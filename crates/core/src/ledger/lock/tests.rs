@@ -1,6 +1,6 @@
 //! The lock among many: contenders, sleepers, wrong clocks, a store that fails.
 
-mod store;
+mod late;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::*;
 use crate::address::{CloudName, Target};
 use crate::clock::Clock;
 use crate::engine::Journal;
-use crate::ledger::RunHeader;
-use store::{Fault, Store};
+use crate::ledger::tests::store::{Fault, Store};
+use crate::ledger::{Hold, RunHeader};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -308,15 +308,75 @@ async fn where_this_machines_clock_leapt_a_living_process_of_it_is_not_robbed() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_of_this_machine_that_is_gone_is_taken_over_at_once_and_said_so() {
+async fn a_holder_of_this_machine_that_is_gone_is_taken_over_once_it_would_have_renewed() {
+    for (age, waits) in [(0, 20), (12, 8), (30, 0)] {
+        let store = Store::new();
+        Machine::new(&store, "one").lock().await.unwrap();
+        seconds(age).await;
+        let two = Machine::new(&store, "two").knowing(Known::Gone);
+        let began = Instant::now();
+        two.lock().await.unwrap();
+        let waited = began.elapsed().as_secs();
+        assert!(
+            (waits..=waits + 5).contains(&waited),
+            "{waited} s after {age} s"
+        );
+        let notes = two.notes.into_inner().unwrap().join("\n");
+        assert!(notes.contains("its process is gone"), "{notes}");
+        assert_eq!(notes.contains("to be sure"), waits > 0, "{notes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_living_holder_that_is_taken_for_gone_is_not_robbed() {
     let store = Store::new();
-    Machine::new(&store, "one").lock().await.unwrap();
+    let one = Machine::new(&store, "one");
+    let _held = one.hold().await;
+    let two = Machine::new(&store, "two").knowing(Known::Gone);
+    for _ in 0..5 {
+        seconds(7).await;
+        assert_eq!(two.lock().await.unwrap_err().kind(), ErrorKind::Locked);
+        one.may_call().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_gives_back_while_it_is_watched_is_followed_at_once() {
+    let store = Store::new();
+    let one = Machine::new(&store, "one");
+    let (keeper, _task) = one.hold().await;
     let two = Machine::new(&store, "two").knowing(Known::Gone);
     let began = Instant::now();
-    two.lock().await.unwrap();
-    assert_eq!(began.elapsed(), Duration::ZERO);
-    let notes = two.notes.into_inner().unwrap().join("\n");
-    assert!(notes.contains("its process is gone"), "{notes}");
+    let (taken, ()) = tokio::join!(two.lock(), async {
+        seconds(3).await;
+        keeper.give_back().await.unwrap();
+    });
+    taken.unwrap();
+    assert!(began.elapsed() <= GRACE, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_release_by_hand_the_next_one_waits_until_the_former_holder_starts_nothing() {
+    for (knows, waits) in [(Known::Nothing, 30), (Known::Alive, 30), (Known::Gone, 0)] {
+        let store = Store::new();
+        let one = Machine::new(&store, "one");
+        let (_, task) = one.hold().await;
+        seconds(7).await;
+        let two = Machine::new(&store, "two").knowing(knows);
+        two.ledger.break_lock(two.holder()).await.unwrap();
+        // Its renewals do not reach the store any more.
+        task.abort();
+        let began = Instant::now();
+        two.lock().await.unwrap();
+        let waited = began.elapsed().as_secs();
+        assert!(
+            (waits..=waits + 5).contains(&waited),
+            "{waited} s: {knows:?}"
+        );
+        let notes = two.notes.into_inner().unwrap().join("\n");
+        let says = notes.contains("deploy@two took the lock from deploy@one");
+        assert_eq!(says, waits > 0, "{notes}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,6 +450,7 @@ async fn a_run_without_the_lock_writes_no_entry_and_no_inventory() {
         manifest: serde_json::Value::Null,
     };
     let journal = one.ledger.begin_run(header).await.unwrap();
+    one.ledger.set_hold("idp", &hold(1)).await.unwrap();
     task.abort();
     seconds(100).await;
     two.lock().await.unwrap();
@@ -407,6 +468,19 @@ async fn a_run_without_the_lock_writes_no_entry_and_no_inventory() {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Locked);
     }
     assert_eq!(store.contents().await, before);
+}
+
+fn hold(rejected: u64) -> Hold {
+    Hold {
+        rejected,
+        content_id: "c0ffee".into(),
+        overrides: None,
+        secrets: Default::default(),
+        serving: rejected + 1,
+        since: Timestamp::UNIX_EPOCH,
+        by: "deploy@one".into(),
+        unfinished: None,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! A store in memory with a clock of its own that can be set wrongly, and that fails when it is told to.
+//! A store in memory with a clock of its own that can be set wrongly, and that fails, or is slow, when it is told to.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +15,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What goes wrong.
@@ -24,6 +25,14 @@ pub enum Fault {
     Everything,
     /// The next write lands, and its answer is lost.
     NextAnswer,
+    /// The next write to a path with this in it is held up on its way, until it is let go.
+    Hold(&'static str),
+    /// Every write to a path with this in it fails.
+    Writes(&'static str),
+    /// So many changes are made, and every one after them fails: as for a process that is killed.
+    ChangesAfter(usize),
+    /// Whatever is written replaces what is there, also where it was to be new.
+    Overwrites,
 }
 
 #[derive(Debug)]
@@ -34,6 +43,8 @@ pub struct Store {
     written: Mutex<BTreeMap<Path, SystemTime>>,
     fault: Mutex<Option<Fault>>,
     calls: AtomicUsize,
+    held: Notify,
+    let_go: Notify,
 }
 
 impl Store {
@@ -45,6 +56,8 @@ impl Store {
             written: Mutex::default(),
             fault: Mutex::default(),
             calls: AtomicUsize::new(0),
+            held: Notify::new(),
+            let_go: Notify::new(),
         })
     }
 
@@ -58,6 +71,16 @@ impl Store {
 
     pub fn mend(&self) {
         *self.fault.lock().unwrap() = None;
+    }
+
+    /// Returns once a write is held up.
+    pub async fn holds(&self) {
+        self.held.notified().await;
+    }
+
+    /// Has the write that is held up go on.
+    pub fn let_go(&self) {
+        self.let_go.notify_one();
     }
 
     /// How many calls were made so far.
@@ -93,8 +116,43 @@ impl Store {
         self.calls.fetch_add(1, Ordering::SeqCst);
         match *self.fault.lock().unwrap() {
             Some(Fault::Everything) => Err(down()),
-            Some(Fault::NextAnswer) | None => Ok(()),
+            Some(
+                Fault::NextAnswer
+                | Fault::Hold(_)
+                | Fault::Writes(_)
+                | Fault::ChangesAfter(_)
+                | Fault::Overwrites,
+            )
+            | None => Ok(()),
         }
+    }
+
+    /// Whether a change is made at all.
+    fn change(&self) -> Result<()> {
+        if let Some(Fault::ChangesAfter(left)) = &mut *self.fault.lock().unwrap() {
+            *left = left.checked_sub(1).ok_or_else(down)?;
+        }
+        Ok(())
+    }
+
+    /// What a fault makes of a write before it lands.
+    async fn on_the_way(&self, at: &Path) -> Result<()> {
+        let held = {
+            let mut fault = self.fault.lock().unwrap();
+            match *fault {
+                Some(Fault::Writes(part)) if at.as_ref().contains(part) => return Err(down()),
+                Some(Fault::Hold(part)) if at.as_ref().contains(part) => {
+                    *fault = None;
+                    true
+                }
+                _ => false,
+            }
+        };
+        if held {
+            self.held.notify_one();
+            self.let_go.notified().await;
+        }
+        Ok(())
     }
 
     fn dated(&self, mut object: ObjectMeta) -> ObjectMeta {
@@ -122,7 +180,13 @@ impl fmt::Display for Store {
 impl ObjectStore for Store {
     async fn put_opts(&self, at: &Path, what: PutPayload, how: PutOptions) -> Result<PutResult> {
         self.call()?;
+        self.change()?;
         tokio::task::yield_now().await;
+        self.on_the_way(at).await?;
+        let how = match *self.fault.lock().unwrap() {
+            Some(Fault::Overwrites) => PutOptions::default(),
+            _ => how,
+        };
         let put = self.inner.put_opts(at, what, how).await?;
         self.written.lock().unwrap().insert(at.clone(), self.now());
         let mut fault = self.fault.lock().unwrap();
@@ -152,14 +216,17 @@ impl ObjectStore for Store {
         &self,
         which: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        match self.call() {
+        match self.call().and_then(|()| self.change()) {
             Ok(()) => self.inner.delete_stream(which),
             Err(error) => futures::stream::once(async { Err(error) }).boxed(),
         }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        match self.call() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
