@@ -30,7 +30,8 @@ fn kinds() -> BTreeSet<String> {
 fn is_kind(text: &str) -> bool {
     let plain = |part: &str| {
         let mut chars = part.chars();
-        !part.is_empty() && chars.all(|c| c.is_ascii_lowercase() || "-_".contains(c))
+        !part.is_empty()
+            && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c))
     };
     text.split_once('.')
         .is_some_and(|(service, thing)| plain(service) && plain(thing))

@@ -28,23 +28,64 @@ const LIFE: Wanted = Wanted {
 /// What a manifest with secrets and a migration needs.
 const PLAIN: [Feature; 3] = [Feature::Always, Feature::Secrets, Feature::Migrations];
 
-/// Actions that no call here takes, and why.
+/// Actions that no call here takes, by how they begin, and why.
 const NOT_HERE_ON_AWS: &[(&str, &str)] = &[
+    (
+        "application-autoscaling:DeleteScalingPolicy",
+        "a policy on requests alone goes by itself, and there is no load balancer",
+    ),
+    ("ecr:GetDownloadUrlForLayer", "no layer is read back"),
+    ("elasticache:ModifyCacheSubnetGroup", "the subnets stay"),
+    (
+        "elasticache:ModifyReplicationGroup",
+        "the cache stays as it was made",
+    ),
     (
         "elasticloadbalancing:",
         "moto has the load balancers, and is not in this process",
     ),
+    (
+        "rds:DescribeDBEngineVersions",
+        "PostgreSQL stays at its major version",
+    ),
+    ("rds:ModifyDBSubnetGroup", "the subnets stay"),
+    ("rds:RebootDBInstance", "no parameter waits for a restart"),
     ("route53:", "moto has the zones, and is not in this process"),
     ("s3:", "the ledger is in memory here"),
+    (
+        "secretsmanager:ListSecretVersionIds",
+        "no secret has so many versions that old ones lose their labels",
+    ),
 ];
 
 /// The same on Google Cloud.
 const NOT_HERE_ON_GOOGLE: &[(&str, &str)] = &[
-    ("storage.", "the ledger is in memory here"),
+    (
+        "cloudsql.instances.list",
+        "no read of an instance is refused",
+    ),
+    ("dns.", "the manifest has no record"),
+    ("redis.instances.upgrade", "the cache stays at its version"),
+    ("redis.operations.get", "the cache stays as it was made"),
+    (
+        "resourcemanager.projects.getIamPolicy",
+        "the caller may let accounts read secrets",
+    ),
+    (
+        "run.revisions.list",
+        "no rollback looks for a revision by what it is called",
+    ),
+    (
+        "run.services.setIamPolicy",
+        "a service is opened by switching its check off, for which Google wants it and the sandbox does not",
+    ),
+    ("serviceusage.operations.get", "every API is on"),
+    ("serviceusage.services.enable", "every API is on"),
     (
         "serviceusage.services.use",
         "no method takes it: it is asked for where calls count against another project",
     ),
+    ("storage.", "the ledger is in memory here"),
 ];
 
 /// One cloud and the names of the calls that the program made on it.
