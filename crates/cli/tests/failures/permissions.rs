@@ -28,7 +28,7 @@ const LIFE: Wanted = Wanted {
 /// What a manifest with secrets and a migration needs.
 const PLAIN: [Feature; 3] = [Feature::Always, Feature::Secrets, Feature::Migrations];
 
-/// Actions that no call here takes, by how they begin, and why.
+/// Actions that no call here takes, a whole service's where only its name stands, and why.
 const NOT_HERE_ON_AWS: &[(&str, &str)] = &[
     (
         "application-autoscaling:DeleteScalingPolicy",
@@ -255,7 +255,8 @@ fn assert_covered(
     not_here: &[(&str, &str)],
 ) {
     let missing: Vec<_> = taken.difference(listed).collect();
-    let elsewhere = |it: &str| not_here.iter().any(|(begins, _)| it.starts_with(begins));
+    let is = |it: &str, of: &str| it == of || of.ends_with([':', '.']) && it.starts_with(of);
+    let elsewhere = |it: &str| not_here.iter().any(|(of, _)| is(it, of));
     let never = listed.difference(taken).filter(|it| !elsewhere(it));
     let never: Vec<_> = never.collect();
     let here: Vec<_> = taken.iter().filter(|it| elsewhere(it)).collect();
