@@ -1,12 +1,14 @@
-//! Writes `docs/manifest.md` from the manifest's schema, so that it never says what the reader does not.
+//! Writes `docs/manifest.md` from the manifest's schema, so that it never says what the reader does not, and
+//! `docs/permissions.md` from what the program needs.
 
 use std::fmt::Write;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use deployer_manifest::{Describes, schema};
 use serde_json::{Map, Value};
 
-use crate::workspace;
+use crate::{run, workspace};
 
 const HEAD: &str = "\
 <!-- Made by `cargo xtask docs` from the schema. Change the doc comments in crates/manifest, not this page. -->
@@ -51,6 +53,18 @@ The schema is that of one file, which may be an overlay: it requires nothing tha
 pub fn command() -> Result<()> {
     let path = workspace::root().join("docs/manifest.md");
     std::fs::write(&path, page()).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{} is written", path.display());
+    permissions()
+}
+
+/// Only the program knows what it needs; a test of `crates/cli` tells when the page is stale.
+fn permissions() -> Result<()> {
+    let mut build = workspace::cargo();
+    build.args(["build", "--workspace"]);
+    let program = workspace::build_program(&mut build, "deployer")?;
+    let page = run::output(Command::new(program).arg("permissions"))?;
+    let path = workspace::root().join("docs/permissions.md");
+    std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{} is written", path.display());
     Ok(())
 }

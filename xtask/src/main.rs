@@ -28,7 +28,7 @@ usage: cargo xtask <command>
   sweep      every call fails, every entry is the last: all points, where test tries a sample
   bench      what the program costs: calls, critical path, lag, scale, footprint, beside the runbook
              (`bench runbook`: the last of these alone)
-  docs       write docs/manifest.md from the manifest's schema
+  docs       write docs/manifest.md from the manifest's schema, and docs/permissions.md from the program
   picture    write docs/terminal.svg from a real plan and apply
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL

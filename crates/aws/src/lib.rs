@@ -13,6 +13,7 @@ mod existing;
 mod gate;
 mod logs;
 mod partition;
+pub mod permissions;
 mod prepared;
 mod profile;
 mod rates;

@@ -117,6 +117,8 @@ pub enum Command {
     Sandbox(SandboxCommand),
     /// Print the JSON Schema of the manifest, with which editors complete and check it
     Schema(SchemaArgs),
+    /// Print what the credentials must be allowed: policies for AWS, roles for Google Cloud
+    Permissions,
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Write the manual pages

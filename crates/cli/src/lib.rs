@@ -112,6 +112,7 @@ async fn command(cli: Cli, surroundings: Surroundings) -> Exit {
     let result = match &command {
         Command::Init(args) => command::init::run(&global, args),
         Command::Schema(args) => Ok(command::schema::run(args)),
+        Command::Permissions => Ok(command::permissions::run(&global)),
         Command::Man(args) => command::man::run(args),
         Command::Sandbox(command) => command::sandbox::run(&global, command).await,
         Command::Completions { shell } => {
@@ -186,6 +187,7 @@ async fn on_manifest(
         Command::Config(_)
         | Command::Init(_)
         | Command::Schema(_)
+        | Command::Permissions
         | Command::Man(_)
         | Command::Sandbox(_)
         | Command::Completions { .. } => Ok(Exit::Success),

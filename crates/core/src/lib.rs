@@ -16,6 +16,7 @@ pub mod member;
 pub mod names;
 pub mod node;
 pub mod ours;
+pub mod permissions;
 pub mod plan;
 pub mod rate;
 pub mod reach;

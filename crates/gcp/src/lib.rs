@@ -18,6 +18,7 @@ mod identity_token;
 mod labels;
 mod logs;
 mod operation;
+pub mod permissions;
 mod project;
 mod rates;
 mod registry;

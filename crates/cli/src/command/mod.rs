@@ -9,6 +9,7 @@ pub mod lock;
 pub mod logs;
 pub mod man;
 pub mod migrate;
+pub mod permissions;
 pub mod plan;
 pub mod releases;
 pub mod rollback;

@@ -28,6 +28,18 @@ fn heading(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// What helps whoever may not do something.
+const PERMISSIONS: &str = "`deployer permissions` lists what is needed";
+
+/// What to do about it.
+fn hint_of(error: &Error) -> Option<String> {
+    match (error.kind(), error.hint_text()) {
+        (ErrorKind::Denied, Some(hint)) => Some(format!("{hint}; {PERMISSIONS}")),
+        (ErrorKind::Denied, None) => Some(PERMISSIONS.to_owned()),
+        (_, hint) => hint.map(str::to_owned),
+    }
+}
+
 /// The error as text, with a trailing newline.
 pub fn render(error: &Error) -> String {
     let chain = error.chain();
@@ -36,7 +48,7 @@ pub fn render(error: &Error) -> String {
     for cause in &chain[1..] {
         text.push_str(&format!("  caused by: {}\n", foreign::words(cause)));
     }
-    if let Some(hint) = error.hint_text() {
+    if let Some(hint) = hint_of(error) {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     text
@@ -49,7 +61,7 @@ pub fn document(error: &Error) -> serde_json::Value {
         "kind": error.kind(),
         "message": chain[0],
         "caused_by": chain[1..],
-        "hint": error.hint_text(),
+        "hint": hint_of(error),
         "exit_code": Exit::from(error.kind()) as u8,
     })
 }

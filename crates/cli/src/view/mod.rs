@@ -3,6 +3,7 @@
 pub mod error;
 pub mod findings;
 pub mod foreign;
+pub mod permissions;
 pub mod plan;
 pub mod progress;
 pub mod table;

@@ -25,6 +25,7 @@ mod migrated;
 mod others;
 mod outages;
 mod owners;
+mod permissions;
 #[path = "../sweep/picture.rs"]
 mod picture;
 mod releases;
@@ -638,6 +639,18 @@ const TESTS: &[Test] = &[
     ("an_app_that_is_renamed_is_another_owner", |it| {
         Box::pin(renamed::app(it))
     }),
+    (
+        "a_manifest_needs_the_permissions_of_what_it_has_and_a_pipeline_less",
+        |it| Box::pin(permissions::of_parts(it)),
+    ),
+    (
+        "the_permissions_of_the_page_are_those_that_calls_take_on_aws",
+        |it| Box::pin(permissions::on_aws(it)),
+    ),
+    (
+        "the_permissions_of_the_page_are_those_that_calls_take_on_google",
+        |it| Box::pin(permissions::on_google(it)),
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -24,6 +24,9 @@ pub enum Fault {
 /// Whether a call is the last that its cloud answers.
 pub type IsLast = fn(&ApiCall) -> bool;
 
+/// Whether the caller may make a call.
+pub type IsAllowed = fn(&ApiCall) -> bool;
+
 /// The calls. Cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
@@ -46,6 +49,8 @@ struct State {
     last: Option<(IsLast, FaultKind)>,
     /// What nobody may call.
     denied: Option<String>,
+    /// What alone may be called, when that is restricted.
+    allowed: Option<IsAllowed>,
     /// The name whose next call is carried out so much later.
     slow: Option<(String, Duration)>,
     /// The name that is disturbed, and how often it still is.
@@ -90,6 +95,12 @@ impl Calls {
     pub fn deny(&self, name: &str) {
         self.arm(None);
         self.state().denied = Some(name.to_owned());
+    }
+
+    /// Refuses every call for which this does not hold until the next [`Calls::arm`]: the caller may not.
+    pub fn allow_only(&self, allowed: IsAllowed) {
+        self.arm(None);
+        self.state().allowed = Some(allowed);
     }
 
     /// Has the next call of this name be carried out so much later.
@@ -175,7 +186,8 @@ impl Observer for Calls {
         if let Some((_, how)) = state.last.take_if(|(is_last, _)| is_last(call)) {
             state.down = Some((call.cloud, how));
         }
-        if state.denied.as_ref() == Some(&call.name) {
+        let may_not = state.allowed.is_some_and(|allowed| !allowed(call));
+        if may_not || state.denied.as_ref() == Some(&call.name) {
             return Verdict::Refuse(FaultKind::Denied.into());
         }
         state.judge(&call.name)

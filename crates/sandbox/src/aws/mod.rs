@@ -319,6 +319,8 @@ impl Aws {
         if tagged && !operation.starts_with("Tag") && operation != tagging {
             actions.push(format!("{service}:{tagging}"));
         }
+        let besides = policy::besides(service, operation, input).iter();
+        actions.extend(besides.map(|action| (*action).to_owned()));
         // "You must have permission to create a service-linked role": it is made when the first target is registered.
         if service == "application-autoscaling" && self.inner.autoscaling.makes_role(operation) {
             actions.push("iam:CreateServiceLinkedRole".to_owned());

@@ -62,6 +62,25 @@ impl Policy {
     }
 }
 
+/// The actions that an operation takes besides its own, for what else it does: as the tables "API operations" of the Service
+/// Authorization Reference have it, and for alarms "IAM permissions required for Amazon ECS service auto scaling" (ECS Developer
+/// Guide).
+pub fn besides(service: &str, operation: &str, input: &Value) -> &'static [&'static str] {
+    match (service, operation) {
+        ("rds", "DeleteDBInstance") if input.get("FinalDBSnapshotIdentifier").is_some() => {
+            &["rds:CreateDBSnapshot"]
+        }
+        ("secretsmanager", "BatchGetSecretValue") => &["secretsmanager:GetSecretValue"],
+        ("application-autoscaling", "PutScalingPolicy") => {
+            &["cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm"]
+        }
+        ("application-autoscaling", "DeleteScalingPolicy" | "DeregisterScalableTarget") => {
+            &["cloudwatch:DeleteAlarms"]
+        }
+        _ => &[],
+    }
+}
+
 /// The action of a request whose protocol does not name one. Of the REST services only S3's common calls are told
 /// apart; the rest is only allowed by a wildcard for the whole service.
 pub fn rest_action(service: &str, method: &Method, uri: &Uri) -> String {
@@ -103,5 +122,14 @@ mod tests {
         assert!(policy.allows("ecr:PutImage"));
         assert!(!policy.allows("ecs:DescribeTasks"));
         assert!(!policy.allows("ecs:UpdateService"));
+    }
+
+    #[test]
+    fn a_last_snapshot_takes_an_action_of_its_own() {
+        let delete = |input| besides("rds", "DeleteDBInstance", &input);
+        let kept = serde_json::json!({ "FinalDBSnapshotIdentifier": "last" });
+        assert_eq!(delete(kept), ["rds:CreateDBSnapshot"]);
+        let lost = serde_json::json!({ "SkipFinalSnapshot": true });
+        assert_eq!(delete(lost), [""; 0]);
     }
 }

@@ -1,0 +1,74 @@
+//! Which parts of a manifest need permissions of their own. What they need is said by each cloud's crate, in its table.
+
+/// A part of a manifest that a caller may be allowed by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// A service, its image, its log and the ledger.
+    Always,
+    /// Secrets that `deployer` keeps.
+    Secrets,
+    /// Secrets that somebody else keeps and the service reads.
+    SharedSecrets,
+    /// A migration before the roll-out.
+    Migrations,
+    /// Managed databases.
+    Databases,
+    /// Managed caches.
+    Caches,
+    /// A range of instances, where the runtime does not scale by itself.
+    Scaling,
+    /// A load balancer that is there already.
+    LoadBalancers,
+    /// Records in the DNS.
+    Dns,
+    /// APIs that `apply` switches on itself.
+    Apis,
+}
+
+impl Feature {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 10] = [
+        Self::Always,
+        Self::Secrets,
+        Self::SharedSecrets,
+        Self::Migrations,
+        Self::Databases,
+        Self::Caches,
+        Self::Scaling,
+        Self::LoadBalancers,
+        Self::Dns,
+        Self::Apis,
+    ];
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Secrets => "secrets",
+            Self::SharedSecrets => "shared-secrets",
+            Self::Migrations => "migrations",
+            Self::Databases => "databases",
+            Self::Caches => "caches",
+            Self::Scaling => "scaling",
+            Self::LoadBalancers => "load-balancers",
+            Self::Dns => "dns",
+            Self::Apis => "apis",
+        }
+    }
+
+    /// What in a manifest needs it, in Markdown.
+    pub fn needed_by(self) -> &'static str {
+        match self {
+            Self::Always => "every manifest",
+            Self::Secrets => "`[secrets]`, `[keys]`, `[databases]`, `[caches]`",
+            Self::SharedSecrets => "`[secrets]` of another owner",
+            Self::Migrations => "`[services.NAME.migrate]`",
+            Self::Databases => "`[databases]`",
+            Self::Caches => "`[caches]`",
+            Self::Scaling => "`replicas = { min = ..., max = ... }`",
+            Self::LoadBalancers => "`target_group`",
+            Self::Dns => "`[targets.CLOUD.services.NAME.dns]`",
+            Self::Apis => "`enable_apis = true`",
+        }
+    }
+}

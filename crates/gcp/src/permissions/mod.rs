@@ -1,0 +1,109 @@
+//! What the caller must be allowed on Google Cloud: one row for each kind and step, with the predefined roles that suffice, and the
+//! custom roles that are made of the rows.
+//!
+//! Sources: the pages "IAM permissions" and "roles and permissions" of each service
+//! (<https://cloud.google.com/iam/docs/roles-permissions>), as of August 2026.
+
+mod methods;
+mod table;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use deployer_core::permissions::Feature;
+
+pub use methods::permissions_of;
+pub use table::{NEEDS, ONLY};
+
+/// What one kind or step needs.
+#[derive(Debug)]
+pub struct Need {
+    /// The kind as addresses have it; of what has no address, a name.
+    pub kind: &'static str,
+    /// What it is, for people.
+    pub noun: &'static str,
+    /// What in a manifest brings it.
+    pub feature: Feature,
+    /// What reading it takes: `plan`, `status`.
+    pub read: &'static [&'static str],
+    /// What making, changing and removing it takes.
+    pub change: &'static [&'static str],
+    /// The least predefined roles that hold all of it.
+    pub roles: &'static [&'static str],
+    /// On what the roles are granted.
+    pub on: On,
+}
+
+/// What a role is granted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum On {
+    /// The project.
+    Project,
+    /// The service account that the app runs as.
+    RuntimeAccount,
+    /// The ledger's bucket.
+    Bucket,
+    /// The project of a secret of another owner.
+    SecretsProject,
+}
+
+impl On {
+    /// The command that grants a role on it, PROJECT, MEMBER and so on being names that are left open.
+    pub fn grant(self, role: &str) -> String {
+        match self {
+            Self::Project => format!(
+                "gcloud projects add-iam-policy-binding PROJECT --member=MEMBER --role={role}"
+            ),
+            Self::RuntimeAccount => format!(
+                "gcloud iam service-accounts add-iam-policy-binding RUNTIME_ACCOUNT --member=MEMBER --role={role}"
+            ),
+            Self::Bucket => format!(
+                "gcloud storage buckets add-iam-policy-binding gs://deployer-PROJECT-REGION --member=MEMBER --role={role}"
+            ),
+            Self::SecretsProject => format!(
+                "gcloud projects add-iam-policy-binding SECRETS_PROJECT --member=MEMBER --role={role}"
+            ),
+        }
+    }
+}
+
+/// A role that holds whatever another one holds.
+const MORE: [(&str, &str); 1] = [("roles/run.admin", "roles/run.developer")];
+
+/// The predefined roles that these features need, each once, on what they are granted.
+pub fn roles(features: &[Feature]) -> BTreeSet<(On, &'static str)> {
+    let needs = NEEDS.iter().filter(|need| features.contains(&need.feature));
+    let roles = needs.flat_map(|need| need.roles.iter().map(|role| (need.on, *role)));
+    let mut roles: BTreeSet<_> = roles.collect();
+    for (more, less) in MORE {
+        if roles.contains(&(On::Project, more)) {
+            roles.remove(&(On::Project, less));
+        }
+    }
+    roles
+}
+
+/// The permissions that these features need on the project itself: those on an account, a bucket and another project are granted
+/// there.
+pub fn permissions(features: &[Feature]) -> BTreeSet<&'static str> {
+    let needs = NEEDS
+        .iter()
+        .filter(|need| features.contains(&need.feature) && need.on == On::Project);
+    needs
+        .flat_map(|need| need.read.iter().chain(need.change))
+        .copied()
+        .collect()
+}
+
+/// A custom role as `gcloud iam roles create --file` takes it.
+pub fn custom_role(title: &str, permissions: &BTreeSet<&str>) -> String {
+    let mut text = format!("title: {title}\nstage: GA\nincludedPermissions:\n");
+    for permission in permissions {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "- {permission}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
