@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::error::Result;
+use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::node::Reading;
 use google_cloud_run_v2::model;
-use google_cloud_wkt::FieldMask;
 
-use super::Calls;
-use crate::error::{self, Found};
+use super::{Calls, PAUSE, TRIES};
+use crate::error::Found;
 use crate::labels::{self, Owner};
 use crate::project::Project;
 use crate::runtime::shape::revision_name;
@@ -65,19 +64,23 @@ impl crate::existing::Existing for Leftover {
     }
 
     /// The mark of its revisions stays: another template would be another revision.
-    async fn release(&self, actual: &model::Service) -> Result<()> {
-        let labels = labels::unmarked(&actual.labels);
-        let service = model::Service::new()
-            .set_name(self.calls.path())
-            .set_labels(labels);
-        let services = self.calls.project.clients.services.changing().await;
-        services
-            .update_service()
-            .set_service(service)
-            .set_update_mask(FieldMask::default().set_paths(["labels"]))
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| error::failed(error, &self.calls.cannot("release")))
+    async fn release(&self, _actual: &model::Service) -> Result<()> {
+        let mut tries = TRIES;
+        loop {
+            // Read again for its etag, and for the name that its template may bear.
+            let action = self.calls.cannot("release");
+            let Some(now) = self.calls.find().await?.seen(&action)? else {
+                return Ok(());
+            };
+            let labels = labels::unmarked(&now.labels);
+            if labels == now.labels {
+                return Ok(());
+            }
+            match self.calls.update(now.set_labels(labels), &["labels"]).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+                outcome => return outcome.map(drop),
+            }
+            self.calls.project.context.clock.pause(PAUSE).await;
+        }
     }
 }

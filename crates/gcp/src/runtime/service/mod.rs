@@ -25,6 +25,7 @@ use deployer_core::wait::{Pace, Readiness};
 use google_cloud_run_v2::model;
 
 use crate::error::{self, Found};
+use crate::hints;
 use crate::labels::{self, Owner};
 use crate::operation;
 use crate::runtime::container::{Variables, main_container};
@@ -157,6 +158,10 @@ impl Resource for RunService {
         Ok(Reading::Present(service))
     }
 
+    fn notes(&self, actual: &model::Service) -> Vec<String> {
+        self.shape.stale_tags(actual).into_iter().collect()
+    }
+
     fn desired(&self) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = self.desired_over(there.clone().unwrap_or_default());
@@ -200,11 +205,11 @@ impl Resource for RunService {
 
     async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<model::Service> {
         let service = stamped(self.wanted(model::Service::new())?, token);
-        let outcome = match self.create_once(service.clone()).await {
+        let outcome = match self.create_patiently(&service, watch).await? {
             // Where callers are to be checked, everybody is made an invoker instead.
             Err(error) if service.invoker_iam_disabled && error::is_org_policy(&error) => {
                 let checked = service.set_invoker_iam_disabled(false);
-                self.create_once(checked).await
+                self.create_patiently(&checked, watch).await?
             }
             outcome => outcome,
         };
@@ -288,7 +293,7 @@ impl Resource for RunService {
             None => state,
             Some((_, why)) => {
                 let words = self.with_revision_words(why.to_owned(), &actual).await;
-                state.with_words(words)
+                state.with_words(hints::told(words))
             }
         };
         match &state {

@@ -11,16 +11,33 @@ use google_cloud_run_v2::model;
 
 use super::ours::{next_try, stamped};
 use super::{PAUSE, RunService, TRIES};
-use crate::error::CloudError;
+use crate::error::{CloudError, Found};
+use crate::hints;
 use crate::operation;
 use crate::runtime::patience::Turn;
-use crate::runtime::{activation, conditions, shape, verdict};
+use crate::runtime::{activation, conditions, creation, shape, verdict};
 
 impl RunService {
-    pub(super) async fn create_once(
+    /// As soon as it is not refused for what passes by itself.
+    pub(super) async fn create_patiently(
         &self,
-        service: model::Service,
-    ) -> Result<Operation, CloudError> {
+        service: &model::Service,
+        watch: &dyn Watch,
+    ) -> Result<Result<Operation, CloudError>> {
+        creation::patiently(
+            &self.calls.project,
+            &format!("the name of service `{}`", self.calls.name),
+            watch,
+            || self.create_once(service.clone()),
+            || async {
+                let found = self.calls.find().await?;
+                Ok(!matches!(found, Found::Absent))
+            },
+        )
+        .await
+    }
+
+    async fn create_once(&self, service: model::Service) -> Result<Operation, CloudError> {
         let services = self.calls.project.clients.services.changing().await;
         services
             .create_service()
@@ -120,8 +137,10 @@ impl RunService {
                         since.store(now.generation, Ordering::Relaxed);
                         return Ok(Look::NotYet(what.to_owned()));
                     }
-                    Err(Error::new(kind, format!("{what} failed: {why}"))
-                        .hint("the traffic was not moved"))
+                    Err(
+                        Error::new(kind, format!("{what} failed: {}", hints::told(why)))
+                            .hint("the traffic was not moved"),
+                    )
                 }
             }
         })
