@@ -30,6 +30,11 @@ async fn patch(stage: &Stage, mask: &str, change: Value) {
     stage.google(Method::PATCH, &path, Some(change)).await;
 }
 
+/// What was said, however it was broken into lines.
+fn one_line(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Applies again and sees that nothing is written.
 async fn nothing_to_do(stage: &Stage) {
     stage.calls.arm(None);
@@ -192,13 +197,13 @@ pub async fn tag_alone(stage: &Stage) {
     assert_eq!(now["latestCreatedRevision"], before);
     nothing_to_do(stage).await;
     // Revisions bear it from the next one on, which is said meanwhile.
-    let said = run(stage, &["plan"], "gcp", Exit::Success).await;
+    let said = one_line(&run(stage, &["plan"], "gcp", Exit::Success).await);
     says(&said, &["made without the tags commit = abc"]);
     stage.want(&SECOND);
     let said = run(stage, APPLY, "gcp", Exit::Success).await;
     assert_eq!(read(stage).await["template"]["labels"]["commit"], "abc");
     assert!(!said.contains("No changes"), "{said}");
-    let said = run(stage, &["plan"], "gcp", Exit::Success).await;
+    let said = one_line(&run(stage, &["plan"], "gcp", Exit::Success).await);
     assert!(!said.contains("made without the tags"), "{said}");
 }
 

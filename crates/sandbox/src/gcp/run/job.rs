@@ -238,9 +238,11 @@ impl Gcp {
             Ok(job.message.clone())
         })?;
         message.insert("deleteTime".into(), self.now().into());
-        if !call.flag("validateOnly")
-            && let Some(job) = self.inner.run.lock().jobs.remove(key)
-        {
+        let removed = match call.flag("validateOnly") {
+            true => None,
+            false => self.inner.run.lock().jobs.remove(key),
+        };
+        if let Some(job) = removed {
             self.linger(JOB, key);
             // Executions end with their job.
             for execution in job.executions.values() {
