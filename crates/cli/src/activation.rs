@@ -57,7 +57,11 @@ impl<'a> Choice<'a> {
     ///
     /// Errors: not found, when its revision or a secret version that it pins is gone; those of reading them.
     pub async fn new(place: &'a Place, from: Release, to: Release) -> Result<Self> {
-        let pinned = place.cloud.runtime().pinned(&to.revision).await;
+        let pinned = place
+            .cloud
+            .runtime()
+            .pinned(&to.spec.name, &to.revision)
+            .await;
         let pinned = pinned.map_err(|error| gone(error, &to, place))?;
         let to = with_pins(to, &pinned);
         let from = match has_pins(&from) {

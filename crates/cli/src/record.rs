@@ -218,7 +218,7 @@ pub async fn unrecorded(
     let (Some(spec), Some(image)) = (env.services.get(key), image) else {
         return Ok(None);
     };
-    let pinned = place.cloud.runtime().pinned(revision).await?;
+    let pinned = place.cloud.runtime().pinned(&spec.name, revision).await?;
     let used = spec.secrets.iter();
     let secrets = used
         .filter_map(|(variable, used)| Some((used.secret.clone(), pinned.get(variable)?.clone())));

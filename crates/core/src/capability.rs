@@ -408,7 +408,11 @@ pub trait Runtime: Send + Sync {
     /// The secret versions that a revision pins, by variable name.
     ///
     /// Errors: not found, when the revision can never serve again.
-    async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>>;
+    async fn pinned(
+        &self,
+        service: &str,
+        revision: &Revision,
+    ) -> Result<BTreeMap<String, SecretVersion>>;
 
     /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when there are any),
     /// and waits until it does. Returns the revision that serves.

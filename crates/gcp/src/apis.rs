@@ -1,6 +1,7 @@
 //! Which of Google's APIs are switched on in the project, and switching them on (Service Usage has no client here).
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,25 +32,38 @@ const KNOWN: [&str; 8] = [
 /// "If you enabled this API recently, wait a few minutes for the action to propagate to our systems."
 const PROPAGATION: Duration = Duration::from_secs(10 * 60);
 
+/// How long a project's accounts may be unknown once an API is on: the agent of Cloud Run and the default compute account are made then
+/// (googleapis/google-cloud-go#11482, terraform-google-modules/terraform-google-cloud-run#28), and a role takes "7 minutes or longer".
+const GETS_ABOUT: Duration = Duration::from_secs(8 * 60);
+/// How often in a row an API must answer: some of its servers learn later than others that it is on.
+const IN_A_ROW: u32 = 3;
+
 /// The APIs of one project.
 pub(crate) struct Apis {
     http: reqwest::Client,
     /// One base for every API, where there is one.
     endpoint: Option<String>,
     off: Mutex<BTreeSet<&'static str>>,
+    /// When this run switched something on, after the start of the program.
+    switched: Mutex<Option<Duration>>,
 }
 
 impl Apis {
     /// Nothing is known yet.
-    pub(crate) fn new(endpoint: Option<String>, timeout: Duration) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(timeout).build();
-        Ok(Self {
-            http: http.map_err(|error| {
-                Error::internal("cannot make an HTTP client for Service Usage").because(error)
-            })?,
+    pub(crate) fn new(endpoint: Option<String>, http: &reqwest::Client) -> Self {
+        Self {
+            http: http.clone(),
             endpoint: endpoint.map(|base| base.trim_end_matches('/').to_owned()),
             off: Mutex::default(),
-        })
+            switched: Mutex::default(),
+        }
+    }
+
+    /// How much longer Google may take to make known what this run switched on: its accounts, what they may do, the APIs themselves.
+    /// Zero where it switched nothing on.
+    pub(crate) fn gets_about(&self, now: Duration) -> Duration {
+        let switched = *self.switched.lock().unwrap_or_else(PoisonError::into_inner);
+        switched.map_or(Duration::ZERO, |at| (at + GETS_ABOUT).saturating_sub(now))
     }
 
     fn url(&self, host: &str, path: &str) -> String {
@@ -138,42 +152,56 @@ impl Apis {
             "/v1/projects/{}/services:batchEnable",
             project.names.project
         );
-        let call = self
-            .http
-            .post(self.url("serviceusage.googleapis.com", &path));
-        let call = call.json(&json!({ "serviceIds": apis }));
-        let (status, operation) = self.call(project, call).await?;
+        let url = self.url("serviceusage.googleapis.com", &path);
         let action = format!("cannot switch on {}", apis.join(", "));
-        if status != 200 {
-            let said = operation["error"]["message"]
-                .as_str()
-                .unwrap_or("no reason");
-            let kind = match status {
-                403 => ErrorKind::Denied,
-                500.. => ErrorKind::Unavailable,
-                _ => ErrorKind::Rejected,
+        let (clock, pace) = (project.context.clock.as_ref(), Pace::until(PROPAGATION));
+        poll(clock, pace, "the APIs to be switched on", || async {
+            let call = self.http.post(&url).json(&json!({ "serviceIds": apis }));
+            let (status, operation) = self.call(project, call).await?;
+            if status != 200 {
+                return passing(refused(project, status, &operation, &action));
+            }
+            let name = operation["name"].as_str().unwrap_or_default();
+            // What was on already is answered without an operation.
+            let is_done =
+                operation["done"] == true || name.is_empty() || name.ends_with("DONE_OPERATION");
+            let operation = match is_done {
+                true => operation,
+                false => self.ended(project, name, &action).await?,
             };
-            return Err(Error::new(kind, format!("{action}: {said}"))
-                .hint("`roles/serviceusage.serviceUsageAdmin` allows it"));
-        }
-        let name = operation["name"].as_str().unwrap_or_default().to_owned();
-        // What was on already is answered without an operation.
-        if operation["done"] == true || name.is_empty() || name.ends_with("DONE_OPERATION") {
-            return ended(&operation, &action);
-        }
+            match operation["error"]["message"].as_str() {
+                Some(said) => passing(Error::new(ErrorKind::Failed, format!("{action}: {said}"))),
+                None => Ok(Look::Found(())),
+            }
+        })
+        .await?;
+        let mut switched = self.switched.lock().unwrap_or_else(PoisonError::into_inner);
+        *switched = Some(clock.elapsed());
+        Ok(())
+    }
+
+    /// The operation of that name once it is done.
+    ///
+    /// Errors: what it may not be looked at for; timed out.
+    async fn ended(&self, project: &Project, name: &str, action: &str) -> Result<Value> {
         let (clock, pace) = (project.context.clock.as_ref(), Pace::until(PROPAGATION));
         let url = self.url("serviceusage.googleapis.com", &format!("/v1/{name}"));
-        let done = poll(clock, pace, "the operation", || async {
-            let (_, operation) = self.call(project, self.http.get(&url)).await?;
+        poll(clock, pace, "the operation", || async {
+            let (status, operation) = self.call(project, self.http.get(&url)).await?;
+            if status != 200 {
+                return passing(refused(project, status, &operation, action));
+            }
             Ok(match operation["done"] == true {
                 true => Look::Found(operation),
                 false => Look::NotYet("the APIs are being switched on".to_owned()),
             })
-        });
-        ended(&done.await?, &action)
+        })
+        .await
     }
 
-    /// Waits until none of the APIs calls itself switched off.
+    /// Waits until each of the APIs has answered some times in a row without calling itself switched off.
+    ///
+    /// Errors: credentials, when the caller is not known to one; timed out.
     async fn answer_at_last(&self, project: &Project, apis: &[&str]) -> Result<()> {
         let (clock, pace) = (project.context.clock.as_ref(), Pace::until(PROPAGATION));
         for api in apis {
@@ -181,13 +209,23 @@ impl Apis {
                 continue;
             };
             let url = self.url(api, &path);
+            let row = AtomicU32::new(0);
             poll(clock, pace, api, || async {
-                let (_, answer) = self.call(project, self.http.get(&url)).await?;
-                let details = answer["error"]["details"].as_array().into_iter().flatten();
-                let mut reasons = details.filter_map(|detail| detail["reason"].as_str());
-                Ok(match reasons.any(|reason| reason == "SERVICE_DISABLED") {
-                    true => Look::NotYet("it still calls itself switched off".to_owned()),
-                    false => Look::Found(()),
+                let (status, answer) = self.call(project, self.http.get(&url)).await?;
+                if status == 401 {
+                    let action = format!("cannot ask whether {api} is switched on");
+                    return Err(refused(project, status, &answer, &action));
+                }
+                let is_off = reasons(&answer).any(|reason| reason == "SERVICE_DISABLED");
+                if is_off || status == 429 || status >= 500 {
+                    row.store(0, Ordering::Relaxed);
+                    return Ok(Look::NotYet(
+                        "it still calls itself switched off".to_owned(),
+                    ));
+                }
+                Ok(match row.fetch_add(1, Ordering::Relaxed) + 1 >= IN_A_ROW {
+                    true => Look::Found(()),
+                    false => Look::NotYet("it has only just begun to answer".to_owned()),
                 })
             })
             .await?;
@@ -196,10 +234,44 @@ impl Apis {
     }
 }
 
-fn ended(operation: &Value, action: &str) -> Result<()> {
-    match operation["error"]["message"].as_str() {
-        Some(said) => Err(Error::new(ErrorKind::Failed, format!("{action}: {said}"))),
-        None => Ok(()),
+/// The reasons that an answer names.
+fn reasons(answer: &Value) -> impl Iterator<Item = &str> {
+    let details = answer["error"]["details"].as_array().into_iter().flatten();
+    details.filter_map(|detail| detail["reason"].as_str())
+}
+
+/// The error of a call that was refused.
+fn refused(project: &Project, status: u16, answer: &Value, action: &str) -> Error {
+    let said = answer["error"]["message"].as_str().unwrap_or("no reason");
+    let kind = match status {
+        401 => ErrorKind::Credentials,
+        403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        429 | 500.. => ErrorKind::Unavailable,
+        _ => ErrorKind::Rejected,
+    };
+    let error = Error::new(kind, format!("{action}: {said}"));
+    if reasons(answer).any(|reason| reason == hints::NO_BILLING) {
+        return error.hint(hints::link_billing(&project.names.project));
+    }
+    match kind {
+        ErrorKind::Credentials => error.hint(hints::LOGIN_HINT),
+        ErrorKind::Denied => error.hint("`roles/serviceusage.serviceUsageAdmin` allows it"),
+        _ => error,
+    }
+}
+
+/// What passes by itself is waited for: one change of a project's services at a time
+/// (`ServiceUsageServiceBeingActivated` in terraform-provider-google), an internal error that the next try does not meet
+/// (`ServiceUsageInternalError160009`, its #14691), a server that cannot answer.
+fn passing<T>(error: Error) -> Result<Look<T>> {
+    let words = error.to_string();
+    let passes = words.contains("Another activation or deactivation is in progress")
+        || words.contains("160009")
+        || error.kind() == ErrorKind::Unavailable;
+    match passes {
+        true => Ok(Look::NotYet(words)),
+        false => Err(error),
     }
 }
 
@@ -260,6 +332,8 @@ fn harmless(api: &str, project: &Project) -> Option<String> {
         "sqladmin" => format!("/v1/projects/{id}/instances?maxResults=1"),
         "redis" => format!("/v1/{location}/instances?pageSize=1"),
         "dns" => format!("/dns/v1/projects/{id}/managedZones?maxResults=1"),
+        "compute" => format!("/compute/v1/projects/{id}/regions?maxResults=1"),
+        "vpcaccess" => format!("/v1/{location}/connectors?pageSize=1"),
         _ => return None,
     })
 }

@@ -23,6 +23,7 @@ pub(crate) async fn caller(project: &Project) -> Result<Caller> {
         Ok(there) => {
             // `projects/NUMBER`. Whoever asked first has set it.
             let number = short(&there.name).to_owned();
+            project.names.learn(id, &number);
             let _ = project.number.set(number);
             return Ok(caller(principal));
         }

@@ -19,6 +19,7 @@ use google_cloud_sql_v1::client::{
     SqlDatabasesService, SqlInstancesService, SqlOperationsService, SqlUsersService,
 };
 
+use crate::gcloud::Refused;
 use crate::rates::{Paced, Rates};
 use crate::retry;
 
@@ -58,29 +59,42 @@ impl Clients {
     pub(crate) async fn open(
         endpoint: Option<&str>,
         credentials: Credentials,
+        refused: &Refused,
         call_timeout: Duration,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
         macro_rules! client {
             ($kind:ty) => {
-                settled(<$kind>::builder(), endpoint, &credentials, call_timeout)
-                    .build()
-                    .await
-                    .map_err(unbuilt)?
+                settled(
+                    <$kind>::builder(),
+                    endpoint,
+                    &credentials,
+                    refused,
+                    call_timeout,
+                )
+                .build()
+                .await
+                .map_err(unbuilt)?
             };
         }
         // What makes one client makes them all: where this one can be made, so can those that are made later.
         macro_rules! lazy {
             ($kind:ty) => {{
                 let endpoint = endpoint.map(str::to_owned);
-                let credentials = credentials.clone();
+                let (credentials, refused) = (credentials.clone(), refused.clone());
                 LazyLock::new(Box::new(move || {
                     let endpoint = endpoint.as_deref();
-                    settled(<$kind>::builder(), endpoint, &credentials, call_timeout)
-                        .build()
-                        .now_or_never()
-                        .and_then(Result::ok)
-                        .expect("a client over HTTP is made at once")
+                    settled(
+                        <$kind>::builder(),
+                        endpoint,
+                        &credentials,
+                        &refused,
+                        call_timeout,
+                    )
+                    .build()
+                    .now_or_never()
+                    .and_then(Result::ok)
+                    .expect("a client over HTTP is made at once")
                 }))
             }};
         }
@@ -110,13 +124,20 @@ impl Clients {
     }
 }
 
+/// The client for what Google's own do not reach. It takes proxies and authorities from where they do.
+pub(crate) fn http(call_timeout: Duration) -> Result<reqwest::Client> {
+    let client = reqwest::Client::builder().timeout(call_timeout).build();
+    client.map_err(unbuilt)
+}
+
 fn settled<F>(
     builder: ClientBuilder<F, Credentials>,
     endpoint: Option<&str>,
     credentials: &Credentials,
+    refused: &Refused,
     call_timeout: Duration,
 ) -> ClientBuilder<F, Credentials> {
-    let (patient, pauses) = retry::policies(call_timeout);
+    let (patient, pauses) = retry::policies(call_timeout, refused);
     let builder = builder
         .with_credentials(credentials.clone())
         .with_attempt_timeout(call_timeout)

@@ -23,7 +23,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::gcloud::{self, Gcloud};
+use crate::gcloud::{self, Gcloud, Refused};
 use crate::hints::LOGIN_HINT;
 use crate::registry::GoogleLogin;
 
@@ -39,6 +39,8 @@ pub(crate) struct Identity {
     /// The service account's e-mail address, or where the credentials came from.
     pub(crate) principal: String,
     pub(crate) source: Source,
+    /// Whether Google refused a token of these.
+    pub(crate) refused: Refused,
 }
 
 /// Where credentials came from: what an identity token is made from.
@@ -126,6 +128,7 @@ fn from_variable(variable: &'static str, token: &str) -> Result<Identity> {
         credentials: Fixed(value).into(),
         principal: format!("the token in `{variable}`"),
         source: Source::Variable(variable),
+        refused: Refused::default(),
     })
 }
 
@@ -151,6 +154,7 @@ fn from_file(path: &Path, project: &str) -> Result<Identity> {
                 .unwrap_or("a service account")
                 .to_owned(),
             source: Source::Key(account, json),
+            refused: Refused::default(),
         });
     }
     let kind = word("type").unwrap_or_default().to_owned();
@@ -160,6 +164,7 @@ fn from_file(path: &Path, project: &str) -> Result<Identity> {
         credentials,
         principal: format!("the credentials in `{}`", path.display()),
         source: Source::File(json),
+        refused: Refused::default(),
     })
 }
 
@@ -214,9 +219,11 @@ async fn from_surroundings() -> Result<Identity> {
             credentials: Tokens(Arc::new(account)).into(),
             principal: "the metadata server's account".to_owned(),
             source: Source::Metadata,
+            refused: Refused::default(),
         });
     }
-    let gcloud = Gcloud::new(gcloud::PROGRAM);
+    let refused = Refused::default();
+    let gcloud = Gcloud::new(gcloud::PROGRAM, refused.clone());
     gcloud.token().await.map_err(|error| {
         Error::new(ErrorKind::Credentials, "no Google Cloud credentials found")
             .hint(LOGIN_HINT)
@@ -226,6 +233,7 @@ async fn from_surroundings() -> Result<Identity> {
         credentials: gcloud.into(),
         principal: "gcloud's account".to_owned(),
         source: Source::Gcloud,
+        refused,
     })
 }
 

@@ -38,6 +38,25 @@ impl<T> Found<T> {
     }
 }
 
+/// The cloud's words of a refusal, with what to do about it.
+fn denied(error: &CloudError) -> String {
+    let words = said(error);
+    let hint = error.status().and_then(hints::of_status);
+    match hint.or_else(|| hints::of_reason(reason(error)?)) {
+        Some(hint) => format!("{words}; {hint}"),
+        None => words,
+    }
+}
+
+/// An error in one line, with what to do about it.
+pub(crate) fn in_words(error: &Error) -> String {
+    let words = error.chain().join(": ");
+    match error.hint_text() {
+        Some(hint) => format!("{words}; {hint}"),
+        None => words,
+    }
+}
+
 /// Sorts the outcome of a read: absent and denied are findings, everything else is an error.
 pub(crate) fn found<T>(outcome: Result<T, CloudError>, action: &str) -> Result<Found<T>> {
     match outcome {
@@ -45,7 +64,7 @@ pub(crate) fn found<T>(outcome: Result<T, CloudError>, action: &str) -> Result<F
         Err(error) if is_absent(&error) => Ok(Found::Absent),
         // An API that is switched off says nothing of what the caller may.
         Err(error) if is_denied(&error) && !is_switched_off(&error) => {
-            Ok(Found::Denied(said(&error)))
+            Ok(Found::Denied(denied(&error)))
         }
         Err(error) => Err(failed(error, action)),
     }
@@ -121,10 +140,24 @@ pub(crate) fn is_org_policy(error: &CloudError) -> bool {
 
 /// Whether the call came too fast: it may be made again later.
 pub(crate) fn is_rate_limit(error: &CloudError) -> bool {
-    match error.status() {
-        Some(status) => status.code == Code::ResourceExhausted && !says_used_up(status),
-        None => error.http_status_code() == Some(429),
-    }
+    code(error) == Some(Code::ResourceExhausted) && !error.status().is_some_and(says_used_up)
+}
+
+/// Whether a refusal is one for its rate although it comes as 403: the older APIs' reasons, and the quotas by the minute of which
+/// Compute Engine and others say so ("GCE returns the wrong error code, as this should be a 429": `is403QuotaExceededPerMinuteError` in
+/// terraform-provider-google's error_retry_predicates.go).
+fn is_rate_as_403(error: &CloudError) -> bool {
+    let status = error.status();
+    let words = status.map_or("", |status| status.message.as_str());
+    let by_reason = matches!(
+        reason(error),
+        Some("rateLimitExceeded" | "userRateLimitExceeded")
+    );
+    let by_words =
+        words.contains("Quota exceeded for quota metric") && words.contains("per minute");
+    let is_403 = error.http_status_code() == Some(403)
+        || status.is_some_and(|status| status.code == Code::PermissionDenied);
+    is_403 && (by_reason || by_words)
 }
 
 /// Whether there may be no more of something, however often one asks.
@@ -221,6 +254,9 @@ fn words(code: Code, status: &Status) -> String {
 }
 
 fn code(error: &CloudError) -> Option<Code> {
+    if is_rate_as_403(error) {
+        return Some(Code::ResourceExhausted);
+    }
     if let Some(status) = error.status()
         && status.code != Code::Unknown
     {
@@ -358,6 +394,45 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    #[test]
+    fn a_rate_that_comes_as_403_is_no_refusal_and_a_quota_by_the_day_is() {
+        let told = |reason: &str, message: &str| {
+            let body = serde_json::json!({ "error": { "code": 403, "message": message, "errors": [
+                { "domain": "usageLimits", "reason": reason, "message": message },
+            ] } });
+            let body = bytes::Bytes::from(body.to_string());
+            let status = Status::try_from(&body).unwrap();
+            CloudError::service_with_http_metadata(status, Some(403), None)
+        };
+        for reason in ["rateLimitExceeded", "userRateLimitExceeded"] {
+            let rate = told(reason, "Rate Limit Exceeded");
+            assert!(is_rate_limit(&rate) && !is_denied(&rate));
+            assert_eq!(failed(rate, "x").kind(), ErrorKind::Unavailable);
+        }
+        let quota = |time: &str| {
+            let words = format!(
+                "Quota exceeded for quota metric 'Queries' and limit 'Queries {time}' of service 'x' for consumer 'y'."
+            );
+            refused(Code::PermissionDenied, &words)
+        };
+        assert!(is_rate_limit(&quota("per minute")));
+        assert!(!is_rate_limit(&quota("per day")) && is_denied(&quota("per day")));
+    }
+
+    #[test]
+    fn what_may_not_be_read_says_which_role_would_let_it() {
+        let body = br#"{"error":{"code":403,"message":"The client is not authorized to make this request.",
+            "errors":[{"domain":"global","reason":"notAuthorized"}]}}"#;
+        let body = bytes::Bytes::copy_from_slice(body);
+        let status = Status::try_from(&body).unwrap();
+        let refused = CloudError::service_with_http_metadata(status, Some(403), None);
+        let outcome: Result<(), CloudError> = Err(refused);
+        assert!(matches!(
+            found(outcome, "cannot read it").unwrap(),
+            Found::Denied(words) if words.contains("roles/cloudsql.admin")
+        ));
     }
 
     #[test]

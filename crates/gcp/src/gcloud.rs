@@ -18,12 +18,25 @@ pub(crate) const PROGRAM: &str = "gcloud";
 /// A token is not used in its last minutes: a call with its retries takes as long.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// Set when Google refused a token: the next one is asked for anew. Shared by the clients and what gives them tokens.
-pub(crate) static REFUSED: AtomicBool = AtomicBool::new(false);
+/// Set when Google refused a token: the next one is asked for anew. Shared by one caller's clients and what gives them tokens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused(Arc<AtomicBool>);
+
+impl Refused {
+    /// Notes that a token was refused.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::SeqCst)
+    }
+}
 
 /// `gcloud` as a giver of tokens.
 pub(crate) struct Gcloud {
     program: PathBuf,
+    refused: Refused,
     held: Arc<Mutex<Option<Held>>>,
 }
 
@@ -40,9 +53,10 @@ impl std::fmt::Debug for Gcloud {
 
 impl Gcloud {
     /// Asks no one yet.
-    pub(crate) fn new(program: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(program: impl Into<PathBuf>, refused: Refused) -> Self {
         Self {
             program: program.into(),
+            refused,
             held: Arc::default(),
         }
     }
@@ -54,7 +68,7 @@ impl Gcloud {
     pub(crate) async fn token(&self) -> Result<SecretString> {
         let mut held = self.held.lock().await;
         let good_until = Timestamp::now() + MARGIN;
-        let refused = REFUSED.swap(false, Ordering::SeqCst);
+        let refused = self.refused.take();
         if let Some(held) = held
             .as_ref()
             .filter(|held| held.ends > good_until && !refused)
@@ -159,7 +173,7 @@ mod tests {
         let program = folder.join("gcloud");
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Gcloud::new(program)
+        Gcloud::new(program, Refused::default())
     }
 
     async fn token(gcloud: &Gcloud) -> String {
@@ -179,7 +193,7 @@ mod tests {
                 .count()
         };
         assert_eq!(asked(), 1);
-        REFUSED.store(true, Ordering::SeqCst);
+        long.refused.set();
         assert_eq!(token(&long).await, "fresh");
         assert_eq!(token(&long).await, "fresh");
         assert_eq!(asked(), 2);
@@ -190,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_logged_in_is_told_so() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Gcloud::new(folder.path().join("gcloud"))
+        let error = Gcloud::new(folder.path().join("gcloud"), Refused::default())
             .token()
             .await
             .unwrap_err();

@@ -6,9 +6,18 @@ use google_cloud_gax::error::rpc::{Status, StatusDetails};
 pub(crate) const QUOTA_HINT: &str =
     "delete what is not needed, or ask for a higher quota (IAM & Admin, Quotas)";
 
+/// What to do about a network that Google's own services cannot reach.
+pub(crate) const PRIVATE_ACCESS: &str = "the network has no Private Services Access yet: `gcloud compute addresses create \
+     google-managed-services --global --purpose VPC_PEERING --prefix-length 16 --network NETWORK`, then `gcloud services \
+     vpc-peerings connect --service servicenetworking.googleapis.com --ranges google-managed-services --network NETWORK`";
+
 /// What to do about credentials that are absent or refused.
 pub(crate) const LOGIN_HINT: &str = "log in with `gcloud auth application-default login`, or set \
      GOOGLE_APPLICATION_CREDENTIALS to a credentials file";
+
+/// The reason of a refusal for want of a billing account: "Billing account for project '...' is not found. Billing must be enabled for
+/// activation of service(s) ... to proceed" (kyegomez/zeta#71 shows it whole).
+pub(crate) const NO_BILLING: &str = "UREQ_PROJECT_BILLING_NOT_FOUND";
 
 /// Which role has a permission that begins so.
 const ROLES: [(&str, &str); 9] = [
@@ -45,11 +54,39 @@ pub(crate) fn of_status(status: &Status) -> Option<String> {
              set-quota-project PROJECT`"
                 .to_owned(),
         ),
+        Some(NO_BILLING) => Some(link_billing(member("project").unwrap_or("PROJECT"))),
         // Who may act as an account is told by its words.
         Some("IAM_PERMISSION_DENIED") => {
             of_words(&status.message).or_else(|| of_permission(member("permission")?))
         }
         _ => of_words(&status.message),
+    }
+}
+
+/// The same for the reason of an older API, which names no permission.
+pub(crate) fn of_reason(reason: &str) -> Option<String> {
+    match reason {
+        // Cloud SQL's own.
+        "notAuthorized" => of_permission("cloudsql.instances.get"),
+        // Cloud DNS's.
+        "forbidden" => of_permission("dns.managedZones.list"),
+        _ => None,
+    }
+}
+
+/// What to do about a project without a billing account.
+pub(crate) fn link_billing(project: &str) -> String {
+    format!(
+        "link a billing account: `gcloud billing projects link {project} --billing-account=ACCOUNT`, one of `gcloud billing \
+         accounts list`"
+    )
+}
+
+/// The words of a failure with what to do about it: where they are all that is told, as of operations and conditions.
+pub(crate) fn told(words: String) -> String {
+    match of_words(&words) {
+        Some(hint) => format!("{words} ({hint})"),
+        None => words,
     }
 }
 
@@ -101,6 +138,9 @@ pub(crate) fn of_words(words: &str) -> Option<String> {
                 .to_owned(),
         );
     }
+    if says.contains("billing must be enabled") {
+        return Some(link_billing("PROJECT"));
+    }
     if says.contains("servicenetworking")
         || says.contains("service networking")
         || says.contains("private services access")
@@ -108,12 +148,7 @@ pub(crate) fn of_words(words: &str) -> Option<String> {
         || says.contains("private services connection")
         || says.contains("network_not_peered")
     {
-        return Some(
-            "the network has no Private Services Access yet: `gcloud compute addresses create google-managed-services \
-             --global --purpose VPC_PEERING --prefix-length 16 --network NETWORK`, then `gcloud services vpc-peerings connect \
-             --service servicenetworking.googleapis.com --ranges google-managed-services --network NETWORK`"
-                .to_owned(),
-        );
+        return Some(PRIVATE_ACCESS.to_owned());
     }
     None
 }

@@ -1,7 +1,5 @@
 //! Identity tokens: what a private Cloud Run service wants of whoever calls it. Made from the same credentials as everything else.
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gcp_auth::CustomServiceAccount;
@@ -12,28 +10,26 @@ use serde_json::{Value, json};
 use crate::credentials::{self, Source};
 use crate::gcloud;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// How a service account signs in without a user.
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A token for a service; `audience` is its own address.
 ///
 /// Errors: why there is none, in words.
-pub(crate) async fn of(source: &Source, audience: &str) -> Result<SecretString, String> {
+pub(crate) async fn of(
+    http: &reqwest::Client,
+    source: &Source,
+    audience: &str,
+) -> Result<SecretString, String> {
     match source {
-        Source::Key(account, json) => of_key(account, json, audience).await,
-        Source::Metadata => of_metadata(audience).await,
-        Source::File(json) => of_file(json, audience).await,
+        Source::Key(account, json) => of_key(http, account, json, audience).await,
+        Source::Metadata => of_metadata(http, audience).await,
+        Source::File(json) => of_file(http, json, audience).await,
         Source::Gcloud => of_gcloud(audience).await,
         Source::Variable(name) => Err(format!(
             "the token in `{name}` cannot be turned into an identity token"
         )),
     }
-}
-
-fn http() -> Result<reqwest::Client, String> {
-    let http = reqwest::Client::builder().timeout(TIMEOUT).build();
-    http.map_err(|_| "no HTTP client can be made".to_owned())
 }
 
 async fn told(call: reqwest::RequestBuilder) -> Result<(u16, Value), String> {
@@ -57,6 +53,7 @@ fn token_in(member: &str, (status, answer): (u16, Value)) -> Result<SecretString
 
 /// A signed assertion that names the audience buys one ("Service to service: getting an ID token with a service account key").
 async fn of_key(
+    http: &reqwest::Client,
     account: &CustomServiceAccount,
     json: &Value,
     audience: &str,
@@ -77,10 +74,10 @@ async fn of_key(
     let signature = signature.map_err(|_| "the key does not sign".to_owned())?;
     let assertion = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
     let form = [("grant_type", GRANT), ("assertion", &assertion)];
-    token_in("id_token", told(http()?.post(uri).form(&form)).await?)
+    token_in("id_token", told(http.post(uri).form(&form)).await?)
 }
 
-async fn of_metadata(audience: &str) -> Result<SecretString, String> {
+async fn of_metadata(http: &reqwest::Client, audience: &str) -> Result<SecretString, String> {
     let host = std::env::var("GCE_METADATA_HOST");
     let host = host.unwrap_or_else(|_| "metadata.google.internal".to_owned());
     let url =
@@ -89,7 +86,7 @@ async fn of_metadata(audience: &str) -> Result<SecretString, String> {
         .append_pair("audience", audience)
         .append_pair("format", "full")
         .finish();
-    let call = http()?
+    let call = http
         .get(format!("{url}?{query}"))
         .header("Metadata-Flavor", "Google");
     let unanswered = |error: reqwest::Error| format!("nobody answers: {}", error.without_url());
@@ -102,19 +99,23 @@ async fn of_metadata(audience: &str) -> Result<SecretString, String> {
     }
 }
 
-async fn of_file(json: &Value, audience: &str) -> Result<SecretString, String> {
+async fn of_file(
+    http: &reqwest::Client,
+    json: &Value,
+    audience: &str,
+) -> Result<SecretString, String> {
     let impersonated = json["service_account_impersonation_url"].as_str();
     match (json["type"].as_str(), impersonated) {
         (Some("impersonated_service_account"), Some(url)) => {
             let delegates = json["delegates"].clone();
-            of_impersonation(&json["source_credentials"], url, delegates, audience).await
+            of_impersonation(http, &json["source_credentials"], url, delegates, audience).await
         }
         (Some("external_account"), Some(url)) => {
             let mut federated = json.clone();
             if let Some(members) = federated.as_object_mut() {
                 members.remove("service_account_impersonation_url");
             }
-            of_impersonation(&federated, url, Value::Null, audience).await
+            of_impersonation(http, &federated, url, Value::Null, audience).await
         }
         // Cloud Run takes those that gcloud makes for people, not those of application default credentials.
         (Some("authorized_user"), _) => of_gcloud(audience).await,
@@ -124,6 +125,7 @@ async fn of_file(json: &Value, audience: &str) -> Result<SecretString, String> {
 
 /// `generateIdToken` of the account that is impersonated, with what impersonates it.
 async fn of_impersonation(
+    http: &reqwest::Client,
     source: &Value,
     url: &str,
     delegates: Value,
@@ -144,7 +146,7 @@ async fn of_impersonation(
     }
     token_in(
         "token",
-        told(http()?.post(url).headers(headers).json(&body)).await?,
+        told(http.post(url).headers(headers).json(&body)).await?,
     )
 }
 

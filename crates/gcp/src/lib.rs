@@ -49,6 +49,7 @@ use tokio::sync::OnceCell;
 
 use client::Clients;
 use project::{Names, Project};
+use secret_access::RunAs;
 use secret_lookup::SecretLookup;
 
 /// One Google Cloud project and region, opened.
@@ -81,10 +82,12 @@ impl Gcp {
             None => false,
         };
         let identity = credentials::find(&section.project).await?;
-        let apis = apis::Apis::new(endpoint.clone(), context.call_timeout)?;
+        let http = client::http(context.call_timeout)?;
+        let apis = apis::Apis::new(endpoint.clone(), &http);
         let clients = Clients::open(
             endpoint.as_deref(),
             credentials::permitted(identity.credentials, context.permit.clone()),
+            &identity.refused,
             context.call_timeout,
             &context.clock,
         )
@@ -94,10 +97,7 @@ impl Gcp {
             .clone()
             .or(endpoint)
             .unwrap_or_else(|| format!("https://{}-docker.pkg.dev", section.region));
-        let names = Names {
-            project: section.project.clone(),
-            region: section.region.clone(),
-        };
+        let names = Names::new(&section.project, &section.region);
         let project = Arc::new(Project {
             secrets: SecretLookup::new(&clients.secrets, &names),
             target: Target {
@@ -114,7 +114,9 @@ impl Gcp {
             principal: identity.principal,
             number: OnceCell::new(),
             may_grant: OnceCell::new(),
+            run_as: RunAs::default(),
             source: identity.source,
+            http,
             apis,
         });
         Ok(Self {

@@ -1,5 +1,8 @@
 //! The project and region as this crate reaches them: clients, clock, and how Google spells names.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use deployer_core::address::Target;
 use deployer_core::capability::{Context, SecretVersion};
 use deployer_core::error::{Error, Result};
@@ -9,6 +12,7 @@ use tokio::sync::OnceCell;
 use crate::apis::Apis;
 use crate::client::Clients;
 use crate::credentials::Source;
+use crate::secret_access::RunAs;
 use crate::secret_lookup::SecretLookup;
 
 /// One opened target. Shared by every node.
@@ -28,8 +32,12 @@ pub(crate) struct Project {
     pub(crate) number: OnceCell<String>,
     /// Whether the caller may change the policies of secrets in the project, once that was asked.
     pub(crate) may_grant: OnceCell<bool>,
+    /// What services and jobs run as where the manifest does not say it.
+    pub(crate) run_as: RunAs,
     /// Where the credentials came from.
     pub(crate) source: Source,
+    /// For what has no client of Google's.
+    pub(crate) http: reqwest::Client,
     /// Which APIs are on.
     pub(crate) apis: Apis,
 }
@@ -41,14 +49,47 @@ impl Project {
     }
 }
 
-/// Google's resource names in one project and region; pure.
+/// Google's resource names in one project and region; pure but for the projects' numbers that it learns.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     pub(crate) project: String,
     pub(crate) region: String,
+    /// The ids of projects by their numbers, as far as answers told them.
+    numbers: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Names {
+    /// Of that project and region; no number is known yet.
+    pub(crate) fn new(project: &str, region: &str) -> Self {
+        Self {
+            project: project.to_owned(),
+            region: region.to_owned(),
+            numbers: Arc::default(),
+        }
+    }
+
+    /// Notes what an answer tells: Google names a project by its number where it was asked by the id.
+    pub(crate) fn learn(&self, id: &str, number: &str) {
+        if is_number(number) && !is_number(id) {
+            let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            numbers.insert(number.to_owned(), id.to_owned());
+        }
+    }
+
+    /// The id of a project that is named by id or number. A number that no answer told is ours while ours is not known: most
+    /// secrets are our own.
+    pub(crate) fn project_id(&self, given: &str) -> String {
+        if !is_number(given) {
+            return given.to_owned();
+        }
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        match numbers.get(given) {
+            Some(id) => id.clone(),
+            None if numbers.values().any(|id| *id == self.project) => given.to_owned(),
+            None => self.project.clone(),
+        }
+    }
+
     /// `projects/P`.
     pub(crate) fn project(&self) -> String {
         format!("projects/{}", self.project)
@@ -104,12 +145,10 @@ impl Names {
     /// A secret as Cloud Run knows it, in full and with the project's id: Google answers with a bare name for a secret of
     /// the same project, and with the project's number where it was asked with the id.
     pub(crate) fn secret_in_full(&self, given: &str) -> String {
-        let short = given
-            .strip_prefix("projects/")
-            .and_then(|rest| rest.split_once("/secrets/"))
-            .and_then(|(project, name)| self.is_ours(project).then_some(name));
-        match short {
-            Some(name) => self.secret(name),
+        match parts(given) {
+            Some((project, name)) => {
+                format!("projects/{}/secrets/{name}", self.project_id(project))
+            }
             None if given.contains('/') => given.to_owned(),
             None => self.secret(given),
         }
@@ -122,22 +161,29 @@ impl Names {
             .to_owned()
     }
 
-    /// Reads `projects/P/secrets/S/versions/V`.
-    pub(crate) fn secret_version(&self, name: &str) -> Result<SecretVersion> {
-        let (secret, version) = name
+    /// The version that an answer names `projects/P/secrets/S/versions/V`, of the secret that was asked for in full: the answer
+    /// has the project's number, which tells nobody whose it is.
+    pub(crate) fn secret_version(&self, asked: &str, answer: &str) -> Result<SecretVersion> {
+        let (secret, version) = answer
             .split_once("/versions/")
-            .ok_or_else(|| Error::internal(format!("`{name}` names no secret version")))?;
+            .ok_or_else(|| Error::internal(format!("`{answer}` names no secret version")))?;
+        if let (Some((id, _)), Some((number, _))) = (parts(asked), parts(secret)) {
+            self.learn(id, number);
+        }
         Ok(SecretVersion {
-            secret: self.secret_in_full(secret),
+            secret: asked.to_owned(),
             version: version.to_owned(),
         })
     }
+}
 
-    /// Numbers stand for projects in answers; a number other than ours cannot be told apart, and never
-    /// names a secret that we asked for.
-    fn is_ours(&self, project: &str) -> bool {
-        project == self.project || project.bytes().all(|byte| byte.is_ascii_digit())
-    }
+fn is_number(project: &str) -> bool {
+    !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Project and name of `projects/P/secrets/S`.
+fn parts(secret: &str) -> Option<(&str, &str)> {
+    secret.strip_prefix("projects/")?.split_once("/secrets/")
 }
 
 /// The last part of a resource name: `idp-00002-abc` of `projects/.../revisions/idp-00002-abc`.
@@ -147,10 +193,7 @@ pub(crate) fn short(name: &str) -> &str {
 
 #[cfg(test)]
 pub(crate) fn test_names() -> Names {
-    Names {
-        project: "demo-project".into(),
-        region: "europe-west1".into(),
-    }
+    Names::new("demo-project", "europe-west1")
 }
 
 #[cfg(test)]
@@ -181,15 +224,28 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_read_from_its_name_and_anything_else_is_refused() {
-        let version = test_names()
-            .secret_version("projects/42/secrets/db-url/versions/7")
-            .unwrap();
-        assert_eq!(version.secret, "projects/demo-project/secrets/db-url");
-        assert_eq!(version.version, "7");
+    fn a_version_is_of_the_secret_that_was_asked_for_whatever_number_answers() {
+        let names = test_names();
+        let theirs = "projects/other-project/secrets/db-url";
+        let version = names.secret_version(theirs, "projects/42/secrets/db-url/versions/7");
+        let version = version.unwrap();
+        assert_eq!(
+            (version.secret.as_str(), version.version.as_str()),
+            (theirs, "7")
+        );
+        assert_eq!(names.secret_in_short(&version.secret), theirs);
+        // From then on their number is theirs, and another one is nobody's that we know once ours is known.
+        assert_eq!(names.secret_in_full("projects/42/secrets/db-url"), theirs);
+        names.learn("demo-project", "41");
+        let strange = "projects/43/secrets/db-url";
+        assert_eq!(names.secret_in_full(strange), strange);
+        assert_eq!(
+            names.secret_in_full("projects/41/secrets/db-url"),
+            names.secret("db-url")
+        );
         assert!(
-            test_names()
-                .secret_version("projects/42/secrets/x")
+            names
+                .secret_version(theirs, "projects/42/secrets/x")
                 .is_err()
         );
     }

@@ -1,7 +1,6 @@
 //! Which calls to Google are tried again, and after how long: the clients' own loop with this project's patience.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use google_cloud_gax::retry_state::RetryState;
 use http::header::{DATE, RETRY_AFTER};
 
 use crate::error::{CloudError, is_rate_limit};
-use crate::gcloud::REFUSED;
+use crate::gcloud::Refused;
 
 /// How often a call that changes nothing when repeated is tried at most.
 const ATTEMPTS: u32 = 6;
@@ -33,18 +32,21 @@ const RATE: Duration = Duration::from_secs(2 * 60);
 pub(crate) struct Patient {
     usual: LimitedAttemptCount<LimitedElapsedTime<Aip194Strict>>,
     asked: Asked,
+    refused: Refused,
 }
 
 /// How long Google asked to wait, by the call: its start is what policy and pauses both know of it.
 type Asked = Arc<Mutex<BTreeMap<Instant, Duration>>>;
 
-/// What is tried again, and after how long. All tries of one call together end after four times `call_timeout`.
-pub(crate) fn policies(call_timeout: Duration) -> (Patient, Pauses) {
+/// What is tried again, and after how long. All tries of one call together end after four times `call_timeout`. Whose token was
+/// `refused` gets another one.
+pub(crate) fn policies(call_timeout: Duration, refused: &Refused) -> (Patient, Pauses) {
     let usual = Aip194Strict.with_time_limit(call_timeout * 4);
     let asked = Asked::default();
     let patient = Patient {
         usual: usual.with_attempt_limit(ATTEMPTS),
         asked: Arc::clone(&asked),
+        refused: refused.clone(),
     };
     (patient, Pauses::new(asked))
 }
@@ -61,7 +63,7 @@ impl RetryPolicy for Patient {
         }
         // Whatever the token was refused for: another one is asked for, once. Nothing was carried out.
         if error.http_status_code() == Some(401) && state.attempt_count <= 1 {
-            REFUSED.store(true, Ordering::SeqCst);
+            self.refused.set();
             return RetryResult::Continue(error);
         }
         match is_rate_limit(&error) && state.start.elapsed() < RATE {
@@ -130,13 +132,13 @@ mod tests {
 
     fn tried_again(idempotent: bool, error: CloudError) -> bool {
         let state = RetryState::new(idempotent);
-        let (patient, _) = policies(Duration::from_secs(60));
+        let (patient, _) = policies(Duration::from_secs(60), &Refused::default());
         matches!(patient.on_error(&state, error), RetryResult::Continue(_))
     }
 
     #[test]
     fn a_token_that_is_refused_is_asked_for_anew_once() {
-        let (patient, _) = policies(Duration::from_secs(60));
+        let (patient, _) = policies(Duration::from_secs(60), &Refused::default());
         let refused = || CloudError::http(401, http::HeaderMap::new(), bytes::Bytes::new());
         let tried_again = |attempt: u32| {
             let state = RetryState::new(false).set_attempt_count(attempt);
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_as_long_as_google_asks_for() {
-        let (patient, pauses) = policies(Duration::from_secs(60));
+        let (patient, pauses) = policies(Duration::from_secs(60), &Refused::default());
         let state = RetryState::new(true);
         let pause = |details: Vec<StatusDetails>| {
             let refusal = refused(Code::ResourceExhausted, details);

@@ -40,11 +40,17 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Of the secret of that name, which may be one in full.
     pub(crate) fn new(project: &Arc<Project>, name: &str) -> Self {
         Self {
             project: Arc::clone(project),
             name: name.to_owned(),
         }
+    }
+
+    /// Of the secret of a version.
+    pub(crate) fn of(project: &Arc<Project>, version: &SecretVersion) -> Self {
+        Self::new(project, &project.names.secret_in_short(&version.secret))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -62,6 +68,11 @@ impl Store {
             return None;
         }
         self.project.secrets.ask(&self.name).await
+    }
+
+    /// The version of this secret that an answer names.
+    pub(crate) fn pin(&self, answer: &str) -> Result<SecretVersion> {
+        self.project.names.secret_version(&self.path(), answer)
     }
 
     pub(crate) fn cannot(&self, what: &str) -> String {
@@ -122,9 +133,7 @@ impl Store {
     /// destroyed are the others looked through. `None` when the secret or such a version is absent.
     pub(crate) async fn current(&self) -> Result<Option<SecretVersion>> {
         let newest = self.newest_enabled().await?;
-        newest
-            .map(|version| self.project.names.secret_version(&version.name))
-            .transpose()
+        newest.map(|version| self.pin(&version.name)).transpose()
     }
 
     async fn newest_enabled(&self) -> Result<Option<model::SecretVersion>> {
@@ -153,7 +162,7 @@ impl Store {
     pub(crate) async fn current_born(&self) -> Result<Option<(SecretVersion, Birth)>> {
         let newest = self.newest_enabled().await?;
         let born = newest.map(|version| {
-            let pin = self.project.names.secret_version(&version.name)?;
+            let pin = self.pin(&version.name)?;
             Ok((pin, birth(&version)))
         });
         born.transpose()
@@ -193,7 +202,7 @@ impl Store {
         loop {
             known += 1;
             match self.access(&known.to_string()).await {
-                Ok(answer) => newest = Some(self.project.names.secret_version(&answer.name)?),
+                Ok(answer) => newest = Some(self.pin(&answer.name)?),
                 // Disabled or destroyed: only its number is taken.
                 Err(error) if error::is_unfit(&error) => {}
                 // Who may only write goes by what is told.
@@ -237,7 +246,7 @@ impl Store {
         let action = self.cannot("read the current version of");
         let (version, value) = match self.access("latest").await {
             Ok(answer) => {
-                let version = self.project.names.secret_version(&answer.name)?;
+                let version = self.pin(&answer.name)?;
                 let value = text_of(answer.payload.unwrap_or_default(), action);
                 (version, value)
             }
@@ -281,7 +290,7 @@ impl Store {
                 let error = error::failed(error, &self.cannot("add a version to"));
                 error::without(error, value)
             })?;
-        self.project.names.secret_version(&version.name)
+        self.pin(&version.name)
     }
 
     /// Adds a version unless the newest one holds this value: Google takes no idempotency token here, so this is what

@@ -66,7 +66,7 @@ impl Resource for Taken {
             Ok(Some((_, Some(value)))) => value,
             Ok(Some((_, None))) => return Err(binary(name)),
             Err(error) if error.kind() == ErrorKind::Denied => {
-                return Ok(Reading::Denied(error.chain().join(": ")));
+                return Ok(Reading::Denied(crate::error::in_words(&error)));
             }
             Err(error) => return Err(error),
         };

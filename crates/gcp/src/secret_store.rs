@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::labels::{self, Labels, Owner};
-use crate::project::{Project, short};
+use crate::project::Project;
 use crate::secret_calls::{Store, denied, number, show_regions, show_replication};
 use crate::secret_member::Taken;
 
@@ -104,9 +104,7 @@ impl SecretStore for Secrets {
         };
         let newest = versions.iter().max_by_key(|version| number(&version.name));
         Ok(Some(SecretStatus {
-            version: newest
-                .map(|version| self.project.names.secret_version(&version.name))
-                .transpose()?,
+            version: newest.map(|version| store.pin(&version.name)).transpose()?,
             changed: newest.and_then(|version| moment(version.create_time.as_ref())),
             versions: versions.len(),
             disabled: match newest {
@@ -129,7 +127,7 @@ impl SecretStore for Secrets {
     }
 
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
-        let store = Store::new(&self.project, short(&version.secret));
+        let store = Store::of(&self.project, version);
         store.unusable(&version.version).await
     }
 
@@ -402,7 +400,7 @@ impl Resource for Secret {
         let (current, there) = match seen {
             Ok(seen) => seen,
             Err(error) if error.kind() == ErrorKind::Denied => {
-                return Ok(Reading::Denied(error.chain().join(": ")));
+                return Ok(Reading::Denied(error::in_words(&error)));
             }
             Err(error) => return Err(error),
         };

@@ -82,6 +82,7 @@ pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
         .route("/_sandbox/shutdown", post(shutdown))
         .route("/_sandbox/faults", post(set_faults).delete(clear_faults))
         .route("/_sandbox/organization", post(set_organization))
+        .route("/_sandbox/billing", post(set_billing))
         .route(
             "/_sandbox/aws/policy",
             post(set_policy).delete(clear_policy),
@@ -127,6 +128,12 @@ async fn set_organization(
             (StatusCode::BAD_REQUEST, Json(told)).into_response()
         }
     }
+}
+
+/// Whether Google's project has a billing account.
+async fn set_billing(State(control): State<Arc<Control>>, Json(linked): Json<bool>) -> StatusCode {
+    control.gcp.set_billing(linked);
+    StatusCode::NO_CONTENT
 }
 
 async fn clear_faults(State(control): State<Arc<Control>>) -> Json<Value> {

@@ -47,8 +47,24 @@ async fn done(cloud: &Cloud, method: &str, path: &str, body: Value) -> Value {
 
 async fn with_instance(body: Value) -> Cloud {
     let cloud = Cloud::start_at(2000.0).await;
+    let path = format!("{INSTANCES}/{}", body["name"].as_str().unwrap());
     done(&cloud, "POST", INSTANCES, body).await;
+    takes_changes(&cloud, &path).await;
     cloud
+}
+
+/// Waits until a new instance takes changes: until then it refuses all of them, also one of settings that nobody read.
+async fn takes_changes(cloud: &Cloud, path: &str) {
+    let unread = json!({ "settings": { "settingsVersion": "99" } });
+    for _ in 0..1200 {
+        let refused = refusal(cloud, "PATCH", path, unread.clone()).await;
+        match (refused.0, refused.1.as_str()) {
+            (409, "invalidState") => {}
+            other => return assert_eq!(other, (412, "staleData")),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("it takes no changes");
 }
 
 /// Whether a server runs behind instances; otherwise says that a part is skipped.

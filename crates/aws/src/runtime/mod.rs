@@ -125,7 +125,11 @@ impl Runtime for Aws {
         operate::revisions(&self.clients, service).await
     }
 
-    async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>> {
+    async fn pinned(
+        &self,
+        _service: &str,
+        revision: &Revision,
+    ) -> Result<BTreeMap<String, SecretVersion>> {
         operate::pinned(&self.clients, revision).await
     }
 

@@ -30,6 +30,11 @@ async fn patch(stage: &Stage, mask: &str, change: Value) {
     stage.google(Method::PATCH, &path, Some(change)).await;
 }
 
+/// What was said, however it was broken into lines.
+fn one_line(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Applies again and sees that nothing is written.
 async fn nothing_to_do(stage: &Stage) {
     stage.calls.arm(None);
@@ -191,6 +196,15 @@ pub async fn tag_alone(stage: &Stage) {
     assert_eq!(now["labels"]["commit"], "abc");
     assert_eq!(now["latestCreatedRevision"], before);
     nothing_to_do(stage).await;
+    // Revisions bear it from the next one on, which is said meanwhile.
+    let said = one_line(&run(stage, &["plan"], "gcp", Exit::Success).await);
+    says(&said, &["made without the tags commit = abc"]);
+    stage.want(&SECOND);
+    let said = run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(read(stage).await["template"]["labels"]["commit"], "abc");
+    assert!(!said.contains("No changes"), "{said}");
+    let said = one_line(&run(stage, &["plan"], "gcp", Exit::Success).await);
+    assert!(!said.contains("made without the tags"), "{said}");
 }
 
 /// The version that serves is what the manifest asks for again: nothing is rolled out, and nothing else will serve.
@@ -281,12 +295,71 @@ pub async fn named_by_hand(stage: &Stage) {
     stage.want(&SECOND);
     run(stage, APPLY, "gcp", Exit::Success).await;
     let mut template = read(stage).await["template"].clone();
-    template["revision"] = json!(format!("{NAME}-by-hand"));
+    template["revision"] = json!(format!("{NAME}-green"));
     patch(stage, "template", json!({ "template": template })).await;
     stage.time.pass(Duration::from_secs(60)).await;
     let back = ["rollback", "--yes", "--no-verify", "--to", "r1"];
     run(stage, &back, "gcp", Exit::Success).await;
     assert_serves(stage, "gcp", 1).await;
+}
+
+/// The same of one that is released: its labels alone are sent.
+pub async fn released_by_name(stage: &Stage) {
+    first_serves(stage).await;
+    let mut template = read(stage).await["template"].clone();
+    template["revision"] = json!(format!("{NAME}-green"));
+    patch(stage, "template", json!({ "template": template })).await;
+    stage.time.pass(Duration::from_secs(60)).await;
+    let address = format!("gcp/{LOCATION}/run.service/{NAME}");
+    run(stage, &["forget", &address, "--yes"], "gcp", Exit::Success).await;
+    let now = read(stage).await;
+    assert_eq!(now["labels"].get("deployer"), None, "{}", now["labels"]);
+}
+
+/// Everybody with a Google account is not everybody, and not ours to send away; a closed service says that they are let in.
+pub async fn signed_in(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let close = "[targets.gcp.services.idp]\npublic = false\n";
+    stage.file("deployer.test.toml", close);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let bindings = json!([{ "role": "roles/run.invoker", "members": ["allAuthenticatedUsers"] }]);
+    let path = format!("{}:setIamPolicy", service());
+    let policy = json!({ "policy": { "bindings": bindings } });
+    stage.google(Method::POST, &path, Some(policy)).await;
+    let said = run(stage, &["plan"], "gcp", Exit::Success).await;
+    says(&said, &["allAuthenticatedUsers"]);
+    nothing_to_do(stage).await;
+    let path = format!("{}:getIamPolicy", service());
+    let policy = stage.google(Method::GET, &path, None).await;
+    assert_eq!(policy["bindings"][0]["members"][0], "allAuthenticatedUsers");
+}
+
+/// What the caller may not read names the role that would let it.
+pub async fn may_not_read(stage: &Stage) {
+    first_serves(stage).await;
+    stage.calls.deny("run.projects.locations.services.get");
+    let said = run(stage, &["plan"], "gcp", Exit::Denied).await;
+    says(&said, &["cannot see gcp/", "roles/run.admin"]);
+}
+
+/// A project without a billing account: no role mends that.
+pub async fn no_billing(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage.file("deployer.test.toml", "[targets.gcp]\nenable_apis = true\n");
+    switch_off(stage, OFF).await;
+    stage.bill(false).await;
+    let said = run(stage, APPLY, "gcp", Exit::Failure).await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &[
+            "Billing must be enabled",
+            "gcloud billing projects link sandbox-project",
+        ],
+    );
+    assert!(!said.contains("serviceUsageAdmin"), "{said}");
+    stage.bill(true).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
 }
 
 /// A private service is asked with an identity token for its own address, an internal one not at all.

@@ -6,6 +6,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod access;
 mod apart;
 mod aws_data;
 mod clouds;
@@ -479,6 +480,54 @@ const TESTS: &[Test] = &[
         "apis_that_are_switched_off_are_switched_on_where_the_manifest_says_so",
         |it| Box::pin(google::switched_on(it)),
     ),
+    (
+        "a_service_goes_on_reading_its_secrets_when_its_account_is_no_longer_named",
+        |it| Box::pin(access::account_removed(it)),
+    ),
+    (
+        "secrets_are_granted_to_the_account_that_a_service_was_given_by_hand",
+        |it| Box::pin(access::account_of_its_own(it)),
+    ),
+    ("a_secret_of_another_project_is_pinned_as_theirs", |it| {
+        Box::pin(access::of_another_project(it))
+    }),
+    (
+        "an_access_that_cannot_be_seen_is_for_cloud_run_to_judge",
+        |it| Box::pin(access::unseen(it)),
+    ),
+    (
+        "a_service_that_was_opened_is_closed_when_it_is_released",
+        |it| Box::pin(owners::opened_and_released(it)),
+    ),
+    ("a_service_whose_revision_was_named_is_released", |it| {
+        Box::pin(google::released_by_name(it))
+    }),
+    ("everybody_with_an_account_is_told_of_and_stays", |it| {
+        Box::pin(google::signed_in(it))
+    }),
+    ("what_may_not_be_read_names_the_role", |it| {
+        Box::pin(google::may_not_read(it))
+    }),
+    ("a_project_without_billing_is_told_the_command", |it| {
+        Box::pin(google::no_billing(it))
+    }),
+    ("another_edition_of_a_database_is_changed_alone", |it| {
+        Box::pin(stores::another_edition(it))
+    }),
+    (
+        "a_database_in_a_network_without_access_tells_the_way_out",
+        |it| Box::pin(stores::not_peered(it)),
+    ),
+    (
+        "a_database_that_may_not_be_seen_is_not_taken_for_deleted",
+        |it| Box::pin(stores::unseen_while_deleted(it)),
+    ),
+    ("a_cache_on_another_projects_network_is_made", |it| {
+        Box::pin(stores::shared_network(it))
+    }),
+    ("a_cache_that_is_being_deleted_is_made_anew", |it| {
+        Box::pin(stores::cache_going(it))
+    }),
     (
         "answers_from_before_a_change_are_not_taken_for_what_is",
         |it| Box::pin(disturbed::stale(it)),

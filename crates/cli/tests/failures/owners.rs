@@ -181,6 +181,29 @@ pub async fn forgotten_adopted_released(stage: &Stage) {
     }
 }
 
+/// A service that was adopted closed and that we opened is closed when it is let go, however it was opened.
+pub async fn opened_and_released(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let close = "[targets.gcp.services.idp]\npublic = false\n";
+    stage.file("deployer.test.toml", close);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    for (_, inventory) in inventories(stage).await {
+        let items = inventory["items"].as_object().expect("items").clone();
+        for (address, _) in items {
+            run(stage, &["forget", &address, "--yes"], "gcp", Exit::Success).await;
+        }
+    }
+    let section = "[targets.gcp.services.idp]\n";
+    let opening = SAME_NAMES.replace(section, &format!("{section}public = true\n"));
+    stage.file("deployer.test.toml", &opening);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(world::run_service(stage).await["invokerIamDisabled"], true);
+    run(stage, &["destroy", "--yes"], "gcp", Exit::Success).await;
+    let released = world::run_service(stage).await;
+    assert_eq!(released["labels"].get("deployer"), None, "{released:#}");
+    assert_ne!(released["invokerIamDisabled"], true);
+}
+
 /// A section that is removed releases what it adopted.
 pub async fn adopted_and_removed(stage: &Stage) {
     let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);

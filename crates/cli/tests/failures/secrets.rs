@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
-const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
+pub const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 /// What somebody else's secret holds.
 const THEIRS: &str = r#"{"username":"theirs","password":"hunter2!"}"#;
 
@@ -29,7 +29,7 @@ async fn policy(stage: &Stage, secret: &str) -> Value {
 }
 
 /// Who reads a secret by a binding without a condition.
-async fn readers(stage: &Stage, secret: &str) -> Vec<String> {
+pub async fn readers(stage: &Stage, secret: &str) -> Vec<String> {
     let policy = policy(stage, secret).await;
     let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
     let plain = bindings
@@ -48,7 +48,7 @@ async fn set_policy(stage: &Stage, secret: &str, bindings: Value) {
 }
 
 /// The account that Cloud Run takes where none is named.
-async fn account(stage: &Stage) -> String {
+pub async fn account(stage: &Stage) -> String {
     let project = stage
         .google(Method::GET, &format!("/v1/projects/{PROJECT}"), None)
         .await;
@@ -56,7 +56,7 @@ async fn account(stage: &Stage) -> String {
     format!("serviceAccount:{number}-compute@developer.gserviceaccount.com")
 }
 
-async fn plans_nothing(stage: &Stage, cloud: &str) {
+pub async fn plans_nothing(stage: &Stage, cloud: &str) {
     let said = run(
         stage,
         &["plan", "--detailed-exitcode"],

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
-use crate::{APPLY, run, says};
+use crate::{APPLY, DESTROY, run, says};
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const INSTANCE: &str = "gcp/us-central1/sql.instance/swept-test-main";
@@ -224,4 +224,91 @@ pub async fn adopted(stage: &Stage) {
     }
     assert_eq!(after["databaseVersion"], "POSTGRES_17");
     run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+async fn read_cache(stage: &Stage) -> serde_json::Value {
+    let path = format!("/v1/projects/{PROJECT}/locations/{LOCATION}/instances/swept-test-sessions");
+    stage.google(Method::GET, &path, None).await
+}
+
+/// Another hand's edition and tier are put back beside a larger disk: Cloud SQL takes an edition with its tier alone.
+pub async fn another_edition(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let before = stage.google(Method::GET, &instance_path(), None).await;
+    let plus = json!({ "edition": "ENTERPRISE_PLUS", "tier": "db-perf-optimized-N-2" });
+    let plus = json!({ "settings": plus });
+    stage
+        .google(Method::PATCH, &instance_path(), Some(plus))
+        .await;
+    stage.time.pass(std::time::Duration::from_secs(1200)).await;
+    let larger = "[databases.main]\nstorage = \"40GiB\"\n";
+    stage.file("deployer.test.toml", larger);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let there = stage.google(Method::GET, &instance_path(), None).await;
+    assert_eq!(there["settings"]["edition"], "ENTERPRISE");
+    assert_eq!(there["settings"]["tier"], before["settings"]["tier"]);
+    assert_eq!(there["settings"]["dataDiskSizeGb"], "40");
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+/// What only an operation tells has its way out too.
+pub async fn not_peered(stage: &Stage) {
+    stage.want(&DATA);
+    let network = "[targets.gcp.databases.main]\nnetwork = \"not-peered\"\n";
+    stage.file("deployer.test.toml", network);
+    let (_, said) = stage.run(APPLY, "gcp").await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &["NETWORK_NOT_PEERED", "gcloud services vpc-peerings connect"],
+    );
+}
+
+/// A network of another project is reached by private services access.
+pub async fn shared_network(stage: &Stage) {
+    stage.want(&DATA);
+    let network = "[targets.gcp.caches.sessions]\nnetwork = \"projects/host-project/global/networks/shared\"\n";
+    stage.file("deployer.test.toml", network);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let there = read_cache(stage).await;
+    assert_eq!(there["connectMode"], "PRIVATE_SERVICE_ACCESS", "{there:#}");
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+/// A cache whose name another one still has that is being deleted.
+pub async fn cache_going(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let before = read_cache(stage).await;
+    let path = format!("/v1/projects/{PROJECT}/locations/{LOCATION}/instances/swept-test-sessions");
+    stage.google(Method::DELETE, &path, None).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let after = read_cache(stage).await;
+    assert_ne!(before["createTime"], after["createTime"]);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+/// An instance that may not be seen when it is to be deleted is not taken for deleted.
+pub async fn unseen_while_deleted(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    // The plan sees it, and so does the look right before the delete.
+    let denied =
+        "[[fault]]\ncall = \"sql.instances.get\"\nwhat = \"denied\"\nnth = 3\ntimes = 1000\n";
+    stage.disturb(denied).await;
+    let said = run(stage, DESTROY, "gcp", Exit::Denied).await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(&said, &["cannot see database instance `swept-test-main`"]);
+    assert_eq!(
+        stage
+            .calls
+            .names()
+            .iter()
+            .filter(|it| *it == "sql.instances.delete")
+            .count(),
+        0
+    );
+    stage.disturb("").await;
+    run(stage, DESTROY, "gcp", Exit::Success).await;
 }

@@ -320,6 +320,19 @@ impl Stage {
         answer.expect("known constraints");
     }
 
+    /// Links Google's project to a billing account, or unlinks it.
+    #[allow(dead_code, reason = "not every test switches APIs on")]
+    pub async fn bill(&self, linked: bool) {
+        let url = format!("{}/_sandbox/billing", self.sandbox.gcp_url);
+        let call = self.http.post(url).json(&linked);
+        let sent = call
+            .bearer_auth(&self.sandbox.running().control_token)
+            .send()
+            .await;
+        let answer = sent.expect("an answer").error_for_status();
+        answer.expect("it is noted");
+    }
+
     /// How often the first of the faults in force was met.
     pub async fn fired(&self) -> u64 {
         let status = self.status().await;

@@ -349,7 +349,11 @@ impl Runtime for FakeCloud {
         not_operated()
     }
 
-    async fn pinned(&self, _revision: &Revision) -> Result<BTreeMap<String, SecretVersion>> {
+    async fn pinned(
+        &self,
+        _service: &str,
+        _revision: &Revision,
+    ) -> Result<BTreeMap<String, SecretVersion>> {
         not_operated()
     }
 

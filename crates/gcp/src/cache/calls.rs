@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deployer_core::error::Result;
-use deployer_core::wait::Readiness;
+use deployer_core::wait::{Look, Pace, Readiness, poll};
 use google_cloud_longrunning::model::Operation;
 use google_cloud_redis_v1::model;
 use google_cloud_redis_v1::model::instance::State;
@@ -82,6 +82,32 @@ impl Calls {
         let redis = &self.project.clients.redis;
         operations::settle(&self.project, started, DEADLINE, action, |name| {
             redis.get_operation().set_name(name).send()
+        })
+        .await
+    }
+
+    /// Whether one of its name is being deleted.
+    pub(super) async fn is_going(&self) -> Result<bool> {
+        Ok(match self.find().await? {
+            Found::Here(instance) => instance.state == State::Deleting,
+            Found::Absent | Found::Denied(_) => false,
+        })
+    }
+
+    /// Waits until nothing is under its name any more.
+    ///
+    /// Errors: denied; timed out.
+    pub(super) async fn gone(&self) -> Result<()> {
+        let what = format!("the end of cache `{}`", self.name);
+        let (clock, pace) = (self.project.context.clock.as_ref(), Pace::until(DEADLINE));
+        poll(clock, pace, &what, || async {
+            let found = self.find().await;
+            operations::bearing(
+                found.and_then(|found| match found.seen(&self.cannot("see"))? {
+                    None => Ok(Look::Found(())),
+                    Some(_) => Ok(Look::NotYet("it is still there".to_owned())),
+                }),
+            )
         })
         .await
     }

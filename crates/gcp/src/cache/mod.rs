@@ -23,7 +23,8 @@ use google_cloud_redis_v1::model::instance::{State, Tier};
 use google_cloud_wkt::FieldMask;
 use secrecy::SecretString;
 
-use crate::error::{self, Found};
+use crate::error::{self, CloudError, Found};
+use crate::hints;
 use crate::labels::{self, Owner};
 use crate::project::Project;
 use calls::{Actual, Calls, DEADLINE, judge};
@@ -110,6 +111,19 @@ impl Instance {
             .map_err(|error| error::failed(error, &self.calls.cannot("change")))
     }
 
+    async fn create_once(&self, instance: &model::Instance) -> Result<Operation, CloudError> {
+        self.calls
+            .project
+            .clients
+            .redis
+            .create_instance()
+            .set_parent(self.calls.project.names.location())
+            .set_instance_id(&self.calls.name)
+            .set_instance(instance.clone())
+            .send()
+            .await
+    }
+
     fn remember(&self, instance: model::Instance) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = instance;
     }
@@ -143,7 +157,9 @@ impl Instance {
             .await
             .map_err(|error| error::failed(error, &self.calls.cannot("see an operation on")))?;
         Ok(match operation.result {
-            Some(operation::Result::Error(status)) => Some(Readiness::Failed(status.message)),
+            Some(operation::Result::Error(status)) => {
+                Some(Readiness::Failed(hints::told(status.message)))
+            }
             _ if operation.done => None,
             _ => Some(Readiness::Pending("the operation is under way".to_owned())),
         })
@@ -175,7 +191,7 @@ impl Resource for Instance {
         match self.calls.with_token(instance).await {
             Ok(actual) => Ok(Reading::Present(actual)),
             Err(error) if error.kind() == ErrorKind::Denied => {
-                Ok(Reading::Denied(error.chain().join(": ")))
+                Ok(Reading::Denied(error::in_words(&error)))
             }
             Err(error) => Err(error),
         }
@@ -218,19 +234,15 @@ impl Resource for Instance {
         }
     }
 
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Actual> {
+    async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
         let instance = self.shape.compose(model::Instance::new());
-        let outcome = self
-            .calls
-            .project
-            .clients
-            .redis
-            .create_instance()
-            .set_parent(self.calls.project.names.location())
-            .set_instance_id(&self.calls.name)
-            .set_instance(instance.clone())
-            .send()
-            .await;
+        let mut outcome = self.create_once(&instance).await;
+        let taken = outcome.as_ref().is_err_and(error::exists_already);
+        if taken && self.calls.is_going().await? {
+            watch.note("a cache of its name is still being deleted");
+            self.calls.gone().await?;
+            outcome = self.create_once(&instance).await;
+        }
         match outcome {
             Ok(operation) => Ok(Actual {
                 instance,

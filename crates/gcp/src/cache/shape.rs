@@ -4,7 +4,7 @@ use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use google_cloud_redis_v1::model;
-use google_cloud_redis_v1::model::instance::{Tier, TransitEncryptionMode};
+use google_cloud_redis_v1::model::instance::{ConnectMode, Tier, TransitEncryptionMode};
 
 use crate::labels::{self, Labels};
 use crate::project::Names;
@@ -25,7 +25,9 @@ impl Shape {
     /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays, and so does a
     /// version that is newer than it asks for.
     ///
-    /// How the network is reached is left to Google: its default needs nothing set up there.
+    /// How the network is reached is left to Google: its default needs nothing set up there. Another project's network (Shared VPC) is
+    /// reached by private services access alone, which is settled when the instance is made
+    /// (<https://cloud.google.com/memorystore/docs/redis/networking>, "Connection modes").
     pub(super) fn compose(&self, base: model::Instance) -> model::Instance {
         let is_there = !base.name.is_empty();
         let silent = |key| is_there && self.spec.adopt && self.spec.unsaid.contains(key);
@@ -58,7 +60,16 @@ impl Shape {
             }
             Some(_) | None => {}
         }
+        if !is_there && self.is_of_another_project(&wanted.authorized_network) {
+            wanted.connect_mode = ConnectMode::PrivateServiceAccess;
+        }
         wanted
+    }
+
+    fn is_of_another_project(&self, network: &str) -> bool {
+        let project = network.strip_prefix("projects/");
+        let project = project.and_then(|rest| rest.split('/').next());
+        project.is_some_and(|project| self.names.project_id(project) != self.names.project)
     }
 }
 

@@ -7,7 +7,7 @@ use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::Readiness;
 use google_cloud_redis_v1::model;
-use google_cloud_redis_v1::model::instance::State;
+use google_cloud_redis_v1::model::instance::{ConnectMode, State};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::calls::{Actual, judge};
@@ -91,6 +91,19 @@ fn memory_and_newer_versions_are_changed_in_place_and_everything_else_is_another
         assert_eq!(found.len(), 1);
         assert_eq!(effect(&found[0]), Effect::LosesData, "{found:?}");
     }
+}
+
+#[test]
+fn a_network_of_another_project_is_reached_by_private_services_and_only_a_new_cache_says_so() {
+    let mut wanted = shape();
+    let connects = |shape: &Shape| shape.compose(model::Instance::new()).connect_mode;
+    assert_eq!(connects(&wanted), ConnectMode::Unspecified);
+    wanted.network = Some("projects/host-project/global/networks/shared".into());
+    assert_eq!(connects(&wanted), ConnectMode::PrivateServiceAccess);
+    let there = wanted.compose(model::Instance::new());
+    let there = there.set_connect_mode(ConnectMode::DirectPeering);
+    let kept = wanted.compose(there).connect_mode;
+    assert_eq!(kept, ConnectMode::DirectPeering);
 }
 
 #[test]

@@ -12,11 +12,16 @@ use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
 use secrecy::SecretString;
 
 use crate::error::{self, CloudError, Found};
+use crate::hints;
 use crate::operation::bearing;
 use crate::project::Project;
 
 /// The longest operations (making an instance, a new major version) take some ten minutes; Google names no bound.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// How long an instance may call itself in no state for a change: it does so for some moments after it was made. Where that lasts it is
+/// the network's want of Private Services Access.
+const UNFIT: Duration = Duration::from_secs(5 * 60);
 
 /// How long a last backup is kept.
 const LAST_BACKUP_DAYS: i64 = 30;
@@ -171,7 +176,9 @@ impl Calls {
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
 
-    /// Starts an operation as soon as no other one is under way: Cloud SQL takes one at a time for each instance.
+    /// Starts an operation as soon as no other one is under way: Cloud SQL takes one at a time for each instance, and says so in more ways
+    /// than one. Every conflict but a name that is taken passes (`IsSqlOperationInProgressError` in terraform-provider-google's
+    /// error_retry_predicates.go).
     ///
     /// Errors: what `call` fails with; timed out when another operation does not end.
     pub(super) async fn start<F, Fut>(
@@ -184,12 +191,17 @@ impl Calls {
         Fut: Future<Output = Result<Operation, CloudError>>,
     {
         let call = &call;
+        let clock = self.project.context.clock.as_ref();
+        let began = clock.elapsed();
         poll(
             self.project.context.clock.as_ref(),
             Pace::until(DEADLINE),
             &format!("another operation on `{}`", self.instance),
             || async move {
                 match call().await {
+                    Err(error) if is_unfit(&error) && clock.elapsed() >= began + UNFIT => {
+                        Ok(Look::Found(Err(error)))
+                    }
                     Err(error) if is_busy(&error) => {
                         watch.note("another operation on the instance is under way");
                         Ok(Look::NotYet(error::said(&error)))
@@ -223,7 +235,13 @@ impl Calls {
             ErrorKind::TimedOut => Error::new(ErrorKind::TimedOut, action).because(error),
             _ => error,
         })?;
-        ended.map_err(|why| Error::new(ErrorKind::Failed, action).because(why))
+        ended.map_err(|why| {
+            let error = Error::new(ErrorKind::Failed, action);
+            match hints::of_words(&why) {
+                Some(hint) => error.hint(hint).because(why),
+                None => error.because(why),
+            }
+        })
     }
 
     /// Looks at an operation once.
@@ -269,13 +287,50 @@ impl Calls {
                     .await
             })
             .await?;
-        outcome.map_err(|error| error::failed(error, &self.cannot("change")))
+        outcome.map_err(|error| self.failed(error, "change"))
+    }
+
+    /// Writes these settings alone, which Cloud SQL takes with no others.
+    pub(super) async fn patch(
+        &self,
+        body: DatabaseInstance,
+        what: &str,
+        watch: &dyn Watch,
+    ) -> Result<Operation> {
+        let outcome = self
+            .start(watch, || async {
+                self.project
+                    .clients
+                    .sql_instances
+                    .changing()
+                    .await
+                    .patch()
+                    .set_project(&self.project.names.project)
+                    .set_instance(&self.instance)
+                    .set_body(body.clone())
+                    .send()
+                    .await
+            })
+            .await?;
+        outcome.map_err(|error| self.failed(error, what))
+    }
+
+    /// The error of an operation that did not begin.
+    pub(super) fn failed(&self, error: CloudError, what: &str) -> Error {
+        let unfit = is_unfit(&error);
+        let failed = error::failed(error, &self.cannot(what));
+        match unfit {
+            true => failed.hint(hints::PRIVATE_ACCESS),
+            false => failed,
+        }
     }
 
     /// Deletes the instance, protected or not, after a last backup, and waits until its name is free. Succeeds when it is gone
     /// already.
+    ///
+    /// Errors: denied, when it cannot be seen: that is not gone.
     pub(super) async fn delete(&self, watch: &dyn Watch) -> Result<()> {
-        let Found::Here(instance) = self.find().await? else {
+        let Some(instance) = self.find().await?.seen(&self.cannot("see"))? else {
             return Ok(());
         };
         let mut settings = instance.settings.clone().unwrap_or_default();
@@ -329,8 +384,12 @@ fn judge(operation: &Operation) -> Standing {
 /// Whether the cloud says that another operation is under way on the instance.
 fn is_busy(error: &CloudError) -> bool {
     error::reason(error) == Some("operationInProgress")
-        || error.http_status_code() == Some(409)
-            && error::said(error).contains("another operation was already in progress")
+        || error.http_status_code() == Some(409) && !error::exists_already(error)
+}
+
+/// Whether the instance is in no state for a change: "The instance or operation is not in an appropriate state to handle the request."
+fn is_unfit(error: &CloudError) -> bool {
+    error.http_status_code() == Some(409) && error::reason(error) == Some("invalidState")
 }
 
 /// Whether Cloud SQL refuses to speak of something that is not there, or that the caller may not see.
@@ -386,6 +445,12 @@ mod tests {
             r#"{"error":{"code":409,"message":"The Cloud SQL instance already exists.",
                 "errors":[{"domain":"global","reason":"instanceAlreadyExists"}]}}"#,
         );
+        let unfit = refused(
+            409,
+            r#"{"error":{"code":409,"message":"The instance or operation is not in an appropriate state to handle the request.",
+                "errors":[{"domain":"global","reason":"invalidState"}]}}"#,
+        );
+        assert!(is_busy(&unfit) && is_unfit(&unfit) && !is_unfit(&busy));
         assert!(!is_busy(&taken));
         assert!(error::exists_already(&taken));
     }

@@ -12,13 +12,14 @@ use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
-use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
+use google_cloud_sql_v1::model::{DatabaseInstance, Operation, Settings};
 use secrecy::SecretString;
 
 use super::calls::{Calls, DEADLINE, Standing};
 use super::shape::{self, Shape};
 use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
+use crate::hints;
 use crate::labels::{self, Owner};
 use crate::project::Project;
 
@@ -139,24 +140,44 @@ impl Instance {
     async fn upgrade(&self, watch: &dyn Watch) -> Result<Operation> {
         let wanted = self.shape.compose(DatabaseInstance::new());
         let body = DatabaseInstance::new().set_database_version(wanted.database_version);
-        let outcome = self
-            .calls
-            .start(watch, || async {
-                self.calls
-                    .project
-                    .clients
-                    .sql_instances
-                    .changing()
-                    .await
-                    .patch()
-                    .set_project(&self.calls.project.names.project)
-                    .set_instance(&self.calls.instance)
-                    .set_body(body.clone())
-                    .send()
-                    .await
-            })
-            .await?;
-        outcome.map_err(|error| error::failed(error, &self.calls.cannot("upgrade")))
+        self.calls.patch(body, "upgrade", watch).await
+    }
+
+    /// The changes that Cloud SQL takes with no others, in their order: one that stands still runs first, and another edition comes with
+    /// its tier alone (`resource_sql_database_instance.go` in terraform-provider-google patches each before the rest).
+    fn alone(&self, there: &DatabaseInstance, changes: &[FieldChange]) -> Vec<DatabaseInstance> {
+        let wanted = self.shape.compose(there.clone());
+        let wanted = wanted.settings.unwrap_or_default();
+        let runs = Settings::new().set_activation_policy(wanted.activation_policy.clone());
+        let edition = Settings::new()
+            .set_edition(wanted.edition.clone())
+            .set_tier(&wanted.tier);
+        let steps = [("runs", runs), ("edition", edition)].into_iter();
+        let steps = steps.filter(|(field, _)| changes.iter().any(|it| it.field == *field));
+        steps
+            .map(|(_, settings)| DatabaseInstance::new().set_settings(settings))
+            .collect()
+    }
+
+    /// Waits until the change before is done, where there is one.
+    async fn settled(&self, before: &mut Option<Operation>) -> Result<bool> {
+        match before.take() {
+            None => Ok(false),
+            Some(operation) => {
+                let action = self.calls.cannot("change");
+                self.calls.settle(operation, &action).await?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Whether a change is among those that are written with no others; a tier is where the edition changes too.
+fn is_alone(field: &str, changes: &[FieldChange]) -> bool {
+    match field {
+        "runs" | "edition" | "version" => true,
+        "tier" => changes.iter().any(|change| change.field == "edition"),
+        _ => false,
     }
 }
 
@@ -187,7 +208,7 @@ impl Resource for Instance {
         match self.with_authority(actual.instance).await {
             Ok(actual) => Ok(Reading::Present(actual)),
             Err(error) if error.kind() == ErrorKind::Denied => {
-                Ok(Reading::Denied(error.chain().join(": ")))
+                Ok(Reading::Denied(error::in_words(&error)))
             }
             Err(error) => Err(error),
         }
@@ -260,7 +281,7 @@ impl Resource for Instance {
                 ..Actual::settled(instance)
             }),
             Err(error) if error::exists_already(&error) => self.taken(error).await,
-            Err(error) => Err(error::failed(error, &self.calls.cannot("create"))),
+            Err(error) => Err(self.calls.failed(error, "create")),
         }
     }
 
@@ -271,19 +292,24 @@ impl Resource for Instance {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Actual> {
-        let upgrades = changes.iter().any(|change| change.field == "version");
         let mut operation = None;
-        if changes.iter().any(|change| change.field != "version") {
-            let version = actual.instance.database_version.clone();
-            let wanted = self.shape.compose(actual.instance.clone());
-            let wanted = wanted.set_database_version(version);
+        for body in self.alone(&actual.instance, changes) {
+            self.settled(&mut operation).await?;
+            operation = Some(self.calls.patch(body, "change", watch).await?);
+        }
+        if changes.iter().any(|it| !is_alone(&it.field, changes)) {
+            // What was changed alone has given the settings another version.
+            let there = match self.settled(&mut operation).await? {
+                true => self.calls.get().await?,
+                false => actual.instance.clone(),
+            };
+            let version = there.database_version.clone();
+            let wanted = self.shape.compose(there).set_database_version(version);
             operation = Some(self.calls.write(wanted, watch).await?);
         }
-        if upgrades {
-            if let Some(operation) = operation.take() {
-                let action = self.calls.cannot("change");
-                watch.note("its settings change first, then its version");
-                self.calls.settle(operation, &action).await?;
+        if changes.iter().any(|change| change.field == "version") {
+            if self.settled(&mut operation).await? {
+                watch.note("its settings are changed, then its version");
             }
             operation = Some(self.upgrade(watch).await?);
         }
@@ -317,7 +343,7 @@ impl Resource for Instance {
         if let Some(operation) = &actual.operation {
             let state = match self.calls.standing(operation).await? {
                 Standing::Running(why) => Some(Readiness::Pending(why)),
-                Standing::Failed(why) => Some(Readiness::Failed(why)),
+                Standing::Failed(why) => Some(Readiness::Failed(hints::told(why))),
                 Standing::Done => None,
             };
             if let Some(state) = state {

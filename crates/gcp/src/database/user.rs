@@ -22,7 +22,6 @@ use super::status::PORT;
 use super::{Home, Sight};
 use crate::error::{self, CloudError, Found};
 use crate::labels::show_version;
-use crate::project::short;
 use crate::secret_calls::Store;
 
 /// The kind in addresses.
@@ -96,7 +95,7 @@ impl User {
     /// The value of the version that the user is to have.
     async fn wanted(&self) -> Result<(SecretVersion, SecretString)> {
         let version = self.password.settled()?;
-        let store = Store::new(&self.calls.project, short(&version.secret));
+        let store = Store::of(&self.calls.project, &version);
         let value = store.read_value(&version.version).await?;
         Ok((version, value))
     }
@@ -249,7 +248,7 @@ impl Resource for User {
                         .clone(),
                 }),
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    Reading::Denied(error.chain().join(": "))
+                    Reading::Denied(crate::error::in_words(&error))
                 }
                 Err(error) => return Err(error),
             },

@@ -27,6 +27,8 @@ pub(crate) const KIND: &str = "run.invoker";
 
 const ROLE: &str = "roles/run.invoker";
 const EVERYONE: &str = "allUsers";
+/// Whoever has a Google account, anybody's.
+const SIGNED_IN: &str = "allAuthenticatedUsers";
 /// The version that shows conditional bindings as they are, so that writing them back loses nothing.
 const POLICY_VERSION: i32 = 3;
 /// "Typically 2 minutes, potentially 7 minutes or longer" (IAM, "Access change propagation").
@@ -92,14 +94,31 @@ impl Calls {
 
     /// Whether everyone may call it now.
     pub(crate) async fn find(&self) -> Result<Found<bool>> {
+        Ok(match self.look().await? {
+            Found::Here(callers) => Found::Here(callers.everyone),
+            Found::Absent => Found::Absent,
+            Found::Denied(why) => Found::Denied(why),
+        })
+    }
+
+    /// Who may call it now, as far as that is more than the policy's own people.
+    async fn look(&self) -> Result<Found<Callers>> {
         match self.service.find().await? {
-            Found::Here(service) if service.invoker_iam_disabled => return Ok(Found::Here(true)),
+            Found::Here(service) if service.invoker_iam_disabled => {
+                return Ok(Found::Here(Callers {
+                    everyone: true,
+                    signed_in: false,
+                }));
+            }
             Found::Here(_) => {}
             Found::Absent => return Ok(Found::Absent),
             Found::Denied(why) => return Ok(Found::Denied(why)),
         }
         Ok(match self.bound().await? {
-            Found::Here(policy) => Found::Here(is_public(&policy)),
+            Found::Here(policy) => Found::Here(Callers {
+                everyone: is_public(&policy),
+                signed_in: names(&policy, SIGNED_IN),
+            }),
             Found::Absent => Found::Absent,
             Found::Denied(why) => Found::Denied(why),
         })
@@ -131,6 +150,14 @@ impl Calls {
                      in [targets.gcp.services.NAME]",
                 ))
             }
+        }
+    }
+
+    /// Lets only those call it whom its policy names. Succeeds when there is none: its policy went with it.
+    async fn close_what_is_there(&self) -> Result<()> {
+        match self.close().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            closed => closed,
         }
     }
 
@@ -200,9 +227,22 @@ impl Calls {
     }
 }
 
+/// Who may call a service beside those that its policy names one by one.
+#[derive(Clone, Copy)]
+struct Callers {
+    everyone: bool,
+    /// Whoever has a Google account.
+    signed_in: bool,
+}
+
 fn is_public(policy: &Policy) -> bool {
+    names(policy, EVERYONE)
+}
+
+/// Whether the policy makes `member` an invoker, whatever else holds.
+fn names(policy: &Policy, member: &str) -> bool {
     policy.bindings.iter().any(|binding| {
-        is_plain_invoker(binding) && binding.members.iter().any(|member| member == EVERYONE)
+        is_plain_invoker(binding) && binding.members.iter().any(|there| there == member)
     })
 }
 
@@ -247,7 +287,7 @@ pub(crate) struct Invoker {
     /// Whether the inventory has it.
     known: bool,
     /// What was last read: what the manifest is silent about is as it is there.
-    there: Mutex<Option<bool>>,
+    there: Mutex<Option<Callers>>,
     /// The service is made first; nothing else is taken from it.
     _service: Value<Revision>,
 }
@@ -279,7 +319,7 @@ impl Invoker {
         match self.wish {
             Wish::Everyone => true,
             Wish::Invited => false,
-            Wish::AsItIs => there.unwrap_or(true),
+            Wish::AsItIs => there.is_none_or(|callers| callers.everyone),
         }
     }
 
@@ -317,13 +357,13 @@ impl Resource for Invoker {
     }
 
     async fn read(&self) -> Result<Reading<bool>> {
-        let found = self.calls.find().await?;
+        let found = self.calls.look().await?;
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         *there = None;
         Ok(match found {
-            Found::Here(public) => {
-                *there = Some(public);
-                Reading::Present(public)
+            Found::Here(callers) => {
+                *there = Some(callers);
+                Reading::Present(callers.everyone)
             }
             Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
@@ -336,6 +376,16 @@ impl Resource for Invoker {
 
     fn observed(&self, actual: &bool) -> Fields {
         describe(*actual)
+    }
+
+    /// A binding that is not ours stays, also where the manifest wants the service closed.
+    fn notes(&self, actual: &bool) -> Vec<String> {
+        let there = *self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed_in = there.is_some_and(|callers| callers.signed_in);
+        let note = (signed_in && !actual && self.wish == Wish::Invited).then(|| {
+            "its policy lets everybody call it who has a Google account (`allAuthenticatedUsers`): nobody here bound that, and it stays"
+        });
+        note.map(str::to_owned).into_iter().collect()
     }
 
     fn publish(&self, _actual: &bool) {}
@@ -375,7 +425,7 @@ impl Resource for Invoker {
     }
 
     async fn delete(&self, _actual: &bool, _token: &Token) -> Result<()> {
-        self.calls.close().await
+        self.calls.close_what_is_there().await
     }
 
     /// The check is part of the service, which is at work until it is changed everywhere.
@@ -397,7 +447,7 @@ impl Resource for Invoker {
     }
 }
 
-/// A binding that is no longer desired: it can be read and removed.
+/// What let everyone in and is no longer desired, the binding or the check that was switched off: it can be read and taken back.
 pub(crate) struct Leftover {
     calls: Calls,
     address: Address,
@@ -405,7 +455,7 @@ pub(crate) struct Leftover {
 }
 
 impl Leftover {
-    /// The binding at `address`.
+    /// Of the service at `address`.
     pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
         Self {
             calls: Calls::new(project, &address.name),
@@ -429,10 +479,10 @@ impl crate::existing::Existing for Leftover {
             Found::Denied(why) => return Ok(Reading::Denied(why)),
             Found::Here(None) | Found::Absent => {}
         }
-        Ok(match self.calls.bound().await? {
-            Found::Here(policy) if is_public(&policy) => Reading::Present(()),
-            // Without the binding there is nothing to remove.
-            Found::Here(_) | Found::Absent => Reading::Absent,
+        Ok(match self.calls.find().await? {
+            Found::Here(true) => Reading::Present(()),
+            // Where nobody is let in there is nothing to take back.
+            Found::Here(false) | Found::Absent => Reading::Absent,
             Found::Denied(why) => Reading::Denied(why),
         })
     }
@@ -442,14 +492,8 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn delete(&self, (): &()) -> Result<()> {
-        // The service may have gone first, and its policy with it.
-        match self.calls.bound().await? {
-            Found::Absent => Ok(()),
-            Found::Here(_) | Found::Denied(_) => {
-                let outcome = self.calls.bind(false).await?;
-                outcome.map_err(|error| error::failed(error, &self.calls.cannot("write")))
-            }
-        }
+        // The service may have gone first.
+        self.calls.close_what_is_there().await
     }
 
     /// Everyone could call it before us: nothing of it is ours.

@@ -19,14 +19,15 @@ use google_cloud_run_v2::model::condition::State;
 use google_cloud_run_v2::model::task_template::Retries;
 use google_cloud_run_v2::model::{Job, TaskTemplate};
 
-use crate::error::{self, Found};
+use crate::error::{self, CloudError, Found};
+use crate::hints;
 use crate::labels::{self, Labels, Owner};
 use crate::operation;
 use crate::project::{Names, Project};
-use crate::runtime::conditions;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
 use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::service;
+use crate::runtime::{conditions, creation};
 use crate::secret_calls::Store;
 
 /// The kind in addresses.
@@ -352,6 +353,15 @@ impl RunJob {
             .compose(base, Some(image), &self.variables, Some(&key)))
     }
 
+    async fn create_once(&self, job: Job) -> Result<Operation, CloudError> {
+        let jobs = self.calls.project.clients.jobs.changing().await;
+        let create = jobs
+            .create_job()
+            .set_parent(self.calls.project.names.location());
+        let create = create.set_job_id(&self.calls.name);
+        create.set_job(job).send().await
+    }
+
     /// The same for a code deployment, which pins what runs.
     async fn learn_running(&self) -> Result<()> {
         match (self.scope, self.pin()) {
@@ -468,14 +478,17 @@ impl Resource for RunJob {
     async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<Job> {
         self.learn(self.pin().flatten()).await?;
         let job = self.wanted(Job::new())?;
-        let jobs = self.calls.project.clients.jobs.changing().await;
-        let outcome = jobs
-            .create_job()
-            .set_parent(self.calls.project.names.location())
-            .set_job_id(&self.calls.name)
-            .set_job(job)
-            .send()
-            .await;
+        let outcome = creation::patiently(
+            &self.calls.project,
+            &format!("the name of job `{}`", self.calls.name),
+            watch,
+            || self.create_once(job.clone()),
+            || async {
+                let found = self.calls.find().await?;
+                Ok(!matches!(found, Found::Absent))
+            },
+        )
+        .await?;
         match outcome {
             Ok(begun) => self.calls.after(&begun).await,
             // It seemed absent, or the answer was lost: what is there may still differ.
@@ -558,7 +571,7 @@ fn settled(job: &model::Job) -> Readiness {
         _ if job.reconciling => Readiness::Pending("Cloud Run still takes the job over".to_owned()),
         // The observed generation stays behind when Cloud Run cannot take the job over.
         Some(condition) if condition.state == State::ConditionFailed => {
-            Readiness::Failed(conditions::words(condition))
+            Readiness::Failed(hints::told(conditions::words(condition)))
         }
         Some(condition) if condition.state == State::ConditionSucceeded && taken_over => {
             Readiness::Ready

@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod conditions;
 pub(crate) mod container;
+pub(crate) mod creation;
 pub(crate) mod invoker;
 pub(crate) mod job;
 pub(crate) mod migration;
@@ -35,7 +36,7 @@ use crate::identity_token;
 use crate::labels::{self, Owner};
 use crate::logs;
 use crate::project::{Project, short};
-use crate::secret_access::{self, Access, Account};
+use crate::secret_access::{self, Access, Account, User, Whose};
 use crate::secret_store::{held_in, moment};
 use container::Variables;
 use job::{Born, Database, DatabasePin};
@@ -187,8 +188,14 @@ impl Runtime for CloudRun {
         Ok(revisions)
     }
 
-    async fn pinned(&self, revision: &Revision) -> Result<BTreeMap<String, SecretVersion>> {
-        let path = self.revision_path(&revision.0);
+    async fn pinned(
+        &self,
+        service: &str,
+        revision: &Revision,
+    ) -> Result<BTreeMap<String, SecretVersion>> {
+        // Whoever deploys may name a revision: `SERVICE-green`.
+        let service = self.project.names.service(service);
+        let path = format!("{service}/revisions/{}", short(&revision.0));
         let revisions = self.project.clients.revisions.reading().await;
         let there = revisions
             .get_revision()
@@ -244,7 +251,7 @@ impl Runtime for CloudRun {
         }
         // Whatever name leads to a service, its tokens are for the one that Cloud Run gave it.
         Ok(
-            match identity_token::of(&self.project.source, &there.uri).await {
+            match identity_token::of(&self.project.http, &self.project.source, &there.uri).await {
                 // Left alone by the app, whose own `Authorization` this is not.
                 Ok(token) => Entrance::With {
                     header: "x-serverless-authorization",
@@ -292,7 +299,8 @@ impl CloudRun {
         Address::new(&self.project.target, kind, name)
     }
 
-    /// Declares the access of the service's account to each secret that the service uses.
+    /// Declares the access of the service's account to each secret that the service uses. Where the manifest names none, that is
+    /// what each service and job which takes the secret runs as already.
     fn access(
         &self,
         graph: &mut Graph,
@@ -300,7 +308,7 @@ impl CloudRun {
         service: &ServiceSpec,
         inputs: &ServiceInputs,
     ) -> Vec<Output<()>> {
-        let account = Account::of(self.project.section.service_account.as_ref());
+        let named = self.project.section.service_account.as_ref();
         let used: BTreeSet<&String> = service.secrets.values().map(|used| &used.secret).collect();
         let used = used.into_iter().filter_map(|key| {
             let made = inputs.secrets.get(key)?;
@@ -308,18 +316,31 @@ impl CloudRun {
         });
         used.map(|(secret, made)| {
             let name = held_in(secret);
-            let address = secret_access::address(&self.project, name, &account);
+            let whose = match named {
+                Some(_) => Whose::Named(Account::of(named)),
+                None => Whose::Of(self.users_of(env, &secret.key)),
+            };
+            let address = secret_access::address(&self.project, name, &whose);
             // Another service may use it too.
             if graph.find(&address).is_none() {
                 let anothers = secret.may_be_anothers() && secret.member.is_none();
                 graph.resource(|taken| {
-                    let (account, made) = (account.clone(), taken.pass(made));
-                    Access::new(&self.project, name, account, anothers, made)
+                    Access::new(&self.project, name, whose, anothers, taken.pass(made))
                 });
             }
             Output::of(&address)
         })
         .collect()
+    }
+
+    /// The services that take a secret, and their jobs.
+    fn users_of(&self, env: &EnvironmentSpec, secret: &str) -> Vec<User> {
+        let takes = |service: &&ServiceSpec| service.secrets.values().any(|it| it.secret == secret);
+        let services: Vec<&ServiceSpec> = env.services.values().filter(takes).collect();
+        let names = services.iter().map(|service| service.name.as_str());
+        let migrations = services.iter().filter_map(|it| it.migrate.as_ref());
+        let jobs = migrations.map(|migrate| migrate.job.as_str());
+        secret_access::users(&self.project, names, jobs)
     }
 
     fn variables(
@@ -399,18 +420,6 @@ impl CloudRun {
             ran: ran.clone(),
         });
         (done, ran)
-    }
-
-    /// A revision in full. Cloud Run's names for revisions start with the service's: `SERVICE-NNNNN-xyz`.
-    fn revision_path(&self, revision: &str) -> String {
-        if revision.contains('/') {
-            return revision.to_owned();
-        }
-        let service = revision.rsplitn(3, '-').nth(2).unwrap_or(revision);
-        format!(
-            "{}/revisions/{revision}",
-            self.project.names.service(service)
-        )
     }
 }
 

@@ -92,6 +92,25 @@ impl Shape {
             .set_template(template)
     }
 
+    /// Says which tags the newest revision does not bear yet: a tag alone makes none.
+    pub(crate) fn stale_tags(&self, service: &Service) -> Option<String> {
+        let template = service.template.as_ref()?;
+        let set = self.labels.set.iter();
+        let stale = set.filter(|(key, value)| {
+            let is_on_service = service.labels.get(*key) == Some(value);
+            is_on_service && template.labels.get(*key) != Some(value)
+        });
+        let stale: Vec<String> = stale
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        (!stale.is_empty()).then(|| {
+            format!(
+                "its newest revision was made without the tags {}: they come with the next one",
+                stale.join(", ")
+            )
+        })
+    }
+
     fn template(
         &self,
         base: RevisionTemplate,

@@ -12,6 +12,7 @@ use crate::faults::{Fault, FaultKind};
 /// The answer to a method that is refused on purpose.
 pub fn refuse(fault: &Fault, project: &str, call: &ApiCall) -> Response {
     let mut error = match fault.kind {
+        FaultKind::Throttled if call.api() == "dns" => throttled_as_403(),
         FaultKind::Throttled => throttled(project, call),
         FaultKind::Unavailable | FaultKind::Settling | FaultKind::HungUp => {
             ApiError::new(Code::Unavailable, "The service is currently unavailable.")
@@ -58,6 +59,11 @@ fn host(call: &ApiCall) -> String {
         "sql" => "sqladmin.googleapis.com".to_owned(),
         api => format!("{api}.googleapis.com"),
     }
+}
+
+/// How the older APIs say it (<https://cloud.google.com/dns/docs/error-messages>: 403 `rateLimitExceeded`).
+fn throttled_as_403() -> ApiError {
+    ApiError::legacy(403, "rateLimitExceeded", "Rate Limit Exceeded")
 }
 
 /// What the front end of an API says, before the API itself is asked.

@@ -165,16 +165,17 @@ impl Policy {
 }
 
 impl Gcp {
-    /// Whether a service account may read the secret that has this policy, by that or by the project's.
+    /// Whether a service account may read the secret that has this policy, by that or, where it is this project's, by the
+    /// project's.
     ///
     /// "It typically takes 2 minutes for a change to take effect, potentially 7 minutes or longer"
     /// (<https://cloud.google.com/iam/docs/access-change-propagation>): how long is [`Host::iam_delay`](crate::Host).
-    pub(super) fn may_read_secret(&self, policy: &Policy, account: &str) -> bool {
+    pub(super) fn may_read_secret(&self, policy: &Policy, account: &str, is_ours: bool) -> bool {
         let clock = &self.host().clock;
         let delay = clock.in_cloud_time(self.host().iam_delay.get());
         let has_got_about = |at: Timestamp| at == Timestamp::MIN || clock.since(at) >= delay;
         policy.reads_secrets(account, has_got_about)
-            || self.with_project_policy(|it| it.reads_secrets(account, has_got_about))
+            || is_ours && self.with_project_policy(|it| it.reads_secrets(account, has_got_about))
     }
 
     /// The permissions asked for that the caller has: all but those whose method is denied by a fault in force.

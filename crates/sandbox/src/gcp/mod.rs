@@ -1,7 +1,7 @@
 //! Google Cloud: REST/JSON, bearer tokens, one folder or file per service.
 //!
 //! Methods, messages and enum values come from Google's discovery documents (`schemas/gcp`); behaviour is ours.
-//! Known liberties: the caller may do everything in the one project and nothing elsewhere; a service's account reads the secrets
+//! Known liberties: the caller may do everything in the one project, and elsewhere with zones and secrets alone; a service's account reads the secrets
 //! that a policy without conditions lets it read, a while after that was set; one instance runs per serving revision, whatever the scaling says, and
 //! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
 //! for form; whoever bears an identity token for a private service may call it; sidecars and volumes are kept

@@ -33,19 +33,45 @@ const OFFERED: [&str; 12] = [
 /// refusal itself).
 const PROPAGATION: Duration = Duration::from_secs(60);
 
-/// Which APIs are enabled, and from when on each answers.
-pub struct Services(Mutex<BTreeMap<String, jiff::Timestamp>>);
+/// How long after that some of an API's servers still call it disabled: every second call, here.
+const FLAPS: Duration = Duration::from_secs(60);
+/// How long after Cloud Run was enabled its agent and the default compute account are there for everybody.
+const ACCOUNTS: Duration = Duration::from_secs(4 * 60);
+/// How long one change of the project's services takes, during which another one is refused.
+const ACTIVATION: Duration = Duration::from_secs(10);
+
+/// Which APIs are enabled, from when on each answers, and what comes with that.
+pub struct Services(Mutex<Enabled>);
+
+struct Enabled {
+    /// From when on each answers.
+    from: BTreeMap<String, jiff::Timestamp>,
+    /// From when on the accounts are known that come with Cloud Run.
+    accounts: jiff::Timestamp,
+    /// Until when a change is under way.
+    busy: jiff::Timestamp,
+    /// Counts the calls to APIs that were only just enabled.
+    calls: u64,
+    /// Whether a billing account is linked.
+    billed: bool,
+}
 
 impl Default for Services {
     fn default() -> Self {
         let offered = OFFERED.iter();
         let offered = offered.map(|s| ((*s).to_owned(), jiff::Timestamp::MIN));
-        Self(Mutex::new(offered.collect()))
+        Self(Mutex::new(Enabled {
+            from: offered.collect(),
+            accounts: jiff::Timestamp::MIN,
+            busy: jiff::Timestamp::MIN,
+            calls: 0,
+            billed: true,
+        }))
     }
 }
 
 impl Services {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, jiff::Timestamp>> {
+    fn lock(&self) -> MutexGuard<'_, Enabled> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,7 +96,7 @@ impl Gcp {
 
     fn service(&self, id: &str) -> Value {
         let number = project_number(&self.host().project);
-        let enabled = self.services().lock().contains_key(id);
+        let enabled = self.services().lock().from.contains_key(id);
         json!({
             "name": format!("projects/{number}/services/{id}"),
             "parent": format!("projects/{number}"),
@@ -80,13 +106,93 @@ impl Gcp {
     }
 
     fn set_service(&self, id: &str, enabled: bool) {
+        let clock = &self.host().clock;
         let mut all = self.services().lock();
         if !enabled {
-            all.remove(id);
-        } else if !all.contains_key(id) {
-            let now = self.host().clock.now();
-            all.insert(id.to_owned(), now.checked_add(PROPAGATION).unwrap_or(now));
+            all.from.remove(id);
+        } else if !all.from.contains_key(id) {
+            all.from.insert(id.to_owned(), clock.after(PROPAGATION));
+            if id == "run.googleapis.com" {
+                all.accounts = clock.after(ACCOUNTS);
+            }
         }
+    }
+
+    /// Links or unlinks the project's billing account.
+    pub fn set_billing(&self, linked: bool) {
+        self.services().lock().billed = linked;
+    }
+
+    /// Refuses to enable services of a project without a billing account (kyegomez/zeta#71 shows the refusal whole), and while another
+    /// change is under way (`ServiceUsageServiceBeingActivated` in terraform-provider-google's error_retry_predicates.go).
+    fn check_activation(&self, ids: &[&str]) -> Outcome<()> {
+        let clock = &self.host().clock;
+        let mut all = self.services().lock();
+        let number = project_number(&self.host().project);
+        if !all.billed {
+            let services = ids.join(",");
+            let mut error = ApiError::precondition(format!(
+                "Billing account for project '{number}' is not found. Billing must be enabled for activation of service(s) \
+                 '{services}' to proceed."
+            ));
+            error.details.push(json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "UREQ_PROJECT_BILLING_NOT_FOUND",
+                "domain": "serviceusage.googleapis.com/billing-enabled",
+                "metadata": { "project": number, "services": services },
+            }));
+            return Err(error);
+        }
+        if clock.now() < all.busy {
+            return Err(ApiError::precondition(format!(
+                "Another activation or deactivation is in progress for service(s) on project {number}."
+            )));
+        }
+        all.busy = clock.after(ACTIVATION);
+        Ok(())
+    }
+
+    /// Refuses to name an account in a policy that is not made yet: "Service account ...-compute@developer.gserviceaccount.com does not
+    /// exist" (googleapis/google-cloud-go#11482).
+    pub(super) fn check_accounts(&self, policy: &Value) -> Outcome<()> {
+        let compute = self.compute_account();
+        let bindings = policy["bindings"].as_array().into_iter().flatten();
+        let mut members = bindings.flat_map(|it| it["members"].as_array().into_iter().flatten());
+        let named = members.any(|it| *it == *format!("serviceAccount:{compute}"));
+        match named && !self.has_accounts() {
+            true => Err(ApiError::invalid(format!(
+                "Service account {compute} does not exist."
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what Cloud Run's agent would have to do while it may not
+    /// (terraform-google-modules/terraform-google-cloud-run#28).
+    pub(super) fn check_agent(&self, account: &str) -> Outcome<()> {
+        match self.has_accounts() {
+            true => Ok(()),
+            false => Err(ApiError::new(
+                Code::PermissionDenied,
+                format!(
+                    "Google Cloud Run Service Agent does not have permission to get access tokens for the service account {account}. \
+                     Please give service-{}@serverless-robot-prod.iam.gserviceaccount.com permission iam.serviceAccounts.getAccessToken \
+                     on the service account. Alternatively, if the service account is unspecified or in the same project you are \
+                     deploying in, ensure that the Service Agent is assigned the Google Cloud Run Service Agent role \
+                     roles/run.serviceAgent.",
+                    project_number(&self.host().project)
+                ),
+            )),
+        }
+    }
+
+    fn has_accounts(&self) -> bool {
+        self.services().lock().accounts <= self.host().clock.now()
+    }
+
+    fn compute_account(&self) -> String {
+        let number = project_number(&self.host().project);
+        format!("{number}-compute@developer.gserviceaccount.com")
     }
 
     /// Refuses a call to an API that is off in the project, or not on everywhere yet. The words and details are those of
@@ -97,8 +203,19 @@ impl Gcp {
         if matches!(name, "serviceusage" | "storage") || !OFFERED.contains(&id.as_str()) {
             return Ok(());
         }
-        let from = self.services().lock().get(&id).copied();
-        if from.is_some_and(|from| from <= self.host().clock.now()) {
+        let clock = &self.host().clock;
+        let mut all = self.services().lock();
+        let answers = match all.from.get(&id).copied() {
+            Some(from) if from <= clock.now() => {
+                let settled =
+                    from == jiff::Timestamp::MIN || clock.since(from) >= clock.in_cloud_time(FLAPS);
+                all.calls += u64::from(!settled);
+                settled || all.calls.is_multiple_of(2)
+            }
+            Some(_) | None => false,
+        };
+        drop(all);
+        if answers {
             return Ok(());
         }
         let number = project_number(&self.host().project);
@@ -159,7 +276,7 @@ impl Gcp {
                 let filter = call.query("filter");
                 let wanted = filter.strip_prefix("state:").unwrap_or_default();
                 let mut ids: BTreeSet<String> = OFFERED.iter().map(|s| (*s).to_owned()).collect();
-                ids.extend(self.services().lock().keys().cloned());
+                ids.extend(self.services().lock().from.keys().cloned());
                 let all: Vec<Value> = ids
                     .iter()
                     .map(|id| self.service(id))
@@ -179,6 +296,7 @@ impl Gcp {
                 Ok(json!({ "services": services }))
             }
             "serviceusage.services.enable" => {
+                self.check_activation(&[call.var(2)])?;
                 self.set_service(call.var(2), true);
                 done(
                     "EnableServiceResponse",
@@ -194,6 +312,7 @@ impl Gcp {
                     .flatten()
                     .filter_map(Value::as_str)
                     .collect();
+                self.check_activation(&ids)?;
                 ids.iter().for_each(|id| self.set_service(id, true));
                 let services: Vec<Value> = ids.iter().map(|id| self.service(id)).collect();
                 done(
@@ -202,6 +321,7 @@ impl Gcp {
                 )
             }
             "serviceusage.services.disable" => {
+                self.services().lock().busy = self.host().clock.after(ACTIVATION);
                 self.set_service(call.var(2), false);
                 done(
                     "DisableServiceResponse",

@@ -37,7 +37,7 @@ impl Gcp {
         rules::check_settable(&call.body)?;
         let mut message = call.body.clone();
         rules::complete(&mut message, &self.host().project, &key.0);
-        rules::check(&message, &key.0)?;
+        rules::check(&message, &self.host().project, &key.0)?;
         message.insert("name".into(), self.cache_name(&key).into());
         message.insert("createTime".into(), self.now().into());
         message.insert("state".into(), "CREATING".into());

@@ -42,7 +42,7 @@ impl Gcp {
                     None => new.remove(field),
                 };
             }
-            rules::check(&new, &key.0)?;
+            rules::check(&new, &self.host().project, &key.0)?;
             instance.set("state", "UPDATING");
             Ok(new)
         })?;

@@ -108,7 +108,7 @@ pub(super) fn complete(message: &mut Object, project: &str, location: &str) {
 }
 
 /// Refuses what Memorystore refuses of a complete instance.
-pub(super) fn check(message: &Object, location: &str) -> Outcome<()> {
+pub(super) fn check(message: &Object, project: &str, location: &str) -> Outcome<()> {
     for field in ["customerManagedKey", "secondaryIpRange", "tags"] {
         if message.contains_key(field) {
             return Err(ApiError::unimplemented(field));
@@ -123,7 +123,7 @@ pub(super) fn check(message: &Object, location: &str) -> Outcome<()> {
     rank(version)?;
     check_labels("instance.labels", message.get("labels"))?;
     check_zones(message, location, ha)?;
-    check_network(message)?;
+    check_network(message, project)?;
     if word(message, "readReplicasMode") == "READ_REPLICAS_ENABLED" {
         return Err(ApiError::unimplemented("read replicas"));
     }
@@ -178,7 +178,9 @@ fn check_zones(message: &Object, location: &str, ha: bool) -> Outcome<()> {
     Ok(())
 }
 
-fn check_network(message: &Object) -> Outcome<()> {
+/// A network of another project (Shared VPC) is reached by private services access alone
+/// (<https://cloud.google.com/memorystore/docs/redis/networking>, "Connection modes").
+fn check_network(message: &Object, project: &str) -> Outcome<()> {
     let network = word(message, "authorizedNetwork");
     let parts: Vec<&str> = network.split('/').collect();
     if !matches!(parts[..], ["projects", project, "global", "networks", name] if !project.is_empty() && !name.is_empty())
@@ -186,6 +188,13 @@ fn check_network(message: &Object) -> Outcome<()> {
         return Err(ApiError::field(
             "instance.authorized_network",
             format!("'{network}' must be of the form projects/PROJECT/global/networks/NETWORK"),
+        ));
+    }
+    let is_own = crate::gcp::names::check_project(project, parts[1]).is_ok();
+    if !is_own && word(message, "connectMode") == "DIRECT_PEERING" {
+        return Err(ApiError::field(
+            "instance.connect_mode",
+            "a network of another project (Shared VPC) takes PRIVATE_SERVICE_ACCESS only",
         ));
     }
     Ok(())

@@ -51,6 +51,9 @@ impl Gcp {
         message.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         message.insert("createTime".into(), self.now().into());
         message.insert("creator".into(), call.principal.clone().into());
+        let account = message["template"]["template"]["serviceAccount"].as_str();
+        self.check_agent(account.unwrap_or_default())?;
+        self.check_lingering(JOB, &key)?;
         {
             let mut state = self.inner.run.lock();
             if state.jobs.contains_key(&key) {
@@ -235,9 +238,12 @@ impl Gcp {
             Ok(job.message.clone())
         })?;
         message.insert("deleteTime".into(), self.now().into());
-        if !call.flag("validateOnly")
-            && let Some(job) = self.inner.run.lock().jobs.remove(key)
-        {
+        let removed = match call.flag("validateOnly") {
+            true => None,
+            false => self.inner.run.lock().jobs.remove(key),
+        };
+        if let Some(job) = removed {
+            self.linger(JOB, key);
             // Executions end with their job.
             for execution in job.executions.values() {
                 execution.cancelled.send_replace(true);

@@ -43,7 +43,14 @@ pub struct Run {
 struct State {
     services: BTreeMap<Key, Service>,
     jobs: BTreeMap<Key, Job>,
+    /// Until when the names of what was deleted stay taken, by their kinds.
+    lingering: BTreeMap<(&'static str, Key), jiff::Timestamp>,
 }
+
+/// How long a name stays taken once its delete is done: "Cloud Run APIs may return a 409 on create to indicate that a resource has been deleted
+/// in the foreground (eg GET and LIST) but not the backing apiserver" (`IsCloudRunCreationConflict` in terraform-provider-google's
+/// error_retry_predicates.go; its #7854).
+const LINGERS: std::time::Duration = std::time::Duration::from_secs(6);
 
 struct Service {
     /// The message `Service`.
@@ -118,6 +125,26 @@ impl Gcp {
         match state.services.get_mut(key) {
             Some(service) => act(service),
             None => Err(absent("Service", &key.1)),
+        }
+    }
+
+    /// Keeps the name of what was deleted for a while.
+    fn linger(&self, kind: &'static str, key: &Key) {
+        let until = self.host().clock.after(LINGERS);
+        let mut state = self.inner.run.lock();
+        state.lingering.insert((kind, key.clone()), until);
+    }
+
+    /// Refuses a name that something deleted still has.
+    fn check_lingering(&self, kind: &'static str, key: &Key) -> Outcome<()> {
+        let now = self.host().clock.now();
+        let state = self.inner.run.lock();
+        match state.lingering.get(&(kind, key.clone())) {
+            Some(until) if now < *until => Err(ApiError::new(
+                super::error::Code::AlreadyExists,
+                format!("Resource '{}' already exists.", key.1),
+            )),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -69,6 +69,9 @@ impl Gcp {
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
         self.complete_service(&mut message, &key)?;
+        let account = message["template"]["serviceAccount"].as_str();
+        self.check_agent(account.unwrap_or_default())?;
+        self.check_lingering(SERVICE, &key)?;
         if self.inner.run.lock().services.contains_key(&key) {
             return Err(ApiError::new(
                 Code::AlreadyExists,
@@ -291,6 +294,7 @@ impl Gcp {
         let Some(mut service) = self.inner.run.lock().services.remove(key) else {
             return Err(super::absent("Service", &key.1));
         };
+        self.linger(SERVICE, key);
         service.front.close();
         service.tags.values().for_each(Front::close);
         let instances: Vec<_> = service

@@ -15,7 +15,7 @@ use super::wire::Call;
 use super::{Gcp, seconds, timestamp};
 use versions::Version;
 
-/// Every secret of the project. Values live in memory only.
+/// Every secret by its id, and by `PROJECT/ID` where another project has it. Values live in memory only.
 #[derive(Default)]
 pub struct Secrets(Mutex<BTreeMap<String, Secret>>);
 
@@ -47,12 +47,30 @@ impl Secrets {
 }
 
 impl Gcp {
-    /// The full name of a secret, by the project's number, as Google answers it.
-    fn secret_name(&self, id: &str) -> String {
-        format!(
-            "projects/{}/secrets/{id}",
-            project_number(&self.host().project)
-        )
+    /// The full name of a secret, by the number of its project, as Google answers it whatever it was asked by
+    /// (hashicorp/terraform-provider-google#11343).
+    fn secret_name(&self, key: &str) -> String {
+        let (project, id) = self.secret_home(key);
+        format!("projects/{}/secrets/{id}", project_number(project))
+    }
+
+    /// The project of a secret and its id.
+    fn secret_home<'a>(&'a self, key: &'a str) -> (&'a str, &'a str) {
+        key.split_once('/').unwrap_or((&self.host().project, key))
+    }
+
+    /// Under which key a secret is kept; its project is named by id or number. Another project is there as soon as somebody makes a
+    /// secret in it, and the caller may do everything there.
+    ///
+    /// Errors: permission denied, for a project that has none.
+    fn secret_key(&self, project: &str, id: &str) -> Outcome<String> {
+        let Err(refused) = self.check_project(project) else {
+            return Ok(id.to_owned());
+        };
+        let all = self.inner.secrets.lock();
+        let mut others = all.keys().filter_map(|key| key.split_once('/'));
+        let other = others.find(|(own, _)| *own == project || project_number(own) == project);
+        other.map(|(own, _)| format!("{own}/{id}")).ok_or(refused)
     }
 
     fn with_secret<T>(&self, id: &str, act: impl FnOnce(&mut Secret) -> Outcome<T>) -> Outcome<T> {
@@ -72,18 +90,19 @@ impl Gcp {
 
     /// Methods of Secret Manager.
     pub(super) fn secret_manager(&self, call: &Call) -> Outcome {
-        self.check_project(call.var(0))?;
-        let id = call.var(1);
         let method = call
             .method
             .id
             .strip_prefix("secretmanager.projects.secrets.")
             .unwrap_or_default();
+        if method == "create" {
+            return self.create_secret(call);
+        }
+        let key = self.secret_key(call.var(0), call.var(1))?;
+        let id = key.as_str();
         match method {
-            "create" => self.create_secret(call),
-            "list" => self.list_secrets(call),
+            "list" => self.list_secrets(call, id),
             "get" => self.with_secret(id, |secret| Ok(self.secret_message(id, secret))),
-            "patch" => self.patch_secret(call),
             "delete" => {
                 self.with_secret(id, |secret| check_etag(&secret.etag, call.query("etag")))?;
                 self.inner.secrets.lock().remove(id);
@@ -91,12 +110,14 @@ impl Gcp {
             }
             "getIamPolicy" => self.with_secret(id, |secret| Ok(secret.policy.get())),
             "setIamPolicy" => {
+                self.check_accounts(&call.body["policy"])?;
                 let now = self.host().clock.now();
                 self.with_secret(id, |secret| secret.policy.set_at(&call.body, now))
             }
             "testIamPermissions" => self.with_secret(id, |_| Ok(self.test_permissions(&call.body))),
-            "addVersion" => self.add_secret_version(call),
-            _ => self.secret_versions(call, method),
+            "patch" => self.patch_secret(call, id),
+            "addVersion" => self.add_secret_version(call, id),
+            _ => self.secret_versions(call, id, method),
         }
     }
 
@@ -124,6 +145,11 @@ impl Gcp {
         fields.insert("createTime".into(), self.now().into());
         fields.remove("name");
         fields.remove("etag");
+        let key = match self.check_project(call.var(0)) {
+            Ok(()) => id.to_owned(),
+            Err(_) => format!("{}/{id}", call.var(0)),
+        };
+        let id = key.as_str();
         let mut all = self.inner.secrets.lock();
         if all.contains_key(id) {
             let message = format!("Secret [{}] already exists.", self.secret_name(id));
@@ -198,7 +224,7 @@ impl Gcp {
         Ok(())
     }
 
-    fn patch_secret(&self, call: &Call) -> Outcome {
+    fn patch_secret(&self, call: &Call, id: &str) -> Outcome {
         let mask: Vec<String> = call
             .query("updateMask")
             .split(',')
@@ -222,7 +248,7 @@ impl Gcp {
         }
         let mut sent = call.body.clone();
         self.check_secret(&mut sent)?;
-        self.with_secret(call.var(1), |secret| {
+        self.with_secret(id, |secret| {
             check_etag(
                 &secret.etag,
                 sent.get("etag").and_then(Value::as_str).unwrap_or_default(),
@@ -246,17 +272,20 @@ impl Gcp {
                 }
             }
             secret.etag = fresh_etag();
-            Ok(self.secret_message(call.var(1), secret))
+            Ok(self.secret_message(id, secret))
         })
     }
 
-    fn list_secrets(&self, call: &Call) -> Outcome {
+    /// Those of the project of this key.
+    fn list_secrets(&self, call: &Call, of: &str) -> Outcome {
         let filter = call.query("filter");
         let all = self.inner.secrets.lock();
+        let (project, _) = self.secret_home(of);
         let mut found = Vec::new();
-        for (id, secret) in all.iter() {
-            if matches(filter, id, secret)? {
-                found.push(self.secret_message(id, secret));
+        for (key, secret) in all.iter() {
+            let (own, id) = self.secret_home(key);
+            if own == project && matches(filter, id, secret)? {
+                found.push(self.secret_message(key, secret));
             }
         }
         let total = found.len();

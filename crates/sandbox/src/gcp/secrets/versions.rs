@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::check_etag;
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
-use crate::gcp::names::{fresh_etag, project_number};
+use crate::gcp::names::fresh_etag;
 use crate::gcp::schema::Object;
 use crate::gcp::wire::Call;
 
@@ -95,7 +95,7 @@ pub(super) fn check_aliases(versions: &[Version], aliases: &Object) -> Outcome<(
 }
 
 impl Gcp {
-    pub(super) fn add_secret_version(&self, call: &Call) -> Outcome {
+    pub(super) fn add_secret_version(&self, call: &Call, id: &str) -> Outcome {
         let payload = call.body.get("payload").and_then(Value::as_object);
         let data = payload
             .and_then(|p| p.get("data"))
@@ -124,7 +124,6 @@ impl Gcp {
                 "The checksum provided in data_crc32c does not match the payload: the data is corrupt.",
             ));
         }
-        let id = call.var(1);
         self.with_secret(id, |secret| {
             secret.versions.push(Version {
                 data,
@@ -140,10 +139,10 @@ impl Gcp {
         })
     }
 
-    pub(super) fn secret_versions(&self, call: &Call, method: &str) -> Outcome {
-        let (id, version) = (call.var(1), call.var(2));
+    pub(super) fn secret_versions(&self, call: &Call, id: &str, method: &str) -> Outcome {
+        let version = call.var(2);
         match method {
-            "versions.list" => self.list_secret_versions(call),
+            "versions.list" => self.list_secret_versions(call, id),
             "versions.get" => {
                 let replication = self.replication(id);
                 self.with_version(id, version, |name, v| Ok(v.message(name, &replication)))
@@ -155,9 +154,9 @@ impl Gcp {
                 let crc = crc32c::crc32c(&v.data).to_string();
                 Ok(json!({ "name": name, "payload": { "data": STANDARD.encode(&v.data), "dataCrc32c": crc } }))
             }),
-            "versions.enable" => self.set_state(call, State::Enabled),
-            "versions.disable" => self.set_state(call, State::Disabled),
-            "versions.destroy" => self.set_state(call, State::Destroyed),
+            "versions.enable" => self.set_state(call, id, State::Enabled),
+            "versions.disable" => self.set_state(call, id, State::Disabled),
+            "versions.destroy" => self.set_state(call, id, State::Destroyed),
             other => Err(ApiError::unimplemented(format!("secrets.{other}"))),
         }
     }
@@ -207,14 +206,14 @@ impl Gcp {
             .unwrap_or_default()
     }
 
-    fn set_state(&self, call: &Call, state: State) -> Outcome {
+    fn set_state(&self, call: &Call, id: &str, state: State) -> Outcome {
         let etag = call
             .body
             .get("etag")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let replication = self.replication(call.var(1));
-        self.with_version(call.var(1), call.var(2), |name, version| {
+        let replication = self.replication(id);
+        self.with_version(id, call.var(2), |name, version| {
             check_etag(&version.etag, etag)?;
             if version.state == State::Destroyed {
                 return Err(wrong_state(name, version.state));
@@ -230,8 +229,7 @@ impl Gcp {
         })
     }
 
-    fn list_secret_versions(&self, call: &Call) -> Outcome {
-        let id = call.var(1);
+    fn list_secret_versions(&self, call: &Call, id: &str) -> Outcome {
         let filter = call.query("filter");
         let wanted = match filter.split_once([':', '=']) {
             None if filter.is_empty() => None,
@@ -282,24 +280,24 @@ impl Gcp {
         } else {
             version
         };
-        let number = project_number(&self.host().project);
-        let name = format!("projects/{number}/secrets/{id}/versions/{version}");
         // <https://github.com/terraform-google-modules/terraform-docs-samples/pull/168>.
         let denied = |name: &str| {
             format!(
                 "Permission denied on secret: {name} for Revision service account {account}. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
             )
         };
-        if self.check_project(project).is_err() {
+        let Ok(key) = self.secret_key(project, id) else {
             return Err(denied(&format!(
                 "projects/{project}/secrets/{id}/versions/{version}"
             )));
-        }
-        let policy = self.with_secret(id, |secret| Ok(secret.policy.clone()));
-        if policy.is_ok_and(|policy| !self.may_read_secret(&policy, account)) {
+        };
+        let name = format!("{}/versions/{version}", self.secret_name(&key));
+        let policy = self.with_secret(&key, |secret| Ok(secret.policy.clone()));
+        let is_ours = !key.contains('/');
+        if policy.is_ok_and(|policy| !self.may_read_secret(&policy, account, is_ours)) {
             return Err(denied(&name));
         }
-        let found = self.with_version(id, version, |_, v| Ok((v.state, v.data.clone())));
+        let found = self.with_version(&key, version, |_, v| Ok((v.state, v.data.clone())));
         match found {
             Err(_) => Err(format!("Secret {name} was not found")),
             Ok((State::Enabled, data)) => String::from_utf8(data).map_err(|_| {

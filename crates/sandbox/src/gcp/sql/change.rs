@@ -127,6 +127,7 @@ fn plan(message: &Object, old: &Object, call: &Call) -> Outcome<Change> {
     let region = settings::word(message, &["region"]);
     settings::check(&new, region)?;
     settings::check_change(old, &new)?;
+    check_alone(old, &new, after > before)?;
     let number = version_number(old) + 1;
     new.insert("settingsVersion".into(), number.to_string().into());
     let upgrades = after > before;
@@ -146,6 +147,29 @@ fn plan(message: &Object, old: &Object, call: &Call) -> Outcome<Change> {
         settings: new,
         restarts,
     })
+}
+
+/// Refuses what is changed with no others: an instance that stands still is started first, and another edition comes with its tier alone
+/// (`resource_sql_database_instance.go` of terraform-provider-google patches each before the rest: "edition, tier, and data cache config must
+/// be updated together", "activation policy ... should be done first").
+fn check_alone(old: &Object, new: &Object, upgrades: bool) -> Outcome<()> {
+    let keys = old.keys().chain(new.keys());
+    let changed: Vec<&String> = keys
+        .filter(|key| *key != "settingsVersion" && old.get(*key) != new.get(*key))
+        .collect();
+    let others =
+        |alone: &[&str]| upgrades || changed.iter().any(|key| !alone.contains(&key.as_str()));
+    let is_changed = |name: &str| changed.iter().any(|key| *key == name);
+    if is_changed("activationPolicy") && !settings::is_active(old) && others(&["activationPolicy"])
+    {
+        return Err(invalid("Invalid request since instance is not running"));
+    }
+    if is_changed("edition") && others(&["edition", "tier", "dataCacheConfig"]) {
+        return Err(invalid(
+            "The edition of an instance cannot be changed together with other settings",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses another name, region or kind of instance, and what nobody may set.

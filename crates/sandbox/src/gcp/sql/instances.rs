@@ -17,6 +17,12 @@ const CREATION: Duration = Duration::from_secs(8 * 60);
 const DELETION: Duration = Duration::from_secs(60);
 const RESTART: Duration = Duration::from_secs(60);
 
+/// How long a new instance takes no change although its operation is done.
+const UNFIT: Duration = Duration::from_secs(5);
+
+/// The network here that has no Private Services Access; every other one has it.
+const NOT_PEERED: &str = "not-peered";
+
 /// What a client may say of a new instance; the rest is refused.
 const SETTABLE: [&str; 7] = [
     "name",
@@ -61,6 +67,7 @@ impl Gcp {
                 users: Default::default(),
                 backups: Vec::new(),
                 operation: None,
+                is_new: true,
                 server: None,
             };
             state.instances.insert(name.clone(), instance);
@@ -71,6 +78,10 @@ impl Gcp {
         self.host().background.spawn(async move {
             let result = gcp.create_instance(&name, &begun, password).await;
             gcp.finish_sql(&begun, result);
+            gcp.host().clock.sleep(UNFIT).await;
+            if let Ok(instance) = gcp.inner.sql.lock().instance(&name) {
+                instance.is_new = false;
+            }
         });
         self.sql_operation(call, &operation)
     }
@@ -151,6 +162,11 @@ impl Gcp {
         );
         let mut state = self.inner.sql.lock();
         let instance = state.instance(name).map_err(gone)?;
+        let network = settings::word(&given, &["ipConfiguration", "privateNetwork"]);
+        if network.rsplit('/').next() == Some(NOT_PEERED) {
+            instance.set("state", "FAILED");
+            return Err(not_peered(&self.host().project, network));
+        }
         match started {
             Ok(server) => instance.server = server,
             Err(failure) => {
@@ -324,6 +340,18 @@ fn check_free(state: &State, name: &str) -> Outcome<()> {
         ));
     }
     Ok(())
+}
+
+/// The failure of an instance in a network that Google's services cannot reach, which only the operation tells
+/// (hashicorp/terraform-provider-google's issues about `google_service_networking_connection` quote it).
+fn not_peered(project: &str, network: &str) -> Failure {
+    Failure {
+        code: "NETWORK_NOT_PEERED",
+        message: format!(
+            "Failed to create subnetwork. Please create Service Networking connection with service \
+             'servicenetworking.googleapis.com' from consumer project '{project}' network '{network}' again."
+        ),
+    }
 }
 
 /// An opaque fingerprint, never the same twice.

@@ -56,6 +56,8 @@ struct Instance {
     backups: Vec<Object>,
     /// The operation that is under way.
     operation: Option<String>,
+    /// Whether it was only just made, and takes no change yet.
+    is_new: bool,
     /// Absent until it was created, and where PostgreSQL is not installed.
     server: Option<Postgres>,
 }
@@ -82,6 +84,9 @@ impl State {
         let instance = self.instance(name)?;
         if instance.operation.is_some() {
             return Err(busy());
+        }
+        if instance.is_new {
+            return Err(unfit());
         }
         Ok(instance)
     }
@@ -131,6 +136,16 @@ fn busy() -> ApiError {
         409,
         "operationInProgress",
         "Operation failed because another operation was already in progress. Try your request after the current operation is complete.",
+    )
+}
+
+/// Cloud SQL's refusal of a change of an instance that was only just made. Every conflict but a name that is taken passes by itself
+/// (`IsSqlOperationInProgressError` in terraform-provider-google's error_retry_predicates.go).
+fn unfit() -> ApiError {
+    ApiError::legacy(
+        409,
+        "invalidState",
+        "The instance or operation is not in an appropriate state to handle the request.",
     )
 }
 

@@ -1,0 +1,125 @@
+//! A service compared with the manifest: with what is newest, or with what serves although the newest cannot.
+
+use std::sync::PoisonError;
+
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::node::Resource;
+use google_cloud_run_v2::model;
+
+use super::RunService;
+use super::ours::deployed_over;
+use crate::runtime::shape::{self, revision_name};
+use crate::runtime::{activation, verdict};
+
+/// The revision that serves everything although a newer one was made, which cannot.
+#[derive(Clone, Debug)]
+pub(crate) struct Serves {
+    name: String,
+    /// What it was made of.
+    template: model::RevisionTemplate,
+    /// The one that cannot.
+    newest: String,
+}
+
+impl RunService {
+    /// What the manifest asks for of a service that is like `base` otherwise.
+    pub(super) fn desired_over(&self, base: model::Service) -> Fields {
+        match self.reused(&base) {
+            None => self.desired_of_newest(base),
+            Some((name, serving)) => {
+                let mut fields = self.desired_of_newest(serving);
+                fields.set(
+                    "traffic",
+                    verdict::show_asked(&activation::everything_to(&name, &[])),
+                );
+                fields
+            }
+        }
+    }
+
+    fn desired_of_newest(&self, base: model::Service) -> Fields {
+        let service = self
+            .shape
+            .compose(base, self.image.known(), &self.variables);
+        let mut fields = shape::describe(&self.shape.names, &service);
+        fields.set("serving", shape::READY);
+        fields.set_value("image", self.image.field(|image| image.0.clone()));
+        self.variables.show_unknown(&mut fields);
+        fields
+    }
+
+    /// The revision that serves already what the manifest asks for, with the service as it would be with its template: going back
+    /// to what serves after a roll-out that failed needs no other one.
+    pub(super) fn reused(&self, service: &model::Service) -> Option<(String, model::Service)> {
+        let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = serves.clone()?;
+        if revision_name(&service.latest_created_revision) != Some(serves.newest.as_str()) {
+            return None;
+        }
+        let serving = service.clone().set_template(serves.template);
+        let there = shape::describe(&self.shape.names, &serving);
+        let changes = there.changes_to(&self.desired_of_newest(serving.clone()));
+        let mut changes = changes.iter();
+        let same = changes.all(|it| shape::is_around(&it.field) || it.field == "serving");
+        same.then_some((serves.name, serving))
+    }
+
+    /// What serves everything although the newest revision cannot. `None` also when that is not known.
+    pub(super) async fn what_serves(&self, service: &model::Service) -> Option<Serves> {
+        verdict::failure(service)?;
+        let newest = revision_name(&service.latest_created_revision)?;
+        let shares = verdict::shares(service);
+        let [(name, 100)] = shares.as_slice() else {
+            return None;
+        };
+        if name == newest {
+            return None;
+        }
+        let revision = activation::revision(&self.calls, name).await.ok()?;
+        Some(Serves {
+            name: name.clone(),
+            template: activation::taken_over(&revision).ok()?,
+            newest: newest.to_owned(),
+        })
+    }
+
+    /// `Some(who and what)` when the newest revision is not the one that we made, or its configuration is not what we sent. An
+    /// equal image says nothing: whoever changes a variable keeps it.
+    pub(super) fn replaced(&self, now: &model::Service) -> Option<String> {
+        self.image.known()?;
+        let another = self.ours().and_then(|ours| ours.is_another(now));
+        let sent = self.desired_over(now.clone());
+        let changes = sent.changes_to(&self.observed(now));
+        let changes = changes.iter();
+        let changes = changes
+            .filter(|change| !shape::is_around(&change.field) && change.field != "serving")
+            .take(SHOWN)
+            .map(show_change);
+        let changes: Vec<String> = changes.collect();
+        match (another, changes.is_empty()) {
+            (None, true) => None,
+            (Some(why), true) => Some(format!("{why}, which runs the same")),
+            (another, false) => {
+                let why = another.unwrap_or_else(|| deployed_over(now));
+                Some(format!("{why}: {}", changes.join(", ")))
+            }
+        }
+    }
+}
+
+/// How many of another hand's changes are told.
+const SHOWN: usize = 5;
+
+fn show_change(change: &FieldChange) -> String {
+    let show = |value: &Option<FieldValue>| {
+        value
+            .as_ref()
+            .map_or_else(|| "(none)".to_owned(), ToString::to_string)
+    };
+    format!(
+        "{}: {} -> {}",
+        change.field,
+        show(&change.old),
+        show(&change.new)
+    )
+}
