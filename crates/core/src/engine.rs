@@ -197,6 +197,20 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
             journal.remember(&change.address, &noted).await?;
         }
     }
+    let orphans = prepared.orphans.iter();
+    for orphan in orphans.filter(|it| it.node.address().cloud == cloud) {
+        // What was found by its mark alone: whatever becomes of this run, the next one knows it.
+        let noted = Noted {
+            needs: orphan.needs.clone(),
+            began: match orphan.released {
+                Some(_) => Began::Found,
+                None => Began::Before,
+            },
+            certain: Certain::InPart,
+            ..Noted::default()
+        };
+        journal.remember(orphan.node.address(), &noted).await?;
+    }
     for address in prepared.gone.iter().filter(|it| it.cloud == cloud) {
         journal.absent(address).await?;
     }

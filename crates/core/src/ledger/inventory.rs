@@ -110,6 +110,11 @@ impl Ledger {
         Ok(self.read(NAME).await?.unwrap_or_default())
     }
 
+    /// Whether there ever was an inventory: it is written before anything is made.
+    pub async fn has_inventory(&self) -> Result<bool> {
+        Ok(self.read_bytes(NAME).await?.is_some())
+    }
+
     /// Replaces the inventory. Only the holder of the lock may.
     pub async fn write_inventory(&self, inventory: &Inventory) -> Result<()> {
         self.write(NAME, inventory).await

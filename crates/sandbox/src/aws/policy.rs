@@ -62,6 +62,16 @@ impl Policy {
     }
 }
 
+/// The IAM action of an operation: as its service signs, but for one whose permissions have a name of their own (Service Authorization
+/// Reference, "Actions, resources, and condition keys for Amazon Resource Group Tagging API": "service prefix: tag").
+pub fn action(service: &str, operation: &str) -> String {
+    let prefix = match service {
+        "tagging" => "tag",
+        other => other,
+    };
+    format!("{prefix}:{operation}")
+}
+
 /// The action of a request whose protocol does not name one. Of the REST services only S3's common calls are told
 /// apart; the rest is only allowed by a wildcard for the whole service.
 pub fn rest_action(service: &str, method: &Method, uri: &Uri) -> String {
