@@ -51,7 +51,9 @@ pub(crate) fn tier(kind: &str) -> u8 {
 /// Everything in the region that carries the mark of `owner`, and the scaling of its services.
 pub(crate) async fn find(clients: &Clients, owner: &Owner) -> Marked {
     let mut marked = Marked::default();
-    let filter = TagFilter::builder().key(OWNER_TAG).values(owner.to_string());
+    let filter = TagFilter::builder()
+        .key(OWNER_TAG)
+        .values(owner.to_string());
     let mut pages = clients
         .tagging
         .get_resources()
@@ -65,7 +67,11 @@ pub(crate) async fn find(clients: &Clients, owner: &Owner) -> Marked {
             Ok(page) => {
                 let listed = page.resource_tag_mapping_list.unwrap_or_default();
                 for mapping in listed.iter().filter(|it| carries(it, owner)) {
-                    take(clients, mapping.resource_arn().unwrap_or_default(), &mut marked);
+                    take(
+                        clients,
+                        mapping.resource_arn().unwrap_or_default(),
+                        &mut marked,
+                    );
                 }
             }
             Err(error) => {
@@ -110,13 +116,20 @@ fn take(clients: &Clients, arn: &str, marked: &mut Marked) {
             marked.extend(Marked::unlisted(what, Error::input(why)));
         }
         // Tasks, snapshots, members of a cache: they go with something else, or are to stay.
-        None => tracing::debug!(arn, "a marked thing of a kind that is not removed by itself"),
+        None => tracing::debug!(
+            arn,
+            "a marked thing of a kind that is not removed by itself"
+        ),
     }
 }
 
 /// The scaling of each service: an ARN of it names an id, which no other call takes.
 async fn scaling(clients: &Clients, marked: &mut Marked) {
-    let services: BTreeSet<&Address> = marked.found.iter().filter(|it| it.kind == SERVICE).collect();
+    let services: BTreeSet<&Address> = marked
+        .found
+        .iter()
+        .filter(|it| it.kind == SERVICE)
+        .collect();
     let reads = services.into_iter().map(|service| async move {
         let what = || format!("the scaling of service `{}`", service.name);
         match read_target(clients, &service.name).await {
@@ -212,28 +225,52 @@ mod tests {
     #[test]
     fn an_arn_names_a_kind_and_what_its_api_calls_it() {
         for (rest, kind, name) in [
-            ("ecs:eu-west-1:123456789012:service/main/idp", SERVICE, "idp"),
+            (
+                "ecs:eu-west-1:123456789012:service/main/idp",
+                SERVICE,
+                "idp",
+            ),
             ("ecs:eu-west-1:123456789012:service/idp", SERVICE, "idp"),
             (
                 "ecs:eu-west-1:123456789012:task-definition/idp:17",
                 TASK_DEFINITION,
                 "idp",
             ),
-            ("ecr:eu-west-1:123456789012:repository/shop/idp", REPOSITORY, "shop/idp"),
-            ("logs:eu-west-1:123456789012:log-group:/ecs/idp", LOG_GROUP, "/ecs/idp"),
-            ("logs:eu-west-1:123456789012:log-group:/ecs/idp:*", LOG_GROUP, "/ecs/idp"),
+            (
+                "ecr:eu-west-1:123456789012:repository/shop/idp",
+                REPOSITORY,
+                "shop/idp",
+            ),
+            (
+                "logs:eu-west-1:123456789012:log-group:/ecs/idp",
+                LOG_GROUP,
+                "/ecs/idp",
+            ),
+            (
+                "logs:eu-west-1:123456789012:log-group:/ecs/idp:*",
+                LOG_GROUP,
+                "/ecs/idp",
+            ),
             (
                 "secretsmanager:eu-west-1:123456789012:secret:/shop/test/db-url-a1B2c3",
                 SECRET,
                 "/shop/test/db-url",
             ),
-            ("rds:eu-west-1:123456789012:db:idp-main", INSTANCE, "idp-main"),
+            (
+                "rds:eu-west-1:123456789012:db:idp-main",
+                INSTANCE,
+                "idp-main",
+            ),
             (
                 "rds:eu-west-1:123456789012:subgrp:idp-main",
                 database_subnet_group::SUBNET_GROUP,
                 "idp-main",
             ),
-            ("rds:eu-west-1:123456789012:pg:idp-main", PARAMETER_GROUP, "idp-main"),
+            (
+                "rds:eu-west-1:123456789012:pg:idp-main",
+                PARAMETER_GROUP,
+                "idp-main",
+            ),
             (
                 "elasticache:eu-west-1:123456789012:replicationgroup:idp",
                 REPLICATION_GROUP,

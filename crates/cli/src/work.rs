@@ -171,7 +171,9 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
-    let lefts = known.iter_mut().map(|known| std::mem::take(&mut known.left));
+    let lefts = known
+        .iter_mut()
+        .map(|known| std::mem::take(&mut known.left));
     let left = lefts.flatten().collect();
     let subject = subject(session, notes, left);
     let mut prepared = plan::prepare(subject, graph, orphans).await;
@@ -235,10 +237,7 @@ pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<Cl
         let lost = lost::is_lost(place, &known.inventory).await?;
         let (mut all, stays) = match lost {
             true => lost::find_named(place).await?,
-            false => (
-                known.undesired(place, &nothing, &none).await?,
-                Vec::new(),
-            ),
+            false => (known.undesired(place, &nothing, &none).await?, Vec::new()),
         };
         notes.extend(stays);
         let found = lost::find_marked(place, &nothing, &all).await?;

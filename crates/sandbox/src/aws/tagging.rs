@@ -62,10 +62,15 @@ impl Tagged {
 
 /// Answers GetResources. "GetResources does not return untagged resources."
 pub fn get_resources(all: Vec<Tagged>, input: &Value) -> Result<Value, AwsError> {
-    let (filters, types) = (list(input, "TagFilters"), texts(input, "ResourceTypeFilters"));
+    let (filters, types) = (
+        list(input, "TagFilters"),
+        texts(input, "ResourceTypeFilters"),
+    );
     let arns = texts(input, "ResourceARNList");
     if !arns.is_empty() && !(filters.is_empty() && types.is_empty()) {
-        return Err(invalid("ResourceARNList cannot be combined with other filters."));
+        return Err(invalid(
+            "ResourceARNList cannot be combined with other filters.",
+        ));
     }
     let size = number(input, "ResourcesPerPage").unwrap_or(LARGEST_PAGE);
     if !(1..=LARGEST_PAGE).contains(&size) {
@@ -83,7 +88,8 @@ pub fn get_resources(all: Vec<Tagged>, input: &Value) -> Result<Value, AwsError>
     found.sort_by(|one, other| one.arn.cmp(&other.arn));
     let token = text(input, "PaginationToken").filter(|it| !it.is_empty());
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let (shown, next) = page(found, token, size).map_err(|()| invalid("Invalid PaginationToken."))?;
+    let (shown, next) =
+        page(found, token, size).map_err(|()| invalid("Invalid PaginationToken."))?;
     let shown: Vec<Value> = shown.iter().map(Tagged::shown).collect();
     // The last page has an empty token, not none: "PaginationToken": "".
     Ok(json!({ "ResourceTagMappingList": shown, "PaginationToken": next.unwrap_or_default() }))

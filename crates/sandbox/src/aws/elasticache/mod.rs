@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
 use super::json::{drop_tags, merge_tags, need, texts};
-use super::tagging;
 use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
+use super::tagging;
 use crate::Host;
 use crate::backing::Redis;
 
