@@ -24,15 +24,22 @@ fn owned_by(owner: &str) -> Value {
     json!([{ "Key": "deployer", "Values": [owner] }])
 }
 
+fn secret(name: &str) -> Value {
+    let token = format!("{:032}", 1);
+    json!({ "Name": name, "SecretString": "s", "ClientRequestToken": token })
+}
+
 async fn filled() -> Account {
     let account = Account::open().await;
     for (name, owner) in [("a", "idp/test"), ("b", "idp/test"), ("c", "idp/prod")] {
         let tags = json!([{ "Key": "deployer", "Value": owner }, { "Key": "team", "Value": "x" }]);
-        let secret = json!({ "Name": name, "SecretString": "s", "Tags": tags });
+        let mut secret = secret(name);
+        secret["Tags"] = tags;
         account.ok("secretsmanager:CreateSecret", secret).await;
     }
-    let untagged = json!({ "Name": "untagged", "SecretString": "s" });
-    account.ok("secretsmanager:CreateSecret", untagged).await;
+    account
+        .ok("secretsmanager:CreateSecret", secret("untagged"))
+        .await;
     let group = json!({ "logGroupName": "/ecs/idp", "tags": { "deployer": "idp/test" } });
     account.ok("logs:CreateLogGroup", group).await;
     account
