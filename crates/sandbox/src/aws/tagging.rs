@@ -67,7 +67,8 @@ pub fn get_resources(all: Vec<Tagged>, input: &Value) -> Result<Value, AwsError>
         texts(input, "ResourceTypeFilters"),
     );
     let arns = texts(input, "ResourceARNList");
-    if !arns.is_empty() && !(filters.is_empty() && types.is_empty()) {
+    let narrowed = !filters.is_empty() || !types.is_empty();
+    if !arns.is_empty() && narrowed {
         return Err(invalid(
             "ResourceARNList cannot be combined with other filters.",
         ));
