@@ -19,10 +19,10 @@ import rest_xml
 from recording import Report, kind, parse_json, read
 
 SERVICES = ("ecs", "ecr", "secretsmanager", "logs", "sts", "rds", "elasticache", "elbv2", "route53",
-            "application-autoscaling")
+            "application-autoscaling", "resourcegroupstaggingapi")
 
 # Services whose requests are signed in another name than botocore's.
-SIGNED_AS = {"elasticloadbalancing": "elbv2"}
+SIGNED_AS = {"elasticloadbalancing": "elbv2", "tagging": "resourcegroupstaggingapi"}
 
 # Every AWS service may answer these; the models list only each operation's own.
 COMMON_ERRORS = {

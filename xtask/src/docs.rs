@@ -29,6 +29,10 @@ label `deployer = APP_ENV` on Google Cloud. Nothing that bears another mark, or 
 says. DNS records and the binding that opens a Cloud Run service carry no mark: a record is ours while it says what we wrote, the
 binding as far as its service is. Tags and labels that the manifest does not set are somebody's: they are not compared and stay.
 
+The mark is known without the ledger: `destroy` also deletes what carries it and is in no inventory, and so do `plan` and `apply` where
+the ledger is lost. That takes the permission `tag:GetResources` on AWS, and to list each kind on Google Cloud; without it the plan
+says what it does not know.
+
 `adopt = true` takes over what nobody has marked. When its section is removed, or the environment destroyed, our mark is taken off
 and it stays, and so does what it needs: the plan says `release`. `deployer forget ADDRESS` does the same for what `deployer` made.
 

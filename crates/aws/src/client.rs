@@ -40,6 +40,7 @@ pub(crate) struct Clients {
     pub(crate) elasticache: aws_sdk_elasticache::Client,
     pub(crate) scaling: aws_sdk_applicationautoscaling::Client,
     pub(crate) balancers: aws_sdk_elasticloadbalancingv2::Client,
+    pub(crate) tagging: aws_sdk_resourcegroupstagging::Client,
     /// Services as they are read: several in one call.
     pub(crate) services: Services,
     /// What secrets hold as it is read: several in one call.
@@ -79,6 +80,7 @@ impl Clients {
             elasticache: aws_sdk_elasticache::Client::new(&config),
             scaling: aws_sdk_applicationautoscaling::Client::new(&config),
             balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
             endpoint: config.endpoint_url().map(str::to_owned),
             section: section.clone(),
             target: Target {

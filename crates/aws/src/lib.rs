@@ -12,6 +12,7 @@ mod error;
 mod existing;
 mod gate;
 mod logs;
+mod marked;
 mod partition;
 pub mod permissions;
 mod prepared;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
-    Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore,
+    Cache, Caller, Cloud, Context, Database, Dns, Logs, Marked, Registry, Runtime, SecretStore,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Node;
@@ -138,5 +139,13 @@ impl Cloud for Aws {
             return self.names.existing(address, past);
         }
         existing::node(&self.clients, address, owner, past)
+    }
+
+    async fn find_marked(&self, owner: &Owner) -> Marked {
+        marked::find(&self.clients, owner).await
+    }
+
+    fn may_need(&self, kind: &str, other: &str) -> bool {
+        marked::tier(kind) < marked::tier(other)
     }
 }

@@ -26,6 +26,7 @@ const ECS: &str = "AmazonEC2ContainerServiceV";
 const LOGS: &str = "Logs_";
 const SECRETS: &str = "secretsmanager.";
 const ECR: &str = "AmazonEC2ContainerRegistry_V";
+const TAGGING: &str = "ResourceGroupsTaggingAPI_";
 
 /// The first that fits counts.
 const SHARED: &[Shared] = &[
@@ -131,6 +132,12 @@ const SHARED: &[Shared] = &[
         api: ECR,
         actions: &["PutImage"],
         rate: Rate::per_second(10, 10),
+    },
+    // AWS General Reference, "AWS Resource Groups and Tagging endpoints and quotas", from memory.
+    Shared {
+        api: TAGGING,
+        actions: &["GetResources"],
+        rate: Rate::per_second(15, 15),
     },
 ];
 

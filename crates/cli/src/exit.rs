@@ -30,7 +30,8 @@ pub enum Exit {
     Denied = 10,
     /// `apply --detach --detailed-exitcode`: a roll-out has begun and was left to the cloud, all else is well.
     Detached = 11,
-    /// The ledger knows of no run of this environment, although things of it were there: what the manifest names was done all the same.
+    /// The ledger has no inventory of this environment, and not everything that carries our mark could be listed: what could be was
+    /// destroyed.
     LedgerLost = 12,
     /// The manifest, an argument or a file is wrong.
     Input = 64,

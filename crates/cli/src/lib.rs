@@ -20,6 +20,7 @@ mod image;
 mod ledger_store;
 mod left;
 mod logins;
+mod lost;
 mod machine;
 mod mask;
 mod plan_file;

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{
-    Birth, LocalImage, MigrationRecord, Revision, SecretContent, SecretVersion,
+    Birth, LocalImage, MigrationRecord, Revision, SecretContent, SecretVersion, Unlisted,
 };
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
 use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::history::{Current, History, Standing};
-use deployer_core::ledger::{Hold, Inventory, Item, LedgerMigrations};
-use deployer_core::node::{Action, Leftover, Sort};
+use deployer_core::ledger::{Hold, Inventory, LedgerMigrations};
 use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::spec::EnvironmentSpec;
@@ -22,6 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::command::releases::short;
 use crate::failure::Attempt;
 use crate::image;
+use crate::lost;
 use crate::record;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
@@ -140,6 +140,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     }
     let mut graph = Graph::knowing(ours);
     let mut orphans = Vec::new();
+    let mut lost: BTreeMap<CloudName, Vec<Unlisted>> = BTreeMap::new();
     let mut declared = Vec::new();
     for (place, known) in session.places.iter().zip(&mut known) {
         let (env, images) = on_place(place, &images)?;
@@ -157,16 +158,35 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         if wish.part == Part::All {
             let pinned = pinned_meanwhile(place, &held).await?;
             orphans.extend(orphans_of(place, known, &graph, &given, &pinned).await?);
+            if lost::is_lost(place, &known.inventory).await? {
+                let found = lost::find_marked(place, &graph, &[]).await?;
+                match lost::note_found(place, &found.orphans) {
+                    Some(note) => {
+                        notes.push(note);
+                        lost.insert(place.name(), found.unlisted);
+                    }
+                    None => notes.extend(lost::note_unlisted(place.name(), &found.unlisted)),
+                }
+                orphans.extend(found.orphans);
+            }
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
-    let left = known.into_iter().flat_map(|known| known.left).collect();
+    let lefts = known
+        .iter_mut()
+        .map(|known| std::mem::take(&mut known.left));
+    let left = lefts.flatten().collect();
     let subject = subject(session, notes, left);
     let mut prepared = plan::prepare(subject, graph, orphans).await;
-    for place in &session.places {
-        if serves_unknown(place, &prepared, &declared).await? {
-            prepared.plan.notes.push(lost_ledger(place));
-        }
+    for (place, known) in session.places.iter().zip(&known) {
+        let unlisted = match lost.remove(&place.name()) {
+            Some(unlisted) => unlisted,
+            None if lost::serves_unknown(place, &known.inventory, &prepared, &declared).await? => {
+                Vec::new()
+            }
+            None => continue,
+        };
+        prepared.plan.notes.push(lost::note_lost(place, &unlisted));
     }
     Ok(Work {
         prepared,
@@ -176,20 +196,6 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         overrides,
         held,
     })
-}
-
-/// Whether a service of ours is there although the ledger has no run of this environment. One that is adopted is no such.
-async fn serves_unknown(place: &Place, prepared: &Prepared, declared: &[Declared]) -> Result<bool> {
-    let cloud = place.name();
-    let declared = declared.iter().filter(|it| it.cloud == cloud);
-    let there = |address: &Address| {
-        let change = prepared.plan.of(cloud).find(|it| it.address == *address);
-        change.is_some_and(|it| it.action != Action::Create)
-    };
-    let adopts = |key: &str| place.env.services.get(key).is_some_and(|it| it.adopt);
-    let mut services = declared.flat_map(|it| &it.services);
-    let found = services.any(|(key, it)| !adopts(key) && there(&it.outputs.service));
-    Ok(found && place.ledger.is_new().await?)
 }
 
 /// Which databases the manifest's own are now: a code deployment does not declare them.
@@ -219,31 +225,37 @@ fn overrides(
         .collect()
 }
 
-/// A plan that deletes everything in the inventories; where a target's ledger is new, what the manifest names there and is ours.
-/// Returns the targets of the second sort too.
+/// A plan that deletes everything in the inventories and everything that carries our mark; where a target's ledger was lost, what the
+/// manifest names there too. Returns the targets without a ledger of which not all could be listed.
 pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<CloudName>)> {
-    let (mut orphans, mut notes, mut new) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut orphans, mut notes, mut unknown) = (Vec::new(), Vec::new(), BTreeSet::new());
     for place in &session.places {
         let mut known = known(place).await?;
         LedgerMigrations::new(place.ledger.clone())
             .standings()
             .await?;
         let (nothing, none) = (Graph::new(), BTreeSet::new());
-        let all = known.undesired(place, &nothing, &none).await?;
-        if !(all.is_empty() && place.ledger.is_new().await?) {
-            orphans.extend(all);
-            continue;
+        let lost = lost::is_lost(place, &known.inventory).await?;
+        let (mut all, stays) = match lost {
+            true => lost::find_named(place).await?,
+            false => (known.undesired(place, &nothing, &none).await?, Vec::new()),
+        };
+        notes.extend(stays);
+        let found = lost::find_marked(place, &nothing, &all).await?;
+        notes.extend(lost::note_found(place, &found.orphans));
+        all.extend(found.orphans);
+        match lost && !all.is_empty() {
+            true => notes.push(lost::note_lost(place, &found.unlisted)),
+            false => notes.extend(lost::note_unlisted(place.name(), &found.unlisted)),
         }
-        let found = found_by_name(place).await?;
-        if !found.is_empty() {
-            notes.push(lost_ledger(place));
-            new.insert(place.name());
+        if lost && !found.unlisted.is_empty() {
+            unknown.insert(place.name());
         }
-        orphans.extend(found);
+        orphans.extend(all);
     }
     let subject = subject(session, notes, BTreeMap::new());
     let prepared = plan::prepare(subject, Graph::new(), orphans).await;
-    Ok((prepared, new))
+    Ok((prepared, unknown))
 }
 
 /// What a plan of this session is of.
@@ -311,58 +323,6 @@ fn fields_of(revision: Revision) -> Fields {
     let mut fields = Fields::new();
     fields.set("revision", revision.0);
     fields
-}
-
-/// What is said of a target whose ledger knows of no run although something of the environment is there.
-pub fn lost_ledger(place: &Place) -> String {
-    format!(
-        "{}: the ledger has no run of this environment, and things of it are there: it was lost, or another one was written to. What the \
-         manifest names and carries our mark is known by its name; what it no longer names is not found: look for the mark `{}/{}`",
-        place.name(),
-        place.env.app,
-        place.env.environment
-    )
-}
-
-/// What the manifest names on a target and is there as ours, without any ledger.
-pub async fn found_by_name(place: &Place) -> Result<Vec<Orphan>> {
-    let mut graph = Graph::new();
-    let keys = place.env.services.keys();
-    let given = Given {
-        images: keys.map(|key| (key.clone(), image::none())).collect(),
-        contents: BTreeMap::new(),
-        births: BTreeMap::new(),
-        migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
-        retry_migration: false,
-        part: Part::All,
-        held: BTreeSet::new(),
-        dns: place.dns_elsewhere(),
-    };
-    compose::declare(&mut graph, place.cloud.as_ref(), &place.env, &given);
-    let mut inventory = Inventory::default();
-    for (_, entry) in graph.iter() {
-        if entry.node.sort() != Sort::Resource {
-            continue;
-        }
-        let address = entry.node.address().clone();
-        let needs = graph.resources_needed_by(&address).into_iter().collect();
-        let item = Item {
-            needs,
-            since: jiff::Timestamp::UNIX_EPOCH,
-            ..Item::default()
-        };
-        inventory.items.insert(address, item);
-    }
-    let (nothing, none) = (Graph::new(), BTreeSet::new());
-    let all = compose::undesired(&inventory, &nothing, &none, |it| {
-        place.existing(it, &Past::default())
-    })?;
-    let read = futures::future::join_all(all.into_iter().map(|orphan| async move {
-        orphan.node.observe().await?;
-        Ok((orphan.node.leftover()? == Leftover::There).then_some(orphan))
-    }));
-    let found: Result<Vec<Option<Orphan>>> = read.await.into_iter().collect();
-    Ok(found?.into_iter().flatten().collect())
 }
 
 fn views(places: &[Place]) -> Vec<secret::Place<'_>> {

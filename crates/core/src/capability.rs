@@ -3,11 +3,13 @@
 mod autopsy;
 mod data;
 mod dns;
+mod marked;
 mod migration;
 
 pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
 pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, PasswordRule, StoreStatus};
 pub use dns::{Dns, RecordStatus};
+pub use marked::{Marked, Unlisted};
 pub use migration::{Birth, MigrationKey};
 
 use std::collections::BTreeMap;
@@ -549,6 +551,16 @@ pub trait Cloud: Send + Sync {
     ///
     /// Errors: input, when the kind is unknown to this version.
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>>;
+
+    /// Lists what carries the mark of `owner` exactly, of the kinds that [`Cloud::existing`] knows, and what hangs on such a thing
+    /// and goes before it. What another owner marked, or nobody, is never in it.
+    ///
+    /// Never an error: what could not be listed, because the caller may not or the cloud did not answer, stands in the answer.
+    async fn find_marked(&self, owner: &Owner) -> Marked;
+
+    /// Whether a thing of kind `kind` may have been made from one of kind `other`, and so is deleted before it: for what no inventory
+    /// tells of. Goes one way only between two kinds.
+    fn may_need(&self, kind: &str, other: &str) -> bool;
 }
 
 /// What every cloud's crate is given.

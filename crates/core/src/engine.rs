@@ -201,6 +201,20 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
             noted_of.push((&change.address, noted));
         }
     }
+    let orphans = prepared.orphans.iter();
+    for orphan in orphans.filter(|it| it.node.address().cloud == cloud) {
+        // What was found by its mark alone: whatever becomes of this run, the next one knows it.
+        let noted = Noted {
+            needs: orphan.needs.clone(),
+            began: match orphan.released {
+                Some(_) => Began::Found,
+                None => Began::Before,
+            },
+            certain: Certain::InPart,
+            ..Noted::default()
+        };
+        noted_of.push((orphan.node.address(), noted));
+    }
     let remembered = noted_of
         .iter()
         .map(|(address, noted)| journal.remember(address, noted));

@@ -17,6 +17,7 @@ mod hints;
 mod identity_token;
 mod labels;
 mod logs;
+mod marked;
 mod operation;
 pub mod permissions;
 mod project;
@@ -38,7 +39,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{
-    Cache, Caller, Cloud, Context, Database, Dns, Logs, Registry, Runtime, SecretStore, Switching,
+    Cache, Caller, Cloud, Context, Database, Dns, Logs, Marked, Registry, Runtime, SecretStore,
+    Switching,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::node::Node;
@@ -212,6 +214,14 @@ impl Cloud for Gcp {
 
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
         existing::node(&self.project, address, owner, past)
+    }
+
+    async fn find_marked(&self, owner: &Owner) -> Marked {
+        marked::find(&self.project, owner).await
+    }
+
+    fn may_need(&self, kind: &str, other: &str) -> bool {
+        marked::tier(kind) < marked::tier(other)
     }
 }
 

@@ -54,6 +54,7 @@ OPERATIONS = {
         "ModifyDBParameterGroup", "ModifyDBSubnetGroup", "RebootDBInstance", "RemoveTagsFromResource",
         "ResetDBParameterGroup", "StartDBInstance", "StopDBInstance",
     ],
+    "resourcegroupstaggingapi": ["GetResources"],
     "elasticache": [
         "AddTagsToResource", "CreateCacheParameterGroup", "CreateCacheSubnetGroup", "CreateReplicationGroup",
         "DecreaseReplicaCount", "DeleteCacheParameterGroup", "DeleteCacheSubnetGroup", "DeleteReplicationGroup",
@@ -100,6 +101,9 @@ def trim(model, names):
             shapes[name] = trim_shape(model["shapes"][name])
             todo += neighbours(model["shapes"][name])
     metadata = {key: model["metadata"][key] for key in METADATA if key in model["metadata"]}
+    # Of several protocols the one that the sandbox speaks, as every service did from the start.
+    if "json" in model["metadata"].get("protocols", []):
+        metadata["protocol"] = "json"
     return {"botocore": botocore.__version__, "metadata": metadata, "operations": operations, "shapes": shapes}
 
 

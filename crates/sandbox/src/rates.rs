@@ -137,6 +137,8 @@ const LIMITS: &[Limit] = &[
         50,
     ),
     a_second(&["secretsmanager:ListSecretVersionIds"], 50),
+    // AWS General Reference, "AWS Resource Groups and Tagging endpoints and quotas", from memory.
+    a_second(&["tagging:GetResources"], 15),
     // Amazon CloudWatch Logs User Guide, "CloudWatch Logs quotas", from memory.
     a_second(&["logs:CreateLogGroup"], 10),
     a_second(&["logs:DeleteLogGroup"], 10),

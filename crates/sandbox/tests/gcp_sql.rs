@@ -284,3 +284,29 @@ async fn nothing_is_told_of_what_is_within_an_instance_that_is_not_there() {
     let items = answer["items"].as_array().map_or(0, Vec::len);
     assert_eq!((status, items), (200, 0));
 }
+
+#[tokio::test]
+async fn instances_are_listed_by_a_label_and_by_no_other_expression() {
+    let mut labelled = small("ours");
+    labelled["settings"]["userLabels"] = json!({ "deployer": "idp_test" });
+    let cloud = with_instance(labelled).await;
+    done(&cloud, "POST", INSTANCES, small("theirs")).await;
+    let names = async |filter: &str| {
+        let listed = cloud.get(&format!("{INSTANCES}?filter={filter}")).await;
+        let items = listed["items"].as_array().cloned().unwrap_or_default();
+        let names = items
+            .iter()
+            .map(|it| it["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names("").await, ["ours", "theirs"]);
+    assert_eq!(names("name:theirs").await, ["theirs"]);
+    assert_eq!(
+        names("settings.userLabels.deployer:idp_test").await,
+        ["ours"]
+    );
+    assert_eq!(names("settings.userLabels.deployer:idp").await, [""; 0]);
+    let path = format!("{INSTANCES}?filter=state:RUNNABLE");
+    let (status, _) = cloud.call("GET", &path, Value::Null).await;
+    assert_eq!(status, 501);
+}

@@ -1,5 +1,5 @@
-//! `deployer destroy`: deletes everything that deployer made in this environment, and takes its mark off what it adopted;
-//! releases stay on record.
+//! `deployer destroy`: deletes everything that deployer made in this environment, whatever its ledger knows of it, and takes its mark
+//! off what it adopted; releases stay on record.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ async fn locked(
     session.leave_unreadable(global).await?;
     let session = &*session;
     stopped::tell(global, session).await?;
-    let (prepared, new) = work::prepare_destroy(session).await?;
+    let (prepared, unknown) = work::prepare_destroy(session).await?;
     let problem = plan::show(global, session, &prepared).unwrap_or(Exit::Success);
     if !args.allow_data_loss.iter().any(|word| word == ALL) {
         let again = run::typed(global, "destroy");
@@ -63,7 +63,7 @@ async fn locked(
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(problem);
     let exit = exit.max(unwritten.report(global.json));
     Ok(match exit {
-        Exit::Success if !new.is_empty() => Exit::LedgerLost,
+        Exit::Success if !unknown.is_empty() => Exit::LedgerLost,
         exit => exit,
     })
 }

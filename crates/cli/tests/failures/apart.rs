@@ -1,4 +1,4 @@
-//! The clouds fail independently, their ledgers and locks too; one key pair is made once; a lost ledger is told.
+//! The clouds fail independently, their ledgers and locks too; one key pair is made once.
 
 use std::time::Duration;
 
@@ -137,43 +137,6 @@ pub async fn one_key_pair(stage: &Stage) {
     assert!(exits.contains(&Exit::Locked), "{exits:?}\n{said}\n{also}");
     run(stage, APPLY, "all", Exit::Success).await;
     run(stage, APPLY, "all", Exit::Success).await;
-}
-
-/// Without its ledger what the manifest names is destroyed all the same, and that it was lost is told with a code of its own.
-pub async fn ledger_lost(stage: &Stage) {
-    first_serves(stage).await;
-    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
-    for object in objects {
-        stage
-            .ledger
-            .delete(&object.location)
-            .await
-            .expect("it goes");
-    }
-    let said = run(stage, &["plan"], "all", Exit::Success).await;
-    says(
-        &said,
-        &["aws: the ledger has no run", "gcp: the ledger has no run"],
-    );
-    let said = run(stage, DESTROY, "all", Exit::LedgerLost).await;
-    says(
-        &said,
-        &["the ledger has no run of this environment", "swept/test"],
-    );
-    assert!(!said.contains("nothing of this environment"), "{said}");
-    run(stage, DESTROY, "all", Exit::Success).await;
-    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
-    let described = ecs
-        .describe_services()
-        .services(stage.service())
-        .send()
-        .await;
-    let described = described.expect("an answer");
-    let active = described
-        .services()
-        .iter()
-        .any(|it| it.status() == Some("ACTIVE"));
-    assert!(!active, "nothing serves any more");
 }
 
 /// What is refused while a secret is set has an end, and keeps nothing from the other cloud.

@@ -22,6 +22,7 @@ mod images;
 mod in_process;
 mod jobs;
 mod ledger;
+mod lost;
 mod migrated;
 mod others;
 mod outages;
@@ -623,8 +624,27 @@ const TESTS: &[Test] = &[
         Box::pin(apart::one_key_pair(it))
     }),
     (
-        "a_lost_ledger_is_told_and_what_the_manifest_names_is_destroyed",
-        |it| Box::pin(apart::ledger_lost(it)),
+        "without_a_ledger_a_destroy_deletes_what_is_marked_as_ours_and_nothing_else",
+        |it| Box::pin(lost::destroyed(it)),
+    ),
+    (
+        "without_a_ledger_an_apply_deletes_what_is_marked_and_not_wanted",
+        |it| Box::pin(lost::applied(it)),
+    ),
+    (
+        "what_was_found_by_its_mark_is_known_although_its_delete_was_refused",
+        |it| Box::pin(lost::refused(it)),
+    ),
+    (
+        "a_lost_ledger_and_a_list_that_is_denied_are_told_with_a_code_of_their_own",
+        |it| Box::pin(lost::unlisted(it)),
+    ),
+    ("a_destroy_finds_what_is_marked_and_in_no_inventory", |it| {
+        Box::pin(lost::beside_the_inventory(it))
+    }),
+    (
+        "without_a_ledger_what_the_manifest_adopts_is_released",
+        |it| Box::pin(lost::adopted(it)),
     ),
     (
         "a_secret_that_one_cloud_refuses_is_set_on_the_other",

@@ -58,6 +58,10 @@ impl Ledger {
         }
     }
 
+    pub(super) async fn has_older_inventory(&self) -> Result<bool> {
+        Ok(self.older_items().await?.is_some())
+    }
+
     pub(super) async fn older_left(&self) -> Result<Option<Left>> {
         match self.is_carried().await? {
             true => Ok(None),

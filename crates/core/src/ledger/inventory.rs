@@ -124,6 +124,11 @@ impl Ledger {
         Ok(Inventory { items })
     }
 
+    /// Whether there ever was an inventory: it is written before anything is made, and what is gone is still said in it.
+    pub async fn has_inventory(&self) -> Result<bool> {
+        Ok(!self.subjects(FOLDER).await?.is_empty() || self.has_older_inventory().await?)
+    }
+
     /// Says what is known of one address; `None`: that it is gone. Durable when this returns.
     pub(super) async fn write_item(&self, address: &Address, item: Option<&Item>) -> Result<()> {
         let noting = item.map(|item| Noting { address, item });

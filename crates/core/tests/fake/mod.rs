@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
     Activation, Birth, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns,
-    ImageRef, LocalImage, LogLine, Logs, RecordStatus, Registry, Revision, RevisionInfo, Runtime,
-    Scope, SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs, ServiceOutputs,
-    Serving, StoreStatus,
+    ImageRef, LocalImage, LogLine, Logs, Marked, RecordStatus, Registry, Revision, RevisionInfo,
+    Runtime, Scope, SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs,
+    ServiceOutputs, Serving, StoreStatus,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
@@ -102,6 +102,15 @@ impl Cloud for FakeCloud {
             past: past.clone(),
         };
         Ok(ResourceNode::erase(leftover))
+    }
+
+    async fn find_marked(&self, _: &Owner) -> Marked {
+        let error = Error::internal("the fake declares and does not operate");
+        Marked::unlisted("everything", error)
+    }
+
+    fn may_need(&self, _: &str, _: &str) -> bool {
+        false
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::ecs::Ecs;
 use super::error::AwsError;
 use super::json::{need, number, page, seconds, text, texts};
+use super::tagging::Tagged;
 use crate::Host;
 
 const DIMENSION: &str = "ecs:service:DesiredCount";
@@ -50,6 +51,16 @@ struct Target {
 }
 
 impl AutoScaling {
+    /// Every scalable target with its tags.
+    pub fn tagged(&self) -> Vec<Tagged> {
+        let state = self.lock();
+        let all = state.targets.values().map(|it| Tagged {
+            arn: it.arn.clone(),
+            tags: it.tags.clone().into_iter().collect(),
+        });
+        all.collect()
+    }
+
     /// Nothing is registered.
     pub fn new(host: &Host, ecs: Ecs) -> Self {
         Self {

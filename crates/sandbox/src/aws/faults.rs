@@ -66,6 +66,7 @@ fn throttled(service: &str, wire: Wire) -> AwsError {
         (_, Wire::Query(_)) => AwsError::new("Throttling", "Rate exceeded"),
         (_, Wire::Rest) => AwsError::new("TooManyRequestsException", "Rate exceeded")
             .with_status(StatusCode::TOO_MANY_REQUESTS),
+        ("tagging", _) => AwsError::new("ThrottledException", "Rate exceeded"),
         (_, Wire::Json | Wire::JsonCapital | Wire::Ec2) => {
             AwsError::new("ThrottlingException", "Rate exceeded")
         }
@@ -94,6 +95,7 @@ fn internal(service: &str, wire: Wire) -> AwsError {
             "InternalServiceError",
             "An error occurred on the server side.",
         ),
+        ("tagging", _) => ("InternalServiceException", message),
         (_, Wire::S3) => (
             "InternalError",
             "We encountered an internal error. Please try again.",
@@ -117,7 +119,9 @@ fn denied(account: &str, call: &ApiCall, wire: Wire) -> AwsError {
         .with_status(StatusCode::FORBIDDEN),
         Wire::Rest => AwsError::denied(account, &call.name, "*").with_status(StatusCode::FORBIDDEN),
         Wire::Json | Wire::JsonCapital | Wire::Query(_) => {
-            AwsError::denied(account, &call.name, "*")
+            let named = call.name.split_once(':');
+            let action = named.map(|(service, operation)| policy::action(service, operation));
+            AwsError::denied(account, action.as_deref().unwrap_or(&call.name), "*")
         }
     }
 }

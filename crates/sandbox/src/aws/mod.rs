@@ -19,6 +19,7 @@ mod schema;
 mod secrets;
 mod sigv4;
 mod sts;
+mod tagging;
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -62,6 +63,20 @@ struct Inner {
     logs: logs::Logs,
     rds: rds::Rds,
     secrets: secrets::Secrets,
+}
+
+impl Inner {
+    /// Everything of every service here that has tags.
+    fn tagged(&self) -> Vec<tagging::Tagged> {
+        let mut all = self.ecs.tagged();
+        all.extend(self.ecr.tagged());
+        all.extend(self.logs.tagged());
+        all.extend(self.secrets.tagged());
+        all.extend(self.rds.tagged());
+        all.extend(self.elasticache.tagged());
+        all.extend(self.autoscaling.tagged());
+        all
+    }
 }
 
 impl Aws {
@@ -287,6 +302,7 @@ impl Aws {
             "rds" => inner.rds.call(operation, input),
             "elasticache" => inner.elasticache.call(operation, input),
             "application-autoscaling" => inner.autoscaling.call(operation, input),
+            "tagging" => tagging::get_resources(inner.tagged(), input),
             _ => sts::call(&inner.host.account, operation, input),
         }
     }
@@ -306,7 +322,7 @@ impl Aws {
 
     /// The IAM actions that an operation needs: its own, and those of what it does besides.
     fn actions(&self, service: &str, operation: &str, input: &Value) -> Vec<String> {
-        let mut actions = vec![format!("{service}:{operation}")];
+        let mut actions = vec![policy::action(service, operation)];
         let tagged = ["tags", "Tags"].iter().any(|name| match input.get(*name) {
             Some(Value::Array(tags)) => !tags.is_empty(),
             Some(Value::Object(tags)) => !tags.is_empty(),
@@ -459,7 +475,7 @@ fn refusal(service: &str, violations: &[Violation]) -> AwsError {
         return AwsError::new("SerializationException", violation.message.clone());
     }
     let code = match service {
-        "ecs" | "ecr" | "logs" => "InvalidParameterException",
+        "ecs" | "ecr" | "logs" | "tagging" => "InvalidParameterException",
         _ => "ValidationException",
     };
     let count = violations.len();

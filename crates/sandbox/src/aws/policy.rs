@@ -79,6 +79,14 @@ pub fn besides(service: &str, operation: &str, input: &Value) -> &'static [&'sta
         }
         _ => &[],
     }
+/// The IAM action of an operation: as its service signs, but for one whose permissions have a name of their own (Service Authorization
+/// Reference, "Actions, resources, and condition keys for Amazon Resource Group Tagging API": "service prefix: tag").
+pub fn action(service: &str, operation: &str) -> String {
+    let prefix = match service {
+        "tagging" => "tag",
+        other => other,
+    };
+    format!("{prefix}:{operation}")
 }
 
 /// The action of a request whose protocol does not name one. Of the REST services only S3's common calls are told

@@ -115,6 +115,10 @@ static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
             "elasticache",
             include_str!("../../schemas/aws/elasticache.json"),
         ),
+        (
+            "tagging",
+            include_str!("../../schemas/aws/resourcegroupstaggingapi.json"),
+        ),
     ]
     .into_iter()
     .map(|(name, text)| {

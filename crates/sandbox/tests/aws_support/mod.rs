@@ -80,6 +80,7 @@ impl Account {
             "ecs" => "AmazonEC2ContainerServiceV20141113",
             "ecr" => "AmazonEC2ContainerRegistry_V20150921",
             "logs" => "Logs_20140328",
+            "tagging" => "ResourceGroupsTaggingAPI_20170126",
             other => other,
         };
         let target = format!("{prefix}.{operation}");

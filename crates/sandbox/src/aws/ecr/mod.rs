@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::error::AwsError;
 use super::json::{need, text};
 use super::policy::Policy;
+use super::tagging::Tagged;
 use crate::Host;
 use crate::clock::Clock;
 use crate::registry::Store;
@@ -72,6 +73,14 @@ impl Ecr {
     /// The names of all repositories.
     pub fn names(&self) -> Vec<String> {
         self.lock().repositories.keys().cloned().collect()
+    }
+
+    /// Every repository with its tags.
+    pub fn tagged(&self) -> Vec<Tagged> {
+        let state = self.lock();
+        let all = state.repositories.iter();
+        all.map(|(name, it)| Tagged::new(self.arn(name), &it.tags, ("Key", "Value")))
+            .collect()
     }
 
     /// Guards the registry's routes for this account.

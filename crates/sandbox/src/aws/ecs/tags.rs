@@ -7,8 +7,22 @@ use super::state::State;
 use super::{Ecs, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::json::{drop_tags, list, merge_tags, need, texts};
+use crate::aws::tagging::Tagged;
 
 impl Ecs {
+    /// Everything that has tags, or had: what is inactive too.
+    pub fn tagged(&self) -> Vec<Tagged> {
+        let state = self.lock();
+        let clusters = state.clusters.values().map(|it| (&it.arn, &it.tags));
+        let services = state.services.iter().map(|it| (&it.arn, &it.tags));
+        let definitions = state.families.values().flatten();
+        let definitions = definitions.map(|it| (&it.arn, &it.tags));
+        let tasks = state.tasks.values().map(|it| (&it.arn, &it.tags));
+        let all = clusters.chain(services).chain(definitions).chain(tasks);
+        all.map(|(arn, tags)| Tagged::new(arn, tags, ("key", "value")))
+            .collect()
+    }
+
     pub(super) fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
         let mut state = self.lock();
         let tags = self.tags_of(&mut state, need(input, "resourceArn"))?;

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::error::AwsError;
 use super::json::{drop_tags, merge_tags, need, texts};
 use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
+use super::tagging;
 use crate::Host;
 use crate::backing::Redis;
 
@@ -115,6 +116,27 @@ impl ElastiCache {
             })
         });
         groups.collect()
+    }
+
+    /// Everything with its tags; the members of a group have those of the group.
+    pub fn tagged(&self) -> Vec<tagging::Tagged> {
+        let state = self.lock();
+        let of = |kind: &str, name: &str, tags: &[Value]| {
+            tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
+        };
+        let mut all = Vec::new();
+        for (name, group) in &state.groups {
+            all.push(of("replicationgroup", name, &group.tags));
+            let members = group.members();
+            all.extend(members.iter().map(|it| of("cluster", it, &group.tags)));
+        }
+        let subnet_groups = state.subnet_groups.iter();
+        all.extend(subnet_groups.map(|(name, it)| of("subnetgroup", name, &it.tags)));
+        let parameter_groups = state.parameter_groups.iter();
+        all.extend(parameter_groups.map(|(name, it)| of("parametergroup", name, &it.tags)));
+        let snapshots = state.snapshots.iter();
+        all.extend(snapshots.map(|(name, it)| of("snapshot", name, &it.tags)));
+        all
     }
 
     /// Carries out an operation that the schema has let through.

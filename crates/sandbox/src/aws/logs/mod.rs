@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::AwsError;
 use super::json::text;
+use super::tagging::Tagged;
 use crate::Host;
 use crate::clock::Clock;
 
@@ -61,6 +62,21 @@ impl Logs {
     /// The names of all groups.
     pub fn names(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
+    }
+
+    /// Every group with its tags.
+    pub fn tagged(&self) -> Vec<Tagged> {
+        let groups = self.lock();
+        let pairs = |tags: &Map<String, Value>| {
+            let tags = tags.iter();
+            tags.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+                .collect()
+        };
+        let all = groups.values().map(|it| Tagged {
+            arn: it.arn.trim_end_matches(":*").to_owned(),
+            tags: pairs(&it.tags),
+        });
+        all.collect()
     }
 
     /// Carries out an operation that the schema has let through.

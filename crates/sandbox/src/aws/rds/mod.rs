@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::error::AwsError;
 use super::json::{drop_tags, list, merge_tags, need, number, text, texts};
 use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
+use super::tagging;
 use crate::Host;
 use crate::backing::Postgres;
 
@@ -99,6 +100,25 @@ impl Rds {
             })
         });
         instances.collect()
+    }
+
+    /// Everything with its tags.
+    pub fn tagged(&self) -> Vec<tagging::Tagged> {
+        let state = self.lock();
+        let instances = state.instances.iter();
+        let instances = instances.map(|(name, it)| ("db", name, &it.tags));
+        let subnet_groups = state.subnet_groups.iter();
+        let subnet_groups = subnet_groups.map(|(name, it)| ("subgrp", name, &it.tags));
+        let parameter_groups = state.parameter_groups.iter();
+        let parameter_groups = parameter_groups.map(|(name, it)| ("pg", name, &it.tags));
+        let snapshots = state.snapshots.iter();
+        let snapshots = snapshots.map(|(name, it)| ("snapshot", name, &it.tags));
+        let all = instances.chain(subnet_groups).chain(parameter_groups);
+        all.chain(snapshots)
+            .map(|(kind, name, tags)| {
+                tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
+            })
+            .collect()
     }
 
     /// Carries out an operation that the schema has let through.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::error::AwsError;
 use super::json::need;
+use super::tagging::Tagged;
 use crate::Host;
 use crate::clock::Clock;
 use version::{Payload, Version};
@@ -61,6 +62,14 @@ impl Secrets {
     /// The names of all secrets, those scheduled for deletion included.
     pub fn names(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
+    }
+
+    /// Every secret with its tags, those scheduled for deletion included.
+    pub fn tagged(&self) -> Vec<Tagged> {
+        let secrets = self.lock();
+        let all = secrets.values();
+        all.map(|it| Tagged::new(&it.arn, &it.tags, ("Key", "Value")))
+            .collect()
     }
 
     /// Carries out an operation that the schema has let through.

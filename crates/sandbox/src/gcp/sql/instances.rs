@@ -193,21 +193,31 @@ impl Gcp {
     }
 
     pub(super) fn list_instances(&self, call: &Call) -> Outcome {
-        // Filters are expressions; one by name is what is served.
+        // "The expression is in the form of field:value. Fields can be nested as needed as per their JSON representation, such as
+        // 'settings.userLabels.auto_start:true'" (Cloud SQL Admin API, "Method: instances.list"); one by name or by one label is what is
+        // served.
         let wanted = match call.query("filter") {
             "" => None,
-            filter => Some(
-                filter
-                    .strip_prefix("name:")
-                    .ok_or_else(|| super::unimplemented("filters of instances but `name:NAME`"))?,
-            ),
+            filter => Some(filter.split_once(':').filter(|(field, _)| {
+                *field == "name" || field.starts_with("settings.userLabels.")
+            }).ok_or_else(|| {
+                super::unimplemented("filters of instances but `name:NAME` and `settings.userLabels.KEY:VALUE`")
+            })?),
+        };
+        let fits = |name: &str, message: &Object| match wanted {
+            None => true,
+            Some(("name", wanted)) => name == wanted,
+            Some((field, wanted)) => {
+                let path: Vec<&str> = field.split('.').collect();
+                settings::word(message, &path) == wanted
+            }
         };
         let all: Vec<Object> = {
             let state = self.inner.sql.lock();
             state
                 .instances
                 .iter()
-                .filter(|(name, _)| wanted.is_none_or(|wanted| name.as_str() == wanted))
+                .filter(|(name, it)| fits(name, &it.message))
                 .map(|(_, it)| it.message.clone())
                 .collect()
         };

@@ -1,0 +1,268 @@
+//! The ledger is gone: what carries our mark is ours all the same, on both clouds, and nothing else is.
+
+use std::collections::BTreeSet;
+
+use deployer::Exit;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::in_process::stage::{PROJECT, Stage, Wanted};
+use crate::world::{self, Thing};
+use crate::{APPLY, DESTROY, first_serves, run, says};
+
+const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
+const MARKS: [&str; 2] = ["swept/test", "swept_test"];
+
+/// What the manifest does not name any more once [`Wanted::FIRST`] is wanted.
+const MORE: Wanted = Wanted {
+    data: true,
+    more_services: 1,
+    ..Wanted::FIRST
+};
+
+/// Deletes every object of an environment's ledgers.
+async fn lose(stage: &Stage) {
+    let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
+    for object in objects {
+        let gone = stage.ledger.delete(&object.location).await;
+        gone.expect("it goes");
+    }
+}
+
+/// What is marked as `swept`'s environment `test`, and what is not.
+async fn by_owner(stage: &Stage) -> (Vec<Thing>, Vec<Thing>) {
+    let things = world::of(stage).await.into_iter();
+    // Revisions stay when they are deregistered.
+    let things = things.filter(|it| !it.name.contains(":task-definition/"));
+    things.partition(|it| it.mark().is_some_and(|mark| MARKS.contains(&mark)))
+}
+
+/// Marked by an app of another name, and not at all: on both clouds.
+async fn strangers(stage: &Stage) {
+    for (name, mark) in [
+        ("others-token", Some("other/test")),
+        ("strangers-token", None),
+    ] {
+        secret(stage, name, mark).await;
+    }
+}
+
+/// A secret that another hand made, with a mark.
+async fn secret(stage: &Stage, name: &str, mark: Option<&str>) {
+    let tag = aws_sdk_secretsmanager::types::Tag::builder().key("deployer");
+    let tag = mark.map(|mark| vec![tag.value(mark).build()]);
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let call = aws.create_secret().name(name).secret_string("theirs");
+    call.set_tags(tag).send().await.expect("it is made");
+    let mut secret = json!({ "replication": { "automatic": {} } });
+    if let Some(mark) = mark {
+        secret["labels"] = json!({ "deployer": mark.replace('/', "_") });
+    }
+    let path = format!("/v1/projects/{PROJECT}/secrets?secretId={name}");
+    stage.google(Method::POST, &path, Some(secret)).await;
+}
+
+/// A service, a database and a cache that the manifest no longer names go with everything that it names; another environment's, another
+/// app's and a stranger's things stay as they are.
+pub async fn destroyed(stage: &Stage) {
+    let prod = stage.beside("prod");
+    first_serves(&prod).await;
+    strangers(stage).await;
+    stage.want(&MORE);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let (ours, others) = by_owner(stage).await;
+    for part in [
+        "service/default/swept-test-s1",
+        "services/swept-test-s1",
+        ":db:",
+        "items ",
+        ":replicationgroup:",
+        "instances ",
+    ] {
+        assert!(ours.iter().any(|it| it.name.contains(part)), "{part}");
+    }
+    lose(stage).await;
+    stage.want(&Wanted::FIRST);
+    // What cannot be had back is named first, like anything else.
+    let said = run(stage, &["destroy", "--yes"], "all", Exit::Input).await;
+    for kept in [
+        "rds.instance/swept-test",
+        "redis.instance/",
+        "sql.instance/",
+    ] {
+        says(&said, &[kept]);
+    }
+    let said = run(stage, DESTROY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        says(&said, &[&format!("{cloud}: the ledger has no inventory")]);
+        says(
+            &said,
+            &[&format!("{cloud}: found by our mark `swept/test`")],
+        );
+    }
+    let (left, still) = by_owner(stage).await;
+    assert_eq!(left, Vec::<Thing>::new());
+    world::assert_same(&others, &still);
+    assert_eq!(others.len(), still.len());
+    // A list may go on naming them: they are read, and nothing is said of them.
+    let said = run(stage, DESTROY, "all", Exit::Success).await;
+    assert!(!said.contains("found by our mark"), "{said}");
+    run(&prod, PLAN, "all", Exit::Success).await;
+}
+
+/// The apply that the refusal of one prints.
+fn allowing(refusal: &str) -> Vec<&str> {
+    const WORD: &str = "--allow-data-loss";
+    let named = refusal.split_whitespace();
+    let after = refusal.split_whitespace().skip(1);
+    let named = named.zip(after).filter(|(word, _)| *word == WORD);
+    let named: BTreeSet<&str> = named.map(|(_, address)| address).collect();
+    let mut words = APPLY.to_vec();
+    words.extend(named.into_iter().flat_map(|address| [WORD, address]));
+    words
+}
+
+/// The plan shows what is not wanted, the apply deletes it, and the second plan is empty.
+pub async fn applied(stage: &Stage) {
+    let prod = stage.beside("prod");
+    first_serves(&prod).await;
+    strangers(stage).await;
+    stage.want(&Wanted {
+        more_services: 1,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "all", Exit::Success).await;
+    let (_, others) = by_owner(stage).await;
+    lose(stage).await;
+    stage.want(&Wanted::FIRST);
+    let said = run(stage, PLAN, "all", Exit::Changes).await;
+    says(
+        &said,
+        &[
+            "aws: found by our mark `swept/test`",
+            "gcp: found by our mark `swept/test`",
+            "ecs.service/swept-test-s1",
+            "run.service/swept-test-s1",
+        ],
+    );
+    assert!(!said.contains("prod"), "{said}");
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "all", Exit::Input).await;
+    says(&said, &["--allow-data-loss aws/us-east-1/logs.group/"]);
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    run(stage, &allowing(&said), "all", Exit::Success).await;
+    let (ours, still) = by_owner(stage).await;
+    let mut ours = ours.iter();
+    assert!(!ours.any(|it| it.name.contains("-s1")), "{ours:?}");
+    world::assert_same(&others, &still);
+    run(stage, PLAN, "all", Exit::Success).await;
+    run(&prod, PLAN, "all", Exit::Success).await;
+}
+
+/// What a mark told of once is in the inventory from then on: the next run deletes it, whatever became of this one.
+pub async fn refused(stage: &Stage) {
+    stage.want(&Wanted {
+        more_services: 1,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "all", Exit::Success).await;
+    lose(stage).await;
+    stage.want(&Wanted::FIRST);
+    let said = run(stage, APPLY, "all", Exit::Input).await;
+    let allowed = allowing(&said);
+    for (cloud, call) in [
+        ("aws", "ecs:DeleteService"),
+        ("gcp", "run.projects.locations.services.delete"),
+    ] {
+        stage.calls.deny(call);
+        run(stage, &allowed, cloud, Exit::Denied).await;
+        stage.calls.arm(None);
+        let said = run(stage, &allowed, cloud, Exit::Success).await;
+        assert!(!said.contains("found by our mark"), "{said}");
+        says(&said, &["service/swept-test-s1"]);
+    }
+    let (ours, _) = by_owner(stage).await;
+    let mut ours = ours.iter();
+    assert!(!ours.any(|it| it.name.contains("-s1")), "{ours:?}");
+}
+
+/// A plan goes on without the list; a destroy does what the manifest names and says with its code that more may be there.
+pub async fn unlisted(stage: &Stage) {
+    first_serves(stage).await;
+    let lists = [
+        ("aws", "tagging:GetResources", "whatever has tags"),
+        (
+            "gcp",
+            "run.projects.locations.services.list",
+            "Cloud Run services",
+        ),
+    ];
+    // A whole ledger knows what there is.
+    for (cloud, call, what) in lists {
+        stage.calls.deny(call);
+        let said = run(stage, &["plan"], cloud, Exit::Success).await;
+        assert!(!said.contains(what), "{said}");
+        let said = run(stage, &["destroy", "--yes"], cloud, Exit::Input).await;
+        says(&said, &["is in no inventory is not known", what]);
+    }
+    lose(stage).await;
+    for (cloud, call, what) in lists {
+        stage.calls.deny(call);
+        let said = run(stage, &["plan"], cloud, Exit::Success).await;
+        says(&said, &["the ledger has no inventory", what]);
+        let said = run(stage, DESTROY, cloud, Exit::LedgerLost).await;
+        says(&said, &["as far as it could be listed", what]);
+    }
+    stage.calls.arm(None);
+    let (ours, _) = by_owner(stage).await;
+    assert_eq!(ours, Vec::<Thing>::new());
+}
+
+/// Also while there is a ledger: it may be of a run that another one wrote over, or from another machine's folder.
+pub async fn beside_the_inventory(stage: &Stage) {
+    first_serves(stage).await;
+    strangers(stage).await;
+    secret(stage, "forgotten-token", Some("swept/test")).await;
+    let (_, others) = by_owner(stage).await;
+    let said = run(stage, DESTROY, "all", Exit::Success).await;
+    for (cloud, address) in [
+        ("aws", "aws/us-east-1/secretsmanager.secret/forgotten-token"),
+        (
+            "gcp",
+            "gcp/us-central1/secretmanager.secret/forgotten-token",
+        ),
+    ] {
+        let found = format!("{cloud}: found by our mark `swept/test`, in no inventory: {address}");
+        says(&said, &[&found]);
+    }
+    assert!(!said.contains("the ledger has no inventory"), "{said}");
+    let (ours, still) = by_owner(stage).await;
+    assert_eq!(ours, Vec::<Thing>::new());
+    world::assert_same(&others, &still);
+}
+
+/// Nobody knows any more whether it was there before: it stays, without our mark.
+pub async fn adopted(stage: &Stage) {
+    secret(stage, "strangers-token", None).await;
+    stage.file(
+        "deployer.test.toml",
+        "[secrets.token]\nfrom = { generate = \"hex:16\" }\n\n\
+         [targets.aws.secrets.token]\nname = \"strangers-token\"\nadopt = true\n\n\
+         [targets.gcp.secrets.token]\nname = \"strangers-token\"\nadopt = true\n",
+    );
+    first_serves(stage).await;
+    lose(stage).await;
+    let said = run(stage, DESTROY, "all", Exit::Success).await;
+    says(&said, &["strangers-token was there before deployer"]);
+    let left = world::of(stage).await;
+    let left: Vec<&Thing> = left
+        .iter()
+        .filter(|it| it.name.contains("strangers-token"))
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    for thing in left {
+        assert_eq!(thing.mark(), None, "{thing:?}");
+    }
+}
