@@ -44,6 +44,9 @@ pub struct AwsSection {
     /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`.
     #[serde(default)]
     pub ledger: Option<String>,
+    /// The region of the ledger's bucket, where it is another one.
+    #[serde(default)]
+    pub ledger_region: Option<String>,
     /// One base URL for all AWS calls; `AWS_ENDPOINT_URL` wins over it.
     #[serde(default)]
     pub endpoint: Option<String>,

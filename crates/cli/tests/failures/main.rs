@@ -348,6 +348,15 @@ const TESTS: &[Test] = &[
         "lines_are_kept_longer_than_asked_for_where_a_rule_says_so",
         |it| Box::pin(drift::longer_retention(it)),
     ),
+    ("groups_of_data_that_are_known_late_are_waited_for", |it| {
+        Box::pin(aws_data::known_late(it))
+    }),
+    ("a_protected_database_that_is_busy_is_deleted_in_the_end", |it| {
+        Box::pin(aws_data::protected_and_busy(it))
+    }),
+    ("a_database_is_not_moved_within_its_vpc", |it| {
+        Box::pin(aws_data::in_other_subnets(it))
+    }),
     ("a_service_that_is_there_already_is_changed", |it| {
         Box::pin(ecs::is_there_already(it))
     }),

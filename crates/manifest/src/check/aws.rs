@@ -81,6 +81,10 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
     if let Some(text) = &aws.ledger {
         ledger(text, "s3://", &path.join("ledger"), report);
     }
+    if let Some(region) = &aws.ledger_region {
+        let at = path.join("ledger_region");
+        REGION.check("an AWS region", region, &at, report);
+    }
     for (key, address) in [
         ("endpoint", &aws.endpoint),
         ("registry_endpoint", &aws.registry_endpoint),
