@@ -191,7 +191,12 @@ fn sizes_versions_and_periods_that_a_cloud_does_not_offer_are_found_together() {
 fn what_the_manifest_is_silent_about_is_known_of_an_adopted_service_only() {
     let unsaid = |set: &[&str], cloud| {
         let spec = spec(GOOD, set, cloud);
-        spec.services["idp"].unsaid.iter().cloned().collect::<Vec<_>>().join(" ")
+        spec.services["idp"]
+            .unsaid
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let adopt = "targets.aws.services.idp.adopt=true";
     assert_eq!(unsaid(&[], CloudName::Aws), "");

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_rds::error::ProvideErrorMetadata;
 use aws_sdk_rds::types::{ApplyMethod, DbInstance, Parameter};
 use deployer::Exit;
 

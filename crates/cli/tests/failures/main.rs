@@ -351,9 +351,10 @@ const TESTS: &[Test] = &[
     ("groups_of_data_that_are_known_late_are_waited_for", |it| {
         Box::pin(aws_data::known_late(it))
     }),
-    ("a_protected_database_that_is_busy_is_deleted_in_the_end", |it| {
-        Box::pin(aws_data::protected_and_busy(it))
-    }),
+    (
+        "a_protected_database_that_is_busy_is_deleted_in_the_end",
+        |it| Box::pin(aws_data::protected_and_busy(it)),
+    ),
     ("a_database_is_not_moved_within_its_vpc", |it| {
         Box::pin(aws_data::in_other_subnets(it))
     }),
