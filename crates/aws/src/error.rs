@@ -75,7 +75,8 @@ where
         None => unanswered(error, status),
     };
     let ours = Error::new(kind, format!("cannot {action}")).because(Answer(answer));
-    match code(error).and_then(hint_for) {
+    let of_code = code(error).and_then(hint_for).map(str::to_owned);
+    match of_code.or_else(|| hint_for_words(action, words(error))) {
         Some(hint) => ours.hint(hint),
         None => with_hint(ours, kind),
     }
@@ -93,6 +94,9 @@ fn hint_for(code: &str) -> Option<&'static str> {
         "InsufficientDBInstanceCapacity" | "InsufficientCacheClusterCapacity" => {
             Some("AWS has none of that size there now: name another `class`, or try later")
         }
+        "ServiceLinkedRoleNotFoundFault" => Some(
+            "have the role made once: `aws iam create-service-linked-role --aws-service-name elasticache.amazonaws.com`",
+        ),
         "KMSKeyNotAccessibleFault" => Some("allow the caller the key `aws/rds`"),
         _ if code.contains("QuotaExceeded")
             || code.contains("QuotaForCustomerExceeded")
@@ -102,6 +106,30 @@ fn hint_for(code: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// What helps against one refusal in particular that has no code of its own: what passes by itself for a while and has not passed.
+fn hint_for_words(action: &str, words: &str) -> Option<String> {
+    let words = words.to_lowercase();
+    if words.contains("does not have an associated load balancer") {
+        let help = "give the target group a listener or a rule of a load balancer (`aws elbv2 create-listener`, `create-rule`)";
+        return Some(help.to_owned());
+    }
+    let role = words.contains("service linked role") || words.contains("service-linked role");
+    // Which one it is, stands in none of these messages.
+    let service = match action {
+        _ if !role => return None,
+        _ if action.contains("scaling of") || action.contains("policy `") => {
+            "ecs.application-autoscaling"
+        }
+        _ if action.contains("database") => "rds",
+        _ if action.contains("cache") => "elasticache",
+        _ => "ecs",
+    };
+    Some(format!(
+        "allow the caller iam:CreateServiceLinkedRole, or have the role made once: `aws iam create-service-linked-role \
+         --aws-service-name {service}.amazonaws.com`"
+    ))
 }
 
 fn unanswered<E>(error: &SdkError<E>, status: Option<u16>) -> (ErrorKind, String)
@@ -175,6 +203,7 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
         | "TooManyRequestsException"
         | "RequestLimitExceeded" => ErrorKind::Unavailable,
         "ConflictException"
+        | "ConcurrentUpdateException"
         | "OperationAbortedException"
         | "UpdateInProgressException"
         | "PriorRequestNotComplete"
@@ -223,6 +252,34 @@ mod tests {
         check("NoSuchHostedZone", ErrorKind::NotFound);
         check("com.amazon#ServiceUnavailable", ErrorKind::Unavailable);
         assert_eq!(kind_of("Whatever", Some(503)), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn what_has_not_passed_says_how_it_is_mended() {
+        let role = "Unable to assume the service linked role. Please verify that the ECS service linked role exists.";
+        let check = |action: &str, says: &str| {
+            let hint = hint_for_words(action, role).unwrap();
+            assert!(
+                hint.contains(&format!("--aws-service-name {says}.amazonaws.com")),
+                "{hint}"
+            );
+        };
+        check("create service `idp`", "ecs");
+        check("start the migration of `idp`", "ecs");
+        check("create database `main`", "rds");
+        check("create cache `sessions`", "elasticache");
+        check(
+            "register the scaling of service `idp`",
+            "ecs.application-autoscaling",
+        );
+        let group =
+            "The target group with targetGroupArn x does not have an associated load balancer.";
+        assert!(
+            hint_for_words("update service `idp`", group)
+                .unwrap()
+                .contains("a listener or a rule")
+        );
+        assert_eq!(hint_for_words("create service `idp`", "no"), None);
     }
 
     #[test]

@@ -26,7 +26,8 @@ use crate::runtime::lookup::read_service;
 use crate::runtime::migration::MIGRATION;
 use crate::runtime::scaling::SCALABLE_TARGET;
 use crate::runtime::scaling_calls::{deregister, read_target, release_target};
-use crate::runtime::service::{SERVICE, delete_service, release_service};
+use crate::runtime::service::SERVICE;
+use crate::runtime::service_calls::{delete_service, release_service};
 use crate::runtime::service_fields::{fields_of, tags_of};
 use crate::runtime::task_definition::{
     TASK_DEFINITION, deregister_family, read_family, release_family,

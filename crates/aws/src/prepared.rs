@@ -1,7 +1,8 @@
-//! The refusals of an account's first days: AWS makes the role that a service works with when it is first used, and refuses what
-//! needs it until it is there.
+//! Refusals that pass by themselves: what was made a moment ago is not known everywhere yet, another call is not done, and the role that
+//! a service works with is made when it is first used.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deployer_core::clock::Clock;
@@ -9,7 +10,43 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::wait::{Look, Pace, poll};
 
 /// IAM is consistent within seconds, at times a minute.
-const PREPARED: Pace = Pace::until(Duration::from_secs(60));
+const PREPARED: Duration = Duration::from_secs(60);
+
+/// Makes a call as often as AWS refuses it for what `passes` by itself, for so long.
+///
+/// Errors: whatever else the call fails with, at once; in the end AWS's last refusal, which tells more than that we gave up.
+pub(crate) async fn until_taken<T, F, Fut>(
+    clock: &dyn Clock,
+    patience: Duration,
+    passes: impl Fn(&Error) -> bool,
+    what: &str,
+    call: F,
+) -> Result<T>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let last = Mutex::new(None);
+    let done = poll(clock, Pace::until(patience), what, || async {
+        Ok(match call().await {
+            Err(error) if passes(&error) => {
+                let why = error.chain().join(": ");
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Look::NotYet(why)
+            }
+            done => Look::Found(done),
+        })
+    })
+    .await;
+    match done {
+        Ok(done) => done,
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Err(last.unwrap_or(error))
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// Makes a call as often as AWS refuses it because it is not ready for it, for a minute.
 pub(crate) async fn until_prepared<T, F, Fut>(clock: &dyn Clock, what: &str, call: F) -> Result<T>
@@ -17,39 +54,13 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T>>,
 {
-    let last = std::sync::Mutex::new(None);
-    let keep = |error: Option<Error>| {
-        let mut last = last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::replace(&mut *last, error)
-    };
-    let done = poll(clock, PREPARED, what, || async {
-        match call().await {
-            Err(error) if passes(&error) => {
-                let why = error.chain().join(": ");
-                keep(Some(error));
-                Ok(Look::NotYet(why))
-            }
-            Err(error) => Err(error),
-            Ok(done) => Ok(Look::Found(done)),
-        }
-    })
-    .await;
-    match done {
-        // What AWS said tells more than that we gave up.
-        Err(error) if error.kind() == ErrorKind::TimedOut => Err(keep(None).map_or(error, hinted)),
-        other => other,
-    }
+    until_taken(clock, PREPARED, waits_for_role, what, call).await
 }
 
-fn hinted(error: Error) -> Error {
-    error.hint("allow the caller iam:CreateServiceLinkedRole, or have the role made once")
-}
-
-/// Whether it passes by itself. "Unable to create the resource. Verify that you have permission to create service linked role.
-/// Otherwise wait and try again later" (RDS; aws/aws-cdk#13104 and many others), `ServiceLinkedRoleNotFoundFault` (ElastiCache).
-fn passes(error: &Error) -> bool {
+/// Whether it waits for a role that AWS makes. "Unable to create the resource. Verify that you have permission to create service
+/// linked role. Otherwise wait and try again later" (RDS; aws/aws-cdk#13104 and many others), `ServiceLinkedRoleNotFoundFault`
+/// (ElastiCache).
+fn waits_for_role(error: &Error) -> bool {
     let said = error.chain().join(": ").to_lowercase();
     said.contains("service linked role")
         || said.contains("service-linked role")
@@ -68,9 +79,9 @@ mod tests {
         };
         let role = "InvalidParameterValue: Unable to create the resource. Verify that you have permission to create service \
                     linked role. Otherwise wait and try again later";
-        assert!(passes(&error(role)));
-        assert!(passes(&error("ServiceLinkedRoleNotFoundFault: no")));
-        assert!(!passes(&error(
+        assert!(waits_for_role(&error(role)));
+        assert!(waits_for_role(&error("ServiceLinkedRoleNotFoundFault: no")));
+        assert!(!waits_for_role(&error(
             "InvalidParameterValue: Invalid DB Instance class: x"
         )));
     }

@@ -1,10 +1,15 @@
-//! What readings of resources have in common: what a refusal means, whose it is, and what must be there; pure.
+//! What readings of resources have in common: what a refusal means, whose it is, and what must be there.
+
+use std::future::Future;
+use std::time::Duration;
 
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Reading;
 
 use crate::error::{code, denied, failure};
+use crate::prepared::until_taken;
 use crate::tags::{Ownership, Tags};
 
 /// What a failed look means: absent for the code `absent`, denied where the caller may not see it, else an error.
@@ -46,6 +51,25 @@ pub(crate) fn seen<A>(reading: Reading<A>, what: &str) -> Result<Option<A>> {
         Reading::Absent => Ok(None),
         other => still_there(other, what).map(Some),
     }
+}
+
+/// How long a service may answer from before something was written. The Terraform provider waits as long or longer for repositories
+/// that are new (`internal/service/ecr/repository.go` of hashicorp/terraform-provider-aws) and for groups of RDS.
+const SEEN: Duration = Duration::from_secs(30);
+
+/// What was just written, as soon as it is seen: an answer may be from before. `what` names it.
+///
+/// Errors: as [`still_there`].
+pub(crate) async fn until_seen<A, F, Fut>(clock: &dyn Clock, what: &str, read: F) -> Result<A>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<Reading<A>>>,
+{
+    let unseen = |error: &Error| error.kind() == ErrorKind::NotFound;
+    until_taken(clock, SEEN, unseen, what, || async {
+        still_there(read().await?, what)
+    })
+    .await
 }
 
 /// What was just written. `what` names it.

@@ -19,7 +19,7 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::ecr_login::{EcrLogin, authorization};
 use crate::error::{Told, code, denied, failure};
-use crate::reading::{owned, seen, still_there};
+use crate::reading::{owned, seen, until_seen};
 use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a repository's node.
@@ -264,7 +264,7 @@ fn ecr_tags(tags: &Tags) -> Result<Vec<Tag>> {
 impl EcrRepository {
     async fn again(&self) -> Result<RepositoryActual> {
         let what = format!("repository `{}`", self.address.name);
-        still_there(self.read().await?, &what)
+        until_seen(self.clients.clock(), &what, || self.read()).await
     }
 }
 

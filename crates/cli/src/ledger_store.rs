@@ -45,7 +45,10 @@ pub async fn open(
     let address = chosen.unwrap_or_else(|| default_address(loaded, target));
     let (store, base) = match &around.ledger {
         Some(store) => (Arc::clone(store), Key::default()),
-        None => store(&address, target, &loaded.base_dir, aws).await?,
+        None => {
+            let region = bucket_region(loaded, target);
+            store(&address, (target, region), &loaded.base_dir, aws).await?
+        }
     };
     let app = &loaded.manifest.app;
     let environment = &loaded.environment;
@@ -55,7 +58,7 @@ pub async fn open(
     let how = around
         .ledger
         .is_none()
-        .then(|| how_to_make(&address, target));
+        .then(|| how_to_make(&address, target, bucket_region(loaded, target)));
     Ok(match how.flatten() {
         Some(command) => ledger.made_by(command),
         None => ledger,
@@ -68,7 +71,7 @@ const OLD_VERSIONS: &str = r#"{"Rules":[{"ID":"old-versions","Status":"Enabled",
 
 /// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept for a while.
 /// `None` for a folder.
-fn how_to_make(address: &str, target: &Target) -> Option<String> {
+fn how_to_make(address: &str, target: &Target, bucket_region: &str) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let bucket = rest.split('/').next()?;
     let Target {
@@ -77,7 +80,8 @@ fn how_to_make(address: &str, target: &Target) -> Option<String> {
     match scheme {
         "s3" => {
             // The oldest region takes no constraint.
-            let place = match region.as_str() {
+            let region = bucket_region;
+            let place = match region {
                 "us-east-1" => String::new(),
                 other => format!(" --create-bucket-configuration LocationConstraint={other}"),
             };
@@ -93,6 +97,16 @@ fn how_to_make(address: &str, target: &Target) -> Option<String> {
              gcloud storage buckets update gs://{bucket} --versioning"
         )),
         _ => None,
+    }
+}
+
+/// Where the ledger's bucket is: with the target, unless the manifest says otherwise.
+fn bucket_region<'a>(loaded: &'a Loaded, target: &'a Target) -> &'a str {
+    let section = loaded.manifest.targets.aws.as_ref();
+    let said = section.and_then(|section| section.ledger_region.as_deref());
+    match target.cloud {
+        CloudName::Aws => said.unwrap_or(&target.region),
+        CloudName::Gcp => &target.region,
     }
 }
 
@@ -114,7 +128,7 @@ fn default_address(loaded: &Loaded, target: &Target) -> String {
 
 async fn store(
     address: &str,
-    target: &Target,
+    (target, region): (&Target, &str),
     base: &Path,
     aws: &deployer_aws::Credentials,
 ) -> Result<(Arc<dyn ObjectStore>, Key)> {
@@ -133,7 +147,7 @@ async fn store(
         .host_str()
         .ok_or_else(|| bad("it names no bucket".into()))?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
-        "s3" => Arc::new(s3(bucket, target, aws)?),
+        "s3" => Arc::new(s3(bucket, region, aws)?),
         "gs" => Arc::new(gcs(bucket, target).await?),
         other => return Err(bad(format!("`{other}://` is no kind of ledger"))),
     };
@@ -170,14 +184,14 @@ fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>,
 
 fn s3(
     bucket: &str,
-    target: &Target,
+    region: &str,
     aws: &deployer_aws::Credentials,
 ) -> Result<impl ObjectStore + use<>> {
     let mut options = client_options();
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
-        .with_region(&target.region)
+        .with_region(region)
         .with_credentials(Arc::new(SdkCredentials(aws.clone())));
     if let Some(endpoint) = std::env::var("AWS_ENDPOINT_URL")
         .ok()
@@ -192,7 +206,7 @@ fn s3(
     {
         // The store itself knows `amazonaws.com` only.
         let fips = std::env::var("AWS_USE_FIPS_ENDPOINT").is_ok_and(|it| it == "true");
-        builder = builder.with_endpoint(deployer_aws::s3_endpoint(&target.region, fips));
+        builder = builder.with_endpoint(deployer_aws::s3_endpoint(region, fips));
     }
     let store = builder.with_client_options(options).build();
     store.map_err(|error| unusable(bucket, error))

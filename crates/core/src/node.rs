@@ -213,8 +213,19 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
+    /// What the inventory is to note of what is written there: see [`crate::ours::Past::wrote`]. Of what carries no mark, all of it;
+    /// else what tells a part of it from the part of another hand.
+    fn wrote(&self) -> Option<Fields> {
+        self.is_unmarked().then(|| self.desired())
+    }
+
     /// Whether it stays when a failed run is undone, as what it holds may be in use already.
     fn holds_data(&self) -> bool {
+        false
+    }
+
+    /// Whether these changes, although they lose data, are made in place: a part of what it holds goes, not all of it.
+    fn loses_in_place(&self, _changes: &[FieldChange]) -> bool {
         false
     }
 

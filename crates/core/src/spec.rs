@@ -9,7 +9,7 @@ pub use data::{CacheSpec, DatabaseSpec, SslMode};
 pub use name::{LeadsTo, RecordSpec};
 pub use verify::{HttpCheck, TokenCheck, VerifySpec};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -287,6 +287,10 @@ pub struct ServiceSpec {
     /// How long a roll-out is waited for. Ledgers have releases from before it could be said.
     #[serde(default = "patience")]
     pub patience: Duration,
+    /// Which of `cpu`, `memory`, `replicas`, `entrypoint`, `command`, `health.command` and `health.start_period` the manifest is
+    /// silent about: what stands here is a default, and an adopted service keeps what it has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsaid: BTreeSet<String>,
 }
 
 /// How long a roll-out is waited for unless somebody says otherwise: image pull, start, health checks and draining.

@@ -13,7 +13,7 @@ use crate::check::check;
 use crate::extract::extract;
 use crate::interpolate::Scope;
 use crate::layers::{self, Layer, nearest};
-use crate::model::Manifest;
+use crate::model::{Manifest, SERVICE_KEYS};
 use crate::problem::{Part, Problem, Problems, Report};
 use crate::resolve::{Fault, fill_section};
 use crate::source::{KeyPath, Origin, Origins};
@@ -118,6 +118,13 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
                 .chain(["backup_days", "deletion_protection", "user", "database"]);
         let said = keys.filter(|name| report.has_place(&at.join(*name)));
         database.said = said.map(str::to_owned).collect();
+    }
+    for (key, service) in &mut manifest.services {
+        let at = KeyPath::new(["services", key]);
+        let place = |key: &str| key.split('.').fold(at.clone(), |at, part| at.join(part));
+        let said = SERVICE_KEYS.into_iter();
+        let said = said.filter(|key| report.has_place(&place(key)));
+        service.said = said.map(str::to_owned).collect();
     }
     for (key, cache) in &mut manifest.caches {
         let at = KeyPath::new(["caches", key]);

@@ -1,6 +1,6 @@
 //! The manifest as it is written: what `deployer.toml` and its overlays may hold, with the defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -125,7 +125,22 @@ pub struct Service {
     #[serde(default = "fifteen_minutes", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub patience: Duration,
+    /// Which of [`SERVICE_KEYS`] somebody wrote: an adopted service keeps what the manifest does not say.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub said: BTreeSet<String>,
 }
+
+/// The keys of a service that stand for what a service has in any case, said or not.
+pub(crate) const SERVICE_KEYS: [&str; 7] = [
+    "cpu",
+    "memory",
+    "replicas",
+    "entrypoint",
+    "command",
+    "health.command",
+    "health.start_period",
+];
 
 fn fifteen_minutes() -> Duration {
     PATIENCE

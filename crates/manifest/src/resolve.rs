@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::interpolate::{Scope, interpolate};
-use crate::model::{EnvValue, From, Manifest, MigrateMode, Service};
+use crate::model::{EnvValue, From, Manifest, MigrateMode, SERVICE_KEYS, Service};
 use crate::names;
 use crate::section::SecretOverride;
 use crate::source::KeyPath;
@@ -317,6 +317,10 @@ impl<'a> Resolver<'a> {
                 )
             }
         };
+        let unsaid = match overrides.adopt {
+            true => unsaid(service, &overrides),
+            false => BTreeSet::new(),
+        };
         let (env, secrets) = self.variables(key, service, overrides.env, &scope);
         let (cpu, memory, replicas) = self.size(
             key,
@@ -359,6 +363,7 @@ impl<'a> Resolver<'a> {
             record,
             verify: self.verify(key, service, &scope),
             patience: service.patience,
+            unsaid,
         }
     }
 
@@ -498,6 +503,19 @@ impl<'a> Resolver<'a> {
             database: migrate.database.clone().or_else(usual),
         })
     }
+}
+
+/// What the manifest is silent about, of what an adopted service has already.
+fn unsaid(service: &Service, overrides: &Overrides) -> BTreeSet<String> {
+    let here = |key: &str| match key {
+        "cpu" => overrides.cpu.is_some(),
+        "memory" => overrides.memory.is_some(),
+        "replicas" => overrides.replicas.is_some(),
+        _ => false,
+    };
+    let silent = SERVICE_KEYS.into_iter();
+    let silent = silent.filter(|key| !(here(key) || service.said.contains(*key)));
+    silent.map(str::to_owned).collect()
 }
 
 /// Fills in the templates of a cloud's own section, except in variables (which may name the

@@ -29,29 +29,35 @@ pub struct AwsSection {
     pub cluster: String,
     /// Subnets of the tasks: `subnet-...`.
     pub subnets: Vec<String>,
-    /// Security groups of the tasks: `sg-...`.
+    /// Security groups of the tasks: `sg-...`. None leaves those of a service that was adopted.
     #[serde(default)]
     pub security_groups: Vec<String>,
-    /// Whether tasks get a public address (needed in public subnets without NAT).
+    /// Whether tasks get a public address (needed in public subnets without NAT). Silence means `false`, and leaves a service that
+    /// was adopted as it is.
     #[serde(default)]
-    pub assign_public_ip: bool,
+    pub assign_public_ip: Option<bool>,
     /// The role that pulls the image and reads the secrets (name or ARN).
     pub execution_role: String,
-    /// The role of the app itself (name or ARN).
+    /// The role of the app itself (name or ARN). None leaves that of a service that was adopted.
     #[serde(default)]
     pub task_role: Option<String>,
     /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`.
     #[serde(default)]
     pub ledger: Option<String>,
+    /// The region of the ledger's bucket, where it is another one.
+    #[serde(default)]
+    pub ledger_region: Option<String>,
     /// One base URL for all AWS calls; `AWS_ENDPOINT_URL` wins over it.
     #[serde(default)]
     pub endpoint: Option<String>,
     /// Base URL of the image registry, when it is not the one that ECR names (for emulators without one).
     #[serde(default)]
     pub registry_endpoint: Option<String>,
-    /// Days that logs are kept; a value that CloudWatch Logs offers.
-    #[serde(default = "log_retention_days")]
-    pub log_retention_days: u32,
+    /// Days that logs are kept at least; a value that CloudWatch Logs offers. A group that keeps them longer, or for good, is left
+    /// so, unless an earlier apply set it and the manifest now says less: that loses lines. Silence means 30, and leaves a group
+    /// that was adopted as it is.
+    #[serde(default)]
+    pub log_retention_days: Option<u32>,
     /// What differs for one service.
     #[serde(default)]
     pub services: BTreeMap<String, AwsService>,
@@ -79,10 +85,6 @@ impl AwsSection {
     }
 }
 
-fn log_retention_days() -> u32 {
-    30
-}
-
 /// `[targets.aws.services.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -97,7 +99,8 @@ pub struct AwsService {
     pub repository: Option<String>,
     /// The log group's name.
     pub log_group: Option<String>,
-    /// Takes over a service that nobody has marked; what another owner marked stays that one's.
+    /// Takes over a service that nobody has marked; what another owner marked stays that one's. Of such a one only what the
+    /// manifest says is changed; roll-outs get the circuit breaker in any case.
     pub adopt: bool,
     /// What the tasks run on here: as in `[services.NAME]`.
     #[schemars(schema_with = "crate::schema::architecture")]
@@ -119,11 +122,12 @@ pub struct AwsService {
     pub target_group: Option<String>,
     /// Where people reach it: `https://idp.example.com`.
     pub url: Option<String>,
-    /// Seconds after a task's start in which no health check counts; with a target group `health.start_period`, unless said
-    /// otherwise.
+    /// Seconds after a task's start in which no health check counts, where there is a target group; `health.start_period`, unless
+    /// said otherwise.
     pub health_check_grace_period: Option<u32>,
-    /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`.
-    pub enable_execute_command: bool,
+    /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`. Silence means `false`, and leaves a service that
+    /// was adopted as it is.
+    pub enable_execute_command: Option<bool>,
     /// How many tasks must go on running while others are replaced, in percent of those wanted; 100 for a new service.
     pub minimum_healthy_percent: Option<u32>,
     /// How many tasks may run while others are replaced, in percent of those wanted; 200 for a new service.

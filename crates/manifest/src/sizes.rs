@@ -186,11 +186,6 @@ pub(crate) fn memorystore_gib(memory: MebiBytes) -> Offer<u32> {
     Err(format!("the nearest that it offers: {up} GiB"))
 }
 
-/// The versions of Redis that a cloud's cache comes in.
-pub(crate) const ELASTICACHE_VERSIONS: [&str; 2] = ["7.0", "7.1"];
-/// The versions of Redis that a cloud's cache comes in.
-pub(crate) const MEMORYSTORE_VERSIONS: [&str; 2] = ["7.0", "7.2"];
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -188,6 +188,34 @@ fn sizes_versions_and_periods_that_a_cloud_does_not_offer_are_found_together() {
 }
 
 #[test]
+fn what_the_manifest_is_silent_about_is_known_of_an_adopted_service_only() {
+    let unsaid = |set: &[&str], cloud| {
+        let spec = spec(GOOD, set, cloud);
+        spec.services["idp"]
+            .unsaid
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let adopt = "targets.aws.services.idp.adopt=true";
+    assert_eq!(unsaid(&[], CloudName::Aws), "");
+    assert_eq!(
+        unsaid(&[adopt], CloudName::Aws),
+        "command cpu entrypoint health.start_period memory replicas"
+    );
+    assert_eq!(unsaid(&[adopt], CloudName::Gcp), "");
+    let said = [
+        adopt,
+        "services.idp.cpu=1",
+        "services.idp.memory=\"2GiB\"",
+        "services.idp.health.start_period=\"2m\"",
+        "targets.aws.services.idp.replicas=3",
+    ];
+    assert_eq!(unsaid(&said, CloudName::Aws), "command entrypoint");
+}
+
+#[test]
 fn data_needs_two_zones_on_aws_and_a_network_on_google() {
     let text = GOOD
         .replace("network = \"default\"\nsubnetwork = \"default\"\n", "")

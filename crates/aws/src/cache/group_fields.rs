@@ -45,6 +45,8 @@ pub(crate) struct GroupActual {
     pub(super) waits: Vec<(&'static str, String)>,
     /// When that is.
     pub(super) window: String,
+    /// With its patch version: `7.0.7`. Only members tell.
+    pub(super) full_version: Option<String>,
     /// Whether a member was described: an emulator may have none.
     has_member: bool,
     pending: Vec<&'static str>,
@@ -84,6 +86,9 @@ impl GroupActual {
                 .to_owned(),
             tags,
             description: group.description().unwrap_or_default().to_owned(),
+            full_version: member
+                .and_then(|member| member.engine_version())
+                .map(str::to_owned),
             has_member: member.is_some(),
             pending: group
                 .pending_modified_values()

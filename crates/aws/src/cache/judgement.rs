@@ -14,8 +14,9 @@ use super::group_fields::{GroupActual, may_wait, numbers, version_text};
 use super::replication_group::ReplicationGroup;
 use crate::tags;
 
-/// From this version on TLS can be switched on while a group runs (user guide, "Enabling in-transit encryption").
-const TLS_FROM: [u32; 2] = [7, 0];
+/// From this version on TLS can be switched on while a group runs (user guide, "Enabling in-transit encryption";
+/// `internal/service/elasticache/replication_group.go` of hashicorp/terraform-provider-aws).
+const TLS_FROM: [u32; 3] = [7, 0, 5];
 
 impl ReplicationGroup {
     /// Whether a field is the manifest's affair. The keys that it is silent about are those of an adopted group only.
@@ -107,10 +108,10 @@ impl ReplicationGroup {
             };
             return Some(Error::input(message).hint(hint));
         }
-        if actual.has_no_tls() && have.is_some_and(|have| text_numbers(have) < TLS_FROM.to_vec()) {
-            let have = have.map(ToString::to_string).unwrap_or_default();
+        let full = actual.full_version.as_deref();
+        if let Some(full) = full.filter(|full| actual.has_no_tls() && before_tls(full)) {
             let message = format!(
-                "{what} has no TLS and version {have}, and TLS is switched on from 7.0 on only"
+                "{what} has no TLS and version {full}, and TLS is switched on from 7.0.5 on only"
             );
             let hint = "upgrade its engine first, or make another cache";
             return Some(Error::new(ErrorKind::Rejected, message).hint(hint));
@@ -162,6 +163,11 @@ impl ReplicationGroup {
             waiting.join(", ")
         )]
     }
+}
+
+fn before_tls(version: &str) -> bool {
+    let parts = version.split('.').filter_map(|part| part.parse().ok());
+    parts.collect::<Vec<u32>>() < TLS_FROM.to_vec()
 }
 
 fn text_numbers(value: &FieldValue) -> Vec<u32> {

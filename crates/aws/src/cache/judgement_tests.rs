@@ -158,7 +158,11 @@ async fn tls_and_auth_are_switched_on_where_the_engine_can() {
     assert_eq!(changed(&wanted, &plain), ["auth", "transit_encryption"]);
     assert!(wanted.refusal(&plain).is_none());
     let old = there(bare, |it| it.engine_version("6.2.6"));
-    assert!(refused(&wanted, &old).contains("from 7.0 on only"));
+    assert!(
+        refused(&wanted, &old).contains("version 6.2.6, and TLS is switched on from 7.0.5 on only")
+    );
+    let early = there(bare, |it| it.engine_version("7.0.4"));
+    assert!(refused(&wanted, &early).contains("version 7.0.4"));
 }
 
 #[tokio::test]

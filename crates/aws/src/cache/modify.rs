@@ -139,9 +139,11 @@ impl ReplicationGroup {
                 "security_groups" => {
                     call.set_security_group_ids(Some(self.security_groups.clone()))
                 }
-                "transit_encryption" => call
-                    .transit_encryption_enabled(true)
-                    .transit_encryption_mode(TransitEncryptionMode::Required),
+                // It is on by now. With a group that has AUTH, a call that says so once more is refused: "Modification of transit
+                // encryption is not supported for access control enabled clusters." (aws-controllers-k8s/community#2536).
+                "transit_encryption" => {
+                    call.transit_encryption_mode(TransitEncryptionMode::Required)
+                }
                 _ => call,
             };
         }

@@ -28,7 +28,7 @@ use crate::database::encoded;
 use crate::database::password::just_written;
 use crate::error::{code, failure, without};
 use crate::prepared::until_prepared;
-use crate::reading::still_there;
+use crate::reading::{still_there, until_seen};
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
 
@@ -139,7 +139,8 @@ impl ReplicationGroup {
     }
 
     pub(super) async fn again(&self) -> Result<GroupActual> {
-        still_there(self.read().await?, &called(self.name()))
+        let (clock, what) = (self.clients.clock(), called(self.name()));
+        until_seen(clock, &what, || self.read()).await
     }
 
     /// What is there with the token that we know was set.

@@ -14,7 +14,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use super::tagging;
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{owned, seen, still_there, unseen};
+use crate::reading::{owned, seen, unseen, until_seen};
 use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a subnet group's node.
@@ -139,7 +139,8 @@ impl SubnetGroup {
     }
 
     async fn again(&self) -> Result<SubnetGroupActual> {
-        still_there(self.read().await?, &called(self.name()))
+        let (clock, what) = (self.clients.clock(), called(self.name()));
+        until_seen(clock, &what, || self.read()).await
     }
 }
 

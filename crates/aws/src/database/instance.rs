@@ -21,11 +21,12 @@ use super::authority::Bundle;
 use super::instance_calls::{GONE, called, delete_instance, read_instance, upgrades};
 use super::instance_fields::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
 use super::password::just_written;
+use super::subnet_group::vpc_of;
 use super::{tagging, url};
 use crate::client::Clients;
 use crate::error::{code, failure, without};
 use crate::prepared::until_prepared;
-use crate::reading::{owned, still_there};
+use crate::reading::{owned, still_there, until_seen};
 use crate::secret_store::value_of;
 use crate::tags::{self, Ownership, Tags};
 
@@ -173,7 +174,8 @@ impl Instance {
     }
 
     pub(super) async fn again(&self) -> Result<InstanceActual> {
-        still_there(self.read().await?, &called(self.name()))
+        let (clock, what) = (self.clients.clock(), called(self.name()));
+        until_seen(clock, &what, || self.read()).await
     }
 
     /// What was asked for and is not told yet. Tags and password stand apart, they are known from what was written.
@@ -212,6 +214,9 @@ impl Instance {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(group) = self.other_subnet_group(&actual) {
+            actual.wanted_vpc = vpc_of(&self.clients, &group).await?;
         }
         if self.is_older(&actual) {
             actual.upgrades = self.upgrades_of(&actual.full_version).await?;
@@ -412,6 +417,7 @@ impl Resource for Instance {
             reading => still_there(reading, &called(self.name()))?,
         };
         now.upgrades = actual.upgrades.clone();
+        now.wanted_vpc = actual.wanted_vpc.clone();
         now.password_version = actual.password_version.clone();
         now.password = actual.password.clone();
         let lagging = self.lagging(&now);

@@ -10,12 +10,16 @@ use deployer_core::wait::{Look, Pace, poll};
 use super::instance_fields::InstanceActual;
 use super::tagging;
 use crate::client::Clients;
-use crate::error::{Told, code};
+use crate::error::{Told, code, words};
 use crate::reading::{seen, still_there, unseen};
 use crate::tags::TagChanges;
 
 /// The code for an instance that is being made or changed: it takes no call.
 pub(super) const BUSY: &str = "InvalidDBInstanceState";
+
+/// What RDS says of a delete while the protection is on: `InvalidParameterCombination` "Cannot delete protected DB Instance, please
+/// disable deletion protection and try again."
+const PROTECTED: &str = "Cannot delete protected DB Instance";
 
 /// The final snapshot of a large disk takes its time.
 pub(super) const GONE: Pace = Pace::until(Duration::from_secs(40 * 60));
@@ -88,8 +92,8 @@ pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token
             Reading::Absent => Ok(Look::Found(())),
             Reading::Tombstoned(how) => Ok(Look::NotYet(how)),
             Reading::Present(actual) => {
-                if actual.protected {
-                    unprotect(clients, name).await?;
+                if actual.protected && !unprotect(clients, name).await? {
+                    return Ok(busy(&actual));
                 }
                 start_delete(clients, name, &actual, token).await
             }
@@ -112,8 +116,13 @@ pub(crate) async fn release_instance(clients: &Clients, name: &str) -> Result<()
     }
 }
 
-async fn unprotect(clients: &Clients, name: &str) -> Result<()> {
-    clients
+fn busy(actual: &InstanceActual) -> Look<()> {
+    Look::NotYet(format!("RDS says `{}`", actual.status))
+}
+
+/// Takes the protection off. `false` when the instance is busy, and takes no call.
+async fn unprotect(clients: &Clients, name: &str) -> Result<bool> {
+    let modified = clients
         .rds
         .modify_db_instance()
         .db_instance_identifier(name)
@@ -121,9 +130,13 @@ async fn unprotect(clients: &Clients, name: &str) -> Result<()> {
         // It is off at once in any case; told so, RDS would also make whatever waits for the window.
         .apply_immediately(false)
         .send()
-        .await
-        .map(drop)
-        .told(|| format!("take the deletion protection off {}", called(name)))
+        .await;
+    match modified {
+        Err(error) if code(&error) == Some(BUSY) => Ok(false),
+        other => other
+            .map(|_| true)
+            .told(|| format!("take the deletion protection off {}", called(name))),
+    }
 }
 
 async fn start_delete(
@@ -143,8 +156,10 @@ async fn start_delete(
         .await;
     match deleted {
         Err(error) if code(&error) == Some("DBInstanceNotFound") => Ok(Look::Found(())),
-        Err(error) if code(&error) == Some(BUSY) => {
-            Ok(Look::NotYet(format!("RDS says `{}`", actual.status)))
+        Err(error) if code(&error) == Some(BUSY) => Ok(busy(actual)),
+        // The protection was taken off a moment ago.
+        Err(error) if words(&error).contains(PROTECTED) => {
+            Ok(Look::NotYet("RDS still calls it protected".into()))
         }
         other => {
             other.told(|| format!("delete {}", called(name)))?;

@@ -57,6 +57,12 @@ pub(crate) struct InstanceActual {
     /// Whether RDS keeps the master user's password in a secret of its own.
     pub(super) keeps_password: bool,
     pub(super) storage_type: String,
+    /// Where its subnets are.
+    pub(super) vpc: Option<String>,
+    /// Where the subnets are that it is to stand in, where these are others; `None` where that was not looked up.
+    pub(super) wanted_vpc: Option<String>,
+    /// What it is a part of, for people, where it is no instance of its own.
+    pub(super) part_of: Option<String>,
     /// Operations per second and throughput, where it has chosen ones.
     pub(super) speed: (Option<i32>, Option<i32>),
     fields: Fields,
@@ -118,6 +124,12 @@ impl InstanceActual {
             database: instance.db_name().map(str::to_owned),
             keeps_password: instance.master_user_secret().is_some(),
             storage_type: instance.storage_type().unwrap_or_default().to_owned(),
+            vpc: instance
+                .db_subnet_group()
+                .and_then(|group| group.vpc_id())
+                .map(str::to_owned),
+            wanted_vpc: None,
+            part_of: part_of(instance),
             speed: (instance.iops(), instance.storage_throughput()),
             fields: described(instance),
         }
@@ -148,6 +160,13 @@ impl InstanceActual {
     /// Whether it is on its way out.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.status.as_str(), "deleting" | "delete-precheck")
+    }
+
+    /// Whether the subnets that it is to stand in are of the VPC that it stands in: RDS moves an instance to another VPC only, and
+    /// refuses a move within one ("You cannot move DB instance ... The specified DB subnet group and DB instance are in the same
+    /// VPC", hashicorp/terraform-provider-aws#512).
+    pub(super) fn stays_in_vpc(&self) -> bool {
+        self.vpc.is_some() && self.vpc == self.wanted_vpc
     }
 
     /// Whether RDS takes changes now. In the last two a change is the way out.
@@ -207,6 +226,18 @@ pub(super) fn birth(instance: &DbInstance) -> Option<Birth> {
             .or_else(made)?,
         at,
     })
+}
+
+/// A replica is written by its source, and a member of a cluster is changed with it: neither takes a password or another version.
+fn part_of(instance: &DbInstance) -> Option<String> {
+    let source = instance.read_replica_source_db_instance_identifier();
+    let source = source.or(instance.read_replica_source_db_cluster_identifier());
+    let cluster = instance.db_cluster_identifier();
+    match (source, cluster) {
+        (Some(source), _) => Some(format!("is a read replica of `{source}`")),
+        (None, Some(cluster)) => Some(format!("is a member of the cluster `{cluster}`")),
+        (None, None) => None,
+    }
 }
 
 /// Whether what a parameter group says is in force.

@@ -89,6 +89,7 @@ impl Instance {
                     wanted
                 }
                 Some(wanted) if waits(name, wanted) => wanted,
+                Some(wanted) if name == "subnet_group" && actual.stays_in_vpc() => wanted,
                 // A group of a major version belongs to instances of that version: a newer one has another.
                 Some(wanted)
                     if name == "parameter_group" && (upgrade_waits || self.is_newer(actual)) =>
@@ -109,6 +110,13 @@ impl Instance {
         let wished = self.wished();
         let less = number(wished.get(field)) < number(before);
         AT_LEAST.contains(&field) && before == Some(have) && less
+    }
+
+    /// The subnet group that it is to stand in, where that is known and another one.
+    pub(super) fn other_subnet_group(&self, actual: &InstanceActual) -> Option<String> {
+        let wanted = self.subnet_group.known()?;
+        let has = actual.fields().get("subnet_group").map(ToString::to_string);
+        (self.compares("subnet_group") && has.as_ref() != Some(&wanted)).then_some(wanted)
     }
 
     fn is_newer(&self, actual: &InstanceActual) -> bool {
@@ -156,6 +164,13 @@ impl Instance {
         if actual.engine != ENGINE {
             let message = format!("{what} is `{}`, not PostgreSQL on RDS", actual.engine);
             return input(message, format!("give `databases.{key}` another name"));
+        }
+        if let Some(part_of) = &actual.part_of {
+            let message = format!("{what} {part_of}, which is changed with that one only");
+            let hint = format!(
+                "give `databases.{key}` another name, or pass its URL as a secret of its own"
+            );
+            return input(message, hint);
         }
         if lowered("version").is_some() {
             let (is, wanted) = (&actual.full_version, spec.version);
@@ -247,6 +262,13 @@ impl Instance {
     /// What people should know.
     pub(super) fn remarks(&self, actual: &InstanceActual) -> Vec<String> {
         let mut remarks = Vec::new();
+        if let Some(wanted) = self.other_subnet_group(actual)
+            && actual.stays_in_vpc()
+        {
+            remarks.push(format!(
+                "stays in its subnet group and is not moved to `{wanted}`: RDS moves an instance to another VPC only"
+            ));
+        }
         let waiting: Vec<String> = actual
             .pending
             .iter()

@@ -308,3 +308,45 @@ async fn another_engine_or_a_password_that_rds_keeps_is_refused_by_name() {
     let said = refused(&wanted, &there(|it| it.master_user_secret(secret)));
     assert!(said.contains("in a secret of its own"), "{said}");
 }
+
+#[tokio::test]
+async fn what_is_a_part_of_something_else_is_refused_by_name() {
+    let wanted = wanted().await;
+    let replica = there(|it| it.read_replica_source_db_instance_identifier("main"));
+    let error = wanted.refusal(&replica).expect("it is refused");
+    assert!(
+        error.to_string().contains("is a read replica of `main`"),
+        "{error}"
+    );
+    let member = there(|it| it.db_cluster_identifier("idp"));
+    let error = wanted.refusal(&member).expect("it is refused");
+    assert!(
+        error
+            .to_string()
+            .contains("is a member of the cluster `idp`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_instance_is_moved_to_another_vpc_and_within_one_it_stays() {
+    let wanted = wanted().await;
+    let placed = |name: &str, vpc: &str| {
+        let group = aws_sdk_rds::types::DbSubnetGroup::builder();
+        group.db_subnet_group_name(name).vpc_id(vpc).build()
+    };
+    let mut other = there(|it| it.db_subnet_group(placed("theirs", "vpc-1")));
+    let changed = |actual: &InstanceActual| {
+        let changes = wanted.told(actual).changes_to(&wanted.wished());
+        changes.iter().any(|change| change.field == "subnet_group")
+    };
+    assert_eq!(
+        wanted.other_subnet_group(&other).as_deref(),
+        Some("subnets")
+    );
+    other.wanted_vpc = Some("vpc-2".into());
+    assert!(changed(&other));
+    other.wanted_vpc = Some("vpc-1".into());
+    assert!(!changed(&other));
+    assert!(wanted.remarks(&other)[0].contains("not moved to `subnets`"));
+}

@@ -15,7 +15,7 @@ use super::subnet_group::LINGER;
 use super::tagging;
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{owned, seen, still_there, unseen};
+use crate::reading::{owned, seen, unseen, until_seen};
 use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a parameter group's node.
@@ -191,7 +191,8 @@ impl ParameterGroup {
     }
 
     async fn again(&self) -> Result<ParameterGroupActual> {
-        still_there(self.read().await?, &called(self.name()))
+        let (clock, what) = (self.clients.clock(), called(self.name()));
+        until_seen(clock, &what, || self.read()).await
     }
 
     async fn force_ssl(&self) -> Result<()> {

@@ -14,7 +14,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use super::tagging;
 use crate::client::Clients;
 use crate::error::{Told, code};
-use crate::reading::{owned, seen, still_there, unseen};
+use crate::reading::{owned, seen, unseen, until_seen};
 use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a subnet group's node.
@@ -91,6 +91,19 @@ pub(crate) async fn read_subnet_group(
         .map(|tags| SubnetGroupActual { arn, subnets, tags }))
 }
 
+/// The VPC of a subnet group. `None` when there is no such group.
+pub(super) async fn vpc_of(clients: &Clients, name: &str) -> Result<Option<String>> {
+    let ask = clients.rds.describe_db_subnet_groups();
+    match ask.db_subnet_group_name(name).send().await {
+        Err(error) if code(&error) == Some("DBSubnetGroupNotFoundFault") => Ok(None),
+        other => {
+            let answer = other.told(|| format!("read {}", called(name)))?;
+            let group = answer.db_subnet_groups().first();
+            Ok(group.and_then(|group| group.vpc_id()).map(str::to_owned))
+        }
+    }
+}
+
 /// Deletes a subnet group, waiting for an instance in it that is being deleted.
 pub(crate) async fn delete_subnet_group(clients: &Clients, name: &str) -> Result<()> {
     let what = called(name);
@@ -135,7 +148,8 @@ impl SubnetGroup {
     }
 
     async fn again(&self) -> Result<SubnetGroupActual> {
-        still_there(self.read().await?, &called(self.name()))
+        let (clock, what) = (self.clients.clock(), called(self.name()));
+        until_seen(clock, &what, || self.read()).await
     }
 }
 

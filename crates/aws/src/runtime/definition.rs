@@ -1,10 +1,10 @@
 //! What a task definition is to say, and what one says, in the same terms; performs no IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::types::{
-    Compatibility, ContainerDefinition, CpuArchitecture, KeyValuePair, LogDriver, NetworkMode,
-    OsFamily, PortMapping, RuntimePlatform, Secret, TaskDefinition, TransportProtocol,
+    Compatibility, ContainerDefinition, CpuArchitecture, HealthCheck, KeyValuePair, LogDriver,
+    NetworkMode, OsFamily, PortMapping, RuntimePlatform, Secret, TaskDefinition, TransportProtocol,
 };
 use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
@@ -54,7 +54,12 @@ pub(crate) struct Blueprint {
     pub(super) logs: BTreeMap<String, String>,
     /// What is there, whose members beyond the manifest are carried over. `None` when nothing is.
     pub(super) base: Option<Box<TaskDefinition>>,
+    /// What the manifest is silent about of a service that is adopted: it is taken from what is there.
+    pub(super) unsaid: BTreeSet<String>,
 }
+
+/// The one that no key of a service says: the role of the app itself is the target's.
+const TASK_ROLE: &str = "task_role";
 
 /// The variable in which the app finds its port: Cloud Run sets it, ECS does not.
 const PORT: &str = "PORT";
@@ -88,6 +93,19 @@ impl Health {
             retries: i32::try_from(spec.retries.clamp(1, 10)).unwrap_or(i32::MAX),
             start_period: seconds(spec.start_period, 0, 300),
         })
+    }
+}
+
+impl Health {
+    /// As it is there, with ECS's own defaults where a definition leaves them out.
+    fn there(check: &HealthCheck) -> Self {
+        Self {
+            command: check.command().to_vec(),
+            interval: check.interval().unwrap_or(30),
+            timeout: check.timeout().unwrap_or(5),
+            retries: check.retries().unwrap_or(3),
+            start_period: check.start_period().unwrap_or(0),
+        }
     }
 }
 
@@ -153,6 +171,14 @@ impl Blueprint {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             base: None,
+            unsaid: match (service.adopt, &section.task_role) {
+                (true, None) => [&service.unsaid, &BTreeSet::from([TASK_ROLE.to_owned()])]
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
+                _ => service.unsaid.clone(),
+            },
         }
     }
 
@@ -160,6 +186,8 @@ impl Blueprint {
     pub(super) fn running(mut self, migrate: &MigrateSpec) -> Self {
         self.entrypoint.clone_from(&migrate.entrypoint);
         self.command.clone_from(&migrate.command);
+        self.unsaid.remove("entrypoint");
+        self.unsaid.remove("command");
         self
     }
 
@@ -180,7 +208,40 @@ impl Blueprint {
             .hint("name the app's one: `container` in `[targets.aws.services.NAME]`; the others are kept"));
         }
         self.base = Some(Box::new(base.clone()));
+        self.keep_unsaid();
         Ok(())
+    }
+
+    /// What the manifest is silent about is as it is there.
+    fn keep_unsaid(&mut self) {
+        let unsaid = self.unsaid.clone();
+        let silent = |key: &str| unsaid.contains(key);
+        let Some(base) = self.base.clone() else {
+            return;
+        };
+        if let Some(cpu) = base.cpu().filter(|_| silent("cpu")) {
+            self.cpu = cpu.to_owned();
+        }
+        let memory = base.memory().and_then(|memory| memory.parse().ok());
+        if let Some(memory) = memory.filter(|_| silent("memory")) {
+            self.memory = memory;
+        }
+        if silent(TASK_ROLE) {
+            let role = base.task_role_arn().filter(|arn| !arn.is_empty());
+            self.task_role = role.map(str::to_owned);
+        }
+        let Some(container) = self.base_container().cloned() else {
+            return;
+        };
+        if silent("entrypoint") {
+            self.entrypoint = container.entry_point().to_vec();
+        }
+        if silent("command") {
+            self.command = container.command().to_vec();
+        }
+        if silent("health.command") {
+            self.health = container.health_check().map(Health::there);
+        }
     }
 
     pub(super) fn base_container(&self) -> Option<&ContainerDefinition> {
@@ -456,17 +517,7 @@ fn describe_container(fields: &mut Fields, container: &ContainerDefinition, port
         secrets.map(|secret| (secret.name(), secret.value_from())),
     );
     if let Some(check) = container.health_check() {
-        describe_health(
-            fields,
-            &Health {
-                command: check.command().to_vec(),
-                // ECS's own defaults, where a hand-made definition leaves them out.
-                interval: check.interval().unwrap_or(30),
-                timeout: check.timeout().unwrap_or(5),
-                retries: check.retries().unwrap_or(3),
-                start_period: check.start_period().unwrap_or(0),
-            },
-        );
+        describe_health(fields, &Health::there(check));
     }
     if let Some(logs) = container.log_configuration() {
         fields.set("logs.driver", logs.log_driver().as_str());
@@ -533,6 +584,7 @@ mod tests {
             health: health(&["/idp", "health"]),
             logs: BTreeMap::from([("awslogs-group".into(), "/ecs/idp".into())]),
             base: None,
+            unsaid: BTreeSet::new(),
         }
     }
 
@@ -601,6 +653,33 @@ mod tests {
         after.requires_compatibilities = adopted().requires_compatibilities;
         let changes = observed(&after, "idp", 9090).changes_to(&next.fields());
         assert_eq!(changes, []);
+    }
+
+    #[test]
+    fn what_the_manifest_is_silent_about_stays_as_it_is_on_what_is_adopted() {
+        let mut there = adopted();
+        (there.cpu, there.memory) = (Some("4096".into()), Some("8192".into()));
+        there.task_role_arn = Some("arn:aws:iam::1:role/theirs".into());
+        let containers = there.container_definitions.as_mut().unwrap();
+        containers[1].entry_point = Some(vec!["/bin/tini".into(), "--".into()]);
+        containers[1].command = Some(vec!["serve".into(), "--fast".into()]);
+        let check = HealthCheck::builder().command("CMD-SHELL").command("true");
+        containers[1].health_check = Some(check.interval(60).build().unwrap());
+        let mut bare = blueprint();
+        bare.health = None;
+        let keys = ["cpu", "memory", "entrypoint", "command", "health.command"];
+        bare.unsaid = keys.map(str::to_owned).into();
+        bare.unsaid.insert(TASK_ROLE.into());
+        bare.build_on(&there).unwrap();
+        let changes = observed(&there, "idp", 8080).changes_to(&bare.fields());
+        assert_eq!(changes, []);
+        // What it says is another matter, and a migration has a program of its own.
+        bare.unsaid.remove("cpu");
+        bare.cpu = "1024".into();
+        bare.build_on(&there).unwrap();
+        let changes = observed(&there, "idp", 8080).changes_to(&bare.fields());
+        let fields: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
+        assert_eq!(fields, ["cpu"]);
     }
 
     #[test]

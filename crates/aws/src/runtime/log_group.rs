@@ -1,7 +1,9 @@
 //! `logs.group`: where the containers' output goes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_cloudwatchlogs::error::SdkError;
@@ -9,16 +11,17 @@ use aws_sdk_cloudwatchlogs::operation::describe_log_groups::DescribeLogGroupsErr
 use aws_sdk_cloudwatchlogs::types::LogGroup as SdkLogGroup;
 use deployer_core::address::Address;
 use deployer_core::batch::Batches;
-use deployer_core::error::Result;
-use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::error::{Error, Result};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
 use futures::FutureExt;
 
 use super::LogGroupReady;
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
-use crate::reading::{owned, seen, still_there};
+use crate::prepared::until_taken;
+use crate::reading::{owned, seen, until_seen};
 use crate::tags::{self, Ownership, TagChanges, Tags};
 
 /// The kind of a log group's node.
@@ -27,12 +30,31 @@ pub(crate) const LOG_GROUP: &str = "logs.group";
 /// How many groups DescribeLogGroups answers at once.
 const PAGE: usize = 50;
 
+/// The field of how long lines are kept.
+const RETENTION: &str = "retention_days";
+
+/// Of our own groups, unless the manifest says otherwise.
+const USUAL_DAYS: u32 = 30;
+
+/// In milliseconds.
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// How long a call is tried again that CloudWatch Logs refuses because another one on the same group is not done: "A conflicting
+/// operation is currently in progress against this resource. Please try again." (`OperationAbortedException`; the Terraform
+/// provider waits a minute for it, `internal/service/logs/group.go` of hashicorp/terraform-provider-aws).
+const BUSY: Duration = Duration::from_secs(60);
+
 /// A log group that is to exist.
 pub(super) struct LogGroup {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
-    pub(super) retention_days: u32,
+    /// `None` where the manifest does not say.
+    pub(super) retention: Option<u32>,
+    /// Whether it may be one that was there before us.
+    pub(super) adopt: bool,
+    /// What the last apply left, where that is known.
+    pub(super) left: Mutex<Option<Fields>>,
     pub(super) output: Output<LogGroupReady>,
 }
 
@@ -40,7 +62,10 @@ pub(super) struct LogGroup {
 #[derive(Clone, Debug)]
 pub(crate) struct LogGroupActual {
     arn: String,
+    /// `None`: its lines never expire.
     retention_days: Option<i32>,
+    /// How old it is, in days.
+    age: Option<i64>,
     tags: Tags,
 }
 
@@ -53,7 +78,7 @@ impl LogGroupActual {
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
-        fields.set_some("retention_days", self.retention_days);
+        fields.set_some(RETENTION, self.retention_days);
         tags::describe(&mut fields, &self.tags);
         fields
     }
@@ -184,26 +209,40 @@ pub(crate) async fn read_log_group(
     Ok(Reading::Present(LogGroupActual {
         arn,
         retention_days: group.retention_in_days(),
+        age: group
+            .creation_time()
+            .map(|made| (clients.clock().now().as_millisecond() - made) / DAY),
         tags: tags::from_pairs(
             pairs.map(|(key, value)| (Some(key.as_str()), Some(value.as_str()))),
         ),
     }))
 }
 
+/// Makes a call as often as CloudWatch Logs is at another one.
+async fn in_turn<T, F, Fut>(clients: &Clients, what: &str, call: F) -> Result<T>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let busy = |error: &Error| {
+        let said = error.chain();
+        said.iter()
+            .any(|it| it.contains("OperationAbortedException"))
+    };
+    until_taken(clients.clock(), BUSY, busy, what, call).await
+}
+
 /// Deletes a log group with its lines.
 pub(crate) async fn delete_log_group(clients: &Clients, name: &str) -> Result<()> {
-    let deleted = clients
-        .logs
-        .delete_log_group()
-        .log_group_name(name)
-        .send()
-        .await;
-    match deleted {
-        Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
-        other => other
-            .map(drop)
-            .told(|| format!("delete log group `{name}`")),
-    }
+    let action = format!("delete log group `{name}`");
+    in_turn(clients, &action, || async {
+        let delete = clients.logs.delete_log_group();
+        match delete.log_group_name(name).send().await {
+            Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
+            other => other.map(drop).told(|| action.clone()),
+        }
+    })
+    .await
 }
 
 /// Takes our mark off a log group.
@@ -222,22 +261,25 @@ async fn retag(
     actual: &LogGroupActual,
     changes: TagChanges,
 ) -> Result<()> {
-    let logs = &clients.logs;
-    if !changes.set.is_empty() {
-        logs.tag_resource()
-            .resource_arn(&actual.arn)
-            .set_tags(Some(changes.set.into_iter().collect()))
-            .send()
-            .await
-            .told(|| format!("tag log group `{name}`"))?;
+    let TagChanges { set, remove } = changes;
+    if !set.is_empty() {
+        let action = format!("tag log group `{name}`");
+        let set: HashMap<String, String> = set.into_iter().collect();
+        in_turn(clients, &action, || async {
+            let call = clients.logs.tag_resource().resource_arn(&actual.arn);
+            let call = call.set_tags(Some(set.clone()));
+            call.send().await.map(drop).told(|| action.clone())
+        })
+        .await?;
     }
-    if !changes.remove.is_empty() {
-        logs.untag_resource()
-            .resource_arn(&actual.arn)
-            .set_tag_keys(Some(changes.remove))
-            .send()
-            .await
-            .told(|| format!("remove tags of log group `{name}`"))?;
+    if !remove.is_empty() {
+        let action = format!("remove tags of log group `{name}`");
+        in_turn(clients, &action, || async {
+            let call = clients.logs.untag_resource().resource_arn(&actual.arn);
+            let call = call.set_tag_keys(Some(remove.clone()));
+            call.send().await.map(drop).told(|| action.clone())
+        })
+        .await?;
     }
     Ok(())
 }
@@ -247,22 +289,73 @@ impl LogGroup {
         &self.address.name
     }
 
+    fn days(&self) -> i32 {
+        let days = self.retention.unwrap_or(USUAL_DAYS);
+        i32::try_from(days).unwrap_or(i32::MAX)
+    }
+
+    /// Whether how long its lines are kept is the manifest's affair: a group that was there before us has its own time.
+    fn compares_retention(&self) -> bool {
+        self.retention.is_some() || !self.adopt
+    }
+
+    /// Whether its lines are kept as long as is asked for, or longer, and the manifest did not itself ask for that before. A group
+    /// without a time keeps them for good, unless it is one of ours that a run made and never finished: then it is new, no run
+    /// has noted it, and no line is lost.
+    fn is_enough(&self, actual: &LogGroupActual) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = left.as_ref();
+        match actual.retention_days {
+            None => {
+                let young = actual.age.is_some_and(|age| age < i64::from(self.days()));
+                left.is_some() || self.adopt || !young
+            }
+            Some(have) => {
+                let before = left.and_then(|left| left.get(RETENTION));
+                let asked_before = before == Some(&FieldValue::Known(have.to_string()));
+                have == self.days() || have > self.days() && !asked_before
+            }
+        }
+    }
+
+    async fn make(&self) -> Result<Created> {
+        let name = self.name();
+        let action = format!("create log group `{name}`");
+        in_turn(&self.clients, &action, || async {
+            let create = self.clients.logs.create_log_group().log_group_name(name);
+            let tags = self.ownership.tags.clone().into_iter().collect();
+            match create.set_tags(Some(tags)).send().await {
+                Err(error) if code(&error) == Some("ResourceAlreadyExistsException") => {
+                    Ok(Created::WasThere)
+                }
+                other => other.map(|_| Created::New).told(|| action.clone()),
+            }
+        })
+        .await
+    }
+
     async fn retain(&self) -> Result<()> {
-        self.clients
-            .logs
-            .put_retention_policy()
-            .log_group_name(self.name())
-            .retention_in_days(i32::try_from(self.retention_days).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map(drop)
-            .told(|| format!("set the retention of log group `{}`", self.name()))
+        let name = self.name();
+        let action = format!("set the retention of log group `{name}`");
+        in_turn(&self.clients, &action, || async {
+            let put = self.clients.logs.put_retention_policy();
+            let put = put.log_group_name(name).retention_in_days(self.days());
+            put.send().await.map(drop).told(|| action.clone())
+        })
+        .await
     }
 
     async fn again(&self) -> Result<LogGroupActual> {
         let what = format!("log group `{}`", self.name());
-        still_there(self.read().await?, &what)
+        until_seen(self.clients.clock(), &what, || self.read()).await
     }
+}
+
+/// How a create ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Created {
+    New,
+    WasThere,
 }
 
 #[async_trait]
@@ -278,15 +371,46 @@ impl Resource for LogGroup {
         Ok(owned(reading, &self.ownership, |actual| &actual.tags))
     }
 
+    fn recall(&self, left: Option<&Fields>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left.cloned();
+    }
+
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
-        fields.set("retention_days", self.retention_days);
+        if self.compares_retention() {
+            fields.set(RETENTION, self.days());
+        }
         tags::describe(&mut fields, &self.ownership.tags);
         fields
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        actual.fields()
+        let mut fields = Fields::new();
+        if self.compares_retention() {
+            match self.is_enough(actual) {
+                true => fields.set(RETENTION, self.days()),
+                false => fields.set_some(RETENTION, actual.retention_days),
+            }
+        }
+        tags::describe(&mut fields, &actual.tags);
+        fields
+    }
+
+    /// Lines that are older than the new time go: "It can take up to 72 hours before they are deleted" (user guide, "Change log data
+    /// retention").
+    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+        let days = |value: &Option<FieldValue>| match value {
+            Some(FieldValue::Known(text)) => text.parse::<i32>().ok(),
+            _ => None,
+        };
+        match (days(&change.old), days(&change.new)) {
+            (Some(old), Some(new)) if change.field == RETENTION && new < old => Effect::LosesData,
+            _ => Effect::InPlace,
+        }
+    }
+
+    fn loses_in_place(&self, _changes: &[FieldChange]) -> bool {
+        true
     }
 
     fn publish(&self, _actual: &Self::Actual) {
@@ -294,24 +418,11 @@ impl Resource for LogGroup {
     }
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
-        let created = self
-            .clients
-            .logs
-            .create_log_group()
-            .log_group_name(self.name())
-            .set_tags(Some(self.ownership.tags.clone().into_iter().collect()))
-            .send()
-            .await;
-        match created {
+        match self.make().await? {
             // A lost reply: what is there is ours, or this read says otherwise.
-            Err(error) if code(&error) == Some("ResourceAlreadyExistsException") => {
-                self.again().await?;
-            }
-            other => {
-                other.told(|| format!("create log group `{}`", self.name()))?;
-            }
+            Created::WasThere if self.is_enough(&self.again().await?) => {}
+            Created::WasThere | Created::New => self.retain().await?,
         }
-        self.retain().await?;
         self.again().await
     }
 
@@ -322,10 +433,7 @@ impl Resource for LogGroup {
         _token: &Token,
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        if changes
-            .iter()
-            .any(|change| change.field == "retention_days")
-        {
+        if changes.iter().any(|change| change.field == RETENTION) {
             self.retain().await?;
         }
         let changes = self.ownership.changes(&actual.tags);

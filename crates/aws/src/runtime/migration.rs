@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::migration_tasks::{Begun, started_by};
 use super::refusals::{PASSING, SETTLING};
 use super::task_definition::{WithTags, describe_revision, short};
-use super::{Migrated, Names, autopsy, definition, lookup, service};
+use super::{Migrated, Names, autopsy, definition, lookup, service_calls};
 use crate::client::Clients;
 use crate::error::{failure, words};
 use crate::tags::Tags;
@@ -154,7 +154,7 @@ impl Migration {
                 let name = &self.names.service;
                 let service = lookup::describe(&self.clients, name, WithTags::No)
                     .await?
-                    .ok_or_else(|| service::absent(name))?;
+                    .ok_or_else(|| service_calls::absent(name))?;
                 let arn = service.task_definition().unwrap_or_default();
                 let running = describe_revision(&self.clients, arn).await?;
                 Ok(definition::container_of(&running, &self.names.container)
@@ -249,7 +249,7 @@ impl Migration {
             .task_definition(definition)
             .count(1)
             .launch_type(LaunchType::Fargate)
-            .network_configuration(service::network(&self.clients.section)?)
+            .network_configuration(service_calls::network(&self.clients.section)?)
             .set_overrides(overrides)
             .started_by(started_by(key))
             .set_tags(Some(tags).filter(|tags| !tags.is_empty()))

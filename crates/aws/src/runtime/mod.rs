@@ -1,6 +1,7 @@
 //! ECS on Fargate: log group, task definition, migration and service, and what operates them.
 
 mod autopsy;
+mod balancers;
 pub(crate) mod definition;
 mod kept;
 pub(crate) mod log_group;
@@ -14,6 +15,7 @@ pub(crate) mod rollout;
 pub(crate) mod scaling;
 pub(crate) mod scaling_calls;
 pub(crate) mod service;
+pub(crate) mod service_calls;
 pub(crate) mod service_fields;
 pub(crate) mod task_definition;
 
@@ -36,6 +38,7 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::tags::{Ownership, Tags};
 
+use balancers::Balancers;
 use definition::{Blueprint, Pins};
 use log_group::LogGroup;
 use migration::{Database, Migration};
@@ -204,7 +207,9 @@ impl Declaration<'_> {
             clients: Arc::clone(self.clients),
             address,
             ownership,
-            retention_days: self.clients.section.log_retention_days,
+            retention: self.clients.section.log_retention_days,
+            adopt: self.service.adopt,
+            left: std::sync::Mutex::default(),
             output: output.clone(),
         });
         output
@@ -267,8 +272,10 @@ impl Declaration<'_> {
         definition: &Output<Revision>,
         logs: &Value<LogGroupReady>,
     ) -> (Output<Migrated>, Output<String>) {
+        // The entry point that an adopted service keeps is not known here.
+        let kept = self.service.unsaid.contains("entrypoint");
         let by_override =
-            migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty();
+            migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty() && !kept;
         let definition = match by_override {
             true => definition.clone(),
             false => self.task_definition(graph, logs, Program::Migration(migrate)),
@@ -345,22 +352,30 @@ impl Declaration<'_> {
         let url = self.service.url.clone().or_else(|| settings.url.clone());
         outputs.url.publish(url);
         let ownership = self.ownership(graph, &address);
-        let known = graph.past(&address).known;
+        let past = graph.past(&address);
+        let balancers = Balancers {
+            group: settings.target_group.clone(),
+            container: self.names.container.clone(),
+            port: self.service.port,
+            earlier: Balancers::noted(&past),
+        };
+        let counts = !self.service.unsaid.contains("replicas");
         graph.resource(|inputs| Service {
             clients: Arc::clone(self.clients),
             address,
             ownership,
-            known,
+            known: past.known,
             names: self.names.clone(),
             settings,
-            port: self.service.port,
+            balancers,
             replicas: self.service.replicas,
+            unsaid: self.service.unsaid.clone(),
             start_period: self.service.health.start_period,
             patience: self.service.patience,
             judge: Judge::new(match self.scope {
-                Scope::Whole => Asked::of(self.service.replicas),
-                // How many there are is not a code deployment's to say, but some serve.
-                Scope::CodeOnly => Asked::ANY,
+                Scope::Whole if counts => Asked::of(self.service.replicas),
+                // How many there are is not a code deployment's to say, nor that of a manifest that is silent, but some serve.
+                Scope::Whole | Scope::CodeOnly => Asked::ANY,
             }),
             scope: self.scope,
             definition: inputs.take(definition),

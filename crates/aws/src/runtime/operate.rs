@@ -21,7 +21,7 @@ use super::definition::{pinned as pinned_by, repin};
 use super::lookup::describe;
 use super::registration::as_it_is;
 use super::rollout::{Asked, Judge};
-use super::service::absent;
+use super::service_calls::{absent, send_update};
 use super::task_definition::{WithTags, describe_revision, family_of, short};
 use super::{Names, autopsy, rollout};
 use crate::client::Clients;
@@ -168,22 +168,19 @@ pub(super) async fn activate(
 ) -> Result<Revision> {
     let wanted = following(clients, activation).await?;
     let service = &activation.service;
-    let begun = clients
-        .ecs
-        .update_service()
+    let call = clients.ecs.update_service();
+    let call = call
         .cluster(&clients.section.cluster)
         .service(service)
-        .task_definition(&wanted)
-        .send()
-        .await
-        .told(|| format!("make {} serve as `{service}`", short(&wanted)))?
-        .service;
+        .task_definition(&wanted);
+    let action = format!("make {} serve as `{service}`", short(&wanted));
+    let begun = send_update(clients, &action, call).await?;
     let until = Until {
         wanted: &wanted,
         asked: Asked::ANY,
         patience: PATIENCE,
     };
-    until_serves(clients, service, &until, begun.as_ref(), watch).await?;
+    until_serves(clients, service, &until, Some(&begun), watch).await?;
     Ok(Revision(wanted))
 }
 

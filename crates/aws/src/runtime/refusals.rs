@@ -19,6 +19,12 @@ pub(super) const PASSING: [&str; 3] = [
 /// What ECS says when a service of that name is there that another call made (hashicorp/terraform-provider-aws#14489).
 pub(super) const IS_THERE: &str = "was not idempotent";
 
+/// Whether ECS refuses something for what passes by itself.
+pub(super) fn passes(error: &Error) -> bool {
+    let said = error.chain().join(": ");
+    PASSING.iter().any(|passing| said.contains(passing))
+}
+
 /// How one try to create a service ended.
 pub(super) enum Tried {
     /// It is made.

@@ -3,8 +3,8 @@
 //! ECS scales nothing by itself: Application Auto Scaling does, for a scalable target that is registered, by the policies that are
 //! put on it. The policies are fields here: they carry no tags, and go with their target. Their alarms are AWS's own.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_applicationautoscaling::operation::put_scaling_policy::builders::PutScalingPolicyFluentBuilder;
@@ -14,27 +14,25 @@ use aws_sdk_applicationautoscaling::types::{
 };
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
 use deployer_core::node::{Kept, Reading, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
-use deployer_core::wait::{Look, Pace, poll};
 use deployer_manifest::section::AwsScaling;
 
 use super::scaling_calls::{
-    CPU, REQUESTS, ScalingActual, deregister, followed, label_of, read_target, resource_id, retag,
+    CPU, LAG, REQUESTS, ScalingActual, deregister, followed, label_of, passes, read_target,
+    resource_id, retag, says,
 };
 use crate::client::Clients;
-use crate::error::{Told, code, incomplete, words};
+use crate::error::{Told, code, incomplete};
+use crate::prepared::until_taken;
+use crate::reading::until_seen;
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a scalable target's node.
 pub(crate) const SCALABLE_TARGET: &str = "application-autoscaling.target";
-
-/// How long a service or a target that was made a moment ago may not be known yet: "there might be a brief delay until the
-/// operation achieves eventual consistency" (RegisterScalableTarget).
-const LAG: Duration = Duration::from_secs(60);
 
 /// A range in which a service is to scale, and what the count follows.
 pub(super) struct Scaling {
@@ -111,19 +109,13 @@ impl Scaling {
             .target_tracking_scaling_policy_configuration(tracking))
     }
 
-    /// Puts a policy; a target that was registered a moment ago may not be known yet.
+    /// Puts a policy; a target that was registered a moment ago may not be known yet, nor the role that AWS made for it.
     async fn put(&self, name: &str, call: PutScalingPolicyFluentBuilder) -> Result<()> {
-        let what = format!("policy `{name}` of service `{}`", self.service);
-        poll(self.clients.clock(), Pace::until(LAG), &what, || async {
-            match call.clone().send().await {
-                Err(error) if code(&error) == Some("ObjectNotFoundException") => {
-                    Ok(Look::NotYet(words(&error).to_owned()))
-                }
-                other => {
-                    other.told(|| format!("put {what}"))?;
-                    Ok(Look::Found(()))
-                }
-            }
+        let action = format!("put policy `{name}` of service `{}`", self.service);
+        let passing = |error: &Error| passes(error) || says(error, "ObjectNotFoundException");
+        until_taken(self.clients.clock(), LAG, passing, &action, || async {
+            let put = call.clone().send().await;
+            put.map(drop).told(|| action.clone())
         })
         .await
     }
@@ -168,29 +160,34 @@ impl Scaling {
     }
 
     async fn remove_requests(&self) -> Result<()> {
-        let removed = self
-            .clients
-            .scaling
-            .delete_scaling_policy()
-            .policy_name(REQUESTS)
-            .service_namespace(ServiceNamespace::Ecs)
-            .resource_id(resource_id(&self.clients, &self.service))
-            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
-            .send()
-            .await;
-        match removed {
-            Err(error) if code(&error) == Some("ObjectNotFoundException") => Ok(()),
-            other => other
-                .map(drop)
-                .told(|| format!("delete policy `{REQUESTS}` of service `{}`", self.service)),
-        }
+        let action = format!("delete policy `{REQUESTS}` of service `{}`", self.service);
+        until_taken(self.clients.clock(), LAG, passes, &action, || async {
+            let delete = self.clients.scaling.delete_scaling_policy();
+            let removed = delete
+                .policy_name(REQUESTS)
+                .service_namespace(ServiceNamespace::Ecs)
+                .resource_id(resource_id(&self.clients, &self.service))
+                .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+                .send()
+                .await;
+            match removed {
+                Err(error) if code(&error) == Some("ObjectNotFoundException") => Ok(()),
+                other => other.map(drop).told(|| action.clone()),
+            }
+        })
+        .await
     }
 
     /// Registers the range. A service that was made a moment ago may not be known yet.
     async fn register(&self, (min, max): (i32, i32), tags: Option<&Tags>) -> Result<()> {
-        let tags = tags.map(|tags| tags.clone().into_iter().collect());
-        let what = format!("the scaling of service `{}`", self.service);
-        poll(self.clients.clock(), Pace::until(LAG), &what, || async {
+        let tags: Option<HashMap<String, String>> =
+            tags.map(|tags| tags.clone().into_iter().collect());
+        let action = format!("register the scaling of service `{}`", self.service);
+        let passing = |error: &Error| {
+            let unknown = says(error, "ECS service doesn't exist");
+            passes(error) || unknown || says(error, "Unable to assume IAM role")
+        };
+        until_taken(self.clients.clock(), LAG, passing, &action, || async {
             let registered = self
                 .clients
                 .scaling
@@ -203,15 +200,7 @@ impl Scaling {
                 .set_tags(tags.clone())
                 .send()
                 .await;
-            match registered {
-                Err(error) if words(&error).contains("ECS service doesn't exist") => {
-                    Ok(Look::NotYet(words(&error).to_owned()))
-                }
-                other => {
-                    other.told(|| format!("register {what}"))?;
-                    Ok(Look::Found(()))
-                }
-            }
+            registered.map(drop).told(|| action.clone())
         })
         .await
     }
@@ -224,14 +213,8 @@ impl Scaling {
     /// What is registered now that it was just changed.
     async fn registered(&self) -> Result<ScalingActual> {
         let what = format!("the scaling of service `{}`", self.service);
-        poll(self.clients.clock(), Pace::until(LAG), &what, || async {
-            Ok(match read_target(&self.clients, &self.service).await? {
-                Reading::Present(actual) => Look::Found(actual),
-                Reading::Denied(words) => return Err(Error::new(ErrorKind::Denied, words)),
-                _ => Look::NotYet("it is not there yet".to_owned()),
-            })
-        })
-        .await
+        let read = || read_target(&self.clients, &self.service);
+        until_seen(self.clients.clock(), &what, read).await
     }
 }
 

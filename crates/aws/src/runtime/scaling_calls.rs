@@ -1,14 +1,17 @@
 //! Reads how a service scales, and takes that away.
 
+use std::time::Duration;
+
 use aws_sdk_applicationautoscaling::types::{
     MetricType, ScalableDimension, ScalableTarget, ScalingPolicy, ServiceNamespace,
 };
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::fields::Fields;
 use deployer_core::node::Reading;
 
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
+use crate::prepared::until_taken;
 use crate::reading::seen;
 use crate::tags::{self, TagChanges, Tags};
 
@@ -16,6 +19,21 @@ use crate::tags::{self, TagChanges, Tags};
 pub(super) const CPU: &str = "deployer-cpu";
 /// See [`CPU`].
 pub(super) const REQUESTS: &str = "deployer-requests";
+
+/// How long a service or a target that was made a moment ago may not be known yet, nor the role that the first registration of an
+/// account makes: "there might be a brief delay until the operation achieves eventual consistency" (RegisterScalableTarget). The
+/// Terraform provider waits for two minutes (`internal/service/appautoscaling/policy.go` of hashicorp/terraform-provider-aws).
+pub(super) const LAG: Duration = Duration::from_secs(2 * 60);
+
+/// What passes by itself: the role may not look at CloudWatch's alarms yet ("token included in the request is invalid", "is not
+/// authorized to perform"), CloudWatch is asked too fast ("Rate exceeded"), or another change of the target is not done.
+pub(super) fn passes(error: &Error) -> bool {
+    says(error, "FailedResourceAccessException") || says(error, "ConcurrentUpdateException")
+}
+
+pub(super) fn says(error: &Error, words: &str) -> bool {
+    error.chain().iter().any(|line| line.contains(words))
+}
 
 /// A scalable target as it is registered.
 #[derive(Clone, Debug)]
@@ -119,11 +137,32 @@ pub(crate) async fn read_target(
         .iter()
         .map(|(key, value)| (Some(key.as_str()), Some(value.as_str())));
     let tags = tags::from_pairs(pairs);
+    let read = || policies(clients, &id, action());
+    match until_taken(clients.clock(), LAG, passes, &action(), read).await? {
+        Reading::Present(policies) => Ok(Reading::Present(ScalingActual {
+            target,
+            policies,
+            tags,
+        })),
+        other => Ok(other.map(|_| ScalingActual {
+            target,
+            policies: Vec::new(),
+            tags,
+        })),
+    }
+}
+
+/// The policies of a target, with their alarms, which are read with the role of Application Auto Scaling.
+async fn policies(
+    clients: &Clients,
+    id: &str,
+    action: String,
+) -> Result<Reading<Vec<ScalingPolicy>>> {
     let mut pages = clients
         .scaling
         .describe_scaling_policies()
         .service_namespace(ServiceNamespace::Ecs)
-        .resource_id(&id)
+        .resource_id(id)
         .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
         .into_paginator()
         .send();
@@ -131,14 +170,10 @@ pub(crate) async fn read_target(
     while let Some(page) = pages.next().await {
         match page {
             Ok(page) => policies.extend(page.scaling_policies.unwrap_or_default()),
-            Err(error) => return reading_of(&error, &action()),
+            Err(error) => return reading_of(&error, &action),
         }
     }
-    Ok(Reading::Present(ScalingActual {
-        target,
-        policies,
-        tags,
-    }))
+    Ok(Reading::Present(policies))
 }
 
 fn reading_of<A, E>(

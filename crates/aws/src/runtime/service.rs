@@ -1,12 +1,13 @@
 //! `ecs.service`: the service that keeps the tasks running, and its roll-out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::{
-    AssignPublicIp, AwsVpcConfiguration, DeploymentConfiguration, LaunchType, LoadBalancer,
-    NetworkConfiguration, PropagateTags, Service as SdkService, Tag,
+    DeploymentConfiguration, LaunchType, NetworkConfiguration, PropagateTags, Service as SdkService,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
@@ -16,22 +17,25 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
-use deployer_manifest::section::{AwsSection, AwsService};
+use deployer_manifest::section::AwsService;
 
-use super::lookup::{describe, read, read_service};
+use super::balancers::Balancers;
+use super::lookup::{describe, read};
 use super::operate::Until;
-use super::refusals::{IS_THERE, PASSING, SETTLING, Tried, beyond_us};
+use super::refusals::{IS_THERE, SETTLING, Tried, beyond_us, passes};
 use super::rollout::{Asked, Judge};
+use super::service_calls::{
+    absent, delete_service, network, retag, sdk_tags, send_update, unknown,
+};
 use super::service_fields::{
-    UNDEPLOYED, as_before, balancer_text, deployment_configuration, describe_rollout, fields_of,
-    for_good, is_around, sorted, tags_of, text_of_balancer,
+    UNDEPLOYED, as_before, deployment_configuration, describe_rollout, fields_of, for_good,
+    is_around, sorted, tags_of,
 };
 use super::task_definition::WithTags;
 use super::{Migrated, Names, autopsy, operate, rollout};
 use crate::client::Clients;
-use crate::error::{Told, code, failure, incomplete, words};
-use crate::reading::seen;
-use crate::tags::{self, Ownership, TagChanges, Tags};
+use crate::error::{failure, words};
+use crate::tags::{self, Ownership, TagChanges};
 
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = "ecs.service";
@@ -48,8 +52,10 @@ pub(super) struct Service {
     pub(super) known: bool,
     pub(super) names: Names,
     pub(super) settings: AwsService,
-    pub(super) port: u16,
+    pub(super) balancers: Balancers,
     pub(super) replicas: Replicas,
+    /// What the manifest is silent about of a service that is adopted.
+    pub(super) unsaid: BTreeSet<String>,
     pub(super) start_period: Duration,
     pub(super) patience: Duration,
     pub(super) judge: Judge,
@@ -58,107 +64,6 @@ pub(super) struct Service {
     /// Traffic moves only after it.
     pub(super) migrated: Value<Migrated>,
     pub(super) revision: Output<Revision>,
-}
-
-/// The error for a code-only deployment of a service that is not there.
-pub(crate) fn absent(name: &str) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("there is no service `{name}` to deploy to"),
-    )
-    .hint("run `deployer apply` without `--only` first: it makes the service")
-}
-
-/// The error for a code-only deployment of a service that may be somebody else's.
-fn unknown(name: &str) -> Error {
-    let what = format!("service `{name}` is not known to be ours: the ledger does not name it");
-    Error::new(ErrorKind::Conflict, what)
-        .hint("run `deployer apply` without `--only` once: it looks at the mark of the service")
-}
-
-/// Deletes a service with its tasks. Succeeds when it is draining or gone already.
-pub(crate) async fn delete_service(clients: &Clients, name: &str) -> Result<()> {
-    let deleted = clients
-        .ecs
-        .delete_service()
-        .cluster(&clients.section.cluster)
-        .service(name)
-        .force(true)
-        .send()
-        .await;
-    match deleted {
-        Err(error)
-            if matches!(
-                code(&error),
-                Some("ServiceNotFoundException" | "ServiceNotActiveException")
-            ) =>
-        {
-            Ok(())
-        }
-        other => other.map(drop).told(|| format!("delete service `{name}`")),
-    }
-}
-
-/// Takes our mark off a service.
-pub(crate) async fn release_service(clients: &Clients, name: &str) -> Result<()> {
-    match read_service(clients, name).await? {
-        Reading::Present(service) => {
-            let changes = TagChanges::unmark(&tags_of(&service));
-            retag(clients, name, &service, changes).await
-        }
-        other => seen(other, &format!("service `{name}`")).map(drop),
-    }
-}
-
-async fn retag(
-    clients: &Clients,
-    name: &str,
-    service: &SdkService,
-    changes: TagChanges,
-) -> Result<()> {
-    let arn = service.service_arn().unwrap_or_default();
-    let ecs = &clients.ecs;
-    if !changes.set.is_empty() {
-        ecs.tag_resource()
-            .resource_arn(arn)
-            .set_tags(Some(sdk_tags(&changes.set)))
-            .send()
-            .await
-            .told(|| format!("tag service `{name}`"))?;
-    }
-    if !changes.remove.is_empty() {
-        ecs.untag_resource()
-            .resource_arn(arn)
-            .set_tag_keys(Some(changes.remove))
-            .send()
-            .await
-            .told(|| format!("remove tags of service `{name}`"))?;
-    }
-    Ok(())
-}
-
-fn sdk_tags(tags: &Tags) -> Vec<Tag> {
-    tags.iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect()
-}
-
-/// The network of the tasks, of services and of migrations alike.
-pub(super) fn network(section: &AwsSection) -> Result<NetworkConfiguration> {
-    let public = if section.assign_public_ip {
-        AssignPublicIp::Enabled
-    } else {
-        AssignPublicIp::Disabled
-    };
-    let vpc = AwsVpcConfiguration::builder()
-        .set_subnets(Some(section.subnets.clone()))
-        .set_security_groups(Some(section.security_groups.clone()))
-        .assign_public_ip(public)
-        .build()
-        .map_err(incomplete)?;
-    Ok(NetworkConfiguration::builder()
-        .awsvpc_configuration(vpc)
-        .build())
 }
 
 impl Service {
@@ -170,36 +75,54 @@ impl Service {
         Asked::of(self.replicas)
     }
 
-    fn load_balancers(&self) -> Vec<LoadBalancer> {
-        let group = self.settings.target_group.iter();
-        group
-            .map(|group| {
-                LoadBalancer::builder()
-                    .target_group_arn(group)
-                    .container_name(&self.names.container)
-                    .container_port(i32::from(self.port))
-                    .build()
-            })
-            .collect()
+    /// Whether a field is the manifest's affair. On a service that is adopted, what it is silent about stays.
+    fn compares(&self, field: &str) -> bool {
+        let (settings, section) = (&self.settings, &self.clients.section);
+        let is_new = !settings.adopt;
+        match (self.scope, field) {
+            (_, "task_definition" | "rollout") => true,
+            (Scope::CodeOnly, _) => false,
+            (_, "desired_count") => !self.unsaid.contains("replicas"),
+            (_, "network.security_groups") => is_new || !section.security_groups.is_empty(),
+            (_, "network.assign_public_ip") => is_new || section.assign_public_ip.is_some(),
+            (_, "health_check_grace_period") => {
+                let said = settings.health_check_grace_period.is_some();
+                let usual =
+                    settings.target_group.is_some() && !self.unsaid.contains("health.start_period");
+                said || usual
+            }
+            (_, "deployment.minimum_healthy_percent") => settings.minimum_healthy_percent.is_some(),
+            (_, "deployment.maximum_percent") => settings.maximum_percent.is_some(),
+            (_, "execute_command") => is_new || settings.enable_execute_command.is_some(),
+            (_, "propagate_tags") => is_new,
+            (Scope::Whole, _) => true,
+        }
+    }
+
+    /// The network that the manifest says, and of what is there the rest.
+    fn network(&self, actual: &SdkService) -> Result<NetworkConfiguration> {
+        let mut wanted = network(&self.clients.section)?;
+        let there = actual.network_configuration();
+        let there = there.and_then(|network| network.awsvpc_configuration());
+        if let (Some(wanted), Some(there)) = (&mut wanted.awsvpc_configuration, there) {
+            if !self.compares("network.security_groups") {
+                wanted.security_groups.clone_from(&there.security_groups);
+            }
+            if !self.compares("network.assign_public_ip") {
+                wanted.assign_public_ip.clone_from(&there.assign_public_ip);
+            }
+        }
+        Ok(wanted)
     }
 
     /// The time in which failed checks do not count: the scheduler ends what a load balancer calls unhealthy, from the first
-    /// second on where it is told nothing else. `None` where the manifest does not say: then it is left as it is.
+    /// second on where it is told nothing else. `None` where the manifest does not say.
     fn grace_period(&self) -> Option<i32> {
         let balanced = self.settings.target_group.is_some();
         let usual = balanced.then_some(self.start_period.as_secs());
         let said = self.settings.health_check_grace_period.map(u64::from);
         let seconds = said.or(usual)?;
         Some(i32::try_from(seconds).unwrap_or(i32::MAX))
-    }
-
-    /// What is there with ours in it: another target group is somebody else's way in.
-    fn load_balancers_with(&self, actual: &SdkService) -> Vec<LoadBalancer> {
-        let mut balancers = self.load_balancers();
-        let ours = self.settings.target_group.as_deref();
-        let others = actual.load_balancers().iter();
-        balancers.extend(others.filter(|it| it.target_group_arn() != ours).cloned());
-        balancers
     }
 
     fn deployment(&self, actual: Option<&SdkService>) -> DeploymentConfiguration {
@@ -210,25 +133,6 @@ impl Service {
         )
     }
 
-    /// The count, where it is not among those asked for: inside the range it is whoever scales that decides.
-    fn observed_count(&self, actual: &SdkService, fields: &mut Fields) {
-        match actual.desired_count() {
-            count if self.asked().allows(count) => fields.set("desired_count", self.asked()),
-            count => fields.set("desired_count", count),
-        }
-    }
-
-    /// Ours among the load balancers; without one in the manifest they are somebody else's.
-    fn observed_balancer(&self, actual: &SdkService, fields: &mut Fields) {
-        let Some(group) = &self.settings.target_group else {
-            return;
-        };
-        let mut balancers = actual.load_balancers().iter();
-        if let Some(found) = balancers.find(|it| it.target_group_arn() == Some(group)) {
-            fields.set("load_balancer", text_of_balancer(found));
-        }
-    }
-
     fn with_tags(&self) -> WithTags {
         match self.scope {
             Scope::Whole => WithTags::Yes,
@@ -236,27 +140,39 @@ impl Service {
         }
     }
 
-    fn desired_whole(&self, fields: &mut Fields) {
-        let section = &self.clients.section;
+    /// All that a service has, as the manifest and its defaults say.
+    fn wished(&self) -> Fields {
+        let (section, settings) = (&self.clients.section, &self.settings);
+        let mut fields = Fields::new();
+        let definition = self.definition.field(|revision| revision.0.clone());
+        fields.set_value("task_definition", definition);
+        fields.set("rollout", "sound");
         fields.set("desired_count", self.asked());
         fields.set("network.subnets", sorted(&section.subnets));
         fields.set("network.security_groups", sorted(&section.security_groups));
-        fields.set("network.assign_public_ip", section.assign_public_ip);
-        if let Some(group) = &self.settings.target_group {
-            let text = balancer_text(group, &self.names.container, i32::from(self.port));
-            fields.set("load_balancer", text);
-        }
+        let public = section.assign_public_ip.unwrap_or_default();
+        fields.set("network.assign_public_ip", public);
+        fields.set_some("load_balancer", self.balancers.wanted());
         fields.set_some("health_check_grace_period", self.grace_period());
         fields.set("deployment.circuit_breaker", true);
         fields.set("deployment.rollback", true);
-        fields.set_some(
-            "deployment.minimum_healthy_percent",
-            self.settings.minimum_healthy_percent,
-        );
-        fields.set_some("deployment.maximum_percent", self.settings.maximum_percent);
-        fields.set("execute_command", self.settings.enable_execute_command);
+        let (least, most) = (settings.minimum_healthy_percent, settings.maximum_percent);
+        fields.set_some("deployment.minimum_healthy_percent", least);
+        fields.set_some("deployment.maximum_percent", most);
+        let exec = settings.enable_execute_command.unwrap_or_default();
+        fields.set("execute_command", exec);
         fields.set("propagate_tags", PropagateTags::Service.as_str());
-        tags::describe(fields, &self.ownership.tags);
+        tags::describe(&mut fields, &self.ownership.tags);
+        fields
+    }
+
+    /// Those of the fields that are the manifest's affair.
+    fn compared(&self, fields: &Fields) -> Fields {
+        let mut compared = Fields::new();
+        for (name, value) in fields.iter().filter(|(name, _)| self.compares(name)) {
+            compared.set_value(name, value.clone());
+        }
+        compared
     }
 
     /// Creates it once.
@@ -272,10 +188,10 @@ impl Service {
             .desired_count(self.asked().nearest(0))
             .launch_type(LaunchType::Fargate)
             .network_configuration(network(&self.clients.section)?)
-            .set_load_balancers(Some(self.load_balancers()).filter(|list| !list.is_empty()))
+            .set_load_balancers(Some(self.balancers.first()).filter(|list| !list.is_empty()))
             .set_health_check_grace_period_seconds(self.grace_period())
             .deployment_configuration(self.deployment(None))
-            .enable_execute_command(self.settings.enable_execute_command)
+            .enable_execute_command(self.settings.enable_execute_command.unwrap_or_default())
             .propagate_tags(PropagateTags::Service)
             .set_tags(Some(sdk_tags(&self.ownership.tags)))
             .send()
@@ -293,7 +209,7 @@ impl Service {
         if said.contains(IS_THERE) {
             return Ok(Tried::There(failed()));
         }
-        match PASSING.iter().any(|passing| said.contains(passing)) {
+        match passes(&failed()) {
             true => Ok(Tried::Passing(failed())),
             false => Err(failed()),
         }
@@ -320,22 +236,57 @@ impl Service {
         Ok(Look::Found(updated))
     }
 
+    /// Changes it: in one call, but for the grace period, which ECS takes only of a service that has a load balancer already
+    /// (aws-cloudformation/cloudformation-coverage-roadmap#1313) and does not bear on one that has none
+    /// (hashicorp/terraform-provider-aws#31104).
     async fn update_service(
         &self,
         actual: &SdkService,
         changes: &[FieldChange],
     ) -> Result<SdkService> {
+        let changed = |field: &str| changes.iter().any(|change| change.field == field);
+        let action = format!("update service `{}`", self.name());
+        let grace = |seconds: Option<i32>| {
+            let call = self.call();
+            call.set_health_check_grace_period_seconds(seconds)
+        };
+        let had = !actual.load_balancers().is_empty();
+        let balancers = changed("load_balancer").then(|| self.balancers.among(actual));
+        let has = balancers.as_ref().map_or(had, |after| !after.is_empty());
+        let later = changed("health_check_grace_period") && !had && has;
+        if had && !has && actual.health_check_grace_period_seconds() > Some(0) {
+            send_update(&self.clients, &action, grace(Some(0))).await?;
+        }
+        let mut call = self.changed(actual, changes)?;
+        call = call.set_load_balancers(balancers);
+        if changed("health_check_grace_period") && !later {
+            call = call.set_health_check_grace_period_seconds(self.grace_period());
+        }
+        let updated = send_update(&self.clients, &action, call).await?;
+        match later {
+            true => send_update(&self.clients, &action, grace(self.grace_period())).await,
+            false => Ok(updated),
+        }
+    }
+
+    fn call(&self) -> UpdateServiceFluentBuilder {
+        let call = self.clients.ecs.update_service();
+        call.cluster(&self.clients.section.cluster)
+            .service(self.name())
+    }
+
+    /// A call that makes these changes, but for those of load balancers.
+    fn changed(
+        &self,
+        actual: &SdkService,
+        changes: &[FieldChange],
+    ) -> Result<UpdateServiceFluentBuilder> {
         let changed = |prefix: &str| {
             changes
                 .iter()
                 .any(|change| change.field.starts_with(prefix))
         };
-        let mut call = self
-            .clients
-            .ecs
-            .update_service()
-            .cluster(&self.clients.section.cluster)
-            .service(self.name());
+        let mut call = self.call();
         if changed("task_definition") {
             call = call.task_definition(self.definition.settled()?.0);
         } else if changed("rollout") || UNDEPLOYED.iter().any(|field| changed(field)) {
@@ -346,30 +297,19 @@ impl Service {
             call = call.desired_count(self.asked().nearest(actual.desired_count()));
         }
         if changed("network.") {
-            call = call.network_configuration(network(&self.clients.section)?);
-        }
-        if changed("load_balancer") {
-            call = call.set_load_balancers(Some(self.load_balancers_with(actual)));
-        }
-        if changed("health_check_grace_period") {
-            call = call.set_health_check_grace_period_seconds(self.grace_period());
+            call = call.network_configuration(self.network(actual)?);
         }
         if changed("deployment.") {
             call = call.deployment_configuration(self.deployment(Some(actual)));
         }
         if changed("execute_command") {
-            call = call.enable_execute_command(self.settings.enable_execute_command);
+            let exec = self.settings.enable_execute_command.unwrap_or_default();
+            call = call.enable_execute_command(exec);
         }
         if changed("propagate_tags") {
             call = call.propagate_tags(PropagateTags::Service);
         }
-        let answer = call
-            .send()
-            .await
-            .told(|| format!("update service `{}`", self.name()))?;
-        answer
-            .service
-            .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no service"))
+        Ok(call)
     }
 
     async fn retag(&self, actual: &SdkService, changes: TagChanges) -> Result<()> {
@@ -391,19 +331,19 @@ impl Resource for Service {
             Reading::Absent if self.scope == Scope::CodeOnly => return Err(absent(self.name())),
             other => return Ok(other),
         };
-        if service.status() == Some("ACTIVE")
-            && let Some(error) = beyond_us(&service)
-        {
-            return Err(error);
-        }
+        // Whose it is comes first: what is not ours is nobody's to change here, whatever it is.
+        let ours = |service: SdkService| match beyond_us(&service) {
+            Some(error) => Err(error),
+            None => Ok(Reading::Present(service)),
+        };
         match (service.status(), self.scope) {
             // Tags are not visible to a code-only deployment: the ledger decides.
-            (Some("ACTIVE"), Scope::CodeOnly) if self.known => Ok(Reading::Present(service)),
+            (Some("ACTIVE"), Scope::CodeOnly) if self.known => ours(service),
             (Some("ACTIVE"), Scope::CodeOnly) => Err(unknown(self.name())),
             (_, Scope::CodeOnly) => Err(absent(self.name())),
             (Some("ACTIVE"), Scope::Whole) => match self.ownership.foreign(&tags_of(&service)) {
                 Some(how) => Ok(Reading::Foreign(how)),
-                None => Ok(Reading::Present(service)),
+                None => ours(service),
             },
             (Some("DRAINING"), Scope::Whole) => Ok(Reading::Tombstoned(
                 "it drains; its name is free once its tasks have stopped".into(),
@@ -413,41 +353,28 @@ impl Resource for Service {
     }
 
     fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        let definition = self.definition.field(|revision| revision.0.clone());
-        fields.set_value("task_definition", definition);
-        fields.set("rollout", "sound");
-        if self.scope == Scope::Whole {
-            self.desired_whole(&mut fields);
-        }
-        fields
+        self.compared(&self.wished())
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        let whole = fields_of(actual);
-        let mut fields = Fields::new();
-        for (name, value) in whole.iter() {
-            let compared = match (self.scope, name) {
-                (_, "task_definition") => true,
-                (Scope::CodeOnly, _) | (_, "desired_count" | "load_balancer") => false,
-                // What the manifest does not say is left alone.
-                (_, "health_check_grace_period") => self.grace_period().is_some(),
-                (_, "deployment.minimum_healthy_percent") => {
-                    self.settings.minimum_healthy_percent.is_some()
-                }
-                (_, "deployment.maximum_percent") => self.settings.maximum_percent.is_some(),
-                (Scope::Whole, _) => true,
-            };
-            if compared {
-                fields.set_value(name, value.clone());
-            }
+        let mut whole = Fields::new();
+        for (name, value) in fields_of(actual)
+            .iter()
+            .filter(|it| it.0 != "load_balancer")
+        {
+            whole.set_value(name, value.clone());
         }
-        if self.scope == Scope::Whole {
-            self.observed_count(actual, &mut fields);
-            self.observed_balancer(actual, &mut fields);
+        // Inside the range it is whoever scales that decides.
+        if self.asked().allows(actual.desired_count()) {
+            whole.set("desired_count", self.asked());
         }
-        describe_rollout(&mut fields, actual);
-        fields
+        whole.set_some("load_balancer", self.balancers.observed(actual));
+        describe_rollout(&mut whole, actual);
+        self.compared(&whole)
+    }
+
+    fn wrote(&self) -> Option<Fields> {
+        self.balancers.to_note()
     }
 
     fn publish(&self, actual: &Self::Actual) {
@@ -544,18 +471,12 @@ impl Resource for Service {
         if now.task_definition() == Some(served) && !changes.iter().any(is_around) {
             operate::until_serves(&self.clients, self.name(), &until, None, watch).await?;
         } else {
-            let call = self
-                .clients
-                .ecs
-                .update_service()
-                .cluster(&self.clients.section.cluster)
-                .service(self.name())
-                .task_definition(served);
-            let begun = as_before(call, before, &changes)
-                .send()
-                .await
-                .told(|| format!("put back service `{}`", self.name()))?
-                .service;
+            let action = format!("put back service `{}`", self.name());
+            let call = self.call().task_definition(served);
+            let mut begun = None;
+            for call in as_before(&self.call(), call, (before, now), &changes) {
+                begun = Some(send_update(&self.clients, &action, call).await?);
+            }
             operate::until_serves(&self.clients, self.name(), &until, begun.as_ref(), watch)
                 .await?;
         }

@@ -157,12 +157,18 @@ pub(super) fn for_good(changes: &[FieldChange]) -> Vec<&str> {
         .collect()
 }
 
-/// Adds to a call everything that changed, as it was `before`.
+/// The calls that make everything that changed as it was before, in their order; `none` changes nothing yet, and `call` makes serve
+/// what served. A grace period needs a load balancer that is there already, and goes before the last one does.
 pub(super) fn as_before(
+    none: &UpdateServiceFluentBuilder,
     mut call: UpdateServiceFluentBuilder,
-    before: &SdkService,
+    (before, now): (&SdkService, &SdkService),
     changes: &[FieldChange],
-) -> UpdateServiceFluentBuilder {
+) -> Vec<UpdateServiceFluentBuilder> {
+    let mut calls = Vec::new();
+    let has = |service: &SdkService| !service.load_balancers().is_empty();
+    let grace = |service: &SdkService| service.health_check_grace_period_seconds().unwrap_or(0);
+    let of_grace = |seconds: i32| none.clone().health_check_grace_period_seconds(seconds);
     let changed = |prefix: &str| {
         let mut fields = changes.iter().map(|change| &change.field);
         fields.any(|field| field.starts_with(prefix))
@@ -176,9 +182,12 @@ pub(super) fn as_before(
     if changed("load_balancer") {
         call = call.set_load_balancers(Some(before.load_balancers().to_vec()));
     }
-    if changed("health_check_grace_period") {
-        let grace = before.health_check_grace_period_seconds();
-        call = call.set_health_check_grace_period_seconds(grace);
+    match (has(before), has(now)) {
+        (false, true) if grace(now) > 0 => calls.push(of_grace(0)),
+        (true, true) if changed("health_check_grace_period") => {
+            call = call.health_check_grace_period_seconds(grace(before));
+        }
+        _ => {}
     }
     if changed("deployment.") {
         call = call.set_deployment_configuration(before.deployment_configuration.clone());
@@ -189,7 +198,11 @@ pub(super) fn as_before(
     if changed("propagate_tags") {
         call = call.set_propagate_tags(before.propagate_tags.clone());
     }
-    call
+    calls.push(call);
+    if has(before) && !has(now) && grace(before) > 0 {
+        calls.push(of_grace(grace(before)));
+    }
+    calls
 }
 
 /// Whether a roll-out failed: a field of its own, so that a plan after a failure is not empty.

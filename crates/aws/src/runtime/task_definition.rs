@@ -23,7 +23,7 @@ use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::{self, Blueprint};
-use super::{Names, lookup, service, service_fields};
+use super::{Names, lookup, service_calls, service_fields};
 use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Told, code, denied, failure, words};
 use crate::reading::seen;
@@ -386,7 +386,7 @@ impl TaskDefinition {
         let Some(service) =
             lookup::describe(&self.clients, &self.names.service, WithTags::No).await?
         else {
-            return Err(service::absent(&self.names.service));
+            return Err(service_calls::absent(&self.names.service));
         };
         let arn = service.task_definition().unwrap_or_default();
         let running = describe_revision(&self.clients, arn).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
@@ -22,6 +23,7 @@ use super::lookup::Current;
 use super::{Described, Payload, current, describe, payload, value_of, versions};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
+use crate::prepared::until_taken;
 use crate::reading::seen;
 use crate::tags::{self, Ownership, TagChanges, Tags};
 
@@ -134,6 +136,21 @@ pub(crate) async fn release_secret(clients: &Clients, name: &str) -> Result<()> 
         Reading::Tombstoned(_) => Ok(()),
         other => seen(other, &format!("secret `{name}`")).map(drop),
     }
+}
+
+/// How long a secret that was restored a moment ago may be taken for one that is scheduled for deletion.
+const RESTORING: Duration = Duration::from_secs(30);
+
+/// Whether a secret is taken for one that is deleted: `InvalidRequestException` with these words. The Terraform provider waits for the
+/// first two (`internal/service/secretsmanager/secret.go` of hashicorp/terraform-provider-aws).
+fn is_gone(error: &Error) -> bool {
+    let said = error.chain().join(": ");
+    let words = [
+        "scheduled for deletion",
+        "was deleted",
+        "marked for deletion",
+    ];
+    said.contains("InvalidRequestException") && words.iter().any(|it| said.contains(it))
 }
 
 async fn retag(clients: &Clients, name: &str, changes: TagChanges) -> Result<()> {
@@ -386,7 +403,10 @@ impl Secret {
                 .await
                 .told(|| format!("restore secret `{}`", self.name()))?;
         }
-        self.retag(&tags_of(&secret)).await?;
+        let what = format!("tag secret `{}`", self.name());
+        let tags = tags_of(&secret);
+        let mark = || self.retag(&tags);
+        until_taken(self.clients.clock(), RESTORING, is_gone, &what, mark).await?;
         self.describe().await
     }
 
@@ -414,7 +434,9 @@ impl Secret {
         value: &SecretString,
         token: &Token,
     ) -> Result<SecretActual> {
-        let version = versions::put(&self.clients, self.name(), secret, value, token).await?;
+        let what = format!("add a version to secret `{}`", self.name());
+        let put = || versions::put(&self.clients, self.name(), secret, value, token);
+        let version = until_taken(self.clients.clock(), RESTORING, is_gone, &what, put).await?;
         Ok(self.holding(secret.arn(), value, &version))
     }
 

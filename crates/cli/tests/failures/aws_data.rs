@@ -363,3 +363,52 @@ pub async fn first_use(stage: &Stage) {
         run(stage, DESTROY, "aws", Exit::Success).await;
     }
 }
+
+fn rules(calls: &[&str], what: &str) -> String {
+    let rule = |call: &&str| {
+        format!("[[fault]]\ncall = \"{call}\"\nwhat = \"{what}\"\nnth = 1\ntimes = 2\n")
+    };
+    calls.iter().map(rule).collect()
+}
+
+/// What was created a moment ago is not known everywhere.
+pub async fn known_late(stage: &Stage) {
+    stage.want(&WITH_DATA);
+    let calls = [
+        "rds:DescribeDBSubnetGroups",
+        "rds:DescribeDBParameterGroups",
+        "elasticache:DescribeCacheSubnetGroups",
+    ];
+    stage.disturb(&rules(&calls, "stale")).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.fired_all().await, [2, 2, 2]);
+}
+
+/// A protected database that is busy is waited for, and so is the end of its protection.
+pub async fn protected_and_busy(stage: &Stage) {
+    first(stage, "[databases.main]\ndeletion_protection = true\n").await;
+    let calls = ["rds:ModifyDBInstance", "rds:DeleteDBInstance"];
+    stage.disturb(&rules(&calls, "settling")).await;
+    run(stage, DESTROY, "aws", Exit::Success).await;
+    assert_eq!(stage.fired_all().await, [2, 2]);
+}
+
+/// An instance of ours in other subnets of the same VPC stays there: RDS moves it to another VPC only.
+pub async fn in_other_subnets(stage: &Stage) {
+    first(stage, "").await;
+    let group = rds(stage).await.create_db_subnet_group();
+    let group = group
+        .db_subnet_group_name("theirs")
+        .db_subnet_group_description("theirs")
+        .subnet_ids("subnet-0a1b2c3d4e5f60001")
+        .subnet_ids("subnet-0a1b2c3d4e5f60002");
+    group.send().await.expect("it is made");
+    let moved = rds(stage).await.modify_db_instance();
+    let moved = moved
+        .db_instance_identifier(DATABASE)
+        .db_subnet_group_name("theirs")
+        .send()
+        .await;
+    let refused = moved.expect_err("it is refused").into_service_error();
+    assert_eq!(refused.meta().code(), Some("InvalidVPCNetworkStateFault"));
+}

@@ -16,6 +16,7 @@ use crate::{APPLY, SECOND, first_serves, run, says};
 /// What the service is called on both clouds.
 const NAME: &str = "swept-test-idp";
 const DEFINITION: &str = "aws/us-east-1/ecs.task-definition/swept-test-idp";
+const GROUP: &str = "aws/us-east-1/logs.group//ecs/swept-test-idp";
 const ECS_SERVICE: &str = "aws/us-east-1/ecs.service/swept-test-idp";
 const RUN_SERVICE: &str = "gcp/us-central1/run.service/swept-test-idp";
 
@@ -23,21 +24,66 @@ const RUN_SERVICE: &str = "gcp/us-central1/run.service/swept-test-idp";
 const SETTLED: Duration = Duration::from_secs(600);
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 
-pub async fn log_retention(stage: &Stage) {
-    first_serves(stage).await;
+async fn retain(stage: &Stage, days: i32) {
     let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
     let kept = logs
         .put_retention_policy()
         .log_group_name("/ecs/swept-test-idp")
-        .retention_in_days(365);
+        .retention_in_days(days);
     kept.send().await.expect("the group is there");
+}
+
+async fn retention(stage: &Stage) -> Option<i32> {
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
+    let groups = logs.describe_log_groups();
+    let groups = groups.log_group_name_prefix("/ecs/swept-test-idp").send();
+    groups.await.expect("an answer").log_groups()[0].retention_in_days()
+}
+
+pub async fn log_retention(stage: &Stage) {
+    first_serves(stage).await;
+    retain(stage, 7).await;
     stage.want(&Wanted {
         greeting: "good evening",
         ..Wanted::FIRST
     });
     let said = run(stage, &["plan"], "aws", Exit::Success).await;
     says(&said, &["env.GREETING: hello -> good evening"]);
-    assert_eq!(theirs(&said), ["retention_days: 365 -> 30"], "{said}");
+    assert_eq!(theirs(&said), ["retention_days: 7 -> 30"], "{said}");
+}
+
+/// Lines are kept as long as is asked for at least: a rule that keeps them longer is not overruled, and what the manifest itself asked
+/// for is lowered only where the loss is allowed.
+pub async fn longer_retention(stage: &Stage) {
+    first_serves(stage).await;
+    retain(stage, 365).await;
+    nothing_to_do(stage).await;
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
+    let forever = logs.delete_retention_policy();
+    let forever = forever.log_group_name("/ecs/swept-test-idp").send().await;
+    forever.expect("the group is there");
+    nothing_to_do(stage).await;
+    let days = |days: u32| {
+        let overlay = format!("[targets.aws]\nlog_retention_days = {days}\n");
+        stage.file("deployer.test.toml", &overlay);
+    };
+    retain(stage, 14).await;
+    days(90);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(retention(stage).await, Some(90));
+    days(14);
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["retention_days: 90 -> 14", "LOSES DATA"]);
+    let said = run(stage, APPLY, "aws", Exit::Input).await;
+    says(&said, &["--allow-data-loss"]);
+    assert_eq!(retention(stage).await, Some(90));
+    stage.calls.arm(None);
+    let allowed = [APPLY, &["--allow-data-loss", GROUP]].concat();
+    run(stage, &allowed, "aws", Exit::Success).await;
+    assert_eq!(retention(stage).await, Some(14));
+    let writes = stage.calls.writes();
+    assert!(!writes.iter().any(|it| it.contains("Delete")), "{writes:?}");
+    nothing_to_do(stage).await;
 }
 
 /// Somebody gives one variable another value and adds one, while the manifest changes the image.

@@ -24,7 +24,7 @@ async fn ecs(stage: &Stage) -> aws_sdk_ecs::Client {
 }
 
 /// A revision of the service's family, or what its latest one is.
-async fn definition(stage: &Stage, name: &str) -> TaskDefinition {
+pub async fn definition(stage: &Stage, name: &str) -> TaskDefinition {
     let described = ecs(stage).await.describe_task_definition();
     let described = described.task_definition(name).send().await;
     let described = described.expect("it is there").task_definition;
@@ -62,7 +62,7 @@ pub async fn port(stage: &Stage) {
 }
 
 /// As from a console: everything that this definition says, under the service's family, and the service runs it.
-async fn register_and_deploy(stage: &Stage, there: &TaskDefinition) {
+pub async fn register_and_deploy(stage: &Stage, there: &TaskDefinition) {
     let ecs = ecs(stage).await;
     let register = ecs
         .register_task_definition()
@@ -457,6 +457,83 @@ pub async fn passing(stage: &Stage) {
         let times = names.iter().filter(|name| *name == call).count();
         assert_eq!(times, 4, "{call}");
     }
+}
+
+/// So is what other services refuse then: another call on a log group that is not done, a role of the first range that scales, a target
+/// group or a repository that is not known everywhere.
+pub async fn passing_elsewhere(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let scales = "[services.idp]\nreplicas = { min = 1, max = 4 }\n";
+    stage.file(OVERLAY, scales);
+    let refused = [
+        "logs:CreateLogGroup",
+        "logs:PutRetentionPolicy",
+        "application-autoscaling:RegisterScalableTarget",
+        "application-autoscaling:PutScalingPolicy",
+        "application-autoscaling:DescribeScalingPolicies",
+    ];
+    let refused = refused.map(|call| (call, "settling"));
+    let stale = [
+        ("ecr:DescribeRepositories", "stale"),
+        ("logs:DescribeLogGroups", "stale"),
+    ];
+    let rule = |(call, what): &(&str, &str)| {
+        format!("[[fault]]\ncall = \"{call}\"\nwhat = \"{what}\"\nnth = 1\ntimes = 3\n")
+    };
+    let all: Vec<_> = refused.iter().chain(&stale).collect();
+    stage
+        .disturb(&all.iter().map(|one| rule(one)).collect::<String>())
+        .await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let fired = stage.fired_all().await;
+    assert_eq!(fired, vec![3; all.len()], "{all:?}");
+    stage.disturb("").await;
+    run(stage, PLAN, "aws", Exit::Success).await;
+    // A plan looks again as well, and so do changes and deletes.
+    let calls = [
+        "application-autoscaling:DescribeScalingPolicies",
+        "ecs:UpdateService",
+        "logs:TagResource",
+    ];
+    let rules = calls.map(|call| rule(&(call, "settling")));
+    stage.disturb(&rules.concat()).await;
+    stage.file(OVERLAY, &format!("{scales}[tags]\nteam = \"web\"\n"));
+    stage.want(&SECOND);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.fired_all().await, [3, 3, 3]);
+    stage
+        .disturb(&rule(&("logs:DeleteLogGroup", "settling")))
+        .await;
+    run(stage, DESTROY, "aws", Exit::Success).await;
+    assert_eq!(stage.fired_all().await, [3]);
+    // A secret that was deleted is restored: it is not known for a while that it lives.
+    stage.file(OVERLAY, &format!("{scales}[tags]\nteam = \"ops\"\n"));
+    let call = "secretsmanager:TagResource";
+    stage.disturb(&rule(&(call, "settling"))).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.fired_all().await, [3]);
+}
+
+/// What does not pass says how it is mended.
+pub async fn does_not_pass(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage
+        .disturb("[[fault]]\ncall = \"ecs:CreateService\"\nwhat = \"settling\"\n")
+        .await;
+    let said = run(stage, APPLY, "aws", Exit::Failure).await;
+    says(
+        &said,
+        &["create-service-linked-role --aws-service-name ecs.amazonaws.com"],
+    );
+}
+
+/// Whose it is comes before what it is.
+pub async fn of_another_controller_and_owner(stage: &Stage) {
+    other_controllers(stage).await;
+    stage.file(OVERLAY, "");
+    let said = run(stage, &["plan"], "aws", Exit::Failure).await;
+    says(&said, &["exists and is not ours"]);
+    assert!(!said.contains("CODE_DEPLOY"), "{said}");
 }
 
 /// Made by another call while the plan saw nothing: it is changed, not refused.

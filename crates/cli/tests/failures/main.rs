@@ -7,8 +7,10 @@
 )]
 
 mod access;
+mod adoption;
 mod apart;
 mod aws_data;
+mod balancers;
 mod clouds;
 mod detached;
 mod disturbed;
@@ -315,6 +317,51 @@ const TESTS: &[Test] = &[
     ),
     ("what_ecs_refuses_for_a_moment_is_asked_again", |it| {
         Box::pin(ecs::passing(it))
+    }),
+    (
+        "what_logs_scaling_registry_and_secrets_refuse_for_a_moment_is_asked_again",
+        |it| Box::pin(ecs::passing_elsewhere(it)),
+    ),
+    ("what_ecs_goes_on_to_refuse_says_how_it_is_mended", |it| {
+        Box::pin(ecs::does_not_pass(it))
+    }),
+    ("whose_a_service_is_comes_before_what_it_is", |it| {
+        Box::pin(ecs::of_another_controller_and_owner(it))
+    }),
+    (
+        "a_load_balancer_comes_before_its_grace_period_and_goes_after_it",
+        |it| Box::pin(balancers::come_and_go(it)),
+    ),
+    ("the_last_load_balancer_goes_with_its_grace_period", |it| {
+        Box::pin(balancers::the_last(it))
+    }),
+    (
+        "a_target_group_of_ours_is_known_after_a_run_that_was_cut_off",
+        |it| Box::pin(balancers::killed(it)),
+    ),
+    ("an_undo_puts_load_balancers_back", |it| {
+        Box::pin(balancers::undone(it))
+    }),
+    ("a_grace_period_alone_is_refused_while_planning", |it| {
+        Box::pin(balancers::grace_alone(it))
+    }),
+    (
+        "a_service_that_is_adopted_by_a_bare_manifest_gets_our_mark_and_nothing_else",
+        |it| Box::pin(adoption::of_a_bare_manifest(it)),
+    ),
+    (
+        "lines_are_kept_longer_than_asked_for_where_a_rule_says_so",
+        |it| Box::pin(drift::longer_retention(it)),
+    ),
+    ("groups_of_data_that_are_known_late_are_waited_for", |it| {
+        Box::pin(aws_data::known_late(it))
+    }),
+    (
+        "a_protected_database_that_is_busy_is_deleted_in_the_end",
+        |it| Box::pin(aws_data::protected_and_busy(it)),
+    ),
+    ("a_database_is_not_moved_within_its_vpc", |it| {
+        Box::pin(aws_data::in_other_subnets(it))
     }),
     ("a_service_that_is_there_already_is_changed", |it| {
         Box::pin(ecs::is_there_already(it))

@@ -333,6 +333,14 @@ impl Stage {
         answer.expect("it is noted");
     }
 
+    /// How often each of the faults in force was met.
+    pub async fn fired_all(&self) -> Vec<u64> {
+        let status = self.status().await;
+        let rules = status["faults"]["rules"].as_array().expect("rules");
+        let fired = rules.iter().map(|rule| rule["fired"].as_u64());
+        fired.map(|fired| fired.expect("a number")).collect()
+    }
+
     /// How often the first of the faults in force was met.
     pub async fn fired(&self) -> u64 {
         let status = self.status().await;

@@ -59,7 +59,7 @@ impl Ledger {
     }
 
     pub(super) async fn has_older_inventory(&self) -> Result<bool> {
-        Ok(self.older_items().await?.is_some())
+        Ok(self.read_bytes(INVENTORY).await?.is_some())
     }
 
     pub(super) async fn older_left(&self) -> Result<Option<Left>> {

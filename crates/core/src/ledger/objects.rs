@@ -292,6 +292,12 @@ impl Ledger {
             )
             .hint(format!("make it once: {command}"));
         }
+        // S3 sends whoever asks in another region than the bucket's to that one, without an address: 301 PermanentRedirect.
+        let said = error.to_string();
+        if said.contains("PermanentRedirect") || said.contains("incorrectly configured region") {
+            let help = "the bucket is in another region than the target: name it, `[targets.aws] ledger_region`";
+            return failed.because(error).hint(help);
+        }
         failed.because(error).hint(format!(
             "check that the ledger of {} exists and can be written: `[targets.{}] ledger`",
             self.target, self.target.cloud

@@ -161,6 +161,11 @@ impl<R: Resource> ResourceNode<R> {
                     .update(&actual, &changes, token, watch)
                     .await?
             }
+            Effect::LosesData if self.resource.loses_in_place(&changes) => {
+                self.resource
+                    .update(&actual, &changes, token, watch)
+                    .await?
+            }
             Effect::Replace | Effect::LosesData => {
                 self.sent().replace = true;
                 self.resource.delete(&actual, token).await?;
@@ -211,6 +216,10 @@ impl<R: Resource> ResourceNode<R> {
                 "it differs from the manifest, and the change interrupts whoever uses it",
             ),
             Effect::Replace => (Action::Replace, "a field cannot be changed in place"),
+            Effect::LosesData if self.resource.loses_in_place(&changes) => (
+                Action::Update,
+                "it differs from the manifest, and the change loses a part of its data",
+            ),
             Effect::LosesData => (
                 Action::Replace,
                 "a field cannot be changed without losing data",
@@ -372,7 +381,7 @@ impl<R: Resource> Node for ResourceNode<R> {
             },
             data: self.resource.guard_to_note(),
             tags: ours::tag_keys(&desired),
-            wrote: self.resource.is_unmarked().then_some(desired),
+            wrote: self.resource.wrote(),
             ..Noted::default()
         }
     }

@@ -216,6 +216,7 @@ impl Wanted {
             }),
             verify: Default::default(),
             patience: deployer_core::spec::PATIENCE,
+            unsaid: BTreeSet::new(),
         }
     }
 

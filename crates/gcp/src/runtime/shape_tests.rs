@@ -1,6 +1,6 @@
 //! Tests of the service's shape: an empty second plan, and every change by another hand seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::capability::ImageRef;
@@ -54,6 +54,7 @@ fn spec() -> ServiceSpec {
         record: None,
         verify: VerifySpec::default(),
         patience: deployer_core::spec::PATIENCE,
+        unsaid: BTreeSet::new(),
     }
 }
 

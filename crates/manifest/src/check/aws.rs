@@ -81,6 +81,10 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
     if let Some(text) = &aws.ledger {
         ledger(text, "s3://", &path.join("ledger"), report);
     }
+    if let Some(region) = &aws.ledger_region {
+        let at = path.join("ledger_region");
+        REGION.check("an AWS region", region, &at, report);
+    }
     for (key, address) in [
         ("endpoint", &aws.endpoint),
         ("registry_endpoint", &aws.registry_endpoint),
@@ -89,11 +93,9 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
             url(address, &path.join(key), report);
         }
     }
-    retention(
-        aws.log_retention_days,
-        &path.join("log_retention_days"),
-        report,
-    );
+    if let Some(days) = aws.log_retention_days {
+        retention(days, &path.join("log_retention_days"), report);
+    }
     known(aws, manifest, report);
     data(aws, manifest, &path, report);
     unchecked(aws, manifest, report);
@@ -118,10 +120,18 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
 fn operated(service: &AwsService, aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {
     // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html: the agent in the task acts with the task role;
     // without one CreateService is refused (aws/aws-cli#6242).
-    if service.enable_execute_command && aws.task_role.is_none() {
+    if service.enable_execute_command == Some(true) && aws.task_role.is_none() {
         let help = "set `task_role` of `[targets.aws]` to a role that allows ssmmessages:*Channel";
         let at = path.join("enable_execute_command");
         report.error(&at, "ECS Exec needs a task role", help);
+    }
+    // "Health check grace period is only valid for services configured to use load balancers"
+    // (hashicorp/terraform-provider-aws#31104). An adopted service may have one that the manifest does not name.
+    let balanced = service.target_group.is_some() || service.adopt;
+    if service.health_check_grace_period.is_some() && !balanced {
+        let help = "name the load balancer's `target_group`, or take this out";
+        let at = path.join("health_check_grace_period");
+        report.error(&at, "a grace period needs a load balancer", help);
     }
     if !(1..=100).contains(&service.scaling.cpu) {
         let help = "write the CPU that tasks are to use on average, from 1 to 100";

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use deployer_core::address::CloudName;
 
 use crate::check::secrets::used;
-use crate::model::{Cache, Database, Manifest};
+use crate::model::{Database, Manifest};
 use crate::names::{self, Rule};
 use crate::problem::{Part, Report};
-use crate::sizes;
 use crate::source::KeyPath;
 
 /// The user and the database that every instance has, on both clouds: nobody makes them, and anybody may use them.
@@ -23,12 +22,9 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
             database_on(cloud, database, &path, report);
         }
     }
-    for (key, cache) in &manifest.caches {
-        let path = KeyPath::new(["caches", key]);
-        key_rule(key, &path, report);
-        for cloud in manifest.targets() {
-            cache_on(cloud, cache, &path, report);
-        }
+    // Which versions of Redis there are changes, and each cloud says so itself.
+    for key in manifest.caches.keys() {
+        key_rule(key, &KeyPath::new(["caches", key]), report);
     }
     secrets(manifest, report);
     unused(manifest, report);
@@ -95,18 +91,6 @@ fn database_on(cloud: CloudName, database: &Database, path: &KeyPath, report: &m
         let message = "on Google Cloud a standby needs backups and point-in-time recovery";
         let help = "let `backup_days` be 1 or more, or `high_availability` be false";
         report.error(&path.join("backup_days"), message, help);
-    }
-}
-
-fn cache_on(cloud: CloudName, cache: &Cache, path: &KeyPath, report: &mut Report<'_>) {
-    let (place, offered) = match cloud {
-        CloudName::Aws => ("ElastiCache", &sizes::ELASTICACHE_VERSIONS),
-        CloudName::Gcp => ("Memorystore", &sizes::MEMORYSTORE_VERSIONS),
-    };
-    if !offered.contains(&cache.version.0.as_str()) {
-        let message = format!("{place} does not offer Redis {}", cache.version.0);
-        let help = format!("it offers {}; both clouds offer 7.0", offered.join(" and "));
-        report.error(&path.join("version"), message, help);
     }
 }
 

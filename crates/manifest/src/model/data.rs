@@ -130,7 +130,8 @@ pub enum DatabaseEngine {
 pub struct Cache {
     /// The engine.
     pub engine: CacheEngine,
-    /// The version of Redis, at least: a cache that is newer stays. Both clouds offer 7.0.
+    /// The version of Redis, at least: a cache that is newer stays. Both clouds offer 7.0; another one that a cloud does not offer,
+    /// it refuses when the cache is made or changed.
     pub version: RedisVersion,
     /// Memory for data. On AWS the smallest node type that has it is taken; on Google Cloud it is in whole GiB.
     pub memory: Memory,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::ecs::Ecs;
@@ -16,6 +17,8 @@ use super::tagging::Tagged;
 use crate::Host;
 
 const DIMENSION: &str = "ecs:service:DesiredCount";
+/// How long the role of an account is not known to everything that is to trust it, once it is made: IAM is consistent within seconds.
+const ROLE_SPREADS: SignedDuration = SignedDuration::from_secs(5);
 /// How many tags a target may have.
 const MOST_TAGS: usize = 50;
 
@@ -35,8 +38,8 @@ struct Inner {
 struct State {
     /// By resource id.
     targets: BTreeMap<String, Target>,
-    /// Whether the account has the service-linked role: the first registration makes it.
-    has_role: bool,
+    /// Since when the account has the service-linked role: the first registration makes it.
+    has_role: Option<Timestamp>,
 }
 
 struct Target {
@@ -74,7 +77,7 @@ impl AutoScaling {
 
     /// Whether a call makes the service-linked role, which takes a permission of its own.
     pub fn makes_role(&self, operation: &str) -> bool {
-        operation == "RegisterScalableTarget" && !self.lock().has_role
+        operation == "RegisterScalableTarget" && self.lock().has_role.is_none()
     }
 
     /// Carries out an operation that the schema has let through.
@@ -150,7 +153,7 @@ impl AutoScaling {
             target.suspended = suspended.clone();
         }
         let arn = target.arn.clone();
-        state.has_role = true;
+        state.has_role.get_or_insert(self.inner.host.clock.now());
         drop(state);
         let inside = i64::try_from(count).unwrap_or(i64::MAX).clamp(least, most);
         let inside = usize::try_from(inside).unwrap_or_default();
@@ -205,7 +208,12 @@ impl AutoScaling {
             self.inner.host.account.clone(),
             seconds(self.inner.host.clock.now()),
         );
+        let moment = self.inner.host.clock.now();
         let mut state = self.lock();
+        let young = |made: Timestamp| moment.duration_since(made) < ROLE_SPREADS;
+        if state.has_role.is_some_and(young) {
+            return Err(no_access());
+        }
         let target = state.targets.get_mut(id).ok_or_else(|| no_target(id))?;
         let had = target.policies.get(name);
         let kind = text(input, "PolicyType").or(had.and_then(|had| text(had, "PolicyType")));
@@ -354,6 +362,15 @@ impl AutoScaling {
 
 fn invalid(message: impl Into<String>) -> AwsError {
     AwsError::new("ValidationException", message)
+}
+
+/// What is said where the service-linked role may not do yet what a policy needs: alarms in CloudWatch. The Terraform provider waits for
+/// these words (`internal/service/appautoscaling/policy.go`).
+pub fn no_access() -> AwsError {
+    AwsError::new(
+        "FailedResourceAccessException",
+        "Unable to retrieve alarms for scaling policy: The security token included in the request is invalid.",
+    )
 }
 
 fn no_target(id: &str) -> AwsError {

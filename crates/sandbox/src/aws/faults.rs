@@ -138,6 +138,40 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
             "ClientException",
             "Too many concurrent attempts to create a new revision of the specified family.",
         ),
+        // Of a role or a load balancer that was made a moment ago: what the Terraform provider waits for (`serviceUpdate` in
+        // `internal/service/ecs/service.go` of hashicorp/terraform-provider-aws).
+        ("ecs", "UpdateService") => AwsError::new(
+            "InvalidParameterException",
+            "Unable to assume role and validate the specified targetGroupArn. Please verify that the ECS service role being passed has \
+             the proper permissions.",
+        ),
+        // The words that the provider waits for in `internal/service/appautoscaling/policy.go`.
+        ("application-autoscaling", "DescribeScalingPolicies" | "PutScalingPolicy") => {
+            super::autoscaling::no_access()
+        }
+        ("application-autoscaling", "RegisterScalableTarget") => AwsError::new(
+            "ConcurrentUpdateException",
+            "You already have a pending update to an Auto Scaling resource.",
+        ),
+        // As the model of CloudWatch Logs has it; the provider waits for "try again".
+        ("logs", _) => AwsError::new(
+            "OperationAbortedException",
+            "A conflicting operation is currently in progress against this resource. Please try again.",
+        ),
+        // Right after the protection was taken off, or before that is known everywhere.
+        ("rds", "DeleteDBInstance") => AwsError::new(
+            "InvalidParameterCombination",
+            "Cannot delete protected DB Instance, please disable deletion protection and try again.",
+        ),
+        ("rds", "ModifyDBInstance") => AwsError::new(
+            "InvalidDBInstanceState",
+            "Database instance is not in available state.",
+        ),
+        // Right after RestoreSecret (hashicorp/terraform-provider-aws#18406, of what the service knows late).
+        ("secretsmanager", _) => AwsError::new(
+            "InvalidRequestException",
+            "You can't perform this operation on the secret because it was marked for deletion.",
+        ),
         // First use in an account (aws/aws-cdk#13104, hashicorp/terraform-provider-aws#17083).
         ("rds", "CreateDBInstance") => AwsError::new(
             "InvalidParameterValue",

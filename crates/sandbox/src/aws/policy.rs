@@ -79,6 +79,8 @@ pub fn besides(service: &str, operation: &str, input: &Value) -> &'static [&'sta
         }
         _ => &[],
     }
+}
+
 /// The IAM action of an operation: as its service signs, but for one whose permissions have a name of their own (Service Authorization
 /// Reference, "Actions, resources, and condition keys for Amazon Resource Group Tagging API": "service prefix: tag").
 pub fn action(service: &str, operation: &str) -> String {

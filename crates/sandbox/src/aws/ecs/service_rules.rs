@@ -60,6 +60,14 @@ pub fn settle(config: &mut Map<String, Value>) {
     {
         network["assignPublicIp"] = json!("DISABLED");
     }
+    // "When health_check_grace_period_seconds is not specified, ECS API appears to set it to 0 if a service is configured to use a load
+    // balancer" (eagletmt/hako#70).
+    let balancers = config.get("loadBalancers").and_then(Value::as_array);
+    if balancers.is_some_and(|list| !list.is_empty()) {
+        config
+            .entry("healthCheckGracePeriodSeconds")
+            .or_insert(json!(0));
+    }
     let fargate = config.get("launchType") == Some(&json!("FARGATE"));
     if fargate || config.contains_key("capacityProviderStrategy") {
         config.entry("platformVersion").or_insert(json!("LATEST"));
@@ -87,6 +95,34 @@ pub fn check_controller(config: &Map<String, Value>, input: &Value) -> Result<()
              deployment."
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a grace period of a service without a load balancer: before the call as well as after it, so that both cannot come in one
+/// call (aws-cloudformation/cloudformation-coverage-roadmap#1313, aws/copilot-cli#4011), and what has a period keeps its last one
+/// (hashicorp/terraform-provider-aws#31104, where even another change of such a service is refused).
+pub fn check_grace(
+    before: Option<&Map<String, Value>>,
+    input: &Value,
+    config: &Map<String, Value>,
+) -> Result<(), AwsError> {
+    let balanced = |config: &Map<String, Value>| {
+        let balancers = config.get("loadBalancers").and_then(Value::as_array);
+        balancers.is_some_and(|list| !list.is_empty())
+    };
+    let period = |value: Option<i64>| value.is_some_and(|seconds| seconds > 0);
+    let asked = input.get("healthCheckGracePeriodSeconds").is_some();
+    let had = before.is_none_or(balanced);
+    let has = period(
+        config
+            .get("healthCheckGracePeriodSeconds")
+            .and_then(Value::as_i64),
+    );
+    match (asked && !had) || (has && !balanced(config)) {
+        true => Err(invalid(
+            "Health check grace period is only valid for services configured to use load balancers",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::Notify;
 
 use super::clusters::{check_cluster, check_name};
 use super::names::{Names, long_number, short_id};
-use super::service_rules::{check_config, check_controller, defaults, settle, unsupported};
+use super::service_rules::{
+    check_config, check_controller, check_grace, defaults, settle, unsupported,
+};
 use super::service_view::service_view;
 use super::state::{Deployment, Revision, Rollout, RolloutState, Service, State};
 use super::target_group::{Target, check_targets};
@@ -127,6 +129,7 @@ impl Ecs {
             config.entry("launchType").or_insert(json!("EC2"));
         }
         settle(&mut config);
+        check_grace(None, input, &config)?;
         let desired = number(input, "desiredCount");
         let desired = match (text(input, "schedulingStrategy"), desired) {
             (Some("DAEMON"), _) => return Err(unsupported("the DAEMON scheduling strategy")),
@@ -352,6 +355,7 @@ impl Ecs {
             config.insert("deploymentConfiguration".into(), Value::Object(before));
         }
         settle(&mut config);
+        check_grace(Some(&service.config), input, &config)?;
         check_config(&state, &config, &definition)?;
         check_targets(&targets, &config)?;
         let desired = match number(input, "desiredCount") {

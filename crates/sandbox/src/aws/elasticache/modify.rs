@@ -105,7 +105,7 @@ fn check_values(group: &Group, input: &Value) -> Result<(), AwsError> {
 }
 
 /// TLS comes in two steps: "Setting TransitEncryptionMode to required is a two-step process that requires you to first set the
-/// TransitEncryptionMode to preferred" (API reference), from engine version 7.0 on (user guide, "Enabling in-transit
+/// TransitEncryptionMode to preferred" (API reference), from engine version 7.0.5 on (user guide, "Enabling in-transit
 /// encryption").
 fn check_transit(group: &Group, input: &Value) -> Result<(), AwsError> {
     let is_on = group.flag("TransitEncryptionEnabled");
@@ -116,12 +116,16 @@ fn check_transit(group: &Group, input: &Value) -> Result<(), AwsError> {
     let refuse = |words: &str| Err(invalid_combination(words));
     match (is_on, asked, mode) {
         (true, Some(false), _) => refuse("the sandbox cannot take TLS off a replication group"),
+        // Whatever it is asked to be (aws-controllers-k8s/community#2536).
+        (true, Some(true), _) if group.flag("AuthTokenEnabled") => refuse(
+            "Modification of transit encryption is not supported for access control enabled clusters.",
+        ),
         (true, _, _) | (false, None | Some(false), None) => Ok(()),
         (false, Some(true), Some("preferred")) => {
-            let major = group.version.split('.').next();
-            if major.and_then(|major| major.parse::<u32>().ok()) < Some(7) {
+            let numbers = group.version.split('.').filter_map(|it| it.parse().ok());
+            if numbers.collect::<Vec<u32>>() < vec![7, 0, 5] {
                 return refuse(
-                    "In-transit encryption can be enabled on a running group from engine version 7.0 on.",
+                    "In-transit encryption can be enabled on a running group from engine version 7.0.5 on.",
                 );
             }
             match &group.cache {

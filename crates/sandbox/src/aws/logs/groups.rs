@@ -86,8 +86,17 @@ impl Logs {
         input: &Value,
         days: Option<i64>,
     ) -> Result<Value, AwsError> {
+        let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             group.retention = days;
+            // "Log events are marked for deletion when they reach their retention setting" (user guide, "Change log data retention"):
+            // from then on nobody reads them.
+            if let Some(days) = days {
+                let oldest = now - days * 24 * 60 * 60 * 1000;
+                for stream in group.streams.values_mut() {
+                    stream.events.retain(|event| event.timestamp >= oldest);
+                }
+            }
             Ok(json!({}))
         })
     }

@@ -38,9 +38,8 @@ const AT_ONCE: [(&str, &str); 11] = [
     ("PreferredMaintenanceWindow", "PreferredMaintenanceWindow"),
     ("PubliclyAccessible", "PubliclyAccessible"),
 ];
-const NOT_HERE: [&str; 5] = [
+const NOT_HERE: [&str; 4] = [
     "DBPortNumber",
-    "DBSubnetGroupName",
     "ManageMasterUserPassword",
     "NewDBInstanceIdentifier",
     "RotateMasterUserPassword",
@@ -63,6 +62,7 @@ impl Rds {
         let input = &rounded_up(instance, input);
         check_values(instance, input)?;
         let version = check_version(instance, input)?;
+        check_move(&state, &id, input)?;
         let group = check_group(&state, &id, input, version)?;
         let (_, instance) = state.named(input)?;
         // A group of the new family cannot be in force before the upgrade is made.
@@ -158,6 +158,23 @@ fn check_new_storage(instance: &Instance, input: &Value) -> Result<(), AwsError>
         Some(most) => check_max_storage(kind, size, most),
         None => Ok(()),
     }
+}
+
+/// An instance moves to another VPC only, and everything here is in one (hashicorp/terraform-provider-aws#512).
+fn check_move(state: &State, id: &str, input: &Value) -> Result<(), AwsError> {
+    let Some(name) = text(input, "DBSubnetGroupName").map(str::to_lowercase) else {
+        return Ok(());
+    };
+    if !state.subnet_groups.contains_key(&name) {
+        return Err(super::groups::not_found(&name));
+    }
+    Err(AwsError::new(
+        "InvalidVPCNetworkStateFault",
+        format!(
+            "You cannot move DB instance {id} to subnet group {name}. The specified DB subnet group and DB instance are in the same \
+             VPC. Choose a DB subnet group in different VPC than the specified DB instance and try again."
+        ),
+    ))
 }
 
 /// The version that the instance is to become.
