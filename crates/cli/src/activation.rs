@@ -67,10 +67,13 @@ impl<'a> Choice<'a> {
         let from = match has_pins(&from) {
             true => from,
             // What it pins tells what a hold on it is about; without it the hold is on the content alone.
-            false => match place.cloud.runtime().pinned(&from.revision).await {
-                Ok(pinned) => with_pins(from, &pinned),
-                Err(_) => from,
-            },
+            false => {
+                let runtime = place.cloud.runtime();
+                match runtime.pinned(&from.spec.name, &from.revision).await {
+                    Ok(pinned) => with_pins(from, &pinned),
+                    Err(_) => from,
+                }
+            }
         };
         let follow = following(place, &to).await?;
         check_pins(place, &to, &pinned, &follow).await?;

@@ -573,7 +573,8 @@ async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec<Sec
             .map(|revision| revision.0.as_str())
             .collect();
         for revision in revisions {
-            let of_it = runtime.pinned(&Revision(revision.to_owned())).await?;
+            let revision = Revision(revision.to_owned());
+            let of_it = runtime.pinned(&spec.name, &revision).await?;
             pinned.extend(of_it.into_values());
         }
     }

@@ -123,7 +123,9 @@ impl SecretStore for Secrets {
     }
 
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
-        address.kind == KIND && short(&version.secret) == address.name
+        let names = &self.project.names;
+        address.kind == KIND
+            && names.secret_in_full(&version.secret) == names.secret_in_full(&address.name)
     }
 
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {

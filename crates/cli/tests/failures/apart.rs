@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use deployer::Exit;
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, run, says};
+use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says};
 
 const LEDGER: &str = "swept/test/aws-123456789012-us-east-1";
 

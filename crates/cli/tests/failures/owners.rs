@@ -68,6 +68,16 @@ async fn inventory(stage: &Stage) -> Vec<Key> {
     keys
 }
 
+/// The addresses that stand in the inventories.
+async fn addresses(stage: &Stage) -> Vec<String> {
+    let mut addresses = Vec::new();
+    for key in inventory(stage).await {
+        let item = stage.ledger.document(&key).await;
+        addresses.push(item["address"].as_str().expect("an address").to_owned());
+    }
+    addresses
+}
+
 /// What another app has marked is not adopted: the refusal names the owner, and nothing changes.
 pub async fn adopting_what_is_marked(stage: &Stage) {
     first_serves(stage).await;
@@ -150,11 +160,7 @@ pub async fn forgotten_adopted_released(stage: &Stage) {
     let unknown = ["forget", "aws/us-east-1/ecs.service/another", "--yes"];
     let said = run(stage, &unknown, "all", Exit::Input).await;
     says(&said, &["aws/us-east-1/ecs.service/swept-test-idp", "gcp/"]);
-    let mut addresses = Vec::new();
-    for key in inventory(stage).await {
-        let item = stage.ledger.document(&key).await;
-        addresses.push(item["address"].as_str().expect("an address").to_owned());
-    }
+    let addresses = addresses(stage).await;
     assert!(addresses.len() > 10, "{addresses:?}");
     for address in &addresses {
         run(stage, &["forget", address, "--yes"], "all", Exit::Success).await;
@@ -190,11 +196,8 @@ pub async fn opened_and_released(stage: &Stage) {
     let close = "[targets.gcp.services.idp]\npublic = false\n";
     stage.file("deployer.test.toml", close);
     run(stage, APPLY, "gcp", Exit::Success).await;
-    for (_, inventory) in inventories(stage).await {
-        let items = inventory["items"].as_object().expect("items").clone();
-        for (address, _) in items {
-            run(stage, &["forget", &address, "--yes"], "gcp", Exit::Success).await;
-        }
+    for address in addresses(stage).await {
+        run(stage, &["forget", &address, "--yes"], "gcp", Exit::Success).await;
     }
     let section = "[targets.gcp.services.idp]\n";
     let opening = SAME_NAMES.replace(section, &format!("{section}public = true\n"));
