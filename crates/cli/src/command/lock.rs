@@ -111,7 +111,7 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
         }
         match former {
             Some(holder) => sayln!(
-                "{}: took the lock from {holder}; where that still runs, it stops at its next renewal",
+                "{}: took the lock from {holder}; where that still runs, it stops at its next renewal: the next command waits for that, 30 s at most",
                 place.name()
             ),
             None => sayln!("{}: it was given back meanwhile", place.name()),

@@ -81,7 +81,7 @@ impl KillingStore {
         let mut standing: BTreeMap<String, Path> = BTreeMap::new();
         for path in paths.map(|object| object.location) {
             let (folder, file) = path.as_ref().rsplit_once('/').unwrap_or_default();
-            // `000012-000003.json`: by which run, and its how manieth.
+            // `000012-000003.json`: of which run, and in which place.
             let numbered = file.split('.').next().is_some_and(|it| {
                 it.len() == 13 && it.chars().all(|c| c.is_ascii_digit() || c == '-')
             });

@@ -1,7 +1,7 @@
 //! The durable record of one environment on one target: inventory, releases, runs, migrations, holds and the lock.
 //!
 //! Objects under one prefix of an object store, JSON each, with a format version. Never a secret value. They are made and removed and
-//! not replaced ([`version`]): what a process that lost its lease still has on its way changes nothing of its successor's. Two are put
+//! not replaced (`version.rs`): what a process that lost its lease still has on its way changes nothing of its successor's. Two are put
 //! over older ones: `clock.json`, which says nothing, and `inventory.json`, which from format 2 on says the format alone.
 
 mod carried;
