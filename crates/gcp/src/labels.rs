@@ -116,6 +116,11 @@ impl Owner {
         }
     }
 
+    /// Whether these labels bear its mark.
+    pub(crate) fn is_marked(&self, there: &HashMap<String, String>) -> bool {
+        there.get(OWNER_TAG) == Some(&self.label)
+    }
+
     /// How we know that a resource with these labels is not ours. `None` when it is, or may be taken over.
     pub(crate) fn objection(&self, there: &HashMap<String, String>) -> Option<Stranger> {
         match there.get(OWNER_TAG) {

@@ -378,6 +378,9 @@ fn a_manifest_with_all_of_it_survives_being_kept_in_a_release() {
     for cache in manifest.caches.values_mut() {
         assert!(!std::mem::take(&mut cache.said).is_empty());
     }
+    for service in manifest.services.values_mut() {
+        assert!(!std::mem::take(&mut service.said).is_empty());
+    }
     assert_eq!(read, manifest);
 }
 

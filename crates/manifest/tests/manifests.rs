@@ -310,9 +310,13 @@ fn the_content_id_knows_digest_and_configuration_but_no_target() {
 #[test]
 fn a_manifest_survives_being_kept_in_a_release() {
     let given = Given::manifest(GOOD);
-    let loaded = given.load();
+    let mut loaded = given.load();
     let kept = serde_json::to_string(&loaded.manifest).unwrap();
     let read: deployer_manifest::Manifest = serde_json::from_str(&kept).unwrap();
+    // Which keys somebody wrote is known of files alone: a release keeps values.
+    for service in loaded.manifest.services.values_mut() {
+        assert!(!std::mem::take(&mut service.said).is_empty());
+    }
     assert_eq!(read, loaded.manifest);
     let spec = read
         .environment_spec(CloudName::Gcp, &loaded.environment)

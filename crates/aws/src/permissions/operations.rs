@@ -98,6 +98,10 @@ pub fn actions_of(call: &str) -> Option<Vec<&'static str>> {
     if call == "sts:GetCallerIdentity" {
         return Some(Vec::new());
     }
+    // The one service whose actions begin otherwise than its calls are signed.
+    if call == "tagging:GetResources" {
+        return Some(vec!["tag:GetResources"]);
+    }
     if let Some((_, actions)) = REGISTRY.iter().find(|(name, _)| *name == call) {
         return Some(actions.to_vec());
     }

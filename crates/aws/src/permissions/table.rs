@@ -72,6 +72,14 @@ pub const NEEDS: &[Need] = &[
         change: &[grant(&["s3:PutObject", "s3:DeleteObject"], LEDGER)],
     },
     Need {
+        kind: "marked",
+        noun: "the list of what carries our mark",
+        feature: Feature::Always,
+        // Without it a lost ledger is one: what the manifest no longer names is not found.
+        read: &[grant(&["tag:GetResources"], ANYTHING)],
+        change: &[],
+    },
+    Need {
         kind: REPOSITORY,
         noun: "an image repository",
         feature: Feature::Always,

@@ -60,10 +60,6 @@ const NOT_HERE_ON_AWS: &[(&str, &str)] = &[
 
 /// The same on Google Cloud.
 const NOT_HERE_ON_GOOGLE: &[(&str, &str)] = &[
-    (
-        "cloudsql.instances.list",
-        "no read of an instance is refused",
-    ),
     ("dns.", "the manifest has no record"),
     ("redis.instances.upgrade", "the cache stays at its version"),
     ("redis.operations.get", "the cache stays as it was made"),

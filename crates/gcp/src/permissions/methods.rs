@@ -31,6 +31,10 @@ const METHODS: &[(&str, &[&str])] = &[
         &["artifactregistry.repositories.get"],
     ),
     (
+        "artifactregistry.projects.locations.repositories.list",
+        &["artifactregistry.repositories.list"],
+    ),
+    (
         "artifactregistry.projects.locations.repositories.create",
         &["artifactregistry.repositories.create"],
     ),
@@ -96,6 +100,10 @@ const METHODS: &[(&str, &[&str])] = &[
     // A new revision acts as its account (Cloud Run, "Deployment permissions").
     ("run.projects.locations.services.get", &["run.services.get"]),
     (
+        "run.projects.locations.services.list",
+        &["run.services.list"],
+    ),
+    (
         "run.projects.locations.services.create",
         &["iam.serviceAccounts.actAs", "run.services.create"],
     ),
@@ -136,6 +144,7 @@ const METHODS: &[(&str, &[&str])] = &[
         &["run.operations.get"],
     ),
     ("run.projects.locations.jobs.get", &["run.jobs.get"]),
+    ("run.projects.locations.jobs.list", &["run.jobs.list"]),
     (
         "run.projects.locations.jobs.create",
         &["iam.serviceAccounts.actAs", "run.jobs.create"],
@@ -228,6 +237,10 @@ const METHODS: &[(&str, &[&str])] = &[
     (
         "redis.projects.locations.instances.get",
         &["redis.instances.get"],
+    ),
+    (
+        "redis.projects.locations.instances.list",
+        &["redis.instances.list"],
     ),
     (
         "redis.projects.locations.instances.getAuthString",

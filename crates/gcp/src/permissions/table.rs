@@ -41,7 +41,10 @@ pub const NEEDS: &[Need] = &[
         kind: registry::REPOSITORY,
         noun: "an image repository",
         feature: Feature::Always,
-        read: &["artifactregistry.repositories.get"],
+        read: &[
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+        ],
         change: &[
             "artifactregistry.repositories.create",
             "artifactregistry.repositories.delete",
@@ -72,6 +75,7 @@ pub const NEEDS: &[Need] = &[
             "run.revisions.get",
             "run.revisions.list",
             "run.services.get",
+            "run.services.list",
         ],
         change: &[
             "run.services.create",
@@ -161,7 +165,7 @@ pub const NEEDS: &[Need] = &[
         kind: job::KIND,
         noun: "a Cloud Run job",
         feature: Feature::Migrations,
-        read: &["run.jobs.get", "run.operations.get"],
+        read: &["run.jobs.get", "run.jobs.list", "run.operations.get"],
         change: &["run.jobs.create", "run.jobs.delete", "run.jobs.update"],
         roles: &["roles/run.developer"],
         on: On::Project,
@@ -222,6 +226,7 @@ pub const NEEDS: &[Need] = &[
         read: &[
             "redis.instances.get",
             "redis.instances.getAuthString",
+            "redis.instances.list",
             "redis.operations.get",
         ],
         change: &[

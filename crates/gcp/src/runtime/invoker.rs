@@ -94,7 +94,7 @@ impl Calls {
 
     /// Whether everyone may call it now.
     pub(crate) async fn find(&self) -> Result<Found<bool>> {
-        Ok(match self.look().await? {
+        Ok(match self.look(None).await? {
             Found::Here(callers) => Found::Here(callers.everyone),
             Found::Absent => Found::Absent,
             Found::Denied(why) => Found::Denied(why),
@@ -102,22 +102,27 @@ impl Calls {
     }
 
     /// Who may call it now, as far as that is more than the policy's own people.
-    async fn look(&self) -> Result<Found<Callers>> {
-        match self.service.find().await? {
-            Found::Here(service) if service.invoker_iam_disabled => {
-                return Ok(Found::Here(Callers {
-                    everyone: true,
-                    signed_in: false,
-                }));
+    async fn look(&self, owner: Option<&Owner>) -> Result<Found<Callers>> {
+        let ours = match self.service.find().await? {
+            Found::Here(service) => {
+                let ours = owner.is_some_and(|owner| owner.is_marked(&service.labels));
+                if service.invoker_iam_disabled {
+                    return Ok(Found::Here(Callers {
+                        everyone: true,
+                        signed_in: false,
+                        ours,
+                    }));
+                }
+                ours
             }
-            Found::Here(_) => {}
             Found::Absent => return Ok(Found::Absent),
             Found::Denied(why) => return Ok(Found::Denied(why)),
-        }
+        };
         Ok(match self.bound().await? {
             Found::Here(policy) => Found::Here(Callers {
                 everyone: is_public(&policy),
                 signed_in: names(&policy, SIGNED_IN),
+                ours,
             }),
             Found::Absent => Found::Absent,
             Found::Denied(why) => Found::Denied(why),
@@ -233,6 +238,8 @@ struct Callers {
     everyone: bool,
     /// Whoever has a Google account.
     signed_in: bool,
+    /// Whether the service bears the owner's mark.
+    ours: bool,
 }
 
 fn is_public(policy: &Policy) -> bool {
@@ -284,6 +291,8 @@ pub(crate) struct Invoker {
     wish: Wish,
     /// Whose the service must be: neither way carries a mark of its own.
     owner: Owner,
+    /// Whether the manifest takes the service over.
+    adopts: bool,
     /// Whether the inventory has it.
     known: bool,
     /// What was last read: what the manifest is silent about is as it is there.
@@ -297,7 +306,7 @@ impl Invoker {
     pub(crate) fn new(
         project: &Arc<Project>,
         address: Address,
-        wish: Wish,
+        (wish, adopts): (Wish, bool),
         owner: Owner,
         known: bool,
         service: Value<Revision>,
@@ -307,6 +316,7 @@ impl Invoker {
             address,
             wish,
             owner,
+            adopts,
             known,
             there: Mutex::default(),
             _service: service,
@@ -321,6 +331,11 @@ impl Invoker {
             Wish::Invited => false,
             Wish::AsItIs => there.is_none_or(|callers| callers.everyone),
         }
+    }
+
+    fn is_of_ours(&self) -> bool {
+        let there = *self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        there.is_some_and(|callers| callers.ours)
     }
 
     async fn make(&self, public: bool) -> Result<bool> {
@@ -357,7 +372,7 @@ impl Resource for Invoker {
     }
 
     async fn read(&self) -> Result<Reading<bool>> {
-        let found = self.calls.look().await?;
+        let found = self.calls.look(Some(&self.owner)).await?;
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         *there = None;
         Ok(match found {
@@ -390,9 +405,15 @@ impl Resource for Invoker {
 
     fn publish(&self, _actual: &bool) {}
 
-    /// Everyone could call it before us.
+    /// Who may call a service is ours as far as the service is.
+    fn bears_mark(&self, _actual: &bool) -> bool {
+        self.adopts || self.is_of_ours()
+    }
+
+    /// Everyone could call it before us. Of a service that bears our mark nothing was there before us, however far the run came that made
+    /// it: that opens the service as well.
     fn was_there(&self, actual: &bool) -> bool {
-        *actual && self.public() && !self.known
+        *actual && self.public() && !self.known && !self.is_of_ours()
     }
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<bool> {

@@ -107,12 +107,9 @@ impl Runtime for CloudRun {
         });
         if scope == Scope::Whole {
             let asked = self.project.service_section(&service.key).public;
-            let wish = invoker::Wish::of(asked, service.adopt);
+            let wish = (invoker::Wish::of(asked, service.adopt), service.adopt);
             let at = self.address(invoker::KIND, &service.name);
-            // Of a service that we made nothing was there before us, however far the run came that made it: it opens the service as well.
-            let of_service = graph.past(&self.address(service::KIND, &service.name));
-            let is_made = !service.adopt || (of_service.known && !of_service.adopted);
-            let known = is_made || graph.past(&at).known;
+            let known = graph.past(&at).known;
             graph.resource(|taken| {
                 let service = taken.take(&revision);
                 invoker::Invoker::new(&self.project, at, wish, owner, known, service)

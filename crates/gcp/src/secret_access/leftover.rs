@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::error::Result;
+use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldValue, Fields};
 use deployer_core::node::Reading;
 use deployer_core::ours::Past;
@@ -66,12 +66,15 @@ impl Leftover {
     }
 
     /// Takes the access away from every account that nothing of ours runs as with this secret: what goes on as it is goes on reading
-    /// it.
+    /// it. Where that cannot be seen, the access stays: it goes with its secret.
     async fn take_away(&self) -> Result<()> {
         let Some(first) = self.calls.first() else {
             return Ok(());
         };
-        let readers = self.readers(&first.store.path()).await?;
+        let readers = match self.readers(&first.store.path()).await {
+            Err(error) if error.kind() == ErrorKind::Denied => return Ok(()),
+            readers => readers?,
+        };
         for calls in &self.calls {
             let email = calls.email().await?;
             let is_default = |reader: &str| reader.is_empty() && calls.account == Account::Compute;

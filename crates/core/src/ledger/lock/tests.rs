@@ -69,7 +69,7 @@ impl Machine {
             cloud: CloudName::Aws,
             account: "123456789012".into(),
             region: "us-east-1".into(),
-            sandbox: true,
+            sandbox: false,
         };
         let clock = Arc::new(Clockwork {
             started: Instant::now(),

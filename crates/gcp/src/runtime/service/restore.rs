@@ -22,10 +22,13 @@ impl RunService {
     ) -> Result<Undone> {
         let traffic = verdict::shares(before);
         let [(served, 100)] = traffic.as_slice() else {
-            return Ok(Undone::Stays(format!(
-                "the traffic was split before: {}",
-                verdict::show_shares(&traffic)
-            )));
+            let shares = verdict::show_shares(&traffic);
+            let moved = traffic.len() > 1 && verdict::shares(now) != traffic;
+            return Ok(match moved {
+                // Who serves how much is the business of whoever split it.
+                true => Undone::Lost(format!("the traffic was split before: {shares}")),
+                false => Undone::Stays(format!("its traffic is as before: {shares}")),
+            });
         };
         let activation = Activation {
             service: self.calls.name.clone(),
