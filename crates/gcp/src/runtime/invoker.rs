@@ -397,9 +397,9 @@ impl Resource for Invoker {
     fn notes(&self, actual: &bool) -> Vec<String> {
         let there = *self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let signed_in = there.is_some_and(|callers| callers.signed_in);
-        let note = (signed_in && !actual && self.wish == Wish::Invited).then(|| {
-            "its policy lets everybody call it who has a Google account (`allAuthenticatedUsers`): nobody here bound that, and it stays"
-        });
+        let note = (signed_in && !actual && self.wish == Wish::Invited).then_some(
+            "its policy lets everybody call it who has a Google account (`allAuthenticatedUsers`): nobody here bound that, and it stays",
+        );
         note.map(str::to_owned).into_iter().collect()
     }
 
