@@ -230,9 +230,11 @@ pub(super) fn birth(instance: &DbInstance) -> Option<Birth> {
 
 /// A replica is written by its source, and a member of a cluster is changed with it: neither takes a password or another version.
 fn part_of(instance: &DbInstance) -> Option<String> {
-    let source = instance.read_replica_source_db_instance_identifier();
-    let source = source.or(instance.read_replica_source_db_cluster_identifier());
-    let cluster = instance.db_cluster_identifier();
+    // An empty name is none: some that speak the API answer every member.
+    let named = |name: Option<&'_ str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
+    let source = named(instance.read_replica_source_db_instance_identifier());
+    let source = source.or(named(instance.read_replica_source_db_cluster_identifier()));
+    let cluster = named(instance.db_cluster_identifier());
     match (source, cluster) {
         (Some(source), _) => Some(format!("is a read replica of `{source}`")),
         (None, Some(cluster)) => Some(format!("is a member of the cluster `{cluster}`")),

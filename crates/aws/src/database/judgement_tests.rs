@@ -318,6 +318,11 @@ async fn what_is_a_part_of_something_else_is_refused_by_name() {
         error.to_string().contains("is a read replica of `main`"),
         "{error}"
     );
+    let neither = there(|it| {
+        it.read_replica_source_db_instance_identifier("")
+            .db_cluster_identifier("")
+    });
+    assert!(wanted.refusal(&neither).is_none());
     let member = there(|it| it.db_cluster_identifier("idp"));
     let error = wanted.refusal(&member).expect("it is refused");
     assert!(
