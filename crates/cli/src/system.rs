@@ -121,9 +121,20 @@ pub fn who() -> String {
     format!("{}@{}", user(), host())
 }
 
+/// Who started the pipeline, by the variables of GitHub, GitLab, Azure, Jenkins' build user plugin and `CircleCI`; else the user.
+const ACTORS: [&str; 7] = [
+    "GITHUB_ACTOR",
+    "GITLAB_USER_LOGIN",
+    "BUILD_REQUESTEDFOR",
+    "BUILD_USER_ID",
+    "CIRCLE_USERNAME",
+    "USER",
+    "LOGNAME",
+];
+
 /// The user, or who started the pipeline.
 pub fn user() -> String {
-    ["GITHUB_ACTOR", "USER", "LOGNAME"]
+    ACTORS
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         .unwrap_or_else(|| "unknown".into())

@@ -125,7 +125,7 @@ pub struct Service {
     #[serde(default = "fifteen_minutes", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub patience: Duration,
-    /// Which of [`SERVICE_KEYS`] somebody wrote: an adopted service keeps what the manifest does not say.
+    /// Which of the keys that stand for something in any case somebody wrote: an adopted service keeps what the manifest does not say.
     #[serde(skip)]
     #[schemars(skip)]
     pub said: BTreeSet<String>,

@@ -249,9 +249,7 @@ fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
 fn say_what_serves(global: &Global, work: &Work, recorded: &[record::Recorded]) {
     for release in recorded {
         if global.json {
-            view::json_line(
-                &json!({"event": "release", "cloud": release.cloud, "release": release.release}),
-            );
+            view::json_line(&view::release::event(release.cloud, &release.release));
             continue;
         }
         let declared = work

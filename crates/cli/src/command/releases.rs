@@ -166,7 +166,9 @@ impl Listed {
 
     fn document(&self) -> serde_json::Value {
         let serves = self.serves();
-        let releases: Vec<&Release> = self.releases.iter().rev().collect();
+        let releases = self.releases.iter().rev();
+        let releases: Vec<serde_json::Value> =
+            releases.map(view::release::with_short_names).collect();
         json!({
             "cloud": self.cloud, "service": self.service, "hold": self.holds.last(),
             "holds": self.holds, "releases": releases, "serves": serves.as_ref().ok(),

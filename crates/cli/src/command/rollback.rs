@@ -258,7 +258,7 @@ async fn examine(
 fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
     for Recorded { cloud, release } in recorded {
         if global.json {
-            view::json_line(&json!({"event": "release", "cloud": cloud, "release": release}));
+            view::json_line(&view::release::event(*cloud, release));
             continue;
         }
         let choice = choices.iter().find(|it| it.place.name() == *cloud);

@@ -6,6 +6,7 @@ pub mod foreign;
 pub mod permissions;
 pub mod plan;
 pub mod progress;
+pub mod release;
 pub mod table;
 
 use std::io::IsTerminal;

@@ -3,8 +3,8 @@
 use deployer::Exit;
 use serde_json::Value;
 
-use crate::in_process::stage::Stage;
-use crate::run;
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{APPLY, run};
 
 /// The lines that are JSON documents, in order.
 fn lines(said: &str) -> impl Iterator<Item = Value> + '_ {
@@ -37,4 +37,19 @@ pub async fn document(stage: &Stage, words: &[&str], cloud: &str, exit: Exit) ->
 pub fn texts(list: &Value) -> Vec<&str> {
     let list = list.as_array().expect("a list");
     list.iter().filter_map(Value::as_str).collect()
+}
+
+/// What a pipeline passes on of a release names no account and no project.
+pub async fn release_in_parts(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    for (cloud, account) in [("aws", "123456789012"), ("gcp", "sandbox-project")] {
+        let words = [APPLY, &["--json"]].concat();
+        let said = run(stage, &words, cloud, Exit::Success).await;
+        let mut line = named(&said, "release").remove(0);
+        line.as_object_mut().expect("an object").remove("release");
+        assert_eq!(line["number"], 1);
+        assert_eq!(line["digest"], stage.digest(1));
+        assert!(line["revision"].is_string(), "{line}");
+        assert!(!line.to_string().contains(account), "{line}");
+    }
 }

@@ -767,6 +767,10 @@ const TESTS: &[Test] = &[
         "the_permissions_of_the_page_are_those_that_calls_take_on_google",
         |it| Box::pin(permissions::on_google(it)),
     ),
+    (
+        "a_release_is_told_in_parts_without_account_or_project",
+        |it| Box::pin(events::release_in_parts(it)),
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,30 @@
+//! Releases as JSON: beside the cloud's own names, which hold account and project, the parts that a pipeline can pass on. Pipelines drop
+//! an output with an account's number in it where that is one of their secrets.
+
+use deployer_core::address::CloudName;
+use deployer_core::ledger::Release;
+use serde_json::{Value, json};
+
+use crate::command::releases::short;
+
+/// The line about a release that serves now.
+pub fn event(cloud: CloudName, release: &Release) -> Value {
+    json!({
+        "event": "release", "cloud": cloud, "service": release.service, "number": release.number,
+        "content_id": release.content_id, "tag": release.tag, "digest": digest(release),
+        "revision": short(&release.revision.0), "release": with_short_names(release),
+    })
+}
+
+/// The release with `digest` and `revision_name`, which name image and revision within account and project.
+pub fn with_short_names(release: &Release) -> Value {
+    let mut value = json!(release);
+    value["digest"] = json!(digest(release));
+    value["revision_name"] = json!(short(&release.revision.0));
+    value
+}
+
+fn digest(release: &Release) -> Option<&str> {
+    let (_, digest) = release.image.0.rsplit_once('@')?;
+    Some(digest)
+}
