@@ -66,10 +66,7 @@ fn tell(story: &mut Story) -> Result<()> {
         Ok(((), format!("none in the output and {files} files")))
     })?;
     story.step("destroy without a word about the data", || {
-        let destroy = stage.deployer(
-            &["destroy", "--yes", "--allow-data-loss", "all"],
-            Say::nothing(),
-        )?;
+        let destroy = stage.deployer(&["destroy", "--yes"], Say::nothing())?;
         destroy.exits(exit::INPUT)?;
         destroy.says("--allow-data-loss")?;
         Ok(((), "exit code 64: what holds data is named".into()))
