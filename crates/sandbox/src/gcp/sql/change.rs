@@ -150,8 +150,8 @@ fn plan(message: &Object, old: &Object, call: &Call) -> Outcome<Change> {
 }
 
 /// Refuses what is changed with no others: an instance that stands still is started first, and another edition comes with its tier alone
-/// (`resource_sql_database_instance.go` of terraform-provider-google patches each before the rest: "edition, tier, and data cache config must
-/// be updated together", "activation policy ... should be done first").
+/// (`resource_sql_database_instance.go` of terraform-provider-google patches each before the rest: "patching edition is an atomic operation
+/// and can not be performed with other fields"; an activation policy of ALWAYS "should be done first").
 fn check_alone(old: &Object, new: &Object, upgrades: bool) -> Outcome<()> {
     let keys = old.keys().chain(new.keys());
     let changed: Vec<&String> = keys
