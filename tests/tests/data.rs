@@ -74,7 +74,12 @@ fn the_vendors_clients_see_what_was_asked_for(story: &Project, disk: u32) {
     let name = format!("{}-test", story.manifest.app);
     let seen = python::run(&story.prepared, "managed.py", &[&name], &exports);
     let [rds, cache] = [&seen["rds"], &seen["elasticache"]];
-    assert_eq!(rds["status"], "available");
+    // A disk that grew is optimised for hours, and the instance serves meanwhile.
+    let serves = ["available", "storage-optimization"];
+    assert!(
+        serves.iter().any(|status| rds["status"] == *status),
+        "{rds}"
+    );
     assert_eq!(rds["disk"], disk);
     assert_eq!(
         [&rds["encrypted"], &rds["public"]],

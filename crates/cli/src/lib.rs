@@ -16,6 +16,7 @@ mod environment;
 mod exit;
 mod failure;
 mod generate;
+mod held;
 mod image;
 mod ledger_store;
 mod left;

@@ -47,6 +47,14 @@ fn refusing() -> (SocketAddr, Arc<AtomicUsize>) {
 }
 
 fn plan(folder: &Path, variables: &[(&str, &str)]) -> Output {
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "an-example-no-key"),
+    ];
+    plan_without_keys(folder, &[&keys, variables].concat())
+}
+
+fn plan_without_keys(folder: &Path, variables: &[(&str, &str)]) -> Output {
     std::fs::write(folder.join("deployer.toml"), MANIFEST).expect("a manifest");
     std::fs::create_dir_all(folder.join("image")).expect("a folder");
     std::fs::write(folder.join("image/index.json"), "{}").expect("an index");
@@ -55,8 +63,6 @@ fn plan(folder: &Path, variables: &[(&str, &str)]) -> Output {
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder)
-        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-        .env("AWS_SECRET_ACCESS_KEY", "an-example-no-key")
         .envs(variables.iter().copied())
         .output()
         .expect("the binary can be started")
@@ -95,4 +101,55 @@ fn a_bundle_that_is_none_is_named_before_anything_is_asked() {
         said.contains("AWS_CA_BUNDLE names /nowhere/corp.pem"),
         "{said}"
     );
+}
+
+/// What `aws login` leaves on a machine is a session like any other.
+/// `~/.aws/config` and the folder are those of the AWS CLI's user guide, "Login for AWS local development using console credentials".
+#[test]
+fn a_login_of_the_aws_cli_is_used_and_one_that_is_not_there_names_the_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (endpoint, asked) = refusing();
+    let endpoint = format!("http://{endpoint}");
+    let (home, cache) = (folder.path(), folder.path().join("logins"));
+    let session = "arn:aws:iam::123456789012:user/dev";
+    std::fs::create_dir_all(home.join(".aws")).expect("a folder");
+    let config = format!("[profile dev]\nlogin_session = {session}\nregion = us-east-1\n");
+    std::fs::write(home.join(".aws/config"), config).expect("a configuration");
+    std::fs::create_dir_all(&cache).expect("a folder");
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_PROFILE", "dev"),
+        (
+            "AWS_LOGIN_CACHE_DIRECTORY",
+            cache.to_str().expect("a plain name"),
+        ),
+    ];
+    let none = plan_without_keys(home, &variables);
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert_eq!(none.status.code(), Some(10), "{said}");
+    assert!(said.contains("run `aws login --profile dev`"), "{said}");
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    let token = serde_json::json!({
+        "accessToken": {
+            "accessKeyId": "AKIDLOGIN",
+            "secretAccessKey": "an-example-no-key",
+            "sessionToken": "an-example-no-token",
+            "accountId": "123456789012",
+            "expiresAt": "2099-01-01T00:00:00Z",
+        },
+        "tokenType": "aws_sigv4",
+        "refreshToken": "an-example-no-token",
+        "idToken": "an-example-no-token",
+        "clientId": "arn:aws:signin:::devtools/same-device",
+        "dpopKey": "-----BEGIN EC PRIVATE KEY-----\nnone\n-----END EC PRIVATE KEY-----\n",
+    });
+    // The file's name is the SHA-256 of the session's.
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());
+    let file = cache.join(hex::encode(digest)).with_extension("json");
+    std::fs::write(file, token.to_string()).expect("a session");
+    let output = plan_without_keys(home, &variables);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(10), "{said}");
+    assert!(said.contains("AccessDenied: not here"), "{said}");
+    assert!(asked.load(Ordering::SeqCst) >= 1);
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::types::{
-    Compatibility, ContainerDefinition, CpuArchitecture, HealthCheck, KeyValuePair, LogDriver,
-    NetworkMode, OsFamily, PortMapping, RuntimePlatform, Secret, TaskDefinition, TransportProtocol,
+    Compatibility, ContainerDefinition, CpuArchitecture, HealthCheck, LogDriver, NetworkMode,
+    OsFamily, PortMapping, RuntimePlatform, TaskDefinition, TransportProtocol,
 };
 use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
@@ -14,6 +14,7 @@ use deployer_core::spec::{
     Architecture, HealthSpec, Inject, MigrateSpec, MilliCpu, SecretUse, ServiceSpec,
 };
 
+use super::definition_read::{container_of, env_of, joined, secret_of};
 use super::{Names, kept};
 use crate::client::Clients;
 
@@ -98,7 +99,7 @@ impl Health {
 
 impl Health {
     /// As it is there, with ECS's own defaults where a definition leaves them out.
-    fn there(check: &HealthCheck) -> Self {
+    pub(super) fn there(check: &HealthCheck) -> Self {
         Self {
             command: check.command().to_vec(),
             interval: check.interval().unwrap_or(30),
@@ -400,17 +401,17 @@ pub(super) fn some(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
-fn set_list(fields: &mut Fields, name: &str, list: &[String]) {
+pub(super) fn set_list(fields: &mut Fields, name: &str, list: &[String]) {
     if !list.is_empty() {
         fields.set(name, serde_json::json!(list));
     }
 }
 
-fn platform_text(family: &str, architecture: &str) -> String {
+pub(super) fn platform_text(family: &str, architecture: &str) -> String {
     format!("{family}/{architecture}")
 }
 
-fn describe_health(fields: &mut Fields, health: &Health) {
+pub(super) fn describe_health(fields: &mut Fields, health: &Health) {
     set_list(fields, "health.command", &health.command);
     fields.set("health.interval", health.interval);
     fields.set("health.timeout", health.timeout);
@@ -418,341 +419,6 @@ fn describe_health(fields: &mut Fields, health: &Health) {
     fields.set("health.start_period", health.start_period);
 }
 
-/// The container of that name, or the only one.
-pub(crate) fn container_of<'a>(
-    definition: &'a TaskDefinition,
-    name: &str,
-) -> Option<&'a ContainerDefinition> {
-    let containers = definition.container_definitions();
-    let named = containers
-        .iter()
-        .find(|container| container.name() == Some(name));
-    match containers {
-        [only] => named.or(Some(only)),
-        _ => named,
-    }
-}
-
-/// What a secret variable takes its value from.
-pub(crate) fn secret_of<'a>(container: &'a ContainerDefinition, variable: &str) -> Option<&'a str> {
-    container
-        .secrets()
-        .iter()
-        .find(|secret| secret.name() == variable)
-        .map(Secret::value_from)
-}
-
-fn env_of<'a>(container: &'a ContainerDefinition, variable: &str) -> Option<&'a str> {
-    container
-        .environment()
-        .iter()
-        .find(|pair| pair.name() == Some(variable))
-        .and_then(KeyValuePair::value)
-}
-
-/// The fields that a task definition has, in [`Blueprint::fields`]' terms, also those of which the manifest says nothing
-/// (volumes, more containers), so that another hand's additions are seen. Which of several ports is the app's, the manifest
-/// tells.
-pub(crate) fn observed(definition: &TaskDefinition, container: &str, port: u16) -> Fields {
-    let mut fields = Fields::new();
-    fields.set_some("cpu", definition.cpu());
-    fields.set_some("memory", definition.memory());
-    fields.set_some("execution_role", definition.execution_role_arn());
-    fields.set_some("task_role", definition.task_role_arn());
-    fields.set_some(
-        "network_mode",
-        definition.network_mode().map(NetworkMode::as_str),
-    );
-    let compatibilities = definition.requires_compatibilities();
-    // That it runs elsewhere too is no difference.
-    let compatibilities = match compatibilities.contains(&Compatibility::Fargate) {
-        true => Some(Compatibility::Fargate.as_str().to_owned()),
-        false => joined(compatibilities.iter().map(Compatibility::as_str)),
-    };
-    fields.set_some("compatibility", compatibilities);
-    let platform = definition.runtime_platform();
-    fields.set(
-        "platform",
-        platform_text(
-            // What Fargate takes when the definition says nothing.
-            platform
-                .and_then(|platform| platform.operating_system_family())
-                .map_or("LINUX", OsFamily::as_str),
-            platform
-                .and_then(|platform| platform.cpu_architecture())
-                .map_or("X86_64", CpuArchitecture::as_str),
-        ),
-    );
-    if let Some(found) = container_of(definition, container) {
-        describe_container(&mut fields, found, port);
-    }
-    kept::describe(&mut fields, definition, container, port);
-    fields
-}
-
-fn joined<'a>(words: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut words: Vec<&str> = words.collect();
-    words.sort_unstable();
-    (!words.is_empty()).then(|| words.join(", "))
-}
-
-fn describe_container(fields: &mut Fields, container: &ContainerDefinition, port: u16) {
-    fields.set_some("container", container.name());
-    fields.set_some("image", container.image());
-    let main = main_port(container.port_mappings(), port).map(|port| {
-        let protocol = port.protocol().map_or("tcp", TransportProtocol::as_str);
-        format!("{}/{protocol}", port.container_port().unwrap_or_default())
-    });
-    fields.set_some("port", main);
-    set_list(fields, "entrypoint", container.entry_point());
-    set_list(fields, "command", container.command());
-    let env = container.environment().iter();
-    fields.set_all(
-        "env",
-        env.filter_map(|pair| Some((pair.name()?, pair.value().unwrap_or_default()))),
-    );
-    let secrets = container.secrets().iter();
-    fields.set_all(
-        "secrets",
-        secrets.map(|secret| (secret.name(), secret.value_from())),
-    );
-    if let Some(check) = container.health_check() {
-        describe_health(fields, &Health::there(check));
-    }
-    if let Some(logs) = container.log_configuration() {
-        fields.set("logs.driver", logs.log_driver().as_str());
-        let options = logs.options().into_iter().flatten();
-        // The others are kept, unless the driver changes.
-        let kept = *logs.log_driver() == LogDriver::Awslogs;
-        let shown = options.filter(|(key, _)| !kept || LOG_OPTIONS.contains(&key.as_str()));
-        fields.set_all("logs", shown);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:idp/db-AbCdEf";
-
-    fn version(version: &str) -> SecretVersion {
-        SecretVersion {
-            secret: ARN.into(),
-            version: version.into(),
-        }
-    }
-
-    fn used(inject: Inject) -> SecretUse {
-        SecretUse {
-            secret: "db".into(),
-            inject,
-            member: None,
-        }
-    }
-
-    fn health(command: &[&str]) -> Option<Health> {
-        Health::of(&HealthSpec {
-            path: "/health".into(),
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(5),
-            retries: 3,
-            start_period: Duration::from_secs(900),
-        })
-    }
-
-    fn blueprint() -> Blueprint {
-        Blueprint {
-            container: "idp".into(),
-            image: Value::Given(ImageRef("r/idp@sha256:1".into())),
-            cpu: "512".into(),
-            memory: 1024,
-            architecture: Architecture::X86,
-            execution_role: "arn:aws:iam::1:role/exec".into(),
-            task_role: None,
-            port: 8080,
-            entrypoint: Vec::new(),
-            command: vec!["serve".into()],
-            env: BTreeMap::from([("B".into(), "2".into()), ("A".into(), "1".into())]),
-            secrets: BTreeMap::from([
-                ("DATABASE_URL".into(), used(Inject::Value)),
-                ("DATABASE_SECRET".into(), used(Inject::Reference)),
-            ]),
-            pins: Pins::Inputs(BTreeMap::from([("db".into(), Value::Given(version("v1")))])),
-            health: health(&["/idp", "health"]),
-            logs: BTreeMap::from([("awslogs-group".into(), "/ecs/idp".into())]),
-            base: None,
-            unsaid: BTreeSet::new(),
-        }
-    }
-
-    fn registered(blueprint: &Blueprint) -> TaskDefinition {
-        TaskDefinition::builder()
-            .cpu(&blueprint.cpu)
-            .memory(blueprint.memory.to_string())
-            .execution_role_arn(&blueprint.execution_role)
-            .network_mode(NetworkMode::Awsvpc)
-            .requires_compatibilities(Compatibility::Fargate)
-            .runtime_platform(runtime_platform(blueprint.architecture))
-            .set_container_definitions(Some(blueprint.containers().unwrap()))
-            .build()
-    }
-
-    #[test]
-    fn what_was_registered_does_not_differ_from_what_is_desired() {
-        let blueprint = blueprint();
-        let observed = observed(&registered(&blueprint), "idp", 8080);
-        assert_eq!(observed.changes_to(&blueprint.fields()), []);
-    }
-
-    fn adopted() -> TaskDefinition {
-        let mut there = registered(&blueprint());
-        there.requires_compatibilities = Some(vec![Compatibility::Ec2, Compatibility::Fargate]);
-        let containers = there.container_definitions.as_mut().unwrap();
-        containers[0].readonly_root_filesystem = Some(true);
-        containers[0].memory = Some(900);
-        let port = &mut containers[0].port_mappings.as_mut().unwrap()[0];
-        (port.name, port.host_port) = (Some("web".into()), Some(8080));
-        let metrics = PortMapping::builder().container_port(9102).build();
-        let ports = containers[0].port_mappings.as_mut().unwrap();
-        ports.push(metrics);
-        let sidecar = ContainerDefinition::builder()
-            .name("agent")
-            .image("agent:7");
-        containers.insert(0, sidecar.build());
-        there
-    }
-
-    #[test]
-    fn what_the_manifest_has_no_word_for_goes_into_the_next_revision() {
-        let mut next = blueprint();
-        next.build_on(&adopted()).unwrap();
-        let before = observed(&adopted(), "idp", 8080);
-        assert_eq!(before.changes_to(&next.fields()), []);
-        (next.port, next.memory) = (9090, 512);
-        let containers = next.containers().unwrap();
-        let [agent, ours] = containers.as_slice() else {
-            panic!("{containers:#?}");
-        };
-        assert_eq!(agent.image(), Some("agent:7"));
-        assert_eq!(ours.readonly_root_filesystem(), Some(true));
-        // Its own limit stays within what the task has now.
-        assert_eq!(ours.memory(), Some(512));
-        let [main, metrics] = ours.port_mappings() else {
-            panic!("{ours:#?}");
-        };
-        assert_eq!(
-            (main.container_port(), main.name()),
-            (Some(9090), Some("web"))
-        );
-        assert_eq!(main.host_port(), None, "ECS fills it in");
-        assert_eq!(metrics.container_port(), Some(9102));
-        let mut after = registered(&next);
-        after.requires_compatibilities = adopted().requires_compatibilities;
-        let changes = observed(&after, "idp", 9090).changes_to(&next.fields());
-        assert_eq!(changes, []);
-    }
-
-    #[test]
-    fn what_the_manifest_is_silent_about_stays_as_it_is_on_what_is_adopted() {
-        let mut there = adopted();
-        (there.cpu, there.memory) = (Some("4096".into()), Some("8192".into()));
-        there.task_role_arn = Some("arn:aws:iam::1:role/theirs".into());
-        let containers = there.container_definitions.as_mut().unwrap();
-        containers[1].entry_point = Some(vec!["/bin/tini".into(), "--".into()]);
-        containers[1].command = Some(vec!["serve".into(), "--fast".into()]);
-        let check = HealthCheck::builder().command("CMD-SHELL").command("true");
-        containers[1].health_check = Some(check.interval(60).build().unwrap());
-        let mut bare = blueprint();
-        bare.health = None;
-        let keys = ["cpu", "memory", "entrypoint", "command", "health.command"];
-        bare.unsaid = keys.map(str::to_owned).into();
-        bare.unsaid.insert(TASK_ROLE.into());
-        bare.build_on(&there).unwrap();
-        let changes = observed(&there, "idp", 8080).changes_to(&bare.fields());
-        assert_eq!(changes, []);
-        // What it says is another matter, and a migration has a program of its own.
-        bare.unsaid.remove("cpu");
-        bare.cpu = "1024".into();
-        bare.build_on(&there).unwrap();
-        let changes = observed(&there, "idp", 8080).changes_to(&bare.fields());
-        let fields: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
-        assert_eq!(fields, ["cpu"]);
-    }
-
-    #[test]
-    fn a_definition_of_several_containers_must_have_ours() {
-        let mut other = blueprint();
-        other.container = "web".into();
-        let error = other.build_on(&adopted()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("no container `web`, but agent, idp"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_migration_of_its_own_takes_nothing_of_what_the_service_runs() {
-        let migrate = MigrateSpec {
-            job: "job".into(),
-            entrypoint: vec!["/migrate".into()],
-            command: Vec::new(),
-            timeout: Duration::from_secs(60),
-            database: None,
-        };
-        let containers = blueprint().running(&migrate).containers().unwrap();
-        assert_eq!(containers[0].entry_point(), ["/migrate"]);
-        assert_eq!(containers[0].command(), Vec::<String>::new());
-        assert_eq!(containers[0].secrets().len(), 1);
-    }
-
-    #[test]
-    fn a_new_secret_version_and_another_hand_s_change_are_seen() {
-        let mut definition = registered(&blueprint());
-        let containers = definition.container_definitions.as_mut().unwrap();
-        containers[0].environment.as_mut().unwrap().pop();
-        let mut desired = blueprint();
-        desired.pins = Pins::Inputs(BTreeMap::from([("db".into(), Value::Given(version("v2")))]));
-        let changes = observed(&definition, "idp", 8080).changes_to(&desired.fields());
-        let fields: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
-        assert_eq!(fields, ["env.DATABASE_SECRET", "secrets.DATABASE_URL"]);
-    }
-
-    #[test]
-    fn a_code_only_deployment_keeps_the_pins_that_run() {
-        let running = registered(&blueprint());
-        let mut next = blueprint();
-        next.pins = Pins::Running(BTreeMap::new());
-        next.take_over(&running).unwrap();
-        assert_eq!(next.fields(), blueprint().fields());
-        next.secrets.insert("NEW".into(), used(Inject::Value));
-        assert!(next.take_over(&running).is_err());
-    }
-
-    #[test]
-    fn a_pin_names_one_version_and_keeps_a_json_key() {
-        assert_eq!(pinned(&pin(None, &version("v1"))), Some(version("v1")));
-        let member = pin(Some("password"), &version("v1"));
-        assert_eq!(member, format!("{ARN}:password::v1"));
-        assert_eq!(pinned(&member), Some(version("v1")));
-        assert_eq!(pinned(ARN), None);
-        assert_eq!(
-            repin(&format!("{ARN}:url::v1"), &version("v2")),
-            format!("{ARN}:url::v2")
-        );
-        assert_eq!(repin(ARN, &version("v2")), pin(None, &version("v2")));
-    }
-
-    #[test]
-    fn a_health_check_stays_within_what_ecs_offers_and_needs_a_command() {
-        assert_eq!(health(&[]), None);
-        let check = health(&["/idp", "health"]).unwrap();
-        assert_eq!(check.command, ["CMD", "/idp", "health"]);
-        assert_eq!((check.interval, check.start_period), (5, 300));
-        assert_eq!(health(&["CMD-SHELL", "x"]).unwrap().command[0], "CMD-SHELL");
-    }
-}
+#[path = "definition_tests.rs"]
+mod tests;

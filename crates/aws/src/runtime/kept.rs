@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use aws_sdk_ecs::types::{ContainerDefinition, LogConfiguration, LogDriver, TaskDefinition};
 use deployer_core::fields::{Fields, KEPT};
 
-use super::definition::{LOG_OPTIONS, container_of, main_port};
+use super::definition::{LOG_OPTIONS, main_port};
+use super::definition_read::container_of;
 
 /// Adds a field for each of these members that says something.
 macro_rules! members {

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::migration_tasks::{Begun, started_by};
 use super::refusals::{PASSING, SETTLING};
 use super::task_definition::{WithTags, describe_revision, short};
-use super::{Migrated, Names, autopsy, definition, lookup, service_calls};
+use super::{Migrated, Names, autopsy, definition, definition_read, lookup, service_calls};
 use crate::client::Clients;
 use crate::error::{failure, words};
 use crate::tags::Tags;
@@ -157,9 +157,11 @@ impl Migration {
                     .ok_or_else(|| service_calls::absent(name))?;
                 let arn = service.task_definition().unwrap_or_default();
                 let running = describe_revision(&self.clients, arn).await?;
-                Ok(definition::container_of(&running, &self.names.container)
-                    .and_then(|container| definition::secret_of(container, variable))
-                    .and_then(definition::pinned))
+                Ok(
+                    definition_read::container_of(&running, &self.names.container)
+                        .and_then(|container| definition_read::secret_of(container, variable))
+                        .and_then(definition::pinned),
+                )
             }
         }
     }

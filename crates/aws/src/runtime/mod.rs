@@ -3,6 +3,7 @@
 mod autopsy;
 mod balancers;
 pub(crate) mod definition;
+mod definition_read;
 mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;

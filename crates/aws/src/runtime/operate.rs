@@ -104,7 +104,7 @@ fn traffic(service: &Service) -> Vec<(Revision, u32)> {
 }
 
 fn image_of(definition: &TaskDefinition, container: &str) -> Option<ImageRef> {
-    let container = super::definition::container_of(definition, container)?;
+    let container = super::definition_read::container_of(definition, container)?;
     container.image().map(|image| ImageRef(image.to_owned()))
 }
 

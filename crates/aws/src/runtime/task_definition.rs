@@ -22,7 +22,8 @@ use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 
-use super::definition::{self, Blueprint};
+use super::definition::Blueprint;
+use super::definition_read;
 use super::{Names, lookup, service_calls, service_fields};
 use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Told, code, denied, failure, words};
@@ -66,7 +67,7 @@ impl DefinitionActual {
 
     /// Its fields, as compared, the tags too.
     pub(crate) fn fields(&self, container: &str, port: u16) -> Fields {
-        let mut fields = definition::observed(&self.definition, container, port);
+        let mut fields = definition_read::observed(&self.definition, container, port);
         tags::describe(&mut fields, &self.tags);
         fields
     }
@@ -300,7 +301,7 @@ impl TaskDefinition {
     fn chosen(&self, there: &Revisions) -> Option<DefinitionActual> {
         let (container, wanted) = (&self.names.container, self.blueprint().fields());
         let says = |it: &&DefinitionActual| {
-            definition::observed(&it.definition, container, self.port()) == wanted
+            definition_read::observed(&it.definition, container, self.port()) == wanted
         };
         let equal = there.0.iter().find(says);
         equal.or_else(|| there.0.first()).cloned()
@@ -463,7 +464,8 @@ impl TaskDefinition {
         let Reading::Present(latest) = latest else {
             return Ok(None);
         };
-        let says = definition::observed(&latest.definition, &self.names.container, self.port());
+        let says =
+            definition_read::observed(&latest.definition, &self.names.container, self.port());
         Ok((says == self.blueprint().fields()).then_some(latest))
     }
 
@@ -520,7 +522,7 @@ impl Resource for TaskDefinition {
         match self.scope {
             Scope::Whole => chosen.fields(&self.names.container, self.port()),
             Scope::CodeOnly => {
-                definition::observed(&chosen.definition, &self.names.container, self.port())
+                definition_read::observed(&chosen.definition, &self.names.container, self.port())
             }
         }
     }

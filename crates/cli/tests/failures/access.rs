@@ -13,6 +13,14 @@ use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::secrets::{ACCESSOR, account, plans_nothing, readers};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says};
 
+crate::tests! {
+    a_service_goes_on_reading_its_secrets_when_its_account_is_no_longer_named => account_removed,
+    secrets_are_granted_to_the_account_that_a_service_was_given_by_hand => account_of_its_own,
+    a_secret_of_another_project_is_pinned_as_theirs => of_another_project,
+    an_access_that_cannot_be_seen_is_for_cloud_run_to_judge => unseen,
+    a_call_that_is_denied_is_told_with_its_own_exit_code => denied,
+}
+
 /// An account that no manifest need name.
 const APP: &str = "app@sandbox-project.iam.gserviceaccount.com";
 /// The project that keeps secrets for others.
@@ -23,7 +31,7 @@ fn service() -> String {
 }
 
 /// A service whose account the manifest no longer names goes on as it, and goes on reading its secrets.
-pub async fn account_removed(stage: &Stage) {
+async fn account_removed(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let named = format!("[targets.gcp]\nservice_account = \"{APP}\"\n");
     stage.file("deployer.test.toml", &named);
@@ -49,7 +57,7 @@ pub async fn account_removed(stage: &Stage) {
 }
 
 /// A service that another hand gave an account of its own: the secrets are that one's to read.
-pub async fn account_of_its_own(stage: &Stage) {
+async fn account_of_its_own(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "gcp", Exit::Success).await;
     let mut template = stage.google(Method::GET, &service(), None).await["template"].clone();
@@ -97,7 +105,7 @@ fn want_api_key(stage: &Stage, wanted: &Wanted) {
 }
 
 /// The value of another project's secret, also where ours has one of the same name, and also after a rollback.
-pub async fn of_another_project(stage: &Stage) {
+async fn of_another_project(stage: &Stage) {
     let us = account(stage).await;
     make(stage, PROJECT, "ours", json!([])).await;
     let reads = json!([{ "role": ACCESSOR, "members": [us] }]);
@@ -127,7 +135,7 @@ pub async fn of_another_project(stage: &Stage) {
 
 /// Whether the account may read another owner's secret cannot always be seen from here: by a group, a folder, a role of their own.
 /// That is said, and Cloud Run's own check decides.
-pub async fn unseen(stage: &Stage) {
+async fn unseen(stage: &Stage) {
     let us = account(stage).await;
     // Neither the binding that we would make nor anything that the project's policy shows.
     let otherwise = json!([{ "role": "roles/secretmanager.admin", "members": [us] }]);
@@ -153,4 +161,18 @@ pub async fn unseen(stage: &Stage) {
     run(stage, APPLY, "gcp", Exit::Success).await;
     assert_serves(stage, "gcp", 1).await;
     plans_nothing(stage, "gcp").await;
+}
+
+async fn denied(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    for (cloud, call) in [
+        ("aws", "ecs:RegisterTaskDefinition"),
+        ("gcp", "run.projects.locations.jobs.create"),
+    ] {
+        stage.calls.deny(call);
+        let said = run(stage, APPLY, cloud, Exit::Denied).await;
+        says(&said, &["error (not allowed)"]);
+        stage.calls.arm(None);
+        run(stage, APPLY, cloud, Exit::Success).await;
+    }
 }

@@ -12,6 +12,10 @@ use crate::events::document;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, assert_serves, clouds, run, says};
 
+crate::tests! {
+    a_service_that_is_adopted_by_a_bare_manifest_gets_our_mark_and_nothing_else => of_a_bare_manifest,
+}
+
 const NAME: &str = "swept-test-idp";
 const OVERLAY: &str = "deployer.test.toml";
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -108,7 +112,7 @@ fn told(service: &Service) -> String {
 }
 
 /// A service of somebody else is taken over by a manifest that says no more than it must: it gets our mark, and nothing else changes.
-pub async fn of_a_bare_manifest(stage: &Stage) {
+async fn of_a_bare_manifest(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.want_no_migration();
     run(stage, APPLY, "aws", Exit::Success).await;

@@ -8,10 +8,18 @@ use object_store::ObjectStoreExt;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says};
 
+crate::tests! {
+    a_lock_that_is_taken_on_one_cloud_keeps_no_release_of_the_other_from_its_ledger => lock_taken,
+    a_damaged_ledger_of_one_cloud_leaves_the_other_one_alone => ledger_damaged,
+    status_says_what_it_cannot_read_and_shows_the_rest => status_goes_on,
+    two_first_applies_at_once_make_one_key_pair => one_key_pair,
+    a_secret_that_one_cloud_refuses_is_set_on_the_other => secret_refused,
+}
+
 const LEDGER: &str = "swept/test/aws-123456789012-us-east-1";
 
 /// One cloud's lock is taken by hand while both roll out: the other's release is recorded.
-pub async fn lock_taken(stage: &Stage) {
+async fn lock_taken(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     stage.containers_take(Duration::from_secs(60));
@@ -37,7 +45,7 @@ pub async fn lock_taken(stage: &Stage) {
 }
 
 /// One cloud's ledger is damaged: it is told and left alone, and the other one goes its own way.
-pub async fn ledger_damaged(stage: &Stage) {
+async fn ledger_damaged(stage: &Stage) {
     first_serves(stage).await;
     let folders = ["inventory.json", "inventory/", "left/", "migrations/"];
     for (version, folder) in (2..).zip(folders) {
@@ -77,7 +85,7 @@ pub async fn ledger_damaged(stage: &Stage) {
 }
 
 /// Where a ledger cannot be read in part, or not at all, `status` says so and shows what serves; so does `releases`, as far as it goes.
-pub async fn status_goes_on(stage: &Stage) {
+async fn status_goes_on(stage: &Stage) {
     first_serves(stage).await;
     for folder in ["inventory.json", "inventory/", "releases/", "lock/"] {
         let mut paths = stage
@@ -120,7 +128,7 @@ pub async fn status_goes_on(stage: &Stage) {
 }
 
 /// Two first applies at once, one for each cloud, make one key pair: one of them waits its turn.
-pub async fn one_key_pair(stage: &Stage) {
+async fn one_key_pair(stage: &Stage) {
     let keys = Wanted {
         keys: true,
         ..Wanted::FIRST
@@ -139,7 +147,7 @@ pub async fn one_key_pair(stage: &Stage) {
 }
 
 /// What is refused while a secret is set has an end, and keeps nothing from the other cloud.
-pub async fn secret_refused(stage: &Stage) {
+async fn secret_refused(stage: &Stage) {
     first_serves(stage).await;
     let value = stage.file("value", "set by hand");
     stage.calls.deny("secretsmanager:GetSecretValue");

@@ -9,6 +9,20 @@ use deployer::Exit;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, run, says};
 
+crate::tests! {
+    groups_of_data_that_are_known_late_are_waited_for => known_late,
+    a_protected_database_that_is_busy_is_deleted_in_the_end => protected_and_busy,
+    a_database_is_not_moved_within_its_vpc => in_other_subnets,
+    a_second_plan_with_a_database_of_any_version_is_empty => second_plan,
+    what_aws_upgrades_or_grows_by_itself_is_neither_replaced_nor_shown => upgraded_by_aws,
+    a_major_upgrade_goes_to_a_version_that_rds_lets_it_become_and_nothing_goes_back => major_upgrade,
+    disks_grow_as_rds_lets_them_and_none_shrinks => disks,
+    what_another_hand_put_off_until_the_window_is_never_made_by_the_way => put_off_by_others,
+    a_database_and_a_cache_of_others_are_taken_over_as_they_are => adopted,
+    a_database_is_verified_by_the_authority_that_is_handed_out => authorities,
+    what_aws_refuses_until_it_is_ready_is_tried_again => first_use,
+}
+
 const DATABASE: &str = "swept-test-main";
 const CACHE: &str = "swept-test-sessions";
 const WITH_DATA: Wanted = Wanted {
@@ -65,7 +79,7 @@ async fn applied(stage: &Stage) {
 }
 
 /// From PostgreSQL 15 on RDS tells `rds.force_ssl = 1` as its own default, although it was set.
-pub async fn second_plan(stage: &Stage) {
+async fn second_plan(stage: &Stage) {
     first(stage, "[databases.main]\nversion = 18\n").await;
     nothing_to_do(stage, "the first apply with PostgreSQL 18").await;
     assert_eq!(instance(stage).await.engine_version(), Some("18.1"));
@@ -107,7 +121,7 @@ async fn cache_becomes(stage: &Stage, engine: &str, version: &str) {
     stage.time.pass(SETTLED).await;
 }
 
-pub async fn upgraded_by_aws(stage: &Stage) {
+async fn upgraded_by_aws(stage: &Stage) {
     first(stage, "").await;
     nothing_to_do(stage, "the first apply").await;
     modified(stage, |it| {
@@ -131,7 +145,7 @@ pub async fn upgraded_by_aws(stage: &Stage) {
     nothing_to_do(stage, "an upgrade to Valkey").await;
 }
 
-pub async fn major_upgrade(stage: &Stage) {
+async fn major_upgrade(stage: &Stage) {
     first(stage, "").await;
     modified(stage, |it| {
         it.engine_version("16.13").apply_immediately(true)
@@ -168,7 +182,7 @@ pub async fn major_upgrade(stage: &Stage) {
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
 }
 
-pub async fn disks(stage: &Stage) {
+async fn disks(stage: &Stage) {
     first(stage, "[databases.main]\nstorage = \"100GiB\"\n").await;
     // RDS makes it a tenth more at least.
     stage.file(OVERLAY, "[databases.main]\nstorage = \"105GiB\"\n");
@@ -201,7 +215,7 @@ pub async fn disks(stage: &Stage) {
 }
 
 /// Somebody queued a larger class for Sunday.
-pub async fn put_off_by_others(stage: &Stage) {
+async fn put_off_by_others(stage: &Stage) {
     first(stage, "").await;
     modified(stage, |it| {
         it.db_instance_class("db.m7g.large")
@@ -283,7 +297,7 @@ async fn made_by_others(stage: &Stage) {
     stage.time.pass(SETTLED).await;
 }
 
-pub async fn adopted(stage: &Stage) {
+async fn adopted(stage: &Stage) {
     made_by_others(stage).await;
     stage.want(&WITH_DATA);
     let manifest = format!("{}/deployer.toml", stage.folder());
@@ -324,7 +338,7 @@ pub async fn adopted(stage: &Stage) {
     nothing_to_do(stage, "the adoption").await;
 }
 
-pub async fn authorities(stage: &Stage) {
+async fn authorities(stage: &Stage) {
     let environment = "[services.idp.env]\nDATABASE_CA = { secret = \"main-ca\" }\n";
     let verify = format!("{environment}[databases.main]\nsslmode = \"verify-full\"\n");
     first(stage, &verify).await;
@@ -350,7 +364,7 @@ pub async fn authorities(stage: &Stage) {
 }
 
 /// The role that RDS and ElastiCache work with is made when they are first used, and a secret is not known everywhere at once.
-pub async fn first_use(stage: &Stage) {
+async fn first_use(stage: &Stage) {
     stage.want(&WITH_DATA);
     for call in ["rds:CreateDBInstance", "elasticache:CreateReplicationGroup"] {
         let rule =
@@ -372,7 +386,7 @@ fn rules(calls: &[&str], what: &str) -> String {
 }
 
 /// What was created a moment ago is not known everywhere.
-pub async fn known_late(stage: &Stage) {
+async fn known_late(stage: &Stage) {
     stage.want(&WITH_DATA);
     let calls = [
         "rds:DescribeDBSubnetGroups",
@@ -385,7 +399,7 @@ pub async fn known_late(stage: &Stage) {
 }
 
 /// A protected database that is busy is waited for, and so is the end of its protection.
-pub async fn protected_and_busy(stage: &Stage) {
+async fn protected_and_busy(stage: &Stage) {
     first(stage, "[databases.main]\ndeletion_protection = true\n").await;
     let calls = ["rds:ModifyDBInstance", "rds:DeleteDBInstance"];
     stage.disturb(&rules(&calls, "settling")).await;
@@ -394,7 +408,7 @@ pub async fn protected_and_busy(stage: &Stage) {
 }
 
 /// An instance of ours in other subnets of the same VPC stays there: RDS moves it to another VPC only.
-pub async fn in_other_subnets(stage: &Stage) {
+async fn in_other_subnets(stage: &Stage) {
     first(stage, "").await;
     let group = rds(stage).await.create_db_subnet_group();
     let group = group

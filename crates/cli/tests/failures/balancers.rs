@@ -8,6 +8,14 @@ use deployer::Exit;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
 
+crate::tests! {
+    a_load_balancer_comes_before_its_grace_period_and_goes_after_it => come_and_go,
+    the_last_load_balancer_goes_with_its_grace_period => the_last,
+    a_target_group_of_ours_is_known_after_a_run_that_was_cut_off => killed,
+    an_undo_puts_load_balancers_back => undone,
+    a_grace_period_alone_is_refused_while_planning => grace_alone,
+}
+
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const UNDO: &[&str] = &["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 /// Longer than anything here rolls out.
@@ -57,7 +65,7 @@ async fn add_theirs(stage: &Stage) {
 }
 
 /// A grace period is for a service that has a load balancer: it comes after the first one, and goes before the last.
-pub async fn come_and_go(stage: &Stage) {
+async fn come_and_go(stage: &Stage) {
     first_serves(stage).await;
     assert_eq!(
         service(stage).await.health_check_grace_period_seconds(),
@@ -89,7 +97,7 @@ pub async fn come_and_go(stage: &Stage) {
 }
 
 /// The last load balancer goes with its grace period, and what was never ours is not taken.
-pub async fn the_last(stage: &Stage) {
+async fn the_last(stage: &Stage) {
     want_group(stage, Some("one"));
     first_serves(stage).await;
     want_group(stage, None);
@@ -105,7 +113,7 @@ pub async fn the_last(stage: &Stage) {
 }
 
 /// A run that ends in the middle of a change forgets no group of ours.
-pub async fn killed(stage: &Stage) {
+async fn killed(stage: &Stage) {
     want_group(stage, Some("one"));
     first_serves(stage).await;
     want_group(stage, Some("two"));
@@ -118,7 +126,7 @@ pub async fn killed(stage: &Stage) {
 }
 
 /// An undo takes off what the run put on, and puts on what it took off.
-pub async fn undone(stage: &Stage) {
+async fn undone(stage: &Stage) {
     first_serves(stage).await;
     for (before, after) in [(None, Some("one")), (Some("one"), None)] {
         want_group(stage, before);
@@ -140,7 +148,7 @@ pub async fn undone(stage: &Stage) {
 }
 
 /// Without a load balancer ECS refuses a grace period: so does the manifest.
-pub async fn grace_alone(stage: &Stage) {
+async fn grace_alone(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file(
         "deployer.test.toml",

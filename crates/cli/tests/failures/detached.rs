@@ -10,6 +10,11 @@ use crate::events::{about, document, texts};
 use crate::in_process::stage::Stage;
 use crate::{APPLY, SECOND, assert_serves, first_serves, run, says, unhealthy};
 
+crate::tests! {
+    a_roll_out_that_was_not_waited_for_is_told_by_status => goes_well,
+    a_roll_out_that_was_not_waited_for_and_failed_is_no_success => fails_later,
+}
+
 /// Longer than anything here rolls out, or fails to.
 const SETTLED: Duration = Duration::from_secs(3600);
 
@@ -18,7 +23,7 @@ const CLOUDS: [(&str, &str); 2] = [
     ("gcp", "gcp/us-central1/run.service/swept-test-idp"),
 ];
 
-pub async fn goes_well(stage: &Stage) {
+async fn goes_well(stage: &Stage) {
     // On ECS a container that is not healthy by then is replaced, and counts as a failure.
     let patient = "[services.idp.health]\nstart_period = \"5m\"\n";
     stage.file("deployer.test.toml", patient);
@@ -75,7 +80,7 @@ pub async fn goes_well(stage: &Stage) {
     }
 }
 
-pub async fn fails_later(stage: &Stage) {
+async fn fails_later(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(unhealthy);
     begin(stage).await;

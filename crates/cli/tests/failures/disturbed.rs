@@ -11,6 +11,12 @@ use serde_json::Value;
 use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, SECOND, first_serves, picture, run, says};
 
+crate::tests! {
+    a_quota_that_is_used_up_is_told_and_not_asked_for_ever => quota,
+    answers_from_before_a_change_are_not_taken_for_what_is => stale,
+    calls_that_go_wrong_in_every_way_end_in_the_same_place => in_every_way,
+}
+
 const NAME: &str = "swept-test-idp";
 /// As many runs as a person would try before the clouds are well again.
 const TRIES: u64 = 4;
@@ -45,7 +51,7 @@ fn everything(seed: u64) -> String {
     rules
 }
 
-pub async fn in_every_way(stage: &Stage) {
+async fn in_every_way(stage: &Stage) {
     let updated = Wanted {
         greeting: "good evening",
         mail_password: "mail two",
@@ -96,7 +102,7 @@ fn without_repeats(picture: &str) -> String {
 
 /// An API may answer what was true before its last change. Each call that reads from one that an update changes does so again
 /// and again, in an update of its own.
-pub async fn stale(stage: &Stage) {
+async fn stale(stage: &Stage) {
     first_serves(stage).await;
     let mut version = 2;
     let mut next = || {
@@ -227,7 +233,7 @@ fn differences(one: &str, other: &str) -> String {
 }
 
 /// There may be no more of something: the cloud's own words say so, and nobody asks for ever.
-pub async fn quota(stage: &Stage) {
+async fn quota(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let aws = "LimitExceededException: The limit for this resource has been exceeded.";
     let google = "RESOURCE_EXHAUSTED: Quota exceeded: project 'sandbox-project' may have no more of these resources.";

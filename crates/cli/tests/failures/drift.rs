@@ -13,6 +13,14 @@ use crate::events::document;
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, SECOND, first_serves, run, says};
 
+crate::tests! {
+    what_another_hand_changed_is_shown_apart => log_retention,
+    variables_that_another_hand_changed_are_shown_apart => variables,
+    a_count_that_scales_is_nobodys_drift => scaled,
+    what_the_clouds_add_themselves_is_no_drift => noise,
+    lines_are_kept_longer_than_asked_for_where_a_rule_says_so => longer_retention,
+}
+
 /// What the service is called on both clouds.
 const NAME: &str = "swept-test-idp";
 const DEFINITION: &str = "aws/us-east-1/ecs.task-definition/swept-test-idp";
@@ -40,7 +48,7 @@ async fn retention(stage: &Stage) -> Option<i32> {
     groups.await.expect("an answer").log_groups()[0].retention_in_days()
 }
 
-pub async fn log_retention(stage: &Stage) {
+async fn log_retention(stage: &Stage) {
     first_serves(stage).await;
     retain(stage, 7).await;
     stage.want(&Wanted {
@@ -54,7 +62,7 @@ pub async fn log_retention(stage: &Stage) {
 
 /// Lines are kept as long as is asked for at least: a rule that keeps them longer is not overruled, and what the manifest itself asked
 /// for is lowered only where the loss is allowed.
-pub async fn longer_retention(stage: &Stage) {
+async fn longer_retention(stage: &Stage) {
     first_serves(stage).await;
     retain(stage, 365).await;
     nothing_to_do(stage).await;
@@ -87,7 +95,7 @@ pub async fn longer_retention(stage: &Stage) {
 }
 
 /// Somebody gives one variable another value and adds one, while the manifest changes the image.
-pub async fn variables(stage: &Stage) {
+async fn variables(stage: &Stage) {
     first_serves(stage).await;
     let first = change_variables_on_aws(stage).await;
     change_variables_on_google(stage).await;
@@ -147,7 +155,7 @@ pub async fn variables(stage: &Stage) {
 }
 
 /// The same count by the same call is drift where the manifest says how many, and none where it says from how many to how many.
-pub async fn scaled(stage: &Stage) {
+async fn scaled(stage: &Stage) {
     first_serves(stage).await;
     scale(stage, 2).await;
     let said = run(stage, PLAN, "aws", Exit::Changes).await;
@@ -167,7 +175,7 @@ pub async fn scaled(stage: &Stage) {
 }
 
 /// What the clouds themselves write, and what only looks different.
-pub async fn noise(stage: &Stage) {
+async fn noise(stage: &Stage) {
     first_serves(stage).await;
     let service = stage.google(Method::GET, &run_service(), None).await;
     let mut patched = json!({

@@ -1,4 +1,4 @@
-//! What ECS is and does: ports, counts, members that no manifest has, entry points, controllers, refusals that pass.
+//! What ECS is and does: ports, members that no manifest has, entry points, controllers, refusals that pass.
 
 use std::time::Duration;
 
@@ -13,13 +13,33 @@ use crate::events::document;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
 
-const NAME: &str = "swept-test-idp";
-const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
-const OVERLAY: &str = "deployer.test.toml";
-/// Longer than anything here rolls out.
-const SETTLED: Duration = Duration::from_secs(600);
+crate::tests! {
+    the_app_finds_its_port_on_both_clouds => port,
+    what_no_manifest_has_a_word_for_is_carried_over_and_shown => kept,
+    going_back_to_what_serves_registers_nothing => revert,
+    a_migration_runs_one_program_on_both_clouds_whatever_the_service_runs => programs,
+    a_program_without_a_name_is_refused_while_planning => no_program,
+    tasks_are_replaced_for_a_setting_that_ecs_does_not_deploy => exec,
+    a_service_that_codedeploy_deploys_is_refused_while_planning => other_controllers,
+    what_ecs_refuses_for_a_moment_is_asked_again => passing,
+    what_logs_scaling_registry_and_secrets_refuse_for_a_moment_is_asked_again => passing_elsewhere,
+    what_ecs_goes_on_to_refuse_says_how_it_is_mended => does_not_pass,
+    whose_a_service_is_comes_before_what_it_is => of_another_controller_and_owner,
+    a_service_that_is_there_already_is_changed => is_there_already,
+    patience_that_is_over_is_no_failure_of_the_roll_out => patience,
+    a_start_period_is_the_grace_period_of_a_target_group => grace,
+    a_migration_that_cannot_be_stopped_is_still_running => unstoppable_migration,
+    lines_that_come_late_are_printed_once => late_lines,
+    percentages_are_left_alone_where_the_manifest_is_silent => percentages,
+}
 
-async fn ecs(stage: &Stage) -> aws_sdk_ecs::Client {
+pub const NAME: &str = "swept-test-idp";
+pub const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
+pub const OVERLAY: &str = "deployer.test.toml";
+/// Longer than anything here rolls out.
+pub const SETTLED: Duration = Duration::from_secs(600);
+
+pub async fn ecs(stage: &Stage) -> aws_sdk_ecs::Client {
     aws_sdk_ecs::Client::new(&stage.aws().await)
 }
 
@@ -38,7 +58,7 @@ fn started_on_aws(stage: &Stage, purpose: Purpose) -> Vec<Started> {
 }
 
 /// Both clouds' containers find their port in `PORT`: Cloud Run sets it, and on ECS the definition does.
-pub async fn port(stage: &Stage) {
+async fn port(stage: &Stage) {
     stage.file(OVERLAY, "[services.idp]\nport = 9090\n");
     first_serves(stage).await;
     let started = stage.containers.started();
@@ -82,182 +102,8 @@ pub async fn register_and_deploy(stage: &Stage, there: &TaskDefinition) {
     stage.time.pass(SETTLED).await;
 }
 
-async fn set_count(stage: &Stage, count: i32) {
-    let update = ecs(stage).await.update_service().service(NAME);
-    let update = update.desired_count(count).send().await;
-    update.expect("the service is there");
-}
-
-async fn count(stage: &Stage) -> i32 {
-    clouds::ecs_service(stage, "idp").await.desired_count()
-}
-
-/// A count of 0 that another hand set is nobody's success, before a roll-out and in the middle of one.
-pub async fn count_of_none(stage: &Stage) {
-    stage.file(OVERLAY, "[services.idp]\nreplicas = { min = 1, max = 6 }\n");
-    first_serves(stage).await;
-    set_count(stage, 0).await;
-    stage.time.pass(SETTLED).await;
-    let said = run(stage, &["status"], "aws", Exit::Untrue).await;
-    says(&said, &["its count of tasks is 0: nobody serves"]);
-    let said = run(stage, PLAN, "aws", Exit::Changes).await;
-    says(&said, &["desired_count: 0 -> 1 to 6"]);
-    // The version dies: with nobody to fall back on, and none of it serving.
-    stage.behave(unhealthy);
-    stage.want(&SECOND);
-    run(stage, APPLY, "aws", Exit::RolledBack).await;
-    stage.behave(|started| Behaviour::usual(started.purpose));
-    stage.time.pass(SETTLED).await;
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(count(stage).await, 1);
-
-    stage.containers_take(Duration::from_secs(60));
-    stage.want(&Wanted {
-        greeting: "good evening",
-        ..SECOND
-    });
-    stage.calls.arm(None);
-    let hand = async {
-        while !stage
-            .calls
-            .names()
-            .iter()
-            .any(|it| it == "ecs:UpdateService")
-        {
-            stage.time.pass(Duration::from_millis(500)).await;
-        }
-        set_count(stage, 0).await;
-    };
-    let (said, ()) = tokio::join!(run(stage, APPLY, "aws", Exit::Untrue), hand);
-    says(
-        &said,
-        &["somebody else set the count of tasks to 0, 1 to 6 is asked for"],
-    );
-    let releases = run(stage, &["releases"], "aws", Exit::Success).await;
-    assert!(!releases.contains("r3"), "{releases}");
-    let said = run(
-        stage,
-        &["apply", "--only", "idp", "--yes"],
-        "aws",
-        Exit::Untrue,
-    )
-    .await;
-    says(&said, &["somebody else set the count of tasks to 0"]);
-}
-
-/// Nothing starts a task for a request on ECS; on Cloud Run an instance is.
-pub async fn least_of_none(stage: &Stage) {
-    stage.want(&Wanted::FIRST);
-    stage.file(OVERLAY, "[services.idp]\nreplicas = { min = 0, max = 3 }\n");
-    let said = run(stage, &["plan"], "all", Exit::Input).await;
-    says(
-        &said,
-        &[
-            "ECS with no task at all serves nobody",
-            "[targets.aws.services.idp]",
-        ],
-    );
-    stage.file(
-        OVERLAY,
-        "[services.idp]\nreplicas = { min = 0, max = 3 }\n[targets.aws.services.idp]\nreplicas = 1\n",
-    );
-    run(stage, APPLY, "all", Exit::Success).await;
-}
-
-async fn scaling(stage: &Stage) -> aws_sdk_applicationautoscaling::Client {
-    aws_sdk_applicationautoscaling::Client::new(&stage.aws().await)
-}
-
-/// The range that is registered, and the policies on it with their goals.
-async fn registered(stage: &Stage) -> Option<(i32, i32, Vec<(String, f64)>)> {
-    use aws_sdk_applicationautoscaling::types::ServiceNamespace::Ecs;
-    let scaling = scaling(stage).await;
-    let targets = scaling.describe_scalable_targets().service_namespace(Ecs);
-    let targets = targets.send().await.expect("an answer");
-    let target = targets.scalable_targets().first()?.clone();
-    assert_eq!(target.resource_id(), format!("service/default/{NAME}"));
-    let policies = scaling.describe_scaling_policies().service_namespace(Ecs);
-    let policies = policies.send().await.expect("an answer");
-    let policies = policies.scaling_policies().iter().map(|policy| {
-        let goal = policy
-            .target_tracking_scaling_policy_configuration()
-            .map_or(0.0, |tracking| tracking.target_value());
-        (policy.policy_name().to_owned(), goal)
-    });
-    Some((
-        target.min_capacity(),
-        target.max_capacity(),
-        policies.collect(),
-    ))
-}
-
-/// ECS scales by a scalable target and its policies: they are there, compared, changed and taken away.
-pub async fn scales(stage: &Stage) {
-    let replicas = |text: &str| {
-        stage.file(OVERLAY, &format!("[services.idp]\nreplicas = {text}\n"));
-    };
-    replicas("{ min = 1, max = 4 }");
-    first_serves(stage).await;
-    let cpu = |at: f64| vec![("deployer-cpu".to_owned(), at)];
-    assert_eq!(registered(stage).await, Some((1, 4, cpu(60.0))));
-    run(stage, PLAN, "all", Exit::Success).await;
-    // Inside the range whoever scales decides; outside of it is a difference.
-    set_count(stage, 3).await;
-    stage.time.pass(SETTLED).await;
-    run(stage, PLAN, "aws", Exit::Success).await;
-    set_count(stage, 9).await;
-    stage.time.pass(SETTLED).await;
-    let said = run(stage, PLAN, "aws", Exit::Changes).await;
-    says(&said, &["desired_count: 9 -> 1 to 4"]);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(count(stage).await, 4);
-    // Another range and another goal.
-    stage.file(
-        OVERLAY,
-        "[services.idp]\nreplicas = { min = 2, max = 3 }\n[targets.aws.services.idp.scaling]\ncpu = 45\n",
-    );
-    let said = run(stage, PLAN, "aws", Exit::Changes).await;
-    says(&said, &["cpu: 60 % -> 45 %", "max: 4 -> 3", "min: 1 -> 2"]);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(registered(stage).await, Some((2, 3, cpu(45.0))));
-    assert_eq!(count(stage).await, 3);
-    run(stage, PLAN, "aws", Exit::Success).await;
-    // One number: nobody scales any more.
-    replicas("2");
-    let said = run(stage, PLAN, "aws", Exit::Changes).await;
-    says(&said, &["- application-autoscaling.target swept-test-idp"]);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(registered(stage).await, None);
-    assert_eq!(count(stage).await, 2);
-    run(stage, PLAN, "aws", Exit::Success).await;
-    replicas("{ min = 1, max = 4 }");
-    run(stage, APPLY, "aws", Exit::Success).await;
-    run(stage, DESTROY, "aws", Exit::Success).await;
-    assert_eq!(registered(stage).await, None);
-}
-
-/// What another team registered is theirs.
-pub async fn scaled_by_others(stage: &Stage) {
-    use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
-    first_serves(stage).await;
-    let theirs = scaling(stage).await.register_scalable_target();
-    let theirs = theirs
-        .service_namespace(ServiceNamespace::Ecs)
-        .resource_id(format!("service/default/{NAME}"))
-        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
-        .min_capacity(1)
-        .max_capacity(8);
-    theirs.send().await.expect("it is registered");
-    run(stage, PLAN, "aws", Exit::Success).await;
-    stage.file(OVERLAY, "[services.idp]\nreplicas = { min = 1, max = 4 }\n");
-    let said = run(stage, &["plan"], "aws", Exit::Failure).await;
-    says(&said, &["exists and is not ours", "adopt = true"]);
-    run(stage, DESTROY, "aws", Exit::Success).await;
-    assert_eq!(registered(stage).await, Some((1, 8, Vec::new())));
-}
-
 /// Members that no manifest has stay when a revision follows, and a plan says that another hand changed them.
-pub async fn kept(stage: &Stage) {
+async fn kept(stage: &Stage) {
     first_serves(stage).await;
     let mut there = definition(stage, NAME).await;
     let containers = there.container_definitions.as_mut().expect("containers");
@@ -305,7 +151,7 @@ pub async fn kept(stage: &Stage) {
 }
 
 /// Going back to what serves, after a version that failed, registers and rolls out nothing.
-pub async fn revert(stage: &Stage) {
+async fn revert(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(unhealthy);
     stage.want(&SECOND);
@@ -320,7 +166,7 @@ pub async fn revert(stage: &Stage) {
 }
 
 /// One meaning on both clouds: the migration's program is made of its own words and the image's, whatever the service runs.
-pub async fn programs(stage: &Stage) {
+async fn programs(stage: &Stage) {
     let runs = async |service: &str, migrate: &str, command: &[&str], plan: &str| {
         let overlay = format!("[services.idp]\n{service}\n[services.idp.migrate]\n{migrate}\n");
         stage.file(OVERLAY, &overlay);
@@ -375,7 +221,7 @@ pub async fn programs(stage: &Stage) {
     assert_eq!(left.task_definition_arns(), Vec::<String>::new());
 }
 
-pub async fn no_program(stage: &Stage) {
+async fn no_program(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file(OVERLAY, "[services.idp]\ncommand = [\"\"]\n");
     let said = run(stage, &["plan"], "all", Exit::Input).await;
@@ -383,7 +229,7 @@ pub async fn no_program(stage: &Stage) {
 }
 
 /// A session into tasks that were started without its agent would be refused: they are replaced.
-pub async fn exec(stage: &Stage) {
+async fn exec(stage: &Stage) {
     first_serves(stage).await;
     let before = started_on_aws(stage, Purpose::Serve).len();
     stage.file(
@@ -404,7 +250,7 @@ pub async fn exec(stage: &Stage) {
 }
 
 /// What deploys by CodeDeploy is refused while planning, in words, and never made anew.
-pub async fn other_controllers(stage: &Stage) {
+async fn other_controllers(stage: &Stage) {
     first_serves(stage).await;
     let service = clouds::ecs_service(stage, "idp").await;
     let ecs = ecs(stage).await;
@@ -438,7 +284,7 @@ pub async fn other_controllers(stage: &Stage) {
 }
 
 /// What ECS refuses because something was made a moment ago is asked again.
-pub async fn passing(stage: &Stage) {
+async fn passing(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let calls = [
         "ecs:CreateService",
@@ -461,7 +307,7 @@ pub async fn passing(stage: &Stage) {
 
 /// So is what other services refuse then: another call on a log group that is not done, a role of the first range that scales, a target
 /// group or a repository that is not known everywhere.
-pub async fn passing_elsewhere(stage: &Stage) {
+async fn passing_elsewhere(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let scales = "[services.idp]\nreplicas = { min = 1, max = 4 }\n";
     stage.file(OVERLAY, scales);
@@ -515,7 +361,7 @@ pub async fn passing_elsewhere(stage: &Stage) {
 }
 
 /// What does not pass says how it is mended.
-pub async fn does_not_pass(stage: &Stage) {
+async fn does_not_pass(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage
         .disturb("[[fault]]\ncall = \"ecs:CreateService\"\nwhat = \"settling\"\n")
@@ -528,7 +374,7 @@ pub async fn does_not_pass(stage: &Stage) {
 }
 
 /// Whose it is comes before what it is.
-pub async fn of_another_controller_and_owner(stage: &Stage) {
+async fn of_another_controller_and_owner(stage: &Stage) {
     other_controllers(stage).await;
     stage.file(OVERLAY, "");
     let said = run(stage, &["plan"], "aws", Exit::Failure).await;
@@ -537,7 +383,7 @@ pub async fn of_another_controller_and_owner(stage: &Stage) {
 }
 
 /// Made by another call while the plan saw nothing: it is changed, not refused.
-pub async fn is_there_already(stage: &Stage) {
+async fn is_there_already(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.calls.arm(None);
     let hand = async {
@@ -575,7 +421,7 @@ pub async fn is_there_already(stage: &Stage) {
 }
 
 /// Our patience is over before the cloud's: that is no failure of the roll-out, and the same command waits on.
-pub async fn patience(stage: &Stage) {
+async fn patience(stage: &Stage) {
     stage.file(
         OVERLAY,
         "[services.idp]\npatience = \"1m\"\n[services.idp.health]\nstart_period = \"4m\"\n",
@@ -603,7 +449,7 @@ pub async fn patience(stage: &Stage) {
 }
 
 /// With a target group the start period of the health check is ECS's grace period.
-pub async fn grace(stage: &Stage) {
+async fn grace(stage: &Stage) {
     let group =
         "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/idp/0123456789abcdef";
     stage.file(
@@ -630,7 +476,7 @@ pub async fn grace(stage: &Stage) {
 }
 
 /// A migration that cannot be stopped is still running, and nothing is started beside it.
-pub async fn unstoppable_migration(stage: &Stage) {
+async fn unstoppable_migration(stage: &Stage) {
     stage.behave(|started| Behaviour {
         takes: match started.purpose {
             Purpose::Finish => Duration::from_secs(7200),
@@ -673,7 +519,7 @@ pub async fn unstoppable_migration(stage: &Stage) {
 }
 
 /// Lines of one millisecond and of another stream that come late are printed, each once.
-pub async fn late_lines(stage: &Stage) {
+async fn late_lines(stage: &Stage) {
     use aws_sdk_cloudwatchlogs::types::InputLogEvent;
     first_serves(stage).await;
     let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
@@ -711,7 +557,7 @@ pub async fn late_lines(stage: &Stage) {
 }
 
 /// Percentages of a roll-out are compared where the manifest says them, and left alone where it does not.
-pub async fn percentages(stage: &Stage) {
+async fn percentages(stage: &Stage) {
     use aws_sdk_ecs::types::DeploymentConfiguration;
     first_serves(stage).await;
     let by_hand = DeploymentConfiguration::builder()

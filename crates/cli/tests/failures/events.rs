@@ -6,6 +6,10 @@ use serde_json::Value;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, run};
 
+crate::tests! {
+    a_release_is_told_in_parts_without_account_or_project => release_in_parts,
+}
+
 /// The lines that are JSON documents, in order.
 fn lines(said: &str) -> impl Iterator<Item = Value> + '_ {
     let documents = said
@@ -40,7 +44,7 @@ pub fn texts(list: &Value) -> Vec<&str> {
 }
 
 /// What a pipeline passes on of a release names no account and no project.
-pub async fn release_in_parts(stage: &Stage) {
+async fn release_in_parts(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     for (cloud, account) in [("aws", "123456789012"), ("gcp", "sandbox-project")] {
         let words = [APPLY, &["--json"]].concat();

@@ -13,6 +13,25 @@ use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::web::Web;
 use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
+crate::tests! {
+    what_cloud_run_fills_in_leaves_the_second_plan_empty => filled_in,
+    a_service_is_open_to_everyone_where_the_organization_restricts_sharing => restricted,
+    who_may_call_a_service_is_not_reset_without_a_word => opened_by_hand,
+    what_the_manifest_has_no_word_for_survives_a_deployment => not_modelled,
+    a_tag_alone_makes_no_revision => tag_alone,
+    a_revision_that_another_hand_made_meanwhile_is_not_ours => not_ours,
+    going_back_to_what_serves_rolls_nothing_out_on_cloud_run => back_to_what_serves,
+    a_change_that_another_one_forestalled_is_sent_again => forestalled,
+    a_revision_that_was_named_by_hand_does_not_stop_a_rollback => named_by_hand,
+    a_private_service_is_asked_with_an_identity_and_an_internal_one_not_at_all => private,
+    apis_that_are_switched_off_are_told_in_one_line => switched_off,
+    apis_that_are_switched_off_are_switched_on_where_the_manifest_says_so => switched_on,
+    a_service_whose_revision_was_named_is_released => released_by_name,
+    everybody_with_an_account_is_told_of_and_stays => signed_in,
+    what_may_not_be_read_names_the_role => may_not_read,
+    a_project_without_billing_is_told_the_command => no_billing,
+}
+
 const NAME: &str = "swept-test-idp";
 const PATCH: &str = "run.projects.locations.services.patch";
 const SET_POLICY: &str = "run.projects.locations.services.setIamPolicy";
@@ -43,7 +62,7 @@ async fn nothing_to_do(stage: &Stage) {
 }
 
 /// Cloud Run fills in the subnetwork of a network, and the network of a subnetwork.
-pub async fn filled_in(stage: &Stage) {
+async fn filled_in(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     for way in ["network = \"main\"", "subnetwork = \"back\""] {
         stage.file("deployer.test.toml", &format!("[targets.gcp]\n{way}\n"));
@@ -67,7 +86,7 @@ pub async fn filled_in(stage: &Stage) {
     nothing_to_do(stage).await;
 }
 
-pub async fn restricted(stage: &Stage) {
+async fn restricted(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.constrain(&["iam.allowedPolicyMemberDomains"]).await;
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -113,7 +132,7 @@ pub async fn restricted(stage: &Stage) {
 }
 
 /// An `allUsers` binding of before, or a check that a hand switched off: both are what the manifest asks for.
-pub async fn opened_by_hand(stage: &Stage) {
+async fn opened_by_hand(stage: &Stage) {
     first_serves(stage).await;
     patch(
         stage,
@@ -143,7 +162,7 @@ pub async fn opened_by_hand(stage: &Stage) {
 }
 
 /// A sidecar, a volume, a GPU's limit, annotations, addresses of tags, preview features: none of the manifest's affair.
-pub async fn not_modelled(stage: &Stage) {
+async fn not_modelled(stage: &Stage) {
     first_serves(stage).await;
     let there = read(stage).await;
     let first = there["latestReadyRevision"].as_str().expect("one is ready");
@@ -186,7 +205,7 @@ pub async fn not_modelled(stage: &Stage) {
     assert_eq!(tags, ["newest", "preview"], "{:#}", now["traffic"]);
 }
 
-pub async fn tag_alone(stage: &Stage) {
+async fn tag_alone(stage: &Stage) {
     first_serves(stage).await;
     let before = read(stage).await["latestCreatedRevision"].clone();
     stage.file("deployer.test.toml", "[tags]\ncommit = \"abc\"\n");
@@ -208,7 +227,7 @@ pub async fn tag_alone(stage: &Stage) {
 }
 
 /// The version that serves is what the manifest asks for again: nothing is rolled out, and nothing else will serve.
-pub async fn back_to_what_serves(stage: &Stage) {
+async fn back_to_what_serves(stage: &Stage) {
     first_serves(stage).await;
     let first = read(stage).await["latestReadyRevision"].clone();
     stage.behave(crate::unhealthy);
@@ -234,7 +253,7 @@ pub async fn back_to_what_serves(stage: &Stage) {
 }
 
 /// Another variable beside ours, set while ours rolls out: the image is the same, and what serves is not what was asked for.
-pub async fn not_ours(stage: &Stage) {
+async fn not_ours(stage: &Stage) {
     first_serves(stage).await;
     stage.containers_take(Duration::from_secs(60));
     stage.want(&SECOND);
@@ -266,7 +285,7 @@ pub async fn not_ours(stage: &Stage) {
 }
 
 /// The etag moves on between our reading and our write: ours is sent again, unless it would undo the other one.
-pub async fn forestalled(stage: &Stage) {
+async fn forestalled(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     stage.calls.delay(PATCH, Duration::from_secs(10));
@@ -290,7 +309,7 @@ pub async fn forestalled(stage: &Stage) {
 }
 
 /// `gcloud run deploy` names its revisions; a change of the traffic alone is then taken for another one of that name.
-pub async fn named_by_hand(stage: &Stage) {
+async fn named_by_hand(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -304,7 +323,7 @@ pub async fn named_by_hand(stage: &Stage) {
 }
 
 /// The same of one that is released: its labels alone are sent.
-pub async fn released_by_name(stage: &Stage) {
+async fn released_by_name(stage: &Stage) {
     first_serves(stage).await;
     let mut template = read(stage).await["template"].clone();
     template["revision"] = json!(format!("{NAME}-green"));
@@ -317,7 +336,7 @@ pub async fn released_by_name(stage: &Stage) {
 }
 
 /// Everybody with a Google account is not everybody, and not ours to send away; a closed service says that they are let in.
-pub async fn signed_in(stage: &Stage) {
+async fn signed_in(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let close = "[targets.gcp.services.idp]\npublic = false\n";
     stage.file("deployer.test.toml", close);
@@ -335,7 +354,7 @@ pub async fn signed_in(stage: &Stage) {
 }
 
 /// What the caller may not read names the role that would let it.
-pub async fn may_not_read(stage: &Stage) {
+async fn may_not_read(stage: &Stage) {
     first_serves(stage).await;
     stage.calls.deny("run.projects.locations.services.get");
     let said = run(stage, &["plan"], "gcp", Exit::Denied).await;
@@ -343,7 +362,7 @@ pub async fn may_not_read(stage: &Stage) {
 }
 
 /// A project without a billing account: no role mends that.
-pub async fn no_billing(stage: &Stage) {
+async fn no_billing(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file("deployer.test.toml", "[targets.gcp]\nenable_apis = true\n");
     switch_off(stage, OFF).await;
@@ -363,7 +382,7 @@ pub async fn no_billing(stage: &Stage) {
 }
 
 /// A private service is asked with an identity token for its own address, an internal one not at all.
-pub async fn private(stage: &Stage) {
+async fn private(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let web = Web::serve(|_| (200, "{}")).await;
     let section = "[targets.gcp.services.idp]\npublic = false\n";
@@ -396,7 +415,7 @@ async fn switch_off(stage: &Stage, apis: &[&str]) {
 
 const OFF: &[&str] = &["run", "secretmanager", "artifactregistry", "redis"];
 
-pub async fn switched_off(stage: &Stage) {
+async fn switched_off(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     switch_off(stage, OFF).await;
     let said = run(stage, &["plan"], "gcp", Exit::Failure).await;
@@ -409,7 +428,7 @@ pub async fn switched_off(stage: &Stage) {
     assert!(!said.contains("allow the caller to read it"), "{said}");
 }
 
-pub async fn switched_on(stage: &Stage) {
+async fn switched_on(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file("deployer.test.toml", "[targets.gcp]\nenable_apis = true\n");
     switch_off(stage, OFF).await;

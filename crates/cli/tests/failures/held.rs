@@ -10,6 +10,19 @@ use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, picture, run, says, unhealthy};
 
+crate::tests! {
+    a_migration_alone_makes_no_database_anew => migrate_alone,
+    a_rollback_whose_second_try_is_refused_is_finished_by_the_next_apply => refused_while_finishing,
+    a_secret_that_what_serves_beside_a_hold_pins_is_not_deleted => pinned_beside_a_hold,
+    secrets_follow_a_rollback_to_a_release_of_the_code_alone => code_alone,
+    a_rollback_that_another_one_came_after_is_not_finished_any_more => superseded,
+    a_rollback_that_is_typed_again_by_its_name_is_one => named_again,
+    two_services_of_one_image_and_one_database_are_migrated_once => one_migration,
+    a_secret_that_was_set_before_a_rollback_lifts_no_hold => set_before,
+    nothing_is_held_where_nothing_serves_any_more => destroyed_in_part,
+    an_undo_that_cannot_put_a_service_back_leaves_it_what_it_runs_on => undo_refused,
+}
+
 const BACK: &[&str] = &["rollback", "--yes", "--no-verify"];
 const THIRD: Wanted = Wanted {
     version: 3,
@@ -51,7 +64,7 @@ async fn has_secret(stage: &Stage, cloud: &str, name: &str) -> bool {
 }
 
 /// A migration alone makes no database anew.
-pub async fn migrate_alone(stage: &Stage) {
+async fn migrate_alone(stage: &Stage) {
     stage.want(&Wanted {
         data: true,
         ..Wanted::FIRST
@@ -76,7 +89,7 @@ pub async fn migrate_alone(stage: &Stage) {
 }
 
 /// A rollback that is killed, and whose second try is refused: the next apply finishes it, and brings nothing rejected back.
-pub async fn refused_while_finishing(stage: &Stage) {
+async fn refused_while_finishing(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND], "all").await;
     for (cloud, call) in [
         ("aws", "ecs:UpdateService"),
@@ -109,7 +122,7 @@ pub async fn refused_while_finishing(stage: &Stage) {
 }
 
 /// The rejected version needs a secret no more that the one before, which serves again, has pinned.
-pub async fn pinned_beside_a_hold(stage: &Stage) {
+async fn pinned_beside_a_hold(stage: &Stage) {
     let with_old = Wanted {
         old_secret: true,
         ..Wanted::FIRST
@@ -135,7 +148,7 @@ pub async fn pinned_beside_a_hold(stage: &Stage) {
 }
 
 /// A release of the code alone names no secrets, and those that follow do so all the same.
-pub async fn code_alone(stage: &Stage) {
+async fn code_alone(stage: &Stage) {
     let follow = |stage: &Stage| {
         let secret = "[secrets.mail-password]\n";
         replace(
@@ -185,7 +198,7 @@ pub async fn code_alone(stage: &Stage) {
 }
 
 /// A rollback is killed where it had landed; another one to somewhere else is typed. The next plain one is a step of its own.
-pub async fn superseded(stage: &Stage) {
+async fn superseded(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND, THIRD], "aws").await;
     let mut nth = 1;
     loop {
@@ -214,7 +227,7 @@ pub async fn superseded(stage: &Stage) {
 }
 
 /// Typed again by its name after a kill at any write, a rollback is one, and the apply after it has nothing to send.
-pub async fn named_again(stage: &Stage) {
+async fn named_again(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND, THIRD], "all").await;
     let back = [BACK, &["--to", "r2"]].concat();
     let forward = [APPLY, &["--release-hold"]].concat();
@@ -239,7 +252,7 @@ pub async fn named_again(stage: &Stage) {
 }
 
 /// Two services of one image and one database have one migration.
-pub async fn one_migration(stage: &Stage) {
+async fn one_migration(stage: &Stage) {
     stage.want(&Wanted {
         more_services: 1,
         ..Wanted::FIRST
@@ -265,7 +278,7 @@ fn migrations(stage: &Stage) -> usize {
 }
 
 /// A secret that was set before the rollback, and never applied, is not what mends the rejected version.
-pub async fn set_before(stage: &Stage) {
+async fn set_before(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND], "all").await;
     for cloud in ["aws", "gcp"] {
         set(stage, cloud, "0123456789abcdef0123456789abcdef").await;
@@ -286,7 +299,7 @@ async fn set(stage: &Stage, cloud: &str, value: &str) {
 }
 
 /// A hold keeps something serving: where a destroy took that away, there is nothing to keep.
-pub async fn destroyed_in_part(stage: &Stage) {
+async fn destroyed_in_part(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND], "all").await;
     for (cloud, call) in [
         ("aws", "ecr:DeleteRepository"),
@@ -305,7 +318,7 @@ pub async fn destroyed_in_part(stage: &Stage) {
 }
 
 /// An undo that cannot put a service back leaves it what it runs on.
-pub async fn undo_refused(stage: &Stage) {
+async fn undo_refused(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "aws", Exit::Success).await;
     stage.want(&Wanted {

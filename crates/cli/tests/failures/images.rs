@@ -7,6 +7,14 @@ use crate::in_process::stage::{Stage, Wanted};
 use crate::web::Web;
 use crate::{APPLY, run, says};
 
+crate::tests! {
+    an_image_for_arm64_runs_on_ecs_and_is_refused_by_cloud_run_before_anything_is_made => other_architecture,
+    an_image_that_cannot_start_is_refused_before_anything_is_made => that_cannot_start,
+    an_image_in_a_private_registry_is_opened_by_the_login_that_docker_keeps => private_registry,
+    an_image_that_is_absent_is_refused_by_name => absent_layout,
+    a_tag_that_is_absent_is_refused_by_name_before_anything_is_made => absent_tag,
+}
+
 /// What a registry answers that has no such manifest.
 const UNKNOWN: &str = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
 /// What one answers that wants to know who asks, and does not say how.
@@ -18,7 +26,7 @@ const THIRD: Wanted = Wanted {
 };
 
 /// Cloud Run has no such machines and ECS has: its tasks run on them without a word in the manifest.
-pub async fn other_architecture(stage: &Stage) {
+async fn other_architecture(stage: &Stage) {
     stage.write_image(3, "arm64");
     stage.want(&THIRD);
     for cloud in ["gcp", "all"] {
@@ -50,7 +58,7 @@ pub async fn other_architecture(stage: &Stage) {
 }
 
 /// Nothing says what to start; or index and configuration say different things of the platform.
-pub async fn that_cannot_start(stage: &Stage) {
+async fn that_cannot_start(stage: &Stage) {
     let empty = json!({
         "architecture": "amd64", "os": "linux", "config": { "Entrypoint": null, "Cmd": null },
         "rootfs": { "type": "layers", "diff_ids": [] },
@@ -103,7 +111,7 @@ pub async fn that_cannot_start(stage: &Stage) {
 const SHOWN: &str = "Basic cm9ib3Q6czNjcmV0";
 
 /// A registry that shows nobody anything without the password that `docker login` left behind.
-pub async fn private_registry(stage: &Stage) {
+async fn private_registry(stage: &Stage) {
     let text = |value: serde_json::Value| -> &'static str { value.to_string().leak() };
     let config = text(json!({
         "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/app"] },
@@ -150,7 +158,7 @@ pub async fn private_registry(stage: &Stage) {
     assert!(started.iter().all(|it| it.digest == digest) && !started.is_empty());
 }
 
-pub async fn absent_layout(stage: &Stage) {
+async fn absent_layout(stage: &Stage) {
     stage.want(&Wanted {
         version: 9,
         ..Wanted::FIRST
@@ -161,7 +169,7 @@ pub async fn absent_layout(stage: &Stage) {
 }
 
 /// Of another registry than the clouds' own, which has no such tag, or gives nothing to strangers.
-pub async fn absent_tag(stage: &Stage) {
+async fn absent_tag(stage: &Stage) {
     let answers = [
         (
             404,

@@ -13,6 +13,18 @@ use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says};
 
+crate::tests! {
+    a_migration_that_exits_with_3_stops_there_and_is_not_run_again_unasked => exits,
+    a_migration_that_takes_too_long_is_a_failure => too_long,
+    a_migration_that_its_cloud_does_not_know_for_a_while_is_waited_for => unknown_for_a_while,
+    a_migration_that_its_cloud_has_forgotten_is_a_persons_to_judge => gone,
+    a_migration_that_never_started_is_run_by_the_next_apply => never_started,
+    a_migration_that_never_started_is_run_once_however_often_the_next_applies_are_killed => never_started_then_killed,
+    a_migration_whose_secret_cannot_be_read_is_told_in_the_clouds_words => unreadable_secret,
+    a_migration_that_a_cloud_refuses_to_start_is_run_by_the_next_apply => refused,
+    a_migration_that_runs_out_of_memory_is_told_as_that => out_of_memory,
+}
+
 /// The call that starts a migration on each cloud.
 const START: [(&str, &str); 2] = [
     ("aws", "ecs:RunTask"),
@@ -24,7 +36,7 @@ const LOOK: [(&str, &str); 2] = [
     ("gcp", "run.projects.locations.jobs.executions.get"),
 ];
 
-pub async fn exits(stage: &Stage) {
+async fn exits(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(|started| Behaviour {
         exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
@@ -56,7 +68,7 @@ async fn is_not_run_again(stage: &Stage, cloud: &str) {
     assert_eq!(now, started, "nobody asked for it");
 }
 
-pub async fn out_of_memory(stage: &Stage) {
+async fn out_of_memory(stage: &Stage) {
     stage.behave(|started| Behaviour {
         exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::OUT_OF_MEMORY),
         ..Behaviour::usual(started.purpose)
@@ -69,7 +81,7 @@ pub async fn out_of_memory(stage: &Stage) {
 }
 
 /// What takes longer than it may is stopped, by the program on AWS and by Cloud Run itself.
-pub async fn too_long(stage: &Stage) {
+async fn too_long(stage: &Stage) {
     stage.behave(|started| Behaviour {
         takes: match started.purpose {
             Purpose::Finish => Duration::from_secs(7200),
@@ -169,7 +181,7 @@ fn migrations_to(stage: &Stage, cloud: &str, version: u32) -> usize {
 }
 
 /// A migration of which nothing ran has not been executed: the next apply runs it, once.
-pub async fn never_started(stage: &Stage) {
+async fn never_started(stage: &Stage) {
     first_serves(stage).await;
     let said = meanwhile(stage, "aws", delete_image_on_aws(stage)).await;
     says(
@@ -199,7 +211,7 @@ pub async fn never_started(stage: &Stage) {
 }
 
 /// Killed before each write to the ledger in turn, the applies after it still start it no more than once.
-pub async fn never_started_then_killed(stage: &Stage) {
+async fn never_started_then_killed(stage: &Stage) {
     first_serves(stage).await;
     meanwhile(stage, "aws", delete_image_on_aws(stage)).await;
     meanwhile(stage, "gcp", delete_image_on_google(stage)).await;
@@ -230,7 +242,7 @@ pub async fn never_started_then_killed(stage: &Stage) {
 }
 
 /// Neither cloud has to know what it has just started, and what it knew it may not know for a moment.
-pub async fn unknown_for_a_while(stage: &Stage) {
+async fn unknown_for_a_while(stage: &Stage) {
     first_serves(stage).await;
     for (version, nth) in [(2, 1), (3, 3)] {
         stage.write_image(version, "amd64");
@@ -252,7 +264,7 @@ pub async fn unknown_for_a_while(stage: &Stage) {
 }
 
 /// Killed while a migration ran, and back when the cloud has forgotten it: a person has to look at the database.
-pub async fn gone(stage: &Stage) {
+async fn gone(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     for (cloud, look) in LOOK {
@@ -330,7 +342,7 @@ async fn delete_image_on_google(stage: &Stage) {
 
 /// A secret that cannot be read keeps the container from starting. ECS says so in a field; Cloud Run only in words that it
 /// uses for containers that ran as well: there a person has to judge.
-pub async fn unreadable_secret(stage: &Stage) {
+async fn unreadable_secret(stage: &Stage) {
     first_serves(stage).await;
     let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
     let hand = async {
@@ -373,7 +385,7 @@ pub async fn unreadable_secret(stage: &Stage) {
 }
 
 /// A cloud that refuses to start a migration has not started it.
-pub async fn refused(stage: &Stage) {
+async fn refused(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     for (cloud, call) in START {

@@ -7,6 +7,10 @@ use object_store::path::Path;
 use super::{APPLY, SECOND, first_serves, run, says};
 use crate::in_process::stage::{Stage, Wanted};
 
+crate::tests! {
+    a_damaged_ledger_is_told_before_anything_is_done => damaged,
+}
+
 /// What stands in the place of an object.
 const DAMAGES: [&[u8]; 4] = [
     b"",
@@ -15,7 +19,7 @@ const DAMAGES: [&[u8]; 4] = [
     br#"{"version": 4, "terraform_version": "1.9.0", "resources": []}"#,
 ];
 
-pub async fn damaged(stage: &Stage) {
+async fn damaged(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     run(stage, APPLY, "all", Exit::Success).await;

@@ -12,6 +12,15 @@ use crate::in_process::stage::{PROJECT, Stage, Wanted};
 use crate::world::{self, Thing};
 use crate::{APPLY, DESTROY, first_serves, run, says};
 
+crate::tests! {
+    without_a_ledger_a_destroy_deletes_what_is_marked_as_ours_and_nothing_else => destroyed,
+    without_a_ledger_an_apply_deletes_what_is_marked_and_not_wanted => applied,
+    what_was_found_by_its_mark_is_known_although_its_delete_was_refused => refused,
+    a_lost_ledger_and_a_list_that_is_denied_are_told_with_a_code_of_their_own => unlisted,
+    a_destroy_finds_what_is_marked_and_in_no_inventory => beside_the_inventory,
+    without_a_ledger_what_the_manifest_adopts_is_released => adopted,
+}
+
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const MARKS: [&str; 2] = ["swept/test", "swept_test"];
 
@@ -66,7 +75,7 @@ async fn secret(stage: &Stage, name: &str, mark: Option<&str>) {
 
 /// A service, a database and a cache that the manifest no longer names go with everything that it names; another environment's, another
 /// app's and a stranger's things stay as they are.
-pub async fn destroyed(stage: &Stage) {
+async fn destroyed(stage: &Stage) {
     let prod = stage.beside("prod");
     first_serves(&prod).await;
     strangers(stage).await;
@@ -125,7 +134,7 @@ fn allowing(refusal: &str) -> Vec<&str> {
 }
 
 /// The plan shows what is not wanted, the apply deletes it, and the second plan is empty.
-pub async fn applied(stage: &Stage) {
+async fn applied(stage: &Stage) {
     let prod = stage.beside("prod");
     first_serves(&prod).await;
     strangers(stage).await;
@@ -162,7 +171,7 @@ pub async fn applied(stage: &Stage) {
 }
 
 /// What a mark told of once is in the inventory from then on: the next run deletes it, whatever became of this one.
-pub async fn refused(stage: &Stage) {
+async fn refused(stage: &Stage) {
     stage.want(&Wanted {
         more_services: 1,
         ..Wanted::FIRST
@@ -189,7 +198,7 @@ pub async fn refused(stage: &Stage) {
 }
 
 /// A plan goes on without the list; a destroy does what the manifest names and says with its code that more may be there.
-pub async fn unlisted(stage: &Stage) {
+async fn unlisted(stage: &Stage) {
     first_serves(stage).await;
     let lists = [
         ("aws", "tagging:GetResources", "whatever has tags"),
@@ -221,7 +230,7 @@ pub async fn unlisted(stage: &Stage) {
 }
 
 /// Also while there is a ledger: it may be of a run that another one wrote over, or from another machine's folder.
-pub async fn beside_the_inventory(stage: &Stage) {
+async fn beside_the_inventory(stage: &Stage) {
     first_serves(stage).await;
     strangers(stage).await;
     secret(stage, "forgotten-token", Some("swept/test")).await;
@@ -244,7 +253,7 @@ pub async fn beside_the_inventory(stage: &Stage) {
 }
 
 /// Nobody knows any more whether it was there before: it stays, without our mark.
-pub async fn adopted(stage: &Stage) {
+async fn adopted(stage: &Stage) {
     secret(stage, "strangers-token", None).await;
     stage.file(
         "deployer.test.toml",

@@ -12,6 +12,17 @@ use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, run};
 
+crate::tests! {
+    a_database_that_was_replaced_is_migrated => replaced,
+    a_database_that_left_the_manifest_and_came_back_is_migrated => removed_and_back,
+    a_database_after_a_destroy_that_was_refused_is_migrated => destroyed_in_part,
+    a_database_after_a_destroy_that_was_killed_is_migrated => destroyed_and_killed,
+    a_migration_whose_start_was_not_answered_runs_once_while_lists_lag => lost_start,
+    a_migration_whose_start_never_arrived_is_started => refused_start,
+    a_new_password_is_no_other_database => password_changed,
+    a_migration_is_not_run_again_because_its_record_is_lost => older_records,
+}
+
 const DATA: Wanted = Wanted {
     data: true,
     ..Wanted::FIRST
@@ -63,7 +74,7 @@ fn manifest(stage: &Stage) -> PathBuf {
 }
 
 /// An instance that is made anew is another database under the same name and secret.
-pub async fn replaced(stage: &Stage) {
+async fn replaced(stage: &Stage) {
     stage.want(&DATA);
     let path = manifest(stage);
     let whole = std::fs::read_to_string(&path).expect("a manifest");
@@ -84,7 +95,7 @@ pub async fn replaced(stage: &Stage) {
 }
 
 /// Service and database leave the manifest and come back.
-pub async fn removed_and_back(stage: &Stage) {
+async fn removed_and_back(stage: &Stage) {
     for (cloud, data) in [("aws", true), ("gcp", false)] {
         stage.want(&Wanted {
             more_services: 1,
@@ -106,7 +117,7 @@ pub async fn removed_and_back(stage: &Stage) {
 }
 
 /// A destroy that is refused late has deleted the database all the same.
-pub async fn destroyed_in_part(stage: &Stage) {
+async fn destroyed_in_part(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "aws", Exit::Success).await;
     stage.calls.deny("rds:DeleteDBSubnetGroup");
@@ -132,7 +143,7 @@ pub async fn destroyed_in_part(stage: &Stage) {
 }
 
 /// A destroy that is killed at any of its last writes.
-pub async fn destroyed_and_killed(stage: &Stage) {
+async fn destroyed_and_killed(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "gcp", Exit::Success).await;
     stage.ledger.arm(None);
@@ -156,7 +167,7 @@ pub async fn destroyed_and_killed(stage: &Stage) {
 }
 
 /// A start on Google whose reply is lost, where its list of executions lags for as long as anybody looks.
-pub async fn lost_start(stage: &Stage) {
+async fn lost_start(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let rules = "[[fault]]\ncall = \"run.projects.locations.jobs.run\"\nwhat = \"reset_after\"\nnth = 1\n\n\
                  [[fault]]\ncall = \"run.projects.locations.jobs.executions.list\"\nwhat = \"stale\"\n";
@@ -171,7 +182,7 @@ pub async fn lost_start(stage: &Stage) {
 }
 
 /// The same where nothing landed: it is started once the cloud has had the time to show it.
-pub async fn refused_start(stage: &Stage) {
+async fn refused_start(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let rules =
         "[[fault]]\ncall = \"run.projects.locations.jobs.run\"\nwhat = \"reset_before\"\nnth = 1\n";
@@ -183,7 +194,7 @@ pub async fn refused_start(stage: &Stage) {
 }
 
 /// A new password is no other database.
-pub async fn password_changed(stage: &Stage) {
+async fn password_changed(stage: &Stage) {
     stage.want(&DATA);
     for (cloud, migrated) in [("aws", 1), ("gcp", 2)] {
         run(stage, APPLY, cloud, Exit::Success).await;
@@ -196,7 +207,7 @@ pub async fn password_changed(stage: &Stage) {
 }
 
 /// What a ledger of before says by the secret's name counts for the database that was there then.
-pub async fn older_records(stage: &Stage) {
+async fn older_records(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "all", Exit::Success).await;
     stage.want(&SECOND);

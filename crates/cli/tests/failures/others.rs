@@ -11,11 +11,20 @@ use serde_json::json;
 use crate::in_process::stage::{LOCATION, PROJECT, REGION, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
+crate::tests! {
+    what_deployer_itself_changed_is_nobody_elses => no_drift,
+    a_deployment_by_another_hand_meanwhile_is_told_as_that => deployed_over,
+    traffic_that_another_hand_pins_meanwhile_is_told_as_that => traffic_pinned,
+    a_secret_that_another_hand_disabled_is_told_by_name => secret_disabled,
+    a_key_that_another_hand_disabled_is_not_replaced => key_disabled,
+    what_another_hand_took_over_is_not_destroyed => taken_over,
+}
+
 /// What the service is called on both clouds.
 const NAME: &str = "swept-test-idp";
 
 /// A code deployment, a rollback and a secret that is set are our own doing: the plan after them accuses nobody.
-pub async fn no_drift(stage: &Stage) {
+async fn no_drift(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
     let only = [APPLY, &["--only", "idp"]].concat();
@@ -67,7 +76,7 @@ async fn meanwhile(
     said
 }
 
-pub async fn deployed_over(stage: &Stage) {
+async fn deployed_over(stage: &Stage) {
     first_serves(stage).await;
     let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
     let hand = async {
@@ -93,7 +102,7 @@ pub async fn deployed_over(stage: &Stage) {
     says(&said, &["somebody else"]);
 }
 
-pub async fn traffic_pinned(stage: &Stage) {
+async fn traffic_pinned(stage: &Stage) {
     first_serves(stage).await;
     let service = stage.google(Method::GET, &service_path(), None).await;
     let first = service["latestReadyRevision"]
@@ -114,7 +123,7 @@ pub async fn traffic_pinned(stage: &Stage) {
 }
 
 /// A value that was made once is not made anew because somebody disabled it; one that people give is given again.
-pub async fn secret_disabled(stage: &Stage) {
+async fn secret_disabled(stage: &Stage) {
     first_serves(stage).await;
     let version = |secret: &str, verb: &str| {
         format!("/v1/projects/{PROJECT}/secrets/swept-test-{secret}/versions/1:{verb}")
@@ -146,7 +155,7 @@ pub async fn secret_disabled(stage: &Stage) {
 }
 
 /// Tokens of a key that somebody switched off may be wanted again: no other pair takes its place, here or elsewhere.
-pub async fn key_disabled(stage: &Stage) {
+async fn key_disabled(stage: &Stage) {
     let wanted = Wanted {
         keys: true,
         ..Wanted::FIRST
@@ -187,7 +196,7 @@ pub async fn key_disabled(stage: &Stage) {
 }
 
 /// What somebody took over since it was made stays.
-pub async fn taken_over(stage: &Stage) {
+async fn taken_over(stage: &Stage) {
     first_serves(stage).await;
     let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
     let group = format!("/ecs/{NAME}");

@@ -12,8 +12,14 @@ use crate::in_process::calls::IsLast;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, assert_serves, first_serves, run, says};
 
+crate::tests! {
+    a_cloud_that_does_not_answer_leaves_the_other_one_alone => before_the_start,
+    a_cloud_that_goes_down_after_a_write_leaves_the_other_one_alone => after_a_write,
+    a_roll_out_goes_on_when_its_cloud_does_not_answer_any_more => while_it_rolls_out,
+}
+
 /// Down from the start: the command cannot even ask who calls there.
-pub async fn before_the_start(stage: &Stage) {
+async fn before_the_start(stage: &Stage) {
     first_serves(stage).await;
     let rounds = [
         (2, Cloud::Google, "gcp", "aws"),
@@ -37,7 +43,7 @@ pub async fn before_the_start(stage: &Stage) {
 }
 
 /// Down after its first change: what was not started there is told as that.
-pub async fn after_a_write(stage: &Stage) {
+async fn after_a_write(stage: &Stage) {
     first_serves(stage).await;
     let aws: IsLast = |call| call.cloud == Cloud::Aws && call.effect == Effect::Write;
     let google: IsLast = |call| call.cloud == Cloud::Google && call.effect == Effect::Write;
@@ -70,7 +76,7 @@ pub async fn after_a_write(stage: &Stage) {
 }
 
 /// Down once it has begun to roll out: the roll-out goes on without anybody who looks, and the next apply finds it done.
-pub async fn while_it_rolls_out(stage: &Stage) {
+async fn while_it_rolls_out(stage: &Stage) {
     first_serves(stage).await;
     let rounds: [(u32, IsLast, &str, &str, Exit); 2] = [
         (

@@ -13,6 +13,17 @@ use crate::in_process::stage::{PROJECT, Stage, Wanted};
 use crate::world::{self, Thing};
 use crate::{APPLY, DESTROY, SECOND, first_serves, run, says};
 
+crate::tests! {
+    what_another_environment_owns_is_left_alone_whatever_an_inventory_says => inventory_of_another,
+    what_another_app_has_marked_is_not_adopted_and_its_owner_is_named => adopting_what_is_marked,
+    what_is_forgotten_is_left_and_what_was_adopted_is_released_not_deleted => forgotten_adopted_released,
+    a_section_that_is_removed_releases_what_it_adopted => adopted_and_removed,
+    tags_and_labels_of_others_stay_and_are_no_drift => others_tags,
+    what_cannot_be_had_back_is_lost_only_by_name => data_is_named,
+    a_record_that_says_something_else_is_somebodys => record_of_another,
+    a_service_that_was_opened_is_closed_when_it_is_released => opened_and_released,
+}
+
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const WITH_DATA: Wanted = Wanted {
     data: true,
@@ -21,7 +32,7 @@ const WITH_DATA: Wanted = Wanted {
 
 /// Of what its inventory names, however that came about, another environment touches nothing that is not marked as its own:
 /// every kind there is.
-pub async fn inventory_of_another(stage: &Stage) {
+async fn inventory_of_another(stage: &Stage) {
     stage.want(&WITH_DATA);
     run(stage, APPLY, "all", Exit::Success).await;
     let theirs = world::of(stage).await;
@@ -79,7 +90,7 @@ async fn addresses(stage: &Stage) -> Vec<String> {
 }
 
 /// What another app has marked is not adopted: the refusal names the owner, and nothing changes.
-pub async fn adopting_what_is_marked(stage: &Stage) {
+async fn adopting_what_is_marked(stage: &Stage) {
     first_serves(stage).await;
     let theirs = world::of(stage).await;
     let other = stage.beside("test");
@@ -154,7 +165,7 @@ fn of_app(stage: &Stage, app: &str) {
 
 /// What is forgotten bears no mark any more and is otherwise as it was; adopted again it is ours, and what was adopted is
 /// released by a destroy, not deleted.
-pub async fn forgotten_adopted_released(stage: &Stage) {
+async fn forgotten_adopted_released(stage: &Stage) {
     first_serves(stage).await;
     let made = world::of(stage).await;
     let unknown = ["forget", "aws/us-east-1/ecs.service/another", "--yes"];
@@ -191,7 +202,7 @@ pub async fn forgotten_adopted_released(stage: &Stage) {
 }
 
 /// A service that was adopted closed and that we opened is closed when it is let go, however it was opened.
-pub async fn opened_and_released(stage: &Stage) {
+async fn opened_and_released(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let close = "[targets.gcp.services.idp]\npublic = false\n";
     stage.file("deployer.test.toml", close);
@@ -211,7 +222,7 @@ pub async fn opened_and_released(stage: &Stage) {
 }
 
 /// A section that is removed releases what it adopted.
-pub async fn adopted_and_removed(stage: &Stage) {
+async fn adopted_and_removed(stage: &Stage) {
     let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
     let theirs = aws
         .create_secret()
@@ -246,7 +257,7 @@ pub async fn adopted_and_removed(stage: &Stage) {
 }
 
 /// Tags and labels that others put on our things are no drift and stay, whatever we change; only ours go.
-pub async fn others_tags(stage: &Stage) {
+async fn others_tags(stage: &Stage) {
     stage.file("deployer.test.toml", "[tags]\nteam = \"identity\"\n");
     stage.want(&WITH_DATA);
     run(stage, APPLY, "all", Exit::Success).await;
@@ -282,7 +293,7 @@ pub async fn others_tags(stage: &Stage) {
 }
 
 /// What cannot be had back is lost only where it is named; what is generated or derived can be had back.
-pub async fn data_is_named(stage: &Stage) {
+async fn data_is_named(stage: &Stage) {
     let by_hand = "[secrets.by-hand]\nfrom = \"cloud\"\n";
     stage.file("deployer.test.toml", by_hand);
     stage.want(&Wanted {
@@ -328,7 +339,7 @@ pub async fn data_is_named(stage: &Stage) {
 }
 
 /// A record that says something else than what we wrote is somebody's by now.
-pub async fn record_of_another(stage: &Stage) {
+async fn record_of_another(stage: &Stage) {
     let zone = json!({
         "name": "example", "dnsName": "example.com.", "description": "theirs", "visibility": "public",
     });

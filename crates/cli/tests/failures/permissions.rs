@@ -16,6 +16,12 @@ use serde_json::{Value, json};
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says, unhealthy};
 
+crate::tests! {
+    a_manifest_needs_the_permissions_of_what_it_has_and_a_pipeline_less => of_parts,
+    the_permissions_of_the_page_are_those_that_calls_take_on_aws => on_aws,
+    the_permissions_of_the_page_are_those_that_calls_take_on_google => on_google,
+}
+
 const OVERLAY: &str = "deployer.test.toml";
 /// Longer than anything here takes.
 const SETTLED: Duration = Duration::from_secs(3600);
@@ -263,7 +269,7 @@ fn assert_covered(
 }
 
 /// A whole life on AWS, with the page's policies in force.
-pub async fn on_aws(stage: &Stage) {
+async fn on_aws(stage: &Stage) {
     hold_to(stage, &aws::policies(&Feature::ALL)).await;
     let watched = Watched::new(stage, "aws");
     live(&watched).await;
@@ -281,7 +287,7 @@ pub async fn on_aws(stage: &Stage) {
 }
 
 /// A whole life on Google Cloud, with the page's permissions in force.
-pub async fn on_google(stage: &Stage) {
+async fn on_google(stage: &Stage) {
     let watched = Watched::new(stage, "gcp");
     live(&watched).await;
     let seen = watched.seen.into_inner();
@@ -302,7 +308,7 @@ pub async fn on_google(stage: &Stage) {
 }
 
 /// What a manifest does not have it needs no permission for; and a pipeline that deploys code alone needs less still.
-pub async fn of_parts(stage: &Stage) {
+async fn of_parts(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     hold_to(stage, &aws::policies(&PLAIN)).await;
     for cloud in ["aws", "gcp"] {

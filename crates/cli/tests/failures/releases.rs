@@ -9,7 +9,24 @@ use serde_json::Value;
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
+
+crate::tests! {
+    a_second_rollback_leaves_the_hold_of_the_first_in_force => holds_are_a_set,
+    a_release_is_recorded_when_it_serves_whatever_becomes_of_the_one_beside_it => beside_a_failure,
+    a_release_is_recorded_when_it_serves_although_a_delete_is_refused => beside_a_refused_delete,
+    a_rollback_after_a_killed_apply_goes_to_what_served_before_it => killed_before_the_record,
+    a_rollback_that_is_typed_again_after_a_kill_goes_back_once => typed_again,
+    a_release_that_was_rejected_is_not_where_a_rollback_goes => rejected,
+    another_label_is_no_other_release_to_go_back_to => only_another_label,
+    a_tag_that_meant_two_images_is_asked_about_and_what_serves_already_is_told => named,
+    a_word_that_means_two_contents_makes_neither_serve => two_contents,
+    what_mends_a_rejected_release_lifts_its_hold => mended,
+    a_rollback_looks_at_the_secrets_first => pins_are_looked_at,
+    what_an_undo_put_back_is_what_the_releases_say => after_an_undo,
+    a_rollback_that_names_no_release_goes_one_back => one_back,
+    a_release_from_before_a_destroy_is_refused_before_anything_is_done => gone_revision,
+}
 
 const BACK: &[&str] = &["rollback", "--yes", "--no-verify"];
 const THIRD: Wanted = Wanted {
@@ -41,7 +58,7 @@ async fn said_to_serve(stage: &Stage, cloud: &str, service: &str) -> Option<u64>
 }
 
 /// A second rollback leaves the hold of the first in force.
-pub async fn holds_are_a_set(stage: &Stage) {
+async fn holds_are_a_set(stage: &Stage) {
     two_served(stage).await;
     stage.want(&THIRD);
     for cloud in ["aws", "gcp"] {
@@ -84,7 +101,7 @@ fn s1_never_healthy(started: &Started) -> Behaviour {
 }
 
 /// A service that rolled out well is released, whatever became of the one beside it.
-pub async fn beside_a_failure(stage: &Stage) {
+async fn beside_a_failure(stage: &Stage) {
     let both = |version: u32| Wanted {
         version,
         more_services: 1,
@@ -119,7 +136,7 @@ pub async fn beside_a_failure(stage: &Stage) {
 }
 
 /// A delete that is refused afterwards keeps no release from being recorded.
-pub async fn beside_a_refused_delete(stage: &Stage) {
+async fn beside_a_refused_delete(stage: &Stage) {
     stage.write_image(3, "amd64");
     let old = |version: u32| Wanted {
         version,
@@ -140,7 +157,7 @@ pub async fn beside_a_refused_delete(stage: &Stage) {
 }
 
 /// Killed at any write of an apply: whatever serves then, a rollback goes to what served before that.
-pub async fn killed_before_the_record(stage: &Stage) {
+async fn killed_before_the_record(stage: &Stage) {
     first_serves(stage).await;
     let mut versions = 3..;
     for cloud in ["aws", "gcp"] {
@@ -173,7 +190,7 @@ pub async fn killed_before_the_record(stage: &Stage) {
 }
 
 /// Typed again after a kill at any of its writes, a rollback goes back once.
-pub async fn typed_again(stage: &Stage) {
+async fn typed_again(stage: &Stage) {
     two_served(stage).await;
     stage.want(&THIRD);
     run(stage, APPLY, "all", Exit::Success).await;
@@ -205,7 +222,7 @@ pub async fn typed_again(stage: &Stage) {
 }
 
 /// A release that a person rejected is not where the next rollback goes.
-pub async fn rejected(stage: &Stage) {
+async fn rejected(stage: &Stage) {
     two_served(stage).await;
     for cloud in ["aws", "gcp"] {
         run(stage, BACK, cloud, Exit::Success).await;
@@ -230,7 +247,7 @@ fn replace(stage: &Stage, old: &str, new: &str) {
 }
 
 /// A label of its own makes a revision on Google, and no other content.
-pub async fn only_another_label(stage: &Stage) {
+async fn only_another_label(stage: &Stage) {
     first_serves(stage).await;
     for (cloud, commit) in [
         ("aws", "one"),
@@ -254,7 +271,7 @@ pub async fn only_another_label(stage: &Stage) {
 }
 
 /// A tag that meant two images, and a release that serves already.
-pub async fn named(stage: &Stage) {
+async fn named(stage: &Stage) {
     first_serves(stage).await;
     let first = stage.digest(1);
     // Another image under the first one's tag.
@@ -301,7 +318,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// One word that means two contents makes neither serve.
-pub async fn two_contents(stage: &Stage) {
+async fn two_contents(stage: &Stage) {
     first_serves(stage).await;
     stage.write_image(3, "amd64");
     stage.want(&SECOND);
@@ -327,7 +344,7 @@ pub async fn two_contents(stage: &Stage) {
 }
 
 /// What mends a rejected release is another content, also where it is a secret or the target's own section.
-pub async fn mended(stage: &Stage) {
+async fn mended(stage: &Stage) {
     two_served(stage).await;
     for cloud in ["aws", "gcp"] {
         run(stage, BACK, cloud, Exit::Success).await;
@@ -352,7 +369,7 @@ pub async fn mended(stage: &Stage) {
 }
 
 /// A release whose secret is gone is refused before anything is changed.
-pub async fn pins_are_looked_at(stage: &Stage) {
+async fn pins_are_looked_at(stage: &Stage) {
     stage.want(&Wanted {
         old_secret: true,
         ..Wanted::FIRST
@@ -374,7 +391,7 @@ pub async fn pins_are_looked_at(stage: &Stage) {
 }
 
 /// What an undo put back is what `releases` says serves, and the next rollback goes from there.
-pub async fn after_an_undo(stage: &Stage) {
+async fn after_an_undo(stage: &Stage) {
     let both = |version: u32| Wanted {
         version,
         more_services: 1,
@@ -399,5 +416,37 @@ pub async fn after_an_undo(stage: &Stage) {
         let back = [BACK, &["idp"]].concat();
         run(stage, &back, cloud, Exit::Success).await;
         clouds::assert_serves(stage, cloud, "idp", 1).await;
+    }
+}
+
+async fn one_back(stage: &Stage) {
+    first_serves(stage).await;
+    let back = ["rollback", "--yes", "--no-verify"];
+    let said = run(stage, &back, "all", Exit::Input).await;
+    says(&said, &["has no release before r1", "deployer releases"]);
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let said = run(stage, &back, "all", Exit::Success).await;
+    says(&said, &["r2", "-> r1", "is on hold"]);
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 1).await;
+    }
+}
+
+async fn gone_revision(stage: &Stage) {
+    first_serves(stage).await;
+    run(stage, DESTROY, "all", Exit::Success).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        stage.calls.arm(None);
+        let back = ["rollback", "--yes", "--no-verify", "--to", "r1"];
+        let said = run(stage, &back, cloud, Exit::Failure).await;
+        says(
+            &said,
+            &["r1 of `idp` cannot serve again", "that makes a new release"],
+        );
+        assert_eq!(stage.calls.writes(), Vec::<String>::new());
+        assert!(!stage.has_hold().await, "{said}");
     }
 }

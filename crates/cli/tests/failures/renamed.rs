@@ -8,6 +8,11 @@ use crate::in_process::stage::{Stage, Wanted};
 use crate::world::{self, Thing};
 use crate::{APPLY, first_serves, run, says};
 
+crate::tests! {
+    a_service_that_is_renamed_touches_nothing_of_the_environment_beside => service,
+    an_app_that_is_renamed_is_another_owner => app,
+}
+
 fn manifest(stage: &Stage) -> PathBuf {
     Path::new(&stage.file("beside", "")).with_file_name("deployer.toml")
 }
@@ -20,7 +25,7 @@ fn rename(stage: &Stage, old: &str, new: &str) {
 }
 
 /// A service gets another name: its things of before go, each that loses data by a word, and those of the environment beside stay.
-pub async fn service(stage: &Stage) {
+async fn service(stage: &Stage) {
     first_serves(stage).await;
     let prod = stage.beside("prod");
     first_serves(&prod).await;
@@ -62,7 +67,7 @@ pub async fn service(stage: &Stage) {
 }
 
 /// An app gets another name: it is another owner, and everything of before stays as it is.
-pub async fn app(stage: &Stage) {
+async fn app(stage: &Stage) {
     first_serves(stage).await;
     let before = world::of(stage).await;
     stage.want(&Wanted::FIRST);

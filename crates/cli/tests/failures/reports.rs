@@ -21,13 +21,17 @@ use crate::events::{about, texts};
 use crate::in_process::stage::Stage;
 use crate::{APPLY, SECOND, clouds, first_serves, run, says};
 
+crate::tests! {
+    a_version_that_crashes_is_reported_in_one_form_on_both_clouds => crashes,
+}
+
 /// How many lines the app prints before it gives up; a report shows [`SHOWN`].
 const PRINTED: usize = 30;
 const SHOWN: usize = 20;
 
 /// The new version prints thirty lines and exits with 7: both clouds' reports have its last twenty lines, its exit code, what
 /// still serves and what to type, for people and as JSON.
-pub async fn crashes(stage: &Stage) {
+async fn crashes(stage: &Stage) {
     first_serves(stage).await;
     let second = stage.digest(2);
     stage.behave(move |started| {

@@ -12,7 +12,16 @@ use serde_json::Value;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, json_lines, run, says, unhealthy};
 
-pub async fn never_healthy(stage: &Stage) {
+crate::tests! {
+    a_version_that_is_never_healthy_is_refused_and_the_one_before_serves => never_healthy,
+    a_first_version_that_never_serves_is_a_failure_and_nothing_serves => first_never_serves,
+    tasks_that_die_one_after_another_are_a_failure_although_no_breaker_trips => tasks_die,
+    tasks_that_die_after_a_completed_deployment_are_no_success => tasks_die_later,
+    instances_that_cloud_run_replaces_are_its_own_affair => instances_die_later,
+    a_roll_out_that_goes_well_is_in_progress => in_progress,
+}
+
+async fn never_healthy(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(unhealthy);
     stage.want(&SECOND);
@@ -39,7 +48,7 @@ pub async fn never_healthy(stage: &Stage) {
     assert_eq!(failure["serving"][0][1], 100, "{failure:#}");
 }
 
-pub async fn first_never_serves(stage: &Stage) {
+async fn first_never_serves(stage: &Stage) {
     stage.behave(unhealthy);
     stage.want(&Wanted::FIRST);
     for cloud in ["aws", "gcp"] {
@@ -76,7 +85,7 @@ fn one_at_a_time() -> impl Fn(&Started) -> Behaviour {
 }
 
 /// The circuit breaker counts failures in a row: it never sees enough of them.
-pub async fn tasks_die(stage: &Stage) {
+async fn tasks_die(stage: &Stage) {
     let two = Wanted {
         replicas: 2,
         ..Wanted::FIRST
@@ -118,7 +127,7 @@ pub async fn tasks_die(stage: &Stage) {
 }
 
 /// What a roll-out that goes well says meanwhile: nothing of failures.
-pub async fn in_progress(stage: &Stage) {
+async fn in_progress(stage: &Stage) {
     first_serves(stage).await;
     stage.containers_take(Duration::from_secs(60));
     stage.want(&SECOND);
@@ -166,7 +175,7 @@ fn quarter_of_a_minute(_: &Started) -> Behaviour {
 }
 
 /// ECS calls the deployment completed, and goes on replacing what dies: at moments the wanted number runs.
-pub async fn tasks_die_later(stage: &Stage) {
+async fn tasks_die_later(stage: &Stage) {
     stage.behave(ten_minutes);
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "aws", Exit::Success).await;
@@ -210,7 +219,7 @@ pub async fn tasks_die_later(stage: &Stage) {
 }
 
 /// Cloud Run starts another instance and calls the service ready all the time, and so does the program.
-pub async fn instances_die_later(stage: &Stage) {
+async fn instances_die_later(stage: &Stage) {
     stage.behave(ten_minutes);
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "gcp", Exit::Success).await;

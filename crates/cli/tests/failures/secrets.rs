@@ -16,6 +16,19 @@ use serde_json::{Value, json};
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 
+crate::tests! {
+    an_access_that_was_granted_is_waited_for_however_long_it_takes_to_get_about => granted_late,
+    an_access_is_granted_beside_those_of_others_and_taken_away_alone => granted_beside_others,
+    who_may_not_grant_an_access_is_told_the_command_while_planning => may_not_grant,
+    a_secret_of_another_owner_is_read_and_never_changed => anothers,
+    a_secret_that_has_no_such_member_is_refused_by_name_while_planning => no_such_member,
+    secrets_that_an_app_prints_are_neither_shown_nor_kept => printed,
+    secrets_are_kept_where_a_policy_on_locations_allows_it => locations,
+    a_version_that_secrets_manager_does_not_know_yet_is_asked_for_again => unknown_version,
+    a_value_that_a_cloud_would_refuse_is_refused_while_planning => unfit_values,
+    a_password_that_a_database_would_refuse_is_refused_where_it_is_set => unfit_password,
+}
+
 pub const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 /// What somebody else's secret holds.
 const THEIRS: &str = r#"{"username":"theirs","password":"hunter2!"}"#;
@@ -69,7 +82,7 @@ pub async fn plans_nothing(stage: &Stage, cloud: &str) {
 
 /// Seven minutes pass until Google's own services know of a grant; Cloud Run refuses until then. With a migration it is the job
 /// that is looked at again, without one the service.
-pub async fn granted_late(stage: &Stage) {
+async fn granted_late(stage: &Stage) {
     stage.sandbox.set_iam_delay(Duration::from_secs(7 * 60));
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -98,7 +111,7 @@ fn jiff_now(stage: &Stage) -> i64 {
 }
 
 /// Other members, other roles and conditions on our own secret stay; so does a binding of ours that another hand had made.
-pub async fn granted_beside_others(stage: &Stage) {
+async fn granted_beside_others(stage: &Stage) {
     stage.want(&Wanted {
         old_secret: true,
         ..Wanted::FIRST
@@ -127,7 +140,7 @@ pub async fn granted_beside_others(stage: &Stage) {
     plans_nothing(stage, "gcp").await;
 }
 
-pub async fn may_not_grant(stage: &Stage) {
+async fn may_not_grant(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let denied =
         "[[fault]]\ncall = \"secretmanager.projects.secrets.setIamPolicy\"\nwhat = \"denied\"\n";
@@ -197,7 +210,7 @@ name = "projects/sandbox-project/secrets/theirs"
 const VARIABLES: &str =
     "THEIR_USER = { secret = \"their-user\" }\nTHEIR_PASSWORD = { secret = \"their-password\" }";
 
-pub async fn anothers(stage: &Stage) {
+async fn anothers(stage: &Stage) {
     make_theirs(stage, THEIRS).await;
     stage.want(&Wanted::FIRST);
     stage.want_also(VARIABLES, OF_THEIRS);
@@ -238,7 +251,7 @@ pub async fn anothers(stage: &Stage) {
     assert_eq!(readers(stage, "theirs").await, Vec::<String>::new());
 }
 
-pub async fn no_such_member(stage: &Stage) {
+async fn no_such_member(stage: &Stage) {
     make_theirs(stage, r#"{"username":"hunter2!"}"#).await;
     stage.want(&Wanted::FIRST);
     stage.want_also(VARIABLES, OF_THEIRS);
@@ -265,7 +278,7 @@ pub async fn no_such_member(stage: &Stage) {
     says(&said, &["rds!db-1a2b", "holds bytes, not text"]);
 }
 
-pub async fn unfit_values(stage: &Stage) {
+async fn unfit_values(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     for (value, why) in [
         (String::new(), "is empty"),
@@ -284,7 +297,7 @@ pub async fn unfit_values(stage: &Stage) {
     run(stage, &["plan"], "all", Exit::Success).await;
 }
 
-pub async fn unfit_password(stage: &Stage) {
+async fn unfit_password(stage: &Stage) {
     stage.want(&Wanted {
         data: true,
         ..Wanted::FIRST
@@ -315,7 +328,7 @@ pub async fn unfit_password(stage: &Stage) {
 }
 
 /// A migration that prints its environment and fails: the report has what else it printed.
-pub async fn printed(stage: &Stage) {
+async fn printed(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(|started| {
         let shown = ["MAIL_PASSWORD", "DATABASE_URL", "COOKIE_KEY"];
@@ -362,7 +375,7 @@ async fn assert_kept_nowhere(stage: &Stage, value: &str) {
 }
 
 /// Where `global` is forbidden, secrets are kept in the target's own region, or where the manifest says.
-pub async fn locations(stage: &Stage) {
+async fn locations(stage: &Stage) {
     let policy = Some(vec![LOCATION.to_owned(), "us-east1".to_owned()]);
     stage.sandbox.set_allowed_locations(policy);
     stage.want(&Wanted::FIRST);
@@ -393,7 +406,7 @@ pub async fn locations(stage: &Stage) {
 }
 
 /// What was just put may be unknown for a moment; the instance is made with it all the same.
-pub async fn unknown_version(stage: &Stage) {
+async fn unknown_version(stage: &Stage) {
     stage.want(&Wanted {
         data: true,
         ..Wanted::FIRST

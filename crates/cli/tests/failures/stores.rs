@@ -7,6 +7,21 @@ use serde_json::json;
 use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, DESTROY, run, says};
 
+crate::tests! {
+    databases_on_google_are_planned_and_made_in_an_empty_project => empty_project,
+    users_of_a_database_that_may_not_be_seen_are_not_taken_for_absent => users_denied,
+    a_disk_that_grew_by_itself_is_no_difference_and_none_shrinks => grown_disk,
+    a_database_on_google_is_replaced_under_its_own_name => replaced,
+    a_database_on_google_hands_out_its_authorities => verified,
+    a_database_on_google_is_adopted_as_it_is => adopted,
+    a_zone_of_another_project_takes_the_record => shared_zone,
+    another_edition_of_a_database_is_changed_alone => another_edition,
+    a_database_in_a_network_without_access_tells_the_way_out => not_peered,
+    a_database_that_may_not_be_seen_is_not_taken_for_deleted => unseen_while_deleted,
+    a_cache_on_another_projects_network_is_made => shared_network,
+    a_cache_that_is_being_deleted_is_made_anew => cache_going,
+}
+
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const INSTANCE: &str = "gcp/us-central1/sql.instance/swept-test-main";
 const DATA: Wanted = Wanted {
@@ -35,7 +50,7 @@ fn asked_within(stage: &Stage) -> Vec<String> {
 
 /// The whole plan is made although Cloud SQL refuses to speak of what is within an instance that is not there, and once all of it
 /// is there, nothing is to be done: not for what Google fills in either.
-pub async fn empty_project(stage: &Stage) {
+async fn empty_project(stage: &Stage) {
     stage.want(&DATA);
     stage.calls.arm(None);
     let said = run(stage, PLAN, "gcp", Exit::Changes).await;
@@ -56,7 +71,7 @@ pub async fn empty_project(stage: &Stage) {
 }
 
 /// What the caller may not see in an instance that is there is never taken for absent.
-pub async fn users_denied(stage: &Stage) {
+async fn users_denied(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     stage.calls.deny("sql.users.list");
@@ -68,7 +83,7 @@ pub async fn users_denied(stage: &Stage) {
 }
 
 /// A disk that grew by itself is nobody's difference; one that the manifest wants smaller is refused before anything is done.
-pub async fn grown_disk(stage: &Stage) {
+async fn grown_disk(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     let there = stage.google(Method::GET, &instance_path(), None).await;
@@ -103,7 +118,7 @@ pub async fn grown_disk(stage: &Stage) {
 }
 
 /// An instance that must be another one is made under the same name, after a last backup, once that was allowed.
-pub async fn replaced(stage: &Stage) {
+async fn replaced(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     let before = stage.google(Method::GET, &instance_path(), None).await;
@@ -128,7 +143,7 @@ pub async fn replaced(stage: &Stage) {
 }
 
 /// The app gets the authorities of its server, and a URL that verifies by them.
-pub async fn verified(stage: &Stage) {
+async fn verified(stage: &Stage) {
     stage.want(&DATA);
     let verify = "[databases.main]\nsslmode = \"verify-full\"\n\n[services.idp.env]\nDATABASE_CA = { secret = \"main-ca\" }\n";
     stage.file("deployer.test.toml", verify);
@@ -152,7 +167,7 @@ async fn secret(stage: &Stage, name: &str) -> String {
 }
 
 /// The zones of a company mostly live in one project, and its machines mostly reach no name server but its own.
-pub async fn shared_zone(stage: &Stage) {
+async fn shared_zone(stage: &Stage) {
     let zone = json!({ "name": "example-com", "dnsName": "example.com.", "description": "shared" });
     let zones = "/dns/v1/projects/shared-dns/managedZones";
     stage.google(Method::POST, zones, Some(zone)).await;
@@ -191,7 +206,7 @@ pub async fn shared_zone(stage: &Stage) {
 }
 
 /// Somebody's database is taken over as it is, and only what the manifest says of it is written.
-pub async fn adopted(stage: &Stage) {
+async fn adopted(stage: &Stage) {
     let database = json!({
         "name": "swept-test-main", "region": LOCATION, "databaseVersion": "POSTGRES_17",
         "settings": {
@@ -232,7 +247,7 @@ async fn read_cache(stage: &Stage) -> serde_json::Value {
 }
 
 /// Another hand's edition and tier are put back beside a larger disk: Cloud SQL takes an edition with its tier alone.
-pub async fn another_edition(stage: &Stage) {
+async fn another_edition(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     let before = stage.google(Method::GET, &instance_path(), None).await;
@@ -253,7 +268,7 @@ pub async fn another_edition(stage: &Stage) {
 }
 
 /// What only an operation tells has its way out too.
-pub async fn not_peered(stage: &Stage) {
+async fn not_peered(stage: &Stage) {
     stage.want(&DATA);
     let network = "[targets.gcp.databases.main]\nnetwork = \"not-peered\"\n";
     stage.file("deployer.test.toml", network);
@@ -266,7 +281,7 @@ pub async fn not_peered(stage: &Stage) {
 }
 
 /// A network of another project is reached by private services access.
-pub async fn shared_network(stage: &Stage) {
+async fn shared_network(stage: &Stage) {
     stage.want(&DATA);
     let network = "[targets.gcp.caches.sessions]\nnetwork = \"projects/host-project/global/networks/shared\"\n";
     stage.file("deployer.test.toml", network);
@@ -277,7 +292,7 @@ pub async fn shared_network(stage: &Stage) {
 }
 
 /// A cache whose name another one still has that is being deleted.
-pub async fn cache_going(stage: &Stage) {
+async fn cache_going(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     let before = read_cache(stage).await;
@@ -290,7 +305,7 @@ pub async fn cache_going(stage: &Stage) {
 }
 
 /// An instance that may not be seen when it is to be deleted is not taken for deleted.
-pub async fn unseen_while_deleted(stage: &Stage) {
+async fn unseen_while_deleted(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     // The plan sees it, and so does the look right before the delete.

@@ -12,6 +12,15 @@ use crate::{
     APPLY, SECOND, assert_serves, clouds, first_serves, json_lines, picture, run, says, unhealthy,
 };
 
+crate::tests! {
+    undo_leaves_what_the_cloud_put_back_itself => by_the_cloud,
+    undo_puts_back_a_service_that_was_rolled_out_well_before_another_one_failed => rolled_out,
+    undo_of_a_first_apply_leaves_nothing => first_apply,
+    undo_of_a_first_apply_leaves_what_holds_data_and_what_that_needs => first_apply_with_data,
+    an_undo_that_fails_needs_attention_whatever_the_other_cloud_comes_to => needs_attention,
+    an_undo_that_fails_needs_attention_in_json_and_in_the_journal => needs_attention_in_json,
+}
+
 /// The service's node on each cloud.
 const IDP: [(&str, &str); 2] = [
     ("aws", "aws/us-east-1/ecs.service/swept-test-idp"),
@@ -47,7 +56,7 @@ fn s1_never_healthy(started: &Started) -> Behaviour {
 }
 
 /// What the cloud put back by itself counts as put back.
-pub async fn by_the_cloud(stage: &Stage) {
+async fn by_the_cloud(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(unhealthy);
     stage.want(&SECOND);
@@ -59,7 +68,7 @@ pub async fn by_the_cloud(stage: &Stage) {
 }
 
 /// A service that was rolled out well is put back because another one failed.
-pub async fn rolled_out(stage: &Stage) {
+async fn rolled_out(stage: &Stage) {
     stage.want(&BOTH);
     run(stage, APPLY, "all", Exit::Success).await;
     stage.behave(s1_never_healthy);
@@ -120,7 +129,7 @@ const DONE: &str = "what a step did stays done";
 
 /// Nothing that a first apply made is left, in the clouds and in the ledger. The secret that names the database is made anew
 /// by the next apply, which so migrates another database.
-pub async fn first_apply(stage: &Stage) {
+async fn first_apply(stage: &Stage) {
     stage.behave(unhealthy);
     stage.want(&Wanted::FIRST);
     let said = run(stage, &UNDO, "all", Exit::RolledBack).await;
@@ -162,7 +171,7 @@ pub async fn first_apply(stage: &Stage) {
 }
 
 /// What holds data stays, with what it needs, and is what the next apply goes on with.
-pub async fn first_apply_with_data(stage: &Stage) {
+async fn first_apply_with_data(stage: &Stage) {
     stage.behave(unhealthy);
     stage.want(&Wanted {
         data: true,
@@ -262,7 +271,7 @@ fn words_of(cloud: &str) -> &'static str {
 }
 
 /// An undo that fails on one cloud is the worst that can be said, whatever the other one comes to.
-pub async fn needs_attention(stage: &Stage) {
+async fn needs_attention(stage: &Stage) {
     stage.want(&BOTH);
     run(stage, APPLY, "all", Exit::Success).await;
     stage.behave(s1_never_healthy);
@@ -300,7 +309,7 @@ pub async fn needs_attention(stage: &Stage) {
 }
 
 /// The same for programs, and in the journal.
-pub async fn needs_attention_in_json(stage: &Stage) {
+async fn needs_attention_in_json(stage: &Stage) {
     stage.want(&BOTH);
     run(stage, APPLY, "all", Exit::Success).await;
     stage.behave(s1_never_healthy);

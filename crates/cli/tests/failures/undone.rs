@@ -8,6 +8,13 @@ use deployer_sandbox::runner::Behaviour;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, picture, run, says, unhealthy};
 
+crate::tests! {
+    an_undo_does_not_call_a_cache_that_was_made_anew_as_before => cache_made_anew,
+    an_undo_does_not_call_a_cache_that_is_gone_deleted_as_asked => cache_gone,
+    an_undo_tells_a_password_that_it_cannot_put_back => password_stays,
+    an_undo_believes_no_single_look_that_says_absent => not_seen_yet,
+}
+
 const UNDO: [&str; 5] = ["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 const DATA: Wanted = Wanted {
     data: true,
@@ -34,7 +41,7 @@ fn with_a_replica(stage: &Stage) {
 }
 
 /// The cache is made anew with another AUTH string; the version that serves has the old one.
-pub async fn cache_made_anew(stage: &Stage) {
+async fn cache_made_anew(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     with_a_replica(stage);
@@ -48,7 +55,7 @@ pub async fn cache_made_anew(stage: &Stage) {
 }
 
 /// The cache is deleted and cannot be made again.
-pub async fn cache_gone(stage: &Stage) {
+async fn cache_gone(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
     with_a_replica(stage);
@@ -69,7 +76,7 @@ pub async fn cache_gone(stage: &Stage) {
 }
 
 /// The version that serves logs in with the password of before.
-pub async fn password_stays(stage: &Stage) {
+async fn password_stays(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "all", Exit::Success).await;
     let value = stage.file("value", "a-password-of-another-kind-1");
@@ -90,7 +97,7 @@ pub async fn password_stays(stage: &Stage) {
 }
 
 /// Reads that lag for as long as the undo looks: what was made is not called absent, and is still known as ours.
-pub async fn not_seen_yet(stage: &Stage) {
+async fn not_seen_yet(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let mut rules = "[[fault]]\ncall = \"ecs:CreateService\"\nwhat = \"denied\"\n".to_owned();
     for call in [

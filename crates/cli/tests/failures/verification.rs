@@ -11,10 +11,14 @@ use crate::in_process::stage::{Stage, Wanted};
 use crate::web::Web;
 use crate::{SECOND, assert_serves, run, says};
 
+crate::tests! {
+    a_check_that_fails_is_told_by_name_on_its_own_cloud => checks_fail,
+}
+
 const VERIFIED: &[&str] = &["apply", "--yes"];
 
 /// Simulated containers listen nowhere: these stand where people reach the service on each cloud.
-pub async fn checks_fail(stage: &Stage) {
+async fn checks_fail(stage: &Stage) {
     let broken = [false, true].map(|broken| Arc::new(AtomicBool::new(broken)));
     let [aws, gcp] = [app(&broken[0]).await, app(&broken[1]).await];
     let overlay = format!(

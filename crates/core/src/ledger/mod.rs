@@ -132,11 +132,6 @@ impl Ledger {
             .try_for_each_concurrent(AT_ONCE, |read| read)
             .await
     }
-
-    /// Whether any run was ever begun.
-    pub async fn is_new(&self) -> Result<bool> {
-        Ok(self.list("run-headers").await?.is_empty())
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! The Cloud Run job that runs the migration with the release's own image.
 
+mod calls;
+mod leftover;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
@@ -23,12 +27,15 @@ use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels::{self, Labels, Owner};
 use crate::operation;
-use crate::project::{Names, Project};
+use crate::project::Names;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
 use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::service;
 use crate::runtime::{conditions, creation};
 use crate::secret_calls::Store;
+
+pub(crate) use calls::Calls;
+pub(crate) use leftover::Leftover;
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "run.job";
@@ -44,8 +51,6 @@ const TASK_TIMEOUT: i64 = 600;
 /// Cloud Run tries a task again three times unless told otherwise.
 const TASK_RETRIES: i32 = 3;
 
-const OPERATION_DEADLINE: Duration = Duration::from_secs(120);
-
 /// What a migration takes from its job once that is as desired: which database it is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Database {
@@ -53,79 +58,6 @@ pub(crate) struct Database {
     pub(crate) pin: Option<SecretVersion>,
     /// Which one of that name it is.
     pub(crate) birth: Option<Birth>,
-}
-
-/// The calls that concern one job.
-#[derive(Clone)]
-pub(crate) struct Calls {
-    pub(crate) project: Arc<Project>,
-    pub(crate) name: String,
-}
-
-impl Calls {
-    pub(crate) fn new(project: &Arc<Project>, name: &str) -> Self {
-        Self {
-            project: Arc::clone(project),
-            name: name.to_owned(),
-        }
-    }
-
-    pub(crate) fn path(&self) -> String {
-        self.project.names.job(&self.name)
-    }
-
-    pub(crate) fn cannot(&self, what: &str) -> String {
-        format!("cannot {what} job `{}`", self.name)
-    }
-
-    pub(crate) async fn find(&self) -> Result<Found<Job>> {
-        let jobs = self.project.clients.jobs.reading().await;
-        let outcome = jobs.get_job().set_name(self.path()).send().await;
-        error::found(outcome, &self.cannot("read"))
-    }
-
-    pub(crate) async fn get(&self) -> Result<Job> {
-        let jobs = self.project.clients.jobs.reading().await;
-        let outcome = jobs.get_job().set_name(self.path()).send().await;
-        outcome.map_err(|error| error::failed(error, &self.cannot("read")))
-    }
-
-    /// The job, once it is told as this operation makes it or later.
-    async fn after(&self, begun: &Operation) -> Result<Job> {
-        let since = operation::accepted(begun).map_or(0, |job: Job| job.generation);
-        let (what, tells) = (format!("job `{}`", self.name), |now: &Job| {
-            now.generation >= since
-        });
-        operation::caught_up(&self.project, &what, tells, || self.get()).await
-    }
-
-    /// Sends a job that is there. The etag is left out: it changes with each execution, and the template is all ours.
-    async fn put(&self, job: Job) -> Result<Job> {
-        let jobs = self.project.clients.jobs.changing().await;
-        let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;
-        let begun = outcome.map_err(|error| error::failed(error, &self.cannot("update")))?;
-        self.after(&begun).await
-    }
-
-    async fn delete(&self) -> Result<()> {
-        let action = self.cannot("delete");
-        let jobs = self.project.clients.jobs.changing().await;
-        let outcome = jobs.delete_job().set_name(self.path()).send().await;
-        let Some(started) = error::optional(outcome, &action)? else {
-            return Ok(());
-        };
-        operation::settle(
-            &self.project,
-            started,
-            OPERATION_DEADLINE,
-            &action,
-            async |name| {
-                let jobs = self.project.clients.jobs.reading().await;
-                jobs.get_operation().set_name(name).send().await
-            },
-        )
-        .await
-    }
 }
 
 /// What the manifest says of one migration job.
@@ -552,7 +484,7 @@ impl Resource for RunJob {
     }
 
     fn pace(&self) -> Pace {
-        Pace::until(OPERATION_DEADLINE + self.patience.longest())
+        Pace::until(calls::OPERATION_DEADLINE + self.patience.longest())
     }
 }
 
@@ -578,110 +510,5 @@ fn settled(job: &model::Job) -> Readiness {
         }
         Some(condition) => Readiness::Pending(conditions::words(condition)),
         None => Readiness::Pending("the job has no condition yet".to_owned()),
-    }
-}
-
-/// A job that is no longer desired: it can be read and deleted.
-pub(crate) struct Leftover {
-    calls: Calls,
-    address: Address,
-    owner: Owner,
-}
-
-impl Leftover {
-    /// The job at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
-        Self {
-            calls: Calls::new(project, &address.name),
-            address: address.clone(),
-            owner,
-        }
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = Job;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Job>> {
-        Ok(match self.calls.find().await? {
-            Found::Absent => Reading::Absent,
-            Found::Denied(why) => Reading::Denied(why),
-            Found::Here(job) => match self.owner.objection(&job.labels) {
-                None => Reading::Present(job),
-                Some(why) => Reading::Foreign(why),
-            },
-        })
-    }
-
-    fn observed(&self, actual: &Job) -> Fields {
-        let mut fields = Fields::new();
-        labels::describe(&mut fields, &actual.labels);
-        fields
-    }
-
-    async fn delete(&self, _actual: &Job) -> Result<()> {
-        self.calls.delete().await
-    }
-
-    async fn release(&self, actual: &Job) -> Result<()> {
-        let mut job = actual.clone();
-        job.labels = labels::unmarked(&job.labels);
-        if let Some(execution) = &mut job.template {
-            execution.labels = labels::unmarked(&execution.labels);
-        }
-        let jobs = self.calls.project.clients.jobs.changing().await;
-        // As with any change of a job, the etag is left out: it changes with each execution.
-        let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;
-        let begun = outcome.map_err(|error| error::failed(error, &self.calls.cannot("release")))?;
-        self.calls.after(&begun).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use google_cloud_run_v2::model::ExecutionTemplate;
-
-    use super::*;
-
-    #[test]
-    fn a_job_without_a_number_of_retries_differs_from_one_that_never_retries() {
-        let names = crate::project::test_names();
-        let job = |task: TaskTemplate| {
-            Job::new().set_template(ExecutionTemplate::new().set_template(task))
-        };
-        let silent = describe(&names, &job(TaskTemplate::new()));
-        let never = describe(&names, &job(TaskTemplate::new().set_max_retries(0)));
-        let changes = silent.changes_to(&never);
-        assert_eq!(changes.len(), 1);
-        assert_eq!(changes[0].field, "retries");
-    }
-
-    #[test]
-    fn the_job_says_which_migration_it_runs() {
-        let marked = ExecutionTemplate::new().set_labels([(KEY_LABEL, "0123")]);
-        let job = Job::new().set_template(marked);
-        let labels = &job.template.as_ref().expect("a job has a template").labels;
-        assert_eq!(key_of(labels).map(String::as_str), Some("0123"));
-    }
-
-    #[test]
-    fn a_job_is_ready_when_cloud_run_has_taken_it_over() {
-        let condition = |state| model::Condition::new().set_type("Ready").set_state(state);
-        let ready = Job::new().set_terminal_condition(condition(State::ConditionSucceeded));
-        assert_eq!(settled(&ready), Readiness::Ready);
-        assert!(matches!(
-            settled(&ready.clone().set_reconciling(true)),
-            Readiness::Pending(_)
-        ));
-        let failed = condition(State::ConditionFailed).set_message("no such secret");
-        assert_eq!(
-            settled(&ready.set_terminal_condition(failed)),
-            Readiness::Failed("no such secret".into())
-        );
     }
 }
