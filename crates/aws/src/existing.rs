@@ -7,7 +7,7 @@ use deployer_core::address::Address;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::{Evidence, Kept, Node, Reading, Resource, ResourceNode, Step, StepNode};
-use deployer_core::node::{Token, Watch};
+use deployer_core::node::{Token, Undone, Watch};
 use deployer_core::ours::{Owner, Past, Stranger};
 
 use crate::cache::group_calls::{delete_group, read_group, release_group};
@@ -313,5 +313,9 @@ impl Step for Done {
 
     async fn run(&self, _token: &Token, _watch: &dyn Watch) -> Result<()> {
         Ok(())
+    }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::PutBack)
     }
 }

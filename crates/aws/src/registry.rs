@@ -8,10 +8,10 @@ use deployer_core::address::Address;
 use deployer_core::capability::{
     Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
 };
-use deployer_core::error::{Error, Result};
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
@@ -453,11 +453,16 @@ impl Step for ImageCopy {
             .copy_to(&to, self.image.tag.as_deref(), watch)
             .await
     }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::Stays(
+            "one image more in the registry is in nobody's way".into(),
+        ))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use deployer_core::error::ErrorKind;
     use secrecy::SecretString;
 
     use super::*;

@@ -13,7 +13,7 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::history::{History, same_revision};
 use deployer_core::ledger::{Hold, Release};
-use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::ours::Owner;
 use deployer_core::plan::{self, Prepared, Subject};
 use deployer_core::spec::OnRollback;
@@ -48,8 +48,31 @@ pub struct Choice<'a> {
 pub enum Rest<'a> {
     /// This: nobody knows whether its release serves.
     Goes(Box<Choice<'a>>),
-    /// Nothing: its release serves.
-    Ended,
+    /// Only to write down that its release serves.
+    Ended(Over<'a>),
+    /// Only to write down that something else came after it.
+    Superseded(Over<'a>),
+}
+
+/// A hold whose rollback is over: it is to be said so by the next run.
+pub struct Over<'a> {
+    place: &'a Place,
+    service: String,
+    hold: Hold,
+}
+
+impl Over<'_> {
+    /// Says it. A run has begun.
+    ///
+    /// Errors: the ledger's.
+    pub async fn write(&self) -> Result<()> {
+        self.place.ledger.set_hold(&self.service, &self.hold).await
+    }
+
+    /// The target.
+    pub fn cloud(&self) -> CloudName {
+        self.place.name()
+    }
 }
 
 impl<'a> Choice<'a> {
@@ -63,18 +86,9 @@ impl<'a> Choice<'a> {
             .pinned(&to.spec.name, &to.revision)
             .await;
         let pinned = pinned.map_err(|error| gone(error, &to, place))?;
-        let to = with_pins(to, &pinned);
-        let from = match has_pins(&from) {
-            true => from,
-            // What it pins tells what a hold on it is about; without it the hold is on the content alone.
-            false => {
-                let runtime = place.cloud.runtime();
-                match runtime.pinned(&from.spec.name, &from.revision).await {
-                    Ok(pinned) => with_pins(from, &pinned),
-                    Err(_) => from,
-                }
-            }
-        };
+        let to = record::with_pins(to, &pinned);
+        // What it pins tells what a hold on it is about; without it the hold is on the content alone.
+        let from = record::pinning(place, from).await;
         let follow = following(place, &to).await?;
         check_pins(place, &to, &pinned, &follow).await?;
         let current = current(place, &from).await?;
@@ -96,8 +110,7 @@ impl<'a> Choice<'a> {
         })
     }
 
-    /// The rest of a rollback that did not come to its end; where only its last entry is missing, that is made up for. `None` when no
-    /// rollback is left over: something else came after it.
+    /// The rest of a rollback that did not come to its end. `None` when none is left over.
     ///
     /// Errors: ledger, when a release that the hold names is not there.
     pub async fn unfinished(
@@ -121,12 +134,18 @@ impl<'a> Choice<'a> {
         };
         if let Some(next) = releases.iter().find(|it| it.number >= hold.serving) {
             let ended = next.number == hold.serving && next.rejects == Some(hold.rejected);
-            let hold = Hold {
-                unfinished: None,
-                ..hold.clone()
+            let over = Over {
+                place,
+                service: service.to_owned(),
+                hold: Hold {
+                    unfinished: None,
+                    ..hold.clone()
+                },
             };
-            place.ledger.set_hold(service, &hold).await?;
-            return Ok(ended.then_some(Rest::Ended));
+            return Ok(Some(match ended {
+                true => Rest::Ended(over),
+                false => Rest::Superseded(over),
+            }));
         }
         let (from, to) = (numbered(hold.rejected)?, numbered(to)?);
         let choice = Self::new(place, from, to).await?;
@@ -161,7 +180,8 @@ impl<'a> Choice<'a> {
     pub fn kept(&self) -> Vec<String> {
         let (from, to) = (&self.from, &self.to);
         let mut kept = Vec::new();
-        if from.spec.replicas != to.spec.replicas {
+        let restored = self.place.cloud.runtime().revisions_have_sizes();
+        if from.spec.replicas != to.spec.replicas && !restored {
             kept.push(format!(
                 "its size stays as it is: r{} ran {} to {} instances",
                 to.number, to.spec.replicas.min, to.spec.replicas.max
@@ -192,24 +212,6 @@ impl<'a> Choice<'a> {
             unfinished,
         }
     }
-}
-
-/// Whether a release says which versions of its secrets it pins: those of `apply --only` do not.
-fn has_pins(release: &Release) -> bool {
-    !release.secrets.is_empty() || release.spec.secrets.is_empty()
-}
-
-/// The same with what its revision pins, by the manifest's names.
-fn with_pins(release: Release, pinned: &BTreeMap<String, SecretVersion>) -> Release {
-    let mut secrets = release.secrets.clone();
-    for (variable, used) in &release.spec.secrets {
-        if let Some(version) = pinned.get(variable) {
-            secrets
-                .entry(used.secret.clone())
-                .or_insert_with(|| version.clone());
-        }
-    }
-    Release { secrets, ..release }
 }
 
 /// What an apply would pin now of the secrets of `from` that a rollback restores, by the manifest's names: a later one may mend it. Of a
@@ -343,6 +345,10 @@ impl Step for Activate {
         let revision = runtime.activate(&self.activation, token, watch).await?;
         *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
         Ok(())
+    }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::Lost("a rollback is not undone".into()))
     }
 }
 

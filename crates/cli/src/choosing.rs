@@ -6,7 +6,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::history::{Current, Found, History, Standing, same_revision};
 use deployer_core::ledger::{Hold, Release};
 
-use crate::activation::{Choice, Rest};
+use crate::activation::{Choice, Over, Rest};
 use crate::command::releases::short;
 use crate::record;
 use crate::session::{Place, Session};
@@ -54,6 +54,18 @@ struct Looked<'a> {
     unfinished: Option<Hold>,
     /// Whether the last run is a rollback that recorded its release and has no end.
     unended: bool,
+    /// The last run, where it is a rollback that ended.
+    last: Option<Rolled>,
+}
+
+/// A rollback that ended.
+struct Rolled {
+    /// Which command it was.
+    typed: String,
+    /// Whether its release serves.
+    went: bool,
+    /// Whether it came to nothing.
+    failed: bool,
 }
 
 /// What the rollback of a service does on every target; `to` is a person's word for a release.
@@ -63,43 +75,55 @@ pub async fn choose<'a>(
     session: &'a Session,
     service: &str,
     to: Option<&str>,
-) -> Result<Vec<Chosen<'a>>> {
+) -> Result<(Vec<Chosen<'a>>, Vec<Over<'a>>)> {
     let mut all = Vec::new();
     for place in &session.places {
         all.push(look(place, service).await?);
     }
     let stopped = all.iter().any(|it| it.unfinished.is_some() || it.unended);
-    let chosen = match stopped && to.is_none() {
-        true => finish(session, service, &all).await?,
-        false => {
+    let mut over = Vec::new();
+    let chosen = match to.is_none() {
+        true if stopped => finish(session, service, &all, &mut over).await?,
+        true if went_in_part(&all) => rest(session, service, &all, &mut over).await?,
+        _ => {
             let mut chosen = Vec::new();
             for looked in &all {
-                chosen.push(choose_on(session, service, looked, to).await?);
+                chosen.push(choose_on(session, service, looked, to, &mut over).await?);
             }
             chosen
         }
     };
     one_content(&chosen, to)?;
-    Ok(chosen)
+    Ok((chosen, over))
 }
 
 async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
     let releases = place.ledger.releases(service).await?;
+    // Without its pins a release of `apply --only` looks like any other of its image.
+    let releases = releases.into_iter();
+    let releases = releases.map(|release| record::pinning(place, release));
+    let releases = futures::future::join_all(releases).await;
     let holds = place.ledger.holds(service).await?;
     let serving = match place.env.services.get(service) {
         Some(spec) => place.cloud.runtime().serving(spec).await?,
         None => None,
     };
     let last_run = place.ledger.last_run().await?;
-    let unended = last_run.is_some_and(|run| {
-        let recorded = releases.last().map(|last| last.run.as_str());
+    let last_run = last_run.filter(|run| run.header.command == "rollback");
+    let recorded = last_run.as_ref().is_some_and(|run| {
         let name = format!("run {}", run.header.number);
-        run.outcome().is_none()
-            && run.header.command == "rollback"
-            && recorded == Some(name.as_str())
-            && releases
-                .last()
-                .is_some_and(|last| last.rollback_to.is_some())
+        let mut last = releases.last().into_iter();
+        last.any(|last| last.run == name && last.rollback_to.is_some())
+    });
+    let outcome = last_run.as_ref().and_then(|run| run.outcome());
+    let unended = last_run.is_some() && outcome.is_none() && recorded;
+    let last = outcome.map(|outcome| (outcome != "succeeded", last_run.as_ref()));
+    let last = last.and_then(|(failed, run)| {
+        Some(Rolled {
+            typed: run?.header.typed.clone()?,
+            went: recorded,
+            failed: failed && !recorded,
+        })
     });
     Ok(Looked {
         place,
@@ -107,6 +131,7 @@ async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
         serving,
         unfinished: holds.into_iter().find(|hold| hold.unfinished.is_some()),
         unended,
+        last,
     })
 }
 
@@ -116,6 +141,7 @@ async fn finish<'a>(
     session: &'a Session,
     service: &str,
     all: &[Looked<'a>],
+    over: &mut Vec<Over<'a>>,
 ) -> Result<Vec<Chosen<'a>>> {
     let mut chosen = Vec::new();
     let mut unbegun = Vec::new();
@@ -123,24 +149,75 @@ async fn finish<'a>(
         let place = looked.place;
         let rest = match &looked.unfinished {
             Some(hold) => Choice::unfinished(place, service, hold).await?,
-            None if looked.unended => Some(Rest::Ended),
             None => None,
         };
-        match (rest, looked.releases.last()) {
-            (Some(Rest::Goes(choice)), _) => chosen.push(Chosen::Finishes(choice)),
-            (Some(Rest::Ended), Some(last)) => chosen.push(Chosen::Serves {
+        let ended = match rest {
+            Some(Rest::Goes(choice)) => {
+                chosen.push(Chosen::Finishes(choice));
+                continue;
+            }
+            Some(Rest::Ended(ended)) => {
+                over.push(ended);
+                true
+            }
+            Some(Rest::Superseded(superseded)) => {
+                over.push(superseded);
+                false
+            }
+            None => looked.unended && looked.unfinished.is_none(),
+        };
+        match looked.releases.last() {
+            Some(last) if ended => chosen.push(Chosen::Serves {
                 place,
                 release: Box::new(last.clone()),
                 finished: true,
                 unrecorded: false,
             }),
-            (Some(Rest::Ended) | None, _) => unbegun.push(looked),
+            Some(_) | None => unbegun.push(looked),
         }
     }
     let content = chosen.first().map(|it| it.to().content_id.clone());
     for looked in unbegun {
         let content = content.as_deref();
-        chosen.push(choose_on(session, service, looked, content).await?);
+        chosen.push(choose_on(session, service, looked, content, over).await?);
+    }
+    Ok(chosen)
+}
+
+/// Whether the last command was a rollback that went on one target and came to nothing on another one.
+fn went_in_part(all: &[Looked<'_>]) -> bool {
+    let mut typed = all.iter().map(|it| it.last.as_ref().map(|it| &it.typed));
+    let first = typed.next().flatten();
+    let of_one = first.is_some() && typed.all(|it| it == first);
+    let any = |of: fn(&Rolled) -> bool| all.iter().any(|it| it.last.as_ref().is_some_and(of));
+    of_one && any(|it| it.went) && any(|it| it.failed)
+}
+
+/// The same words once more: where the rollback went it is done, and where it came to nothing the same content is made to serve.
+async fn rest<'a>(
+    session: &'a Session,
+    service: &str,
+    all: &[Looked<'a>],
+    over: &mut Vec<Over<'a>>,
+) -> Result<Vec<Chosen<'a>>> {
+    let mut chosen = Vec::new();
+    let mut left = Vec::new();
+    for looked in all {
+        let failed = looked.last.as_ref().is_some_and(|it| it.failed);
+        match looked.releases.last() {
+            Some(last) if !failed => chosen.push(Chosen::Serves {
+                place: looked.place,
+                release: Box::new(last.clone()),
+                finished: true,
+                unrecorded: false,
+            }),
+            Some(_) | None => left.push(looked),
+        }
+    }
+    let content = chosen.first().map(|it| it.to().content_id.clone());
+    for looked in left {
+        let content = content.as_deref();
+        chosen.push(choose_on(session, service, looked, content, over).await?);
     }
     Ok(chosen)
 }
@@ -150,15 +227,21 @@ async fn choose_on<'a>(
     service: &str,
     looked: &Looked<'a>,
     to: Option<&str>,
+    over: &mut Vec<Over<'a>>,
 ) -> Result<Chosen<'a>> {
     let place = looked.place;
     let follows = record::follows(place);
     let history = History::new(&looked.releases, &follows);
     let standing = history.standing(&Current::of(looked.serving.as_ref()));
+    let unknown = matches!(standing, Standing::Unrecorded(_));
     let (from, unrecorded) = from(session, service, looked, &history, standing).await?;
-    let to = match to {
-        Some(word) => named(&history, word, place)?,
-        None => history
+    let to = match (to, looked.releases.last()) {
+        (Some(word), _) => named(&history, word, place)?,
+        // Another hand changed what no release has: the release that it changed served before, and nobody rejects it.
+        (None, Some(last)) if unknown && !last.detached && history.same_content(&from, last) => {
+            last.clone()
+        }
+        (None, _) => history
             .before(&from)
             .cloned()
             .ok_or_else(|| nothing_before(place, &from))?,
@@ -172,7 +255,8 @@ async fn choose_on<'a>(
     if let Some(hold) = unfinished {
         match Choice::unfinished(place, service, hold).await? {
             Some(Rest::Goes(choice)) => return Ok(Chosen::Finishes(choice)),
-            Some(Rest::Ended) | None => {}
+            Some(Rest::Ended(it) | Rest::Superseded(it)) => over.push(it),
+            None => {}
         }
     }
     if same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to) {

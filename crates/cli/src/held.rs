@@ -1,9 +1,9 @@
 //! Services that a rollback holds back: which they are, what serves meanwhile, and which secrets that pins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
-use deployer_core::capability::{Revision, SecretContent, SecretVersion};
+use deployer_core::capability::SecretContent;
 use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing};
 use deployer_core::ledger::Hold;
@@ -154,29 +154,4 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
         Standing::Several(_) => "several revisions serve".to_owned(),
         Standing::Nothing => "nothing serves".to_owned(),
     }
-}
-
-/// The secret versions that the revisions pin which serve instead of what is held: the manifest may not name their secrets any more.
-pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec<SecretVersion>> {
-    let mut pinned = Vec::new();
-    for held in held.iter().filter(|held| held.cloud == place.name()) {
-        let Some(spec) = place.env.services.get(&held.service) else {
-            continue;
-        };
-        let runtime = place.cloud.runtime();
-        let Some(serving) = runtime.serving(spec).await? else {
-            continue;
-        };
-        let traffic = serving.traffic.iter().map(|(revision, _)| revision);
-        let revisions: BTreeSet<&str> = traffic
-            .chain(&serving.wanted)
-            .map(|revision| revision.0.as_str())
-            .collect();
-        for revision in revisions {
-            let revision = Revision(revision.to_owned());
-            let of_it = runtime.pinned(&spec.name, &revision).await?;
-            pinned.extend(of_it.into_values());
-        }
-    }
-    Ok(pinned)
 }

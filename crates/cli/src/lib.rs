@@ -18,6 +18,7 @@ mod failure;
 mod generate;
 mod held;
 mod image;
+mod kept;
 mod ledger_store;
 mod left;
 mod logins;

@@ -25,17 +25,15 @@ pub struct Unrecorded {
     pub unlisted: Vec<Unlisted>,
 }
 
-/// Whether a target's ledger was lost, or never was one: an inventory is written before the first thing is made.
-///
-/// Errors: the ledger's.
-pub async fn is_lost(place: &Place, inventory: &Inventory) -> Result<bool> {
-    Ok(inventory.items.is_empty() && !place.ledger.has_inventory().await?)
-}
-
-/// What carries our mark, is there, and neither the graph nor `known` has.
+/// What carries our mark, is there, and neither the graph nor `known` has. What of it the manifest adopts by `named` is released.
 ///
 /// Errors: input, of a kind that this version does not know.
-pub async fn find_marked(place: &Place, graph: &Graph, known: &[Orphan]) -> Result<Unrecorded> {
+pub async fn find_marked(
+    place: &Place,
+    graph: &Graph,
+    known: &[Orphan],
+    named: &Inventory,
+) -> Result<Unrecorded> {
     let marked = place.cloud.find_marked(&place.owner()).await;
     let is_known = |address: &Address| {
         let mut known = known.iter();
@@ -66,7 +64,10 @@ pub async fn find_marked(place: &Place, graph: &Graph, known: &[Orphan]) -> Resu
             node: Arc::clone(node),
             needs: needed.map(|it| (*it).clone()).collect(),
             used_by: users.cloned().collect(),
-            released: None,
+            released: match named.items.get(address) {
+                Some(item) if item.adopted => Some(compose::was_there(address)),
+                Some(_) | None => None,
+            },
         }
     });
     Ok(Unrecorded {
@@ -75,11 +76,8 @@ pub async fn find_marked(place: &Place, graph: &Graph, known: &[Orphan]) -> Resu
     })
 }
 
-/// What the manifest names on a target and is there as ours, without any ledger, and a note of each record that is there and stays:
-/// it carries no mark. What the manifest adopts is released, with what that needs: whether it was there before is not known any more.
-///
-/// Errors: those of reading it.
-pub async fn find_named(place: &Place) -> Result<(Vec<Orphan>, Vec<String>)> {
+/// What the manifest names on a target, as an inventory without what runs noted. What it adopts counts as there before us. Pure.
+pub fn named(place: &Place) -> Inventory {
     let mut graph = Graph::new();
     let keys = place.env.services.keys();
     let given = Given {
@@ -108,8 +106,21 @@ pub async fn find_named(place: &Place) -> Result<(Vec<Orphan>, Vec<String>)> {
         };
         inventory.items.insert(address, item);
     }
-    let (nothing, none) = (Graph::new(), BTreeSet::new());
-    let all = compose::undesired(&inventory, &nothing, &none, |it| {
+    inventory
+}
+
+/// What of `named` is there as ours and not in `known`, and a note of each record that is there and stays: it carries no mark. What the
+/// manifest adopts is released, with what that needs: whether it was there before is not known any more.
+///
+/// Errors: those of reading it.
+pub async fn find_named(
+    place: &Place,
+    named: &Inventory,
+    known: &Inventory,
+) -> Result<(Vec<Orphan>, Vec<String>)> {
+    let nothing = Graph::new();
+    let known = known.items.keys().cloned().collect();
+    let all = compose::undesired(named, &nothing, &known, |it| {
         place.existing(it, &Past::default())
     })?;
     let reads = all.iter().map(|orphan| async {
@@ -135,7 +146,7 @@ pub async fn find_named(place: &Place) -> Result<(Vec<Orphan>, Vec<String>)> {
 const RECORD: &str = ".record";
 
 /// Whether the manifest adopts what has this address, or the service that it was declared for.
-fn is_adopted(env: &EnvironmentSpec, declared: &Declared, address: &Address) -> bool {
+pub fn is_adopted(env: &EnvironmentSpec, declared: &Declared, address: &Address) -> bool {
     let mut services = declared.services.iter();
     let of_service = services.any(|(key, service)| {
         let adopts = env.services.get(key).is_some_and(|it| it.adopt);
@@ -148,33 +159,38 @@ fn is_adopted(env: &EnvironmentSpec, declared: &Declared, address: &Address) -> 
     of_service || named.any(|(adopt, name)| adopt && *name == address.name)
 }
 
-/// Whether a service of ours is there although the target's ledger was lost. One that is adopted is no such.
-///
-/// Errors: the ledger's.
-pub async fn serves_unknown(
+/// Whether a service of ours is there that the target's inventory does not have, and that may have been lost. One that is adopted is no
+/// such.
+pub fn serves_unknown(
     place: &Place,
     inventory: &Inventory,
     prepared: &Prepared,
     declared: &[Declared],
-) -> Result<bool> {
+) -> bool {
     let cloud = place.name();
     let declared = declared.iter().filter(|it| it.cloud == cloud);
     let there = |address: &Address| {
         let change = prepared.plan.of(cloud).find(|it| it.address == *address);
-        change.is_some_and(|it| it.action != Action::Create)
+        let there = change.is_some_and(|it| it.action != Action::Create);
+        there && !inventory.items.contains_key(address)
     };
     let adopts = |key: &str| place.env.services.get(key).is_some_and(|it| it.adopt);
     let mut services = declared.flat_map(|it| &it.services);
-    let found = services.any(|(key, it)| !adopts(key) && there(&it.outputs.service));
-    Ok(found && is_lost(place, inventory).await?)
+    !inventory.whole && services.any(|(key, it)| !adopts(key) && there(&it.outputs.service))
 }
 
 /// What is said of a target whose ledger was lost although something of the environment is there.
-pub fn note_lost(place: &Place, unlisted: &[Unlisted]) -> String {
+pub fn note_lost(place: &Place, inventory: &Inventory, unlisted: &[Unlisted]) -> String {
     let mark = place.owner();
+    let lacks = match inventory.items.is_empty() {
+        true => "the ledger has no inventory of this environment, and things of it are there",
+        false => {
+            "the ledger's inventory of this environment is not whole, and things of it are there that it does not name"
+        }
+    };
     let said = format!(
-        "{}: the ledger has no inventory of this environment, and things of it are there: it was lost, or another one was written to. \
-         What the manifest names is known by its name, and what carries our mark `{mark}` by that",
+        "{}: {lacks}: it was lost, or another one was written to. What the manifest names is known by its name, and what carries our \
+         mark `{mark}` by that",
         place.name()
     );
     match unlisted.is_empty() {

@@ -10,7 +10,7 @@ use deployer_core::compose::DeclaredService;
 use deployer_core::engine::{Arrivals, Verdict};
 use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing, same_revision};
-use deployer_core::ledger::Release;
+use deployer_core::ledger::{Content, Release, RunHeader};
 use deployer_core::node::{Action, Waiting};
 use deployer_core::spec::{EnvironmentSpec, OnRollback};
 use deployer_manifest::Manifest;
@@ -84,7 +84,7 @@ impl<'a> Recorder<'a> {
             detached,
             at: self.session.clock.now(),
             run: self.journals.name(cloud),
-            ..release
+            ..pinning(place, release).await
         };
         if let Some(release) = record(place, release).await? {
             let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,8 +201,8 @@ pub fn again(session: &Session, history: &History<'_>, earlier: &Release, run: &
     }
 }
 
-/// A revision that serves and that no release has, as a release: as far as the cloud and the manifest of the last apply tell, which may
-/// be another one than today's. Its number is set when it is recorded.
+/// A revision that serves and that no release has, as a release: as far as the cloud and the last apply of its image tell, which may be
+/// of another manifest than today's; where none says of which it was, the last apply. Its number is set when it is recorded.
 pub async fn unrecorded(
     session: &Session,
     place: &Place,
@@ -210,27 +210,41 @@ pub async fn unrecorded(
     revision: &Revision,
     image: Option<&deployer_core::capability::ImageRef>,
 ) -> Result<Option<Release>> {
-    let then = applied(place, &session.loaded.environment).await?;
+    let Some(image) = image else {
+        return Ok(None);
+    };
+    let digest = image.0.rsplit('@').next().unwrap_or_default();
+    let (last, of_image) = place.ledger.applies_of(key, digest).await?;
+    let content = of_image.as_ref().and_then(|it| it.contents.get(key));
+    let then = of_image.as_ref().or(last.as_ref());
+    let then = then.and_then(|it| asked_for(it, place, &session.loaded.environment));
     let (manifest, env) = match &then {
         Some((manifest, env)) => (manifest, env),
         None => (&session.loaded.manifest, &place.env),
     };
-    let (Some(spec), Some(image)) = (env.services.get(key), image) else {
+    let Some(spec) = env.services.get(key) else {
         return Ok(None);
     };
     let pinned = place.cloud.runtime().pinned(&spec.name, revision).await?;
     let used = spec.secrets.iter();
     let secrets = used
         .filter_map(|(variable, used)| Some((used.secret.clone(), pinned.get(variable)?.clone())));
-    let digest = image.0.rsplit('@').next().unwrap_or_default();
-    let Some(content_id) = manifest.content_id(key, digest) else {
-        return Ok(None);
+    let content = match content {
+        Some(content) => content.clone(),
+        None => Content {
+            digest: digest.to_owned(),
+            content_id: match manifest.content_id(key, digest) {
+                Some(content_id) => content_id,
+                None => return Ok(None),
+            },
+            overrides: manifest.overrides_id(place.name(), key),
+        },
     };
     Ok(Some(Release {
         number: 0,
         service: key.to_owned(),
-        content_id,
-        overrides: manifest.overrides_id(place.name(), key),
+        content_id: content.content_id,
+        overrides: content.overrides,
         image: image.clone(),
         tag: None,
         revision: revision.clone(),
@@ -249,14 +263,45 @@ pub async fn unrecorded(
     }))
 }
 
-/// What the last apply was asked for, with what that is on this target. `None` where this version cannot read it any more.
-async fn applied(place: &Place, environment: &str) -> Result<Option<(Manifest, EnvironmentSpec)>> {
-    let header = place.ledger.last_header("apply").await?;
-    let manifest = header.and_then(|it| serde_json::from_value::<Manifest>(it.manifest).ok());
-    Ok(manifest.and_then(|manifest| {
-        let env = manifest.environment_spec(place.name(), environment).ok()?;
-        Some((manifest, env))
-    }))
+/// What an apply was asked for, with what that is on this target. `None` where this version cannot read it any more.
+fn asked_for(
+    header: &RunHeader,
+    place: &Place,
+    environment: &str,
+) -> Option<(Manifest, EnvironmentSpec)> {
+    let manifest = serde_json::from_value::<Manifest>(header.manifest.clone()).ok()?;
+    let env = manifest.environment_spec(place.name(), environment).ok()?;
+    Some((manifest, env))
+}
+
+/// The same with what its revision pins, by the manifest's names: a release of `apply --only` does not see them.
+pub fn with_pins(release: Release, pinned: &BTreeMap<String, SecretVersion>) -> Release {
+    let mut secrets = release.secrets.clone();
+    for (variable, used) in &release.spec.secrets {
+        if let Some(version) = pinned.get(variable) {
+            secrets
+                .entry(used.secret.clone())
+                .or_insert_with(|| version.clone());
+        }
+    }
+    Release { secrets, ..release }
+}
+
+/// Whether a release says which versions of its secrets it pins.
+pub fn has_pins(release: &Release) -> bool {
+    !release.secrets.is_empty() || release.spec.secrets.is_empty()
+}
+
+/// The same with what its revision pins, where it does not say so and the cloud still tells.
+pub async fn pinning(place: &Place, release: Release) -> Release {
+    if has_pins(&release) {
+        return release;
+    }
+    let runtime = place.cloud.runtime();
+    match runtime.pinned(&release.spec.name, &release.revision).await {
+        Ok(pinned) => with_pins(release, &pinned),
+        Err(_) => release,
+    }
 }
 
 /// Says of a secret, by the manifest's name, whether a rollback leaves it at its current version. One that the manifest no longer has
@@ -323,7 +368,7 @@ fn says_the_same(last: &Release, now: &Release) -> bool {
         // Releases of before say nothing of it.
         && (last.overrides.is_none() || last.overrides == now.overrides)
         && last.image == now.image
-        // `apply --only` does not see the secrets: what it pins stands in the revision.
-        && (now.secrets.is_empty() || last.secrets == now.secrets)
+        // What a release pins stands in its revision: one of before may not say it.
+        && (now.secrets.is_empty() || last.secrets.is_empty() || last.secrets == now.secrets)
         && (last.detached == now.detached || now.detached)
 }

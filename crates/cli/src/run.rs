@@ -9,7 +9,7 @@ use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::{self, Arrivals, Interrupt, Journal, Means, OnFailure, Verdict};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::journal::Event;
-use deployer_core::ledger::{RunHeader, RunJournal};
+use deployer_core::ledger::{Content, RunHeader, RunJournal};
 use deployer_core::node::Waiting;
 use deployer_core::ours::Noted;
 use deployer_core::plan::Prepared;
@@ -162,9 +162,19 @@ impl Journals {
     ///
     /// Errors: ledger, when it fails everywhere.
     pub async fn begin(session: &Session, command: &str) -> Result<Self> {
+        Self::begin_with(session, command, |_| BTreeMap::new()).await
+    }
+
+    /// The same of a run that is to make these contents serve.
+    pub async fn begin_with(
+        session: &Session,
+        command: &str,
+        contents: impl Fn(CloudName) -> BTreeMap<String, Content>,
+    ) -> Result<Self> {
         let manifest = serde_json::to_value(&session.loaded.manifest)
             .map_err(|error| Error::internal("the manifest has no JSON form").because(error))?;
         let (mut journals, mut none) = (BTreeMap::new(), BTreeMap::new());
+        let typed = Uuid::new_v4().to_string();
         for place in &session.places {
             let header = RunHeader {
                 number: 0,
@@ -172,6 +182,8 @@ impl Journals {
                 by: system::who(),
                 at: session.clock.now(),
                 manifest: manifest.clone(),
+                contents: contents(place.name()),
+                typed: Some(typed.clone()),
             };
             match place.ledger.begin_run(header).await {
                 Ok(journal) => {
@@ -401,7 +413,7 @@ fn tell_undo(cloud: CloudName, verdict: &Verdict) {
     if verdict.attention.is_empty() {
         return;
     }
-    sayln!("\n{cloud}: needs attention, it could not be put back:");
+    sayln!("\n{cloud}: needs attention, not as before:");
     for (address, error) in &verdict.attention {
         sayln!("  {address}");
         say!("{}", view::error::render(error));

@@ -189,6 +189,8 @@ mod tests {
                 by: "deploy@runner-3".into(),
                 at: at(0),
                 manifest: json!({}),
+                contents: std::collections::BTreeMap::new(),
+                typed: None,
             },
             entries: entries.collect(),
         }

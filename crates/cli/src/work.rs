@@ -8,10 +8,10 @@ use deployer_core::capability::{
     Birth, LocalImage, MigrationRecord, Revision, SecretContent, SecretVersion, Unlisted,
 };
 use deployer_core::compose::{self, Declared, Given, Part};
-use deployer_core::error::Result;
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
-use deployer_core::ledger::{Inventory, LedgerMigrations};
+use deployer_core::ledger::{Content, Inventory, LedgerMigrations};
 use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::spec::EnvironmentSpec;
@@ -19,6 +19,7 @@ use deployer_core::spec::EnvironmentSpec;
 use crate::failure::Attempt;
 use crate::held::{self, HeldService};
 use crate::image;
+use crate::kept;
 use crate::lost;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
@@ -47,6 +48,21 @@ pub struct Work {
 }
 
 impl Work {
+    /// What is to serve on a target, by the services' names; what is held is not.
+    pub fn contents(&self, cloud: CloudName) -> BTreeMap<String, Content> {
+        let declared = self.declared.iter().filter(|it| it.cloud == cloud);
+        let services = declared.flat_map(|it| it.services.keys());
+        let contents = services.filter_map(|key| {
+            let content = Content {
+                digest: self.images.get(key)?.digest.to_string(),
+                content_id: self.content_ids.get(key)?.clone(),
+                overrides: self.overrides.get(&(cloud, key.clone())).cloned(),
+            };
+            Some((key.clone(), content))
+        });
+        contents.collect()
+    }
+
     /// Whether an apply would do anything.
     pub fn has_changes(&self) -> bool {
         !self.prepared.plan.is_empty() || self.unfinished().next().is_some()
@@ -130,25 +146,34 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let mut graph = Graph::knowing(ours);
     let mut orphans = Vec::new();
     let mut lost: BTreeMap<CloudName, Vec<Unlisted>> = BTreeMap::new();
-    let mut declared = Vec::new();
+    let (mut declared, mut listed) = (Vec::new(), BTreeSet::new());
     for (place, known) in session.places.iter().zip(&mut known) {
         let (env, images) = on_place(place, &images)?;
         let mut given = given(place, wish, images, &contents, &held);
-        if wish.part != Part::All {
-            given.births = births(place).await?;
+        if let Part::CodeOf(service) = &wish.part {
+            given.births = births(place, service).await?;
         }
         let first = graph.len();
-        declared.push(compose::declare(
-            &mut graph,
-            place.cloud.as_ref(),
-            &env,
-            &given,
-        ));
+        let of_place = compose::declare(&mut graph, place.cloud.as_ref(), &env, &given);
+        let addresses = graph.iter().skip(first).map(|it| it.1.node.address());
+        let adopted = addresses.filter(|it| lost::is_adopted(&env, &of_place, it));
+        let adopted: Vec<Address> = adopted.cloned().collect();
+        graph.adopt(adopted);
+        declared.push(of_place);
         if wish.part == Part::All {
-            let pinned = held::pinned_meanwhile(place, &held).await?;
-            orphans.extend(orphans_of(place, known, &graph, &given, &pinned).await?);
-            if lost::is_lost(place, &known.inventory).await? {
-                let found = lost::find_marked(place, &graph, &[]).await?;
+            let mut pinned = kept::pinned_meanwhile(place, &held).await?;
+            let rollbacks = kept::by_rollbacks(place, &known.inventory, &graph, &content_ids);
+            for kept in rollbacks.await? {
+                notes.push(kept::note(place.name(), &kept));
+                pinned.extend(kept.secrets);
+            }
+            let undesired = orphans_of(place, known, &graph, &given, &pinned).await?;
+            if !known.inventory.whole {
+                let none = Inventory::default();
+                let found = lost::find_marked(place, &graph, &undesired, &none).await?;
+                if found.unlisted.is_empty() {
+                    listed.insert(place.name());
+                }
                 match lost::note_found(place, &found.orphans) {
                     Some(note) => {
                         notes.push(note);
@@ -158,6 +183,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
                 }
                 orphans.extend(found.orphans);
             }
+            orphans.extend(undesired);
         }
         tracing::debug!(cloud = %place.name(), nodes = graph.len() - first, "declared");
     }
@@ -167,15 +193,17 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let left = lefts.flatten().collect();
     let subject = subject(session, notes, left);
     let mut prepared = plan::prepare(subject, graph, orphans).await;
+    prepared.listed = listed;
     for (place, known) in session.places.iter().zip(&known) {
         let unlisted = match lost.remove(&place.name()) {
             Some(unlisted) => unlisted,
-            None if lost::serves_unknown(place, &known.inventory, &prepared, &declared).await? => {
+            None if lost::serves_unknown(place, &known.inventory, &prepared, &declared) => {
                 Vec::new()
             }
             None => continue,
         };
-        prepared.plan.notes.push(lost::note_lost(place, &unlisted));
+        let note = lost::note_lost(place, &known.inventory, &unlisted);
+        prepared.plan.notes.push(note);
     }
     Ok(Work {
         prepared,
@@ -187,14 +215,24 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     })
 }
 
-/// Which databases the manifest's own are now: a code deployment does not declare them.
-async fn births(place: &Place) -> Result<BTreeMap<String, Birth>> {
-    let databases = place.env.databases.values().map(|database| async move {
+/// Which databases those of a service are now: a code deployment does not declare them.
+///
+/// Errors: not found, of one that is not there: what it would be migrated as is not known.
+async fn births(place: &Place, service: &str) -> Result<BTreeMap<String, Birth>> {
+    let service = place.env.services.get(service);
+    let used: BTreeSet<&str> = service.into_iter().flat_map(compose::secrets_of).collect();
+    let databases = place.env.databases.iter();
+    let databases = databases.filter(|(_, database)| used.contains(database.url.as_str()));
+    let births = databases.map(|(key, database)| async move {
         let birth = place.cloud.databases().birth(database).await?;
-        Ok::<_, deployer_core::error::Error>(birth.map(|birth| (database.url.clone(), birth)))
+        let birth = birth.ok_or_else(|| {
+            let message = format!("database `{key}` is not there on {}", place.name());
+            Error::new(ErrorKind::NotFound, message).hint("`deployer apply` makes it")
+        })?;
+        Ok::<_, Error>((database.url.clone(), birth))
     });
-    let births = futures::future::try_join_all(databases).await?;
-    Ok(births.into_iter().flatten().collect())
+    let births = futures::future::try_join_all(births).await?;
+    Ok(births.into_iter().collect())
 }
 
 fn overrides(
@@ -215,35 +253,43 @@ fn overrides(
 }
 
 /// A plan that deletes everything in the inventories and everything that carries our mark; where a target's ledger was lost, what the
-/// manifest names there too. Returns the targets without a ledger of which not all could be listed.
+/// manifest names there too. Returns the targets without a whole inventory of which not all could be listed.
 pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<CloudName>)> {
-    let (mut orphans, mut notes, mut unknown) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut orphans, mut notes) = (Vec::new(), Vec::new());
+    let (mut listed, mut unknown) = (BTreeSet::new(), BTreeSet::new());
     for place in &session.places {
         let mut known = known(place).await?;
         LedgerMigrations::new(place.ledger.clone())
             .standings()
             .await?;
         let (nothing, none) = (Graph::new(), BTreeSet::new());
-        let lost = lost::is_lost(place, &known.inventory).await?;
-        let (mut all, stays) = match lost {
-            true => lost::find_named(place).await?,
-            false => (known.undesired(place, &nothing, &none).await?, Vec::new()),
-        };
-        notes.extend(stays);
-        let found = lost::find_marked(place, &nothing, &all).await?;
+        let (named, whole) = (lost::named(place), known.inventory.whole);
+        let mut all = known.undesired(place, &nothing, &none).await?;
+        let of_inventory = all.len();
+        if !whole {
+            let (there, stays) = lost::find_named(place, &named, &known.inventory).await?;
+            notes.extend(stays);
+            all.extend(there);
+        }
+        let found = lost::find_marked(place, &nothing, &all, &named).await?;
         notes.extend(lost::note_found(place, &found.orphans));
         all.extend(found.orphans);
-        match lost && !all.is_empty() {
-            true => notes.push(lost::note_lost(place, &found.unlisted)),
-            false => notes.extend(lost::note_unlisted(place.name(), &found.unlisted)),
+        let (inventory, unlisted) = (&known.inventory, &found.unlisted);
+        match !whole && all.len() > of_inventory {
+            true => notes.push(lost::note_lost(place, inventory, unlisted)),
+            false => notes.extend(lost::note_unlisted(place.name(), unlisted)),
         }
-        if lost && !found.unlisted.is_empty() {
-            unknown.insert(place.name());
+        if !whole {
+            match unlisted.is_empty() {
+                true => listed.insert(place.name()),
+                false => unknown.insert(place.name()),
+            };
         }
         orphans.extend(all);
     }
     let subject = subject(session, notes, BTreeMap::new());
-    let prepared = plan::prepare(subject, Graph::new(), orphans).await;
+    let mut prepared = plan::prepare(subject, Graph::new(), orphans).await;
+    prepared.listed = listed;
     Ok((prepared, unknown))
 }
 

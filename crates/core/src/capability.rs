@@ -416,6 +416,11 @@ pub trait Runtime: Send + Sync {
         revision: &Revision,
     ) -> Result<BTreeMap<String, SecretVersion>>;
 
+    /// Whether a revision has its size with it: then it is restored when the revision serves again.
+    fn revisions_have_sizes(&self) -> bool {
+        false
+    }
+
     /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when there are any),
     /// and waits until it does. Returns the revision that serves.
     ///

@@ -305,15 +305,19 @@ pub fn undesired(
         .collect()
 }
 
+/// Says of what was there before us that it is released.
+pub fn was_there(address: &Address) -> String {
+    format!("{} was there before deployer: {RELEASED}", address.name)
+}
+
+const RELEASED: &str = "our mark is taken off and it stays";
+
 fn why_released(address: &Address, why: &Stays<'_>) -> String {
-    let what = "our mark is taken off and it stays";
     match why {
-        Stays::WasThere => {
-            format!("{} was there before deployer: {what}", address.name)
-        }
+        Stays::WasThere => was_there(address),
         Stays::NeededBy(user) => {
             format!(
-                "{} was there before deployer and needs it: {what}",
+                "{} was there before deployer and needs it: {RELEASED}",
                 user.name
             )
         }

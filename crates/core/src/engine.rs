@@ -3,7 +3,7 @@
 mod schedule;
 mod undo;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,11 @@ pub trait Journal: Send + Sync {
     /// Notes that this run made it and cannot see it: it stays known as ours, whatever its age, until a later run does not see it
     /// either.
     async fn unseen(&self, _address: &Address) -> Result<()> {
+        Ok(())
+    }
+
+    /// Notes that everything of ours stands in the inventory: what carries our mark was listed, and is noted.
+    async fn whole(&self) -> Result<()> {
         Ok(())
     }
 
@@ -189,14 +194,20 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
             && let Some(id) = prepared.graph.find(&change.address)
         {
             let needs = prepared.graph.resources_needed_by(&change.address);
+            let noted = prepared.graph.entry(id).node.noted();
             let noted = Noted {
                 needs: needs.into_iter().collect(),
+                // One that a lost ledger adopted bears our mark already.
+                began: match prepared.graph.adopts(&change.address) {
+                    true => Began::Found,
+                    false => noted.began,
+                },
                 certain: match (change.action, prepared.graph.is_whole()) {
                     (_, false) => Certain::InPart,
                     (Action::NoOp, true) => Certain::Now,
                     (_, true) => Certain::NotYet,
                 },
-                ..prepared.graph.entry(id).node.noted()
+                ..noted
             };
             noted_of.push((&change.address, noted));
         }
@@ -220,7 +231,11 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
         .map(|(address, noted)| journal.remember(address, noted));
     all(remembered).await?;
     let gone = prepared.gone.iter().filter(|it| it.cloud == cloud);
-    all(gone.map(|address| journal.absent(address))).await
+    all(gone.map(|address| journal.absent(address))).await?;
+    match prepared.listed.contains(&cloud) && !prepared.is_blocked(cloud) {
+        true => journal.whole().await,
+        false => Ok(()),
+    }
 }
 
 /// Awaits all of these at once; each is awaited although another one failed. The first error.
@@ -294,13 +309,26 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         verdict.interrupted |= means.interrupt.requested();
         verdict.held.push(address);
     }
+    if means.on_failure == OnFailure::Keep {
+        for verdict in verdicts.values_mut() {
+            harmed(prepared, verdict);
+        }
+    }
     if means.on_failure == OnFailure::Undo {
         let changes = prepared.plan.changes.iter();
         let made = changes.filter(|change| change.action == Action::Create);
         let made = made.map(|change| &change.address).collect();
+        // A delete begins when everything else is there: what serves knows what is gone no more, and serves on.
+        let only_left = |failed: &Failed| {
+            let mut changes = prepared.plan.changes.iter();
+            changes.any(|change| {
+                change.address == failed.address
+                    && matches!(change.action, Action::Delete | Action::Release)
+            })
+        };
         let failed = verdicts
             .iter_mut()
-            .filter(|(_, verdict)| !verdict.failed.is_empty());
+            .filter(|(_, verdict)| !verdict.failed.iter().all(only_left));
         let undos = failed.filter_map(|(cloud, verdict)| {
             let nodes = started.remove(cloud)?;
             let graph = &prepared.graph;
@@ -309,6 +337,29 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         futures::future::join_all(undos).await;
     }
     verdicts
+}
+
+/// What serves goes on as before where its next version failed, or never began: unless something that it needs is not as before. That
+/// needs attention.
+fn harmed(prepared: &Prepared, verdict: &mut Verdict) {
+    let failed = verdict.failed.iter().map(|failed| &failed.address);
+    let serves_on = failed.chain(&verdict.held).filter(|address| {
+        let node = prepared.graph.find(address);
+        let node = node.map(|id| &prepared.graph.entry(id).node);
+        let mut changes = prepared.plan.changes.iter();
+        let there = changes.any(|it| it.address == **address && it.action == Action::Update);
+        there && node.is_some_and(|node| node.detachable())
+    });
+    let needs = serves_on.flat_map(|it| prepared.graph.resources_needed_by(it));
+    let needs: BTreeSet<Address> = needs.collect();
+    let done = verdict.done.iter().filter(|it| needs.contains(*it));
+    let harms = done.filter_map(|address| {
+        let node = &prepared.graph.entry(prepared.graph.find(address)?).node;
+        let message = format!("{address} is not as before: {}", node.harm()?);
+        Some((address.clone(), Error::new(ErrorKind::Untrue, message)))
+    });
+    let harms: Vec<(Address, Error)> = harms.collect();
+    verdict.attention.extend(harms);
 }
 
 fn settle(

@@ -160,6 +160,7 @@ pub struct Graph {
     entries: Vec<Entry>,
     by_address: BTreeMap<Address, NodeId>,
     ours: Ours,
+    adopted: BTreeSet<Address>,
     in_part: bool,
 }
 
@@ -185,6 +186,16 @@ impl Graph {
     /// Whether what a node needs here is all that it needs.
     pub fn is_whole(&self) -> bool {
         !self.in_part
+    }
+
+    /// The manifest adopts this: where no inventory knows it, it was there before us, whatever mark it bears by now.
+    pub fn adopt(&mut self, addresses: impl IntoIterator<Item = Address>) {
+        self.adopted.extend(addresses);
+    }
+
+    /// Whether the manifest adopts what has this address.
+    pub fn adopts(&self, address: &Address) -> bool {
+        self.adopted.contains(address)
     }
 
     /// What earlier runs noted of an address.

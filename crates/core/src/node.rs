@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fields::{FieldChange, Fields};
 use crate::ours::{self, Noted, Stranger};
 use crate::wait::{Pace, Readiness};
@@ -267,6 +267,8 @@ pub enum Undone {
     Stays(String),
     /// It is not as before, nothing puts it back, and what served before may depend on it; says what.
     Lost(String),
+    /// It has ended, and may have changed what nothing puts back; says what. Nothing runs any more that needs anything.
+    Spoilt(String),
     /// This run made it, or may have, and the cloud does not show it as ours; says what it shows. One look proves nothing.
     Unseen(String),
 }
@@ -313,6 +315,10 @@ pub trait Step: Send + Sync + 'static {
 
     /// Does it, to its end. Repeated with the same token it does not do it twice.
     async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()>;
+
+    /// What is left of it once the run that did it, or tried to, is undone; `failed` is how it failed in that run. Not asked where the run
+    /// did not come to it. Each step says it; none is harmless by default.
+    async fn left(&self, failed: Option<ErrorKind>) -> Result<Undone>;
 }
 
 /// The two sorts of nodes.
@@ -467,6 +473,11 @@ pub trait Node: Send + Sync {
 
     /// Puts back what was there before [`Node::carry_out`], after another look at it. What holds data stays.
     async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone>;
+
+    /// What of this run's change of it means that what served before may be broken; says what is not as before. Pure.
+    fn harm(&self) -> Option<String> {
+        None
+    }
 
     /// What is desired, as far as it is known: once the node is ready, this is what the run left.
     fn wanted(&self) -> Fields;

@@ -157,6 +157,8 @@ pub struct Prepared {
     pub gone: Vec<Address>,
     /// What could not be planned. A target that stands here is not touched.
     pub blocked: Vec<Blocked>,
+    /// The targets of which everything that carries our mark was listed, and whose inventories do not say yet that they have it all.
+    pub listed: BTreeSet<CloudName>,
 }
 
 impl Prepared {
@@ -241,6 +243,7 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
         plan,
         gone: leftovers.gone,
         blocked,
+        listed: BTreeSet::new(),
     }
 }
 

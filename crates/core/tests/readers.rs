@@ -77,6 +77,8 @@ async fn written() -> (Arc<InMemory>, Ledger) {
         by: "deploy@runner-3".into(),
         at: Timestamp::UNIX_EPOCH,
         manifest: serde_json::Value::Null,
+        contents: std::collections::BTreeMap::new(),
+        typed: None,
     };
     let run = ledger.begin_run(header).await.unwrap();
     let address = Address::new(&target(), "ecs.service", "idp");
@@ -201,6 +203,8 @@ proptest! {
                 by: "somebody".into(),
                 at: Timestamp::UNIX_EPOCH,
                 manifest: serde_json::Value::Null,
+                contents: std::collections::BTreeMap::new(),
+                typed: None,
             };
             // The next run begins, or does not; what it cannot read stays as it is.
             if let Ok(run) = ledger.begin_run(header).await {

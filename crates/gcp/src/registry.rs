@@ -12,7 +12,7 @@ use deployer_core::capability::{
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Effect, Evidence, Kept, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Effect, Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use google_cloud_artifactregistry_v1::model;
 use google_cloud_artifactregistry_v1::model::repository::Format;
@@ -429,6 +429,12 @@ impl Step for Copy {
             .source
             .copy_to(&to, self.image.tag.as_deref(), watch)
             .await
+    }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::Stays(
+            "one image more in the registry is in nobody's way".into(),
+        ))
     }
 }
 

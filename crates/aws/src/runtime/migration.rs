@@ -18,7 +18,7 @@ use deployer_core::capability::{
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Inputs, Output, Value};
-use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
 use uuid::Uuid;
@@ -518,6 +518,13 @@ impl Step for Migration {
             }
         };
         self.finish(&key, (&execution, begun), watch).await
+    }
+
+    async fn left(&self, failed: Option<ErrorKind>) -> Result<Undone> {
+        let (Some(key), Some(looked)) = (self.key(), self.looked()) else {
+            return Ok(Undone::PutBack);
+        };
+        key.left(&looked.standings, failed, self.record.as_ref()).await
     }
 }
 

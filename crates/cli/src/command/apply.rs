@@ -10,7 +10,7 @@ use deployer_core::node::Waiting;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance};
-use crate::activation::{self, Choice, Rest};
+use crate::activation::{self, Choice, Over, Rest};
 use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
@@ -66,9 +66,9 @@ async fn locked(
     } else {
         Exit::Held
     };
-    let (choices, unfinishable) = unfinished(global, session, &work).await;
-    let problem = problem.max(unfinishable);
-    let finished = finish_rollbacks(global, session, args, &choices, stop).await?;
+    let unfinished = Unfinished::find(global, session, &work).await;
+    let problem = problem.max(unfinished.problem);
+    let finished = finish_rollbacks(global, session, args, &unfinished, stop).await?;
     if finished != Exit::Success {
         return Ok(finished.max(problem.unwrap_or(Exit::Success)));
     }
@@ -79,7 +79,7 @@ async fn locked(
         .iter()
         .any(|change| change.settling.is_some());
     if work.prepared.plan.is_empty() && (!settles || args.detach) {
-        let exit = nothing_to_do(global, session, args, &work, stop).await?;
+        let exit = nothing_to_do(global, session, args, (&work, &unfinished), stop).await?;
         let exit = problem.unwrap_or(Exit::Success).max(exit);
         let exit = exit.max(held).max(interruption(stop));
         return Ok(detached(args, settles, exit));
@@ -88,7 +88,8 @@ async fn locked(
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
     }
-    let journals = Journals::begin(session, "apply").await?;
+    let contents = |cloud| work.contents(cloud);
+    let journals = Journals::begin_with(session, "apply", contents).await?;
     let manner = Manner {
         waiting: match args.detach {
             true => Waiting::Detached,
@@ -98,8 +99,10 @@ async fn locked(
     };
     let recorder = Recorder::new(session, &work, &journals);
     let means = (stop, global.json);
+    let early = unfinished.write_over().await;
     let (verdicts, mut unwritten) =
         run::carry_out(session, &work.prepared, &journals, &recorder, manner, means).await;
+    unwritten.extend(early);
     let recorded = recorder.conclude(&verdicts, &mut unwritten).await;
     let accepted = accept(
         global,
@@ -137,17 +140,20 @@ async fn nothing_to_do(
     global: &Global,
     session: &Session,
     args: &ApplyArgs,
-    work: &Work,
+    (work, unfinished): (&Work, &Unfinished<'_>),
     stop: &Stop,
 ) -> Result<Exit> {
-    let journals = Journals::begin(session, "apply").await?;
+    let contents = |cloud| work.contents(cloud);
+    let journals = Journals::begin_with(session, "apply", contents).await?;
     let verdicts = BTreeMap::from_iter(
         session
             .places
             .iter()
             .map(|p| (p.name(), Verdict::default())),
     );
-    let mut unwritten = run::reconcile(session, &work.prepared, &journals, &verdicts).await;
+    let mut unwritten = unfinished.write_over().await;
+    let reconciled = run::reconcile(session, &work.prepared, &journals, &verdicts).await;
+    unwritten.extend(reconciled);
     let recorder = Recorder::new(session, work, &journals);
     let recorded = recorder.conclude(&verdicts, &mut unwritten).await;
     let accepted = accept(
@@ -186,26 +192,43 @@ fn detached(args: &ApplyArgs, begun: bool, exit: Exit) -> Exit {
     }
 }
 
-/// The rollbacks that were killed. One that cannot be finished, with its target's word, leaves the others alone: its service stays held.
-async fn unfinished<'a>(
-    global: &Global,
-    session: &'a Session,
-    work: &Work,
-) -> (Vec<Choice<'a>>, Option<Exit>) {
-    let (mut choices, mut problem) = (Vec::new(), None);
-    for held in work.unfinished() {
-        let place = session.places.iter().find(|it| it.name() == held.cloud);
-        let Some(place) = place else { continue };
-        match Choice::unfinished(place, &held.service, &held.hold).await {
-            Ok(Some(Rest::Goes(choice))) => choices.push(*choice),
-            Ok(Some(Rest::Ended) | None) => {}
-            Err(error) => {
-                problem = problem.max(Some(Exit::from(error.kind())));
-                view::error::print(&error, global.json);
+/// The rollbacks that were killed.
+#[derive(Default)]
+struct Unfinished<'a> {
+    choices: Vec<Choice<'a>>,
+    /// Those of which only that is to be written.
+    over: Vec<Over<'a>>,
+    problem: Option<Exit>,
+}
+
+impl<'a> Unfinished<'a> {
+    /// One that cannot be finished, with its target's word, leaves the others alone: its service stays held.
+    async fn find(global: &Global, session: &'a Session, work: &Work) -> Self {
+        let mut found = Self::default();
+        for held in work.unfinished() {
+            let place = session.places.iter().find(|it| it.name() == held.cloud);
+            let Some(place) = place else { continue };
+            match Choice::unfinished(place, &held.service, &held.hold).await {
+                Ok(Some(Rest::Goes(choice))) => found.choices.push(*choice),
+                Ok(Some(Rest::Ended(over) | Rest::Superseded(over))) => found.over.push(over),
+                Ok(None) => {}
+                Err(error) => {
+                    found.problem = found.problem.max(Some(Exit::from(error.kind())));
+                    view::error::print(&error, global.json);
+                }
             }
         }
+        found
     }
-    (choices, problem)
+
+    /// A run has begun.
+    async fn write_over(&self) -> Unwritten {
+        let mut unwritten = Unwritten::default();
+        for over in &self.over {
+            unwritten.keep(over.cloud(), over.write().await);
+        }
+        unwritten
+    }
 }
 
 /// A rollback that was killed comes first: what it was to make serve is what people last agreed to.
@@ -213,15 +236,18 @@ async fn finish_rollbacks(
     global: &Global,
     session: &Session,
     args: &ApplyArgs,
-    choices: &[Choice<'_>],
+    unfinished: &Unfinished<'_>,
     stop: &Stop,
 ) -> Result<Exit> {
+    let choices = unfinished.choices.as_slice();
     if choices.is_empty() {
         return Ok(Exit::Success);
     }
     run::confirm(args.yes, "Finish the rollback?")?;
     let journals = Journals::begin(session, "rollback").await?;
-    let outcome = activation::carry_out(session, choices, &journals, stop, global.json).await;
+    let early = unfinished.write_over().await;
+    let mut outcome = activation::carry_out(session, choices, &journals, stop, global.json).await;
+    outcome.unwritten.extend(early);
     let rolled = Rolled { choices, outcome };
     rollback::conclude(global, session, rolled, &journals, args.no_verify, stop).await
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::Address;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::Graph;
+use deployer_core::ledger::Inventory;
 use deployer_core::plan::{self, Orphan, Prepared};
 
 use crate::args::{ForgetArgs, Global};
@@ -13,22 +14,24 @@ use crate::exit::Exit;
 use crate::run::{self, Journals, Manner};
 use crate::session::{Place, Session};
 use crate::system::Stop;
-use crate::{stopped, work};
+use crate::{lost, stopped, work};
 
 /// Finds it in the inventory, shows what is done, asks, does it.
 pub async fn run(global: &Global, mut session: Session, args: &ForgetArgs) -> Result<Exit> {
     let stop = session.stop()?;
     let locks = session.lock("forget", &stop).await?;
-    let result = locked(global, &session, args, &stop).await;
+    let result = locked(global, &mut session, args, &stop).await;
     locks.finish(result).await
 }
 
 async fn locked(
     global: &Global,
-    session: &Session,
+    session: &mut Session,
     args: &ForgetArgs,
     stop: &Stop,
 ) -> Result<Exit> {
+    session.leave_unreadable(global).await?;
+    let session = &*session;
     stopped::tell(global, session).await?;
     let (place, address) = find(session, &args.address).await?;
     let prepared = prepare(session, place, &address).await?;
@@ -47,14 +50,25 @@ async fn locked(
     Ok(exit.max(unwritten.report(global.json)))
 }
 
-/// Where the address stands.
+/// Where the address stands: in an inventory, or where that is not whole, by its mark.
 ///
-/// Errors: input, with the addresses that there are, when no inventory has it.
+/// Errors: input, with the addresses that there are, when it is nowhere.
 async fn find<'a>(session: &'a Session, wanted: &str) -> Result<(&'a Place, Address)> {
     let mut known = Vec::new();
     for place in &session.places {
         let inventory = place.ledger.inventory().await?;
-        for address in inventory.items.into_keys() {
+        let mut addresses: Vec<Address> = inventory.items.keys().cloned().collect();
+        if !inventory.whole {
+            let (nothing, none) = (Graph::new(), Inventory::default());
+            let marked = lost::find_marked(place, &nothing, &[], &none).await?;
+            let marked = marked.orphans.iter().map(|it| it.node.address());
+            addresses.extend(
+                marked
+                    .filter(|it| !inventory.items.contains_key(it))
+                    .cloned(),
+            );
+        }
+        for address in addresses {
             if address.to_string() == wanted {
                 return Ok((place, address));
             }

@@ -107,5 +107,7 @@ fn restrict(prepared: &mut Prepared) -> Result<()> {
         .changes
         .retain(|change| wanted.contains(&change.address));
     prepared.orphans.clear();
+    // What was found is not noted.
+    prepared.listed.clear();
     Ok(())
 }

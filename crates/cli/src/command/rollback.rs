@@ -7,7 +7,7 @@ use deployer_core::ledger::Release;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance, Due};
-use crate::activation::{self, Choice, Outcome};
+use crate::activation::{self, Choice, Outcome, Over};
 use crate::args::{Global, RollbackArgs};
 use crate::choosing::{self, Chosen};
 use crate::command::releases::short;
@@ -49,7 +49,7 @@ async fn locked(
     session.leave_unanswering(global, service).await?;
     let session = &*session;
     stopped::tell(global, session).await?;
-    let chosen = choosing::choose(session, service, args.to.as_deref()).await?;
+    let (chosen, over) = choosing::choose(session, service, args.to.as_deref()).await?;
     let (mut choices, mut unrecorded) = (Vec::new(), Vec::new());
     for chosen in chosen {
         show(global, service, &chosen);
@@ -66,13 +66,13 @@ async fn locked(
         }
     }
     if choices.is_empty() {
-        let exit = end_stopped(session, &unrecorded).await?;
+        let exit = end_stopped(session, &unrecorded, &over).await?;
         return Ok(exit.max(session.failure()));
     }
     run::confirm(args.yes, "Make that serve?")?;
     let journals = Journals::begin(session, "rollback").await?;
     let mut early = run::Unwritten::default();
-    record(&journals, &unrecorded, &mut early).await;
+    record(&journals, &unrecorded, &over, &mut early).await;
     let mut outcome = activation::carry_out(session, &choices, &journals, stop, global.json).await;
     outcome.unwritten.extend(early);
     let rolled = Rolled {
@@ -85,8 +85,12 @@ async fn locked(
 
 /// What serves already and stands in no ledger is recorded. A run that had come to its end but for its last entry gets a run after it
 /// that has one: the next rollback is one more.
-async fn end_stopped(session: &Session, unrecorded: &[(&Place, Release)]) -> Result<Exit> {
-    let mut ended = unrecorded.is_empty();
+async fn end_stopped(
+    session: &Session,
+    unrecorded: &[(&Place, Release)],
+    over: &[Over<'_>],
+) -> Result<Exit> {
+    let mut ended = unrecorded.is_empty() && over.is_empty();
     for place in &session.places {
         let last = place.ledger.last_run().await?;
         ended &= last.is_none_or(|run| run.outcome().is_some());
@@ -96,17 +100,18 @@ async fn end_stopped(session: &Session, unrecorded: &[(&Place, Release)]) -> Res
     }
     let journals = Journals::begin(session, "rollback").await?;
     let mut unwritten = run::Unwritten::default();
-    record(&journals, unrecorded, &mut unwritten).await;
+    record(&journals, unrecorded, over, &mut unwritten).await;
     let outcomes = session.places.iter();
     let outcomes = outcomes.map(|place| (place.name(), "succeeded".to_owned()));
     journals.end(&outcomes.collect(), &mut unwritten).await;
     Ok(unwritten.report(false))
 }
 
-/// Records what serves already, of which no release says so.
+/// Records what serves already, of which no release says so, and which rollbacks are over.
 async fn record(
     journals: &Journals,
     unrecorded: &[(&Place, Release)],
+    over: &[Over<'_>],
     unwritten: &mut run::Unwritten,
 ) {
     for (place, release) in unrecorded {
@@ -117,6 +122,9 @@ async fn record(
             ..release.clone()
         };
         unwritten.keep(cloud, place.ledger.record_release(&release).await);
+    }
+    for over in over {
+        unwritten.keep(over.cloud(), over.write().await);
     }
 }
 
@@ -140,7 +148,7 @@ fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
             ..
         } => {
             let finished = match finished {
-                true => "the rollback that stopped had come to its end: ",
+                true => "the rollback before had come to its end here: ",
                 false => "",
             };
             let done = match unrecorded {

@@ -197,6 +197,7 @@ async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Re
     }
     let noted = Noted {
         began: match seen {
+            true if secret.adopt => Began::Found,
             true => node.noted().began,
             false => Began::Before,
         },

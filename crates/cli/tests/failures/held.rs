@@ -8,7 +8,9 @@ use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, picture, run, says, unhealthy};
+use crate::{
+    APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, picture, run, says, unhealthy,
+};
 
 crate::tests! {
     a_migration_alone_makes_no_database_anew => migrate_alone,
@@ -21,6 +23,7 @@ crate::tests! {
     a_secret_that_was_set_before_a_rollback_lifts_no_hold => set_before,
     nothing_is_held_where_nothing_serves_any_more => destroyed_in_part,
     an_undo_that_cannot_put_a_service_back_leaves_it_what_it_runs_on => undo_refused,
+    a_code_deployment_says_what_it_pins => code_alone_pins,
 }
 
 const BACK: &[&str] = &["rollback", "--yes", "--no-verify"];
@@ -341,4 +344,22 @@ async fn undo_refused(stage: &Stage) {
     assert_serves(stage, "aws", 2).await;
     assert!(has_secret(stage, "aws", "old").await, "{said}");
     says(&said, &["swept-test-idp stays and needs it"]);
+}
+
+/// Its release is another one than that of the same image with a secret that came after it.
+async fn code_alone_pins(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    let only = [APPLY, &["--only", "idp"]].concat();
+    run(stage, &only, "all", Exit::Success).await;
+    stage.want(&Wanted {
+        mail_password: "mail that is bad",
+        ..SECOND
+    });
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, BACK, cloud, Exit::Success).await;
+        says(&said, &["-> r2"]);
+        assert_serves(stage, cloud, 2).await;
+    }
 }

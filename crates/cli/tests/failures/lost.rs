@@ -19,6 +19,9 @@ crate::tests! {
     a_lost_ledger_and_a_list_that_is_denied_are_told_with_a_code_of_their_own => unlisted,
     a_destroy_finds_what_is_marked_and_in_no_inventory => beside_the_inventory,
     without_a_ledger_what_the_manifest_adopts_is_released => adopted,
+    what_was_adopted_is_released_although_a_command_came_between_the_loss_and_the_destroy => adopted_before,
+    a_ledger_that_was_begun_anew_by_a_part_is_not_taken_for_whole => begun_anew,
+    what_a_lost_ledger_had_is_forgotten_by_its_mark => forgotten,
 }
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -252,19 +255,28 @@ async fn beside_the_inventory(stage: &Stage) {
     world::assert_same(&others, &still);
 }
 
-/// Nobody knows any more whether it was there before: it stays, without our mark.
-async fn adopted(stage: &Stage) {
-    secret(stage, "strangers-token", None).await;
+/// What the manifest adopts by this.
+fn adopting(stage: &Stage) {
     stage.file(
         "deployer.test.toml",
         "[secrets.token]\nfrom = { generate = \"hex:16\" }\n\n\
          [targets.aws.secrets.token]\nname = \"strangers-token\"\nadopt = true\n\n\
          [targets.gcp.secrets.token]\nname = \"strangers-token\"\nadopt = true\n",
     );
+}
+
+/// Nobody knows any more whether it was there before: it stays, without our mark.
+async fn adopted(stage: &Stage) {
+    secret(stage, "strangers-token", None).await;
+    adopting(stage);
     first_serves(stage).await;
     lose(stage).await;
     let said = run(stage, DESTROY, "all", Exit::Success).await;
     says(&said, &["strangers-token was there before deployer"]);
+    assert_released(stage).await;
+}
+
+async fn assert_released(stage: &Stage) {
     let left = world::of(stage).await;
     let left: Vec<&Thing> = left
         .iter()
@@ -274,4 +286,75 @@ async fn adopted(stage: &Stage) {
     for thing in left {
         assert_eq!(thing.mark(), None, "{thing:?}");
     }
+}
+
+/// Whatever noted it as ours in the new ledger, by the mark that the old one's run put there.
+async fn adopted_before(stage: &Stage) {
+    secret(stage, "strangers-token", None).await;
+    adopting(stage);
+    let value = stage.file("value", "another-token-1");
+    let set = ["secrets", "set", "token", "--file", &value];
+    for words in [APPLY, &set] {
+        first_serves(stage).await;
+        lose(stage).await;
+        run(stage, words, "all", Exit::Success).await;
+        let said = run(stage, DESTROY, "all", Exit::Success).await;
+        says(&said, &["strangers-token was there before deployer"]);
+        assert_released(stage).await;
+    }
+}
+
+/// A command of one thing notes that one alone: the others are still looked for by their mark, until everything is noted.
+async fn begun_anew(stage: &Stage) {
+    first_serves(stage).await;
+    secret(stage, "forgotten-token", Some("swept/test")).await;
+    lose(stage).await;
+    let value = stage.file("value", "mail-two");
+    let set = ["secrets", "set", "cookie-key", "--file", &value];
+    run(stage, &set, "all", Exit::Success).await;
+    let lists = [
+        ("aws", "tagging:GetResources"),
+        ("gcp", "secretmanager.projects.secrets.list"),
+    ];
+    for (cloud, call) in lists {
+        let said = run(stage, PLAN, cloud, Exit::Changes).await;
+        says(&said, &["found by our mark", "forgotten-token"]);
+        stage.calls.deny(call);
+        let said = run(stage, &["plan"], cloud, Exit::Success).await;
+        says(&said, &["is in no inventory is not known"]);
+        stage.calls.arm(None);
+    }
+    let said = run(stage, APPLY, "all", Exit::Input).await;
+    run(stage, &allowing(&said), "all", Exit::Success).await;
+    let (ours, _) = by_owner(stage).await;
+    let mut ours = ours.iter();
+    assert!(!ours.any(|it| it.name.contains("forgotten")), "{ours:?}");
+    // From now on it knows everything, and asks no more.
+    for (cloud, call) in lists {
+        stage.calls.deny(call);
+        let said = run(stage, PLAN, cloud, Exit::Success).await;
+        assert!(!said.contains("no inventory"), "{said}");
+    }
+}
+
+/// A ledger that does not know it does not say that there is nothing.
+async fn forgotten(stage: &Stage) {
+    first_serves(stage).await;
+    secret(stage, "forgotten-token", Some("swept/test")).await;
+    lose(stage).await;
+    for address in [
+        "aws/us-east-1/secretsmanager.secret/forgotten-token",
+        "gcp/us-central1/secretmanager.secret/forgotten-token",
+    ] {
+        let said = run(stage, &["forget", "nothing", "--yes"], "all", Exit::Input).await;
+        says(&said, &[address]);
+        run(stage, &["forget", address, "--yes"], "all", Exit::Success).await;
+    }
+    let left = world::of(stage).await;
+    let left: Vec<&Thing> = left
+        .iter()
+        .filter(|it| it.name.contains("forgotten-token"))
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().all(|it| it.mark().is_none()), "{left:?}");
 }

@@ -10,7 +10,7 @@ use object_store::ObjectStoreExt;
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, DESTROY, SECOND, run};
+use crate::{APPLY, DESTROY, SECOND, first_serves, run, says};
 
 crate::tests! {
     a_database_that_was_replaced_is_migrated => replaced,
@@ -21,6 +21,7 @@ crate::tests! {
     a_migration_whose_start_never_arrived_is_started => refused_start,
     a_new_password_is_no_other_database => password_changed,
     a_migration_is_not_run_again_because_its_record_is_lost => older_records,
+    a_code_deployment_waits_for_its_database => database_to_come,
 }
 
 const DATA: Wanted = Wanted {
@@ -222,4 +223,23 @@ async fn older_records(stage: &Stage) {
     }
     run(stage, APPLY, "all", Exit::Success).await;
     assert_migrated_once(stage);
+}
+
+/// The database of a code deployment is one that is there: nothing is migrated by its name alone.
+async fn database_to_come(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&Wanted {
+        data: true,
+        ..SECOND
+    });
+    let only = [APPLY, &["--only", "idp"]].concat();
+    for cloud in ["aws", "gcp"] {
+        let before = stage.containers.started().len();
+        let said = run(stage, &only, cloud, Exit::Failure).await;
+        says(
+            &said,
+            &["database `main` is not there", "`deployer apply` makes it"],
+        );
+        assert_eq!(stage.containers.started().len(), before);
+    }
 }

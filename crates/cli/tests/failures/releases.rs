@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Started};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::in_process::ledger::Crash;
-use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, DESTROY, SECOND, assert_serves, clouds, first_serves, run, says, unhealthy};
+use crate::in_process::stage::{Ended, PROJECT, Stage, Wanted};
+use crate::{
+    APPLY, DESTROY, SECOND, assert_serves, clouds, ecs, first_serves, picture, run, says, unhealthy,
+};
 
 crate::tests! {
     a_second_rollback_leaves_the_hold_of_the_first_in_force => holds_are_a_set,
@@ -23,6 +26,8 @@ crate::tests! {
     a_word_that_means_two_contents_makes_neither_serve => two_contents,
     what_mends_a_rejected_release_lifts_its_hold => mended,
     a_rollback_looks_at_the_secrets_first => pins_are_looked_at,
+    a_secret_that_the_release_before_pins_stays_until_a_rollback_goes_elsewhere => pinned_before,
+    what_another_hand_changed_goes_back_to_the_release_that_it_changed => by_another_hand,
     what_an_undo_put_back_is_what_the_releases_say => after_an_undo,
     a_rollback_that_names_no_release_goes_one_back => one_back,
     a_release_from_before_a_destroy_is_refused_before_anything_is_done => gone_revision,
@@ -137,7 +142,9 @@ async fn beside_a_failure(stage: &Stage) {
 
 /// A delete that is refused afterwards keeps no release from being recorded.
 async fn beside_a_refused_delete(stage: &Stage) {
-    stage.write_image(3, "amd64");
+    for version in 3..=4 {
+        stage.write_image(version, "amd64");
+    }
     let old = |version: u32| Wanted {
         version,
         old_secret: true,
@@ -147,13 +154,16 @@ async fn beside_a_refused_delete(stage: &Stage) {
         stage.want(&old(version));
         run(stage, APPLY, "aws", Exit::Success).await;
     }
+    // While a rollback goes to a release that pins it, the secret stays.
     stage.want(&THIRD);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.want(&FOURTH);
     stage.calls.deny("secretsmanager:DeleteSecret");
     run(stage, APPLY, "aws", Exit::Denied).await;
     stage.calls.arm(None);
-    assert_eq!(said_to_serve(stage, "aws", "idp").await, Some(3));
+    assert_eq!(said_to_serve(stage, "aws", "idp").await, Some(4));
     run(stage, BACK, "aws", Exit::Success).await;
-    assert_serves(stage, "aws", 2).await;
+    assert_serves(stage, "aws", 3).await;
 }
 
 /// Killed at any write of an apply: whatever serves then, a rollback goes to what served before that.
@@ -377,6 +387,7 @@ async fn pins_are_looked_at(stage: &Stage) {
     run(stage, APPLY, "all", Exit::Success).await;
     stage.want(&SECOND);
     run(stage, APPLY, "all", Exit::Success).await;
+    delete_old(stage).await;
     for cloud in ["aws", "gcp"] {
         stage.calls.arm(None);
         let said = run(stage, BACK, cloud, Exit::Failure).await;
@@ -387,6 +398,82 @@ async fn pins_are_looked_at(stage: &Stage) {
         assert_eq!(stage.calls.writes(), [] as [&str; 0], "{said}");
         assert!(!stage.has_hold().await, "{said}");
         assert_serves(stage, cloud, 2).await;
+    }
+}
+
+/// Another hand deletes the secret that the second version does not want any more.
+async fn delete_old(stage: &Stage) {
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let gone = aws.delete_secret().secret_id("/swept/test/old");
+    let gone = gone.force_delete_without_recovery(true).send().await;
+    gone.expect("it is there");
+    let path = format!("/v1/projects/{PROJECT}/secrets/swept-test-old");
+    stage.google(Method::DELETE, &path, None).await;
+}
+
+/// What a plain rollback makes serve has its secrets, and the second plan is empty; another release later they go.
+async fn pinned_before(stage: &Stage) {
+    for version in 3..=4 {
+        stage.write_image(version, "amd64");
+    }
+    let plan = ["plan", "--detailed-exitcode"];
+    stage.want(&Wanted {
+        old_secret: true,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.want(&SECOND);
+    let said = run(stage, APPLY, "all", Exit::Success).await;
+    says(
+        &said,
+        &["stays, although the manifest has it no more: r1 of `idp` pins it"],
+    );
+    run(stage, &plan, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 1).await;
+    }
+    for version in [THIRD, FOURTH] {
+        stage.want(&version);
+        run(stage, APPLY, "all", Exit::Success).await;
+        run(stage, &plan, "all", Exit::Success).await;
+    }
+    let picture = picture::take(stage).await;
+    let there = |line: &str| line.contains("test-old") || line.contains("test/old deleted false");
+    let left: Vec<&str> = picture.lines().filter(|line| there(line)).collect();
+    assert_eq!(left, [] as [&str; 0], "{picture}");
+}
+
+/// An environment variable that was changed by hand is no release: what is gone back to is what it was changed from, and is on no hold.
+async fn by_another_hand(stage: &Stage) {
+    two_served(stage).await;
+    let mut there = ecs::definition(stage, ecs::NAME).await;
+    let containers = there.container_definitions.as_mut().expect("containers");
+    let greeting = aws_sdk_ecs::types::KeyValuePair::builder();
+    let greeting = greeting.name("GREETING").value("by hand").build();
+    let variables = containers[0].environment.get_or_insert_default();
+    variables.retain(|it| it.name() != Some("GREETING"));
+    variables.push(greeting);
+    ecs::register_and_deploy(stage, &there).await;
+    let path = clouds::path_of("idp");
+    let mut service = stage.google(Method::GET, &path, None).await;
+    let variables = &mut service["template"]["containers"][0]["env"];
+    for variable in variables.as_array_mut().expect("variables") {
+        if variable["name"] == "GREETING" {
+            variable["value"] = "by hand".into();
+        }
+    }
+    stage.google(Method::PATCH, &path, Some(service)).await;
+    stage.time.pass(Duration::from_secs(300)).await;
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, BACK, cloud, Exit::Success).await;
+        assert!(!said.contains("is on hold"), "{said}");
+        assert_serves(stage, cloud, 2).await;
+        run(stage, APPLY, cloud, Exit::Success).await;
+        let plan = ["plan", "--detailed-exitcode"];
+        run(stage, &plan, cloud, Exit::Success).await;
+        run(stage, BACK, cloud, Exit::Success).await;
+        assert_serves(stage, cloud, 1).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use deployer::Exit;
-use deployer_sandbox::runner::{Behaviour, Purpose, Started};
+use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ crate::tests! {
     undo_of_a_first_apply_leaves_what_holds_data_and_what_that_needs => first_apply_with_data,
     an_undo_that_fails_needs_attention_whatever_the_other_cloud_comes_to => needs_attention,
     an_undo_that_fails_needs_attention_in_json_and_in_the_journal => needs_attention_in_json,
+    a_delete_that_is_refused_takes_back_no_release => after_a_refused_delete,
+    a_migration_that_failed_half_way_is_not_called_put_back => half_migrated,
 }
 
 /// The service's node on each cloud.
@@ -125,7 +127,8 @@ fn stays<'a>(said: &'a str, cloud: &str) -> BTreeSet<(&'a str, &'a str)> {
     lines.filter_map(|it| it.split_once(" stays: ")).collect()
 }
 
-const DONE: &str = "what a step did stays done";
+const COPIED: &str = "one image more in the registry is in nobody's way";
+const MIGRATED: &str = "the database stays migrated";
 
 /// Nothing that a first apply made is left, in the clouds and in the ledger. The secret that names the database is made anew
 /// by the next apply, which so migrates another database.
@@ -136,7 +139,7 @@ async fn first_apply(stage: &Stage) {
     let kept = |cloud: &str, image: &'static str, migration: &'static str| {
         assert_eq!(
             stays(&said, cloud),
-            BTreeSet::from([(image, DONE), (migration, DONE)]),
+            BTreeSet::from([(image, COPIED), (migration, MIGRATED)]),
             "{said}"
         );
     };
@@ -180,8 +183,8 @@ async fn first_apply_with_data(stage: &Stage) {
     let said = run(stage, &UNDO, "all", Exit::RolledBack).await;
     let (data, needed) = ("it holds data", "swept-test-main stays and needs it");
     let expected = [
-        ("aws/us-east-1/ecr.image/swept-test-idp", DONE),
-        ("aws/us-east-1/ecs.migration/swept-test-idp", DONE),
+        ("aws/us-east-1/ecr.image/swept-test-idp", COPIED),
+        ("aws/us-east-1/ecs.migration/swept-test-idp", MIGRATED),
         ("aws/us-east-1/rds.instance/swept-test-main", data),
         (
             "aws/us-east-1/rds.parameter_group/swept-test-main-postgres16",
@@ -197,9 +200,12 @@ async fn first_apply_with_data(stage: &Stage) {
     let expected = [
         (
             "gcp/us-central1/artifactregistry.image/swept-test/idp",
-            DONE,
+            COPIED,
         ),
-        ("gcp/us-central1/run.migration/swept-test-idp-migrate", DONE),
+        (
+            "gcp/us-central1/run.migration/swept-test-idp-migrate",
+            MIGRATED,
+        ),
         ("gcp/us-central1/sql.user/swept-test-main/swept", data),
         ("gcp/us-central1/sql.database/swept-test-main/swept", data),
         ("gcp/us-central1/sql.instance/swept-test-main", data),
@@ -283,7 +289,7 @@ async fn needs_attention(stage: &Stage) {
         may_not_put_back(stage, cloud).await;
         let said = run(stage, &UNDO, "all", Exit::NeedsAttention).await;
         let (other, put_back) = IDP.into_iter().find(|it| it.0 != cloud).expect("another");
-        let heading = format!("{cloud}: needs attention, it could not be put back:");
+        let heading = format!("{cloud}: needs attention, not as before:");
         says(
             &said,
             &[
@@ -340,5 +346,61 @@ async fn needs_attention_in_json(stage: &Stage) {
         assert_eq!(last.expect("an entry")["is"], "not_undone");
         let ended = json!({ "is": "ended", "outcome": "needs attention" });
         assert!(events().any(|event| *event == ended), "{entries:#?}");
+    }
+}
+
+/// Deletes begin when everything else is there: that one of them fails is no reason to go back to what used what is gone.
+async fn after_a_refused_delete(stage: &Stage) {
+    stage.want(&BOTH);
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.want(&SECOND);
+    for (cloud, call) in [
+        ("aws", "ecs:DeleteService"),
+        ("gcp", "run.projects.locations.services.delete"),
+    ] {
+        stage.calls.deny(call);
+        let (_, said) = stage.run(&UNDO, cloud).await;
+        let named = said.split_whitespace();
+        let named = named.zip(said.split_whitespace().skip(1));
+        let named = named.filter(|(word, _)| *word == "--allow-data-loss");
+        let mut words = UNDO.to_vec();
+        words.extend(named.flat_map(|(word, address)| [word, address]));
+        let said = run(stage, &words, cloud, Exit::Denied).await;
+        assert!(!said.contains("as before"), "{said}");
+        clouds::assert_serves(stage, cloud, "idp", 2).await;
+        run(stage, &["status", "idp"], cloud, Exit::Success).await;
+        stage.calls.arm(None);
+    }
+}
+
+fn migration_fails(started: &Started) -> Behaviour {
+    Behaviour {
+        exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
+        ..Behaviour::usual(started.purpose)
+    }
+}
+
+/// Everything else is as before, and the database may not be. One that never began has changed nothing.
+async fn half_migrated(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(migration_fails);
+    stage.want(&Wanted {
+        mail_password: "mail two",
+        ..SECOND
+    });
+    for (cloud, call) in [
+        ("aws", "ecs:RunTask"),
+        ("gcp", "run.projects.locations.jobs.run"),
+    ] {
+        stage.calls.deny(call);
+        let said = run(stage, &UNDO, cloud, Exit::Denied).await;
+        assert!(!said.contains("needs attention"), "{said}");
+        stage.calls.arm(None);
+        let said = run(stage, &UNDO, cloud, Exit::NeedsAttention).await;
+        says(&said, &["may have changed the database in part"]);
+        clouds::assert_serves(stage, cloud, "idp", 1).await;
+        // It was not run again, and changed nothing this time.
+        let said = run(stage, &UNDO, cloud, Exit::DeploymentFailed).await;
+        says(&said, &["migrate --retry"]);
     }
 }

@@ -12,6 +12,7 @@ crate::tests! {
     an_undo_does_not_call_a_cache_that_was_made_anew_as_before => cache_made_anew,
     an_undo_does_not_call_a_cache_that_is_gone_deleted_as_asked => cache_gone,
     an_undo_tells_a_password_that_it_cannot_put_back => password_stays,
+    a_password_that_was_changed_before_a_version_died_needs_attention => password_changed,
     an_undo_believes_no_single_look_that_says_absent => not_seen_yet,
 }
 
@@ -91,6 +92,26 @@ async fn password_stays(stage: &Stage) {
         let said = run(stage, &UNDO, cloud, Exit::NeedsAttention).await;
         says(&said, &[node, "is not as before: its password"]);
         assert_serves(stage, cloud, 1).await;
+    }
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "all", Exit::Success).await;
+}
+
+/// Nothing is undone, and what serves cannot log in any more: that is not the cloud's own way back.
+async fn password_changed(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let value = stage.file("value", "a-password-of-another-kind-1");
+    let set = ["secrets", "set", "main-password", "--file", &value];
+    run(stage, &set, "all", Exit::Success).await;
+    stage.want(&Wanted {
+        data: true,
+        ..SECOND
+    });
+    stage.behave(unhealthy);
+    for (cloud, node) in [("aws", "rds.instance"), ("gcp", "sql.user")] {
+        let said = run(stage, APPLY, cloud, Exit::NeedsAttention).await;
+        says(&said, &[node, "is not as before: its password"]);
     }
     stage.behave(|started| Behaviour::usual(started.purpose));
     run(stage, APPLY, "all", Exit::Success).await;

@@ -1,4 +1,4 @@
-//! A ledger in memory that can end the run before or after any of its writes, as a killed process would.
+//! A ledger in memory that can end the run before or after any of its writes, as a killed process would, or fail from there on.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,13 +22,34 @@ use tokio::sync::Notify;
 
 use super::time::VirtualTime;
 
-/// Where a run is killed.
+/// Where a run is killed, or its ledger fails it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
-    /// Before the nth write is durable.
+    /// Killed before the nth write is durable.
     Before(usize),
-    /// After it is.
+    /// Killed after it is.
     After(usize),
+    /// The nth write and every one after it fails.
+    #[allow(dead_code, reason = "the sweep's alone")]
+    Fails(usize),
+    /// The nth write lands, and its answer is lost.
+    #[allow(dead_code, reason = "the sweep's alone")]
+    ReplyLost(usize),
+}
+
+impl Crash {
+    /// Whether the process ends.
+    #[allow(dead_code, reason = "the sweep's alone")]
+    pub fn kills(self) -> bool {
+        matches!(self, Self::Before(_) | Self::After(_))
+    }
+}
+
+fn failure(what: &str) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "memory",
+        source: what.into(),
+    }
 }
 
 /// The store. Cheap to clone.
@@ -167,6 +188,16 @@ impl KillingStore {
         (!lock).then(|| self.0.writes.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
+    /// Errors: from the write on from which they are to fail.
+    fn fails(&self, number: Option<usize>) -> Result<()> {
+        match (self.crash(), number) {
+            (Some(Crash::Fails(from)), Some(number)) if number >= from => {
+                Err(failure("nothing can be written"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn crash(&self) -> Option<Crash> {
         *self.0.crash.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,6 +227,7 @@ impl ObjectStore for KillingStore {
         if number.is_some() && self.crash() == number.map(Crash::Before) {
             self.die().await;
         }
+        self.fails(number)?;
         let result = self.0.store.put_opts(location, payload, options).await;
         if result.is_ok() {
             let mut written = self
@@ -208,7 +240,10 @@ impl ObjectStore for KillingStore {
         if number.is_some() && self.crash() == number.map(Crash::After) {
             self.die().await;
         }
-        result
+        match number.is_some() && self.crash() == number.map(Crash::ReplyLost) {
+            true => Err(failure("the answer is lost")),
+            false => result,
+        }
     }
 
     async fn put_multipart_opts(
@@ -240,12 +275,18 @@ impl ObjectStore for KillingStore {
             if number.is_some() && this.crash() == number.map(Crash::Before) {
                 this.die().await;
             }
+            if let Err(error) = this.fails(number) {
+                return futures::stream::iter(vec![Err(error)]);
+            }
             let locations = futures::stream::iter(locations).boxed();
             let deleted: Vec<Result<Path>> = this.0.store.delete_stream(locations).collect().await;
             if number.is_some() && this.crash() == number.map(Crash::After) {
                 this.die().await;
             }
-            futures::stream::iter(deleted)
+            match number.is_some() && this.crash() == number.map(Crash::ReplyLost) {
+                true => futures::stream::iter(vec![Err(failure("the answer is lost"))]),
+                false => futures::stream::iter(deleted),
+            }
         };
         futures::stream::once(call).flatten().boxed()
     }

@@ -1,5 +1,5 @@
-//! The sweep: every call of a command fails, loses its reply or is throttled, every write to the ledger is the last, and the next
-//! apply ends in the world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
+//! The sweep: every call of a command fails, loses its reply or is throttled, every write to the ledger is the last, fails with all after
+//! it or loses its answer, and the next apply ends in the world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
 //!
 //! Beside them histories: random commands on both clouds, killed and typed again, each judged by a model.
 //!
@@ -37,7 +37,8 @@ use serde::{Deserialize, Serialize};
 
 /// After how many points it is said how far one got.
 const TOLD_EVERY: usize = 50;
-const CLOUDS: [&str; 2] = ["aws", "gcp"];
+/// What a command is typed on.
+const CLOUDS: [&str; 3] = ["aws", "gcp", "all"];
 /// How many histories there are, and how many of them a sample has.
 const HISTORIES: (u64, u64) = (200, 6);
 const HISTORY: &str = "History:";
@@ -72,7 +73,9 @@ fn all() -> ExitCode {
     let histories = (1..=histories).map(|seed| format!("{HISTORY}{seed}"));
     let names = Scenario::ALL
         .iter()
-        .flat_map(|scenario| CLOUDS.map(|cloud| name_of(*scenario, cloud)));
+        .flat_map(|scenario| CLOUDS.map(|cloud| (*scenario, cloud)))
+        .filter(|(scenario, cloud)| *cloud != "all" || scenario.is_of_both())
+        .map(|(scenario, cloud)| name_of(scenario, cloud));
     // A number is meant in full.
     let wanted = |name: &String| match only.strip_prefix(HISTORY) {
         Some(seed) if !seed.is_empty() => *name == only,
@@ -240,7 +243,7 @@ fn sweep(scenario: Scenario, cloud: &str, all: bool) -> Outcome {
 }
 
 /// Every point, by what happens there.
-fn kinds_of_points(calm: &End) -> [Vec<Point>; 5] {
+fn kinds_of_points(calm: &End) -> [Vec<Point>; 7] {
     let calls = |fault: Fault| {
         let all = 1..=calm.calls.len();
         all.map(|nth| Point::Call(nth, fault)).collect()
@@ -255,11 +258,13 @@ fn kinds_of_points(calm: &End) -> [Vec<Point>; 5] {
         calls(Fault::ThrottledTwice),
         writes(Crash::Before),
         writes(Crash::After),
+        writes(Crash::Fails),
+        writes(Crash::ReplyLost),
     ]
 }
 
 /// One of each kind, each at another part of the command.
-fn sample(kinds: &[Vec<Point>; 5]) -> Vec<Point> {
+fn sample(kinds: &[Vec<Point>; 7]) -> Vec<Point> {
     let parts = kinds.len() + 1;
     let chosen = kinds.iter().enumerate();
     chosen

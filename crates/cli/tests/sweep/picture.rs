@@ -381,8 +381,11 @@ async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
                 chosen(&value, &["rejected", "content_id", "serving", "unfinished"])
             ));
         } else if path.contains("/inventory/") {
-            let address = value["address"].as_str().expect("an address");
-            lines.push(format!("ours {address} needs {}", value["item"]["needs"]));
+            // Of the folder itself it is said that it has everything.
+            lines.push(match value["address"].as_str() {
+                Some(address) => format!("ours {address} needs {}", value["item"]["needs"]),
+                None => "ours is all".to_owned(),
+            });
         } else if path.contains("/migrations/") {
             let record = &value["record"];
             lines.push(format!("migration {} {}", record["what"], record["state"]));

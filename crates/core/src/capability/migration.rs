@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageRef, MigrationRecord, MigrationStanding, SecretVersion};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::node::Undone;
 use crate::spec::MigrateSpec;
 
 /// Which database a name means: two that had the same name one after the other differ in it.
@@ -76,6 +77,36 @@ impl MigrationKey {
     /// How it stands in a ledger.
     pub async fn standing(&self, record: &dyn MigrationRecord) -> Result<MigrationStanding> {
         Ok(self.among(&record.standings().await?))
+    }
+
+    /// What is left of a migration of which `before` was known when the run began, and that failed like this in it; see
+    /// [`Step::left`](crate::node::Step::left).
+    pub async fn left(
+        &self,
+        before: &BTreeMap<String, MigrationStanding>,
+        failed: Option<ErrorKind>,
+        record: &dyn MigrationRecord,
+    ) -> Result<Undone> {
+        let now = self.standing(record).await?;
+        if now == self.among(before) {
+            return Ok(Undone::PutBack);
+        }
+        Ok(match now {
+            MigrationStanding::Succeeded { .. } => {
+                Undone::Stays("the database stays migrated".into())
+            }
+            MigrationStanding::Never | MigrationStanding::NotStarted { .. } => Undone::PutBack,
+            MigrationStanding::Failed { .. } => Undone::Spoilt(
+                "the migration failed on its way, and may have changed the database in part".into(),
+            ),
+            // Its start was refused.
+            MigrationStanding::Started {
+                execution: None, ..
+            } if matches!(failed, Some(ErrorKind::Denied | ErrorKind::Rejected)) => Undone::PutBack,
+            MigrationStanding::Started { .. } => {
+                Undone::Lost("the migration was started, and may still change the database".into())
+            }
+        })
     }
 
     /// Whether what a ledger of before says of this name was said of this database: it was there already.

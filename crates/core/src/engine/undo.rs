@@ -58,7 +58,7 @@ pub(super) async fn newest_first(
                 means.reporter.event(&Event::Undone { address, stays });
                 verdict.stays.push((address.clone(), why));
             }
-            Ok(Undone::Lost(what) | Undone::Unseen(what)) => {
+            Ok(Undone::Lost(what) | Undone::Unseen(what) | Undone::Spoilt(what)) => {
                 let error = Error::new(
                     ErrorKind::Untrue,
                     format!("{address} is not as before: {what}"),
@@ -146,7 +146,7 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
                     address: of,
                     stays: Some(why.clone()),
                 },
-                Undone::Lost(why) | Undone::Unseen(why) => Entry::NotUndone {
+                Undone::Lost(why) | Undone::Unseen(why) | Undone::Spoilt(why) => Entry::NotUndone {
                     address: of,
                     why: why.clone(),
                 },

@@ -58,10 +58,6 @@ impl Ledger {
         }
     }
 
-    pub(super) async fn has_older_inventory(&self) -> Result<bool> {
-        Ok(self.read_bytes(INVENTORY).await?.is_some())
-    }
-
     pub(super) async fn older_left(&self) -> Result<Option<Left>> {
         match self.is_carried().await? {
             true => Ok(None),

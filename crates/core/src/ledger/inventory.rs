@@ -81,6 +81,10 @@ impl Item {
 pub struct Inventory {
     /// By address.
     pub items: BTreeMap<Address, Item>,
+    /// Whether it has everything of ours: once, all that carries our mark was listed, and noted. A ledger that was lost and begun anew,
+    /// by whatever command, does not say so.
+    #[serde(skip)]
+    pub whole: bool,
 }
 
 impl Inventory {
@@ -101,6 +105,12 @@ struct Noting<A, I> {
     item: I,
 }
 
+/// What is said of the folder itself: since when it has everything.
+#[derive(Serialize)]
+struct Whole {
+    since: Timestamp,
+}
+
 fn subject(address: &Address) -> String {
     format!("{FOLDER}/{}", segment(&address.to_string()))
 }
@@ -110,6 +120,7 @@ impl Ledger {
     pub async fn inventory(&self) -> Result<Inventory> {
         // The older first: what is carried over meanwhile is found behind it.
         let mut items = self.older_inventory().await?.items;
+        let older = !items.is_empty();
         let said = self.said_below::<Noting<Address, Item>>(FOLDER).await?;
         items.retain(|address, _| !said.contains_key(&subject(address)));
         for (subject, noting) in said {
@@ -121,12 +132,15 @@ impl Ledger {
             }
             items.insert(address, item);
         }
-        Ok(Inventory { items })
+        // One of an older format was there from the first apply on.
+        let whole = older || self.has_said(FOLDER);
+        Ok(Inventory { items, whole })
     }
 
-    /// Whether there ever was an inventory: it is written before anything is made, and what is gone is still said in it.
-    pub async fn has_inventory(&self) -> Result<bool> {
-        Ok(!self.subjects(FOLDER).await?.is_empty() || self.has_older_inventory().await?)
+    /// Says that the inventory has everything of ours. What was found by its mark is noted before.
+    pub async fn say_whole(&self) -> Result<()> {
+        let since = self.clock.now();
+        self.say(FOLDER, Some(&Whole { since })).await
     }
 
     /// Says what is known of one address; `None`: that it is gone. Durable when this returns.
@@ -163,8 +177,9 @@ impl Ledger {
         futures::stream::iter(unsaid)
             .map(|(address, item)| self.write_item(address, Some(item)))
             .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await
+            .try_collect::<()>()
+            .await?;
+        self.say_whole().await
     }
 }
 

@@ -18,7 +18,7 @@ pub use inventory::{Inventory, Item};
 pub use lock::{Holder, Keeper, Known, LEASE, Lease, Origin, Permit, Standing, Witness};
 pub use migration::LedgerMigrations;
 pub use release::{Hold, Release};
-pub use run::{RunHeader, RunJournal, RunRecord};
+pub use run::{Content, RunHeader, RunJournal, RunRecord};
 
 use std::sync::Arc;
 

@@ -29,6 +29,25 @@ pub struct RunHeader {
     pub at: Timestamp,
     /// The manifest, merged; it names secrets and holds no value.
     pub manifest: serde_json::Value,
+    /// What an apply is to make serve, by the services' names: what serves and stands in no release is known by its image. Headers of
+    /// before do not say it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contents: BTreeMap<String, Content>,
+    /// Which command it is that was typed, on whichever targets: theirs are the same. Headers of before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<String>,
+}
+
+/// What one service is to serve on this target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The image's digest.
+    pub digest: String,
+    /// The content's id, equal on every target.
+    pub content_id: String,
+    /// What of the content is the target's own, as a hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<String>,
 }
 
 /// A run as it stands in the ledger.
@@ -65,6 +84,9 @@ pub struct RunJournal {
     folder: String,
     number: u64,
     written: Mutex<u64>,
+    /// Whether the run before did not end: what it said last of something may still be on its way, and counts for less than what this
+    /// one says.
+    after_unended: bool,
     /// By address. Two notes of one address take turns, those of others go at the same time.
     items: std::sync::Mutex<BTreeMap<Address, Slot>>,
 }
@@ -114,6 +136,13 @@ impl Ledger {
         // What cannot be read is found before anything is written.
         let before = self.inventory().await?.items;
         let highest = self.versions.highest_run();
+        let after_unended = match self.versions.is_unended() {
+            Some(unended) => unended,
+            None => self
+                .last_run()
+                .await?
+                .is_some_and(|it| it.outcome().is_none()),
+        };
         let mut number = self.last_run_number().await?.max(highest) + 1;
         let header = loop {
             let header = RunHeader {
@@ -143,6 +172,7 @@ impl Ledger {
             folder: folder(number),
             number,
             written: Mutex::new(0),
+            after_unended,
             items: std::sync::Mutex::new(known.collect()),
         })
     }
@@ -166,15 +196,25 @@ impl Ledger {
         Ok(last.unwrap_or(0))
     }
 
-    /// The header of the last run of a command. `None` before the first.
-    pub async fn last_header(&self, command: &str) -> Result<Option<RunHeader>> {
+    /// The headers of the last apply, and of the last one that was to make this image of a service serve. `None` where there is none.
+    pub async fn applies_of(
+        &self,
+        service: &str,
+        digest: &str,
+    ) -> Result<(Option<RunHeader>, Option<RunHeader>)> {
+        let mut last = None;
         for name in self.list("run-headers").await?.iter().rev() {
             let header: Option<RunHeader> = self.read(&format!("run-headers/{name}")).await?;
-            if header.as_ref().is_some_and(|it| it.command == command) {
-                return Ok(header);
+            let Some(header) = header.filter(|it| it.command == "apply") else {
+                continue;
+            };
+            let content = header.contents.get(service);
+            if content.is_some_and(|content| content.digest == digest) {
+                return Ok((last.or_else(|| Some(header.clone())), Some(header)));
             }
+            last.get_or_insert(header);
         }
-        Ok(None)
+        Ok((last, None))
     }
 
     /// The last run. `None` before the first.
@@ -192,10 +232,12 @@ impl Ledger {
             .try_collect()
             .await?;
         let entries = entries.into_iter().flatten().map(|object| object.entry);
-        Ok(Some(RunRecord {
+        let run = RunRecord {
             header,
             entries: entries.collect(),
-        }))
+        };
+        self.versions.set_unended(run.outcome().is_none());
+        Ok(Some(run))
     }
 }
 
@@ -250,8 +292,9 @@ impl Journal for RunJournal {
         let slot = self.slot(address);
         let mut known = slot.lock().await;
         let item = Item::with(known.item.as_ref(), noted, self.ledger.clock.now());
-        // What an earlier run said may be followed by what it still has on its way. Before something is changed, this run says it itself.
-        let stands = known.said || noted.certain == Certain::Now;
+        // What an earlier run said may be followed by what it still has on its way. Before something is changed, this run says it itself;
+        // and after a run that did not end, also what is as it was.
+        let stands = known.said || (noted.certain == Certain::Now && !self.after_unended);
         match known.item.as_ref() == Some(&item) && stands {
             true => Ok(()),
             false => self.say(address, &mut known, Some(item)).await,
@@ -278,6 +321,10 @@ impl Journal for RunJournal {
             true => self.unseen(address).await,
             false => self.forget(address).await,
         }
+    }
+
+    async fn whole(&self) -> Result<()> {
+        self.ledger.say_whole().await
     }
 
     async fn unseen(&self, address: &Address) -> Result<()> {

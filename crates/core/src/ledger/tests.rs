@@ -160,6 +160,8 @@ async fn what_was_made_only_just_now_is_forgotten_when_two_runs_do_not_see_it() 
         by: "deploy@runner-3".into(),
         at: Timestamp::UNIX_EPOCH,
         manifest: serde_json::Value::Null,
+        contents: std::collections::BTreeMap::new(),
+        typed: None,
     };
     let address: Address = "aws/us-east-1/rds.instance/main".parse().unwrap();
     let run = ledger.begin_run(header()).await.unwrap();
@@ -186,6 +188,8 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
         by: "deploy@runner-3".into(),
         at: Timestamp::UNIX_EPOCH,
         manifest: serde_json::Value::Null,
+        contents: std::collections::BTreeMap::new(),
+        typed: None,
     };
     let run = ledger.begin_run(header).await.unwrap();
     let address: crate::address::Address = "aws/us-east-1/ecs.service/x".parse().unwrap();

@@ -107,6 +107,8 @@ struct Known {
     read: BTreeMap<String, Bytes>,
     /// Whether nothing of an older format is left.
     carried: bool,
+    /// Whether the last run had no end when it was read.
+    unended: Option<bool>,
 }
 
 impl Versions {
@@ -119,6 +121,7 @@ impl Versions {
         let mut known = self.known();
         known.run = run;
         known.sequence = 0;
+        known.unended = None;
     }
 
     /// The highest run that has said anything, as far as that was seen.
@@ -126,6 +129,15 @@ impl Versions {
         let known = self.known();
         let runs = known.tops.values().map(|top| top.version.run);
         runs.max().unwrap_or_default()
+    }
+
+    /// Whether the last run had no end when this process read it. `None` where it did not.
+    pub(super) fn is_unended(&self) -> Option<bool> {
+        self.known().unended
+    }
+
+    pub(super) fn set_unended(&self, unended: bool) {
+        self.known().unended = Some(unended);
     }
 
     pub(super) fn are_carried(&self) -> bool {
@@ -163,7 +175,9 @@ impl Ledger {
         &self,
         folder: &str,
     ) -> Result<BTreeMap<String, Option<T>>> {
-        let tops = self.tops(folder).await?;
+        let mut tops = self.tops(folder).await?;
+        // What is said of the folder itself.
+        tops.remove(folder);
         let reads = tops.into_iter().map(|(subject, top)| async move {
             let said = self.said_at(&subject, top).await?;
             Ok::<_, Error>((subject, said))
@@ -172,6 +186,12 @@ impl Ledger {
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// Whether anything is said of a subject, as far as this process has listed it.
+    pub(super) fn has_said(&self, subject: &str) -> bool {
+        let known = self.versions.known();
+        known.tops.get(subject).is_some_and(|top| !top.gone)
     }
 
     /// What is said last of a subject. `None` where that is that there is nothing any more; or nothing is said.

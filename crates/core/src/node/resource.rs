@@ -34,6 +34,8 @@ struct Sent {
     replace: bool,
     /// The delete was what was asked for.
     delete: bool,
+    /// The delete of an undo that saw it there.
+    undo: bool,
 }
 
 impl<R: Resource> ResourceNode<R> {
@@ -401,18 +403,31 @@ impl<R: Resource> Node for ResourceNode<R> {
                 if self.resource.holds_data() {
                     return stays("it holds data");
                 }
-                self.resource.delete(&now, token).await?;
-                self.remember(Reading::Absent);
-                Ok(Undone::PutBack)
+                self.sent().undo = true;
+                match self.resource.delete(&now, token).await {
+                    Ok(()) => {
+                        self.remember(Reading::Absent);
+                        Ok(Undone::PutBack)
+                    }
+                    // It may have landed: the next look tells.
+                    Err(error) if is_unanswered(&error) => {
+                        let why = error.chain().join(": ");
+                        Ok(Undone::Unseen(format!(
+                            "its delete was not answered: {why}"
+                        )))
+                    }
+                    Err(error) => Err(error),
+                }
             }
             (Some(Reading::Absent | Reading::Tombstoned(_)), now) => Ok(match now {
+                Some(Reading::Absent) if sent.undo => Undone::PutBack,
                 Some(Reading::Absent) if sent.create => Undone::Unseen("it is not there".into()),
                 Some(Reading::Foreign(how)) if sent.create => Undone::Unseen(how.to_string()),
                 Some(Reading::Denied(why)) => return Err(self.denied(&why)),
                 _ => Undone::PutBack,
             }),
             (Some(Reading::Present(_)), Some(Reading::Present(_))) if sent.replace => {
-                lost("it was made anew, and what served before knows the one that is gone")
+                lost(MADE_ANEW)
             }
             (Some(Reading::Present(before)), Some(Reading::Present(now))) => {
                 self.put_back(&before, &now, token, watch).await
@@ -429,7 +444,31 @@ impl<R: Resource> Node for ResourceNode<R> {
         }
     }
 
+    fn harm(&self) -> Option<String> {
+        if self.sent().replace {
+            return Some(MADE_ANEW.to_owned());
+        }
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(Reading::Present(before)), Some(Reading::Present(now))) =
+            (before.as_ref(), self.reading())
+        else {
+            return None;
+        };
+        let (was, is) = (self.resource.observed(before), self.resource.observed(&now));
+        match self.resource.kept(&was.changes_to(&is)) {
+            Kept::Harms(what) if was != is => Some(what.to_owned()),
+            Kept::Harms(_) | Kept::Harmless(_) => None,
+        }
+    }
+
     fn wanted(&self) -> Fields {
         self.resource.desired()
     }
+}
+
+const MADE_ANEW: &str = "it was made anew, and what served before knows the one that is gone";
+
+/// Whether a call may have landed although its answer did not come.
+fn is_unanswered(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut)
 }

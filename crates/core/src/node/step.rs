@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Action, Effect, Evidence, Leftover, Node, Sort, Step, Token, Undone, Verdict, Watch};
 use crate::address::Address;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
 use crate::wait::{Pace, Readiness};
 
@@ -14,6 +14,16 @@ use crate::wait::{Pace, Readiness};
 pub struct StepNode<S: Step> {
     step: S,
     evidence: Mutex<Option<Evidence>>,
+    ran: Mutex<Ran>,
+}
+
+/// How far a run came with a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// Not to it.
+    No,
+    /// To it; how it failed, where it did.
+    To(Option<ErrorKind>),
 }
 
 impl<S: Step> StepNode<S> {
@@ -22,7 +32,15 @@ impl<S: Step> StepNode<S> {
         Self {
             step,
             evidence: Mutex::new(None),
+            ran: Mutex::new(Ran::No),
         }
+    }
+
+    fn came(&self, ran: Ran) {
+        *self
+            .ran
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = ran;
     }
 
     fn evidence(&self) -> Option<Evidence> {
@@ -101,7 +119,11 @@ impl<S: Step> Node for StepNode<S> {
                     self.step.publish();
                     return Ok(());
                 }
-                self.step.run(token, watch).await?;
+                // Until it is known, it may have done anything.
+                self.came(Ran::To(Some(ErrorKind::Unavailable)));
+                let run = self.step.run(token, watch).await;
+                self.came(Ran::To(run.as_ref().err().map(Error::kind)));
+                run?;
                 self.remember(Evidence::Done("done in this run".into()));
                 self.step.publish();
                 Ok(())
@@ -122,7 +144,14 @@ impl<S: Step> Node for StepNode<S> {
     }
 
     async fn undo(&self, _token: &Token, _watch: &dyn Watch) -> Result<Undone> {
-        Ok(Undone::Stays("what a step did stays done".into()))
+        let ran = *self
+            .ran
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match ran {
+            Ran::No => Ok(Undone::PutBack),
+            Ran::To(failed) => self.step.left(failed).await,
+        }
     }
 
     fn wanted(&self) -> Fields {

@@ -9,7 +9,9 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Action, Effect, Evidence, Kept, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{
+    Action, Effect, Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch,
+};
 
 use crate::fake::bench::{Bench, How};
 
@@ -167,6 +169,10 @@ impl Step for AsStep {
 
     async fn run(&self, _: &Token, _: &dyn Watch) -> Result<()> {
         self.0.call("run")
+    }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::Stays("what a step did stays done".into()))
     }
 }
 

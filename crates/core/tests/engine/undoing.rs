@@ -143,10 +143,12 @@ async fn undoing_is_struck(strike: Strike) -> (Verdict, Bench) {
 
 #[tokio::test(start_paused = true)]
 async fn undoing_bears_a_call_that_nobody_answered() {
-    let (verdict, bench) = undoing_is_struck(Strike::BeforeEffect).await;
-    assert!(verdict.attention.is_empty(), "{verdict:#?}");
-    assert_eq!(verdict.undone[0].kind, "fake.service");
-    assert!(bench.aws().world().services.is_empty());
+    for strike in [Strike::BeforeEffect, Strike::AfterEffect] {
+        let (verdict, bench) = undoing_is_struck(strike).await;
+        assert!(verdict.attention.is_empty(), "{verdict:#?}");
+        assert_eq!(verdict.undone[0].kind, "fake.service");
+        assert!(bench.aws().world().services.is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,6 +217,8 @@ impl Bench {
                 by: "tester".into(),
                 at: self.clock.now(),
                 manifest: serde_json::Value::Null,
+                contents: BTreeMap::new(),
+                typed: None,
             };
             let run = place.ledger.begin_run(header).await.unwrap();
             journals.insert(

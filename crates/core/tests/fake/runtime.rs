@@ -300,6 +300,10 @@ impl Step for Migration {
         };
         self.follow(&key, execution, watch).await
     }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::Stays("what a step did stays done".into()))
+    }
 }
 
 pub struct ServiceNode {

@@ -9,7 +9,7 @@ use deployer_core::capability::{ImageRef, SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Watch};
+use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch};
 use deployer_core::ours::Stranger;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -165,6 +165,10 @@ impl Step for ImageCopy {
                 }
             })
             .await
+    }
+
+    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
+        Ok(Undone::Stays("what a step did stays done".into()))
     }
 }
 

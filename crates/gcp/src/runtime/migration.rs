@@ -14,7 +14,7 @@ use deployer_core::capability::{ImageRef, MigrationKey, MigrationRecord, Migrati
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Step, Token, Watch};
+use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::spec::{MigrateSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_gax::paginator::ItemPaginator;
@@ -499,6 +499,17 @@ impl Step for Migration {
             }
             MigrationStanding::Never => self.begin(key, watch).await,
         }
+    }
+
+    async fn left(&self, failed: Option<ErrorKind>) -> Result<Undone> {
+        let Some(key) = self.key() else {
+            return Ok(Undone::PutBack);
+        };
+        let seen = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.clone()
+        };
+        key.left(&seen, failed, self.record.as_ref()).await
     }
 }
 

@@ -207,6 +207,11 @@ impl Runtime for CloudRun {
             .unwrap_or_default())
     }
 
+    /// Scaling is part of the template.
+    fn revisions_have_sizes(&self) -> bool {
+        true
+    }
+
     async fn activate(
         &self,
         activation: &Activation,

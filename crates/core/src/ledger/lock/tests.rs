@@ -448,6 +448,8 @@ async fn a_run_without_the_lock_writes_no_entry_and_no_inventory() {
         by: "deploy@one".into(),
         at: one.ledger.clock.now(),
         manifest: serde_json::Value::Null,
+        contents: std::collections::BTreeMap::new(),
+        typed: None,
     };
     let journal = one.ledger.begin_run(header).await.unwrap();
     one.ledger.set_hold("idp", &hold(1)).await.unwrap();

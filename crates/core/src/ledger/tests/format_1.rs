@@ -75,6 +75,8 @@ async fn begin(ledger: &Ledger) -> Result<RunJournal> {
         by: "deploy@runner-3".into(),
         at: Timestamp::UNIX_EPOCH,
         manifest: Value::Null,
+        contents: BTreeMap::new(),
+        typed: None,
     };
     ledger.begin_run(header).await
 }

@@ -6,7 +6,7 @@ use crate::capability::{MigrationRecord, MigrationStanding};
 use crate::fields::Fields;
 use crate::journal::Event;
 use crate::ledger::{LedgerMigrations, Release, RunJournal};
-use crate::ours::{Began, Noted};
+use crate::ours::{Began, Certain, Noted};
 
 /// One's write to this place is held up; its lease runs out, two takes over, says something and comes to its end; then one's write lands.
 struct Overtaken {
@@ -29,6 +29,8 @@ impl Overtaken {
             by: "deploy@one".into(),
             at: machine.ledger.clock.now(),
             manifest: serde_json::Value::Null,
+            contents: std::collections::BTreeMap::new(),
+            typed: None,
         };
         machine.ledger.begin_run(header).await.unwrap()
     }
@@ -113,6 +115,25 @@ async fn what_the_next_one_makes_anew_is_not_forgotten_late() {
             async |_, run| run.forget(&service).await.unwrap(),
             // It says the same as before: that counts as news.
             async |_, run| run.remember(&service, &made()).await.unwrap(),
+        )
+        .await;
+    assert_eq!(names(&reader).await, ["idp"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_next_one_found_as_it_was_is_not_forgotten_late() {
+    let service = address("ecs.service/idp");
+    let unchanged = Noted {
+        certain: Certain::Now,
+        ..Noted::default()
+    };
+    let reader = Overtaken::new()
+        .play(
+            "/inventory/",
+            async |_, run| run.remember(&service, &made()).await.unwrap(),
+            async |_, run| run.forget(&service).await.unwrap(),
+            // It changes nothing of it; the run before did not end.
+            async |_, run| run.remember(&service, &unchanged).await.unwrap(),
         )
         .await;
     assert_eq!(names(&reader).await, ["idp"]);

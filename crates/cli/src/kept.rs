@@ -1,0 +1,104 @@
+//! Secrets that the manifest names no more and that stay all the same: what serves pins them, or what a rollback makes serve.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deployer_core::address::CloudName;
+use deployer_core::capability::{Revision, SecretVersion};
+use deployer_core::error::Result;
+use deployer_core::graph::Graph;
+use deployer_core::history::History;
+use deployer_core::ledger::Inventory;
+
+use crate::held::HeldService;
+use crate::record;
+use crate::session::Place;
+
+/// The secret versions that the revisions pin which serve instead of what is held: the manifest may not name their secrets any more.
+pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec<SecretVersion>> {
+    let mut pinned = Vec::new();
+    for held in held.iter().filter(|held| held.cloud == place.name()) {
+        let Some(spec) = place.env.services.get(&held.service) else {
+            continue;
+        };
+        let runtime = place.cloud.runtime();
+        let Some(serving) = runtime.serving(spec).await? else {
+            continue;
+        };
+        let traffic = serving.traffic.iter().map(|(revision, _)| revision);
+        let revisions: BTreeSet<&str> = traffic
+            .chain(&serving.wanted)
+            .map(|revision| revision.0.as_str())
+            .collect();
+        for revision in revisions {
+            let revision = Revision(revision.to_owned());
+            let of_it = runtime.pinned(&spec.name, &revision).await?;
+            pinned.extend(of_it.into_values());
+        }
+    }
+    Ok(pinned)
+}
+
+/// A release that a plain rollback makes serve once this plan is carried out.
+pub struct Kept {
+    pub service: String,
+    pub number: u64,
+    /// What it pins.
+    pub secrets: Vec<SecretVersion>,
+}
+
+/// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids` are what the manifest says now.
+///
+/// Errors: the ledger's.
+pub async fn by_rollbacks(
+    place: &Place,
+    inventory: &Inventory,
+    graph: &Graph,
+    content_ids: &BTreeMap<String, String>,
+) -> Result<Vec<Kept>> {
+    let store = place.cloud.secrets();
+    let leaving = |it: &&_| graph.find(it).is_none();
+    let leaving: Vec<_> = inventory.items.keys().filter(leaving).collect();
+    let mut kept = Vec::new();
+    if !leaving.iter().any(|it| it.kind.ends_with(SECRET)) {
+        return Ok(kept);
+    }
+    for (service, content_id) in content_ids {
+        let releases = place.ledger.releases(service).await?;
+        let follows = record::follows(place);
+        let history = History::new(&releases, &follows);
+        let Some(last) = releases.last() else {
+            continue;
+        };
+        // Once another content serves, what serves now is what served before.
+        let to = match last.content_id == *content_id {
+            true => history.before(last),
+            false => Some(last),
+        };
+        let Some(to) = to else { continue };
+        let to = record::pinning(place, to.clone()).await;
+        let pins = |version: &&SecretVersion| leaving.iter().any(|it| store.is_of(version, it));
+        let secrets: Vec<_> = to.secrets.values().filter(pins).cloned().collect();
+        if !secrets.is_empty() {
+            kept.push(Kept {
+                service: service.clone(),
+                number: to.number,
+                secrets,
+            });
+        }
+    }
+    Ok(kept)
+}
+
+/// What the kinds of secrets end with.
+const SECRET: &str = "manager.secret";
+
+/// Says why what it pins stays.
+pub fn note(cloud: CloudName, kept: &Kept) -> String {
+    let secrets: Vec<&str> = kept.secrets.iter().map(|it| it.secret.as_str()).collect();
+    format!(
+        "{cloud}: secret {} stays, although the manifest has it no more: r{} of `{}` pins it, and a rollback goes there",
+        secrets.join(", "),
+        kept.number,
+        kept.service
+    )
+}
