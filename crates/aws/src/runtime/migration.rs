@@ -522,7 +522,7 @@ impl Step for Migration {
 
     async fn left(&self, failed: Option<ErrorKind>) -> Result<Undone> {
         let (Some(key), Some(looked)) = (self.key(), self.looked()) else {
-            return Ok(Undone::PutBack);
+            return Ok(Undone::Stays("it did not run".into()));
         };
         key.left(&looked.standings, failed, self.record.as_ref()).await
     }

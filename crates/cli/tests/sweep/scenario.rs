@@ -16,6 +16,8 @@ use crate::picture;
 pub enum Scenario {
     FirstApply,
     FirstApplyWithData,
+    /// Of a key pair that both clouds share.
+    FirstApplyWithKeys,
     UpdateWithMigration,
     Rollback,
     Rotation,
@@ -23,26 +25,31 @@ pub enum Scenario {
     Undo,
     Destroy,
     DestroyWithData,
+    /// A destroy that is answered by an apply.
+    Anew,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::FirstApply,
         Self::FirstApplyWithData,
+        Self::FirstApplyWithKeys,
         Self::UpdateWithMigration,
         Self::Rollback,
         Self::Rotation,
         Self::Undo,
         Self::Destroy,
         Self::DestroyWithData,
+        Self::Anew,
     ];
 
-    /// Whether it is also tried on both clouds at once.
-    pub fn is_of_both(self) -> bool {
-        matches!(
-            self,
-            Self::FirstApply | Self::UpdateWithMigration | Self::Rollback | Self::Destroy
-        )
+    /// Whether its command is tried on one cloud alone, or on both at once with `all`.
+    pub fn is_tried_on(self, cloud: &str) -> bool {
+        match self {
+            Self::FirstApplyWithKeys => cloud == "all",
+            Self::UpdateWithMigration | Self::Rollback | Self::Destroy => true,
+            _ => cloud != "all",
+        }
     }
 
     fn before(self) -> Vec<Wanted> {
@@ -52,14 +59,14 @@ impl Scenario {
             ..first
         };
         match self {
-            Self::FirstApply | Self::FirstApplyWithData => Vec::new(),
+            Self::FirstApply | Self::FirstApplyWithData | Self::FirstApplyWithKeys => Vec::new(),
             Self::UpdateWithMigration => vec![Wanted {
                 old_secret: true,
                 ..first
             }],
             // One more than it goes back to: typed twice, it would go there.
             Self::Rollback => vec![first, SECOND, THIRD],
-            Self::Rotation | Self::Undo | Self::Destroy => vec![first],
+            Self::Rotation | Self::Undo | Self::Destroy | Self::Anew => vec![first],
             Self::DestroyWithData => vec![data],
         }
     }
@@ -67,7 +74,11 @@ impl Scenario {
     fn wanted(self) -> Wanted {
         let first = Wanted::FIRST;
         match self {
-            Self::FirstApply | Self::Destroy => first,
+            Self::FirstApply | Self::Destroy | Self::Anew => first,
+            Self::FirstApplyWithKeys => Wanted {
+                keys: true,
+                ..first
+            },
             Self::FirstApplyWithData | Self::DestroyWithData => Wanted {
                 data: true,
                 ..first
@@ -85,11 +96,12 @@ impl Scenario {
         match self {
             Self::FirstApply
             | Self::FirstApplyWithData
+            | Self::FirstApplyWithKeys
             | Self::UpdateWithMigration
             | Self::Rotation => APPLY,
             Self::Undo => UNDO,
             Self::Rollback => &["rollback", "--yes", "--no-verify"],
-            Self::Destroy | Self::DestroyWithData => {
+            Self::Destroy | Self::DestroyWithData | Self::Anew => {
                 &["destroy", "--yes", "--allow-data-loss", "all"]
             }
         }
@@ -106,8 +118,11 @@ impl Scenario {
     /// What of a picture is the same however often the command was begun. Each roll-out that fails uses up a number, and Cloud Run
     /// keeps its revision.
     fn told_alike(self, picture: String) -> String {
-        if self != Self::Undo {
-            return picture;
+        match self {
+            Self::Undo => {}
+            // What was not destroyed is not made anew: that it serves, and that nothing is left to do, is all that is alike.
+            Self::Anew => return String::new(),
+            _ => return picture,
         }
         let number = Regex::new("(swept-test-idp(\"\\))?[:-])[0-9]+").expect("a pattern");
         let picture = number.replace_all(&picture, "${1}N").into_owned();
@@ -291,6 +306,9 @@ async fn go_on(
     stage.calls.arm(None);
     let last = stage.run(APPLY, cloud).await;
     expect(last, &[settled], "the last apply")?;
+    if scenario == Scenario::Anew {
+        assert_serves(stage, cloud, 1).await;
+    }
     match stage.calls.writes() {
         writes if writes.is_empty() => Ok(()),
         writes => Err(format!("the last apply still writes: {writes:?}")),

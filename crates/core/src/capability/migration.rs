@@ -87,22 +87,23 @@ impl MigrationKey {
         failed: Option<ErrorKind>,
         record: &dyn MigrationRecord,
     ) -> Result<Undone> {
+        let not_run = || Undone::Stays("it did not run".into());
         let now = self.standing(record).await?;
         if now == self.among(before) {
-            return Ok(Undone::PutBack);
+            return Ok(not_run());
         }
         Ok(match now {
             MigrationStanding::Succeeded { .. } => {
                 Undone::Stays("the database stays migrated".into())
             }
-            MigrationStanding::Never | MigrationStanding::NotStarted { .. } => Undone::PutBack,
+            MigrationStanding::Never | MigrationStanding::NotStarted { .. } => not_run(),
             MigrationStanding::Failed { .. } => Undone::Spoilt(
                 "the migration failed on its way, and may have changed the database in part".into(),
             ),
             // Its start was refused.
             MigrationStanding::Started {
                 execution: None, ..
-            } if matches!(failed, Some(ErrorKind::Denied | ErrorKind::Rejected)) => Undone::PutBack,
+            } if matches!(failed, Some(ErrorKind::Denied | ErrorKind::Rejected)) => not_run(),
             MigrationStanding::Started { .. } => {
                 Undone::Lost("the migration was started, and may still change the database".into())
             }

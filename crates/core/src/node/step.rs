@@ -149,7 +149,7 @@ impl<S: Step> Node for StepNode<S> {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match ran {
-            Ran::No => Ok(Undone::PutBack),
+            Ran::No => Ok(Undone::Stays("it was not begun".into())),
             Ran::To(failed) => self.step.left(failed).await,
         }
     }

@@ -503,7 +503,7 @@ impl Step for Migration {
 
     async fn left(&self, failed: Option<ErrorKind>) -> Result<Undone> {
         let Some(key) = self.key() else {
-            return Ok(Undone::PutBack);
+            return Ok(Undone::Stays("it did not run".into()));
         };
         let seen = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
