@@ -30,7 +30,7 @@ says. DNS records and the binding that opens a Cloud Run service carry no mark: 
 binding as far as its service is. Tags and labels that the manifest does not set are somebody's: they are not compared and stay.
 
 The mark is known without the ledger: `destroy` also deletes what carries it and is in no inventory, and so do `plan` and `apply` where
-the ledger is lost. That takes the permission `tag:GetResources` on AWS, and to list each kind on Google Cloud; without it the plan
+the ledger is lost, until one of them has noted everything. That takes the permission `tag:GetResources` on AWS, and to list each kind on Google Cloud; without it the plan
 says what it does not know.
 
 `adopt = true` takes over what nobody has marked. When its section is removed, or the environment destroyed, our mark is taken off

@@ -193,6 +193,7 @@ mod tests {
             databases: BTreeMap::new(),
             caches: BTreeMap::new(),
             services: BTreeMap::new(),
+            ledger: None,
         };
         let past = Past::default();
         let ours = Ownership::new(&env, false, &past);

@@ -52,6 +52,9 @@ pub struct Global {
     /// Set a manifest value, after every file and variable: `services.web.port=8080`
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// The ledgers were moved, as a whole, to where the manifest says they are now: services note it from now on
+    #[arg(long, global = true)]
+    pub ledger_moved: bool,
     /// Answer as JSON (one document; JSON lines for long work)
     #[arg(long, global = true)]
     pub json: bool,

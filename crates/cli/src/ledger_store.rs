@@ -110,6 +110,16 @@ fn bucket_region<'a>(loaded: &'a Loaded, target: &'a Target) -> &'a str {
     }
 }
 
+/// The address that is the same from wherever the ledger is used.
+pub fn absolute(address: &str, base: &Path) -> String {
+    let Some(folder) = address.strip_prefix("file://") else {
+        return address.trim_end_matches('/').to_owned();
+    };
+    let folder = base.join(folder);
+    let folder = std::fs::canonicalize(&folder).unwrap_or(folder);
+    format!("file://{}", folder.display())
+}
+
 fn default_address(loaded: &Loaded, target: &Target) -> String {
     let Target {
         account, region, ..

@@ -161,6 +161,10 @@ async fn on_manifest(
         Command::Apply(_) => Switching::Allowed,
         _ => Switching::Never,
     };
+    let surroundings = Surroundings {
+        ledger_moved: global.ledger_moved,
+        ..surroundings
+    };
     let mut session = Session::open(loaded, global.cloud, switching, surroundings).await?;
     // Said at once and whatever follows: the clouds fail independently.
     session.tell_failed(global);

@@ -283,6 +283,30 @@ impl Session {
         Ok(())
     }
 
+    /// Leaves the targets alone whose services are in another ledger: what that one says of them is not known here.
+    ///
+    /// Errors: the first one's, when there is no other target.
+    pub async fn leave_other_ledgers(&mut self, global: &Global) -> Result<()> {
+        let reads = self.places.iter().map(|place| async move {
+            let note = place.env.ledger.as_ref()?;
+            let runtime = place.cloud.runtime();
+            for service in place.env.services.values() {
+                // What cannot be read is told by whatever reads it next.
+                let Ok(noted) = runtime.noted_ledger(&service.name).await else {
+                    continue;
+                };
+                if let Err(error) = note.check(noted.as_deref(), &service.name) {
+                    return Some((place.name(), error));
+                }
+            }
+            None
+        });
+        let failed = futures::future::join_all(reads).await;
+        self.leave(failed.into_iter().flatten().collect())?;
+        self.tell_failed(global);
+        Ok(())
+    }
+
     fn leave(&mut self, failed: Vec<(CloudName, Error)>) -> Result<()> {
         let gone = |place: &Place| failed.iter().any(|(cloud, _)| *cloud == place.name());
         if !failed.is_empty() && self.places.iter().all(gone) {
@@ -352,12 +376,14 @@ async fn open_place(
         }
     };
     let caller = cloud.caller().await?;
-    let env = loaded
+    let mut env = loaded
         .manifest
         .environment_spec(name, &loaded.environment)?;
     let switched_on = cloud.prepare(&env, switching).await?;
     let ledger = ledger_store::open(loaded, cloud.target(), around, aws).await?;
     let ledger = ledger.with_permit(permit);
+    let address = ledger_store::absolute(&ledger.address(), &loaded.base_dir);
+    env.ledger = Some(ledger.note(&address, around.ledger_moved));
     let named_in_route53 = match (name, &targets.gcp) {
         (CloudName::Gcp, Some(section)) => named_in_route53(section),
         (CloudName::Gcp, None) | (CloudName::Aws, _) => Vec::new(),

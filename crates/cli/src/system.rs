@@ -44,6 +44,8 @@ pub struct Surroundings {
     pub stop: Option<Stop>,
     /// Where the ledgers of every target are. `None`: where the manifest says.
     pub ledger: Option<Arc<dyn ObjectStore>>,
+    /// Whether a person said that the ledgers were moved to where they are.
+    pub ledger_moved: bool,
 }
 
 impl Surroundings {
@@ -53,6 +55,7 @@ impl Surroundings {
             clock: Arc::new(SystemClock),
             stop: None,
             ledger: None,
+            ledger_moved: false,
         }
     }
 

@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 /// The tag that every resource of ours carries; its value is `APP/ENVIRONMENT`.
 pub const OWNER_TAG: &str = "deployer";
 
+/// The tag by which a service notes the ledger that its environment is in.
+pub const LEDGER_TAG: &str = "deployer:ledger";
+
+/// The same on Google Cloud, where the keys of labels hold no colon.
+pub const LEDGER_LABEL: &str = "deployer-ledger";
+
 /// The same on Google Cloud, where label values hold no slash: `APP_ENVIRONMENT`.
 pub fn owner_label(app: &str, environment: &str) -> String {
     label(&format!("{app}_{environment}"))

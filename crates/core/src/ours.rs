@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind};
 use crate::fields::Fields;
 use crate::ledger::Inventory;
-use crate::names::OWNER_TAG;
+use crate::names::{LEDGER_LABEL, LEDGER_TAG, OWNER_TAG};
 
 /// What the fields of tags and labels begin with.
 const TAG: &str = "tags.";
@@ -200,7 +200,7 @@ pub enum Began {
 /// The keys of the tags among these fields, our own mark aside.
 pub fn tag_keys(fields: &Fields) -> BTreeSet<String> {
     let keys = fields.iter().filter_map(|(name, _)| name.strip_prefix(TAG));
-    keys.filter(|key| *key != OWNER_TAG)
+    keys.filter(|key| ![OWNER_TAG, LEDGER_TAG, LEDGER_LABEL].contains(key))
         .map(str::to_owned)
         .collect()
 }

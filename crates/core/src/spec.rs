@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// A thousandth of a virtual CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -92,6 +94,40 @@ pub struct EnvironmentSpec {
     pub caches: BTreeMap<String, CacheSpec>,
     /// The services, by the manifest's names.
     pub services: BTreeMap<String, ServiceSpec>,
+    /// The ledger that it is in, as its services note it. `None`: nobody looks.
+    pub ledger: Option<LedgerNote>,
+}
+
+/// Which ledger an environment is in on a target: two that are at two places know nothing of each other, their locks neither.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerNote {
+    /// What its services note: 16 hexadecimal digits of its address.
+    pub mark: String,
+    /// The address, for people.
+    pub address: String,
+    /// Whether a person said that it was moved there.
+    pub moved: bool,
+}
+
+impl LedgerNote {
+    /// Looks whether a service was noted to be in this ledger. `None`: nothing is noted yet.
+    ///
+    /// Errors: conflict, when it is in another one.
+    pub fn check(&self, noted: Option<&str>, service: &str) -> Result<()> {
+        match noted {
+            Some(noted) if noted != self.mark && !self.moved => {
+                let message = format!(
+                    "service `{service}` is in another ledger than the one at {}: what that one knows of it, and who holds its lock, is \
+                     not known here",
+                    self.address
+                );
+                Err(Error::new(ErrorKind::Conflict, message).hint(
+                    "name that one (`ledger` in the target's section); if it was moved here as a whole, say so once with --ledger-moved",
+                ))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl EnvironmentSpec {

@@ -121,6 +121,7 @@ impl<'a> Resolver<'a> {
             databases: self.databases(),
             caches: self.caches(),
             services,
+            ledger: None,
         }
     }
 

@@ -41,7 +41,8 @@ pub struct AwsSection {
     /// The role of the app itself (name or ARN). None leaves that of a service that was adopted.
     #[serde(default)]
     pub task_role: Option<String>,
-    /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`.
+    /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`. The services note it: after a change here, move
+    /// what is there, as a whole, and apply once with `--ledger-moved`.
     #[serde(default)]
     pub ledger: Option<String>,
     /// The region of the ledger's bucket, where it is another one.
@@ -183,7 +184,8 @@ pub struct GcpSection {
     /// The Artifact Registry repository; the image's name is added to it. Default: APP-ENV.
     #[serde(default)]
     pub repository: Option<String>,
-    /// Where releases, runs and the lock are kept: `gs://BUCKET/PREFIX` or `file://...`.
+    /// Where releases, runs and the lock are kept: `gs://BUCKET/PREFIX` or `file://...`. The services note it: after a change here, move
+    /// what is there, as a whole, and apply once with `--ledger-moved`.
     #[serde(default)]
     pub ledger: Option<String>,
     /// One base URL for all Google calls; `DEPLOYER_GCP_ENDPOINT` wins over it.

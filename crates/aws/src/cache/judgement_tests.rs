@@ -33,6 +33,7 @@ async fn wanted() -> ReplicationGroup {
         databases: Default::default(),
         caches: Default::default(),
         services: Default::default(),
+        ledger: None,
     };
     let address = Address::new(&target, REPLICATION_GROUP, "idp-staging-sessions");
     ReplicationGroup {

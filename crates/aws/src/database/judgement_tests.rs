@@ -30,6 +30,7 @@ async fn wanted() -> Instance {
         databases: Default::default(),
         caches: Default::default(),
         services: Default::default(),
+        ledger: None,
     };
     let address = Address::new(&target, INSTANCE, "idp-staging-main");
     Instance {

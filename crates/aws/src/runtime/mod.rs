@@ -31,6 +31,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours::Owner;
 use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
@@ -144,6 +145,11 @@ impl Runtime for Aws {
         watch: &dyn Watch,
     ) -> Result<Revision> {
         operate::activate(&self.clients, activation, watch).await
+    }
+
+    async fn noted_ledger(&self, service: &str) -> Result<Option<String>> {
+        let tags = lookup::owner_tags(&self.clients, service).await?;
+        Ok(tags.and_then(|tags| tags.get(LEDGER_TAG).cloned()))
     }
 
     async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()> {
@@ -352,7 +358,9 @@ impl Declaration<'_> {
         // A load balancer's name is given, so it is known before anything is made.
         let url = self.service.url.clone().or_else(|| settings.url.clone());
         outputs.url.publish(url);
-        let ownership = self.ownership(graph, &address);
+        let mut ownership = self.ownership(graph, &address);
+        let note = self.env.ledger.iter();
+        ownership.tags.extend(note.map(|it| (LEDGER_TAG.to_owned(), it.mark.clone())));
         let past = graph.past(&address);
         let balancers = Balancers {
             group: settings.target_group.clone(),
@@ -365,6 +373,7 @@ impl Declaration<'_> {
             clients: Arc::clone(self.clients),
             address,
             ownership,
+            ledger: self.env.ledger.clone(),
             known: past.known,
             names: self.names.clone(),
             settings,

@@ -14,8 +14,10 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
-use deployer_core::spec::Replicas;
+
+use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::AwsService;
 
@@ -48,6 +50,8 @@ pub(super) struct Service {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
+    /// The ledger that it is to be in.
+    pub(super) ledger: Option<LedgerNote>,
     /// Whether the inventory has it: what a code-only deployment, which sees no tags, goes by.
     pub(super) known: bool,
     pub(super) names: Names,
@@ -343,7 +347,14 @@ impl Resource for Service {
             (_, Scope::CodeOnly) => Err(absent(self.name())),
             (Some("ACTIVE"), Scope::Whole) => match self.ownership.foreign(&tags_of(&service)) {
                 Some(how) => Ok(Reading::Foreign(how)),
-                None => ours(service),
+                None => {
+                    let tags = tags_of(&service);
+                    let noted = tags.get(LEDGER_TAG).map(String::as_str);
+                    if let Some(ledger) = &self.ledger {
+                        ledger.check(noted, self.name())?;
+                    }
+                    ours(service)
+                }
             },
             (Some("DRAINING"), Scope::Whole) => Ok(Reading::Tombstoned(
                 "it drains; its name is free once its tasks have stopped".into(),

@@ -32,6 +32,7 @@ async fn locked(
     stop: &Stop,
 ) -> Result<Exit> {
     session.leave_unreadable(global).await?;
+    session.leave_other_ledgers(global).await?;
     let session = &*session;
     stopped::tell(global, session).await?;
     let (prepared, unknown) = work::prepare_destroy(session).await?;

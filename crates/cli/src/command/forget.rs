@@ -31,6 +31,7 @@ async fn locked(
     stop: &Stop,
 ) -> Result<Exit> {
     session.leave_unreadable(global).await?;
+    session.leave_other_ledgers(global).await?;
     let session = &*session;
     stopped::tell(global, session).await?;
     let (place, address) = find(session, &args.address).await?;

@@ -46,6 +46,7 @@ async fn locked(
     stop: &Stop,
 ) -> Result<Exit> {
     session.leave_unreadable(global).await?;
+    session.leave_other_ledgers(global).await?;
     session.leave_unanswering(global, service).await?;
     let session = &*session;
     stopped::tell(global, session).await?;

@@ -114,7 +114,10 @@ async fn set(
     let stop = session.stop()?;
     let locks = session.lock("secrets set", &stop).await?;
     session.tell_failed(global);
-    let result = put(global, &session, key, &value).await;
+    let result = match session.leave_other_ledgers(global).await {
+        Ok(()) => put(global, &session, key, &value).await,
+        Err(error) => Err(error),
+    };
     locks.finish(result).await
 }
 

@@ -22,6 +22,7 @@ crate::tests! {
     what_was_adopted_is_released_although_a_command_came_between_the_loss_and_the_destroy => adopted_before,
     a_ledger_that_was_begun_anew_by_a_part_is_not_taken_for_whole => begun_anew,
     what_a_lost_ledger_had_is_forgotten_by_its_mark => forgotten,
+    a_ledger_at_another_place_than_the_services_note_is_refused => elsewhere,
 }
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -357,4 +358,39 @@ async fn forgotten(stage: &Stage) {
         .collect();
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(left.iter().all(|it| it.mark().is_none()), "{left:?}");
+}
+
+/// Two ledgers of one environment know nothing of each other, nor do their locks: the one that the services note is the one. A person says
+/// when it was moved.
+async fn elsewhere(stage: &Stage) {
+    first_serves(stage).await;
+    run(stage, PLAN, "all", Exit::Success).await;
+    let overlay = |address: &str| {
+        let section = |cloud: &str| format!("[targets.{cloud}]\nledger = \"file:///{address}\"\n");
+        stage.file("deployer.test.toml", &(section("aws") + &section("gcp")));
+    };
+    overlay("elsewhere");
+    let value = stage.file("value", "another-key");
+    let set = ["secrets", "set", "cookie-key", "--file", &value];
+    let back = ["rollback", "idp", "--yes"];
+    for words in [&["plan"][..], APPLY, DESTROY, &set, &back] {
+        stage.calls.arm(None);
+        let said = run(stage, words, "all", Exit::Failure).await;
+        says(
+            &said,
+            &[
+                "`swept-test-idp` is in another ledger than the one at file:///elsewhere",
+                "--ledger-moved",
+            ],
+        );
+        assert_eq!(stage.calls.writes(), Vec::<String>::new(), "{said}");
+    }
+    let moved = [APPLY, &["--ledger-moved"]].concat();
+    run(stage, &moved, "all", Exit::Success).await;
+    run(stage, PLAN, "all", Exit::Success).await;
+    // From now on it is the first one that is another.
+    overlay("where-it-was");
+    run(stage, &["plan"], "all", Exit::Failure).await;
+    overlay("elsewhere");
+    run(stage, DESTROY, "all", Exit::Success).await;
 }

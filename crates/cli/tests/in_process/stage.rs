@@ -236,6 +236,7 @@ impl Stage {
             clock: Arc::new(self.time.clone()),
             stop: Some(Stop::default()),
             ledger: Some(Arc::new(self.ledger.clone())),
+            ledger_moved: false,
         };
         let output = Output::default();
         let command = deployer::captured(output.clone(), deployer::run(&arguments, surroundings));
@@ -263,6 +264,7 @@ impl Stage {
             clock: Arc::new(self.time.clone()),
             stop: Some(stop),
             ledger: Some(Arc::new(self.ledger.clone())),
+            ledger_moved: false,
         };
         let output = Output::default();
         let command = deployer::captured(output.clone(), deployer::run(&arguments, surroundings));

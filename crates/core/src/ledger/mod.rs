@@ -25,11 +25,13 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use sha2::Digest;
 
 use crate::address::Target;
 use crate::capability::MigrationRecord;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::spec::LedgerNote;
 use version::Versions;
 
 /// The version of every format in the ledger but the journal's and the lock's, which have their own. 2: what changes is an object for each
@@ -100,8 +102,17 @@ impl Ledger {
         Self { at, ..self }
     }
 
+    /// What its environment's services note of it, by the address that is the same from wherever it is used.
+    pub fn note(&self, address: &str, moved: bool) -> LedgerNote {
+        LedgerNote {
+            mark: hex::encode(&sha2::Sha256::digest(address.as_bytes())[..8]),
+            address: address.to_owned(),
+            moved,
+        }
+    }
+
     /// The address that people know it by.
-    fn address(&self) -> String {
+    pub fn address(&self) -> String {
         match &self.at {
             Some(address) => address.clone(),
             None => format!("{}: {}", self.store, self.prefix),

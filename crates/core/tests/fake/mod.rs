@@ -370,6 +370,10 @@ impl Runtime for FakeCloud {
         not_operated()
     }
 
+    async fn noted_ledger(&self, _: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     async fn must_be_of(&self, _: &Owner, _: &str) -> Result<()> {
         not_operated()
     }

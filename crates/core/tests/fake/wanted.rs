@@ -150,6 +150,7 @@ impl Wanted {
             databases: self.databases(),
             caches: self.caches(),
             services: BTreeMap::from([("idp".into(), self.service())]),
+            ledger: None,
         }
     }
 

@@ -23,6 +23,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
+use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
@@ -93,6 +94,7 @@ impl Runtime for CloudRun {
             calls: service::Calls::new(&self.project, &service.name),
             address: address.clone(),
             shape: shape::Shape::new(service, &self.project.section, &self.project.names, labels),
+            ledger: env.ledger.clone(),
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
             scope,
@@ -220,6 +222,12 @@ impl Runtime for CloudRun {
     ) -> Result<Revision> {
         let calls = service::Calls::new(&self.project, &activation.service);
         activation::carry_out(&calls, activation, 0, token, watch).await
+    }
+
+    async fn noted_ledger(&self, service: &str) -> Result<Option<String>> {
+        let calls = service::Calls::new(&self.project, service);
+        let found = calls.find().await?.seen(&calls.cannot("read"))?;
+        Ok(found.and_then(|found| found.labels.get(LEDGER_LABEL).cloned()))
     }
 
     async fn must_be_of(&self, owner: &ours::Owner, service: &str) -> Result<()> {

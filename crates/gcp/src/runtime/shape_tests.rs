@@ -89,6 +89,7 @@ fn environment() -> EnvironmentSpec {
         databases: BTreeMap::new(),
         caches: BTreeMap::new(),
         services: BTreeMap::new(),
+        ledger: None,
     }
 }
 

@@ -41,6 +41,7 @@ impl RunService {
         let service = self
             .shape
             .compose(base, self.image.known(), &self.variables);
+        let service = self.noting(service);
         let mut fields = shape::describe(&self.shape.names, &service);
         fields.set("serving", shape::READY);
         fields.set_value("image", self.image.field(|image| image.0.clone()));

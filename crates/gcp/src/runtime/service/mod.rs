@@ -20,7 +20,9 @@ use deployer_core::capability::{ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_run_v2::model;
 
@@ -58,6 +60,8 @@ pub(crate) struct RunService {
     pub(crate) patience: Patience,
     pub(crate) revision: Output<Revision>,
     pub(crate) url: Output<Option<String>>,
+    /// The ledger that it is to be in.
+    pub(crate) ledger: Option<LedgerNote>,
     /// What was last read: what the manifest is silent about is as it is there.
     pub(crate) there: Mutex<Option<model::Service>>,
     /// What was found to serve, where the newest revision cannot.
@@ -74,9 +78,18 @@ impl RunService {
     /// What is there with everything that the manifest says.
     fn wanted(&self, base: model::Service) -> Result<model::Service> {
         self.variables.settled()?;
-        Ok(self
-            .shape
-            .compose(base, Some(self.image.settled()?), &self.variables))
+        let image = Some(self.image.settled()?);
+        Ok(self.noting(self.shape.compose(base, image, &self.variables)))
+    }
+
+    /// The same with the note of the ledger that it is in. Its revisions bear none: to move a ledger makes no new one.
+    fn noting(&self, service: model::Service) -> model::Service {
+        let Some(ledger) = &self.ledger else {
+            return service;
+        };
+        let mut labels = service.labels.clone();
+        labels.insert(LEDGER_LABEL.to_owned(), ledger.mark.clone());
+        service.set_labels(labels)
     }
 
     fn ensure_ours(&self, service: model::Service) -> Result<model::Service> {
@@ -149,6 +162,10 @@ impl Resource for RunService {
         if let Some(why) = self.owner().objection(&service.labels) {
             return Ok(Reading::Foreign(why));
         }
+        let noted = service.labels.get(LEDGER_LABEL).map(String::as_str);
+        if let Some(ledger) = &self.ledger {
+            ledger.check(noted, &self.calls.name)?;
+        }
         let containers = service
             .template
             .as_ref()
@@ -165,7 +182,11 @@ impl Resource for RunService {
     fn desired(&self) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = self.desired_over(there.clone().unwrap_or_default());
-        labels::ours_alone(&fields, &self.shape.labels)
+        let mut ours = self.shape.labels.clone();
+        let note = self.ledger.iter();
+        ours.set
+            .extend(note.map(|it| (LEDGER_LABEL.to_owned(), it.mark.clone())));
+        labels::ours_alone(&fields, &ours)
     }
 
     fn observed(&self, actual: &model::Service) -> Fields {
