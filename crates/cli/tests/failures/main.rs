@@ -8,6 +8,7 @@
 
 mod access;
 mod adoption;
+mod again;
 mod apart;
 mod aws_data;
 mod balancers;
@@ -17,6 +18,7 @@ mod disturbed;
 mod drift;
 mod ecs;
 mod events;
+mod folders;
 mod google;
 mod held;
 mod images;
@@ -25,6 +27,7 @@ mod in_process;
 mod jobs;
 mod ledger;
 mod lost;
+mod masked;
 mod migrated;
 mod others;
 mod outages;
@@ -39,6 +42,7 @@ mod reports;
 mod rollouts;
 mod scaling;
 mod secrets;
+mod shown;
 mod stores;
 mod undo;
 mod undone;
@@ -76,6 +80,10 @@ type Test = (
 const TESTS: &[&[Test]] = &[
     rollouts::TESTS,
     reports::TESTS,
+    again::TESTS,
+    shown::TESTS,
+    folders::TESTS,
+    masked::TESTS,
     undo::TESTS,
     jobs::TESTS,
     images::TESTS,
