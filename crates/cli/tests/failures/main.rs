@@ -35,6 +35,8 @@ mod owners;
 mod permissions;
 #[path = "../sweep/picture.rs"]
 mod picture;
+mod planned;
+mod proven;
 mod rates;
 mod releases;
 mod renamed;
@@ -82,6 +84,8 @@ const TESTS: &[&[Test]] = &[
     reports::TESTS,
     again::TESTS,
     shown::TESTS,
+    planned::TESTS,
+    proven::TESTS,
     folders::TESTS,
     masked::TESTS,
     undo::TESTS,

@@ -49,18 +49,14 @@ async fn two_releases(stage: &Stage) {
     }
 }
 
+/// ECS starts the earlier release anew; Cloud Run only moves traffic back to it.
 async fn earlier_values(stage: &Stage) {
     two_releases(stage).await;
     stage.behave(|started| telling(started, false));
-    for cloud in ["aws", "gcp"] {
-        let back = ["rollback", "idp", "--to", "r1", "--yes", "--no-verify"];
-        let (ended, said) = stage.run(&back, cloud).await;
-        assert!(
-            !matches!(ended, Ended::Exit(Exit::Success)),
-            "{cloud}: {said}"
-        );
-        hides(&said);
-    }
+    let back = ["rollback", "idp", "--to", "r1", "--yes", "--no-verify"];
+    let (ended, said) = stage.run(&back, "aws").await;
+    assert!(!matches!(ended, Ended::Exit(Exit::Success)), "{said}");
+    hides(&said);
 }
 
 async fn logs(stage: &Stage) {
