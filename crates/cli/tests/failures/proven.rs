@@ -84,24 +84,25 @@ async fn twice_bad(stage: &Stage) {
     }
 }
 
-/// Cloud Run moves traffic to what runs already; ECS starts it anew.
+/// Cloud Run moves traffic to what runs already; ECS starts it anew, and looks long before it calls it unhealthy.
 async fn impatient_rollback(stage: &Stage) {
     stage.file(
         OVERLAY,
-        "[services.idp]\npatience = \"1m\"\n[services.idp.health]\nstart_period = \"4m\"\n",
+        "[services.idp.health]\nstart_period = \"5m\"\ninterval = \"5m\"\nretries = 10\n",
     );
     for wanted in [Wanted::FIRST, SECOND] {
         stage.want(&wanted);
         run(stage, APPLY, "aws", Exit::Success).await;
     }
-    stage.containers_take(Duration::from_secs(150));
+    // A rollback waits a quarter of an hour.
+    stage.containers_take(Duration::from_secs(1200));
     let said = run(stage, BACK, "aws", Exit::DeploymentFailed).await;
     says(
         &said,
         &["NOT READY IN TIME", "next: deployer rollback idp --to r1 "],
     );
     assert!(stage.has_hold().await);
-    stage.time.pass(Duration::from_secs(150)).await;
+    stage.time.pass(Duration::from_secs(600)).await;
     let said = run(stage, APPLY, "aws", Exit::Held).await;
     says(&said, &["r1 again"]);
     assert_serves(stage, "aws", 1).await;
