@@ -78,11 +78,17 @@ impl Run {
         self.of("started")
             .filter(|event| !settled.contains(&address(event)))
             .map(|event| {
+                let address = address(event);
+                let is_step = |kind: &str| address.contains(&format!("{kind}/"));
                 let verb = match event["action"].as_str().unwrap_or_default() {
                     "no_op" => "wait for",
+                    "create" | "update" | "replace" if is_step(".migration") => "migrate",
+                    "create" | "update" | "replace" if is_step(".image") => "copy",
+                    "create" | "update" | "replace" if is_step("/rollback") => "put back",
                     action => action,
                 };
-                format!("{verb} {}", address(event))
+                // A name that begins with a slash stands apart.
+                format!("{verb} {}", address.replacen("//", " /", 1))
             })
             .collect()
     }

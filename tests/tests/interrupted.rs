@@ -237,7 +237,7 @@ fn ctrl_c_during_a_roll_out_awaits_it_and_leaves_the_deletes_to_the_next_run() {
     assert_greets(&project, "good evening");
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     let (app, left) = (&project.manifest.app, |cloud| not_started(&ended, cloud));
-    let on_aws = format!("aws/us-east-1/secretsmanager.secret//{app}/test/retired");
+    let on_aws = format!("aws/us-east-1/secretsmanager.secret /{app}/test/retired");
     let on_gcp = format!("gcp/us-central1/secretmanager.secret/{app}-test-retired");
     assert_eq!(left("aws"), BTreeSet::from([on_aws]));
     let access = format!("gcp/us-central1/secretmanager.access/{app}-test-retired/default-compute");

@@ -218,14 +218,14 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
         .knows("log: ", unhealthy)
         .ends(&[
             &on_aws,
-            "next: deployer logs idp --cloud aws --since 10m",
+            "next: deployer logs idp --since 10m --cloud aws",
             "next: deployer apply --cloud aws    # once the cause is mended",
         ]);
     let address = format!("gcp/us-central1/run.service/{name}");
     let revision = format!("REVISION_FAILED: Revision '{name}-");
     Report::of(refused, "gcp", &address, "idp")
         .fails("failed", &revision)
-        .knows(&revision, "is not ready and cannot serve traffic")
+        .fails("failed", "is not ready and cannot serve traffic")
         .knows("log: ", unhealthy)
         .knows(
             "log: ",
@@ -233,7 +233,7 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
         )
         .ends(&[
             &on_gcp,
-            "next: deployer logs idp --cloud gcp --since 10m",
+            "next: deployer logs idp --since 10m --cloud gcp",
             "next: deployer apply --cloud gcp    # once the cause is mended",
         ]);
 }

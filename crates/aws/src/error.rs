@@ -4,7 +4,8 @@ use std::fmt;
 
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use deployer_core::error::{Error, ErrorKind, Result};
-use secrecy::{ExposeSecret, SecretString};
+use deployer_core::redaction::Redaction;
+use secrecy::SecretString;
 
 /// What AWS answered, in its own words; the source of every error of this crate.
 #[derive(Debug)]
@@ -222,12 +223,7 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
 
 /// An error that cannot repeat the value, whatever the other side wrote into its message.
 pub(crate) fn without(error: Error, value: &SecretString) -> Error {
-    let value = value.expose_secret();
-    let tells = !value.is_empty() && error.chain().iter().any(|line| line.contains(value));
-    if !tells {
-        return error;
-    }
-    Error::new(error.kind(), error.to_string().replace(value, "[redacted]"))
+    Redaction::of_whole(value).without(error)
 }
 
 /// For the SDK's builders, which check required members only.

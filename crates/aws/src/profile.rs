@@ -22,20 +22,28 @@ impl Profiles {
     /// Reads the files that these environment variables name; one that cannot be read is taken for empty, as `aws` takes it.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let home = given("HOME").map(PathBuf::from).unwrap_or_default();
-        let file = |name: &str, usual: &str| match given(name) {
-            Some(path) => PathBuf::from(path),
-            None => home.join(usual),
+        // Without a home there is no usual file: the folder that one stands in may be anybody's.
+        let home = given("HOME").map(PathBuf::from);
+        let file = |name: &str, usual: &str| {
+            let named = given(name).map(PathBuf::from);
+            named.or_else(|| Some(home.as_ref()?.join(usual)))
         };
         let config = file("AWS_CONFIG_FILE", ".aws/config");
         let credentials = file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
         let mut settings = BTreeMap::new();
-        let text = |path| std::fs::read_to_string(path).unwrap_or_default();
-        sections(&text(&config), Section::of_config, &mut settings);
-        sections(&text(&credentials), Section::of_credentials, &mut settings);
+        let text = |path: &Option<PathBuf>| {
+            let path = path.as_ref()?;
+            std::fs::read_to_string(path).ok()
+        };
+        if let Some(text) = text(&config) {
+            sections(&text, Section::of_config, &mut settings);
+        }
+        if let Some(text) = text(&credentials) {
+            sections(&text, Section::of_credentials, &mut settings);
+        }
         let chosen = given("AWS_PROFILE").or_else(|| given("AWS_DEFAULT_PROFILE"));
         Self {
-            files: vec![config, credentials],
+            files: config.into_iter().chain(credentials).collect(),
             settings,
             chosen: chosen.is_some(),
             name: chosen.map_or_else(
@@ -62,6 +70,9 @@ impl Profiles {
 
     /// The files, whether they exist or not.
     pub(crate) fn files(&self) -> String {
+        if self.files.is_empty() {
+            return "no file (`HOME` is not set)".to_owned();
+        }
         let files = self.files.iter();
         let files: Vec<_> = files.map(|file| file.display().to_string()).collect();
         files.join(" and ")
@@ -213,5 +224,19 @@ sso_region = eu-west-1
         let unchosen = read("", "", "");
         assert!(!unchosen.lacks_the_chosen_one());
         assert_eq!(unchosen.name(), "default");
+    }
+
+    #[test]
+    fn without_a_home_no_file_of_the_folder_one_stands_in_is_read() {
+        for home in [None, Some("")] {
+            let profiles = Profiles::read(|name| match name {
+                "HOME" => home.map(OsString::from),
+                _ => None,
+            });
+            assert_eq!(profiles.files, Vec::<PathBuf>::new());
+            assert_eq!(profiles.setting("ca_bundle"), None);
+        }
+        let named = Profiles::read(|name| (name == "AWS_CONFIG_FILE").then(|| "/x/config".into()));
+        assert_eq!(named.files, [PathBuf::from("/x/config")]);
     }
 }

@@ -12,6 +12,7 @@ use deployer_core::node::Action;
 use deployer_verify::{Outcome, Overall};
 use serde_json::json;
 
+use crate::again::Again;
 use crate::args::{ApplyArgs, Global};
 use crate::command::releases::short;
 use crate::exit::Exit;
@@ -20,7 +21,7 @@ use crate::run::Unwritten;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::verification::{self, Verified, Wanted};
-use crate::view;
+use crate::view::{self, foreign};
 use crate::work::Work;
 
 /// A load balancer takes about a minute to send traffic to targets that just became healthy.
@@ -220,13 +221,14 @@ impl Acceptance {
             if global.json {
                 view::json_line(&json!({ "event": "not_verified", "why": why }));
             } else {
-                sayln!("not verified: {why}; `deployer verify` does it");
+                let verify = Again::new(global, "verify");
+                sayln!("not verified: {why}; `{verify}` does it");
             }
             return;
         }
         for one in &self.verified {
             let name = (one.cloud, one.service.clone());
-            let next = self.next(&name);
+            let next = self.next(global, &name);
             if global.json {
                 let mut line = verification::document(one);
                 line["event"] = json!("verification");
@@ -244,10 +246,12 @@ impl Acceptance {
                     "{}: `{}` is not verified: {}",
                     one.cloud,
                     one.service,
-                    one.address
-                        .as_ref()
-                        .err()
-                        .map_or("nothing could be checked", String::as_str)
+                    foreign::words(
+                        one.address
+                            .as_ref()
+                            .err()
+                            .map_or("nothing could be checked", String::as_str)
+                    )
                 ),
                 Overall::Failed => self.tell_failed(one, &next),
             }
@@ -270,10 +274,14 @@ impl Acceptance {
         sayln!("  next: {next}");
     }
 
-    fn next(&self, name: &(CloudName, String)) -> String {
+    fn next(&self, global: &Global, name: &(CloudName, String)) -> String {
         let (cloud, service) = name;
         match self.ways_back.get(name) {
-            Some(number) => format!("deployer rollback {service} --cloud {cloud} --to r{number}"),
+            Some(number) => Again::new(global, "rollback")
+                .with(service)
+                .option("--to", &format!("r{number}"))
+                .on(*cloud)
+                .to_string(),
             None => "correct the image or the configuration and apply again; there is no earlier \
                      release to go back to"
                 .into(),
@@ -289,9 +297,10 @@ fn tell_passed(one: &Verified) {
         one.counts()
     );
     for finding in &one.findings {
+        let check = foreign::one_line(&finding.check);
         match &finding.outcome {
-            Outcome::Warned(why) => sayln!("  warning: {}: {why}", finding.check),
-            Outcome::Skipped(why) => sayln!("  skipped: {}: {why}", finding.check),
+            Outcome::Warned(why) => sayln!("  warning: {check}: {}", foreign::words(why)),
+            Outcome::Skipped(why) => sayln!("  skipped: {check}: {}", foreign::words(why)),
             Outcome::Passed | Outcome::Failed => {}
         }
     }

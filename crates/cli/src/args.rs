@@ -250,6 +250,9 @@ pub struct LogsArgs {
     /// At most so many lines of the past
     #[arg(long, default_value_t = 200)]
     pub lines: usize,
+    /// Print lines as they are; otherwise the values of the environment's secrets are hidden
+    #[arg(long)]
+    pub unmasked: bool,
 }
 
 #[derive(Debug, Args)]

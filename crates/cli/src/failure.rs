@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Autopsy, Revision, ServingState};
+use deployer_core::capability::{Autopsy, Revision, SecretVersion, Serving, ServingState};
 use deployer_core::engine::{Failed, Verdict};
+use deployer_core::ledger::Release;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::again::Again;
 use crate::args::Global;
 use crate::mask::Mask;
 use crate::session::{Place, Session};
@@ -31,14 +33,22 @@ struct Failure {
     serving: Vec<(Revision, u32)>,
     /// What to type next.
     next: Vec<String>,
+    /// The errors' own words, which are printed before the report.
+    #[serde(skip)]
+    told: Vec<String>,
 }
 
-/// What a run was about, for its report.
-pub struct Attempt<'a> {
+/// What a run was about, by target and service, for its report.
+pub type Attempt<'a> = BTreeMap<(CloudName, &'a str), Tried>;
+
+/// What a run was to do for one service on one target.
+pub struct Tried {
+    /// The nodes of the service.
+    pub nodes: BTreeSet<Address>,
+    /// The release that it was to make serve again, where it was one.
+    pub release: Option<u64>,
     /// What to type once the cause is mended.
-    pub again: &'a str,
-    /// The nodes of each service, by target and service.
-    pub nodes: BTreeMap<(CloudName, &'a str), BTreeSet<Address>>,
+    pub again: Again,
 }
 
 /// Reports the services of every target where something failed: those that failed themselves, and those that were held by
@@ -54,13 +64,14 @@ pub async fn report(
         let Some(verdict) = verdict.filter(|verdict| !verdict.failed.is_empty()) else {
             continue;
         };
-        let of_place = attempt.nodes.iter();
-        for ((_, key), nodes) in of_place.filter(|((cloud, _), _)| *cloud == place.name()) {
+        let of_place = attempt.iter();
+        for ((_, key), tried) in of_place.filter(|((cloud, _), _)| *cloud == place.name()) {
+            let nodes = &tried.nodes;
             let failed = verdict.failed.iter().any(|it| nodes.contains(&it.address));
             let held = verdict.held.iter().any(|it| nodes.contains(it));
             if failed || held {
-                let own = (nodes, failed);
-                let failure = examine(place, key, &verdict.failed, own, attempt).await;
+                let own = (tried, failed);
+                let failure = examine(global, place, key, &verdict.failed, own).await;
                 if let Some(failure) = failure {
                     failure.tell(global);
                 }
@@ -70,11 +81,11 @@ pub async fn report(
 }
 
 async fn examine(
+    global: &Global,
     place: &Place,
     key: &str,
     failed: &[Failed],
-    (nodes, itself): (&BTreeSet<Address>, bool),
-    attempt: &Attempt<'_>,
+    (tried, itself): (&Tried, bool),
 ) -> Option<Failure> {
     let service = place.env.services.get(key)?;
     let runtime = place.cloud.runtime();
@@ -89,20 +100,22 @@ async fn examine(
         runtime.serving(service),
         place.ledger.releases(key)
     );
-    let own = failed.iter().filter(|it| nodes.contains(&it.address));
+    let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
     let mut output: Vec<String> = own
         .flat_map(|it| it.error.output().iter().cloned())
         .collect();
+    let served_once = releases.unwrap_or_default();
     if !output.is_empty() || !autopsy.log.is_empty() {
-        let mask = Mask::of(place).await;
+        let serving = serving.as_ref().ok().and_then(Option::as_ref);
+        let pinned = pinned(&served_once, serving, tried);
+        let mask = Mask::of(place, pinned).await;
         for line in &mut autopsy.log {
-            line.text = mask.hide(&line.text);
+            line.text = foreign::short(&mask.hide(&line.text));
         }
         for line in &mut output {
-            *line = mask.hide(line);
+            *line = foreign::short(&mask.hide(line));
         }
     }
-    let served_once = releases.unwrap_or_default();
     let serving = serving.ok().flatten().map(|serving| {
         let ready = matches!(serving.state, ServingState::Ready);
         // What was just tried may run and take its share without ever having been healthy.
@@ -116,33 +129,75 @@ async fn examine(
         traffic.collect::<Vec<_>>()
     });
     let cloud = place.name();
-    let logs = format!("deployer logs {key} --cloud {cloud} --since 10m");
-    // A migration that failed is run again on a person's word alone: the same command again would refuse.
-    let asks = |failed: &Failed| {
-        let hint = failed.error.hint_text().unwrap_or_default();
-        hint.contains(RETRY)
-    };
-    let again = match failed.iter().any(asks) {
-        true => format!(
-            "{RETRY} --cloud {cloud}    # once the cause is mended; then deployer apply --cloud {cloud}"
-        ),
-        false => format!(
-            "{} --cloud {cloud}    # once the cause is mended",
-            attempt.again
-        ),
-    };
     Some(Failure {
         cloud,
         service: key.to_owned(),
         failed: failed.iter().map(view::error::failed).collect(),
-        next: itself.then_some(logs).into_iter().chain([again]).collect(),
+        told: failed.iter().flat_map(|it| it.error.chain()).collect(),
+        next: next(global, (cloud, key), failed, (tried, itself)),
         autopsy,
         output,
         serving: serving.unwrap_or_default(),
     })
 }
 
+/// The secret versions of the releases that this is about: what was tried, what serves, and what was recorded last.
+fn pinned<'a>(
+    releases: &'a [Release],
+    serving: Option<&'a Serving>,
+    tried: &'a Tried,
+) -> impl Iterator<Item = (&'a String, &'a SecretVersion)> {
+    let runs = move |release: &Release| {
+        serving.is_some_and(|serving| {
+            let traffic = serving.traffic.iter().map(|(revision, _)| revision);
+            let mut revisions = traffic.chain(&serving.wanted);
+            revisions.any(|revision| *revision == release.revision)
+        })
+    };
+    let latest = releases.last().map(|release| release.number);
+    releases
+        .iter()
+        .filter(move |it| runs(it) || Some(it.number) == latest || Some(it.number) == tried.release)
+        .flat_map(|release| &release.secrets)
+}
+
+/// What to type next: each line does, typed as it stands.
+fn next(
+    global: &Global,
+    (cloud, key): (CloudName, &str),
+    failed: &[Failed],
+    (tried, itself): (&Tried, bool),
+) -> Vec<String> {
+    let logs = Again::new(global, "logs")
+        .with(key)
+        .option("--since", "10m");
+    let logs = itself.then(|| logs.on(cloud).to_string());
+    // A migration that failed is run again on a person's word alone: the same command again would refuse.
+    let asks = |failed: &Failed| {
+        let hint = failed.error.hint_text().unwrap_or_default();
+        hint.contains(RETRY)
+    };
+    let again = match failed.iter().any(asks) {
+        true => {
+            let retry = Again::new(global, "migrate").with("--retry").on(cloud);
+            let apply = Again::new(global, "apply").on(cloud);
+            vec![
+                format!("{retry}    # once the cause is mended"),
+                format!("{apply}    # after that"),
+            ]
+        }
+        false => vec![format!("{}    # once the cause is mended", tried.again)],
+    };
+    logs.into_iter().chain(again).collect()
+}
+
 impl Failure {
+    /// Whether the error that failed holds these words: it was printed above.
+    fn is_told(&self, words: &str) -> bool {
+        let mut told = self.told.iter();
+        told.any(|line| line.contains(words.trim()))
+    }
+
     fn tell(&self, global: &Global) {
         if global.json {
             let mut line = json!(self);
@@ -158,7 +213,7 @@ impl Failure {
             log,
         } = &self.autopsy;
         sayln!("\n{}: what is known of `{}`:", self.cloud, self.service);
-        for line in words {
+        for line in words.iter().filter(|line| !self.is_told(line)) {
             sayln!("  {}", foreign::words(line));
         }
         for instance in stopped {
@@ -174,16 +229,18 @@ impl Failure {
             sayln!("  event: {}", foreign::words(&event.to_string()));
         }
         for line in log {
-            sayln!("  log: {} | {}", line.source, foreign::line(&line.text));
+            let source = foreign::one_line(&line.source);
+            sayln!("  log: {source} | {}", foreign::line(&line.text));
         }
         for line in &self.output {
-            sayln!("  log: {line}");
+            sayln!("  log: {}", foreign::line(line));
         }
         match self.serving.as_slice() {
             [] => sayln!("  nothing serves"),
             shares => {
                 for (revision, share) in shares {
-                    sayln!("  still serves: {} ({share} %)", revision.0);
+                    let revision = foreign::one_line(&revision.0);
+                    sayln!("  still serves: {revision} ({share} %)");
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! Finds where a target's ledger is kept: its own bucket, or a folder when that was chosen or it is a sandbox.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig};
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -42,7 +45,7 @@ pub async fn open(
             .as_ref()
             .and_then(|section| section.ledger.clone()),
     };
-    let address = chosen.unwrap_or_else(|| default_address(loaded, target));
+    let address = chosen.unwrap_or_else(|| default_address(target));
     let (store, base) = match &around.ledger {
         Some(store) => (Arc::clone(store), Key::default()),
         None => {
@@ -115,22 +118,18 @@ pub fn absolute(address: &str, base: &Path) -> String {
     let Some(folder) = address.strip_prefix("file://") else {
         return address.trim_end_matches('/').to_owned();
     };
-    let folder = base.join(folder);
+    let folder = folder_at(base, folder);
     let folder = std::fs::canonicalize(&folder).unwrap_or(folder);
     format!("file://{}", folder.display())
 }
 
-fn default_address(loaded: &Loaded, target: &Target) -> String {
+/// Of a folder, relative to the manifest's.
+fn default_address(target: &Target) -> String {
     let Target {
         account, region, ..
     } = target;
     match target.cloud {
-        _ if target.sandbox => {
-            format!(
-                "file://{}",
-                loaded.base_dir.join(".deployer/ledger").display()
-            )
-        }
+        _ if target.sandbox => "file://.deployer/ledger".to_owned(),
         CloudName::Aws => format!("s3://deployer-{account}-{region}"),
         CloudName::Gcp => format!("gs://deployer-{account}-{region}"),
     }
@@ -150,7 +149,10 @@ async fn store(
         .hint("write `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `file:///FOLDER`")
     };
     if let Some(folder) = address.strip_prefix("file://") {
-        return folder_store(&base.join(folder), target).map_err(|why| bad(why.to_string()));
+        if folder == "~" || folder.starts_with("~/") {
+            return Err(bad("`~` is not expanded here: write the whole path".into()));
+        }
+        return folder_store(&folder_at(base, folder), target).map_err(|why| bad(why.to_string()));
     }
     let url = Url::parse(address).map_err(|error| bad(error.to_string()))?;
     let bucket = url
@@ -164,6 +166,12 @@ async fn store(
     let prefix =
         Key::parse(url.path().trim_matches('/')).map_err(|error| bad(error.to_string()))?;
     Ok((store, prefix))
+}
+
+/// The folder that `file://` and this text name, relative to the manifest's unless it is absolute. As in any address, `%20` is a space.
+fn folder_at(base: &Path, text: &str) -> PathBuf {
+    let bytes: Vec<u8> = percent_decode_str(text).collect();
+    base.join(OsString::from_vec(bytes))
 }
 
 fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>, Key)> {
@@ -304,4 +312,40 @@ fn unusable(bucket: &str, error: object_store::Error) -> Error {
         format!("cannot open the ledger in bucket `{bucket}`"),
     )
     .because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn target(sandbox: bool) -> Target {
+        Target {
+            cloud: CloudName::Aws,
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            sandbox,
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_sandbox_is_beside_the_manifest_wherever_that_is_named_from() {
+        let address = default_address(&target(true));
+        let folder = address.strip_prefix("file://").unwrap();
+        let at = |base: &[u8]| folder_at(Path::new(std::ffi::OsStr::from_bytes(base)), folder);
+        assert_eq!(at(b"."), Path::new("./.deployer/ledger"));
+        assert_eq!(at(b"sub"), Path::new("sub/.deployer/ledger"));
+        // A name that is no UTF-8 stays as it is.
+        let odd = at(b"/a\xff b");
+        assert_eq!(odd.as_os_str().as_bytes(), b"/a\xff b/.deployer/ledger");
+    }
+
+    #[test]
+    fn a_folder_is_read_as_an_address_is() {
+        let at = |text: &str| folder_at(Path::new("sub"), text);
+        assert_eq!(at("/var/a%20b"), Path::new("/var/a b"));
+        assert_eq!(at("/var/100%"), Path::new("/var/100%"));
+        assert_eq!(at("ledger"), Path::new("sub/ledger"));
+    }
 }

@@ -8,6 +8,7 @@ mod output;
 
 mod acceptance;
 mod activation;
+mod again;
 mod args;
 mod choosing;
 mod command;
@@ -112,12 +113,16 @@ fn log_to_stderr(verbose: bool) {
 
 async fn command(cli: Cli, surroundings: Surroundings) -> Exit {
     let Cli { global, command } = cli;
-    let result = match &command {
-        Command::Init(args) => command::init::run(&global, args),
+    again::here(&global, one(&global, &command, surroundings)).await
+}
+
+async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> Exit {
+    let result = match command {
+        Command::Init(args) => command::init::run(global, args),
         Command::Schema(args) => Ok(command::schema::run(args)),
-        Command::Permissions => Ok(command::permissions::run(&global)),
+        Command::Permissions => Ok(command::permissions::run(global)),
         Command::Man(args) => command::man::run(args),
-        Command::Sandbox(command) => command::sandbox::run(&global, command).await,
+        Command::Sandbox(command) => command::sandbox::run(global, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(
                 *shell,
@@ -127,10 +132,10 @@ async fn command(cli: Cli, surroundings: Surroundings) -> Exit {
             );
             Ok(Exit::Success)
         }
-        command => match session::load(&global) {
-            Ok(loaded) => on_manifest(&global, loaded, command, surroundings).await,
+        command => match session::load(global) {
+            Ok(loaded) => on_manifest(global, loaded, command, surroundings).await,
             Err(problems) => {
-                print_problems(&global, &problems);
+                print_problems(global, &problems);
                 Ok(Exit::Input)
             }
         },

@@ -1,17 +1,104 @@
 //! Plans on disk: what `plan --out` writes and `apply FILE` takes, with the fingerprint of what was observed.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::Path;
+
+use aws_lc_rs::pbkdf2;
 
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::plan::Plan;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 /// The version of the format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// No plan is larger; a file that is, is not one.
 const LARGEST: u64 = 64 << 20;
+
+/// How often the digest of a value is taken of itself: what OWASP asks for PBKDF2 with HMAC-SHA-256 ("Password Storage Cheat Sheet").
+const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).expect("it is not 0");
+
+/// Of the salt and of a digest, in bytes.
+const WIDTH: usize = 32;
+
+/// What a plan was made from beside the clouds.
+pub struct Sources {
+    /// The images' digests, by service.
+    pub images: BTreeMap<String, String>,
+    /// What this machine gives the secrets to hold, by `cloud/secret`. In memory only.
+    pub values: BTreeMap<String, SecretString>,
+}
+
+/// The values that this machine gave, as a file may hold them: whether one is another now can be told, and what it was can not be found
+/// out but by trying, slowly.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Digests {
+    /// In hexadecimal, of this file alone.
+    salt: String,
+    /// By `cloud/secret`, in hexadecimal.
+    digests: BTreeMap<String, String>,
+}
+
+impl Digests {
+    fn of(values: &BTreeMap<String, SecretString>) -> Result<Self> {
+        if values.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut salt = [0; WIDTH];
+        aws_lc_rs::rand::fill(&mut salt)
+            .map_err(|_| Error::internal("this machine gives no random bytes"))?;
+        let digests = values
+            .iter()
+            .map(|(name, value)| (name.clone(), hex::encode(digest(&salt, name, value))));
+        Ok(Self {
+            salt: hex::encode(salt),
+            digests: digests.collect(),
+        })
+    }
+
+    /// The secrets whose values are not what they were, in words.
+    fn moved(&self, now: &BTreeMap<String, SecretString>) -> Vec<String> {
+        // A file that was changed by hand has another salt, and every value is another one.
+        let salt = hex::decode(&self.salt).unwrap_or_default();
+        let names: BTreeSet<&String> = self.digests.keys().chain(now.keys()).collect();
+        let moved = names.into_iter().filter_map(|name| {
+            let (cloud, key) = name.split_once('/').unwrap_or(("", name));
+            let how = match (self.digests.get(name), now.get(name)) {
+                (Some(then), Some(value)) => {
+                    if *then == hex::encode(digest(&salt, name, value)) {
+                        return None;
+                    }
+                    "is to hold another value"
+                }
+                (Some(_), None) => "is given no value any more",
+                (None, Some(_)) => "is given a value",
+                (None, None) => return None,
+            };
+            Some(format!("secret `{key}` on {cloud} {how}"))
+        });
+        moved.collect()
+    }
+}
+
+/// Slow on purpose. The secret's name is part of it: two that hold the same do not show it.
+fn digest(salt: &[u8], name: &str, value: &SecretString) -> [u8; WIDTH] {
+    let salt = [salt, name.as_bytes()].concat();
+    let mut digest = [0; WIDTH];
+    let value = value.expose_secret().as_bytes();
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        ROUNDS,
+        &salt,
+        value,
+        &mut digest,
+    );
+    digest
+}
 
 /// A plan with what it was made from.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,38 +112,40 @@ pub struct PlanFile {
     /// Whether a hold was to be lifted.
     pub release_hold: bool,
     /// The images' digests, by service.
-    pub images: std::collections::BTreeMap<String, String>,
+    pub images: BTreeMap<String, String>,
+    /// What this machine gave the secrets to hold.
+    pub values: Digests,
     /// The plan.
     pub plan: Plan,
 }
 
 impl PlanFile {
     /// A file for this plan.
-    pub fn new(
-        plan: Plan,
-        part: &Part,
-        release_hold: bool,
-        images: std::collections::BTreeMap<String, String>,
-    ) -> Self {
+    ///
+    /// Errors: internal, when this machine gives no random bytes.
+    pub fn new(plan: Plan, part: &Part, release_hold: bool, sources: Sources) -> Result<Self> {
         let only = match part {
             Part::All => None,
             Part::CodeOf(service) => Some(service.clone()),
         };
-        Self {
+        Ok(Self {
             format: FORMAT,
             kind: "deployer plan".into(),
             only,
             release_hold,
-            images,
+            values: Digests::of(&sources.values)?,
+            images: sources.images,
             plan,
-        }
+        })
     }
 
-    /// Writes it.
+    /// Writes it whole or not at all, for its owner alone.
+    ///
+    /// Errors: input, when that cannot be done.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::internal("a plan has no JSON form").because(error))?;
-        std::fs::write(path, text).map_err(|error| {
+        put(path, &text).map_err(|error| {
             Error::input(format!("cannot write the plan to {}", path.display())).because(error)
         })
     }
@@ -96,10 +185,37 @@ impl PlanFile {
     }
 
     /// Refuses when what was planned is not what would be planned now; says what moved.
-    pub fn check_fresh(&self, now: &Plan) -> Result<()> {
-        if self.plan.fingerprint == now.fingerprint && self.plan.changes == now.changes {
+    ///
+    /// Errors: conflict.
+    pub fn check_fresh(&self, now: &Plan, sources: &Sources) -> Result<()> {
+        let same = self.plan.fingerprint == now.fingerprint && self.plan.changes == now.changes;
+        let mut moved = match same {
+            true => Vec::new(),
+            false => self.moved(now),
+        };
+        moved.extend(self.moved_images(&sources.images));
+        moved.extend(self.values.moved(&sources.values));
+        if moved.is_empty() {
             return Ok(());
         }
+        let words = format!(
+            "the plan is stale; since it was made, this moved: {}",
+            moved.join(", ")
+        );
+        Err(Error::new(ErrorKind::Conflict, words).hint("plan again, look, and apply the new plan"))
+    }
+
+    fn moved_images(&self, now: &BTreeMap<String, String>) -> Vec<String> {
+        let services: BTreeSet<&String> = self.images.keys().chain(now.keys()).collect();
+        let moved = services
+            .into_iter()
+            .filter(|service| self.images.get(*service) != now.get(*service));
+        moved
+            .map(|service| format!("the image of `{service}`"))
+            .collect()
+    }
+
+    fn moved(&self, now: &Plan) -> Vec<String> {
         let mut moved: Vec<String> = now
             .changes
             .iter()
@@ -115,15 +231,26 @@ impl PlanFile {
         if moved.is_empty() {
             moved.push("something that the plan leaves alone".into());
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "the plan is stale; since it was made, this moved: {}",
-                moved.join(", ")
-            ),
-        )
-        .hint("plan again, look, and apply the new plan"))
+        moved
     }
+}
+
+/// Replaces a file as a whole; what is no file (a pipe, a device) is written to.
+fn put(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let special = std::fs::metadata(path).is_ok_and(|there| !there.is_file());
+    if special {
+        return std::fs::write(path, text);
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    // Made with mode 0600.
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(text)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -174,11 +301,93 @@ mod tests {
         }
     }
 
+    fn nothing() -> Sources {
+        Sources {
+            images: BTreeMap::new(),
+            values: BTreeMap::new(),
+        }
+    }
+
+    fn sources(digest: &str, values: &[(&str, &str)]) -> Sources {
+        let values = values.iter();
+        Sources {
+            images: BTreeMap::from([("web".to_owned(), digest.to_owned())]),
+            values: values
+                .map(|(name, value)| ((*name).to_owned(), SecretString::from(*value)))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_plan_is_stale_when_an_image_or_a_value_is_another_one() {
+        let then = sources(
+            "sha256:1",
+            &[("aws/mail", "hunter2"), ("gcp/mail", "hunter2")],
+        );
+        let file = PlanFile::new(plan(), &Part::All, false, then).unwrap();
+        let text = serde_json::to_string(&file).unwrap();
+        assert!(!text.contains("hunter2"), "{text}");
+        let digests: BTreeSet<&String> = file.values.digests.values().collect();
+        assert_eq!(digests.len(), 2, "equal values do not show");
+        let file: PlanFile = serde_json::from_str(&text).unwrap();
+        let same = sources(
+            "sha256:1",
+            &[("aws/mail", "hunter2"), ("gcp/mail", "hunter2")],
+        );
+        assert!(file.check_fresh(&plan(), &same).is_ok());
+        let check = |now: Sources, expected: &str| {
+            let error = file.check_fresh(&plan(), &now).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            let words = "the plan is stale; since it was made, this moved: ";
+            assert_eq!(error.to_string(), format!("{words}{expected}"));
+        };
+        check(
+            sources(
+                "sha256:1",
+                &[("aws/mail", "hunter3"), ("gcp/mail", "hunter2")],
+            ),
+            "secret `mail` on aws is to hold another value",
+        );
+        check(
+            sources("sha256:1", &[("aws/mail", "hunter2")]),
+            "secret `mail` on gcp is given no value any more",
+        );
+        check(
+            sources(
+                "sha256:2",
+                &[
+                    ("aws/mail", "hunter2"),
+                    ("aws/more", "x"),
+                    ("gcp/mail", "hunter2"),
+                ],
+            ),
+            "the image of `web`, secret `more` on aws is given a value",
+        );
+    }
+
+    #[test]
+    fn a_plan_is_its_owners_alone_and_a_pipe_is_written_to() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        let file = PlanFile::new(plan(), &Part::All, false, nothing()).unwrap();
+        std::fs::write(&path, "before").unwrap();
+        file.write(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        file.write(Path::new("/dev/null")).unwrap();
+        let there = std::fs::metadata("/dev/null").unwrap();
+        assert!(!there.is_file());
+        let error = file.write(&folder.path().join("no/p.json")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+    }
+
     fn written() -> Vec<u8> {
         let plan = plan();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.json");
-        let file = PlanFile::new(plan, &Part::All, false, Default::default());
+        let file = PlanFile::new(plan, &Part::All, false, nothing()).unwrap();
         file.write(&path).unwrap();
         PlanFile::read(&path).unwrap();
         std::fs::read(path).unwrap()
@@ -229,7 +438,7 @@ mod tests {
             bytes.extend(&whole[(at + gone).min(whole.len())..]);
             match read(&bytes) {
                 Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Input),
-                Ok(file) => match file.check_fresh(&plan()) {
+                Ok(file) => match file.check_fresh(&plan(), &nothing()) {
                     Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Conflict),
                     Ok(()) => prop_assert_eq!(file.plan.changes, plan().changes),
                 },

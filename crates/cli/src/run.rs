@@ -16,12 +16,12 @@ use deployer_core::plan::Prepared;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::args::{Global, Which};
+use crate::again::{self, Again};
 use crate::exit::Exit;
 use crate::left;
 use crate::session::Session;
 use crate::system::{self, Stop};
-use crate::view;
+use crate::view::{self, foreign};
 
 /// Asks before anything is written. `--yes` answers; without it and without a terminal, refuses.
 pub fn confirm(yes: bool, question: &str) -> Result<()> {
@@ -48,8 +48,8 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
     }
 }
 
-/// Refuses what loses data unless each node is named. `command` is what to type again, without the names.
-pub fn guard_data(prepared: &Prepared, allowed: &[String], command: &str) -> Result<()> {
+/// Refuses what loses data unless each node is named. `again` is what to type again, without the names.
+pub fn guard_data(prepared: &Prepared, allowed: &[String], again: Again) -> Result<()> {
     let losses = prepared.plan.losses();
     let losses: Vec<String> = losses.map(|change| change.address.to_string()).collect();
     let lost = losses.iter().filter(|address| !allowed.contains(*address));
@@ -57,28 +57,11 @@ pub fn guard_data(prepared: &Prepared, allowed: &[String], command: &str) -> Res
     if lost.is_empty() {
         return Ok(());
     }
-    let words = losses.iter().map(|it| format!(" --allow-data-loss {it}"));
-    let words: String = words.collect();
+    let again = losses
+        .iter()
+        .fold(again, |again, it| again.option("--allow-data-loss", it));
     let message = format!("this would lose the data of {}", lost.join(", "));
-    Err(Error::input(message).hint(format!("if that is meant: {command}{words}")))
-}
-
-/// A command as it was typed, as far as it names what it works on.
-pub fn typed(global: &Global, command: &str) -> String {
-    let mut words = vec![format!("deployer {command}")];
-    if global.manifest != std::path::Path::new("deployer.toml") {
-        words.push(format!("--manifest {}", global.manifest.display()));
-    }
-    if let Some(environment) = &global.env {
-        words.push(format!("--env {environment}"));
-    }
-    match global.cloud {
-        Which::All => {}
-        Which::Aws => words.push("--cloud aws".into()),
-        Which::Gcp => words.push("--cloud gcp".into()),
-    }
-    words.extend(global.set.iter().map(|set| format!("--set '{set}'")));
-    words.join(" ")
+    Err(Error::input(message).hint(format!("if that is meant: {again}")))
 }
 
 /// What could not be written down, by target: the first error of each. Whatever else can be written is written all the same.
@@ -352,12 +335,13 @@ pub fn report(
         worst = worst.max(exit_of(verdict));
         for failed in &verdict.failed {
             if !as_json {
-                sayln!("\n{cloud}: {}, {:.0}", failed.address, failed.at);
+                let address = foreign::address(&failed.address);
+                sayln!("\n{cloud}: {address}, {:.0}", failed.at);
                 say!("{}", view::error::render(&failed.error));
             }
         }
         if !verdict.held.is_empty() && !as_json {
-            let held: Vec<String> = verdict.held.iter().map(Address::to_string).collect();
+            let held: Vec<String> = verdict.held.iter().map(foreign::address).collect();
             sayln!("{cloud}: not started: {}", held.join(", "));
             // Where something failed, its own report says what to type.
             if verdict.interrupted && verdict.failed.is_empty() {
@@ -404,10 +388,11 @@ fn exit_of(verdict: &Verdict) -> Exit {
 
 fn tell_undo(cloud: CloudName, verdict: &Verdict) {
     if !verdict.undone.is_empty() {
-        let undone: Vec<String> = verdict.undone.iter().map(Address::to_string).collect();
+        let undone: Vec<String> = verdict.undone.iter().map(foreign::address).collect();
         sayln!("{cloud}: as before: {}", undone.join(", "));
     }
     for (address, why) in &verdict.stays {
+        let (address, why) = (foreign::address(address), foreign::words(why));
         sayln!("{cloud}: {address} stays: {why}");
     }
     if verdict.attention.is_empty() {
@@ -415,8 +400,9 @@ fn tell_undo(cloud: CloudName, verdict: &Verdict) {
     }
     sayln!("\n{cloud}: needs attention, not as before:");
     for (address, error) in &verdict.attention {
-        sayln!("  {address}");
+        sayln!("  {}", foreign::address(address));
         say!("{}", view::error::render(error));
     }
-    sayln!("  hint: `deployer status` says what serves, `deployer plan` what differs");
+    let hint = "`deployer status` says what serves, `deployer plan` what differs";
+    sayln!("  hint: {}", again::completed(hint));
 }

@@ -97,6 +97,9 @@ fn local(
 /// ("Quotas and limits": 64 KiB) are one.
 const LARGEST: usize = 65_536;
 
+/// What Windows' editors and PowerShell write before UTF-8: no part of what was meant.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A file's content as a secret; one trailing newline is dropped.
 ///
 /// Errors: input, when it cannot be read, is no text, is empty or too large.
@@ -127,7 +130,7 @@ fn of_variable(key: &str, name: &str, raw: OsString) -> Result<SecretString> {
 
 /// A value, when both clouds take it. `whence` says where it came from.
 ///
-/// Errors: input, when it is empty or too large.
+/// Errors: input, when it is empty, too large or has a NUL: it becomes a variable of a process, where one ends the value.
 pub fn fit(key: &str, whence: &str, value: SecretString, remedy: &str) -> Result<SecretString> {
     match value.expose_secret().len() {
         0 => {
@@ -138,6 +141,10 @@ pub fn fit(key: &str, whence: &str, value: SecretString, remedy: &str) -> Result
             "the value of secret `{key}` ({whence}) has {length} bytes; {LARGEST} is the most"
         ))
         .hint("store it elsewhere, and its address or key here")),
+        _ if value.expose_secret().contains('\0') => Err(Error::input(format!(
+            "the value of secret `{key}` ({whence}) has a NUL, which no variable can hold"
+        ))
+        .hint("encode bytes as text: base64, for instance")),
         _ => Ok(value),
     }
 }
@@ -195,8 +202,11 @@ async fn fit_data(place: &Place<'_>, contents: &BTreeMap<String, SecretContent>)
     Ok(())
 }
 
-/// Drops one trailing newline.
+/// Drops one trailing newline, and the mark of the byte order that some editors put before a text.
 pub fn trimmed(mut text: String) -> SecretString {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.remove(0);
+    }
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -416,6 +426,8 @@ mod tests {
         assert_eq!(trimmed("a\nb\n".into()).expose_secret(), "a\nb");
         assert_eq!(trimmed("a\r\n".into()).expose_secret(), "a");
         assert_eq!(trimmed("a\n\n".into()).expose_secret(), "a\n");
+        assert_eq!(trimmed("\u{feff}a\n".into()).expose_secret(), "a");
+        assert_eq!(trimmed("a\u{feff}".into()).expose_secret(), "a\u{feff}");
     }
 
     #[test]
@@ -433,6 +445,15 @@ mod tests {
             );
             assert!(error.hint_text().unwrap().contains("unset it"));
         }
+        assert!(
+            of(b"\xef\xbb\xbf\n")
+                .unwrap_err()
+                .to_string()
+                .ends_with("is empty")
+        );
+        let error = of(b"hunter2\0x").unwrap_err();
+        assert!(error.to_string().contains("has a NUL"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"));
         let error = of(b"hunter2\xff").unwrap_err();
         assert!(error.to_string().contains("is no UTF-8 text"), "{error}");
         assert!(!format!("{error:?}").contains("hunter2"));

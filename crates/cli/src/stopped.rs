@@ -13,6 +13,7 @@ use crate::args::Global;
 use crate::duration;
 use crate::session::Session;
 use crate::view;
+use crate::view::foreign;
 use crate::view::progress::verb;
 
 /// Says what a run that was killed left on each target, before anything else is said. The plan then reads everything again: a
@@ -112,7 +113,10 @@ impl Stopped {
         let during: Vec<String> = self
             .doubtful
             .iter()
-            .map(|doubt| format!("{} {}", verb(doubt.action), doubt.address))
+            .map(|doubt| {
+                let verb = verb(&doubt.address, doubt.action);
+                format!("{verb} {}", foreign::address(&doubt.address))
+            })
             .collect();
         let during = match during.is_empty() {
             true => " between two nodes".to_owned(),
@@ -121,8 +125,8 @@ impl Stopped {
         format!(
             "run {} ({}) by {} stopped {} ago{during}, {} done; reading what it left and going on",
             self.number,
-            self.command,
-            self.by,
+            foreign::one_line(&self.command),
+            foreign::one_line(&self.by),
             duration::show(ago),
             self.done
         )
@@ -234,7 +238,7 @@ mod tests {
             "run 7 (apply) by deploy@runner-3 stopped 12 s ago \
              during update aws/us-east-1/ecs.service/idp-test-idp, \
              replace aws/us-east-1/rds.instance/idp-test-main, \
-             delete aws/us-east-1/secretsmanager.secret//idp/test/main-password, 0 done",
+             delete aws/us-east-1/secretsmanager.secret /idp/test/main-password, 0 done",
         );
     }
 

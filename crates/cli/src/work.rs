@@ -14,13 +14,16 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::{Content, Inventory, LedgerMigrations};
 use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
-use deployer_core::spec::EnvironmentSpec;
+use deployer_core::spec::{EnvironmentSpec, SecretSource};
+use secrecy::SecretString;
 
-use crate::failure::Attempt;
+use crate::again::Again;
+use crate::failure::{Attempt, Tried};
 use crate::held::{self, HeldService};
 use crate::image;
 use crate::kept;
 use crate::lost;
+use crate::plan_file::Sources;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
 use crate::system::Stop;
@@ -45,6 +48,8 @@ pub struct Work {
     /// What of it is a target's own, by target and service.
     pub overrides: BTreeMap<(CloudName, String), String>,
     pub held: Vec<HeldService>,
+    /// What this machine gives the secrets to hold, by `cloud/secret`. In memory only.
+    given: BTreeMap<String, SecretString>,
 }
 
 impl Work {
@@ -68,6 +73,17 @@ impl Work {
         !self.prepared.plan.is_empty() || self.unfinished().next().is_some()
     }
 
+    /// What it was made from beside the clouds.
+    pub fn sources(&self) -> Sources {
+        let images = self.images.iter();
+        Sources {
+            images: images
+                .map(|(key, image)| (key.clone(), image.digest.clone()))
+                .collect(),
+            values: self.given.clone(),
+        }
+    }
+
     /// Whether a service is left alone on a target.
     pub fn is_held(&self, cloud: CloudName, service: &str) -> bool {
         let mut held = self.held.iter();
@@ -75,16 +91,20 @@ impl Work {
     }
 
     /// For the report of a run that carries it out.
-    pub fn attempt<'a>(&'a self, again: &'a str) -> Attempt<'a> {
+    pub fn attempt(&self, again: &Again) -> Attempt<'_> {
         let declared = self.declared.iter();
         let services = declared.flat_map(|target| {
             let services = target.services.iter();
-            services.map(|(key, service)| ((target.cloud, key.as_str()), service.nodes.clone()))
+            services.map(|(key, service)| {
+                let tried = Tried {
+                    nodes: service.nodes.clone(),
+                    release: None,
+                    again: again.clone().on(target.cloud),
+                };
+                ((target.cloud, key.as_str()), tried)
+            })
         });
-        Attempt {
-            again,
-            nodes: services.collect(),
-        }
+        services.collect()
     }
 
     /// The services whose rollback was killed: the next apply finishes it.
@@ -212,7 +232,25 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         content_ids,
         overrides,
         held,
+        given: given_here(session, &contents),
     })
+}
+
+/// What variables and files of this machine give the secrets to hold, by `cloud/secret`: neither what is made anew on every run, nor what
+/// the cloud keeps.
+fn given_here(session: &Session, contents: &Contents) -> BTreeMap<String, SecretString> {
+    let mut given = BTreeMap::new();
+    for place in &session.places {
+        let cloud = place.name();
+        for (key, content) in contents.get(&cloud).into_iter().flatten() {
+            let source = place.env.secrets.get(key).map(|secret| &secret.source);
+            let here = matches!(source, Some(SecretSource::Env(_) | SecretSource::File(_)));
+            if let (SecretContent::Exactly(value), true) = (content, here) {
+                given.insert(format!("{cloud}/{key}"), value.clone());
+            }
+        }
+    }
+    given
 }
 
 /// Which databases those of a service are now: a code deployment does not declare them.

@@ -195,6 +195,9 @@ pub trait SecretStore: Send + Sync {
     /// The current value. `None` when the secret or its current version does not exist.
     async fn value(&self, name: &str) -> Result<Option<SecretString>>;
 
+    /// What one version holds. `None` when it is not there any more, or holds no text.
+    async fn value_of(&self, version: &SecretVersion) -> Result<Option<SecretString>>;
+
     /// Whether it is a version of the secret at this address. Pure.
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool;
 

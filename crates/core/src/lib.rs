@@ -20,6 +20,7 @@ pub mod permissions;
 pub mod plan;
 pub mod rate;
 pub mod reach;
+pub mod redaction;
 pub mod report;
 pub mod spec;
 pub mod wait;

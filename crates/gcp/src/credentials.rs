@@ -5,6 +5,7 @@
 //! workload identity federation, impersonation) go through Google's client, which knows their quota project. Without a file, a
 //! token in the environment is taken, then the metadata server is asked, then `gcloud`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,17 +97,18 @@ pub(crate) async fn find(project: &str) -> Result<Identity> {
     }
     match given("GOOGLE_APPLICATION_CREDENTIALS") {
         Some(path) => from_file(Path::new(&path), project),
-        None => match login_file().filter(|path| path.is_file()) {
+        None => match login_file(given).filter(|path| path.is_file()) {
             Some(path) => from_file(&path, project),
             None => from_surroundings().await,
         },
     }
 }
 
-fn login_file() -> Option<PathBuf> {
-    let directory = match std::env::var_os("CLOUDSDK_CONFIG") {
+/// Where `gcloud auth application-default login` keeps its file; `given` is a variable that is not empty.
+fn login_file(given: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let directory = match given("CLOUDSDK_CONFIG") {
         Some(directory) => PathBuf::from(directory),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".config/gcloud"),
+        None => PathBuf::from(given("HOME")?).join(".config/gcloud"),
     };
     Some(directory.join("application_default_credentials.json"))
 }
@@ -376,4 +378,27 @@ pub(crate) async fn access_token(credentials: &Credentials) -> Result<SecretStri
             )
             .hint(LOGIN_HINT)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_names_no_folder() {
+        let at = |config: &str, home: &str| {
+            login_file(|name| {
+                let value = match name {
+                    "CLOUDSDK_CONFIG" => config,
+                    _ => home,
+                };
+                Some(OsString::from(value)).filter(|value| !value.is_empty())
+            })
+        };
+        let file =
+            |folder: &str| Some(Path::new(folder).join("application_default_credentials.json"));
+        assert_eq!(at("/x", "/home/a"), file("/x"));
+        assert_eq!(at("", "/home/a"), file("/home/a/.config/gcloud"));
+        assert_eq!(at("", ""), None);
+    }
 }

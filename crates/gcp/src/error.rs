@@ -2,8 +2,9 @@
 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::reach::Obstacle;
+use deployer_core::redaction::Redaction;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::hints::{self, LOGIN_HINT, QUOTA_HINT};
 
@@ -195,25 +196,7 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
 
 /// An error that cannot repeat the value, in plain or as it was sent, whatever the other side wrote into its message.
 pub(crate) fn without(error: Error, value: &SecretString) -> Error {
-    use base64::Engine;
-    let plain = value.expose_secret();
-    if plain.is_empty() {
-        return error;
-    }
-    // The body carries it so.
-    let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
-    let encoded = encoded.trim_end_matches('=');
-    let escaped = serde_json::Value::from(plain).to_string();
-    let forms = [plain, encoded, escaped.trim_matches('"')];
-    let tells = |line: &String| forms.iter().any(|form| line.contains(form));
-    if !error.chain().iter().any(tells) {
-        return error;
-    }
-    let mut said = error.to_string();
-    for form in forms {
-        said = said.replace(form, "[redacted]");
-    }
-    Error::new(error.kind(), said)
+    Redaction::of_whole(value).without(error)
 }
 
 /// The error of an operation or a resource that ended badly in the cloud.

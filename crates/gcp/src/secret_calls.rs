@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
+use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
@@ -225,6 +226,23 @@ impl Store {
         let answer = self.access(version).await;
         let answer = answer.map_err(|error| error::failed(error, &action))?;
         text_of(answer.payload.unwrap_or_default(), action)
+    }
+
+    /// What one version holds. `None` when it is not there any more, is disabled or destroyed, or holds no text.
+    pub(crate) async fn value_of(&self, version: &str) -> Result<Option<SecretString>> {
+        let action = self.cannot(&format!("read version {version} of"));
+        match self.access(version).await {
+            Ok(answer) => Ok(text_of(answer.payload.unwrap_or_default(), action).ok()),
+            // "is in DESTROYED state" and "is in DISABLED state" are a failed precondition (AccessSecretVersion).
+            Err(error)
+                if error
+                    .status()
+                    .is_some_and(|status| status.code == Code::FailedPrecondition) =>
+            {
+                Ok(None)
+            }
+            Err(error) => error::optional(Err(error), &action),
+        }
     }
 
     async fn access(

@@ -122,6 +122,11 @@ impl SecretStore for Secrets {
         }
     }
 
+    async fn value_of(&self, version: &SecretVersion) -> Result<Option<SecretString>> {
+        let store = Store::of(&self.project, version);
+        store.value_of(&version.version).await
+    }
+
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
         let names = &self.project.names;
         address.kind == KIND

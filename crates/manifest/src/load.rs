@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use deployer_core::address::CloudName;
 use deployer_core::error::Result as CoreResult;
-use deployer_core::spec::{EnvironmentSpec, SecretSource};
+use deployer_core::spec::EnvironmentSpec;
 use figment::Figment;
 use figment::value::{Dict, Value};
 use serde::Serialize;
@@ -296,19 +296,13 @@ fn fill_targets(manifest: &mut Manifest, environment: &str) -> Vec<Fault> {
 }
 
 impl Loaded {
-    /// What `cloud` is to hold; files that secrets come from start at [`Self::base_dir`].
+    /// What `cloud` is to hold; paths of files that secrets come from are as written, relative to [`Self::base_dir`].
     ///
     /// # Errors
     ///
     /// `Input` when the manifest has no such target.
     pub fn environment_spec(&self, cloud: CloudName) -> CoreResult<EnvironmentSpec> {
-        let mut spec = self.manifest.environment_spec(cloud, &self.environment)?;
-        for secret in spec.secrets.values_mut() {
-            if let SecretSource::File(file) = &mut secret.source {
-                *file = self.base_dir.join(&*file).to_string_lossy().into_owned();
-            }
-        }
-        Ok(spec)
+        self.manifest.environment_spec(cloud, &self.environment)
     }
 
     /// Where the value at `path` (`services.idp.port`) came from; `Default` when nobody wrote it.

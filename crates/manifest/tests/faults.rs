@@ -444,7 +444,9 @@ fn the_variables_of_a_service_fit_a_task_definition_and_a_revision() {
     let found = many(3, 30_000);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].contains("90015 bytes together; a task definition of ECS takes 65536"),
+        found[0].contains(
+            "bytes together, written as ECS takes them; a task definition takes 65536 in all"
+        ),
         "{found:?}"
     );
     let found = many(1001, 1);
@@ -453,4 +455,67 @@ fn the_variables_of_a_service_fit_a_task_definition_and_a_revision() {
         found[0].contains("1001 variables; Cloud Run takes 1000"),
         "{found:?}"
     );
+}
+
+#[test]
+fn what_a_task_definition_takes_is_counted_as_it_is_sent() {
+    let with = |lines: &str| found(&format!("{BASE}\n[services.idp.env]\n{lines}"));
+    // Quotation marks are escaped, and every name is written once more.
+    let quotes = "'".to_owned() + &"\"".repeat(33_000) + "'";
+    let two = format!("A = {quotes}\nB = 'b'\n");
+    assert!(
+        with(&two)
+            .iter()
+            .any(|it| it.contains("a task definition takes 65536"))
+    );
+    let secrets: String = (0..600)
+        .map(|at| format!("V{at:04} = {{ secret = \"s{at}\" }}\n"))
+        .collect();
+    let declared: String = (0..600)
+        .map(|at| format!("[secrets.s{at}]\nfrom = \"cloud\"\n"))
+        .collect();
+    let all = with(&format!("{secrets}\n{declared}"));
+    assert!(
+        all.iter()
+            .any(|it| it.contains("a task definition takes 65536")),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_variable_has_a_name_and_a_value_that_a_process_can_hold() {
+    let with = |line: &str| found(&format!("{BASE}\n[services.idp.env]\n{line}\n"));
+    let found = with("A = \"a\\u0000b\"");
+    assert!(
+        found.iter().any(|it| it.contains("`A` has a NUL")),
+        "{found:?}"
+    );
+    let long = "N".repeat(32_769);
+    let found = with(&format!("{long} = \"x\""));
+    assert!(
+        found
+            .iter()
+            .any(|it| it.contains("has 32769 characters; Cloud Run takes 32768")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_address_of_a_service_has_nothing_that_paths_cannot_go_below() {
+    let with = |url: &str| {
+        found(&format!(
+            "{BASE}\n[targets.gcp.services.idp]\nurl = \"{url}\"\n"
+        ))
+    };
+    assert_eq!(with("https://idp.example.com/app"), Vec::<String>::new());
+    for url in ["https://a.example/?v=1", "https://a.example/#top"] {
+        assert!(
+            with(url)[0].contains("has a query or a fragment"),
+            "{:?}",
+            with(url)
+        );
+    }
+    let found = with("https://app:hunter2@a.example");
+    assert!(found[0].contains("holds a user or a password"), "{found:?}");
+    assert!(!found[0].contains("hunter2"), "{found:?}");
 }

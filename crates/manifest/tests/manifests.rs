@@ -371,10 +371,11 @@ fn an_environment_that_would_leave_the_directory_is_refused() {
 }
 
 #[test]
-fn secret_files_start_at_the_manifest() {
+fn secret_files_are_named_as_they_are_written() {
     let given = Given::manifest(GOOD).set("secrets.database-url.from={ file = \"db.txt\" }");
     let spec = given.spec(CloudName::Aws);
-    let expected = given.dir.path().join("db.txt").display().to_string();
+    // Whoever reads it starts at the manifest: a folder's name may be no text.
+    let expected = "db.txt".to_owned();
     assert_eq!(
         spec.secrets["database-url"].source,
         SecretSource::File(expected)

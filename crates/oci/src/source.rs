@@ -11,6 +11,9 @@ use crate::{Error, ErrorKind, Image, Registry, RegistryAuth, Retry, docker_save,
 
 const ACTION: &str = "find image";
 
+/// How the names of archives end.
+const ARCHIVES: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
+
 /// What an archive is expected to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArchiveKind {
@@ -45,7 +48,7 @@ pub enum ImageSource {
     Registry {
         /// The reference, defaults filled in.
         reference: Reference,
-        /// The path that the reference might have meant but that does not exist.
+        /// The path that the reference might have meant but that does not exist, or is no image.
         not_a_path: PathBuf,
     },
 }
@@ -80,7 +83,8 @@ impl ImageSource {
     /// Reads a reference; relative paths start at `base_dir`.
     ///
     /// - `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `docker://REF`;
-    /// - a path that exists, of an OCI layout directory or an archive, with `:TAG` if need be;
+    /// - a path that exists, with `:TAG` if need be: of a folder with an `index.json`, of a file whose name ends in `.tar`, `.tgz` or
+    ///   `.tar.gz`, or of anything when it begins with `.` or `/`;
     /// - else a registry reference by Docker's rules (`app` is `docker.io/library/app:latest`).
     ///
     /// `NotFound` when a path does not exist, `Invalid` when the text is none of these; both say
@@ -101,17 +105,12 @@ impl ImageSource {
         if let Some(rest) = reference.strip_prefix("docker://") {
             return in_registry(rest, base_dir);
         }
-        if let Ok((path, tag)) = existing(reference, base_dir, reference) {
-            // `app:v1` beside an ordinary folder `app` still means the registry.
-            let meant = tag.is_none() || path.join("index.json").is_file() || path.is_file();
-            if path.is_dir() && meant {
-                return layout_at(path, tag, reference);
-            }
-            if meant {
-                return archive_at(path, ArchiveKind::Detect, tag, reference);
-            }
+        let found = existing(reference, base_dir, reference);
+        match found.ok().filter(|(path, _)| is_meant(reference, path)) {
+            Some((path, tag)) if path.is_dir() => layout_at(path, tag, reference),
+            Some((path, tag)) => archive_at(path, ArchiveKind::Detect, tag, reference),
+            None => in_registry(reference, base_dir),
         }
-        in_registry(reference, base_dir)
     }
 
     /// The registry's reference; `None` for what is on this machine.
@@ -156,9 +155,9 @@ impl ImageSource {
                     .await
                     .map_err(|e| match e.kind() {
                         // A mistyped path looks like a reference: say so, or nobody will guess.
-                        ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unreachable => e.note(
-                            &format!("there is no file or directory `{}`", not_a_path.display()),
-                        ),
+                        ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unreachable => {
+                            e.note(&not_taken(&not_a_path))
+                        }
                         ErrorKind::Invalid
                         | ErrorKind::Conflict
                         | ErrorKind::DigestMismatch
@@ -237,13 +236,33 @@ fn archive_at(
         .detail(format!("`{}` is not a file", file.display())))
 }
 
+/// Why a path was not taken for the image.
+fn not_taken(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match path.exists() {
+        false => format!("there is no file or directory `{}`", path.display()),
+        true => format!(
+            "`{}` is there and is no image: no folder with an `index.json` and no `.tar`; `docker://{name}` says that the registry's is meant",
+            path.display()
+        ),
+    }
+}
+
+/// Whether a path that exists is what a reference without a scheme means: `app` beside an ordinary file or folder `app` still means
+/// the registry's.
+fn is_meant(reference: &str, path: &Path) -> bool {
+    let is_path = reference.starts_with(['.', '/']);
+    let is_layout = path.join("index.json").is_file();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_archive = ARCHIVES.iter().any(|end| name.ends_with(end)) && path.is_file();
+    is_path || is_layout || is_archive
+}
+
 fn in_registry(text: &str, base_dir: &Path) -> Result<ImageSource, Error> {
     let not_a_path = base_dir.join(text);
-    let tried = format!("there is no file or directory `{}`", not_a_path.display());
-    let is_path = text.starts_with(['.', '/', '~'])
-        || [".tar", ".tar.gz", ".tgz"]
-            .iter()
-            .any(|end| text.ends_with(end));
+    let tried = not_taken(&not_a_path);
+    let is_path =
+        text.starts_with(['.', '/', '~']) || ARCHIVES.iter().any(|end| text.ends_with(end));
     if is_path {
         return Err(Error::new(ErrorKind::NotFound, ACTION, text).detail(tried));
     }

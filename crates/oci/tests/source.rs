@@ -288,3 +288,36 @@ fn a_registry_reference_gets_dockers_defaults() {
         assert_eq!(source.to_string(), whole);
     }
 }
+
+/// A build's output or a folder of sources beside the manifest is often called as the image is.
+#[test]
+fn a_name_beside_an_ordinary_file_or_folder_is_the_registrys() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    std::fs::create_dir(at("web")).unwrap();
+    std::fs::write(at("api"), "a program").unwrap();
+    std::fs::write(at("app.tgz"), "an archive").unwrap();
+    std::fs::create_dir(at("layout")).unwrap();
+    std::fs::write(at("layout/index.json"), "{}").unwrap();
+    let shown = |reference: &str| {
+        let source = ImageSource::parse(reference, base.path());
+        source.map_or_else(|error| error.to_string(), |source| source.to_string())
+    };
+    for (reference, whole) in [
+        ("web", "docker.io/library/web:latest"),
+        ("web:v1", "docker.io/library/web:v1"),
+        ("api", "docker.io/library/api:latest"),
+        ("docker://layout", "docker.io/library/layout:latest"),
+    ] {
+        assert_eq!(shown(reference), whole);
+    }
+    assert!(shown("layout").starts_with("oci:"));
+    assert!(shown("layout:v1").ends_with("/layout:v1"));
+    assert!(shown("app.tgz").starts_with("archive:"));
+    assert!(shown("./api").starts_with("archive:"), "{}", shown("./api"));
+    assert!(
+        shown("./web").contains("no `index.json`"),
+        "{}",
+        shown("./web")
+    );
+}

@@ -156,13 +156,22 @@ impl Answer {
 }
 
 /// A path below an address; the address' own path stays in front.
-pub fn below(base: &Url, path: &str) -> Result<Url, String> {
-    let text = format!(
+pub fn below(base: &Url, path: &str) -> Url {
+    let (path, query) = match path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path, None),
+    };
+    let mut url = base.clone();
+    // What the address asks besides is of the address alone.
+    url.set_fragment(None);
+    url.set_query(query);
+    let below = format!(
         "{}/{}",
-        base.as_str().trim_end_matches('/'),
+        base.path().trim_end_matches('/'),
         path.trim_start_matches('/')
     );
-    Url::parse(&text).map_err(|_| format!("`{}` is no path", brief(path)))
+    url.set_path(&below);
+    url
 }
 
 /// The time between two readings of the clock; a clock that was set back shows none.
@@ -174,7 +183,7 @@ pub fn between(from: Timestamp, to: Timestamp) -> Duration {
 pub fn brief(text: &str) -> String {
     let clean: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if moves(c) { ' ' } else { c })
         .collect();
     let clean = clean.trim();
     if holds_a_token(clean) {
@@ -184,6 +193,16 @@ pub fn brief(text: &str) -> String {
         Some((end, _)) => format!("{}...", &clean[..end]),
         None => clean.to_owned(),
     }
+}
+
+/// Whether a character moves the cursor, or reorders or hides the text around it (Unicode's bidirectional controls, zero-width
+/// characters and line separators).
+fn moves(c: char) -> bool {
+    let hides = matches!(
+        c,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+    );
+    c.is_control() || hides
 }
 
 /// Every JWS in compact form begins with the base64url of `{"`.
@@ -249,17 +268,22 @@ mod tests {
 
     #[test]
     fn a_path_goes_below_the_address_and_its_own_path() {
-        let below = |base: &str, path: &str| {
-            super::below(&Url::parse(base).unwrap(), path)
-                .unwrap()
-                .to_string()
-        };
+        let below =
+            |base: &str, path: &str| super::below(&Url::parse(base).unwrap(), path).to_string();
         assert_eq!(
             below("https://a.example", "/health"),
             "https://a.example/health"
         );
         assert_eq!(
             below("https://a.example/app/", "/x?y=1"),
+            "https://a.example/app/x?y=1"
+        );
+        assert_eq!(
+            below("https://a.example/?v=1#top", "/health"),
+            "https://a.example/health"
+        );
+        assert_eq!(
+            below("https://a.example/app?v=1", "/x?y=1"),
             "https://a.example/app/x?y=1"
         );
     }
@@ -288,6 +312,7 @@ mod tests {
     #[test]
     fn what_is_quoted_is_short_and_holds_no_token_and_no_escape() {
         assert_eq!(brief("a\u{1b}[31mb\n"), "a [31mb");
+        assert_eq!(brief("gp\u{202e}j.exe\u{200b}!"), "gp j.exe !");
         assert_eq!(brief(&"x".repeat(100)).len(), 63);
         assert_eq!(
             brief("https://x/eyJhbGciOiJSUzI1NiJ9.e30.c2ln"),

@@ -217,6 +217,10 @@ impl SecretStore for Aws {
         value(&self.clients, name).await
     }
 
+    async fn value_of(&self, version: &SecretVersion) -> Result<Option<SecretString>> {
+        value_of(&self.clients, &version.secret, &version.version).await
+    }
+
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
         // The ARN ends with the name, a hyphen and six letters of AWS's own choice.
         let id = version.secret.rsplit_once(":secret:");

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::acceptance::{self, Acceptance};
 use crate::activation::{self, Choice, Over, Rest};
+use crate::again::Again;
 use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
@@ -55,7 +56,7 @@ async fn locked(
     stopped::tell(global, session).await?;
     let work = work::prepare(session, wish).await?;
     if let Some(file) = file {
-        file.check_fresh(&work.prepared.plan)?;
+        file.check_fresh(&work.prepared.plan, &work.sources())?;
     }
     let problem = match global.json {
         true => problems_as_lines(session, &work),
@@ -84,7 +85,11 @@ async fn locked(
         let exit = exit.max(held).max(interruption(stop));
         return Ok(detached(args, settles, exit));
     }
-    run::guard_data(&work.prepared, &args.allow_data_loss, &typed(global, args))?;
+    run::guard_data(
+        &work.prepared,
+        &args.allow_data_loss,
+        typed(global, args, wish),
+    )?;
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
     }
@@ -116,7 +121,9 @@ async fn locked(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
-    failure::report(global, session, &verdicts, &work.attempt("deployer apply")).await;
+    // A plan file is of what was there before: the same command without it.
+    let again = Again::new(global, "apply").wishing(&wish.part, wish.release_hold);
+    failure::report(global, session, &verdicts, &work.attempt(&again)).await;
     say_what_serves(global, &work, &recorded);
     accepted.tell(global);
     let exit = exit.max(unwritten.report(global.json));
@@ -128,10 +135,11 @@ async fn locked(
 }
 
 /// The command without the names of what may lose its data.
-fn typed(global: &Global, args: &ApplyArgs) -> String {
+fn typed(global: &Global, args: &ApplyArgs, wish: &Wish) -> Again {
+    let again = Again::new(global, "apply");
     match &args.plan {
-        Some(file) => run::typed(global, &format!("apply {}", file.display())),
-        None => run::typed(global, "apply"),
+        Some(file) => again.with(&file.display().to_string()),
+        None => again.wishing(&wish.part, wish.release_hold),
     }
 }
 

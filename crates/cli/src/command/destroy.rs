@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 
+use crate::again::Again;
 use crate::args::{DestroyArgs, Global};
 use crate::command::plan;
 use crate::exit::Exit;
@@ -38,8 +39,8 @@ async fn locked(
     let (prepared, unknown) = work::prepare_destroy(session).await?;
     let problem = plan::show(global, session, &prepared).unwrap_or(Exit::Success);
     if !args.allow_data_loss.iter().any(|word| word == ALL) {
-        let again = run::typed(global, "destroy");
-        run::guard_data(&prepared, &args.allow_data_loss, &again)?;
+        let again = Again::new(global, "destroy");
+        run::guard_data(&prepared, &args.allow_data_loss, again)?;
     }
     if !prepared.plan.is_empty() {
         let environment = &session.loaded.environment;

@@ -12,6 +12,7 @@ use deployer_core::error::{Error, Result};
 use deployer_manifest::{Inputs, Problem, load};
 use serde_json::json;
 
+use crate::again::Again;
 use crate::args::{Global, Which};
 use crate::exit::Exit;
 use crate::view;
@@ -273,7 +274,8 @@ fn tell(global: &Global, path: &Path, missing: &[String], problems: &[Problem]) 
             outln!("  {help}");
         }
     }
-    outln!("\nnext: deployer plan");
+    let next = Again::new(global, "plan");
+    outln!("\nnext: {next}");
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::machine;
 use crate::run::confirm;
 use crate::session::{Place, Session};
-use crate::view;
+use crate::view::{self, foreign};
 
 /// Shows or releases.
 pub async fn run(global: &Global, session: Session, command: &LockCommand) -> Result<Exit> {
@@ -88,6 +88,7 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
             }
             Standing::Free => sayln!("{}: nobody holds the lock", place.name()),
             Standing::Held { holder, .. } => {
+                let holder = foreign::one_line(&holder.to_string());
                 sayln!("{}: held by {holder}", place.name());
                 held.push(place);
             }
@@ -111,8 +112,9 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
         }
         match former {
             Some(holder) => sayln!(
-                "{}: took the lock from {holder}; where that still runs, it stops at its next renewal: the next command waits for that, 30 s at most",
-                place.name()
+                "{}: took the lock from {}; where that still runs, it stops at its next renewal: the next command waits for that, 30 s at most",
+                place.name(),
+                foreign::one_line(&holder.to_string())
             ),
             None => sayln!("{}: it was given back meanwhile", place.name()),
         }

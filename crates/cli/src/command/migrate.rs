@@ -8,6 +8,7 @@ use deployer_core::error::{Error, Result};
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
+use crate::again::Again;
 use crate::args::{Global, MigrateArgs};
 use crate::command::plan;
 use crate::exit::Exit;
@@ -56,7 +57,7 @@ async fn locked(
         return Ok(problem.unwrap_or(Exit::Success));
     }
     // A database that has to be made anew is the business of an apply: here nobody could name what is lost.
-    run::guard_data(&work.prepared, &[], &run::typed(global, "apply"))?;
+    run::guard_data(&work.prepared, &[], Again::new(global, "apply"))?;
     run::confirm(args.yes, "Run this migration?")?;
     let journals = Journals::begin(session, "migrate").await?;
     let means = (stop, global.json);
@@ -72,7 +73,8 @@ async fn locked(
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
-    let attempt = work.attempt("deployer migrate --retry");
+    let again = Again::new(global, "migrate").with("--retry");
+    let attempt = work.attempt(&again);
     failure::report(global, session, &verdicts, &attempt).await;
     let exit = exit.max(unwritten.report(global.json));
     Ok(exit.max(problem.unwrap_or(Exit::Success)))

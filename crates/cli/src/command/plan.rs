@@ -6,6 +6,7 @@ use deployer_core::plan::Prepared;
 use serde_json::json;
 use std::io::IsTerminal;
 
+use crate::again::Again;
 use crate::args::{Global, PlanArgs, ScopeArgs};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
@@ -20,18 +21,12 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
     let work = work::prepare(&session, &wish).await?;
     let problem = show(global, &session, &work.prepared);
     if let Some(path) = &args.out {
-        let digests = work
-            .images
-            .iter()
-            .map(|(key, image)| (key.clone(), image.digest.clone()));
         let plan = work.prepared.plan.clone();
-        PlanFile::new(plan, &wish.part, wish.release_hold, digests.collect()).write(path)?;
+        let file = PlanFile::new(plan, &wish.part, wish.release_hold, work.sources())?;
+        file.write(path)?;
         if !global.json {
-            sayln!(
-                "wrote {}; apply it with `deployer apply {}`",
-                path.display(),
-                path.display()
-            );
+            let apply = Again::new(global, "apply").with(&path.display().to_string());
+            sayln!("wrote {}; apply it with `{apply}`", path.display());
         }
     }
     Ok(match problem {

@@ -7,6 +7,7 @@ use deployer_core::history::{Current, History, Standing};
 use deployer_core::ledger::{Hold, Release};
 use serde_json::json;
 
+use crate::again::Again;
 use crate::args::{Global, ServiceArgs};
 use crate::exit::Exit;
 use crate::session::{Place, Session};
@@ -34,7 +35,8 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
     if global.json {
         view::json(&documents);
     } else if rows.is_empty() {
-        sayln!("nothing was released yet; `deployer apply` makes the first release");
+        let apply = Again::new(global, "apply");
+        sayln!("nothing was released yet; `{apply}` makes the first release");
     } else {
         let header = [
             "CLOUD", "SERVICE", "RELEASE", "CONTENT", "TAG", "REVISION", "WHEN", "WHO", "",

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use crate::acceptance::{self, Acceptance, Due};
 use crate::activation::{self, Choice, Outcome, Over};
+use crate::again::Again;
 use crate::args::{Global, RollbackArgs};
 use crate::choosing::{self, Chosen};
 use crate::command::releases::short;
 use crate::exit::Exit;
-use crate::failure::{self, Attempt};
+use crate::failure::{self, Attempt, Tried};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
 use crate::session::{Place, Session, header};
@@ -225,14 +226,18 @@ pub async fn conclude(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
-    let nodes = choices.iter().map(|choice| {
-        let name = (choice.place.name(), choice.service.as_str());
-        (name, BTreeSet::from([choice.address()]))
+    let tried = choices.iter().map(|choice| {
+        let (cloud, service) = (choice.place.name(), choice.service.as_str());
+        let again = Again::new(global, "rollback").with(service);
+        let again = again.option("--to", &format!("r{}", choice.to.number));
+        let tried = Tried {
+            nodes: BTreeSet::from([choice.address()]),
+            release: Some(choice.to.number),
+            again: again.on(cloud),
+        };
+        ((cloud, service), tried)
     });
-    let attempt = Attempt {
-        again: "deployer rollback",
-        nodes: nodes.collect(),
-    };
+    let attempt: Attempt<'_> = tried.collect();
     failure::report(global, session, &verdicts, &attempt).await;
     accepted.tell(global);
     let unwritten = unwritten.report(global.json);

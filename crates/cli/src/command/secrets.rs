@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::again::Again;
 use crate::args::{Global, SecretsCommand};
 use crate::exit::Exit;
 use crate::run::{Journals, Unwritten};
@@ -147,7 +148,8 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     journals.end(&outcomes, &mut unwritten).await;
     let worst = worst.max(unwritten.report(global.json));
     if worst == Exit::Success && !global.json {
-        sayln!("the services that use it take it at the next `deployer apply`");
+        let apply = Again::new(global, "apply");
+        sayln!("the services that use it take it at the next `{apply}`");
     }
     Ok(worst)
 }

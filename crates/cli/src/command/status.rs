@@ -15,7 +15,7 @@ use crate::args::{Global, ServiceArgs};
 use crate::command::releases::short;
 use crate::exit::Exit;
 use crate::session::{Place, Session, header};
-use crate::view;
+use crate::view::{self, foreign};
 
 /// Shows every service asked for on every target, and the databases and caches when none is asked for by name. Exits with
 /// the code of what is not as it should be. What cannot be read is told, and everything else is shown all the same.
@@ -34,7 +34,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         if let Some(Standing::Held { holder, .. }) = shown.keep(standing)
             && !global.json
         {
-            outln!("  locked by {holder}");
+            outln!("  locked by {}", foreign::one_line(&holder.to_string()));
         }
         // Without it, nothing is known to be destroyed, and nothing to be lost.
         let inventory = shown.keep(place.ledger.inventory().await);
@@ -184,9 +184,9 @@ fn differs(serving: &Serving, release: Option<&Release>) -> Option<String> {
 fn in_words(state: &ServingState) -> String {
     match state {
         ServingState::Ready => "ready".to_owned(),
-        ServingState::InProgress(why) => format!("in progress: {why}"),
-        ServingState::Failing(why) => format!("failing: {why}"),
-        ServingState::Failed(why) => format!("failed: {why}"),
+        ServingState::InProgress(why) => format!("in progress: {}", foreign::words(why)),
+        ServingState::Failing(why) => format!("failing: {}", foreign::words(why)),
+        ServingState::Failed(why) => format!("failed: {}", foreign::words(why)),
     }
 }
 
@@ -196,7 +196,10 @@ fn named(service: &ServiceSpec, record: Option<&RecordStatus>) -> String {
         return String::new();
     };
     let says = match record {
-        Some(record) => format!("{} {}", record.kind, record.leads_to.join(", ")),
+        Some(record) => {
+            let leads_to = foreign::one_line(&record.leads_to.join(", "));
+            format!("{} {leads_to}", foreign::one_line(&record.kind))
+        }
         None => "no record in the zone".to_owned(),
     };
     format!("    name       {} {says}\n", wanted.name)
@@ -226,16 +229,17 @@ fn describe(
         Some(serving) => {
             lines.push(format!("    state      {}", in_words(&serving.state)));
             for (revision, share) in &serving.traffic {
-                lines.push(format!("    serves     {} {share} %", short(&revision.0)));
+                let serves = foreign::one_line(&short(&revision.0));
+                lines.push(format!("    serves     {serves} {share} %"));
                 if let Some(image) = serving.images.get(&revision.0) {
-                    lines.push(format!("    image      {}", image.0));
+                    lines.push(format!("    image      {}", foreign::one_line(&image.0)));
                 }
             }
             if let Some((wanted, running)) = serving.instances {
                 lines.push(format!("    instances  {running} of {wanted}"));
             }
             if let Some(url) = &serving.url {
-                lines.push(format!("    address    {url}"));
+                lines.push(format!("    address    {}", foreign::one_line(url)));
             }
             if let Some(difference) = differs(serving, release) {
                 lines.push(format!("    DIFFERS    {difference}"));
@@ -243,7 +247,7 @@ fn describe(
         }
     }
     for hold in holds {
-        let (rejected, by, since) = (hold.rejected, &hold.by, hold.since);
+        let (rejected, by, since) = (hold.rejected, foreign::one_line(&hold.by), hold.since);
         lines.push(match hold.unfinished {
             None => format!("    hold       r{rejected} was rejected by {by} at {since:.0}"),
             Some(to) => format!(

@@ -1,9 +1,12 @@
 //! Errors for people: heading, the chain once, then what to do; or the same as JSON.
 
+use std::borrow::Cow;
+
 use deployer_core::engine::Failed;
 use deployer_core::error::{Error, ErrorKind};
 use serde_json::json;
 
+use crate::again;
 use crate::exit::Exit;
 use crate::view::foreign;
 
@@ -33,23 +36,25 @@ const PERMISSIONS: &str = "`deployer permissions` lists what is needed";
 
 /// What to do about it.
 fn hint_of(error: &Error) -> Option<String> {
-    match (error.kind(), error.hint_text()) {
+    let hint = error.hint_text().map(again::completed);
+    match (error.kind(), hint) {
         (ErrorKind::Denied, Some(hint)) => Some(format!("{hint}; {PERMISSIONS}")),
         (ErrorKind::Denied, None) => Some(PERMISSIONS.to_owned()),
-        (_, hint) => hint.map(str::to_owned),
+        (_, hint) => hint.map(Cow::into_owned),
     }
 }
 
 /// The error as text, with a trailing newline.
 pub fn render(error: &Error) -> String {
     let chain = error.chain();
-    let first = foreign::words(&chain[0]);
+    let shown = |line: &str| foreign::words(&again::completed(line));
+    let first = shown(&chain[0]);
     let mut text = format!("error ({}): {first}\n", heading(error.kind()));
     for cause in &chain[1..] {
-        text.push_str(&format!("  caused by: {}\n", foreign::words(cause)));
+        text.push_str(&format!("  caused by: {}\n", shown(cause)));
     }
     if let Some(hint) = hint_of(error) {
-        text.push_str(&format!("  hint: {hint}\n"));
+        text.push_str(&format!("  hint: {}\n", foreign::words(&hint)));
     }
     text
 }

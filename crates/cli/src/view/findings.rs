@@ -3,7 +3,7 @@
 use deployer_verify::{Finding, Outcome};
 
 use crate::duration;
-use crate::view::table;
+use crate::view::{foreign, table};
 
 const CHECK: usize = 12;
 const EXPECTED: usize = 22;
@@ -29,9 +29,9 @@ fn rows(finding: &Finding) -> Vec<Vec<String>> {
         Outcome::Passed | Outcome::Warned(_) | Outcome::Failed => duration::show(finding.took),
     };
     let columns = [
-        wrap(&finding.check, CHECK),
-        wrap(&finding.expected, EXPECTED),
-        wrap(&got, GOT),
+        wrap(&foreign::one_line(&finding.check), CHECK),
+        wrap(&foreign::one_line(&finding.expected), EXPECTED),
+        wrap(&foreign::one_line(&got), GOT),
         vec![took],
         vec![mark.to_owned()],
     ];

@@ -1,6 +1,8 @@
 //! Text that others wrote (values of the cloud, lines of the app, words of an error) as one that cannot move the cursor, forge a
 //! line of ours or flood the screen.
 
+use deployer_core::address::Address;
+
 /// The longest value that a plan shows whole, in characters.
 const VALUE: usize = 160;
 
@@ -21,6 +23,18 @@ pub fn one_line(text: &str) -> String {
     })
 }
 
+/// An address for people: a name that begins with a slash stands apart from its kind, as in plans.
+pub fn address(address: &Address) -> String {
+    let shown = match address.name.starts_with('/') {
+        true => format!(
+            "{}/{}/{} {}",
+            address.cloud, address.region, address.kind, address.name
+        ),
+        false => address.to_string(),
+    };
+    one_line(&shown)
+}
+
 /// Words of several lines: each further one is indented, so that none can pass for a line of ours.
 pub fn words(text: &str) -> String {
     let lines = text.trim_end_matches(['\n', '\r']).split('\n');
@@ -30,7 +44,12 @@ pub fn words(text: &str) -> String {
 
 /// A line of the app for a report: on one line, cut in the middle where it is very long.
 pub fn line(text: &str) -> String {
-    one_line(&cut(text, LINE))
+    one_line(&short(text))
+}
+
+/// A line of the app as it is, cut in the middle where it is very long: for JSON, which escapes for itself.
+pub fn short(text: &str) -> String {
+    cut(text, LINE)
 }
 
 /// A value for a plan: on one line, cut in the middle where it is very long.

@@ -5,6 +5,7 @@ use deployer_core::fields::{FieldChange, FieldValue};
 use deployer_core::node::{Action, Effect, Sort};
 use deployer_core::plan::{Change, Plan};
 
+use crate::again;
 use crate::view::foreign;
 
 const RED: &str = "\x1b[31m";
@@ -50,8 +51,9 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
                 unchanged += 1;
                 if let Some(why) = &change.settling {
                     text.push_str(&format!(
-                        "      {} still settles: {why}\n",
-                        change.address.name
+                        "      {} still settles: {}\n",
+                        change.address.name,
+                        foreign::words(why)
                     ));
                 }
                 continue;
@@ -66,7 +68,10 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
         }
     }
     for note in &plan.notes {
-        text.push_str(&format!("\nnote: {}\n", foreign::words(note)));
+        text.push_str(&format!(
+            "\nnote: {}\n",
+            foreign::words(&again::completed(note))
+        ));
     }
     text.push_str(&format!("\n{}\n", summary(plan)));
     text
@@ -92,7 +97,7 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
         };
         text.push_str(&format!(
             "          {}{warning}\n",
-            paint(DIM, &foreign::words(&change.reason))
+            paint(DIM, &foreign::words(&again::completed(&change.reason)))
         ));
     }
     let drifted = |field: &&FieldChange| change.drift.iter().any(|it| it.field == field.field);

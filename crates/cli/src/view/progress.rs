@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::duration;
 use crate::view;
+use crate::view::foreign::{self, address as shown};
 
 /// A node that is silent for so long is mentioned again in plain mode.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -32,8 +33,31 @@ pub fn reporter(as_json: bool) -> Arc<dyn Reporter> {
     }
 }
 
+/// Steps that have a word of their own, by the end of their kind: what is being done, and what was done.
+const STEPS: [(&str, &str, &str); 4] = [
+    (".migration", "migrate", "migrated"),
+    (".image", "copy", "copied"),
+    ("rollback", "put back", "put back"),
+    // What came of it is told with its findings.
+    ("verify", "verify", "examined"),
+];
+
+/// The words of a step that is being run; `None` for everything else.
+fn step(address: &Address, action: Action) -> Option<(&'static str, &'static str)> {
+    let mut steps = STEPS.into_iter();
+    let (kind, now, then) = steps.find(|(kind, ..)| address.kind.ends_with(kind))?;
+    match action {
+        Action::Create | Action::Update | Action::Replace => Some((now, then)),
+        Action::NoOp if kind == "verify" => Some((now, then)),
+        Action::NoOp | Action::Delete | Action::Release => None,
+    }
+}
+
 /// What is being done, as people say it.
-pub fn verb(action: Action) -> &'static str {
+pub fn verb(address: &Address, action: Action) -> &'static str {
+    if let Some((now, _)) = step(address, action) {
+        return now;
+    }
     match action {
         Action::NoOp => "wait for",
         Action::Create => "create",
@@ -44,7 +68,10 @@ pub fn verb(action: Action) -> &'static str {
     }
 }
 
-fn past(action: Action) -> &'static str {
+fn past(address: &Address, action: Action) -> &'static str {
+    if let Some((_, then)) = step(address, action) {
+        return then;
+    }
     match action {
         Action::NoOp => "ready",
         Action::Create => "created",
@@ -118,7 +145,8 @@ impl Plain {
         if let Some(last) = running.get_mut(address)
             && (last.note != line || now - last.mentioned > HEARTBEAT)
         {
-            sayln!("  {address}: {line} ({})", duration::show(now - last.since));
+            let took = duration::show(now - last.since);
+            sayln!("  {}: {} ({took})", shown(address), foreign::line(line));
             last.mentioned = now;
             last.note = line.to_owned();
         }
@@ -136,7 +164,7 @@ impl Reporter for Plain {
                     note: String::new(),
                 };
                 self.running().insert((*address).clone(), last);
-                sayln!("  {address}: {}", verb(*action));
+                sayln!("  {}: {}", shown(address), verb(address, *action));
             }
             Event::Note { address, line } => self.note(address, line),
             Event::Done {
@@ -146,16 +174,17 @@ impl Reporter for Plain {
             } => {
                 self.running().remove(address);
                 sayln!(
-                    "  {address}: {} in {}",
-                    past(*action),
+                    "  {}: {} in {}",
+                    shown(address),
+                    past(address, *action),
                     duration::show(*took)
                 );
             }
             Event::Detached { address } => {
                 self.running().remove(address);
-                sayln!("  {address}: begun, not waited for");
+                sayln!("  {}: begun, not waited for", shown(address));
             }
-            Event::PutOff { address } => sayln!("  {address}: {PUT_OFF}"),
+            Event::PutOff { address } => sayln!("  {}: {PUT_OFF}", shown(address)),
             Event::Failed {
                 address,
                 error,
@@ -166,18 +195,17 @@ impl Reporter for Plain {
                     ErrorKind::TimedOut => "NOT READY IN TIME, no longer waited for",
                     _ => "FAILED",
                 };
-                sayln!(
-                    "  {address}: {how} after {}: {error}",
-                    duration::show(*took)
-                );
+                // The error itself is told with everything that belongs to it, once.
+                let took = duration::show(*took);
+                sayln!("  {}: {how} after {took}", shown(address));
             }
-            Event::Undoing { address } => sayln!("  {address}: put back"),
+            Event::Undoing { address } => sayln!("  {}: put back", shown(address)),
             Event::Undone { address, stays } => match stays {
-                None => sayln!("  {address}: as before"),
-                Some(why) => sayln!("  {address}: stays: {why}"),
+                None => sayln!("  {}: as before", shown(address)),
+                Some(why) => sayln!("  {}: stays: {}", shown(address), foreign::words(why)),
             },
-            Event::NotUndone { address, error } => sayln!("  {address}: NOT PUT BACK: {error}"),
-            Event::Held { address } => sayln!("  {address}: not started"),
+            Event::NotUndone { address, .. } => sayln!("  {}: NOT PUT BACK", shown(address)),
+            Event::Held { address } => sayln!("  {}: not started", shown(address)),
         }
     }
 }
@@ -194,7 +222,10 @@ impl Live {
     }
 
     fn start(&self, address: &Address, action: Action) {
-        self.begin(address, &format!("{} {address}", verb(action)));
+        self.begin(
+            address,
+            &format!("{} {}", verb(address, action), shown(address)),
+        );
     }
 
     fn begin(&self, address: &Address, what: &str) {
@@ -207,12 +238,14 @@ impl Live {
         self.running().insert(address.clone(), bar);
     }
 
-    fn end(&self, address: &Address, line: &str) {
+    fn end(&self, address: &Address, mark: char, line: &str) {
         if let Some(bar) = self.running().remove(address) {
             bar.finish_and_clear();
         }
         // Nobody is left to tell when the terminal is gone.
-        self.lines.println(line).unwrap_or_default();
+        self.lines
+            .println(format!("  {mark} {line}"))
+            .unwrap_or_default();
     }
 }
 
@@ -222,7 +255,7 @@ impl Reporter for Live {
             Event::Started { address, action } => self.start(address, *action),
             Event::Note { address, line } => {
                 if let Some(bar) = self.running().get(address) {
-                    bar.set_message((*line).to_owned());
+                    bar.set_message(foreign::line(line));
                 }
             }
             Event::Done {
@@ -230,34 +263,51 @@ impl Reporter for Live {
                 action,
                 took,
             } => {
-                let line = format!(
-                    "  ✓ {} {address} in {}",
-                    past(*action),
-                    duration::show(*took)
+                let (past, took) = (past(address, *action), duration::show(*took));
+                self.end(
+                    address,
+                    '✓',
+                    &format!("{past} {} in {took}", shown(address)),
                 );
-                self.end(address, &line);
             }
-            Event::Detached { address } => self.end(address, &format!("  … {address} begun")),
-            Event::PutOff { address } => self.end(address, &format!("  … {address}: {PUT_OFF}")),
+            Event::Detached { address } => {
+                self.end(address, '…', &format!("{} begun", shown(address)));
+            }
+            Event::PutOff { address } => {
+                self.end(address, '…', &format!("{}: {PUT_OFF}", shown(address)));
+            }
             Event::Failed {
                 address,
                 error,
                 took,
             } => {
+                let how = match error.kind() {
+                    ErrorKind::TimedOut => "not ready in time, no longer waited for",
+                    _ => "failed",
+                };
+                let took = duration::show(*took);
                 self.end(
                     address,
-                    &format!("  ✗ {address} after {}: {error}", duration::show(*took)),
+                    '✗',
+                    &format!("{} {how} after {took}", shown(address)),
                 );
             }
-            Event::Undoing { address } => self.begin(address, &format!("put back {address}")),
-            Event::Undone { address, stays } => match stays {
-                None => self.end(address, &format!("  ✓ {address} as before")),
-                Some(why) => self.end(address, &format!("  · {address} stays: {why}")),
-            },
-            Event::NotUndone { address, error } => {
-                self.end(address, &format!("  ✗ {address} not put back: {error}"));
+            Event::Undoing { address } => {
+                self.begin(address, &format!("put back {}", shown(address)));
             }
-            Event::Held { address } => self.end(address, &format!("  · {address} not started")),
+            Event::Undone { address, stays } => match stays {
+                None => self.end(address, '✓', &format!("{} as before", shown(address))),
+                Some(why) => {
+                    let why = foreign::words(why);
+                    self.end(address, '·', &format!("{} stays: {why}", shown(address)));
+                }
+            },
+            Event::NotUndone { address, .. } => {
+                self.end(address, '✗', &format!("{} not put back", shown(address)));
+            }
+            Event::Held { address } => {
+                self.end(address, '·', &format!("{} not started", shown(address)));
+            }
         }
     }
 }

@@ -437,10 +437,7 @@ async fn switched_on(stage: &Stage) {
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     says(
         &said,
-        &[
-            "3 APIs are switched off",
-            "`deployer apply` switches them on",
-        ],
+        &["3 APIs are switched off", "`deployer apply --manifest "],
     );
     run(stage, APPLY, "gcp", Exit::Success).await;
     assert_serves(stage, "gcp", 1).await;

@@ -190,7 +190,7 @@ async fn never_started(stage: &Stage) {
             "could not be started",
             "TaskFailedToStart",
             "CannotPullContainerError",
-            "`deployer apply`",
+            "`deployer apply ",
         ],
     );
     let said = meanwhile(stage, "gcp", delete_image_on_google(stage)).await;
@@ -200,7 +200,7 @@ async fn never_started(stage: &Stage) {
             "could not be started",
             "CONTAINER_MISSING",
             "not found",
-            "`deployer apply`",
+            "`deployer apply ",
         ],
     );
     for cloud in ["aws", "gcp"] {

@@ -8,6 +8,7 @@
 
 mod access;
 mod adoption;
+mod again;
 mod apart;
 mod aws_data;
 mod balancers;
@@ -17,6 +18,7 @@ mod disturbed;
 mod drift;
 mod ecs;
 mod events;
+mod folders;
 mod google;
 mod held;
 mod images;
@@ -25,6 +27,7 @@ mod in_process;
 mod jobs;
 mod ledger;
 mod lost;
+mod masked;
 mod migrated;
 mod others;
 mod outages;
@@ -32,6 +35,8 @@ mod owners;
 mod permissions;
 #[path = "../sweep/picture.rs"]
 mod picture;
+mod planned;
+mod proven;
 mod rates;
 mod releases;
 mod renamed;
@@ -39,6 +44,7 @@ mod reports;
 mod rollouts;
 mod scaling;
 mod secrets;
+mod shown;
 mod stores;
 mod undo;
 mod undone;
@@ -76,6 +82,12 @@ type Test = (
 const TESTS: &[&[Test]] = &[
     rollouts::TESTS,
     reports::TESTS,
+    again::TESTS,
+    shown::TESTS,
+    planned::TESTS,
+    proven::TESTS,
+    folders::TESTS,
+    masked::TESTS,
     undo::TESTS,
     jobs::TESTS,
     images::TESTS,

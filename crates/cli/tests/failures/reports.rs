@@ -48,6 +48,7 @@ async fn crashes(stage: &Stage) {
         }
     });
     stage.want(&SECOND);
+    let manifest = format!("{}/deployer.toml", stage.folder());
     let rounds = [
         ("aws", Exit::RolledBack, "aws/us-east-1/ecs.service/"),
         (
@@ -90,8 +91,10 @@ async fn crashes(stage: &Stage) {
         assert_eq!(serving[0][1], 100, "{report:#}");
         clouds::until_serves(stage, cloud, "idp", 1).await;
         let next = [
-            format!("deployer logs idp --cloud {cloud} --since 10m"),
-            format!("deployer apply --cloud {cloud}    # once the cause is mended"),
+            format!("deployer logs idp --since 10m --manifest {manifest} --cloud {cloud}"),
+            format!(
+                "deployer apply --manifest {manifest} --cloud {cloud}    # once the cause is mended"
+            ),
         ];
         assert_eq!(texts(&report["next"]), next);
 

@@ -192,7 +192,7 @@ async fn first_apply_with_data(stage: &Stage) {
         ),
         ("aws/us-east-1/rds.subnet_group/swept-test-main", needed),
         (
-            "aws/us-east-1/secretsmanager.secret//swept/test/main-password",
+            "aws/us-east-1/secretsmanager.secret /swept/test/main-password",
             needed,
         ),
     ];
@@ -295,7 +295,7 @@ async fn needs_attention(stage: &Stage) {
             &[
                 &heading,
                 &format!("{other}: as before: {put_back}"),
-                "`deployer status` says what serves",
+                "`deployer status --manifest ",
             ],
         );
         assert!(!said.contains(&format!("{other}: needs")), "{said}");

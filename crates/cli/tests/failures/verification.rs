@@ -44,7 +44,8 @@ async fn checks_fail(stage: &Stage) {
         stage.want(&Wanted { version, ..SECOND });
         let said = run(stage, &as_json(VERIFIED), "all", Exit::VerificationFailed).await;
         passed(&said, good, version);
-        failed(&said, bad, version);
+        let manifest = format!("{}/deployer.toml", stage.folder());
+        failed(&said, bad, version, &manifest);
         for cloud in [bad, good] {
             // It is what was asked for, and it serves.
             assert_serves(stage, cloud, version).await;
@@ -111,7 +112,7 @@ fn passed(said: &str, cloud: &str, release: u32) {
     }
 }
 
-fn failed(said: &str, cloud: &str, release: u32) {
+fn failed(said: &str, cloud: &str, release: u32, manifest: &str) {
     let verdict = about(said, "verdict", cloud);
     assert_eq!(verdict["outcome"], "verification failed", "{verdict:#}");
     assert_eq!(verdict["failed"], json!([]), "{verdict:#}");
@@ -131,7 +132,7 @@ fn failed(said: &str, cloud: &str, release: u32) {
         assert_eq!(finding["outcome"], "passed", "{finding:#}");
     }
     let back = format!(
-        "deployer rollback idp --cloud {cloud} --to r{}",
+        "deployer rollback idp --to r{} --manifest {manifest} --cloud {cloud}",
         release - 1
     );
     assert_eq!(verification["next"], back, "{verification:#}");

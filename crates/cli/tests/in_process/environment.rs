@@ -57,6 +57,8 @@ impl Again {
                 deployer_sandbox::env::AccessKey::simulated().secret,
             )
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            // For what is given and empty.
+            .env("DEPLOYER_SWEEP_EMPTY", "")
             // Logins of whoever runs the tests are not used for anything.
             .env("HOME", path("home"))
             .env("DOCKER_CONFIG", path("docker"))

@@ -231,15 +231,35 @@ impl Stage {
             .join("deployer.toml")
             .display()
             .to_string();
-        let arguments = [words, &["--cloud", cloud, "--manifest", &manifest]].concat();
+        self.run_as_typed(&[words, &["--cloud", cloud, "--manifest", &manifest]].concat())
+            .await
+    }
+
+    /// Runs a command of exactly these arguments to its end, or until it is killed.
+    pub async fn run_as_typed(&self, arguments: &[&str]) -> (Ended, String) {
+        self.run_with(Some(Arc::new(self.ledger.clone())), arguments)
+            .await
+    }
+
+    /// The same with the ledger where the manifest says.
+    #[allow(dead_code, reason = "not every test has a ledger of its own")]
+    pub async fn run_with_files(&self, arguments: &[&str]) -> (Ended, String) {
+        self.run_with(None, arguments).await
+    }
+
+    async fn run_with(
+        &self,
+        ledger: Option<Arc<dyn object_store::ObjectStore>>,
+        arguments: &[&str],
+    ) -> (Ended, String) {
         let surroundings = Surroundings {
             clock: Arc::new(self.time.clone()),
             stop: Some(Stop::default()),
-            ledger: Some(Arc::new(self.ledger.clone())),
+            ledger,
             ledger_moved: false,
         };
         let output = Output::default();
-        let command = deployer::captured(output.clone(), deployer::run(&arguments, surroundings));
+        let command = deployer::captured(output.clone(), deployer::run(arguments, surroundings));
         let ended = tokio::select! {
             biased;
             () = self.ledger.killed() => Ended::Killed,

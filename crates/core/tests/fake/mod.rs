@@ -189,6 +189,10 @@ impl SecretStore for FakeCloud {
         not_operated()
     }
 
+    async fn value_of(&self, _version: &SecretVersion) -> Result<Option<SecretString>> {
+        not_operated()
+    }
+
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
         address.kind == "fake.secret" && version.secret == address.name
     }

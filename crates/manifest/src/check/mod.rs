@@ -227,14 +227,23 @@ impl Shape {
 static URL: &str = "an address such as \"https://idp.example.com\"";
 
 fn url(text: &str, path: &KeyPath, report: &mut Report<'_>) {
-    let fine = url::Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if !fine {
+    let url = url::Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
         report.error(
             path,
             format!("`{text}` is not an http or https address"),
             URL,
         );
+        return;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        // What it holds is not repeated.
+        let message = "the address holds a user or a password";
+        report.error(path, message.to_owned(), URL);
+    } else if url.query().is_some() || url.fragment().is_some() {
+        let message = format!("`{text}` has a query or a fragment; paths are asked below it");
+        report.error(path, message, URL);
     }
 }
 

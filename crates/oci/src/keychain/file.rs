@@ -57,8 +57,12 @@ impl File {
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        serde_json::from_slice(&text)
-            .map(Some)
+        Self::parse(&text).map(Some)
+    }
+
+    /// Reads the text of a file. Errors: in words, never with what stands in it.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(text)
             // The message may quote a value.
             .map_err(|e| format!("is damaged at line {}, column {}", e.line(), e.column()))
     }

@@ -10,11 +10,17 @@ use std::sync::Arc;
 
 use file::File;
 use helper::Helpers;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::Credentials;
 
+/// The variable that holds logins itself.
+const VARIABLE: &str = "DOCKER_AUTH_CONFIG";
+
 /// The files in which logins are kept, in the order in which they are looked into.
 ///
+/// - the text of `$DOCKER_AUTH_CONFIG` itself, which has that file's form: only its `auths` count, and the search ends with it where
+///   it has a login, as with Docker's own client since 28.3.0 (cli/config/configfile/file.go, `GetCredentialsStore`);
 /// - `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`;
 /// - `$REGISTRY_AUTH_FILE`;
 /// - `$XDG_RUNTIME_DIR/containers/auth.json`, where `podman login` writes;
@@ -25,6 +31,8 @@ use crate::Credentials;
 /// both before what stands in the file (`auths`), as with `docker`.
 #[derive(Debug, Clone)]
 pub struct Keychain {
+    /// What stands in [`VARIABLE`].
+    given: Option<SecretString>,
     files: Vec<PathBuf>,
     helpers: Arc<Helpers>,
 }
@@ -63,6 +71,7 @@ impl Keychain {
             config.map(|folder| folder.join(podman)),
         ];
         Self {
+            given: given(VARIABLE).map(|text| text.to_string_lossy().into_owned().into()),
             files: files.into_iter().flatten().collect(),
             helpers: Arc::new(Helpers::in_path(given("PATH"))),
         }
@@ -74,6 +83,19 @@ impl Keychain {
     /// stand in [`Search::in_vain`]. No secret does.
     pub async fn search(&self, registry: &str, repository: &str) -> Search {
         let mut in_vain = Vec::new();
+        if let Some(given) = &self.given {
+            match File::parse(given.expose_secret().as_bytes())
+                .and_then(|file| file.entry(registry, repository))
+            {
+                Ok(Some(credentials)) => {
+                    let from = format!("`{VARIABLE}`");
+                    let found = Some(Found { credentials, from });
+                    return Search { found, in_vain };
+                }
+                Ok(None) => in_vain.push(format!("`{VARIABLE}` (no login for it)")),
+                Err(why) => in_vain.push(format!("`{VARIABLE}` ({why})")),
+            }
+        }
         for path in &self.files {
             let name = path.display();
             let file = match File::read(path).await {

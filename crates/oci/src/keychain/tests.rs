@@ -35,14 +35,19 @@ impl Home {
     }
 
     fn keychain(&self, more: &[(&str, &str)]) -> Keychain {
+        let more = more
+            .iter()
+            .map(|(name, below)| (*name, self.path().join(below).into()));
+        self.keychain_with(more)
+    }
+
+    fn keychain_with<'a>(&self, more: impl IntoIterator<Item = (&'a str, OsString)>) -> Keychain {
         let path = format!("{}:/usr/bin:/bin", self.path().join("bin").display());
         let mut variables = HashMap::from([
             ("HOME", self.path().as_os_str().to_owned()),
             ("PATH", path.into()),
         ]);
-        for (name, below) in more {
-            variables.insert(name, self.path().join(below).into());
-        }
+        variables.extend(more);
         Keychain::new(|name| variables.get(name).cloned())
     }
 
@@ -253,4 +258,32 @@ async fn what_goes_wrong_is_named_and_never_with_a_secret() {
     let nowhere = Home::new();
     let said = nowhere.search("a.example", "app").await.in_vain.join("; ");
     assert!(said.contains("config.json (no such file)"), "{said}");
+}
+
+#[tokio::test]
+async fn the_variable_with_logins_comes_first_and_is_never_quoted() {
+    let home = Home::new();
+    let logins = |user: &str| {
+        format!(
+            r#"{{"auths":{{"ghcr.io":{{"username":"{user}","password":"of {user}"}}}},"credsStore":"nowhere"}}"#
+        )
+    };
+    home.file(DOCKER, &logins("file"));
+    let given = |text: String| home.keychain_with([("DOCKER_AUTH_CONFIG", text.into())]);
+    let found = given(logins("variable"))
+        .search("ghcr.io", "team/app")
+        .await;
+    assert_eq!(shown(&found), "variable:of variable");
+    assert_eq!(found.found.unwrap().from, "`DOCKER_AUTH_CONFIG`");
+    // Its helper is not asked: what it has no login for is looked for elsewhere.
+    let none = given(logins("variable"))
+        .search("quay.io", "team/app")
+        .await;
+    assert_eq!(none.in_vain[0], "`DOCKER_AUTH_CONFIG` (no login for it)");
+    let damaged = given("{hunter2".into()).search("ghcr.io", "team/app").await;
+    assert_eq!(shown(&damaged), "file:of file");
+    assert!(damaged.in_vain[0].starts_with("`DOCKER_AUTH_CONFIG` (is damaged at line 1"));
+    assert!(!format!("{damaged:?}").contains("hunter2"), "{damaged:?}");
+    let empty = given(String::new()).search("ghcr.io", "team/app").await;
+    assert_eq!(shown(&empty), "file:of file");
 }

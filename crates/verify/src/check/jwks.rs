@@ -1,7 +1,5 @@
 //! The key set: 200, JSON, at least one public key that verifies signatures, nothing private.
 
-use std::time::Duration;
-
 use url::Url;
 
 use crate::finding::Finding;
@@ -18,18 +16,16 @@ pub fn expected(path: &str) -> String {
 
 /// Asks for the key set. Returns it when it is good.
 pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> (Finding, Option<KeySet>) {
-    let (took, read) = match below(base, path) {
-        Err(why) => (Duration::ZERO, Err(why)),
-        Ok(url) => match verifier.http.send(verifier.get(url)).await {
-            Err(silence) => (silence.took, Err(silence.why)),
-            Ok(answer) => {
-                let read = answer
-                    .expect_status(200)
-                    .and_then(|()| answer.json())
-                    .and_then(|document| KeySet::read(&document));
-                (answer.took, read)
-            }
-        },
+    let asked = verifier.get(below(base, path));
+    let (took, read) = match verifier.http.send(asked).await {
+        Err(silence) => (silence.took, Err(silence.why)),
+        Ok(answer) => {
+            let read = answer
+                .expect_status(200)
+                .and_then(|()| answer.json())
+                .and_then(|document| KeySet::read(&document));
+            (answer.took, read)
+        }
     };
     let judgement = match &read {
         Ok(keys) => Ok(keys.describe()),

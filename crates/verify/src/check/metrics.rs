@@ -1,7 +1,6 @@
 //! Metrics: 200, in Prometheus' text format.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use regex::Regex;
 use url::Url;
@@ -28,16 +27,14 @@ pub fn expected(path: &str) -> String {
 
 /// Asks for the metrics.
 pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> Finding {
-    let (took, judgement) = match below(base, path) {
-        Err(why) => (Duration::ZERO, Err(why)),
-        Ok(url) => match verifier.http.send(verifier.get(url)).await {
-            Err(silence) => (silence.took, Err(silence.why)),
-            Ok(answer) => {
-                let text = String::from_utf8_lossy(&answer.body);
-                let judgement = answer.expect_status(200).and_then(|()| judge(&text));
-                (answer.took, judgement)
-            }
-        },
+    let asked = verifier.get(below(base, path));
+    let (took, judgement) = match verifier.http.send(asked).await {
+        Err(silence) => (silence.took, Err(silence.why)),
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.body);
+            let judgement = answer.expect_status(200).and_then(|()| judge(&text));
+            (answer.took, judgement)
+        }
     };
     Finding::judged(CHECK, expected(path), took, judgement)
 }

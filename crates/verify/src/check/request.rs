@@ -50,7 +50,7 @@ fn request(
 ) -> Result<reqwest::RequestBuilder, String> {
     let method = Method::from_bytes(check.method.as_bytes())
         .map_err(|_| format!("`{}` is no method", brief(&check.method)))?;
-    let url = below(base, &check.path)?;
+    let url = below(base, &check.path);
     let request = verifier.request(method, url);
     let headers = check.headers.iter();
     Ok(headers.fold(request, |request, (name, value)| {

@@ -54,10 +54,7 @@ pub async fn ask(
         Credentials::Missing(why) => return failed(why),
         Credentials::NotNeeded => return failed("no client is given"),
     };
-    let url = match below(base, &check.path) {
-        Ok(url) => url,
-        Err(why) => return failed(&why),
-    };
+    let url = below(base, &check.path);
     if let Err(why) = require_private(&url) {
         return failed(why);
     }

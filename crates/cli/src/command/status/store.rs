@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::in_words;
 use crate::exit::Exit;
 use crate::session::Place;
+use crate::view::foreign;
 
 /// A database or cache of the manifest beside what the cloud has of it.
 pub(super) struct Store {
@@ -85,7 +86,7 @@ impl Store {
     pub(super) fn describe(&self) -> String {
         let mut text = format!("  {}  {} `{}`\n", self.key, self.sort, self.name);
         let mut line = |word: &str, value: &str| {
-            text.push_str(&format!("    {word:<10} {value}\n"));
+            text.push_str(&format!("    {word:<10} {}\n", foreign::words(value)));
         };
         let Some(status) = &self.status else {
             match self.lost {

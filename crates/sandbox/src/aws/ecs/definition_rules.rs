@@ -20,6 +20,9 @@ const FARGATE: [(i64, i64, i64, i64); 8] = [
     (16_384, 32_768, 122_880, 8192),
 ];
 
+/// "Task definition size limit: 64 KiB" (AmazonECS/latest/developerguide/service-quotas.html).
+const LARGEST: usize = 64 * 1024;
+
 /// Checks a request to register a task definition.
 pub fn check(input: &Value) -> Result<(), AwsError> {
     let family = need(input, "family");
@@ -31,6 +34,13 @@ pub fn check(input: &Value) -> Result<(), AwsError> {
         return Err(client(
             "Invalid family: up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed.",
         ));
+    }
+    // Of the whole, before anything in it is looked at (awsdocs/amazon-ecs-developer-guide#149).
+    let length = input.to_string().len();
+    if length > LARGEST {
+        return Err(client(format!(
+            "Actual length: '{length}'. Max allowed length is '{LARGEST}' bytes."
+        )));
     }
     let containers = list(input, "containerDefinitions");
     if containers.is_empty() {

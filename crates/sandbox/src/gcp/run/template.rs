@@ -405,7 +405,7 @@ pub fn check_env(at: &str, env: Option<&Value>, usage: Use) -> Outcome<()> {
     }
     for (index, name) in names.iter().enumerate() {
         let at = format!("{at}.env[{index}]");
-        if name.is_empty() || name.contains(['=', '\0']) || name.len() > 32_768 {
+        if name.is_empty() || name.contains(['=', '\0']) || name.chars().count() > 32_768 {
             return Err(ApiError::field(
                 &format!("{at}.name"),
                 "the name of an environment variable is missing or malformed",

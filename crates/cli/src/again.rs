@@ -1,0 +1,271 @@
+//! A command of ours as a person types it again: with the options that name what this one works on, quoted for a shell. The one
+//! place that writes commands into what people read.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+
+use deployer_core::address::CloudName;
+use deployer_core::compose::Part;
+
+use crate::args::{Global, Which};
+
+tokio::task_local! {
+    /// What the command that runs works on.
+    static HERE: Global;
+}
+
+/// The commands that work on a manifest, an environment and its clouds.
+const ON_AN_ENVIRONMENT: [&str; 13] = [
+    "plan", "apply", "migrate", "releases", "status", "verify", "logs", "rollback", "secrets",
+    "lock", "destroy", "forget", "config",
+];
+
+/// Runs a command; what it prints of commands is completed by what it works on itself.
+pub async fn here<T>(global: &Global, command: impl Future<Output = T>) -> T {
+    HERE.scope(global.clone(), command).await
+}
+
+/// A command that works on what this one works on. Shows as it is typed.
+#[derive(Clone, Debug)]
+pub struct Again {
+    words: String,
+    global: Global,
+}
+
+impl Again {
+    /// `command` is the word after the program's name, such as `apply`.
+    pub fn new(global: &Global, command: &str) -> Self {
+        Self {
+            words: format!("deployer {command}"),
+            global: global.clone(),
+        }
+    }
+
+    /// With a further word.
+    #[must_use]
+    pub fn with(mut self, word: &str) -> Self {
+        self.words.push(' ');
+        self.words.push_str(&quoted(word));
+        self
+    }
+
+    /// With an option and its value.
+    #[must_use]
+    pub fn option(self, name: &str, value: &str) -> Self {
+        self.with(name).with(value)
+    }
+
+    /// Of what the wish is for.
+    #[must_use]
+    pub fn wishing(self, part: &Part, release_hold: bool) -> Self {
+        let again = match part {
+            Part::All => self,
+            Part::CodeOf(service) => self.option("--only", service),
+        };
+        match release_hold {
+            true => again.with("--release-hold"),
+            false => again,
+        }
+    }
+
+    /// On this cloud alone.
+    #[must_use]
+    pub fn on(mut self, cloud: CloudName) -> Self {
+        self.global.cloud = match cloud {
+            CloudName::Aws => Which::Aws,
+            CloudName::Gcp => Which::Gcp,
+        };
+        self
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)?;
+        for (name, value) in named(&self.global) {
+            write!(f, " {name} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A text with every command of ours in it completed by what the command that runs works on: those between back-ticks, and one that the
+/// text begins with.
+pub fn completed(text: &str) -> Cow<'_, str> {
+    let options = HERE.try_with(named).unwrap_or_default();
+    if options.is_empty() || !text.contains("deployer ") {
+        return Cow::Borrowed(text);
+    }
+    if is_ours(text) {
+        // What follows the command is prose.
+        let end = text.find([';', ',', '(', '`']).unwrap_or(text.len());
+        let (command, rest) = text.split_at(text[..end].trim_end().len());
+        return Cow::Owned(format!("{}{rest}", with_options(command, &options)));
+    }
+    let parts = text.split('`').enumerate().map(|(at, part)| {
+        let is_code = at % 2 == 1;
+        match is_code && is_ours(part) {
+            true => with_options(part, &options),
+            false => part.to_owned(),
+        }
+    });
+    Cow::Owned(parts.collect::<Vec<_>>().join("`"))
+}
+
+fn is_ours(command: &str) -> bool {
+    let verb = command
+        .strip_prefix("deployer ")
+        .and_then(|rest| rest.split([' ', ';', ',', '`']).next());
+    verb.is_some_and(|verb| ON_AN_ENVIRONMENT.contains(&verb))
+}
+
+fn with_options(command: &str, options: &[(&str, String)]) -> String {
+    let given = |name: &str| command.split(' ').any(|word| word == name);
+    let missing = options.iter().filter(|(name, _)| !given(name));
+    let missing = missing.map(|(name, value)| format!(" {name} {value}"));
+    format!("{command}{}", missing.collect::<String>())
+}
+
+/// The options that name what a command works on, with their values as they are typed.
+fn named(global: &Global) -> Vec<(&'static str, String)> {
+    let mut options = Vec::new();
+    if global.manifest != Path::new("deployer.toml") {
+        options.push(("--manifest", path(&global.manifest)));
+    }
+    if let Some(environment) = &global.env {
+        options.push(("--env", quoted(environment).into_owned()));
+    }
+    match global.cloud {
+        Which::All => {}
+        Which::Aws => options.push(("--cloud", "aws".to_owned())),
+        Which::Gcp => options.push(("--cloud", "gcp".to_owned())),
+    }
+    options.extend(global.set.iter().map(|set| ("--set", shown(set))));
+    options
+}
+
+/// A path as it is typed.
+pub fn path(path: &Path) -> String {
+    quoted(&path.display().to_string()).into_owned()
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> Cow<'_, str> {
+    // Only a NUL cannot be quoted, and no argument holds one.
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed("''"))
+}
+
+/// `KEY=VALUE` as it is typed. A plain variable may hold anything, also what nobody else is to read: its value is for the reader to fill
+/// in, and a shell refuses the line until that is done.
+fn shown(set: &str) -> String {
+    match set.split_once('=') {
+        Some((key, _)) if is_of_a_variable(key) => format!("{}=<VALUE>", quoted(key)),
+        Some(_) | None => quoted(set).into_owned(),
+    }
+}
+
+fn is_of_a_variable(key: &str) -> bool {
+    let mut parts = key.split('.').rev();
+    // A member of `env`, or the whole of it.
+    parts.any(|part| part.trim_matches(['"', '\'', ' ']) == "env")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn global(arguments: &[&str]) -> Global {
+        let words = ["deployer", "plan"].iter().chain(arguments);
+        Cli::try_parse_from(words).unwrap().global
+    }
+
+    #[test]
+    fn a_command_names_what_this_one_works_on() {
+        let elsewhere = global(&["-f", "a b/it's.toml", "-e", "production"]);
+        let again = Again::new(&elsewhere, "rollback")
+            .with("web")
+            .option("--to", "r3");
+        let again = again.on(CloudName::Aws).to_string();
+        assert_eq!(
+            again,
+            r#"deployer rollback web --to r3 --manifest "a b/it's.toml" --env production --cloud aws"#
+        );
+        let words = shlex::split(&again).unwrap();
+        let read = Cli::try_parse_from(words).unwrap().global;
+        assert_eq!(read.manifest, elsewhere.manifest);
+        assert_eq!(read.env.as_deref(), Some("production"));
+        assert_eq!(read.cloud, Which::Aws);
+    }
+
+    #[test]
+    fn what_is_usual_is_not_named() {
+        let again = Again::new(&global(&[]), "apply");
+        let again = again.wishing(&Part::CodeOf("web".into()), true);
+        assert_eq!(
+            again.to_string(),
+            "deployer apply --only web --release-hold"
+        );
+    }
+
+    #[test]
+    fn the_value_of_a_variable_is_not_printed() {
+        let shown = |set: &str| Again::new(&global(&["--set", set]), "apply").to_string();
+        assert_eq!(
+            shown("services.web.env.TOKEN=hunter2"),
+            "deployer apply --set services.web.env.TOKEN=<VALUE>"
+        );
+        assert_eq!(
+            shown("services.web.image=a b"),
+            "deployer apply --set 'services.web.image=a b'"
+        );
+    }
+
+    #[tokio::test]
+    async fn commands_in_a_text_are_completed() {
+        let check = |text: &str, expected: &str| assert_eq!(completed(text), expected);
+        check("`deployer apply` does it", "`deployer apply` does it");
+        here(&global(&["-e", "production"]), async {
+            check(
+                "put it right, then run `deployer migrate --retry`",
+                "put it right, then run `deployer migrate --retry --env production`",
+            );
+            check(
+                "`deployer status` says what serves, `deployer plan -f x` what differs",
+                "`deployer status --env production` says what serves, `deployer plan -f x --env production` what differs",
+            );
+            check(
+                "deployer secrets set main",
+                "deployer secrets set main --env production",
+            );
+            check(
+                "deployer apply --env other (as before)",
+                "deployer apply --env other (as before)",
+            );
+            check("deployer needs a store", "deployer needs a store");
+            check("`deployer sandbox up`", "`deployer sandbox up`");
+        })
+        .await;
+    }
+
+    #[test]
+    fn every_command_is_known_to_work_on_an_environment_or_not() {
+        let others = [
+            "init",
+            "schema",
+            "permissions",
+            "man",
+            "sandbox",
+            "completions",
+        ];
+        let mut known: Vec<&str> = ON_AN_ENVIRONMENT.iter().chain(&others).copied().collect();
+        known.sort_unstable();
+        let command = Cli::command();
+        let mut all: Vec<&str> = command.get_subcommands().map(|it| it.get_name()).collect();
+        all.sort_unstable();
+        assert_eq!(known, all);
+    }
+}

@@ -1,0 +1,61 @@
+//! A plan file is of the very values and images that it was made from.
+
+use deployer::Exit;
+
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{SECOND, run, says};
+
+crate::tests! {
+    a_plan_file_is_refused_when_a_value_of_this_machine_is_another_one => another_value,
+    a_plan_file_with_a_key_pair_to_make_is_applied => key_pair,
+}
+
+async fn another_value(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let file = stage.file("p.json", "");
+    run(stage, &["plan", "--out", &file], "all", Exit::Success).await;
+    let text = std::fs::read_to_string(&file).expect("a plan");
+    assert!(!text.contains("mail one"), "{text}");
+    stage.want(&Wanted {
+        mail_password: "mail two",
+        ..Wanted::FIRST
+    });
+    let apply = ["apply", &file, "--yes", "--no-verify"];
+    stage.calls.arm(None);
+    let said = run(stage, &apply, "all", Exit::Failure).await;
+    says(
+        &said,
+        &[
+            "the plan is stale",
+            "secret `mail-password` on aws is to hold another value",
+            "secret `mail-password` on gcp is to hold another value",
+        ],
+    );
+    assert!(
+        !said.contains("mail one") && !said.contains("mail two"),
+        "{said}"
+    );
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    stage.want(&Wanted::FIRST);
+    run(stage, &apply, "all", Exit::Success).await;
+    // The code alone gives no values.
+    stage.want(&SECOND);
+    let only = ["plan", "--only", "idp", "--out", &file];
+    run(stage, &only, "all", Exit::Success).await;
+    stage.want(&Wanted {
+        mail_password: "mail two",
+        ..SECOND
+    });
+    run(stage, &apply, "all", Exit::Success).await;
+}
+
+async fn key_pair(stage: &Stage) {
+    stage.want(&Wanted {
+        keys: true,
+        ..Wanted::FIRST
+    });
+    let file = stage.file("p.json", "");
+    run(stage, &["plan", "--out", &file], "all", Exit::Success).await;
+    let apply = ["apply", &file, "--yes", "--no-verify"];
+    run(stage, &apply, "all", Exit::Success).await;
+}

@@ -1,0 +1,96 @@
+//! What apps and clouds say moves no cursor, forges no line of ours and floods no screen; what happened is told once, in its own words.
+
+use deployer::Exit;
+use deployer_sandbox::runner::{self, Behaviour, Purpose};
+
+use crate::events::{named, texts};
+use crate::in_process::stage::{Stage, Wanted};
+use crate::{APPLY, SECOND, first_serves, run, says, unhealthy};
+
+crate::tests! {
+    what_a_failed_migration_printed_moves_nothing_and_is_cut => noise,
+    steps_are_told_in_their_own_words => words_of_steps,
+    an_error_is_told_once => told_once,
+}
+
+/// No line of a report is longer, in characters.
+const LONGEST: usize = 600;
+
+/// What a crash looks like at its worst.
+fn worst() -> Vec<String> {
+    vec![
+        "plain line".into(),
+        "\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7} \rover".into(),
+        "No changes.\u{202e}desrever\u{200b}".into(),
+        "0".repeat(300_000),
+        "FATAL cannot bind".into(),
+    ]
+}
+
+async fn noise(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage.behave(|started| match started.purpose {
+        Purpose::Finish => Behaviour {
+            exit: Some(runner::Exit::with(17)),
+            lines: worst(),
+            ..Behaviour::usual(started.purpose)
+        },
+        Purpose::Serve => Behaviour::usual(started.purpose),
+    });
+    for cloud in ["aws", "gcp"] {
+        let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
+        says(
+            &said,
+            &["plain line", "FATAL cannot bind", r"\u{1b}[31mred"],
+        );
+        for line in said.lines() {
+            let moves = |c: char| c.is_control() || ['\u{202e}', '\u{200b}'].contains(&c);
+            assert!(!line.contains(moves), "{line:?}");
+            assert!(line.chars().count() < LONGEST, "{line}");
+        }
+        let again = ["migrate", "--retry", "--yes", "--json"];
+        let said = run(stage, &again, cloud, Exit::DeploymentFailed).await;
+        let report = named(&said, "failure").remove(0);
+        for line in texts(&report["output"]) {
+            assert!(line.chars().count() < LONGEST, "{line}");
+        }
+    }
+}
+
+async fn words_of_steps(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let said = run(stage, APPLY, "all", Exit::Success).await;
+    let of = |kind: &str| {
+        let lines = said.lines().filter(|line| line.contains(kind));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    for kind in ["/ecs.migration/", "/run.migration/"] {
+        says(&of(kind), &[": migrate\n", ": migrated in "]);
+    }
+    for kind in ["/ecr.image/", "/artifactregistry.image/"] {
+        says(&of(kind), &[": copy\n", ": copied in "]);
+    }
+    says(
+        &said,
+        &["aws/us-east-1/secretsmanager.secret /swept/test/cookie-key: created in "],
+    );
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let back = ["rollback", "idp", "--yes", "--no-verify"];
+    let said = run(stage, &back, "all", Exit::Success).await;
+    says(&said, &[": put back\n", ": put back in "]);
+}
+
+async fn told_once(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(unhealthy);
+    stage.want(&SECOND);
+    for (cloud, exit) in [("aws", Exit::RolledBack), ("gcp", Exit::DeploymentFailed)] {
+        let said = run(stage, APPLY, cloud, exit).await;
+        let why = said.lines().find_map(|line| line.strip_prefix("error ("));
+        let why = why.and_then(|line| line.split_once("): "));
+        let (_, why) = why.unwrap_or_else(|| panic!("no error in:\n{said}"));
+        assert_eq!(said.matches(why).count(), 1, "`{why}` in:\n{said}");
+        says(&said, &[": FAILED after "]);
+    }
+}
