@@ -9,6 +9,7 @@
 mod access;
 mod adoption;
 mod apart;
+mod aws_adopted;
 mod aws_data;
 mod balancers;
 mod clouds;
@@ -91,6 +92,7 @@ const TESTS: &[&[Test]] = &[
     balancers::TESTS,
     adoption::TESTS,
     aws_data::TESTS,
+    aws_adopted::TESTS,
     secrets::TESTS,
     owners::TESTS,
     disturbed::TESTS,
