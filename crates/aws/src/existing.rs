@@ -25,7 +25,9 @@ use crate::runtime::log_group::{LOG_GROUP, delete_log_group, read_log_group, rel
 use crate::runtime::lookup::read_service;
 use crate::runtime::migration::MIGRATION;
 use crate::runtime::scaling::SCALABLE_TARGET;
-use crate::runtime::scaling_calls::{deregister, read_target, release_target};
+use crate::runtime::scaling_calls::{
+    ScalingActual, end_scaling, note_of_end, read_ending, release_target,
+};
 use crate::runtime::service::SERVICE;
 use crate::runtime::service_calls::{delete_service, release_service};
 use crate::runtime::service_fields::{fields_of, tags_of};
@@ -161,8 +163,9 @@ impl Existing {
             }
             Kind::Cache => self.find_cache().await?,
             Kind::Scaling => {
-                let reading = read_target(clients, name).await?;
-                ours(reading, |it| it.fields(), |it| whose.foreign(it.tags()))
+                let reading = read_ending(clients, name).await?;
+                let foreign = |it: &(_, _)| whose.foreign(ScalingActual::tags(&it.0));
+                ours(reading, |it| it.1.clone(), foreign)
             }
         })
     }
@@ -212,6 +215,24 @@ impl Resource for Existing {
         actual.clone()
     }
 
+    fn notes(&self, actual: &Fields) -> Vec<String> {
+        match self.kind {
+            // What was adopted is let go as it is.
+            Kind::Scaling if self.past.adopted => Vec::new(),
+            Kind::Scaling => note_of_end(actual).into_iter().collect(),
+            Kind::Repository
+            | Kind::LogGroup
+            | Kind::Secret
+            | Kind::TaskDefinition
+            | Kind::Service
+            | Kind::DatabaseSubnetGroup
+            | Kind::ParameterGroup
+            | Kind::Database
+            | Kind::CacheSubnetGroup
+            | Kind::Cache => Vec::new(),
+        }
+    }
+
     fn publish(&self, _actual: &Fields) {}
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Fields> {
@@ -242,7 +263,7 @@ impl Resource for Existing {
                 deregister_family(clients, name, &self.ownership, &self.past).await
             }
             Kind::Service => delete_service(clients, name).await,
-            Kind::Scaling => deregister(clients, name).await,
+            Kind::Scaling => end_scaling(clients, name).await,
             Kind::DatabaseSubnetGroup => {
                 database_subnet_group::delete_subnet_group(clients, name).await
             }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_ecr::types::{ImageIdentifier, ImageTagMutability, Repository, Tag};
+use aws_sdk_ecr::types::{
+    ImageFailure, ImageFailureCode, ImageIdentifier, ImageTagMutability, Repository, Tag,
+};
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
@@ -35,6 +37,20 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 
+/// What the tag begins with that keeps an image which is deployed: rules of a repository commonly let images without a tag expire,
+/// and a tag that moves on leaves the image behind that serves (aws/amazon-ecs-agent#4226, aws/containers-roadmap#1078).
+const KEPT: &str = "deployer-";
+
+/// How many digits of the digest are in that tag.
+const DIGITS: usize = 12;
+
+/// The tag that keeps an image.
+fn kept(digest: &str) -> String {
+    let digits = digest.trim_start_matches("sha256:");
+    let digits = digits.get(..DIGITS).unwrap_or(digits);
+    format!("{KEPT}{digits}")
+}
+
 /// A repository that exists.
 #[derive(Clone, Debug)]
 struct RepositoryReady;
@@ -61,11 +77,13 @@ impl Registry for Aws {
         // Where the image will be follows from names alone, so it is known while planning.
         output.publish(reference(&self.clients, &name, &image.digest));
         let copied = output.clone();
+        let lent = image.origin.as_ref() == Some(&place(&self.clients, &name));
         graph.step(|inputs| ImageCopy {
             clients: Arc::clone(&self.clients),
             address,
             into: inputs.pass(&into),
             repository: name,
+            lent,
             image: image.clone(),
             output: copied,
         });
@@ -351,6 +369,8 @@ struct ImageCopy {
     address: Address,
     into: Value<RepositoryReady>,
     repository: String,
+    /// The image is read from it: what is there already is used as it stands.
+    lent: bool,
     image: LocalImage,
     output: Output<ImageRef>,
 }
@@ -366,9 +386,11 @@ impl ImageCopy {
         destination(&endpoint, &self.repository, Arc::new(login))
     }
 
-    async fn ecr_has_it(&self) -> Result<bool> {
+    /// Whether the repository has it and, where we tag it, under the tag that keeps it.
+    async fn ecr_has_it(&self) -> Result<Held> {
         let id = ImageIdentifier::builder()
             .image_digest(&self.image.digest)
+            .set_image_tag((!self.lent).then(|| kept(&self.image.digest)))
             .build();
         let found = self
             .clients
@@ -380,14 +402,33 @@ impl ImageCopy {
             .send()
             .await;
         match found {
-            Ok(answer) => Ok(!answer.images().is_empty()),
-            Err(error) if code(&error) == Some("RepositoryNotFoundException") => Ok(false),
+            Ok(answer) if !answer.images().is_empty() => Ok(Held::Kept),
+            Ok(answer) => {
+                let failures = answer.failures().iter();
+                let mut codes = failures.filter_map(ImageFailure::failure_code);
+                let is_there =
+                    codes.any(|code| *code == ImageFailureCode::ImageTagDoesNotMatchDigest);
+                Ok(if is_there {
+                    Held::Untagged
+                } else {
+                    Held::Absent
+                })
+            }
+            Err(error) if code(&error) == Some("RepositoryNotFoundException") => Ok(Held::Absent),
             Err(error) => Err(failure(
                 &error,
                 &format!("look for an image in repository `{}`", self.repository),
             )),
         }
     }
+}
+
+/// What a repository has of an image.
+enum Held {
+    Absent,
+    /// The image, without the tag that keeps it.
+    Untagged,
+    Kept,
 }
 
 /// Splits an endpoint that may have a path.
@@ -421,15 +462,20 @@ impl Step for ImageCopy {
     }
 
     async fn evidence(&self) -> Result<Evidence> {
-        let there = match self.clients.section.registry_endpoint {
-            Some(_) => self.image.source.is_at(&self.destination().await?).await?,
+        let held = match self.clients.section.registry_endpoint {
+            Some(_) => match self.image.source.is_at(&self.destination().await?).await? {
+                true => Held::Kept,
+                false => Held::Absent,
+            },
             None => self.ecr_has_it().await?,
         };
         let digest = &self.image.digest;
-        Ok(if there {
-            Evidence::Done(format!("the repository has {digest}"))
-        } else {
-            Evidence::NotDone(format!("the repository does not have {digest}"))
+        Ok(match held {
+            Held::Kept => Evidence::Done(format!("the repository has {digest}")),
+            Held::Untagged => Evidence::NotDone(format!(
+                "the repository has {digest}, and no tag keeps it from expiring"
+            )),
+            Held::Absent => Evidence::NotDone(format!("the repository does not have {digest}")),
         })
     }
 
@@ -448,10 +494,22 @@ impl Step for ImageCopy {
     async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
         self.into.settled()?;
         let to = self.destination().await?;
-        self.image
-            .source
-            .copy_to(&to, self.image.tag.as_deref(), watch)
-            .await
+        let source = &self.image.source;
+        let ours = (!self.lent).then(|| kept(&self.image.digest));
+        source.copy_to(&to, ours.as_deref(), watch).await?;
+        let Some(tag) = &self.image.tag else {
+            return Ok(());
+        };
+        match source.tag(&to, tag).await {
+            // ECR: "The image tag already exists in the repository and cannot be overwritten because the repository is immutable".
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                watch.note(&format!(
+                    "the repository's tags are immutable: `{tag}` stays where it was"
+                ));
+                Ok(())
+            }
+            tagged => tagged,
+        }
     }
 
     async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
@@ -475,6 +533,12 @@ mod tests {
         async fn login(&self) -> Result<(String, SecretString)> {
             Err(Error::new(ErrorKind::Credentials, "nobody"))
         }
+    }
+
+    #[test]
+    fn the_tag_that_keeps_an_image_is_made_of_its_digest() {
+        let digest = format!("sha256:0123456789abcdef{}", "0".repeat(48));
+        assert_eq!(kept(&digest), "deployer-0123456789ab");
     }
 
     #[test]

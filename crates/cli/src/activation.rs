@@ -221,8 +221,10 @@ async fn current(place: &Place, from: &Release) -> Result<BTreeMap<String, Secre
     let mut current = BTreeMap::new();
     for (key, pinned) in from.secrets.iter().filter(|(key, _)| !follows(key)) {
         let status = match place.env.secrets.get(key) {
-            Some(secret) => place.cloud.secrets().status(&secret.name).await?,
-            None => None,
+            Some(secret) if !place.cloud.secrets().is_moving(pinned) => {
+                place.cloud.secrets().status(&secret.name).await?
+            }
+            Some(_) | None => None,
         };
         let now = status.and_then(|status| status.version);
         current.insert(key.clone(), now.unwrap_or_else(|| pinned.clone()));
@@ -286,7 +288,7 @@ async fn following(place: &Place, to: &Release) -> Result<BTreeMap<String, Secre
         let Some(secret) = place.env.secrets.get(key) else {
             continue;
         };
-        if secret.on_rollback != OnRollback::Follow {
+        if secret.on_rollback != OnRollback::Follow || place.cloud.secrets().is_moving(pinned) {
             continue;
         }
         let status = place.cloud.secrets().status(&secret.name).await?;

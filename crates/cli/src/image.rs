@@ -57,6 +57,10 @@ impl ImageContent for NoImage {
         Self::error()
     }
 
+    async fn tag(&self, _: &Destination, _: &str) -> Result<()> {
+        Self::error()
+    }
+
     async fn is_at(&self, _: &Destination) -> Result<bool> {
         Self::error()
     }
@@ -395,6 +399,13 @@ impl ImageContent for Opened {
             .await
             .map(drop)
             .map_err(|error| wrap(to, "copy the image into", error))
+    }
+
+    async fn tag(&self, to: &Destination, tag: &str) -> Result<()> {
+        self.registry(to)?
+            .tag(&self.image, &to.repository, tag)
+            .await
+            .map_err(|error| wrap(to, "tag the image in", error))
     }
 
     async fn is_at(&self, to: &Destination) -> Result<bool> {

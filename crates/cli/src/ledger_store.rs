@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deployer_aws::ProvideCredentials;
+use deployer_aws::{Profiles, ProvideCredentials};
 use deployer_core::address::{CloudName, Target};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Ledger;
@@ -18,6 +18,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig};
 use percent_encoding::percent_decode_str;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -45,12 +46,13 @@ pub async fn open(
             .as_ref()
             .and_then(|section| section.ledger.clone()),
     };
+    let owner = bucket_owner(loaded, target, chosen.is_some());
     let address = chosen.unwrap_or_else(|| default_address(target));
     let (store, base) = match &around.ledger {
         Some(store) => (Arc::clone(store), Key::default()),
         None => {
             let region = bucket_region(loaded, target);
-            store(&address, (target, region), &loaded.base_dir, aws).await?
+            store(&address, (target, region, owner), &loaded.base_dir, aws).await?
         }
     };
     let app = &loaded.manifest.app;
@@ -67,6 +69,9 @@ pub async fn open(
         None => ledger,
     })
 }
+
+/// Says whose a bucket must be (S3 API reference, all operations on buckets and objects).
+const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-amz-expected-bucket-owner");
 
 /// Has older versions and the marks of deletes go after a month: the lock is made and removed all the time, and in a versioned
 /// bucket nothing ever goes by itself.
@@ -123,6 +128,19 @@ pub fn absolute(address: &str, base: &Path) -> String {
     format!("file://{}", folder.display())
 }
 
+/// Whose the ledger's bucket in S3 must be. Its usual name is one that anybody can make in an account of theirs first: "We recommend
+/// using the bucket owner condition whenever you perform a supported S3 operation and know the account ID of the expected bucket
+/// owner" (S3 user guide, "Verifying bucket ownership with bucket owner condition").
+fn bucket_owner<'a>(loaded: &'a Loaded, target: &'a Target, is_chosen: bool) -> Option<&'a str> {
+    let section = loaded.manifest.targets.aws.as_ref();
+    let said = section.and_then(|section| section.ledger_owner.as_deref());
+    match (target.cloud, is_chosen) {
+        (CloudName::Aws, false) => Some(said.unwrap_or(&target.account)),
+        (CloudName::Aws, true) => said,
+        (CloudName::Gcp, _) => None,
+    }
+}
+
 /// Of a folder, relative to the manifest's.
 fn default_address(target: &Target) -> String {
     let Target {
@@ -137,7 +155,7 @@ fn default_address(target: &Target) -> String {
 
 async fn store(
     address: &str,
-    (target, region): (&Target, &str),
+    (target, region, owner): (&Target, &str, Option<&str>),
     base: &Path,
     aws: &deployer_aws::Credentials,
 ) -> Result<(Arc<dyn ObjectStore>, Key)> {
@@ -159,7 +177,7 @@ async fn store(
         .host_str()
         .ok_or_else(|| bad("it names no bucket".into()))?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
-        "s3" => Arc::new(s3(bucket, region, aws)?),
+        "s3" => Arc::new(s3(bucket, (region, owner), aws)?),
         "gs" => Arc::new(gcs(bucket, target).await?),
         other => return Err(bad(format!("`{other}://` is no kind of ledger"))),
     };
@@ -202,10 +220,10 @@ fn folder_store(folder: &Path, target: &Target) -> Result<(Arc<dyn ObjectStore>,
 
 fn s3(
     bucket: &str,
-    region: &str,
+    (region, owner): (&str, Option<&str>),
     aws: &deployer_aws::Credentials,
 ) -> Result<impl ObjectStore + use<>> {
-    let mut options = client_options();
+    let mut options = owned_by(client_options(), owner)?;
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_retry(retries())
@@ -223,7 +241,7 @@ fn s3(
         .any(Option::is_some)
     {
         // The store itself knows `amazonaws.com` only.
-        let fips = std::env::var("AWS_USE_FIPS_ENDPOINT").is_ok_and(|it| it == "true");
+        let fips = asks_fips(|name| std::env::var_os(name));
         builder = builder.with_endpoint(deployer_aws::s3_endpoint(region, fips));
     }
     let store = builder.with_client_options(options).build();
@@ -291,6 +309,27 @@ impl CredentialProvider for GoogleCredentials {
     }
 }
 
+/// Whether the validated endpoints are asked for: by the variable, or by the profile as for every other call.
+fn asks_fips(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let said = variable("AWS_USE_FIPS_ENDPOINT").filter(|it| !it.is_empty());
+    match said {
+        Some(said) => said == "true",
+        None => Profiles::read(variable).setting("use_fips_endpoint") == Some("true"),
+    }
+}
+
+/// Has S3 refuse every call to a bucket of another account than this.
+fn owned_by(options: ClientOptions, owner: Option<&str>) -> Result<ClientOptions> {
+    let Some(owner) = owner else {
+        return Ok(options);
+    };
+    let value = HeaderValue::from_str(owner)
+        .map_err(|error| Error::input(format!("`{owner}` is no account of AWS")).because(error))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(EXPECTED_OWNER, value);
+    Ok(options.with_default_headers(headers))
+}
+
 /// A lease is short: a store that does not answer must be known in time.
 fn client_options() -> ClientOptions {
     ClientOptions::new()
@@ -317,6 +356,10 @@ fn unusable(bucket: &str, error: object_store::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;
+
+    use object_store::ObjectStoreExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -347,5 +390,63 @@ mod tests {
         assert_eq!(at("/var/a%20b"), Path::new("/var/a b"));
         assert_eq!(at("/var/100%"), Path::new("/var/100%"));
         assert_eq!(at("ledger"), Path::new("sub/ledger"));
+    }
+
+    /// What a store that expects this owner sends.
+    async fn sent(owner: Option<&str>) -> String {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut connection, _) = server.accept().await.unwrap();
+            let mut asked = vec![0; 16 * 1024];
+            let length = connection.read(&mut asked).await.unwrap();
+            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            connection.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&asked[..length]).to_lowercase()
+        });
+        let options = owned_by(client_options().with_allow_http(true), owner).unwrap();
+        let store = AmazonS3Builder::new()
+            .with_bucket_name("deployer-123456789012-us-east-1")
+            .with_region("us-east-1")
+            .with_endpoint(format!("http://{address}"))
+            .with_access_key_id("key")
+            .with_secret_access_key("secret")
+            .with_retry(retries())
+            .with_client_options(options)
+            .build()
+            .unwrap();
+        store.get(&Key::from("runs/1.json")).await.unwrap_err();
+        answering.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_call_to_the_bucket_names_its_owner_and_signs_that() {
+        let with = sent(Some("123456789012")).await;
+        assert!(
+            with.contains("x-amz-expected-bucket-owner: 123456789012"),
+            "{with}"
+        );
+        let signed = with.split("signedheaders=").nth(1).unwrap_or_default();
+        let signed = signed.split(',').next().unwrap_or_default();
+        assert!(signed.contains("x-amz-expected-bucket-owner"), "{signed}");
+        let without = sent(None).await;
+        assert!(!without.contains("expected-bucket-owner"), "{without}");
+    }
+
+    #[test]
+    fn a_profile_asks_for_validated_endpoints_as_the_variable_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config");
+        std::fs::write(&config, "[profile gov]\nuse_fips_endpoint = true\n").unwrap();
+        let asks = |fips: Option<&str>, profile: &str| {
+            asks_fips(|name| match name {
+                "AWS_USE_FIPS_ENDPOINT" => fips.map(OsString::from),
+                "AWS_CONFIG_FILE" => Some(config.clone().into()),
+                "AWS_PROFILE" => Some(profile.into()),
+                _ => None,
+            })
+        };
+        assert!(asks(None, "gov") && asks(Some("true"), "other"));
+        assert!(!asks(None, "other") && !asks(Some("false"), "gov"));
     }
 }

@@ -100,6 +100,11 @@ pub trait ImageContent: Send + Sync + std::fmt::Debug {
     /// word that the digest is there.
     async fn copy_to(&self, to: &Destination, tag: Option<&str>, watch: &dyn Watch) -> Result<()>;
 
+    /// Gives another tag to what was copied there.
+    ///
+    /// Errors: conflict, when the registry says that the tag stays where it is.
+    async fn tag(&self, to: &Destination, tag: &str) -> Result<()>;
+
     /// Whether the registry has the digest.
     async fn is_at(&self, to: &Destination) -> Result<bool>;
 }
@@ -200,6 +205,12 @@ pub trait SecretStore: Send + Sync {
 
     /// Whether it is a version of the secret at this address. Pure.
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool;
+
+    /// Whether it stands for whatever is current when an instance starts, as of a secret that somebody else rotates: no revision pins
+    /// another. Pure.
+    fn is_moving(&self, _version: &SecretVersion) -> bool {
+        false
+    }
 
     /// Why a version that a revision pins cannot be given to it any more; `None` when it can. Reads no value.
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>>;

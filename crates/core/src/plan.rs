@@ -263,7 +263,12 @@ fn sort(orphans: Vec<Orphan>, unread: &BTreeSet<Address>) -> Leftovers {
             continue;
         }
         match orphan.node.leftover() {
-            Ok(Leftover::There) => sorted.there.push(orphan),
+            Ok(Leftover::There) => {
+                let of = orphan.node.notes().into_iter();
+                let of = of.map(|note| format!("{address}: {note}"));
+                sorted.notes.extend(of);
+                sorted.there.push(orphan);
+            }
             Ok(Leftover::Gone) => sorted.gone.push(address),
             Ok(Leftover::Foreign(how)) => {
                 let note = format!("{address} is left alone, it is not ours any more: {how}");

@@ -4,7 +4,7 @@ mod data;
 mod dns;
 
 pub use data::{
-    AwsCache, AwsDatabase, GcpCache, GcpDatabase, Maintenance, MaintenanceWindow, Weekday,
+    AwsCache, AwsDatabase, CacheTls, GcpCache, GcpDatabase, Maintenance, MaintenanceWindow, Weekday,
 };
 pub use dns::{AwsDns, DnsProvider, GcpDns};
 
@@ -48,6 +48,10 @@ pub struct AwsSection {
     /// The region of the ledger's bucket, where it is another one.
     #[serde(default)]
     pub ledger_region: Option<String>,
+    /// The account that the ledger's bucket must belong to: S3 refuses every call to another's. The target's own where `ledger` names no
+    /// bucket; of one that it names, nobody's in particular.
+    #[serde(default)]
+    pub ledger_owner: Option<String>,
     /// One base URL for all AWS calls; `AWS_ENDPOINT_URL` wins over it.
     #[serde(default)]
     pub endpoint: Option<String>,

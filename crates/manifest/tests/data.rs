@@ -403,3 +403,36 @@ fn a_bound_needs_its_unit() {
         assert!(said[0].starts_with(at), "{said:?}");
     }
 }
+
+#[test]
+fn a_cache_that_is_made_takes_no_clients_without_tls() {
+    let preferred = "targets.aws.caches.sessions.tls=\"preferred\"";
+    let said = try_load(GOOD, &[preferred]).unwrap_err();
+    let said = said.render(200, Colour::Off);
+    assert!(
+        said.contains("a cache that is made takes clients with TLS and a token only"),
+        "{said}"
+    );
+    let adopted = "targets.aws.caches.sessions.adopt=true";
+    try_load(GOOD, &[preferred, adopted]).unwrap();
+    try_load(GOOD, &["targets.aws.caches.sessions.tls=\"required\""]).unwrap();
+}
+
+#[test]
+fn what_is_adopted_needs_no_second_zone_of_ours() {
+    let one = "targets.aws.subnets=[\"subnet-0123456789abcdef0\"]";
+    try_load(GOOD, &[one]).unwrap_err();
+    let adopted = [
+        one,
+        "targets.aws.databases.main.adopt=true",
+        "targets.aws.caches.sessions.adopt=true",
+    ];
+    try_load(GOOD, &adopted).unwrap();
+}
+
+#[test]
+fn the_owner_of_the_ledgers_bucket_is_an_account() {
+    let said = try_load(GOOD, &["targets.aws.ledger_owner=\"acme\""]).unwrap_err();
+    let said = said.render(200, Colour::Off);
+    assert!(said.contains("an account has 12 digits"), "{said}");
+}

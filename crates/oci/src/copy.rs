@@ -128,6 +128,17 @@ impl Registry {
         }
     }
 
+    /// Makes `tag` stand for `image`, which is in `repo` by its digest already.
+    ///
+    /// `Conflict` when the tag is immutable and points elsewhere.
+    pub async fn tag(&self, image: &Image, repo: &str, tag: &str) -> Result<(), Error> {
+        check_name(repo, tag)?;
+        match image.manifests().last() {
+            Some(top) => self.ensure(repo, tag, top).await,
+            None => Ok(()),
+        }
+    }
+
     async fn carry(
         &self,
         image: &Image,

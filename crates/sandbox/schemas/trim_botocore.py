@@ -15,9 +15,9 @@ import botocore.session
 
 OPERATIONS = {
     "application-autoscaling": [
-        "DeleteScalingPolicy", "DeregisterScalableTarget", "DescribeScalableTargets", "DescribeScalingActivities",
-        "DescribeScalingPolicies", "ListTagsForResource", "PutScalingPolicy", "RegisterScalableTarget",
-        "TagResource", "UntagResource",
+        "DeleteScalingPolicy", "DeleteScheduledAction", "DeregisterScalableTarget", "DescribeScalableTargets",
+        "DescribeScalingActivities", "DescribeScalingPolicies", "DescribeScheduledActions", "ListTagsForResource",
+        "PutScalingPolicy", "PutScheduledAction", "RegisterScalableTarget", "TagResource", "UntagResource",
     ],
     "sts": ["AssumeRole", "GetCallerIdentity"],
     "ecs": [

@@ -251,6 +251,21 @@ impl Sandbox {
         self.control.iam_delay.set(delay);
     }
 
+    /// Rotates a secret of AWS as its owner does; `false` when there is none.
+    pub fn rotate_secret(&self, name: &str, value: &str) -> bool {
+        self.control.aws.rotate_secret(name, value)
+    }
+
+    /// Carries out a rule of an ECR repository's that lets images without a tag expire, of any age.
+    pub fn expire_untagged(&self, repository: &str) {
+        self.control.aws.expire_untagged(repository);
+    }
+
+    /// Whether Fargate has room for tasks of ECS that are run on their own.
+    pub fn have_capacity(&self, has: bool) {
+        self.control.aws.have_capacity(has);
+    }
+
     /// What another process needs to reach it.
     pub fn running(&self) -> &Running {
         &self.control.running

@@ -39,6 +39,8 @@ pub(crate) struct GroupActual {
     pub(super) has_users: bool,
     /// Whether it has several shards, or may have.
     pub(super) has_shards: bool,
+    /// The Global Datastore that it is a member of, if any.
+    pub(super) part_of: Option<String>,
     /// Whether AUTH has begun to be switched on, and clients without a token are taken still.
     pub(super) auth_begun: bool,
     /// What waits for the maintenance window, by field: only members tell.
@@ -76,6 +78,11 @@ impl GroupActual {
             token: None,
             has_users: !group.user_group_ids().is_empty(),
             has_shards: group.cluster_enabled().unwrap_or_default(),
+            part_of: group
+                .global_replication_group_info()
+                .and_then(|info| info.global_replication_group_id())
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
             auth_begun: tags
                 .as_ref()
                 .is_some_and(|tags| tags.contains_key(AUTH_TAG)),
@@ -259,12 +266,15 @@ fn readiness(status: &str, pending: &[&str]) -> Readiness {
 /// What a change of a group costs: what cannot be changed is made anew, and what it held is lost.
 pub(super) fn effect(change: &FieldChange) -> Effect {
     let was = |word: &str| change.old == Some(FieldValue::Known(word.into()));
+    let becomes = |word: &str| change.new == Some(FieldValue::Known(word.into()));
     match change.field.as_str() {
         // It was never made.
         "state" => Effect::Replace,
         "at_rest_encryption" => Effect::LosesData,
         // A single node is made anew, with replicas there is a fail-over (user guide, "Upgrading engine versions", "Scaling");
         // clients without TLS or token are cut off at the end.
+        "transit_encryption" if becomes("preferred") => Effect::InPlace,
+        "auth" if becomes("begun") => Effect::InPlace,
         "class" | "version" | "transit_encryption" => Effect::Interrupts,
         "auth" if was("false") || was("begun") => Effect::Interrupts,
         _ => Effect::InPlace,
@@ -328,6 +338,9 @@ mod tests {
         );
         check("at_rest_encryption", "false", "true", Effect::LosesData);
         check("auth", "false", "true", Effect::Interrupts);
+        // Clients without are taken still.
+        check("transit_encryption", "off", "preferred", Effect::InPlace);
+        check("auth", "false", "begun", Effect::InPlace);
         check("state", "create-failed", "", Effect::Replace);
         check("token", "version a", "version b", Effect::InPlace);
     }

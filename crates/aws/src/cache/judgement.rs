@@ -9,6 +9,8 @@ use std::sync::PoisonError;
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldValue, Fields};
 
+use deployer_manifest::section::CacheTls;
+
 use super::group_calls::called;
 use super::group_fields::{GroupActual, may_wait, numbers, version_text};
 use super::replication_group::ReplicationGroup;
@@ -40,9 +42,13 @@ impl ReplicationGroup {
         all.set("nodes", self.nodes());
         all.set("automatic_failover", spec.high_availability);
         all.set("multi_az", spec.high_availability);
-        all.set("transit_encryption", "required");
+        let (transit, auth) = match self.tls {
+            CacheTls::Required => ("required", "true"),
+            CacheTls::Preferred => ("preferred", "begun"),
+        };
+        all.set("transit_encryption", transit);
         all.set("at_rest_encryption", true);
-        all.set("auth", true);
+        all.set("auth", auth);
         all.set("security_groups", self.security_groups.join(", "));
         all.set_value("subnet_group", self.subnet_group.field(Clone::clone));
         let token = self.token.field(|version| version_text(&version.version));
@@ -66,6 +72,15 @@ impl ReplicationGroup {
             }
             let shown = match wished.get(name) {
                 Some(wanted) if name == "version" && is_enough(have, wanted) => wanted,
+                // A replica that somebody added stays.
+                Some(wanted)
+                    if name == "nodes"
+                        && self.spec.high_availability
+                        && is_enough(have, wanted) =>
+                {
+                    wanted
+                }
+                Some(wanted) if self.asks_more(name, have) => wanted,
                 Some(_) | None => have,
             };
             fields.set_value(name, shown.clone());
@@ -76,6 +91,16 @@ impl ReplicationGroup {
             }
         }
         fields
+    }
+
+    /// Whether a group asks more of its clients than it is to.
+    fn asks_more(&self, field: &str, have: &FieldValue) -> bool {
+        let is = |word: &str| *have == FieldValue::Known(word.into());
+        match (self.tls, field) {
+            (CacheTls::Preferred, "transit_encryption") => is("required"),
+            (CacheTls::Preferred, "auth") => is("true"),
+            _ => false,
+        }
     }
 
     /// Why what is asked for cannot be had.
@@ -91,6 +116,14 @@ impl ReplicationGroup {
         }
         if actual.has_shards {
             let message = format!("{what} is a cluster of shards, which clients address otherwise");
+            let hint =
+                format!("give `caches.{key}` another name, or pass its URL as a secret of its own");
+            return Some(Error::input(message).hint(hint));
+        }
+        if let Some(global) = &actual.part_of {
+            let message = format!(
+                "{what} is a member of the Global Datastore `{global}`, which is changed with that one only"
+            );
             let hint =
                 format!("give `caches.{key}` another name, or pass its URL as a secret of its own");
             return Some(Error::input(message).hint(hint));
@@ -149,19 +182,38 @@ impl ReplicationGroup {
 
     /// What people should know.
     pub(super) fn remarks(&self, actual: &GroupActual) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let has = |field: &str, word: &str| {
+            actual.fields().get(field) == Some(&FieldValue::Known(word.into()))
+        };
+        let is_open = !has("transit_encryption", "required") || !has("auth", "true");
+        if self.tls == CacheTls::Preferred && is_open {
+            remarks.push(format!(
+                "goes on taking clients without TLS and token, under its name without TLS: once everybody has the new name and the \
+                 token, `tls = \"required\"` in `[targets.aws.caches.{}]` ends that",
+                self.spec.key
+            ));
+        }
+        let changes = self.told(actual).changes_to(&self.wished());
+        if has("auth", "true") && changes.iter().any(|change| change.field == "token") {
+            remarks.push(
+                "gets another token, and the one before stays valid beside it until the next: one that leaked is changed twice"
+                    .to_owned(),
+            );
+        }
         let waiting: Vec<String> = actual
             .waits
             .iter()
             .map(|(field, value)| format!("{field} -> {value}"))
             .collect();
-        if waiting.is_empty() || actual.status != "available" {
-            return Vec::new();
+        if !waiting.is_empty() && actual.status == "available" {
+            let window = &actual.window;
+            let waiting = waiting.join(", ");
+            remarks.push(format!(
+                "waits for its maintenance window ({window}): {waiting}"
+            ));
         }
-        let window = &actual.window;
-        vec![format!(
-            "waits for its maintenance window ({window}): {}",
-            waiting.join(", ")
-        )]
+        remarks
     }
 }
 

@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_elasticache::types::builders::{CacheClusterBuilder, ReplicationGroupBuilder};
 use aws_sdk_elasticache::types::{
-    AutomaticFailoverStatus, CacheCluster, MultiAzStatus, PendingModifiedValues,
-    ReplicationGroup as Described, TransitEncryptionMode,
+    AutomaticFailoverStatus, CacheCluster, GlobalReplicationGroupInfo, MultiAzStatus,
+    PendingModifiedValues, ReplicationGroup as Described, TransitEncryptionMode,
 };
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::SecretVersion;
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Output, Value};
+use deployer_core::node::{Effect, Resource};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
+use deployer_manifest::section::CacheTls;
 
 use super::super::group_fields::GroupActual;
 use super::super::replication_group::{REPLICATION_GROUP, ReplicationGroup};
@@ -55,6 +57,8 @@ async fn wanted() -> ReplicationGroup {
         },
         security_groups: Vec::new(),
         subnet_group: Value::Given("subnets".into()),
+        is_to_be_there: false,
+        tls: CacheTls::Required,
         token: Value::Given(SecretVersion {
             secret: "s".into(),
             version: "v1".into(),
@@ -167,6 +171,73 @@ async fn tls_and_auth_are_switched_on_where_the_engine_can() {
 }
 
 #[tokio::test]
+async fn a_group_of_somebody_goes_on_taking_clients_without_tls_and_token() {
+    let mut wanted = wanted().await;
+    (wanted.spec.adopt, wanted.tls) = (true, CacheTls::Preferred);
+    let plain = there(
+        |it| {
+            it.transit_encryption_enabled(false)
+                .set_transit_encryption_mode(None)
+                .auth_token_enabled(false)
+        },
+        |it| it,
+    );
+    let changes = wanted.told(&plain).changes_to(&wanted.wished());
+    let news = changes.iter().map(|change| change.new.as_ref());
+    let news: Vec<String> = news.flatten().map(ToString::to_string).collect();
+    assert_eq!(news, ["begun", "preferred"]);
+    for change in &changes {
+        assert_eq!(
+            wanted.effect_of_change(change),
+            Effect::InPlace,
+            "{change:?}"
+        );
+    }
+    assert!(wanted.remarks(&plain)[0].contains("`tls = \"required\"`"));
+    // What asks for more is left so.
+    assert_eq!(
+        changed(&wanted, &there(|it| it, |it| it)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        wanted.remarks(&there(|it| it, |it| it)),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn more_replicas_than_asked_for_stay() {
+    let mut wanted = wanted().await;
+    wanted.spec.high_availability = true;
+    let three = there(
+        |it| {
+            it.member_clusters("idp-staging-sessions-002")
+                .member_clusters("idp-staging-sessions-003")
+                .automatic_failover(AutomaticFailoverStatus::Enabled)
+                .multi_az(MultiAzStatus::Enabled)
+        },
+        |it| it,
+    );
+    assert_eq!(changed(&wanted, &three), Vec::<String>::new());
+    wanted.spec.high_availability = false;
+    assert_eq!(
+        changed(&wanted, &three),
+        ["automatic_failover", "multi_az", "nodes"]
+    );
+}
+
+#[tokio::test]
+async fn a_new_token_leaves_the_one_before_valid_and_says_so() {
+    let mut wanted = wanted().await;
+    wanted.token = Value::Given(SecretVersion {
+        secret: "s".into(),
+        version: "v2".into(),
+    });
+    let said = wanted.remarks(&there(|it| it, |it| it));
+    assert!(said[0].contains("the one before stays valid"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_group_that_lets_clients_in_otherwise_is_refused_by_name() {
     let wanted = wanted().await;
     let users = there(
@@ -176,6 +247,11 @@ async fn a_group_that_lets_clients_in_otherwise_is_refused_by_name() {
     assert!(refused(&wanted, &users).contains("user groups (RBAC)"));
     let shards = there(|it| it.cluster_enabled(true), |it| it);
     assert!(refused(&wanted, &shards).contains("a cluster of shards"));
+    let info = GlobalReplicationGroupInfo::builder()
+        .global_replication_group_id("ldgnf-sessions")
+        .global_replication_group_member_role("SECONDARY");
+    let global = there(|it| it.global_replication_group_info(info.build()), |it| it);
+    assert!(refused(&wanted, &global).contains("Global Datastore `ldgnf-sessions`"));
 }
 
 #[tokio::test]

@@ -18,8 +18,10 @@ use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 
+use deployer_manifest::section::CacheTls;
+
 use crate::Aws;
-use crate::database::Place;
+use crate::database::{Place, makes_groups};
 use crate::reading::seen;
 use crate::tags::Ownership;
 
@@ -51,29 +53,43 @@ impl Cache for Aws {
             Ownership::new(env, cache.adopt, &graph.past(address))
         };
 
-        let address = clients.address(SUBNET_GROUP, &cache.name);
-        let ours = ownership(graph, &address);
-        let subnet_group = Output::of(&address);
-        graph.resource(|_| SubnetGroup {
-            clients: Arc::clone(clients),
-            address,
-            ownership: ours,
-            subnets: place.subnets,
-            output: subnet_group.clone(),
+        let address = clients.address(REPLICATION_GROUP, &cache.name);
+        let makes_groups = makes_groups(cache.adopt, &graph.past(&address));
+        let subnet_group = makes_groups.then(|| {
+            let address = clients.address(SUBNET_GROUP, &cache.name);
+            let ours = ownership(graph, &address);
+            let output = Output::of(&address);
+            graph.resource(|_| SubnetGroup {
+                clients: Arc::clone(clients),
+                address,
+                ownership: ours,
+                subnets: place.subnets,
+                output: output.clone(),
+            });
+            output
         });
 
-        let address = clients.address(REPLICATION_GROUP, &cache.name);
         let ours = ownership(graph, &address);
         let url = Output::of(&address);
         let secret = cache.token.as_ref().and_then(|key| env.secrets.get(key));
         let token = token.expect("on AWS a cache's token is a secret of the environment");
+        let tls = settings.and_then(|own| own.tls);
+        let usual = match cache.adopt {
+            true => CacheTls::Preferred,
+            false => CacheTls::Required,
+        };
         graph.resource(|inputs| ReplicationGroup {
             clients: Arc::clone(clients),
             address,
             ownership: ours,
             spec: cache.clone(),
             security_groups: place.security_groups,
-            subnet_group: inputs.take(&subnet_group),
+            subnet_group: match &subnet_group {
+                Some(made) => inputs.take(made),
+                None => Value::Given(String::new()),
+            },
+            is_to_be_there: !makes_groups,
+            tls: tls.unwrap_or(usual),
             token: inputs.pass(token),
             secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
             url: url.clone(),

@@ -2,19 +2,21 @@
 
 use std::future::Future;
 
+use aws_sdk_elasticache::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_elasticache::operation::modify_replication_group::builders::ModifyReplicationGroupFluentBuilder;
 use aws_sdk_elasticache::types::{AuthTokenUpdateStrategyType, TransitEncryptionMode};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Readiness, poll};
+use deployer_manifest::section::CacheTls;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::group_calls::called;
 use super::group_fields::{AUTH_TAG, GroupActual, may_wait};
 use super::replication_group::{ReplicationGroup, USABLE};
 use super::tagging;
-use crate::error::{Told, failure, without};
+use crate::error::{Told, code, failure, without, words};
 use crate::tags::{self, TagChanges, Tags};
 
 impl ReplicationGroup {
@@ -34,7 +36,11 @@ impl ReplicationGroup {
     /// Makes the tags what they are to be.
     pub(super) async fn retag(&self, actual: GroupActual, token: Option<&str>) -> Result<()> {
         let told = actual.tags.clone().unwrap_or_default();
-        let desired = self.tags_with(token.or(actual.token_version.as_deref()));
+        let mut desired = self.tags_with(token.or(actual.token_version.as_deref()));
+        // Where AUTH stays begun, its mark stays.
+        if let Some(begun) = told.get(AUTH_TAG) {
+            desired.insert(AUTH_TAG.to_owned(), begun.clone());
+        }
         let what = called(self.name());
         let changes = self.ownership.changes_to(&told, &desired);
         tagging::retag(&self.clients, &actual.arn, &what, changes).await
@@ -111,13 +117,11 @@ impl ReplicationGroup {
         if !actual.has_no_tls() {
             return Ok(());
         }
-        self.modify()
+        let offer = self
+            .modify()
             .transit_encryption_enabled(true)
-            .transit_encryption_mode(TransitEncryptionMode::Preferred)
-            .send()
-            .await
-            .map(drop)
-            .told(|| format!("offer TLS at {}", called(self.name())))
+            .transit_encryption_mode(TransitEncryptionMode::Preferred);
+        or_made_already(offer.send().await).told(|| format!("offer TLS at {}", called(self.name())))
     }
 
     /// Everything that one call can change: neither the number of nodes nor the token.
@@ -147,10 +151,7 @@ impl ReplicationGroup {
                 _ => call,
             };
         }
-        call.send()
-            .await
-            .map(drop)
-            .told(|| format!("change {}", called(self.name())))
+        or_made_already(call.send().await).told(|| format!("change {}", called(self.name())))
     }
 
     pub(super) async fn set_replicas(&self, actual: GroupActual) -> Result<()> {
@@ -195,7 +196,7 @@ impl ReplicationGroup {
             .auth_token_update_strategy(how)
             .send()
             .await;
-        sent.map(drop).map_err(|error| {
+        or_made_already(sent).map_err(|error| {
             let action = format!("set the token of {}", called(self.name()));
             without(failure(&error, &action), token)
         })
@@ -221,7 +222,7 @@ impl ReplicationGroup {
             self.give(&token, AuthTokenUpdateStrategyType::Rotate)
         })
         .await?;
-        if is_new {
+        if is_new && self.tls == CacheTls::Required {
             self.in_turn(watch, |_| {
                 self.give(&token, AuthTokenUpdateStrategyType::Set)
             })
@@ -235,6 +236,22 @@ impl ReplicationGroup {
         self.in_turn(watch, |actual| self.retag(actual, set))
             .await?;
         self.with_token(version.version, token).await
+    }
+}
+
+/// What a change came to whose reply was lost: asked for once more, ElastiCache refuses what is so already (Terraform's provider,
+/// internal/service/elasticache/replication_group.go).
+fn or_made_already<T, E: ProvideErrorMetadata>(
+    sent: std::result::Result<T, SdkError<E>>,
+) -> std::result::Result<(), SdkError<E>> {
+    match sent {
+        Err(error)
+            if code(&error) == Some("InvalidParameterCombination")
+                && words(&error).contains("No modifications were requested") =>
+        {
+            Ok(())
+        }
+        other => other.map(drop),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A new token is added with ROTATE, which leaves the one before it valid: tasks that still run with it, and a release
 //! that is rolled back to, go on. The next rotation ends it. A group without TLS or AUTH is given them in two steps each, as
-//! ElastiCache wants it: both sorts of clients are taken in between.
+//! ElastiCache wants it: both sorts of clients are taken in between. One that was somebody's stays there until a person says that
+//! everybody has followed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,12 +12,13 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
+use deployer_manifest::section::CacheTls;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::group_calls::{called, delete_group, describe, read_group};
@@ -24,8 +26,8 @@ use super::group_fields::{GroupActual, TOKEN_TAG, effect};
 use super::modify::{still_applies, together};
 use super::tagging;
 use crate::client::Clients;
-use crate::database::encoded;
 use crate::database::password::just_written;
+use crate::database::{encoded, nothing_to_adopt};
 use crate::error::{code, failure, without};
 use crate::prepared::until_prepared;
 use crate::reading::{still_there, until_seen};
@@ -49,6 +51,10 @@ pub(super) struct ReplicationGroup {
     /// Sorted; empty leaves the choice to ElastiCache.
     pub(super) security_groups: Vec<String>,
     pub(super) subnet_group: Value<String>,
+    /// Whether it was somebody's: where there is none, none is made.
+    pub(super) is_to_be_there: bool,
+    /// Whether clients without TLS and token are let in beside ours.
+    pub(super) tls: CacheTls,
     pub(super) token: Value<SecretVersion>,
     /// The secret that holds the token, by its name in the cloud.
     pub(super) secret: String,
@@ -183,6 +189,10 @@ impl Resource for ReplicationGroup {
         let reading = read_group(&self.clients, self.name()).await?;
         let mut actual = match reading {
             Reading::Present(actual) => actual,
+            Reading::Absent if self.is_to_be_there => {
+                let section = format!("targets.aws.caches.{}", self.spec.key);
+                return Err(nothing_to_adopt(&called(self.name()), &section));
+            }
             other => return Ok(other),
         };
         if let Some(how) = self.foreign(&actual) {
@@ -233,7 +243,12 @@ impl Resource for ReplicationGroup {
 
     fn withdraw(&self, changes: &[FieldChange]) {
         let new_url = |change: &FieldChange| {
-            change.field == "token" || matches!(effect(change), Effect::Replace | Effect::LosesData)
+            // With TLS it has another name.
+            let named = change.field == "transit_encryption"
+                && change.old == Some(FieldValue::Known("off".into()));
+            named
+                || change.field == "token"
+                || matches!(effect(change), Effect::Replace | Effect::LosesData)
         };
         if changes.iter().any(new_url) {
             self.url.withdraw();
@@ -278,7 +293,10 @@ impl Resource for ReplicationGroup {
             self.in_turn(watch, |actual| self.set_replicas(actual))
                 .await?;
         }
-        let together = together(&changes);
+        let mut together = together(&changes);
+        if self.tls == CacheTls::Preferred {
+            together.retain(|change| change.field != "transit_encryption");
+        }
         self.in_turn(watch, |_| self.change(&together)).await?;
         if shrinks {
             self.until_nodes_may_go(watch).await?;

@@ -22,7 +22,7 @@ use super::instance_calls::{GONE, called, delete_instance, read_instance, upgrad
 use super::instance_fields::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
 use super::password::just_written;
 use super::subnet_group::vpc_of;
-use super::{tagging, url};
+use super::{nothing_to_adopt, tagging, url};
 use crate::client::Clients;
 use crate::error::{code, failure, without};
 use crate::prepared::until_prepared;
@@ -51,6 +51,10 @@ pub(super) struct Instance {
     pub(super) security_groups: Vec<String>,
     pub(super) subnet_group: Value<String>,
     pub(super) parameter_group: Value<String>,
+    /// Whether a new one goes on past its version's standard support, in RDS's words; `None` leaves it to RDS.
+    pub(super) lifecycle: Option<&'static str>,
+    /// Whether it was somebody's: where there is none, none is made.
+    pub(super) is_to_be_there: bool,
     pub(super) password: Value<SecretVersion>,
     /// The secret that holds the password, by its name in the cloud.
     pub(super) secret: String,
@@ -139,6 +143,8 @@ impl Instance {
             .db_name(&spec.database)
             .master_username(&spec.user)
             .master_user_password(password.expose_secret())
+            // Silence leaves the account's default.
+            .set_engine_lifecycle_support(self.lifecycle.map(str::to_owned))
             .set_tags(Some(tags)))
     }
 
@@ -253,6 +259,10 @@ impl Resource for Instance {
                     .clone();
                 actual.password_version = given.or(actual.password_version);
                 self.completed(actual).await
+            }
+            Reading::Absent if self.is_to_be_there => {
+                let section = format!("targets.aws.databases.{}", self.spec.key);
+                Err(nothing_to_adopt(&called(self.name()), &section))
             }
             other => Ok(other),
         }

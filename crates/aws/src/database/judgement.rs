@@ -269,6 +269,12 @@ impl Instance {
                 "stays in its subnet group and is not moved to `{wanted}`: RDS moves an instance to another VPC only"
             ));
         }
+        let changes = self.told(actual).changes_to(&self.wished());
+        if changes.iter().any(|change| change.field == "password") {
+            remarks.push(
+                "gets another password: what runs with the one before opens no new connection until it is rolled over".to_owned(),
+            );
+        }
         let waiting: Vec<String> = actual
             .pending
             .iter()
@@ -282,7 +288,6 @@ impl Instance {
             ));
         }
         if self.maintenance == Maintenance::Window {
-            let changes = self.told(actual).changes_to(&self.wished());
             let later: Vec<&str> = changes
                 .iter()
                 .filter(|change| may_wait(change))

@@ -44,6 +44,8 @@ async fn wanted() -> Instance {
         security_groups: Vec::new(),
         subnet_group: Value::Given("subnets".into()),
         parameter_group: Value::Given("idp-staging-main-postgres16".into()),
+        lifecycle: None,
+        is_to_be_there: false,
         password: Value::Given(deployer_core::capability::SecretVersion {
             secret: "s".into(),
             version: "v1".into(),

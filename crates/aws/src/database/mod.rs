@@ -20,8 +20,9 @@ use deployer_core::address::Address;
 use deployer_core::capability::{
     Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
 };
-use deployer_core::error::Result;
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::ours::Past;
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec, SslMode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -69,30 +70,41 @@ impl Database for Aws {
             Ownership::new(env, database.adopt, &graph.past(address))
         };
 
-        let address = clients.address(SUBNET_GROUP, &database.name);
-        let ours = ownership(graph, &address);
-        let subnet_group = Output::of(&address);
-        graph.resource(|_| SubnetGroup {
-            clients: Arc::clone(clients),
-            address,
-            ownership: ours,
-            subnets: place.subnets,
-            output: subnet_group.clone(),
+        let address = clients.address(INSTANCE, &database.name);
+        let makes_groups = makes_groups(database.adopt, &graph.past(&address));
+        let subnet_group = makes_groups.then(|| {
+            let address = clients.address(SUBNET_GROUP, &database.name);
+            let ours = ownership(graph, &address);
+            let output = Output::of(&address);
+            graph.resource(|_| SubnetGroup {
+                clients: Arc::clone(clients),
+                address,
+                ownership: ours,
+                subnets: place.subnets,
+                output: output.clone(),
+            });
+            output
         });
 
         let name = parameter_group::name(&database.name, database.version);
-        let address = clients.address(PARAMETER_GROUP, &name);
-        let ours = ownership(graph, &address);
-        let parameter_group = Output::of(&address);
-        graph.resource(|_| ParameterGroup {
-            clients: Arc::clone(clients),
-            address,
-            ownership: ours,
-            version: database.version,
-            output: parameter_group.clone(),
+        let group_address = clients.address(PARAMETER_GROUP, &name);
+        // An adopted instance needs one for a major upgrade only, and keeps it.
+        let may_upgrade = !database.unsaid.contains("version");
+        let needs_group = makes_groups || may_upgrade || graph.past(&group_address).known;
+        let parameter_group = needs_group.then(|| {
+            let past = graph.past(&group_address);
+            let output = Output::of(&group_address);
+            graph.resource(|_| ParameterGroup {
+                clients: Arc::clone(clients),
+                address: group_address,
+                // Somebody's own may be that of other instances too: it is never taken over with an instance.
+                ownership: Ownership::new(env, database.adopt && makes_groups, &past),
+                version: database.version,
+                output: output.clone(),
+            });
+            output
         });
 
-        let address = clients.address(INSTANCE, &database.name);
         let ours = ownership(graph, &address);
         let (url, authority) = (Output::of(&address), Output::of(&address));
         let birth = Output::of(&address);
@@ -105,8 +117,16 @@ impl Database for Aws {
             ownership: ours,
             spec: database.clone(),
             security_groups: place.security_groups,
-            subnet_group: inputs.take(&subnet_group),
-            parameter_group: inputs.take(&parameter_group),
+            subnet_group: match &subnet_group {
+                Some(made) => inputs.take(made),
+                None => Value::Given(String::new()),
+            },
+            parameter_group: match &parameter_group {
+                Some(made) => inputs.take(made),
+                None => Value::Given(String::new()),
+            },
+            lifecycle: settings.and_then(|own| own.extended_support).map(lifecycle),
+            is_to_be_there: !makes_groups,
             password: inputs.pass(password),
             secret: secret.map_or_else(String::new, |secret| secret.name.clone()),
             maintenance: settings.map(|own| own.maintenance).unwrap_or_default(),
@@ -142,6 +162,29 @@ impl Database for Aws {
         let instance = seen(reading, &instance_calls::called(name))?;
         Ok(instance.map(|instance| status::of(&instance)))
     }
+}
+
+/// `EngineLifecycleSupport` of CreateDBInstance, in the RDS API reference; it cannot be changed later.
+fn lifecycle(extended_support: bool) -> &'static str {
+    match extended_support {
+        true => "open-source-rds-extended-support",
+        false => "open-source-rds-extended-support-disabled",
+    }
+}
+
+/// Whether the groups that a database or cache stands in are ours to make. What was somebody's keeps its own, which commonly have
+/// its very name (cloudposse/terraform-aws-rds, cloudposse/terraform-aws-elasticache-redis) and may be those of others too; what
+/// we made ourselves stands in ours, also where the manifest says `adopt` of it later.
+pub(crate) fn makes_groups(adopt: bool, past: &Past) -> bool {
+    !adopt || past.known && !past.adopted
+}
+
+/// The error for something that is to be adopted and is not there: a name mistyped would make an empty one.
+pub(crate) fn nothing_to_adopt(what: &str, section: &str) -> Error {
+    let message = format!("there is no {what} that could be adopted");
+    Error::new(ErrorKind::NotFound, message).hint(format!(
+        "correct `name` in `[{section}]`, or take `adopt = true` out: then it is made"
+    ))
 }
 
 /// Where a database or cache stands in the network: its own subnets and groups, or those of the target.

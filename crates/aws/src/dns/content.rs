@@ -10,8 +10,11 @@ use deployer_core::spec::LeadsTo;
 
 use crate::error::incomplete;
 
-/// How long resolvers may keep an address, in seconds.
+/// How long resolvers may keep an address of a record that is made, in seconds.
 const TTL: i64 = 300;
+
+/// What the manifest has no word for: another hand may set it, and it stays so.
+const UNSAID: [&str; 2] = ["ttl", "evaluate_target_health"];
 
 /// The type of an address record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +89,20 @@ impl Content {
             Self::Alias(balancer) => {
                 fields.set("leads_to", &balancer.dns_name);
                 fields.set("alias_zone", &balancer.zone);
-                fields.set("evaluate_target_health", false);
             }
-            Self::Address(address) => {
-                fields.set("leads_to", address);
-                fields.set("ttl", TTL);
-            }
+            Self::Address(address) => fields.set("leads_to", address),
         }
         fields
     }
 
-    /// The record that says it.
-    pub(super) fn set(&self, name: &str, kind: Type) -> Result<ResourceRecordSet> {
+    /// The record that says it, and else says what the one of its type says that is there.
+    pub(super) fn set(
+        &self,
+        name: &str,
+        kind: Type,
+        there: Option<&ResourceRecordSet>,
+    ) -> Result<ResourceRecordSet> {
+        let there = there.filter(|set| kind.is_of(set));
         let set = ResourceRecordSet::builder()
             .name(format!("{name}."))
             .r#type(kind.sdk());
@@ -106,12 +111,16 @@ impl Content {
                 let alias = AliasTarget::builder()
                     .hosted_zone_id(&balancer.zone)
                     .dns_name(format!("{}.", balancer.dns_name))
-                    .evaluate_target_health(false);
+                    .evaluate_target_health(
+                        there
+                            .and_then(ResourceRecordSet::alias_target)
+                            .is_some_and(AliasTarget::evaluate_target_health),
+                    );
                 set.alias_target(alias.build().map_err(incomplete)?)
             }
             Self::Address(address) => {
                 let record = ResourceRecord::builder().value(address.to_string());
-                set.ttl(TTL)
+                set.ttl(there.and_then(ResourceRecordSet::ttl).unwrap_or(TTL))
                     .resource_records(record.build().map_err(incomplete)?)
             }
         };
@@ -119,7 +128,22 @@ impl Content {
     }
 }
 
-/// What a record says, in the same terms as [`Content::fields`].
+/// Where a record leads, in the same terms as [`Content::fields`].
+pub(super) fn led(set: &ResourceRecordSet) -> Fields {
+    without_unsaid(&described(set))
+}
+
+/// The same without what the manifest has no word for.
+pub(super) fn without_unsaid(fields: &Fields) -> Fields {
+    let mut led = Fields::new();
+    let said = fields.iter().filter(|(name, _)| !UNSAID.contains(name));
+    for (name, value) in said {
+        led.set_value(name, value.clone());
+    }
+    led
+}
+
+/// All that a record says.
 pub(super) fn described(set: &ResourceRecordSet) -> Fields {
     let mut fields = Fields::new();
     if let Some(alias) = set.alias_target() {
@@ -191,8 +215,8 @@ mod tests {
             (Content::Address("192.0.2.7".parse().unwrap()), Type::A),
             (Content::Address("2001:db8::7".parse().unwrap()), Type::Aaaa),
         ] {
-            let set = content.set("idp.example.com", kind).unwrap();
-            assert_eq!(described(&set), content.fields());
+            let set = content.set("idp.example.com", kind, None).unwrap();
+            assert_eq!(led(&set), content.fields());
             assert!(kind.is_of(&set));
         }
     }
@@ -200,16 +224,48 @@ mod tests {
     #[test]
     fn case_dots_prefixes_and_long_forms_are_noise() {
         let console = alias("Dualstack.LB-1.us-east-1.elb.amazonaws.com");
-        let set = console.set("idp.example.com", Type::A).unwrap();
+        let set = console.set("idp.example.com", Type::A, None).unwrap();
         let ours = alias("lb-1.us-east-1.elb.amazonaws.com");
-        assert_eq!(described(&set), ours.fields());
+        assert_eq!(led(&set), ours.fields());
         assert_eq!(normal("2001:0DB8:0::7"), "2001:db8::7");
         assert_eq!(plain("\\052.Example.com."), "*.example.com");
     }
 
     #[test]
     fn an_alias_elsewhere_differs() {
-        let set = alias("other.elb.amazonaws.com").set("x", Type::A).unwrap();
-        assert_ne!(described(&set), alias("lb-1.elb.amazonaws.com").fields());
+        let other = alias("other.elb.amazonaws.com");
+        let set = other.set("x", Type::A, None).unwrap();
+        assert_ne!(led(&set), alias("lb-1.elb.amazonaws.com").fields());
+    }
+
+    /// A TTL of a minute, for a quick move; target health, which Route 53's console switches on.
+    #[test]
+    fn what_the_manifest_has_no_word_for_is_no_difference_and_stays() {
+        let address = Content::Address("192.0.2.7".parse().unwrap());
+        let mut there = address.set("x", Type::A, None).unwrap();
+        there.ttl = Some(60);
+        assert_eq!(led(&there), address.fields());
+        let moved = Content::Address("192.0.2.8".parse().unwrap());
+        assert_eq!(
+            moved.set("x", Type::A, Some(&there)).unwrap().ttl(),
+            Some(60)
+        );
+        // Of another type nothing is taken.
+        let six = Content::Address("2001:db8::7".parse().unwrap());
+        assert_eq!(
+            six.set("x", Type::Aaaa, Some(&there)).unwrap().ttl(),
+            Some(TTL)
+        );
+
+        let balancer = alias("lb-1.us-east-1.elb.amazonaws.com");
+        let mut there = balancer.set("x", Type::A, None).unwrap();
+        assert!(!there.alias_target().unwrap().evaluate_target_health());
+        there.alias_target.as_mut().unwrap().evaluate_target_health = true;
+        assert_eq!(led(&there), balancer.fields());
+        let moved = alias("lb-2.us-east-1.elb.amazonaws.com");
+        let moved = moved.set("x", Type::A, Some(&there)).unwrap();
+        assert!(moved.alias_target().unwrap().evaluate_target_health());
+        // All of it counts where a record is told from another hand's.
+        assert_ne!(described(&there), led(&there));
     }
 }

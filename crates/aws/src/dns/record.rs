@@ -17,7 +17,7 @@ use deployer_core::ours::Past;
 use deployer_core::spec::{LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 
-use super::content::{Content, Type, described, words};
+use super::content::{Content, Type, described, led, without_unsaid, words};
 use super::zone::{self, Zone};
 use super::{Api, ask};
 use crate::reading::still_there;
@@ -35,6 +35,8 @@ pub(super) struct Record {
     past: Past,
     /// What the last look found that the record is to say: a load balancer's own name is looked up.
     wanted: Mutex<Option<Content>>,
+    /// What the last look found under its name.
+    seen: Mutex<Option<ResourceRecordSet>>,
 }
 
 /// What stands under a name.
@@ -64,6 +66,7 @@ impl Record {
             spec,
             past,
             wanted: Mutex::new(known),
+            seen: Mutex::default(),
         }
     }
 
@@ -79,6 +82,20 @@ impl Record {
     fn content(&self) -> Result<Content> {
         let unread = || Error::internal(format!("{} was made before it was read", self.called()));
         self.wanted().ok_or_else(unread)
+    }
+
+    /// The record as it is to be written: what the manifest has no word for is as it is there.
+    fn to_write(&self) -> Result<ResourceRecordSet> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.content()?
+            .set(&self.spec.name, self.kind, seen.as_ref())
+    }
+
+    /// Whether an earlier run wrote where a record leads; what else it says, another hand may have set.
+    fn was_led_by_us(&self, set: &ResourceRecordSet) -> bool {
+        let there = without_unsaid(&compared(set));
+        let mut wrote = self.past.wrote.iter();
+        wrote.any(|wrote| without_unsaid(wrote) == there)
     }
 
     /// Finds out what the record is to say. `Some(words)` when the caller may not see the load balancer.
@@ -169,8 +186,14 @@ impl Resource for Record {
             Reading::Present(sets) => {
                 let wanted = self.wanted().map(|content| content.fields());
                 let may_change =
-                    |set: &ResourceRecordSet| self.spec.adopt || self.past.says(&compared(set));
+                    |set: &ResourceRecordSet| self.spec.adopt || self.was_led_by_us(set);
                 let found = judge(sets, self.kind, wanted.as_ref(), may_change);
+                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                *seen = match &found {
+                    Reading::Present(set) => Some(set.clone()),
+                    _ => None,
+                };
+                drop(seen);
                 found.map(|set| RecordActual {
                     zone,
                     set,
@@ -192,11 +215,17 @@ impl Resource for Record {
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
-        compared(&actual.set)
+        without_unsaid(&compared(&actual.set))
     }
 
     fn is_unmarked(&self) -> bool {
         true
+    }
+
+    /// All that the record says once it is written: a leftover is known by it.
+    fn wrote(&self) -> Option<Fields> {
+        let written = self.to_write().map(|set| compared(&set));
+        Some(written.unwrap_or_else(|_| self.desired()))
     }
 
     fn was_there(&self, _actual: &Self::Actual) -> bool {
@@ -207,7 +236,7 @@ impl Resource for Record {
 
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Self::Actual> {
         let zone = still_there(self.zone().await?, "the hosted zone")?;
-        let set = self.content()?.set(&self.spec.name, self.kind)?;
+        let set = self.to_write()?;
         let action = format!("create {}", self.called());
         let changes = vec![(ChangeAction::Create, set.clone())];
         self.say_what_is_not_asked(watch);
@@ -232,7 +261,8 @@ impl Resource for Record {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        let set = self.content()?.set(&self.spec.name, self.kind)?;
+        let content = self.content()?;
+        let set = content.set(&self.spec.name, self.kind, Some(&actual.set))?;
         let mut changes = Vec::new();
         if !self.kind.is_of(&actual.set) {
             changes.push((ChangeAction::Delete, actual.set.clone()));
@@ -303,7 +333,7 @@ fn judge(
     if set.set_identifier().is_some() {
         return Reading::Foreign(format!("it is a {} with a routing policy", words(&set)).into());
     }
-    let says_it = kind.is_of(&set) && wanted == Some(&described(&set));
+    let says_it = kind.is_of(&set) && wanted == Some(&led(&set));
     if says_it || may_change(&set) {
         Reading::Present(set)
     } else {
@@ -381,8 +411,11 @@ impl Resource for Leftover {
         for zone in zones {
             let sets = match zone::records(&self.api, &zone, &self.name).await? {
                 Reading::Present(sets) => sets,
-                Reading::Denied(words) => return Ok(Reading::Denied(words)),
-                Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => continue,
+                Reading::Denied(words) if zone.is_public => return Ok(Reading::Denied(words)),
+                Reading::Denied(_)
+                | Reading::Absent
+                | Reading::Tombstoned(_)
+                | Reading::Foreign(_) => continue,
             };
             for set in sets.into_iter().filter(|set| self.kind.is_of(set)) {
                 if set.set_identifier().is_none() && self.past.says(&compared(&set)) {
@@ -392,7 +425,10 @@ impl Resource for Leftover {
                         change: None,
                     }));
                 }
-                other.get_or_insert(words(&set));
+                // What a private zone says of the name is another affair than ours.
+                if zone.is_public {
+                    other.get_or_insert(words(&set));
+                }
             }
         }
         Ok(match other {
@@ -479,6 +515,13 @@ mod tests {
     fn a_record_that_says_what_it_is_to_say_is_taken_as_ours() {
         let same = vec![set(RrType::A, "192.0.2.7")];
         assert!(matches!(seen(same, false), Reading::Present(_)));
+    }
+
+    #[test]
+    fn a_record_of_another_ttl_says_what_it_is_to_say() {
+        let mut same = set(RrType::A, "192.0.2.7");
+        same.ttl = Some(60);
+        assert!(matches!(seen(vec![same], false), Reading::Present(_)));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use super::content::{Balancer, plain};
 use crate::error::{Told, failure, incomplete};
 use crate::reading::unseen;
 
-/// An existing public zone.
+/// An existing zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Zone {
     pub(super) id: String,
     /// Lower case, without the last dot.
     pub(super) domain: String,
+    pub(super) is_public: bool,
 }
 
 impl Zone {
@@ -24,6 +25,7 @@ impl Zone {
         Self {
             id: zone.id().trim_start_matches("/hostedzone/").to_owned(),
             domain: plain(zone.name()),
+            is_public: is_public(zone),
         }
     }
 
@@ -102,7 +104,7 @@ fn one_of(zones: &[HostedZone], domain: &str) -> Result<Zone> {
     .hint("name the one that the domain is delegated to by its id"))
 }
 
-/// The public zones that a name can stand in, the nearest first: present or denied.
+/// The zones that a name can stand in, the nearest first: present or denied. Private ones too: a manifest may name one by its id.
 pub(super) async fn around(api: &Api, name: &str) -> Result<Reading<Vec<Zone>>> {
     let mut pages = api
         .route53
@@ -113,8 +115,7 @@ pub(super) async fn around(api: &Api, name: &str) -> Result<Reading<Vec<Zone>>> 
     let mut zones = Vec::new();
     while let Some(zone) = pages.next().await {
         match zone {
-            Ok(zone) if is_public(&zone) => zones.push(Zone::of(&zone)),
-            Ok(_) => {}
+            Ok(zone) => zones.push(Zone::of(&zone)),
             Err(error) => return unseen(&error, "", "the hosted zones"),
         }
     }

@@ -395,6 +395,7 @@ pub const NEEDS: &[Need] = &[
                 &[
                     "application-autoscaling:DescribeScalableTargets",
                     "application-autoscaling:DescribeScalingPolicies",
+                    "application-autoscaling:DescribeScheduledActions",
                     "elasticloadbalancing:DescribeTargetGroups",
                 ],
                 ANYTHING,

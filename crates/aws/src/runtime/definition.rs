@@ -17,6 +17,7 @@ use deployer_core::spec::{
 use super::definition_read::{container_of, env_of, joined, secret_of};
 use super::{Names, kept};
 use crate::client::Clients;
+use crate::secret_store::CURRENT;
 
 /// The first part of every log stream's name.
 pub(crate) const STREAM_PREFIX: &str = "ecs";
@@ -115,28 +116,36 @@ fn cpu_units(cpu: MilliCpu) -> u32 {
     cpu.0 * 1024 / 1000
 }
 
-/// The form in which ECS injects exactly one version of a secret, or of one member of the JSON object that it is.
+/// The form in which ECS injects exactly one version of a secret, or of one member of the JSON object that it is; of a secret that
+/// somebody else rotates, what is current when a task starts.
 fn pin(member: Option<&str>, version: &SecretVersion) -> String {
     let key = member.unwrap_or_default();
-    format!("{}:{key}::{}", version.secret, version.version)
+    let SecretVersion { secret, version } = version;
+    match version.as_str() {
+        CURRENT => format!("{secret}:{key}:{CURRENT}:"),
+        version => format!("{secret}:{key}::{version}"),
+    }
 }
 
-/// The secret's version that a `valueFrom` pins. `None` when it pins none.
+/// The secret's version that a `valueFrom` pins, or names as the current one. `None` when it does neither.
 pub(crate) fn pinned(value_from: &str) -> Option<SecretVersion> {
     let parts: Vec<&str> = value_from.split(':').collect();
-    let [arn @ .., _key, _stage, version] = parts.as_slice() else {
+    let [arn @ .., _key, stage, version] = parts.as_slice() else {
         return None;
+    };
+    let version = match (*stage, *version) {
+        (CURRENT, "") => CURRENT,
+        (_, version) => version,
     };
     (arn.len() == 7 && !version.is_empty()).then(|| SecretVersion {
         secret: arn.join(":"),
-        version: (*version).to_owned(),
+        version: version.to_owned(),
     })
 }
 
 /// Replaces the version that a `valueFrom` pins, keeping its JSON key.
 pub(crate) fn repin(value_from: &str, version: &SecretVersion) -> String {
-    let key = value_from.split(':').nth(7).unwrap_or_default();
-    format!("{}:{key}::{}", version.secret, version.version)
+    pin(value_from.split(':').nth(7), version)
 }
 
 impl Blueprint {

@@ -218,6 +218,23 @@ fn a_pin_names_one_version_and_keeps_a_json_key() {
 }
 
 #[test]
+fn of_a_secret_that_is_rotated_the_current_version_is_named_and_none_is_pinned() {
+    let moving = pin(Some("password"), &version("AWSCURRENT"));
+    assert_eq!(moving, format!("{ARN}:password:AWSCURRENT:"));
+    assert_eq!(pinned(&moving), Some(version("AWSCURRENT")));
+    assert_eq!(
+        repin(&moving, &version("v2")),
+        format!("{ARN}:password::v2")
+    );
+    assert_eq!(
+        repin(&format!("{ARN}:password::v2"), &version("AWSCURRENT")),
+        moving
+    );
+    // Another stage is somebody's own affair.
+    assert_eq!(pinned(&format!("{ARN}::AWSPREVIOUS:")), None);
+}
+
+#[test]
 fn a_health_check_stays_within_what_ecs_offers_and_needs_a_command() {
     assert_eq!(health(&[]), None);
     let check = health(&["/idp", "health"]).unwrap();

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use aws_sdk_ecs::error::SdkError;
-use aws_sdk_ecs::operation::run_task::{RunTaskError, RunTaskOutput};
-use aws_sdk_ecs::types::{ContainerOverride, LaunchType, Tag, Task, TaskOverride, TaskStopCode};
+use aws_sdk_ecs::types::{Task, TaskStopCode};
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Revision, Scope,
@@ -20,15 +18,12 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::{Inputs, Output, Value};
 use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec, program};
-use deployer_core::wait::{Look, Pace, poll};
-use uuid::Uuid;
 
-use super::migration_tasks::{Begun, started_by};
-use super::refusals::{PASSING, SETTLING};
-use super::task_definition::{WithTags, describe_revision, short};
+use super::migration_start::{client_token, retry_token, token_after};
+use super::migration_tasks::Begun;
+use super::task_definition::{WithTags, describe_revision};
 use super::{Migrated, Names, autopsy, definition, definition_read, lookup, service_calls};
 use crate::client::Clients;
-use crate::error::{failure, words};
 use crate::tags::Tags;
 
 /// The kind of a migration's node.
@@ -166,99 +161,10 @@ impl Migration {
         }
     }
 
-    async fn start(&self, key: &str, token: Uuid) -> Result<String> {
-        let command = match self.program {
-            Program::Override => Some(self.spec.command.clone()),
-            Program::OfDefinition => None,
-        };
-        let overrides = command.map(|command| {
-            let command = ContainerOverride::builder()
-                .name(&self.names.container)
-                .set_command(Some(command))
-                .build();
-            TaskOverride::builder().container_overrides(command).build()
-        });
-        let definition = self.definition.settled()?.0;
-        let what = format!("the start of the migration of `{}`", self.names.service);
-        let answer = poll(
-            self.clients.clock(),
-            Pace::until(SETTLING),
-            &what,
-            || async {
-                let answer = self
-                    .try_to_start(key, token, &definition, overrides.clone())
-                    .await?;
-                match answer {
-                    Err(error) if PASSING.iter().any(|it| words(&error).contains(it)) => {
-                        Ok(Look::NotYet(words(&error).to_owned()))
-                    }
-                    answer => Ok(Look::Found(answer)),
-                }
-            },
-        )
-        .await?;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                // The task that this token started before, of another revision with the same image.
-                if let Some(arn) = conflicting(&error) {
-                    return Ok(arn);
-                }
-                return Err(failure(
-                    &error,
-                    &format!("start the migration of `{}`", self.names.service),
-                ));
-            }
-        };
-        if let Some(arn) = answer.tasks().first().and_then(Task::task_arn) {
-            return Ok(arn.to_owned());
-        }
-        let failures = answer.failures().iter();
-        let reasons: Vec<&str> = failures.filter_map(|failure| failure.reason()).collect();
-        Err(Error::new(
-            ErrorKind::Rejected,
-            format!(
-                "cannot start the migration of `{}` as {}: {}",
-                self.names.service,
-                short(&definition),
-                reasons.join(", ")
-            ),
-        ))
-    }
-
     /// Notes that it starts. The token of the key finds a start whose reply is lost.
     async fn begin(&self, key: &str) -> Result<()> {
         let what = self.address.to_string();
         self.record.started(key, &what, None).await
-    }
-
-    /// The call itself. The outer error is ours, the inner one is ECS's.
-    async fn try_to_start(
-        &self,
-        key: &str,
-        token: Uuid,
-        definition: &str,
-        overrides: Option<TaskOverride>,
-    ) -> Result<Result<RunTaskOutput, SdkError<RunTaskError>>> {
-        let tags = self.tags.iter();
-        let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
-        let tags: Vec<Tag> = tags.collect();
-        let answer = self
-            .clients
-            .ecs
-            .run_task()
-            .cluster(&self.clients.section.cluster)
-            .task_definition(definition)
-            .count(1)
-            .launch_type(LaunchType::Fargate)
-            .network_configuration(service_calls::network(&self.clients.section)?)
-            .set_overrides(overrides)
-            .started_by(started_by(key))
-            .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
-            .client_token(token.to_string())
-            .send()
-            .await;
-        Ok(answer)
     }
 
     async fn finish(
@@ -315,32 +221,6 @@ impl Migration {
             .with_output(last)
             .hint("nothing else was changed for this service; put it right, then run `deployer migrate --retry`"))
     }
-}
-
-/// The task that a client token belongs to, when its parameters differ from those of its first use.
-fn conflicting(error: &SdkError<RunTaskError>) -> Option<String> {
-    match error.as_service_error()? {
-        RunTaskError::ConflictException(conflict) => conflict.resource_ids().first().cloned(),
-        _ => None,
-    }
-}
-
-/// The idempotency token of a key's only execution. With the revision in it, because a key may come again after a
-/// destroy - secrets are restored with their versions - while ECS remembers for a day what a token was used for.
-fn client_token(key: &str, definition: &Revision) -> Uuid {
-    let of_key =
-        Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()));
-    Uuid::new_v5(&of_key, definition.0.as_bytes())
-}
-
-/// Another execution in the place of one of which nothing ran.
-fn token_after(key: &str, definition: &Revision, never_started: &str) -> Uuid {
-    Uuid::new_v5(&client_token(key, definition), never_started.as_bytes())
-}
-
-/// A word of a person's makes one more execution, once per run.
-fn retry_token(key: &str, definition: &Revision, token: &Token) -> Uuid {
-    Uuid::new_v5(&client_token(key, definition), token.0.as_bytes())
 }
 
 /// Whether ECS says that nothing of a stopped task ran: it failed to start, was never running, and our container did not end.
@@ -475,8 +355,10 @@ impl Step for Migration {
             }
             // A retry makes one more: the newest counts.
             MigrationStanding::Started {
-                execution: None, ..
-            } => match self.begun(&self.started(&key).await?) {
+                execution: None,
+                at,
+                ..
+            } => match self.begun(&self.lost(&key, at, |_| true).await?) {
                 Some(arn) => {
                     begun = Begun::Earlier;
                     arn
@@ -489,11 +371,10 @@ impl Step for Migration {
             }
             // It stands in the ledger until the next one's name does: a start in its place whose reply was lost is newer.
             MigrationStanding::NotStarted { execution, .. } => {
-                let started = self.started(&key).await?;
-                let newer = started
-                    .iter()
-                    .take_while(|task| task.task_arn() != Some(execution.as_str()));
-                match self.begun(newer) {
+                // When another one was started in its place, nothing tells.
+                let newer = |task: &Task| task.task_arn() != Some(execution.as_str());
+                let started = self.lost(&key, None, newer).await?;
+                match self.begun(started.iter().take_while(|task| newer(task))) {
                     Some(arn) => arn,
                     None => {
                         let token = token_after(&key, &definition, &execution);
@@ -534,8 +415,6 @@ mod tests {
     use aws_sdk_ecs::types::Container;
 
     use super::*;
-
-    const KEY: &str = "00112233445566778899aabbccddeeff";
 
     fn task(exit_code: Option<i32>, reason: Option<&str>) -> Task {
         let container = Container::builder()
@@ -585,21 +464,5 @@ mod tests {
             !never_started(&task(None, None), "idp"),
             "no word of the start"
         );
-    }
-
-    #[test]
-    fn a_key_gives_the_same_token_each_time_and_a_retry_or_another_revision_another_one() {
-        let revision = |number| Revision(format!("arn:aws:ecs:r:1:task-definition/idp:{number}"));
-        let token = client_token(KEY, &revision(1));
-        assert_eq!(token, client_token(KEY, &revision(1)));
-        assert_ne!(token, client_token(KEY, &revision(2)));
-        let retry = |run: &str| retry_token(KEY, &revision(1), &Token(run.into()));
-        assert_ne!(retry("run-1"), token);
-        assert_ne!(retry("run-1"), retry("run-2"));
-        let after = |task: &str| token_after(KEY, &revision(1), task);
-        assert_eq!(after("task/1"), after("task/1"));
-        assert_ne!(after("task/1"), after("task/2"));
-        assert_ne!(after("task/1"), token);
-        assert_eq!(started_by(KEY).len(), 36);
     }
 }

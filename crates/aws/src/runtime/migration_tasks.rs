@@ -29,6 +29,10 @@ const LEAST: Duration = Duration::from_secs(60);
 
 /// How long ECS may not know a task that it has started or has told of before: its answers lag.
 const LAG: Duration = Duration::from_secs(60);
+/// How long at least is looked for a task that was noted by another machine's clock.
+const CLOCKS: Duration = Duration::from_secs(20);
+/// What was noted so long ago is known to ECS, whatever the clocks say.
+const LONG_PAST: Duration = Duration::from_secs(60 * 60);
 /// How long a task that is to stop may take: ECS kills it two minutes after the signal at the latest.
 const STOPPING: Duration = Duration::from_secs(5 * 60);
 
@@ -71,6 +75,42 @@ impl Migration {
         Ok(tasks)
     }
 
+    /// The tasks that were started for a key, newest first, where the reply to a start may have been lost; `at` is when it was noted,
+    /// `is_it` says which task it may be. Lists lag ("eventual consistency model", RunTask): it is looked for until ECS would tell.
+    pub(super) async fn lost(
+        &self,
+        key: &str,
+        at: Option<Timestamp>,
+        is_it: impl Fn(&Task) -> bool + Sync,
+    ) -> Result<Vec<Task>> {
+        let clock = self.clients.clock();
+        let age = at.map_or(Duration::ZERO, |at| {
+            let age = clock.now().duration_since(at).try_into();
+            age.unwrap_or_default()
+        });
+        // The note is by another machine's clock, which may be wrong by minutes, not by hours.
+        let left = match age < LONG_PAST {
+            true => LAG.saturating_sub(age).max(CLOCKS),
+            false => Duration::ZERO,
+        };
+        let seen = Mutex::new(Vec::new());
+        let what = format!("a task that migrates `{}`", self.names.service);
+        let looked = poll(clock, Pace::until(left), &what, || async {
+            let tasks = self.started(key).await?;
+            let found = tasks.iter().any(&is_it);
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+            Ok(match found {
+                true => Look::Found(()),
+                false => Look::NotYet("ECS does not know one".to_owned()),
+            })
+        });
+        let looked = looked.await;
+        match looked {
+            Err(error) if error.kind() != ErrorKind::TimedOut => Err(error),
+            Ok(()) | Err(_) => Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
     fn looking(&self) -> String {
         let service = &self.names.service;
         format!("look for tasks that migrate `{service}` (ecs:ListTasks, ecs:DescribeTasks)")
@@ -90,12 +130,29 @@ impl Migration {
     /// Fails while the task of an earlier migration of this service runs: two at once may undo each other's work.
     pub(super) async fn refuse_beside_another(&self, key: &str) -> Result<()> {
         let standings = self.record.standings().await?;
-        let others = standings.into_iter().filter(|(other, _)| other != key);
-        let others = others.filter_map(|(_, standing)| match standing {
-            MigrationStanding::Started { execution, .. } => execution,
-            _ => None,
-        });
-        let tasks = self.described(others.take(100).collect()).await?;
+        let (mut known, mut lost) = (Vec::new(), Vec::new());
+        for (other, standing) in standings.into_iter().filter(|(other, _)| other != key) {
+            match standing {
+                MigrationStanding::Started {
+                    execution: Some(arn),
+                    ..
+                } => known.push(arn),
+                MigrationStanding::Started {
+                    execution: None,
+                    at,
+                    ..
+                } => lost.push((other, at)),
+                MigrationStanding::Never
+                | MigrationStanding::Succeeded { .. }
+                | MigrationStanding::Failed { .. }
+                | MigrationStanding::NotStarted { .. } => {}
+            }
+        }
+        known.truncate(100);
+        let mut tasks = self.described(known).await?;
+        for (other, at) in lost {
+            tasks.extend(self.lost(&other, at, |_| true).await?);
+        }
         let families = self.families();
         let of_ours = |task: &&Task| {
             let family = task.task_definition_arn().map(family_of);

@@ -8,6 +8,7 @@ mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;
 pub(crate) mod migration;
+mod migration_start;
 mod migration_tasks;
 mod operate;
 mod refusals;

@@ -16,6 +16,8 @@ pub(super) const PASSING: [&str; 3] = [
     "verify that the ECS service role being passed has the proper permissions",
     "does not have an associated load balancer",
 ];
+/// What ECS answers, without an error, where Fargate has no room (ECS Developer Guide, "API failure reasons").
+pub(super) const NO_ROOM: &str = "Capacity is unavailable at this time";
 /// What ECS says when a service of that name is there that another call made (hashicorp/terraform-provider-aws#14489).
 pub(super) const IS_THERE: &str = "was not idempotent";
 
@@ -56,9 +58,10 @@ pub(super) fn beyond_us(service: &SdkService) -> Option<Error> {
         .scheduling_strategy()
         .map_or("REPLICA", SchedulingStrategy::as_str);
     let says = match (controller, strategy, scheduling) {
-        ("ECS", "ROLLING", "REPLICA") => match runs_on_fargate(service) {
-            true => return None,
-            false => "does not run on Fargate".to_owned(),
+        ("ECS", "ROLLING", "REPLICA") => match (runs_on_fargate(service), old_platform(service)) {
+            (true, None) => return None,
+            (true, Some(version)) => return Some(too_old(name, version)),
+            (false, _) => "does not run on Fargate".to_owned(),
         },
         ("ECS", "ROLLING", scheduling) => format!("has the scheduling strategy {scheduling}"),
         ("ECS", strategy, _) => format!("has the deployment strategy {strategy}"),
@@ -68,6 +71,27 @@ pub(super) fn beyond_us(service: &SdkService) -> Option<Error> {
     Some(Error::input(message).hint(
         "change that service to rolling deployments by ECS on Fargate (`aws ecs update-service`), or give ours another `name` in \
          `[targets.aws.services.NAME]`: it is made beside that one",
+    ))
+}
+
+/// From this platform version on a task takes one version of a secret, or one member of it: "For tasks that are hosted on Fargate ... you
+/// must use platform version 1.4.0 or later" (ECS Developer Guide, "Pass Secrets Manager secrets through environment variables").
+const PINS_FROM: [u32; 3] = [1, 4, 0];
+
+/// The platform version that a service is held at, where its tasks cannot take what this program pins.
+fn old_platform(service: &SdkService) -> Option<&str> {
+    let version = service.platform_version()?;
+    let parts = version.split('.').map(str::parse);
+    let parts: Vec<u32> = parts.collect::<Result<_, _>>().ok()?;
+    (parts < PINS_FROM.to_vec()).then_some(version)
+}
+
+fn too_old(name: &str, version: &str) -> Error {
+    let message = format!(
+        "service `{name}` is held at Fargate's platform version {version}, whose tasks take no version of a secret"
+    );
+    Error::input(message).hint(format!(
+        "let it go: `aws ecs update-service --service {name} --platform-version LATEST`"
     ))
 }
 
@@ -97,6 +121,10 @@ mod tests {
         check(SdkService::builder(), None);
         let ec2 = SdkService::builder().launch_type(LaunchType::Ec2);
         check(ec2, Some("does not run on Fargate"));
+        check(fargate().platform_version("LATEST"), None);
+        check(fargate().platform_version("1.4.0"), None);
+        let old = fargate().platform_version("1.3.0");
+        check(old, Some("platform version 1.3.0"));
         let daemon = fargate().scheduling_strategy(SchedulingStrategy::Daemon);
         check(daemon, Some("scheduling strategy DAEMON"));
         let code_deploy = DeploymentController::builder()

@@ -22,11 +22,11 @@ use deployer_core::spec::Replicas;
 use deployer_manifest::section::AwsScaling;
 
 use super::scaling_calls::{
-    CPU, LAG, REQUESTS, ScalingActual, deregister, followed, label_of, passes, read_target,
-    resource_id, retag, says,
+    CPU, LAG, REQUESTS, ScalingActual, end_scaling, followed, label_of, passes, read_target,
+    remove_policy, resource_id, retag, says,
 };
 use crate::client::Clients;
-use crate::error::{Told, code, incomplete};
+use crate::error::{Told, incomplete};
 use crate::prepared::until_taken;
 use crate::reading::until_seen;
 use crate::tags::{self, Ownership, Tags};
@@ -160,22 +160,7 @@ impl Scaling {
     }
 
     async fn remove_requests(&self) -> Result<()> {
-        let action = format!("delete policy `{REQUESTS}` of service `{}`", self.service);
-        until_taken(self.clients.clock(), LAG, passes, &action, || async {
-            let delete = self.clients.scaling.delete_scaling_policy();
-            let removed = delete
-                .policy_name(REQUESTS)
-                .service_namespace(ServiceNamespace::Ecs)
-                .resource_id(resource_id(&self.clients, &self.service))
-                .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
-                .send()
-                .await;
-            match removed {
-                Err(error) if code(&error) == Some("ObjectNotFoundException") => Ok(()),
-                other => other.map(drop).told(|| action.clone()),
-            }
-        })
-        .await
+        remove_policy(&self.clients, &self.service, REQUESTS).await
     }
 
     /// Registers the range. A service that was made a moment ago may not be known yet.
@@ -324,6 +309,6 @@ impl Resource for Scaling {
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
-        deregister(&self.clients, &self.service).await
+        end_scaling(&self.clients, &self.service).await
     }
 }

@@ -43,6 +43,17 @@ pub(crate) struct ScalingActual {
     pub(super) tags: Tags,
 }
 
+/// What the field is called that says what of others hangs on a target.
+const OF_OTHERS: &str = "of_others";
+
+/// What people should know of the end of a service's scaling that these are the fields of.
+pub(crate) fn note_of_end(fields: &Fields) -> Option<String> {
+    let others = fields.get(OF_OTHERS)?;
+    Some(format!(
+        "stays registered, without our policies and our mark: others put on it {others}, which would go with it"
+    ))
+}
+
 impl ScalingActual {
     /// Its tags.
     pub(crate) fn tags(&self) -> &Tags {
@@ -227,8 +238,93 @@ pub(crate) async fn release_target(clients: &Clients, service: &str) -> Result<(
     }
 }
 
-/// Takes a service's scaling away, with its policies. Succeeds when it is gone already.
-pub(crate) async fn deregister(clients: &Clients, service: &str) -> Result<()> {
+/// The policies and the scheduled actions that others put on a service's target, by name.
+async fn of_others(
+    clients: &Clients,
+    service: &str,
+    actual: &ScalingActual,
+) -> Result<Vec<String>> {
+    let mut pages = clients
+        .scaling
+        .describe_scheduled_actions()
+        .service_namespace(ServiceNamespace::Ecs)
+        .resource_id(resource_id(clients, service))
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .into_paginator()
+        .items()
+        .send();
+    let policies = actual.policies.iter().map(ScalingPolicy::policy_name);
+    let mut others: Vec<String> = policies
+        .filter(|name| ![CPU, REQUESTS].contains(name))
+        .map(|name| format!("policy `{name}`"))
+        .collect();
+    while let Some(action) = pages.next().await {
+        let action = action.told(|| format!("read the schedule of service `{service}`"))?;
+        let name = action.scheduled_action_name();
+        others.push(format!("scheduled action `{name}`"));
+    }
+    Ok(others)
+}
+
+/// Reads the scaling of a service that is to end, as fields, with what of others would go with it.
+pub(crate) async fn read_ending(
+    clients: &Clients,
+    service: &str,
+) -> Result<Reading<(ScalingActual, Fields)>> {
+    let actual = match read_target(clients, service).await? {
+        Reading::Present(actual) => actual,
+        other => return Ok(other.map(|actual| (actual, Fields::new()))),
+    };
+    let mut fields = actual.fields();
+    let others = of_others(clients, service, &actual).await?;
+    if !others.is_empty() {
+        fields.set(OF_OTHERS, others.join(", "));
+    }
+    Ok(Reading::Present((actual, fields)))
+}
+
+/// Ends our scaling of a service: takes its target away, or, where others put something on that, our policies and our mark only:
+/// "Deregistering a scalable target deletes the scaling policies and the scheduled actions that are associated with it"
+/// (DeregisterScalableTarget). Succeeds when it is gone already.
+pub(crate) async fn end_scaling(clients: &Clients, service: &str) -> Result<()> {
+    let what = format!("the scaling of service `{service}`");
+    let Some(actual) = seen(read_target(clients, service).await?, &what)? else {
+        return Ok(());
+    };
+    if of_others(clients, service, &actual).await?.is_empty() {
+        return deregister(clients, service).await;
+    }
+    let policies = actual.policies.iter().map(ScalingPolicy::policy_name);
+    for name in policies.filter(|name| [CPU, REQUESTS].contains(name)) {
+        remove_policy(clients, service, name).await?;
+    }
+    let changes = TagChanges::unmark(&actual.tags);
+    retag(clients, &actual, service, changes).await
+}
+
+/// Deletes a policy of ours. Succeeds when it is gone already.
+pub(super) async fn remove_policy(clients: &Clients, service: &str, name: &str) -> Result<()> {
+    let action = format!("delete policy `{name}` of service `{service}`");
+    until_taken(clients.clock(), LAG, passes, &action, || async {
+        let removed = clients
+            .scaling
+            .delete_scaling_policy()
+            .policy_name(name)
+            .service_namespace(ServiceNamespace::Ecs)
+            .resource_id(resource_id(clients, service))
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .send()
+            .await;
+        match removed {
+            Err(error) if code(&error) == Some("ObjectNotFoundException") => Ok(()),
+            other => other.map(drop).told(|| action.clone()),
+        }
+    })
+    .await
+}
+
+/// Takes a service's scaling away, with everything on it. Succeeds when it is gone already.
+async fn deregister(clients: &Clients, service: &str) -> Result<()> {
     let answer = clients
         .scaling
         .deregister_scalable_target()

@@ -12,7 +12,9 @@ use deployer_core::member::{binary, member_of};
 use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::spec::{Member, SecretSpec};
 
-use super::{Described, Payload, current, describe, payload};
+use super::{
+    CURRENT, Described, NOT_PINNED, Payload, current, current_of, describe, payload, rotates,
+};
 use crate::client::Clients;
 
 /// The kind of a member's node.
@@ -77,9 +79,10 @@ impl Resource for Taken {
             Err(error) if error.kind() == ErrorKind::Denied => {}
             Err(error) => return Err(error),
         }
-        Ok(Reading::Present(Some(SecretVersion {
-            secret: described.arn().unwrap_or_default().to_owned(),
-            version,
+        let secret = described.arn().unwrap_or_default().to_owned();
+        Ok(Reading::Present(Some(match rotates(&described) {
+            true => current_of(&secret),
+            false => SecretVersion { secret, version },
         })))
     }
 
@@ -95,6 +98,11 @@ impl Resource for Taken {
 
     fn bears_mark(&self, _actual: &Self::Actual) -> bool {
         false
+    }
+
+    fn notes(&self, actual: &Self::Actual) -> Vec<String> {
+        let moves = actual.as_ref().is_some_and(|it| it.version == CURRENT);
+        moves.then(|| NOT_PINNED.to_owned()).into_iter().collect()
     }
 
     fn publish(&self, actual: &Self::Actual) {

@@ -1,5 +1,6 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
+mod actual;
 mod lookup;
 mod members;
 mod secret;
@@ -23,14 +24,36 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
+pub(crate) use actual::{SecretActual, delete_secret, read_secret, release_secret};
 pub(crate) use lookup::Values;
 pub(crate) use members::MEMBER;
-pub(crate) use secret::{SECRET, SecretActual, delete_secret, read_secret, release_secret};
+pub(crate) use secret::SECRET;
 
 use secret::Secret;
 
 /// The label of the version that is read by default.
-const CURRENT: &str = "AWSCURRENT";
+pub(crate) const CURRENT: &str = "AWSCURRENT";
+
+/// Whether somebody has it rotated: Secrets Manager, by a function, or the service that it belongs to (RDS rotates the secrets that it
+/// manages every seven days). "Versions that don't have staging labels are considered deprecated, and Secrets Manager can delete
+/// them" (user guide): a version that is pinned dies with the second rotation.
+fn rotates(secret: &DescribeSecretOutput) -> bool {
+    let owner = secret.owning_service().unwrap_or_default();
+    secret.rotation_enabled().unwrap_or_default() || !owner.is_empty()
+}
+
+/// Whatever is current when a task starts, in place of one version: of a secret that somebody else rotates. A version's own id
+/// has 32 characters or more.
+fn current_of(secret: &str) -> SecretVersion {
+    SecretVersion {
+        secret: secret.to_owned(),
+        version: CURRENT.to_owned(),
+    }
+}
+
+/// What people should know of a secret that is not pinned.
+const NOT_PINNED: &str =
+    "is rotated by its owner and not pinned: tasks take the value of the day on which they start";
 
 /// A secret's description, as far as the caller may see it.
 enum Described {
@@ -118,13 +141,12 @@ pub(crate) async fn value_of(
     secret: &str,
     version: &str,
 ) -> Result<Option<SecretString>> {
-    let answer = clients
-        .secrets
-        .get_secret_value()
-        .secret_id(secret)
-        .version_id(version)
-        .send()
-        .await;
+    let ask = clients.secrets.get_secret_value().secret_id(secret);
+    let ask = match version {
+        CURRENT => ask.version_stage(CURRENT),
+        version => ask.version_id(version),
+    };
+    let answer = ask.send().await;
     match answer {
         Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
         Err(error) => match code(&error) {
@@ -230,6 +252,10 @@ impl SecretStore for Aws {
         address.kind == SECRET && rest.is_some_and(is_named)
     }
 
+    fn is_moving(&self, version: &SecretVersion) -> bool {
+        version.version == CURRENT
+    }
+
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
         let secret = match describe(&self.clients, &version.secret).await? {
             Described::Absent => return Ok(Some("its secret is gone".to_owned())),
@@ -239,6 +265,10 @@ impl SecretStore for Aws {
         };
         if let Some(at) = secret.deleted_date() {
             return Ok(Some(format!("its secret is to be deleted at {at}")));
+        }
+        if version.version == CURRENT {
+            let none = || "it has no current version".to_owned();
+            return Ok(current(&secret).is_none().then(none));
         }
         let stages = secret.version_ids_to_stages();
         if stages.is_some_and(|it| it.contains_key(&version.version)) {

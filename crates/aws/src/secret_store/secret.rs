@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
-use aws_sdk_secretsmanager::types::Tag;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -19,124 +18,20 @@ use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use deployer_manifest::names::AWS_SECRET;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::actual::{
+    SecretActual, delete_secret, retag, sdk_tags, tags_of, tombstone, version_text,
+};
 use super::lookup::Current;
-use super::{Described, Payload, current, describe, payload, value_of, versions};
+use super::{
+    Described, NOT_PINNED, Payload, current, current_of, describe, payload, value_of, versions,
+};
 use crate::client::Clients;
 use crate::error::{Told, code, failure, without};
 use crate::prepared::until_taken;
-use crate::reading::seen;
-use crate::tags::{self, Ownership, TagChanges, Tags};
+use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a secret's node.
 pub(crate) const SECRET: &str = "secretsmanager.secret";
-
-/// Days in which a deleted secret can be restored; the shortest that Secrets Manager offers.
-const RECOVERY_DAYS: i64 = 7;
-
-/// A secret as Secrets Manager has it. The value only where it is to be compared, and never in fields or `Debug`.
-#[derive(Clone, Debug)]
-pub(crate) struct SecretActual {
-    arn: String,
-    version: Option<String>,
-    value: Option<SecretString>,
-    tags: Tags,
-    /// Somebody else's: only its version counts.
-    anothers: bool,
-}
-
-impl SecretActual {
-    /// Its tags.
-    pub(crate) fn tags(&self) -> &Tags {
-        &self.tags
-    }
-
-    fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
-        Self {
-            arn: secret.arn().unwrap_or_default().to_owned(),
-            version: current(secret),
-            value,
-            tags: tags_of(secret),
-            anothers: false,
-        }
-    }
-
-    /// Its fields, as compared.
-    pub(crate) fn fields(&self) -> Fields {
-        let mut fields = Fields::new();
-        fields.set_some("value", self.version.as_deref().map(version_text));
-        if !self.anothers {
-            tags::describe(&mut fields, &self.tags);
-        }
-        fields
-    }
-}
-
-fn version_text(version: &str) -> String {
-    format!("version {version}")
-}
-
-fn tags_of(secret: &DescribeSecretOutput) -> Tags {
-    tags::from_pairs(secret.tags().iter().map(|tag| (tag.key(), tag.value())))
-}
-
-fn sdk_tags(tags: &Tags) -> Vec<Tag> {
-    tags.iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect()
-}
-
-/// Reads a secret, not its value.
-pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading<SecretActual>> {
-    Ok(match describe(clients, name).await? {
-        Described::Absent => Reading::Absent,
-        Described::Denied(words) => Reading::Denied(words),
-        Described::Found(secret) => match tombstone(&secret) {
-            Some(how) => Reading::Tombstoned(how),
-            None => Reading::Present(SecretActual::of(&secret, None)),
-        },
-    })
-}
-
-fn tombstone(secret: &DescribeSecretOutput) -> Option<String> {
-    let at = jiff::Timestamp::from_second(secret.deleted_date()?.secs()).ok()?;
-    Some(format!("scheduled for deletion ({at})"))
-}
-
-/// Schedules a secret for deletion. Succeeds when it is scheduled or gone already.
-pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
-    let deleted = clients
-        .secrets
-        .delete_secret()
-        .secret_id(name)
-        .recovery_window_in_days(RECOVERY_DAYS)
-        .send()
-        .await;
-    let Err(error) = deleted else {
-        return Ok(());
-    };
-    let gone = match code(&error) {
-        Some("ResourceNotFoundException") => true,
-        Some("InvalidRequestException") => matches!(
-            describe(clients, name).await?,
-            Described::Found(secret) if secret.deleted_date().is_some()
-        ),
-        _ => false,
-    };
-    if gone {
-        Ok(())
-    } else {
-        Err(failure(&error, &format!("delete secret `{name}`")))
-    }
-}
-
-/// Takes our mark off a secret.
-pub(crate) async fn release_secret(clients: &Clients, name: &str) -> Result<()> {
-    match read_secret(clients, name).await? {
-        Reading::Present(actual) => retag(clients, name, TagChanges::unmark(&actual.tags)).await,
-        Reading::Tombstoned(_) => Ok(()),
-        other => seen(other, &format!("secret `{name}`")).map(drop),
-    }
-}
 
 /// How long a secret that was restored a moment ago may be taken for one that is scheduled for deletion.
 const RESTORING: Duration = Duration::from_secs(30);
@@ -151,29 +46,6 @@ fn is_gone(error: &Error) -> bool {
         "marked for deletion",
     ];
     said.contains("InvalidRequestException") && words.iter().any(|it| said.contains(it))
-}
-
-async fn retag(clients: &Clients, name: &str, changes: TagChanges) -> Result<()> {
-    let secrets = &clients.secrets;
-    if !changes.set.is_empty() {
-        secrets
-            .tag_resource()
-            .secret_id(name)
-            .set_tags(Some(sdk_tags(&changes.set)))
-            .send()
-            .await
-            .told(|| format!("tag secret `{name}`"))?;
-    }
-    if !changes.remove.is_empty() {
-        secrets
-            .untag_resource()
-            .secret_id(name)
-            .set_tag_keys(Some(changes.remove))
-            .send()
-            .await
-            .told(|| format!("remove tags of secret `{name}`"))?;
-    }
-    Ok(())
 }
 
 /// The current version and, where it is to be compared, its value.
@@ -271,6 +143,11 @@ impl Secret {
     /// Whether it may be somebody else's.
     fn may_be_anothers(&self) -> bool {
         self.source == SecretSource::Cloud
+    }
+
+    /// Whether tasks take what is current when they start: what this program sets, it pins.
+    fn is_moving(&self, actual: &SecretActual) -> bool {
+        self.may_be_anothers() && actual.rotates
     }
 
     /// Refuses bytes where text is wanted. Who may not read it, is not asked: the app's role reads it.
@@ -425,6 +302,7 @@ impl Secret {
             value: Some(value.clone()),
             tags: self.ownership.tags.clone(),
             anothers: false,
+            rotates: false,
         })
     }
 
@@ -531,11 +409,19 @@ impl Resource for Secret {
         !actual.anothers
     }
 
+    fn notes(&self, actual: &Self::Actual) -> Vec<String> {
+        let moves = self.is_moving(actual);
+        moves.then(|| NOT_PINNED.to_owned()).into_iter().collect()
+    }
+
     fn publish(&self, actual: &Self::Actual) {
         if let Some(version) = &actual.version {
-            self.output.publish(SecretVersion {
-                secret: actual.arn.clone(),
-                version: version.clone(),
+            self.output.publish(match self.is_moving(actual) {
+                true => current_of(&actual.arn),
+                false => SecretVersion {
+                    secret: actual.arn.clone(),
+                    version: version.clone(),
+                },
             });
         }
     }

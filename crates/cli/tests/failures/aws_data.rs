@@ -18,37 +18,44 @@ crate::tests! {
     a_major_upgrade_goes_to_a_version_that_rds_lets_it_become_and_nothing_goes_back => major_upgrade,
     disks_grow_as_rds_lets_them_and_none_shrinks => disks,
     what_another_hand_put_off_until_the_window_is_never_made_by_the_way => put_off_by_others,
-    a_database_and_a_cache_of_others_are_taken_over_as_they_are => adopted,
+    replicas_that_somebody_added_stay => more_replicas,
+    a_version_past_its_standard_support_is_refused_where_no_support_is_paid_for => past_support,
     a_database_is_verified_by_the_authority_that_is_handed_out => authorities,
     what_aws_refuses_until_it_is_ready_is_tried_again => first_use,
 }
 
-const DATABASE: &str = "swept-test-main";
-const CACHE: &str = "swept-test-sessions";
-const WITH_DATA: Wanted = Wanted {
+pub const DATABASE: &str = "swept-test-main";
+pub const CACHE: &str = "swept-test-sessions";
+pub const WITH_DATA: Wanted = Wanted {
     data: true,
     ..Wanted::FIRST
 };
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
-const OVERLAY: &str = "deployer.test.toml";
+pub const OVERLAY: &str = "deployer.test.toml";
 /// Longer than anything here takes.
-const SETTLED: Duration = Duration::from_secs(3600);
+pub const SETTLED: Duration = Duration::from_secs(3600);
 
-async fn rds(stage: &Stage) -> aws_sdk_rds::Client {
+pub async fn rds(stage: &Stage) -> aws_sdk_rds::Client {
     aws_sdk_rds::Client::new(&stage.aws().await)
 }
 
-async fn elasticache(stage: &Stage) -> aws_sdk_elasticache::Client {
+pub async fn elasticache(stage: &Stage) -> aws_sdk_elasticache::Client {
     aws_sdk_elasticache::Client::new(&stage.aws().await)
 }
 
-async fn instance(stage: &Stage) -> DbInstance {
+pub async fn instance(stage: &Stage) -> DbInstance {
     let seen = rds(stage).await.describe_db_instances();
     let seen = seen.db_instance_identifier(DATABASE).send().await;
     seen.expect("it is there").db_instances()[0].clone()
 }
 
-async fn secret(stage: &Stage, key: &str) -> String {
+pub async fn cache(stage: &Stage) -> aws_sdk_elasticache::types::ReplicationGroup {
+    let seen = elasticache(stage).await.describe_replication_groups();
+    let seen = seen.replication_group_id(CACHE).send().await;
+    seen.expect("it is there").replication_groups()[0].clone()
+}
+
+pub async fn secret(stage: &Stage, key: &str) -> String {
     let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
     let read = secrets.get_secret_value();
     let read = read.secret_id(format!("/swept/test/{key}")).send().await;
@@ -57,7 +64,7 @@ async fn secret(stage: &Stage, key: &str) -> String {
 }
 
 /// The plan is empty and nothing is written.
-async fn nothing_to_do(stage: &Stage, after: &str) -> String {
+pub async fn nothing_to_do(stage: &Stage, after: &str) -> String {
     stage.calls.arm(None);
     let said = run(stage, PLAN, "aws", Exit::Success).await;
     assert!(said.contains("No changes"), "after {after}:\n{said}");
@@ -270,72 +277,38 @@ async fn put_off_by_others(stage: &Stage) {
     says(&said, &["aws rds reboot-db-instance"]);
 }
 
-/// As a console makes them: master user `postgres`, no database of its own, no TLS and no token in the cache.
-async fn made_by_others(stage: &Stage) {
-    let made = rds(stage)
-        .await
-        .create_db_instance()
-        .db_instance_identifier(DATABASE)
-        .engine("postgres")
-        .engine_version("15.15")
-        .db_instance_class("db.r6g.xlarge")
-        .allocated_storage(200)
-        .master_username("postgres")
-        .master_user_password("made-by-hand-1234")
-        .backup_retention_period(3);
-    made.send().await.expect("it is made");
-    let made = elasticache(stage)
-        .await
-        .create_replication_group()
-        .replication_group_id(CACHE)
-        .replication_group_description("sessions")
-        .engine("redis")
-        .engine_version("7.1")
-        .cache_node_type("cache.r7g.large")
-        .num_cache_clusters(1);
-    made.send().await.expect("it is made");
+/// `high_availability` promises a replica; it does not say that there is no other.
+async fn more_replicas(stage: &Stage) {
+    first(stage, "[caches.sessions]\nhigh_availability = true\n").await;
+    let more = elasticache(stage).await.increase_replica_count();
+    let more = more.replication_group_id(CACHE).new_replica_count(3);
+    let more = more.apply_immediately(true).send().await;
+    more.expect("ElastiCache takes it");
     stage.time.pass(SETTLED).await;
+    nothing_to_do(stage, "two more replicas").await;
+    assert_eq!(cache(stage).await.member_clusters().len(), 4);
 }
 
-async fn adopted(stage: &Stage) {
-    made_by_others(stage).await;
+/// Who pays for no extended support gets no version that needs it.
+async fn past_support(stage: &Stage) {
     stage.want(&WITH_DATA);
-    let manifest = format!("{}/deployer.toml", stage.folder());
-    let text = std::fs::read_to_string(&manifest).expect("the manifest");
-    // What it says is changed; the rest is silent.
-    let text = text.replace("deletion_protection = false\nstorage = \"20GiB\"\n", "");
-    std::fs::write(&manifest, text).expect("a manifest");
-    let adopts =
-        "[targets.aws.databases.main]\nadopt = true\n[targets.aws.caches.sessions]\nadopt = true\n";
-    stage.file(OVERLAY, adopts);
-    let said = run(stage, &["plan"], "aws", Exit::Success).await;
-    assert!(!said.contains("LOSES DATA"), "{said}");
-    says(&said, &["transit_encryption: off -> required"]);
+    let no_support = "[targets.aws.databases.main]\nextended_support = false\n";
+    stage.file(
+        OVERLAY,
+        &format!("[databases.main]\nversion = 13\n{no_support}"),
+    );
+    let (_, said) = stage.run(APPLY, "aws").await;
+    says(&said, &["past its RDS end of standard support date"]);
+    stage.file(OVERLAY, no_support);
     run(stage, APPLY, "aws", Exit::Success).await;
-    let there = instance(stage).await;
-    assert_eq!(there.db_instance_class(), Some("db.r6g.xlarge"));
-    assert_eq!(there.allocated_storage(), Some(200));
-    assert_eq!(there.engine_version(), Some("15.15"));
+    let support = instance(stage).await.engine_lifecycle_support;
     assert_eq!(
-        there.db_parameter_groups()[0].db_parameter_group_name(),
-        Some("default.postgres15")
+        support.as_deref(),
+        Some("open-source-rds-extended-support-disabled")
     );
-    let url = secret(stage, "database-url").await;
-    assert!(url.starts_with("postgresql://postgres:"), "its master user");
-    assert!(
-        url.contains("/postgres?sslmode=require"),
-        "its only database"
-    );
-    let seen = elasticache(stage).await.describe_replication_groups();
-    let seen = seen.replication_group_id(CACHE).send().await;
-    let group = seen.expect("it is there").replication_groups()[0].clone();
-    assert_eq!(
-        group.transit_encryption_mode().map(|it| it.as_str()),
-        Some("required")
-    );
-    assert_eq!(group.auth_token_enabled(), Some(true));
-    assert_eq!(group.cache_node_type(), Some("cache.r7g.large"));
-    nothing_to_do(stage, "the adoption").await;
+    // It is asked for once: an instance that is there stays as it is.
+    stage.file(OVERLAY, "");
+    nothing_to_do(stage, "the key is taken out").await;
 }
 
 async fn authorities(stage: &Stage) {

@@ -1,5 +1,6 @@
 //! Images that cannot be deployed are refused before anything is made.
 
+use aws_sdk_ecr::types::{ImageIdentifier, ImageTagMutability};
 use deployer::Exit;
 use serde_json::json;
 
@@ -12,6 +13,8 @@ crate::tests! {
     an_image_that_cannot_start_is_refused_before_anything_is_made => that_cannot_start,
     an_image_in_a_private_registry_is_opened_by_the_login_that_docker_keeps => private_registry,
     an_image_that_is_absent_is_refused_by_name => absent_layout,
+    what_serves_is_kept_where_images_without_a_tag_expire => kept_from_expiry,
+    a_tag_that_may_not_move_is_no_failure => immutable_tags,
     a_tag_that_is_absent_is_refused_by_name_before_anything_is_made => absent_tag,
 }
 
@@ -24,6 +27,92 @@ const THIRD: Wanted = Wanted {
     version: 3,
     ..Wanted::FIRST
 };
+
+/// Builds the image anew under the tag of the one before; the digest of the new one.
+fn built_anew(stage: &Stage, build: u32) -> String {
+    let config = json!({
+        "architecture": "amd64", "os": "linux",
+        "config": { "Entrypoint": ["/app"], "Cmd": ["serve"], "Labels": { "build": build.to_string() } },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{:064}", 1)] },
+    });
+    stage.write_image_of(1, None, &config);
+    stage.want(&Wanted::FIRST);
+    stage.digest(1)
+}
+
+/// The tags of an image in ECR.
+async fn tags(stage: &Stage, digest: &str) -> Vec<String> {
+    let ecr = aws_sdk_ecr::Client::new(&stage.aws().await);
+    let id = ImageIdentifier::builder().image_digest(digest);
+    let seen = ecr.describe_images().repository_name(stage.service());
+    let seen = seen.image_ids(id.build()).send().await;
+    let seen = seen.expect("it is there");
+    let mut tags = seen.image_details()[0].image_tags().to_vec();
+    tags.sort();
+    tags
+}
+
+/// What the newest task runs.
+fn newest(stage: &Stage) -> String {
+    let started = stage.containers.started();
+    started.last().expect("a task").digest.clone()
+}
+
+fn ours(digest: &str) -> String {
+    format!("deployer-{}", &digest[7..19])
+}
+
+/// Rules that let images without a tag expire are common; a tag that moves on leaves the image without one that a rollback needs.
+async fn kept_from_expiry(stage: &Stage) {
+    let first = built_anew(stage, 1);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(
+        tags(stage, &first).await,
+        [ours(&first), "image-1".to_owned()]
+    );
+    let plan = ["plan", "--detailed-exitcode"];
+    run(stage, &plan, "aws", Exit::Success).await;
+    let second = built_anew(stage, 2);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(tags(stage, &first).await, [ours(&first)]);
+    stage.sandbox.expire_untagged(&stage.service());
+    let back = ["rollback", "--yes", "--no-verify"];
+    run(stage, &back, "aws", Exit::Success).await;
+    assert_eq!(newest(stage), first);
+    // One that was there without our tag, as from before, gets it.
+    let ecr = aws_sdk_ecr::Client::new(&stage.aws().await);
+    let id = ImageIdentifier::builder().image_tag(ours(&second));
+    let untagged = ecr.batch_delete_image().repository_name(stage.service());
+    let untagged = untagged.image_ids(id.build()).send().await;
+    untagged.expect("it is taken off");
+    let words = [APPLY, &["--release-hold"]].concat();
+    let said = run(stage, &words, "aws", Exit::Success).await;
+    says(&said, &["no tag keeps it from expiring"]);
+    assert_eq!(
+        tags(stage, &second).await,
+        [ours(&second), "image-1".to_owned()]
+    );
+    assert_eq!(newest(stage), second);
+}
+
+/// The digest is in and serves; where the tag stays, is told.
+async fn immutable_tags(stage: &Stage) {
+    built_anew(stage, 1);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let ecr = aws_sdk_ecr::Client::new(&stage.aws().await);
+    let frozen = ecr
+        .put_image_tag_mutability()
+        .repository_name(stage.service());
+    let frozen = frozen.image_tag_mutability(ImageTagMutability::Immutable);
+    frozen.send().await.expect("ECR takes it");
+    let second = built_anew(stage, 2);
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    says(&said, &["tags are immutable: `image-1` stays where it was"]);
+    assert_eq!(newest(stage), second);
+    assert_eq!(tags(stage, &second).await, [ours(&second)]);
+    let plan = ["plan", "--detailed-exitcode"];
+    run(stage, &plan, "aws", Exit::Success).await;
+}
 
 /// Cloud Run has no such machines and ECS has: its tasks run on them without a word in the manifest.
 async fn other_architecture(stage: &Stage) {

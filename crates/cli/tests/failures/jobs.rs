@@ -22,6 +22,7 @@ crate::tests! {
     a_migration_that_never_started_is_run_once_however_often_the_next_applies_are_killed => never_started_then_killed,
     a_migration_whose_secret_cannot_be_read_is_told_in_the_clouds_words => unreadable_secret,
     a_migration_that_a_cloud_refuses_to_start_is_run_by_the_next_apply => refused,
+    a_migration_for_which_fargate_has_no_room_is_tried_again_and_left_to_the_next_apply => no_room,
     a_migration_that_runs_out_of_memory_is_told_as_that => out_of_memory,
 }
 
@@ -66,6 +67,31 @@ async fn is_not_run_again(stage: &Stage, cloud: &str) {
     says(&said, &["--retry"]);
     let now = stage.containers.started().len();
     assert_eq!(now, started, "nobody asked for it");
+}
+
+/// "Capacity is unavailable at this time. Please try again later": so it is, and nothing of it ran.
+async fn no_room(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage.sandbox.have_capacity(false);
+    let (_, said) = stage.run(APPLY, "aws").await;
+    says(
+        &said,
+        &[
+            "could not be started: Capacity is unavailable",
+            "nothing of it ran",
+        ],
+    );
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["it could not be started at"]);
+    let room = async {
+        stage.time.pass(Duration::from_secs(90)).await;
+        stage.sandbox.have_capacity(true);
+    };
+    let (_, ()) = tokio::join!(run(stage, APPLY, "aws", Exit::Success), room);
+    assert_serves(stage, "aws", 1).await;
+    let started = stage.containers.started();
+    let ran = started.iter().filter(|it| it.purpose == Purpose::Finish);
+    assert_eq!(ran.count(), 1);
 }
 
 async fn out_of_memory(stage: &Stage) {

@@ -10,6 +10,7 @@ mod access;
 mod adoption;
 mod again;
 mod apart;
+mod aws_adopted;
 mod aws_data;
 mod balancers;
 mod clouds;
@@ -103,6 +104,7 @@ const TESTS: &[&[Test]] = &[
     balancers::TESTS,
     adoption::TESTS,
     aws_data::TESTS,
+    aws_adopted::TESTS,
     secrets::TESTS,
     owners::TESTS,
     disturbed::TESTS,

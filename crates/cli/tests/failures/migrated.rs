@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use deployer::Exit;
-use deployer_sandbox::runner::Purpose;
+use deployer_sandbox::runner::{Behaviour, Purpose};
 use object_store::ObjectStoreExt;
 
 use crate::in_process::ledger::Crash;
@@ -19,6 +19,8 @@ crate::tests! {
     a_database_after_a_destroy_that_was_killed_is_migrated => destroyed_and_killed,
     a_migration_whose_start_was_not_answered_runs_once_while_lists_lag => lost_start,
     a_migration_whose_start_never_arrived_is_started => refused_start,
+    a_start_on_aws_that_was_not_answered_is_found_though_lists_lag => lost_on_aws,
+    another_migration_is_not_started_beside_one_whose_start_was_not_answered => lost_beside_another,
     a_new_password_is_no_other_database => password_changed,
     a_migration_is_not_run_again_because_its_record_is_lost => older_records,
     a_code_deployment_waits_for_its_database => database_to_come,
@@ -180,6 +182,55 @@ async fn lost_start(stage: &Stage) {
     stage.disturb("").await;
     run(stage, APPLY, "gcp", Exit::Success).await;
     assert_eq!(migrations(stage), 1);
+}
+
+/// No reply to the start, however often it is asked for, and lists that do not have the task for a while.
+const LOST_ON_AWS: &str = "[[fault]]\ncall = \"ecs:RunTask\"\nwhat = \"reset_after\"\n\n\
+                           [[fault]]\ncall = \"ecs:ListTasks\"\nwhat = \"stale\"\nnth = 1\ntimes = 4\n";
+/// Lists that do not have the task for a while.
+const LATE_LISTS: &str =
+    "[[fault]]\ncall = \"ecs:ListTasks\"\nwhat = \"stale\"\nnth = 1\ntimes = 4\n";
+
+/// Another greeting makes another task definition, and no other migration: it is not run beside the one that was started.
+async fn lost_on_aws(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage.disturb(LOST_ON_AWS).await;
+    let (_, said) = stage.run(APPLY, "aws").await;
+    assert!(said.contains("error"), "{said}");
+    stage.want(&Wanted {
+        greeting: "good evening",
+        ..Wanted::FIRST
+    });
+    stage.disturb(LATE_LISTS).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 1);
+    stage.disturb("").await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 1);
+}
+
+/// Two at once on one database may undo each other's work.
+async fn lost_beside_another(stage: &Stage) {
+    stage.behave(|started| Behaviour {
+        takes: match started.purpose {
+            Purpose::Finish => Duration::from_secs(200),
+            Purpose::Serve => Duration::ZERO,
+        },
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&Wanted::FIRST);
+    stage.disturb(LOST_ON_AWS).await;
+    let (_, said) = stage.run(APPLY, "aws").await;
+    assert!(said.contains("error"), "{said}");
+    stage.want(&SECOND);
+    stage.disturb(LATE_LISTS).await;
+    let said = run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    says(&said, &["is still running", "no other one is started"]);
+    assert!(migrations(stage) <= 1);
+    stage.disturb("").await;
+    stage.time.pass(Duration::from_secs(300)).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(migrations(stage), 2);
 }
 
 /// The same where nothing landed: it is started once the cloud has had the time to show it.

@@ -14,6 +14,7 @@ crate::tests! {
     no_task_at_all_is_refused_for_ecs_while_planning => least_of_none,
     a_range_of_tasks_scales_and_is_compared => scales,
     what_another_team_registered_for_scaling_is_theirs => scaled_by_others,
+    what_others_put_on_a_range_of_ours_outlives_it => with_others_on_it,
 }
 
 async fn set_count(stage: &Stage, count: i32) {
@@ -168,6 +169,65 @@ async fn scales(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     run(stage, DESTROY, "aws", Exit::Success).await;
     assert_eq!(registered(stage).await, None);
+}
+
+/// Others scale the service down at night and by a metric of theirs: that goes on when our range ends.
+async fn with_others_on_it(stage: &Stage) {
+    use aws_sdk_applicationautoscaling::types::{
+        PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalableTargetAction,
+        ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+    };
+    let replicas = |text: &str| {
+        stage.file(OVERLAY, &format!("[services.idp]\nreplicas = {text}\n"));
+    };
+    replicas("{ min = 1, max = 4 }");
+    first_serves(stage).await;
+    let scaling = scaling(stage).await;
+    let night = ScalableTargetAction::builder()
+        .min_capacity(0)
+        .max_capacity(0);
+    let put = scaling
+        .put_scheduled_action()
+        .service_namespace(ServiceNamespace::Ecs)
+        .resource_id(format!("service/default/{NAME}"))
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .scheduled_action_name("night")
+        .schedule("cron(0 22 * * ? *)")
+        .scalable_target_action(night.build());
+    put.send().await.expect("it is put");
+    let memory = PredefinedMetricSpecification::builder()
+        .predefined_metric_type("ECSServiceAverageMemoryUtilization".into())
+        .build();
+    let tracking = TargetTrackingScalingPolicyConfiguration::builder()
+        .target_value(70.0)
+        .predefined_metric_specification(memory.expect("a metric"));
+    let put = scaling
+        .put_scaling_policy()
+        .policy_name("theirs")
+        .service_namespace(ServiceNamespace::Ecs)
+        .resource_id(format!("service/default/{NAME}"))
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .policy_type(PolicyType::TargetTrackingScaling)
+        .target_tracking_scaling_policy_configuration(tracking.build().expect("a goal"));
+    put.send().await.expect("it is put");
+    run(stage, PLAN, "aws", Exit::Success).await;
+    replicas("2");
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(
+        &said,
+        &[
+            "stays registered",
+            "policy `theirs`",
+            "scheduled action `night`",
+        ],
+    );
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let theirs = vec![("theirs".to_owned(), 70.0)];
+    assert_eq!(registered(stage).await, Some((1, 4, theirs)));
+    let kept = scaling.describe_scheduled_actions();
+    let kept = kept.service_namespace(ServiceNamespace::Ecs).send().await;
+    assert_eq!(kept.expect("an answer").scheduled_actions().len(), 1);
+    run(stage, PLAN, "aws", Exit::Success).await;
 }
 
 /// What another team registered is theirs.

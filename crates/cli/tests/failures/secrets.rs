@@ -21,6 +21,7 @@ crate::tests! {
     an_access_is_granted_beside_those_of_others_and_taken_away_alone => granted_beside_others,
     who_may_not_grant_an_access_is_told_the_command_while_planning => may_not_grant,
     a_secret_of_another_owner_is_read_and_never_changed => anothers,
+    a_secret_that_its_owner_rotates_is_not_pinned_to_a_version_that_dies => rotated,
     a_secret_that_has_no_such_member_is_refused_by_name_while_planning => no_such_member,
     secrets_that_an_app_prints_are_neither_shown_nor_kept => printed,
     secrets_are_kept_where_a_policy_on_locations_allows_it => locations,
@@ -249,6 +250,69 @@ async fn anothers(stage: &Stage) {
     let kept = stage.google(Method::GET, &path, None).await;
     assert_eq!(kept["labels"], json!({ "deployer": "other_prod" }));
     assert_eq!(readers(stage, "theirs").await, Vec::<String>::new());
+}
+
+/// What `THEIR_PASSWORD` is in the service's newest task.
+fn their_password(stage: &Stage) -> String {
+    let started = stage.containers.started();
+    let serving = started.iter().filter(|it| it.env.contains_key("GREETING"));
+    let newest = serving.last().expect("a task");
+    newest.env["THEIR_PASSWORD"].clone()
+}
+
+/// RDS rotates every seven days, and the second rotation is the end of the version that was current before the first.
+async fn rotated(stage: &Stage) {
+    make_theirs(stage, THEIRS).await;
+    let tables = "\n[secrets.their-token]\nfrom = \"cloud\"\n\n[targets.aws.secrets.their-token]\nname = \"rotating\"\n\
+                  [targets.gcp.secrets.their-token]\nname = \"projects/sandbox-project/secrets/rotating\"\n";
+    let aws = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let made = aws.create_secret().name("rotating").secret_string("one");
+    made.send().await.expect("it is made");
+    let rotate = |round: u32| {
+        let value = THEIRS.replace("hunter2!", &format!("hunter{round}!"));
+        assert!(stage.sandbox.rotate_secret("rds!db-1a2b", &value));
+        assert!(
+            stage
+                .sandbox
+                .rotate_secret("rotating", &format!("token {round}"))
+        );
+    };
+    rotate(3);
+    stage.want(&Wanted::FIRST);
+    stage.want_also(
+        &format!("{VARIABLES}\nTHEIR_TOKEN = {{ secret = \"their-token\" }}"),
+        &format!("{OF_THEIRS}{tables}"),
+    );
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["is rotated by its owner and not pinned"]);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(their_password(stage), "hunter3!");
+    // Nothing is to be done, whatever they do.
+    for round in 4..8 {
+        rotate(round);
+        plans_nothing(stage, "aws").await;
+    }
+    // Tasks that start now have what is valid now; none is stopped by a version that is gone.
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let again = ecs.update_service().service(stage.service());
+    let again = again.force_new_deployment(true).send().await;
+    again.expect("ECS takes it");
+    stage.time.pass(Duration::from_secs(600)).await;
+    assert_eq!(their_password(stage), "hunter7!");
+    assert_serves(stage, "aws", 1).await;
+    // A rollback goes back without a look for versions that are gone.
+    stage.want(&SECOND);
+    stage.want_also(
+        &format!("{VARIABLES}\nTHEIR_TOKEN = {{ secret = \"their-token\" }}"),
+        &format!("{OF_THEIRS}{tables}"),
+    );
+    run(stage, APPLY, "aws", Exit::Success).await;
+    rotate(8);
+    rotate(9);
+    let back = ["rollback", "--yes", "--no-verify"];
+    run(stage, &back, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 1).await;
+    assert_eq!(their_password(stage), "hunter9!");
 }
 
 async fn no_such_member(stage: &Stage) {

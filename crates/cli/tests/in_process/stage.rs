@@ -370,7 +370,8 @@ impl Stage {
         fired.as_u64().expect("a rule is in force")
     }
 
-    async fn status(&self) -> Value {
+    /// What the sandbox says of itself.
+    pub async fn status(&self) -> Value {
         let url = format!("{}/_sandbox/status", self.sandbox.aws_url);
         let call = self.http.get(url);
         let call = call.bearer_auth(&self.sandbox.running().control_token);

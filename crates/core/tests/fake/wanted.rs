@@ -262,6 +262,10 @@ impl ImageContent for NoContent {
         Err(Error::internal("the fake registry copies by itself"))
     }
 
+    async fn tag(&self, _: &Destination, _: &str) -> Result<()> {
+        Err(Error::internal("the fake registry tags by itself"))
+    }
+
     async fn is_at(&self, _: &Destination) -> Result<bool> {
         Err(Error::internal("the fake registry looks by itself"))
     }

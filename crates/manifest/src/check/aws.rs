@@ -6,7 +6,7 @@ use crate::check::services::{plain_secret, variable_name};
 use crate::check::{Shape, known_only, ledger, service_url, shape, url};
 use crate::model::Manifest;
 use crate::problem::{Part, Report};
-use crate::section::{AwsSection, AwsService};
+use crate::section::{AwsSection, AwsService, CacheTls};
 use crate::source::KeyPath;
 
 static ACCOUNT: Shape = shape!(
@@ -84,6 +84,10 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
     if let Some(region) = &aws.ledger_region {
         let at = path.join("ledger_region");
         REGION.check("an AWS region", region, &at, report);
+    }
+    if let Some(owner) = &aws.ledger_owner {
+        let at = path.join("ledger_owner");
+        ACCOUNT.check("an AWS account", owner, &at, report);
     }
     for (key, address) in [
         ("endpoint", &aws.endpoint),
@@ -170,7 +174,10 @@ fn data(aws: &AwsSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
             DATABASE_CLASS.check("an RDS instance class", class, &at.join("class"), report);
         }
         placed(&own.subnets, &own.security_groups, &at, report);
-        zones(&own.subnets, aws, "a database", &at, report);
+        // What is adopted stays in its own subnets.
+        if !own.adopt {
+            zones(&own.subnets, aws, "a database", &at, report);
+        }
     }
     for (key, cache) in &manifest.caches {
         let at = path.join("caches").join(key);
@@ -179,7 +186,12 @@ fn data(aws: &AwsSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
             CACHE_CLASS.check("an ElastiCache node type", class, &at.join("class"), report);
         }
         placed(&own.subnets, &own.security_groups, &at, report);
-        if cache.high_availability {
+        if own.tls == Some(CacheTls::Preferred) && !own.adopt {
+            let message = "a cache that is made takes clients with TLS and a token only";
+            let help = "write \"required\" or nothing; \"preferred\" is for one that is adopted";
+            report.error(&at.join("tls"), message, help);
+        }
+        if cache.high_availability && !own.adopt {
             zones(&own.subnets, aws, "a replica of a cache", &at, report);
         }
     }

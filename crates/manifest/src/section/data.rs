@@ -13,7 +13,7 @@ pub struct AwsDatabase {
     pub name: Option<String>,
     /// The instance class, `db.t4g.medium`, instead of the one made from `cpu` and `memory`.
     pub class: Option<String>,
-    /// Subnets of its subnet group, in at least two zones; the target's own when empty.
+    /// Subnets of its subnet group, in at least two zones; the target's own when empty. An instance that was adopted stays in its own.
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
@@ -22,6 +22,9 @@ pub struct AwsDatabase {
     /// The certificates of RDS's authorities (PEM), relative to the manifest, for the secret `authority`; fetched from where AWS
     /// publishes those of the region when absent.
     pub authority_file: Option<String>,
+    /// Whether a new instance goes on past the end of its version's standard support, which AWS charges for. With `false` AWS
+    /// upgrades its major version then by itself. Only asked for when the instance is made.
+    pub extended_support: Option<bool>,
     /// Takes over an instance that nobody has marked; what another owner marked stays that one's. Of such a one only what the manifest says is changed.
     pub adopt: bool,
 }
@@ -45,12 +48,25 @@ pub struct AwsCache {
     pub name: Option<String>,
     /// The node type, `cache.t4g.small`, instead of the one made from `memory`.
     pub class: Option<String>,
-    /// Subnets of its subnet group; the target's own when empty.
+    /// Subnets of its subnet group; the target's own when empty. A group that was adopted stays in its own.
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
+    /// Whether clients without TLS and without the token are let in. Silence means `"required"`, and `"preferred"` for one that was
+    /// adopted: whoever else uses it goes on, until this says `"required"`.
+    pub tls: Option<CacheTls>,
     /// Takes over a replication group that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
+}
+
+/// Whom a cache lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheTls {
+    /// Clients with TLS and the token only.
+    Required,
+    /// Clients with or without them; for a cache that was adopted.
+    Preferred,
 }
 
 /// `[targets.gcp.databases.NAME]`: Cloud SQL for PostgreSQL.

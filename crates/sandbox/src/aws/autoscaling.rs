@@ -51,6 +51,9 @@ struct Target {
     tags: BTreeMap<String, String>,
     /// As described, by name.
     policies: BTreeMap<String, Value>,
+    /// As described, by name: "Deregistering a scalable target deletes the scaling policies and the scheduled actions that are
+    /// associated with it" (DeregisterScalableTarget).
+    scheduled: BTreeMap<String, Value>,
 }
 
 impl AutoScaling {
@@ -84,11 +87,14 @@ impl AutoScaling {
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "DeleteScalingPolicy" => self.delete_policy(input),
+            "DeleteScheduledAction" => self.delete_scheduled(input),
             "DeregisterScalableTarget" => self.deregister(input),
             "DescribeScalableTargets" => self.describe_targets(input),
             "DescribeScalingActivities" => Ok(json!({"ScalingActivities": []})),
             "DescribeScalingPolicies" => self.describe_policies(input),
+            "DescribeScheduledActions" => self.describe_scheduled(input),
             "ListTagsForResource" => self.list_tags(input),
+            "PutScheduledAction" => self.put_scheduled(input),
             "PutScalingPolicy" => self.put_policy(input),
             "RegisterScalableTarget" => self.register(input),
             "TagResource" => self.tag(input),
@@ -147,6 +153,7 @@ impl AutoScaling {
                 made: now,
                 tags,
                 policies: BTreeMap::new(),
+                scheduled: BTreeMap::new(),
             });
         (target.least, target.most) = (least, most);
         if let Some(suspended) = input.get("SuspendedState").filter(|it| it.is_object()) {
@@ -293,6 +300,61 @@ impl AutoScaling {
             .filter(|(name, _)| names.is_empty() || names.contains(name))
             .map(|(_, policy)| policy.clone());
         paged(input, "ScalingPolicies", found.collect())
+    }
+
+    fn put_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
+        let id = resource(input)?;
+        let name = need(input, "ScheduledActionName");
+        let schedule =
+            text(input, "Schedule").ok_or_else(|| invalid("Schedule must be specified."))?;
+        let (account, region) = (&self.inner.host.account, &self.inner.host.region);
+        let mut action = json!({
+            "ScheduledActionName": name,
+            "ScheduledActionARN": format!(
+                "arn:aws:autoscaling:{region}:{account}:scheduledAction:{}:resource/ecs/{id}:scheduledActionName/{name}",
+                uuid::Uuid::new_v4()
+            ),
+            "ServiceNamespace": "ecs",
+            "ResourceId": id,
+            "ScalableDimension": DIMENSION,
+            "Schedule": schedule,
+            "CreationTime": seconds(self.inner.host.clock.now()),
+        });
+        if let Some(goal) = input.get("ScalableTargetAction") {
+            action["ScalableTargetAction"] = goal.clone();
+        }
+        let mut state = self.lock();
+        let target = state.targets.get_mut(id).ok_or_else(|| no_target(id))?;
+        target.scheduled.insert(name.to_owned(), action);
+        Ok(json!({}))
+    }
+
+    fn delete_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
+        let (id, name) = (resource(input)?, need(input, "ScheduledActionName"));
+        let mut state = self.lock();
+        let target = state.targets.get_mut(id);
+        let removed = target.and_then(|target| target.scheduled.remove(name));
+        let absent = || {
+            let message =
+                format!("No scheduled action found for service namespace: ecs, resource ID: {id}");
+            AwsError::new("ObjectNotFoundException", message)
+        };
+        removed.map(|_| json!({})).ok_or_else(absent)
+    }
+
+    fn describe_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
+        let names = texts(input, "ScheduledActionNames");
+        let of = text(input, "ResourceId");
+        let state = self.lock();
+        let found = state
+            .targets
+            .iter()
+            .filter(|(id, _)| of.is_none_or(|of| of == id.as_str()))
+            .filter(|_| is_ecs(input))
+            .flat_map(|(_, target)| &target.scheduled)
+            .filter(|(name, _)| names.is_empty() || names.contains(name))
+            .map(|(_, action)| action.clone());
+        paged(input, "ScheduledActions", found.collect())
     }
 
     fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {

@@ -143,6 +143,21 @@ impl Aws {
         })
     }
 
+    /// See [`secrets::Secrets::rotate`].
+    pub fn rotate_secret(&self, name: &str, value: &str) -> bool {
+        self.inner.secrets.rotate(name, value)
+    }
+
+    /// See [`ecr::Ecr::expire_untagged`].
+    pub fn expire_untagged(&self, repository: &str) {
+        self.inner.ecr.expire_untagged(repository);
+    }
+
+    /// Whether Fargate has room for tasks that are run on their own.
+    pub fn have_capacity(&self, has: bool) {
+        self.inner.ecs.have_capacity(has);
+    }
+
     async fn api(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
@@ -190,6 +205,11 @@ impl Aws {
                 let unborn = self.inner.ecs.tasks_unborn(&input)?;
                 Some(json_response(&unborn))
             }
+            "ecs:ListTasks" => {
+                let input = read_json(body).ok()?;
+                let unlisted = self.inner.ecs.tasks_unlisted(&input)?;
+                Some(json_response(&unlisted))
+            }
             // Secrets Manager is eventually consistent: a version may be unknown for a moment after it was put
             // (<https://github.com/hashicorp/terraform-provider-aws/issues/18406>).
             "secretsmanager:GetSecretValue" => {
@@ -209,6 +229,9 @@ impl Aws {
         body: Bytes,
         wire: Wire,
     ) -> Response {
+        if let Err(error) = self.check_bucket_owner(&authorization, &parts) {
+            return error.respond(wire);
+        }
         let owned = match self.owned(&authorization, &parts, &body).await {
             Ok(owned) => owned,
             Err(error) => return error.respond(wire),
@@ -228,6 +251,24 @@ impl Aws {
                     wire,
                 )
                 .await
+            }
+        }
+    }
+
+    /// Every bucket here is this account's: "If the bucket is owned by a different account, the request fails with the HTTP status code
+    /// 403 Forbidden (access denied)" (`x-amz-expected-bucket-owner`, S3 API reference).
+    fn check_bucket_owner(
+        &self,
+        authorization: &sigv4::Authorization,
+        parts: &Parts,
+    ) -> Result<(), AwsError> {
+        let expected = parts.headers.get("x-amz-expected-bucket-owner");
+        let is_ours = expected.is_none_or(|it| it.as_bytes() == self.inner.host.account.as_bytes());
+        match authorization.service == "s3" && !is_ours {
+            false => Ok(()),
+            true => {
+                Err(AwsError::new("AccessDenied", "Access Denied")
+                    .with_status(StatusCode::FORBIDDEN))
             }
         }
     }

@@ -245,6 +245,23 @@ impl Ecr {
         Ok(json!({"imageIds": gone, "failures": failures}))
     }
 
+    /// Lets every image without a tag expire, as a lifecycle policy does; what an index with a tag is made of stays ("when a manifest
+    /// list is referenced, the images that it references are kept", user guide, "Lifecycle policies").
+    pub fn expire_untagged(&self, repository: &str) {
+        let stored = self.stored(repository);
+        let all = self.inner.store.manifests(&stored);
+        let (tagged, untagged): (Vec<_>, Vec<_>) = all.iter().partition(|it| !it.tags.is_empty());
+        let parts: Vec<String> = tagged
+            .iter()
+            .filter_map(|it| serde_json::from_slice::<Value>(&it.bytes).ok())
+            .flat_map(|index| list(&index, "manifests").to_vec())
+            .filter_map(|part| text(&part, "digest").map(str::to_owned))
+            .collect();
+        for manifest in untagged.iter().filter(|it| !parts.contains(&it.digest)) {
+            self.inner.store.delete_manifest(&stored, &manifest.digest);
+        }
+    }
+
     pub(super) fn check_layers(&self, input: &Value) -> Result<Value, AwsError> {
         let stored = self.existing(input)?;
         let (mut layers, mut failures) = (Vec::new(), Vec::new());

@@ -19,6 +19,7 @@ mod target_group;
 mod task_view;
 mod tasks;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use serde_json::Value;
@@ -46,6 +47,8 @@ struct Inner {
     /// For questions to moto.
     http: LazyLock<reqwest::Client>,
     state: Mutex<State>,
+    /// Whether Fargate has no room.
+    is_full: AtomicBool,
 }
 
 impl Ecs {
@@ -59,6 +62,7 @@ impl Ecs {
                 secrets,
                 http: LazyLock::new(crate::aws::forward::client),
                 state: Mutex::default(),
+                is_full: AtomicBool::new(false),
             }),
         };
         ecs.add_default_cluster();

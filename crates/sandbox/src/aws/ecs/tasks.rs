@@ -1,6 +1,7 @@
 //! Tasks: run on their own or for a service, stopped, listed, described.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -49,6 +50,11 @@ impl Ecs {
         let (arn, value) = (definition.arn.clone(), definition.value.clone());
         let tags_of_definition = definition.tags.clone();
         check_run(input, &value)?;
+        if self.inner.is_full.load(Ordering::Relaxed) {
+            // No error: "failures" of the answer (ECS Developer Guide, "API failure reasons"; aws/containers-roadmap#837).
+            let reason = "Capacity is unavailable at this time. Please try again later or in a different availability zone";
+            return Ok(json!({"tasks": [], "failures": [{"reason": reason}]}));
+        }
         let mut tags = list(input, "tags").to_vec();
         if text(input, "propagateTags") == Some("TASK_DEFINITION") {
             tags.extend(
@@ -290,6 +296,27 @@ impl Ecs {
         });
         let failures: Vec<Value> = failures.collect::<Option<_>>()?;
         (!failures.is_empty()).then(|| json!({"tasks": [], "failures": failures}))
+    }
+
+    /// Whether Fargate has room for tasks that are run on their own.
+    pub fn have_capacity(&self, has: bool) {
+        self.inner.is_full.store(!has, Ordering::Relaxed);
+    }
+
+    /// The answer to ListTasks that does not have what was started in the last minute; `None` where it would have none of that. "The API
+    /// follows an eventual consistency model" (RunTask, API reference).
+    pub fn tasks_unlisted(&self, input: &Value) -> Option<Value> {
+        let mut answer = self.list_tasks(input).ok()?;
+        let (state, now) = (self.lock(), self.now());
+        let is_young = |arn: &Value| {
+            let task = arn.as_str().and_then(|arn| state.tasks.get(last_part(arn)));
+            let made = task.and_then(|task| task.times.get("createdAt"));
+            made.is_some_and(|made| now.duration_since(*made).as_secs() < 60)
+        };
+        let arns = answer.get_mut("taskArns")?.as_array_mut()?;
+        let all = arns.len();
+        arns.retain(|arn| !is_young(arn));
+        (arns.len() < all).then_some(answer)
     }
 
     pub(super) fn list_tasks(&self, input: &Value) -> Result<Value, AwsError> {

@@ -63,6 +63,7 @@ impl ElastiCache {
                 .into_iter()
                 .collect(),
             rotated: false,
+            token_required: text(input, "AuthToken").is_some(),
             new_tokens: None,
             cache: Cache::Starting,
         };

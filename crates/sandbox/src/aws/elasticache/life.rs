@@ -192,6 +192,7 @@ impl Group {
             self.value["AuthTokenEnabled"] = json!(!new.tokens.is_empty());
             self.value["AuthTokenLastModifiedDate"] = now.clone();
             self.tokens = new.tokens;
+            self.token_required = new.required;
             self.rotated = new.status == "ROTATING";
         }
         self.set_status("available");

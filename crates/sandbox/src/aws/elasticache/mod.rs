@@ -64,6 +64,8 @@ struct Group {
     tokens: Vec<String>,
     /// Whether the last change of them was a rotation.
     rotated: bool,
+    /// Whether clients must give one of them.
+    token_required: bool,
     new_tokens: Option<NewTokens>,
     cache: Cache,
 }
@@ -113,6 +115,7 @@ impl ElastiCache {
             };
             json!({
                 "id": group.id(), "status": group.status(), "backing": backing, "endpoint": endpoint,
+                "names": group.names(), "token_required": group.token_required,
             })
         });
         groups.collect()

@@ -24,6 +24,13 @@ const NOT_HERE: [&str; 10] = [
     "UserGroupIdsToRemove",
 ];
 
+/// What takes effect with the answer.
+const AT_ONCE: [&str; 3] = [
+    "AutoMinorVersionUpgrade",
+    "SnapshotRetentionLimit",
+    "SnapshotWindow",
+];
+
 impl ElastiCache {
     pub(super) fn modify_group(&self, input: &Value) -> Result<Value, AwsError> {
         let mut state = self.lock();
@@ -34,6 +41,12 @@ impl ElastiCache {
         let tokens = group.new_tokens_of(input)?;
         let parameters = new_parameters(&state, &id, input, version)?;
         let (_, group) = state.named(input)?;
+        let changes =
+            parameters.is_some() || tokens.is_some() || group.is_changed_by(input, version);
+        if !changes {
+            // Terraform's provider takes this for success (internal/service/elasticache/replication_group.go).
+            return Err(invalid_combination("No modifications were requested"));
+        }
         group.change_at_once(input);
         if let Some(name) = parameters {
             group.parameter_group = name;
@@ -211,6 +224,10 @@ impl Group {
         if let Some(token) = token {
             check_token(token)?;
         }
+        let coming = match &self.new_tokens {
+            Some(new) => (&new.tokens[..], new.required),
+            None => (&self.tokens[..], self.token_required),
+        };
         let changed = |status, tokens: Vec<String>, required| {
             Some(NewTokens {
                 status,
@@ -223,6 +240,9 @@ impl Group {
             ("DELETE", Some(_)) => Err(invalid_combination(
                 "AuthToken cannot be specified with the update strategy DELETE.",
             )),
+            // What is so already is no modification.
+            ("SET", Some(token)) if coming == (&[token.to_owned()][..], true) => Ok(None),
+            ("ROTATE", Some(token)) if coming.0.last().is_some_and(|it| it == token) => Ok(None),
             // "SET - allowed only after ROTATE" (API reference).
             ("SET", Some(_)) if !self.rotated => Err(invalid_combination(
                 "The AUTH token update strategy SET is allowed only after ROTATE.",
@@ -233,7 +253,7 @@ impl Group {
                 tokens.retain(|it| it != token);
                 tokens.push(token.to_owned());
                 // A group without AUTH takes every client until the token is set.
-                Ok(changed("ROTATING", tokens, !self.tokens.is_empty()))
+                Ok(changed("ROTATING", tokens, self.token_required))
             }
             (other, _) => Err(invalid_combination(format!(
                 "AuthToken must be specified with the update strategy {other}."
@@ -241,13 +261,48 @@ impl Group {
         }
     }
 
-    fn change_at_once(&mut self, input: &Value) {
-        const SAME: [&str; 3] = [
-            "AutoMinorVersionUpgrade",
-            "SnapshotRetentionLimit",
-            "SnapshotWindow",
+    /// What a member is, or is becoming.
+    fn coming(&self, name: &str) -> &str {
+        let applied = self.applying.get(name).and_then(Value::as_str);
+        applied.unwrap_or_else(|| need(&self.value, name))
+    }
+
+    /// Whether a call asks for anything that is not so, nor is on its way.
+    fn is_changed_by(&self, input: &Value, version: Option<Version>) -> bool {
+        let differs = |name: &str, now: &str| {
+            let asked = text(input, name);
+            asked.is_some_and(|asked| asked != self.coming(now))
+        };
+        let version = version.filter(|new| self.coming("EngineVersion") != new.full);
+        let given = |name: &&str| input.get(*name).is_some_and(|it| *it != self.value[*name]);
+        let groups = texts(input, "SecurityGroupIds");
+        let window = text(input, "PreferredMaintenanceWindow");
+        version.is_some()
+            || AT_ONCE.iter().any(given)
+            || differs("ReplicationGroupDescription", "Description")
+            || differs("CacheNodeType", "CacheNodeType")
+            || differs("TransitEncryptionMode", "TransitEncryptionMode")
+            || window.is_some_and(|window| window != self.maintenance_window)
+            || !groups.is_empty() && groups != self.security_groups
+            || self.switched(input).next().is_some()
+            || flag(input, "ApplyImmediately") && !self.pending.is_empty()
+    }
+
+    /// Fail-over and zones, as far as they are to be other than they are.
+    fn switched(&self, input: &Value) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let switches = [
+            ("AutomaticFailoverEnabled", "AutomaticFailover"),
+            ("MultiAZEnabled", "MultiAZ"),
         ];
-        for name in SAME {
+        switches.into_iter().filter_map(|(name, called)| {
+            let on = input.get(name).and_then(Value::as_bool)?;
+            let word = if on { "enabled" } else { "disabled" };
+            (word != self.coming(called)).then_some((called, word))
+        })
+    }
+
+    fn change_at_once(&mut self, input: &Value) {
+        for name in AT_ONCE {
             if let Some(value) = input.get(name) {
                 self.value[name] = value.clone();
             }
@@ -278,15 +333,8 @@ impl Group {
                 asked.insert("Engine".into(), json!(engine.to_lowercase()));
             }
         }
-        for (name, called) in [
-            ("AutomaticFailoverEnabled", "AutomaticFailover"),
-            ("MultiAZEnabled", "MultiAZ"),
-        ] {
-            let switch = input.get(name).and_then(Value::as_bool);
-            let word = switch.map(|on| if on { "enabled" } else { "disabled" });
-            if let Some(word) = word.filter(|word| *word != need(&self.value, called)) {
-                asked.insert(called.into(), json!(word));
-            }
+        for (called, word) in self.switched(input) {
+            asked.insert(called.into(), json!(word));
         }
         let mode = text(input, "TransitEncryptionMode");
         if let Some(mode) = mode.filter(|it| *it != need(&self.value, "TransitEncryptionMode")) {

@@ -1,12 +1,12 @@
-//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network.
+//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose id begins with
+//! `subnet-0f` stands in another VPC than the rest.
 
 use serde_json::{Value, json};
 
 use super::{ElastiCache, State, Tagged, invalid_value, page, tags_of};
 use crate::aws::error::AwsError;
-use crate::aws::json::{need, text, texts};
-
-const VPC: &str = "vpc-0a5b0c00000000000";
+use crate::aws::json::{list, need, text, texts};
+use crate::aws::query_rules::{one_vpc, vpc_of};
 
 impl ElastiCache {
     pub(super) fn create_subnet_group(&self, input: &Value) -> Result<Value, AwsError> {
@@ -68,11 +68,13 @@ impl ElastiCache {
             false => Some(self.subnets(&ids)?),
         };
         let mut state = self.lock();
+        let used = state.subnets_in_use(&name, &self.inner.host.region);
         let group = state
             .subnet_groups
             .get_mut(&name)
             .ok_or_else(|| not_found(&name))?;
         if let Some(subnets) = subnets {
+            check_subnets(&group.value, &subnets, &used)?;
             group.value["Subnets"] = json!(subnets);
         }
         if let Some(description) = text(input, "CacheSubnetGroupDescription") {
@@ -116,7 +118,7 @@ impl ElastiCache {
         json!({
             "CacheSubnetGroupName": name,
             "CacheSubnetGroupDescription": description,
-            "VpcId": VPC,
+            "VpcId": vpc_of(&subnets, "SubnetIdentifier"),
             "Subnets": subnets,
             "ARN": self.arn("subnetgroup", name),
             "SupportedNetworkTypes": ["ipv4"],
@@ -131,7 +133,10 @@ impl ElastiCache {
                 Err(AwsError::new("InvalidSubnet", message))
             }
             (None, []) => Err(super::create::blank("SubnetIds")),
-            (None, ids) => Ok(self.in_zones(ids)),
+            (None, ids) => {
+                one_vpc(ids)?;
+                Ok(self.in_zones(ids))
+            }
         }
     }
 
@@ -146,6 +151,43 @@ impl ElastiCache {
             })
         });
         placed.collect()
+    }
+}
+
+impl State {
+    /// The subnets of a group that nodes stand in: those of their zones.
+    fn subnets_in_use(&self, name: &str, region: &str) -> Vec<String> {
+        let Some(group) = self.subnet_groups.get(name) else {
+            return Vec::new();
+        };
+        let groups = self.groups.values().filter(|it| it.subnet_group == name);
+        let zones: Vec<String> = groups
+            .flat_map(|it| (0..it.members().len()).map(|index| it.zone(index, region)))
+            .collect();
+        let in_use = |zone: &str| zones.iter().any(|it| it == zone);
+        let subnets = list(&group.value, "Subnets").iter();
+        let used = subnets.filter(|it| in_use(need(&it["SubnetAvailabilityZone"], "Name")));
+        used.map(|it| need(it, "SubnetIdentifier").to_owned())
+            .collect()
+    }
+}
+
+/// A group keeps its VPC and the subnets that nodes stand in (`InvalidSubnet`, `SubnetInUse` of ModifyCacheSubnetGroup, API
+/// reference).
+fn check_subnets(group: &Value, subnets: &[Value], used: &[String]) -> Result<(), AwsError> {
+    if need(group, "VpcId") != vpc_of(subnets, "SubnetIdentifier") {
+        return Err(AwsError::new(
+            "InvalidSubnet",
+            "The new subnets are not in the same VPC as the existing subnet group.",
+        ));
+    }
+    let stays = |id: &str| subnets.iter().any(|it| need(it, "SubnetIdentifier") == id);
+    match used.iter().find(|id| !stays(id)) {
+        None => Ok(()),
+        Some(id) => Err(AwsError::new(
+            "SubnetInUse",
+            format!("Subnet {id} is in use by a cache cluster."),
+        )),
     }
 }
 

@@ -177,13 +177,30 @@ impl Group {
                 Some(json!({"Address": at.ip(), "Port": at.port()}))
             }
             Cache::Absent(_) => {
-                let address = format!("{}.sandbox.cache.amazonaws.com", self.id());
+                let address = self.names().pop();
                 Some(json!({"Address": address, "Port": self.port}))
             }
         }
     }
 
-    fn zone(&self, index: usize, region: &str) -> String {
+    /// The names of the primary that there are records of, the one that is told last: a group with TLS has another than one
+    /// without, in the mode `preferred` both lead there, and in the mode `required` the former one is deleted (ElastiCache guide,
+    /// "Best practices when enabling in-transit encryption").
+    pub(super) fn names(&self) -> Vec<String> {
+        let id = self.id();
+        let plain = format!("{id}.sandbox.ng.0001.cache.amazonaws.com");
+        let with_tls = format!("master.{id}.sandbox.cache.amazonaws.com");
+        match (
+            self.flag("TransitEncryptionEnabled"),
+            text(&self.value, "TransitEncryptionMode"),
+        ) {
+            (false, _) => vec![plain],
+            (true, Some("preferred")) => vec![plain, with_tls],
+            (true, _) => vec![with_tls],
+        }
+    }
+
+    pub(super) fn zone(&self, index: usize, region: &str) -> String {
         let zone = ["a", "b", "c"][index % 3];
         format!("{region}{zone}")
     }

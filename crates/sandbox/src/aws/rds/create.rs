@@ -24,6 +24,7 @@ impl Rds {
         let id = need(input, "DBInstanceIdentifier").to_lowercase();
         check_identifier("DBInstanceIdentifier", &id, 63)?;
         let version = check_engine(input)?;
+        check_support(input, version)?;
         let password = check_master(input)?;
         check_shape(input)?;
         let tags = tags_of(input)?;
@@ -191,6 +192,19 @@ fn check_engine(input: &Value) -> Result<Version, AwsError> {
             format!("the sandbox has the engine postgres only, not {known}"),
         )),
         other => Err(invalid_value(format!("Invalid DB engine: {other}"))),
+    }
+}
+
+/// Who has opted out of extended support makes no instance of a version that is past its standard support (user guide, "Creating a
+/// DB instance ... with Amazon RDS Extended Support": "RDS returns an error"; the service's words are not known).
+fn check_support(input: &Value, version: Version) -> Result<(), AwsError> {
+    let opted_out =
+        text(input, "EngineLifecycleSupport") == Some("open-source-rds-extended-support-disabled");
+    match opted_out && version.is_past_standard_support() {
+        true => Err(invalid_combination(format!(
+            "Cannot create a DB instance of postgres {version} with RDS Extended Support disabled: the version is past its RDS end of standard support date."
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -1,13 +1,13 @@
-//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network.
+//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose id begins with
+//! `subnet-0f` stands in another VPC than the rest.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Rds, State, Tagged, invalid_value, page, tags_of};
 use crate::aws::error::AwsError;
-use crate::aws::json::{need, text, texts};
-
-const VPC: &str = "vpc-0a5b0c00000000000";
+use crate::aws::json::{list, need, text, texts};
+use crate::aws::query_rules::{one_vpc, vpc_of};
 
 impl Rds {
     pub(super) fn create_subnet_group(&self, input: &Value) -> Result<Value, AwsError> {
@@ -56,10 +56,12 @@ impl Rds {
         let name = need(input, "DBSubnetGroupName").to_lowercase();
         let subnets = self.subnets(input)?;
         let mut state = self.lock();
+        let used = state.subnets_in_use(&name);
         let group = state
             .subnet_groups
             .get_mut(&name)
             .ok_or_else(|| not_found(&name))?;
+        check_subnets(&group.value, &subnets, &used)?;
         group.value["Subnets"] = json!(subnets);
         if let Some(description) = text(input, "DBSubnetGroupDescription") {
             group.value["DBSubnetGroupDescription"] = json!(description);
@@ -107,7 +109,7 @@ impl Rds {
             "DBSubnetGroupName": name,
             "DBSubnetGroupDescription": description,
             "DBSubnetGroupArn": self.arn("subgrp", name),
-            "VpcId": VPC,
+            "VpcId": vpc_of(&subnets, "SubnetIdentifier"),
             "SubnetGroupStatus": "Complete",
             "SupportedNetworkTypes": ["IPV4"],
             "Subnets": subnets,
@@ -130,6 +132,7 @@ impl Rds {
                  subnets to cover at least 2 AZs.",
             ));
         }
+        one_vpc(&ids)?;
         Ok(self.in_zones(&ids))
     }
 
@@ -145,6 +148,47 @@ impl Rds {
             })
         });
         placed.collect()
+    }
+}
+
+impl State {
+    /// The subnets of a group that instances stand in: those of their zones.
+    fn subnets_in_use(&self, name: &str) -> Vec<String> {
+        let Some(group) = self.subnet_groups.get(name) else {
+            return Vec::new();
+        };
+        let instances = self.instances.values();
+        let instances = instances.filter(|it| it.subnet_group == name);
+        let zones: Vec<&str> = instances
+            .flat_map(|it| {
+                ["AvailabilityZone", "SecondaryAvailabilityZone"].map(|zone| text(&it.value, zone))
+            })
+            .flatten()
+            .collect();
+        let subnets = list(&group.value, "Subnets").iter();
+        let used =
+            subnets.filter(|it| zones.contains(&need(&it["SubnetAvailabilityZone"], "Name")));
+        used.map(|it| need(it, "SubnetIdentifier").to_owned())
+            .collect()
+    }
+}
+
+/// A group keeps its VPC (hashicorp/terraform-provider-aws#27459) and the subnets that instances stand in (`SubnetAlreadyInUse` of
+/// ModifyDBSubnetGroup, API reference).
+fn check_subnets(group: &Value, subnets: &[Value], used: &[String]) -> Result<(), AwsError> {
+    if need(group, "VpcId") != vpc_of(subnets, "SubnetIdentifier") {
+        return Err(AwsError::new(
+            "InvalidParameterValue",
+            "The new Subnets are not in the same Vpc as the existing subnet group",
+        ));
+    }
+    let stays = |id: &str| subnets.iter().any(|it| need(it, "SubnetIdentifier") == id);
+    match used.iter().find(|id| !stays(id)) {
+        None => Ok(()),
+        Some(id) => Err(AwsError::new(
+            "SubnetAlreadyInUse",
+            format!("Some of the subnets to be deleted are currently in use: {id}"),
+        )),
     }
 }
 

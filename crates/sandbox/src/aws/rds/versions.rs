@@ -74,6 +74,11 @@ impl Version {
         }
     }
 
+    /// Whether its standard support has ended: of 13 on 2026-02-28 (user guide, "Release calendars for Amazon RDS for PostgreSQL").
+    pub fn is_past_standard_support(self) -> bool {
+        self.major <= 13
+    }
+
     /// The family of its parameter groups.
     pub fn family(self) -> String {
         format!("postgres{}", self.major)

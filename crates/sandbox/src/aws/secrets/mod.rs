@@ -14,7 +14,7 @@ use super::json::need;
 use super::tagging::Tagged;
 use crate::Host;
 use crate::clock::Clock;
-use version::{Payload, Version};
+use version::{CURRENT, Payload, Version};
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ struct Secret {
     accessed: Option<jiff::Timestamp>,
     /// When it will be gone; it is scheduled for deletion then.
     deleted: Option<jiff::Timestamp>,
+    /// Whether its owner rotates it.
+    rotates: bool,
     /// Oldest first.
     versions: Vec<Version>,
 }
@@ -70,6 +72,23 @@ impl Secrets {
         let all = secrets.values();
         all.map(|it| Tagged::new(&it.arn, &it.tags, ("Key", "Value")))
             .collect()
+    }
+
+    /// Rotates a secret, as its owner's function does or the service that manages it. The version before carries
+    /// `AWSPREVIOUS` alone, and the one before that goes: "Versions that don't have staging labels are considered deprecated, and
+    /// Secrets Manager can delete them" (user guide, "What's in a Secrets Manager secret?"). `false` when there is none.
+    pub fn rotate(&self, name: &str, value: &str) -> bool {
+        let mut state = self.lock();
+        let Some(secret) = state.get_mut(name) else {
+            return false;
+        };
+        secret.rotates = true;
+        let id = uuid::Uuid::new_v4().to_string();
+        let payload = Payload::text(value);
+        let now = self.clock.now();
+        let put = secret.put_version(id, payload, &[CURRENT.to_owned()], now);
+        secret.versions.retain(|version| !version.stages.is_empty());
+        put.is_ok()
     }
 
     /// Carries out an operation that the schema has let through.

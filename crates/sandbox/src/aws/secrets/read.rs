@@ -198,7 +198,10 @@ fn has(secret: &Secret, key: &str, value: &str, region: &str) -> bool {
         "tag-key" => tag("Key"),
         "tag-value" => tag("Value"),
         "primary-region" => region.starts_with(value),
-        "owning-service" => false,
+        "owning-service" => {
+            let owner = secret.owning_service();
+            owner.is_some_and(|owner| owner.starts_with(value))
+        }
         _ => words(&secret.name) || words(description) || tag("Key") || tag("Value"),
     }
 }

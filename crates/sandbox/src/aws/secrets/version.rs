@@ -33,6 +33,14 @@ impl Payload {
             })
     }
 
+    /// Text.
+    pub fn text(value: &str) -> Self {
+        Self {
+            member: "SecretString",
+            value: value.to_owned(),
+        }
+    }
+
     /// Writes it into an answer.
     pub fn write(&self, to: &mut Map<String, Value>) {
         to.insert(self.member.to_owned(), Value::String(self.value.clone()));
@@ -224,6 +232,8 @@ impl Secret {
             "DeletedDate": self.deleted_date(),
             "CreatedDate": seconds(self.created),
             "Tags": self.tags,
+            "RotationEnabled": self.rotates.then_some(true),
+            "OwningService": self.owning_service(),
         });
         copy(
             &known,
@@ -238,10 +248,18 @@ impl Secret {
                 "DeletedDate",
                 "CreatedDate",
                 "Tags",
+                "RotationEnabled",
+                "OwningService",
             ],
             &mut out,
         );
         out
+    }
+
+    /// The service that manages it: "the secret name includes the ID of the service", `rds!db-...` (user guide, "Secrets managed by
+    /// other AWS services").
+    pub fn owning_service(&self) -> Option<&str> {
+        self.name.split_once('!').map(|(service, _)| service)
     }
 
     fn deleted_date(&self) -> Option<Value> {

@@ -53,6 +53,7 @@ impl Secrets {
             changed: now,
             accessed: None,
             deleted: None,
+            rotates: false,
             versions: Vec::new(),
         };
         let mut answer = json!({"ARN": secret.arn, "Name": secret.name});

@@ -1,0 +1,149 @@
+//! A secret as Secrets Manager describes it; reading, releasing and deleting one by its name.
+
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use aws_sdk_secretsmanager::types::Tag;
+use deployer_core::error::Result;
+use deployer_core::fields::Fields;
+use deployer_core::node::Reading;
+use secrecy::SecretString;
+
+use super::{Described, current, describe, rotates};
+use crate::client::Clients;
+use crate::error::{Told, code, failure};
+use crate::reading::seen;
+use crate::tags::{self, TagChanges, Tags};
+
+/// Days in which a deleted secret can be restored; the shortest that Secrets Manager offers.
+const RECOVERY_DAYS: i64 = 7;
+
+/// A secret as Secrets Manager has it. The value only where it is to be compared, and never in fields or `Debug`.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretActual {
+    pub(super) arn: String,
+    pub(super) version: Option<String>,
+    pub(super) value: Option<SecretString>,
+    pub(super) tags: Tags,
+    /// Somebody else's: only its version counts.
+    pub(super) anothers: bool,
+    /// Whether it is rotated.
+    pub(super) rotates: bool,
+}
+
+impl SecretActual {
+    /// Its tags.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    pub(super) fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
+        Self {
+            arn: secret.arn().unwrap_or_default().to_owned(),
+            version: current(secret),
+            value,
+            tags: tags_of(secret),
+            anothers: false,
+            rotates: rotates(secret),
+        }
+    }
+
+    /// Its fields, as compared.
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = Fields::new();
+        fields.set_some("value", self.version.as_deref().map(version_text));
+        if !self.anothers {
+            tags::describe(&mut fields, &self.tags);
+        }
+        fields
+    }
+}
+
+pub(super) fn version_text(version: &str) -> String {
+    format!("version {version}")
+}
+
+pub(super) fn tags_of(secret: &DescribeSecretOutput) -> Tags {
+    tags::from_pairs(secret.tags().iter().map(|tag| (tag.key(), tag.value())))
+}
+
+pub(super) fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect()
+}
+
+/// Reads a secret, not its value.
+pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading<SecretActual>> {
+    Ok(match describe(clients, name).await? {
+        Described::Absent => Reading::Absent,
+        Described::Denied(words) => Reading::Denied(words),
+        Described::Found(secret) => match tombstone(&secret) {
+            Some(how) => Reading::Tombstoned(how),
+            None => Reading::Present(SecretActual::of(&secret, None)),
+        },
+    })
+}
+
+pub(super) fn tombstone(secret: &DescribeSecretOutput) -> Option<String> {
+    let at = jiff::Timestamp::from_second(secret.deleted_date()?.secs()).ok()?;
+    Some(format!("scheduled for deletion ({at})"))
+}
+
+/// Schedules a secret for deletion. Succeeds when it is scheduled or gone already.
+pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
+    let deleted = clients
+        .secrets
+        .delete_secret()
+        .secret_id(name)
+        .recovery_window_in_days(RECOVERY_DAYS)
+        .send()
+        .await;
+    let Err(error) = deleted else {
+        return Ok(());
+    };
+    let gone = match code(&error) {
+        Some("ResourceNotFoundException") => true,
+        Some("InvalidRequestException") => matches!(
+            describe(clients, name).await?,
+            Described::Found(secret) if secret.deleted_date().is_some()
+        ),
+        _ => false,
+    };
+    if gone {
+        Ok(())
+    } else {
+        Err(failure(&error, &format!("delete secret `{name}`")))
+    }
+}
+
+/// Takes our mark off a secret.
+pub(crate) async fn release_secret(clients: &Clients, name: &str) -> Result<()> {
+    match read_secret(clients, name).await? {
+        Reading::Present(actual) => retag(clients, name, TagChanges::unmark(&actual.tags)).await,
+        Reading::Tombstoned(_) => Ok(()),
+        other => seen(other, &format!("secret `{name}`")).map(drop),
+    }
+}
+
+/// Changes the tags of a secret; writes nothing where there is nothing to change.
+pub(super) async fn retag(clients: &Clients, name: &str, changes: TagChanges) -> Result<()> {
+    let secrets = &clients.secrets;
+    if !changes.set.is_empty() {
+        secrets
+            .tag_resource()
+            .secret_id(name)
+            .set_tags(Some(sdk_tags(&changes.set)))
+            .send()
+            .await
+            .told(|| format!("tag secret `{name}`"))?;
+    }
+    if !changes.remove.is_empty() {
+        secrets
+            .untag_resource()
+            .secret_id(name)
+            .set_tag_keys(Some(changes.remove))
+            .send()
+            .await
+            .told(|| format!("remove tags of secret `{name}`"))?;
+    }
+    Ok(())
+}
