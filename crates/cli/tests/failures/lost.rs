@@ -19,6 +19,7 @@ crate::tests! {
     a_lost_ledger_and_a_list_that_is_denied_are_told_with_a_code_of_their_own => unlisted,
     a_destroy_finds_what_is_marked_and_in_no_inventory => beside_the_inventory,
     without_a_ledger_what_the_manifest_adopts_is_released => adopted,
+    an_api_that_is_off_in_the_quota_project_is_not_taken_for_one_that_has_nothing => counted_elsewhere,
 }
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -274,4 +275,35 @@ async fn adopted(stage: &Stage) {
     for thing in left {
         assert_eq!(thing.mark(), None, "{thing:?}");
     }
+}
+
+/// A person's login that counts its calls against a project of theirs, where no API is on: nothing is known of ours, and what carries
+/// our mark stays.
+async fn counted_elsewhere(stage: &Stage) {
+    first_serves(stage).await;
+    lose(stage).await;
+    let (before, _) = by_owner(stage).await;
+    stage.log_in(Some("adas-playground"));
+    let (ended, said) = stage.run(DESTROY, "gcp").await;
+    assert!(
+        !matches!(ended, crate::in_process::stage::Ended::Exit(Exit::Success)),
+        "{said}"
+    );
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &[
+            "count their calls against another project",
+            "gcloud auth application-default set-quota-project sandbox-project",
+        ],
+    );
+    let (still, _) = by_owner(stage).await;
+    assert_eq!(before.len(), still.len());
+    stage.log_in(None);
+    run(stage, DESTROY, "gcp", Exit::Success).await;
+    let (left, _) = by_owner(stage).await;
+    assert!(
+        left.iter().all(|it| it.name.starts_with("arn:")),
+        "{left:?}"
+    );
 }

@@ -11,6 +11,7 @@ mod adoption;
 mod apart;
 mod aws_data;
 mod balancers;
+mod cloud_run;
 mod clouds;
 mod detached;
 mod disturbed;
@@ -95,6 +96,7 @@ const TESTS: &[&[Test]] = &[
     owners::TESTS,
     disturbed::TESTS,
     google::TESTS,
+    cloud_run::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,
