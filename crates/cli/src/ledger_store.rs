@@ -77,6 +77,11 @@ const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-amz-expected-bucke
 /// bucket nothing ever goes by itself.
 const OLD_VERSIONS: &str = r#"{"Rules":[{"ID":"old-versions","Status":"Enabled","Filter":{},"NoncurrentVersionExpiration":{"NoncurrentDays":30},"Expiration":{"ExpiredObjectDeleteMarker":true},"AbortIncompleteMultipartUpload":{"DaysAfterInitiation":7}}]}"#;
 
+/// The same for Google: older versions go after a month, and with them the marks that deletes are there (Cloud Storage, "Object Lifecycle
+/// Management": `daysSinceNoncurrentTime` is of noncurrent versions alone).
+const OLD_GENERATIONS: &str =
+    r#"{"rule":[{"action":{"type":"Delete"},"condition":{"daysSinceNoncurrentTime":30}}]}"#;
+
 /// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept for a while.
 /// `None` for a folder.
 fn how_to_make(address: &str, target: &Target, bucket_region: &str) -> Option<String> {
@@ -102,7 +107,7 @@ fn how_to_make(address: &str, target: &Target, bucket_region: &str) -> Option<St
         "gs" => Some(format!(
             "gcloud storage buckets create gs://{bucket} --project={account} --location={region} \
              --uniform-bucket-level-access --public-access-prevention && \
-             gcloud storage buckets update gs://{bucket} --versioning"
+             echo '{OLD_GENERATIONS}' | gcloud storage buckets update gs://{bucket} --versioning --lifecycle-file=/dev/stdin"
         )),
         _ => None,
     }

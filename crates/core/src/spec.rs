@@ -323,8 +323,8 @@ pub struct ServiceSpec {
     /// How long a roll-out is waited for. Ledgers have releases from before it could be said.
     #[serde(default = "patience")]
     pub patience: Duration,
-    /// Which of `cpu`, `memory`, `replicas`, `entrypoint`, `command`, `health.command` and `health.start_period` the manifest is
-    /// silent about: what stands here is a default, and an adopted service keeps what it has.
+    /// Which of `cpu`, `memory`, `replicas`, `entrypoint`, `command`, `health.path`, `health.command` and `health.start_period` the
+    /// manifest is silent about: what stands here is a default, and an adopted service keeps what it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unsaid: BTreeSet<String>,
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::credentials;
 use crate::hints;
-use crate::project::Project;
+use crate::project::{Project, short};
 
 /// What a project may have to switch on; Service Usage itself, Cloud Logging and Cloud Storage are on from the start ("Enabled by
 /// default" in its documentation), Resource Manager is done without.
@@ -107,6 +107,12 @@ impl Apis {
                 return;
             }
         };
+        let told = states["services"].as_array().into_iter().flatten();
+        // `projects/NUMBER`: also where the Resource Manager API is off.
+        let mut owners = told.filter_map(|state| state["parent"].as_str());
+        if let Some(owner) = owners.next() {
+            project.names.learn(id, short(owner));
+        }
         let states = states["services"].as_array().into_iter().flatten();
         let off = states.filter(|state| state["state"] == "DISABLED");
         let off: BTreeSet<&str> = off
@@ -216,6 +222,9 @@ impl Apis {
                     let action = format!("cannot ask whether {api} is switched on");
                     return Err(refused(project, status, &answer, &action));
                 }
+                if let Some(error) = off_elsewhere(project, &answer) {
+                    return Err(error);
+                }
                 let is_off = reasons(&answer).any(|reason| reason == "SERVICE_DISABLED");
                 if is_off || status == 429 || status >= 500 {
                     row.store(0, Ordering::Relaxed);
@@ -232,6 +241,25 @@ impl Apis {
         }
         Ok(())
     }
+}
+
+/// The refusal of an API that is off in another project than the target's, against which the calls count: no waiting mends that.
+fn off_elsewhere(project: &Project, answer: &Value) -> Option<Error> {
+    let details = answer["error"]["details"].as_array().into_iter().flatten();
+    let mut off = details.filter(|detail| detail["reason"] == "SERVICE_DISABLED");
+    let metadata = &off.next()?["metadata"];
+    let consumer = metadata["consumer"].as_str()?;
+    let consumer = consumer.strip_prefix("projects/").unwrap_or(consumer);
+    // Whether a number is ours is known only where ours is.
+    let is_known = project.names.knows_its_number();
+    if !is_known || project.names.is_ours(consumer) {
+        return None;
+    }
+    let api = metadata["service"].as_str().unwrap_or("the API");
+    let message =
+        format!("{api} is on, and the calls do not reach it: it is off in project `{consumer}`");
+    let hint = hints::count_here(&project.names.project);
+    Some(Error::new(ErrorKind::Rejected, message).hint(hint))
 }
 
 /// The reasons that an answer names.

@@ -25,6 +25,7 @@ pub(crate) async fn caller(project: &Project) -> Result<Caller> {
             let number = short(&there.name).to_owned();
             project.names.learn(id, &number);
             let _ = project.number.set(number);
+            let _ = project.is_alone.set(there.parent.is_empty());
             return Ok(caller(principal));
         }
         Err(refusal) => refusal,

@@ -90,9 +90,21 @@ pub(crate) fn is_denied(error: &CloudError) -> bool {
     code(error) == Some(Code::PermissionDenied)
 }
 
-/// Whether the API itself is off in the project.
+/// Whether the API itself is off in a project: the one that the call counts against.
 pub(crate) fn is_switched_off(error: &CloudError) -> bool {
     reason(error) == Some("SERVICE_DISABLED")
+}
+
+/// That project, by its id or number. `None` where the API is not off, or nothing tells.
+pub(crate) fn off_in(error: &CloudError) -> Option<&str> {
+    let details = error.status().filter(|_| is_switched_off(error))?;
+    details.details.iter().find_map(|detail| match detail {
+        StatusDetails::ErrorInfo(info) => {
+            let consumer = info.metadata.get("consumer")?;
+            Some(consumer.strip_prefix("projects/").unwrap_or(consumer))
+        }
+        _ => None,
+    })
 }
 
 /// Whether the cloud says that the thing is in no state for the call.

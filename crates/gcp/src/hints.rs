@@ -19,6 +19,16 @@ pub(crate) const LOGIN_HINT: &str = "log in with `gcloud auth application-defaul
 /// activation of service(s) ... to proceed" (kyegomez/zeta#71 shows it whole).
 pub(crate) const NO_BILLING: &str = "UREQ_PROJECT_BILLING_NOT_FOUND";
 
+/// The command that says against which project a person's calls count.
+const CHOOSE_QUOTA_PROJECT: &str = "gcloud auth application-default set-quota-project";
+
+/// What to do about calls that count against another project, in which the API is off.
+pub(crate) fn count_here(project: &str) -> String {
+    format!(
+        "the credentials count their calls against another project, where it is off: `{CHOOSE_QUOTA_PROJECT} {project}`"
+    )
+}
+
 /// Which role has a permission that begins so.
 const ROLES: [(&str, &str); 9] = [
     ("run.", "roles/run.admin"),
@@ -46,14 +56,17 @@ pub(crate) fn of_status(status: &Status) -> Option<String> {
         Some("SERVICE_DISABLED") => {
             let consumer = member("consumer").unwrap_or_default();
             let project = consumer.strip_prefix("projects/").unwrap_or(consumer);
-            Some(switch_on([member("service")?], project))
+            let enable = switch_on([member("service")?], project);
+            // Which project the target's is, is not known here.
+            Some(format!(
+                "{enable}; where that is not the target's project, the credentials count their calls against it: \
+                 `{CHOOSE_QUOTA_PROJECT} PROJECT`"
+            ))
         }
-        Some("USER_PROJECT_DENIED") => Some(
+        Some("USER_PROJECT_DENIED") => Some(format!(
             "the credentials count their calls against a project that they may not use: grant \
-             `roles/serviceusage.serviceUsageConsumer` there, or choose another one with `gcloud auth application-default \
-             set-quota-project PROJECT`"
-                .to_owned(),
-        ),
+             `roles/serviceusage.serviceUsageConsumer` there, or choose another one with `{CHOOSE_QUOTA_PROJECT} PROJECT`"
+        )),
         Some(NO_BILLING) => Some(link_billing(member("project").unwrap_or("PROJECT"))),
         // Who may act as an account is told by its words.
         Some("IAM_PERMISSION_DENIED") => {
@@ -144,6 +157,8 @@ pub(crate) fn of_words(words: &str) -> Option<String> {
     if says.contains("servicenetworking")
         || says.contains("service networking")
         || says.contains("private services access")
+        // Memorystore's word.
+        || says.contains("private service access")
         || says.contains("private service connection")
         || says.contains("private services connection")
         || says.contains("network_not_peered")
@@ -180,10 +195,10 @@ mod tests {
             ("service", "run.googleapis.com"),
             ("consumer", "projects/42"),
         ];
-        assert_eq!(
-            hint("SERVICE_DISABLED", &members, "off"),
-            "`gcloud services enable run.googleapis.com --project 42`"
-        );
+        let hint = hint("SERVICE_DISABLED", &members, "off");
+        let enable = "`gcloud services enable run.googleapis.com --project 42`; where";
+        assert!(hint.starts_with(enable), "{hint}");
+        assert!(hint.contains("set-quota-project PROJECT"), "{hint}");
     }
 
     #[test]
@@ -210,6 +225,10 @@ mod tests {
             ),
             (
                 "network doesn't have at least 1 private services connection",
+                "vpc-peerings",
+            ),
+            (
+                "Google private service access is not enabled. Enable private service access and try again.",
                 "vpc-peerings",
             ),
         ] {

@@ -116,6 +116,8 @@ impl Gcp {
             principal: identity.principal,
             number: OnceCell::new(),
             may_grant: OnceCell::new(),
+            is_alone: OnceCell::new(),
+            unseen: Arc::default(),
             run_as: RunAs::default(),
             source: identity.source,
             http,

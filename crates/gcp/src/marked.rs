@@ -17,6 +17,7 @@ use google_cloud_gax::paginator::{ItemPaginator, Paginator};
 use crate::cache;
 use crate::database::{instance, user, within};
 use crate::error::{self, CloudError};
+use crate::hints;
 use crate::project::{Project, short};
 use crate::registry::REPOSITORY;
 use crate::runtime::{job, service};
@@ -133,7 +134,7 @@ impl Search<'_> {
             let page = match page {
                 Ok(page) => page,
                 Err(error) => {
-                    marked.extend(unlisted(WHAT, error));
+                    marked.extend(unlisted(self.project, WHAT, error));
                     break;
                 }
             };
@@ -160,7 +161,7 @@ impl Search<'_> {
             self.take(kind, &name, &labels, &mut marked);
         }
         if let Some(error) = ended {
-            marked.extend(unlisted(what, error));
+            marked.extend(unlisted(self.project, what, error));
         }
         marked
     }
@@ -173,10 +174,17 @@ impl Search<'_> {
     }
 }
 
-/// What a list that failed leaves unknown: nothing, where the API is off in the project and so has nothing.
-fn unlisted(what: &str, error: CloudError) -> Marked {
-    match error::is_switched_off(&error) {
-        true => Marked::default(),
-        false => Marked::unlisted(what, error::failed(error, &format!("cannot list {what}"))),
+/// What a list that failed leaves unknown: nothing, where the API is off in the project and so has nothing. Off in another one, which
+/// the calls count against, it says nothing of this one.
+fn unlisted(project: &Project, what: &str, error: CloudError) -> Marked {
+    let off_in = error::off_in(&error).map(str::to_owned);
+    if off_in.as_ref().is_some_and(|it| project.names.is_ours(it)) {
+        return Marked::default();
     }
+    let failed = error::failed(error, &format!("cannot list {what}"));
+    let failed = match off_in {
+        Some(_) => failed.hint(hints::count_here(&project.names.project)),
+        None => failed,
+    };
+    Marked::unlisted(what, failed)
 }

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use crate::apis::Apis;
 use crate::client::Clients;
 use crate::credentials::Source;
+use crate::runtime::patience::Unseen;
 use crate::secret_access::RunAs;
 use crate::secret_lookup::SecretLookup;
 
@@ -32,6 +33,10 @@ pub(crate) struct Project {
     pub(crate) number: OnceCell<String>,
     /// Whether the caller may change the policies of secrets in the project, once that was asked.
     pub(crate) may_grant: OnceCell<bool>,
+    /// Whether no folder and no organization is above the project, once an answer told.
+    pub(crate) is_alone: OnceCell<bool>,
+    /// The secrets of which nobody here sees who may read them.
+    pub(crate) unseen: Arc<Unseen>,
     /// What services and jobs run as where the manifest does not say it.
     pub(crate) run_as: RunAs,
     /// Where the credentials came from.
@@ -90,6 +95,18 @@ impl Names {
         }
     }
 
+    /// Whether a project that is named by id or number is this one, as far as an answer told: a number that none told is not.
+    pub(crate) fn is_ours(&self, given: &str) -> bool {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        given == self.project || numbers.get(given).is_some_and(|id| *id == self.project)
+    }
+
+    /// Whether an answer told this project's number.
+    pub(crate) fn knows_its_number(&self) -> bool {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.values().any(|id| *id == self.project)
+    }
+
     /// `projects/P`.
     pub(crate) fn project(&self) -> String {
         format!("projects/{}", self.project)
@@ -122,18 +139,56 @@ impl Names {
 
     /// A Serverless VPC Access connector in full, given by name or in full.
     pub(crate) fn connector(&self, given: &str) -> String {
-        if given.is_empty() || given.contains('/') {
+        if given.is_empty() {
             given.to_owned()
+        } else if given.contains('/') {
+            self.by_id(given)
         } else {
             format!("{}/connectors/{given}", self.location())
+        }
+    }
+
+    /// The same resource with its project's id, where that is named by a number that is known.
+    fn by_id(&self, full: &str) -> String {
+        let rest = full.strip_prefix("projects/");
+        match rest.and_then(|rest| rest.split_once('/')) {
+            Some((project, rest)) => format!("projects/{}/{rest}", self.project_id(project)),
+            None => full.to_owned(),
         }
     }
 
     /// A VPC network in full, given by name, in full or as a URL: `projects/P/global/networks/N`.
     pub(crate) fn network(&self, given: &str) -> String {
         match given.find("projects/") {
-            Some(start) => given[start..].to_owned(),
+            Some(start) => self.by_id(&given[start..]),
             None => format!("projects/{}/global/networks/{}", self.project, short(given)),
+        }
+    }
+
+    /// A subnetwork in full, given by name, in full or as a URL: `projects/P/regions/R/subnetworks/S`.
+    pub(crate) fn subnetwork(&self, given: &str) -> String {
+        match given.find("projects/") {
+            Some(start) => self.by_id(&given[start..]),
+            None => format!(
+                "projects/{}/regions/{}/subnetworks/{}",
+                self.project,
+                self.region,
+                short(given)
+            ),
+        }
+    }
+
+    /// A network, subnetwork or connector for people: its name alone where it is of this project and region.
+    pub(crate) fn nearby(&self, full: String) -> String {
+        let name = short(&full);
+        let ours = [
+            self.network(name),
+            self.subnetwork(name),
+            self.connector(name),
+        ];
+        match ours.contains(&full) {
+            true => name.to_owned(),
+            false => full,
         }
     }
 
@@ -237,6 +292,8 @@ mod tests {
         // From then on their number is theirs, and another one is nobody's that we know once ours is known.
         assert_eq!(names.secret_in_full("projects/42/secrets/db-url"), theirs);
         names.learn("demo-project", "41");
+        assert!(names.is_ours("41") && names.is_ours("demo-project"));
+        assert!(!names.is_ours("42") && !names.is_ours("43"));
         let strange = "projects/43/secrets/db-url";
         assert_eq!(names.secret_in_full(strange), strange);
         assert_eq!(

@@ -123,7 +123,20 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
         let at = KeyPath::new(["services", key]);
         let place = |key: &str| key.split('.').fold(at.clone(), |at, part| at.join(part));
         let said = SERVICE_KEYS.into_iter();
-        let said = said.filter(|key| report.has_place(&place(key)));
+        // `health = "/path"` says the path as well.
+        let health = place("health");
+        let parts = [
+            "path",
+            "command",
+            "interval",
+            "timeout",
+            "retries",
+            "start_period",
+        ];
+        let is_path = report.has_place(&health)
+            && !parts.iter().any(|it| report.has_place(&health.join(*it)));
+        let said =
+            said.filter(|key| report.has_place(&place(key)) || (*key == "health.path" && is_path));
         service.said = said.map(str::to_owned).collect();
     }
     for (key, cache) in &mut manifest.caches {

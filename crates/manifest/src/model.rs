@@ -132,12 +132,13 @@ pub struct Service {
 }
 
 /// The keys of a service that stand for what a service has in any case, said or not.
-pub(crate) const SERVICE_KEYS: [&str; 7] = [
+pub(crate) const SERVICE_KEYS: [&str; 8] = [
     "cpu",
     "memory",
     "replicas",
     "entrypoint",
     "command",
+    "health.path",
     "health.command",
     "health.start_period",
 ];

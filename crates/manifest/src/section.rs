@@ -265,6 +265,8 @@ pub struct GcpService {
     /// How many instances: as in `[services.NAME]`.
     #[schemars(with = "Option<Scale>")]
     pub replicas: Option<serde_json::Value>,
+    /// The service account that this service and its migration run as (e-mail address). Default: that of `[targets.gcp]`.
+    pub service_account: Option<String>,
     /// Plain variables that replace or add to those of `[services.NAME.env]`.
     #[serde(deserialize_with = "crate::units::plain_text::map")]
     #[schemars(schema_with = "crate::units::plain_text::schema")]
@@ -288,6 +290,15 @@ pub struct GcpService {
     pub url: Option<String>,
     /// Its name in the DNS.
     pub dns: Option<GcpDns>,
+}
+
+impl GcpSection {
+    /// The service account that a service and its migration run as: its own, or the target's. `None` where the manifest names none.
+    pub fn account_of(&self, service: &str) -> Option<&String> {
+        let own = self.services.get(service);
+        let own = own.and_then(|own| own.service_account.as_ref());
+        own.or(self.service_account.as_ref())
+    }
 }
 
 /// `[targets.CLOUD.secrets.NAME]`.

@@ -83,6 +83,7 @@ pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
         .route("/_sandbox/faults", post(set_faults).delete(clear_faults))
         .route("/_sandbox/organization", post(set_organization))
         .route("/_sandbox/billing", post(set_billing))
+        .route("/_sandbox/folder", post(set_folder))
         .route(
             "/_sandbox/aws/policy",
             post(set_policy).delete(clear_policy),
@@ -133,6 +134,15 @@ async fn set_organization(
 /// Whether Google's project has a billing account.
 async fn set_billing(State(control): State<Arc<Control>>, Json(linked): Json<bool>) -> StatusCode {
     control.gcp.set_billing(linked);
+    StatusCode::NO_CONTENT
+}
+
+/// Puts Google's project into a folder whose policy gives a role to a member.
+async fn set_folder(
+    State(control): State<Arc<Control>>,
+    Json((role, member)): Json<(String, String)>,
+) -> StatusCode {
+    control.gcp.set_folder(&role, &member);
     StatusCode::NO_CONTENT
 }
 

@@ -16,8 +16,11 @@ use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says};
 crate::tests! {
     a_service_goes_on_reading_its_secrets_when_its_account_is_no_longer_named => account_removed,
     secrets_are_granted_to_the_account_that_a_service_was_given_by_hand => account_of_its_own,
+    a_service_runs_as_the_account_that_the_manifest_gives_it_alone => account_each,
     a_secret_of_another_project_is_pinned_as_theirs => of_another_project,
     an_access_that_cannot_be_seen_is_for_cloud_run_to_judge => unseen,
+    an_access_that_a_folder_gives_is_for_cloud_run_to_judge => inherited,
+    an_access_that_cannot_be_seen_and_is_refused_is_not_waited_for_long => unseen_and_refused,
     a_call_that_is_denied_is_told_with_its_own_exit_code => denied,
 }
 
@@ -175,4 +178,76 @@ async fn denied(stage: &Stage) {
         stage.calls.arm(None);
         run(stage, APPLY, cloud, Exit::Success).await;
     }
+}
+
+const MAY_NOT_GRANT: &str =
+    "[[fault]]\ncall = \"secretmanager.projects.secrets.setIamPolicy\"\nwhat = \"denied\"\n";
+
+fn one_line(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The folder lets every account of its projects read secrets; who deploys may not write a policy and sees nothing of that.
+async fn inherited(stage: &Stage) {
+    let us = account(stage).await;
+    stage.into_folder(ACCESSOR, &us).await;
+    stage.disturb(MAY_NOT_GRANT).await;
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 1).await;
+    let said = one_line(&run(stage, &["plan"], "gcp", Exit::Success).await);
+    says(
+        &said,
+        &["it cannot be seen whether", "Cloud Run's own check tells"],
+    );
+    plans_nothing(stage, "gcp").await;
+}
+
+/// Where Cloud Run refuses it, that is told within minutes, with the command that mends it.
+async fn unseen_and_refused(stage: &Stage) {
+    let nobody = "serviceAccount:nobody@sandbox-project.iam.gserviceaccount.com";
+    stage.into_folder(ACCESSOR, nobody).await;
+    stage.disturb(MAY_NOT_GRANT).await;
+    stage.want(&Wanted::FIRST);
+    stage.want_no_migration();
+    let began = stage.time.now();
+    let said = one_line(&run(stage, APPLY, "gcp", Exit::DeploymentFailed).await);
+    let took = stage.time.now().duration_since(began).as_secs();
+    says(
+        &said,
+        &[
+            "Permission denied on secret",
+            "of which it cannot be seen whether it may read it",
+        ],
+    );
+    assert!((120..300).contains(&took), "{took} s");
+}
+
+/// Service and migration run as the service's own account, which reads their secrets; another service runs as the target's.
+async fn account_each(stage: &Stage) {
+    stage.want(&Wanted {
+        more_services: 1,
+        ..Wanted::FIRST
+    });
+    let own = "web@sandbox-project.iam.gserviceaccount.com";
+    let overlay = format!(
+        "[targets.gcp]\nservice_account = \"{own}\"\n\n[targets.gcp.services.idp]\nservice_account = \"{APP}\"\n"
+    );
+    stage.file("deployer.test.toml", &overlay);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let there = stage.google(Method::GET, &service(), None).await;
+    assert_eq!(there["template"]["serviceAccount"], APP);
+    let at = format!("/v2/projects/{PROJECT}/locations/{LOCATION}");
+    let job = format!("{at}/jobs/swept-test-idp-migrate");
+    let job = stage.google(Method::GET, &job, None).await;
+    assert_eq!(job["template"]["template"]["serviceAccount"], APP);
+    let other = format!("{at}/services/swept-test-s1");
+    let other = stage.google(Method::GET, &other, None).await;
+    assert_eq!(other["template"]["serviceAccount"], own);
+    let app = format!("serviceAccount:{APP}");
+    assert_eq!(
+        readers(stage, "swept-test-cookie-key").await,
+        [app.as_str()]
+    );
+    plans_nothing(stage, "gcp").await;
 }

@@ -6,14 +6,18 @@ use aws_sdk_ecs::types::{
     AssignPublicIp, AwsVpcConfiguration, LoadBalancer, NetworkConfiguration, PropagateTags, Service,
 };
 use deployer::Exit;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::ecs::{definition, register_and_deploy};
 use crate::events::document;
-use crate::in_process::stage::{Stage, Wanted};
+use crate::in_process::stage::{LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, assert_serves, clouds, run, says};
 
 crate::tests! {
     a_service_that_is_adopted_by_a_bare_manifest_gets_our_mark_and_nothing_else => of_a_bare_manifest,
+    a_service_that_is_adopted_on_cloud_run_keeps_its_size_and_its_program => on_cloud_run,
+    the_database_and_the_user_of_an_instance_that_is_adopted_are_to_be_named => database_named,
 }
 
 const NAME: &str = "swept-test-idp";
@@ -160,4 +164,122 @@ async fn of_a_bare_manifest(stage: &Stage) {
     assert_eq!(now.desired_count(), 2);
     assert_eq!(now.health_check_grace_period_seconds(), Some(300));
     assert_serves(stage, "aws", 1).await;
+}
+
+/// The same for Google.
+const ADOPTS_ON_GOOGLE: &str = "[targets.gcp.services.idp]\nadopt = true\n\
+                                [targets.gcp.secrets.mail-password]\nadopt = true\n\
+                                [targets.gcp.secrets.cookie-key]\nadopt = true\n\
+                                [targets.gcp.secrets.database-url]\nadopt = true\n";
+
+fn run_service() -> String {
+    format!("/v2/projects/{PROJECT}/locations/{LOCATION}/services/{NAME}")
+}
+
+/// The template as its first owner made it: larger, another program, probed otherwise.
+fn otherwise(mut template: Value) -> Value {
+    let container = &mut template["containers"][0];
+    container["resources"]["limits"] = json!({ "cpu": "4000m", "memory": "8Gi" });
+    container["command"] = json!(["/app"]);
+    container["args"] = json!(["serve", "--fast"]);
+    container["startupProbe"] = json!({
+        "periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 20,
+        "httpGet": { "path": "/ready", "port": 3000, "httpHeaders": [{ "name": "X-Probe", "value": "yes" }] },
+    });
+    let container = container.as_object_mut().expect("a container");
+    container.remove("livenessProbe");
+    template["scaling"] = json!({ "minInstanceCount": 2, "maxInstanceCount": 7 });
+    template
+}
+
+async fn template(stage: &Stage) -> Value {
+    let mut template = stage.google(Method::GET, &run_service(), None).await["template"].clone();
+    let members = template.as_object_mut().expect("a template");
+    // Of our mark; a deployment's own note.
+    members.remove("labels");
+    members.remove("annotations");
+    template
+}
+
+async fn on_cloud_run(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage.want_no_migration();
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let changed = otherwise(template(stage).await);
+    let path = format!("{}?updateMask=template,scaling", run_service());
+    let scaling = json!({ "scalingMode": "MANUAL", "manualInstanceCount": 3 });
+    let change = json!({ "template": changed, "scaling": scaling });
+    stage.google(Method::PATCH, &path, Some(change)).await;
+    stage.time.pass(SETTLED).await;
+    for address in [
+        "run.service/swept-test-idp",
+        "artifactregistry.repository/swept-test",
+        "secretmanager.secret/swept-test-mail-password",
+        "secretmanager.secret/swept-test-cookie-key",
+        "secretmanager.secret/swept-test-database-url",
+    ] {
+        let address = format!("gcp/{LOCATION}/{address}");
+        run(stage, &["forget", &address, "--yes"], "gcp", Exit::Success).await;
+    }
+    let before = template(stage).await;
+    bare(stage);
+    stage.file(OVERLAY, ADOPTS_ON_GOOGLE);
+    let plan = document(stage, &["plan"], "gcp", Exit::Success).await;
+    for change in plan["plan"]["changes"].as_array().expect("changes") {
+        for field in change["changes"].as_array().into_iter().flatten() {
+            let name = field["field"].as_str().expect("a name");
+            assert!(name.starts_with("tags."), "{change:#}");
+        }
+    }
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(template(stage).await, before);
+    let scaling = stage.google(Method::GET, &run_service(), None).await["scaling"].clone();
+    assert_eq!(scaling["manualInstanceCount"], 3);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    // What it says is changed, and nothing beside: the count is the manifest's only where nobody counts by hand.
+    stage.file(
+        OVERLAY,
+        &format!("{ADOPTS_ON_GOOGLE}[services.idp]\nreplicas = 3\n"),
+    );
+    let said = run(stage, PLAN, "gcp", Exit::Changes).await;
+    says(&said, &["instances.max: 7 -> 3", "manual, 3 instances"]);
+    assert!(!said.contains("cpu"), "{said}");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let now = template(stage).await;
+    assert_eq!(now["scaling"]["maxInstanceCount"], 3);
+    assert_eq!(now["containers"], before["containers"]);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+}
+
+/// Nothing tells which of an instance's databases is the app's, and a user of a name that is made up here may be somebody.
+async fn database_named(stage: &Stage) {
+    stage.want(&Wanted {
+        data: true,
+        ..Wanted::FIRST
+    });
+    let database = json!({
+        "name": "swept-test-main", "region": LOCATION, "databaseVersion": "POSTGRES_17",
+        "settings": { "tier": "db-custom-1-3840", "edition": "ENTERPRISE", "ipConfiguration": { "ipv4Enabled": true } },
+    });
+    let instances = format!("/v1/projects/{PROJECT}/instances");
+    stage.google(Method::POST, &instances, Some(database)).await;
+    stage.time.pass(Duration::from_secs(1200)).await;
+    let adopting = "[targets.gcp.databases.main]\nadopt = true\n";
+    stage.file(OVERLAY, adopting);
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "gcp", Exit::Input).await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &[
+            "does not say which of its databases is the app's",
+            "gcloud sql databases list --instance swept-test-main",
+            "does not say which of its users is the app's",
+        ],
+    );
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    let named = "[databases.main]\nuser = \"postgres\"\ndatabase = \"postgres\"\n\n";
+    stage.file(OVERLAY, &format!("{named}{adopting}"));
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    run(stage, PLAN, "gcp", Exit::Success).await;
 }

@@ -26,6 +26,7 @@ crate::tests! {
     a_private_service_is_asked_with_an_identity_and_an_internal_one_not_at_all => private,
     apis_that_are_switched_off_are_told_in_one_line => switched_off,
     apis_that_are_switched_off_are_switched_on_where_the_manifest_says_so => switched_on,
+    an_api_that_is_off_where_the_calls_count_is_not_waited_for => off_elsewhere,
     a_service_whose_revision_was_named_is_released => released_by_name,
     everybody_with_an_account_is_told_of_and_stays => signed_in,
     what_may_not_be_read_names_the_role => may_not_read,
@@ -444,4 +445,18 @@ async fn switched_on(stage: &Stage) {
     let path = format!("/v1/projects/{PROJECT}/services/redis.googleapis.com");
     let redis = stage.google(Method::GET, &path, None).await;
     assert_eq!(redis["state"], "DISABLED");
+}
+
+/// It was switched on here, and goes on calling itself switched off in the project that the credentials count against.
+async fn off_elsewhere(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    stage.file("deployer.test.toml", "[targets.gcp]\nenable_apis = true\n");
+    switch_off(stage, OFF).await;
+    stage.log_in(Some("adas-playground"));
+    let began = stage.time.now();
+    let said = one_line(&run(stage, APPLY, "gcp", Exit::Failure).await);
+    let set = "gcloud auth application-default set-quota-project sandbox-project";
+    says(&said, &["the calls do not reach it", set]);
+    let took = stage.time.now().duration_since(began).as_secs();
+    assert!(took < 120, "{took} s");
 }

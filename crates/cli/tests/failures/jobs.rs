@@ -24,6 +24,8 @@ crate::tests! {
     a_migration_that_a_cloud_refuses_to_start_is_run_by_the_next_apply => refused,
     a_migration_for_which_fargate_has_no_room_is_tried_again_and_left_to_the_next_apply => no_room,
     a_migration_that_runs_out_of_memory_is_told_as_that => out_of_memory,
+    no_migration_is_started_beside_another_one_of_its_service => beside_another,
+    a_job_that_another_hand_changed_since_the_plan_is_not_changed_back => changed_meanwhile,
 }
 
 /// The call that starts a migration on each cloud.
@@ -147,6 +149,86 @@ async fn too_long(stage: &Stage) {
     let execution = newest_execution(stage).await;
     assert_eq!(execution["failedCount"], 1, "{execution:#}");
     assert!(execution["completionTime"].is_string(), "{execution:#}");
+}
+
+/// One migration was left running by a run that was killed; another one waits for its end, also where the manifest calls the job otherwise.
+async fn beside_another(stage: &Stage) {
+    let (_, start) = START[1];
+    first_serves(stage).await;
+    stage.behave(|started| Behaviour {
+        takes: match started.purpose {
+            Purpose::Finish => Duration::from_secs(280),
+            Purpose::Serve => Duration::ZERO,
+        },
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&SECOND);
+    stage.calls.arm(None);
+    let hand = async {
+        while !stage.calls.names().iter().any(|name| name == start) {
+            stage.time.pass(Duration::from_millis(500)).await;
+        }
+        stage.time.pass(Duration::from_secs(10)).await;
+    };
+    stage.run_until(APPLY, "gcp", hand).await;
+    // Longer than the lease of who was killed.
+    stage.time.pass(Duration::from_secs(120)).await;
+    let began = stage.containers.started().len();
+    let another = "[services.idp.migrate]\ncommand = [\"migrate\", \"--further\"]\n";
+    let renamed = "[targets.gcp.services.idp]\njob = \"swept-test-other\"\n";
+    for overlay in [another.to_owned(), format!("{another}{renamed}")] {
+        stage.file("deployer.test.toml", &overlay);
+        let said = run(stage, APPLY, "gcp", Exit::Failure).await;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        says(
+            &said,
+            &[
+                "another migration is still running, as execution `swept-test-idp-migrate-",
+                "gcloud run jobs executions cancel swept-test-idp-migrate-",
+            ],
+        );
+        assert_eq!(stage.containers.started().len(), began, "nothing ran");
+    }
+    stage.file("deployer.test.toml", another);
+    stage.time.pass(Duration::from_secs(300)).await;
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 2).await;
+}
+
+/// What another hand set of the job after it was read is no part of the plan.
+async fn changed_meanwhile(stage: &Stage) {
+    const PATCH: &str = "run.projects.locations.jobs.patch";
+    const READ: &str = "run.projects.locations.jobs.get";
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    let theirs = async || {
+        let mut job = stage.google(Method::GET, &job_path(), None).await;
+        job["template"]["template"]["timeout"] = json!("77s");
+        let members = job.as_object_mut().expect("a job");
+        members.remove("etag");
+        stage.google(Method::PATCH, &job_path(), Some(job)).await;
+    };
+    // The image is pushed between the plan and the job.
+    stage
+        .calls
+        .delay("registry PUT manifest", Duration::from_secs(20));
+    let hand = async {
+        while !stage.calls.names().iter().any(|name| name == READ) {
+            stage.time.pass(Duration::from_millis(500)).await;
+        }
+        stage.time.pass(Duration::from_secs(5)).await;
+        theirs().await;
+    };
+    let (said, ()) = tokio::join!(run(stage, APPLY, "gcp", Exit::Failure), hand);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &["was changed since it was planned: `timeout`", "plan again"],
+    );
+    let patches = stage.calls.names().into_iter();
+    assert_eq!(patches.filter(|name| name == PATCH).count(), 1, "theirs");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_serves(stage, "gcp", 2).await;
 }
 
 async fn stopped_tasks(stage: &Stage) -> Vec<Task> {

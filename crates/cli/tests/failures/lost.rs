@@ -23,6 +23,7 @@ crate::tests! {
     a_ledger_that_was_begun_anew_by_a_part_is_not_taken_for_whole => begun_anew,
     what_a_lost_ledger_had_is_forgotten_by_its_mark => forgotten,
     a_ledger_at_another_place_than_the_services_note_is_refused => elsewhere,
+    an_api_that_is_off_in_the_quota_project_is_not_taken_for_one_that_has_nothing => counted_elsewhere,
 }
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -393,4 +394,35 @@ async fn elsewhere(stage: &Stage) {
     run(stage, &["plan"], "all", Exit::Failure).await;
     overlay("elsewhere");
     run(stage, DESTROY, "all", Exit::Success).await;
+}
+
+/// A person's login that counts its calls against a project of theirs, where no API is on: nothing is known of ours, and what carries
+/// our mark stays.
+async fn counted_elsewhere(stage: &Stage) {
+    first_serves(stage).await;
+    lose(stage).await;
+    let (before, _) = by_owner(stage).await;
+    stage.log_in(Some("adas-playground"));
+    let (ended, said) = stage.run(DESTROY, "gcp").await;
+    assert!(
+        !matches!(ended, crate::in_process::stage::Ended::Exit(Exit::Success)),
+        "{said}"
+    );
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &[
+            "count their calls against another project",
+            "gcloud auth application-default set-quota-project sandbox-project",
+        ],
+    );
+    let (still, _) = by_owner(stage).await;
+    assert_eq!(before.len(), still.len());
+    stage.log_in(None);
+    run(stage, DESTROY, "gcp", Exit::Success).await;
+    let (left, _) = by_owner(stage).await;
+    assert!(
+        left.iter().all(|it| it.name.starts_with("arn:")),
+        "{left:?}"
+    );
 }

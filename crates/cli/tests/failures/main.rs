@@ -13,6 +13,7 @@ mod apart;
 mod aws_adopted;
 mod aws_data;
 mod balancers;
+mod cloud_run;
 mod clouds;
 mod detached;
 mod disturbed;
@@ -109,6 +110,7 @@ const TESTS: &[&[Test]] = &[
     owners::TESTS,
     disturbed::TESTS,
     google::TESTS,
+    cloud_run::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,

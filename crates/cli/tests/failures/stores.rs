@@ -20,6 +20,9 @@ crate::tests! {
     a_database_that_may_not_be_seen_is_not_taken_for_deleted => unseen_while_deleted,
     a_cache_on_another_projects_network_is_made => shared_network,
     a_cache_that_is_being_deleted_is_made_anew => cache_going,
+    a_cache_on_a_network_without_access_tells_the_way_out => cache_not_peered,
+    a_change_of_a_database_that_another_one_forestalled_is_made_again => forestalled,
+    how_long_a_record_is_remembered_is_a_hands_to_set => ttl,
 }
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -252,14 +255,19 @@ async fn another_edition(stage: &Stage) {
     run(stage, APPLY, "gcp", Exit::Success).await;
     let before = stage.google(Method::GET, &instance_path(), None).await;
     let plus = json!({ "edition": "ENTERPRISE_PLUS", "tier": "db-perf-optimized-N-2" });
-    let plus = json!({ "settings": plus });
-    stage
-        .google(Method::PATCH, &instance_path(), Some(plus))
-        .await;
-    stage.time.pass(std::time::Duration::from_secs(1200)).await;
+    // More than Enterprise keeps: what a new instance of that edition has.
+    let logs = json!({ "backupConfiguration": { "transactionLogRetentionDays": 14 } });
+    for settings in [plus, logs] {
+        let change = json!({ "settings": settings });
+        stage
+            .google(Method::PATCH, &instance_path(), Some(change))
+            .await;
+        stage.time.pass(std::time::Duration::from_secs(1200)).await;
+    }
     let larger = "[databases.main]\nstorage = \"40GiB\"\n";
     stage.file("deployer.test.toml", larger);
-    run(stage, APPLY, "gcp", Exit::Success).await;
+    let said = run(stage, APPLY, "gcp", Exit::Success).await;
+    says(&said, &["point-in-time recovery: 14 days -> 7 days"]);
     let there = stage.google(Method::GET, &instance_path(), None).await;
     assert_eq!(there["settings"]["edition"], "ENTERPRISE");
     assert_eq!(there["settings"]["tier"], before["settings"]["tier"]);
@@ -326,4 +334,102 @@ async fn unseen_while_deleted(stage: &Stage) {
     );
     stage.disturb("").await;
     run(stage, DESTROY, "gcp", Exit::Success).await;
+}
+
+/// Memorystore's own words of a network that Google's services cannot reach.
+async fn cache_not_peered(stage: &Stage) {
+    stage.want(&DATA);
+    let network = "[targets.gcp.caches.sessions]\nnetwork = \"projects/host-project/global/networks/not-peered\"\n";
+    stage.file("deployer.test.toml", network);
+    let said = run(stage, APPLY, "gcp", Exit::Failure).await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &[
+            "Google private service access is not enabled",
+            "gcloud services vpc-peerings connect",
+        ],
+    );
+}
+
+/// What another hand changes of the instance, right after our change of it was sent.
+async fn meanwhile(stage: &Stage, exit: Exit, settings: serde_json::Value) -> String {
+    const UPDATE: &str = "sql.instances.update";
+    stage
+        .calls
+        .delay(UPDATE, std::time::Duration::from_secs(10));
+    let hand = async {
+        while !stage.calls.names().iter().any(|name| name == UPDATE) {
+            stage.time.pass(std::time::Duration::from_millis(500)).await;
+        }
+        let change = json!({ "settings": settings });
+        stage
+            .google(Method::PATCH, &instance_path(), Some(change))
+            .await;
+    };
+    let (said, ()) = tokio::join!(run(stage, APPLY, "gcp", exit), hand);
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Any operation gives the settings another version: ours is made again of what is there, unless that would undo the other one.
+async fn forestalled(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let larger = |size: u32| format!("[databases.main]\nstorage = \"{size}GiB\"\n");
+    stage.file("deployer.test.toml", &larger(40));
+    let theirs = json!({ "userLabels": { "team": "theirs" } });
+    meanwhile(stage, Exit::Success, theirs).await;
+    let there = stage.google(Method::GET, &instance_path(), None).await;
+    assert_eq!(there["settings"]["dataDiskSizeGb"], "40");
+    assert_eq!(there["settings"]["userLabels"]["team"], "theirs");
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    stage.file("deployer.test.toml", &larger(60));
+    let said = meanwhile(
+        stage,
+        Exit::Failure,
+        json!({ "availabilityType": "ZONAL", "dataDiskSizeGb": "50" }),
+    )
+    .await;
+    says(
+        &said,
+        &["was changed since it was planned: `storage`", "plan again"],
+    );
+    let there = stage.google(Method::GET, &instance_path(), None).await;
+    assert_eq!(there["settings"]["dataDiskSizeGb"], "50");
+}
+
+/// The manifest has no word for it: what a hand set stays, also when the name leads elsewhere, and the record stays ours.
+async fn ttl(stage: &Stage) {
+    let zone = json!({ "name": "example-com", "dnsName": "example.com.", "description": "ours" });
+    let zones = format!("/dns/v1/projects/{PROJECT}/managedZones");
+    stage.google(Method::POST, &zones, Some(zone)).await;
+    stage.want(&Wanted::FIRST);
+    let dns = |address: &str| {
+        let text = format!(
+            "[targets.gcp.services.idp.dns]\nname = \"idp.example.com\"\nzone = \"example-com\"\naddress = \"{address}\"\n"
+        );
+        stage.file("deployer.test.toml", &text);
+    };
+    dns("203.0.113.7");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let set = |address: &str, ttl: u32| json!({ "name": "idp.example.com.", "type": "A", "ttl": ttl, "rrdatas": [address] });
+    let change =
+        json!({ "deletions": [set("203.0.113.7", 300)], "additions": [set("203.0.113.7", 60)] });
+    let changes = format!("{zones}/example-com/changes");
+    stage.google(Method::POST, &changes, Some(change)).await;
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    dns("203.0.113.8");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let records = format!("{zones}/example-com/rrsets?name=idp.example.com.");
+    let there = stage.google(Method::GET, &records, None).await;
+    assert_eq!(there["rrsets"][0]["rrdatas"], json!(["203.0.113.8"]));
+    assert_eq!(there["rrsets"][0]["ttl"], 60);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    stage.file("deployer.test.toml", "");
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let there = stage.google(Method::GET, &records, None).await;
+    assert!(
+        there["rrsets"].as_array().is_none_or(Vec::is_empty),
+        "{there}"
+    );
 }

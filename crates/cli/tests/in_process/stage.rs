@@ -318,6 +318,20 @@ impl Stage {
         answer.json().await.expect("JSON")
     }
 
+    /// Logs a person in instead of the service account; their calls count against that project.
+    #[allow(dead_code, reason = "not every test counts calls")]
+    pub fn log_in(&self, quota_project: Option<&str>) {
+        let mut login = json!({
+            "type": "authorized_user", "client_id": "a-person's", "client_secret": "none",
+            "refresh_token": self.token, "token_uri": format!("{}/token", self.sandbox.gcp_url),
+        });
+        if let Some(project) = quota_project {
+            login["quota_project_id"] = json!(project);
+        }
+        let credentials = environment::credentials().expect("the parent names a file");
+        std::fs::write(credentials, login.to_string()).expect("a login");
+    }
+
     /// Puts the faults of a file in force.
     pub async fn disturb(&self, faults: &str) {
         let url = format!("{}/_sandbox/faults", self.sandbox.aws_url);
@@ -340,6 +354,19 @@ impl Stage {
             .await;
         let answer = sent.expect("an answer").error_for_status();
         answer.expect("known constraints");
+    }
+
+    /// Puts Google's project into a folder whose policy gives a role to a member.
+    #[allow(dead_code, reason = "not every test has a folder")]
+    pub async fn into_folder(&self, role: &str, member: &str) {
+        let url = format!("{}/_sandbox/folder", self.sandbox.gcp_url);
+        let call = self.http.post(url).json(&(role, member));
+        let sent = call
+            .bearer_auth(&self.sandbox.running().control_token)
+            .send()
+            .await;
+        let answer = sent.expect("an answer").error_for_status();
+        answer.expect("it is noted");
     }
 
     /// Links Google's project to a billing account, or unlinks it.

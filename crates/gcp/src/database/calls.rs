@@ -33,6 +33,19 @@ pub(super) struct Calls {
     pub(super) instance: String,
 }
 
+/// How often a change is sent that another one forestalls.
+const TRIES: usize = 6;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How a change is made of an instance as it is.
+pub(super) struct Rewrite<'a> {
+    /// What is there with the change.
+    pub(super) make: &'a (dyn Fn(DatabaseInstance) -> DatabaseInstance + Send + Sync),
+    /// Whether the change is still the one that was planned, of what is there by now.
+    pub(super) check: &'a (dyn Fn(&DatabaseInstance) -> Result<()> + Send + Sync),
+}
+
 /// How an operation stands.
 pub(super) enum Standing {
     /// Not done; says how far it is.
@@ -262,32 +275,58 @@ impl Calls {
     }
 
     /// Writes settings and version, by the settings' own version: what changed meanwhile is not overwritten.
+    ///
+    /// Any operation gives the settings another version, also one that was waited for (terraform-provider-google #12324, "version
+    /// mismatch"): then the change is made again of what is there, unless that is another hand's of what is changed here.
+    ///
+    /// Errors: as [`Rewrite::check`] says of what is there by then; conflict, when something always comes in between.
     pub(super) async fn write(
         &self,
         instance: DatabaseInstance,
+        rewrite: &Rewrite<'_>,
         watch: &dyn Watch,
     ) -> Result<Operation> {
+        let mut there = instance;
+        let mut tries = TRIES;
+        loop {
+            let written = self.write_once((rewrite.make)(there), watch).await?;
+            match written {
+                Err(error) if error::is_stale(&error) && tries > 0 => tries -= 1,
+                Err(error) if error::is_stale(&error) => {
+                    return Err(self.failed(error, "change").hint("plan again"));
+                }
+                outcome => return outcome.map_err(|error| self.failed(error, "change")),
+            }
+            self.project.context.clock.pause(PAUSE).await;
+            there = self.get().await?;
+            (rewrite.check)(&there)?;
+        }
+    }
+
+    async fn write_once(
+        &self,
+        instance: DatabaseInstance,
+        watch: &dyn Watch,
+    ) -> Result<Result<Operation, CloudError>> {
         let body = DatabaseInstance::new()
             .set_name(&self.instance)
             .set_region(instance.region)
             .set_database_version(instance.database_version)
             .set_or_clear_settings(instance.settings);
-        let outcome = self
-            .start(watch, || async {
-                self.project
-                    .clients
-                    .sql_instances
-                    .changing()
-                    .await
-                    .update()
-                    .set_project(&self.project.names.project)
-                    .set_instance(&self.instance)
-                    .set_body(body.clone())
-                    .send()
-                    .await
-            })
-            .await?;
-        outcome.map_err(|error| self.failed(error, "change"))
+        self.start(watch, || async {
+            self.project
+                .clients
+                .sql_instances
+                .changing()
+                .await
+                .update()
+                .set_project(&self.project.names.project)
+                .set_instance(&self.instance)
+                .set_body(body.clone())
+                .send()
+                .await
+        })
+        .await
     }
 
     /// Writes these settings alone, which Cloud SQL takes with no others.
@@ -333,10 +372,16 @@ impl Calls {
         let Some(instance) = self.find().await?.seen(&self.cannot("see"))? else {
             return Ok(());
         };
-        let mut settings = instance.settings.clone().unwrap_or_default();
-        if settings.deletion_protection_enabled == Some(true) {
-            settings = settings.set_deletion_protection_enabled(false);
-            let operation = self.write(instance.set_settings(settings), watch).await?;
+        let settings = instance.settings.as_ref();
+        if settings.and_then(|it| it.deletion_protection_enabled) == Some(true) {
+            let unprotect = Rewrite {
+                make: &|there| {
+                    let settings = there.settings.clone().unwrap_or_default();
+                    there.set_settings(settings.set_deletion_protection_enabled(false))
+                },
+                check: &|_| Ok(()),
+            };
+            let operation = self.write(instance, &unprotect, watch).await?;
             self.settle(operation, &self.cannot("unprotect")).await?;
         }
         let outcome = self

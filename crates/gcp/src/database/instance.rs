@@ -15,7 +15,7 @@ use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation, Settings};
 use secrecy::SecretString;
 
-use super::calls::{Calls, DEADLINE, Standing};
+use super::calls::{Calls, DEADLINE, Rewrite, Standing};
 use super::shape::{self, Shape};
 use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
@@ -136,6 +136,27 @@ impl Instance {
         })
     }
 
+    /// Fails when another hand changed the instance between the plan and now.
+    fn unchanged_since(&self, planned: &Fields, now: &DatabaseInstance) -> Result<()> {
+        if let Some(stranger) = self.objection(now) {
+            return Err(stranger.refusal(format!("database instance `{}`", self.calls.instance)));
+        }
+        // Tags of others are no affair of the plan's.
+        let ours = |fields: &Fields| labels::ours_alone(fields, &self.shape.labels);
+        let (planned, now) = (ours(planned), ours(&self.shape.describe(now)));
+        match planned.changes_to(&now).first() {
+            None => Ok(()),
+            Some(change) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "database instance `{}` was changed since it was planned: `{}`",
+                    self.calls.instance, change.field
+                ),
+            )
+            .hint("plan again")),
+        }
+    }
+
     /// A new major version is an operation of its own.
     async fn upgrade(&self, watch: &dyn Watch) -> Result<Operation> {
         let wanted = self.shape.compose(DatabaseInstance::new());
@@ -152,11 +173,23 @@ impl Instance {
         let edition = Settings::new()
             .set_edition(wanted.edition.clone())
             .set_tier(&wanted.tier);
-        let steps = [("runs", runs), ("edition", edition)].into_iter();
-        let steps = steps.filter(|(field, _)| changes.iter().any(|it| it.field == *field));
-        steps
-            .map(|(_, settings)| DatabaseInstance::new().set_settings(settings))
-            .collect()
+        let changed = |field: &str| changes.iter().any(|it| it.field == field);
+        let mut steps = Vec::new();
+        if changed("runs") {
+            steps.push(runs);
+        }
+        if changed("edition") {
+            // Enterprise Plus keeps logs for up to 35 days, and no other edition takes over more than it keeps itself.
+            let backups = wanted.backup_configuration.clone();
+            steps.extend(
+                backups
+                    .filter(|_| changed(shape::LOGS))
+                    .map(|backups| Settings::new().set_backup_configuration(backups)),
+            );
+            steps.push(edition);
+        }
+        let body = |settings| DatabaseInstance::new().set_settings(settings);
+        steps.into_iter().map(body).collect()
     }
 
     /// Waits until the change before is done, where there is one.
@@ -176,7 +209,7 @@ impl Instance {
 fn is_alone(field: &str, changes: &[FieldChange]) -> bool {
     match field {
         "runs" | "edition" | "version" => true,
-        "tier" => changes.iter().any(|change| change.field == "edition"),
+        "tier" | shape::LOGS => changes.iter().any(|change| change.field == "edition"),
         _ => false,
     }
 }
@@ -303,9 +336,15 @@ impl Resource for Instance {
                 true => self.calls.get().await?,
                 false => actual.instance.clone(),
             };
-            let version = there.database_version.clone();
-            let wanted = self.shape.compose(there).set_database_version(version);
-            operation = Some(self.calls.write(wanted, watch).await?);
+            let planned = self.shape.describe(&there);
+            let rewrite = Rewrite {
+                make: &|there| {
+                    let version = there.database_version.clone();
+                    self.shape.compose(there).set_database_version(version)
+                },
+                check: &|now| self.unchanged_since(&planned, now),
+            };
+            operation = Some(self.calls.write(there, &rewrite, watch).await?);
         }
         if changes.iter().any(|change| change.field == "version") {
             if self.settled(&mut operation).await? {
@@ -470,11 +509,22 @@ impl crate::existing::Existing for Leftover {
     }
 
     async fn release(&self, actual: &Actual) -> Result<()> {
-        let mut instance = actual.instance.clone();
-        if let Some(settings) = &mut instance.settings {
-            settings.user_labels = labels::unmarked(&settings.user_labels);
-        }
-        let operation = self.calls.write(instance, &Nobody).await?;
+        let unmark = Rewrite {
+            make: &|mut there| {
+                if let Some(settings) = &mut there.settings {
+                    settings.user_labels = labels::unmarked(&settings.user_labels);
+                }
+                there
+            },
+            check: &|now| match objection(&self.owner, now) {
+                None => Ok(()),
+                Some(stranger) => {
+                    Err(stranger.refusal(format!("database instance `{}`", self.calls.instance)))
+                }
+            },
+        };
+        let instance = actual.instance.clone();
+        let operation = self.calls.write(instance, &unmark, &Nobody).await?;
         self.calls
             .settle(operation, &self.calls.cannot("release"))
             .await

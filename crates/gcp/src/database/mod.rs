@@ -21,6 +21,7 @@ use deployer_core::batch::Batches;
 use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Watch;
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
 use futures::{FutureExt, TryFutureExt};
@@ -29,7 +30,7 @@ use secrecy::SecretString;
 
 use crate::error::Found;
 use crate::labels::{self, Owner};
-use crate::project::Project;
+use crate::project::{Names, Project};
 use crate::secret_calls::Store;
 use calls::Calls;
 use shape::Shape;
@@ -59,6 +60,7 @@ impl Database for CloudSql {
             calls: Calls::new(&self.project, &database.name),
             address,
             user: database.user.clone(),
+            unnamed: Unnamed::of(database, "user"),
             database: database.database.clone(),
             secret: secret.map(|secret| Store::new(&self.project, &secret.name)),
             password: inputs.pass(password),
@@ -143,6 +145,7 @@ impl CloudSql {
             calls: Calls::new(&self.project, &database.name),
             address,
             database: database.database.clone(),
+            unnamed: Unnamed::of(database, "database"),
             home: inputs.take(home),
             seen: seen.clone(),
             output: output.clone(),
@@ -210,8 +213,16 @@ impl Sight {
         }
     }
 
-    async fn look_is_absent(&self, calls: &Calls) -> Result<bool> {
-        Ok(matches!(self.look(calls).await?, Found::Absent))
+    /// Whether there is no instance; of one that is there, what is `unnamed` has to be known.
+    async fn look_is_absent(&self, calls: &Calls, unnamed: Option<&Unnamed>) -> Result<bool> {
+        let found = self.look(calls).await?;
+        match (&found, unnamed) {
+            (Found::Here(instance), Some(unnamed)) => {
+                unnamed.check(instance, &calls.project.names)?;
+            }
+            (Found::Here(_) | Found::Absent | Found::Denied(_), _) => {}
+        }
+        Ok(matches!(found, Found::Absent))
     }
 
     fn remember(&self, instance: Option<&DatabaseInstance>) {
@@ -244,6 +255,44 @@ fn birth(instance: &DatabaseInstance) -> Option<Birth> {
         id: format!("{} {at}", instance.name),
         at: Some(at),
     })
+}
+
+/// What of an instance of somebody the manifest does not name: an instance has several databases and users, and nothing tells
+/// which one is the app's. A name that is made up here would be another database, or another one's password.
+pub(super) struct Unnamed {
+    /// The manifest's key of the database.
+    key: String,
+    /// What is missing there: `database` or `user`.
+    what: &'static str,
+}
+
+impl Unnamed {
+    /// `None` where the manifest names it, or made the instance.
+    fn of(spec: &DatabaseSpec, what: &'static str) -> Option<Self> {
+        (spec.adopt && spec.unsaid.contains(what)).then(|| Self {
+            key: spec.key.clone(),
+            what,
+        })
+    }
+
+    /// Lets an instance pass that bears an owner's mark: its database and user are those of an earlier run.
+    ///
+    /// Errors: input, where it bears none.
+    pub(super) fn check(&self, instance: &DatabaseInstance, names: &Names) -> Result<()> {
+        let settings = instance.settings.as_ref();
+        if settings.is_some_and(|settings| settings.user_labels.contains_key(OWNER_TAG)) {
+            return Ok(());
+        }
+        let Self { key, what } = self;
+        let (name, project) = (&instance.name, &names.project);
+        Err(Error::input(format!(
+            "database instance `{name}` is adopted, and the manifest does not say which of its {what}s is the app's"
+        ))
+        .hint(format!(
+            "write `{what} = \"...\"` in [databases.{key}]: one of `gcloud sql {what}s list --instance {name} --project \
+             {project}`, or a new one"
+        )))
+    }
 }
 
 /// When an instance was made: tells it from an earlier one of its name.

@@ -29,6 +29,9 @@ pub(super) const PASSWORD_LABEL: &str = "deployer-password";
 /// Cloud SQL keeps the logs of point-in-time recovery a week at most, and never longer than the backups.
 const LONGEST_LOGS: u16 = 7;
 
+/// The field that says for how many days the logs of point-in-time recovery are kept.
+pub(super) const LOGS: &str = "point-in-time recovery";
+
 /// What the manifest says of one instance.
 pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
@@ -175,6 +178,12 @@ impl Shape {
             let backups = settings.backup_configuration.take().unwrap_or_default();
             settings.backup_configuration = Some(self.backups(backups));
         }
+        if settings.edition == Edition::Enterprise
+            && let Some(backups) = &mut settings.backup_configuration
+            && let Some(days) = &mut backups.transaction_log_retention_days
+        {
+            *days = (*days).min(i32::from(LONGEST_LOGS));
+        }
         if !silent("deletion_protection") {
             settings.deletion_protection_enabled = Some(self.spec.deletion_protection);
         }
@@ -304,7 +313,7 @@ fn describe_backups(fields: &mut Fields, backups: Option<&BackupConfiguration>) 
     }
     let (kept, logs) = kept(&backups);
     fields.set("backups", format!("{kept} days"));
-    fields.set("point-in-time recovery", format!("{logs} days"));
+    fields.set(LOGS, format!("{logs} days"));
 }
 
 /// `16` of `POSTGRES_16`; another engine's own name as it is.

@@ -16,10 +16,10 @@ use google_cloud_sql_v1::model;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::calls::Calls;
-use super::shape::PASSWORD_LABEL;
+use super::calls::{Calls, Rewrite};
+use super::shape::{PASSWORD_LABEL, with_password_label};
 use super::status::PORT;
-use super::{Home, Sight};
+use super::{Home, Sight, Unnamed};
 use crate::error::{self, CloudError, Found};
 use crate::labels::show_version;
 use crate::secret_calls::Store;
@@ -48,6 +48,7 @@ pub(super) struct User {
     pub(super) calls: Calls,
     pub(super) address: Address,
     pub(super) user: String,
+    pub(super) unnamed: Option<Unnamed>,
     pub(super) database: String,
     /// The secret with the password.
     pub(super) secret: Option<Store>,
@@ -171,16 +172,16 @@ impl User {
     /// Notes on the instance which version the user has.
     async fn note(&self, version: &SecretVersion, watch: &dyn Watch) -> Result<()> {
         let instance = self.calls.get().await?;
-        let mut settings = instance.settings.clone().unwrap_or_default();
-        let label = settings.user_labels.get(PASSWORD_LABEL);
+        let settings = instance.settings.as_ref();
+        let label = settings.and_then(|settings| settings.user_labels.get(PASSWORD_LABEL));
         if label == Some(&version.version) {
             return Ok(());
         }
-        settings
-            .user_labels
-            .insert(PASSWORD_LABEL.to_owned(), version.version.clone());
-        let instance = instance.set_settings(settings);
-        let operation = self.calls.write(instance, watch).await?;
+        let label = Rewrite {
+            make: &|there| with_password_label(there, &version.version),
+            check: &|_| Ok(()),
+        };
+        let operation = self.calls.write(instance, &label, watch).await?;
         self.calls
             .settle(operation, &self.calls.cannot("label"))
             .await
@@ -225,7 +226,8 @@ impl Resource for User {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        if self.seen.look_is_absent(&self.calls).await? {
+        let unnamed = self.unnamed.as_ref();
+        if self.seen.look_is_absent(&self.calls, unnamed).await? {
             return Ok(Reading::Absent);
         }
         let password = async {

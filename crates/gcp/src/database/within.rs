@@ -9,7 +9,7 @@ use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use google_cloud_sql_v1::model;
 
 use super::calls::Calls;
-use super::{Home, Sight};
+use super::{Home, Sight, Unnamed};
 use crate::error::{self, Found};
 
 /// The kind in addresses.
@@ -20,6 +20,7 @@ pub(super) struct Within {
     pub(super) calls: Calls,
     pub(super) address: Address,
     pub(super) database: String,
+    pub(super) unnamed: Option<Unnamed>,
     pub(super) home: Value<Home>,
     pub(super) seen: Sight,
     pub(super) output: Output<()>,
@@ -103,7 +104,8 @@ impl Resource for Within {
     }
 
     async fn read(&self) -> Result<Reading<()>> {
-        if self.seen.look_is_absent(&self.calls).await? {
+        let unnamed = self.unnamed.as_ref();
+        if self.seen.look_is_absent(&self.calls, unnamed).await? {
             return Ok(Reading::Absent);
         }
         Ok(match self.find().await? {

@@ -4,7 +4,7 @@
 mod calls;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,7 +27,7 @@ use calls::{Actual, Calls, Place, Zone};
 /// The kind in addresses.
 pub(crate) const KIND: &str = "dns.record";
 
-/// How long others may remember the record, in seconds.
+/// How long others may remember a new record, in seconds. The manifest has no word for it: that of one that is there stays.
 const TTL: i32 = 300;
 
 /// Google's servers know a change within a minute or two; it names no bound.
@@ -58,6 +58,7 @@ impl Dns for CloudDns {
             past,
             address: address.clone(),
             spec: record.clone(),
+            ttl: Mutex::default(),
         });
         address
     }
@@ -133,9 +134,30 @@ struct Record {
     spec: RecordSpec,
     /// What earlier runs wrote.
     past: Past,
+    /// How long others remember what was last read. `None` where nothing was.
+    ttl: Mutex<Option<i32>>,
 }
 
 impl Record {
+    fn note(&self, there: Option<&ResourceRecordSet>) {
+        let mut ttl = self.ttl.lock().unwrap_or_else(PoisonError::into_inner);
+        *ttl = there.and_then(|set| set.ttl);
+    }
+
+    fn ttl(&self) -> i32 {
+        let ttl = self.ttl.lock().unwrap_or_else(PoisonError::into_inner);
+        ttl.unwrap_or(TTL)
+    }
+
+    /// Whether an earlier run wrote what the record says, however long others may remember it by now.
+    fn is_as_written(&self, set: &ResourceRecordSet) -> bool {
+        let wrote = |ttl| {
+            self.past
+                .says(&describe(&set.clone().set_or_clear_ttl(ttl)))
+        };
+        wrote(set.ttl) || wrote(Some(TTL))
+    }
+
     fn target(&self) -> Result<IpAddr> {
         match &self.spec.leads_to {
             LeadsTo::Address(address) => Ok(*address),
@@ -155,7 +177,7 @@ impl Record {
         ResourceRecordSet::new()
             .set_name(self.calls.place.full_name())
             .set_type(&self.calls.place.sort)
-            .set_ttl(TTL)
+            .set_ttl(self.ttl())
             .set_rrdatas([data])
     }
 
@@ -193,6 +215,7 @@ impl Record {
         watch: &dyn Watch,
     ) -> Result<Actual> {
         self.target()?;
+        self.note(before);
         let set = self.wanted();
         let change = Change::new()
             .set_additions([set.clone()])
@@ -224,10 +247,17 @@ impl Resource for Record {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        Ok(match self.calls.find().await? {
+        let reading = self.calls.find().await?;
+        self.note(match &reading {
+            Reading::Present(actual) => Some(&actual.set),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) | Reading::Foreign(_) => {
+                None
+            }
+        });
+        Ok(match reading {
             Reading::Present(actual) if !self.spec.adopt => {
                 let there = describe(&actual.set);
-                if there == self.desired() || self.past.says(&there) {
+                if there == self.desired() || self.is_as_written(&actual.set) {
                     Reading::Present(actual)
                 } else {
                     let leads_to = actual.set.rrdatas.join(", ");

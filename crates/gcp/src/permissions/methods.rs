@@ -266,6 +266,7 @@ const METHODS: &[(&str, &[&str])] = &[
         "redis.projects.locations.operations.get",
         &["redis.operations.get"],
     ),
+    ("dns.managedZones.get", &["dns.managedZones.get"]),
     ("dns.managedZones.list", &["dns.managedZones.list"]),
     (
         "dns.resourceRecordSets.list",

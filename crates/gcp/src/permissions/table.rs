@@ -242,7 +242,11 @@ pub const NEEDS: &[Need] = &[
         kind: dns::KIND,
         noun: "a record in a managed zone",
         feature: Feature::Dns,
-        read: &["dns.managedZones.list", "dns.resourceRecordSets.list"],
+        read: &[
+            "dns.managedZones.get",
+            "dns.managedZones.list",
+            "dns.resourceRecordSets.list",
+        ],
         change: &[
             "dns.changes.create",
             "dns.changes.get",

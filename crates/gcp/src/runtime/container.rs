@@ -15,7 +15,7 @@ use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelector, VpcAccess};
 
 use crate::labels::show_version;
-use crate::project::{Names, short};
+use crate::project::Names;
 
 /// The annotation that makes a new revision of an equal template. No field: it says nothing about what runs.
 pub(crate) const RUN_ANNOTATION: &str = "deployer/run";
@@ -241,13 +241,16 @@ pub(crate) struct Frame<'a> {
 
 impl Frame<'_> {
     /// `base` (what is there, or nothing) with everything that the manifest says.
-    pub(crate) fn fill(&self, base: Container) -> Container {
+    pub(crate) fn fill(&self, base: Option<Container>) -> Container {
+        let base = base.unwrap_or_default();
         let resources = base.resources.clone().unwrap_or_default();
         // What else is limited (a GPU) is not ours to say.
         let mut limits = resources.limits.clone();
         limits.insert("cpu".to_owned(), cpu_text(self.cpu));
         limits.insert("memory".to_owned(), memory_text(self.memory));
         base.set_image(self.image.clone().unwrap_or(ImageRef(String::new())).0)
+            // Where Cloud Run puts newer base images under an image that it built, ours is none of those.
+            .set_base_image_uri("")
             .set_command(self.entrypoint.to_vec())
             .set_args(self.command.to_vec())
             .set_env(self.variables.env())
@@ -255,9 +258,55 @@ impl Frame<'_> {
     }
 }
 
+/// Whether `there` was somebody's, and the manifest does not say this of it: it stays.
+pub(crate) fn keeps(spec: &ServiceSpec, key: &str, there: Option<&Container>) -> bool {
+    there.is_some() && spec.adopt && spec.unsaid.contains(key)
+}
+
+/// What the manifest is silent about is as it was in the container that `made` is made of.
+pub(crate) fn keep_unsaid(
+    spec: &ServiceSpec,
+    made: Container,
+    there: Option<&Container>,
+) -> Container {
+    let mut made = keep_sizes(spec, made, there);
+    let Some(there) = there else {
+        return made;
+    };
+    if keeps(spec, "entrypoint", Some(there)) {
+        made.command.clone_from(&there.command);
+    }
+    if keeps(spec, "command", Some(there)) {
+        made.args.clone_from(&there.args);
+    }
+    made
+}
+
+/// The same of CPU and memory alone.
+pub(crate) fn keep_sizes(
+    spec: &ServiceSpec,
+    made: Container,
+    there: Option<&Container>,
+) -> Container {
+    let mut resources = made.resources.clone().unwrap_or_default();
+    let limits = there.and_then(|there| there.resources.as_ref());
+    for key in ["cpu", "memory"] {
+        if !keeps(spec, key, there) {
+            continue;
+        }
+        match limits.and_then(|resources| resources.limits.get(key)) {
+            Some(limit) => resources.limits.insert(key.to_owned(), limit.clone()),
+            None => resources.limits.remove(key),
+        };
+    }
+    made.set_resources(resources)
+}
+
 /// Describes what both kinds set on their container.
 pub(crate) fn describe(fields: &mut Fields, names: &Names, container: &Container) {
     fields.set("image", &container.image);
+    let base = Some(&container.base_image_uri).filter(|base| !base.is_empty());
+    fields.set_some("base image", base);
     for (field, words) in [
         ("entrypoint", &container.command),
         ("command", &container.args),
@@ -385,6 +434,7 @@ pub(crate) struct Way {
     network: Option<String>,
     subnetwork: Option<String>,
     egress: VpcEgress,
+    names: Names,
 }
 
 impl Way {
@@ -399,6 +449,7 @@ impl Way {
                 Egress::PrivateRanges => VpcEgress::PrivateRangesOnly,
                 Egress::All => VpcEgress::AllTraffic,
             },
+            names: names.clone(),
         }
     }
 
@@ -416,13 +467,13 @@ impl Way {
         let access = there.unwrap_or_default();
         let known = access.network_interfaces.first().cloned();
         let known = known.unwrap_or_default();
-        let fits = |asked: &Option<String>, there: &str| {
-            let same = |asked: &String| short(asked) == short(there);
-            asked.as_ref().is_none_or(same)
-        };
-        let interface = match fits(&self.network, &known.network)
-            && fits(&self.subnetwork, &known.subnetwork)
-        {
+        let names = &self.names;
+        let network = |asked: &String| names.network(asked) == names.network(&known.network);
+        let subnetwork =
+            |asked: &String| names.subnetwork(asked) == names.subnetwork(&known.subnetwork);
+        let fits = self.network.as_ref().is_none_or(network)
+            && self.subnetwork.as_ref().is_none_or(subnetwork);
+        let interface = match fits {
             true => known,
             false => known
                 .set_network(self.network.clone().unwrap_or_default())
@@ -442,13 +493,16 @@ pub(crate) fn describe_vpc(fields: &mut Fields, names: &Names, access: Option<&V
     let Some(access) = access else { return };
     let mut any = false;
     if !access.connector.is_empty() {
-        fields.set("vpc.connector", short(&names.connector(&access.connector)));
+        let connector = names.connector(&access.connector);
+        fields.set("vpc.connector", names.nearby(connector));
         any = true;
     }
     if let Some(interface) = access.network_interfaces.first() {
-        let part = |name: &str| (!name.is_empty()).then(|| short(name).to_owned());
-        fields.set_some("vpc.network", part(&interface.network));
-        fields.set_some("vpc.subnetwork", part(&interface.subnetwork));
+        let named = |name: &str, full: String| (!name.is_empty()).then(|| names.nearby(full));
+        let network = names.network(&interface.network);
+        fields.set_some("vpc.network", named(&interface.network, network));
+        let subnetwork = names.subnetwork(&interface.subnetwork);
+        fields.set_some("vpc.subnetwork", named(&interface.subnetwork, subnetwork));
         any = true;
     }
     if any {

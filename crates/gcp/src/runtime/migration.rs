@@ -4,7 +4,7 @@
 //! its executions until then, and the job's template marks each execution with the migration's key, so that one whose name was lost
 //! can be found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::spec::{MigrateSpec, program};
 use deployer_core::wait::{Look, Pace, poll};
-use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::{Execution, Job, Task};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +34,8 @@ pub(crate) const KIND: &str = "run.migration";
 /// To schedule a task and pull its image, beside the migration's own time.
 const START_ALLOWANCE: Duration = Duration::from_secs(600);
 const LAST_LINES: usize = 20;
+/// How long an execution whose name was lost is looked for at least: how old its start is, another machine's clock may have noted.
+const LEAST_LOOK: Duration = Duration::from_secs(20);
 
 /// The migration of one service.
 pub(crate) struct Migration {
@@ -47,6 +48,8 @@ pub(crate) struct Migration {
     pub(crate) record: Arc<dyn MigrationRecord>,
     pub(crate) retry: bool,
     pub(crate) seen: Mutex<Standings>,
+    /// The jobs that other services of the manifest have.
+    pub(crate) others: BTreeSet<String>,
     /// Whether its way into the network is direct VPC egress.
     pub(crate) direct: bool,
     pub(crate) done: Output<()>,
@@ -106,7 +109,7 @@ impl Migration {
             .hint(hint)
     }
 
-    async fn execution(&self, name: &str) -> Result<Option<Execution>> {
+    pub(super) async fn execution(&self, name: &str) -> Result<Option<Execution>> {
         let executions = self.project.clients.executions.reading().await;
         let outcome = executions.get_execution().set_name(name).send().await;
         error::optional(outcome, &format!("cannot read execution `{}`", short(name)))
@@ -114,19 +117,8 @@ impl Migration {
 
     /// The newest execution that carries the key, but none of which nothing ran.
     async fn marked(&self, key: &str) -> Result<Option<Execution>> {
-        let action = self.job.cannot("list the executions of");
-        let mut items = self
-            .project
-            .clients
-            .executions
-            .reading()
-            .await
-            .list_executions()
-            .set_parent(self.job.path())
-            .by_item();
         let mut newest: Option<Execution> = None;
-        while let Some(item) = items.next().await {
-            let item = item.map_err(|error| error::failed(error, &action))?;
+        for item in self.executions().await? {
             let made = |execution: &Execution| {
                 execution
                     .create_time
@@ -161,7 +153,7 @@ impl Migration {
                 .try_into()
                 .unwrap_or_default()
         });
-        let pace = Pace::until(operation::LAG.saturating_sub(age));
+        let pace = Pace::until(operation::LAG.saturating_sub(age).max(LEAST_LOOK));
         let more = Mutex::new(false);
         let looked = poll(clock, pace, "its execution", || async {
             let now = Created::of(&self.job.get().await?);
@@ -219,6 +211,7 @@ impl Migration {
     }
 
     async fn start(&self, key: &str, watch: &dyn Watch) -> Result<()> {
+        self.refuse_beside_another(key).await?;
         let what = format!("job {} with {}", self.job.path(), self.image.settled()?.0);
         let before = Created::of(&self.job.get().await?);
         self.record.started(key, &what, before.noted()).await?;

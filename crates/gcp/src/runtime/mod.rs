@@ -1,6 +1,7 @@
 //! Services, revisions and migration jobs on Cloud Run.
 
 pub(crate) mod activation;
+mod beside;
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod creation;
@@ -8,6 +9,8 @@ pub(crate) mod invoker;
 pub(crate) mod job;
 pub(crate) mod migration;
 pub(crate) mod patience;
+pub(crate) mod probes;
+pub(crate) mod scaling;
 pub(crate) mod service;
 pub(crate) mod shape;
 pub(crate) mod verdict;
@@ -83,7 +86,9 @@ impl Runtime for CloudRun {
         };
         let migrated = service.migrate.as_ref().map(|migrate| {
             let ready = self.job(graph, env, service, migrate, inputs, (scope, &granted));
-            self.migration(graph, migrate, inputs, &ready)
+            let others = env.services.values().filter(|it| it.key != service.key);
+            let others = others.filter_map(|it| Some(it.migrate.as_ref()?.job.clone()));
+            self.migration(graph, migrate, inputs, &ready, others.collect())
         });
         let (migrated, migration) = migrated.unzip();
         let address = self.address(service::KIND, &service.name);
@@ -99,7 +104,7 @@ impl Runtime for CloudRun {
             variables: self.variables(env, service, inputs, scope, taken),
             scope,
             _migrated: migrated.as_ref().map(|done| taken.take(done)),
-            patience: Patience::new(!granted.is_empty()),
+            patience: Patience::new(!granted.is_empty(), &self.project.unseen),
             _granted: granted.iter().map(|done| taken.take(done)).collect(),
             revision: revision.clone(),
             url: url.clone(),
@@ -250,6 +255,13 @@ impl Runtime for CloudRun {
         if let (Some(why), false) = (closed_to_the_internet(&there), leads_in) {
             return Ok(Entrance::Inside(why));
         }
+        // "The IAP check happens first and accepts or blocks requests. Then the Cloud Run IAM check accepts or blocks": it asks for a
+        // person, whom nobody here is (<https://docs.cloud.google.com/run/docs/securing/identity-aware-proxy-cloud-run>).
+        if there.iap_enabled {
+            return Ok(Entrance::Locked(
+                "Identity-Aware Proxy asks who calls, before Cloud Run does".to_owned(),
+            ));
+        }
         // Whom the manifest lets in is to be let in.
         let wish = invoker::Wish::of(section.public, service.adopt);
         if there.invoker_iam_disabled || wish == invoker::Wish::Everyone {
@@ -318,7 +330,7 @@ impl CloudRun {
         service: &ServiceSpec,
         inputs: &ServiceInputs,
     ) -> Vec<Output<()>> {
-        let named = self.project.section.service_account.as_ref();
+        let named = self.project.section.account_of(&service.key);
         let used: BTreeSet<&String> = service.secrets.values().map(|used| &used.secret).collect();
         let used = used.into_iter().filter_map(|key| {
             let made = inputs.secrets.get(key)?;
@@ -343,10 +355,13 @@ impl CloudRun {
         .collect()
     }
 
-    /// The services that take a secret, and their jobs.
+    /// The services that take a secret and for which the manifest names no account, and their jobs.
     fn users_of(&self, env: &EnvironmentSpec, secret: &str) -> Vec<User> {
         let takes = |service: &&ServiceSpec| service.secrets.values().any(|it| it.secret == secret);
-        let services: Vec<&ServiceSpec> = env.services.values().filter(takes).collect();
+        let section = &self.project.section;
+        let unnamed = |service: &&ServiceSpec| section.account_of(&service.key).is_none();
+        let services = env.services.values().filter(takes).filter(unnamed);
+        let services: Vec<&ServiceSpec> = services.collect();
         let names = services.iter().map(|service| service.name.as_str());
         let migrations = services.iter().filter_map(|it| it.migrate.as_ref());
         let jobs = migrations.map(|migrate| migrate.job.as_str());
@@ -386,7 +401,7 @@ impl CloudRun {
             shape: job::Shape {
                 spec: service.clone(),
                 migrate: migrate.clone(),
-                account: self.project.section.service_account.clone(),
+                account: self.project.section.account_of(&service.key).cloned(),
                 way: container::Way::of(&self.project.names, &self.project.section),
                 retries: self.project.service_section(&service.key).migrate_retries,
                 labels,
@@ -397,7 +412,7 @@ impl CloudRun {
             database: database_pin(service, migrate, inputs, scope, taken),
             born: born(env, migrate, inputs, taken),
             scope,
-            patience: Patience::new(!granted.is_empty()),
+            patience: Patience::new(!granted.is_empty(), &self.project.unseen),
             _granted: granted.iter().map(|done| taken.take(done)).collect(),
             ready: ready.clone(),
             there: Mutex::default(),
@@ -411,6 +426,7 @@ impl CloudRun {
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
         ready: &Output<Database>,
+        others: BTreeSet<String>,
     ) -> (Output<()>, Output<String>) {
         let address = self.address(migration::KIND, &migrate.job);
         let (done, ran) = (Output::of(&address), Output::of(&address));
@@ -424,6 +440,7 @@ impl CloudRun {
             record: Arc::clone(&inputs.migrated),
             retry: inputs.retry_migration,
             seen: Mutex::default(),
+            others,
             direct: self.project.section.network.is_some()
                 || self.project.section.subnetwork.is_some(),
             done: done.clone(),

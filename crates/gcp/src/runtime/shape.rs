@@ -2,31 +2,26 @@
 //!
 //! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
 
-use std::time::Duration;
-
 use deployer_core::capability::ImageRef;
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::spec::{HealthSpec, ServiceSpec};
+use deployer_core::spec::ServiceSpec;
 use deployer_manifest::section::{GcpSection, GcpService, Ingress};
 use google_cloud_api::model::LaunchStage;
-use google_cloud_run_v2::model::probe::ProbeType;
 use google_cloud_run_v2::model::volume::VolumeType;
 use google_cloud_run_v2::model::{
-    Container, HTTPGetAction, IngressTraffic, Probe, RevisionTemplate, Service, TrafficTarget,
+    BuildConfig, Container, IngressTraffic, Probe, RevisionTemplate, Service, TrafficTarget,
     TrafficTargetAllocationType,
 };
 
 use crate::labels::{self, Labels};
 use crate::project::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
-use crate::runtime::verdict;
+use crate::runtime::{probes, scaling, verdict};
 
 /// Cloud Run gives a request five minutes unless told otherwise.
 const REQUEST_TIMEOUT: i64 = 300;
 /// Cloud Run gives an instance 80 requests at once, and one below a whole CPU.
 const CONCURRENCY: i32 = 80;
-/// A start-up probe may take four minutes in all.
-const LONGEST_START: u64 = 240;
 
 /// How the newest revision is to stand.
 pub(crate) const READY: &str = "ready";
@@ -52,7 +47,7 @@ impl Shape {
         Self {
             spec: spec.clone(),
             section: section.services.get(&spec.key).cloned().unwrap_or_default(),
-            account: section.service_account.clone(),
+            account: section.account_of(&spec.key).cloned(),
             way: Way::of(names, section),
             labels,
             names: names.clone(),
@@ -83,13 +78,32 @@ impl Shape {
         let labels = labels::merged(&self.labels, &base.labels);
         let stage = container::launch_stage(&base.launch_stage);
         let traffic = everything_to_the_latest(&base.traffic);
+        let scaling = match self.is_silent("replicas", &base) {
+            true => base.scaling.clone(),
+            false => scaling::by_revision(base.scaling.clone(), &self.spec.replicas),
+        };
         let template = self.template(base.template.clone().unwrap_or_default(), image, variables);
         base.set_labels(labels)
             .set_ingress(ingress)
             .set_launch_stage(stage)
             .set_invoker_iam_disabled(unchecked)
             .set_traffic(traffic)
+            .set_or_clear_scaling(scaling)
+            // What builds the image anew from its source, and its base, would put another one in the place of ours.
+            .set_or_clear_build_config(None::<BuildConfig>)
             .set_template(template)
+    }
+
+    /// Whether the service was somebody's, and the manifest does not say this of it.
+    fn is_silent(&self, key: &str, base: &Service) -> bool {
+        let template = base.template.as_ref();
+        template.is_some_and(|template| {
+            container::keeps(
+                &self.spec,
+                key,
+                container::main_container(&template.containers),
+            )
+        })
     }
 
     /// Says which tags the newest revision does not bear yet: a tag alone makes none.
@@ -125,17 +139,19 @@ impl Shape {
             cpu: self.spec.cpu,
             memory: self.spec.memory,
         };
-        let main = container::main_container(&base.containers)
-            .cloned()
-            .unwrap_or_default();
-        let concurrency = self.concurrency(&base, &main);
-        let main = self.serve(frame.fill(main));
+        let there = container::main_container(&base.containers);
+        let filled = container::keep_unsaid(&self.spec, frame.fill(there.cloned()), there);
+        let concurrency = self.concurrency(&base, there, &filled);
+        let main = self.serve(filled, there);
         let containers = container::with_main(&base.containers, main);
         let labels = labels::merged(&self.labels, &base.labels);
         let scaling = base.scaling.clone().unwrap_or_default();
-        let scaling = scaling
-            .set_min_instance_count(count(self.spec.replicas.min))
-            .set_max_instance_count(count(self.spec.replicas.max));
+        let scaling = match container::keeps(&self.spec, "replicas", there) {
+            true => scaling,
+            false => scaling
+                .set_min_instance_count(count(self.spec.replicas.min))
+                .set_max_instance_count(count(self.spec.replicas.max)),
+        };
         let asked = self.section.request_timeout.map(i64::from);
         let asked = asked.map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
         let usual = google_cloud_wkt::Duration::clamp(REQUEST_TIMEOUT, 0);
@@ -153,8 +169,8 @@ impl Shape {
             .set_or_clear_vpc_access(access)
     }
 
-    /// What only a container that takes requests has.
-    fn serve(&self, container: Container) -> Container {
+    /// What only a container that takes requests has; `there` is what it is made of.
+    fn serve(&self, container: Container, there: Option<&Container>) -> Container {
         let port = i32::from(self.spec.port);
         let named = container.ports.first().cloned().unwrap_or_default();
         let is_new = container.ports.is_empty();
@@ -164,32 +180,53 @@ impl Shape {
             None if self.spec.adopt && !is_new => resources.cpu_idle,
             None => true,
         };
-        let (startup, liveness) = probes(&self.spec.health, port);
+        let (startup, liveness) = probes::of(&self.spec.health, port, &container);
+        let kept = |probe: Option<&Probe>| probes::kept(probe, port, &container);
+        let startup = match container::keeps(&self.spec, "health.start_period", there) {
+            true => kept(container.startup_probe.as_ref()),
+            false => Some(startup),
+        };
+        let liveness = match container::keeps(&self.spec, "health.path", there) {
+            true => kept(container.liveness_probe.as_ref()),
+            false => Some(liveness),
+        };
         container
             .set_ports([named.set_container_port(port)])
             .set_resources(resources.set_cpu_idle(idle))
-            .set_startup_probe(startup)
-            .set_liveness_probe(liveness)
+            .set_or_clear_startup_probe(startup)
+            .set_or_clear_liveness_probe(liveness)
     }
 
-    /// Below one CPU an instance takes one request; whoever gets more again is not held to that.
-    fn concurrency(&self, base: &RevisionTemplate, main: &Container) -> i32 {
-        let limits = main.resources.as_ref().map(|resources| &resources.limits);
-        let cpu = limits.and_then(|limits| limits.get("cpu"));
-        let was_small = cpu.is_some_and(|cpu| container::read_cpu(cpu).starts_with("0."));
+    /// Below one CPU an instance takes one request; whoever gets more again is not held to that. `there` is the container of
+    /// before, `main` the one that is made of it.
+    fn concurrency(
+        &self,
+        base: &RevisionTemplate,
+        there: Option<&Container>,
+        main: &Container,
+    ) -> i32 {
+        let was_small = there.is_some_and(is_small);
         match (
             self.section.concurrency,
             base.max_instance_request_concurrency,
         ) {
             (Some(given), _) => count(given),
-            (None, _) if self.spec.cpu.0 < 1000 => 1,
+            (None, _) if is_small(main) => 1,
             (None, there) if there > 0 && !was_small => there,
             (None, _) => CONCURRENCY,
         }
     }
 }
 
-fn count(number: u32) -> i32 {
+/// Whether a container has less than a whole CPU.
+fn is_small(container: &Container) -> bool {
+    let limits = container.resources.as_ref().map(|it| &it.limits);
+    let cpu = limits.and_then(|limits| limits.get("cpu"));
+    cpu.is_some_and(|cpu| container::read_cpu(cpu).starts_with("0."))
+}
+
+/// A number as Cloud Run's API has it.
+pub(crate) fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
@@ -205,32 +242,6 @@ fn everything_to_the_latest(there: &[TrafficTarget]) -> Vec<TrafficTarget> {
 pub(crate) fn tags(there: &[TrafficTarget]) -> impl Iterator<Item = TrafficTarget> {
     let tagged = there.iter().filter(|target| !target.tag.is_empty());
     tagged.map(|target| target.clone().set_percent(0))
-}
-
-/// The start-up and the liveness probe.
-///
-/// The start-up probe looks often, so that a healthy start is known soon, and gives up when the health check of the
-/// manifest would: after the start period and as many failures as it allows. Cloud Run ends it after four minutes.
-fn probes(health: &HealthSpec, port: i32) -> (Probe, Probe) {
-    let seconds = |time: Duration| time.as_secs_f64().ceil() as u64;
-    let interval = seconds(health.interval).clamp(1, 3600);
-    let timeout = seconds(health.timeout).clamp(1, LONGEST_START);
-    let retries = u64::from(health.retries.max(1));
-    let period = interval.min(5).max(timeout);
-    let patience = (seconds(health.start_period) + retries * interval).min(LONGEST_START);
-    let small = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
-    let probe = |period: u64, failures: u64| {
-        let look = HTTPGetAction::new().set_path(&health.path).set_port(port);
-        Probe::new()
-            .set_timeout_seconds(small(timeout))
-            .set_period_seconds(small(period))
-            .set_failure_threshold(small(failures))
-            .set_http_get(look)
-    };
-    (
-        probe(period, (patience / period).max(1)),
-        probe(interval.max(timeout), retries),
-    )
 }
 
 /// A service, field by field, and whether its newest revision can serve.
@@ -252,10 +263,27 @@ pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
         let leads = revision_name(&target.revision).unwrap_or("latest");
         fields.set(format!("traffic tag.{}", target.tag), leads);
     }
+    let build = service.build_config.as_ref();
+    fields.set_some("built from", build.map(built_from));
     if let Some(template) = &service.template {
         describe_template(&mut fields, names, template);
+        fields.set_some("scaling", scaling::show(service, most_instances(template)));
     }
     fields
+}
+
+fn built_from(build: &BuildConfig) -> String {
+    match build.source_location.as_str() {
+        "" => "source".to_owned(),
+        source => source.to_owned(),
+    }
+}
+
+/// How many instances a revision may have. 100 is what Cloud Run takes for an unset number.
+fn most_instances(template: &RevisionTemplate) -> i32 {
+    let scaling = template.scaling.as_ref();
+    let most = scaling.map_or(0, |scaling| scaling.max_instance_count);
+    if most > 0 { most } else { 100 }
 }
 
 fn describe_template(fields: &mut Fields, names: &Names, template: &RevisionTemplate) {
@@ -274,11 +302,7 @@ fn describe_template(fields: &mut Fields, names: &Names, template: &RevisionTemp
     }
     let scaling = template.scaling.clone().unwrap_or_default();
     fields.set("instances.min", scaling.min_instance_count);
-    // 100 is what Cloud Run takes for an unset one.
-    let most = Some(scaling.max_instance_count)
-        .filter(|count| *count > 0)
-        .unwrap_or(100);
-    fields.set("instances.max", most);
+    fields.set("instances.max", most_instances(template));
     let whole_cpu = !matches!(
         fields.get("cpu").map(ToString::to_string).as_deref(),
         Some(cpu) if cpu.starts_with("0.")
@@ -329,30 +353,9 @@ fn describe_serving(fields: &mut Fields, container: &Container) {
         ("health.liveness", &container.liveness_probe),
     ];
     for (field, probe) in probes {
-        fields.set_some(field, probe.as_ref().map(show_probe));
+        let port = container.ports.first().map(|port| port.container_port);
+        fields.set_some(field, probe.as_ref().map(|probe| probes::show(probe, port)));
     }
-}
-
-/// `/health, every 5 s for at most 5 s, 6 failures`; Cloud Run's own numbers where none are given.
-fn show_probe(probe: &Probe) -> String {
-    let what = match &probe.probe_type {
-        Some(ProbeType::HttpGet(get)) if get.path.is_empty() => "/".to_owned(),
-        Some(ProbeType::HttpGet(get)) => get.path.clone(),
-        Some(ProbeType::TcpSocket(_)) => "tcp".to_owned(),
-        Some(ProbeType::Grpc(_)) => "grpc".to_owned(),
-        _ => "?".to_owned(),
-    };
-    let or = |given: i32, default: i32| if given == 0 { default } else { given };
-    let mut text = format!(
-        "{what}, every {} s for at most {} s, {} failures",
-        or(probe.period_seconds, 10),
-        or(probe.timeout_seconds, 1),
-        or(probe.failure_threshold, 3),
-    );
-    if probe.initial_delay_seconds != 0 {
-        text.push_str(&format!(", after {} s", probe.initial_delay_seconds));
-    }
-    text
 }
 
 fn ingress(ingress: &IngressTraffic) -> &str {
@@ -366,10 +369,12 @@ fn ingress(ingress: &IngressTraffic) -> &str {
 }
 
 /// Fields of the service around its revisions, by how they begin, and where Cloud Run keeps them.
-const AROUND: [(&str, &str); 4] = [
+const AROUND: [(&str, &str); 6] = [
     ("tags.", "labels"),
     ("ingress", "ingress"),
     ("launch stage", "launch_stage"),
+    ("scaling", "scaling"),
+    ("built from", "build_config"),
     ("traffic", "traffic"),
 ];
 
@@ -400,7 +405,9 @@ pub(crate) fn around_as_before(
     let around = Service::new()
         .set_labels(before.labels.clone())
         .set_ingress(before.ingress.clone())
-        .set_launch_stage(before.launch_stage.clone());
+        .set_launch_stage(before.launch_stage.clone())
+        .set_or_clear_scaling(before.scaling.clone())
+        .set_or_clear_build_config(before.build_config.clone());
     let paths = paths.into_iter().filter(|path| *path != "traffic");
     (around, paths.collect())
 }

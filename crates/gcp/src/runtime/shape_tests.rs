@@ -6,11 +6,12 @@ use std::time::Duration;
 use deployer_core::capability::ImageRef;
 use deployer_core::capability::SecretVersion;
 use deployer_core::graph::{Inputs, Value};
-use deployer_core::spec::{EnvironmentSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
+use deployer_core::spec::{EnvironmentSpec, HealthSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
 use deployer_core::spec::{Inject, SecretUse};
 use deployer_manifest::section::Egress;
+use google_cloud_run_v2::model::service_scaling::ScalingMode;
 use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
-use google_cloud_run_v2::model::{EnvVar, VpcAccess};
+use google_cloud_run_v2::model::{EnvVar, ServiceScaling, VpcAccess};
 
 use super::*;
 use crate::project::test_names;
@@ -339,23 +340,155 @@ fn moving_the_traffic_back_needs_no_new_revision_and_a_failed_roll_out_does() {
     assert!(needs_revision(&[change("traffic"), change("env.NEW")]));
 }
 
+fn adopted() -> ServiceSpec {
+    let keys = [
+        "cpu",
+        "memory",
+        "replicas",
+        "entrypoint",
+        "command",
+        "health.start_period",
+        "health.path",
+    ];
+    ServiceSpec {
+        adopt: true,
+        unsaid: keys.map(str::to_owned).into(),
+        ..spec()
+    }
+}
+
+/// What differs between what is there and what `spec` makes of it.
+fn differs(spec: &ServiceSpec, there: &Service) -> Vec<String> {
+    let names = test_names();
+    let mut desired = describe(&names, &composed(spec, there.clone()));
+    desired.set("serving", READY);
+    let changes = describe(&names, there).changes_to(&desired).into_iter();
+    changes.map(|change| change.field).collect()
+}
+
 #[test]
-fn the_start_up_probe_looks_often_and_is_as_patient_as_the_health_check() {
-    let (startup, liveness) = probes(&spec().health, 8080);
-    assert_eq!(startup.period_seconds, 5);
-    // 60 s to start and three failures 30 s apart.
-    assert_eq!(startup.period_seconds * startup.failure_threshold, 150);
-    assert_eq!(
-        (liveness.period_seconds, liveness.failure_threshold),
-        (30, 3)
+fn what_the_manifest_is_silent_about_stays_as_it_is_on_what_is_adopted() {
+    let mut there = as_the_cloud_tells_it();
+    there.scaling = Some(
+        ServiceScaling::new()
+            .set_scaling_mode(ScalingMode::Manual)
+            .set_manual_instance_count(3),
     );
-    let mut patient = spec().health;
-    patient.start_period = Duration::from_secs(3600);
-    let (startup, _) = probes(&patient, 8080);
-    assert!(startup.period_seconds * startup.failure_threshold <= 240);
-    let mut slow = spec().health;
-    slow.timeout = Duration::from_secs(60);
-    let (startup, liveness) = probes(&slow, 8080);
-    assert!(startup.timeout_seconds <= startup.period_seconds);
-    assert!(liveness.timeout_seconds <= liveness.period_seconds);
+    template(&mut there)
+        .scaling
+        .as_mut()
+        .unwrap()
+        .max_instance_count = 40;
+    template(&mut there).max_instance_request_concurrency = 1;
+    let container = main(&mut there);
+    let limits = &mut container.resources.as_mut().unwrap().limits;
+    limits.insert("cpu".into(), "500m".into());
+    limits.insert("memory".into(), "4Gi".into());
+    container.command = vec!["/bin/tini".into(), "--".into()];
+    container.args = vec!["serve".into(), "--fast".into()];
+    container.startup_probe.as_mut().unwrap().failure_threshold = 40;
+    container.liveness_probe = None;
+    assert_eq!(differs(&adopted(), &there), Vec::<String>::new());
+    // What it says is another matter: of half a CPU's single request at a time nothing is left.
+    let mut says = adopted();
+    says.unsaid.remove("cpu");
+    assert_eq!(differs(&says, &there), ["concurrency", "cpu"]);
+    // A new one has the defaults of the manifest.
+    let made = composed(&adopted(), Service::new()).template.unwrap();
+    assert_eq!(made.scaling.unwrap().max_instance_count, 4);
+    assert!(made.containers[0].liveness_probe.is_some());
+}
+
+#[test]
+fn what_cloud_run_does_not_look_at_is_not_taken_for_the_count() {
+    let mut there = as_the_cloud_tells_it();
+    let by_hand = ServiceScaling::new()
+        .set_scaling_mode(ScalingMode::Manual)
+        .set_manual_instance_count(0);
+    there.scaling = Some(by_hand);
+    assert_eq!(changes(&there), ["scaling"]);
+    let names = test_names();
+    let shown = describe(&names, &there);
+    assert_eq!(
+        shown.get("scaling").unwrap().to_string(),
+        "manual, 0 instances"
+    );
+    let made = composed(&spec(), there.clone()).scaling.unwrap();
+    assert_eq!(made.scaling_mode, ScalingMode::Automatic);
+    assert_eq!(made.manual_instance_count, None);
+    // Said neither, the service would inherit the manual count as both.
+    assert_eq!((made.min_instance_count, made.max_instance_count), (1, 4));
+    there.scaling = Some(ServiceScaling::new().set_max_instance_count(2));
+    assert_eq!(changes(&there), ["scaling"]);
+    let change = FieldChange {
+        field: "scaling".into(),
+        old: None,
+        new: None,
+    };
+    assert!(!needs_revision(std::slice::from_ref(&change)));
+    assert_eq!(around(&[change]), ["scaling"]);
+    // What the service may have beyond its revisions holds nothing back.
+    leaves(|s| s.scaling = Some(ServiceScaling::new().set_max_instance_count(4)));
+    leaves(|s| s.scaling = Some(ServiceScaling::new().set_min_instance_count(2)));
+}
+
+#[test]
+fn what_was_deployed_from_source_is_no_longer_built_under_our_image() {
+    check("base image", |s| {
+        main(s).base_image_uri = "nodejs22".into();
+    });
+    check("built from", |s| {
+        s.build_config = Some(BuildConfig::new().set_source_location("gs://sources/app.zip"));
+    });
+}
+
+#[test]
+fn another_projects_network_of_the_same_name_is_another_one() {
+    let names = test_names();
+    let told = |network: &str, subnetwork: &str| {
+        let interface = NetworkInterface::new()
+            .set_network(network)
+            .set_subnetwork(subnetwork);
+        VpcAccess::new()
+            .set_network_interfaces([interface])
+            .set_egress(VpcEgress::PrivateRangesOnly)
+    };
+    let over = |network: &str, there: &VpcAccess| {
+        let section = GcpSection {
+            vpc_connector: None,
+            network: Some(network.to_owned()),
+            ..section()
+        };
+        Way::of(&names, &section).over(Some(there.clone())).unwrap()
+    };
+    let shown = |access: &VpcAccess| {
+        let mut fields = Fields::new();
+        container::describe_vpc(&mut fields, &names, Some(access));
+        fields
+    };
+    let host = "projects/host/global/networks/default";
+    let ours = told("default", "default");
+    let theirs = over(host, &ours);
+    assert_eq!(theirs.network_interfaces[0].network, host);
+    assert_eq!(theirs.network_interfaces[0].subnetwork, "");
+    let changes = shown(&ours).changes_to(&shown(&theirs));
+    assert_eq!(changes[0].field, "vpc.network");
+    assert_eq!(changes[0].new.as_ref().unwrap().to_string(), host);
+    // Ours is the same by its name, in full and with the project's number.
+    for spelt in ["projects/demo-project", "projects/123456"] {
+        let there = told(
+            &format!("{spelt}/global/networks/default"),
+            &format!("{spelt}/regions/europe-west1/subnetworks/default"),
+        );
+        assert_eq!(over("default", &there), there);
+        assert_eq!(shown(&there), shown(&ours));
+    }
+    let connector = |named: &str| {
+        let mut fields = Fields::new();
+        let access = VpcAccess::new().set_connector(named);
+        container::describe_vpc(&mut fields, &names, Some(&access));
+        fields
+    };
+    let abroad = "projects/host/locations/europe-west1/connectors/vpc";
+    assert_ne!(connector("vpc"), connector(abroad));
 }

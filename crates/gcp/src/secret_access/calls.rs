@@ -8,7 +8,7 @@ use deployer_core::wait::{Look, Pace, poll};
 use google_cloud_iam_v1::model::{GetPolicyOptions, Policy};
 
 use super::account::Account;
-use super::policy::{ROLE, SUFFICE, changed, has};
+use super::policy::{ROLE, SUFFICE, changed, has, may_hide};
 use crate::error::{self, CloudError, Found};
 use crate::project::Project;
 use crate::runtime::creation;
@@ -36,6 +36,7 @@ pub(crate) enum Granted {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ByProject {
     Yes,
+    /// For certain: nothing is inherited, and no group and no role of somebody's own is named.
     No,
     NotShown,
 }
@@ -132,6 +133,7 @@ impl Calls {
         if has(&policy, &[ROLE], &member) {
             return Ok(Found::Here(Some(Granted::Here)));
         }
+        let hides = may_hide(&policy, &member);
         // Who may read all secrets of a project needs no change of another owner's policy.
         if anothers && self.by_project(&member).await == ByProject::Yes {
             return Ok(Found::Here(Some(Granted::ByProject)));
@@ -142,7 +144,7 @@ impl Calls {
         match self.by_project(&member).await {
             ByProject::Yes => Ok(Found::Here(Some(Granted::ByProject))),
             ByProject::NotShown => Ok(Found::Here(Some(Granted::Unseen))),
-            ByProject::No if anothers => Ok(Found::Here(Some(Granted::Unseen))),
+            ByProject::No if anothers || hides => Ok(Found::Here(Some(Granted::Unseen))),
             ByProject::No => Err(self.refusal(&member)),
         }
     }
@@ -186,7 +188,8 @@ impl Calls {
         }
     }
 
-    /// Whether the project's policy lets the account read its secrets.
+    /// Whether the project's policy lets the account read its secrets. A folder, the organization, a group and a role of somebody's own
+    /// may let it as well ("Resource hierarchy for access control", IAM), and none of these is seen here.
     async fn by_project(&self, member: &str) -> ByProject {
         let call = self.project().clients.projects.get_iam_policy();
         let path = self.store.path();
@@ -194,9 +197,23 @@ impl Calls {
         let options = GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION);
         match call.set_resource(of).set_options(options).send().await {
             Ok(policy) if has(&policy, &SUFFICE, member) => ByProject::Yes,
+            Ok(policy) if may_hide(&policy, member) || self.may_inherit(of) => ByProject::NotShown,
             Ok(_) => ByProject::No,
             Err(_) => ByProject::NotShown,
         }
+    }
+
+    /// Whether something above a project may let its accounts do more. Of what nobody told it may.
+    fn may_inherit(&self, project: &str) -> bool {
+        let ours = self.project();
+        project != ours.names.project() || ours.is_alone.get() != Some(&true)
+    }
+
+    /// Notes whether nobody here sees how the secret is read.
+    pub(super) fn note_unseen(&self, is_unseen: bool) {
+        let path = self.store.path();
+        let unseen = &self.project().unseen;
+        unseen.note(path.rsplit('/').next().unwrap_or_default(), is_unseen);
     }
 
     /// What people should know of an access that cannot be seen.
@@ -275,8 +292,12 @@ impl Calls {
                 ),
                 Err(error) if error::is_denied(&error) && wanted => {
                     match self.by_project(&member).await {
+                        ByProject::Yes => Ok(Look::Found(())),
                         // Cloud Run's own check is the judge of what is not shown here.
-                        ByProject::Yes | ByProject::NotShown => Ok(Look::Found(())),
+                        ByProject::NotShown => {
+                            self.note_unseen(true);
+                            Ok(Look::Found(()))
+                        }
                         ByProject::No => {
                             let refused = error::failed(error, &self.cannot("change"));
                             Err(refused.hint(self.remedy(&member)))

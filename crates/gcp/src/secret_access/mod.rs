@@ -123,7 +123,9 @@ impl Resource for Access {
     async fn read(&self) -> Result<Reading<Actual>> {
         let mut notes = Vec::new();
         for calls in self.look_up().await? {
-            match calls.look(self.anothers).await? {
+            let found = calls.look(self.anothers).await?;
+            calls.note_unseen(matches!(found, Found::Here(Some(Granted::Unseen))));
+            match found {
                 Found::Here(Some(Granted::Here | Granted::ByProject)) => {}
                 Found::Here(Some(Granted::Unseen)) => notes.push(calls.unseen().await?),
                 Found::Here(None) | Found::Absent => return Ok(Reading::Absent),

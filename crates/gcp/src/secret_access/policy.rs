@@ -17,6 +17,29 @@ pub(super) fn has(policy: &Policy, roles: &[&str], member: &str) -> bool {
     })
 }
 
+/// Whether an access may come by what a policy names without telling whom: a group or a set of accounts, or a role of somebody's own.
+pub(super) fn may_hide(policy: &Policy, member: &str) -> bool {
+    let is_many = |who: &String| {
+        [
+            "group:",
+            "domain:",
+            "principalSet:",
+            "allAuthenticatedUsers",
+            "allUsers",
+        ]
+        .iter()
+        .any(|many| who.starts_with(many))
+    };
+    policy.bindings.iter().any(|binding| {
+        let is_custom = !binding.role.starts_with("roles/");
+        let tells = SUFFICE.contains(&binding.role.as_str());
+        let members = binding.members.iter();
+        members
+            .filter(|_| is_custom || tells)
+            .any(|it| is_many(it) || is_custom && it == member)
+    })
+}
+
 /// The policy with `member` as accessor, or without; every other member, binding and condition stays.
 pub(super) fn changed(mut policy: Policy, member: &str, wanted: bool) -> Policy {
     let is_ours = |binding: &Binding| binding.role == ROLE && binding.condition.is_none();
@@ -64,6 +87,34 @@ mod tests {
         assert_eq!(granted.bindings[1].members, ["user:ada@example.com", US]);
         assert_eq!((&granted.etag, granted.version), (&policy().etag, 3));
         assert_eq!(changed(granted, US, false), policy());
+    }
+
+    #[test]
+    fn a_group_or_a_custom_role_may_let_an_account_in_and_a_role_of_something_else_does_not() {
+        let of = |role: &str, member: &str| {
+            Policy::new().set_bindings([Binding::new().set_role(role).set_members([member])])
+        };
+        for (role, member) in [
+            (ROLE, "group:apps@example.com"),
+            ("roles/owner", "principalSet://goog/group/apps"),
+            ("projects/p/roles/secretReader", US),
+            (
+                "organizations/1/roles/secretReader",
+                "group:apps@example.com",
+            ),
+        ] {
+            assert!(may_hide(&of(role, member), US), "{role} {member}");
+        }
+        for (role, member) in [
+            ("roles/run.admin", "group:apps@example.com"),
+            (
+                "projects/p/roles/other",
+                "serviceAccount:other@p.iam.gserviceaccount.com",
+            ),
+            ("roles/owner", "user:ada@example.com"),
+        ] {
+            assert!(!may_hide(&of(role, member), US), "{role} {member}");
+        }
     }
 
     #[test]

@@ -98,6 +98,10 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
             variable_name(variable, &at, report);
             plain_secret(text, &at, report);
         }
+        if let Some(account) = &service.service_account {
+            let at = path.join("service_account");
+            ACCOUNT.check("a service account", account, &at, report);
+        }
         limits(service, &path, report);
         if let Some(declared) = manifest.services.get(key) {
             small(service, declared.cpu, &path, report);

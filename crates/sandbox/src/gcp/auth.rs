@@ -239,23 +239,32 @@ pub async fn issue_token(gcp: &Gcp, request: Request<Body>) -> Response {
     };
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let field = |name: &str| form.get(name).map_or("", String::as_str);
-    if field("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
-        return oauth_error(
-            "unsupported_grant_type",
-            "Invalid grant_type: the sandbox takes jwt-bearer only",
-        );
+    let token = || {
+        let token = json!({
+            "access_token": gcp.auth().issue(),
+            "expires_in": LIFETIME.as_secs() - 1,
+            "token_type": "Bearer",
+        });
+        axum::Json(token).into_response()
+    };
+    match field("grant_type") {
+        "urn:ietf:params:oauth:grant-type:jwt-bearer" => {}
+        // A person's login: here any token that is good is one to refresh by.
+        "refresh_token" if gcp.auth().knows(field("refresh_token")) => return token(),
+        "refresh_token" => return oauth_error("invalid_grant", "Bad Request"),
+        _ => {
+            return oauth_error(
+                "unsupported_grant_type",
+                "Invalid grant_type: the sandbox takes jwt-bearer and refresh_token",
+            );
+        }
     }
     match gcp.auth().verify(field("assertion")) {
         // "The response contains id_token" where the assertion names a `target_audience` (Google's OAuth for service accounts).
         Ok(Some(audience)) => {
             axum::Json(json!({ "id_token": gcp.auth().identify(&audience) })).into_response()
         }
-        Ok(None) => axum::Json(json!({
-            "access_token": gcp.auth().issue(),
-            "expires_in": LIFETIME.as_secs() - 1,
-            "token_type": "Bearer",
-        }))
-        .into_response(),
+        Ok(None) => token(),
         Err((error, description)) => oauth_error(error, &description),
     }
 }

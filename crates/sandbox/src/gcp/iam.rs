@@ -176,6 +176,7 @@ impl Gcp {
         let has_got_about = |at: Timestamp| at == Timestamp::MIN || clock.since(at) >= delay;
         policy.reads_secrets(account, has_got_about)
             || is_ours && self.with_project_policy(|it| it.reads_secrets(account, has_got_about))
+            || is_ours && self.inherits(|it| it.reads_secrets(account, has_got_about))
     }
 
     /// The permissions asked for that the caller has: all but those whose method is denied by a fault in force.

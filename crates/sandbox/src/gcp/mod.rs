@@ -59,6 +59,7 @@ struct Inner {
     operations: Operations,
     services: projects::Services,
     project_policy: projects::ProjectPolicy,
+    folder: projects::Folder,
     organization: projects::Organization,
     secrets: secrets::Secrets,
     artifacts: artifacts::Artifacts,
@@ -86,6 +87,7 @@ impl Gcp {
                 operations: Operations::default(),
                 services: projects::Services::default(),
                 project_policy: projects::ProjectPolicy::owned_by(&host.service_account.email),
+                folder: projects::Folder::default(),
                 organization: projects::Organization::default(),
                 secrets: secrets::Secrets::default(),
                 artifacts: artifacts::Artifacts::default(),
@@ -155,7 +157,7 @@ impl Gcp {
     }
 
     async fn dispatch(&self, call: Call) -> Outcome {
-        self.check_enabled(&call.api.api)?;
+        self.check_enabled(&call.api.api, call.consumer.as_deref())?;
         match call.api.api.as_str() {
             "run.v2" if call.method.id.contains(".operations.") => self.operation(&call).await,
             "run.v2" => self.run_v2(call).await,

@@ -88,7 +88,42 @@ impl ProjectPolicy {
     }
 }
 
+/// The folder above the project and its policy, which the project inherits: "The effective allow policy for a resource is the union of the
+/// allow policy set at that resource and the allow policy inherited from its parent"
+/// (<https://docs.cloud.google.com/iam/docs/resource-hierarchy-access-control>). `None` for a project on its own.
+#[derive(Default)]
+pub struct Folder(Mutex<Option<Policy>>);
+
 impl Gcp {
+    /// Puts the project into a folder where this account may do that; nobody who asks for the project sees it.
+    pub fn set_folder(&self, role: &str, member: &str) {
+        let mut folder = self
+            .inner
+            .folder
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *folder = Some(Policy::of(role, member));
+    }
+
+    /// What the folder's policy says, where the project is in one.
+    pub(super) fn inherits(&self, says: impl FnOnce(&Policy) -> bool) -> bool {
+        let folder = self
+            .inner
+            .folder
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        folder.as_ref().is_some_and(says)
+    }
+
+    fn parent(&self) -> &'static str {
+        match self.inherits(|_| true) {
+            true => "folders/300000000001",
+            false => "",
+        }
+    }
+
     pub(super) fn with_project_policy<T>(&self, act: impl FnOnce(&mut Policy) -> T) -> T {
         let policy = &self.inner.project_policy.0;
         act(&mut policy.lock().unwrap_or_else(PoisonError::into_inner))
@@ -197,15 +232,22 @@ impl Gcp {
 
     /// Refuses a call to an API that is off in the project, or not on everywhere yet. The words and details are those of
     /// google.api's `ErrorInfo` for `SERVICE_DISABLED` ("Error model", AIP-193's own example).
-    pub(super) fn check_enabled(&self, api: &str) -> Outcome<()> {
+    ///
+    /// Which project it is about is the one that the call counts against: the header `x-goog-user-project` names it, else it is that of
+    /// the resource ("How quota project is determined", <https://docs.cloud.google.com/docs/quotas/quota-project>). Of another project
+    /// nothing is known here but what every one has from the start.
+    pub(super) fn check_enabled(&self, api: &str, consumer: Option<&str>) -> Outcome<()> {
         let name = api.split('.').next().unwrap_or_default();
         let id = format!("{name}.googleapis.com");
         if matches!(name, "serviceusage" | "storage") || !OFFERED.contains(&id.as_str()) {
             return Ok(());
         }
+        let own = &self.host().project;
+        let foreign = consumer.filter(|it| *it != own && **it != *project_number(own));
         let clock = &self.host().clock;
         let mut all = self.services().lock();
         let answers = match all.from.get(&id).copied() {
+            _ if foreign.is_some() => name == "logging",
             Some(from) if from <= clock.now() => {
                 let settled =
                     from == jiff::Timestamp::MIN || clock.since(from) >= clock.in_cloud_time(FLAPS);
@@ -218,7 +260,7 @@ impl Gcp {
         if answers {
             return Ok(());
         }
-        let number = project_number(&self.host().project);
+        let number = project_number(foreign.unwrap_or(own));
         let title = title(&id);
         let page = format!(
             "https://console.developers.google.com/apis/api/{id}/overview?project={number}"
@@ -354,7 +396,7 @@ impl Gcp {
             })),
             ("cloudresourcemanager.v3", "cloudresourcemanager.projects.get") => Ok(json!({
                 "name": format!("projects/{number}"), "projectId": project, "displayName": project,
-                "state": "ACTIVE", "createTime": self.started(),
+                "state": "ACTIVE", "createTime": self.started(), "parent": self.parent(),
             })),
             (_, other) => Err(ApiError::unimplemented(other)),
         }

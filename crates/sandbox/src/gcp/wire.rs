@@ -55,6 +55,8 @@ pub struct Call {
     pub principal: String,
     /// The host name that was asked, when it was not just an address (a regional host of Cloud Run).
     pub host: Option<String>,
+    /// The project whose quota the call counts against, where the caller names one.
+    pub consumer: Option<String>,
     query: BTreeMap<String, Vec<String>>,
 }
 
@@ -246,6 +248,8 @@ fn read_call(
             .ok()
             .map(str::to_owned)
     });
+    let consumer = request.headers.get("x-goog-user-project");
+    let consumer = consumer.and_then(|it| it.to_str().ok()).map(str::to_owned);
     let mut faults = Vec::new();
     let query = read_query(method, query, &mut faults);
     let body = read_body(api, method, &bytes, &mut faults)?;
@@ -257,6 +261,7 @@ fn read_call(
             body,
             principal,
             host,
+            consumer,
             query,
         });
     }

@@ -91,10 +91,10 @@ impl Shape {
         };
         let execution = base.template.clone().unwrap_or_default();
         let task = execution.template.clone().unwrap_or_default();
-        let main = main_container(&task.containers)
-            .cloned()
-            .unwrap_or_default();
-        let containers = container::with_main(&task.containers, frame.fill(main));
+        let there = main_container(&task.containers);
+        // The program is the migration's own; its sizes are those of the service.
+        let main = container::keep_sizes(&self.spec, frame.fill(there.cloned()), there);
+        let containers = container::with_main(&task.containers, main);
         let account = container::account(self.account.as_ref(), &task.service_account);
         let access = self.way.over(task.vpc_access.clone());
         let timeout = i64::try_from(self.migrate.timeout.as_secs()).unwrap_or(i64::MAX);
@@ -285,6 +285,28 @@ impl RunJob {
             .compose(base, Some(image), &self.variables, Some(&key)))
     }
 
+    /// Fails when somebody changed a field between the plan and now. The etag tells nothing of that: each execution gives another one.
+    fn unchanged_since(&self, planned: &Job, now: &Job) -> Result<()> {
+        if let Some(stranger) = self.owner().objection(&now.labels) {
+            return Err(stranger.refusal(format!("job `{}`", self.calls.name)));
+        }
+        let told = |job: &Job| {
+            let fields = describe(&self.shape.names, job);
+            labels::ours_alone(&fields, &self.shape.labels)
+        };
+        match told(planned).changes_to(&told(now)).first() {
+            None => Ok(()),
+            Some(change) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "job `{}` was changed since it was planned: `{}`",
+                    self.calls.name, change.field
+                ),
+            )
+            .hint("plan again")),
+        }
+    }
+
     async fn create_once(&self, job: Job) -> Result<Operation, CloudError> {
         let jobs = self.calls.project.clients.jobs.changing().await;
         let create = jobs
@@ -446,7 +468,9 @@ impl Resource for RunJob {
         _watch: &dyn Watch,
     ) -> Result<Job> {
         self.learn(self.pin().flatten()).await?;
-        self.calls.put(self.wanted(actual.clone())?).await
+        let now = self.calls.get().await?;
+        self.unchanged_since(actual, &now)?;
+        self.calls.put(self.wanted(now)?).await
     }
 
     fn kept(&self, _changes: &[FieldChange]) -> Kept {

@@ -178,6 +178,9 @@ fn check_zones(message: &Object, location: &str, ha: bool) -> Outcome<()> {
     Ok(())
 }
 
+/// The name of a network without Private Services Access.
+const NOT_PEERED: &str = "not-peered";
+
 /// A network of another project (Shared VPC) is reached by private services access alone
 /// (<https://cloud.google.com/memorystore/docs/redis/networking>, "Connection modes").
 fn check_network(message: &Object, project: &str) -> Outcome<()> {
@@ -191,10 +194,20 @@ fn check_network(message: &Object, project: &str) -> Outcome<()> {
         ));
     }
     let is_own = crate::gcp::names::check_project(project, parts[1]).is_ok();
+    // terraform-google-memorystore#107 shows it whole.
     if !is_own && word(message, "connectMode") == "DIRECT_PEERING" {
-        return Err(ApiError::field(
-            "instance.connect_mode",
-            "a network of another project (Shared VPC) takes PRIVATE_SERVICE_ACCESS only",
+        return Err(ApiError::violations(
+            "authorized_network must exist in the same project as redis instance".to_owned(),
+            vec![(
+                "instance.authorized_network".to_owned(),
+                format!("Invalid value: {network}"),
+            )],
+        ));
+    }
+    // Memorystore's "Troubleshooting networking issues" quotes it; what a network is called that has none is ours.
+    if parts[4] == NOT_PEERED && word(message, "connectMode") == "PRIVATE_SERVICE_ACCESS" {
+        return Err(ApiError::invalid(
+            "Google private service access is not enabled. Enable private service access and try again.",
         ));
     }
     Ok(())

@@ -10,6 +10,7 @@ mod overrides;
 mod resources;
 mod revision;
 mod rollout;
+mod scaling;
 mod service;
 mod task;
 mod template;

@@ -218,6 +218,7 @@ impl Gcp {
             check_etag(&key.1, &service.message, asked.etag)?;
             let mut changed = change(service.message.clone())?;
             changed.insert("etag".into(), service.message["etag"].clone());
+            super::scaling::switch(&service.message, &mut changed);
             self.complete_service(&mut changed, key)?;
             let fresh = asked.force || makes_revision(&service.message, &changed);
             let name = changed["template"]["revision"].as_str().unwrap_or_default();

@@ -151,9 +151,16 @@ fn is_reserved(path: &str) -> bool {
     path == "/eventlog" || path.starts_with("/_ah/") || DEBUG.contains(&path)
 }
 
+/// Where Identity-Aware Proxy sends whoever has not signed in.
+const SIGN_IN: &str = "HTTP/1.1 302 Found\r\nlocation: https://accounts.google.com/o/oauth2/v2/auth\r\n\
+     x-goog-iap-generated-response: true\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// Who gets through to a service's containers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Admitted {
+    /// Who signs in. "The IAP check happens first and accepts or blocks requests. Then the Cloud Run IAM check accepts or blocks
+    /// requests" (<https://docs.cloud.google.com/run/docs/securing/identity-aware-proxy-cloud-run>).
+    SignedIn,
     /// Everybody.
     All,
     /// Who bears an identity token for the service's address.
@@ -266,7 +273,7 @@ impl Gcp {
             };
             let weighted: Vec<(SocketAddr, u32)> = all
                 .iter()
-                .filter(|t| t.percent > 0)
+                .filter(|t| t.percent > 0 && !super::scaling::is_disabled(&service.message))
                 .filter_map(|t| Some((address(&t.revision)?, t.percent)))
                 .collect();
             service.front.guard(Arc::clone(&gate));
@@ -293,8 +300,10 @@ impl Gcp {
             if is_reserved(path) || admitted == Admitted::Nobody {
                 return Some(page(StatusCode::NOT_FOUND, HIDDEN));
             }
-            if admitted == Admitted::All {
-                return None;
+            match admitted {
+                Admitted::All => return None,
+                Admitted::SignedIn => return Some(SIGN_IN.as_bytes().to_vec()),
+                Admitted::Invokers | Admitted::Nobody => {}
             }
             let header = |name: &str| headers.lines().find_map(|line| line.strip_prefix(name));
             let bearer = header("x-serverless-authorization:").or_else(|| header("authorization:"));
@@ -337,6 +346,8 @@ impl Service {
             || self.policy.grants_all_users("roles/run.invoker");
         if internal || self.message.get("defaultUriDisabled") == Some(&Value::Bool(true)) {
             Admitted::Nobody
+        } else if self.message.get("iapEnabled") == Some(&Value::Bool(true)) {
+            Admitted::SignedIn
         } else if open {
             Admitted::All
         } else {

@@ -127,7 +127,7 @@ fn plan(message: &Object, old: &Object, call: &Call) -> Outcome<Change> {
     let region = settings::word(message, &["region"]);
     settings::check(&new, region)?;
     settings::check_change(old, &new)?;
-    check_alone(old, &new, after > before)?;
+    let mut new = taken_together(old, new, after > before)?;
     let number = version_number(old) + 1;
     new.insert("settingsVersion".into(), number.to_string().into());
     let upgrades = after > before;
@@ -149,10 +149,12 @@ fn plan(message: &Object, old: &Object, call: &Call) -> Outcome<Change> {
     })
 }
 
-/// Refuses what is changed with no others: an instance that stands still is started first, and another edition comes with its tier alone
-/// (`resource_sql_database_instance.go` of terraform-provider-google patches each before the rest: "patching edition is an atomic operation
-/// and can not be performed with other fields"; an activation policy of ALWAYS "should be done first").
-fn check_alone(old: &Object, new: &Object, upgrades: bool) -> Outcome<()> {
+/// What is changed with no others. An instance that stands still is started first, and anything else is refused until then; another edition
+/// comes with its tier alone, and beside others nothing is changed although it seems so: "200 OK", and the edition of before
+/// (GoogleCloudPlatform/magic-modules#8715). Hence `resource_sql_database_instance.go` of terraform-provider-google patches each before
+/// the rest: "patching edition is an atomic operation and can not be performed with other fields", and an activation policy of ALWAYS
+/// "should be done first". What is taken of `new`: all of it, or nothing.
+fn taken_together(old: &Object, new: Object, upgrades: bool) -> Outcome<Object> {
     let keys = old.keys().chain(new.keys());
     let changed: Vec<&String> = keys
         .filter(|key| *key != "settingsVersion" && old.get(*key) != new.get(*key))
@@ -164,12 +166,8 @@ fn check_alone(old: &Object, new: &Object, upgrades: bool) -> Outcome<()> {
     {
         return Err(invalid("Invalid request since instance is not running"));
     }
-    if is_changed("edition") && others(&["edition", "tier", "dataCacheConfig"]) {
-        return Err(invalid(
-            "The edition of an instance cannot be changed together with other settings",
-        ));
-    }
-    Ok(())
+    let is_mixed = is_changed("edition") && others(&["edition", "tier", "dataCacheConfig"]);
+    Ok(if is_mixed { old.clone() } else { new })
 }
 
 /// Refuses another name, region or kind of instance, and what nobody may set.
