@@ -172,7 +172,7 @@ fn a_second_ctrl_c_leaves_at_once_and_the_next_run_says_during_what() {
     for cloud in ["aws", "gcp"] {
         let run = project.last_run(cloud);
         assert_eq!(run.outcome(), None, "{run:#?}");
-        let doubtful = format!("create {}", migration(&project, cloud));
+        let doubtful = format!("migrate {}", migration(&project, cloud));
         assert_eq!(run.in_doubt(), [doubtful]);
     }
 

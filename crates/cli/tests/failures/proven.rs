@@ -13,7 +13,6 @@ crate::tests! {
     variables_are_named_as_frameworks_name_them => frameworks,
     a_variable_that_is_not_set_and_one_that_is_empty_are_told_apart => absent_or_empty,
     a_rollback_goes_past_a_bad_image_that_was_applied_twice => twice_bad,
-    a_rollback_whose_patience_is_over_is_finished_by_the_next_apply => impatient_rollback,
     a_retry_that_is_typed_beside_a_stop_that_lasts_starts_nothing => retry_beside_a_stop,
     a_release_says_by_whom_it_was_made => made_by,
 }
@@ -82,30 +81,6 @@ async fn twice_bad(stage: &Stage) {
         says(&said, &["r1 again"]);
         assert_serves(stage, cloud, 1).await;
     }
-}
-
-/// Cloud Run moves traffic to what runs already; ECS starts it anew, and looks long before it calls it unhealthy.
-async fn impatient_rollback(stage: &Stage) {
-    stage.file(
-        OVERLAY,
-        "[services.idp.health]\nstart_period = \"5m\"\ninterval = \"5m\"\nretries = 10\n",
-    );
-    for wanted in [Wanted::FIRST, SECOND] {
-        stage.want(&wanted);
-        run(stage, APPLY, "aws", Exit::Success).await;
-    }
-    // A rollback waits a quarter of an hour.
-    stage.containers_take(Duration::from_secs(1200));
-    let said = run(stage, BACK, "aws", Exit::DeploymentFailed).await;
-    says(
-        &said,
-        &["NOT READY IN TIME", "next: deployer rollback idp --to r1 "],
-    );
-    assert!(stage.has_hold().await);
-    stage.time.pass(Duration::from_secs(600)).await;
-    let said = run(stage, APPLY, "aws", Exit::Held).await;
-    says(&said, &["r1 again"]);
-    assert_serves(stage, "aws", 1).await;
 }
 
 /// A migration that cannot be stopped runs on; a retry starts no second one beside it.
