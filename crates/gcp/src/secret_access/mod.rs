@@ -158,9 +158,15 @@ impl Resource for Access {
         true
     }
 
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Actual> {
+    async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
         for calls in self.look_up().await? {
-            if let Found::Here(Some(_)) = calls.look(self.anothers).await? {
+            let found = calls.look(self.anothers).await?;
+            let is_unseen = matches!(found, Found::Here(Some(Granted::Unseen)));
+            calls.note_unseen(is_unseen);
+            if is_unseen {
+                watch.note(&calls.unseen().await?);
+            }
+            if let Found::Here(Some(_)) = found {
                 continue;
             }
             self.made().push(calls.account.clone());

@@ -237,7 +237,14 @@ pub async fn issue_token(gcp: &Gcp, request: Request<Body>) -> Response {
     let Ok(body) = axum::body::to_bytes(request.into_body(), 64 * 1024).await else {
         return oauth_error("invalid_request", "Bad Request");
     };
-    let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+    // Google's clients send a person's login as JSON.
+    let sent = serde_json::from_slice::<HashMap<String, serde_json::Value>>(&body);
+    let text =
+        |(name, value): (String, serde_json::Value)| Some((name, value.as_str()?.to_owned()));
+    let form: HashMap<String, String> = match sent {
+        Ok(form) => form.into_iter().filter_map(text).collect(),
+        Err(_) => url::form_urlencoded::parse(&body).into_owned().collect(),
+    };
     let field = |name: &str| form.get(name).map_or("", String::as_str);
     let token = || {
         let token = json!({
