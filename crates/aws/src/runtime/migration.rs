@@ -405,7 +405,8 @@ impl Step for Migration {
         let (Some(key), Some(looked)) = (self.key(), self.looked()) else {
             return Ok(Undone::Stays("it did not run".into()));
         };
-        key.left(&looked.standings, failed, self.record.as_ref()).await
+        key.left(&looked.standings, failed, self.record.as_ref())
+            .await
     }
 }
 

@@ -361,7 +361,9 @@ impl Declaration<'_> {
         outputs.url.publish(url);
         let mut ownership = self.ownership(graph, &address);
         let note = self.env.ledger.iter();
-        ownership.tags.extend(note.map(|it| (LEDGER_TAG.to_owned(), it.mark.clone())));
+        ownership
+            .tags
+            .extend(note.map(|it| (LEDGER_TAG.to_owned(), it.mark.clone())));
         let past = graph.past(&address);
         let balancers = Balancers {
             group: settings.target_group.clone(),

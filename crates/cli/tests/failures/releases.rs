@@ -421,7 +421,9 @@ async fn not_restored(stage: &Stage) {
     assert!(!said.contains(size), "{said}");
     let ingress = "network, ingress and load balancer stays as it is: r1 had it otherwise";
     says(&said, &[ingress]);
-    let there = stage.google(Method::GET, &clouds::path_of("idp"), None).await;
+    let there = stage
+        .google(Method::GET, &clouds::path_of("idp"), None)
+        .await;
     assert_eq!(there["ingress"], "INGRESS_TRAFFIC_INTERNAL_ONLY");
     for (cloud, kept) in [("aws", size), ("gcp", ingress)] {
         let said = run(stage, &["releases", "--json"], cloud, Exit::Success).await;

@@ -125,7 +125,9 @@ impl Scenario {
             // Not every private key is of one length in PEM.
             Self::FirstApplyWithKeys => {
                 let length = Regex::new("(jwt-private.*) [0-9]+ characters").expect("a pattern");
-                return length.replace_all(&picture, "${1} some characters").into_owned();
+                return length
+                    .replace_all(&picture, "${1} some characters")
+                    .into_owned();
             }
             _ => return picture,
         }
