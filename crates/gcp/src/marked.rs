@@ -181,10 +181,14 @@ fn unlisted(project: &Project, what: &str, error: CloudError) -> Marked {
     if off_in.as_ref().is_some_and(|it| project.names.is_ours(it)) {
         return Marked::default();
     }
-    let failed = error::failed(error, &format!("cannot list {what}"));
-    let failed = match off_in {
-        Some(_) => failed.hint(hints::count_here(&project.names.project)),
-        None => failed,
+    // The note of what could not be listed has an error's words and not its hint.
+    let action = match off_in {
+        Some(_) => {
+            let count_here = hints::count_here(&project.names.project);
+            format!("cannot list {what}, since {count_here}")
+        }
+        None => format!("cannot list {what}"),
     };
+    let failed = error::failed(error, &action);
     Marked::unlisted(what, failed)
 }

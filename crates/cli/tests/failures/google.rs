@@ -452,7 +452,7 @@ async fn off_elsewhere(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file("deployer.test.toml", "[targets.gcp]\nenable_apis = true\n");
     switch_off(stage, OFF).await;
-    stage.log_in(Some("adas-playground"));
+    stage.log_in(Some("bare-playground"));
     let began = stage.time.now();
     let said = one_line(&run(stage, APPLY, "gcp", Exit::Failure).await);
     let set = "gcloud auth application-default set-quota-project sandbox-project";

@@ -235,7 +235,7 @@ impl Gcp {
     ///
     /// Which project it is about is the one that the call counts against: the header `x-goog-user-project` names it, else it is that of
     /// the resource ("How quota project is determined", <https://docs.cloud.google.com/docs/quotas/quota-project>). Of another project
-    /// nothing is known here but what every one has from the start.
+    /// this is ours: it has no databases and no caches, and one that is called `bare-...` has nothing but what each has from the start.
     pub(super) fn check_enabled(&self, api: &str, consumer: Option<&str>) -> Outcome<()> {
         let name = api.split('.').next().unwrap_or_default();
         let id = format!("{name}.googleapis.com");
@@ -247,7 +247,8 @@ impl Gcp {
         let clock = &self.host().clock;
         let mut all = self.services().lock();
         let answers = match all.from.get(&id).copied() {
-            _ if foreign.is_some() => name == "logging",
+            _ if foreign.is_some_and(|it| it.starts_with("bare-")) => name == "logging",
+            _ if foreign.is_some() => !matches!(name, "sqladmin" | "redis"),
             Some(from) if from <= clock.now() => {
                 let settled =
                     from == jiff::Timestamp::MIN || clock.since(from) >= clock.in_cloud_time(FLAPS);
