@@ -213,6 +213,9 @@ pub struct MigrateArgs {
     /// Run it again although it failed for this release
     #[arg(long)]
     pub retry: bool,
+    /// Run it again although it succeeded: its database was restored, in place, to what it was before
+    #[arg(long, conflicts_with = "retry")]
+    pub again: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::Unlisted;
+use deployer_core::capability::{Rerun, Unlisted};
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::Result;
 use deployer_core::graph::Graph;
@@ -85,7 +85,7 @@ pub fn named(place: &Place) -> Inventory {
         contents: BTreeMap::new(),
         births: BTreeMap::new(),
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
-        retry_migration: false,
+        rerun: Rerun::No,
         part: Part::All,
         held: BTreeSet::new(),
         dns: place.dns_elsewhere(),

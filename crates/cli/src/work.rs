@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{
-    Birth, LocalImage, MigrationRecord, Revision, SecretContent, SecretVersion, Unlisted,
+    Birth, LocalImage, MigrationRecord, Rerun, Revision, SecretContent, SecretVersion, Unlisted,
 };
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -36,7 +36,7 @@ pub type Overrides = BTreeMap<(CloudName, String), String>;
 pub struct Wish {
     pub part: Part,
     pub release_hold: bool,
-    pub retry_migration: bool,
+    pub rerun: Rerun,
 }
 
 /// A plan with everything that carrying it out and recording it needs.
@@ -485,7 +485,7 @@ fn given(
         births: BTreeMap::new(),
         contents: contents.get(&place.name()).cloned().unwrap_or_default(),
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
-        retry_migration: wish.retry_migration,
+        rerun: wish.rerun,
         part: wish.part.clone(),
         held: held
             .iter()

@@ -10,7 +10,7 @@ pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
 pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, PasswordRule, StoreStatus};
 pub use dns::{Dns, RecordStatus};
 pub use marked::{Marked, Unlisted};
-pub use migration::{Birth, MigrationKey};
+pub use migration::{Birth, MigrationKey, Rerun};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -251,7 +251,7 @@ pub struct ServiceInputs {
     /// Keys of migrations that succeeded before (see [`MigrationKey`]).
     pub migrated: Arc<dyn MigrationRecord>,
     /// Run the migration although this release's one was tried and failed: a person's word.
-    pub retry_migration: bool,
+    pub rerun: Rerun,
 }
 
 /// The turn at a migration; it ends when this is dropped.

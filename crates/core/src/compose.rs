@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::address::{Address, CloudName};
 use crate::capability::{
-    Birth, Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Scope, SecretContent, SecretVersion,
-    ServiceInputs, ServiceOutputs,
+    Birth, Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Rerun, Scope, SecretContent,
+    SecretVersion, ServiceInputs, ServiceOutputs,
 };
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
@@ -29,8 +29,8 @@ pub struct Given {
     pub births: BTreeMap<String, Birth>,
     /// What the ledger knows of migrations.
     pub migrations: Arc<dyn MigrationRecord>,
-    /// Run a failed migration again: a person's word.
-    pub retry_migration: bool,
+    /// Which migrations that ended are run again.
+    pub rerun: Rerun,
     /// Which part of the environment is declared.
     pub part: Part,
     /// Services that are on hold after a rollback: not declared, not deleted.
@@ -242,7 +242,7 @@ fn declare_service(
             .collect(),
         births: births.clone(),
         migrated: Arc::clone(&given.migrations),
-        retry_migration: given.retry_migration,
+        rerun: given.rerun,
     };
     let outputs = cloud.runtime().service(graph, env, service, &inputs, scope);
     let record = match (&service.record, scope) {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use aws_sdk_ecs::types::{Task, TaskStopCode};
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Revision, Scope,
+    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Rerun, Revision, Scope,
     SecretVersion, ServiceInputs,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -110,7 +110,7 @@ pub(super) struct Migration {
     /// given again on AWS: they stand for a database that a person named.
     pub(super) birth: Option<Value<Birth>>,
     pub(super) record: Arc<dyn MigrationRecord>,
-    pub(super) retry: bool,
+    pub(super) rerun: Rerun,
     pub(super) looked: Mutex<Option<Looked>>,
     pub(super) output: Output<Migrated>,
     /// Its key, once it has run.
@@ -234,8 +234,11 @@ pub(super) fn never_started(task: &Task, container: &str) -> bool {
 }
 
 /// What a record proves.
-fn proof(standing: MigrationStanding, retry: bool) -> Evidence {
+fn proof(standing: MigrationStanding, rerun: Rerun) -> Evidence {
     let due = match standing {
+        MigrationStanding::Succeeded { at } if rerun.succeeded() => {
+            format!("to be run again; it succeeded at {at}")
+        }
         MigrationStanding::Succeeded { at } => {
             return Evidence::Done(format!("it succeeded at {at}"));
         }
@@ -243,7 +246,7 @@ fn proof(standing: MigrationStanding, retry: bool) -> Evidence {
         MigrationStanding::Started { .. } => {
             "it was started before and its end is not known".into()
         }
-        MigrationStanding::Failed { at, why } if retry => {
+        MigrationStanding::Failed { at, why } if rerun.failed() => {
             format!("to be tried again; it failed at {at}: {why}")
         }
         MigrationStanding::Failed { at, why } => format!(
@@ -284,6 +287,14 @@ fn outcome(task: &Task, container: &str) -> Result<(), String> {
     Err(why.join(", "))
 }
 
+impl Migration {
+    /// Starts one that ended before, as a person asked for: another task than any before it, the same one for each try of this run.
+    async fn begin_again(&self, key: &str, definition: &Revision, token: &Token) -> Result<String> {
+        self.begin(key).await?;
+        self.start(key, retry_token(key, definition, token)).await
+    }
+}
+
 #[async_trait]
 impl Step for Migration {
     fn address(&self) -> &Address {
@@ -321,7 +332,7 @@ impl Step for Migration {
             return evidence.clone();
         }
         match (self.key(), self.looked()) {
-            (Some(key), Some(looked)) => proof(key.among(&looked.standings), self.retry),
+            (Some(key), Some(looked)) => proof(key.among(&looked.standings), self.rerun),
             (Some(_), None) => evidence.clone(),
             (None, _) => Evidence::Unknown("its database is known after apply".into()),
         }
@@ -345,6 +356,9 @@ impl Step for Migration {
         self.refuse_beside_another(&key).await?;
         let mut begun = Begun::Now;
         let execution = match standing {
+            MigrationStanding::Succeeded { .. } if self.rerun.succeeded() => {
+                self.begin_again(&key, &definition, token).await?
+            }
             MigrationStanding::Succeeded { .. } => return Ok(()),
             MigrationStanding::Started {
                 execution: Some(arn),
@@ -382,10 +396,8 @@ impl Step for Migration {
                     }
                 }
             }
-            MigrationStanding::Failed { .. } if self.retry => {
-                self.begin(&key).await?;
-                self.start(&key, retry_token(&key, &definition, token))
-                    .await?
+            MigrationStanding::Failed { .. } if self.rerun.failed() => {
+                self.begin_again(&key, &definition, token).await?
             }
             MigrationStanding::Failed { at, why } => {
                 return Err(Error::new(

@@ -313,7 +313,7 @@ impl Declaration<'_> {
             database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
             birth: birth.map(|birth| inputs.pass(birth)),
             record: Arc::clone(&self.inputs.migrated),
-            retry: self.inputs.retry_migration,
+            rerun: self.inputs.rerun,
             looked: std::sync::Mutex::default(),
             output: output.clone(),
             ran: ran.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
+use deployer_core::capability::Rerun;
 use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::Result;
@@ -34,7 +35,7 @@ pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Res
         Some(file) => Wish {
             part: file.only.clone().map_or(Part::All, Part::CodeOf),
             release_hold: file.release_hold,
-            retry_migration: false,
+            rerun: Rerun::No,
         },
     };
     let stop = session.stop()?;

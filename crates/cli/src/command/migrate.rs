@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use deployer_core::address::Address;
+use deployer_core::capability::Rerun;
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, Result};
 use deployer_core::node::{Action, Sort};
@@ -33,7 +34,11 @@ fn wish(args: &MigrateArgs) -> Wish {
     Wish {
         part: Part::All,
         release_hold: true,
-        retry_migration: args.retry,
+        rerun: match args {
+            MigrateArgs { again: true, .. } => Rerun::Any,
+            MigrateArgs { retry: true, .. } => Rerun::Failed,
+            MigrateArgs { .. } => Rerun::No,
+        },
     }
 }
 
@@ -52,7 +57,9 @@ async fn locked(
     let problem = plan::show(global, session, &work.prepared);
     if work.prepared.plan.is_empty() {
         if !global.json {
-            sayln!("the migration of this release has run already");
+            sayln!(
+                "the migration of this release has run already; after a restore of its database in place, `--again` runs it once more"
+            );
         }
         return Ok(problem.unwrap_or(Exit::Success));
     }

@@ -1,5 +1,6 @@
 //! `deployer plan`: shows what would change; writes nothing but the plan file asked for.
 
+use deployer_core::capability::Rerun;
 use deployer_core::compose::Part;
 use deployer_core::error::Result;
 use deployer_core::plan::Prepared;
@@ -41,7 +42,7 @@ pub fn wish(scope: &ScopeArgs) -> Wish {
     Wish {
         part: scope.only.clone().map_or(Part::All, Part::CodeOf),
         release_hold: scope.release_hold,
-        retry_migration: false,
+        rerun: Rerun::No,
     }
 }
 

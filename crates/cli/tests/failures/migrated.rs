@@ -24,6 +24,7 @@ crate::tests! {
     a_new_password_is_no_other_database => password_changed,
     a_migration_is_not_run_again_because_its_record_is_lost => older_records,
     a_code_deployment_waits_for_its_database => database_to_come,
+    a_database_that_was_restored_in_place_is_migrated_by_a_persons_word => restored_in_place,
 }
 
 const DATA: Wanted = Wanted {
@@ -292,5 +293,38 @@ async fn database_to_come(stage: &Stage) {
             &["database `main` is not there", "`deployer apply` makes it"],
         );
         assert_eq!(stage.containers.started().len(), before);
+    }
+}
+
+/// A backup that is restored into its own instance makes no other database: nothing tells, and a person says it. Once more each time, and
+/// a start that was not answered is one.
+async fn restored_in_place(stage: &Stage) {
+    stage.want(&DATA);
+    run(stage, APPLY, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        let ran = || {
+            let started = stage.containers.started();
+            let cloud = format!("{cloud}/");
+            let of_it =
+                |it: &&Started| it.purpose == Purpose::Finish && it.repository.starts_with(&cloud);
+            started.iter().filter(of_it).count()
+        };
+        let before = ran();
+        let said = run(stage, &["migrate", "--yes"], cloud, Exit::Success).await;
+        says(&said, &["has run already", "`--again` runs it once more"]);
+        assert_eq!(ran(), before, "{said}");
+        for times in 1..=2 {
+            let said = run(
+                stage,
+                &["migrate", "--again", "--yes"],
+                cloud,
+                Exit::Success,
+            )
+            .await;
+            says(&said, &["to be run again; it succeeded at"]);
+            assert_eq!(ran(), before + times, "{said}");
+        }
+        run(stage, APPLY, cloud, Exit::Success).await;
+        assert_eq!(ran(), before + 2);
     }
 }

@@ -20,6 +20,30 @@ pub struct Birth {
     pub at: Option<Timestamp>,
 }
 
+/// Which migrations that ended are run again: a person's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rerun {
+    /// None.
+    #[default]
+    No,
+    /// One that failed.
+    Failed,
+    /// Any: its database was put back to what it was before, under its own name.
+    Any,
+}
+
+impl Rerun {
+    /// Whether one that failed is run again.
+    pub fn failed(self) -> bool {
+        self != Self::No
+    }
+
+    /// Whether one that succeeded is run again.
+    pub fn succeeded(self) -> bool {
+        self == Self::Any
+    }
+}
+
 /// Names one migration: the same image, command and database give the same key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrationKey {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
+use deployer_core::capability::Rerun;
 use deployer_core::engine::Failed;
 use deployer_core::error::ErrorKind;
 
@@ -62,7 +63,7 @@ async fn a_failed_migration_runs_again_on_a_persons_word() {
     bench.aws().world().manners.failing.clear();
     bench.aws().arm(None);
     let wanted = Wanted {
-        retry_migration: true,
+        rerun: Rerun::Failed,
         ..wanted
     };
     bench.apply_well(&wanted).await;
@@ -113,7 +114,7 @@ async fn a_killed_retry_is_not_started_a_third_time() {
     check_failed(&bench, &wanted).await;
     bench.aws().world().manners.failing.clear();
     let retry = Wanted {
-        retry_migration: true,
+        rerun: Rerun::Failed,
         ..wanted.clone()
     };
     let prepared = bench.plan(&retry).await;

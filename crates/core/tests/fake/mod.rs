@@ -409,7 +409,7 @@ impl FakeCloud {
             birth: birth.map(|birth| inputs.pass(birth)),
             revision: inputs.take(revision),
             record: Arc::clone(&given.migrated),
-            retry: given.retry_migration,
+            rerun: given.rerun,
             seen: Mutex::default(),
             done: done.clone(),
             spec,

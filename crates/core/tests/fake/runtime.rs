@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Revision, SecretVersion,
+    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Rerun, Revision,
+    SecretVersion,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -149,7 +150,7 @@ pub struct Migration {
     pub birth: Option<Value<Birth>>,
     pub revision: Value<Revision>,
     pub record: Arc<dyn MigrationRecord>,
-    pub retry: bool,
+    pub rerun: Rerun,
     pub seen: Mutex<Option<(String, MigrationStanding)>>,
     pub done: Output<()>,
 }
@@ -287,7 +288,9 @@ impl Step for Migration {
             .ok_or_else(|| Error::internal("a migration ran before its key was known"))?;
         let execution = match self.record.standing(&key).await? {
             MigrationStanding::Succeeded { .. } => return Ok(()),
-            MigrationStanding::Failed { why, .. } if !self.retry => return Err(self.failed(&why)),
+            MigrationStanding::Failed { why, .. } if !self.rerun.failed() => {
+                return Err(self.failed(&why));
+            }
             MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
                 self.start(&key).await?
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deployer_core::capability::{Destination, ImageContent, LocalImage, SecretContent};
+use deployer_core::capability::{Destination, ImageContent, LocalImage, Rerun, SecretContent};
 use deployer_core::compose::{Given, Part};
 use deployer_core::error::{Error, Result};
 use deployer_core::ledger::{Ledger, LedgerMigrations};
@@ -25,7 +25,7 @@ pub struct Wanted {
     /// Values by name; the first one names the database.
     pub secrets: BTreeMap<&'static str, &'static str>,
     pub replicas: u32,
-    pub retry_migration: bool,
+    pub rerun: Rerun,
     /// The class of the database `main`, when there is one.
     pub database: Option<&'static str>,
     /// Whether there is a cache `sessions`.
@@ -45,7 +45,7 @@ impl Wanted {
                 ("signing-key", "key one"),
             ]),
             replicas: 2,
-            retry_migration: false,
+            rerun: Rerun::No,
             database: None,
             cache: false,
             record: None,
@@ -245,7 +245,7 @@ impl Wanted {
                 .map(|(key, content)| (key.into(), content))
                 .collect(),
             migrations: Arc::new(LedgerMigrations::new(ledger.clone())),
-            retry_migration: self.retry_migration,
+            rerun: self.rerun,
             part: Part::All,
             held: BTreeSet::new(),
             dns: BTreeMap::new(),

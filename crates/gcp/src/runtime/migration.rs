@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{ImageRef, MigrationKey, MigrationRecord, MigrationStanding};
+use deployer_core::capability::{
+    ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Rerun,
+};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Output, Value};
@@ -46,7 +48,7 @@ pub(crate) struct Migration {
     pub(crate) image: Value<ImageRef>,
     pub(crate) database: Value<Database>,
     pub(crate) record: Arc<dyn MigrationRecord>,
-    pub(crate) retry: bool,
+    pub(crate) rerun: Rerun,
     pub(crate) seen: Mutex<Standings>,
     /// The jobs that other services of the manifest have.
     pub(crate) others: BTreeSet<String>,
@@ -334,7 +336,7 @@ impl Migration {
             Some(there) if !matches!(conditions::ending(&there), Ending::Failed(_)) => {
                 self.resume(key, &there.name, watch).await
             }
-            Some(_) if self.retry => self.start(key, watch).await,
+            Some(_) if self.rerun.failed() => self.start(key, watch).await,
             Some(there) => self.resume(key, &there.name, watch).await,
             None => self.start(key, watch).await,
         }
@@ -385,11 +387,14 @@ fn task_words(task: &Task) -> Option<String> {
     Some(format!("task {}: {how}{colon}{said}", task.index))
 }
 
-fn judge(seen: &Standings, key: Option<&MigrationKey>, retry: bool) -> Evidence {
+fn judge(seen: &Standings, key: Option<&MigrationKey>, rerun: Rerun) -> Evidence {
     let Some(key) = key else {
         return Evidence::Unknown("its database's version is known only after apply".to_owned());
     };
     match key.among(seen) {
+        MigrationStanding::Succeeded { at } if rerun.succeeded() => {
+            Evidence::NotDone(format!("to be run again; it succeeded at {at}"))
+        }
         MigrationStanding::Succeeded { at } => Evidence::Done(format!("it succeeded at {at}")),
         MigrationStanding::Never => {
             Evidence::NotDone("not run yet for this image and database".to_owned())
@@ -397,7 +402,7 @@ fn judge(seen: &Standings, key: Option<&MigrationKey>, retry: bool) -> Evidence 
         MigrationStanding::Started { .. } => {
             Evidence::NotDone("it was started, and how it ended is not known".to_owned())
         }
-        MigrationStanding::Failed { why, .. } if retry => {
+        MigrationStanding::Failed { why, .. } if rerun.failed() => {
             Evidence::NotDone(format!("to be tried again; it failed: {why}"))
         }
         MigrationStanding::Failed { why, .. } => Evidence::NotDone(format!(
@@ -442,7 +447,7 @@ impl Step for Migration {
             return evidence.clone();
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        judge(&seen, self.key().as_ref(), self.retry)
+        judge(&seen, self.key().as_ref(), self.rerun)
     }
 
     fn publish(&self) {
@@ -461,11 +466,14 @@ impl Step for Migration {
         let key = named.key.as_str();
         let _turn = self.record.turn(key).await;
         match named.standing(self.record.as_ref()).await? {
+            MigrationStanding::Succeeded { .. } if self.rerun.succeeded() => {
+                self.start(key, watch).await
+            }
             MigrationStanding::Succeeded { .. } => {
                 watch.note("it ran before");
                 Ok(())
             }
-            MigrationStanding::Failed { why, .. } if !self.retry => {
+            MigrationStanding::Failed { why, .. } if !self.rerun.failed() => {
                 Err(self.failed(why, Vec::new()))
             }
             MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
@@ -484,7 +492,7 @@ impl Step for Migration {
                 match self.lost(key, before.as_ref(), at).await {
                     Ok(Some(name)) => self.resume(key, &name, watch).await,
                     Ok(None) => self.start(key, watch).await,
-                    Err(error) if error.kind() == ErrorKind::Failed && self.retry => {
+                    Err(error) if error.kind() == ErrorKind::Failed && self.rerun.failed() => {
                         self.start(key, watch).await
                     }
                     Err(error) => Err(error),
@@ -546,19 +554,19 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
         });
         assert!(matches!(
-            judge(&succeeded, Some(&key("k1")), false),
+            judge(&succeeded, Some(&key("k1")), Rerun::No),
             Evidence::Done(_)
         ));
         assert!(matches!(
-            judge(&succeeded, Some(&key("k2")), false),
+            judge(&succeeded, Some(&key("k2")), Rerun::No),
             Evidence::NotDone(_)
         ));
         assert!(matches!(
-            judge(&succeeded, None, false),
+            judge(&succeeded, None, Rerun::No),
             Evidence::Unknown(_)
         ));
         assert!(matches!(
-            judge(&Standings::new(), Some(&key("k1")), false),
+            judge(&Standings::new(), Some(&key("k1")), Rerun::No),
             Evidence::NotDone(_)
         ));
     }
@@ -569,7 +577,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             why: "exit code 3".into(),
         });
-        let Evidence::NotDone(why) = judge(&failed, Some(&key("k1")), false) else {
+        let Evidence::NotDone(why) = judge(&failed, Some(&key("k1")), Rerun::No) else {
             panic!("it failed")
         };
         assert!(why.contains("exit code 3"));
@@ -579,7 +587,7 @@ mod tests {
             before: None,
         });
         assert!(matches!(
-            judge(&started, Some(&key("k1")), false),
+            judge(&started, Some(&key("k1")), Rerun::No),
             Evidence::NotDone(_)
         ));
     }

@@ -438,7 +438,7 @@ impl CloudRun {
             image: taken.pass(&inputs.image),
             database: taken.take(ready),
             record: Arc::clone(&inputs.migrated),
-            retry: inputs.retry_migration,
+            rerun: inputs.rerun,
             seen: Mutex::default(),
             others,
             direct: self.project.section.network.is_some()
