@@ -14,7 +14,7 @@ use crate::labels;
 use crate::project::Project;
 use crate::runtime::{invoker, job, service};
 use crate::{cache, dns, registry};
-use crate::{secret_access, secret_member, secret_store};
+use crate::{secret_access, secret_leftover, secret_member, secret_store};
 
 /// What a kind must know to be released or deleted by its address alone.
 #[async_trait]
@@ -55,7 +55,7 @@ pub(crate) fn node(
     let whose = labels::Owner::exactly(owner);
     match address.kind.as_str() {
         registry::REPOSITORY => Ok(erase(registry::Leftover::new(project, address, whose))),
-        secret_store::KIND => Ok(erase(secret_store::Leftover::new(
+        secret_store::KIND => Ok(erase(secret_leftover::Leftover::new(
             project, address, whose, past,
         ))),
         secret_access::KIND => Ok(erase(secret_access::Leftover::new(

@@ -27,6 +27,7 @@ mod retry;
 mod runtime;
 mod secret_access;
 mod secret_calls;
+mod secret_leftover;
 mod secret_lookup;
 mod secret_member;
 mod secret_store;

@@ -12,7 +12,7 @@ use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::member::binary;
 use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
-use deployer_core::ours::{Past, Stranger};
+use deployer_core::ours::Stranger;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use deployer_manifest::names::GCP_SECRET;
 use google_cloud_secretmanager_v1::model;
@@ -209,12 +209,12 @@ pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Times
 /// A secret as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Actual {
-    labels: HashMap<String, String>,
-    etag: String,
-    current: Option<SecretVersion>,
+    pub(crate) labels: HashMap<String, String>,
+    pub(crate) etag: String,
+    pub(crate) current: Option<SecretVersion>,
     /// Somebody else's: only its version counts.
-    anothers: bool,
-    replication: String,
+    pub(crate) anothers: bool,
+    pub(crate) replication: String,
 }
 
 /// What a secret holds now, for the comparison with what it is to hold; in memory only.
@@ -248,7 +248,7 @@ struct Secret {
 }
 
 /// The fields that labels make.
-fn described(labels: &HashMap<String, String>) -> Fields {
+pub(crate) fn described(labels: &HashMap<String, String>) -> Fields {
     let mut fields = Fields::new();
     labels::describe(&mut fields, labels);
     fields
@@ -539,7 +539,7 @@ impl Resource for Secret {
 }
 
 /// Gives these labels to what was read, and to nothing that has taken its place since.
-async fn label(
+pub(crate) async fn label(
     store: &Store,
     actual: &Actual,
     labels: HashMap<String, String>,
@@ -559,7 +559,7 @@ async fn label(
 }
 
 /// Deletes what was read, and nothing that has taken its place since.
-async fn delete(store: &Store, actual: &Actual) -> Result<()> {
+pub(crate) async fn delete(store: &Store, actual: &Actual) -> Result<()> {
     let outcome = store
         .project
         .clients
@@ -572,76 +572,6 @@ async fn delete(store: &Store, actual: &Actual) -> Result<()> {
         .send()
         .await;
     error::optional(outcome, &store.cannot("delete")).map(|_| ())
-}
-
-/// A secret that is no longer desired: it can be read and deleted.
-pub(crate) struct Leftover {
-    store: Store,
-    address: Address,
-    owner: Owner,
-    /// Whether people put its value there themselves.
-    is_by_hand: bool,
-}
-
-impl Leftover {
-    /// The secret at `address`.
-    pub(crate) fn new(
-        project: &Arc<Project>,
-        address: &Address,
-        owner: Owner,
-        past: &Past,
-    ) -> Self {
-        Self {
-            store: Store::new(project, &address.name),
-            address: address.clone(),
-            owner,
-            // An inventory of before does not say.
-            is_by_hand: past.data.unwrap_or(true),
-        }
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = Actual;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Actual>> {
-        Ok(match self.store.secret().await? {
-            Found::Absent => Reading::Absent,
-            Found::Denied(why) => Reading::Denied(why),
-            Found::Here(secret) => match self.owner.objection(&secret.labels) {
-                Some(why) => Reading::Foreign(why),
-                None => Reading::Present(Actual {
-                    labels: secret.labels,
-                    etag: secret.etag,
-                    current: None,
-                    anothers: false,
-                    replication: String::new(),
-                }),
-            },
-        })
-    }
-
-    fn observed(&self, actual: &Actual) -> Fields {
-        described(&actual.labels)
-    }
-
-    async fn delete(&self, actual: &Actual) -> Result<()> {
-        delete(&self.store, actual).await
-    }
-
-    async fn release(&self, actual: &Actual) -> Result<()> {
-        let labels = labels::unmarked(&actual.labels);
-        label(&self.store, actual, labels).await.map(drop)
-    }
-
-    fn is_guarded(&self) -> bool {
-        self.is_by_hand
-    }
 }
 
 #[cfg(test)]

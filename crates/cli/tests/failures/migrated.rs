@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use deployer::Exit;
-use deployer_sandbox::runner::{Behaviour, Purpose};
+use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 use object_store::ObjectStoreExt;
 
 use crate::in_process::ledger::Crash;
