@@ -44,6 +44,8 @@ pub struct Kept {
     pub number: u64,
     /// What it pins.
     pub secrets: Vec<SecretVersion>,
+    /// The names of these secrets.
+    names: BTreeSet<String>,
 }
 
 /// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids` are what the manifest says now.
@@ -76,13 +78,19 @@ pub async fn by_rollbacks(
         };
         let Some(to) = to else { continue };
         let to = record::pinning(place, to.clone()).await;
-        let pins = |version: &&SecretVersion| leaving.iter().any(|it| store.is_of(version, it));
-        let secrets: Vec<_> = to.secrets.values().filter(pins).cloned().collect();
+        let (mut secrets, mut names) = (Vec::new(), BTreeSet::new());
+        for version in to.secrets.values() {
+            if let Some(address) = leaving.iter().find(|it| store.is_of(version, it)) {
+                names.insert(address.name.clone());
+                secrets.push(version.clone());
+            }
+        }
         if !secrets.is_empty() {
             kept.push(Kept {
                 service: service.clone(),
                 number: to.number,
                 secrets,
+                names,
             });
         }
     }
@@ -94,10 +102,10 @@ const SECRET: &str = "manager.secret";
 
 /// Says why what it pins stays.
 pub fn note(cloud: CloudName, kept: &Kept) -> String {
-    let secrets: Vec<&str> = kept.secrets.iter().map(|it| it.secret.as_str()).collect();
+    let names: Vec<&str> = kept.names.iter().map(String::as_str).collect();
     format!(
         "{cloud}: secret {} stays, although the manifest has it no more: r{} of `{}` pins it, and a rollback goes there",
-        secrets.join(", "),
+        names.join(", "),
         kept.number,
         kept.service
     )

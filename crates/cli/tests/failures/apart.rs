@@ -47,7 +47,7 @@ async fn lock_taken(stage: &Stage) {
 /// One cloud's ledger is damaged: it is told and left alone, and the other one goes its own way.
 async fn ledger_damaged(stage: &Stage) {
     first_serves(stage).await;
-    let folders = ["inventory.json", "inventory/", "left/", "migrations/"];
+    let folders = ["inventory.json", "inventory/aws", "left/", "migrations/"];
     for (version, folder) in (2..).zip(folders) {
         let mut paths = stage.ledger.standing().await.into_iter();
         let begins = format!("{LEDGER}/{folder}");

@@ -74,9 +74,8 @@ async fn needed(stage: &Stage) -> Vec<Path> {
         let mut beside = paths.iter();
         // Each is read alike: one of the items stands for all.
         if name.contains("/inventory/") {
-            let folder = folder(path, 2);
-            let mut items = paths.iter().filter(|it| it.as_ref().starts_with(&folder));
-            return items.next() == Some(path);
+            let of_it = |it: &&Path| folder(it, 2) == folder(path, 2);
+            return paths.iter().find(of_it) == Some(path) && folder(path, 2).ends_with("inventory");
         }
         if name.contains("/releases/") || name.contains("/run-headers/") {
             return !beside.any(|it| folder(it, 1) == folder(path, 1) && it > *path);

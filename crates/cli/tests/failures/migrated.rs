@@ -290,7 +290,7 @@ async fn database_to_come(stage: &Stage) {
         let said = run(stage, &only, cloud, Exit::Failure).await;
         says(
             &said,
-            &["database `main` is not there", "`deployer apply` makes it"],
+            &["database `main` is not there", "makes it"],
         );
         assert_eq!(stage.containers.started().len(), before);
     }

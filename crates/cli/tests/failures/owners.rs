@@ -72,10 +72,14 @@ async fn claim(to: &Stage, from: &Stage) {
     }
 }
 
-/// The items of an environment, of both clouds.
+/// The items of an environment, of both clouds: what is said of the inventory itself is none.
 async fn inventory(stage: &Stage) -> Vec<Key> {
     let mut keys = stage.ledger.standing().await;
-    keys.retain(|key| key.as_ref().contains("/inventory/"));
+    let is_item = |key: &Key| {
+        let (_, subject) = key.as_ref().split_once("/inventory/").unwrap_or_default();
+        subject.contains('/')
+    };
+    keys.retain(is_item);
     keys
 }
 
@@ -315,7 +319,7 @@ async fn data_is_named(stage: &Stage) {
     let allowed = secrets.map(|it| format!("--allow-data-loss {it}"));
     let command = format!("--manifest {}", stage.file("deployer.test.toml", ""));
     let command = command.replace("deployer.test.toml", "deployer.toml");
-    let typed = format!("deployer apply {command} {}", allowed.join(" "));
+    let typed = format!("deployer apply {} {command}", allowed.join(" "));
     says(&said, &[&typed]);
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
     let words: Vec<&str> = secrets

@@ -384,7 +384,7 @@ async fn ledger(lines: &mut Vec<String>, store: &KillingStore) {
             // Of the folder itself it is said that it has everything.
             lines.push(match value["address"].as_str() {
                 Some(address) => format!("ours {address} needs {}", value["item"]["needs"]),
-                None => "ours is all".to_owned(),
+                None => "inventory is whole".to_owned(),
             });
         } else if path.contains("/migrations/") {
             let record = &value["record"];
