@@ -292,7 +292,7 @@ impl Session {
             let runtime = place.cloud.runtime();
             for service in place.env.services.values() {
                 // What cannot be read is told by whatever reads it next.
-                let Ok(noted) = runtime.noted_ledger(&service.name).await else {
+                let Ok(noted) = runtime.noted_ledger(&place.owner(), &service.name).await else {
                     continue;
                 };
                 if let Err(error) = note.check(noted.as_deref(), &service.name) {

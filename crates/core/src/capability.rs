@@ -430,8 +430,8 @@ pub trait Runtime: Send + Sync {
         revision: &Revision,
     ) -> Result<BTreeMap<String, SecretVersion>>;
 
-    /// The ledger that a service notes; see [`crate::spec::LedgerNote`]. `None` where it notes none, or is not there.
-    async fn noted_ledger(&self, service: &str) -> Result<Option<String>>;
+    /// The ledger that a service of this owner's notes; see [`crate::spec::LedgerNote`]. `None` where it notes none, or is not there.
+    async fn noted_ledger(&self, owner: &Owner, service: &str) -> Result<Option<String>>;
 
     /// Whether a revision has its size with it: then it is restored when the revision serves again.
     fn revisions_have_sizes(&self) -> bool {

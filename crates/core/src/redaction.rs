@@ -126,9 +126,8 @@ fn parts_of(value: &str, parts: &mut BTreeSet<String>) {
         add(line.trim(), parts);
         passwords_of(line, parts);
     }
-    match serde_json::from_str(value) {
-        Ok(document @ (Value::Object(_) | Value::Array(_))) => members_of(&document, 0, parts),
-        Ok(_) | Err(_) => {}
+    if let Ok(document @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(value) {
+        members_of(&document, 0, parts);
     }
 }
 

@@ -121,7 +121,13 @@ impl ReplicationGroup {
             .modify()
             .transit_encryption_enabled(true)
             .transit_encryption_mode(TransitEncryptionMode::Preferred);
-        or_made_already(offer.send().await).told(|| format!("offer TLS at {}", called(self.name())))
+        let sent = offer.send().await;
+        match sent.as_ref().is_err_and(is_made_already) {
+            true => Ok(()),
+            false => sent
+                .map(drop)
+                .told(|| format!("offer TLS at {}", called(self.name()))),
+        }
     }
 
     /// Everything that one call can change: neither the number of nodes nor the token.
@@ -151,7 +157,13 @@ impl ReplicationGroup {
                 _ => call,
             };
         }
-        or_made_already(call.send().await).told(|| format!("change {}", called(self.name())))
+        let sent = call.send().await;
+        match sent.as_ref().is_err_and(is_made_already) {
+            true => Ok(()),
+            false => sent
+                .map(drop)
+                .told(|| format!("change {}", called(self.name()))),
+        }
     }
 
     pub(super) async fn set_replicas(&self, actual: GroupActual) -> Result<()> {
@@ -196,10 +208,13 @@ impl ReplicationGroup {
             .auth_token_update_strategy(how)
             .send()
             .await;
-        or_made_already(sent).map_err(|error| {
-            let action = format!("set the token of {}", called(self.name()));
-            without(failure(&error, &action), token)
-        })
+        match sent {
+            Err(error) if is_made_already(&error) => Ok(()),
+            sent => sent.map(drop).map_err(|error| {
+                let action = format!("set the token of {}", called(self.name()));
+                without(failure(&error, &action), token)
+            }),
+        }
     }
 
     /// Gives a group its token. One without AUTH takes clients with and without it after a rotation, and only the former once it
@@ -239,20 +254,11 @@ impl ReplicationGroup {
     }
 }
 
-/// What a change came to whose reply was lost: asked for once more, ElastiCache refuses what is so already (Terraform's provider,
+/// Whether a change landed before, whose reply was lost: asked for once more, ElastiCache refuses what is so already (Terraform's provider,
 /// internal/service/elasticache/replication_group.go).
-fn or_made_already<T, E: ProvideErrorMetadata>(
-    sent: std::result::Result<T, SdkError<E>>,
-) -> std::result::Result<(), SdkError<E>> {
-    match sent {
-        Err(error)
-            if code(&error) == Some("InvalidParameterCombination")
-                && words(&error).contains("No modifications were requested") =>
-        {
-            Ok(())
-        }
-        other => other.map(drop),
-    }
+fn is_made_already<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    code(error) == Some("InvalidParameterCombination")
+        && words(error).contains("No modifications were requested")
 }
 
 pub(super) fn still_applies(fields: &[String]) -> String {

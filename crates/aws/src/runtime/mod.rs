@@ -148,8 +148,9 @@ impl Runtime for Aws {
         operate::activate(&self.clients, activation, watch).await
     }
 
-    async fn noted_ledger(&self, service: &str) -> Result<Option<String>> {
+    async fn noted_ledger(&self, owner: &Owner, service: &str) -> Result<Option<String>> {
         let tags = lookup::owner_tags(&self.clients, service).await?;
+        let tags = tags.filter(|tags| Ownership::leftover(owner).foreign(tags).is_none());
         Ok(tags.and_then(|tags| tags.get(LEDGER_TAG).cloned()))
     }
 

@@ -190,7 +190,7 @@ fn one_line(said: &str) -> String {
 /// The folder lets every account of its projects read secrets; who deploys may not write a policy and sees nothing of that.
 async fn inherited(stage: &Stage) {
     let us = account(stage).await;
-    stage.into_folder(ACCESSOR, &us).await;
+    stage.put_into_folder(ACCESSOR, &us).await;
     stage.disturb(MAY_NOT_GRANT).await;
     stage.want(&Wanted::FIRST);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -206,7 +206,7 @@ async fn inherited(stage: &Stage) {
 /// Where Cloud Run refuses it, that is told within minutes, with the command that mends it.
 async fn unseen_and_refused(stage: &Stage) {
     let nobody = "serviceAccount:nobody@sandbox-project.iam.gserviceaccount.com";
-    stage.into_folder(ACCESSOR, nobody).await;
+    stage.put_into_folder(ACCESSOR, nobody).await;
     stage.disturb(MAY_NOT_GRANT).await;
     stage.want(&Wanted::FIRST);
     stage.want_no_migration();

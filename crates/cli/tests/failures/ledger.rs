@@ -75,7 +75,8 @@ async fn needed(stage: &Stage) -> Vec<Path> {
         // Each is read alike: one of the items stands for all.
         if name.contains("/inventory/") {
             let of_it = |it: &&Path| folder(it, 2) == folder(path, 2);
-            return paths.iter().find(of_it) == Some(path) && folder(path, 2).ends_with("inventory");
+            return paths.iter().find(of_it) == Some(path)
+                && folder(path, 2).ends_with("inventory");
         }
         if name.contains("/releases/") || name.contains("/run-headers/") {
             return !beside.any(|it| folder(it, 1) == folder(path, 1) && it > *path);

@@ -288,10 +288,7 @@ async fn database_to_come(stage: &Stage) {
     for cloud in ["aws", "gcp"] {
         let before = stage.containers.started().len();
         let said = run(stage, &only, cloud, Exit::Failure).await;
-        says(
-            &said,
-            &["database `main` is not there", "makes it"],
-        );
+        says(&said, &["database `main` is not there", "makes it"]);
         assert_eq!(stage.containers.started().len(), before);
     }
 }

@@ -255,8 +255,8 @@ async fn anothers(stage: &Stage) {
 /// What `THEIR_PASSWORD` is in the service's newest task.
 fn their_password(stage: &Stage) -> String {
     let started = stage.containers.started();
-    let serving = started.iter().filter(|it| it.env.contains_key("GREETING"));
-    let newest = serving.last().expect("a task");
+    let mut serving = started.iter().filter(|it| it.env.contains_key("GREETING"));
+    let newest = serving.next_back().expect("a task");
     newest.env["THEIR_PASSWORD"].clone()
 }
 

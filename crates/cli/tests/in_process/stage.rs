@@ -358,7 +358,7 @@ impl Stage {
 
     /// Puts Google's project into a folder whose policy gives a role to a member.
     #[allow(dead_code, reason = "not every test has a folder")]
-    pub async fn into_folder(&self, role: &str, member: &str) {
+    pub async fn put_into_folder(&self, role: &str, member: &str) {
         let url = format!("{}/_sandbox/folder", self.sandbox.gcp_url);
         let call = self.http.post(url).json(&(role, member));
         let sent = call

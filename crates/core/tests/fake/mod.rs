@@ -374,7 +374,7 @@ impl Runtime for FakeCloud {
         not_operated()
     }
 
-    async fn noted_ledger(&self, _: &str) -> Result<Option<String>> {
+    async fn noted_ledger(&self, _: &Owner, _: &str) -> Result<Option<String>> {
         Ok(None)
     }
 

@@ -229,9 +229,10 @@ impl Runtime for CloudRun {
         activation::carry_out(&calls, activation, 0, token, watch).await
     }
 
-    async fn noted_ledger(&self, service: &str) -> Result<Option<String>> {
+    async fn noted_ledger(&self, owner: &ours::Owner, service: &str) -> Result<Option<String>> {
         let calls = service::Calls::new(&self.project, service);
         let found = calls.find().await?.seen(&calls.cannot("read"))?;
+        let found = found.filter(|found| Owner::exactly(owner).is_marked(&found.labels));
         Ok(found.and_then(|found| found.labels.get(LEDGER_LABEL).cloned()))
     }
 
