@@ -207,10 +207,10 @@ fn a_holder_that_slept_while_its_lease_ran_out_changes_nothing_more() {
     assert_eq!(next.stderr.matches(&took_over).count(), 2, "{next}");
     let name = project.manifest.service_name();
     next.says(&format!(
-        " ago during create aws/us-east-1/ecs.migration/{name}, "
+        " ago during migrate aws/us-east-1/ecs.migration/{name}, "
     ));
     next.says(&format!(
-        " ago during create gcp/us-central1/run.migration/{name}-migrate, "
+        " ago during migrate gcp/us-central1/run.migration/{name}-migrate, "
     ));
 
     let (aws, gcp) = (project.aws.mark(), project.gcp.mark());
