@@ -55,11 +55,15 @@ fn a_service_lives_its_life_on_moto() {
         "a new secret version is a new task definition"
     );
 
+    // While a rollback goes to a release that pins it, the secret stays.
     moto.change(|manifest| manifest.extra_secrets.clear());
-    assert_eq!(moto.plan()["counts"]["delete"], json!(1));
-    // The roll-out that this apply does not wait for would need the secret if ECS rolled it back.
+    assert_eq!(moto.plan()["counts"]["delete"], json!(0));
     apply(&moto);
+    moto.assert_settled(&APPLY);
+    moto.change(|manifest| manifest.greeting = "good day".to_owned());
     assert_eq!(moto.plan()["counts"]["delete"], json!(1));
+    // A delete that the roll-out of this apply may still need is the next one's.
+    apply(&moto);
     apply(&moto);
     moto.assert_settled(&APPLY);
 

@@ -324,7 +324,16 @@ fn a_changed_secret_rolls_out(story: &mut Project) {
 }
 
 fn a_secret_removed_from_the_manifest_is_deleted(story: &mut Project) {
+    // While a rollback goes to a release that pins it, it stays.
     story.change(|manifest| manifest.extra_secrets.clear());
+    let plan = story.deployer.run(&["plan", "--json"]).json();
+    assert_eq!(plan["counts"]["delete"], 0, "{}", plan["counts"]);
+    story.deployer.run(&["apply", "--yes"]).exits(exit::SUCCESS);
+    assert_eq!(
+        story.deployer.run(&["plan", "--json"]).json()["empty"],
+        true
+    );
+    story.change(|manifest| manifest.greeting = "good night".to_owned());
     let plan = story
         .deployer
         .run(&["plan", "--json"])
