@@ -41,7 +41,7 @@ pub(super) fn env_of<'a>(container: &'a ContainerDefinition, variable: &str) -> 
         .and_then(KeyValuePair::value)
 }
 
-/// The fields that a task definition has, in [`Blueprint::fields`]' terms, also those of which the manifest says nothing
+/// The fields that a task definition has, in the terms of a blueprint's fields, also those of which the manifest says nothing
 /// (volumes, more containers), so that another hand's additions are seen. Which of several ports is the app's, the manifest
 /// tells.
 pub(crate) fn observed(definition: &TaskDefinition, container: &str, port: u16) -> Fields {
