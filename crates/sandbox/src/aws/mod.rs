@@ -143,12 +143,12 @@ impl Aws {
         })
     }
 
-    /// See [`secrets::Secrets::rotate`].
+    /// Rotates a secret as its owner does: an older version loses its labels, and goes. Whether there is such a secret.
     pub fn rotate_secret(&self, name: &str, value: &str) -> bool {
         self.inner.secrets.rotate(name, value)
     }
 
-    /// See [`ecr::Ecr::expire_untagged`].
+    /// Carries out a lifecycle policy that deletes the images of a repository that have no tag.
     pub fn expire_untagged(&self, repository: &str) {
         self.inner.ecr.expire_untagged(repository);
     }
