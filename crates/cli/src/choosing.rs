@@ -167,17 +167,32 @@ async fn finish<'a>(
             None => looked.unended && looked.unfinished.is_none(),
         };
         match looked.releases.last() {
-            Some(last) if ended => chosen.push(Chosen::Serves {
-                place,
-                release: Box::new(last.clone()),
-                finished: true,
-                unrecorded: false,
-            }),
+            Some(last) if ended => chosen.push(finished(place, last)),
             Some(_) | None => unbegun.push(looked),
         }
     }
+    follow(session, service, (chosen, unbegun), over).await
+}
+
+/// Nothing more is done where the rollback had come to its end.
+fn finished<'a>(place: &'a Place, last: &Release) -> Chosen<'a> {
+    Chosen::Serves {
+        place,
+        release: Box::new(last.clone()),
+        finished: true,
+        unrecorded: false,
+    }
+}
+
+/// Makes the same content serve on the targets that are left as on those that are chosen.
+async fn follow<'a>(
+    session: &'a Session,
+    service: &str,
+    (mut chosen, left): (Vec<Chosen<'a>>, Vec<&Looked<'a>>),
+    over: &mut Vec<Over<'a>>,
+) -> Result<Vec<Chosen<'a>>> {
     let content = chosen.first().map(|it| it.to().content_id.clone());
-    for looked in unbegun {
+    for looked in left {
         let content = content.as_deref();
         chosen.push(choose_on(session, service, looked, content, over).await?);
     }
@@ -205,21 +220,11 @@ async fn rest<'a>(
     for looked in all {
         let failed = looked.last.as_ref().is_some_and(|it| it.failed);
         match looked.releases.last() {
-            Some(last) if !failed => chosen.push(Chosen::Serves {
-                place: looked.place,
-                release: Box::new(last.clone()),
-                finished: true,
-                unrecorded: false,
-            }),
+            Some(last) if !failed => chosen.push(finished(looked.place, last)),
             Some(_) | None => left.push(looked),
         }
     }
-    let content = chosen.first().map(|it| it.to().content_id.clone());
-    for looked in left {
-        let content = content.as_deref();
-        chosen.push(choose_on(session, service, looked, content, over).await?);
-    }
-    Ok(chosen)
+    follow(session, service, (chosen, left), over).await
 }
 
 async fn choose_on<'a>(
