@@ -223,7 +223,12 @@ pub async fn conclude(
     } = rolled.outcome;
     tell(global, choices, &recorded);
     let accepted = examine(global, session, no_verify, &recorded, stop, &mut unwritten).await;
-    let outcomes = run::outcomes(&verdicts, &accepted.failed());
+    let mut outcomes = run::outcomes(&verdicts, &accepted.failed());
+    // Where nothing was to be done, nothing failed: the next rollback is one more there.
+    for place in &session.places {
+        let succeeded = || "succeeded".to_owned();
+        outcomes.entry(place.name()).or_insert_with(succeeded);
+    }
     journals.end(&outcomes, &mut unwritten).await;
     let exit = run::report(&verdicts, &outcomes, stop, global.json);
     let tried = choices.iter().map(|choice| {

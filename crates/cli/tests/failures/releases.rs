@@ -25,6 +25,7 @@ crate::tests! {
     a_tag_that_meant_two_images_is_asked_about_and_what_serves_already_is_told => named,
     a_word_that_means_two_contents_makes_neither_serve => two_contents,
     what_mends_a_rejected_release_lifts_its_hold => mended,
+    a_rollback_that_one_cloud_refused_is_finished_there_by_the_same_words => refused_on_one,
     a_rollback_says_what_it_does_not_restore_and_only_that => not_restored,
     a_rollback_looks_at_the_secrets_first => pins_are_looked_at,
     a_secret_that_the_release_before_pins_stays_until_a_rollback_goes_elsewhere => pinned_before,
@@ -399,6 +400,27 @@ async fn pins_are_looked_at(stage: &Stage) {
         assert_eq!(stage.calls.writes(), [] as [&str; 0], "{said}");
         assert!(!stage.has_hold().await, "{said}");
         assert_serves(stage, cloud, 2).await;
+    }
+}
+
+/// The cloud on which it went stays where it is, and goes no step further.
+async fn refused_on_one(stage: &Stage) {
+    two_served(stage).await;
+    stage.want(&THIRD);
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.calls.deny("run.projects.locations.services.patch");
+    run(stage, BACK, "all", Exit::Denied).await;
+    stage.calls.arm(None);
+    assert_serves(stage, "aws", 2).await;
+    assert_serves(stage, "gcp", 3).await;
+    run(stage, BACK, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 2).await;
+    }
+    // That was one rollback: the next one is another.
+    run(stage, BACK, "all", Exit::Success).await;
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 1).await;
     }
 }
 
