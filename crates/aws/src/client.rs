@@ -21,10 +21,8 @@ use url::{Host, Url};
 use crate::connection;
 use crate::credentials::Credentials;
 use crate::gate::Gate;
+use crate::lookup::{LogGroups, Lookups, SecretValues, Services};
 use crate::partition;
-use crate::runtime::log_group::LogGroups;
-use crate::runtime::lookup::Services;
-use crate::secret_store::Values;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 pub(crate) const ATTEMPTS: u32 = 5;
@@ -41,12 +39,7 @@ pub(crate) struct Clients {
     pub(crate) scaling: aws_sdk_applicationautoscaling::Client,
     pub(crate) balancers: aws_sdk_elasticloadbalancingv2::Client,
     pub(crate) tagging: aws_sdk_resourcegroupstagging::Client,
-    /// Services as they are read: several in one call.
-    pub(crate) services: Services,
-    /// What secrets hold as it is read: several in one call.
-    pub(crate) secret_values: Values,
-    /// Log groups as they are read: several in one call.
-    pub(crate) log_groups: LogGroups,
+    pub(crate) lookups: Lookups,
     /// The base URL of every call, where it is not AWS itself that answers.
     pub(crate) endpoint: Option<String>,
     pub(crate) section: AwsSection,
@@ -68,11 +61,13 @@ impl Clients {
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
         Ok(Self {
-            services: Services::new(&ecs, &section.cluster),
-            log_groups: LogGroups::new(&logs),
+            lookups: Lookups {
+                services: Services::new(&ecs, &section.cluster),
+                secret_values: SecretValues::new(&secrets),
+                log_groups: LogGroups::new(&logs),
+            },
             ecs,
             ecr: aws_sdk_ecr::Client::new(&config),
-            secret_values: Values::new(&secrets),
             secrets,
             logs,
             sts: aws_sdk_sts::Client::new(&config),

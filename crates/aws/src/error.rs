@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ecs::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::kind::{Refused, read_or_sort};
+use deployer_core::node::Reading;
 use deployer_core::redaction::Redaction;
 use secrecy::SecretString;
 
@@ -34,6 +36,12 @@ where
     }
 }
 
+impl<T> Told<T> for Result<T, Refusal> {
+    fn told(self, action: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|refusal| refusal.of(&action()))
+    }
+}
+
 /// The error code that AWS answered with; `None` when it did not answer.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
     error
@@ -55,32 +63,109 @@ pub(crate) fn denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<Str
     (kind_of(code, None) == ErrorKind::Denied).then(|| words(error).to_owned())
 }
 
+/// A call that failed, before it is said what was tried.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What we ourselves say: what was not permitted was never sent.
+    ours: Option<Error>,
+    kind: ErrorKind,
+    code: Option<String>,
+    /// AWS's own; empty when it did not answer.
+    words: String,
+    answer: String,
+}
+
+impl Refusal {
+    /// Of a call.
+    pub(crate) fn new<E>(error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
+        let (kind, answer) = match code(error) {
+            Some(code) => (kind_of(code, status), format!("{code}: {}", words(error))),
+            None => unanswered(error, status),
+        };
+        Self {
+            ours: Error::found_in(error),
+            kind,
+            code: code(error).map(str::to_owned),
+            words: words(error).to_owned(),
+            answer,
+        }
+    }
+}
+
+impl<E> From<SdkError<E>> for Refusal
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E>) -> Self {
+        Self::new(&error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self {
+            kind: error.kind(),
+            ours: Some(error),
+            code: None,
+            words: String::new(),
+            answer: String::new(),
+        }
+    }
+}
+
+impl From<BuildError> for Refusal {
+    fn from(error: BuildError) -> Self {
+        incomplete(error).into()
+    }
+}
+
+impl Refused for Refusal {
+    /// Some services add `Fault` to a code in one place and leave it out in another.
+    fn is_one_of(&self, codes: &[&str]) -> bool {
+        let plain = |code: &str| code.trim_end_matches("Fault").to_owned();
+        let mine = self.code.as_deref().map(plain);
+        mine.is_some_and(|mine| codes.iter().any(|it| plain(it) == mine))
+    }
+
+    fn denied(&self) -> Option<String> {
+        let is_answer = self.ours.is_none() && self.code.is_some();
+        (is_answer && self.kind == ErrorKind::Denied).then(|| self.words.clone())
+    }
+
+    fn of(self, action: &str) -> Error {
+        if let Some(ours) = self.ours {
+            return ours;
+        }
+        let error = Error::new(self.kind, format!("cannot {action}")).because(Answer(self.answer));
+        let of_code = self.code.as_deref().and_then(hint_for).map(str::to_owned);
+        match of_code.or_else(|| hint_for_words(action, &self.words)) {
+            Some(hint) => error.hint(hint),
+            None => with_hint(error, self.kind),
+        }
+    }
+}
+
 /// The error for a failed call.
 pub(crate) fn failure<E>(error: &SdkError<E>, action: &str) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    // What was not permitted was never sent: the reason is ours and whole.
-    if let Some(ours) = Error::found_in(error) {
-        return ours;
-    }
-    let status = error
-        .raw_response()
-        .map(|response| response.status().as_u16());
-    let (kind, answer) = match code(error) {
-        Some(code) => {
-            let words = words(error);
-            let kind = kind_of(code, status);
-            (kind, format!("{code}: {words}"))
-        }
-        None => unanswered(error, status),
-    };
-    let ours = Error::new(kind, format!("cannot {action}")).because(Answer(answer));
-    let of_code = code(error).and_then(hint_for).map(str::to_owned);
-    match of_code.or_else(|| hint_for_words(action, words(error))) {
-        Some(hint) => ours.hint(hint),
-        None => with_hint(ours, kind),
-    }
+    Refusal::new(error).of(action)
+}
+
+/// What a failed look means: absent for the code `absent`, denied where the caller may not see it, else an error. `what` names the
+/// thing.
+pub(crate) fn unseen<A, E>(error: &SdkError<E>, absent: &str, what: &str) -> Result<Reading<A>>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    read_or_sort(Refusal::new(error), &[absent], what)
 }
 
 /// What helps against one refusal in particular.
@@ -227,7 +312,7 @@ pub(crate) fn without(error: Error, value: &SecretString) -> Error {
 }
 
 /// For the SDK's builders, which check required members only.
-pub(crate) fn incomplete(error: aws_sdk_ecs::error::BuildError) -> Error {
+pub(crate) fn incomplete(error: BuildError) -> Error {
     Error::internal("a request to AWS lacks a required member").because(error)
 }
 

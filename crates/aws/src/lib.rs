@@ -9,20 +9,22 @@ mod database;
 mod dns;
 mod ecr_login;
 mod error;
-mod existing;
 mod gate;
+mod kinds;
 mod logs;
+mod lookup;
 mod marked;
 mod partition;
 pub mod permissions;
 mod prepared;
 mod profile;
 mod rates;
-mod reading;
 mod registry;
 mod retry_after;
 mod runtime;
 mod secret_store;
+mod site;
+mod tagging;
 mod tags;
 
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -40,6 +42,7 @@ use deployer_core::capability::{
     Cache, Caller, Cloud, Context, Database, Dns, Logs, Marked, Registry, Runtime, SecretStore,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_manifest::section::AwsSection;
@@ -136,9 +139,9 @@ impl Cloud for Aws {
 
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
         if address.kind == dns::RECORD {
-            return self.names.existing(address, past);
+            return self.names.existing(address, owner, past);
         }
-        existing::node(&self.clients, address, owner, past)
+        kinds::leftover(&self.clients, address, owner, past)
     }
 
     async fn find_marked(&self, owner: &Owner) -> Marked {
@@ -146,6 +149,11 @@ impl Cloud for Aws {
     }
 
     fn may_need(&self, kind: &str, other: &str) -> bool {
-        marked::tier(kind) < marked::tier(other)
+        tier(kind) < tier(other)
     }
+}
+
+/// How the deletes of a kind stand to others': those of an earlier tier come first. Names come before everything.
+fn tier(kind: &str) -> Tier {
+    kinds::tier(kind).unwrap_or(Tier::Edge)
 }

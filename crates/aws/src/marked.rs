@@ -15,38 +15,15 @@ use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Reading;
 use deployer_core::ours::Owner;
 
-use crate::cache::replication_group::REPLICATION_GROUP;
-use crate::cache::subnet_group as cache_subnet_group;
 use crate::client::Clients;
-use crate::database::instance::INSTANCE;
-use crate::database::parameter_group::PARAMETER_GROUP;
-use crate::database::subnet_group as database_subnet_group;
 use crate::error::Told;
-use crate::registry::REPOSITORY;
-use crate::runtime::log_group::LOG_GROUP;
+use crate::kinds;
 use crate::runtime::scaling::SCALABLE_TARGET;
 use crate::runtime::scaling_calls::read_target;
 use crate::runtime::service::SERVICE;
-use crate::runtime::task_definition::TASK_DEFINITION;
-use crate::secret_store::SECRET;
 
 /// The most that one page holds.
 const PAGE: i32 = 100;
-
-/// How the deletes of a kind stand to others': those of a lower tier come first.
-pub(crate) fn tier(kind: &str) -> u8 {
-    match kind {
-        SERVICE => 1,
-        TASK_DEFINITION => 2,
-        // Some secrets are made from a database, and one database is made with a secret.
-        INSTANCE | REPLICATION_GROUP | SECRET | LOG_GROUP | REPOSITORY => 3,
-        database_subnet_group::SUBNET_GROUP
-        | PARAMETER_GROUP
-        | cache_subnet_group::SUBNET_GROUP => 4,
-        // The scaling of a service, its name.
-        _ => 0,
-    }
-}
 
 /// Everything in the region that carries the mark of `owner`, and the scaling of its services.
 pub(crate) async fn find(clients: &Clients, owner: &Owner) -> Marked {
@@ -181,23 +158,14 @@ impl Home<'_> {
         }
         let (sort, name) = resource.split_at(resource.find([':', '/'])?);
         let name = &name[1..];
-        let (kind, name) = match (service, sort) {
-            ("ecs", "service") => return Some(self.service(name)),
-            // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
-            ("ecs", "task-definition") => (TASK_DEFINITION, name.rsplit_once(':')?.0),
-            ("ecr", "repository") => (REPOSITORY, name),
-            ("logs", "log-group") => (LOG_GROUP, name.strip_suffix(":*").unwrap_or(name)),
-            // "Secrets Manager includes six random characters at the end of the secret name in the ARN" (API Reference,
-            // "CreateSecret").
-            ("secretsmanager", "secret") => (SECRET, name.rsplit_once('-')?.0),
-            ("rds", "db") => (INSTANCE, name),
-            ("rds", "subgrp") => (database_subnet_group::SUBNET_GROUP, name),
-            ("rds", "pg") => (PARAMETER_GROUP, name),
-            ("elasticache", "replicationgroup") => (REPLICATION_GROUP, name),
-            ("elasticache", "subnetgroup") => (cache_subnet_group::SUBNET_GROUP, name),
-            _ => return None,
-        };
-        Some(Thing::Here(kind, name))
+        let mut arns = kinds::ALL
+            .iter()
+            .filter_map(|it| Some((it.kind, it.facts.arn?)));
+        let (kind, arn) = arns.find(|(_, arn)| (arn.service, arn.sort) == (service, sort))?;
+        match kind {
+            SERVICE => Some(self.service(name)),
+            _ => Some(Thing::Here(kind, (arn.name)(name)?)),
+        }
     }
 
     /// `CLUSTER/SERVICE`; ARNs of before 2018 name no cluster, and then it is looked for in ours.
@@ -214,7 +182,18 @@ impl Home<'_> {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::kind::Kind;
+
     use super::*;
+    use crate::cache::replication_group::ReplicationGroup;
+    use crate::cache::subnet_group as cache;
+    use crate::database::instance::Instance;
+    use crate::database::parameter_group::ParameterGroup;
+    use crate::database::subnet_group as database;
+    use crate::registry::Repository;
+    use crate::runtime::log_group::LogGroup;
+    use crate::runtime::task_definition::TaskDefinition;
+    use crate::secret_store::Secret;
 
     const HOME: Home<'static> = Home {
         region: "eu-west-1",
@@ -233,52 +212,52 @@ mod tests {
             ("ecs:eu-west-1:123456789012:service/idp", SERVICE, "idp"),
             (
                 "ecs:eu-west-1:123456789012:task-definition/idp:17",
-                TASK_DEFINITION,
+                TaskDefinition::KIND,
                 "idp",
             ),
             (
                 "ecr:eu-west-1:123456789012:repository/shop/idp",
-                REPOSITORY,
+                Repository::KIND,
                 "shop/idp",
             ),
             (
                 "logs:eu-west-1:123456789012:log-group:/ecs/idp",
-                LOG_GROUP,
+                LogGroup::KIND,
                 "/ecs/idp",
             ),
             (
                 "logs:eu-west-1:123456789012:log-group:/ecs/idp:*",
-                LOG_GROUP,
+                LogGroup::KIND,
                 "/ecs/idp",
             ),
             (
                 "secretsmanager:eu-west-1:123456789012:secret:/shop/test/db-url-a1B2c3",
-                SECRET,
+                Secret::KIND,
                 "/shop/test/db-url",
             ),
             (
                 "rds:eu-west-1:123456789012:db:idp-main",
-                INSTANCE,
+                Instance::KIND,
                 "idp-main",
             ),
             (
                 "rds:eu-west-1:123456789012:subgrp:idp-main",
-                database_subnet_group::SUBNET_GROUP,
+                database::SubnetGroup::KIND,
                 "idp-main",
             ),
             (
                 "rds:eu-west-1:123456789012:pg:idp-main",
-                PARAMETER_GROUP,
+                ParameterGroup::KIND,
                 "idp-main",
             ),
             (
                 "elasticache:eu-west-1:123456789012:replicationgroup:idp",
-                REPLICATION_GROUP,
+                ReplicationGroup::KIND,
                 "idp",
             ),
             (
                 "elasticache:eu-west-1:123456789012:subnetgroup:idp",
-                cache_subnet_group::SUBNET_GROUP,
+                cache::SubnetGroup::KIND,
                 "idp",
             ),
         ] {

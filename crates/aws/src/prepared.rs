@@ -2,51 +2,14 @@
 //! a service works with is made when it is first used.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deployer_core::clock::Clock;
-use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::wait::{Look, Pace, poll};
+use deployer_core::error::{Error, Result};
+use deployer_core::kind::until_taken;
 
 /// IAM is consistent within seconds, at times a minute.
 const PREPARED: Duration = Duration::from_secs(60);
-
-/// Makes a call as often as AWS refuses it for what `passes` by itself, for so long.
-///
-/// Errors: whatever else the call fails with, at once; in the end AWS's last refusal, which tells more than that we gave up.
-pub(crate) async fn until_taken<T, F, Fut>(
-    clock: &dyn Clock,
-    patience: Duration,
-    passes: impl Fn(&Error) -> bool,
-    what: &str,
-    call: F,
-) -> Result<T>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<T>>,
-{
-    let last = Mutex::new(None);
-    let done = poll(clock, Pace::until(patience), what, || async {
-        Ok(match call().await {
-            Err(error) if passes(&error) => {
-                let why = error.chain().join(": ");
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Look::NotYet(why)
-            }
-            done => Look::Found(done),
-        })
-    })
-    .await;
-    match done {
-        Ok(done) => done,
-        Err(error) if error.kind() == ErrorKind::TimedOut => {
-            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-            Err(last.unwrap_or(error))
-        }
-        Err(error) => Err(error),
-    }
-}
 
 /// Makes a call as often as AWS refuses it because it is not ready for it, for a minute.
 pub(crate) async fn until_prepared<T, F, Fut>(clock: &dyn Clock, what: &str, call: F) -> Result<T>

@@ -60,7 +60,7 @@ impl Place {
     pub fn existing(&self, address: &Address, past: &Past) -> Result<Arc<dyn Node>> {
         match &self.route53 {
             Some(route53) if address.kind.starts_with("route53.") => {
-                route53.existing(address, past)
+                route53.existing(address, &self.owner(), past)
             }
             _ => self.cloud.existing(address, &self.owner(), past),
         }

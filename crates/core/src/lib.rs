@@ -11,6 +11,7 @@ pub mod fields;
 pub mod graph;
 pub mod history;
 pub mod journal;
+pub mod kind;
 pub mod ledger;
 pub mod member;
 pub mod names;

@@ -88,21 +88,16 @@ pub trait Resource: Send + Sync + 'static {
     /// Reads it from the cloud. Takes no input from other nodes: names are deterministic.
     async fn read(&self) -> Result<Reading<Self::Actual>>;
 
-    /// What the manifest asks for, normalised. Inputs not known yet stand as known after apply.
-    fn desired(&self) -> Fields;
+    /// What the manifest asks for, normalised. Inputs not known yet stand as known after apply. `there` is what was last read and is ours:
+    /// what the manifest is silent about is as it is there.
+    fn desired(&self, there: Option<&Self::Actual>) -> Fields;
 
     /// What is there, in the same terms as [`Resource::desired`].
     fn observed(&self, actual: &Self::Actual) -> Fields;
 
-    /// What changing this field costs.
-    fn effect(&self, _field: &str) -> Effect {
+    /// What this change of what is there costs.
+    fn cost(&self, _change: &FieldChange, _there: &Self::Actual) -> Effect {
         Effect::InPlace
-    }
-
-    /// What this change costs, where its direction matters: a disk grows in place and never shrinks. The default looks
-    /// at the field alone.
-    fn effect_of_change(&self, change: &FieldChange) -> Effect {
-        self.effect(&change.field)
     }
 
     /// Whether what is there tells by a mark of its own that it is ours. What does not stands in the inventory only once a
@@ -205,7 +200,7 @@ pub trait Resource: Send + Sync + 'static {
     /// tags.
     fn was_there(&self, actual: &Self::Actual) -> bool {
         let marked = |fields: &Fields| ours::mark(fields).is_some();
-        marked(&self.desired()) && !marked(&self.observed(actual))
+        marked(&self.desired(Some(actual))) && !marked(&self.observed(actual))
     }
 
     /// Whether it can carry no mark: then it is ours only while it says what the inventory says that we wrote.
@@ -215,8 +210,8 @@ pub trait Resource: Send + Sync + 'static {
 
     /// What the inventory is to note of what is written there: see [`crate::ours::Past::wrote`]. Of what carries no mark, all of it;
     /// else what tells a part of it from the part of another hand.
-    fn wrote(&self) -> Option<Fields> {
-        self.is_unmarked().then(|| self.desired())
+    fn wrote(&self, there: Option<&Self::Actual>) -> Option<Fields> {
+        self.is_unmarked().then(|| self.desired(there))
     }
 
     /// Whether it stays when a failed run is undone, as what it holds may be in use already.

@@ -1,6 +1,8 @@
 //! Turns Google's errors into the project's own: kind, action and object, the cloud's words, a hint.
 
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::kind::Refused;
+use deployer_core::node::Reading;
 use deployer_core::reach::Obstacle;
 use deployer_core::redaction::Redaction;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
@@ -35,6 +37,67 @@ impl<T> Found<T> {
             Self::Here(value) => Ok(Some(value)),
             Self::Absent => Ok(None),
             Self::Denied(why) => Err(Error::new(ErrorKind::Denied, action).because(why)),
+        }
+    }
+}
+
+impl<T> From<Found<T>> for Reading<T> {
+    fn from(found: Found<T>) -> Self {
+        match found {
+            Found::Here(value) => Self::Present(value),
+            Found::Absent => Self::Absent,
+            Found::Denied(why) => Self::Denied(why),
+        }
+    }
+}
+
+/// The code of a call on what is not there.
+pub(crate) const NOT_FOUND: &str = "NOT_FOUND";
+/// The code of making what is there.
+pub(crate) const ALREADY_EXISTS: &str = "ALREADY_EXISTS";
+
+/// A call that failed, before it is said what was tried.
+pub(crate) enum Refusal {
+    /// Google's own.
+    Said(Box<CloudError>),
+    /// Ours, whole.
+    Ours(Error),
+}
+
+impl From<CloudError> for Refusal {
+    fn from(error: CloudError) -> Self {
+        Self::Said(Box::new(error))
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl Refused for Refusal {
+    fn is_one_of(&self, codes: &[&str]) -> bool {
+        match self {
+            Self::Said(error) => code(error).is_some_and(|it| codes.contains(&it.name())),
+            Self::Ours(_) => false,
+        }
+    }
+
+    fn denied(&self) -> Option<String> {
+        match self {
+            // An API that is switched off says nothing of what the caller may.
+            Self::Said(error) => {
+                (is_denied(error) && !is_switched_off(error)).then(|| denied(error))
+            }
+            Self::Ours(_) => None,
+        }
+    }
+
+    fn of(self, action: &str) -> Error {
+        match self {
+            Self::Said(error) => failed(*error, &format!("cannot {action}")),
+            Self::Ours(error) => error,
         }
     }
 }

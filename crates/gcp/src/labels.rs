@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deployer_core::capability::SecretVersion;
 use deployer_core::fields::Fields;
+use deployer_core::kind::Marking;
 use deployer_core::names::{OWNER_TAG, owner_label};
 use deployer_core::ours::{self, Past, Stranger};
 use deployer_core::spec::EnvironmentSpec;
@@ -80,13 +81,17 @@ pub(crate) fn merged(ours: &Labels, there: &HashMap<String, String>) -> HashMap<
         .collect()
 }
 
-/// What begins with this says which migration or password of ours a thing has.
-const NOTES: &str = "deployer-";
+/// What begins with `deployer-` says which migration or password of ours a thing has.
+pub(crate) const MARKING: Marking = Marking {
+    word: "label",
+    notes: "deployer-",
+    is_the_clouds: is_googles,
+};
 
 /// These labels without what says that a thing is ours.
 pub(crate) fn unmarked(there: &HashMap<String, String>) -> HashMap<String, String> {
     let mut labels = there.clone();
-    labels.retain(|key, _| key != OWNER_TAG && !key.starts_with(NOTES));
+    labels.retain(|key, _| key != OWNER_TAG && !key.starts_with(MARKING.notes));
     labels
 }
 

@@ -11,10 +11,10 @@ mod credentials;
 mod database;
 mod dns;
 mod error;
-mod existing;
 mod gcloud;
 mod hints;
 mod identity_token;
+mod kinds;
 mod labels;
 mod logs;
 mod marked;
@@ -27,10 +27,10 @@ mod retry;
 mod runtime;
 mod secret_access;
 mod secret_calls;
-mod secret_leftover;
 mod secret_lookup;
 mod secret_member;
 mod secret_store;
+mod site;
 mod zone_servers;
 
 pub use credentials::Bearer;
@@ -44,6 +44,7 @@ use deployer_core::capability::{
     Switching,
 };
 use deployer_core::error::{Error, Result};
+use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
@@ -216,7 +217,7 @@ impl Cloud for Gcp {
     }
 
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
-        existing::node(&self.project, address, owner, past)
+        kinds::leftover(&self.project, address, owner, past)
     }
 
     async fn find_marked(&self, owner: &Owner) -> Marked {
@@ -224,7 +225,15 @@ impl Cloud for Gcp {
     }
 
     fn may_need(&self, kind: &str, other: &str) -> bool {
-        marked::tier(kind) < marked::tier(other)
+        tier(kind) < tier(other)
+    }
+}
+
+/// When the things of a kind are deleted; what goes with an instance is within it.
+fn tier(kind: &str) -> Tier {
+    match kind {
+        database::within::KIND | database::user::KIND => Tier::Within,
+        _ => kinds::tier(kind).unwrap_or(Tier::Edge),
     }
 }
 

@@ -10,32 +10,19 @@ use std::collections::HashMap;
 use deployer_core::address::Address;
 use deployer_core::capability::Marked;
 use deployer_core::error::{Error, ErrorKind};
+use deployer_core::kind::Kind;
 use deployer_core::names::{OWNER_TAG, owner_label};
 use deployer_core::ours::Owner;
 use google_cloud_gax::paginator::{ItemPaginator, Paginator};
 
 use crate::cache;
-use crate::database::{instance, user, within};
+use crate::database::instance;
 use crate::error::{self, CloudError};
 use crate::hints;
 use crate::project::{Project, short};
-use crate::registry::REPOSITORY;
+use crate::registry::Repository;
 use crate::runtime::{job, service};
-use crate::secret_access;
 use crate::secret_store;
-
-/// How the deletes of a kind stand to others': those of a lower tier come first.
-pub(crate) fn tier(kind: &str) -> u8 {
-    match kind {
-        service::KIND => 1,
-        job::KIND => 2,
-        secret_access::KIND | within::KIND | user::KIND => 3,
-        // Some secrets are made from an instance, and its user is made with a secret.
-        instance::KIND | cache::KIND | secret_store::KIND | REPOSITORY => 4,
-        // Who may call a service, its name.
-        _ => 0,
-    }
-}
 
 /// Everything of the region, and every secret of the project, that carries the label of `owner`.
 pub(crate) async fn find(project: &Project, owner: &Owner) -> Marked {
@@ -100,7 +87,7 @@ impl Search<'_> {
     async fn repositories(&self) -> Marked {
         let list = self.project.clients.repositories.list_repositories();
         let read = read!(list.set_parent(self.project.names.location()));
-        self.sorted("Artifact Registry repositories", REPOSITORY, read)
+        self.sorted("Artifact Registry repositories", Repository::KIND, read)
     }
 
     async fn secrets(&self) -> Marked {

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::member::binary;
-use deployer_core::node::{Effect, Kept, Reading, Resource, Token, Watch};
+use deployer_core::node::{Effect, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use deployer_manifest::names::GCP_SECRET;
@@ -23,12 +23,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::labels::{self, Labels, Owner};
-use crate::project::Project;
 use crate::secret_calls::{Store, denied, number, show_regions, show_replication};
 use crate::secret_member::Taken;
+use crate::site::prelude::*;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "secretmanager.secret";
+pub(crate) const KIND: &str = Secret::KIND;
 
 /// The field that says where a secret is kept.
 const REPLICATION: &str = "replication";
@@ -161,23 +161,23 @@ impl SecretStore for Secrets {
 }
 
 /// The field `value` as it is to be; never derived from the value itself.
-fn wanted(content: &SecretContent, there: &There) -> FieldValue {
+fn wanted(content: &SecretContent, there: &Holding) -> FieldValue {
     let source = match content {
         SecretContent::From(source) => Some(source),
         SecretContent::Keep | SecretContent::Exactly(_) | SecretContent::AtFirst(_) => None,
     };
     let known = |version: &SecretVersion| format!("version {}", version.version);
     match (there, source) {
-        (There::Wanted(version), _) => FieldValue::Known(known(version)),
-        (There::Value(version, value), Some(source)) => source.field(|wanted| {
+        (Holding::Wanted(version), _) => FieldValue::Known(known(version)),
+        (Holding::Value(version, value), Some(source)) => source.field(|wanted| {
             if same(wanted, value) {
                 known(version)
             } else {
                 NEW_VERSION.to_owned()
             }
         }),
-        (There::Nothing, Some(source)) => source.field(|_| NEW_VERSION.to_owned()),
-        (There::Nothing | There::Value(..), None) => FieldValue::Known(NEW_VERSION.to_owned()),
+        (Holding::Nothing, Some(source)) => source.field(|_| NEW_VERSION.to_owned()),
+        (Holding::Nothing | Holding::Value(..), None) => FieldValue::Known(NEW_VERSION.to_owned()),
     }
 }
 
@@ -219,7 +219,7 @@ pub(crate) struct Actual {
 
 /// What a secret holds now, for the comparison with what it is to hold; in memory only.
 #[derive(Clone, Default)]
-enum There {
+enum Holding {
     /// Nothing that can be used, or another value.
     #[default]
     Nothing,
@@ -230,7 +230,7 @@ enum There {
 }
 
 /// One secret of the manifest.
-struct Secret {
+pub(crate) struct Secret {
     store: Store,
     key: String,
     source: SecretSource,
@@ -243,12 +243,12 @@ struct Secret {
     /// Whether the last look found it to be somebody else's, which is only read.
     anothers: AtomicBool,
     /// What was found there.
-    there: Mutex<There>,
+    there: Mutex<Holding>,
     output: Output<SecretVersion>,
 }
 
 /// The fields that labels make.
-pub(crate) fn described(labels: &HashMap<String, String>) -> Fields {
+fn described(labels: &HashMap<String, String>) -> Fields {
     let mut fields = Fields::new();
     labels::describe(&mut fields, labels);
     fields
@@ -259,30 +259,30 @@ impl Secret {
         self.labels.set.clone().into_iter().collect()
     }
 
-    fn remember(&self, there: There) {
+    fn remember(&self, there: Holding) {
         *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
     }
 
     /// The current version, compared with what is asked for as far as that is known. One call in the usual case: with the
     /// value where that is compared, without it where it is not.
-    async fn look(&self) -> Result<(Option<SecretVersion>, There)> {
+    async fn look(&self) -> Result<(Option<SecretVersion>, Holding)> {
         if self.is_only_kept() && self.by_value && self.source == SecretSource::Cloud {
             return self.text().await;
         }
         if self.is_only_kept() {
             let current = self.store.current().await?;
-            let there = current.clone().map_or(There::Nothing, There::Wanted);
+            let there = current.clone().map_or(Holding::Nothing, Holding::Wanted);
             return Ok((current, there));
         }
         let Some((current, value)) = self.store.current_value().await? else {
-            return Ok((None, There::Nothing));
+            return Ok((None, Holding::Nothing));
         };
         let there = match (&self.content, value) {
-            (SecretContent::From(_), Some(value)) => There::Value(current.clone(), value),
+            (SecretContent::From(_), Some(value)) => Holding::Value(current.clone(), value),
             (SecretContent::Exactly(wanted), Some(value)) if same(wanted, &value) => {
-                There::Wanted(current.clone())
+                Holding::Wanted(current.clone())
             }
-            _ => There::Nothing,
+            _ => Holding::Nothing,
         };
         Ok((Some(current), there))
     }
@@ -306,14 +306,14 @@ impl Secret {
 
     /// The current version of what somebody stored, which must be text. Who may not read it, is not asked: the service's
     /// account reads it.
-    async fn text(&self) -> Result<(Option<SecretVersion>, There)> {
+    async fn text(&self) -> Result<(Option<SecretVersion>, Holding)> {
         let current = match self.store.current_value().await {
             Ok(Some((_, None))) => return Err(binary(&self.address.name)),
             Ok(current) => current.map(|(version, _)| version),
             Err(error) if error.kind() == ErrorKind::Denied => self.store.current().await?,
             Err(error) => return Err(error),
         };
-        let there = current.clone().map_or(There::Nothing, There::Wanted);
+        let there = current.clone().map_or(Holding::Nothing, Holding::Wanted);
         Ok((current, there))
     }
 
@@ -374,6 +374,65 @@ impl Secret {
     }
 }
 
+impl Kind for Secret {
+    type Site = Project;
+    type Is = Actual;
+    const KIND: &'static str = "secretmanager.secret";
+    const NOUN: &'static str = "secret";
+    const TIER: Tier = Tier::Store;
+    const FACTS: Access = Access {
+        feature: Feature::Secrets,
+        read: &[
+            "secretmanager.secrets.get",
+            "secretmanager.secrets.list",
+            "secretmanager.versions.access",
+            "secretmanager.versions.get",
+            "secretmanager.versions.list",
+        ],
+        change: &[
+            "secretmanager.secrets.create",
+            "secretmanager.secrets.delete",
+            "secretmanager.secrets.update",
+            "secretmanager.versions.add",
+        ],
+        roles: &["roles/secretmanager.admin"],
+        on: On::Project,
+    };
+    const DATA: Data = Data::AsNoted;
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe(_is: &Actual, _to: &mut Description) {}
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<Actual>>, Refusal> {
+        let found = Reading::from(Store::new(at.site(), at.name()).secret().await?);
+        Ok(found.map(|secret| There {
+            id: String::new(),
+            tags: tags(&secret.labels),
+            is: Actual {
+                labels: secret.labels,
+                etag: secret.etag,
+                current: None,
+                anothers: false,
+                replication: String::new(),
+            },
+        }))
+    }
+
+    async fn remove(
+        at: &At<Project>,
+        there: &There<Actual>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(delete(&Store::new(at.site(), at.name()), &there.is).await?)
+    }
+
+    async fn mark(at: &At<Project>, there: &There<Actual>, by: TagChanges) -> Result<(), Refusal> {
+        let labels = by.applied_to(&there.tags).into_iter().collect();
+        label(&Store::new(at.site(), at.name()), &there.is, labels).await?;
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Resource for Secret {
     type Actual = Actual;
@@ -387,7 +446,7 @@ impl Resource for Secret {
         let (said, seen) = tokio::join!(self.store.listed(), self.look());
         // A listing may lag: it is believed where nothing follows from it, or what follows looks once more.
         let believed = said.filter(|said| {
-            let holds = matches!(&seen, Ok((_, There::Wanted(_) | There::Value(..))));
+            let holds = matches!(&seen, Ok((_, Holding::Wanted(_) | Holding::Value(..))));
             said.certain || holds && self.labels.are_on(&said.secret.labels)
         });
         let found = match believed {
@@ -430,7 +489,7 @@ impl Resource for Secret {
         }))
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = match self.is_anothers() {
             true => Fields::new(),
             false => described(&self.wanted_labels()),
@@ -444,8 +503,8 @@ impl Resource for Secret {
     }
 
     /// Where a secret is kept is settled when it is made.
-    fn effect(&self, field: &str) -> Effect {
-        match field {
+    fn cost(&self, change: &FieldChange, _there: &Self::Actual) -> Effect {
+        match change.field.as_str() {
             REPLICATION => Effect::LosesData,
             _ => Effect::InPlace,
         }
@@ -489,7 +548,7 @@ impl Resource for Secret {
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Actual> {
         self.store.ensure(&self.labels, &self.owner).await?;
         let current = self.write().await?;
-        self.remember(There::Wanted(current.clone()));
+        self.remember(Holding::Wanted(current.clone()));
         Ok(Actual {
             labels: self.wanted_labels(),
             etag: String::new(),
@@ -519,7 +578,7 @@ impl Resource for Secret {
         if changes.iter().any(|change| change.field == "value") {
             self.store.ensure(&self.labels, &self.owner).await?;
             let current = self.write().await?;
-            self.remember(There::Wanted(current.clone()));
+            self.remember(Holding::Wanted(current.clone()));
             actual.current = Some(current);
         }
         Ok(actual)
@@ -539,7 +598,7 @@ impl Resource for Secret {
 }
 
 /// Gives these labels to what was read, and to nothing that has taken its place since.
-pub(crate) async fn label(
+async fn label(
     store: &Store,
     actual: &Actual,
     labels: HashMap<String, String>,
@@ -559,7 +618,7 @@ pub(crate) async fn label(
 }
 
 /// Deletes what was read, and nothing that has taken its place since.
-pub(crate) async fn delete(store: &Store, actual: &Actual) -> Result<()> {
+async fn delete(store: &Store, actual: &Actual) -> Result<()> {
     let outcome = store
         .project
         .clients

@@ -9,8 +9,8 @@ fn version() -> SecretVersion {
     }
 }
 
-fn there(value: &str) -> There {
-    There::Value(version(), SecretString::from(value.to_owned()))
+fn there(value: &str) -> Holding {
+    Holding::Value(version(), SecretString::from(value.to_owned()))
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn a_secret_made_from_a_database_is_known_after_it_compared_with_it_and_never_sh
         known_after: address,
     };
     assert_eq!(wanted(&content, &there("postgresql://old")), unknown);
-    assert_eq!(wanted(&content, &There::Nothing), unknown);
+    assert_eq!(wanted(&content, &Holding::Nothing), unknown);
 
     url.publish(SecretString::from("postgresql://new".to_owned()));
     let known = |text: &str| FieldValue::Known(text.to_owned());
@@ -34,6 +34,6 @@ fn a_secret_made_from_a_database_is_known_after_it_compared_with_it_and_never_sh
         wanted(&content, &there("postgresql://new")),
         known("version 4")
     );
-    assert_eq!(wanted(&content, &There::Nothing), known("new version"));
+    assert_eq!(wanted(&content, &Holding::Nothing), known("new version"));
     assert_eq!(format!("{content:?}"), "From([redacted])");
 }

@@ -1,17 +1,24 @@
 //! Calls about a replication group that need nothing but its name: reads and the delete.
 
+use std::time::Duration;
+
 use aws_sdk_elasticache::types::{CacheCluster, ReplicationGroup as SdkGroup};
 use deployer_core::error::Result;
+use deployer_core::kind::{Refused, read_or_sort, seen, still_there};
 use deployer_core::node::Reading;
-use deployer_core::wait::{Look, poll};
+use deployer_core::wait::{Look, Pace, poll};
 
 use super::group_fields::GroupActual;
-use super::replication_group::USABLE;
-use super::tagging::{self, BUSY};
 use crate::client::Clients;
-use crate::error::{Told, code};
-use crate::reading::{seen, still_there, unseen};
-use crate::tags::{TagChanges, Tags};
+use crate::error::{Told, code, unseen};
+use crate::tagging::TagApi;
+use crate::tags::{self, Tags};
+
+/// The code for what is being made or changed: it takes no change, and its tags are neither told nor set.
+pub(super) const BUSY: &str = "InvalidReplicationGroupState";
+
+/// A new group takes 5 to 15 minutes; a larger class or a newer engine, longer.
+pub(super) const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
 
 /// The code for a group that is not there.
 const NOT_FOUND: &str = "ReplicationGroupNotFoundFault";
@@ -83,8 +90,16 @@ async fn told_tags(clients: &Clients, group: &SdkGroup) -> Result<Reading<Option
     if group.status() != Some("available") {
         return Ok(Reading::Present(None));
     }
-    let what = called(group.replication_group_id().unwrap_or_default());
-    tagging::read(clients, group.arn().unwrap_or_default(), &what).await
+    let arn = group.arn().unwrap_or_default();
+    match TagApi::ElastiCache.read(clients, arn).await {
+        Ok(tags) => Ok(Reading::Present(Some(tags))),
+        Err(refusal) if refusal.is_one_of(&[BUSY]) => Ok(Reading::Present(None)),
+        Err(refusal) => {
+            let name = group.replication_group_id().unwrap_or_default();
+            let what = format!("the tags of {}", called(name));
+            read_or_sort(refusal, &[NOT_FOUND], &what)
+        }
+    }
 }
 
 /// Takes our marks off a replication group, the one too that says which token it has; waits until ElastiCache tells and
@@ -101,7 +116,11 @@ pub(crate) async fn release_group(clients: &Clients, name: &str) -> Result<()> {
             let why = format!("ElastiCache says `{}`", actual.status);
             return Ok(Look::NotYet(why));
         };
-        tagging::retag(clients, &actual.arn, &what, TagChanges::unmark(tags)).await?;
+        let changes = tags::MARKING.unmark(tags);
+        let written = TagApi::ElastiCache
+            .write(clients, &actual.arn, changes)
+            .await;
+        written.told(|| format!("tag {what}"))?;
         Ok(Look::Found(()))
     })
     .await

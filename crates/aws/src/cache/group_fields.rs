@@ -126,7 +126,7 @@ impl GroupActual {
     pub(crate) fn foreign_to(&self, ownership: &Ownership) -> Option<Stranger> {
         match &self.tags {
             Some(tags) => ownership.foreign(tags),
-            None => ownership.foreign_by(&self.description),
+            None => tags::foreign_by(ownership, &self.description),
         }
     }
 

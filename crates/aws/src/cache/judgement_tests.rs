@@ -41,7 +41,7 @@ async fn wanted() -> ReplicationGroup {
     ReplicationGroup {
         clients: Arc::new(of_nobody().await),
         url: Output::of(&address),
-        ownership: Ownership::new(&env, false, &deployer_core::ours::Past::default()),
+        ownership: tags::ownership(&env, false, &deployer_core::ours::Past::default()),
         spec: CacheSpec {
             key: "sessions".into(),
             name: "idp-staging-sessions".into(),

@@ -7,26 +7,24 @@ mod modify;
 pub(crate) mod replication_group;
 mod status;
 pub(crate) mod subnet_group;
-mod tagging;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deployer_core::address::Address;
 use deployer_core::capability::{Cache, CacheOutputs, PasswordRule, SecretVersion, StoreStatus};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::kind::{Declared, seen};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 
 use deployer_manifest::section::CacheTls;
 
 use crate::Aws;
 use crate::database::{Place, makes_groups};
-use crate::reading::seen;
-use crate::tags::Ownership;
+use crate::tags;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
-use subnet_group::{SUBNET_GROUP, SubnetGroup};
+use subnet_group::SubnetGroup;
 
 /// `AuthToken` of CreateReplicationGroup, in the ElastiCache API reference.
 static TOKEN: PasswordRule = PasswordRule {
@@ -49,27 +47,21 @@ impl Cache for Aws {
         let settings = clients.section.caches.get(&cache.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
         let place = Place::of(self, own, cache.adopt);
-        let ownership = |graph: &Graph, address: &Address| {
-            Ownership::new(env, cache.adopt, &graph.past(address))
-        };
-
         let address = clients.address(REPLICATION_GROUP, &cache.name);
         let makes_groups = makes_groups(cache.adopt, &graph.past(&address));
         let subnet_group = makes_groups.then(|| {
-            let address = clients.address(SUBNET_GROUP, &cache.name);
-            let ours = ownership(graph, &address);
-            let output = Output::of(&address);
-            graph.resource(|_| SubnetGroup {
-                clients: Arc::clone(clients),
-                address,
-                ownership: ours,
+            let declared = Declared {
+                site: clients,
+                name: &cache.name,
+                env,
+                adopt: cache.adopt,
+            };
+            graph.declare(declared, |_| SubnetGroup {
                 subnets: place.subnets,
-                output: output.clone(),
-            });
-            output
+            })
         });
 
-        let ours = ownership(graph, &address);
+        let ours = tags::ownership(env, cache.adopt, &graph.past(&address));
         let url = Output::of(&address);
         let secret = cache.token.as_ref().and_then(|key| env.secrets.get(key));
         let token = token.expect("on AWS a cache's token is a secret of the environment");

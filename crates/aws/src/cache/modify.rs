@@ -12,12 +12,19 @@ use deployer_core::wait::{Look, Readiness, poll};
 use deployer_manifest::section::CacheTls;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::group_calls::called;
+use super::group_calls::{USABLE, called};
 use super::group_fields::{AUTH_TAG, GroupActual, may_wait};
-use super::replication_group::{ReplicationGroup, USABLE};
-use super::tagging;
+use super::replication_group::ReplicationGroup;
 use crate::error::{Told, code, failure, without, words};
+use crate::tagging::TagApi;
 use crate::tags::{self, TagChanges, Tags};
+
+async fn tag(group: &ReplicationGroup, arn: &str, what: &str, changes: TagChanges) -> Result<()> {
+    let written = TagApi::ElastiCache
+        .write(&group.clients, arn, changes)
+        .await;
+    written.told(|| format!("tag {what}"))
+}
 
 impl ReplicationGroup {
     /// Marks that AUTH is being switched on, or takes that mark off.
@@ -30,7 +37,7 @@ impl ReplicationGroup {
             changes.remove.push(AUTH_TAG.to_owned());
         }
         let what = called(self.name());
-        tagging::retag(&self.clients, &actual.arn, &what, changes).await
+        tag(self, &actual.arn, &what, changes).await
     }
 
     /// Makes the tags what they are to be.
@@ -43,7 +50,7 @@ impl ReplicationGroup {
         }
         let what = called(self.name());
         let changes = self.ownership.changes_to(&told, &desired);
-        tagging::retag(&self.clients, &actual.arn, &what, changes).await
+        tag(self, &actual.arn, &what, changes).await
     }
 
     /// Waits until ElastiCache takes the next change: it takes one at a time.

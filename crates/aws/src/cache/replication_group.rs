@@ -6,44 +6,42 @@
 //! everybody has followed.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::SecretVersion;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::kind::{still_there, until_seen};
+use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::CacheTls;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::group_calls::{called, delete_group, describe, read_group};
+use super::group_calls::{
+    USABLE, called, delete_group, describe as described, read_group, release_group,
+};
 use super::group_fields::{GroupActual, TOKEN_TAG, effect};
 use super::modify::{still_applies, together};
-use super::tagging;
-use crate::client::Clients;
 use crate::database::password::just_written;
 use crate::database::{encoded, nothing_to_adopt};
-use crate::error::{code, failure, without};
+use crate::error::{code, failure, incomplete, without};
+use crate::permissions::service_linked_role;
 use crate::prepared::until_prepared;
-use crate::reading::{still_there, until_seen};
 use crate::secret_store::value_of;
+use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a replication group's node.
-pub(crate) const REPLICATION_GROUP: &str = "elasticache.replication_group";
+pub(crate) const REPLICATION_GROUP: &str = ReplicationGroup::KIND;
 
 const ENGINE: &str = "redis";
 
-/// A new group takes 5 to 15 minutes; a larger class or a newer engine, longer.
-pub(super) const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
-
 /// A replication group that is to exist.
-pub(super) struct ReplicationGroup {
+pub(crate) struct ReplicationGroup {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
@@ -94,7 +92,7 @@ impl ReplicationGroup {
     async fn make(&self, version: &SecretVersion, token: &SecretString) -> Result<bool> {
         let spec = &self.spec;
         let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
-        let tags = tagging::sdk_tags(&self.tags_with(Some(&version.version)));
+        let tags = sdk_tags(&self.tags_with(Some(&version.version))).map_err(incomplete)?;
         let action = format!("create {}", called(self.name()));
         let subnets = self.subnet_group.settled()?;
         let creation = self
@@ -102,7 +100,7 @@ impl ReplicationGroup {
             .elasticache
             .create_replication_group()
             .replication_group_id(self.name())
-            .replication_group_description(self.ownership.description())
+            .replication_group_description(description(&self.ownership))
             .engine(ENGINE)
             .engine_version(&spec.version)
             .cache_node_type(&spec.class)
@@ -168,12 +166,95 @@ impl ReplicationGroup {
 
     /// What was asked for and is not told yet. Tags and token stand apart: they are known from what was written.
     pub(super) fn lagging(&self, actual: &GroupActual) -> Vec<String> {
-        let changes = self.observed(actual).changes_to(&self.desired());
+        let changes = self.observed(actual).changes_to(&self.wished());
         changes
             .into_iter()
             .filter(|change| !tags::is_tag(change) && change.field != "token")
             .map(|change| change.field)
             .collect()
+    }
+}
+
+impl Kind for ReplicationGroup {
+    type Site = Clients;
+    type Is = GroupActual;
+    const KIND: &'static str = "elasticache.replication_group";
+    const NOUN: &'static str = "cache";
+    const TIER: Tier = Tier::Store;
+    const FACTS: Facts = Facts {
+        arn: Some(Arn::new("elasticache", "replicationgroup")),
+        access: Access {
+            feature: Feature::Caches,
+            read: &[
+                grant(
+                    &[
+                        "elasticache:DescribeReplicationGroups",
+                        "elasticache:ListTagsForResource",
+                    ],
+                    CACHES,
+                ),
+                grant(&["elasticache:DescribeCacheClusters"], CACHE_NODES),
+            ],
+            change: &[
+                grant(
+                    &[
+                        "elasticache:AddTagsToResource",
+                        "elasticache:CreateReplicationGroup",
+                        "elasticache:ModifyReplicationGroup",
+                    ],
+                    CACHES_IN_GROUPS,
+                ),
+                grant(
+                    &[
+                        "elasticache:DeleteReplicationGroup",
+                        "elasticache:RemoveTagsFromResource",
+                    ],
+                    CACHES,
+                ),
+                service_linked_role!("elasticache.amazonaws.com", "AWSServiceRoleForElastiCache"),
+            ],
+        },
+    };
+    /// Sessions and queues are in it, and nowhere else.
+    const DATA: Data = Data::Guarded;
+    const ABSENT: &'static [&'static str] = &["ReplicationGroupNotFoundFault"];
+
+    fn describe(is: &GroupActual, to: &mut Description) {
+        to.extend(&is.fields());
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<GroupActual>>, Refusal> {
+        let reading = read_group(at, at.name()).await?;
+        Ok(reading.map(|group| There {
+            id: group.arn.clone(),
+            // Among its fields, where they are told.
+            tags: Tags::new(),
+            is: group,
+        }))
+    }
+
+    /// ElastiCache tells no tags while a group changes: one that was not made by us cannot be judged then.
+    fn foreign(at: &At<Clients>, there: &There<GroupActual>) -> Result<Option<Stranger>> {
+        let stranger = there.is.foreign_to(&at.owner);
+        let is_marked = |it: &Stranger| it.owner().is_some();
+        if there.is.tells_tags() || stranger.as_ref().is_none_or(is_marked) {
+            return Ok(stranger);
+        }
+        let what = format!("cannot see whose {} is while it changes", at.what());
+        Err(Error::new(ErrorKind::Unavailable, what)
+            .hint("run this again once ElastiCache calls it `available`"))
+    }
+
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<GroupActual>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(delete_group(at, at.name()).await?)
+    }
+
+    async fn release(at: &At<Clients>, _there: &There<GroupActual>) -> Result<(), Refusal> {
+        Ok(release_group(at, at.name()).await?)
     }
 }
 
@@ -214,7 +295,7 @@ impl Resource for ReplicationGroup {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left.cloned();
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         self.wished()
     }
 
@@ -230,7 +311,7 @@ impl Resource for ReplicationGroup {
         self.remarks(actual)
     }
 
-    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+    fn cost(&self, change: &FieldChange, _there: &Self::Actual) -> Effect {
         effect(change)
     }
 
@@ -281,7 +362,7 @@ impl Resource for ReplicationGroup {
         if let Some(error) = self.refusal(&actual) {
             return Err(error);
         }
-        let changes = self.observed(&actual).changes_to(&self.desired());
+        let changes = self.observed(&actual).changes_to(&self.wished());
         let has = |field: &str| changes.iter().any(|change| change.field == field);
         if has("transit_encryption") {
             self.in_turn(watch, |actual| self.offer_tls(actual)).await?;
@@ -336,7 +417,7 @@ impl Resource for ReplicationGroup {
     }
 
     async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
-        let group = match describe(&self.clients, self.name()).await? {
+        let group = match described(&self.clients, self.name()).await? {
             Reading::Present(group) => group,
             other => still_there(other, &called(self.name()))?,
         };

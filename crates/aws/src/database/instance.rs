@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluentBuilder;
 use deployer_core::address::Address;
 use deployer_core::capability::{Birth, SecretVersion};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::kind::{owned, still_there, until_seen};
+use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::Maintenance;
@@ -22,16 +23,16 @@ use super::instance_calls::{GONE, called, delete_instance, read_instance, upgrad
 use super::instance_fields::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
 use super::password::just_written;
 use super::subnet_group::vpc_of;
-use super::{nothing_to_adopt, tagging, url};
-use crate::client::Clients;
-use crate::error::{code, failure, without};
+use super::{nothing_to_adopt, url};
+use crate::error::{Told, code, failure, incomplete, without};
+use crate::permissions::service_linked_role;
 use crate::prepared::until_prepared;
-use crate::reading::{owned, still_there, until_seen};
 use crate::secret_store::value_of;
+use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of an instance's node.
-pub(crate) const INSTANCE: &str = "rds.instance";
+pub(crate) const INSTANCE: &str = Instance::KIND;
 
 pub(super) const ENGINE: &str = "postgres";
 
@@ -42,7 +43,7 @@ const STORAGE_TYPE: &str = "gp3";
 pub(super) const USABLE: Pace = Pace::until(Duration::from_secs(40 * 60));
 
 /// An instance that is to exist.
-pub(super) struct Instance {
+pub(crate) struct Instance {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
@@ -119,7 +120,8 @@ impl Instance {
     ) -> Result<CreateDBInstanceFluentBuilder> {
         let spec = &self.spec;
         let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
-        let tags = tagging::sdk_tags(&self.tags_with(Some(&version.version), None));
+        let tags = sdk_tags(&self.tags_with(Some(&version.version), None));
+        let tags = tags.map_err(incomplete)?;
         Ok(self
             .clients
             .rds
@@ -189,7 +191,7 @@ impl Instance {
         let apart = |change: &FieldChange| {
             tags::is_tag(change) || matches!(change.field.as_str(), "password" | "parameter_group")
         };
-        let changes = self.observed(actual).changes_to(&self.desired());
+        let changes = self.observed(actual).changes_to(&self.wished());
         changes
             .into_iter()
             .filter(|change| !apart(change))
@@ -235,6 +237,78 @@ pub(super) fn still_applies(fields: &[String]) -> String {
     format!("RDS still applies {}", fields.join(", "))
 }
 
+impl Kind for Instance {
+    type Site = Clients;
+    type Is = InstanceActual;
+    const KIND: &'static str = "rds.instance";
+    const NOUN: &'static str = "database";
+    const TIER: Tier = Tier::Store;
+    const FACTS: Facts = Facts {
+        arn: Some(Arn::new("rds", "db")),
+        access: Access {
+            feature: Feature::Databases,
+            read: &[
+                grant(&["rds:DescribeDBEngineVersions"], ANYTHING),
+                grant(
+                    &["rds:DescribeDBInstances", "rds:ListTagsForResource"],
+                    INSTANCES,
+                ),
+            ],
+            change: &[
+                grant(
+                    &["rds:CreateDBInstance", "rds:ModifyDBInstance"],
+                    INSTANCES_IN_GROUPS,
+                ),
+                grant(
+                    &[
+                        "rds:DeleteDBInstance",
+                        "rds:RebootDBInstance",
+                        "rds:RemoveTagsFromResource",
+                    ],
+                    INSTANCES,
+                ),
+                // The last snapshot, which takes the instance's tags.
+                grant(
+                    &["rds:AddTagsToResource", "rds:CreateDBSnapshot"],
+                    SNAPSHOTS,
+                ),
+                service_linked_role!("rds.amazonaws.com", "AWSServiceRoleForRDS"),
+            ],
+        },
+    };
+    const DATA: Data = Data::Held;
+    const ABSENT: &'static [&'static str] = &["DBInstanceNotFound"];
+
+    fn describe(is: &InstanceActual, to: &mut Description) {
+        to.extend(&is.fields());
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<InstanceActual>>, Refusal> {
+        let reading = read_instance(at, at.name()).await?;
+        Ok(reading.map(|instance| There {
+            id: instance.arn.clone(),
+            tags: instance.tags.clone(),
+            is: instance,
+        }))
+    }
+
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<InstanceActual>,
+        token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(delete_instance(at, at.name(), token).await?)
+    }
+
+    async fn mark(
+        at: &At<Clients>,
+        there: &There<InstanceActual>,
+        by: TagChanges,
+    ) -> Result<(), Refusal> {
+        TagApi::Rds.write(at, &there.id, by).await
+    }
+}
+
 #[async_trait]
 impl Resource for Instance {
     type Actual = InstanceActual;
@@ -272,7 +346,7 @@ impl Resource for Instance {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left.cloned();
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         self.wished()
     }
 
@@ -288,7 +362,7 @@ impl Resource for Instance {
         self.remarks(actual)
     }
 
-    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+    fn cost(&self, change: &FieldChange, _there: &Self::Actual) -> Effect {
         match (effect(change), self.maintenance) {
             (Effect::Interrupts, Maintenance::Window) if may_wait(change) => Effect::InPlace,
             (effect, _) => effect,
@@ -342,7 +416,7 @@ impl Resource for Instance {
     ) -> Result<Self::Actual> {
         // While it was made or changed, RDS told less than the truth: compare with what has settled.
         let actual = self.until_changeable(watch).await?;
-        let changes = self.observed(&actual).changes_to(&self.desired());
+        let changes = self.observed(&actual).changes_to(&self.wished());
         if let Some(error) = self.refusal(&actual) {
             return Err(error);
         }
@@ -378,7 +452,8 @@ impl Resource for Instance {
         let mut there = actual.tags.clone();
         there.extend(mark.clone().map(|group| (REBOOT_TAG.to_owned(), group)));
         let retag = self.ownership.changes_to(&there, &desired);
-        tagging::retag(&self.clients, &actual.arn, &what, retag).await?;
+        let written = TagApi::Rds.write(&self.clients, &actual.arn, retag).await;
+        written.told(|| format!("tag {what}"))?;
         if mark.is_some() {
             self.reboot_for_parameters(watch).await?;
             self.unmark_reboot(&actual).await?;

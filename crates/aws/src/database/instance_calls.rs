@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use aws_sdk_rds::types::DbInstance;
 use deployer_core::error::Result;
+use deployer_core::kind::still_there;
 use deployer_core::node::{Reading, Token};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::instance_fields::InstanceActual;
-use super::tagging;
 use crate::client::Clients;
-use crate::error::{Told, code, words};
-use crate::reading::{seen, still_there, unseen};
-use crate::tags::TagChanges;
+use crate::error::{Told, code, unseen, words};
 
 /// The code for an instance that is being made or changed: it takes no call.
 pub(super) const BUSY: &str = "InvalidDBInstanceState";
@@ -101,19 +99,6 @@ pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token
         }
     })
     .await
-}
-
-/// Takes our marks off an instance, the one too that says which password it has.
-pub(crate) async fn release_instance(clients: &Clients, name: &str) -> Result<()> {
-    let what = called(name);
-    match read_instance(clients, name).await? {
-        Reading::Present(actual) => {
-            let changes = TagChanges::unmark(&actual.tags);
-            tagging::retag(clients, &actual.arn, &what, changes).await
-        }
-        Reading::Tombstoned(_) => Ok(()),
-        other => seen(other, &what).map(drop),
-    }
 }
 
 fn busy(actual: &InstanceActual) -> Look<()> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::pending::Pending;
-use super::tagging;
+use crate::tagging::told;
 use crate::tags::{self, Tags};
 
 /// The tag that says which version of the password's secret was set; RDS tells no more about a password.
@@ -76,14 +76,9 @@ pub(super) struct Endpoint {
 }
 
 impl InstanceActual {
-    /// Its tags.
-    pub(crate) fn tags(&self) -> &Tags {
-        &self.tags
-    }
-
     /// What RDS described; the password is not known.
     pub(super) fn of(instance: &DbInstance) -> Self {
-        let tags = tagging::of(instance.tag_list());
+        let tags = told!(instance.tag_list());
         let group = instance.db_parameter_groups().first();
         let endpoint = instance.endpoint();
         Self {

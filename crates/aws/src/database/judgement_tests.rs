@@ -39,7 +39,7 @@ async fn wanted() -> Instance {
         authority: Output::of(&address),
         birth: Output::of(&address),
         given: Mutex::new(None),
-        ownership: Ownership::new(&env, false, &deployer_core::ours::Past::default()),
+        ownership: tags::ownership(&env, false, &deployer_core::ours::Past::default()),
         spec: spec(),
         security_groups: Vec::new(),
         subnet_group: Value::Given("subnets".into()),

@@ -11,31 +11,29 @@ pub(crate) mod password;
 mod pending;
 mod status;
 pub(crate) mod subnet_group;
-mod tagging;
 
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use deployer_core::address::Address;
 use deployer_core::capability::{
     Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::kind::{Declared, Kind, seen};
 use deployer_core::ours::Past;
 use deployer_core::spec::{DatabaseSpec, EnvironmentSpec, SslMode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Aws;
-use crate::reading::seen;
-use crate::tags::Ownership;
+use crate::tags;
 
 use authority::Bundle;
 use instance::{INSTANCE, Instance, LookedUp};
 use instance_fields::Endpoint;
-use parameter_group::{PARAMETER_GROUP, ParameterGroup};
-use subnet_group::{SUBNET_GROUP, SubnetGroup};
+use parameter_group::ParameterGroup;
+use subnet_group::SubnetGroup;
 
 /// Everything but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -66,46 +64,33 @@ impl Database for Aws {
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
         let place = Place::of(self, own, database.adopt);
-        let ownership = |graph: &Graph, address: &Address| {
-            Ownership::new(env, database.adopt, &graph.past(address))
-        };
-
         let address = clients.address(INSTANCE, &database.name);
         let makes_groups = makes_groups(database.adopt, &graph.past(&address));
+        let group = |name, adopt| Declared {
+            site: clients,
+            name,
+            env,
+            adopt,
+        };
         let subnet_group = makes_groups.then(|| {
-            let address = clients.address(SUBNET_GROUP, &database.name);
-            let ours = ownership(graph, &address);
-            let output = Output::of(&address);
-            graph.resource(|_| SubnetGroup {
-                clients: Arc::clone(clients),
-                address,
-                ownership: ours,
+            let group = group(&database.name, database.adopt);
+            graph.declare(group, |_| SubnetGroup {
                 subnets: place.subnets,
-                output: output.clone(),
-            });
-            output
+            })
         });
 
         let name = parameter_group::name(&database.name, database.version);
-        let group_address = clients.address(PARAMETER_GROUP, &name);
+        let group_address = clients.address(ParameterGroup::KIND, &name);
         // An adopted instance needs one for a major upgrade only, and keeps it.
         let may_upgrade = !database.unsaid.contains("version");
         let needs_group = makes_groups || may_upgrade || graph.past(&group_address).known;
         let parameter_group = needs_group.then(|| {
-            let past = graph.past(&group_address);
-            let output = Output::of(&group_address);
-            graph.resource(|_| ParameterGroup {
-                clients: Arc::clone(clients),
-                address: group_address,
-                // Somebody's own may be that of other instances too: it is never taken over with an instance.
-                ownership: Ownership::new(env, database.adopt && makes_groups, &past),
-                version: database.version,
-                output: output.clone(),
-            });
-            output
+            // Somebody's own may be that of other instances too: it is never taken over with an instance.
+            let group = group(&name, database.adopt && makes_groups);
+            graph.declare(group, |_| ParameterGroup::of(database.version))
         });
 
-        let ours = ownership(graph, &address);
+        let ours = tags::ownership(env, database.adopt, &graph.past(&address));
         let (url, authority) = (Output::of(&address), Output::of(&address));
         let birth = Output::of(&address);
         let secret = env.secrets.get(&database.password);

@@ -11,21 +11,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{Context, Dns, RecordStatus};
-use deployer_core::error::{Error, Result};
+use deployer_core::clock::Clock;
+use deployer_core::error::Result;
 use deployer_core::graph::Graph;
+use deployer_core::kind::{At, Done, Kind, Leftover, Listing, Marking, Site, Tags, seen};
 use deployer_core::node::{Node, ResourceNode};
-use deployer_core::ours::Past;
+use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{EnvironmentSpec, RecordSpec};
 
 use crate::client::configuration;
 use crate::credentials::Credentials;
-use crate::reading::seen;
+use crate::error::Refusal;
+use crate::site::Facts;
+use crate::tags;
 
 use content::Type;
-use record::{Leftover, Record};
+use record::{Record, Written};
 
 /// The kind of a record's node. Its name is `NAME/TYPE`, as a record is known by both.
-pub(crate) const RECORD: &str = "route53.record";
+pub(crate) const RECORD: &str = Written::KIND;
+
+/// What it says of itself; it is in no table, as its target may be of another cloud.
+pub(crate) const LISTING: Listing<Facts> = Listing::<Facts>::of::<Written>();
 
 /// Names in Route 53, on behalf of one target.
 #[derive(Clone)]
@@ -38,6 +45,7 @@ pub(crate) struct Api {
     route53: aws_sdk_route53::Client,
     balancers: aws_sdk_elasticloadbalancingv2::Client,
     target: Target,
+    clock: Arc<dyn Clock>,
     /// Whether an emulator answers: the zone's servers then know nothing of it.
     is_emulator: bool,
 }
@@ -59,6 +67,7 @@ impl Route53 {
             route53: aws_sdk_route53::Client::new(&config),
             balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             target,
+            clock: Arc::clone(&context.clock),
             is_emulator,
         };
         Ok(Self { api: Arc::new(api) })
@@ -67,20 +76,36 @@ impl Route53 {
     /// A node for a record in the inventory that is no longer desired: it can be read and deleted while it says what we wrote.
     ///
     /// Errors: input, when the address is not one of a record.
-    pub fn existing(&self, address: &Address, past: &Past) -> Result<Arc<dyn Node>> {
-        let parts = address.name.rsplit_once('/');
-        let known = parts.and_then(|(name, kind)| Some((name.to_owned(), Type::named(kind)?)));
-        match known {
-            Some((name, kind)) if address.kind == RECORD => {
-                let api = Arc::clone(&self.api);
-                let left = Leftover::new(api, address.clone(), name, kind, past.clone());
-                Ok(Arc::new(ResourceNode::new(left)))
-            }
-            _ => Err(
-                Error::input(format!("`{address}` is not a record in Route 53"))
-                    .hint("use the version of deployer that made it, or a newer one"),
-            ),
+    pub fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
+        if address.kind != RECORD {
+            return Done::node(&[], address);
         }
+        record::parts(&address.name)?;
+        let at = At::leftover::<Written>(&self.api, address, owner, past);
+        Ok(ResourceNode::erase(Leftover::<Written>::new(at)))
+    }
+}
+
+impl Site for Api {
+    type Refusal = Refusal;
+    type Facts = Facts;
+    const MARKING: Marking = tags::MARKING;
+    const REREADS: bool = true;
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn tags(env: &EnvironmentSpec) -> Tags {
+        tags::of(env)
+    }
+
+    fn mark(owner: &Owner) -> String {
+        owner.to_string()
     }
 }
 

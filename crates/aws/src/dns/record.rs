@@ -10,17 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet, RrType};
 use deployer_core::address::Address;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
-use deployer_core::ours::Past;
+use deployer_core::kind::still_there;
+use deployer_core::node::{Ready, Resource, Watch};
+use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::{LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 
 use super::content::{Content, Type, described, led, without_unsaid, words};
 use super::zone::{self, Zone};
 use super::{Api, ask};
-use crate::reading::still_there;
+use crate::site::prelude::*;
 
 /// Route 53 says within a minute that its servers know.
 const KNOWN: Pace = Pace::until(Duration::from_secs(10 * 60));
@@ -205,7 +206,7 @@ impl Resource for Record {
         })
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = match self.wanted() {
             Some(content) => content.fields(),
             None => Fields::new(),
@@ -223,9 +224,9 @@ impl Resource for Record {
     }
 
     /// All that the record says once it is written: a leftover is known by it.
-    fn wrote(&self) -> Option<Fields> {
+    fn wrote(&self, _there: Option<&Self::Actual>) -> Option<Fields> {
         let written = self.to_write().map(|set| compared(&set));
-        Some(written.unwrap_or_else(|_| self.desired()))
+        Some(written.unwrap_or_else(|_| self.desired(None)))
     }
 
     fn was_there(&self, _actual: &Self::Actual) -> bool {
@@ -248,7 +249,9 @@ impl Resource for Record {
             }),
             // A lost reply: what is there says it already. Anything else is a refusal.
             Err(error) => match self.read().await? {
-                Reading::Present(actual) if self.observed(&actual) == self.desired() => Ok(actual),
+                Reading::Present(actual) if self.observed(&actual) == self.desired(None) => {
+                    Ok(actual)
+                }
                 _ => Err(error),
             },
         }
@@ -360,48 +363,49 @@ async fn delete(api: &Api, name: &str, actual: &RecordActual) -> Result<()> {
     if there { Err(error) } else { Ok(()) }
 }
 
-/// A record of the inventory that the manifest no longer wants.
-pub(super) struct Leftover {
-    api: Arc<Api>,
-    address: Address,
-    name: String,
-    kind: Type,
-    past: Past,
-}
+/// A record of the inventory: ours while it says what we wrote.
+pub(crate) struct Written;
 
-impl Leftover {
-    pub(super) fn new(
-        api: Arc<Api>,
-        address: Address,
-        name: String,
-        kind: Type,
-        past: Past,
-    ) -> Self {
-        Self {
-            api,
-            address,
-            name,
-            kind,
-            past,
-        }
+impl Kind for Written {
+    type Site = Api;
+    type Is = RecordActual;
+    const KIND: &'static str = "route53.record";
+    const NOUN: &'static str = "record";
+    const TIER: Tier = Tier::Edge;
+    const FACTS: Facts = Facts {
+        // It carries no mark.
+        arn: None,
+        access: Access {
+            feature: Feature::Dns,
+            read: &[
+                grant(
+                    &[
+                        "elasticloadbalancing:DescribeLoadBalancers",
+                        "route53:ListHostedZones",
+                        "route53:ListHostedZonesByName",
+                    ],
+                    ANYTHING,
+                ),
+                grant(
+                    &["route53:GetHostedZone", "route53:ListResourceRecordSets"],
+                    ZONES,
+                ),
+            ],
+            change: &[
+                grant(&["route53:ChangeResourceRecordSets"], ZONES),
+                grant(&["route53:GetChange"], ZONE_CHANGES),
+            ],
+        },
+    };
+    const ABSENT: &'static [&'static str] = &[];
+
+    fn describe(is: &RecordActual, to: &mut Description) {
+        to.extend(&described(&is.set));
     }
 
-    fn never<T>(&self) -> Result<T> {
-        let what = format!("{} is only there to be deleted", self.address);
-        Err(Error::internal(what))
-    }
-}
-
-#[async_trait]
-impl Resource for Leftover {
-    type Actual = RecordActual;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Self::Actual>> {
-        let zones = match zone::around(&self.api, &self.name).await? {
+    async fn find(at: &At<Api>) -> Result<Reading<There<RecordActual>>, Refusal> {
+        let (name, kind) = parts(at.name())?;
+        let zones = match zone::around(at, name).await? {
             Reading::Present(zones) => zones,
             Reading::Denied(words) => return Ok(Reading::Denied(words)),
             Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Vec::new(),
@@ -409,7 +413,7 @@ impl Resource for Leftover {
         // Several zones may have the name: ours is the one that says what we wrote.
         let mut other = None;
         for zone in zones {
-            let sets = match zone::records(&self.api, &zone, &self.name).await? {
+            let sets = match zone::records(at, &zone, name).await? {
                 Reading::Present(sets) => sets,
                 Reading::Denied(words) if zone.is_public => return Ok(Reading::Denied(words)),
                 Reading::Denied(_)
@@ -417,13 +421,13 @@ impl Resource for Leftover {
                 | Reading::Tombstoned(_)
                 | Reading::Foreign(_) => continue,
             };
-            for set in sets.into_iter().filter(|set| self.kind.is_of(set)) {
-                if set.set_identifier().is_none() && self.past.says(&compared(&set)) {
-                    return Ok(Reading::Present(RecordActual {
+            for set in sets.into_iter().filter(|set| kind.is_of(set)) {
+                if set.set_identifier().is_none() && at.past.says(&compared(&set)) {
+                    return Ok(Reading::Present(There::bare(RecordActual {
                         zone,
                         set,
                         change: None,
-                    }));
+                    })));
                 }
                 // What a private zone says of the name is another affair than ours.
                 if zone.is_public {
@@ -440,42 +444,35 @@ impl Resource for Leftover {
         })
     }
 
-    fn desired(&self) -> Fields {
-        Fields::new()
+    fn foreign(_at: &At<Api>, _there: &There<RecordActual>) -> Result<Option<Stranger>> {
+        Ok(None)
     }
 
-    fn observed(&self, actual: &Self::Actual) -> Fields {
-        described(&actual.set)
-    }
-
-    fn publish(&self, _actual: &Self::Actual) {}
-
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
-        self.never()
-    }
-
-    async fn update(
-        &self,
-        _actual: &Self::Actual,
-        _changes: &[FieldChange],
+    async fn remove(
+        at: &At<Api>,
+        there: &There<RecordActual>,
         _token: &Token,
-        _watch: &dyn Watch,
-    ) -> Result<Self::Actual> {
-        self.never()
-    }
-
-    fn kept(&self, _changes: &[FieldChange]) -> Kept {
-        Kept::Harms("the name leads elsewhere than before")
-    }
-
-    async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
-        delete(&self.api, &self.name, actual).await
+    ) -> Result<(), Refusal> {
+        let (name, _) = parts(at.name())?;
+        Ok(delete(at, name, &there.is).await?)
     }
 
     /// It carries no mark: there is nothing to take off.
-    async fn release(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
+    async fn release(_at: &At<Api>, _there: &There<RecordActual>) -> Result<(), Refusal> {
         Ok(())
     }
+}
+
+/// Name and type of `NAME/TYPE`.
+///
+/// Errors: input, when it is not that.
+pub(super) fn parts(address: &str) -> Result<(&str, Type)> {
+    let parts = address.rsplit_once('/');
+    let known = parts.and_then(|(name, kind)| Some((name, Type::named(kind)?)));
+    known.ok_or_else(|| {
+        Error::input(format!("`{address}` is not a record in Route 53"))
+            .hint("use the version of deployer that made it, or a newer one")
+    })
 }
 
 #[cfg(test)]

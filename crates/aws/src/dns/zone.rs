@@ -8,8 +8,7 @@ use deployer_core::node::Reading;
 
 use super::Api;
 use super::content::{Balancer, plain};
-use crate::error::{Told, failure, incomplete};
-use crate::reading::unseen;
+use crate::error::{Told, failure, incomplete, unseen};
 
 /// An existing zone.
 #[derive(Clone, Debug, PartialEq, Eq)]

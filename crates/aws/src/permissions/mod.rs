@@ -5,7 +5,7 @@
 //! and "API operations", as of August 2026.
 
 mod operations;
-mod places;
+pub(crate) mod places;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +20,19 @@ pub use table::{NEEDS, ONLY};
 pub const LONGEST_POLICY: usize = 6144;
 
 /// What one kind or step needs.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// The kind as addresses have it; of what has no address, a name.
     pub kind: &'static str,
     /// What it is, for people.
     pub noun: &'static str,
+    /// What it takes.
+    pub access: Access,
+}
+
+/// What reading and changing something takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
     /// What in a manifest brings it.
     pub feature: Feature,
     /// What reading it takes: `plan`, `status`.
@@ -36,13 +43,13 @@ pub struct Need {
 
 impl Need {
     fn grants(&self) -> impl Iterator<Item = &'static Grant> {
-        self.read.iter().chain(self.change)
+        self.access.read.iter().chain(self.access.change)
     }
 
     /// The actions that reading takes, and those that changing takes.
     pub fn actions(&self) -> [BTreeSet<&'static str>; 2] {
         let of = |grants: &'static [Grant]| grants.iter().flat_map(|grant| grant.actions);
-        [self.read, self.change].map(|grants| of(grants).copied().collect())
+        [self.access.read, self.access.change].map(|grants| of(grants).copied().collect())
     }
 }
 
@@ -68,12 +75,53 @@ pub struct Condition {
     pub value: &'static str,
 }
 
+/// These actions on these things.
+pub(crate) const fn grant(actions: &'static [&'static str], on: &'static [&'static str]) -> Grant {
+    given(actions, on, places::NONE)
+}
+
+/// The same under conditions.
+pub(crate) const fn given(
+    actions: &'static [&'static str],
+    on: &'static [&'static str],
+    when: &'static [Condition],
+) -> Grant {
+    Grant { actions, on, when }
+}
+
+/// A service makes its role in an account when it is first used; who calls it then must be allowed to.
+macro_rules! service_linked_role {
+    ($service:literal, $role:literal) => {
+        $crate::permissions::Grant {
+            actions: &["iam:CreateServiceLinkedRole"],
+            on: &[concat!(
+                "arn:aws:iam::ACCOUNT:role/aws-service-role/",
+                $service,
+                "/",
+                $role
+            )],
+            when: &[$crate::permissions::Condition {
+                operator: "StringEquals",
+                key: "iam:AWSServiceName",
+                value: $service,
+            }],
+        }
+    };
+}
+
+pub(crate) use service_linked_role;
+
+/// Roles that tasks run with.
+pub(crate) const PASS_ROLES: Grant = given(&["iam:PassRole"], places::ROLES, places::TO_TASKS);
+
 /// A statement's resources and conditions.
 type Place = (&'static [Condition], &'static [&'static str]);
 
 /// The least that a manifest with these features needs: as many policies as IAM's limit of length makes necessary.
 pub fn policies(features: &[Feature]) -> Vec<Value> {
-    let needs = NEEDS.iter().filter(|need| features.contains(&need.feature));
+    let needs = NEEDS
+        .iter()
+        .filter(|need| features.contains(&need.access.feature));
     documents(needs.flat_map(Need::grants), |_| true)
 }
 

@@ -1,6 +1,6 @@
 //! Which IAM actions a call takes: its own, and what the service asks for besides.
 
-use super::NEEDS;
+use super::{NEEDS, Need};
 
 /// What a call takes besides the action of its own name, which comes first.
 ///
@@ -107,7 +107,7 @@ pub fn actions_of(call: &str) -> Option<Vec<&'static str>> {
     }
     let mut actions = NEEDS
         .iter()
-        .flat_map(|need| need.read.iter().chain(need.change))
+        .flat_map(Need::grants)
         .flat_map(|grant| grant.actions);
     let own = actions.find(|action| **action == call)?;
     let besides = BESIDES.iter().find(|(name, _)| *name == call);

@@ -32,6 +32,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::kind::{Declared, Site};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours::Owner;
@@ -39,7 +40,7 @@ use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
 use crate::client::Clients;
-use crate::tags::{Ownership, Tags};
+use crate::tags::{self, Ownership, Tags};
 
 use balancers::Balancers;
 use definition::{Blueprint, Pins};
@@ -150,13 +151,13 @@ impl Runtime for Aws {
 
     async fn noted_ledger(&self, owner: &Owner, service: &str) -> Result<Option<String>> {
         let tags = lookup::owner_tags(&self.clients, service).await?;
-        let tags = tags.filter(|tags| Ownership::leftover(owner).foreign(tags).is_none());
+        let tags = tags.filter(|tags| Clients::ownership_of(owner).foreign(tags).is_none());
         Ok(tags.and_then(|tags| tags.get(LEDGER_TAG).cloned()))
     }
 
     async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()> {
         let tags = lookup::owner_tags(&self.clients, service).await?;
-        let stranger = tags.and_then(|tags| Ownership::leftover(owner).foreign(&tags));
+        let stranger = tags.and_then(|tags| Clients::ownership_of(owner).foreign(&tags));
         match stranger {
             Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
             None => Ok(()),
@@ -203,25 +204,20 @@ impl Declaration<'_> {
     }
 
     fn ownership(&self, graph: &Graph, address: &Address) -> Ownership {
-        Ownership::new(self.env, self.service.adopt, &graph.past(address))
+        tags::ownership(self.env, self.service.adopt, &graph.past(address))
     }
 
     fn log_group(&self, graph: &mut Graph) -> Output<LogGroupReady> {
-        let address = self
-            .clients
-            .address(log_group::LOG_GROUP, &self.names.log_group);
-        let output = Output::of(&address);
-        let ownership = self.ownership(graph, &address);
-        graph.resource(|_| LogGroup {
-            clients: Arc::clone(self.clients),
-            address,
-            ownership,
+        let declared = Declared {
+            site: self.clients,
+            name: &self.names.log_group,
+            env: self.env,
+            adopt: self.service.adopt,
+        };
+        graph.declare(declared, |_| LogGroup {
             retention: self.clients.section.log_retention_days,
             adopt: self.service.adopt,
-            left: std::sync::Mutex::default(),
-            output: output.clone(),
-        });
-        output
+        })
     }
 
     fn task_definition(

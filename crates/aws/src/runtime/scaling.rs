@@ -14,28 +14,28 @@ use aws_sdk_applicationautoscaling::types::{
 };
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
-use deployer_core::error::{Error, Result};
+use deployer_core::error::Error;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Kept, Reading, Resource, Token, Undone, Watch};
+use deployer_core::kind::{until_seen, until_taken};
+use deployer_core::node::{Resource, Undone, Watch};
 use deployer_core::spec::Replicas;
 use deployer_manifest::section::AwsScaling;
 
 use super::scaling_calls::{
-    CPU, LAG, REQUESTS, ScalingActual, end_scaling, followed, label_of, passes, read_target,
-    remove_policy, resource_id, retag, says,
+    CPU, LAG, REQUESTS, ScalingActual, end_scaling, followed, label_of, note_of_end, passes,
+    read_ending, read_target, remove_policy, resource_id, retag, says,
 };
-use crate::client::Clients;
 use crate::error::{Told, incomplete};
-use crate::prepared::until_taken;
-use crate::reading::until_seen;
+use crate::permissions::{given, service_linked_role};
+use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a scalable target's node.
-pub(crate) const SCALABLE_TARGET: &str = "application-autoscaling.target";
+pub(crate) const SCALABLE_TARGET: &str = Scaling::KIND;
 
 /// A range in which a service is to scale, and what the count follows.
-pub(super) struct Scaling {
+pub(crate) struct Scaling {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
@@ -203,6 +203,106 @@ impl Scaling {
     }
 }
 
+/// With what of others would go with it.
+impl Kind for Scaling {
+    type Site = Clients;
+    type Is = (ScalingActual, Fields);
+    const KIND: &'static str = "application-autoscaling.target";
+    const NOUN: &'static str = "scaling of service";
+    const TIER: Tier = Tier::Edge;
+    const FACTS: Facts = Facts {
+        // It names an id that no other call takes.
+        arn: None,
+        access: Access {
+            feature: Feature::Scaling,
+            read: &[
+                grant(
+                    &[
+                        "application-autoscaling:DescribeScalableTargets",
+                        "application-autoscaling:DescribeScalingPolicies",
+                        "application-autoscaling:DescribeScheduledActions",
+                        "elasticloadbalancing:DescribeTargetGroups",
+                    ],
+                    ANYTHING,
+                ),
+                grant(
+                    &["application-autoscaling:ListTagsForResource"],
+                    SCALABLE_TARGETS,
+                ),
+            ],
+            change: &[
+                given(
+                    &[
+                        "application-autoscaling:DeleteScalingPolicy",
+                        "application-autoscaling:DeregisterScalableTarget",
+                        "application-autoscaling:PutScalingPolicy",
+                        "application-autoscaling:RegisterScalableTarget",
+                    ],
+                    SCALABLE_TARGETS,
+                    OF_ECS,
+                ),
+                grant(
+                    &[
+                        "application-autoscaling:TagResource",
+                        "application-autoscaling:UntagResource",
+                    ],
+                    SCALABLE_TARGETS,
+                ),
+                // The caller needs what scaling does: "IAM permissions required for Amazon ECS service auto scaling" (ECS Developer
+                // Guide). ecs:DescribeServices and ecs:UpdateService are the service's own.
+                grant(
+                    &["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"],
+                    ALARMS,
+                ),
+                grant(&["cloudwatch:DescribeAlarms"], ANYTHING),
+                service_linked_role!(
+                    "ecs.application-autoscaling.amazonaws.com",
+                    "AWSServiceRoleForApplicationAutoScaling_ECSService"
+                ),
+            ],
+        },
+    };
+    const ABSENT: &'static [&'static str] = &[];
+
+    fn describe((_, fields): &Self::Is, to: &mut Description) {
+        to.extend(fields);
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<Self::Is>>, Refusal> {
+        let reading = read_ending(at, at.name()).await?;
+        Ok(reading.map(|is| There {
+            id: is
+                .0
+                .target
+                .scalable_target_arn()
+                .unwrap_or_default()
+                .to_owned(),
+            tags: is.0.tags.clone(),
+            is,
+        }))
+    }
+
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<Self::Is>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(end_scaling(at, at.name()).await?)
+    }
+
+    async fn mark(
+        at: &At<Clients>,
+        there: &There<Self::Is>,
+        by: TagChanges,
+    ) -> Result<(), Refusal> {
+        TagApi::Scaling.write(at, &there.id, by).await
+    }
+
+    fn farewell(_at: &At<Clients>, there: &There<Self::Is>) -> Vec<String> {
+        note_of_end(&there.is.1).into_iter().collect()
+    }
+}
+
 #[async_trait]
 impl Resource for Scaling {
     type Actual = ScalingActual;
@@ -223,7 +323,7 @@ impl Resource for Scaling {
         Ok(reading)
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set("min", self.replicas.min);
         fields.set("max", self.replicas.max);

@@ -7,12 +7,12 @@ use aws_sdk_applicationautoscaling::types::{
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::Fields;
+use deployer_core::kind::{read_or_sort, seen, until_taken};
 use deployer_core::node::Reading;
 
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
-use crate::prepared::until_taken;
-use crate::reading::seen;
+use crate::tagging::TagApi;
 use crate::tags::{self, TagChanges, Tags};
 
 /// The names of our policies, unique to their target; others on it are somebody else's.
@@ -55,11 +55,6 @@ pub(crate) fn note_of_end(fields: &Fields) -> Option<String> {
 }
 
 impl ScalingActual {
-    /// Its tags.
-    pub(crate) fn tags(&self) -> &Tags {
-        &self.tags
-    }
-
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
@@ -132,22 +127,15 @@ pub(crate) async fn read_target(
         return Ok(Reading::Absent);
     };
     let tags = match target.scalable_target_arn() {
-        Some(arn) => {
-            let ask = clients.scaling.list_tags_for_resource();
-            match ask.resource_arn(arn).send().await {
-                Ok(answer) => answer.tags.unwrap_or_default(),
-                Err(error) if code(&error) == Some("ResourceNotFoundException") => {
-                    return Ok(Reading::Absent);
-                }
-                Err(error) => return reading_of(&error, &action()),
+        Some(arn) => match TagApi::Scaling.read(clients, arn).await {
+            Ok(tags) => tags,
+            Err(refusal) => {
+                let what = format!("how service `{service}` scales");
+                return read_or_sort(refusal, &["ResourceNotFoundException"], &what);
             }
-        }
-        None => Default::default(),
+        },
+        None => Tags::new(),
     };
-    let pairs = tags
-        .iter()
-        .map(|(key, value)| (Some(key.as_str()), Some(value.as_str())));
-    let tags = tags::from_pairs(pairs);
     let read = || policies(clients, &id, action());
     match until_taken(clients.clock(), LAG, passes, &action(), read).await? {
         Reading::Present(policies) => Ok(Reading::Present(ScalingActual {
@@ -212,30 +200,8 @@ pub(super) async fn retag(
     changes: TagChanges,
 ) -> Result<()> {
     let arn = actual.target.scalable_target_arn().unwrap_or_default();
-    let action = || format!("tag the scaling of service `{service}`");
-    if !changes.set.is_empty() {
-        let call = clients.scaling.tag_resource().resource_arn(arn);
-        let tags = changes.set.into_iter().collect();
-        call.set_tags(Some(tags)).send().await.told(action)?;
-    }
-    if !changes.remove.is_empty() {
-        let call = clients.scaling.untag_resource().resource_arn(arn);
-        let keys = changes.remove;
-        call.set_tag_keys(Some(keys)).send().await.told(action)?;
-    }
-    Ok(())
-}
-
-/// Takes our mark off a service's scalable target, which goes on to scale.
-pub(crate) async fn release_target(clients: &Clients, service: &str) -> Result<()> {
-    let what = format!("the scaling of service `{service}`");
-    match seen(read_target(clients, service).await?, &what)? {
-        Some(actual) => {
-            let changes = TagChanges::unmark(&actual.tags);
-            retag(clients, &actual, service, changes).await
-        }
-        None => Ok(()),
-    }
+    let written = TagApi::Scaling.write(clients, arn, changes).await;
+    written.told(|| format!("tag the scaling of service `{service}`"))
 }
 
 /// The policies and the scheduled actions that others put on a service's target, by name.
@@ -298,7 +264,7 @@ pub(crate) async fn end_scaling(clients: &Clients, service: &str) -> Result<()> 
     for name in policies.filter(|name| [CPU, REQUESTS].contains(name)) {
         remove_policy(clients, service, name).await?;
     }
-    let changes = TagChanges::unmark(&actual.tags);
+    let changes = tags::MARKING.unmark(&actual.tags);
     retag(clients, &actual, service, changes).await
 }
 

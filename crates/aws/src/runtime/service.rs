@@ -11,12 +11,12 @@ use aws_sdk_ecs::types::{
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::kind::Refused;
 use deployer_core::names::LEDGER_TAG;
-use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
-
+use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::AwsService;
@@ -26,27 +26,26 @@ use super::lookup::{describe, read};
 use super::operate::Until;
 use super::refusals::{IS_THERE, SETTLING, Tried, beyond_us, passes};
 use super::rollout::{Asked, Judge};
-use super::service_calls::{
-    absent, delete_service, network, retag, sdk_tags, send_update, unknown,
-};
+use super::service_calls::{absent, network, retag, send_update, unknown};
 use super::service_fields::{
     UNDEPLOYED, as_before, deployment_configuration, describe_rollout, fields_of, for_good,
     is_around, sorted, tags_of,
 };
 use super::task_definition::WithTags;
-use super::{Migrated, Names, autopsy, operate, rollout};
-use crate::client::Clients;
-use crate::error::{failure, words};
-use crate::tags::{self, Ownership, TagChanges};
+use super::{Migrated, Names, autopsy, lookup, operate, rollout};
+use crate::error::{Told, failure, incomplete, words};
+use crate::permissions::{PASS_ROLES, service_linked_role};
+use crate::site::prelude::*;
+use crate::tags::{self, Ownership};
 
 /// The kind of a service's node.
-pub(crate) const SERVICE: &str = "ecs.service";
+pub(crate) const SERVICE: &str = Service::KIND;
 
 /// How long a deleted service may drain before its name is free.
 const DRAINING: Duration = Duration::from_secs(10 * 60);
 
 /// A service that is to run the task definition.
-pub(super) struct Service {
+pub(crate) struct Service {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
@@ -197,7 +196,7 @@ impl Service {
             .deployment_configuration(self.deployment(None))
             .enable_execute_command(self.settings.enable_execute_command.unwrap_or_default())
             .propagate_tags(PropagateTags::Service)
-            .set_tags(Some(sdk_tags(&self.ownership.tags)))
+            .set_tags(Some(sdk_tags(&self.ownership.tags).map_err(incomplete)?))
             .send()
             .await;
         let error = match created {
@@ -230,7 +229,9 @@ impl Service {
             }
             _ => return Ok(Look::NotYet(refused.chain().join(": "))),
         };
-        let changes = self.observed(&there).changes_to(&self.desired());
+        let changes = self
+            .observed(&there)
+            .changes_to(&self.desired(Some(&there)));
         if changes.is_empty() {
             return Ok(Look::Found(there));
         }
@@ -321,6 +322,77 @@ impl Service {
     }
 }
 
+impl Kind for Service {
+    type Site = Clients;
+    type Is = SdkService;
+    const KIND: &'static str = "ecs.service";
+    const NOUN: &'static str = "service";
+    const TIER: Tier = Tier::Service;
+    const FACTS: Facts = Facts {
+        arn: Some(Arn::new("ecs", "service")),
+        access: Access {
+            feature: Feature::Always,
+            read: &[grant(&["ecs:DescribeServices"], SERVICES)],
+            change: &[
+                grant(
+                    &[
+                        "ecs:CreateService",
+                        "ecs:DeleteService",
+                        "ecs:TagResource",
+                        "ecs:UntagResource",
+                        "ecs:UpdateService",
+                    ],
+                    SERVICES,
+                ),
+                PASS_ROLES,
+                service_linked_role!("ecs.amazonaws.com", "AWSServiceRoleForECS"),
+            ],
+        },
+    };
+    /// It drains, or is gone.
+    const ABSENT: &'static [&'static str] =
+        &["ServiceNotFoundException", "ServiceNotActiveException"];
+
+    fn describe(is: &SdkService, to: &mut Description) {
+        to.extend(&fields_of(is));
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<SdkService>>, Refusal> {
+        let reading = lookup::read_service(at, at.name()).await?;
+        Ok(reading.map(|service| There {
+            id: service.service_arn().unwrap_or_default().to_owned(),
+            tags: tags_of(&service),
+            is: service,
+        }))
+    }
+
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<SdkService>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        delete(at, at.name()).await
+    }
+
+    async fn mark(
+        at: &At<Clients>,
+        there: &There<SdkService>,
+        by: TagChanges,
+    ) -> Result<(), Refusal> {
+        TagApi::Ecs.write(at, &there.id, by).await
+    }
+}
+
+/// Deletes a service with its tasks.
+async fn delete(clients: &Clients, name: &str) -> Result<(), Refusal> {
+    let call = clients
+        .ecs
+        .delete_service()
+        .cluster(&clients.section.cluster);
+    call.service(name).force(true).send().await?;
+    Ok(())
+}
+
 #[async_trait]
 impl Resource for Service {
     type Actual = SdkService;
@@ -363,7 +435,7 @@ impl Resource for Service {
         }
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         self.compared(&self.wished())
     }
 
@@ -384,7 +456,7 @@ impl Resource for Service {
         self.compared(&whole)
     }
 
-    fn wrote(&self) -> Option<Fields> {
+    fn wrote(&self, _there: Option<&Self::Actual>) -> Option<Fields> {
         self.balancers.to_note()
     }
 
@@ -458,7 +530,7 @@ impl Resource for Service {
             false => self.update_service(actual, changes).await?,
         };
         if let Some(tags) = &retagged {
-            updated.tags = Some(sdk_tags(tags));
+            updated.tags = Some(sdk_tags(tags).map_err(incomplete)?);
         }
         Ok(updated)
     }
@@ -509,7 +581,11 @@ impl Resource for Service {
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
-        delete_service(&self.clients, self.name()).await
+        let deleted = delete(&self.clients, self.name()).await;
+        match deleted {
+            Err(refusal) if refusal.is_one_of(Self::ABSENT) => Ok(()),
+            other => other.told(|| format!("delete service `{}`", self.name())),
+        }
     }
 
     async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {

@@ -10,28 +10,31 @@ use async_trait::async_trait;
 use aws_sdk_ecs::Config;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{
-    Service as SdkService, Tag, TaskDefinition as SdkDefinition, TaskDefinitionField,
+    Service as SdkService, TaskDefinition as SdkDefinition, TaskDefinitionField,
     TaskDefinitionStatus,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
-use deployer_core::ours::Past;
+use deployer_core::kind::seen;
+use deployer_core::node::{Resource, Watch};
+use deployer_core::ours::{Past, Stranger};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::Blueprint;
 use super::definition_read;
 use super::{Names, lookup, service_calls, service_fields};
-use crate::client::{ATTEMPTS, Clients};
-use crate::error::{Told, code, denied, failure, words};
-use crate::reading::seen;
-use crate::tags::{self, Ownership, TagChanges, Tags};
+use crate::client::ATTEMPTS;
+use crate::error::{Told, code, denied, failure, incomplete, words};
+pub(crate) use crate::lookup::services::WithTags;
+use crate::permissions::PASS_ROLES;
+use crate::site::prelude::*;
+use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a task definition's node.
-pub(crate) const TASK_DEFINITION: &str = "ecs.task-definition";
+pub(crate) const TASK_DEFINITION: &str = TaskDefinition::KIND;
 
 /// How long a registration is tried that ECS does not answer.
 const REGISTERING: Duration = Duration::from_secs(2 * 60);
@@ -40,7 +43,7 @@ const REGISTERING: Duration = Duration::from_secs(2 * 60);
 const TOO_MANY: &str = "Too many concurrent attempts to create a new revision";
 
 /// A family of which a revision is to say what the blueprint says.
-pub(super) struct TaskDefinition {
+pub(crate) struct TaskDefinition {
     pub(super) clients: Arc<Clients>,
     pub(super) address: Address,
     pub(super) ownership: Ownership,
@@ -76,16 +79,7 @@ impl DefinitionActual {
 /// The revisions that may be what is wanted already: what the service runs, if it is of the family, before the family's latest.
 /// Never empty.
 #[derive(Clone, Debug)]
-pub(super) struct Revisions(Vec<DefinitionActual>);
-
-/// Whether tags are asked for: that is a permission of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WithTags {
-    /// They are.
-    Yes,
-    /// They are not.
-    No,
-}
+pub(crate) struct Revisions(Vec<DefinitionActual>);
 
 /// Reads a revision by its ARN, or a family's latest active one by its name.
 pub(crate) async fn read_definition(
@@ -191,84 +185,102 @@ pub(crate) fn revision_fields(arn: &str) -> Fields {
     fields
 }
 
-/// Reads a family that is no longer desired: which of its active revisions are ours.
-pub(crate) async fn read_family(
-    clients: &Clients,
-    family: &str,
-    ownership: &Ownership,
-    unmarked: &Past,
-) -> Result<Reading<Fields>> {
-    let latest = match read_definition(clients, family, WithTags::Yes).await? {
-        Reading::Present(latest) => latest,
-        other => return Ok(other.map(|_| Fields::new())),
+/// A family is known by which of its active revisions are ours.
+impl Kind for TaskDefinition {
+    type Site = Clients;
+    type Is = Fields;
+    const KIND: &'static str = "ecs.task-definition";
+    const NOUN: &'static str = "task definition";
+    const TIER: Tier = Tier::Definition;
+    const FACTS: Facts = Facts {
+        arn: // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
+        Some(Arn::named("ecs", "task-definition", |name| {
+            Some(name.rsplit_once(':')?.0)
+        })),
+        access: Access {
+            feature: Feature::Always,
+            read: &[grant(
+                &["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"],
+                ANYTHING,
+            )],
+            change: &[
+                grant(
+                    &[
+                        "ecs:RegisterTaskDefinition",
+                        "ecs:TagResource",
+                        "ecs:UntagResource",
+                    ],
+                    DEFINITIONS,
+                ),
+                grant(&["ecs:DeregisterTaskDefinition"], ANYTHING),
+                PASS_ROLES,
+            ],
+        },
     };
-    let ours = our_revisions(clients, family, ownership, unmarked).await?;
-    if ours.is_empty() {
-        let unmarked = || "none of its revisions carries our mark".to_owned().into();
-        let stranger = ownership.foreign(&latest.tags).unwrap_or_else(unmarked);
-        return Ok(Reading::Foreign(stranger));
+    const ABSENT: &'static [&'static str] = &[];
+
+    fn describe(is: &Fields, to: &mut Description) {
+        to.extend(is);
     }
-    let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
-    let mut fields = Fields::new();
-    fields.set("revisions", names.join(", "));
-    Ok(Reading::Present(fields))
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<Fields>>, Refusal> {
+        let family = at.name();
+        let latest = match read_definition(at, family, WithTags::Yes).await? {
+            Reading::Present(latest) => latest,
+            other => return Ok(other.map(|_| There::bare(Fields::new()))),
+        };
+        let ours = our_revisions(at, family, &at.owner, &at.past).await?;
+        if ours.is_empty() {
+            let unmarked = || "none of its revisions carries our mark".to_owned().into();
+            let stranger = at.owner.foreign(&latest.tags).unwrap_or_else(unmarked);
+            return Ok(Reading::Foreign(stranger));
+        }
+        let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
+        let mut fields = Fields::new();
+        fields.set("revisions", names.join(", "));
+        Ok(Reading::Present(There::bare(fields)))
+    }
+
+    fn foreign(_at: &At<Clients>, _there: &There<Fields>) -> Result<Option<Stranger>> {
+        Ok(None)
+    }
+
+    /// Every active revision that is ours.
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<Fields>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(deregister(at, at.name(), &at.owner, &at.past).await?)
+    }
+
+    async fn release(at: &At<Clients>, _there: &There<Fields>) -> Result<(), Refusal> {
+        let none = Past::default();
+        for (arn, tags) in our_revisions(at, at.name(), &at.owner, &none).await? {
+            retag(at, &arn, at.owner.unmark(&tags)).await?;
+        }
+        Ok(())
+    }
 }
 
-/// Deregisters every active revision of a family that is ours: for a service that is removed whole.
-pub(crate) async fn deregister_family(
+/// Deregisters every active revision of a family that is ours.
+async fn deregister(
     clients: &Clients,
     family: &str,
     ownership: &Ownership,
     unmarked: &Past,
 ) -> Result<()> {
     for (revision, _) in our_revisions(clients, family, ownership, unmarked).await? {
-        clients
-            .ecs
-            .deregister_task_definition()
-            .task_definition(&revision)
-            .send()
-            .await
-            .told(|| format!("deregister task definition `{revision}`"))?;
-    }
-    Ok(())
-}
-
-/// Takes our mark off every active revision of a family.
-pub(crate) async fn release_family(
-    clients: &Clients,
-    family: &str,
-    ownership: &Ownership,
-) -> Result<()> {
-    let none = Past::default();
-    for (arn, tags) in our_revisions(clients, family, ownership, &none).await? {
-        retag(clients, &arn, TagChanges::unmark(&tags)).await?;
+        let call = clients.ecs.deregister_task_definition();
+        let sent = call.task_definition(&revision).send().await;
+        sent.told(|| format!("deregister task definition `{revision}`"))?;
     }
     Ok(())
 }
 
 async fn retag(clients: &Clients, arn: &str, changes: TagChanges) -> Result<()> {
-    let name = short(arn);
-    if !changes.set.is_empty() {
-        clients
-            .ecs
-            .tag_resource()
-            .resource_arn(arn)
-            .set_tags(Some(sdk_tags(&changes.set)))
-            .send()
-            .await
-            .told(|| format!("tag task definition `{name}`"))?;
-    }
-    if !changes.remove.is_empty() {
-        clients
-            .ecs
-            .untag_resource()
-            .resource_arn(arn)
-            .set_tag_keys(Some(changes.remove))
-            .send()
-            .await
-            .told(|| format!("remove tags of task definition `{name}`"))?;
-    }
-    Ok(())
+    let written = TagApi::Ecs.write(clients, arn, changes).await;
+    written.told(|| format!("tag task definition `{}`", short(arn)))
 }
 
 /// The family in `arn:...:task-definition/FAMILY:REVISION`.
@@ -280,12 +292,6 @@ pub(crate) fn family_of(arn: &str) -> &str {
 /// `FAMILY:REVISION`, for people.
 pub(crate) fn short(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
-}
-
-fn sdk_tags(tags: &Tags) -> Vec<Tag> {
-    tags.iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect()
 }
 
 impl TaskDefinition {
@@ -475,11 +481,12 @@ impl TaskDefinition {
             // Tagging is a permission that a code-only deployment may lack.
             Scope::CodeOnly => Tags::new(),
         };
+        let sent = sdk_tags(&tags).map_err(incomplete)?;
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let answer = self
             .blueprint()
             .registration(&self.clients.ecs, self.family())?
-            .set_tags((!tags.is_empty()).then(|| sdk_tags(&tags)))
+            .set_tags((!sent.is_empty()).then_some(sent))
             .customize()
             .config_override(once)
             .send()
@@ -507,7 +514,7 @@ impl Resource for TaskDefinition {
         }
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = self.blueprint().fields();
         if self.scope == Scope::Whole {
             tags::describe(&mut fields, &self.ownership.tags);
@@ -572,7 +579,7 @@ impl Resource for TaskDefinition {
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         let none = Past::default();
-        deregister_family(&self.clients, self.family(), &self.ownership, &none).await
+        deregister(&self.clients, self.family(), &self.ownership, &none).await
     }
 }
 

@@ -1,7 +1,6 @@
 //! A secret as Secrets Manager describes it; reading, releasing and deleting one by its name.
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
-use aws_sdk_secretsmanager::types::Tag;
 use deployer_core::error::Result;
 use deployer_core::fields::Fields;
 use deployer_core::node::Reading;
@@ -9,8 +8,8 @@ use secrecy::SecretString;
 
 use super::{Described, current, describe, rotates};
 use crate::client::Clients;
-use crate::error::{Told, code, failure};
-use crate::reading::seen;
+use crate::error::{Refusal, Told, code};
+use crate::tagging::TagApi;
 use crate::tags::{self, TagChanges, Tags};
 
 /// Days in which a deleted secret can be restored; the shortest that Secrets Manager offers.
@@ -30,11 +29,6 @@ pub(crate) struct SecretActual {
 }
 
 impl SecretActual {
-    /// Its tags.
-    pub(crate) fn tags(&self) -> &Tags {
-        &self.tags
-    }
-
     pub(super) fn of(secret: &DescribeSecretOutput, value: Option<SecretString>) -> Self {
         Self {
             arn: secret.arn().unwrap_or_default().to_owned(),
@@ -65,12 +59,6 @@ pub(super) fn tags_of(secret: &DescribeSecretOutput) -> Tags {
     tags::from_pairs(secret.tags().iter().map(|tag| (tag.key(), tag.value())))
 }
 
-pub(super) fn sdk_tags(tags: &Tags) -> Vec<Tag> {
-    tags.iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect()
-}
-
 /// Reads a secret, not its value.
 pub(crate) async fn read_secret(clients: &Clients, name: &str) -> Result<Reading<SecretActual>> {
     Ok(match describe(clients, name).await? {
@@ -89,7 +77,7 @@ pub(super) fn tombstone(secret: &DescribeSecretOutput) -> Option<String> {
 }
 
 /// Schedules a secret for deletion. Succeeds when it is scheduled or gone already.
-pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
+pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<(), Refusal> {
     let deleted = clients
         .secrets
         .delete_secret()
@@ -108,42 +96,11 @@ pub(crate) async fn delete_secret(clients: &Clients, name: &str) -> Result<()> {
         ),
         _ => false,
     };
-    if gone {
-        Ok(())
-    } else {
-        Err(failure(&error, &format!("delete secret `{name}`")))
-    }
-}
-
-/// Takes our mark off a secret.
-pub(crate) async fn release_secret(clients: &Clients, name: &str) -> Result<()> {
-    match read_secret(clients, name).await? {
-        Reading::Present(actual) => retag(clients, name, TagChanges::unmark(&actual.tags)).await,
-        Reading::Tombstoned(_) => Ok(()),
-        other => seen(other, &format!("secret `{name}`")).map(drop),
-    }
+    if gone { Ok(()) } else { Err(error.into()) }
 }
 
 /// Changes the tags of a secret; writes nothing where there is nothing to change.
 pub(super) async fn retag(clients: &Clients, name: &str, changes: TagChanges) -> Result<()> {
-    let secrets = &clients.secrets;
-    if !changes.set.is_empty() {
-        secrets
-            .tag_resource()
-            .secret_id(name)
-            .set_tags(Some(sdk_tags(&changes.set)))
-            .send()
-            .await
-            .told(|| format!("tag secret `{name}`"))?;
-    }
-    if !changes.remove.is_empty() {
-        secrets
-            .untag_resource()
-            .secret_id(name)
-            .set_tag_keys(Some(changes.remove))
-            .send()
-            .await
-            .told(|| format!("remove tags of secret `{name}`"))?;
-    }
-    Ok(())
+    let written = TagApi::SecretsManager.write(clients, name, changes).await;
+    written.told(|| format!("tag secret `{name}`"))
 }

@@ -86,14 +86,14 @@ impl Resource for Taken {
         })))
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set("member", &self.key);
         fields
     }
 
-    fn observed(&self, _actual: &Self::Actual) -> Fields {
-        self.desired()
+    fn observed(&self, actual: &Self::Actual) -> Fields {
+        self.desired(Some(actual))
     }
 
     fn bears_mark(&self, _actual: &Self::Actual) -> bool {

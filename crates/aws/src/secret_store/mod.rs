@@ -1,7 +1,6 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
 mod actual;
-mod lookup;
 mod members;
 mod secret;
 mod versions;
@@ -24,12 +23,8 @@ use crate::Aws;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
 
-pub(crate) use actual::{SecretActual, delete_secret, read_secret, release_secret};
-pub(crate) use lookup::Values;
 pub(crate) use members::MEMBER;
-pub(crate) use secret::SECRET;
-
-use secret::Secret;
+pub(crate) use secret::{SECRET, Secret};
 
 /// The label of the version that is read by default.
 pub(crate) const CURRENT: &str = "AWSCURRENT";
@@ -108,7 +103,7 @@ async fn value(clients: &Clients, name: &str) -> Result<Option<SecretString>> {
 ///
 /// Errors: denied, when the caller may not read it.
 async fn payload(clients: &Clients, name: &str) -> Result<Payload> {
-    if let Some(current) = clients.secret_values.ask(name).await? {
+    if let Some(current) = clients.lookups.secret_values.ask(name).await? {
         return Ok(current.value.map_or(Payload::Binary, Payload::Text));
     }
     let answer = clients

@@ -8,30 +8,30 @@ use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretVersion};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
+use deployer_core::kind::until_taken;
 use deployer_core::member::binary;
-use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
+use deployer_core::node::{Resource, Watch};
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use deployer_manifest::names::AWS_SECRET;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::actual::{
-    SecretActual, delete_secret, retag, sdk_tags, tags_of, tombstone, version_text,
+    SecretActual, delete_secret, read_secret, retag, tags_of, tombstone, version_text,
 };
-use super::lookup::Current;
 use super::{
     Described, NOT_PINNED, Payload, current, current_of, describe, payload, value_of, versions,
 };
-use crate::client::Clients;
-use crate::error::{Told, code, failure, without};
-use crate::prepared::until_taken;
+use crate::error::{Told, code, failure, incomplete, without};
+use crate::lookup::secret_values::Current;
+use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
 /// The kind of a secret's node.
-pub(crate) const SECRET: &str = "secretsmanager.secret";
+pub(crate) const SECRET: &str = Secret::KIND;
 
 /// How long a secret that was restored a moment ago may be taken for one that is scheduled for deletion.
 const RESTORING: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ impl Held {
 }
 
 /// A secret that is to exist with a current version.
-pub(super) struct Secret {
+pub(crate) struct Secret {
     clients: Arc<Clients>,
     address: Address,
     /// The manifest's name, for hints.
@@ -113,7 +113,7 @@ impl Secret {
             address,
             key: secret.key.clone(),
             source: secret.source.clone(),
-            ownership: Ownership::new(env, secret.adopt, past),
+            ownership: tags::ownership(env, secret.adopt, past),
             content,
             by_value: env.injects_value_of(&secret.key),
             anothers: AtomicBool::new(false),
@@ -169,7 +169,7 @@ impl Secret {
         match self.content {
             SecretContent::Keep | SecretContent::AtFirst(_) => None,
             SecretContent::Exactly(_) | SecretContent::From(_) => {
-                let asked = self.clients.secret_values.ask(self.name()).await;
+                let asked = self.clients.lookups.secret_values.ask(self.name()).await;
                 asked.ok().flatten()
             }
         }
@@ -233,7 +233,7 @@ impl Secret {
             .name(self.name())
             .client_request_token(&token.0)
             .secret_string(value.expose_secret())
-            .set_tags(Some(sdk_tags(&self.ownership.tags)))
+            .set_tags(Some(sdk_tags(&self.ownership.tags).map_err(incomplete)?))
             .send()
             .await;
         let error = match created {
@@ -345,6 +345,79 @@ impl Secret {
     }
 }
 
+impl Kind for Secret {
+    type Site = Clients;
+    type Is = SecretActual;
+    const KIND: &'static str = "secretsmanager.secret";
+    const NOUN: &'static str = "secret";
+    const TIER: Tier = Tier::Store;
+    const FACTS: Facts = Facts {
+        // "Secrets Manager includes six random characters at the end of the secret name in the ARN" (API Reference,
+        // "CreateSecret").
+        arn: Some(Arn::named("secretsmanager", "secret", |name| {
+            Some(name.rsplit_once('-')?.0)
+        })),
+        access: Access {
+            feature: Feature::Secrets,
+            read: &[
+                grant(
+                    &[
+                        "secretsmanager:DescribeSecret",
+                        "secretsmanager:GetSecretValue",
+                        "secretsmanager:ListSecretVersionIds",
+                    ],
+                    SECRETS,
+                ),
+                // Each value needs GetSecretValue besides.
+                grant(&["secretsmanager:BatchGetSecretValue"], ANYTHING),
+            ],
+            change: &[grant(
+                &[
+                    "secretsmanager:CreateSecret",
+                    "secretsmanager:DeleteSecret",
+                    "secretsmanager:PutSecretValue",
+                    "secretsmanager:RestoreSecret",
+                    "secretsmanager:TagResource",
+                    "secretsmanager:UntagResource",
+                    "secretsmanager:UpdateSecretVersionStage",
+                ],
+                SECRETS,
+            )],
+        },
+    };
+    const DATA: Data = Data::AsNoted;
+    const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
+
+    fn describe(is: &SecretActual, to: &mut Description) {
+        to.extend(&is.fields());
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<SecretActual>>, Refusal> {
+        let reading = read_secret(at, at.name()).await?;
+        Ok(reading.map(|secret| There {
+            id: secret.arn.clone(),
+            tags: secret.tags.clone(),
+            is: secret,
+        }))
+    }
+
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<SecretActual>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        delete_secret(at, at.name()).await
+    }
+
+    async fn mark(
+        at: &At<Clients>,
+        _there: &There<SecretActual>,
+        by: TagChanges,
+    ) -> Result<(), Refusal> {
+        TagApi::SecretsManager.write(at, at.name(), by).await
+    }
+}
+
 #[async_trait]
 impl Resource for Secret {
     type Actual = SecretActual;
@@ -391,7 +464,7 @@ impl Resource for Secret {
         }
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         fields.set_value("value", desired_version(&self.content, held.as_ref()));
@@ -440,7 +513,7 @@ impl Resource for Secret {
         }
         let secret = self.revive().await?;
         let actual = self.look(&secret, None).await?;
-        if self.observed(&actual).get("value") != self.desired().get("value") {
+        if self.observed(&actual).get("value") != self.desired(Some(&actual)).get("value") {
             return self.put(&secret, &self.wanted()?, token).await;
         }
         Ok(actual)
@@ -472,7 +545,8 @@ impl Resource for Secret {
     }
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
-        delete_secret(&self.clients, self.name()).await
+        let deleted = delete_secret(&self.clients, self.name()).await;
+        deleted.told(|| format!("delete secret `{}`", self.name()))
     }
 
     fn guard_to_note(&self) -> Option<bool> {

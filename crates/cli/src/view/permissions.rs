@@ -88,11 +88,11 @@ fn features(has: impl Fn(Feature) -> bool) -> Vec<Feature> {
 }
 
 fn aws_features() -> Vec<Feature> {
-    features(|feature| aws::NEEDS.iter().any(|need| need.feature == feature))
+    features(|feature| aws::NEEDS.iter().any(|need| need.access.feature == feature))
 }
 
 fn gcp_features() -> Vec<Feature> {
-    features(|feature| gcp::NEEDS.iter().any(|need| need.feature == feature))
+    features(|feature| gcp::NEEDS.iter().any(|need| need.access.feature == feature))
 }
 
 fn aws_part(text: &mut String) -> fmt::Result {
@@ -102,9 +102,13 @@ fn aws_part(text: &mut String) -> fmt::Result {
         text,
         "| kind | needed by | to read | to change |\n|---|---|---|---|"
     )?;
-    for need in aws::NEEDS {
+    for need in aws::NEEDS.iter() {
         let [read, change] = need.actions();
-        let (needed, read, change) = (need.feature.needed_by(), listed(&read), listed(&change));
+        let (needed, read, change) = (
+            need.access.feature.needed_by(),
+            listed(&read),
+            listed(&change),
+        );
         let (kind, noun) = (need.kind, need.noun);
         writeln!(text, "| `{kind}`: {noun} | {needed} | {read} | {change} |")?;
     }
@@ -135,10 +139,11 @@ fn gcp_part(text: &mut String) -> fmt::Result {
         text,
         "| kind | needed by | to read | to change | the least predefined roles |\n|---|---|---|---|---|"
     )?;
-    for need in gcp::NEEDS {
+    for need in gcp::NEEDS.iter() {
         let set = |all: &[&'static str]| listed(&all.iter().copied().collect());
-        let (read, change, roles) = (set(need.read), set(need.change), set(need.roles));
-        let (kind, noun, needed) = (need.kind, need.noun, need.feature.needed_by());
+        let access = need.access;
+        let (read, change, roles) = (set(access.read), set(access.change), set(access.roles));
+        let (kind, noun, needed) = (need.kind, need.noun, access.feature.needed_by());
         writeln!(
             text,
             "| `{kind}`: {noun} | {needed} | {read} | {change} | {roles} |"

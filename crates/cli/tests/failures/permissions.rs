@@ -123,10 +123,8 @@ impl<'a> Watched<'a> {
 /// On AWS the sandbox itself has the policy.
 fn is_permitted(call: &ApiCall) -> bool {
     permits_on_google(call, |permission| {
-        let mut all = gcp::NEEDS
-            .iter()
-            .flat_map(|need| need.read.iter().chain(need.change));
-        all.any(|it| *it == permission)
+        let mut all = gcp::NEEDS.iter().flat_map(gcp::Need::permissions);
+        all.any(|it| it == permission)
     })
 }
 
@@ -134,9 +132,9 @@ fn is_permitted_to_a_plain_manifest(call: &ApiCall) -> bool {
     permits_on_google(call, |permission| {
         let needs = gcp::NEEDS.iter();
         let mut all = needs
-            .filter(|need| PLAIN.contains(&need.feature))
-            .flat_map(|need| need.read.iter().chain(need.change));
-        all.any(|it| *it == permission)
+            .filter(|need| PLAIN.contains(&need.access.feature))
+            .flat_map(gcp::Need::permissions);
+        all.any(|it| it == permission)
     })
 }
 
@@ -302,8 +300,8 @@ async fn on_google(stage: &Stage) {
     let taken = seen.iter().filter_map(|method| gcp::permissions_of(method));
     let taken = taken.flatten().copied().collect();
     let needs = gcp::NEEDS.iter();
-    let listed = needs.flat_map(|need| need.read.iter().chain(need.change));
-    let listed = listed.copied().collect();
+    let listed = needs.flat_map(gcp::Need::permissions);
+    let listed = listed.collect();
     assert_covered(&listed, &taken, NOT_HERE_ON_GOOGLE);
 }
 

@@ -104,11 +104,17 @@ impl<R: Resource> ResourceNode<R> {
         Error::internal(format!("{address} was compared before it was read"))
     }
 
-    fn effect_of(&self, changes: &[FieldChange]) -> Effect {
-        let effects = changes
-            .iter()
-            .map(|change| self.resource.effect_of_change(change));
-        match effects.max().unwrap_or(Effect::InPlace) {
+    /// What the manifest asks for, over what was last read.
+    fn desired(&self) -> Fields {
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.desired(Some(&actual)),
+            _ => self.resource.desired(None),
+        }
+    }
+
+    fn effect_of(&self, changes: &[FieldChange], actual: &R::Actual) -> Effect {
+        let costs = changes.iter().map(|it| self.resource.cost(it, actual));
+        match costs.max().unwrap_or(Effect::InPlace) {
             Effect::Replace if self.resource.is_guarded() => Effect::LosesData,
             effect => effect,
         }
@@ -117,11 +123,13 @@ impl<R: Resource> ResourceNode<R> {
     /// What is there, as far as it is ours to compare: other hands' tags are not.
     fn observed(&self, actual: &R::Actual) -> Fields {
         let there = self.resource.observed(actual);
-        ours::without_others_tags(&there, &self.resource.desired(), &self.past)
+        let desired = self.resource.desired(Some(actual));
+        ours::without_others_tags(&there, &desired, &self.past)
     }
 
     fn changes(&self, actual: &R::Actual) -> Vec<FieldChange> {
-        self.observed(actual).changes_to(&self.resource.desired())
+        let desired = self.resource.desired(Some(actual));
+        self.observed(actual).changes_to(&desired)
     }
 
     /// Looks once more whose it is, right before it is written: much may have happened since the plan.
@@ -157,7 +165,7 @@ impl<R: Resource> ResourceNode<R> {
             return Ok(());
         }
         self.still_ours().await?;
-        let actual = match self.effect_of(&changes) {
+        let actual = match self.effect_of(&changes, &actual) {
             Effect::InPlace | Effect::Interrupts => {
                 self.resource
                     .update(&actual, &changes, token, watch)
@@ -209,7 +217,7 @@ impl<R: Resource> ResourceNode<R> {
             verdict.settling = self.resource.unsettled(actual);
             return verdict;
         }
-        let effect = self.effect_of(&changes);
+        let effect = self.effect_of(&changes, actual);
         self.resource.withdraw(&changes);
         let (action, reason) = match effect {
             Effect::InPlace => (Action::Update, "it differs from the manifest"),
@@ -264,7 +272,7 @@ impl<R: Resource> Node for ResourceNode<R> {
         let create = |reason: String| Verdict {
             action: Action::Create,
             reason,
-            changes: Fields::new().changes_to(&self.resource.desired()),
+            changes: Fields::new().changes_to(&self.desired()),
             effect: Effect::InPlace,
             settling: None,
         };
@@ -373,7 +381,7 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 
     fn noted(&self) -> Noted {
-        let desired = self.resource.desired();
+        let desired = self.desired();
         let reading = self.reading();
         let was_there = |actual: &R::Actual| self.resource.was_there(actual);
         Noted {
@@ -383,7 +391,10 @@ impl<R: Resource> Node for ResourceNode<R> {
             },
             data: self.resource.guard_to_note(),
             tags: ours::tag_keys(&desired),
-            wrote: self.resource.wrote(),
+            wrote: match &reading {
+                Some(Reading::Present(actual)) => self.resource.wrote(Some(actual)),
+                _ => self.resource.wrote(None),
+            },
             ..Noted::default()
         }
     }
@@ -462,7 +473,7 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 
     fn wanted(&self) -> Fields {
-        self.resource.desired()
+        self.desired()
     }
 }
 

@@ -36,7 +36,7 @@ impl Resource for Source {
         Ok(Reading::Present(()))
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set("note", "new");
         fields
@@ -108,7 +108,7 @@ impl Resource for AsResource {
         Ok(Reading::Present(()))
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         self.0.fields()
     }
 

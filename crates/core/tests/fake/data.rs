@@ -136,7 +136,7 @@ impl Resource for InstanceNode {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set("class", &self.class);
         fields.set_value("password", self.password.field(pin));
@@ -252,7 +252,7 @@ impl Resource for RecordNode {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         leads_to(&self.leads_to)
     }
 

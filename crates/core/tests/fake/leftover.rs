@@ -140,7 +140,7 @@ impl Resource for Leftover {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         Fields::new()
     }
 

@@ -89,7 +89,7 @@ impl Resource for DefinitionNode {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set_value("image", self.image.field(|image| image.0.clone()));
         fields.set_all("env", &self.variables);
@@ -376,7 +376,7 @@ impl Resource for ServiceNode {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set_value(
             "revision",

@@ -64,7 +64,7 @@ impl Resource for Repository {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         Fields::new()
     }
 
@@ -274,7 +274,7 @@ impl Resource for SecretNode {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set("note", "");
         match (self.stays(), &self.content) {
@@ -379,7 +379,7 @@ impl Resource for LogGroup {
             .await
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         Fields::new()
     }
 

@@ -11,27 +11,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::{Operation, operation};
 use google_cloud_redis_v1::model;
-use google_cloud_redis_v1::model::instance::{State, Tier};
+use google_cloud_redis_v1::model::instance::State;
 use google_cloud_wkt::FieldMask;
 use secrecy::SecretString;
 
 use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels::{self, Owner};
-use crate::project::Project;
+use crate::project::Names;
+use crate::site::prelude::*;
 use calls::{Actual, Calls, DEADLINE, judge};
 use shape::{Shape, describe, effect, googles_version, masks};
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "redis.instance";
+pub(crate) const KIND: &str = Instance::KIND;
 
 /// Memorystore for Redis behind [`Cache`].
 pub(crate) struct Memorystore {
@@ -86,7 +87,7 @@ impl Cache for Memorystore {
 }
 
 /// One cache of the manifest.
-struct Instance {
+pub(crate) struct Instance {
     calls: Calls,
     address: Address,
     owner: Owner,
@@ -166,6 +167,69 @@ impl Instance {
     }
 }
 
+impl Kind for Instance {
+    type Site = Project;
+    type Is = CacheIs;
+    const KIND: &'static str = "redis.instance";
+    const NOUN: &'static str = "cache";
+    const TIER: Tier = Tier::Store;
+    const FACTS: Access = Access {
+        feature: Feature::Caches,
+        read: &[
+            "redis.instances.get",
+            "redis.instances.getAuthString",
+            "redis.instances.list",
+            "redis.operations.get",
+        ],
+        change: &[
+            "redis.instances.create",
+            "redis.instances.delete",
+            "redis.instances.update",
+            "redis.instances.upgrade",
+        ],
+        roles: &["roles/redis.admin"],
+        on: On::Project,
+    };
+    /// Sessions and queues are in it, and nowhere else.
+    const DATA: Data = Data::Guarded;
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe((instance, names): &CacheIs, to: &mut Description) {
+        to.extend(&describe(instance, names));
+    }
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<CacheIs>>, Refusal> {
+        let found = Reading::from(Calls::new(at.site(), at.name()).find().await?);
+        Ok(found.map(|instance| There {
+            id: String::new(),
+            tags: tags(&instance.labels),
+            is: (instance, at.names.clone()),
+        }))
+    }
+
+    async fn remove(
+        at: &At<Project>,
+        _there: &There<CacheIs>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(Calls::new(at.site(), at.name()).delete().await?)
+    }
+
+    async fn mark(at: &At<Project>, there: &There<CacheIs>, by: TagChanges) -> Result<(), Refusal> {
+        let calls = Calls::new(at.site(), at.name());
+        let instance = model::Instance::new()
+            .set_name(calls.path())
+            .set_labels(by.applied_to(&there.tags));
+        let call = at.clients.redis.update_instance().set_instance(instance);
+        let call = call.set_update_mask(FieldMask::default().set_paths(["labels"]));
+        let begun = call.send().await?;
+        Ok(calls.settle(begun, &calls.cannot("label")).await?)
+    }
+}
+
+/// An instance, and the names that it is described with.
+type CacheIs = (model::Instance, Names);
+
 #[async_trait]
 impl Resource for Instance {
     type Actual = Actual;
@@ -197,7 +261,7 @@ impl Resource for Instance {
         }
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = describe(&self.shape.compose(seen.clone()), &self.shape.names);
         labels::ours_alone(&fields, &self.shape.labels)
@@ -207,7 +271,7 @@ impl Resource for Instance {
         describe(&actual.instance, &self.shape.names)
     }
 
-    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+    fn cost(&self, change: &FieldChange, _there: &Self::Actual) -> Effect {
         effect(change)
     }
 
@@ -271,7 +335,7 @@ impl Resource for Instance {
         let masks = masks(changes);
         let mut operation = None;
         let interrupts = |change: &FieldChange| effect(change) == Effect::Interrupts;
-        if actual.instance.tier == Tier::Basic && changes.iter().any(interrupts) {
+        if actual.instance.tier == model::instance::Tier::Basic && changes.iter().any(interrupts) {
             watch.note("it has no replica: the change empties it");
         }
         if !masks.is_empty() {
@@ -346,72 +410,6 @@ impl Resource for Instance {
     }
 
     /// Sessions and queues are in it, and nowhere else.
-    fn is_guarded(&self) -> bool {
-        true
-    }
-}
-
-/// A cache that is no longer desired: it can be read and deleted.
-pub(crate) struct Leftover {
-    calls: Calls,
-    address: Address,
-    owner: Owner,
-}
-
-impl Leftover {
-    /// The instance at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
-        Self {
-            calls: Calls::new(project, &address.name),
-            address: address.clone(),
-            owner,
-        }
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = model::Instance;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<model::Instance>> {
-        Ok(match self.calls.find().await? {
-            Found::Absent => Reading::Absent,
-            Found::Denied(why) => Reading::Denied(why),
-            Found::Here(instance) => match self.owner.objection(&instance.labels) {
-                Some(why) => Reading::Foreign(why),
-                None => Reading::Present(instance),
-            },
-        })
-    }
-
-    fn observed(&self, actual: &model::Instance) -> Fields {
-        describe(actual, &self.calls.project.names)
-    }
-
-    async fn delete(&self, _actual: &model::Instance) -> Result<()> {
-        self.calls.delete().await
-    }
-
-    async fn release(&self, actual: &model::Instance) -> Result<()> {
-        let instance = model::Instance::new()
-            .set_name(self.calls.path())
-            .set_labels(labels::unmarked(&actual.labels));
-        let redis = &self.calls.project.clients.redis;
-        let action = self.calls.cannot("release");
-        let operation = redis
-            .update_instance()
-            .set_instance(instance)
-            .set_update_mask(FieldMask::default().set_paths(["labels"]))
-            .send()
-            .await
-            .map_err(|error| error::failed(error, &action))?;
-        self.calls.settle(operation, &action).await
-    }
-
     fn is_guarded(&self) -> bool {
         true
     }

@@ -1,14 +1,13 @@
 //! The Cloud SQL instance: made, changed in place, and never deleted without a last backup.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{Birth, SecretVersion};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Effect, Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::kind::Tags;
+use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
@@ -21,10 +20,11 @@ use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels::{self, Owner};
-use crate::project::Project;
+use crate::project::Names;
+use crate::site::prelude::*;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "sql.instance";
+pub(crate) const KIND: &str = Instance::KIND;
 
 /// An instance as it is.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Actual {
 }
 
 /// One instance of the manifest.
-pub(super) struct Instance {
+pub(crate) struct Instance {
     pub(super) calls: Calls,
     pub(super) address: Address,
     pub(super) owner: Owner,
@@ -219,6 +219,85 @@ fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<Stranger> {
     owner.objection(&settings.user_labels)
 }
 
+impl Kind for Instance {
+    type Site = Project;
+    type Is = (DatabaseInstance, Names);
+    const KIND: &'static str = "sql.instance";
+    const NOUN: &'static str = "database instance";
+    const TIER: Tier = Tier::Store;
+    const FACTS: Access = Access {
+        feature: Feature::Databases,
+        // Operations are read by the permission on their instance.
+        read: &[
+            "cloudsql.instances.get",
+            "cloudsql.instances.list",
+            "cloudsql.instances.listServerCas",
+        ],
+        change: &[
+            "cloudsql.instances.create",
+            "cloudsql.instances.delete",
+            "cloudsql.instances.update",
+        ],
+        roles: &["roles/cloudsql.admin"],
+        on: On::Project,
+    };
+    const DATA: Data = Data::Guarded;
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe((instance, names): &Self::Is, to: &mut Description) {
+        to.extend(&shape::describe(instance, names));
+    }
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<Self::Is>>, Refusal> {
+        let found = Reading::from(Calls::new(at.site(), at.name()).find().await?);
+        Ok(match found {
+            Reading::Present(instance) if is_going(&instance) => {
+                match at.owner.foreign(&tags_of(&instance)) {
+                    Some(stranger) => Reading::Foreign(stranger),
+                    None => Reading::Tombstoned("it is being deleted".to_owned()),
+                }
+            }
+            found => found.map(|instance| There {
+                id: String::new(),
+                tags: tags_of(&instance),
+                is: (instance, at.names.clone()),
+            }),
+        })
+    }
+
+    async fn remove(
+        at: &At<Project>,
+        _there: &There<Self::Is>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(Calls::new(at.site(), at.name()).delete(&Nobody).await?)
+    }
+
+    async fn release(at: &At<Project>, there: &There<Self::Is>) -> Result<(), Refusal> {
+        let calls = Calls::new(at.site(), at.name());
+        let unmark = Rewrite {
+            make: &|mut there| {
+                if let Some(settings) = &mut there.settings {
+                    settings.user_labels = labels::unmarked(&settings.user_labels);
+                }
+                there
+            },
+            check: &|now| match at.owner.foreign(&tags_of(now)) {
+                None => Ok(()),
+                Some(stranger) => Err(stranger.refusal(at.what())),
+            },
+        };
+        let instance = there.is.0.clone();
+        let operation = calls.write(instance, &unmark, &Nobody).await?;
+        Ok(calls.settle(operation, &calls.cannot("release")).await?)
+    }
+}
+
+fn tags_of(instance: &DatabaseInstance) -> Tags {
+    let settings = instance.settings.as_ref();
+    settings.map_or_else(Tags::new, |it| tags(&it.user_labels))
+}
+
 #[async_trait]
 impl Resource for Instance {
     type Actual = Actual;
@@ -248,7 +327,7 @@ impl Resource for Instance {
     }
 
     /// By what is there, as far as that is more than the manifest asks for, or the manifest is silent.
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let fields = self.shape.describe(&self.shape.compose(self.seen.last()));
         labels::ours_alone(&fields, &self.shape.labels)
     }
@@ -265,7 +344,7 @@ impl Resource for Instance {
         self.shape.beyond(&actual.instance)
     }
 
-    fn effect_of_change(&self, change: &FieldChange) -> Effect {
+    fn cost(&self, change: &FieldChange, _there: &Self::Actual) -> Effect {
         shape::effect(change)
     }
 
@@ -467,71 +546,6 @@ pub(super) fn judge(instance: &DatabaseInstance) -> Readiness {
         }
         // Google's own list of states is open; every other one passes.
         _ => Readiness::Pending(format!("it is {state}")),
-    }
-}
-
-/// An instance that is no longer desired: it can be read and deleted.
-pub(crate) struct Leftover {
-    calls: Calls,
-    address: Address,
-    owner: Owner,
-}
-
-impl Leftover {
-    /// The instance at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
-        Self {
-            calls: Calls::new(project, &address.name),
-            address: address.clone(),
-            owner,
-        }
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = Actual;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Actual>> {
-        Ok(sort(self.calls.find().await?, &self.owner))
-    }
-
-    fn observed(&self, actual: &Actual) -> Fields {
-        shape::describe(&actual.instance, &self.calls.project.names)
-    }
-
-    async fn delete(&self, _actual: &Actual) -> Result<()> {
-        self.calls.delete(&Nobody).await
-    }
-
-    async fn release(&self, actual: &Actual) -> Result<()> {
-        let unmark = Rewrite {
-            make: &|mut there| {
-                if let Some(settings) = &mut there.settings {
-                    settings.user_labels = labels::unmarked(&settings.user_labels);
-                }
-                there
-            },
-            check: &|now| match objection(&self.owner, now) {
-                None => Ok(()),
-                Some(stranger) => {
-                    Err(stranger.refusal(format!("database instance `{}`", self.calls.instance)))
-                }
-            },
-        };
-        let instance = actual.instance.clone();
-        let operation = self.calls.write(instance, &unmark, &Nobody).await?;
-        self.calls
-            .settle(operation, &self.calls.cannot("release"))
-            .await
-    }
-
-    fn is_guarded(&self) -> bool {
-        true
     }
 }
 

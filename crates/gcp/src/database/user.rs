@@ -257,7 +257,7 @@ impl Resource for User {
         })
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set_value("password", self.password.field(show_version));
         let made = self.home.field(|home| home.made.clone());

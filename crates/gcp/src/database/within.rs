@@ -115,7 +115,7 @@ impl Resource for Within {
         })
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         let made = self.home.field(|home| home.made.clone());
         fields.set_value("in the instance of", made);

@@ -10,22 +10,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{Dns, RecordStatus};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Graph;
-use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
-use deployer_core::ours::Past;
+use deployer_core::node::{Ready, Resource, Watch};
+use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::{EnvironmentSpec, LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_dns_v1::model::{Change, ResourceRecordSet};
 
 use crate::error::Found;
-use crate::project::Project;
+use crate::site::prelude::*;
 use crate::zone_servers::{self, Answers};
 use calls::{Actual, Calls, Place, Zone};
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "dns.record";
+pub(crate) const KIND: &str = Record::KIND;
 
 /// How long others may remember a new record, in seconds. The manifest has no word for it: that of one that is there stays.
 const TTL: i32 = 300;
@@ -128,7 +128,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The name of one service of the manifest.
-struct Record {
+pub(crate) struct Record {
     calls: Calls,
     address: Address,
     spec: RecordSpec,
@@ -238,6 +238,77 @@ impl Record {
     }
 }
 
+/// A record of the inventory: ours while it says what we wrote.
+impl Kind for Record {
+    type Site = Project;
+    type Is = Actual;
+    const KIND: &'static str = "dns.record";
+    const NOUN: &'static str = "record";
+    const TIER: Tier = Tier::Edge;
+    const FACTS: Access = Access {
+        feature: Feature::Dns,
+        read: &[
+            "dns.managedZones.get",
+            "dns.managedZones.list",
+            "dns.resourceRecordSets.list",
+        ],
+        change: &[
+            "dns.changes.create",
+            "dns.changes.get",
+            "dns.resourceRecordSets.create",
+            "dns.resourceRecordSets.delete",
+            "dns.resourceRecordSets.update",
+        ],
+        roles: &["roles/dns.admin"],
+        on: On::Project,
+    };
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe(is: &Actual, to: &mut Description) {
+        to.extend(&describe(&is.set));
+    }
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<Actual>>, Refusal> {
+        match calls(at)?.find().await {
+            // The record went with its zone.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Reading::Absent),
+            // An alias in its place is another's: ours is gone.
+            Ok(Reading::Foreign(_)) => Ok(Reading::Absent),
+            Ok(Reading::Present(actual)) if !at.past.says(&describe(&actual.set)) => {
+                let leads_to = actual.set.rrdatas.join(", ");
+                let how = format!("it leads to {leads_to} now, and that is not what we wrote");
+                Ok(Reading::Foreign(how.into()))
+            }
+            outcome => Ok(outcome?.map(There::bare)),
+        }
+    }
+
+    fn foreign(_at: &At<Project>, _there: &There<Actual>) -> Result<Option<Stranger>> {
+        Ok(None)
+    }
+
+    async fn remove(
+        at: &At<Project>,
+        there: &There<Actual>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(remove(&calls(at)?, &there.is).await?)
+    }
+
+    /// It carries no mark: there is nothing to take off.
+    async fn release(_at: &At<Project>, _there: &There<Actual>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// Errors: input, when the address names no record.
+fn calls(at: &At<Project>) -> Result<Calls> {
+    Ok(Calls {
+        project: Arc::clone(at.site()),
+        place: Place::parse(at.name())?,
+    })
+}
+
 #[async_trait]
 impl Resource for Record {
     type Actual = Actual;
@@ -257,7 +328,7 @@ impl Resource for Record {
         Ok(match reading {
             Reading::Present(actual) if !self.spec.adopt => {
                 let there = describe(&actual.set);
-                if there == self.desired() || self.is_as_written(&actual.set) {
+                if there == self.desired(None) || self.is_as_written(&actual.set) {
                     Reading::Present(actual)
                 } else {
                     let leads_to = actual.set.rrdatas.join(", ");
@@ -268,7 +339,7 @@ impl Resource for Record {
         })
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         describe(&self.wanted())
     }
 
@@ -289,7 +360,7 @@ impl Resource for Record {
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
         // Read again: the zone is to be found, and our own create, whose reply was lost, is to be seen.
         match self.read().await? {
-            Reading::Present(actual) if describe(&actual.set) == self.desired() => Ok(actual),
+            Reading::Present(actual) if describe(&actual.set) == self.desired(None) => Ok(actual),
             Reading::Present(actual) => {
                 self.put(actual.zone.clone(), Some(&actual.set), watch)
                     .await
@@ -361,66 +432,6 @@ async fn remove(calls: &Calls, actual: &Actual) -> Result<()> {
     match calls.change(&actual.zone, change, "delete").await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         outcome => outcome.map(|_| ()),
-    }
-}
-
-/// A record that is no longer desired: it can be read and deleted.
-pub(crate) struct Leftover {
-    calls: Calls,
-    address: Address,
-    past: Past,
-}
-
-impl Leftover {
-    /// The record at `address`.
-    ///
-    /// Errors: input, when the address names no record.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address, past: &Past) -> Result<Self> {
-        Ok(Self {
-            calls: Calls {
-                project: Arc::clone(project),
-                place: Place::parse(&address.name)?,
-            },
-            address: address.clone(),
-            past: past.clone(),
-        })
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = Actual;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Actual>> {
-        match self.calls.find().await {
-            // The record went with its zone.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Reading::Absent),
-            // An alias in its place is another's: ours is gone.
-            Ok(Reading::Foreign(_)) => Ok(Reading::Absent),
-            Ok(Reading::Present(actual)) if !self.past.says(&describe(&actual.set)) => {
-                let leads_to = actual.set.rrdatas.join(", ");
-                let how = format!("it leads to {leads_to} now, and that is not what we wrote");
-                Ok(Reading::Foreign(how.into()))
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn observed(&self, actual: &Actual) -> Fields {
-        describe(&actual.set)
-    }
-
-    async fn delete(&self, actual: &Actual) -> Result<()> {
-        remove(&self.calls, actual).await
-    }
-
-    /// It carries no mark: there is nothing to take off.
-    async fn release(&self, _actual: &Actual) -> Result<()> {
-        Ok(())
     }
 }
 

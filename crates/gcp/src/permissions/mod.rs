@@ -16,12 +16,26 @@ pub use methods::permissions_of;
 pub use table::{NEEDS, ONLY};
 
 /// What one kind or step needs.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// The kind as addresses have it; of what has no address, a name.
     pub kind: &'static str,
     /// What it is, for people.
     pub noun: &'static str,
+    /// What it takes.
+    pub access: Access,
+}
+
+impl Need {
+    /// The permissions that reading and changing take.
+    pub fn permissions(&self) -> impl Iterator<Item = &'static str> {
+        self.access.read.iter().chain(self.access.change).copied()
+    }
+}
+
+/// What reading and changing something takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
     /// What in a manifest brings it.
     pub feature: Feature,
     /// What reading it takes: `plan`, `status`.
@@ -72,8 +86,10 @@ const MORE: [(&str, &str); 1] = [("roles/run.admin", "roles/run.developer")];
 
 /// The predefined roles that these features need, each once, on what they are granted.
 pub fn roles(features: &[Feature]) -> BTreeSet<(On, &'static str)> {
-    let needs = NEEDS.iter().filter(|need| features.contains(&need.feature));
-    let roles = needs.flat_map(|need| need.roles.iter().map(|role| (need.on, *role)));
+    let needs = NEEDS
+        .iter()
+        .filter(|need| features.contains(&need.access.feature));
+    let roles = needs.flat_map(|need| need.access.roles.iter().map(|role| (need.access.on, *role)));
     let mut roles: BTreeSet<_> = roles.collect();
     for (more, less) in MORE {
         if roles.contains(&(On::Project, more)) {
@@ -88,11 +104,8 @@ pub fn roles(features: &[Feature]) -> BTreeSet<(On, &'static str)> {
 pub fn permissions(features: &[Feature]) -> BTreeSet<&'static str> {
     let needs = NEEDS
         .iter()
-        .filter(|need| features.contains(&need.feature) && need.on == On::Project);
-    needs
-        .flat_map(|need| need.read.iter().chain(need.change))
-        .copied()
-        .collect()
+        .filter(|need| features.contains(&need.access.feature) && need.access.on == On::Project);
+    needs.flat_map(Need::permissions).collect()
 }
 
 /// A custom role as `gcloud iam roles create --file` takes it.

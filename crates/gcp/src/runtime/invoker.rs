@@ -9,21 +9,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::Revision;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
-use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::Readiness;
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, CloudError, Found};
 use crate::labels::Owner;
-use crate::project::Project;
 use crate::runtime::service;
+use crate::site::prelude::*;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "run.invoker";
+pub(crate) const KIND: &str = Invoker::KIND;
 
 const ROLE: &str = "roles/run.invoker";
 const EVERYONE: &str = "allUsers";
@@ -363,6 +363,60 @@ fn describe(public: bool) -> Fields {
     fields
 }
 
+/// Who lets everyone in: the binding, or the check that was switched off. Where nobody is let in there is nothing to take back.
+impl Kind for Invoker {
+    type Site = Project;
+    type Is = ();
+    const KIND: &'static str = "run.invoker";
+    const NOUN: &'static str = "invoker policy of service";
+    const TIER: Tier = Tier::Edge;
+    const FACTS: Access = Access {
+        feature: Feature::Always,
+        read: &["run.services.getIamPolicy"],
+        change: &["run.services.setIamPolicy"],
+        roles: &["roles/run.admin"],
+        on: On::Project,
+    };
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe((): &(), to: &mut Description) {
+        to.extend(&describe(true));
+    }
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<()>>, Refusal> {
+        let calls = Calls::new(at.site(), at.name());
+        let service = match calls.service.find().await? {
+            Found::Here(service) => service,
+            Found::Absent => return Ok(Reading::Absent),
+            Found::Denied(why) => return Ok(Reading::Denied(why)),
+        };
+        if let Some(stranger) = at.owner.foreign(&tags(&service.labels)) {
+            return Ok(Reading::Foreign(stranger));
+        }
+        Ok(match calls.find().await? {
+            Found::Here(true) => Reading::Present(There::bare(())),
+            Found::Here(false) | Found::Absent => Reading::Absent,
+            Found::Denied(why) => Reading::Denied(why),
+        })
+    }
+
+    /// Whose the service is was seen with it: neither way carries a mark of its own.
+    fn foreign(_at: &At<Project>, _there: &There<()>) -> Result<Option<Stranger>> {
+        Ok(None)
+    }
+
+    /// The service may have gone first.
+    async fn remove(at: &At<Project>, _there: &There<()>, _token: &Token) -> Result<(), Refusal> {
+        let calls = Calls::new(at.site(), at.name());
+        Ok(calls.close_what_is_there().await?)
+    }
+
+    /// Everyone could call it before us: nothing of it is ours.
+    async fn release(_at: &At<Project>, _there: &There<()>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Resource for Invoker {
     type Actual = bool;
@@ -385,7 +439,7 @@ impl Resource for Invoker {
         })
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         describe(self.public())
     }
 
@@ -465,61 +519,6 @@ impl Resource for Invoker {
 
     fn spreads(&self) -> Duration {
         PROPAGATION
-    }
-}
-
-/// What let everyone in and is no longer desired, the binding or the check that was switched off: it can be read and taken back.
-pub(crate) struct Leftover {
-    calls: Calls,
-    address: Address,
-    owner: Owner,
-}
-
-impl Leftover {
-    /// Of the service at `address`.
-    pub(crate) fn new(project: &Arc<Project>, address: &Address, owner: Owner) -> Self {
-        Self {
-            calls: Calls::new(project, &address.name),
-            address: address.clone(),
-            owner,
-        }
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = ();
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<()>> {
-        match self.calls.objection(&self.owner).await? {
-            Found::Here(Some(stranger)) => return Ok(Reading::Foreign(stranger)),
-            Found::Denied(why) => return Ok(Reading::Denied(why)),
-            Found::Here(None) | Found::Absent => {}
-        }
-        Ok(match self.calls.find().await? {
-            Found::Here(true) => Reading::Present(()),
-            // Where nobody is let in there is nothing to take back.
-            Found::Here(false) | Found::Absent => Reading::Absent,
-            Found::Denied(why) => Reading::Denied(why),
-        })
-    }
-
-    fn observed(&self, (): &()) -> Fields {
-        describe(true)
-    }
-
-    async fn delete(&self, (): &()) -> Result<()> {
-        // The service may have gone first.
-        self.calls.close_what_is_there().await
-    }
-
-    /// Everyone could call it before us: nothing of it is ours.
-    async fn release(&self, (): &()) -> Result<()> {
-        Ok(())
     }
 }
 

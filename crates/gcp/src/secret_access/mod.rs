@@ -4,11 +4,10 @@
 
 mod account;
 mod calls;
-mod leftover;
+mod given;
 mod policy;
 
 pub(crate) use account::{Account, RunAs, User, Whose, users};
-pub(crate) use leftover::Leftover;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,7 +25,7 @@ use calls::{Calls, Granted};
 use policy::ROLE;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "secretmanager.access";
+pub(crate) const KIND: &str = <Access as deployer_core::kind::Kind>::KIND;
 
 /// The access of those accounts to one secret of the manifest: one where the manifest names it, else of whatever its services and
 /// their jobs run as.
@@ -135,7 +134,7 @@ impl Resource for Access {
         Ok(Reading::Present(Actual { notes }))
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         self.described()
     }
 

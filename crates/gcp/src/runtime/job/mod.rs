@@ -1,7 +1,6 @@
 //! The Cloud Run job that runs the migration with the release's own image.
 
 mod calls;
-mod leftover;
 #[cfg(test)]
 mod tests;
 
@@ -11,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{Birth, ImageRef, MigrationKey, Scope, SecretVersion};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
+use deployer_core::node::{Ready, Resource, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::Operation;
@@ -33,12 +32,12 @@ use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::service;
 use crate::runtime::{conditions, creation};
 use crate::secret_calls::Store;
+use crate::site::prelude::*;
 
 pub(crate) use calls::Calls;
-pub(crate) use leftover::Leftover;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "run.job";
+pub(crate) const KIND: &str = RunJob::KIND;
 /// The label by which an execution says which migration it is; see [`MigrationKey`].
 pub(crate) const KEY_LABEL: &str = "deployer-migration";
 
@@ -372,6 +371,52 @@ impl RunJob {
     }
 }
 
+impl Kind for RunJob {
+    type Site = Project;
+    type Is = Job;
+    const KIND: &'static str = "run.job";
+    const NOUN: &'static str = "job";
+    const TIER: Tier = Tier::Definition;
+    const FACTS: Access = Access {
+        feature: Feature::Migrations,
+        read: &["run.jobs.get", "run.jobs.list", "run.operations.get"],
+        change: &["run.jobs.create", "run.jobs.delete", "run.jobs.update"],
+        roles: &["roles/run.developer"],
+        on: On::Project,
+    };
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe(_is: &Job, _to: &mut Description) {}
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<Job>>, Refusal> {
+        let found = Reading::from(Calls::new(at.site(), at.name()).find().await?);
+        Ok(found.map(|job| There {
+            id: String::new(),
+            tags: tags(&job.labels),
+            is: job,
+        }))
+    }
+
+    async fn remove(at: &At<Project>, _there: &There<Job>, _token: &Token) -> Result<(), Refusal> {
+        Ok(Calls::new(at.site(), at.name()).delete().await?)
+    }
+
+    /// Its executions' labels go with it.
+    async fn release(at: &At<Project>, there: &There<Job>) -> Result<(), Refusal> {
+        let calls = Calls::new(at.site(), at.name());
+        let mut job = there.is.clone();
+        job.labels = labels::unmarked(&job.labels);
+        if let Some(execution) = &mut job.template {
+            execution.labels = labels::unmarked(&execution.labels);
+        }
+        let jobs = at.clients.jobs.changing().await;
+        // As with any change of a job, the etag is left out: it changes with each execution.
+        let begun = jobs.update_job().set_job(job.set_etag("")).send().await?;
+        calls.after(&begun).await?;
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Resource for RunJob {
     type Actual = Job;
@@ -406,7 +451,7 @@ impl Resource for RunJob {
         Ok(Reading::Present(job))
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = self.desired_over(there.clone().unwrap_or_default());
         labels::ours_alone(&fields, &self.shape.labels)

@@ -2,13 +2,11 @@
 
 mod calls;
 mod fields;
-mod leftover;
 mod ours;
 mod restore;
 mod rollout;
 
 pub(crate) use calls::Calls;
-pub(crate) use leftover::Leftover;
 pub(crate) use ours::{Ours, Revised};
 
 use std::sync::{Mutex, PoisonError};
@@ -17,11 +15,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{ImageRef, Revision, Scope};
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::names::LEDGER_LABEL;
-use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_run_v2::model;
@@ -34,11 +32,12 @@ use crate::runtime::container::{Variables, main_container};
 use crate::runtime::patience::Patience;
 use crate::runtime::shape::{self, Shape, revision_name};
 use crate::runtime::verdict;
+use crate::site::prelude::*;
 use fields::Serves;
 use ours::{is_stamped, lags, stamped};
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "run.service";
+pub(crate) const KIND: &str = RunService::KIND;
 
 /// How often a change is sent that somebody else's always forestalls.
 pub(crate) const TRIES: usize = 6;
@@ -132,6 +131,77 @@ impl RunService {
     }
 }
 
+impl Kind for RunService {
+    type Site = Project;
+    type Is = model::Service;
+    const KIND: &'static str = "run.service";
+    const NOUN: &'static str = "service";
+    const TIER: Tier = Tier::Service;
+    const FACTS: Access = Access {
+        feature: Feature::Always,
+        read: &[
+            "run.operations.get",
+            "run.revisions.get",
+            "run.revisions.list",
+            "run.services.get",
+            "run.services.list",
+        ],
+        change: &[
+            "run.services.create",
+            "run.services.delete",
+            "run.services.update",
+        ],
+        roles: &["roles/run.developer"],
+        on: On::Project,
+    };
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe(is: &model::Service, to: &mut Description) {
+        to.set_some(REVISION, revision_name(&is.latest_ready_revision));
+    }
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<model::Service>>, Refusal> {
+        let found = Reading::from(Calls::new(at.site(), at.name()).find().await?);
+        Ok(found.map(|service| There {
+            id: String::new(),
+            tags: tags(&service.labels),
+            is: service,
+        }))
+    }
+
+    async fn remove(
+        at: &At<Project>,
+        _there: &There<model::Service>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(Calls::new(at.site(), at.name()).delete().await?)
+    }
+
+    /// The mark of its revisions stays: another template would be another revision.
+    async fn release(at: &At<Project>, _there: &There<model::Service>) -> Result<(), Refusal> {
+        let calls = Calls::new(at.site(), at.name());
+        let mut tries = TRIES;
+        loop {
+            // Read again for its etag, and for the name that its template may bear.
+            let Some(now) = calls.find().await?.seen(&calls.cannot("release"))? else {
+                return Ok(());
+            };
+            let labels = labels::unmarked(&now.labels);
+            if labels == now.labels {
+                return Ok(());
+            }
+            match calls.update(now.set_labels(labels), &["labels"]).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries > 0 => tries -= 1,
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(()),
+            }
+            at.clock().pause(PAUSE).await;
+        }
+    }
+}
+
+const REVISION: Field = Field::in_place("revision");
+
 #[async_trait]
 impl Resource for RunService {
     type Actual = model::Service;
@@ -179,7 +249,7 @@ impl Resource for RunService {
         self.shape.stale_tags(actual).into_iter().collect()
     }
 
-    fn desired(&self) -> Fields {
+    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = self.desired_over(there.clone().unwrap_or_default());
         let mut ours = self.shape.labels.clone();

@@ -18,7 +18,7 @@ const MOST: usize = 20;
 type Refusal = SdkError<BatchGetSecretValueError>;
 
 /// What the current versions of an account's secrets hold.
-pub(crate) struct Values(Batches<Current, Refusal>);
+pub(crate) struct SecretValues(Batches<Current, Refusal>);
 
 /// What one secret holds.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub(crate) struct Current {
     pub(crate) value: Option<SecretString>,
 }
 
-impl Values {
+impl SecretValues {
     /// Nothing is asked yet.
     pub(crate) fn new(secrets: &aws_sdk_secretsmanager::Client) -> Self {
         let secrets = secrets.clone();

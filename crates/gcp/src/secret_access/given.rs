@@ -1,14 +1,9 @@
-//! An access that is no longer desired: it can be read and taken away, unless something of ours still needs it.
+//! An access that was given: it can be read and taken away, unless something of ours still needs it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use async_trait::async_trait;
-use deployer_core::address::Address;
-use deployer_core::error::{ErrorKind, Result};
+use deployer_core::error::ErrorKind;
 use deployer_core::fields::{FieldValue, Fields};
-use deployer_core::node::Reading;
-use deployer_core::ours::Past;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::env_var::Values;
 use google_cloud_run_v2::model::volume::VolumeType;
@@ -17,35 +12,75 @@ use google_cloud_run_v2::model::{Container, Volume};
 use super::account::Account;
 use super::calls::Calls;
 use super::policy::{ROLE, has};
-use super::{BETWEEN, described};
+use super::{Access, BETWEEN, described};
 use crate::error::{self, Found};
-use crate::labels::Owner;
-use crate::project::{Project, short};
+use crate::permissions::Access as Permissions;
+use crate::project::short;
+use crate::site::prelude::{
+    At, Data, Description, Feature, Kind, NOT_FOUND, On, Project, Reading, Refusal, Result, There,
+    Tier, Token, tags,
+};
 
-/// An access that is no longer desired.
-pub(crate) struct Leftover {
-    project: Arc<Project>,
+impl Kind for Access {
+    type Site = Project;
+    type Is = Fields;
+    const KIND: &'static str = "secretmanager.access";
+    const NOUN: &'static str = "access of a service's account to a secret";
+    const TIER: Tier = Tier::Within;
+    const FACTS: Permissions = Permissions {
+        feature: Feature::Secrets,
+        read: &["secretmanager.secrets.getIamPolicy"],
+        change: &["secretmanager.secrets.setIamPolicy"],
+        roles: &["roles/secretmanager.admin"],
+        on: On::Project,
+    };
+    const DATA: Data = Data::None;
+    const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+
+    fn describe(is: &Fields, to: &mut Description) {
+        to.extend(is);
+    }
+
+    async fn find(at: &At<Project>) -> Result<Reading<There<Fields>>, Refusal> {
+        Ok(Given::new(at).read().await?)
+    }
+
+    /// Whose the secret is was seen with it: a binding carries no mark of its own.
+    fn foreign(
+        _at: &At<Project>,
+        _there: &There<Fields>,
+    ) -> Result<Option<deployer_core::ours::Stranger>> {
+        Ok(None)
+    }
+
+    async fn remove(
+        at: &At<Project>,
+        _there: &There<Fields>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(Given::new(at).take_away().await?)
+    }
+
+    /// What we alone bound to a secret that stays is taken away from it.
+    async fn release(at: &At<Project>, _there: &There<Fields>) -> Result<(), Refusal> {
+        Ok(Given::new(at).take_away().await?)
+    }
+}
+
+/// An access at an address: of the accounts that the inventory notes, or of the one of the address.
+struct Given<'a> {
+    at: &'a At<Project>,
     calls: Vec<Calls>,
     /// As it was noted.
     fields: Fields,
-    address: Address,
-    /// Whose the secret must be, unless the inventory notes that we bound the account to it.
-    whose: Owner,
-    bound_by_us: bool,
 }
 
-impl Leftover {
-    /// The access at `address`: of the accounts that the inventory notes, or of the one of the address.
-    pub(crate) fn new(
-        project: &Arc<Project>,
-        address: &Address,
-        whose: Owner,
-        past: &Past,
-    ) -> Self {
-        let word = short(&address.name);
-        let secret = address.name.strip_suffix(word).unwrap_or_default();
+impl<'a> Given<'a> {
+    fn new(at: &'a At<Project>) -> Self {
+        let word = short(at.name());
+        let secret = at.name().strip_suffix(word).unwrap_or_default();
         let secret = secret.trim_end_matches('/');
-        let mut accounts: Vec<Account> = past.wrote.iter().flat_map(noted).collect();
+        let mut accounts: Vec<Account> = at.past.wrote.iter().flat_map(noted).collect();
         if accounts.is_empty() {
             accounts.push(Account::from_word(word));
         }
@@ -54,15 +89,38 @@ impl Leftover {
         let fields = described(&accounts);
         let calls = accounts.into_iter();
         Self {
-            project: Arc::clone(project),
-            bound_by_us: !past.wrote.is_empty(),
             calls: calls
-                .map(|account| Calls::new(project, secret, account))
+                .map(|account| Calls::new(at.site(), secret, account))
                 .collect(),
             fields,
-            address: address.clone(),
-            whose,
+            at,
         }
+    }
+
+    async fn read(&self) -> Result<Reading<There<Fields>>> {
+        for calls in &self.calls {
+            match calls.store.secret().await? {
+                Found::Here(secret) => {
+                    // Another environment may need the same binding on its own secret; of one that nobody marked the inventory tells.
+                    if let Some(stranger) = self.at.owner.foreign(&tags(&secret.labels))
+                        && (stranger.owner().is_some() || self.at.past.wrote.is_empty())
+                    {
+                        return Ok(Reading::Foreign(stranger));
+                    }
+                }
+                Found::Absent => return Ok(Reading::Absent),
+                Found::Denied(why) => return Ok(Reading::Denied(why)),
+            }
+            let policy = match error::found(calls.policy().await, &calls.cannot("see"))? {
+                Found::Here(policy) => policy,
+                Found::Absent => return Ok(Reading::Absent),
+                Found::Denied(why) => return Ok(Reading::Denied(why)),
+            };
+            if has(&policy, &[ROLE], &calls.member().await?) {
+                return Ok(Reading::Present(There::bare(self.fields.clone())));
+            }
+        }
+        Ok(Reading::Absent)
     }
 
     /// Takes the access away from every account that nothing of ours runs as with this secret: what goes on as it is goes on reading
@@ -88,7 +146,7 @@ impl Leftover {
 
     /// The accounts of all services and jobs of ours that take the secret. Empty names stand for the default one.
     async fn readers(&self, secret: &str) -> Result<Vec<String>> {
-        let project = &self.project;
+        let project = self.at;
         let mut readers = Vec::new();
         let services = project.clients.services.reading().await;
         let services = services.list_services();
@@ -116,7 +174,7 @@ impl Leftover {
     }
 
     fn is_ours(&self, labels: &HashMap<String, String>) -> bool {
-        self.whose.objection(labels).is_none()
+        self.at.owner.foreign(&tags(labels)).is_none()
     }
 
     /// Whether containers take the secret, as a variable or as a file.
@@ -135,7 +193,7 @@ impl Leftover {
         let mut names = by_variable
             .map(|reference| &reference.secret)
             .chain(by_volume);
-        names.any(|name| self.project.names.secret_in_full(name) == secret)
+        names.any(|name| self.at.names.secret_in_full(name) == secret)
     }
 }
 
@@ -144,53 +202,5 @@ fn noted(wrote: &Fields) -> Vec<Account> {
     match wrote.get("account") {
         Some(FieldValue::Known(words)) => words.split(BETWEEN).map(Account::from_word).collect(),
         Some(FieldValue::AfterApply { .. }) | None => Vec::new(),
-    }
-}
-
-#[async_trait]
-impl crate::existing::Existing for Leftover {
-    type Actual = ();
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<()>> {
-        for calls in &self.calls {
-            match calls.store.secret().await? {
-                Found::Here(secret) => {
-                    // Another environment may need the same binding on its own secret; of one that nobody marked the inventory tells.
-                    if let Some(stranger) = self.whose.objection(&secret.labels)
-                        && (stranger.owner().is_some() || !self.bound_by_us)
-                    {
-                        return Ok(Reading::Foreign(stranger));
-                    }
-                }
-                Found::Absent => return Ok(Reading::Absent),
-                Found::Denied(why) => return Ok(Reading::Denied(why)),
-            }
-            let policy = match error::found(calls.policy().await, &calls.cannot("see"))? {
-                Found::Here(policy) => policy,
-                Found::Absent => return Ok(Reading::Absent),
-                Found::Denied(why) => return Ok(Reading::Denied(why)),
-            };
-            if has(&policy, &[ROLE], &calls.member().await?) {
-                return Ok(Reading::Present(()));
-            }
-        }
-        Ok(Reading::Absent)
-    }
-
-    fn observed(&self, (): &()) -> Fields {
-        self.fields.clone()
-    }
-
-    /// What we alone bound to a secret that stays is taken away from it.
-    async fn release(&self, (): &()) -> Result<()> {
-        self.take_away().await
-    }
-
-    async fn delete(&self, (): &()) -> Result<()> {
-        self.take_away().await
     }
 }

@@ -1,31 +1,30 @@
 //! ECR: the service's repository, and the copy of its image into it.
 
+mod repository;
+
+pub(crate) use repository::{Repository, RepositoryReady};
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_ecr::types::{
-    ImageFailure, ImageFailureCode, ImageIdentifier, ImageTagMutability, Repository, Tag,
-};
+use aws_sdk_ecr::types::{ImageFailure, ImageFailureCode, ImageIdentifier};
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::fields::Fields;
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch};
+use deployer_core::kind::Declared;
+use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use url::Url;
 
 use crate::Aws;
 use crate::client::Clients;
 use crate::ecr_login::{EcrLogin, authorization};
-use crate::error::{Told, code, denied, failure};
-use crate::reading::{owned, seen, until_seen};
-use crate::tags::{self, Ownership, TagChanges, Tags};
+use crate::error::{code, failure};
 
-/// The kind of a repository's node.
-pub(crate) const REPOSITORY: &str = "ecr.repository";
 /// The kind of an image copy's node.
 pub(crate) const IMAGE: &str = "ecr.image";
 
@@ -51,10 +50,6 @@ fn kept(digest: &str) -> String {
     format!("{KEPT}{digits}")
 }
 
-/// A repository that exists.
-#[derive(Clone, Debug)]
-struct RepositoryReady;
-
 impl Registry for Aws {
     fn image(
         &self,
@@ -65,10 +60,16 @@ impl Registry for Aws {
         scope: Scope,
     ) -> Output<ImageRef> {
         let name = service.repository.clone();
+        let lent = image.origin.as_ref() == Some(&place(&self.clients, &name));
         let into = match scope {
             Scope::Whole => {
-                let clients = &self.clients;
-                Value::From(declare_repository(clients, graph, env, service, image))
+                let declared = Declared {
+                    site: &self.clients,
+                    name: &name,
+                    env,
+                    adopt: service.adopt,
+                };
+                Value::From(graph.declare(declared, |_| Repository { lent }))
             }
             Scope::CodeOnly => Value::Given(RepositoryReady),
         };
@@ -77,7 +78,6 @@ impl Registry for Aws {
         // Where the image will be follows from names alone, so it is known while planning.
         output.publish(reference(&self.clients, &name, &image.digest));
         let copied = output.clone();
-        let lent = image.origin.as_ref() == Some(&place(&self.clients, &name));
         graph.step(|inputs| ImageCopy {
             clients: Arc::clone(&self.clients),
             address,
@@ -89,31 +89,6 @@ impl Registry for Aws {
         });
         output
     }
-}
-
-fn declare_repository(
-    clients: &Arc<Clients>,
-    graph: &mut Graph,
-    env: &EnvironmentSpec,
-    service: &ServiceSpec,
-    image: &LocalImage,
-) -> Output<RepositoryReady> {
-    let address = clients.address(REPOSITORY, &service.repository);
-    let output = Output::of(&address);
-    let ownership = Ownership::new(env, service.adopt, &graph.past(&address));
-    // Two services may share one repository.
-    if graph.find(&address).is_none() {
-        graph.resource(|_| EcrRepository {
-            clients: Arc::clone(clients),
-            address,
-            ownership,
-            lent: image.origin.as_ref() == Some(&place(clients, &service.repository)),
-            output: output.clone(),
-        });
-    } else {
-        output.publish(RepositoryReady);
-    }
-    output
 }
 
 /// What ECS is told to pull: always ECR's own name, whatever endpoint the copy went through.
@@ -130,238 +105,6 @@ fn place(clients: &Clients, repository: &str) -> String {
         section.region,
         crate::partition::of(&section.region).suffix,
     )
-}
-
-struct EcrRepository {
-    clients: Arc<Clients>,
-    address: Address,
-    ownership: Ownership,
-    /// The image is read from it: where it is somebody else's, it is used as it stands.
-    lent: bool,
-    output: Output<RepositoryReady>,
-}
-
-/// A repository as ECR has it.
-#[derive(Clone, Debug)]
-pub(crate) struct RepositoryActual {
-    repository: Repository,
-    /// Its tags.
-    pub(crate) tags: Tags,
-}
-
-impl RepositoryActual {
-    fn arn(&self) -> &str {
-        self.repository.repository_arn().unwrap_or_default()
-    }
-
-    /// Its fields, as compared.
-    pub(crate) fn fields(&self) -> Fields {
-        // How its tags and its scanning are set is not for us to say: it is chosen when we make it, and others have rules for it.
-        let mut fields = Fields::new();
-        tags::describe(&mut fields, &self.tags);
-        fields
-    }
-}
-
-/// Reads a repository and its tags.
-pub(crate) async fn read_repository(
-    clients: &Clients,
-    name: &str,
-) -> Result<Reading<RepositoryActual>> {
-    let action = || format!("read repository `{name}`");
-    let found = clients
-        .ecr
-        .describe_repositories()
-        .repository_names(name)
-        .send()
-        .await;
-    let answer = match found {
-        Ok(answer) => answer,
-        Err(error) => {
-            if code(&error) == Some("RepositoryNotFoundException") {
-                return Ok(Reading::Absent);
-            }
-            return match denied(&error) {
-                Some(words) => Ok(Reading::Denied(words)),
-                None => Err(failure(&error, &action())),
-            };
-        }
-    };
-    let Some(repository) = answer.repositories().first().cloned() else {
-        return Ok(Reading::Absent);
-    };
-    let arn = repository.repository_arn().unwrap_or_default().to_owned();
-    let listed = clients
-        .ecr
-        .list_tags_for_resource()
-        .resource_arn(arn)
-        .send()
-        .await;
-    let listed = match listed {
-        Ok(listed) => listed,
-        Err(error) => {
-            return match denied(&error) {
-                Some(words) => Ok(Reading::Denied(words)),
-                None => Err(failure(
-                    &error,
-                    &format!("read the tags of repository `{name}`"),
-                )),
-            };
-        }
-    };
-    let pairs = listed
-        .tags()
-        .iter()
-        .map(|tag| (Some(tag.key()), Some(tag.value())));
-    Ok(Reading::Present(RepositoryActual {
-        tags: tags::from_pairs(pairs),
-        repository,
-    }))
-}
-
-/// Deletes a repository with its images.
-pub(crate) async fn delete_repository(clients: &Clients, name: &str) -> Result<()> {
-    let deleted = clients
-        .ecr
-        .delete_repository()
-        .repository_name(name)
-        .force(true)
-        .send()
-        .await;
-    match deleted {
-        Err(error) if code(&error) == Some("RepositoryNotFoundException") => Ok(()),
-        other => other
-            .map(drop)
-            .told(|| format!("delete repository `{name}`")),
-    }
-}
-
-/// Takes our mark off a repository.
-pub(crate) async fn release_repository(clients: &Clients, name: &str) -> Result<()> {
-    match read_repository(clients, name).await? {
-        Reading::Present(actual) => {
-            retag(clients, name, &actual, TagChanges::unmark(&actual.tags)).await
-        }
-        other => seen(other, &format!("repository `{name}`")).map(drop),
-    }
-}
-
-async fn retag(
-    clients: &Clients,
-    name: &str,
-    actual: &RepositoryActual,
-    changes: TagChanges,
-) -> Result<()> {
-    let ecr = &clients.ecr;
-    if !changes.set.is_empty() {
-        ecr.tag_resource()
-            .resource_arn(actual.arn())
-            .set_tags(Some(ecr_tags(&changes.set)?))
-            .send()
-            .await
-            .told(|| format!("tag repository `{name}`"))?;
-    }
-    if !changes.remove.is_empty() {
-        ecr.untag_resource()
-            .resource_arn(actual.arn())
-            .set_tag_keys(Some(changes.remove))
-            .send()
-            .await
-            .told(|| format!("remove tags of repository `{name}`"))?;
-    }
-    Ok(())
-}
-
-fn ecr_tags(tags: &Tags) -> Result<Vec<Tag>> {
-    tags.iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build())
-        .collect::<Result<_, _>>()
-        .map_err(crate::error::incomplete)
-}
-
-impl EcrRepository {
-    async fn again(&self) -> Result<RepositoryActual> {
-        let what = format!("repository `{}`", self.address.name);
-        until_seen(self.clients.clock(), &what, || self.read()).await
-    }
-}
-
-#[async_trait]
-impl Resource for EcrRepository {
-    type Actual = RepositoryActual;
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn read(&self) -> Result<Reading<Self::Actual>> {
-        let reading = read_repository(&self.clients, &self.address.name).await?;
-        if self.lent {
-            return Ok(reading);
-        }
-        Ok(owned(reading, &self.ownership, |actual| &actual.tags))
-    }
-
-    fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        tags::describe(&mut fields, &self.ownership.tags);
-        fields
-    }
-
-    fn observed(&self, actual: &Self::Actual) -> Fields {
-        if self.lent && self.ownership.foreign(&actual.tags).is_some() {
-            return self.desired();
-        }
-        actual.fields()
-    }
-
-    fn publish(&self, _actual: &Self::Actual) {
-        self.output.publish(RepositoryReady);
-    }
-
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
-        let created = self
-            .clients
-            .ecr
-            .create_repository()
-            .repository_name(&self.address.name)
-            .image_tag_mutability(ImageTagMutability::Mutable)
-            .set_tags(Some(ecr_tags(&self.ownership.tags)?))
-            .send()
-            .await;
-        match created {
-            // A lost reply: what is there is ours, or `again` says otherwise.
-            Err(error) if code(&error) == Some("RepositoryAlreadyExistsException") => {}
-            other => {
-                other.told(|| format!("create repository `{}`", self.address.name))?;
-            }
-        }
-        self.again().await
-    }
-
-    async fn update(
-        &self,
-        actual: &Self::Actual,
-        _changes: &[FieldChange],
-        _token: &Token,
-        _watch: &dyn Watch,
-    ) -> Result<Self::Actual> {
-        let changes = self.ownership.changes(&actual.tags);
-        retag(&self.clients, &self.address.name, actual, changes).await?;
-        self.again().await
-    }
-
-    fn kept(&self, _changes: &[FieldChange]) -> Kept {
-        Kept::Harmless("the images that served before are in it")
-    }
-
-    async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
-        delete_repository(&self.clients, &self.address.name).await
-    }
-
-    fn is_guarded(&self) -> bool {
-        true
-    }
 }
 
 struct ImageCopy {

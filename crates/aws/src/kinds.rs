@@ -1,0 +1,35 @@
+//! The kinds of this cloud. What is not listed here cannot be declared.
+
+use crate::cache::replication_group::ReplicationGroup;
+use crate::cache::subnet_group as cache;
+use crate::client::Clients;
+use crate::database::instance::Instance;
+use crate::database::parameter_group::ParameterGroup;
+use crate::database::subnet_group as database;
+use crate::registry::{IMAGE, Repository};
+use crate::runtime::log_group::LogGroup;
+use crate::runtime::migration::MIGRATION;
+use crate::runtime::scaling::Scaling;
+use crate::runtime::service::Service;
+use crate::runtime::task_definition::TaskDefinition;
+use crate::secret_store::{MEMBER, Secret};
+use crate::site::Facts;
+
+deployer_core::kinds! {
+    site: Clients, facts: Facts;
+    kinds:
+        Repository,
+        LogGroup,
+        TaskDefinition,
+        Service,
+        Scaling,
+        Secret,
+        database::SubnetGroup,
+        ParameterGroup,
+        Instance,
+        cache::SubnetGroup,
+        ReplicationGroup,
+    ;
+    // Steps, and what of somebody else's is only read.
+    gone: IMAGE, MIGRATION, MEMBER,;
+}

@@ -1,0 +1,395 @@
+//! Kinds: what one sort of thing in one cloud says of itself, and the one place that treats them all.
+//!
+//! A [`Kind`] says its name, its noun, the fields that it has, and the calls that find, change and remove it. It knows no policy: whose a
+//! thing is, what a lost reply means, what a refusal means, what is still in use, when an answer is from before, is known here alone.
+//! [`Managed`] is a thing that the manifest wants, [`Leftover`] one that only the inventory knows.
+
+mod description;
+mod leftover;
+mod managed;
+mod marks;
+mod reading;
+mod table;
+
+pub use description::{Changed, Description, Field, numbers};
+pub use leftover::Leftover;
+pub use managed::Managed;
+pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
+pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
+pub use table::{Done, Listed, Listing, Tier};
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::{Address, Target};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::fields::{FieldChange, Fields};
+use crate::graph::{Graph, Inputs, Output};
+use crate::node::{Effect, Kept, Reading, Token};
+use crate::ours::{Owner, Past, Stranger};
+use crate::spec::EnvironmentSpec;
+
+/// What a cloud's kinds are reached through: its clients, and how it marks things.
+pub trait Site: Send + Sync + 'static {
+    /// How its calls fail.
+    type Refusal: Refused;
+    /// What its kinds say beside what every kind says: how a list names them, which permissions they need.
+    type Facts: Copy + Send + Sync + 'static;
+    /// How it marks what is ours.
+    const MARKING: Marking;
+    /// Whether what was written is read again: an answer to a write tells less than a read, or comes before it is so.
+    const REREADS: bool;
+
+    /// Where it is.
+    fn target(&self) -> &Target;
+
+    /// Time.
+    fn clock(&self) -> &dyn Clock;
+
+    /// The tags of this environment's things, our mark among them.
+    fn tags(env: &EnvironmentSpec) -> Tags;
+
+    /// What our mark says of an owner.
+    fn mark(owner: &Owner) -> String;
+
+    /// Whose a thing must be that is an owner's or nobody's.
+    fn ownership_of(owner: &Owner) -> Ownership {
+        Ownership::leftover(Self::MARKING, Self::mark(owner))
+    }
+}
+
+/// A call that failed, before it is said what was tried.
+pub trait Refused: From<Error> + Send + Sized + 'static {
+    /// Whether the cloud answered with one of these codes.
+    fn is_one_of(&self, codes: &[&str]) -> bool;
+
+    /// The cloud's words where the caller may not do it. `None` for every other failure.
+    fn denied(&self) -> Option<String>;
+
+    /// As the failure of `action`: "create log group `x`".
+    fn of(self, action: &str) -> Error;
+}
+
+/// What a kind's calls answer.
+pub type Answer<K, T> = std::result::Result<T, <<K as Kind>::Site as Site>::Refusal>;
+
+/// One sort of thing in one cloud, as its address alone tells: it can be read, removed and let go.
+///
+/// Guarantees asked of implementations: `find` writes nothing; `remove` and `mark` repeated after a lost reply change nothing more.
+pub trait Kind: Send + Sync + Sized + 'static {
+    /// What it is reached through.
+    type Site: Site;
+    /// What the cloud says it is.
+    type Is: Clone + Send + Sync + 'static;
+
+    /// Its name in addresses: `rds.subnet_group`.
+    const KIND: &'static str;
+    /// Its name in sentences, without an article: "database subnet group". Every message is made from it.
+    const NOUN: &'static str;
+    /// When it is deleted, beside other kinds.
+    const TIER: Tier;
+    /// What its cloud wants to know of it.
+    const FACTS: <Self::Site as Site>::Facts;
+    /// What deleting it loses.
+    const DATA: Data = Data::None;
+    /// The codes of a call on one that is not there.
+    const ABSENT: &'static [&'static str];
+    /// The codes of making one whose name is taken. None for what has no name that could be.
+    const TAKEN: &'static [&'static str] = &[];
+    /// What passes by itself when it is written.
+    const BUSY: Passing = Passing::NOTHING;
+    /// What passes by itself when it is removed.
+    const IN_USE: Passing = Passing::NOTHING;
+
+    /// Field by field.
+    fn describe(is: &Self::Is, to: &mut Description);
+
+    /// Looks for it.
+    fn find(
+        at: &At<Self::Site>,
+    ) -> impl Future<Output = Answer<Self, Reading<There<Self::Is>>>> + Send;
+
+    /// Removes it.
+    fn remove(
+        at: &At<Self::Site>,
+        there: &There<Self::Is>,
+        token: &Token,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send;
+
+    /// Changes its tags or labels. Nothing can be said to what bears none.
+    fn mark(
+        at: &At<Self::Site>,
+        _there: &There<Self::Is>,
+        _changes: TagChanges,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send {
+        let none = Error::internal(format!(
+            "{} bears no {}",
+            at.what(),
+            Self::Site::MARKING.word
+        ));
+        async move { Err(none.into()) }
+    }
+
+    /// How we know that it is not ours; by its tags, unless a kind carries none.
+    ///
+    /// Errors: unavailable, where the cloud does not tell now.
+    fn foreign(at: &At<Self::Site>, there: &There<Self::Is>) -> Result<Option<Stranger>> {
+        Ok(at.owner.foreign(&there.tags))
+    }
+
+    /// What of it goes when our mark is taken off; the mark alone, unless a kind notes more on a thing.
+    fn release(
+        at: &At<Self::Site>,
+        there: &There<Self::Is>,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send {
+        async move {
+            let changes = at.owner.unmark(&there.tags);
+            match changes.is_empty() {
+                true => Ok(()),
+                false => Self::mark(at, there, changes).await,
+            }
+        }
+    }
+
+    /// What people should know before it is removed.
+    fn farewell(_at: &At<Self::Site>, _there: &There<Self::Is>) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A kind as the manifest wants it.
+///
+/// Guarantees asked of implementations: `over` does no IO; `make` and `change` repeated after a lost reply change nothing more, and
+/// neither waits for readiness.
+pub trait Wish: Kind {
+    /// What other nodes take from it.
+    type Output: Clone + Send + Sync + 'static;
+    /// What a change that stays means for whatever served before.
+    const KEPT: Kept;
+
+    /// What it is to be, over what is there: what the manifest is silent about, and what is there already in a way that is as good,
+    /// is as it is there.
+    fn over(&self, at: &At<Self::Site>, seen: Seen<'_, Self::Is>) -> Self::Is;
+
+    /// What other nodes take from it, once it is there.
+    fn output(at: &At<Self::Site>, there: &There<Self::Is>) -> Self::Output;
+
+    /// Makes it, as `is` says and with our tags.
+    fn make(
+        &self,
+        at: &At<Self::Site>,
+        is: &Self::Is,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send;
+
+    /// Changes what is there to what `is` says. Of its tags nothing.
+    fn change(
+        &self,
+        at: &At<Self::Site>,
+        there: &There<Self::Is>,
+        is: &Self::Is,
+        changed: Changed<'_>,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send;
+
+    /// Whether one that is somebody else's is used as it stands.
+    fn lends(&self, _there: &There<Self::Is>) -> bool {
+        false
+    }
+
+    /// What this change costs, where its direction matters; `usual` is what the field says.
+    fn cost(&self, _change: &FieldChange, usual: Effect) -> Effect {
+        usual
+    }
+
+    /// Whether these changes, although they lose data, are made in place.
+    fn loses_in_place(&self, _changes: &[FieldChange]) -> bool {
+        false
+    }
+}
+
+/// What deleting a thing loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing that cannot be had back.
+    None,
+    /// What cannot be had back: it must be allowed by name.
+    Guarded,
+    /// The same, and it stays when a failed run is undone: what it holds may be in use already.
+    Held,
+    /// What the inventory noted when it was made; guarded where it noted nothing.
+    AsNoted,
+}
+
+impl Data {
+    /// Whether deleting one of which this is noted must be allowed by name.
+    pub fn is_guarded(self, past: &Past) -> bool {
+        match self {
+            Self::None => false,
+            Self::Guarded | Self::Held => true,
+            Self::AsNoted => past.data.unwrap_or(true),
+        }
+    }
+}
+
+/// Refusals that pass by themselves, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing {
+    /// Their codes.
+    pub codes: &'static [&'static str],
+    /// What is waited for, for people.
+    pub why: &'static str,
+    /// How long it is tried.
+    pub patience: Duration,
+}
+
+impl Passing {
+    /// No refusal passes.
+    pub const NOTHING: Self = Self {
+        codes: &[],
+        why: "",
+        patience: Duration::ZERO,
+    };
+}
+
+/// Where a kind is: what it is reached through, its address, and whose it must be.
+pub struct At<S> {
+    site: Arc<S>,
+    noun: &'static str,
+    /// Its address.
+    pub address: Address,
+    /// Whose it must be, and its tags.
+    pub owner: Ownership,
+    /// What earlier runs noted.
+    pub past: Past,
+}
+
+impl<S: Site> At<S> {
+    /// Of this kind and name, wanted by an environment.
+    pub fn wanted<K: Kind<Site = S>>(
+        site: &Arc<S>,
+        name: &str,
+        (env, adopt): (&EnvironmentSpec, bool),
+        graph: &Graph,
+    ) -> Self {
+        let address = Address::new(site.target(), K::KIND, name);
+        let past = graph.past(&address);
+        Self {
+            site: Arc::clone(site),
+            noun: K::NOUN,
+            owner: Ownership::new(S::MARKING, S::tags(env), adopt, &past),
+            address,
+            past,
+        }
+    }
+
+    /// Of what an inventory names.
+    pub fn leftover<K: Kind<Site = S>>(
+        site: &Arc<S>,
+        address: &Address,
+        owner: &Owner,
+        past: &Past,
+    ) -> Self {
+        Self {
+            site: Arc::clone(site),
+            noun: K::NOUN,
+            address: address.clone(),
+            owner: S::ownership_of(owner),
+            past: past.clone(),
+        }
+    }
+
+    /// What the cloud calls it.
+    pub fn name(&self) -> &str {
+        &self.address.name
+    }
+
+    /// The thing, for people: "log group `x`".
+    pub fn what(&self) -> String {
+        format!("{} `{}`", self.noun, self.name())
+    }
+
+    /// What it is reached through.
+    pub fn site(&self) -> &Arc<S> {
+        &self.site
+    }
+}
+
+impl<S> Deref for At<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.site
+    }
+}
+
+/// What is there.
+#[derive(Clone, Debug)]
+pub struct There<I> {
+    /// What calls take beside its name: an ARN, an etag. Empty where they take none.
+    pub id: String,
+    /// What it is.
+    pub is: I,
+    /// Its tags or labels.
+    pub tags: Tags,
+}
+
+impl<I> There<I> {
+    /// What bears no tags of its own, or tells them elsewhere.
+    pub fn bare(is: I) -> Self {
+        Self {
+            id: String::new(),
+            is,
+            tags: Tags::new(),
+        }
+    }
+}
+
+impl<I> From<Option<There<I>>> for Reading<There<I>> {
+    fn from(found: Option<There<I>>) -> Self {
+        found.map_or(Self::Absent, Self::Present)
+    }
+}
+
+/// What is known when a wish is settled.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a, I> {
+    /// What is there. `None` where nothing of ours is.
+    pub there: Option<&'a There<I>>,
+    /// What the last apply left, where that is known.
+    pub left: Option<&'a Fields>,
+}
+
+/// What is to be declared: the kind's name there, of which environment, and whether one that nobody marked is taken over.
+#[derive(Clone, Copy)]
+pub struct Declared<'a, S> {
+    /// What it is reached through.
+    pub site: &'a Arc<S>,
+    /// What the cloud calls it.
+    pub name: &'a str,
+    /// Whose it is.
+    pub env: &'a EnvironmentSpec,
+    /// Whether one that nobody marked is taken over.
+    pub adopt: bool,
+}
+
+impl Graph {
+    /// Declares a thing and hands out what others take from it; `wish` takes its inputs.
+    pub fn declare<K: Wish + Listed>(
+        &mut self,
+        declared: Declared<'_, K::Site>,
+        wish: impl FnOnce(&mut Inputs) -> K,
+    ) -> Output<K::Output> {
+        let Declared {
+            site,
+            name,
+            env,
+            adopt,
+        } = declared;
+        let at = At::wanted::<K>(site, name, (env, adopt), self);
+        let output = Output::of(&at.address);
+        self.resource(|inputs| Managed::new(at, wish(inputs), output.clone()));
+        output
+    }
+}

@@ -1,0 +1,293 @@
+//! A thing that the manifest wants: read, compared, made, changed, tagged and removed as its kind says.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    Answer, At, Changed, Data, Description, Kind, Passing, Refused, Seen, Site, Tags, There, Wish,
+    describe_tags, is_tag, reading, until_seen,
+};
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::fields::{FieldChange, Fields};
+use crate::graph::Output;
+use crate::node::{Effect, Kept, Reading, Resource, Token, Watch};
+use crate::wait::{Look, Pace, poll};
+
+/// A thing of a kind that the manifest wants.
+pub struct Managed<K: Wish> {
+    at: At<K::Site>,
+    wish: K,
+    output: Output<K::Output>,
+    /// What the last apply left, where that is known.
+    left: Mutex<Option<Fields>>,
+}
+
+/// What is there, and whether it is used as it stands, being somebody else's.
+#[derive(Clone, Debug)]
+pub struct Found<I> {
+    there: There<I>,
+    lent: bool,
+}
+
+impl<K: Wish> Managed<K> {
+    /// A wish, where it is to be, and what others take from it.
+    pub fn new(at: At<K::Site>, wish: K, output: Output<K::Output>) -> Self {
+        Self {
+            at,
+            wish,
+            output,
+            left: Mutex::default(),
+        }
+    }
+
+    fn is_to_be(&self, there: Option<&There<K::Is>>) -> K::Is {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = left.as_ref();
+        self.wish.over(&self.at, Seen { there, left })
+    }
+
+    fn whole(&self, mut fields: Fields) -> Fields {
+        describe_tags(&mut fields, &self.at.owner.tags);
+        fields
+    }
+
+    /// What is there after a write: read again, where the cloud tells more of it than was written.
+    async fn after(&self, written: impl FnOnce() -> There<K::Is>) -> Result<Found<K::Is>> {
+        match <K::Site as Site>::REREADS {
+            true => self.again().await,
+            false => Ok(Found {
+                there: written(),
+                lent: false,
+            }),
+        }
+    }
+
+    /// What was just written, as soon as it is seen.
+    async fn again(&self) -> Result<Found<K::Is>> {
+        until_seen(self.at.clock(), &self.at.what(), || self.read()).await
+    }
+
+    async fn change(&self, found: &Found<K::Is>, changes: &[FieldChange]) -> Result<()> {
+        let (at, there) = (&self.at, &found.there);
+        if !changes.iter().all(is_tag) {
+            let is = self.is_to_be(Some(there));
+            let changed = Changed::new(changes);
+            let call = || self.wish.change(at, there, &is, changed);
+            sent::<K, _, _>(at, "change", K::BUSY, call).await?.done()?;
+        }
+        let tags = at.owner.changes(&there.tags);
+        if !tags.is_empty() {
+            let call = || K::mark(at, there, tags.clone());
+            sent::<K, _, _>(at, "tag", K::BUSY, call).await?.done()?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the tags that are no notes of ours.
+pub(super) fn shown<K: Kind>(fields: &mut Fields, tags: &Tags) {
+    let mut tags = tags.clone();
+    let marking = <K::Site as Site>::MARKING;
+    tags.retain(|key, _| !key.starts_with(marking.notes) && !(marking.is_the_clouds)(key));
+    describe_tags(fields, &tags);
+}
+
+pub(super) fn described<K: Kind>(is: &K::Is) -> Description {
+    let mut to = Description::default();
+    K::describe(is, &mut to);
+    to
+}
+
+/// How a write ended.
+pub(super) enum Sent {
+    Done,
+    /// There is no such thing.
+    Absent(Error),
+    /// Something of its name is there.
+    Taken,
+}
+
+impl Sent {
+    /// Errors: not found, where it is not there.
+    fn done(self) -> Result<()> {
+        match self {
+            Self::Done | Self::Taken => Ok(()),
+            Self::Absent(error) => Err(error),
+        }
+    }
+}
+
+/// Makes a call as often as it is refused for what passes by itself.
+///
+/// Errors: what the call is refused with, in the end also for what passes by itself.
+pub(super) async fn sent<K, F, Fut>(
+    at: &At<K::Site>,
+    verb: &str,
+    passing: Passing,
+    call: F,
+) -> Result<Sent>
+where
+    K: Kind,
+    F: Fn() -> Fut,
+    Fut: Future<Output = Answer<K, ()>>,
+{
+    let action = format!("{verb} {}", at.what());
+    let last = Mutex::new(None);
+    let look = || async {
+        Ok(match call().await {
+            Ok(()) => Look::Found(Ok(Sent::Done)),
+            Err(refusal) if refusal.is_one_of(K::TAKEN) => Look::Found(Ok(Sent::Taken)),
+            Err(refusal) if refusal.is_one_of(K::ABSENT) => {
+                Look::Found(Ok(Sent::Absent(refusal.of(&action))))
+            }
+            Err(refusal) if refusal.is_one_of(passing.codes) => {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = Some(refusal.of(&action));
+                Look::NotYet(passing.why.to_owned())
+            }
+            // The client has tried it again already: a refusal is no look that failed.
+            Err(refusal) => Look::Found(Err(refusal.of(&action))),
+        })
+    };
+    let pace = Pace::until(passing.patience);
+    match poll(at.clock(), pace, &at.what(), look).await {
+        Ok(sent) => sent,
+        // The cloud's own last words tell more than that we gave up.
+        Err(gave_up) => {
+            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Err(last.unwrap_or(gave_up))
+        }
+    }
+}
+
+/// Removes a thing. Succeeds when it is gone already.
+pub(super) async fn removed<K: Kind>(
+    at: &At<K::Site>,
+    there: &There<K::Is>,
+    token: &Token,
+) -> Result<()> {
+    let call = || K::remove(at, there, token);
+    match sent::<K, _, _>(at, "delete", K::IN_USE, call).await? {
+        Sent::Done | Sent::Absent(_) | Sent::Taken => Ok(()),
+    }
+}
+
+#[async_trait]
+impl<K: Wish> Resource for Managed<K> {
+    type Actual = Found<K::Is>;
+
+    fn address(&self) -> &Address {
+        &self.at.address
+    }
+
+    async fn read(&self) -> Result<Reading<Self::Actual>> {
+        Ok(match reading::read::<K>(&self.at).await? {
+            Reading::Present(there) => match K::foreign(&self.at, &there)? {
+                None => Reading::Present(Found { there, lent: false }),
+                Some(_) if self.wish.lends(&there) => Reading::Present(Found { there, lent: true }),
+                Some(stranger) => Reading::Foreign(stranger),
+            },
+            Reading::Absent => Reading::Absent,
+            Reading::Tombstoned(how) => Reading::Tombstoned(how),
+            Reading::Denied(words) => Reading::Denied(words),
+            Reading::Foreign(stranger) => Reading::Foreign(stranger),
+        })
+    }
+
+    fn recall(&self, left: Option<&Fields>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left.cloned();
+    }
+
+    fn desired(&self, found: Option<&Self::Actual>) -> Fields {
+        let is = self.is_to_be(found.map(|it| &it.there));
+        self.whole(described::<K>(&is).into_fields())
+    }
+
+    fn observed(&self, found: &Self::Actual) -> Fields {
+        if found.lent {
+            return self.desired(Some(found));
+        }
+        let mut fields = described::<K>(&found.there.is).into_fields();
+        shown::<K>(&mut fields, &found.there.tags);
+        fields
+    }
+
+    fn cost(&self, change: &FieldChange, found: &Self::Actual) -> Effect {
+        let is = self.is_to_be(Some(&found.there));
+        let wished = described::<K>(&is).cost_of(&change.field);
+        let told = || described::<K>(&found.there.is).cost_of(&change.field);
+        let usual = wished.or_else(told).unwrap_or(Effect::InPlace);
+        self.wish.cost(change, usual)
+    }
+
+    fn loses_in_place(&self, changes: &[FieldChange]) -> bool {
+        self.wish.loses_in_place(changes)
+    }
+
+    fn publish(&self, found: &Self::Actual) {
+        self.output.publish(K::output(&self.at, &found.there));
+    }
+
+    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+        let is = self.is_to_be(None);
+        let call = || self.wish.make(&self.at, &is);
+        match sent::<K, _, _>(&self.at, "create", K::BUSY, call).await? {
+            Sent::Done => {
+                let tags = self.at.owner.tags.clone();
+                let id = String::new();
+                self.after(|| There { id, is, tags }).await
+            }
+            Sent::Absent(error) => Err(error),
+            // A lost reply: what is there is ours, or this read says otherwise. It may be half made.
+            Sent::Taken => {
+                let found = self.again().await?;
+                let changes = self
+                    .observed(&found)
+                    .changes_to(&self.desired(Some(&found)));
+                let ours = |it: &FieldChange| !is_tag(it) || it.new.is_some();
+                let changes: Vec<FieldChange> = changes.into_iter().filter(ours).collect();
+                if changes.is_empty() {
+                    return Ok(found);
+                }
+                self.change(&found, &changes).await?;
+                self.again().await
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        found: &Self::Actual,
+        changes: &[FieldChange],
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        self.change(found, changes).await?;
+        let there = &found.there;
+        let written = || There {
+            id: there.id.clone(),
+            is: self.is_to_be(Some(there)),
+            tags: self.at.owner.changes(&there.tags).applied_to(&there.tags),
+        };
+        self.after(written).await
+    }
+
+    fn kept(&self, _changes: &[FieldChange]) -> Kept {
+        K::KEPT
+    }
+
+    async fn delete(&self, found: &Self::Actual, token: &Token) -> Result<()> {
+        removed::<K>(&self.at, &found.there, token).await
+    }
+
+    fn holds_data(&self) -> bool {
+        K::DATA == Data::Held
+    }
+
+    fn is_guarded(&self) -> bool {
+        K::DATA.is_guarded(&self.at.past)
+    }
+}

@@ -1,0 +1,26 @@
+//! The kinds of this cloud. What is not listed here cannot be declared.
+
+use crate::database::{instance, user, within};
+use crate::permissions;
+use crate::project::Project;
+use crate::registry::{IMAGE, Repository};
+use crate::runtime::{invoker, job, migration, service};
+use crate::{cache, dns, secret_access, secret_member, secret_store};
+
+deployer_core::kinds! {
+    site: Project, facts: permissions::Access;
+    kinds:
+        Repository,
+        service::RunService,
+        job::RunJob,
+        invoker::Invoker,
+        secret_store::Secret,
+        secret_access::Access,
+        instance::Instance,
+        cache::Instance,
+        dns::Record,
+    ;
+    // A database and its user go with their instance: dropped on their own before it, they would be missing from its last backup.
+    // The others are steps, and what of somebody else's is only read.
+    gone: within::KIND, user::KIND, IMAGE, secret_member::KIND, migration::KIND,;
+}
