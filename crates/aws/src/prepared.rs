@@ -32,6 +32,8 @@ fn waits_for_role(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::error::ErrorKind;
+
     use super::*;
 
     #[test]

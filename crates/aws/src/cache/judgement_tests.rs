@@ -18,7 +18,7 @@ use deployer_manifest::section::CacheTls;
 use super::super::group_fields::GroupActual;
 use super::super::replication_group::{REPLICATION_GROUP, ReplicationGroup};
 use crate::client::of_nobody;
-use crate::tags::{Ownership, Tags};
+use crate::tags::Tags;
 
 async fn wanted() -> ReplicationGroup {
     let target = Target {
@@ -41,7 +41,7 @@ async fn wanted() -> ReplicationGroup {
     ReplicationGroup {
         clients: Arc::new(of_nobody().await),
         url: Output::of(&address),
-        ownership: tags::ownership(&env, false, &deployer_core::ours::Past::default()),
+        ownership: crate::tags::ownership(&env, false, &deployer_core::ours::Past::default()),
         spec: CacheSpec {
             key: "sessions".into(),
             name: "idp-staging-sessions".into(),
@@ -187,11 +187,7 @@ async fn a_group_of_somebody_goes_on_taking_clients_without_tls_and_token() {
     let news: Vec<String> = news.flatten().map(ToString::to_string).collect();
     assert_eq!(news, ["begun", "preferred"]);
     for change in &changes {
-        assert_eq!(
-            wanted.effect_of_change(change),
-            Effect::InPlace,
-            "{change:?}"
-        );
+        assert_eq!(wanted.cost(change, &plain), Effect::InPlace, "{change:?}");
     }
     assert!(wanted.remarks(&plain)[0].contains("`tls = \"required\"`"));
     // What asks for more is left so.

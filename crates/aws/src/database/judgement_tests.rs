@@ -13,7 +13,6 @@ use super::super::instance::{INSTANCE, Instance};
 use super::super::instance_fields::InstanceActual;
 use super::super::spec;
 use crate::client::of_nobody;
-use crate::tags::Ownership;
 
 async fn wanted() -> Instance {
     let target = Target {
@@ -39,7 +38,7 @@ async fn wanted() -> Instance {
         authority: Output::of(&address),
         birth: Output::of(&address),
         given: Mutex::new(None),
-        ownership: tags::ownership(&env, false, &deployer_core::ours::Past::default()),
+        ownership: crate::tags::ownership(&env, false, &deployer_core::ours::Past::default()),
         spec: spec(),
         security_groups: Vec::new(),
         subnet_group: Value::Given("subnets".into()),

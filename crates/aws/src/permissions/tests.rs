@@ -106,7 +106,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 /// Whether what changes a kind is allowed on this thing of it, in the environment `staging` of the app `shop`.
 fn may_change(kind: &str, arn: &str) -> bool {
     let need = NEEDS.iter().find(|need| need.kind == kind).unwrap();
-    let mut on = need.change.iter().flat_map(|grant| grant.on);
+    let mut on = need.access.change.iter().flat_map(|grant| grant.on);
     on.any(|pattern| {
         let pattern = pattern.replace("APP", "shop").replace("ENV", "staging");
         pattern != "*" && matches(&pattern, arn)

@@ -118,7 +118,7 @@ impl Resource for AsResource {
         fields
     }
 
-    fn effect(&self, _field: &str) -> Effect {
+    fn cost(&self, _change: &FieldChange, (): &()) -> Effect {
         Effect::Replace
     }
 
