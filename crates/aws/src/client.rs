@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::spec::{AwsService, AwsSpec};
 use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -14,7 +15,6 @@ use deployer_core::capability::Context;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::spec::ServiceSpec;
-use deployer_manifest::section::{AwsSection, AwsService};
 use sync_wrapper::SyncFuture;
 use url::{Host, Url};
 
@@ -42,7 +42,7 @@ pub(crate) struct Clients {
     pub(crate) lookups: Lookups,
     /// The base URL of every call, where it is not AWS itself that answers.
     pub(crate) endpoint: Option<String>,
-    pub(crate) section: AwsSection,
+    pub(crate) section: AwsSpec,
     pub(crate) target: Target,
     pub(crate) context: Context,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Clients {
 impl Clients {
     /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the first call.
     pub(crate) async fn open(
-        section: &AwsSection,
+        section: &AwsSpec,
         context: Context,
         credentials: &Credentials,
     ) -> Result<Self> {
@@ -210,11 +210,15 @@ pub(crate) async fn of_nobody() -> Clients {
         async fn pause(&self, _: Duration) {}
     }
 
-    let section = serde_json::json!({
-        "account": "123456789012", "region": "eu-west-1", "cluster": "default", "subnets": ["subnet-1"],
-        "execution_role": "execution", "endpoint": "http://127.0.0.1:1",
-    });
-    let section: AwsSection = serde_json::from_value(section).unwrap();
+    let section = AwsSpec {
+        account: "123456789012".to_owned(),
+        region: "eu-west-1".to_owned(),
+        cluster: "default".to_owned(),
+        subnets: vec!["subnet-1".to_owned()],
+        execution_role: "execution".to_owned(),
+        endpoint: Some("http://127.0.0.1:1".to_owned()),
+        ..AwsSpec::default()
+    };
     let context = Context {
         clock: Arc::new(Still),
         call_timeout: Duration::from_secs(1),

@@ -14,6 +14,7 @@ mod kinds;
 mod logs;
 mod lookup;
 mod marked;
+pub mod names;
 mod partition;
 pub mod permissions;
 mod prepared;
@@ -24,6 +25,7 @@ mod retry_after;
 mod runtime;
 mod secret_store;
 mod site;
+pub mod spec;
 mod tagging;
 mod tags;
 
@@ -36,6 +38,7 @@ pub use profile::Profiles;
 
 use std::sync::Arc;
 
+use crate::spec::AwsSpec;
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
@@ -45,7 +48,6 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
-use deployer_manifest::section::AwsSection;
 
 use crate::client::Clients;
 use crate::error::Told;
@@ -63,7 +65,7 @@ impl Aws {
     ///
     /// Errors: input, when the endpoint is not a URL.
     pub async fn open(
-        section: &AwsSection,
+        section: &AwsSpec,
         context: Context,
         credentials: &Credentials,
     ) -> Result<Self> {

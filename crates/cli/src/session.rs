@@ -363,16 +363,19 @@ async fn open_place(
     let targets = &loaded.manifest.targets;
     let cloud: Arc<dyn Cloud> = match name {
         CloudName::Aws => {
-            let section = targets.aws.as_ref().ok_or_else(|| no_section(name))?;
-            let section = section.beside(&loaded.base_dir);
-            Arc::new(Aws::open(&section, context.clone(), aws).await?)
+            let spec = loaded
+                .manifest
+                .aws_spec(&loaded.environment, &loaded.base_dir);
+            let spec = spec.ok_or_else(|| no_section(name))?;
+            Arc::new(Aws::open(&spec, context.clone(), aws).await?)
         }
         CloudName::Gcp => {
-            let section = targets.gcp.as_ref().ok_or_else(|| no_section(name))?;
+            let spec = loaded.manifest.gcp_spec();
+            let spec = spec.ok_or_else(|| no_section(name))?;
             let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT")
                 .ok()
                 .filter(|url| !url.is_empty());
-            Arc::new(Gcp::open(section, endpoint, context.clone()).await?)
+            Arc::new(Gcp::open(&spec, endpoint, context.clone()).await?)
         }
     };
     let caller = cloud.caller().await?;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::spec::{DnsProvider, GcpSpec};
 use deployer_core::capability::Switching;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::EnvironmentSpec;
 use deployer_core::wait::{Look, Pace, poll};
-use deployer_manifest::section::{DnsProvider, GcpSection};
 use serde_json::{Value, json};
 
 use crate::credentials;
@@ -323,10 +323,10 @@ fn refusal(project: &Project, off: &[&str]) -> Error {
 }
 
 /// The APIs that an environment needs.
-fn needed(env: &EnvironmentSpec, section: &GcpSection) -> BTreeSet<&'static str> {
+fn needed(env: &EnvironmentSpec, section: &GcpSpec) -> BTreeSet<&'static str> {
     let in_cloud_dns = env.services.values().any(|service| {
         let own = section.services.get(&service.key);
-        let provider = own.and_then(|own| own.dns.as_ref()).map(|dns| dns.provider);
+        let provider = own.and_then(|own| own.dns);
         service.record.is_some() && provider != Some(DnsProvider::Route53)
     });
     let direct = section.network.is_some() || section.subnetwork.is_some();

@@ -18,6 +18,7 @@ mod kinds;
 mod labels;
 mod logs;
 mod marked;
+pub mod names;
 mod operation;
 pub mod permissions;
 mod project;
@@ -31,12 +32,14 @@ mod secret_lookup;
 mod secret_member;
 mod secret_store;
 mod site;
+pub mod spec;
 mod zone_servers;
 
 pub use credentials::Bearer;
 
 use std::sync::Arc;
 
+use crate::spec::GcpSpec;
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{
@@ -48,7 +51,6 @@ use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
-use deployer_manifest::section::GcpSection;
 use tokio::sync::OnceCell;
 
 use client::Clients;
@@ -76,7 +78,7 @@ impl Gcp {
     ///
     /// Errors: input, when the endpoint is no URL; credentials, when there are none.
     pub async fn open(
-        section: &GcpSection,
+        section: &GcpSpec,
         endpoint: Option<String>,
         context: Context,
     ) -> Result<Self> {

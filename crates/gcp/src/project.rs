@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::spec::{GcpService, GcpSpec};
 use deployer_core::address::Target;
 use deployer_core::capability::{Context, SecretVersion};
 use deployer_core::error::{Error, Result};
-use deployer_manifest::section::{GcpSection, GcpService};
 use tokio::sync::OnceCell;
 
 use crate::apis::Apis;
@@ -19,7 +19,7 @@ use crate::secret_lookup::SecretLookup;
 /// One opened target. Shared by every node.
 pub(crate) struct Project {
     pub(crate) target: Target,
-    pub(crate) section: GcpSection,
+    pub(crate) section: GcpSpec,
     pub(crate) clients: Clients,
     /// Secrets as they are read: several in one call.
     pub(crate) secrets: SecretLookup,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::names::SECRET as NAME;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
@@ -14,7 +15,6 @@ use deployer_core::member::binary;
 use deployer_core::node::{Effect, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
-use deployer_manifest::names::GCP_SECRET;
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
 use google_cloud_wkt::FieldMask;
@@ -355,7 +355,7 @@ impl Secret {
                 self.address.name
             ),
         )
-        .hint(match GCP_SECRET.accepts(&self.address.name) {
+        .hint(match NAME.accepts(&self.address.name) {
             true => self.source.remedy(&self.key),
             false => "check its name: nobody but its owner can make it".to_owned(),
         })

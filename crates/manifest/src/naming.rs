@@ -48,16 +48,20 @@ impl Manifest {
             .and_then(|aws| aws.services.get(service));
         let section = section.cloned().unwrap_or_default();
         let made = names::service(&self.app, environment, service);
-        let name = section.name.unwrap_or_else(|| names::ECS.fit(&made));
+        let name = section
+            .name
+            .unwrap_or_else(|| deployer_aws::names::ECS.fit(&made));
         AwsNames {
             family: section.family.unwrap_or_else(|| name.clone()),
-            container: section.container.unwrap_or_else(|| names::ECS.fit(service)),
+            container: section
+                .container
+                .unwrap_or_else(|| deployer_aws::names::ECS.fit(service)),
             repository: section
                 .repository
-                .unwrap_or_else(|| names::ECR_REPOSITORY.fit(&made)),
+                .unwrap_or_else(|| deployer_aws::names::ECR_REPOSITORY.fit(&made)),
             log_group: section
                 .log_group
-                .unwrap_or_else(|| names::log_group(&self.app, environment, service)),
+                .unwrap_or_else(|| deployer_aws::names::log_group(&name)),
             service: name,
         }
     }
@@ -72,14 +76,14 @@ impl Manifest {
         let made = names::service(&self.app, environment, service);
         let name = section
             .name
-            .unwrap_or_else(|| names::RUN_SERVICE.fit(&made));
+            .unwrap_or_else(|| deployer_gcp::names::RUN_SERVICE.fit(&made));
         let repository = gcp.and_then(|gcp| gcp.repository.clone());
         GcpNames {
             job: section
                 .job
-                .unwrap_or_else(|| names::RUN_JOB.fit(&format!("{name}-migrate"))),
+                .unwrap_or_else(|| deployer_gcp::names::RUN_JOB.fit(&format!("{name}-migrate"))),
             repository: repository.unwrap_or_else(|| {
-                names::ARTIFACT_REPOSITORY.fit(&names::prefix(&self.app, environment))
+                deployer_gcp::names::ARTIFACT_REPOSITORY.fit(&names::prefix(&self.app, environment))
             }),
             image: service.to_owned(),
             service: name,
@@ -94,11 +98,17 @@ impl Manifest {
         let (own, rule) = match cloud {
             CloudName::Aws => {
                 let own = targets.aws.as_ref().and_then(|aws| aws.databases.get(key));
-                (own.and_then(|own| own.name.clone()), &names::RDS_INSTANCE)
+                (
+                    own.and_then(|own| own.name.clone()),
+                    &deployer_aws::names::RDS_INSTANCE,
+                )
             }
             CloudName::Gcp => {
                 let own = targets.gcp.as_ref().and_then(|gcp| gcp.databases.get(key));
-                (own.and_then(|own| own.name.clone()), &names::CLOUD_SQL)
+                (
+                    own.and_then(|own| own.name.clone()),
+                    &deployer_gcp::names::CLOUD_SQL,
+                )
             }
         };
         own.unwrap_or_else(|| names::instance(rule, &self.app, environment, key))
@@ -112,12 +122,15 @@ impl Manifest {
                 let own = targets.aws.as_ref().and_then(|aws| aws.caches.get(key));
                 (
                     own.and_then(|own| own.name.clone()),
-                    &names::REPLICATION_GROUP,
+                    &deployer_aws::names::REPLICATION_GROUP,
                 )
             }
             CloudName::Gcp => {
                 let own = targets.gcp.as_ref().and_then(|gcp| gcp.caches.get(key));
-                (own.and_then(|own| own.name.clone()), &names::MEMORYSTORE)
+                (
+                    own.and_then(|own| own.name.clone()),
+                    &deployer_gcp::names::MEMORYSTORE,
+                )
             }
         };
         own.unwrap_or_else(|| names::instance(rule, &self.app, environment, key))
@@ -153,22 +166,32 @@ impl Manifest {
             match cloud {
                 CloudName::Aws => {
                     let names = self.aws_names(key, &spec.environment);
-                    add(&names::ECS, "ECS service", &names.service, own.join("name"));
                     add(
-                        &names::ECS,
+                        &deployer_aws::names::ECS,
+                        "ECS service",
+                        &names.service,
+                        own.join("name"),
+                    );
+                    add(
+                        &deployer_aws::names::ECS,
                         "task definition family",
                         &names.family,
                         own.join("family"),
                     );
-                    add(&names::ECS, "", &names.container, own.join("container"));
                     add(
-                        &names::ECR_REPOSITORY,
+                        &deployer_aws::names::ECS,
+                        "",
+                        &names.container,
+                        own.join("container"),
+                    );
+                    add(
+                        &deployer_aws::names::ECR_REPOSITORY,
                         "ECR repository",
                         &names.repository,
                         own.join("repository"),
                     );
                     add(
-                        &names::LOG_GROUP,
+                        &deployer_aws::names::LOG_GROUP,
                         "log group",
                         &names.log_group,
                         own.join("log_group"),
@@ -177,19 +200,19 @@ impl Manifest {
                 CloudName::Gcp => {
                     let names = self.gcp_names(key, &spec.environment);
                     add(
-                        &names::RUN_SERVICE,
+                        &deployer_gcp::names::RUN_SERVICE,
                         "Cloud Run service",
                         &names.service,
                         own.join("name"),
                     );
                     add(
-                        &names::RUN_JOB,
+                        &deployer_gcp::names::RUN_JOB,
                         "Cloud Run job",
                         &names.job,
                         own.join("job"),
                     );
                     add(
-                        &names::ARTIFACT_REPOSITORY,
+                        &deployer_gcp::names::ARTIFACT_REPOSITORY,
                         "",
                         &names.repository,
                         target.join("repository"),
@@ -199,12 +222,12 @@ impl Manifest {
         }
         let (database, cache) = match cloud {
             CloudName::Aws => (
-                (&names::RDS_INSTANCE, "RDS instance"),
-                (&names::REPLICATION_GROUP, "replication group"),
+                (&deployer_aws::names::RDS_INSTANCE, "RDS instance"),
+                (&deployer_aws::names::REPLICATION_GROUP, "replication group"),
             ),
             CloudName::Gcp => (
-                (&names::CLOUD_SQL, "Cloud SQL instance"),
-                (&names::MEMORYSTORE, "Memorystore instance"),
+                (&deployer_gcp::names::CLOUD_SQL, "Cloud SQL instance"),
+                (&deployer_gcp::names::MEMORYSTORE, "Memorystore instance"),
             ),
         };
         for (key, own) in &spec.databases {
@@ -241,10 +264,10 @@ impl Manifest {
                 None => KeyPath::new(["secrets", key, "name"]),
             };
             let rule = match (cloud, secret.may_be_anothers()) {
-                (CloudName::Aws, false) => &names::AWS_SECRET,
-                (CloudName::Gcp, false) => &names::GCP_SECRET,
-                (CloudName::Aws, true) => &names::AWS_SECRET_READ,
-                (CloudName::Gcp, true) => &names::GCP_SECRET_READ,
+                (CloudName::Aws, false) => &deployer_aws::names::SECRET,
+                (CloudName::Gcp, false) => &deployer_gcp::names::SECRET,
+                (CloudName::Aws, true) => &deployer_aws::names::SECRET_READ,
+                (CloudName::Gcp, true) => &deployer_gcp::names::SECRET_READ,
             };
             // One secret has many members.
             let space = match &secret.member {
@@ -254,7 +277,7 @@ impl Manifest {
             add(rule, space, &secret.name, path);
             if let (CloudName::Gcp, Some(member)) = (cloud, &secret.member) {
                 let at = KeyPath::new(["secrets", key, "key"]);
-                add(&names::GCP_SECRET, "secret", &member.held_in, at);
+                add(&deployer_gcp::names::SECRET, "secret", &member.held_in, at);
             }
         }
         all

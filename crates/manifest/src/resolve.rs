@@ -1,6 +1,7 @@
 //! Makes the specification of one target: names made, overrides taken, templates filled in.
 
 mod asked;
+mod clouds;
 mod data;
 
 pub(crate) use asked::canonical;
@@ -226,8 +227,8 @@ impl<'a> Resolver<'a> {
             (None, None) => {
                 let (app, environment) = (&self.manifest.app, self.environment);
                 match self.cloud {
-                    CloudName::Aws => names::aws_secret(app, environment, key),
-                    CloudName::Gcp => names::gcp_secret(app, environment, key),
+                    CloudName::Aws => deployer_aws::names::secret(app, environment, key),
+                    CloudName::Gcp => deployer_gcp::names::secret(app, environment, key),
                 }
             }
         };
@@ -254,7 +255,7 @@ impl<'a> Resolver<'a> {
         let (app, environment) = (&self.manifest.app, self.environment);
         Some(Member {
             key: member.to_owned(),
-            held_in: names::gcp_secret(
+            held_in: deployer_gcp::names::secret(
                 app,
                 environment,
                 &format!("{key}-{}", names::plain(member)),

@@ -77,19 +77,6 @@ pub struct AwsSection {
     pub caches: BTreeMap<String, AwsCache>,
 }
 
-impl AwsSection {
-    /// The same, with the files that it names found from `folder`.
-    pub fn beside(&self, folder: &std::path::Path) -> Self {
-        let mut section = self.clone();
-        for database in section.databases.values_mut() {
-            if let Some(file) = &mut database.authority_file {
-                *file = folder.join(&*file).to_string_lossy().into_owned();
-            }
-        }
-        section
-    }
-}
-
 /// `[targets.aws.services.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -290,15 +277,6 @@ pub struct GcpService {
     pub url: Option<String>,
     /// Its name in the DNS.
     pub dns: Option<GcpDns>,
-}
-
-impl GcpSection {
-    /// The service account that a service and its migration run as: its own, or the target's. `None` where the manifest names none.
-    pub fn account_of(&self, service: &str) -> Option<&String> {
-        let own = self.services.get(service);
-        let own = own.and_then(|own| own.service_account.as_ref());
-        own.or(self.service_account.as_ref())
-    }
 }
 
 /// `[targets.CLOUD.secrets.NAME]`.

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldValue, Fields};
 
-use deployer_manifest::section::CacheTls;
+use crate::spec::CacheTls;
 
 use super::group_calls::called;
 use super::group_fields::{GroupActual, may_wait, numbers, version_text};

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::spec::CacheTls;
 use aws_sdk_elasticache::types::builders::{CacheClusterBuilder, ReplicationGroupBuilder};
 use aws_sdk_elasticache::types::{
     AutomaticFailoverStatus, CacheCluster, GlobalReplicationGroupInfo, MultiAzStatus,
@@ -13,7 +14,6 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Resource};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
-use deployer_manifest::section::CacheTls;
 
 use super::super::group_fields::GroupActual;
 use super::super::replication_group::{REPLICATION_GROUP, ReplicationGroup};

@@ -17,7 +17,7 @@ use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, seen};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 
-use deployer_manifest::section::CacheTls;
+use crate::spec::CacheTls;
 
 use crate::Aws;
 use crate::database::{Place, makes_groups};

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::spec::CacheTls;
 use aws_sdk_elasticache::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_elasticache::operation::modify_replication_group::builders::ModifyReplicationGroupFluentBuilder;
 use aws_sdk_elasticache::types::{AuthTokenUpdateStrategyType, TransitEncryptionMode};
@@ -9,7 +10,6 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Readiness, poll};
-use deployer_manifest::section::CacheTls;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::group_calls::{USABLE, called};

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::spec::CacheTls;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::SecretVersion;
@@ -18,7 +19,6 @@ use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
-use deployer_manifest::section::CacheTls;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::group_calls::{

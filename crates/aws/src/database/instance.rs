@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::spec::Maintenance;
 use async_trait::async_trait;
 use aws_sdk_rds::operation::create_db_instance::builders::CreateDBInstanceFluentBuilder;
 use deployer_core::address::Address;
@@ -14,7 +15,6 @@ use deployer_core::kind::{owned, still_there, until_seen};
 use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::spec::DatabaseSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
-use deployer_manifest::section::Maintenance;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 

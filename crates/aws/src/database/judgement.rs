@@ -6,10 +6,10 @@
 
 use std::sync::PoisonError;
 
+use crate::spec::Maintenance;
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::spec::DatabaseSpec;
-use deployer_manifest::section::Maintenance;
 
 use super::instance::{ENGINE, Instance};
 use super::instance_calls::called;

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::spec::Maintenance;
 use aws_sdk_rds::types::{DbInstance, PendingModifiedValues};
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::spec::EnvironmentSpec;
-use deployer_manifest::section::Maintenance;
 
 use super::super::instance::{INSTANCE, Instance};
 use super::super::instance_fields::InstanceActual;

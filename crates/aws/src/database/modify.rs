@@ -1,12 +1,12 @@
 //! Changes of an instance that is there: one call for all of them, and the reboot that a parameter group of ours needs.
 
+use crate::spec::Maintenance;
 use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
 use aws_sdk_rds::types::Tag;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Readiness, poll};
-use deployer_manifest::section::Maintenance;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::instance::{Instance, USABLE, still_applies};

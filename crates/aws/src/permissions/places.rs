@@ -13,7 +13,11 @@ pub(crate) const REPOSITORIES: &[&str] = &[
     "arn:aws:ecr:REGION:ACCOUNT:repository/APP-ENV-*",
 ];
 /// With its streams, and as some actions want it: with `:*` behind.
-pub(crate) const LOG_GROUPS: &[&str] = &["arn:aws:logs:REGION:ACCOUNT:log-group:/APP/ENV/*"];
+pub(crate) const LOG_GROUPS: &[&str] = &[
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/ecs/APP-ENV",
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/ecs/APP-ENV:*",
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/ecs/APP-ENV-*",
+];
 pub(crate) const DEFINITIONS: &[&str] = &[
     "arn:aws:ecs:REGION:ACCOUNT:task-definition/APP-ENV:*",
     "arn:aws:ecs:REGION:ACCOUNT:task-definition/APP-ENV-*:*",

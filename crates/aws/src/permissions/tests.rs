@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use deployer_manifest::names;
+use deployer_core::names as made;
+
+use crate::names;
 
 use super::*;
 
@@ -116,12 +118,12 @@ fn may_change(kind: &str, arn: &str) -> bool {
 #[test]
 fn names_that_the_manifest_makes_are_allowed_and_those_of_others_are_not() {
     let things = |app: &str, key: &str| {
-        let service = names::service(app, "staging", key);
-        let database = names::instance(&names::RDS_INSTANCE, app, "staging", key);
-        let cache = names::instance(&names::REPLICATION_GROUP, app, "staging", key);
+        let service = made::service(app, "staging", key);
+        let database = made::instance(&names::RDS_INSTANCE, app, "staging", key);
+        let cache = made::instance(&names::REPLICATION_GROUP, app, "staging", key);
         let (log, secret) = (
-            names::log_group(app, "staging", key),
-            names::aws_secret(app, "staging", key),
+            names::log_group(&made::service(app, "staging", key)),
+            names::secret(app, "staging", key),
         );
         [
             (

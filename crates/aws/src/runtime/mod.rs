@@ -73,15 +73,14 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The names of a service: the section's, or made from the specification's.
+    /// The names of a service.
     pub(crate) fn of(clients: &Clients, service: &ServiceSpec) -> Self {
         let settings = clients.settings(service);
-        let name = &service.name;
         Self {
-            family: settings.family.unwrap_or_else(|| name.clone()),
-            container: settings.container.unwrap_or_else(|| service.key.clone()),
-            log_group: settings.log_group.unwrap_or_else(|| format!("/ecs/{name}")),
-            service: settings.name.unwrap_or_else(|| name.clone()),
+            service: service.name.clone(),
+            family: settings.family,
+            container: settings.container,
+            log_group: settings.log_group,
         }
     }
 
@@ -354,8 +353,7 @@ impl Declaration<'_> {
         };
         let settings = self.clients.settings(self.service);
         // A load balancer's name is given, so it is known before anything is made.
-        let url = self.service.url.clone().or_else(|| settings.url.clone());
-        outputs.url.publish(url);
+        outputs.url.publish(self.service.url.clone());
         let mut ownership = self.ownership(graph, &address);
         let note = self.env.ledger.iter();
         ownership

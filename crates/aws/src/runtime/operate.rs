@@ -78,7 +78,7 @@ pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
             count(service.running_count()),
         )),
         state,
-        url: spec.url.clone().or_else(|| clients.settings(spec).url),
+        url: spec.url.clone(),
     }))
 }
 

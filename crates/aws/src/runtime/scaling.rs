@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::spec::AwsScaling;
 use async_trait::async_trait;
 use aws_sdk_applicationautoscaling::operation::put_scaling_policy::builders::PutScalingPolicyFluentBuilder;
 use aws_sdk_applicationautoscaling::types::{
@@ -20,7 +21,6 @@ use deployer_core::graph::Value;
 use deployer_core::kind::{until_seen, until_taken};
 use deployer_core::node::{Resource, Undone, Watch};
 use deployer_core::spec::Replicas;
-use deployer_manifest::section::AwsScaling;
 
 use super::scaling_calls::{
     CPU, LAG, REQUESTS, ScalingActual, end_scaling, followed, label_of, note_of_end, passes,

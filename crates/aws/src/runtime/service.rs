@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::spec::AwsService;
 use async_trait::async_trait;
 use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::{
@@ -19,7 +20,6 @@ use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
-use deployer_manifest::section::AwsService;
 
 use super::balancers::Balancers;
 use super::lookup::{describe, read};

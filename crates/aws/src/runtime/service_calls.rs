@@ -1,12 +1,12 @@
 //! Calls about a service that need little but its name, and what several of them share.
 
+use crate::spec::AwsSpec;
 use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::{
     AssignPublicIp, AwsVpcConfiguration, NetworkConfiguration, Service as SdkService,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::until_taken;
-use deployer_manifest::section::AwsSection;
 
 use super::refusals::{SETTLING, passes};
 use crate::client::Clients;
@@ -43,7 +43,7 @@ pub(super) async fn retag(
 }
 
 /// The network of the tasks, of services and of migrations alike.
-pub(super) fn network(section: &AwsSection) -> Result<NetworkConfiguration> {
+pub(super) fn network(section: &AwsSpec) -> Result<NetworkConfiguration> {
     let public = match section.assign_public_ip {
         Some(true) => AssignPublicIp::Enabled,
         Some(false) | None => AssignPublicIp::Disabled,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::names::SECRET as NAME;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use deployer_core::address::Address;
@@ -16,7 +17,6 @@ use deployer_core::member::binary;
 use deployer_core::node::{Resource, Watch};
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
-use deployer_manifest::names::AWS_SECRET;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::actual::{
@@ -134,7 +134,7 @@ impl Secret {
             ErrorKind::NotFound,
             format!("secret `{}` {what}", self.name()),
         )
-        .hint(match AWS_SECRET.accepts(self.name()) {
+        .hint(match NAME.accepts(self.name()) {
             true => self.source.remedy(&self.key),
             false => "check its name: nobody but its owner can make it".to_owned(),
         })

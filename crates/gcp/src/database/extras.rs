@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::spec::{MaintenanceWindow, Weekday};
 use deployer_core::fields::Fields;
 use deployer_core::node::Effect;
-use deployer_manifest::section::{MaintenanceWindow, Weekday};
 use google_cloud_sql_v1::model::{self, DatabaseFlags, Settings};
 
 /// The prefix of a flag's field.

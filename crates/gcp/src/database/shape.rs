@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::spec::MaintenanceWindow;
 use deployer_core::error::Error;
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Effect;
 use deployer_core::spec::{DatabaseSpec, SslMode};
-use deployer_manifest::section::MaintenanceWindow;
 use google_cloud_sql_v1::model::backup_retention_settings::RetentionUnit;
 use google_cloud_sql_v1::model::dns_name_mapping::{ConnectionType, DnsScope};
 use google_cloud_sql_v1::model::ip_configuration::{CaMode, SslMode as Enforced};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::spec::{Egress, GcpSpec};
 use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Inputs, Value};
 use deployer_core::spec::{EnvironmentSpec, Inject, MebiBytes, MilliCpu, ServiceSpec};
-use deployer_manifest::section::{Egress, GcpSection};
 use google_cloud_api::model::LaunchStage;
 use google_cloud_run_v2::model::env_var::Values;
 use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
@@ -439,7 +439,7 @@ pub(crate) struct Way {
 
 impl Way {
     /// What the section says; names in full.
-    pub(crate) fn of(names: &Names, section: &GcpSection) -> Self {
+    pub(crate) fn of(names: &Names, section: &GcpSpec) -> Self {
         let connector = section.vpc_connector.as_deref();
         Self {
             connector: connector.map(|given| names.connector(given)),

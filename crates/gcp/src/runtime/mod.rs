@@ -150,7 +150,6 @@ impl Runtime for CloudRun {
                 .map_err(|error| error::failed(error, &format!("cannot read revision `{name}`")))?;
             images.insert(name.clone(), image_of(&revision));
         }
-        let configured = self.project.service_section(&service.key).url;
         let given = (!there.uri.is_empty()).then(|| there.uri.clone());
         Ok(Some(Serving {
             service: service.name.clone(),
@@ -162,7 +161,7 @@ impl Runtime for CloudRun {
                 .collect(),
             images,
             instances: None,
-            url: configured.or_else(|| service.url.clone()).or(given),
+            url: service.url.clone().or(given),
         }))
     }
 
@@ -252,7 +251,7 @@ impl Runtime for CloudRun {
         let Found::Here(there) = calls.find().await? else {
             return Ok(Entrance::Open);
         };
-        let leads_in = section.url.is_some() || service.url.is_some() || service.record.is_some();
+        let leads_in = service.url.is_some() || service.record.is_some();
         if let (Some(why), false) = (closed_to_the_internet(&there), leads_in) {
             return Ok(Entrance::Inside(why));
         }

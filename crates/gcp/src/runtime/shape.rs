@@ -2,10 +2,10 @@
 //!
 //! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
 
+use crate::spec::{GcpService, GcpSpec, Ingress};
 use deployer_core::capability::ImageRef;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::spec::ServiceSpec;
-use deployer_manifest::section::{GcpSection, GcpService, Ingress};
 use google_cloud_api::model::LaunchStage;
 use google_cloud_run_v2::model::volume::VolumeType;
 use google_cloud_run_v2::model::{
@@ -40,7 +40,7 @@ impl Shape {
     /// What the manifest says of `spec`, for one environment's labels.
     pub(crate) fn new(
         spec: &ServiceSpec,
-        section: &GcpSection,
+        section: &GcpSpec,
         names: &Names,
         labels: Labels,
     ) -> Self {

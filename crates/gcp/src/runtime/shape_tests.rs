@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::spec::Egress;
 use deployer_core::capability::ImageRef;
 use deployer_core::capability::SecretVersion;
 use deployer_core::graph::{Inputs, Value};
 use deployer_core::spec::{EnvironmentSpec, HealthSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
 use deployer_core::spec::{Inject, SecretUse};
-use deployer_manifest::section::Egress;
 use google_cloud_run_v2::model::service_scaling::ScalingMode;
 use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{EnvVar, ServiceScaling, VpcAccess};
@@ -59,8 +59,8 @@ fn spec() -> ServiceSpec {
     }
 }
 
-fn section() -> GcpSection {
-    GcpSection {
+fn section() -> GcpSpec {
+    GcpSpec {
         secret_replication: Vec::new(),
         project: "demo-project".into(),
         region: "europe-west1".into(),
@@ -70,12 +70,10 @@ fn section() -> GcpSection {
         subnetwork: None,
         egress: Egress::PrivateRanges,
         repository: None,
-        ledger: None,
         endpoint: None,
         registry_endpoint: None,
         enable_apis: false,
         services: BTreeMap::new(),
-        secrets: BTreeMap::new(),
         databases: BTreeMap::new(),
         caches: BTreeMap::new(),
     }
@@ -268,7 +266,7 @@ fn of_network_and_subnetwork_only_what_is_named_is_compared() {
             .set_egress(VpcEgress::PrivateRangesOnly)
     };
     let over = |network: Option<&str>, subnetwork: Option<&str>, there: Option<VpcAccess>| {
-        let section = GcpSection {
+        let section = GcpSpec {
             vpc_connector: None,
             network: network.map(str::to_owned),
             subnetwork: subnetwork.map(str::to_owned),
@@ -454,7 +452,7 @@ fn another_projects_network_of_the_same_name_is_another_one() {
             .set_egress(VpcEgress::PrivateRangesOnly)
     };
     let over = |network: &str, there: &VpcAccess| {
-        let section = GcpSection {
+        let section = GcpSpec {
             vpc_connector: None,
             network: Some(network.to_owned()),
             ..section()

@@ -14,8 +14,8 @@ mod verify;
 use std::sync::LazyLock;
 
 use deployer_core::address::CloudName;
+use deployer_core::names::Regex;
 use deployer_core::spec::Replicas;
-use regex_lite::Regex;
 
 use crate::model::Manifest;
 use crate::names;
@@ -207,7 +207,7 @@ macro_rules! shape {
     ($pattern:literal, $says:literal) => {
         crate::check::Shape {
             pattern: std::sync::LazyLock::new(|| {
-                regex_lite::Regex::new($pattern).expect("the pattern is a constant")
+                deployer_core::names::Regex::new($pattern).expect("the pattern is a constant")
             }),
             says: $says,
         }

@@ -280,14 +280,7 @@ impl Resource for RunService {
             None => self.revision.withdraw(),
         }
         let theirs = (!actual.uri.is_empty()).then(|| actual.uri.clone());
-        self.url.publish(
-            self.shape
-                .section
-                .url
-                .clone()
-                .or_else(|| self.shape.spec.url.clone())
-                .or(theirs),
-        );
+        self.url.publish(self.shape.spec.url.clone().or(theirs));
     }
 
     fn withdraw(&self, _changes: &[FieldChange]) {

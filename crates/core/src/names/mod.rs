@@ -1,4 +1,9 @@
-//! Marks that say whose a resource is.
+//! Marks that say whose a resource is, and the rules of names.
+
+mod rule;
+
+pub use regex_lite::Regex;
+pub use rule::{Case, Rule, instance, plain, prefix, service};
 
 use std::collections::BTreeMap;
 

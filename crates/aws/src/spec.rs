@@ -1,0 +1,117 @@
+//! What one target on AWS is asked for, resolved: everything that the cloud-neutral specification has no word for.
+//!
+//! Of what may be silent, `None` leaves what is there, or AWS's own default for something new.
+
+use std::collections::BTreeMap;
+
+/// One account and region, and what is given there by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsSpec {
+    /// The account, 12 digits.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// The ECS cluster: a name or an ARN.
+    pub cluster: String,
+    /// Subnets of the tasks.
+    pub subnets: Vec<String>,
+    /// Security groups of the tasks.
+    pub security_groups: Vec<String>,
+    /// Whether tasks get a public address.
+    pub assign_public_ip: Option<bool>,
+    /// The role that pulls the image and reads the secrets: a name or an ARN.
+    pub execution_role: String,
+    /// The role of the app itself: a name or an ARN.
+    pub task_role: Option<String>,
+    /// One base URL for all calls.
+    pub endpoint: Option<String>,
+    /// Base URL of the image registry, when it is not the one that ECR names.
+    pub registry_endpoint: Option<String>,
+    /// Days that logs are kept at least.
+    pub log_retention_days: Option<u32>,
+    /// Each service, by its key.
+    pub services: BTreeMap<String, AwsService>,
+    /// Each database, by its key.
+    pub databases: BTreeMap<String, AwsDatabase>,
+    /// Each cache, by its key.
+    pub caches: BTreeMap<String, AwsCache>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsService {
+    /// The task definition's family.
+    pub family: String,
+    /// The container in the task definition.
+    pub container: String,
+    /// The log group.
+    pub log_group: String,
+    /// Whether one that nobody marked is taken over.
+    pub adopt: bool,
+    /// The load balancer's target group (ARN).
+    pub target_group: Option<String>,
+    /// Seconds after a task's start in which no health check counts.
+    pub health_check_grace_period: Option<u32>,
+    /// Whether ECS Exec may open a session in the tasks.
+    pub enable_execute_command: Option<bool>,
+    /// How many tasks must go on running while others are replaced, in percent.
+    pub minimum_healthy_percent: Option<u32>,
+    /// How many tasks may run while others are replaced, in percent.
+    pub maximum_percent: Option<u32>,
+    /// What the count follows within its range.
+    pub scaling: AwsScaling,
+}
+
+/// What the count of tasks follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AwsScaling {
+    /// CPU that the tasks are to use on average, in percent.
+    pub cpu: u32,
+    /// Requests that a task is to get in a minute on average; 0 for any number.
+    pub requests: u32,
+}
+
+/// One database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsDatabase {
+    /// Subnets of its subnet group; the target's own when empty.
+    pub subnets: Vec<String>,
+    /// Its security groups; the target's own when empty.
+    pub security_groups: Vec<String>,
+    /// When changes are made that interrupt whoever uses it.
+    pub maintenance: Maintenance,
+    /// The file with the certificates of RDS's authorities (PEM).
+    pub authority_file: Option<String>,
+    /// Whether a new instance goes on past the end of its version's standard support.
+    pub extended_support: Option<bool>,
+}
+
+/// When changes that interrupt are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Maintenance {
+    /// By the run that asks for them.
+    #[default]
+    Now,
+    /// By RDS, in the instance's own maintenance window.
+    Window,
+}
+
+/// One cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsCache {
+    /// Subnets of its subnet group; the target's own when empty.
+    pub subnets: Vec<String>,
+    /// Its security groups; the target's own when empty.
+    pub security_groups: Vec<String>,
+    /// Whom it lets in.
+    pub tls: Option<CacheTls>,
+}
+
+/// Whom a cache lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheTls {
+    /// Clients with TLS and the token only.
+    Required,
+    /// Clients with or without them.
+    Preferred,
+}
