@@ -16,7 +16,7 @@ pub(crate) async fn caller(project: &Project) -> Result<Caller> {
         account: id.clone(),
         principal,
     };
-    let asked = project.clients.projects.get_project();
+    let asked = project.clients.projects.reading().await.get_project();
     let asked = asked.set_name(project.names.project()).send();
     let (outcome, ()) = futures::join!(asked, project.apis.look(project));
     let refusal = match outcome {

@@ -23,10 +23,6 @@ use crate::gcloud::Refused;
 use crate::rates::{Paced, Rates};
 use crate::retry;
 
-/// A client that is made when it is first used: each reads every certificate that this machine trusts, which takes longer
-/// than a command that needs three of them should.
-pub(crate) type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send + Sync>>;
-
 /// One client per API.
 pub(crate) struct Clients {
     pub(crate) services: Paced<Services>,
@@ -37,17 +33,17 @@ pub(crate) struct Clients {
     pub(crate) secrets: Paced<SecretManagerService>,
     /// For what secrets hold, which may be read far more often.
     pub(crate) payloads: Paced<SecretManagerService>,
-    pub(crate) projects: Projects,
-    pub(crate) repositories: Lazy<ArtifactRegistry>,
+    pub(crate) projects: Paced<Projects>,
+    pub(crate) repositories: Paced<ArtifactRegistry>,
     pub(crate) logging: Paced<LoggingServiceV2>,
     pub(crate) sql_instances: Paced<SqlInstancesService>,
     pub(crate) sql_databases: Paced<SqlDatabasesService>,
     pub(crate) sql_users: Paced<SqlUsersService>,
     pub(crate) sql_operations: Paced<SqlOperationsService>,
-    pub(crate) redis: Lazy<CloudRedis>,
-    pub(crate) zones: Lazy<ManagedZones>,
-    pub(crate) record_sets: Lazy<ResourceRecordSets>,
-    pub(crate) record_changes: Lazy<Changes>,
+    pub(crate) redis: Paced<CloudRedis>,
+    pub(crate) zones: Paced<ManagedZones>,
+    pub(crate) record_sets: Paced<ResourceRecordSets>,
+    pub(crate) record_changes: Paced<Changes>,
     pub(crate) credentials: Credentials,
 }
 
@@ -63,20 +59,15 @@ impl Clients {
         call_timeout: Duration,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
-        macro_rules! client {
-            ($kind:ty) => {
-                settled(
-                    <$kind>::builder(),
-                    endpoint,
-                    &credentials,
-                    refused,
-                    call_timeout,
-                )
-                .build()
-                .await
-                .map_err(unbuilt)?
-            };
-        }
+        // What cannot be made is told now.
+        let checked = settled(
+            Projects::builder(),
+            endpoint,
+            &credentials,
+            refused,
+            call_timeout,
+        );
+        let projects = checked.build().await.map_err(unbuilt)?;
         // What makes one client makes them all: where this one can be made, so can those that are made later.
         macro_rules! lazy {
             ($kind:ty) => {{
@@ -108,17 +99,19 @@ impl Clients {
             tasks: rates.run.pace(lazy!(Tasks)),
             payloads: rates.payloads.share(&secrets),
             secrets,
-            projects: client!(Projects),
-            repositories: lazy!(ArtifactRegistry),
+            projects: rates
+                .projects
+                .pace(LazyLock::new(Box::new(move || projects))),
+            repositories: rates.artifacts.pace(lazy!(ArtifactRegistry)),
             logging: rates.logs.pace(lazy!(LoggingServiceV2)),
             sql_instances: rates.sql.pace(lazy!(SqlInstancesService)),
             sql_databases: rates.sql.pace(lazy!(SqlDatabasesService)),
             sql_users: rates.sql.pace(lazy!(SqlUsersService)),
             sql_operations: rates.sql.pace(lazy!(SqlOperationsService)),
-            redis: lazy!(CloudRedis),
-            zones: lazy!(ManagedZones),
-            record_sets: lazy!(ResourceRecordSets),
-            record_changes: lazy!(Changes),
+            redis: rates.redis.pace(lazy!(CloudRedis)),
+            zones: rates.names.pace(lazy!(ManagedZones)),
+            record_sets: rates.names.pace(lazy!(ResourceRecordSets)),
+            record_changes: rates.names.pace(lazy!(Changes)),
             credentials,
         })
     }

@@ -85,7 +85,8 @@ impl Search<'_> {
     }
 
     async fn repositories(&self) -> Marked {
-        let list = self.project.clients.repositories.list_repositories();
+        let repositories = self.project.clients.repositories.reading().await;
+        let list = repositories.list_repositories();
         let read = read!(list.set_parent(self.project.names.location()));
         self.sorted("Artifact Registry repositories", Repository::KIND, read)
     }
@@ -99,7 +100,8 @@ impl Search<'_> {
     }
 
     async fn caches(&self) -> Marked {
-        let list = self.project.clients.redis.list_instances();
+        let redis = self.project.clients.redis.reading().await;
+        let list = redis.list_instances();
         let read = read!(list.set_parent(self.project.names.location()));
         self.sorted("Memorystore instances", cache::KIND, read)
     }

@@ -1,15 +1,16 @@
 //! How fast each API may be asked: the quotas that Google documents, counted by the minute for a project.
 //!
-//! Artifact Registry takes more than a run can send, and Memorystore's, Cloud DNS's and Resource Manager's calls are few.
-//! Where a number is "from memory", its page could not be read again when this was written: too low costs seconds, too high
+//! Every client is handed out in its API's turn: what is not paced cannot be called. Where a number is "from memory", its page could not be read again when this was written: too low costs seconds, too high
 //! a refusal that is tried again.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use deployer_core::clock::Clock;
 use deployer_core::rate::{Rate, Turns};
 
-use crate::client::Lazy;
+/// A client that is made when it is first used: each reads every certificate that this machine trusts, which takes longer
+/// than a command that needs three of them should.
+pub(crate) type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send + Sync>>;
 
 /// Cloud Run, "Quotas and limits", from memory: what reads, and what changes, in a region.
 const RUN: (Rate, Rate) = (Rate::per_minute(3000), Rate::per_minute(180));
@@ -21,6 +22,14 @@ const PAYLOADS: (Rate, Rate) = (Rate::per_minute(90_000), Rate::per_minute(600))
 const LOGS: (Rate, Rate) = (Rate::per_minute(60), Rate::per_minute(60));
 /// Cloud SQL Admin API, "Quotas and limits", from memory.
 const SQL: (Rate, Rate) = (Rate::per_minute(500), Rate::per_minute(180));
+/// Memorystore for Redis, "Quotas and limits": requests of any sort; of creates 30 a minute, more than a run makes.
+const REDIS: (Rate, Rate) = (Rate::per_minute(3000), Rate::per_minute(3000));
+/// Artifact Registry, "Quotas and limits", from memory: requests that read and that write, in a region.
+const ARTIFACTS: (Rate, Rate) = (Rate::per_minute(60_000), Rate::per_minute(18_000));
+/// Cloud DNS, "Quotas and limits", from memory.
+const NAMES: (Rate, Rate) = (Rate::per_minute(600), Rate::per_minute(600));
+/// Resource Manager, "Quotas and limits", from memory: reads; nothing is written.
+const PROJECTS: (Rate, Rate) = (Rate::per_minute(600), Rate::per_minute(600));
 
 /// The turns at every API of one project.
 pub(crate) struct Rates {
@@ -29,6 +38,10 @@ pub(crate) struct Rates {
     pub(crate) payloads: Quota,
     pub(crate) logs: Quota,
     pub(crate) sql: Quota,
+    pub(crate) redis: Quota,
+    pub(crate) artifacts: Quota,
+    pub(crate) names: Quota,
+    pub(crate) projects: Quota,
 }
 
 impl Rates {
@@ -44,6 +57,10 @@ impl Rates {
             payloads: quota(PAYLOADS),
             logs: quota(LOGS),
             sql: quota(SQL),
+            redis: quota(REDIS),
+            artifacts: quota(ARTIFACTS),
+            names: quota(NAMES),
+            projects: quota(PROJECTS),
         }
     }
 }

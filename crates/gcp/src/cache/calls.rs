@@ -47,6 +47,8 @@ impl Calls {
             .project
             .clients
             .redis
+            .reading()
+            .await
             .get_instance()
             .set_name(self.path())
             .send()
@@ -61,6 +63,8 @@ impl Calls {
                 .project
                 .clients
                 .redis
+                .reading()
+                .await
                 .get_instance_auth_string()
                 .set_name(self.path())
                 .send()
@@ -80,8 +84,9 @@ impl Calls {
 
     pub(super) async fn settle(&self, started: Operation, action: &str) -> Result<()> {
         let redis = &self.project.clients.redis;
-        operations::settle(&self.project, started, DEADLINE, action, |name| {
-            redis.get_operation().set_name(name).send()
+        operations::settle(&self.project, started, DEADLINE, action, |name| async {
+            let ask = redis.reading().await.get_operation();
+            ask.set_name(name).send().await
         })
         .await
     }
@@ -118,6 +123,8 @@ impl Calls {
             .project
             .clients
             .redis
+            .changing()
+            .await
             .delete_instance()
             .set_name(self.path())
             .send()

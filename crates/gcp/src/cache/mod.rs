@@ -104,6 +104,8 @@ impl Instance {
             .project
             .clients
             .redis
+            .changing()
+            .await
             .update_instance()
             .set_instance(instance)
             .set_update_mask(FieldMask::default().set_paths(mask))
@@ -117,6 +119,8 @@ impl Instance {
             .project
             .clients
             .redis
+            .changing()
+            .await
             .create_instance()
             .set_parent(self.calls.project.names.location())
             .set_instance_id(&self.calls.name)
@@ -134,6 +138,8 @@ impl Instance {
             .project
             .clients
             .redis
+            .changing()
+            .await
             .upgrade_instance()
             .set_name(self.calls.path())
             .set_redis_version(googles_version(&self.shape.spec.version))
@@ -152,6 +158,8 @@ impl Instance {
             .project
             .clients
             .redis
+            .reading()
+            .await
             .get_operation()
             .set_name(name)
             .send()
@@ -220,7 +228,8 @@ impl Kind for Instance {
         let instance = model::Instance::new()
             .set_name(calls.path())
             .set_labels(by.applied_to(&there.tags));
-        let call = at.clients.redis.update_instance().set_instance(instance);
+        let redis = at.clients.redis.changing().await;
+        let call = redis.update_instance().set_instance(instance);
         let call = call.set_update_mask(FieldMask::default().set_paths(["labels"]));
         let begun = call.send().await?;
         Ok(calls.settle(begun, &calls.cannot("label")).await?)

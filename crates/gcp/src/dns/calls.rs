@@ -112,6 +112,8 @@ impl Calls {
             .project
             .clients
             .zones
+            .reading()
+            .await
             .list()
             .set_project(self.zone_project())
             .set_dns_name(format!("{domain}."))
@@ -132,6 +134,8 @@ impl Calls {
             .project
             .clients
             .zones
+            .reading()
+            .await
             .get()
             .set_project(self.zone_project())
             .set_managed_zone(id)
@@ -195,6 +199,8 @@ impl Calls {
             .project
             .clients
             .record_sets
+            .reading()
+            .await
             .list()
             .set_project(self.zone_project())
             .set_managed_zone(&zone.id)
@@ -251,6 +257,8 @@ impl Calls {
         self.project
             .clients
             .record_changes
+            .changing()
+            .await
             .create()
             .set_project(self.zone_project())
             .set_managed_zone(&zone.id)
@@ -266,6 +274,8 @@ impl Calls {
             .project
             .clients
             .record_changes
+            .reading()
+            .await
             .get()
             .set_project(self.zone_project())
             .set_managed_zone(&zone.id)

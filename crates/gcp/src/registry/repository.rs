@@ -52,7 +52,8 @@ impl Kind for Repository {
     }
 
     async fn find(at: &At<Project>) -> Result<Reading<There<Format>>, Refusal> {
-        let ask = at.clients.repositories.get_repository();
+        let repositories = at.clients.repositories.reading().await;
+        let ask = repositories.get_repository();
         let found = ask.set_name(path(at)).send().await?;
         Ok(Reading::Present(There {
             id: String::new(),
@@ -67,7 +68,8 @@ impl Kind for Repository {
         _there: &There<Format>,
         _token: &Token,
     ) -> Result<(), Refusal> {
-        let call = at.clients.repositories.delete_repository();
+        let repositories = at.clients.repositories.changing().await;
+        let call = repositories.delete_repository();
         settle(at, call.set_name(path(at)).send().await?, "delete").await
     }
 
@@ -75,7 +77,8 @@ impl Kind for Repository {
         let repository = model::Repository::new()
             .set_name(path(at))
             .set_labels(by.applied_to(&there.tags));
-        let call = at.clients.repositories.update_repository();
+        let repositories = at.clients.repositories.changing().await;
+        let call = repositories.update_repository();
         call.set_repository(repository)
             .set_update_mask(FieldMask::default().set_paths(["labels"]))
             .send()
@@ -99,7 +102,8 @@ impl Wish for Repository {
         let repository = model::Repository::new()
             .set_format(is.clone())
             .set_labels(at.owner.tags.clone());
-        let call = at.clients.repositories.create_repository();
+        let repositories = at.clients.repositories.changing().await;
+        let call = repositories.create_repository();
         let begun = call
             .set_parent(at.names.location())
             .set_repository_id(at.name())
@@ -132,6 +136,9 @@ fn path(at: &At<Project>) -> String {
 async fn settle(at: &At<Project>, begun: Operation, verb: &str) -> Result<(), Refusal> {
     let action = format!("cannot {verb} {}", at.what());
     let repositories = &at.clients.repositories;
-    let look = |name| repositories.get_operation().set_name(name).send();
+    let look = |name| async {
+        let ask = repositories.reading().await.get_operation();
+        ask.set_name(name).send().await
+    };
     Ok(operation::settle(at, begun, DEADLINE, &action, look).await?)
 }

@@ -170,7 +170,8 @@ impl Calls {
         let may = project
             .may_grant
             .get_or_init(|| async {
-                let call = project.clients.projects.test_iam_permissions();
+                let projects = project.clients.projects.reading().await;
+                let call = projects.test_iam_permissions();
                 let call = call.set_resource(project.names.project());
                 match call.set_permissions([MAY_GRANT]).send().await {
                     Ok(held) => held.permissions.iter().any(|held| held == MAY_GRANT),
@@ -191,7 +192,8 @@ impl Calls {
     /// Whether the project's policy lets the account read its secrets. A folder, the organization, a group and a role of somebody's own
     /// may let it as well ("Resource hierarchy for access control", IAM), and none of these is seen here.
     async fn by_project(&self, member: &str) -> ByProject {
-        let call = self.project().clients.projects.get_iam_policy();
+        let projects = self.project().clients.projects.reading().await;
+        let call = projects.get_iam_policy();
         let path = self.store.path();
         let of = path.split("/secrets/").next().unwrap_or_default();
         let options = GetPolicyOptions::new().set_requested_policy_version(POLICY_VERSION);
