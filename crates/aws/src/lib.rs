@@ -155,6 +155,11 @@ impl Cloud for Aws {
     }
 }
 
+/// The name of every kind that is made and removed by itself, as addresses have it.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    kinds::ALL.iter().map(|it| it.kind)
+}
+
 /// How the deletes of a kind stand to others': those of an earlier tier come first. Names come before everything.
 fn tier(kind: &str) -> Tier {
     kinds::tier(kind).unwrap_or(Tier::Edge)

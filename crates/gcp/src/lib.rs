@@ -231,6 +231,11 @@ impl Cloud for Gcp {
     }
 }
 
+/// The name of every kind that is made and removed by itself, as addresses have it.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    kinds::ALL.iter().map(|it| it.kind)
+}
+
 /// When the things of a kind are deleted; what goes with an instance is within it.
 fn tier(kind: &str) -> Tier {
     match kind {

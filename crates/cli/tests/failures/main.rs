@@ -15,6 +15,7 @@ mod aws_data;
 mod balancers;
 mod cloud_run;
 mod clouds;
+mod contract;
 mod detached;
 mod disturbed;
 mod drift;
@@ -121,6 +122,7 @@ const TESTS: &[&[Test]] = &[
     renamed::TESTS,
     rates::TESTS,
     permissions::TESTS,
+    contract::TESTS,
     events::TESTS,
 ];
 

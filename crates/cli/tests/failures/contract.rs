@@ -1,0 +1,162 @@
+//! What every kind of the clouds' tables promises, whichever it is. A kind that the manifest here does not bring fails the first test.
+
+use std::collections::BTreeSet;
+
+use deployer::Exit;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::in_process::stage::{Ended, PROJECT, Stage, Wanted};
+use crate::world;
+use crate::{APPLY, DESTROY, run, says};
+
+crate::tests! {
+    every_kind_is_made_compared_and_removed => lives,
+    another_hands_tag_stays_on_every_kind_and_is_no_drift => tagged,
+    a_write_whose_answer_is_lost_makes_nothing_twice => answers_lost,
+}
+
+const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
+
+/// Every kind there is.
+const EVERYTHING: Wanted = Wanted {
+    data: true,
+    keys: true,
+    ..Wanted::FIRST
+};
+
+/// What the usual manifest does not have: a range that ECS scales in, and a name.
+const MORE: &str = "
+[services.idp]
+replicas = { min = 1, max = 3 }
+
+[targets.gcp.services.idp.dns]
+name = \"idp.example.com\"
+zone = \"example.com\"
+address = \"192.0.2.7\"
+";
+
+async fn want_everything(stage: &Stage) {
+    let zone = json!({
+        "name": "example", "dnsName": "example.com.", "description": "theirs", "visibility": "public",
+    });
+    let zones = format!("/dns/v1/projects/{PROJECT}/managedZones");
+    stage.google(Method::POST, &zones, Some(zone)).await;
+    stage.file("deployer.test.toml", MORE);
+    stage.want(&EVERYTHING);
+}
+
+/// The kinds of both tables.
+fn kinds() -> BTreeSet<&'static str> {
+    deployer_aws::kinds().chain(deployer_gcp::kinds()).collect()
+}
+
+/// The kinds of what the inventories name.
+async fn inventory(stage: &Stage) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for key in stage.ledger.standing().await {
+        if !key.as_ref().contains("/inventory/") {
+            continue;
+        }
+        let item = stage.ledger.document(&key).await;
+        let kind = item["address"].as_str().and_then(|it| it.split('/').nth(2));
+        found.extend(kind.map(str::to_owned));
+    }
+    found
+}
+
+async fn lives(stage: &Stage) {
+    want_everything(stage).await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    let made = inventory(stage).await;
+    let missing: Vec<&str> = kinds()
+        .into_iter()
+        .filter(|it| !made.contains(*it))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no {missing:?} is made here: bring it into this manifest"
+    );
+    stage.calls.arm(None);
+    let said = run(stage, PLAN, "all", Exit::Success).await;
+    says(&said, &["No changes"]);
+    run(stage, APPLY, "all", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    let ours = world::of(stage).await;
+    assert!(ours.iter().any(|it| it.mark().is_some()), "{ours:?}");
+    run(stage, DESTROY, "all", Exit::Success).await;
+    let left = marked(stage).await;
+    assert!(left.is_empty(), "{left:?}");
+    stage.calls.arm(None);
+    run(stage, DESTROY, "all", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    assert!(inventory(stage).await.is_empty());
+}
+
+/// What bears a mark and is neither a last backup nor on its way out.
+async fn marked(stage: &Stage) -> Vec<String> {
+    let things = world::of(stage).await.into_iter();
+    let marked = things.filter(|it| it.mark().is_some());
+    let names = marked.map(|it| it.name);
+    let passing = [":snapshot:", ":secret:", "task-definition/"];
+    names
+        .filter(|name| !passing.iter().any(|it| name.contains(it)))
+        .collect()
+}
+
+async fn tagged(stage: &Stage) {
+    want_everything(stage).await;
+    run(stage, APPLY, "all", Exit::Success).await;
+    world::tag_all(stage, "backup", "daily").await;
+    let said = run(stage, PLAN, "all", Exit::Success).await;
+    says(&said, &["No changes"]);
+    // Our own mark, taken off by another hand, is put back where the thing is known; their tag stays.
+    for thing in world::of(stage).await {
+        let backup = thing.tags.get("backup").map(String::as_str);
+        assert_eq!(backup, Some("daily"), "{thing:?}");
+    }
+}
+
+/// Every write that the first apply makes, each once.
+async fn answers_lost(stage: &Stage) {
+    want_everything(stage).await;
+    stage.calls.arm(None);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let writes: BTreeSet<String> = stage.calls.writes().into_iter().collect();
+    assert!(writes.len() > 20, "{writes:?}");
+    let undisturbed = names(stage).await;
+    for write in writes {
+        let disturbed = Stage::set(&stage.time).await;
+        want_everything(&disturbed).await;
+        let call = write.split(' ').next().unwrap_or(&write);
+        let rule = format!("[[fault]]\ncall = \"{call}\"\nwhat = \"reset_after\"\nnth = 1\n");
+        if write.contains(' ') {
+            // Of a registry: the sweep loses those.
+            disturbed.clear().await;
+            continue;
+        }
+        disturbed.disturb(&rule).await;
+        let (ended, said) = disturbed.run(APPLY, "all").await;
+        assert!(disturbed.fired().await > 0, "`{call}` was not disturbed");
+        disturbed.disturb("").await;
+        if !matches!(ended, Ended::Exit(Exit::Success)) {
+            run(&disturbed, APPLY, "all", Exit::Success).await;
+        }
+        let (ended, plan) = disturbed.run(PLAN, "all").await;
+        let is_done = matches!(ended, Ended::Exit(Exit::Success));
+        assert!(is_done, "after a lost answer of `{call}`:\n{said}\n{plan}");
+        assert_eq!(names(&disturbed).await, undisturbed, "`{call}`");
+        disturbed.clear().await;
+    }
+}
+
+/// What stands in the clouds, without what differs from run to run.
+async fn names(stage: &Stage) -> BTreeSet<String> {
+    let things = world::of(stage).await.into_iter();
+    let ids =
+        regex_lite::Regex::new("-[A-Za-z0-9]{6}$|[0-9a-f]{8,}|-[0-9]{5}-[0-9a-z]{3}|:[0-9]+$");
+    let ids = ids.expect("a pattern");
+    things
+        .map(|it| ids.replace_all(&it.name, "").into_owned())
+        .collect()
+}
