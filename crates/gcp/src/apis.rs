@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::credentials;
 use crate::hints;
-use crate::project::{Project, short};
+use crate::paths::short;
+use crate::project::Project;
 
 /// What a project may have to switch on; Service Usage itself, Cloud Logging and Cloud Storage are on from the start ("Enabled by
 /// default" in its documentation), Resource Manager is done without.

@@ -4,7 +4,8 @@ use deployer_core::capability::Caller;
 use deployer_core::error::{Error, ErrorKind, Result};
 
 use crate::error::{self, is_absent, is_denied, reason};
-use crate::project::{Project, short};
+use crate::paths::short;
+use crate::project::Project;
 
 /// Asks for the project: proof of credentials that work, in the right one.
 ///

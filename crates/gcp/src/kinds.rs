@@ -5,7 +5,7 @@ use crate::permissions;
 use crate::project::Project;
 use crate::registry::{IMAGE, Repository};
 use crate::runtime::{invoker, job, migration, service};
-use crate::{cache, dns, secret_access, secret_member, secret_store};
+use crate::{cache, dns, secret_access, secret_store};
 
 deployer_core::kinds! {
     site: Project, facts: permissions::Access;
@@ -22,5 +22,5 @@ deployer_core::kinds! {
     ;
     // A database and its user go with their instance: dropped on their own before it, they would be missing from its last backup.
     // The others are steps, and what of somebody else's is only read.
-    gone: within::KIND, user::KIND, IMAGE, secret_member::KIND, migration::KIND,;
+    gone: within::KIND, user::KIND, IMAGE, secret_store::MEMBER, migration::KIND,;
 }

@@ -144,7 +144,7 @@ impl Owner {
 pub(crate) fn show_version(version: &SecretVersion) -> String {
     format!(
         "{} version {}",
-        crate::project::short(&version.secret),
+        crate::paths::short(&version.secret),
         version.version
     )
 }

@@ -17,9 +17,11 @@ mod identity_token;
 mod kinds;
 mod labels;
 mod logs;
+mod lookup;
 mod marked;
 pub mod names;
 mod operation;
+mod paths;
 pub mod permissions;
 mod project;
 mod rates;
@@ -27,13 +29,9 @@ mod registry;
 mod retry;
 mod runtime;
 mod secret_access;
-mod secret_calls;
-mod secret_lookup;
-mod secret_member;
 mod secret_store;
 mod site;
 pub mod spec;
-mod zone_servers;
 
 pub use credentials::Bearer;
 
@@ -54,9 +52,10 @@ use deployer_core::spec::EnvironmentSpec;
 use tokio::sync::OnceCell;
 
 use client::Clients;
-use project::{Names, Project};
+use lookup::SecretLookup;
+use paths::Names;
+use project::Project;
 use secret_access::RunAs;
-use secret_lookup::SecretLookup;
 
 /// One Google Cloud project and region, opened.
 pub struct Gcp {

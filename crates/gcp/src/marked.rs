@@ -19,7 +19,8 @@ use crate::cache;
 use crate::database::instance;
 use crate::error::{self, CloudError};
 use crate::hints;
-use crate::project::{Project, short};
+use crate::paths::short;
+use crate::project::Project;
 use crate::registry::Repository;
 use crate::runtime::{job, service};
 use crate::secret_store;
@@ -96,7 +97,7 @@ impl Search<'_> {
         let list = secrets.reading().await.list_secrets();
         let list = list.set_parent(self.project.names.project());
         let read = read!(list.set_filter(format!("labels.{OWNER_TAG}={}", self.label)));
-        self.sorted("secrets", secret_store::KIND, read)
+        self.sorted("secrets", secret_store::SECRET, read)
     }
 
     async fn caches(&self) -> Marked {

@@ -26,7 +26,7 @@ use secrecy::SecretString;
 use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels::{self, Owner};
-use crate::project::Names;
+use crate::paths::Names;
 use crate::site::prelude::*;
 use calls::{Actual, Calls, DEADLINE, judge};
 use shape::{Shape, describe, effect, googles_version, masks};

@@ -7,7 +7,7 @@ use google_cloud_redis_v1::model;
 use google_cloud_redis_v1::model::instance::{ConnectMode, Tier, TransitEncryptionMode};
 
 use crate::labels::{self, Labels};
-use crate::project::Names;
+use crate::paths::Names;
 
 /// What the manifest says of one instance.
 pub(super) struct Shape {

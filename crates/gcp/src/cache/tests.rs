@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::calls::{Actual, judge};
 use super::shape::{Shape, describe, effect, masks};
-use crate::project::test_names;
+use crate::paths::test_names;
 
 fn shape() -> Shape {
     Shape {

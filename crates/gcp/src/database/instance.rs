@@ -20,7 +20,7 @@ use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels::{self, Owner};
-use crate::project::Names;
+use crate::paths::Names;
 use crate::site::prelude::*;
 
 /// The kind in addresses.

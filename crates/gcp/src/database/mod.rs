@@ -30,8 +30,9 @@ use secrecy::SecretString;
 
 use crate::error::Found;
 use crate::labels::{self, Owner};
-use crate::project::{Names, Project};
-use crate::secret_calls::Store;
+use crate::paths::Names;
+use crate::project::Project;
+use crate::secret_store::Store;
 use calls::Calls;
 use shape::Shape;
 

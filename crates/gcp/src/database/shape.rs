@@ -20,7 +20,7 @@ use google_cloud_sql_v1::model::{
 
 use super::extras;
 use crate::labels::{self, Labels};
-use crate::project::Names;
+use crate::paths::Names;
 
 /// The label that says which version of the password the user has. The user's node owns it: the instance's writes it into
 /// a new instance, and leaves it alone from then on.

@@ -14,7 +14,7 @@ use google_cloud_sql_v1::model::{
 };
 
 use super::shape::{PASSWORD_LABEL, Shape, door, effect, host};
-use crate::project::test_names;
+use crate::paths::test_names;
 
 fn shape() -> Shape {
     Shape {

@@ -22,7 +22,7 @@ use super::status::PORT;
 use super::{Home, Sight, Unnamed};
 use crate::error::{self, CloudError, Found};
 use crate::labels::show_version;
-use crate::secret_calls::Store;
+use crate::secret_store::Store;
 
 /// The kind in addresses.
 pub(crate) const KIND: &str = "sql.user";

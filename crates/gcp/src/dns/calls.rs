@@ -1,9 +1,11 @@
 //! The calls that concern one record: its zone, what stands there, and changes of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Reading;
+use deployer_core::spec::{LeadsTo, RecordSpec};
 use google_cloud_dns_v1::model::change::Status;
 use google_cloud_dns_v1::model::managed_zone::Visibility;
 use google_cloud_dns_v1::model::{Change, ManagedZone, ResourceRecordSet};
@@ -32,6 +34,29 @@ impl std::fmt::Display for Place {
             write!(f, "{project}/")?;
         }
         write!(f, "{}/{}/{}", self.zone, self.name, self.sort)
+    }
+}
+
+impl Place {
+    pub(super) fn of(record: &RecordSpec) -> Self {
+        let (project, zone) = match record.zone.split_once('/') {
+            Some((project, zone)) => (Some(project.to_owned()), zone),
+            None => (None, record.zone.as_str()),
+        };
+        Self {
+            project,
+            zone: zone.to_owned(),
+            name: record.name.clone(),
+            sort: sort(&record.leads_to).to_owned(),
+        }
+    }
+}
+
+fn sort(leads_to: &LeadsTo) -> &'static str {
+    match leads_to {
+        LeadsTo::Address(IpAddr::V6(_)) => "AAAA",
+        // A load balancer of another cloud is refused when the record is carried out.
+        LeadsTo::Address(IpAddr::V4(_)) | LeadsTo::LoadBalancer(_) => "A",
     }
 }
 

@@ -7,7 +7,7 @@ use deployer_core::permissions::Feature;
 use super::{Access, Need, On};
 use crate::database::{user, within};
 use crate::runtime::migration;
-use crate::{kinds, registry, secret_member};
+use crate::{kinds, registry, secret_store};
 
 /// What has no kind, what goes with something else, and steps.
 const OTHERS: &[Need] = &[
@@ -81,7 +81,7 @@ const OTHERS: &[Need] = &[
         },
     },
     Need {
-        kind: secret_member::KIND,
+        kind: secret_store::MEMBER,
         noun: "secret of another owner, or one member of it",
         access: Access {
             feature: Feature::SharedSecrets,

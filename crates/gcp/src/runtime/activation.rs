@@ -12,7 +12,7 @@ use google_cloud_run_v2::model::{
     Container, RevisionTemplate, TrafficTarget, TrafficTargetAllocationType,
 };
 
-use crate::project::{Names, short};
+use crate::paths::{Names, short};
 use crate::runtime::container::{self, RUN_ANNOTATION};
 use crate::runtime::service::{self, Calls};
 use crate::runtime::{shape, verdict};
@@ -326,7 +326,7 @@ async fn wait_until(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::test_names;
+    use crate::paths::test_names;
 
     fn version(number: &str) -> SecretVersion {
         SecretVersion {

@@ -6,7 +6,7 @@ use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::Execution;
 
 use crate::error;
-use crate::project::short;
+use crate::paths::short;
 use crate::runtime::job;
 use crate::runtime::migration::Migration;
 

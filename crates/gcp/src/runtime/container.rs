@@ -15,7 +15,7 @@ use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelector, VpcAccess};
 
 use crate::labels::show_version;
-use crate::project::Names;
+use crate::paths::Names;
 
 /// The annotation that makes a new revision of an equal template. No field: it says nothing about what runs.
 pub(crate) const RUN_ANNOTATION: &str = "deployer/run";
@@ -522,7 +522,7 @@ pub(crate) fn describe_account(fields: &mut Fields, account: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::test_names;
+    use crate::paths::test_names;
 
     #[test]
     fn quantities_are_equal_however_they_are_spelt() {

@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels::show_version;
 use crate::logs;
-use crate::project::{Project, short};
+use crate::paths::short;
+use crate::project::Project;
 use crate::runtime::conditions::{self, Ending};
 use crate::runtime::job::{self, Database};
 use crate::{error, operation};

@@ -14,7 +14,7 @@ use google_cloud_run_v2::model::{
 };
 
 use crate::labels::{self, Labels};
-use crate::project::{Names, short};
+use crate::paths::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
 use crate::runtime::{probes, scaling, verdict};
 

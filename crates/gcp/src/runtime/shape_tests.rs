@@ -14,7 +14,7 @@ use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{EnvVar, ServiceScaling, VpcAccess};
 
 use super::*;
-use crate::project::test_names;
+use crate::paths::test_names;
 
 const IMAGE: &str = "europe-west1-docker.pkg.dev/demo-project/idp-staging/idp@sha256:aa";
 

@@ -4,7 +4,7 @@ use deployer_core::wait::Readiness;
 use google_cloud_run_v2::model::condition::State;
 use google_cloud_run_v2::model::{Service, TrafficTarget, TrafficTargetAllocationType};
 
-use crate::project::short;
+use crate::paths::short;
 use crate::runtime::conditions;
 
 /// Whether the newest revision serves everything.

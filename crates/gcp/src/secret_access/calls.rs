@@ -12,7 +12,7 @@ use super::policy::{ROLE, SUFFICE, changed, has, may_hide};
 use crate::error::{self, CloudError, Found};
 use crate::project::Project;
 use crate::runtime::creation;
-use crate::secret_calls::Store;
+use crate::secret_store::Store;
 
 /// What the caller needs to write a secret's policy.
 const MAY_GRANT: &str = "secretmanager.secrets.setIamPolicy";

@@ -14,8 +14,8 @@ use super::calls::Calls;
 use super::policy::{ROLE, has};
 use super::{Access, BETWEEN, described};
 use crate::error::{self, Found};
+use crate::paths::short;
 use crate::permissions::Access as Permissions;
-use crate::project::short;
 use crate::site::prelude::{
     At, Data, Description, Feature, Kind, NOT_FOUND, On, Project, Reading, Refusal, Result, There,
     Tier, Token, tags,

@@ -26,12 +26,12 @@ use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels::{self, Labels, Owner};
 use crate::operation;
-use crate::project::Names;
+use crate::paths::Names;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
 use crate::runtime::patience::{Patience, Turn};
 use crate::runtime::service;
 use crate::runtime::{conditions, creation};
-use crate::secret_calls::Store;
+use crate::secret_store::Store;
 use crate::site::prelude::*;
 
 pub(crate) use calls::Calls;

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn a_job_without_a_number_of_retries_differs_from_one_that_never_retries() {
-    let names = crate::project::test_names();
+    let names = crate::paths::test_names();
     let job =
         |task: TaskTemplate| Job::new().set_template(ExecutionTemplate::new().set_template(task));
     let silent = describe(&names, &job(TaskTemplate::new()));

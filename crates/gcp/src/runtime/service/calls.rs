@@ -211,7 +211,7 @@ impl Calls {
         let path = format!(
             "{}/revisions/{}",
             self.path(),
-            crate::project::short(revision)
+            crate::paths::short(revision)
         );
         let revisions = self.project.clients.revisions.reading().await;
         match revisions.get_revision().set_name(path).send().await {

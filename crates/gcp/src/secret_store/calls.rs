@@ -13,8 +13,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::labels::{Labels, Owner};
-use crate::project::{Project, short};
-use crate::secret_lookup::Seen;
+use crate::lookup::Seen;
+use crate::paths::short;
+use crate::project::Project;
 use crate::secret_store::moment;
 
 /// A value as text.

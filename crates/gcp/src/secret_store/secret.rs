@@ -1,164 +1,37 @@
-//! Secrets in Secret Manager: declared, compared in memory, pinned by version number.
+//! `secretmanager.secret`: one secret with a current version, compared in memory, pinned by its number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::names::SECRET as NAME;
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
+use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
-use deployer_core::graph::{Graph, Inputs, Output, Value};
+use deployer_core::graph::Output;
 use deployer_core::member::binary;
 use deployer_core::node::{Effect, Resource, Watch};
 use deployer_core::ours::Stranger;
-use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
+use deployer_core::spec::SecretSource;
 use google_cloud_secretmanager_v1::model;
-use google_cloud_secretmanager_v1::model::secret_version::State;
 use google_cloud_wkt::FieldMask;
-use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::calls::{Store, show_regions, show_replication};
 use crate::error::{self, Found};
 use crate::labels::{self, Labels, Owner};
-use crate::secret_calls::{Store, denied, number, show_regions, show_replication};
-use crate::secret_member::Taken;
 use crate::site::prelude::*;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = Secret::KIND;
+pub(crate) const SECRET: &str = Secret::KIND;
 
 /// The field that says where a secret is kept.
 const REPLICATION: &str = "replication";
 
 /// The field `value` where what is there is to be replaced.
 const NEW_VERSION: &str = "new version";
-
-/// Secret Manager behind [`SecretStore`].
-pub(crate) struct Secrets {
-    pub(crate) project: Arc<Project>,
-}
-
-#[async_trait]
-impl SecretStore for Secrets {
-    fn secret(
-        &self,
-        graph: &mut Graph,
-        env: &EnvironmentSpec,
-        secret: &SecretSpec,
-        content: SecretContent,
-    ) -> Output<SecretVersion> {
-        let address = Address::new(&self.project.target, KIND, &secret.name);
-        let output = Output::of(&address);
-        let labels = labels::of(env).after(&graph.past(&address));
-        graph.resource(|inputs| Secret {
-            store: Store::new(&self.project, &secret.name),
-            key: secret.key.clone(),
-            source: secret.source.clone(),
-            by_value: env.injects_value_of(&secret.key),
-            owner: Owner::wanted(&labels, secret.adopt),
-            address,
-            labels,
-            content: taken(content, inputs),
-            anothers: AtomicBool::new(false),
-            there: Mutex::default(),
-            output: output.clone(),
-        });
-        output
-    }
-
-    /// Cloud Run takes whole secrets only: another one holds the member alone.
-    fn member(
-        &self,
-        graph: &mut Graph,
-        env: &EnvironmentSpec,
-        secret: &SecretSpec,
-        member: &Member,
-    ) -> Output<SecretVersion> {
-        let taken = Taken::new(&self.project, secret, member);
-        let value = taken.output();
-        graph.resource(|_| taken);
-        let own = SecretSpec {
-            name: member.held_in.clone(),
-            source: SecretSource::Cloud,
-            member: None,
-            ..secret.clone()
-        };
-        self.secret(graph, env, &own, SecretContent::From(Value::From(value)))
-    }
-
-    async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {
-        let store = Store::new(&self.project, name);
-        let Found::Here(versions) = error::found(
-            store.versions(State::Enabled).await,
-            &format!("cannot list the versions of secret `{name}`"),
-        )?
-        else {
-            return match store.secret().await? {
-                Found::Absent => Ok(None),
-                Found::Denied(why) => Err(denied(name, &why)),
-                Found::Here(_) => Err(denied(name, "its versions cannot be listed")),
-            };
-        };
-        let newest = versions.iter().max_by_key(|version| number(&version.name));
-        Ok(Some(SecretStatus {
-            version: newest.map(|version| store.pin(&version.name)).transpose()?,
-            changed: newest.and_then(|version| moment(version.create_time.as_ref())),
-            versions: versions.len(),
-            disabled: match newest {
-                Some(_) => None,
-                None => store.newest_disabled().await?,
-            },
-        }))
-    }
-
-    async fn value(&self, name: &str) -> Result<Option<SecretString>> {
-        let store = Store::new(&self.project, name);
-        match store.current().await? {
-            Some(version) => store.read_value(&version.version).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn value_of(&self, version: &SecretVersion) -> Result<Option<SecretString>> {
-        let store = Store::of(&self.project, version);
-        store.value_of(&version.version).await
-    }
-
-    fn is_of(&self, version: &SecretVersion, address: &Address) -> bool {
-        let names = &self.project.names;
-        address.kind == KIND
-            && names.secret_in_full(&version.secret) == names.secret_in_full(&address.name)
-    }
-
-    async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>> {
-        let store = Store::of(&self.project, version);
-        store.unusable(&version.version).await
-    }
-
-    async fn put_version(
-        &self,
-        env: &EnvironmentSpec,
-        secret: &SecretSpec,
-        value: &SecretString,
-        _token: &Token,
-    ) -> Result<SecretVersion> {
-        let labels = labels::of(env);
-        let store = Store::new(&self.project, &secret.name);
-        let ensured = store
-            .ensure(&labels, &Owner::wanted(&labels, secret.adopt))
-            .await;
-        match ensured {
-            Err(error) if error.kind() == ErrorKind::Conflict && secret.may_be_anothers() => {
-                return Err(error.hint("this environment only reads it: its owner sets it"));
-            }
-            ensured => ensured?,
-        }
-        store.ensure_value(value).await
-    }
-}
 
 /// The field `value` as it is to be; never derived from the value itself.
 fn wanted(content: &SecretContent, there: &Holding) -> FieldValue {
@@ -185,27 +58,6 @@ fn same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
-/// The secret of ours or of others whose versions the services take.
-pub(crate) fn held_in(secret: &SecretSpec) -> &str {
-    match &secret.member {
-        Some(member) => &member.held_in,
-        None => &secret.name,
-    }
-}
-
-/// The content with the output that it is made from as the node's input.
-fn taken(content: SecretContent, inputs: &mut Inputs) -> SecretContent {
-    match content {
-        SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
-        SecretContent::Keep | SecretContent::Exactly(_) | SecretContent::AtFirst(_) => content,
-    }
-}
-
-pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
-    let time = time?;
-    Timestamp::new(time.seconds(), time.nanos()).ok()
-}
-
 /// A secret as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Actual {
@@ -219,7 +71,7 @@ pub(crate) struct Actual {
 
 /// What a secret holds now, for the comparison with what it is to hold; in memory only.
 #[derive(Clone, Default)]
-enum Holding {
+pub(super) enum Holding {
     /// Nothing that can be used, or another value.
     #[default]
     Nothing,
@@ -231,20 +83,20 @@ enum Holding {
 
 /// One secret of the manifest.
 pub(crate) struct Secret {
-    store: Store,
-    key: String,
-    source: SecretSource,
+    pub(super) store: Store,
+    pub(super) key: String,
+    pub(super) source: SecretSource,
     /// Whether a variable is to hold what it holds.
-    by_value: bool,
-    address: Address,
-    owner: Owner,
-    labels: Labels,
-    content: SecretContent,
+    pub(super) by_value: bool,
+    pub(super) address: Address,
+    pub(super) owner: Owner,
+    pub(super) labels: Labels,
+    pub(super) content: SecretContent,
     /// Whether the last look found it to be somebody else's, which is only read.
-    anothers: AtomicBool,
+    pub(super) anothers: AtomicBool,
     /// What was found there.
-    there: Mutex<Holding>,
-    output: Output<SecretVersion>,
+    pub(super) there: Mutex<Holding>,
+    pub(super) output: Output<SecretVersion>,
 }
 
 /// The fields that labels make.
@@ -634,5 +486,5 @@ async fn delete(store: &Store, actual: &Actual) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "secret_store_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

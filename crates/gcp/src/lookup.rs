@@ -10,7 +10,7 @@ use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model;
 
 use crate::error::CloudError;
-use crate::project::{Names, short};
+use crate::paths::{Names, short};
 use crate::rates::Paced;
 
 /// How many names one filter holds.

@@ -12,11 +12,11 @@ use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 use deployer_core::spec::{Member, SecretSpec};
 use secrecy::SecretString;
 
+use super::Store;
 use crate::project::Project;
-use crate::secret_calls::Store;
 
 /// The kind in addresses.
-pub(crate) const KIND: &str = "secretmanager.member";
+pub(crate) const MEMBER: &str = "secretmanager.member";
 
 /// One member.
 pub(crate) struct Taken {
@@ -30,7 +30,7 @@ impl Taken {
     /// The member of that secret.
     pub(crate) fn new(project: &Arc<Project>, secret: &SecretSpec, member: &Member) -> Self {
         let name = format!("{}/{}", secret.name, member.key);
-        let address = Address::new(&project.target, KIND, name);
+        let address = Address::new(&project.target, MEMBER, name);
         Self {
             store: Store::new(project, &secret.name),
             key: member.key.clone(),
