@@ -219,11 +219,16 @@ impl Graph {
     }
 
     fn push(&mut self, node: Arc<dyn Node>, inputs: &Inputs) -> NodeId {
-        let needs = inputs
-            .addresses
-            .iter()
-            .filter_map(|address| self.find(address))
-            .collect();
+        let declared = |address: &Address| {
+            let found = self.find(address);
+            found.unwrap_or_else(|| {
+                panic!(
+                    "{} takes of {address}, which is not declared",
+                    node.address()
+                )
+            })
+        };
+        let needs = inputs.addresses.iter().map(declared).collect();
         let id = NodeId(self.entries.len());
         let earlier = self.by_address.insert(node.address().clone(), id);
         debug_assert!(earlier.is_none(), "{} is declared twice", node.address());

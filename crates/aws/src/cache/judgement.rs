@@ -11,9 +11,9 @@ use deployer_core::fields::{FieldValue, Fields};
 
 use crate::spec::CacheTls;
 
-use super::group_calls::called;
-use super::group_fields::{GroupActual, may_wait, numbers, version_text};
+use super::calls::called;
 use super::replication_group::ReplicationGroup;
+use super::shape::{GroupActual, may_wait, numbers, version_text};
 use crate::tags;
 
 /// From this version on TLS can be switched on while a group runs (user guide, "Enabling in-transit encryption";

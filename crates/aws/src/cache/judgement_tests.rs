@@ -15,8 +15,8 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Effect, Resource};
 use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 
-use super::super::group_fields::GroupActual;
 use super::super::replication_group::{REPLICATION_GROUP, ReplicationGroup};
+use super::super::shape::GroupActual;
 use crate::client::of_nobody;
 use crate::tags::Tags;
 

@@ -1,10 +1,10 @@
 //! ElastiCache for Redis: subnet group and replication group.
 
-pub(crate) mod group_calls;
-mod group_fields;
+pub(crate) mod calls;
 mod judgement;
 mod modify;
 pub(crate) mod replication_group;
+mod shape;
 mod status;
 pub(crate) mod subnet_group;
 
@@ -100,11 +100,11 @@ impl Cache for Aws {
 
     async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>> {
         let (clients, name) = (&self.clients, &cache.name);
-        let what = group_calls::called(name);
-        let Some(group) = seen(group_calls::describe(clients, name).await?, &what)? else {
+        let what = calls::called(name);
+        let Some(group) = seen(calls::describe(clients, name).await?, &what)? else {
             return Ok(None);
         };
-        let member = group_calls::member(clients, name, &group).await?;
+        let member = calls::member(clients, name, &group).await?;
         Ok(Some(status::of(&group, seen(member, &what)?.as_ref())))
     }
 }

@@ -12,9 +12,9 @@ use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::group_calls::{USABLE, called};
-use super::group_fields::{AUTH_TAG, GroupActual, may_wait};
+use super::calls::{USABLE, called};
 use super::replication_group::ReplicationGroup;
+use super::shape::{AUTH_TAG, GroupActual, may_wait};
 use crate::error::{Told, code, failure, without, words};
 use crate::tagging::TagApi;
 use crate::tags::{self, TagChanges, Tags};

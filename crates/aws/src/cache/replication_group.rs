@@ -21,11 +21,11 @@ use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::group_calls::{
+use super::calls::{
     USABLE, called, delete_group, describe as described, read_group, release_group,
 };
-use super::group_fields::{GroupActual, TOKEN_TAG, effect};
 use super::modify::{still_applies, together};
+use super::shape::{GroupActual, TOKEN_TAG, effect};
 use crate::database::password::just_written;
 use crate::database::{encoded, nothing_to_adopt};
 use crate::error::{code, failure, incomplete, without};

@@ -3,7 +3,7 @@
 use aws_sdk_elasticache::types::{CacheCluster, ReplicationGroup};
 use deployer_core::capability::StoreStatus;
 
-use super::group_fields::GroupActual;
+use super::shape::GroupActual;
 
 /// A group in ElastiCache's own words; only a member tells the version.
 pub(super) fn of(group: &ReplicationGroup, member: Option<&CacheCluster>) -> StoreStatus {

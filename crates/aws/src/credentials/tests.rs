@@ -1,3 +1,5 @@
+//! Where credentials come from, tried with servers and files of our own.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;

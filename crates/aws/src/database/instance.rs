@@ -19,9 +19,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
 use super::authority::Bundle;
-use super::instance_calls::{GONE, called, delete_instance, read_instance, upgrades};
-use super::instance_fields::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
+use super::calls::{GONE, called, delete_instance, read_instance, upgrades};
 use super::password::just_written;
+use super::shape::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
 use super::subnet_group::vpc_of;
 use super::{nothing_to_adopt, url};
 use crate::error::{Told, code, failure, incomplete, without};

@@ -11,9 +11,9 @@ use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::spec::DatabaseSpec;
 
+use super::calls::called;
 use super::instance::{ENGINE, Instance};
-use super::instance_calls::called;
-use super::instance_fields::{
+use super::shape::{
     AT_LEAST, InstanceActual, Parameters, may_wait, number, storage_text, version_text,
 };
 use crate::tags;

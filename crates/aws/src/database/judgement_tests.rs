@@ -10,7 +10,7 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::spec::EnvironmentSpec;
 
 use super::super::instance::{INSTANCE, Instance};
-use super::super::instance_fields::InstanceActual;
+use super::super::shape::InstanceActual;
 use super::super::spec;
 use crate::client::of_nobody;
 

@@ -1,14 +1,14 @@
 //! RDS for PostgreSQL: subnet group, parameter group and instance.
 
 mod authority;
+pub(crate) mod calls;
 pub(crate) mod instance;
-pub(crate) mod instance_calls;
-mod instance_fields;
 mod judgement;
 mod modify;
 pub(crate) mod parameter_group;
 pub(crate) mod password;
 mod pending;
+mod shape;
 mod status;
 pub(crate) mod subnet_group;
 
@@ -31,8 +31,8 @@ use crate::tags;
 
 use authority::Bundle;
 use instance::{INSTANCE, Instance, LookedUp};
-use instance_fields::Endpoint;
 use parameter_group::ParameterGroup;
+use shape::Endpoint;
 use subnet_group::SubnetGroup;
 
 /// Everything but what RFC 3986 calls unreserved.
@@ -132,9 +132,9 @@ impl Database for Aws {
 
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
         let name = &database.name;
-        let reading = instance_calls::describe(&self.clients, name).await?;
-        let instance = seen(reading, &instance_calls::called(name))?;
-        Ok(instance.as_ref().and_then(instance_fields::birth))
+        let reading = calls::describe(&self.clients, name).await?;
+        let instance = seen(reading, &calls::called(name))?;
+        Ok(instance.as_ref().and_then(shape::birth))
     }
 
     fn password_rule(&self) -> Option<&'static PasswordRule> {
@@ -143,8 +143,8 @@ impl Database for Aws {
 
     async fn status(&self, database: &DatabaseSpec) -> Result<Option<StoreStatus>> {
         let name = &database.name;
-        let reading = instance_calls::describe(&self.clients, name).await?;
-        let instance = seen(reading, &instance_calls::called(name))?;
+        let reading = calls::describe(&self.clients, name).await?;
+        let instance = seen(reading, &calls::called(name))?;
         Ok(instance.map(|instance| status::of(&instance)))
     }
 }

@@ -9,9 +9,9 @@ use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Readiness, poll};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::calls::{BUSY, called};
 use super::instance::{Instance, USABLE, still_applies};
-use super::instance_calls::{BUSY, called};
-use super::instance_fields::{InstanceActual, Parameters, REBOOT_TAG};
+use super::shape::{InstanceActual, Parameters, REBOOT_TAG};
 use crate::error::{Told, code, failure, without};
 
 /// From so many GiB on a gp3 disk of PostgreSQL is striped, and this is the least that it has (user guide, "Amazon RDS DB instance

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_rds::types::PendingModifiedValues;
 
-use super::instance_fields::storage_text;
+use super::shape::storage_text;
 
 /// The changes that wait, by field, each with the value that it will have.
 ///

@@ -3,7 +3,7 @@
 use aws_sdk_rds::types::DbInstance;
 use deployer_core::capability::StoreStatus;
 
-use super::instance_fields::InstanceActual;
+use super::shape::InstanceActual;
 
 /// An instance in RDS's own words.
 pub(super) fn of(instance: &DbInstance) -> StoreStatus {

@@ -1,9 +1,9 @@
 //! Route 53: names in existing public zones, for targets of either cloud.
 
 mod ask;
+mod calls;
 mod content;
 mod record;
-mod zone;
 
 use std::fmt;
 use std::sync::Arc;
@@ -133,10 +133,10 @@ impl Dns for Route53 {
         let (api, name) = (&self.api, &record.name);
         let kind = Type::of(&record.leads_to);
         let what = format!("record `{name}`");
-        let Some(zone) = seen(zone::find(api, &record.zone).await?, &what)? else {
+        let Some(zone) = seen(calls::find(api, &record.zone).await?, &what)? else {
             return Ok(None);
         };
-        let sets = seen(zone::records(api, &zone, name).await?, &what)?;
+        let sets = seen(calls::records(api, &zone, name).await?, &what)?;
         let there = record::standing(sets.unwrap_or_default(), kind);
         Ok(there.map(|set| content::status(&set)))
     }

@@ -18,8 +18,8 @@ use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::{LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 
+use super::calls::{self, Zone};
 use super::content::{Content, Type, described, led, without_unsaid, words};
-use super::zone::{self, Zone};
 use super::{Api, ask};
 use crate::site::prelude::*;
 
@@ -104,7 +104,7 @@ impl Record {
         let LeadsTo::LoadBalancer(wanted) = &self.spec.leads_to else {
             return Ok(None);
         };
-        match zone::balancer(&self.api, wanted).await? {
+        match calls::balancer(&self.api, wanted).await? {
             Reading::Present(balancer) => {
                 let mut known = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
                 *known = Some(Content::Alias(balancer));
@@ -121,7 +121,7 @@ impl Record {
     }
 
     async fn zone(&self) -> Result<Reading<Zone>> {
-        let reading = zone::find(&self.api, &self.spec.zone).await?;
+        let reading = calls::find(&self.api, &self.spec.zone).await?;
         if let Reading::Present(zone) = &reading
             && !zone.has(&self.spec.name)
         {
@@ -147,7 +147,7 @@ impl Record {
         let asked_for = !self.spec.servers.is_empty();
         let servers = match self.spec.servers.as_slice() {
             [] if self.api.is_emulator => return Ok(Readiness::Ready),
-            [] => zone::servers(&self.api, zone).await?,
+            [] => calls::servers(&self.api, zone).await?,
             given => given.to_vec(),
         };
         let answers = ask::ask(&servers, &self.spec.name, self.kind).await;
@@ -182,7 +182,7 @@ impl Resource for Record {
                 return Ok(Reading::Absent);
             }
         };
-        let sets = zone::records(&self.api, &zone, &self.spec.name).await?;
+        let sets = calls::records(&self.api, &zone, &self.spec.name).await?;
         Ok(match sets {
             Reading::Present(sets) => {
                 let wanted = self.wanted().map(|content| content.fields());
@@ -241,7 +241,7 @@ impl Resource for Record {
         let action = format!("create {}", self.called());
         let changes = vec![(ChangeAction::Create, set.clone())];
         self.say_what_is_not_asked(watch);
-        match zone::change(&self.api, &zone, &action, changes).await {
+        match calls::change(&self.api, &zone, &action, changes).await {
             Ok(change) => Ok(RecordActual {
                 zone,
                 set,
@@ -273,7 +273,7 @@ impl Resource for Record {
         changes.push((ChangeAction::Upsert, set.clone()));
         let action = format!("change {}", self.called());
         self.say_what_is_not_asked(watch);
-        let change = zone::change(&self.api, &actual.zone, &action, changes).await?;
+        let change = calls::change(&self.api, &actual.zone, &action, changes).await?;
         Ok(RecordActual {
             zone: actual.zone.clone(),
             set,
@@ -291,7 +291,7 @@ impl Resource for Record {
 
     async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {
         let known = match &actual.change {
-            Some(change) => Some(zone::is_in_sync(&self.api, change).await?),
+            Some(change) => Some(calls::is_in_sync(&self.api, change).await?),
             // The reply with the change's name was lost.
             None => None,
         };
@@ -351,10 +351,10 @@ async fn delete(api: &Api, name: &str, actual: &RecordActual) -> Result<()> {
     let kind = actual.set.r#type().as_str();
     let action = format!("delete {kind} record `{name}`");
     let changes = vec![(ChangeAction::Delete, actual.set.clone())];
-    let Err(error) = zone::change(api, &actual.zone, &action, changes).await else {
+    let Err(error) = calls::change(api, &actual.zone, &action, changes).await else {
         return Ok(());
     };
-    let sets = zone::records(api, &actual.zone, name).await?;
+    let sets = calls::records(api, &actual.zone, name).await?;
     let there = match &sets {
         Reading::Present(sets) => sets.iter().any(|set| set.r#type() == actual.set.r#type()),
         Reading::Absent => false,
@@ -405,7 +405,7 @@ impl Kind for Written {
 
     async fn find(at: &At<Api>) -> Result<Reading<There<RecordActual>>, Refusal> {
         let (name, kind) = parts(at.name())?;
-        let zones = match zone::around(at, name).await? {
+        let zones = match calls::around(at, name).await? {
             Reading::Present(zones) => zones,
             Reading::Denied(words) => return Ok(Reading::Denied(words)),
             Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Vec::new(),
@@ -413,7 +413,7 @@ impl Kind for Written {
         // Several zones may have the name: ours is the one that says what we wrote.
         let mut other = None;
         for zone in zones {
-            let sets = match zone::records(at, &zone, name).await? {
+            let sets = match calls::records(at, &zone, name).await? {
                 Reading::Present(sets) => sets,
                 Reading::Denied(words) if zone.is_public => return Ok(Reading::Denied(words)),
                 Reading::Denied(_)

@@ -4,7 +4,7 @@
 //! Service Authorization Reference (<https://docs.aws.amazon.com/service-authorization/latest/reference/>), its tables "Actions"
 //! and "API operations", as of August 2026.
 
-mod operations;
+mod calls;
 pub(crate) mod places;
 mod table;
 
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::permissions::Feature;
 use serde_json::{Value, json};
 
-pub use operations::actions_of;
+pub use calls::actions_of;
 pub use table::{NEEDS, ONLY};
 
 /// How many characters a managed policy may have, white space not counted ("IAM and AWS STS quotas", IAM User Guide).

@@ -1,3 +1,5 @@
+//! The rows and the policies agree with each other and with the names that are made.
+
 use std::collections::BTreeSet;
 
 use deployer_core::names as made;

@@ -17,8 +17,6 @@ pub(crate) mod rollout;
 pub(crate) mod scaling;
 pub(crate) mod scaling_calls;
 pub(crate) mod service;
-pub(crate) mod service_calls;
-pub(crate) mod service_fields;
 pub(crate) mod task_definition;
 
 use std::collections::BTreeMap;
@@ -49,6 +47,7 @@ use migration::{Database, Migration};
 use rollout::{Asked, Judge};
 use scaling::Scaling;
 use service::Service;
+use service::{calls as service_calls, fields as service_fields};
 use task_definition::TaskDefinition;
 
 /// A log group that exists.

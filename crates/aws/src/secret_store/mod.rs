@@ -1,6 +1,6 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
-mod actual;
+mod calls;
 mod members;
 mod secret;
 mod versions;

@@ -19,7 +19,7 @@ use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::actual::{
+use super::calls::{
     SecretActual, delete_secret, read_secret, retag, tags_of, tombstone, version_text,
 };
 use super::{

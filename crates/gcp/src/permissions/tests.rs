@@ -1,3 +1,5 @@
+//! The rows and the roles agree with each other.
+
 use super::*;
 
 fn all() -> BTreeSet<&'static str> {

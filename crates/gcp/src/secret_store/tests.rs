@@ -1,5 +1,7 @@
 //! What is compared of a secret whose value others know later.
 
+use deployer_core::graph::Value;
+
 use super::*;
 
 fn version() -> SecretVersion {

@@ -1,3 +1,5 @@
+//! Logins are found where docker and podman leave them.
+
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -8,7 +8,7 @@ use deployer_core::kind::{Refused, read_or_sort, seen, still_there};
 use deployer_core::node::Reading;
 use deployer_core::wait::{Look, Pace, poll};
 
-use super::group_fields::GroupActual;
+use super::shape::GroupActual;
 use crate::client::Clients;
 use crate::error::{Told, code, unseen};
 use crate::tagging::TagApi;

@@ -8,7 +8,7 @@ use deployer_core::kind::still_there;
 use deployer_core::node::{Reading, Token};
 use deployer_core::wait::{Look, Pace, poll};
 
-use super::instance_fields::InstanceActual;
+use super::shape::InstanceActual;
 use crate::client::Clients;
 use crate::error::{Told, code, unseen, words};
 

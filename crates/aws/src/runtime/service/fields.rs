@@ -7,7 +7,7 @@ use aws_sdk_ecs::types::{
 };
 use deployer_core::fields::{FieldChange, Fields};
 
-use super::rollout;
+use crate::runtime::rollout;
 use crate::tags::{self, Tags};
 
 pub(crate) fn tags_of(service: &SdkService) -> Tags {
@@ -15,7 +15,7 @@ pub(crate) fn tags_of(service: &SdkService) -> Tags {
 }
 
 /// The circuit breaker, without which a roll-out that fails never ends; the rest as it is there, or else as ECS has it by default.
-pub(super) fn deployment_configuration(
+pub(in crate::runtime) fn deployment_configuration(
     there: Option<&DeploymentConfiguration>,
     least: Option<u32>,
     most: Option<u32>,
@@ -48,17 +48,17 @@ pub(super) fn deployment_configuration(
     configuration
 }
 
-pub(super) fn sorted(words: &[String]) -> String {
+pub(in crate::runtime) fn sorted(words: &[String]) -> String {
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
     words.sort_unstable();
     words.join(", ")
 }
 
-pub(super) fn balancer_text(group: &str, container: &str, port: i32) -> String {
+pub(in crate::runtime) fn balancer_text(group: &str, container: &str, port: i32) -> String {
     format!("{group} -> {container}:{port}")
 }
 
-pub(super) fn text_of_balancer(balancer: &LoadBalancer) -> String {
+pub(in crate::runtime) fn text_of_balancer(balancer: &LoadBalancer) -> String {
     balancer_text(
         balancer.target_group_arn().unwrap_or_default(),
         balancer.container_name().unwrap_or_default(),
@@ -67,7 +67,7 @@ pub(super) fn text_of_balancer(balancer: &LoadBalancer) -> String {
 }
 
 /// Whether its tasks run on Fargate. An answer that says nothing of that - a stand-in's - is taken for it.
-pub(super) fn runs_on_fargate(service: &SdkService) -> bool {
+pub(in crate::runtime) fn runs_on_fargate(service: &SdkService) -> bool {
     let mut providers = service.capacity_provider_strategy().iter();
     if service.capacity_provider_strategy().is_empty() {
         return service
@@ -78,7 +78,7 @@ pub(super) fn runs_on_fargate(service: &SdkService) -> bool {
 }
 
 /// Settings of the tasks with which UpdateService begins no deployment: what runs has them only from a new one on.
-pub(super) const UNDEPLOYED: [&str; 2] = ["execute_command", "propagate_tags"];
+pub(in crate::runtime) const UNDEPLOYED: [&str; 2] = ["execute_command", "propagate_tags"];
 
 /// The fields of a service that a plan compares.
 pub(crate) fn fields_of(service: &SdkService) -> Fields {
@@ -133,7 +133,7 @@ fn describe_deployment(fields: &mut Fields, deployment: &DeploymentConfiguration
 const RUNS: [&str; 2] = ["task_definition", "rollout"];
 
 /// Whether one of the changes is to the service around what runs in it; tags have calls of their own.
-pub(super) fn is_around(change: &FieldChange) -> bool {
+pub(in crate::runtime) fn is_around(change: &FieldChange) -> bool {
     !tags::is_tag(change) && !RUNS.contains(&change.field.as_str())
 }
 
@@ -149,7 +149,7 @@ const PUT_BACK: [&str; 7] = [
 ];
 
 /// The fields around what runs that ECS changes for good: only another service has them as before.
-pub(super) fn for_good(changes: &[FieldChange]) -> Vec<&str> {
+pub(in crate::runtime) fn for_good(changes: &[FieldChange]) -> Vec<&str> {
     let around = changes.iter().filter(|change| is_around(change));
     let fields = around.map(|change| change.field.as_str());
     fields
@@ -159,7 +159,7 @@ pub(super) fn for_good(changes: &[FieldChange]) -> Vec<&str> {
 
 /// The calls that make everything that changed as it was before, in their order; `none` changes nothing yet, and `call` makes serve
 /// what served. A grace period needs a load balancer that is there already, and goes before the last one does.
-pub(super) fn as_before(
+pub(in crate::runtime) fn as_before(
     none: &UpdateServiceFluentBuilder,
     mut call: UpdateServiceFluentBuilder,
     (before, now): (&SdkService, &SdkService),
@@ -206,7 +206,7 @@ pub(super) fn as_before(
 }
 
 /// Whether a roll-out failed: a field of its own, so that a plan after a failure is not empty.
-pub(super) fn describe_rollout(fields: &mut Fields, service: &SdkService) {
+pub(in crate::runtime) fn describe_rollout(fields: &mut Fields, service: &SdkService) {
     match rollout::failed(service) {
         Some(why) => fields.set("rollout", format!("failed: {why}")),
         None => fields.set("rollout", "sound"),

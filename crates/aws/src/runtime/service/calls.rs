@@ -8,9 +8,9 @@ use aws_sdk_ecs::types::{
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::until_taken;
 
-use super::refusals::{SETTLING, passes};
 use crate::client::Clients;
 use crate::error::{Told, incomplete};
+use crate::runtime::refusals::{SETTLING, passes};
 use crate::tagging::TagApi;
 use crate::tags::TagChanges;
 
@@ -24,14 +24,14 @@ pub(crate) fn absent(name: &str) -> Error {
 }
 
 /// The error for a code-only deployment of a service that may be somebody else's.
-pub(super) fn unknown(name: &str) -> Error {
+pub(in crate::runtime) fn unknown(name: &str) -> Error {
     let what = format!("service `{name}` is not known to be ours: the ledger does not name it");
     Error::new(ErrorKind::Conflict, what)
         .hint("run `deployer apply` without `--only` once: it looks at the mark of the service")
 }
 
 /// Changes the tags of a service; writes nothing where there is nothing to change.
-pub(super) async fn retag(
+pub(in crate::runtime) async fn retag(
     clients: &Clients,
     name: &str,
     service: &SdkService,
@@ -43,7 +43,7 @@ pub(super) async fn retag(
 }
 
 /// The network of the tasks, of services and of migrations alike.
-pub(super) fn network(section: &AwsSpec) -> Result<NetworkConfiguration> {
+pub(in crate::runtime) fn network(section: &AwsSpec) -> Result<NetworkConfiguration> {
     let public = match section.assign_public_ip {
         Some(true) => AssignPublicIp::Enabled,
         Some(false) | None => AssignPublicIp::Disabled,
@@ -60,7 +60,7 @@ pub(super) fn network(section: &AwsSpec) -> Result<NetworkConfiguration> {
 }
 
 /// Updates a service, again for a while where ECS refuses that for what passes by itself.
-pub(super) async fn send_update(
+pub(in crate::runtime) async fn send_update(
     clients: &Clients,
     action: &str,
     call: UpdateServiceFluentBuilder,

@@ -1,5 +1,8 @@
 //! `ecs.service`: the service that keeps the tasks running, and its roll-out.
 
+pub(crate) mod calls;
+pub(crate) mod fields;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +24,22 @@ use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
-use super::balancers::Balancers;
-use super::lookup::{describe, read};
-use super::operate::Until;
-use super::refusals::{IS_THERE, SETTLING, Tried, beyond_us, passes};
-use super::rollout::{Asked, Judge};
-use super::service_calls::{absent, network, retag, send_update, unknown};
-use super::service_fields::{
+use crate::error::{Told, failure, incomplete, words};
+use crate::permissions::{PASS_ROLES, service_linked_role};
+use crate::runtime::balancers::Balancers;
+use crate::runtime::lookup::{describe, read};
+use crate::runtime::operate::Until;
+use crate::runtime::refusals::{IS_THERE, SETTLING, Tried, beyond_us, passes};
+use crate::runtime::rollout::{Asked, Judge};
+use crate::runtime::task_definition::WithTags;
+use crate::runtime::{Migrated, Names, autopsy, lookup, operate, rollout};
+use crate::site::prelude::*;
+use crate::tags::{self, Ownership};
+use calls::{absent, network, retag, send_update, unknown};
+use fields::{
     UNDEPLOYED, as_before, deployment_configuration, describe_rollout, fields_of, for_good,
     is_around, sorted, tags_of,
 };
-use super::task_definition::WithTags;
-use super::{Migrated, Names, autopsy, lookup, operate, rollout};
-use crate::error::{Told, failure, incomplete, words};
-use crate::permissions::{PASS_ROLES, service_linked_role};
-use crate::site::prelude::*;
-use crate::tags::{self, Ownership};
 
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = Service::KIND;
@@ -46,27 +49,27 @@ const DRAINING: Duration = Duration::from_secs(10 * 60);
 
 /// A service that is to run the task definition.
 pub(crate) struct Service {
-    pub(super) clients: Arc<Clients>,
-    pub(super) address: Address,
-    pub(super) ownership: Ownership,
+    pub(in crate::runtime) clients: Arc<Clients>,
+    pub(in crate::runtime) address: Address,
+    pub(in crate::runtime) ownership: Ownership,
     /// The ledger that it is to be in.
-    pub(super) ledger: Option<LedgerNote>,
+    pub(in crate::runtime) ledger: Option<LedgerNote>,
     /// Whether the inventory has it: what a code-only deployment, which sees no tags, goes by.
-    pub(super) known: bool,
-    pub(super) names: Names,
-    pub(super) settings: AwsService,
-    pub(super) balancers: Balancers,
-    pub(super) replicas: Replicas,
+    pub(in crate::runtime) known: bool,
+    pub(in crate::runtime) names: Names,
+    pub(in crate::runtime) settings: AwsService,
+    pub(in crate::runtime) balancers: Balancers,
+    pub(in crate::runtime) replicas: Replicas,
     /// What the manifest is silent about of a service that is adopted.
-    pub(super) unsaid: BTreeSet<String>,
-    pub(super) start_period: Duration,
-    pub(super) patience: Duration,
-    pub(super) judge: Judge,
-    pub(super) scope: Scope,
-    pub(super) definition: Value<Revision>,
+    pub(in crate::runtime) unsaid: BTreeSet<String>,
+    pub(in crate::runtime) start_period: Duration,
+    pub(in crate::runtime) patience: Duration,
+    pub(in crate::runtime) judge: Judge,
+    pub(in crate::runtime) scope: Scope,
+    pub(in crate::runtime) definition: Value<Revision>,
     /// Traffic moves only after it.
-    pub(super) migrated: Value<Migrated>,
-    pub(super) revision: Output<Revision>,
+    pub(in crate::runtime) migrated: Value<Migrated>,
+    pub(in crate::runtime) revision: Output<Revision>,
 }
 
 impl Service {
