@@ -14,6 +14,8 @@ mod postgres;
 mod run;
 mod sweep;
 mod test;
+#[cfg(test)]
+mod tidy;
 mod venv;
 mod workspace;
 

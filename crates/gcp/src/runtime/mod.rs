@@ -1,6 +1,5 @@
 //! Services, revisions and migration jobs on Cloud Run.
 
-pub(crate) mod activation;
 mod beside;
 pub(crate) mod conditions;
 pub(crate) mod container;
@@ -8,12 +7,13 @@ pub(crate) mod creation;
 pub(crate) mod invoker;
 pub(crate) mod job;
 pub(crate) mod migration;
+pub(crate) mod operate;
 pub(crate) mod patience;
 pub(crate) mod probes;
+pub(crate) mod rollout;
 pub(crate) mod scaling;
 pub(crate) mod service;
 pub(crate) mod shape;
-pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -138,7 +138,7 @@ impl Runtime for CloudRun {
             Found::Absent => return Ok(None),
             Found::Denied(_) => calls.get().await?,
         };
-        let shares = verdict::shares(&there);
+        let shares = rollout::shares(&there);
         let mut images = BTreeMap::new();
         for (name, _) in &shares {
             let path = format!("{}/revisions/{name}", calls.path());
@@ -226,7 +226,7 @@ impl Runtime for CloudRun {
         watch: &dyn Watch,
     ) -> Result<Revision> {
         let calls = service::Calls::new(&self.project, &activation.service);
-        activation::carry_out(&calls, activation, 0, token, watch).await
+        operate::carry_out(&calls, activation, 0, token, watch).await
     }
 
     async fn noted_ledger(&self, owner: &ours::Owner, service: &str) -> Result<Option<String>> {
@@ -543,10 +543,10 @@ fn wanted(service: &model::Service) -> Option<Revision> {
 
 fn serving_state(service: &model::Service) -> ServingState {
     let readiness = match wanted(service) {
-        Some(revision) => verdict::of_revision(service, &revision.0),
+        Some(revision) => rollout::of_revision(service, &revision.0),
         None => Readiness::Failed(format!(
             "traffic is split: {}",
-            verdict::show_asked(&service.traffic)
+            rollout::show_asked(&service.traffic)
         )),
     };
     match readiness {

@@ -16,7 +16,7 @@ use google_cloud_run_v2::model::{
 use crate::labels::{self, Labels};
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
-use crate::runtime::{probes, scaling, verdict};
+use crate::runtime::{probes, rollout, scaling};
 
 /// Cloud Run gives a request five minutes unless told otherwise.
 const REQUEST_TIMEOUT: i64 = 300;
@@ -249,10 +249,10 @@ pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
     let mut fields = Fields::new();
     labels::describe(&mut fields, &service.labels);
     fields.set("ingress", ingress(&service.ingress));
-    fields.set("traffic", verdict::show_asked(&service.traffic));
+    fields.set("traffic", rollout::show_asked(&service.traffic));
     fields.set(
         "serving",
-        verdict::failure(service).map_or_else(|| READY.into(), |why| format!("failed: {why}")),
+        rollout::failure(service).map_or_else(|| READY.into(), |why| format!("failed: {why}")),
     );
     let stage = match service.launch_stage {
         LaunchStage::Unspecified => &LaunchStage::Ga,

@@ -9,7 +9,7 @@ use google_cloud_run_v2::model;
 use super::RunService;
 use super::ours::deployed_over;
 use crate::runtime::shape::{self, revision_name};
-use crate::runtime::{activation, verdict};
+use crate::runtime::{operate, rollout};
 
 /// The revision that serves everything although a newer one was made, which cannot.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl RunService {
                 let mut fields = self.desired_of_newest(serving);
                 fields.set(
                     "traffic",
-                    verdict::show_asked(&activation::everything_to(&name, &[])),
+                    rollout::show_asked(&operate::everything_to(&name, &[])),
                 );
                 fields
             }
@@ -67,19 +67,19 @@ impl RunService {
 
     /// What serves everything although the newest revision cannot. `None` also when that is not known.
     pub(super) async fn what_serves(&self, service: &model::Service) -> Option<Serves> {
-        verdict::failure(service)?;
+        rollout::failure(service)?;
         let newest = revision_name(&service.latest_created_revision)?;
-        let shares = verdict::shares(service);
+        let shares = rollout::shares(service);
         let [(name, 100)] = shares.as_slice() else {
             return None;
         };
         if name == newest {
             return None;
         }
-        let revision = activation::revision(&self.calls, name).await.ok()?;
+        let revision = operate::revision(&self.calls, name).await.ok()?;
         Some(Serves {
             name: name.clone(),
-            template: activation::taken_over(&revision).ok()?,
+            template: operate::taken_over(&revision).ok()?,
             newest: newest.to_owned(),
         })
     }

@@ -4,7 +4,7 @@ mod calls;
 mod fields;
 mod ours;
 mod restore;
-mod rollout;
+mod traffic;
 
 pub(crate) use calls::Calls;
 pub(crate) use ours::{Ours, Revised};
@@ -30,8 +30,8 @@ use crate::labels::{self, Owner};
 use crate::operation;
 use crate::runtime::container::{Variables, main_container};
 use crate::runtime::patience::Patience;
+use crate::runtime::rollout;
 use crate::runtime::shape::{self, Shape, revision_name};
-use crate::runtime::verdict;
 use crate::site::prelude::*;
 use fields::Serves;
 use ours::{is_stamped, lags, stamped};
@@ -364,9 +364,9 @@ impl Resource for RunService {
         }
         let actual = seen?;
         let state = match (self.reused(&actual), self.replaced(&actual)) {
-            (Some((name, _)), _) => verdict::of_revision(&actual, &name),
+            (Some((name, _)), _) => rollout::of_revision(&actual, &name),
             (None, Some(why)) => Readiness::Replaced(why),
-            (None, None) => verdict::of_latest(&actual),
+            (None, None) => rollout::of_latest(&actual),
         };
         let now = self.calls.project.context.clock.now();
         let state = match self.ours() {
@@ -396,7 +396,7 @@ impl Resource for RunService {
     }
 
     fn unsettled(&self, actual: &model::Service) -> Option<String> {
-        verdict::of_latest(actual).pending()
+        rollout::of_latest(actual).pending()
     }
 
     fn pace(&self) -> Pace {

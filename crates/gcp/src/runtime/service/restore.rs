@@ -9,7 +9,7 @@ use google_cloud_run_v2::model;
 
 use super::RunService;
 use crate::error;
-use crate::runtime::{activation, shape, verdict};
+use crate::runtime::{operate, rollout, shape};
 
 impl RunService {
     /// Puts the service back as it was `before`.
@@ -20,10 +20,10 @@ impl RunService {
         token: &Token,
         watch: &dyn Watch,
     ) -> Result<Undone> {
-        let traffic = verdict::shares(before);
+        let traffic = rollout::shares(before);
         let [(served, 100)] = traffic.as_slice() else {
-            let shares = verdict::show_shares(&traffic);
-            let moved = traffic.len() > 1 && verdict::shares(now) != traffic;
+            let shares = rollout::show_shares(&traffic);
+            let moved = traffic.len() > 1 && rollout::shares(now) != traffic;
             return Ok(match moved {
                 // Who serves how much is the business of whoever split it.
                 true => Undone::Lost(format!("the traffic was split before: {shares}")),
@@ -35,7 +35,7 @@ impl RunService {
             revision: Revision(served.clone()),
             follow: BTreeMap::new(),
         };
-        activation::carry_out(&self.calls, &activation, now.generation, token, watch).await?;
+        operate::carry_out(&self.calls, &activation, now.generation, token, watch).await?;
         let changes = self.observed(now).changes_to(&self.observed(before));
         let (around, paths) = shape::around_as_before(before, &changes);
         if !paths.is_empty() {

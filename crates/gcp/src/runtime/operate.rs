@@ -15,7 +15,7 @@ use google_cloud_run_v2::model::{
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, RUN_ANNOTATION};
 use crate::runtime::service::{self, Calls};
-use crate::runtime::{shape, verdict};
+use crate::runtime::{rollout, shape};
 use crate::{error, operation};
 
 /// Traffic moves in seconds; a new revision may take its start-up probe's four minutes.
@@ -74,14 +74,14 @@ async fn move_traffic(
 ) -> Result<Revision> {
     let mut since = service.generation;
     let traffic = everything_to(revision, &service.traffic);
-    if verdict::show_asked(&service.traffic) != verdict::show_asked(&traffic) {
+    if rollout::show_asked(&service.traffic) != rollout::show_asked(&traffic) {
         since = since.max(point(calls, service, revision).await?.generation);
     }
-    let asked = verdict::show_asked(&everything_to(revision, &[]));
+    let asked = rollout::show_asked(&everything_to(revision, &[]));
     wait_until(calls, since, watch, |service| {
-        let now = verdict::show_asked(&service.traffic);
+        let now = rollout::show_asked(&service.traffic);
         let state = match now == asked {
-            true => verdict::of_revision(service, revision),
+            true => rollout::of_revision(service, revision),
             false => Readiness::Replaced(format!("somebody else moved the traffic: {now}")),
         };
         (state, Revision(revision.to_owned()))
@@ -95,7 +95,7 @@ async fn point(
     mut service: model::Service,
     revision: &str,
 ) -> Result<model::Service> {
-    let asked = verdict::show_asked(&service.traffic);
+    let asked = rollout::show_asked(&service.traffic);
     let mut tries = service::TRIES;
     loop {
         let traffic = everything_to(revision, &service.traffic);
@@ -108,7 +108,7 @@ async fn point(
         }
         calls.project.context.clock.pause(service::PAUSE).await;
         service = calls.get().await?;
-        let now = verdict::show_asked(&service.traffic);
+        let now = rollout::show_asked(&service.traffic);
         if now != asked {
             let message = format!(
                 "somebody else moved the traffic of service `{}`",
@@ -163,7 +163,7 @@ async fn renew(
         let clock = &calls.project.context.clock;
         let state = match ours.as_ref().and_then(|ours| ours.is_another(service)) {
             Some(why) => Readiness::Replaced(why),
-            None => verdict::of_latest(service),
+            None => rollout::of_latest(service),
         };
         let state = match &ours {
             Some(ours) => ours.fresh(state, service, clock.now()),
@@ -381,7 +381,7 @@ mod tests {
             .set_revision("idp-00001-xyz")
             .set_tag("preview");
         let traffic = everything_to("idp-00002-abc", std::slice::from_ref(&tag));
-        assert_eq!(verdict::show_asked(&traffic), "idp-00002-abc 100%");
+        assert_eq!(rollout::show_asked(&traffic), "idp-00002-abc 100%");
         assert_eq!(traffic[1], tag);
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{CloudError, Found};
 use crate::hints;
 use crate::operation;
 use crate::runtime::patience::Turn;
-use crate::runtime::{activation, conditions, creation, shape, verdict};
+use crate::runtime::{conditions, creation, operate, rollout, shape};
 
 impl RunService {
     /// As soon as it is not refused for what passes by itself.
@@ -60,7 +60,7 @@ impl RunService {
             let paths = shape::around(changes);
             let template = now.template.clone().unwrap_or_default();
             let pinned = self.reused(&now);
-            let pinned = pinned.map(|(name, _)| activation::everything_to(&name, &now.traffic));
+            let pinned = pinned.map(|(name, _)| operate::everything_to(&name, &now.traffic));
             let wanted = self.wanted(now)?.set_template(template);
             let wanted = match pinned {
                 Some(traffic) => wanted.set_traffic(traffic),
@@ -68,7 +68,7 @@ impl RunService {
             };
             return self.calls.update(wanted, &paths).await;
         }
-        if verdict::is_pinned(&now) {
+        if rollout::is_pinned(&now) {
             return self.update_pinned(now, token, watch).await;
         }
         let revised = self
@@ -122,7 +122,7 @@ impl RunService {
             if service.generation < since.load(Ordering::Relaxed) {
                 return Ok(Look::NotYet(operation::LAGGING.to_owned()));
             }
-            let state = verdict::of_newest_revision(&service);
+            let state = rollout::of_newest_revision(&service);
             let state = match self.ours() {
                 Some(ours) => ours.fresh(state, &service, clock.now()),
                 None => state,
