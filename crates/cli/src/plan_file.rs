@@ -14,6 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::scene::Scene;
+
 /// The version of the format.
 const FORMAT: u32 = 2;
 
@@ -117,6 +119,9 @@ pub struct PlanFile {
     pub values: Digests,
     /// The plan.
     pub plan: Plan,
+    /// What it is about, for `show`. Files of before do not say it.
+    #[serde(default)]
+    pub scene: Scene,
 }
 
 impl PlanFile {
@@ -136,7 +141,14 @@ impl PlanFile {
             values: Digests::of(&sources.values)?,
             images: sources.images,
             plan,
+            scene: Scene::default(),
         })
+    }
+
+    /// The same with what it is about.
+    #[must_use]
+    pub fn about(self, scene: Scene) -> Self {
+        Self { scene, ..self }
     }
 
     /// Writes it whole or not at all, for its owner alone.

@@ -323,10 +323,11 @@ pub fn outcomes(
 }
 
 /// Says for each cloud what failed and what is left; returns the worst exit code. `outcomes` are the words that the
-/// journals ended with.
+/// journals ended with; the errors of the nodes in `told` are told elsewhere.
 pub fn report(
     verdicts: &BTreeMap<CloudName, Verdict>,
     outcomes: &BTreeMap<CloudName, String>,
+    told: &BTreeSet<Address>,
     stop: &Stop,
     as_json: bool,
 ) -> Exit {
@@ -334,7 +335,7 @@ pub fn report(
     for (cloud, verdict) in verdicts {
         worst = worst.max(exit_of(verdict));
         for failed in &verdict.failed {
-            if !as_json {
+            if !as_json && !told.contains(&failed.address) {
                 let address = foreign::address(&failed.address);
                 sayln!("\n{cloud}: {address}, {:.0}", failed.at);
                 say!("{}", view::error::render(&failed.error));

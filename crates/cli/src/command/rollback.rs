@@ -13,6 +13,7 @@ use crate::args::{Global, RollbackArgs};
 use crate::choosing::{self, Chosen};
 use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::facts::ImageName;
 use crate::failure::{self, Attempt, Tried};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
@@ -230,7 +231,6 @@ pub async fn conclude(
         outcomes.entry(place.name()).or_insert_with(succeeded);
     }
     journals.end(&outcomes, &mut unwritten).await;
-    let exit = run::report(&verdicts, &outcomes, stop, global.json);
     let tried = choices.iter().map(|choice| {
         let (cloud, service) = (choice.place.name(), choice.service.as_str());
         let again = Again::new(global, "rollback").with(service);
@@ -238,11 +238,14 @@ pub async fn conclude(
         let tried = Tried {
             nodes: BTreeSet::from([choice.address()]),
             release: Some(choice.to.number),
-            again: again.on(cloud),
+            again,
+            version: Some((choice.to.spec.clone(), ImageName::of(&choice.to))),
         };
         ((cloud, service), tried)
     });
     let attempt: Attempt<'_> = tried.collect();
+    let told = failure::told(session, &verdicts, &attempt);
+    let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     failure::report(global, session, &verdicts, &attempt).await;
     accepted.tell(global);
     let unwritten = unwritten.report(global.json);

@@ -1,12 +1,14 @@
 //! Shows results: data to standard output, everything else to standard error; for people or as JSON.
 
 pub mod error;
+pub mod failure;
 pub mod findings;
 pub mod foreign;
 pub mod permissions;
 pub mod plan;
 pub mod progress;
 pub mod release;
+pub mod served;
 pub mod table;
 
 use std::io::IsTerminal;
@@ -27,6 +29,19 @@ pub fn json_line(value: &serde_json::Value) {
 /// Whether a person watches standard error.
 pub fn is_watched() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("CI").is_none() && !crate::output::is_kept()
+}
+
+/// How wide standard output is, in columns: the terminal's, at least 40; 80 where it is none.
+pub fn width() -> usize {
+    const USUAL: usize = 80;
+    const LEAST: usize = 40;
+    let terminal = console::Term::stdout();
+    match std::io::stdout().is_terminal() && !crate::output::is_kept() {
+        true => terminal
+            .size_checked()
+            .map_or(USUAL, |(_, columns)| usize::from(columns).max(LEAST)),
+        false => USUAL,
+    }
 }
 
 /// Whether colour is wanted on this stream.
