@@ -332,7 +332,6 @@ fn served(work: &Work, recorded: &record::Recorded) -> Served {
         cloud: recorded.cloud,
         service: release.service.clone(),
         number: release.number,
-        image: ImageName::of(release).name(),
         detached: release.detached,
         url: service.and_then(|service| service.outputs.url.known()).flatten(),
     }

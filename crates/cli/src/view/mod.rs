@@ -9,6 +9,7 @@ pub mod plan;
 pub mod progress;
 pub mod release;
 pub mod served;
+pub mod status;
 pub mod table;
 
 use std::io::IsTerminal;

@@ -15,8 +15,6 @@ pub struct Served {
     pub cloud: CloudName,
     pub service: String,
     pub number: u64,
-    /// Its image's tag or digest.
-    pub image: String,
     /// Whether its roll-out was not waited for.
     pub detached: bool,
     pub url: Option<String>,
@@ -100,7 +98,6 @@ mod tests {
             cloud,
             service: service.into(),
             number,
-            image: "1.1".into(),
             detached: false,
             url: (cloud == CloudName::Gcp).then(|| "https://web.a.run.app".into()),
         }

@@ -13,7 +13,7 @@ use deployer_core::plan::Plan;
 
 use crate::scene::Scene;
 
-pub use lines::{arrow, cut, list, wrap};
+pub use lines::{cut, list, wrap};
 pub use markdown::markdown;
 pub use story::how;
 
