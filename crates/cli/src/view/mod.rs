@@ -8,6 +8,7 @@ pub mod permissions;
 pub mod plan;
 pub mod progress;
 pub mod release;
+pub mod releases;
 pub mod served;
 pub mod status;
 pub mod table;
@@ -37,12 +38,17 @@ pub fn width() -> usize {
     const USUAL: usize = 80;
     const LEAST: usize = 40;
     let terminal = console::Term::stdout();
-    match std::io::stdout().is_terminal() && !crate::output::is_kept() {
+    match is_read_by_people() {
         true => terminal
             .size_checked()
             .map_or(USUAL, |(_, columns)| usize::from(columns).max(LEAST)),
         false => USUAL,
     }
+}
+
+/// Whether a person reads standard output.
+pub fn is_read_by_people() -> bool {
+    std::io::stdout().is_terminal() && !crate::output::is_kept()
 }
 
 /// Whether colour is wanted on this stream.
