@@ -143,7 +143,7 @@ fn tell(session: &Session, service: &str, failures: &[Failure]) {
     );
     say!(
         "{}",
-        view::failure::render(subject, service, &sides, &next, view::width())
+        view::failure::render(subject, service, &sides, &next, view::error_width())
     );
 }
 

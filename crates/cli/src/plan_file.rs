@@ -9,6 +9,7 @@ use aws_lc_rs::pbkdf2;
 
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Action;
 use deployer_core::plan::Plan;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ use crate::scene::Scene;
 
 /// The version of the format.
 const FORMAT: u32 = 2;
+
+/// What is said of a node to which nothing is to be done any more.
+const NOTHING_LEFT: &str = " (nothing to do now)";
 
 /// No plan is larger; a file that is, is not one.
 const LARGEST: u64 = 64 << 20;
@@ -210,6 +214,12 @@ impl PlanFile {
         if moved.is_empty() {
             return Ok(());
         }
+        let carried_out = now.is_empty() && !self.plan.is_empty() && !same;
+        if carried_out && moved.iter().all(|it| it.ends_with(NOTHING_LEFT)) {
+            let words = "nothing of the plan is left to do: it was carried out already, or another hand did the same";
+            return Err(Error::new(ErrorKind::Conflict, words)
+                .hint("`deployer releases` says when and by whom"));
+        }
         let words = format!(
             "the plan is stale; since it was made, this moved: {}",
             moved.join(", ")
@@ -232,7 +242,10 @@ impl PlanFile {
             .changes
             .iter()
             .filter(|change| !self.plan.changes.contains(change))
-            .map(|change| format!("{} ({:?} now)", change.address, change.action))
+            .map(|change| match change.action {
+                Action::NoOp => format!("{}{NOTHING_LEFT}", change.address),
+                action => format!("{} ({action:?} now)", change.address),
+            })
             .collect();
         let gone = self.plan.changes.iter().filter(|change| {
             !now.changes

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::again::{self, Again};
 use crate::exit::Exit;
 use crate::left;
+use crate::scene;
 use crate::session::Session;
 use crate::system::{self, Stop};
 use crate::view::{self, foreign};
@@ -263,7 +264,8 @@ pub async fn carry_out(
     for (cloud, error) in closed {
         open.close(cloud, error);
     }
-    let reporter = view::progress::reporter(as_json);
+    let scene = scene::names(session);
+    let reporter = view::progress::reporter(as_json, &prepared.plan, &scene);
     let means = Means {
         clock: session.clock.as_ref(),
         reporter: reporter.as_ref(),

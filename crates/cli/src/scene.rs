@@ -109,6 +109,22 @@ pub struct Held {
     pub note: String,
 }
 
+/// The names alone of what a plan is about: no ledger is asked.
+pub fn names(session: &Session) -> Scene {
+    let mut scene = Scene::default();
+    for place in &session.places {
+        scene.stores(&place.env, place.name());
+        for (key, spec) in &place.env.services {
+            let side = Side {
+                name: spec.name.clone(),
+                ..Side::default()
+            };
+            scene.put(Kind::Service, key, place.name(), side);
+        }
+    }
+    scene
+}
+
 /// Looks at what a plan is about. Never fails: what the ledger does not answer is left out.
 pub async fn of(session: &Session, work: Option<&Work>) -> Scene {
     let mut scene = Scene {

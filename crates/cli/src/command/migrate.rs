@@ -56,7 +56,7 @@ async fn locked(
     let mut work = work::prepare(session, wish).await?;
     restrict(&mut work.prepared)?;
     let scene = scene::of(session, Some(&work)).await;
-    let how = (plan::shown(false), Format::Text);
+    let how = (plan::shown(true), Format::Text);
     let problem = plan::show(global, session, &work.prepared, &scene, how);
     if work.prepared.plan.is_empty() {
         if !global.json {

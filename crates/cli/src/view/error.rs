@@ -13,7 +13,7 @@ use crate::view::foreign;
 /// What a kind adds to the words of an error. `None` where they say it all.
 fn heading(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        ErrorKind::Input | ErrorKind::NotFound => return None,
+        ErrorKind::Input | ErrorKind::NotFound | ErrorKind::Interrupted => return None,
         ErrorKind::Denied => "not allowed",
         ErrorKind::Credentials => "credentials",
         ErrorKind::Conflict => "conflict",
@@ -24,7 +24,6 @@ fn heading(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Untrue => "not what was asked for",
         ErrorKind::TimedOut => "not ready in time",
         ErrorKind::Locked => "locked",
-        ErrorKind::Interrupted => "interrupted",
         ErrorKind::Ledger => "ledger",
         ErrorKind::Internal => "a bug of deployer",
     })
@@ -59,9 +58,14 @@ pub fn lines(error: &Error) -> Vec<String> {
 
 /// The error as text, with a trailing newline.
 pub fn render(error: &Error) -> String {
+    // Who stopped it knows: nothing went wrong.
+    let mark = match error.kind() {
+        ErrorKind::Interrupted => "",
+        _ => "error: ",
+    };
     let lines = lines(error).into_iter().enumerate();
     let lines = lines.map(|(at, line)| match (at, foreign::words(&line)) {
-        (0, line) => format!("error: {line}\n"),
+        (0, line) => format!("{mark}{line}\n"),
         (_, line) => format!("  {line}\n"),
     });
     lines.collect()

@@ -50,10 +50,11 @@ impl Side<'_> {
     fn is_unhealthy(&self) -> bool {
         let failed = self.failed.iter().flat_map(|(_, lines)| lines);
         let stopped = self.autopsy.stopped.iter().map(|it| &it.reason);
-        let mut words = failed.chain(stopped).chain(&self.autopsy.words);
+        let log = self.autopsy.log.iter().map(|it| &it.text);
+        let mut words = failed.chain(stopped).chain(&self.autopsy.words).chain(log);
+        // ECS of its containers, Cloud Run of its instances.
         let of_health = |words: &String| {
-            let words = words.to_lowercase();
-            words.contains("health check") || words.contains("probe failed")
+            words.contains("health checks") || words.contains("probe failed for container")
         };
         !self.autopsy.targets.is_empty() || words.any(of_health)
     }

@@ -13,6 +13,8 @@ use deployer_core::plan::Plan;
 
 use crate::scene::Scene;
 
+pub use fields::word;
+pub use group::things;
 pub use lines::{cut, list, wrap};
 pub use markdown::markdown;
 pub use story::how;

@@ -24,7 +24,7 @@ const CLOUD: usize = 4;
 /// The longest name of a field that stands in a column of its own.
 const WHAT: usize = 24;
 /// How much of an earlier error is repeated, in characters.
-const WHY: usize = 200;
+const WHY: usize = 120;
 /// How many addresses a warning names.
 const NAMED: usize = 4;
 
@@ -87,15 +87,18 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
 
 /// The sum, whose first line begins with `Plan:` or `No changes:`; the others stand below it.
 fn summary(plan: &Plan, scene: &Scene, things: &[Thing<'_>], layout: Layout) -> String {
-    const BELOW: &str = "      ";
-    let lines = sum::sum(plan, scene, things);
+    const FIRST: &str = "Plan: ";
     let mut text = String::new();
-    for (at, line) in lines.iter().filter(|line| !line.is_empty()).enumerate() {
-        let before = if at == 0 { "" } else { BELOW };
-        let room = layout.width.saturating_sub(BELOW.len());
-        for (row, line) in wrap(line, room).into_iter().enumerate() {
-            let before = if row == 0 { before } else { BELOW };
+    for line in sum::sum(plan, scene, things) {
+        let (mut before, rest) = match line.strip_prefix(FIRST) {
+            Some(rest) => (FIRST, rest),
+            None if text.is_empty() => ("", line.as_str()),
+            None => ("      ", line.as_str()),
+        };
+        let room = layout.width.saturating_sub(before.len());
+        for line in wrap(rest, room) {
             text.push_str(&format!("{before}{line}\n"));
+            before = "      ";
         }
     }
     text
@@ -300,7 +303,7 @@ fn failed_before(
     told.into_iter()
         .map(|(clouds, failed)| {
             let ago = duration::since(failed.at, scene.at);
-            let why = foreign::one_line(&cut(&failed.why, WHY));
+            let why = foreign::one_line(&cut(&cause(&failed.why), WHY));
             let (name, run, on) = (&thing.name, failed.run, label(&clouds));
             let words = format!(
                 "{name} on {on}: this very content failed {ago} ago (run {run}): {why}"
@@ -308,6 +311,21 @@ fn failed_before(
             (RED, "FAILED BEFORE", words)
         })
         .collect()
+}
+
+/// The part of an earlier error that tells most: how tasks ended, or the cloud's words without its events and addresses.
+fn cause(why: &str) -> String {
+    let of_task = |part: &&str| part.starts_with("task stopped: ");
+    let parts = why.split("; ").filter(|part| !part.starts_with("event: "));
+    let parts: Vec<&str> = parts.collect();
+    if let Some(part) = parts.iter().find(|it| of_task(it)) {
+        return (*part).to_owned();
+    }
+    let whole = parts.join("; ");
+    match whole.split_once(" failed: ") {
+        Some((address, words)) if !address.contains(' ') => words.to_owned(),
+        _ => whole,
+    }
 }
 
 /// What is said of one thing. `None` where nothing happens to it.

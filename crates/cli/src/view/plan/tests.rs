@@ -322,7 +322,8 @@ fn what_failed_before_is_said_and_compared_with_the_last_release() {
         side.failed = Some(FailedBefore {
             run: 6,
             at: Timestamp::from_second(9_880).unwrap(),
-            why: "task stopped: `web` exited with 1".into(),
+            why: "aws/here/ecs.service/web failed: web:2 is to serve now; task stopped: `web` exited with 1; event: (service web) x"
+                .into(),
         });
     }
     insta::assert_snapshot!(story(&plan(changes), &scene(vec![web])), @"");
