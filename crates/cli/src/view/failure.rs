@@ -396,7 +396,27 @@ mod tests {
         assert_eq!(text.matches("has started 1 tasks").count(), 0, "{text}");
         assert_eq!(text.matches("REVISION_FAILED").count(), 1, "{text}");
         assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+    shop · staging: web failed on aws and gcp
+
+           │ cannot read configuration
+
+    changed since r2:
+           CRASH  unset → 1
+
+    aws    failed and put back: shop-web:2 is to serve now, not shop-web:3 (at
+           00:01:00 UTC)
+           task stopped: Essential container in task exited, `web` exited with 1, 3
+           times (last at 00:00:59 UTC)
+
+    gcp    failed: REVISION_FAILED: it is not ready (at 00:00:57 UTC)
+           │ Container called exit(1).
+
+    now    aws: still serves r2 (shop-web:2, 100 %)
+           gcp: still serves r2 (shop-web-00002-4sx, 100 %)
+    next   deployer logs web --since 10m
+           deployer apply    # once the cause is mended
+    ");
     }
 
     #[test]

@@ -148,7 +148,14 @@ mod tests {
         let now = Moments::Ago(Timestamp::from_second(9_121).unwrap());
         let text = render("web · staging", &rows, &[], &CloudName::ALL, now, 80);
         assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+    web · staging
+        IMAGE  CHANGED       AWS      GCP      WHEN     WHO
+    r3  1.1    back to r1    serves   serves   2m ago   ana@laptop
+    r2  1.1    image         ON HOLD  ON HOLD  18m ago  ana@laptop
+    -   1.1    image, CRASH  failed   failed   35m ago  ana@laptop
+    r1  1.1    first         served   served   2h ago   ana@laptop
+    ");
     }
 
     #[test]

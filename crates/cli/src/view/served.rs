@@ -109,7 +109,11 @@ mod tests {
         let back = Some("deployer rollback web    (to r2, image 1.0)");
         let took = Duration::from_secs(108);
         let text = render(("shop", "staging"), &both, back, took, 80);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+    shop · staging: web r3 serves on aws and gcp                               1m48s
+      gcp   https://web.a.run.app
+      back: deployer rollback web    (to r2, image 1.0)
+    ");
     }
 
     #[test]

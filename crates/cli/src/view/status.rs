@@ -121,7 +121,18 @@ mod tests {
             let text = render(&rows, &notes, &CloudName::ALL, width);
             assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
         }
-        insta::assert_snapshot!(render(&rows, &notes, &CloudName::ALL, 80), @"");
+        insta::assert_snapshot!(render(&rows, &notes, &CloudName::ALL, 80), @r"
+    SERVICE  AWS                      GCP
+    web      r7 1.1  1 of 1  2m       r7 1.1  ready  2m  verified
+    api      r4 1.0  1 of 1  3h       r4 1.0  FAILED  3h
+
+    main     PostgreSQL 16.11  ready  PostgreSQL 16  ready
+
+    !  api on gcp: failed: REVISION_FAILED: Revision 'api-00003-mcc' is not ready
+       and cannot serve traffic
+       web is on hold on aws: ana went back from r8 to r7, 2m ago
+       aws is locked by ana@laptop
+    ");
     }
 
     #[test]

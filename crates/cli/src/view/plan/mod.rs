@@ -1,5 +1,6 @@
 //! A plan for people: what happens to each service, database and cache, on both clouds side by side; or node by node; or as Markdown.
 
+mod danger;
 pub mod details;
 mod fields;
 mod group;

@@ -182,5 +182,5 @@ fn nodes(plan: &Plan) -> String {
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
-    format!("Nodes: {} (--details shows them).", parts.join(", "))
+    format!("Nodes: {} (--details).", parts.join(", "))
 }

@@ -224,7 +224,19 @@ fn a_new_version_is_its_cause_and_one_line_of_what_is_done() {
     ]);
     let mut changes = changes;
     changes.push(change(CloudName::Aws, "rds.instance", "shop-staging-main", Action::NoOp));
-    insta::assert_snapshot!(story(&plan(changes), &scene), @"");
+    insta::assert_snapshot!(story(&plan(changes), &scene), @r"
+    shop · staging · SANDBOX
+      aws  123456789012 us-east-1      gcp  sandbox-project us-central1
+
+    ~ web         image      1.0 → 1.1             02dfa3628d5f → c623aae23268
+                  LOG_LEVEL  info → debug
+        aws, gcp  push · roll out                   r2 → r3
+
+      main (database): no change
+
+    Plan: web becomes r3 on aws and gcp. Nothing is deleted, no data is touched.
+          Nodes: 2 to create or run, 3 to update, 4 unchanged (--details).
+    ");
 }
 
 #[test]
@@ -249,7 +261,31 @@ fn a_first_plan_says_what_the_manifest_says_and_what_is_public() {
         store(Kind::Database, "main"),
         service("web", &changes, &[]),
     ]);
-    insta::assert_snapshot!(story(&plan(changes), &scene), @"");
+    insta::assert_snapshot!(story(&plan(changes), &scene), @r"
+    shop · staging · SANDBOX                                    nothing is there yet
+      aws  123456789012 us-east-1      gcp  sandbox-project us-central1
+
+    !  PUBLIC         web answers everyone on gcp
+
+    + main (database)
+                  PostgreSQL 16, 20 GiB, daily backups for 7 days
+        aws       RDS db.t4g.medium, one zone
+        gcp       Cloud SQL db-custom-2-4096, one zone
+
+    + web         image 1.0 (02dfa3628d5f), port 3000, 1 vCPU, 2 GiB, 1 instance
+                  env LOG_LEVEL · secrets DATABASE_URL REDIS_URL
+        aws       repository, log group, task definition, service
+        gcp       service, callers
+
+    + registry
+        gcp       repository
+
+    + secrets
+        aws, gcp  1 made: shop-staging-main
+
+    Plan: 1 service and 1 database to create on aws and gcp.
+          Nodes: 14 to create or run (--details).
+    ");
 }
 
 #[test]
@@ -274,7 +310,22 @@ fn the_same_change_in_thirty_services_is_said_once() {
         render(&plan(changes), &scene(groups), &[], Shown::Story, layout)
     };
     assert!(text.lines().count() <= 20, "{text}");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    shop · staging · SANDBOX
+      aws  123456789012 us-east-1      gcp  sandbox-project us-central1
+
+    ~ svc-00 … svc-29 (29 services)
+                  image  1.0 → 1.1             02dfa3628d5f → c623aae23268
+        aws, gcp  push · roll out                   r2 → r3
+
+    ~ svc-03      image      1.0 → 1.1             02dfa3628d5f → c623aae23268
+                  LOG_LEVEL  info → debug
+        aws, gcp  push · roll out                   r2 → r3
+
+    Plan: 30 services roll out on aws and gcp. Nothing is deleted, no data is
+          touched.
+          Nodes: 60 to create or run, 90 to update, 90 unchanged (--details).
+    ");
 }
 
 #[test]
@@ -306,7 +357,27 @@ fn another_hand_danger_and_a_replaced_database_come_first() {
             facts: Vec::new(),
         });
     }
-    insta::assert_snapshot!(story(&plan(changes), &scene(groups)), @"");
+    insta::assert_snapshot!(story(&plan(changes), &scene(groups)), @r"
+    shop · staging · SANDBOX
+      aws  123456789012 us-east-1      gcp  sandbox-project us-central1
+
+    !  LOSES DATA     aws: RDS instance shop-staging-main is replaced: version;
+                      PostgreSQL 16 does not become 15
+    !  ANOTHER HAND   web: 2 fields changed since the last apply, by no run of ours
+
+    -/+ main (database)
+                  version  16 → 15
+        aws       replace RDS instance · LOSES DATA · REPLACED
+
+    ~ web
+        aws       replicas  3 → 1  ANOTHER HAND, put back
+                  update service
+        gcp       HOT       fix → unset  ANOTHER HAND, put back
+                  roll out                          r7 → r8
+
+    Plan: web becomes r8 on gcp; main replaced. 1 node LOSES ITS DATA.
+          Nodes: 2 to update, 1 to replace, 7 unchanged (--details).
+    ");
 }
 
 #[test]
@@ -326,7 +397,19 @@ fn what_failed_before_is_said_and_compared_with_the_last_release() {
                 .into(),
         });
     }
-    insta::assert_snapshot!(story(&plan(changes), &scene(vec![web])), @"");
+    insta::assert_snapshot!(story(&plan(changes), &scene(vec![web])), @r"
+    shop · staging · SANDBOX
+      aws  123456789012 us-east-1      gcp  sandbox-project us-central1
+
+    !  FAILED BEFORE  web on aws, gcp: this very content failed 2m ago (run 6): task
+                      stopped: `web` exited with 1
+
+    ~ web         CRASH  unset → 1
+        aws, gcp  roll out                          r2 → r3
+
+    Plan: web becomes r3 on aws and gcp. Nothing is deleted, no data is touched.
+          Nodes: 2 to update, 6 unchanged (--details).
+    ");
 }
 
 #[test]
@@ -348,7 +431,17 @@ fn a_hold_is_shown_as_a_hold_and_never_as_nothing() {
     let scene = scene(vec![web]);
     let text = story(&plan, &scene);
     assert!(!text.contains("nothing of this environment"), "{text}");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    shop · staging · SANDBOX
+      aws  123456789012 us-east-1      gcp  sandbox-project us-central1
+
+      web         ON HOLD on aws, gcp: ana went back from r7 to r6, 9m ago; the
+                  manifest still says r7
+                  go on: change the image or the configuration, or
+                  deployer apply --release-hold
+
+    Plan: nothing to do, 1 service on hold.
+    ");
     let layout = Layout {
         colour: false,
         width: 80,
@@ -401,7 +494,15 @@ fn a_pull_request_gets_a_table_and_every_node_behind_a_fold() {
     let scene = scene(vec![service("web", &changes, &facts)]);
     let page = markdown(&plan(changes), &scene, &[]);
     let page: String = page.split("<details>").next().unwrap_or_default().into();
-    insta::assert_snapshot!(page, @"");
+    insta::assert_snapshot!(page, @r"
+    ### deployer: shop · staging
+
+    Plan: web becomes r3 on aws and gcp. Nothing is deleted, no data is touched. Nodes: 2 to create or run, 3 to update, 3 unchanged.
+
+    | | what | change | aws | gcp |
+    |---|---|---|---|---|
+    | ~ | web | `image` 1.0 → 1.1 02dfa3628d5f → c623aae23268, `LOG_LEVEL` info → debug | push, roll out, r3 | push, roll out, r3 |
+    ");
 }
 
 #[test]

@@ -307,7 +307,13 @@ mod tests {
         board.end(&cache, Ended::Well, at(39));
         board.start(&other, "create", at(40));
         board.end(&other, Ended::Badly("REVISION_FAILED".into()), at(62));
-        insta::assert_snapshot!(board.render(at(64), SIZE), @"");
+        insta::assert_snapshot!(board.render(at(64), SIZE), @r"
+    shop · staging                                                      2 of 4 · 64s
+    aws  ⠇ main      RDS says `creating`                                         64s
+         · web       waits
+    gcp  ✓ sessions  done                                                        39s
+         ✗ web       REVISION_FAILED                                             22s
+    ");
         board.stop();
         let text = board.render(at(65), SIZE);
         assert!(text.starts_with("shop · staging · STOPPING "), "{text}");
