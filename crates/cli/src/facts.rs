@@ -283,10 +283,7 @@ mod tests {
         new.spec.command = vec!["serve".into(), "--fast".into()];
         let facts = between(&Version::of(&old), &Version::of(&new));
         let what: Vec<&str> = facts.iter().map(|it| it.what.as_str()).collect();
-        assert_eq!(
-            what,
-            ["image", "CRASH", "LOG_LEVEL", "replicas", "command"]
-        );
+        assert_eq!(what, ["image", "CRASH", "LOG_LEVEL", "replicas", "command"]);
         assert_eq!(facts[1].how, How::Values(None, Some("1".into())));
         assert_eq!(facts[2].how, How::Values(Some("info".into()), None));
         let (old, new) = (Some("1".into()), Some("1 to 3".into()));

@@ -81,7 +81,9 @@ pub fn told(
     let mut told = BTreeSet::new();
     for ((cloud, key), tried) in attempt {
         let mut places = session.places.iter().filter(|it| it.name() == *cloud);
-        let known = places.next().is_some_and(|it| it.env.services.contains_key(*key));
+        let known = places
+            .next()
+            .is_some_and(|it| it.env.services.contains_key(*key));
         let failed = verdicts.get(cloud).into_iter().flat_map(|it| &it.failed);
         let failed = failed.map(|it| &it.address);
         let of_it = failed.filter(|it| known && tried.nodes.contains(*it));
@@ -132,9 +134,12 @@ fn tell(session: &Session, service: &str, failures: &[Failure]) {
     // One command for all of them, where it is the same but for the cloud.
     let everywhere = failures.len() == session.places.len();
     let first = failures.first();
-    let same = |it: &Failure| first.is_some_and(|first| first.beside.anywhere == it.beside.anywhere);
+    let same =
+        |it: &Failure| first.is_some_and(|first| first.beside.anywhere == it.beside.anywhere);
     let next: Vec<String> = match failures.len() > 1 && everywhere && failures.iter().all(same) {
-        true => first.map(|it| it.beside.anywhere.clone()).unwrap_or_default(),
+        true => first
+            .map(|it| it.beside.anywhere.clone())
+            .unwrap_or_default(),
         false => failures.iter().flat_map(|it| it.next.clone()).collect(),
     };
     let subject = (

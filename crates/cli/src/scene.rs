@@ -215,7 +215,9 @@ impl Scene {
     pub fn holds(&self) -> impl Iterator<Item = (&str, CloudName, &Held)> {
         self.groups.iter().flat_map(|group| {
             let sides = group.sides.iter();
-            sides.filter_map(|(cloud, side)| Some((group.name.as_str(), *cloud, side.hold.as_ref()?)))
+            sides.filter_map(|(cloud, side)| {
+                Some((group.name.as_str(), *cloud, side.hold.as_ref()?))
+            })
         })
     }
 }
@@ -298,7 +300,11 @@ fn says(spec: &ServiceSpec, image: Option<ImageName>) -> Vec<String> {
     }
     if said("replicas") {
         let replicas = facts::replicas(spec.replicas);
-        let word = if replicas == "1" { "instance" } else { "instances" };
+        let word = if replicas == "1" {
+            "instance"
+        } else {
+            "instances"
+        };
         first.push(format!("{replicas} {word}"));
     }
     let mut lines = vec![first.join(", ")];
@@ -341,7 +347,11 @@ fn of_database(spec: &DatabaseSpec, cloud: CloudName) -> Side {
         1 => "daily backups for a day".to_owned(),
         days => format!("daily backups for {days} days"),
     };
-    let size = format!("{product} {}, {}", spec.class, zones(spec.high_availability));
+    let size = format!(
+        "{product} {}, {}",
+        spec.class,
+        zones(spec.high_availability)
+    );
     Side {
         name: spec.name.clone(),
         says: vec![format!(

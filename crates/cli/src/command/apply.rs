@@ -333,7 +333,9 @@ fn served(work: &Work, recorded: &record::Recorded) -> Served {
         service: release.service.clone(),
         number: release.number,
         detached: release.detached,
-        url: service.and_then(|service| service.outputs.url.known()).flatten(),
+        url: service
+            .and_then(|service| service.outputs.url.known())
+            .flatten(),
     }
 }
 

@@ -8,7 +8,7 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::Inventory;
 use deployer_core::plan::{self, Orphan, Prepared};
 
-use crate::args::{Format, ForgetArgs, Global};
+use crate::args::{ForgetArgs, Format, Global};
 use crate::command::plan as planning;
 use crate::exit::Exit;
 use crate::run::{self, Journals, Manner};

@@ -18,8 +18,8 @@ use crate::exit::Exit;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::record;
 use crate::session::{Place, Session};
-use crate::view::releases::{Moments, Row, merge};
 use crate::view;
+use crate::view::releases::{Moments, Row, merge};
 
 /// Lists the releases of each service on each target, and which one serves: the cloud's word, not the last record's.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {

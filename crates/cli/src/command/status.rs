@@ -251,7 +251,11 @@ impl Looked<'_> {
             None => parts.push("its release cannot be read".to_owned()),
         }
         let Some(serving) = self.serving else {
-            let nothing = if self.release.is_some() { "NOTHING THERE" } else { "-" };
+            let nothing = if self.release.is_some() {
+                "NOTHING THERE"
+            } else {
+                "-"
+            };
             parts.push(nothing.into());
             return parts.join("  ");
         };

@@ -78,7 +78,10 @@ pub fn render(
     };
     let failed = clouds(&|it| !it.failed.is_empty());
     let title = match failed.is_empty() {
-        true => format!("{app} · {environment}: {service} was not started on {}", clouds(&|_| true)),
+        true => format!(
+            "{app} · {environment}: {service} was not started on {}",
+            clouds(&|_| true)
+        ),
         false => format!("{app} · {environment}: {service} failed on {failed}"),
     };
     page.text.push_str(&format!("\n{title}\n"));
@@ -92,7 +95,10 @@ pub fn render(
         page.side(side, &common);
     }
     page.text.push('\n');
-    for (label, side) in std::iter::once("now").chain(std::iter::repeat("")).zip(sides) {
+    for (label, side) in std::iter::once("now")
+        .chain(std::iter::repeat(""))
+        .zip(sides)
+    {
         page.row(label, &serves(side));
     }
     for (at, command) in next.iter().enumerate() {
@@ -166,7 +172,11 @@ impl Page {
         let printed = side.printed();
         let own: Vec<String> = match common.is_empty() {
             true => printed.clone(),
-            false => printed.iter().filter(|it| !common.contains(it)).cloned().collect(),
+            false => printed
+                .iter()
+                .filter(|it| !common.contains(it))
+                .cloned()
+                .collect(),
         };
         if side.failed.is_empty() && autopsy.is_empty() && own.is_empty() {
             return;
@@ -199,7 +209,8 @@ impl Page {
             let line = format!("check: {}", quoted(check, side.cloud));
             self.row(&std::mem::take(&mut label), &line);
         }
-        let nothing = autopsy.stopped.is_empty() && printed.is_empty() && autopsy.targets.is_empty();
+        let nothing =
+            autopsy.stopped.is_empty() && printed.is_empty() && autopsy.targets.is_empty();
         if nothing {
             for event in autopsy.events.iter().take(EVENTS) {
                 self.row(&std::mem::take(&mut label), &format!("event: {event}"));
@@ -249,7 +260,9 @@ fn stopped(autopsy: &Autopsy) -> Vec<String> {
         }
     }
     let line = |(words, count, at): (String, usize, Option<Timestamp>)| {
-        let at = at.map_or_else(String::new, |at| format!(" (at {} UTC)", at.strftime("%H:%M:%S")));
+        let at = at.map_or_else(String::new, |at| {
+            format!(" (at {} UTC)", at.strftime("%H:%M:%S"))
+        });
         match count {
             1 => format!("{words}{at}"),
             count => format!("{words}, {count} times{}", at.replace("(at", "(last at")),
@@ -375,7 +388,10 @@ mod tests {
         };
         let gcp = Side {
             cloud: Some(CloudName::Gcp),
-            failed: vec![(at(57), vec!["failed: REVISION_FAILED: it is not ready".into()])],
+            failed: vec![(
+                at(57),
+                vec!["failed: REVISION_FAILED: it is not ready".into()],
+            )],
             autopsy: Autopsy {
                 words: vec!["REVISION_FAILED: it is not ready".into()],
                 log: log(&["cannot read configuration", "Container called exit(1)."]),
@@ -392,7 +408,11 @@ mod tests {
             &NEXT.map(str::to_owned),
             80,
         );
-        assert_eq!(text.matches("cannot read configuration").count(), 1, "{text}");
+        assert_eq!(
+            text.matches("cannot read configuration").count(),
+            1,
+            "{text}"
+        );
         assert_eq!(text.matches("has started 1 tasks").count(), 0, "{text}");
         assert_eq!(text.matches("REVISION_FAILED").count(), 1, "{text}");
         assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
@@ -437,7 +457,10 @@ mod tests {
             render(("shop", "staging"), "web", &sides, &[], 80).replace("\n       ", " ")
         };
         let aws = shown(CloudName::Aws);
-        assert!(aws.contains("check: CMD /app/check, every 5s for at most 2s, 3 failures"), "{aws}");
+        assert!(
+            aws.contains("check: CMD /app/check, every 5s for at most 2s, 3 failures"),
+            "{aws}"
+        );
         assert!(aws.contains("aws: nothing serves"), "{aws}");
         let gcp = shown(CloudName::Gcp);
         assert!(gcp.contains("check: GET /healthz, every 5s"), "{gcp}");

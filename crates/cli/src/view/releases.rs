@@ -71,7 +71,9 @@ pub fn render(
     header.extend(["WHEN".into(), "WHO".into()]);
     let mut table = vec![header];
     for row in rows {
-        let number = row.number.map_or_else(|| "-".to_owned(), |it| format!("r{it}"));
+        let number = row
+            .number
+            .map_or_else(|| "-".to_owned(), |it| format!("r{it}"));
         let mut cells = vec![number, cut(&row.image, 14), row.changed.clone()];
         let on = clouds.iter().map(|it| row.cells.get(it));
         cells.extend(on.map(|it| it.cloned().unwrap_or_else(|| "-".into())));
@@ -162,7 +164,14 @@ mod tests {
     fn moments_are_whole_in_a_pipe_and_what_changed_gives_way() {
         let mut rows = made_up();
         rows[0].changed = "A, ".repeat(40);
-        let text = render("web · staging", &rows, &[], &CloudName::ALL, Moments::Iso, 80);
+        let text = render(
+            "web · staging",
+            &rows,
+            &[],
+            &CloudName::ALL,
+            Moments::Iso,
+            80,
+        );
         assert!(text.contains("1970-01-01T02:30:01Z"), "{text}");
         assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
     }

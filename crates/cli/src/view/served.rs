@@ -41,23 +41,34 @@ pub fn render(
         .collect();
     let many = by_service.len() > NAMED;
     let title = match many {
-        true => format!("{app} · {environment}: {} services have a new release", by_service.len()),
+        true => format!(
+            "{app} · {environment}: {} services have a new release",
+            by_service.len()
+        ),
         false => format!("{app} · {environment}: {}", phrases.join("; ")),
     };
     let took = duration::show(took);
     let used = title.chars().count() + took.chars().count();
     let gap = width.saturating_sub(used).max(2);
     let mut text = format!("\n{title}{:gap$}{took}\n", "");
-    if many {
-        for phrase in phrases {
-            text.push_str(&format!("  {phrase}\n"));
+    for ((service, on), phrase) in by_service.iter().zip(&phrases) {
+        let mut urls: Vec<(CloudName, &String)> = on
+            .iter()
+            .filter_map(|one| Some((one.cloud, one.url.as_ref()?)))
+            .collect();
+        urls.sort_unstable();
+        if many {
+            let urls = urls.iter().map(|(_, url)| foreign::one_line(url));
+            let urls: Vec<String> = urls.collect();
+            let line = format!("  {phrase}  {}", urls.join("  "));
+            text.push_str(&format!("{}\n", line.trim_end()));
+            continue;
         }
-    }
-    for one in served {
-        if let Some(url) = &one.url {
-            let name = if by_service.len() > 1 { one.service.as_str() } else { "" };
-            let label = format!("{} {name}", one.cloud);
-            text.push_str(&format!("  {:<5} {}\n", label.trim_end(), foreign::one_line(url)));
+        let name = if by_service.len() > 1 { service } else { "" };
+        for (cloud, url) in urls {
+            let label = format!("{cloud} {name}");
+            let url = foreign::one_line(url);
+            text.push_str(&format!("  {:<5} {url}\n", label.trim_end()));
         }
     }
     if let Some(back) = back {
@@ -80,7 +91,11 @@ fn phrase(on: &[&Served]) -> String {
     let words: Vec<String> = groups
         .iter()
         .map(|(number, detached, clouds)| {
-            let how = if *detached { "is rolling out" } else { "serves" };
+            let how = if *detached {
+                "is rolling out"
+            } else {
+                "serves"
+            };
             let mut clouds = clouds.clone();
             clouds.sort_unstable();
             format!("r{number} {how} on {}", list(&clouds))
@@ -105,7 +120,10 @@ mod tests {
 
     #[test]
     fn one_release_on_both_clouds_is_one_phrase() {
-        let both = [served(CloudName::Gcp, "web", 3), served(CloudName::Aws, "web", 3)];
+        let both = [
+            served(CloudName::Gcp, "web", 3),
+            served(CloudName::Aws, "web", 3),
+        ];
         let back = Some("deployer rollback web    (to r2, image 1.0)");
         let took = Duration::from_secs(108);
         let text = render(("shop", "staging"), &both, back, took, 80);
@@ -118,7 +136,10 @@ mod tests {
 
     #[test]
     fn what_is_different_on_each_cloud_is_said_of_each() {
-        let mut both = [served(CloudName::Aws, "web", 3), served(CloudName::Gcp, "web", 2)];
+        let mut both = [
+            served(CloudName::Aws, "web", 3),
+            served(CloudName::Gcp, "web", 2),
+        ];
         both[0].detached = true;
         let text = render(("shop", "staging"), &both, None, Duration::ZERO, 80);
         assert!(

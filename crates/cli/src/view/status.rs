@@ -80,7 +80,10 @@ pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize
             text.push('\n');
         }
         let words = foreign::words(words).replace('\n', " ");
-        for (at, line) in wrap(&words, width.saturating_sub(3)).into_iter().enumerate() {
+        for (at, line) in wrap(&words, width.saturating_sub(3))
+            .into_iter()
+            .enumerate()
+        {
             let mark = if at == 0 { mark } else { " " };
             text.push_str(&format!("{mark}  {line}\n"));
         }
@@ -138,7 +141,13 @@ mod tests {
     #[test]
     fn thirty_services_are_thirty_lines_and_the_wrong_ones_come_first() {
         let mut rows: Vec<Row> = (0..30)
-            .map(|it| row(&format!("svc-{it:02}"), "r1 1.0  1 of 1  2m", "r1 1.0  ready  2m"))
+            .map(|it| {
+                row(
+                    &format!("svc-{it:02}"),
+                    "r1 1.0  1 of 1  2m",
+                    "r1 1.0  ready  2m",
+                )
+            })
             .collect();
         rows[17].wrong.push("svc-17 on aws: failing".into());
         let text = render(&rows, &[], &CloudName::ALL, 80);

@@ -112,10 +112,7 @@ async fn roll_out(stage: &Stage) {
     for line in next {
         let said = elsewhere.type_in(&line, Exit::Success).await;
         if line.contains("deployer apply") {
-            says(
-                &said,
-                &["swept · production", "idp r2 serves on "],
-            );
+            says(&said, &["swept · production", "idp r2 serves on "]);
         }
     }
     elsewhere.assert_alone().await;
@@ -137,10 +134,7 @@ async fn migration(stage: &Stage) {
     for line in next(&said) {
         let said = elsewhere.type_in(&line, Exit::Success).await;
         if line.contains("deployer apply") {
-            says(
-                &said,
-                &["swept · production", "idp r1 serves on "],
-            );
+            says(&said, &["swept · production", "idp r1 serves on "]);
         }
     }
     elsewhere.assert_alone().await;

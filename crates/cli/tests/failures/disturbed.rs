@@ -255,10 +255,7 @@ async fn quota(stage: &Stage) {
         stage.disturb(&rule).await;
         stage.calls.arm(None);
         let said = run(stage, APPLY, cloud, Exit::Failure).await;
-        says(
-            &said,
-            &["refused by the cloud: ", words, "higher quota"],
-        );
+        says(&said, &["refused by the cloud: ", words, "higher quota"]);
         let names = stage.calls.names();
         let asked = names.iter().filter(|name| *name == call).count();
         // The AWS SDK takes it for a rate, and tries as often as after any passing failure.

@@ -67,7 +67,10 @@ async fn by_service(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let file = stage.file("p.json", "");
     let (_, said) = stage.run(&["plan", "--out", &file], "all").await;
-    says(&said, &["+ idp ", "port 3000", "aws, gcp", "on aws and gcp"]);
+    says(
+        &said,
+        &["+ idp ", "port 3000", "aws, gcp", "on aws and gcp"],
+    );
     let (_, shown) = stage.run(&["show", &file], "all").await;
     assert!(said.starts_with(&shown), "{said}\n--- shown:\n{shown}");
     for line in shown.lines().filter(|line| !line.starts_with("note: ")) {
@@ -78,7 +81,13 @@ async fn by_service(stage: &Stage) {
     stage.want(&SECOND);
     let (_, said) = stage.run(&["plan", "idp"], "all").await;
     says(&said, &["~ idp ", " → ", "push · ", "roll out", "r1 → r2"]);
-    says(&said, &["idp becomes r2 on aws and gcp", "Shown: idp alone"]);
+    says(
+        &said,
+        &["idp becomes r2 on aws and gcp", "Shown: idp alone"],
+    );
     let (_, refused) = stage.run(&["plan", "nobody"], "all").await;
-    says(&refused, &["there is no service, database or cache `nobody`"]);
+    says(
+        &refused,
+        &["there is no service, database or cache `nobody`"],
+    );
 }

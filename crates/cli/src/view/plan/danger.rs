@@ -92,15 +92,14 @@ fn fields_of(change: &Change) -> String {
 }
 
 /// What loses its data, by cloud: by name where it is little.
-fn of_stores_lost(
-    plan: &Plan,
-    things: &[&Thing<'_>],
-) -> Vec<(&'static str, &'static str, String)> {
+fn of_stores_lost(plan: &Plan, things: &[&Thing<'_>]) -> Vec<(&'static str, &'static str, String)> {
     let mut said = Vec::new();
     for target in &plan.targets {
         let cloud = target.cloud;
         let changed = things.iter().flat_map(|it| it.changed(cloud));
-        let lost: Vec<&Change> = changed.filter(|it| it.effect == Effect::LosesData).collect();
+        let lost: Vec<&Change> = changed
+            .filter(|it| it.effect == Effect::LosesData)
+            .collect();
         let mut words: BTreeMap<&str, usize> = BTreeMap::new();
         for change in &lost {
             *words.entry(fields::word(&change.address)).or_default() += 1;
@@ -118,12 +117,18 @@ fn of_stores_lost(
                     let deleted = match it.action {
                         Action::Delete => "deleted",
                         Action::Replace => "replaced",
-                        Action::NoOp | Action::Create | Action::Update | Action::Release => "changed",
+                        Action::NoOp | Action::Create | Action::Update | Action::Release => {
+                            "changed"
+                        }
                     };
                     let why = foreign::words(&again::completed(&it.reason));
                     let (word, name) = (fields::word(&it.address), &it.address.name);
                     let name = foreign::one_line(name);
-                    format!("{word} {name} is {deleted}: {}{why}", fields_of(it))
+                    match it.action {
+                        // Why is the same for all of them, and not what matters here.
+                        Action::Delete => format!("{word} {name} is {deleted}"),
+                        _ => format!("{word} {name} is {deleted}: {}{why}", fields_of(it)),
+                    }
                 });
                 words.collect::<Vec<_>>().join("; ")
             }
@@ -174,10 +179,7 @@ fn another_hand(thing: &Thing<'_>) -> Option<(&'static str, &'static str, String
 }
 
 /// The run before failed with this very content.
-fn failed_before(
-    thing: &Thing<'_>,
-    scene: &Scene,
-) -> Vec<(&'static str, &'static str, String)> {
+fn failed_before(thing: &Thing<'_>, scene: &Scene) -> Vec<(&'static str, &'static str, String)> {
     let clouds = thing.clouds().into_iter();
     let failed = clouds.filter_map(|cloud| Some((cloud, thing.side(cloud)?.failed.as_ref()?)));
     let mut told: Vec<(Vec<CloudName>, &FailedBefore)> = Vec::new();
@@ -192,16 +194,15 @@ fn failed_before(
             let ago = duration::since(failed.at, scene.at);
             let why = foreign::one_line(&cut(&cause(&failed.why), WHY));
             let (name, run, on) = (&thing.name, failed.run, super::story::label(&clouds));
-            let words = format!(
-                "{name} on {on}: this very content failed {ago} ago (run {run}): {why}"
-            );
+            let words =
+                format!("{name} on {on}: this very content failed {ago} ago (run {run}): {why}");
             (RED, "FAILED BEFORE", words)
         })
         .collect()
 }
 
 /// The part of an earlier error that tells most: how tasks ended, or the cloud's words without its events and addresses.
-fn cause(why: &str) -> String {
+pub fn cause(why: &str) -> String {
     let of_task = |part: &&str| part.starts_with("task stopped: ");
     let parts = why.split("; ").filter(|part| !part.starts_with("event: "));
     let parts: Vec<&str> = parts.collect();

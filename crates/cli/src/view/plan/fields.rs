@@ -98,7 +98,10 @@ pub fn rolls_out(change: &Change) -> bool {
             let mut fields = change.changes.iter();
             fields.any(|it| it.field == "task_definition" || it.field == "rollout")
         }
-        Action::Update => change.changes.iter().any(|it| is_of_the_revision(&it.field)),
+        Action::Update => change
+            .changes
+            .iter()
+            .any(|it| is_of_the_revision(&it.field)),
         Action::NoOp | Action::Delete | Action::Release => false,
     }
 }
@@ -124,11 +127,24 @@ fn is_a_consequence(address: &Address, field: &str) -> bool {
 pub fn is_of_a_release(address: &Address, field: &str) -> bool {
     let beginnings = ["env.", "secret.", "secrets.", "health."];
     let whole = [
-        "image", "cpu", "memory", "port", "command", "entrypoint", "entry point", "program",
+        "image",
+        "cpu",
+        "memory",
+        "port",
+        "command",
+        "entrypoint",
+        "entry point",
+        "program",
     ];
     let kinds = ["ecs.task-definition", "run.service", "run.job"];
     kinds.contains(&address.kind.as_str())
         && (whole.contains(&field) || beginnings.iter().any(|it| field.starts_with(it)))
+}
+
+/// Whether a field is how many instances there are: `replicas`, in the manifest's words.
+pub fn is_a_count(address: &Address, field: &str) -> bool {
+    let fields = ["desired_count", "instances.min", "instances.max"];
+    is_service(address) && fields.contains(&field)
 }
 
 /// A field of a change in the words of the manifest. `None` for what only follows.

@@ -79,9 +79,8 @@ impl<'a> Thing<'a> {
             .into_iter()
             .flat_map(|it| self.changed(it))
             .collect();
-        let itself = |it: &&&Change| {
-            fields::is_service(&it.address) || fields::is_store(&it.address)
-        };
+        let itself =
+            |it: &&&Change| fields::is_service(&it.address) || fields::is_store(&it.address);
         let mains: Vec<&&Change> = all.iter().filter(itself).collect();
         let of = match mains.is_empty() {
             true => all.iter().collect::<Vec<_>>(),
@@ -90,7 +89,9 @@ impl<'a> Thing<'a> {
         let is = |action: Action| !of.is_empty() && of.iter().all(|it| it.action == action);
         if all.is_empty() {
             Action::NoOp
-        } else if of.iter().any(|it| it.action == Action::Replace) && self.kind != Some(Kind::Service) {
+        } else if of.iter().any(|it| it.action == Action::Replace)
+            && self.kind != Some(Kind::Service)
+        {
             Action::Replace
         } else if is(Action::Create) && self.is_whole() {
             Action::Create
@@ -106,7 +107,10 @@ impl<'a> Thing<'a> {
     /// Whether nothing of it is there yet, on any cloud that has it in this plan.
     fn is_whole(&self) -> bool {
         let mut all = self.changes.values().flatten();
-        all.all(|it| it.action != Action::NoOp || !fields::is_service(&it.address) && !fields::is_store(&it.address))
+        all.all(|it| {
+            it.action != Action::NoOp
+                || !fields::is_service(&it.address) && !fields::is_store(&it.address)
+        })
     }
 
     /// What happens on one cloud.
@@ -215,7 +219,9 @@ fn owner(address: &Address, family: Family, things: &[Thing<'_>]) -> Option<usiz
         Family::Service => name.strip_suffix("-migrate") == Some(of),
         Family::Database | Family::Cache => {
             !fields::is_store(address)
-                && name.strip_prefix(of).is_some_and(|rest| rest.starts_with('-'))
+                && name
+                    .strip_prefix(of)
+                    .is_some_and(|rest| rest.starts_with('-'))
         }
         Family::Secret | Family::Shared => false,
     };
@@ -251,6 +257,7 @@ fn facts(changes: &[&Change], last: Option<&[Fact]>, rolls_out: bool) -> Vec<Tol
             by_another_hand: false,
         })
         .collect();
+    let counted = told.iter().any(|it| it.fact.what == "replicas");
     let tag = changes
         .iter()
         .filter(|it| it.address.kind.ends_with(".image"))
@@ -263,8 +270,9 @@ fn facts(changes: &[&Change], last: Option<&[Fact]>, rolls_out: bool) -> Vec<Tol
     for change in differing {
         for field in &change.changes {
             let drifted = change.drift.iter().any(|it| it.field == field.field);
-            let told_already =
-                released.is_some() && fields::is_of_a_release(&change.address, &field.field);
+            let of_a_release = fields::is_of_a_release(&change.address, &field.field);
+            let counts = fields::is_a_count(&change.address, &field.field);
+            let told_already = (released.is_some() && of_a_release) || (counted && counts);
             if told_already && !drifted {
                 continue;
             }

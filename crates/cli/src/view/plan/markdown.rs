@@ -42,7 +42,10 @@ pub fn markdown(plan: &Plan, scene: &Scene, headers: &[(Target, String)]) -> Str
     for thing in rows {
         text.push_str(&row(thing, &clouds));
     }
-    let notes = plan.notes.iter().map(|note| format!("\n> {}\n", cell(note)));
+    let notes = plan
+        .notes
+        .iter()
+        .map(|note| format!("\n> {}\n", cell(note)));
     text.extend(notes);
     if !plan.is_empty() {
         let nodes = details::render(plan, scene, headers, false).replace("```", "` ` `");
@@ -60,7 +63,11 @@ fn row(thing: &Thing<'_>, clouds: &BTreeSet<CloudName>) -> String {
             let how = story::how(&told.fact, CELL);
             let how: Vec<&str> = how.split_whitespace().collect();
             let how = cell(&how.join(" "));
-            let hand = if told.by_another_hand { " (another hand)" } else { "" };
+            let hand = if told.by_another_hand {
+                " (another hand)"
+            } else {
+                ""
+            };
             let fact = format!("`{}` {how}{hand}", cell(&told.fact.what).replace('`', "'"));
             if !facts.contains(&fact) {
                 facts.push(fact);
@@ -92,6 +99,11 @@ fn row(thing: &Thing<'_>, clouds: &BTreeSet<CloudName>) -> String {
 /// Text of others that opens no tag, breaks no table and mentions nobody.
 fn cell(text: &str) -> String {
     let text = foreign::one_line(text);
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('|', "\\|").replace('@', "@\u{2060}").replace('`', "'")
+    let text = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    text.replace('|', "\\|")
+        .replace('@', "@\u{2060}")
+        .replace('`', "'")
 }

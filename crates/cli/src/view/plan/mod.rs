@@ -14,6 +14,7 @@ use deployer_core::plan::Plan;
 
 use crate::scene::Scene;
 
+pub use danger::cause;
 pub use fields::word;
 pub use group::things;
 pub use lines::{cut, list, wrap};

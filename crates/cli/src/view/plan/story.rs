@@ -66,15 +66,24 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
     for line in settling(plan) {
         text.push_str(&format!("\n{line}\n"));
     }
-    let of_holds: Vec<&str> = scene.holds().map(|(_, _, held)| held.note.as_str()).collect();
-    for note in plan.notes.iter().filter(|it| !of_holds.contains(&it.as_str())) {
+    let of_holds: Vec<&str> = scene
+        .holds()
+        .map(|(_, _, held)| held.note.as_str())
+        .collect();
+    for note in plan
+        .notes
+        .iter()
+        .filter(|it| !of_holds.contains(&it.as_str()))
+    {
         let note = foreign::words(&again::completed(note));
         text.push_str(&format!("\nnote: {note}\n"));
     }
     text.push('\n');
     text.push_str(&summary(plan, scene, &things, layout));
     if let Some(only) = only {
-        text.push_str(&format!("Shown: {only} alone; the plan is of everything.\n"));
+        text.push_str(&format!(
+            "Shown: {only} alone; the plan is of everything.\n"
+        ));
     }
     text
 }
@@ -104,7 +113,9 @@ fn header(plan: &Plan, things: &[Thing<'_>], layout: Layout) -> String {
         title.push_str(" · SANDBOX");
     }
     let nothing = !plan.changes.is_empty()
-        && things.iter().all(|it| it.action() == Action::Create || it.changes.is_empty());
+        && things
+            .iter()
+            .all(|it| it.action() == Action::Create || it.changes.is_empty());
     let right = if nothing { "nothing is there yet" } else { "" };
     let used = title.chars().count() + right.chars().count();
     let gap = layout.width.saturating_sub(used).max(2);
@@ -202,7 +213,10 @@ fn new(thing: &Thing<'_>, width: usize) -> Vec<String> {
     let clouds = thing.clouds();
     let mut lines = Vec::new();
     let says = by_words(&clouds, |cloud| {
-        thing.side(cloud).map(|it| it.says.clone()).unwrap_or_default()
+        thing
+            .side(cloud)
+            .map(|it| it.says.clone())
+            .unwrap_or_default()
     });
     for (on, said) in &says {
         for line in said {
@@ -229,8 +243,7 @@ fn new(thing: &Thing<'_>, width: usize) -> Vec<String> {
 /// What differs, and what is done about it on each cloud.
 fn changed(thing: &Thing<'_>, width: usize) -> Vec<String> {
     let clouds = thing.clouds();
-    let doings: Vec<(CloudName, Doing)> =
-        clouds.iter().map(|it| (*it, thing.doing(*it))).collect();
+    let doings: Vec<(CloudName, Doing)> = clouds.iter().map(|it| (*it, thing.doing(*it))).collect();
     let everywhere = |told: &Told| doings.iter().all(|(_, it)| it.facts.contains(told));
     let common: Vec<&Told> = match doings.first() {
         Some((_, first)) => first.facts.iter().filter(|it| everywhere(it)).collect(),
@@ -282,7 +295,9 @@ fn acts(thing: &Thing<'_>, cloud: CloudName, doing: &Doing) -> String {
     }
     if thing.kind.is_some_and(|kind| kind != Kind::Service) {
         // The one node of which people speak goes without its name.
-        let mut mains = thing.changed(cloud).filter(|it| fields::is_store(&it.address));
+        let mut mains = thing
+            .changed(cloud)
+            .filter(|it| fields::is_store(&it.address));
         if let Some(main) = mains.next() {
             let word = fields::word(&main.address);
             acts = acts.replacen(&format!("update {word}"), "update in place", 1);
@@ -313,7 +328,10 @@ fn secrets(thing: &Thing<'_>, scene: &Scene, width: usize) -> Vec<String> {
             (Action::Delete, "DELETED"),
             (Action::Release, "left to themselves"),
         ] {
-            let of: Vec<&Change> = thing.changed(cloud).filter(|it| it.action == action).collect();
+            let of: Vec<&Change> = thing
+                .changed(cloud)
+                .filter(|it| it.action == action)
+                .collect();
             let mut names: Vec<String> = of
                 .iter()
                 .filter(|it| fields::word(&it.address) == "secret")
@@ -375,7 +393,10 @@ fn at_clouds(clouds: &[CloudName], text: &str, right: &str, width: usize) -> Vec
         true => wrap(text, room),
         false if length + 2 + right.chars().count() <= room => {
             let column = RIGHT.min(room.saturating_sub(right.chars().count()));
-            vec![format!("{text:<column$}{}{right}", if length >= column { "  " } else { "" })]
+            vec![format!(
+                "{text:<column$}{}{right}",
+                if length >= column { "  " } else { "" }
+            )]
         }
         false => wrap(&format!("{text}  {right}"), room),
     };
@@ -496,9 +517,9 @@ fn print(block: &Block, layout: Layout) -> String {
 
 /// What stays as it is, by name.
 fn unchanged(things: &[&Thing<'_>]) -> Vec<String> {
-    let still = things.iter().filter(|it| {
-        it.action() == Action::NoOp && !it.is_held() && !it.changes.is_empty()
-    });
+    let still = things
+        .iter()
+        .filter(|it| it.action() == Action::NoOp && !it.is_held() && !it.changes.is_empty());
     let mut services: Vec<String> = Vec::new();
     let mut others: Vec<String> = Vec::new();
     for thing in still {

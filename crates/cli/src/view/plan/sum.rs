@@ -21,7 +21,9 @@ pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
             0 if plan.changes.is_empty() && !plan.notes.is_empty() => {
                 "No changes: everything else is as it is to be.".into()
             }
-            0 if plan.changes.is_empty() => "No changes: nothing of this environment is there.".into(),
+            0 if plan.changes.is_empty() => {
+                "No changes: nothing of this environment is there.".into()
+            }
             0 => "No changes: what is there is what the manifest says.".into(),
             held => format!("Plan: nothing to do, {} on hold.", count(held, "service")),
         }];
@@ -158,7 +160,9 @@ fn data(plan: &Plan, things: &[Thing<'_>]) -> String {
         (_, true) => "data stays where it is, and a migration runs on it",
     };
     // Nothing is there that could be deleted or touched.
-    let all_new = things.iter().all(|it| matches!(it.action(), Action::Create));
+    let all_new = things
+        .iter()
+        .all(|it| matches!(it.action(), Action::Create));
     match all_new {
         true => String::new(),
         false => format!("{deleted}, {data}."),

@@ -121,14 +121,39 @@ fn new_version(service: &str) -> Vec<Change> {
     let (old, new) = (of(host, OLD), of(host, NEW));
     let image = || field("image", Some(&old), Some(&new));
     let level = || field("env.LOG_LEVEL", Some("info"), Some("debug"));
-    let pushed = || vec![field("digest", None, Some(NEW)), field("tag", None, Some("1.1"))];
+    let pushed = || {
+        vec![
+            field("digest", None, Some(NEW)),
+            field("tag", None, Some("1.1")),
+        ]
+    };
     set(&mut changes, "ecr.image", Action::Create, pushed());
-    set(&mut changes, "artifactregistry.image", Action::Create, pushed());
-    set(&mut changes, "ecs.task-definition", Action::Update, vec![level(), image()]);
+    set(
+        &mut changes,
+        "artifactregistry.image",
+        Action::Create,
+        pushed(),
+    );
+    set(
+        &mut changes,
+        "ecs.task-definition",
+        Action::Update,
+        vec![level(), image()],
+    );
     let arn = "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-staging-web:2";
     let definition = field("task_definition", Some(arn), None);
-    set(&mut changes, "ecs.service", Action::Update, vec![definition]);
-    set(&mut changes, "run.service", Action::Update, vec![level(), image()]);
+    set(
+        &mut changes,
+        "ecs.service",
+        Action::Update,
+        vec![definition],
+    );
+    set(
+        &mut changes,
+        "run.service",
+        Action::Update,
+        vec![level(), image()],
+    );
     changes
 }
 
@@ -169,7 +194,10 @@ fn service(name: &str, changes: &[Change], facts: &[Fact]) -> Group {
 
 fn store(kind: Kind, name: &str) -> Group {
     let (says, sizes) = match kind {
-        Kind::Cache => ("Redis 7.0, 1 GiB", ["ElastiCache cache.t4g.small", "Memorystore"]),
+        Kind::Cache => (
+            "Redis 7.0, 1 GiB",
+            ["ElastiCache cache.t4g.small", "Memorystore"],
+        ),
         Kind::Database | Kind::Service => (
             "PostgreSQL 16, 20 GiB, daily backups for 7 days",
             ["RDS db.t4g.medium", "Cloud SQL db-custom-2-4096"],
@@ -223,7 +251,12 @@ fn a_new_version_is_its_cause_and_one_line_of_what_is_done() {
         store(Kind::Database, "main"),
     ]);
     let mut changes = changes;
-    changes.push(change(CloudName::Aws, "rds.instance", "shop-staging-main", Action::NoOp));
+    changes.push(change(
+        CloudName::Aws,
+        "rds.instance",
+        "shop-staging-main",
+        Action::NoOp,
+    ));
     insta::assert_snapshot!(story(&plan(changes), &scene), @r"
     shop · staging · SANDBOX
       aws  123456789012 us-east-1      gcp  sandbox-project us-central1
@@ -348,9 +381,17 @@ fn another_hand_danger_and_a_replaced_database_come_first() {
     database.effect = Effect::LosesData;
     database.reason = "PostgreSQL 16 does not become 15".into();
     changes.push(database);
-    changes.push(change(Gcp, "sql.instance", "shop-staging-main", Action::NoOp));
+    changes.push(change(
+        Gcp,
+        "sql.instance",
+        "shop-staging-main",
+        Action::NoOp,
+    ));
     let facts = [value("unrelated", None, None)];
-    let mut groups = vec![store(Kind::Database, "main"), service("web", &changes, &facts)];
+    let mut groups = vec![
+        store(Kind::Database, "main"),
+        service("web", &changes, &facts),
+    ];
     for side in groups[1].sides.values_mut() {
         side.last = Some(Last {
             number: 7,
@@ -447,7 +488,10 @@ fn a_hold_is_shown_as_a_hold_and_never_as_nothing() {
         width: 80,
     };
     let details = render(&plan, &scene, &[], Shown::Details, layout);
-    assert!(details.contains("Plan: nothing to do, 1 service on hold."), "{details}");
+    assert!(
+        details.contains("Plan: nothing to do, 1 service on hold."),
+        "{details}"
+    );
 }
 
 #[test]
@@ -465,7 +509,10 @@ fn one_name_shows_that_alone() {
         width: 80,
     };
     let text = render(&plan(changes), &scene, &[], Shown::Of("worker"), layout);
-    assert!(text.contains("~ worker") && !text.contains("~ web"), "{text}");
+    assert!(
+        text.contains("~ worker") && !text.contains("~ web"),
+        "{text}"
+    );
     assert!(text.contains("Shown: worker alone"), "{text}");
 }
 
@@ -481,9 +528,18 @@ fn values_of_others_forge_no_line_and_no_markdown() {
     assert!(text.contains(r"x\n\nNo changes."), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
     let page = markdown(&plan, &scene, &[]);
-    let table: String = page.lines().take_while(|it| !it.starts_with("<details>")).collect();
-    assert!(!table.contains("<script>") && !table.contains("@everyone"), "{page}");
-    let row = page.lines().find(|it| it.starts_with("| ~ |")).expect("a row");
+    let table: String = page
+        .lines()
+        .take_while(|it| !it.starts_with("<details>"))
+        .collect();
+    assert!(
+        !table.contains("<script>") && !table.contains("@everyone"),
+        "{page}"
+    );
+    let row = page
+        .lines()
+        .find(|it| it.starts_with("| ~ |"))
+        .expect("a row");
     assert_eq!(row.replace("\\|", "").matches('|').count(), 6, "{row}");
 }
 

@@ -88,9 +88,8 @@ impl Board {
             Some(at) => at,
             None => {
                 let name = address.kind.clone();
-                let same = |(cloud, row): &(CloudName, Row)| {
-                    *cloud == address.cloud && row.name == name
-                };
+                let same =
+                    |(cloud, row): &(CloudName, Row)| *cloud == address.cloud && row.name == name;
                 self.rows.iter().position(same).unwrap_or_else(|| {
                     let row = Row {
                         name,
@@ -158,7 +157,11 @@ impl Board {
                 *folded.entry(how).or_default() += 1;
                 continue;
             }
-            let cloud_shown = if last.replace(*cloud) == Some(*cloud) { "" } else { cloud.as_str() };
+            let cloud_shown = if last.replace(*cloud) == Some(*cloud) {
+                ""
+            } else {
+                cloud.as_str()
+            };
             lines.push(row.line(cloud_shown, name, now, width));
         }
         if !folded.is_empty() {
@@ -173,7 +176,11 @@ impl Board {
 
     fn head(&self, now: Instant, width: usize) -> String {
         let all: usize = self.rows.iter().map(|(_, row)| row.nodes.len()).sum();
-        let ended: usize = self.rows.iter().map(|(_, row)| row.ended.len() - row.unstarted).sum();
+        let ended: usize = self
+            .rows
+            .iter()
+            .map(|(_, row)| row.ended.len() - row.unstarted)
+            .sum();
         let took = duration::show(Duration::from_secs((now - self.began).as_secs()));
         let right = format!("{ended} of {all} · {}", took.replace(".0s", "s"));
         let stopping = if self.stopping { " · STOPPING" } else { "" };
@@ -241,7 +248,9 @@ impl Row {
         let start = format!("{cloud:<5}{mark} {shown:<name$}  ");
         let room = width.saturating_sub(start.chars().count() + time.chars().count() + 2);
         let news = cut(&foreign::one_line(&news), room);
-        format!("{start}{news:<room$}  {time}").trim_end().to_owned()
+        format!("{start}{news:<room$}  {time}")
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -297,7 +306,12 @@ mod tests {
         let service = address(Aws, "ecs.service", "web");
         let other = address(Gcp, "run.service", "web");
         let cache = address(Gcp, "redis.instance", "sessions");
-        let nodes = vec![service.clone(), database.clone(), other.clone(), cache.clone()];
+        let nodes = vec![
+            service.clone(),
+            database.clone(),
+            other.clone(),
+            cache.clone(),
+        ];
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         let mut board = Board::of(&plan(nodes), &Scene::default(), began);
@@ -317,7 +331,10 @@ mod tests {
         board.stop();
         let text = board.render(at(65), SIZE);
         assert!(text.starts_with("shop · staging · STOPPING "), "{text}");
-        assert!(text.contains("waiting for aws main. Again: leave at once."), "{text}");
+        assert!(
+            text.contains("waiting for aws main. Again: leave at once."),
+            "{text}"
+        );
     }
 
     #[test]
@@ -329,7 +346,10 @@ mod tests {
         board.note(&database, &"1 of 1 tasks run, not healthy ".repeat(9));
         let text = board.render(began + Duration::from_secs(62), (60, 24));
         assert!(text.lines().all(|it| it.chars().count() <= 60), "{text}");
-        assert!(text.contains("1 of 1 tasks run") && text.ends_with("62s"), "{text}");
+        assert!(
+            text.contains("1 of 1 tasks run") && text.ends_with("62s"),
+            "{text}"
+        );
     }
 
     #[test]

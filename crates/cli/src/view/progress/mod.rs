@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use deployer_core::address::Address;
 use deployer_core::error::ErrorKind;
 use deployer_core::node::Action;
-use deployer_core::report::{Event, Reporter};
 use deployer_core::plan::Plan;
+use deployer_core::report::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
@@ -19,8 +19,8 @@ use board::{Board, Ended};
 use crate::duration;
 use crate::scene::Scene;
 use crate::view;
-use crate::view::plan;
 use crate::view::foreign::{self, address as shown};
+use crate::view::plan;
 
 /// A node that is silent for so long is mentioned again in plain mode.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -263,7 +263,8 @@ impl Live {
         let draw = move |_: &ProgressState, to: &mut dyn std::fmt::Write| {
             let board = drawn.lock().unwrap_or_else(PoisonError::into_inner);
             // A board that cannot be drawn is drawn at the next turn.
-            to.write_str(&board.render(Instant::now(), size())).unwrap_or_default();
+            to.write_str(&board.render(Instant::now(), size()))
+                .unwrap_or_default();
         };
         let style = ProgressStyle::with_template("{board}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner())
@@ -324,10 +325,7 @@ impl Reporter for Live {
             Event::Failed { address, error, .. } => {
                 let words = match error.kind() {
                     ErrorKind::TimedOut => "NOT READY IN TIME, no longer waited for".to_owned(),
-                    _ => {
-                        let why = error.chain().join(": ");
-                        format!("FAILED: {} {}: {why}", plan::word(address), address.name)
-                    }
+                    _ => format!("FAILED: {}", plan::cause(&error.chain()[0])),
                 };
                 board.end(address, Ended::Badly(words), now);
             }
