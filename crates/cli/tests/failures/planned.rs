@@ -69,7 +69,7 @@ async fn by_service(stage: &Stage) {
     let (_, said) = stage.run(&["plan", "--out", &file], "all").await;
     says(
         &said,
-        &["+ idp ", "port 3000", "aws, gcp", "on aws and gcp"],
+        &["+ idp ", "port 3000", "PUBLIC", "on aws and gcp"],
     );
     let (_, shown) = stage.run(&["show", &file], "all").await;
     assert!(said.starts_with(&shown), "{said}\n--- shown:\n{shown}");
