@@ -67,10 +67,7 @@ async fn by_service(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let file = stage.file("p.json", "");
     let (_, said) = stage.run(&["plan", "--out", &file], "all").await;
-    says(
-        &said,
-        &["+ idp ", "port 3000", "PUBLIC", "on aws and gcp"],
-    );
+    says(&said, &["+ idp ", "port 3000", "PUBLIC", "on aws and gcp"]);
     let (_, shown) = stage.run(&["show", &file], "all").await;
     assert!(said.starts_with(&shown), "{said}\n--- shown:\n{shown}");
     for line in shown.lines().filter(|line| !line.starts_with("note: ")) {
