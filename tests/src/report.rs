@@ -5,38 +5,65 @@ use crate::deployer::Finished;
 /// What a run said of one cloud where something failed.
 #[derive(Debug)]
 pub struct Report {
-    /// The line below the name of what failed.
+    /// The first line of the cloud's own part: the error.
     pub failed: String,
-    /// What is known of the service, line by line.
+    /// What is known of the service: what every cloud's app printed, and the rest of the cloud's own part.
     pub known: Vec<String>,
+    /// What serves there.
+    pub serves: String,
+    /// What to type.
+    pub next: Vec<String>,
 }
 
+/// Where everything but the labels begins, in columns.
+const INDENT: usize = 7;
+
 impl Report {
-    /// Reads what was said of a node and its service on a cloud.
+    /// Reads what was said of a service on a cloud.
     #[track_caller]
-    pub fn of(finished: &Finished, cloud: &str, address: &str, service: &str) -> Self {
-        let lines: Vec<&str> = finished.stderr.lines().collect();
-        let after = |start: String| {
-            let at = lines.iter().position(|known| known.starts_with(&start));
-            let at = at.unwrap_or_else(|| panic!("no line `{start}`: {finished}"));
-            lines[at + 1..].iter()
-        };
-        // And when.
-        let failed = after(format!("{cloud}: {address}, ")).next();
-        let known = after(format!("{cloud}: what is known of `{service}`:"));
+    pub fn of(finished: &Finished, cloud: &str, service: &str) -> Self {
+        let title = format!(": {service} failed on ");
+        let mut lines = finished.stderr.lines();
+        let found = lines.any(|line| line.contains(&title));
+        assert!(found, "no line with `{title}`: {finished}");
+        let (mut failed, mut known) = (None, Vec::new());
+        let (mut serves, mut next) = (None, Vec::new());
+        let mut label = String::new();
+        for line in lines {
+            let (start, text) = match line.char_indices().nth(INDENT) {
+                Some((at, _)) => line.split_at(at),
+                None => (line, ""),
+            };
+            if line.is_empty() {
+                label.clear();
+                continue;
+            }
+            if !start.trim().is_empty() {
+                label = start.trim().to_owned();
+            }
+            match label.as_str() {
+                "" => known.push(text.to_owned()),
+                "now" if text.starts_with(&format!("{cloud}: ")) => serves = Some(text.to_owned()),
+                "now" => {}
+                "next" if text.trim().is_empty() => break,
+                "next" => next.push(text.to_owned()),
+                of if of == cloud && failed.is_none() => failed = Some(text.to_owned()),
+                of if of == cloud => known.push(text.to_owned()),
+                _ => {}
+            }
+        }
         Self {
-            failed: failed.copied().unwrap_or_default().to_owned(),
-            known: known
-                .map_while(|line| line.strip_prefix("  "))
-                .map(str::to_owned)
-                .collect(),
+            failed: failed.unwrap_or_else(|| panic!("nothing is said of {cloud}: {finished}")),
+            known,
+            serves: serves.unwrap_or_default(),
+            next,
         }
     }
 
     /// Panics unless what failed is headed so and told with these words of the cloud.
     #[track_caller]
     pub fn fails(&self, heading: &str, words: &str) -> &Self {
-        let start = format!("error ({heading}): ");
+        let start = format!("{heading}: ");
         let as_said = self.failed.starts_with(&start) && self.failed.contains(words);
         assert!(as_said, "`{start}... {words}` is not said: {self:#?}");
         self
@@ -51,10 +78,18 @@ impl Report {
         self
     }
 
-    /// Panics unless it ends with these lines.
+    /// Panics unless this revision still serves everything.
     #[track_caller]
-    pub fn ends(&self, lines: &[&str]) {
-        let at = self.known.len().saturating_sub(lines.len());
-        assert_eq!(self.known[at..], *lines, "{self:#?}");
+    pub fn serves(&self, revision: &str) -> &Self {
+        let words = format!("({revision}, 100 %)");
+        let fits = self.serves.contains(": still serves r") && self.serves.contains(&words);
+        assert!(fits, "`{words}` does not serve: {self:#?}");
+        self
+    }
+
+    /// Panics unless these commands are what to type.
+    #[track_caller]
+    pub fn ends(&self, commands: &[&str]) {
+        assert_eq!(self.next[..commands.len()], *commands, "{self:#?}");
     }
 }

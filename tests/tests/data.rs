@@ -42,7 +42,8 @@ fn databases_and_caches_live_their_lives_on_both_clouds() {
 }
 
 fn the_first_apply_makes_both_and_the_app_uses_them(story: &mut Project) {
-    let plan = story.deployer.run(&["plan"]).exits(exit::SUCCESS);
+    let plan = story.deployer.run(&["plan", "--details"]);
+    let plan = plan.exits(exit::SUCCESS);
     plan.says("rds.instance").says("sql.instance");
     plan.says("elasticache.replication_group")
         .says("redis.instance");

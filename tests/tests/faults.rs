@@ -36,7 +36,8 @@ fn a_faults_file_disturbs_until_it_is_cleared_and_a_wrong_one_is_refused() {
     let on_gcp = file(&folder, "gcp.toml", &denied(call));
     let sandbox = Sandbox::start_with(&prepared, &["--faults", &on_aws]);
     let project = Project::new(&prepared, Arc::new(sandbox));
-    let (plan, sandbox) = (|| project.deployer.run(&["plan"]), &project.sandbox);
+    let plan = || project.deployer.run(&["plan", "--details"]);
+    let sandbox = &project.sandbox;
 
     // By the flag: one cloud is disturbed, the other one is planned.
     let disturbed = plan().exits(exit::DENIED);

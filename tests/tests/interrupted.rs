@@ -285,7 +285,7 @@ fn ctrl_c_on_one_cloud_keeps_what_the_other_one_has_finished() {
         BTreeSet::from([service(&project, "aws"), scaling])
     );
     ended
-        .says("gcp: r1 of `idp` serves at ")
+        .says("idp r1 serves on gcp ")
         .says("not verified: the run was stopped; `deployer verify` does it")
         .does_not_say("gcp: not started")
         .does_not_say("verify/");
@@ -297,7 +297,7 @@ fn ctrl_c_on_one_cloud_keeps_what_the_other_one_has_finished() {
     let again = project.deployer.run(&APPLY).exits(exit::SUCCESS);
     again
         .says("gcp: `idp` is verified")
-        .says("aws: r1 of `idp` serves");
+        .says("idp r1 serves on aws ");
     assert_migrated_once(&project);
     assert_greets(&project, "hello");
 }

@@ -53,7 +53,9 @@ fn a_run_that_is_killed_anywhere_is_finished_by_the_next() {
 
     project.change(|manifest| manifest.greeting = "good evening".to_owned());
     let third = project.deployer.run(&apply);
-    third.exits(exit::SUCCESS).says("r3 of `idp` serves");
+    third
+        .exits(exit::SUCCESS)
+        .says("idp r3 serves on aws and gcp");
     let step = CLOUDS.map(|cloud| (cloud.to_owned(), "rollback".to_owned()));
     let back = ["rollback", "--to", "r2", "--yes"];
     killed_at.extend(finish_by_the_next(&project, &back, &step.into()));

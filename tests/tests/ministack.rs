@@ -50,13 +50,13 @@ fn a_service_settles_changes_and_rolls_back_on_ministack() {
     let Some(mut ministack) = start("a_service_settles_changes_and_rolls_back_on_ministack") else {
         return;
     };
-    apply(&ministack).says("r1 of `idp` serves");
+    apply(&ministack).says("idp r1 serves on aws");
     let first = serving(&ministack);
     ministack.assert_settled(&APPLY);
 
     let image = ministack.prepared.image("2.0.0");
     ministack.change(|manifest| manifest.image = image);
-    apply(&ministack).says("r2 of `idp` serves");
+    apply(&ministack).says("idp r2 serves on aws");
     let second = serving(&ministack);
     assert_ne!(first, second);
     ministack.assert_settled(&APPLY);

@@ -97,7 +97,8 @@ fn disk(moto: &mut Emulated, gib: u32) {
 }
 
 fn they_are_planned_and_made(moto: &Emulated) {
-    let plan = moto.deployer.run(&["plan"]).exits(exit::SUCCESS);
+    let plan = moto.deployer.run(&["plan", "--details"]);
+    let plan = plan.exits(exit::SUCCESS);
     for kind in [
         "rds.instance",
         "elasticache.replication_group",

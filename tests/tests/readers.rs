@@ -99,7 +99,7 @@ fn status_names_them_without_a_secret(project: &Project, name: &str) -> Value {
         })
     );
     let people = project.deployer.run(&["status"]).exits(exit::SUCCESS);
-    people.says("main  database").says("sessions  cache");
+    people.says("main      database ").says("sessions  cache ");
     people.says(&format!("{name} A {ADDRESS}"));
     status
 }

@@ -83,7 +83,11 @@ pub async fn examine(
         admission: due.admission,
         timeout: TIMEOUT,
     };
-    let reporter = view::progress::reporter(global.json);
+    let subject = (
+        session.loaded.manifest.app.as_str(),
+        session.loaded.environment.as_str(),
+    );
+    let reporter = view::progress::beside(global.json, subject);
     tokio::select! {
         // A run that was stopped before it came to this does not begin with it.
         biased;

@@ -256,6 +256,7 @@ mod tests {
         let others = [
             "init",
             "schema",
+            "show",
             "permissions",
             "man",
             "sandbox",

@@ -88,6 +88,8 @@ pub enum Command {
     Init(Box<crate::command::init::InitArgs>),
     /// Show what would change; writes nothing
     Plan(PlanArgs),
+    /// Show a plan that `plan --out` wrote; asks no cloud
+    Show(ShowArgs),
     /// Make the clouds what the manifest says: copy images, migrate, roll out, wait, record a release
     Apply(ApplyArgs),
     /// Run the manifest's migration as a one-off job, without moving traffic
@@ -142,12 +144,37 @@ pub struct ManArgs {
     pub out: PathBuf,
 }
 
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    /// For the comment of a pull request
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The plan
+    pub plan: PathBuf,
+    /// Show every node, field by field, with every default
+    #[arg(long)]
+    pub details: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
 #[derive(Debug, Args)]
 pub struct PlanArgs {
+    /// Show what the plan says of this service, database or cache alone; everything is planned all the same
+    #[arg(value_name = "SERVICE", conflicts_with_all = ["details", "format"])]
+    pub name: Option<String>,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
     /// Write the plan to a file that `apply FILE` takes
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Exit with 2 when there are changes, 0 when there are none
+    /// Exit with 2 when there are changes, 6 when there are none and a service is on hold, 0 otherwise
     #[arg(long)]
     pub detailed_exitcode: bool,
     #[command(flatten)]
@@ -163,6 +190,9 @@ pub struct ScopeArgs {
     /// Apply a release again although it was rolled back from
     #[arg(long)]
     pub release_hold: bool,
+    /// Show every node, field by field, with every default
+    #[arg(long)]
+    pub details: bool,
 }
 
 #[derive(Debug, Args)]
@@ -305,6 +335,9 @@ ends with exit code 8; one that was paused makes no call when it wakes.")]
 
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
+    /// Show every node, field by field
+    #[arg(long)]
+    pub details: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

@@ -338,8 +338,12 @@ async fn from(
 }
 
 fn nothing_before(place: &Place, from: &Release) -> Error {
+    let again = match from.rollback_to {
+        Some(origin) => format!(", which is r{origin} again,"),
+        None => String::new(),
+    };
     Error::input(format!(
-        "{} has no release before r{} to go back to: none that served, was not rejected and did not fail its verification",
+        "{} has no release before r{}{again} to go back to: none that served, was not rejected and did not fail its verification",
         place.name(),
         from.number
     ))

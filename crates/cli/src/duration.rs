@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// `30s`, `10m`, `2h`, `1d`; a bare number is seconds.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is no duration: write `30s`, `10m`, `2h` or `1d`");
@@ -20,17 +22,33 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(bad)
 }
 
-/// `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`, `4 d 01 h`.
+/// `0.4s`, `62s`, `8m04s`, `2h07m`, `4d01h`: the one form in which people read how long something took.
 pub fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match seconds {
-        0..10 => format!("{:.1} s", duration.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
-        60..3600 => format!("{minutes} min {:02} s", seconds % 60),
-        3600..86_400 => format!("{hours} h {:02} min", minutes % 60),
-        _ => format!("{} d {:02} h", hours / 24, hours % 24),
+        0..10 => format!("{:.1}s", duration.as_secs_f64()),
+        10..100 => format!("{seconds}s"),
+        100..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{}d{:02}h", hours / 24, hours % 24),
     }
+}
+
+/// `12s`, `9m`, `3h`, `2d`: how long ago something was, in one unit.
+pub fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// How long before `now` that was, in one unit; a clock that is behind says that it was just now.
+pub fn since(then: Timestamp, now: Timestamp) -> String {
+    age(now.duration_since(then).try_into().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -42,12 +60,22 @@ mod tests {
         assert_eq!(parse("10m").unwrap(), Duration::from_secs(600));
         assert_eq!(parse("45").unwrap(), Duration::from_secs(45));
         assert!(parse("soon").is_err() && parse("10y").is_err());
-        assert_eq!(show(Duration::from_millis(420)), "0.4 s");
-        assert_eq!(show(Duration::from_secs(59)), "59 s");
-        assert_eq!(show(Duration::from_secs(185)), "3 min 05 s");
-        assert_eq!(show(Duration::from_secs(3599)), "59 min 59 s");
-        assert_eq!(show(Duration::from_secs(2 * 3600 + 7 * 60)), "2 h 07 min");
-        assert_eq!(show(Duration::from_secs(86_399)), "23 h 59 min");
-        assert_eq!(show(Duration::from_secs(4 * 86_400 + 3600)), "4 d 01 h");
+        assert_eq!(show(Duration::from_millis(420)), "0.4s");
+        assert_eq!(show(Duration::from_secs(62)), "62s");
+        assert_eq!(show(Duration::from_secs(185)), "3m05s");
+        assert_eq!(show(Duration::from_secs(3599)), "59m59s");
+        assert_eq!(show(Duration::from_secs(2 * 3600 + 7 * 60)), "2h07m");
+        assert_eq!(show(Duration::from_secs(86_399)), "23h59m");
+        assert_eq!(show(Duration::from_secs(4 * 86_400 + 3600)), "4d01h");
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(since(at(0), at(59)), "59s");
+        assert_eq!(since(at(0), at(600)), "10m");
+        assert_eq!(since(at(0), at(7_300)), "2h");
+        assert_eq!(since(at(0), at(200_000)), "2d");
+        assert_eq!(since(at(10), at(0)), "0s");
     }
 }

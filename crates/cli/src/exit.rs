@@ -18,7 +18,7 @@ pub enum Exit {
     VerificationFailed = 4,
     /// What serves is not what was asked for.
     Untrue = 5,
-    /// A service was left alone because it is on hold after a rollback.
+    /// A service was left alone because it is on hold after a rollback; `plan --detailed-exitcode`: that alone.
     Held = 6,
     /// A deployment failed and was put back: by the cloud, or by `--on-failure undo`.
     RolledBack = 7,

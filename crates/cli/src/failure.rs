@@ -1,18 +1,23 @@
-//! The report of a failed run, one for both clouds: what failed, what the cloud says of it, what still serves, what to type next.
+//! The report of a failed run, one for both clouds: what failed, what the clouds say of it, what still serves, what to type next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{Autopsy, Revision, SecretVersion, Serving, ServingState};
 use deployer_core::engine::{Failed, Verdict};
+use deployer_core::history::same_revision;
 use deployer_core::ledger::Release;
+use deployer_core::spec::{HealthSpec, ServiceSpec};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::again::Again;
 use crate::args::Global;
+use crate::facts::{self, Fact, ImageName, Version};
 use crate::mask::Mask;
 use crate::session::{Place, Session};
+use crate::view::failure::Side;
 use crate::view::{self, foreign};
 
 /// The word that runs a failed migration again.
@@ -33,9 +38,23 @@ struct Failure {
     serving: Vec<(Revision, u32)>,
     /// What to type next.
     next: Vec<String>,
-    /// The errors' own words, which are printed before the report.
+    /// Everything that people are told beside.
     #[serde(skip)]
-    told: Vec<String>,
+    beside: Beside,
+}
+
+/// What people are told beside the document.
+#[derive(Debug, Default)]
+struct Beside {
+    /// What of the service failed: when, and the error's lines; and where nothing of it did, what it was held by.
+    errors: Vec<(Timestamp, Vec<String>)>,
+    /// The releases of what serves, by revision.
+    releases: Vec<(Revision, u64)>,
+    /// What differs from the release that serves.
+    changed: Option<(u64, Vec<Fact>)>,
+    check: Option<HealthSpec>,
+    /// What to type next, whatever the cloud.
+    anywhere: Vec<String>,
 }
 
 /// What a run was about, by target and service, for its report.
@@ -47,8 +66,30 @@ pub struct Tried {
     pub nodes: BTreeSet<Address>,
     /// The release that it was to make serve again, where it was one.
     pub release: Option<u64>,
-    /// What to type once the cause is mended.
+    /// What to type once the cause is mended, on every cloud.
     pub again: Again,
+    /// What was to serve.
+    pub version: Option<(ServiceSpec, ImageName)>,
+}
+
+/// The nodes whose errors the report of their service tells.
+pub fn told(
+    session: &Session,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    attempt: &Attempt<'_>,
+) -> BTreeSet<Address> {
+    let mut told = BTreeSet::new();
+    for ((cloud, key), tried) in attempt {
+        let mut places = session.places.iter().filter(|it| it.name() == *cloud);
+        let known = places
+            .next()
+            .is_some_and(|it| it.env.services.contains_key(*key));
+        let failed = verdicts.get(cloud).into_iter().flat_map(|it| &it.failed);
+        let failed = failed.map(|it| &it.address);
+        let of_it = failed.filter(|it| known && tried.nodes.contains(*it));
+        told.extend(of_it.cloned());
+    }
+    told
 }
 
 /// Reports the services of every target where something failed: those that failed themselves, and those that were held by
@@ -59,6 +100,7 @@ pub async fn report(
     verdicts: &BTreeMap<CloudName, Verdict>,
     attempt: &Attempt<'_>,
 ) {
+    let mut failures: BTreeMap<String, Vec<Failure>> = BTreeMap::new();
     for place in &session.places {
         let verdict = verdicts.get(&place.name());
         let Some(verdict) = verdict.filter(|verdict| !verdict.failed.is_empty()) else {
@@ -73,11 +115,41 @@ pub async fn report(
                 let own = (tried, failed);
                 let failure = examine(global, place, key, &verdict.failed, own).await;
                 if let Some(failure) = failure {
-                    failure.tell(global);
+                    failures.entry((*key).to_owned()).or_default().push(failure);
                 }
             }
         }
     }
+    for (service, failures) in failures {
+        match global.json {
+            true => failures.iter().for_each(Failure::tell_as_json),
+            false => tell(session, &service, &failures),
+        }
+    }
+}
+
+/// Tells people of one service on every cloud where it failed or was held.
+fn tell(session: &Session, service: &str, failures: &[Failure]) {
+    let sides: Vec<Side<'_>> = failures.iter().map(Failure::side).collect();
+    // One command for all of them, where it is the same but for the cloud.
+    let everywhere = failures.len() == session.places.len();
+    let first = failures.first();
+    let same =
+        |it: &Failure| first.is_some_and(|first| first.beside.anywhere == it.beside.anywhere);
+    let next: Vec<String> = match failures.len() > 1 && everywhere && failures.iter().all(same) {
+        true => first
+            .map(|it| it.beside.anywhere.clone())
+            .unwrap_or_default(),
+        false => failures.iter().flat_map(|it| it.next.clone()).collect(),
+    };
+    let subject = (
+        session.loaded.manifest.app.as_str(),
+        session.loaded.environment.as_str(),
+    );
+    say!(
+        "{}",
+        view::failure::render(subject, service, &sides, &next, view::error_width())
+    );
 }
 
 async fn examine(
@@ -133,12 +205,52 @@ async fn examine(
         cloud,
         service: key.to_owned(),
         failed: failed.iter().map(view::error::failed).collect(),
-        told: failed.iter().flat_map(|it| it.error.chain()).collect(),
-        next: next(global, (cloud, key), failed, (tried, itself)),
+        beside: Beside {
+            errors: errors(failed, (tried, itself)),
+            releases: served_once
+                .iter()
+                .map(|it| (it.revision.clone(), it.number))
+                .collect(),
+            changed: changed(tried, &served_once, serving.as_deref().unwrap_or_default()),
+            check: Some(service.health.clone()),
+            anywhere: next(global, (None, key), failed, (tried, itself)),
+        },
+        next: next(global, (Some(cloud), key), failed, (tried, itself)),
         autopsy,
         output,
         serving: serving.unwrap_or_default(),
     })
+}
+
+/// The errors of what failed of the service itself; where nothing of it did, each is told by itself.
+fn errors(failed: &[Failed], (tried, itself): (&Tried, bool)) -> Vec<(Timestamp, Vec<String>)> {
+    let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
+    match itself {
+        true => own
+            .map(|it| (it.at, view::error::lines(&it.error)))
+            .collect(),
+        false => Vec::new(),
+    }
+}
+
+/// What differs in what was tried from the release that serves.
+fn changed(
+    tried: &Tried,
+    releases: &[Release],
+    serving: &[(Revision, u32)],
+) -> Option<(u64, Vec<Fact>)> {
+    let [(revision, 100)] = serving else {
+        return None;
+    };
+    let mut newest = releases.iter().rev();
+    let serves = newest.find(|it| same_revision(&it.revision, revision))?;
+    let (spec, image) = tried.version.as_ref()?;
+    let now = Version {
+        spec,
+        image: image.clone(),
+        secrets: BTreeMap::new(),
+    };
+    Some((serves.number, facts::between(&Version::of(serves), &now)))
 }
 
 /// The secret versions of the releases that this is about: what was tried, what serves, and what was recorded last.
@@ -164,14 +276,18 @@ fn pinned<'a>(
 /// What to type next: each line does, typed as it stands.
 fn next(
     global: &Global,
-    (cloud, key): (CloudName, &str),
+    (cloud, key): (Option<CloudName>, &str),
     failed: &[Failed],
     (tried, itself): (&Tried, bool),
 ) -> Vec<String> {
+    let on = |again: Again| match cloud {
+        Some(cloud) => again.on(cloud),
+        None => again,
+    };
     let logs = Again::new(global, "logs")
         .with(key)
         .option("--since", "10m");
-    let logs = itself.then(|| logs.on(cloud).to_string());
+    let logs = itself.then(|| on(logs).to_string());
     // A migration that failed is run again on a person's word alone: the same command again would refuse.
     let asks = |failed: &Failed| {
         let hint = failed.error.hint_text().unwrap_or_default();
@@ -179,73 +295,48 @@ fn next(
     };
     let again = match failed.iter().any(asks) {
         true => {
-            let retry = Again::new(global, "migrate").with("--retry").on(cloud);
-            let apply = Again::new(global, "apply").on(cloud);
+            let retry = on(Again::new(global, "migrate").with("--retry"));
+            let apply = on(Again::new(global, "apply"));
             vec![
                 format!("{retry}    # once the cause is mended"),
                 format!("{apply}    # after that"),
             ]
         }
-        false => vec![format!("{}    # once the cause is mended", tried.again)],
+        false => vec![format!(
+            "{}    # once the cause is mended",
+            on(tried.again.clone())
+        )],
     };
     logs.into_iter().chain(again).collect()
 }
 
 impl Failure {
-    /// Whether the error that failed holds these words: it was printed above.
-    fn is_told(&self, words: &str) -> bool {
-        let mut told = self.told.iter();
-        told.any(|line| line.contains(words.trim()))
+    fn tell_as_json(&self) {
+        let mut line = json!(self);
+        line["event"] = json!("failure");
+        line["changed"] = json!(self.beside.changed.as_ref().map(|(release, facts)| json!({
+            "since": release, "facts": facts,
+        })));
+        view::json_line(&line);
     }
 
-    fn tell(&self, global: &Global) {
-        if global.json {
-            let mut line = json!(self);
-            line["event"] = json!("failure");
-            view::json_line(&line);
-            return;
-        }
-        let Autopsy {
-            words,
-            stopped,
-            targets,
-            events,
-            log,
-        } = &self.autopsy;
-        sayln!("\n{}: what is known of `{}`:", self.cloud, self.service);
-        for line in words.iter().filter(|line| !self.is_told(line)) {
-            sayln!("  {}", foreign::words(line));
-        }
-        for instance in stopped {
-            match instance.at {
-                Some(at) => sayln!("  {at:.0} {}", foreign::words(&instance.to_string())),
-                None => sayln!("  {}", foreign::words(&instance.to_string())),
-            }
-        }
-        for target in targets {
-            sayln!("  {}", foreign::words(&target.to_string()));
-        }
-        for event in events {
-            sayln!("  event: {}", foreign::words(&event.to_string()));
-        }
-        for line in log {
-            let source = foreign::one_line(&line.source);
-            sayln!("  log: {source} | {}", foreign::line(&line.text));
-        }
-        for line in &self.output {
-            sayln!("  log: {}", foreign::line(line));
-        }
-        match self.serving.as_slice() {
-            [] => sayln!("  nothing serves"),
-            shares => {
-                for (revision, share) in shares {
-                    let revision = foreign::one_line(&revision.0);
-                    sayln!("  still serves: {revision} ({share} %)");
-                }
-            }
-        }
-        for command in &self.next {
-            sayln!("  next: {command}");
+    fn side(&self) -> Side<'_> {
+        let release = |revision: &Revision| {
+            let mut known = self.beside.releases.iter().rev();
+            let found = known.find(|(other, _)| same_revision(other, revision));
+            found.map(|(_, number)| *number)
+        };
+        let serving = self.serving.iter();
+        Side {
+            cloud: Some(self.cloud),
+            failed: self.beside.errors.clone(),
+            autopsy: self.autopsy.clone(),
+            output: &self.output,
+            serving: serving
+                .map(|(revision, share)| (revision, *share, release(revision)))
+                .collect(),
+            changed: self.beside.changed.clone(),
+            check: self.beside.check.as_ref(),
         }
     }
 }

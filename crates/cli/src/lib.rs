@@ -15,6 +15,7 @@ mod command;
 mod duration;
 mod environment;
 mod exit;
+mod facts;
 mod failure;
 mod generate;
 mod held;
@@ -29,6 +30,7 @@ mod mask;
 mod plan_file;
 mod record;
 mod run;
+mod scene;
 mod secret;
 mod session;
 mod stopped;
@@ -122,6 +124,7 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
         Command::Schema(args) => Ok(command::schema::run(args)),
         Command::Permissions => Ok(command::permissions::run(global)),
         Command::Man(args) => command::man::run(args),
+        Command::Show(args) => command::show::run(global, args),
         Command::Sandbox(command) => command::sandbox::run(global, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -200,6 +203,7 @@ async fn on_manifest(
         | Command::Init(_)
         | Command::Schema(_)
         | Command::Permissions
+        | Command::Show(_)
         | Command::Man(_)
         | Command::Sandbox(_)
         | Command::Completions { .. } => Ok(Exit::Success),

@@ -9,13 +9,19 @@ use aws_lc_rs::pbkdf2;
 
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::node::Action;
 use deployer_core::plan::Plan;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::scene::Scene;
+
 /// The version of the format.
 const FORMAT: u32 = 2;
+
+/// What is said of a node to which nothing is to be done any more.
+const NOTHING_LEFT: &str = " (nothing to do now)";
 
 /// No plan is larger; a file that is, is not one.
 const LARGEST: u64 = 64 << 20;
@@ -117,6 +123,9 @@ pub struct PlanFile {
     pub values: Digests,
     /// The plan.
     pub plan: Plan,
+    /// What it is about, for `show`. Files of before do not say it.
+    #[serde(default)]
+    pub scene: Scene,
 }
 
 impl PlanFile {
@@ -136,7 +145,14 @@ impl PlanFile {
             values: Digests::of(&sources.values)?,
             images: sources.images,
             plan,
+            scene: Scene::default(),
         })
+    }
+
+    /// The same with what it is about.
+    #[must_use]
+    pub fn about(self, scene: Scene) -> Self {
+        Self { scene, ..self }
     }
 
     /// Writes it whole or not at all, for its owner alone.
@@ -198,6 +214,12 @@ impl PlanFile {
         if moved.is_empty() {
             return Ok(());
         }
+        let carried_out = now.is_empty() && !self.plan.is_empty() && !same;
+        if carried_out && moved.iter().all(|it| it.ends_with(NOTHING_LEFT)) {
+            let words = "nothing of the plan is left to do: it was carried out already, or another hand did the same";
+            return Err(Error::new(ErrorKind::Conflict, words)
+                .hint("`deployer releases` says when and by whom"));
+        }
         let words = format!(
             "the plan is stale; since it was made, this moved: {}",
             moved.join(", ")
@@ -220,7 +242,10 @@ impl PlanFile {
             .changes
             .iter()
             .filter(|change| !self.plan.changes.contains(change))
-            .map(|change| format!("{} ({:?} now)", change.address, change.action))
+            .map(|change| match change.action {
+                Action::NoOp => format!("{}{NOTHING_LEFT}", change.address),
+                action => format!("{} ({action:?} now)", change.address),
+            })
             .collect();
         let gone = self.plan.changes.iter().filter(|change| {
             !now.changes

@@ -264,7 +264,7 @@ pub async fn unrecorded(
 }
 
 /// What an apply was asked for, with what that is on this target. `None` where this version cannot read it any more.
-fn asked_for(
+pub fn asked_for(
     header: &RunHeader,
     place: &Place,
     environment: &str,

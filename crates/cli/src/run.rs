@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::again::{self, Again};
 use crate::exit::Exit;
 use crate::left;
+use crate::scene;
 use crate::session::Session;
 use crate::system::{self, Stop};
 use crate::view::{self, foreign};
@@ -263,7 +264,8 @@ pub async fn carry_out(
     for (cloud, error) in closed {
         open.close(cloud, error);
     }
-    let reporter = view::progress::reporter(as_json);
+    let scene = scene::names(session);
+    let reporter = view::progress::reporter(as_json, &prepared.plan, &scene);
     let means = Means {
         clock: session.clock.as_ref(),
         reporter: reporter.as_ref(),
@@ -323,10 +325,11 @@ pub fn outcomes(
 }
 
 /// Says for each cloud what failed and what is left; returns the worst exit code. `outcomes` are the words that the
-/// journals ended with.
+/// journals ended with; the errors of the nodes in `told` are told elsewhere.
 pub fn report(
     verdicts: &BTreeMap<CloudName, Verdict>,
     outcomes: &BTreeMap<CloudName, String>,
+    told: &BTreeSet<Address>,
     stop: &Stop,
     as_json: bool,
 ) -> Exit {
@@ -334,7 +337,7 @@ pub fn report(
     for (cloud, verdict) in verdicts {
         worst = worst.max(exit_of(verdict));
         for failed in &verdict.failed {
-            if !as_json {
+            if !as_json && !told.contains(&failed.address) {
                 let address = foreign::address(&failed.address);
                 sayln!("\n{cloud}: {address}, {:.0}", failed.at);
                 say!("{}", view::error::render(&failed.error));

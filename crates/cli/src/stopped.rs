@@ -107,7 +107,7 @@ impl Stopped {
         })
     }
 
-    /// `run 7 (apply) by deploy@runner-3 stopped 4 min 05 s ago during create aws/us-east-1/rds.instance/x, 5 done; ...`
+    /// `run 7 (apply) by deploy@runner-3 stopped 4m05s ago during create aws/us-east-1/rds.instance/x, 5 done; ...`
     pub fn words(&self, now: Timestamp) -> String {
         let ago = now.duration_since(self.at).try_into().unwrap_or_default();
         let during: Vec<String> = self
@@ -220,7 +220,7 @@ mod tests {
                 started(DATABASE, Action::Create),
             ],
             Duration::from_secs(245),
-            "run 7 (apply) by deploy@runner-3 stopped 4 min 05 s ago \
+            "run 7 (apply) by deploy@runner-3 stopped 4m05s ago \
              during create aws/us-east-1/rds.instance/idp-test-main, 1 done",
         );
     }
@@ -235,7 +235,7 @@ mod tests {
                 started(SECRET, Action::Delete),
             ],
             Duration::from_secs(12),
-            "run 7 (apply) by deploy@runner-3 stopped 12 s ago \
+            "run 7 (apply) by deploy@runner-3 stopped 12s ago \
              during update aws/us-east-1/ecs.service/idp-test-idp, \
              replace aws/us-east-1/rds.instance/idp-test-main, \
              delete aws/us-east-1/secretsmanager.secret /idp/test/main-password, 0 done",
@@ -247,14 +247,14 @@ mod tests {
         check(
             vec![started(SERVICE, Action::NoOp), landed(SERVICE)],
             Duration::from_secs(3 * 3600),
-            "run 7 (apply) by deploy@runner-3 stopped 3 h 00 min ago \
+            "run 7 (apply) by deploy@runner-3 stopped 3h00m ago \
              during wait for aws/us-east-1/ecs.service/idp-test-idp, 0 done",
         );
     }
 
     #[test]
     fn a_run_of_which_everything_is_known_stopped_between_two_nodes() {
-        let between = "run 7 (apply) by deploy@runner-3 stopped 0.5 s ago between two nodes";
+        let between = "run 7 (apply) by deploy@runner-3 stopped 0.5s ago between two nodes";
         let soon = Duration::from_millis(500);
         check(Vec::new(), soon, &format!("{between}, 0 done"));
         let events = vec![
@@ -272,7 +272,7 @@ mod tests {
         let stopped = Stopped::new(&run(vec![started(SERVICE, Action::Create)])).unwrap();
         let words = stopped.words(Timestamp::UNIX_EPOCH);
         assert!(
-            words.contains(" stopped 0.0 s ago during create "),
+            words.contains(" stopped 0.0s ago during create "),
             "{words}"
         );
     }

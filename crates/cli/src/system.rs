@@ -97,8 +97,8 @@ impl Stop {
                     std::process::exit(130);
                 }
                 flag.1.notify_one();
-                sayln!(
-                    "\nstopping: nothing new starts, what is in flight is awaited (again to leave now)"
+                crate::view::progress::say_stopping(
+                    "stopping: nothing new starts, what is in flight is awaited (again to leave now)",
                 );
             }
         });

@@ -14,10 +14,11 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::{Content, Inventory, LedgerMigrations};
 use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
-use deployer_core::spec::{EnvironmentSpec, SecretSource};
+use deployer_core::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
 
 use crate::again::Again;
+use crate::facts::ImageName;
 use crate::failure::{Attempt, Tried};
 use crate::held::{self, HeldService};
 use crate::image;
@@ -91,7 +92,7 @@ impl Work {
     }
 
     /// For the report of a run that carries it out.
-    pub fn attempt(&self, again: &Again) -> Attempt<'_> {
+    pub fn attempt(&self, session: &Session, again: &Again) -> Attempt<'_> {
         let declared = self.declared.iter();
         let services = declared.flat_map(|target| {
             let services = target.services.iter();
@@ -99,12 +100,30 @@ impl Work {
                 let tried = Tried {
                     nodes: service.nodes.clone(),
                     release: None,
-                    again: again.clone().on(target.cloud),
+                    again: again.clone(),
+                    version: self.version(session, target.cloud, key),
                 };
                 ((target.cloud, key.as_str()), tried)
             })
         });
         services.collect()
+    }
+
+    /// What is to serve of one service on one target.
+    fn version(
+        &self,
+        session: &Session,
+        cloud: CloudName,
+        key: &str,
+    ) -> Option<(ServiceSpec, ImageName)> {
+        let mut places = session.places.iter();
+        let place = places.find(|place| place.name() == cloud)?;
+        let image = self.images.get(key)?;
+        let image = ImageName {
+            tag: image.tag.clone(),
+            digest: image.digest.clone(),
+        };
+        Some((place.env.services.get(key)?.clone(), image))
     }
 
     /// The services whose rollback was killed: the next apply finishes it.

@@ -304,7 +304,7 @@ mod tests {
         assert!(is_result(
             "  gcp/us-central1/run.service/a: FAILED after 9 s: no"
         ));
-        assert!(is_result("aws: r1 of `a` serves"));
+        assert!(is_result("demo · sandbox: a r1 serves on aws"));
     }
 
     #[test]

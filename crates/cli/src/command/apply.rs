@@ -7,24 +7,28 @@ use deployer_core::capability::Rerun;
 use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::Result;
+use deployer_core::history::History;
 use deployer_core::node::Waiting;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance};
 use crate::activation::{self, Choice, Over, Rest};
 use crate::again::Again;
-use crate::args::{ApplyArgs, Global};
+use crate::args::{ApplyArgs, Format, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
+use crate::facts::ImageName;
 use crate::failure;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
 use crate::run::{self, Journals, Manner, Unwritten};
+use crate::scene;
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
-use crate::view;
+use crate::view::{self, served::Served};
 use crate::work::{self, Wish, Work};
 
 /// Plans under the lock, asks, carries out, records, verifies.
@@ -61,7 +65,11 @@ async fn locked(
     }
     let problem = match global.json {
         true => problems_as_lines(session, &work),
-        false => plan::show(global, session, &work.prepared),
+        false => {
+            let scene = scene::of(session, Some(&work)).await;
+            let how = (plan::shown(args.scope.details), Format::Text);
+            plan::show(global, session, &work.prepared, &scene, how)
+        }
     };
     let held = if work.held.is_empty() {
         Exit::Success
@@ -94,6 +102,7 @@ async fn locked(
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
     }
+    let began = session.clock.now();
     let contents = |cloud| work.contents(cloud);
     let journals = Journals::begin_with(session, "apply", contents).await?;
     let manner = Manner {
@@ -121,12 +130,15 @@ async fn locked(
     .await;
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
-    let exit = run::report(&verdicts, &outcomes, stop, global.json).max(accepted.exit());
     // A plan file is of what was there before: the same command without it.
     let again = Again::new(global, "apply").wishing(&wish.part, wish.release_hold);
-    failure::report(global, session, &verdicts, &work.attempt(&again)).await;
-    say_what_serves(global, &work, &recorded);
+    let attempt = work.attempt(session, &again);
+    let told = failure::told(session, &verdicts, &attempt);
+    let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
+    let exit = exit.max(accepted.exit());
+    failure::report(global, session, &verdicts, &attempt).await;
     accepted.tell(global);
+    tell_what_serves(global, session, &work, &recorded, began).await;
     let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());
     let exit = exit
@@ -152,6 +164,7 @@ async fn nothing_to_do(
     (work, unfinished): (&Work, &Unfinished<'_>),
     stop: &Stop,
 ) -> Result<Exit> {
+    let began = session.clock.now();
     let contents = |cloud| work.contents(cloud);
     let journals = Journals::begin_with(session, "apply", contents).await?;
     let verdicts = BTreeMap::from_iter(
@@ -176,8 +189,8 @@ async fn nothing_to_do(
     .await;
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
-    say_what_serves(global, work, &recorded);
     accepted.tell(global);
+    tell_what_serves(global, session, work, &recorded, began).await;
     Ok(accepted.exit().max(unwritten.report(global.json)))
 }
 
@@ -281,33 +294,78 @@ fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
     errors.map(|error| Exit::from(error.kind())).max()
 }
 
-fn say_what_serves(global: &Global, work: &Work, recorded: &[record::Recorded]) {
-    for release in recorded {
-        if global.json {
+/// The end: what serves now, as JSON lines or for people.
+async fn tell_what_serves(
+    global: &Global,
+    session: &Session,
+    work: &Work,
+    recorded: &[record::Recorded],
+    began: Timestamp,
+) {
+    if global.json {
+        for release in recorded {
             view::json_line(&view::release::event(release.cloud, &release.release));
-            continue;
         }
-        let declared = work
-            .declared
-            .iter()
-            .find(|declared| declared.cloud == release.cloud);
-        let url = declared
-            .and_then(|declared| declared.services.get(&release.release.service))
-            .and_then(|service| service.outputs.url.known())
-            .flatten();
-        let place = url.map_or_else(String::new, |url| format!(" at {url}"));
-        let how = if release.release.detached {
-            "is rolling out"
-        } else {
-            "serves"
-        };
-        sayln!(
-            "{}: r{} of `{}` {how}{place} ({}, content {})",
-            release.cloud,
-            release.release.number,
-            release.release.service,
-            release.release.revision.0,
-            release.release.content_id
-        );
+        return;
     }
+    if recorded.is_empty() {
+        return;
+    }
+    let served: Vec<Served> = recorded.iter().map(|it| served(work, it)).collect();
+    let back = way_back(global, session, recorded).await;
+    let subject = (
+        session.loaded.manifest.app.as_str(),
+        session.loaded.environment.as_str(),
+    );
+    let took = session.clock.now().duration_since(began);
+    let took = took.try_into().unwrap_or_default();
+    let text = view::served::render(subject, &served, back.as_deref(), took, view::width());
+    out!("{text}");
+}
+
+fn served(work: &Work, recorded: &record::Recorded) -> Served {
+    let release = &recorded.release;
+    let mut declared = work.declared.iter();
+    let declared = declared.find(|declared| declared.cloud == recorded.cloud);
+    let service = declared.and_then(|declared| declared.services.get(&release.service));
+    Served {
+        cloud: recorded.cloud,
+        service: release.service.clone(),
+        number: release.number,
+        detached: release.detached,
+        url: service
+            .and_then(|service| service.outputs.url.known())
+            .flatten(),
+    }
+}
+
+/// The command that goes back, where one service got a release and there is one to go back to everywhere.
+async fn way_back(
+    global: &Global,
+    session: &Session,
+    recorded: &[record::Recorded],
+) -> Option<String> {
+    let service = &recorded.first()?.release.service;
+    let mut earlier = Vec::new();
+    for one in recorded {
+        if one.release.service != *service || one.release.detached {
+            return None;
+        }
+        let mut places = session.places.iter();
+        let place = places.find(|place| place.name() == one.cloud)?;
+        let releases = place.ledger.releases(service).await.ok()?;
+        let follows = record::follows(place);
+        let before = History::new(&releases, &follows).before(&one.release)?;
+        earlier.push((before.number, ImageName::of(before).name()));
+    }
+    let mut back = Again::new(global, "rollback").with(service);
+    if recorded.len() < session.places.len() {
+        back = back.on(recorded.first()?.cloud);
+    }
+    let (number, image) = earlier.first()?;
+    let same = earlier.iter().all(|it| it == &earlier[0]);
+    Some(match same {
+        true => format!("{back}    # to r{number}, image {image}"),
+        false => back.to_string(),
+    })
 }

@@ -7,10 +7,11 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 
 use crate::again::Again;
-use crate::args::{DestroyArgs, Global};
+use crate::args::{DestroyArgs, Format, Global};
 use crate::command::plan;
 use crate::exit::Exit;
 use crate::run::{self, Journals, Manner};
+use crate::scene;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::{stopped, work};
@@ -37,7 +38,9 @@ async fn locked(
     let session = &*session;
     stopped::tell(global, session).await?;
     let (prepared, unknown) = work::prepare_destroy(session).await?;
-    let problem = plan::show(global, session, &prepared).unwrap_or(Exit::Success);
+    let scene = scene::of(session, None).await;
+    let how = (plan::shown(args.details), Format::Text);
+    let problem = plan::show(global, session, &prepared, &scene, how).unwrap_or(Exit::Success);
     if !args.allow_data_loss.iter().any(|word| word == ALL) {
         let again = Again::new(global, "destroy");
         run::guard_data(&prepared, &args.allow_data_loss, again)?;
@@ -62,7 +65,7 @@ async fn locked(
     }
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
-    let exit = run::report(&verdicts, &outcomes, stop, global.json).max(problem);
+    let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     let exit = exit.max(unwritten.report(global.json));
     Ok(match exit {
         Exit::Success if !unknown.is_empty() => Exit::LedgerLost,

@@ -8,10 +8,11 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::Inventory;
 use deployer_core::plan::{self, Orphan, Prepared};
 
-use crate::args::{ForgetArgs, Global};
+use crate::args::{ForgetArgs, Format, Global};
 use crate::command::plan as planning;
 use crate::exit::Exit;
 use crate::run::{self, Journals, Manner};
+use crate::scene::Scene;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::{lost, stopped, work};
@@ -36,7 +37,11 @@ async fn locked(
     stopped::tell(global, session).await?;
     let (place, address) = find(session, &args.address).await?;
     let prepared = prepare(session, place, &address).await?;
-    let problem = planning::show(global, session, &prepared).unwrap_or(Exit::Success);
+    let problem = {
+        let how = (planning::shown(true), Format::Text);
+        let scene = Scene::default();
+        planning::show(global, session, &prepared, &scene, how).unwrap_or(Exit::Success)
+    };
     if !global.json {
         say_what_follows(session, place, &address).await?;
     }
@@ -47,7 +52,7 @@ async fn locked(
         run::carry_out(session, &prepared, &journals, &(), Manner::THOROUGH, means).await;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
-    let exit = run::report(&verdicts, &outcomes, stop, global.json).max(problem);
+    let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     Ok(exit.max(unwritten.report(global.json)))
 }
 

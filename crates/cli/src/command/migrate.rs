@@ -10,11 +10,12 @@ use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
 use crate::again::Again;
-use crate::args::{Global, MigrateArgs};
+use crate::args::{Format, Global, MigrateArgs};
 use crate::command::plan;
 use crate::exit::Exit;
 use crate::failure;
 use crate::run::{self, Journals, Manner};
+use crate::scene;
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
@@ -54,7 +55,9 @@ async fn locked(
     stopped::tell(global, session).await?;
     let mut work = work::prepare(session, wish).await?;
     restrict(&mut work.prepared)?;
-    let problem = plan::show(global, session, &work.prepared);
+    let scene = scene::of(session, Some(&work)).await;
+    let how = (plan::shown(true), Format::Text);
+    let problem = plan::show(global, session, &work.prepared, &scene, how);
     if work.prepared.plan.is_empty() {
         if !global.json {
             sayln!(
@@ -79,9 +82,10 @@ async fn locked(
     .await;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
-    let exit = run::report(&verdicts, &outcomes, stop, global.json);
     let again = Again::new(global, "migrate").with("--retry");
-    let attempt = work.attempt(&again);
+    let attempt = work.attempt(session, &again);
+    let told = failure::told(session, &verdicts, &attempt);
+    let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     failure::report(global, session, &verdicts, &attempt).await;
     let exit = exit.max(unwritten.report(global.json));
     Ok(exit.max(problem.unwrap_or(Exit::Success)))

@@ -16,5 +16,6 @@ pub mod rollback;
 pub mod sandbox;
 pub mod schema;
 pub mod secrets;
+pub mod show;
 pub mod status;
 pub mod verify;

@@ -2,29 +2,38 @@
 
 use deployer_core::capability::Rerun;
 use deployer_core::compose::Part;
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::plan::Prepared;
 use serde_json::json;
 use std::io::IsTerminal;
 
 use crate::again::Again;
-use crate::args::{Global, PlanArgs, ScopeArgs};
+use crate::args::{Format, Global, PlanArgs, ScopeArgs};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
+use crate::scene::{self, Scene};
 use crate::session::{Session, header};
 use crate::view;
-use crate::work::{self, Wish};
+use crate::view::plan::Shown;
+use crate::work::{self, Wish, Work};
 
 /// Plans and shows.
 pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Result<Exit> {
     let wish = wish(&args.scope);
     session.leave_unreadable(global).await?;
     let work = work::prepare(&session, &wish).await?;
-    let problem = show(global, &session, &work.prepared);
+    let scene = scene::of(&session, Some(&work)).await;
+    check_name(args, &scene)?;
+    let shown = match &args.name {
+        Some(name) => Shown::Of(name),
+        None => shown(args.scope.details),
+    };
+    let how = (shown, args.format);
+    let problem = show(global, &session, &work.prepared, &scene, how);
     if let Some(path) = &args.out {
         let plan = work.prepared.plan.clone();
         let file = PlanFile::new(plan, &wish.part, wish.release_hold, work.sources())?;
-        file.write(path)?;
+        file.about(scene).write(path)?;
         if !global.json {
             let apply = Again::new(global, "apply").with(&path.display().to_string());
             sayln!("wrote {}; apply it with `{apply}`", path.display());
@@ -32,9 +41,36 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
     }
     Ok(match problem {
         Some(exit) => exit,
-        None if args.detailed_exitcode && work.has_changes() => Exit::Changes,
+        None if args.detailed_exitcode => differs(&work),
         None => Exit::Success,
     })
+}
+
+/// The code of `--detailed-exitcode`.
+fn differs(work: &Work) -> Exit {
+    match (work.has_changes(), work.held.is_empty()) {
+        (true, _) => Exit::Changes,
+        // What the manifest says is not what serves, and an apply leaves it so.
+        (false, false) => Exit::Held,
+        (false, true) => Exit::Success,
+    }
+}
+
+fn check_name(args: &PlanArgs, scene: &Scene) -> Result<()> {
+    let Some(name) = args.name.as_ref().filter(|name| !scene.has(name)) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = scene.groups.iter().map(|it| it.name.as_str()).collect();
+    let error = Error::input(format!("there is no service, database or cache `{name}`"));
+    Err(error.hint(format!("the manifest has: {}", known.join(", "))))
+}
+
+/// How much of a plan is shown.
+pub fn shown(details: bool) -> Shown<'static> {
+    match details {
+        true => Shown::Details,
+        false => Shown::Story,
+    }
 }
 
 /// What the scope arguments ask for.
@@ -47,7 +83,13 @@ pub fn wish(scope: &ScopeArgs) -> Wish {
 }
 
 /// Shows a plan, and what could not be planned. Returns the exit code of the worst problem.
-pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<Exit> {
+pub fn show(
+    global: &Global,
+    session: &Session,
+    prepared: &Prepared,
+    scene: &Scene,
+    how: (Shown<'_>, Format),
+) -> Option<Exit> {
     let blocked = prepared.blocked.iter().map(|blocked| &blocked.error);
     let errors: Vec<_> = session
         .failed
@@ -63,7 +105,7 @@ pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<E
             "errors": errors.iter().map(|error| view::error::document(error)).collect::<Vec<_>>(),
         }));
     } else {
-        out!("{}", text(session, prepared));
+        out!("{}", text(session, prepared, scene, how));
         for blocked in &prepared.blocked {
             say!("\n{}", view::error::render(&blocked.error));
         }
@@ -71,7 +113,12 @@ pub fn show(global: &Global, session: &Session, prepared: &Prepared) -> Option<E
     errors.iter().map(|error| Exit::from(error.kind())).max()
 }
 
-fn text(session: &Session, prepared: &Prepared) -> String {
+fn text(
+    session: &Session,
+    prepared: &Prepared,
+    scene: &Scene,
+    (shown, format): (Shown<'_>, Format),
+) -> String {
     let headers: Vec<_> = session
         .places
         .iter()
@@ -80,9 +127,12 @@ fn text(session: &Session, prepared: &Prepared) -> String {
             (target.clone(), header(target, &place.caller))
         })
         .collect();
-    view::plan::render(
-        &prepared.plan,
-        &headers,
-        view::colour(std::io::stdout().is_terminal()),
-    )
+    if format == Format::Markdown {
+        return view::plan::markdown(&prepared.plan, scene, &headers);
+    }
+    let layout = view::plan::Layout {
+        colour: view::colour(std::io::stdout().is_terminal()),
+        width: view::width(),
+    };
+    view::plan::render(&prepared.plan, scene, &headers, shown, layout)
 }

@@ -1,29 +1,39 @@
 //! `deployer releases`: what was applied, newest first.
 
+use std::collections::BTreeMap;
+
 use deployer_core::address::CloudName;
 use deployer_core::capability::{Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing};
+use deployer_core::journal::Event;
 use deployer_core::ledger::{Hold, Release};
+use deployer_core::spec::ServiceSpec;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::again::Again;
 use crate::args::{Global, ServiceArgs};
 use crate::exit::Exit;
+use crate::facts::{self, Fact, ImageName, Version};
+use crate::record;
 use crate::session::{Place, Session};
 use crate::view;
+use crate::view::releases::{Moments, Row, merge};
 
 /// Lists the releases of each service on each target, and which one serves: the cloud's word, not the last record's.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
-    let mut rows = Vec::new();
     let mut documents = Vec::new();
+    let mut tables = Vec::new();
     let mut worst = session.failure();
-    for place in &session.places {
-        for service in session.services(args.service.as_deref())? {
-            match Listed::read(place, &service).await {
+    for service in session.services(args.service.as_deref())? {
+        let (mut rows, mut notes) = (Vec::new(), Vec::new());
+        for place in &session.places {
+            match Listed::read(place, &service, &session.loaded.environment).await {
                 Ok(listed) => {
-                    rows.extend(listed.rows());
-                    documents.push(listed.document());
+                    merge(&mut rows, listed.rows());
+                    notes.extend(listed.notes());
+                    documents.push((place.name(), listed.document()));
                 }
                 Err(error) => {
                     worst = worst.max(Exit::from(error.kind()));
@@ -31,19 +41,39 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
                 }
             }
         }
+        if !rows.is_empty() {
+            tables.push((service, rows, notes));
+        }
     }
     if global.json {
+        // By target, as the clouds are everywhere.
+        documents.sort_by_key(|(cloud, _)| *cloud);
+        let documents: Vec<_> = documents.into_iter().map(|(_, it)| it).collect();
         view::json(&documents);
-    } else if rows.is_empty() {
+    } else if tables.is_empty() {
         let apply = Again::new(global, "apply");
         sayln!("nothing was released yet; `{apply}` makes the first release");
     } else {
-        let header = [
-            "CLOUD", "SERVICE", "RELEASE", "CONTENT", "TAG", "REVISION", "WHEN", "WHO", "",
-        ];
-        out!("{}", view::table::render(&header, &rows));
+        print(&session, &tables);
     }
     Ok(worst)
+}
+
+fn print(session: &Session, tables: &[(String, Vec<Row>, Vec<String>)]) {
+    let clouds: Vec<CloudName> = session.places.iter().map(Place::name).collect();
+    let moments = match view::is_read_by_people() {
+        true => Moments::Ago(session.clock.now()),
+        false => Moments::Iso,
+    };
+    for (at, (service, rows, notes)) in tables.iter().enumerate() {
+        if at > 0 {
+            outln!();
+        }
+        let title = format!("{service} · {}", session.loaded.environment);
+        let width = view::width();
+        let table = view::releases::render(&title, rows, notes, &clouds, moments, width);
+        out!("{table}");
+    }
 }
 
 /// One service's releases on one target, with what serves.
@@ -57,10 +87,26 @@ struct Listed {
     current: Result<Current, String>,
     /// Whether its roll-out goes on.
     under_way: bool,
+    /// What was tried and became no release, newest first.
+    attempts: Vec<Attempt>,
 }
 
+/// An apply that failed for a service.
+struct Attempt {
+    at: Timestamp,
+    by: String,
+    digest: String,
+    content_id: String,
+    /// What it was to serve, where this version can still read it.
+    spec: Option<ServiceSpec>,
+    outcome: String,
+}
+
+/// How many runs are looked through for attempts.
+const RUNS: usize = 50;
+
 impl Listed {
-    async fn read(place: &Place, service: &str) -> Result<Self> {
+    async fn read(place: &Place, service: &str, environment: &str) -> Result<Self> {
         let (mut holds, releases) =
             tokio::try_join!(place.ledger.holds(service), place.ledger.releases(service))?;
         let follows = |_: &str| false;
@@ -75,8 +121,10 @@ impl Listed {
         let current = serving
             .map(|serving| Current::of(serving.as_ref()))
             .map_err(|error| error.chain().join(": "));
+        let attempts = attempts(place, service, environment, &releases).await?;
         Ok(Self {
             cloud: place.name(),
+            attempts,
             service: service.to_owned(),
             releases,
             holds,
@@ -111,59 +159,109 @@ impl Listed {
         }
     }
 
-    fn marks(&self, release: &Release, serves: Option<u64>) -> Vec<String> {
-        let mut marks = Vec::new();
+    /// What a release is on this cloud, in a word or two.
+    fn cell(&self, release: &Release, serves: Option<u64>) -> String {
         let last = self.releases.last().map(|last| last.number);
-        if serves == Some(release.number) && !(self.under_way && release.detached) {
-            marks.push("serves".to_owned());
-        } else if release.detached && last == Some(release.number) {
-            marks.push("not seen serving".to_owned());
-        }
-        if release.verified == Some(false) {
-            marks.push("failed its verification".to_owned());
-        }
         let mut holds = self.holds.iter();
-        if let Some(hold) = holds.find(|hold| hold.rejected == release.number) {
-            marks.push(match hold.unfinished {
-                None => "rejected, on hold".to_owned(),
-                Some(to) => format!("its rollback to r{to} did not come to the end"),
-            });
+        if serves == Some(release.number) && !(self.under_way && release.detached) {
+            "serves".to_owned()
+        } else if holds.any(|hold| hold.rejected == release.number && hold.unfinished.is_none()) {
+            "ON HOLD".to_owned()
+        } else if release.detached && last == Some(release.number) {
+            "not seen serving".to_owned()
+        } else {
+            "served".to_owned()
         }
-        if let Some(to) = release.rollback_to {
-            marks.push(match release.put_back {
-                true => format!("r{to} again"),
-                false => format!("rollback to r{to}"),
-            });
-        }
-        marks.extend(release.kept.iter().map(|kept| format!("but {kept}")));
-        marks
     }
 
-    fn rows(&self) -> Vec<Vec<String>> {
-        let serves = self.serves();
-        let (cloud, service) = (self.cloud.to_string(), self.service.clone());
-        let mut rows = Vec::new();
-        if let (Err(Some(words)), false) = (&serves, self.releases.is_empty()) {
-            let mut row = vec![cloud.clone(), service.clone()];
-            row.extend(std::iter::repeat_n("-".to_owned(), 6));
-            row.push(words.clone());
-            rows.push(row);
+    /// What is said below the table.
+    fn notes(&self) -> Vec<String> {
+        let cloud = self.cloud;
+        let mut notes = Vec::new();
+        if let (Err(Some(words)), false) = (self.serves(), self.releases.is_empty()) {
+            notes.push(format!("{cloud}: {words}"));
         }
-        let serves = serves.ok();
-        rows.extend(self.releases.iter().rev().map(|release| {
-            vec![
-                cloud.clone(),
-                service.clone(),
-                format!("r{}", release.number),
-                release.content_id.clone(),
-                release.tag.clone().unwrap_or_else(|| "-".into()),
-                short(&release.revision.0),
-                format!("{:.0}", release.at),
-                release.by.clone(),
-                self.marks(release, serves).join(", "),
-            ]
-        }));
+        for release in self.releases.iter().rev() {
+            let number = release.number;
+            if release.verified == Some(false) {
+                notes.push(format!("{cloud}: r{number} failed its verification"));
+            }
+            let mut holds = self.holds.iter();
+            let hold = holds.find(|hold| hold.rejected == number);
+            if let Some(to) = hold.and_then(|hold| hold.unfinished) {
+                notes.push(format!(
+                    "{cloud}: the rollback of r{number} to r{to} did not come to the end"
+                ));
+            }
+            let kept = release.kept.iter();
+            notes.extend(kept.map(|kept| format!("{cloud}: r{number}, but {kept}")));
+        }
+        notes
+    }
+
+    /// What changed from the release before.
+    fn changed(&self, release: &Release, before: Option<&Release>) -> String {
+        match (release.rollback_to, before) {
+            (Some(to), _) if release.put_back => format!("r{to} again"),
+            (Some(to), _) => format!("back to r{to}"),
+            (None, None) => "first".to_owned(),
+            (None, Some(before)) => {
+                names(&facts::between(&Version::of(before), &Version::of(release)))
+            }
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let serves = self.serves().ok();
+        let mut before = None;
+        let mut rows: Vec<Row> = Vec::new();
+        for release in &self.releases {
+            rows.push(Row {
+                number: Some(release.number),
+                content_id: release.content_id.clone(),
+                image: ImageName::of(release).name(),
+                changed: self.changed(release, before),
+                cells: BTreeMap::from([(self.cloud, self.cell(release, serves))]),
+                at: release.at,
+                by: release.by.clone(),
+            });
+            before = Some(release);
+        }
+        rows.extend(self.attempts.iter().map(|it| self.attempt(it)));
         rows
+    }
+
+    fn attempt(&self, attempt: &Attempt) -> Row {
+        let of_image = self
+            .releases
+            .iter()
+            .find(|it| it.image.0.ends_with(&attempt.digest));
+        let image = ImageName {
+            tag: of_image.and_then(|it| it.tag.clone()),
+            digest: attempt.digest.clone(),
+        };
+        let before = self.releases.iter().rfind(|it| it.at < attempt.at);
+        let changed = match (before, &attempt.spec) {
+            (Some(before), Some(spec)) => {
+                let now = Version {
+                    spec,
+                    image: image.clone(),
+                    secrets: BTreeMap::new(),
+                };
+                names(&facts::between(&Version::of(before), &now))
+            }
+            (None, _) => "first".to_owned(),
+            (Some(_), None) => String::new(),
+        };
+        Row {
+            number: None,
+            content_id: attempt.content_id.clone(),
+            image: image.name(),
+            changed,
+            cells: BTreeMap::from([(self.cloud, attempt.outcome.clone())]),
+            at: attempt.at,
+            by: attempt.by.clone(),
+        }
     }
 
     fn document(&self) -> serde_json::Value {
@@ -177,6 +275,69 @@ impl Listed {
             "serves_in_words": serves.err().flatten(),
         })
     }
+}
+
+/// What differs, by name.
+fn names(facts: &[Fact]) -> String {
+    match facts.is_empty() {
+        true => "nothing said".to_owned(),
+        false => {
+            let names: Vec<&str> = facts.iter().map(|it| it.what.as_str()).collect();
+            names.join(", ")
+        }
+    }
+}
+
+/// The applies of this service that failed and became no release, newest first.
+async fn attempts(
+    place: &Place,
+    service: &str,
+    environment: &str,
+    releases: &[Release],
+) -> Result<Vec<Attempt>> {
+    let Some(wanted) = place.env.services.get(service) else {
+        return Ok(Vec::new());
+    };
+    let mut attempts = Vec::new();
+    for header in place.ledger.recent_runs(RUNS).await? {
+        let name = format!("run {}", header.number);
+        let recorded = releases.iter().any(|release| release.run == name);
+        let Some(content) = header.contents.get(service).filter(|_| !recorded) else {
+            continue;
+        };
+        if header.command != "apply" {
+            continue;
+        }
+        let Some(run) = place.ledger.run(header.number).await? else {
+            continue;
+        };
+        // Its own nodes have its name, or begin with it.
+        let is_own = |name: &str| {
+            let name = name.rsplit('/').next().unwrap_or_default();
+            name == wanted.name || name.strip_prefix(&wanted.name) == Some("-migrate")
+        };
+        let failed = run.entries.iter().any(|entry| match &entry.event {
+            Event::Failed { address, .. } => is_own(&address.name),
+            _ => false,
+        });
+        let outcome = run.outcome().unwrap_or_default();
+        if !failed || outcome == "succeeded" {
+            continue;
+        }
+        let spec = record::asked_for(&header, place, environment);
+        attempts.push(Attempt {
+            at: run.entries.last().map_or(header.at, |last| last.at),
+            by: header.by.clone(),
+            digest: content.digest.clone(),
+            content_id: content.content_id.clone(),
+            spec: spec.and_then(|(_, env)| env.services.get(service).cloned()),
+            outcome: match outcome {
+                "undone" => "undone".to_owned(),
+                _ => "failed".to_owned(),
+            },
+        });
+    }
+    Ok(attempts)
 }
 
 /// The last part of an ARN; a revision's name as it is.

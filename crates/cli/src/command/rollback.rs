@@ -13,6 +13,7 @@ use crate::args::{Global, RollbackArgs};
 use crate::choosing::{self, Chosen};
 use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::facts::{self, Fact, ImageName, Version};
 use crate::failure::{self, Attempt, Tried};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
@@ -184,19 +185,53 @@ fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
             from.number
         );
     }
+    let (from, to) = (&choice.from, &choice.to);
     outln!(
-        "  {service}: r{} ({}) -> r{} ({}, image {})",
-        choice.from.number,
-        short(&choice.from.revision.0),
-        choice.to.number,
-        short(&choice.to.revision.0),
-        choice.to.tag.as_deref().unwrap_or(&choice.to.image.0)
+        "  {service}: r{} ({}, image {}) -> r{} ({}, image {})",
+        from.number,
+        short(&from.revision.0),
+        ImageName::of(from).name(),
+        to.number,
+        short(&to.revision.0),
+        ImageName::of(to).name()
     );
+    tell_differences(choice);
     for key in choice.follow.keys() {
         outln!("  secret `{key}` stays at its current version: it follows");
     }
     for kept in choice.kept() {
         outln!("  {kept}");
+    }
+}
+
+/// What differs between what serves and what is to, as the releases say.
+fn tell_differences(choice: &Choice<'_>) {
+    const INDENT: usize = 4;
+    const COLUMN: usize = 24;
+    let (from, to) = (&choice.from, &choice.to);
+    let facts = facts::between(&Version::of(from), &Version::of(to));
+    let facts: Vec<Fact> = facts
+        .into_iter()
+        // What follows stays as it is.
+        .filter(|fact| {
+            let used = to.spec.secrets.get(&fact.what);
+            !used.is_some_and(|used| choice.follow.contains_key(&used.secret))
+        })
+        .collect();
+    let longest = facts.iter().map(|it| it.what.chars().count()).max();
+    let column = longest.unwrap_or(0).min(COLUMN);
+    for fact in &facts {
+        let what = view::foreign::one_line(&fact.what);
+        let room = view::width().saturating_sub(INDENT + column + 2);
+        let how = view::plan::how(fact, room);
+        outln!("{:INDENT$}{what:<column$}  {how}", "");
+    }
+    if to.migration != from.migration && from.migration.is_some() {
+        outln!(
+            "{:INDENT$}the database stays as the migrations of r{} left it: none is undone",
+            "",
+            from.number
+        );
     }
 }
 
@@ -230,7 +265,6 @@ pub async fn conclude(
         outcomes.entry(place.name()).or_insert_with(succeeded);
     }
     journals.end(&outcomes, &mut unwritten).await;
-    let exit = run::report(&verdicts, &outcomes, stop, global.json);
     let tried = choices.iter().map(|choice| {
         let (cloud, service) = (choice.place.name(), choice.service.as_str());
         let again = Again::new(global, "rollback").with(service);
@@ -238,11 +272,14 @@ pub async fn conclude(
         let tried = Tried {
             nodes: BTreeSet::from([choice.address()]),
             release: Some(choice.to.number),
-            again: again.on(cloud),
+            again,
+            version: Some((choice.to.spec.clone(), ImageName::of(&choice.to))),
         };
         ((cloud, service), tried)
     });
     let attempt: Attempt<'_> = tried.collect();
+    let told = failure::told(session, &verdicts, &attempt);
+    let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     failure::report(global, session, &verdicts, &attempt).await;
     accepted.tell(global);
     let unwritten = unwritten.report(global.json);

@@ -4,37 +4,47 @@ mod store;
 
 use std::collections::BTreeSet;
 
+use deployer_core::address::CloudName;
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
-use deployer_core::ledger::{Hold, Inventory, Release, Standing};
+use deployer_core::ledger::{Hold, Holder, Inventory, Release, Standing};
 use deployer_core::spec::ServiceSpec;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ServiceArgs};
 use crate::command::releases::short;
+use crate::duration;
 use crate::exit::Exit;
+use crate::facts::{self, ImageName};
 use crate::session::{Place, Session, header};
+use crate::view::status::Row;
 use crate::view::{self, foreign};
 
 /// Shows every service asked for on every target, and the databases and caches when none is asked for by name. Exits with
 /// the code of what is not as it should be. What cannot be read is told, and everything else is shown all the same.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
     let mut shown = Shown {
-        as_json: global.json,
+        form: match (global.json, &args.service) {
+            (true, _) => Form::Json,
+            (false, Some(_)) => Form::Long,
+            (false, None) => Form::Table,
+        },
+        now: session.clock.now(),
         documents: Vec::new(),
+        rows: Vec::new(),
+        notes: Vec::new(),
         worst: session.failure(),
         told: BTreeSet::new(),
     };
     for place in &session.places {
-        if !global.json {
+        if shown.form == Form::Long {
             outln!("{}", header(place.cloud.target(), &place.caller));
         }
         let standing = place.ledger.lock_standing().await;
-        if let Some(Standing::Held { holder, .. }) = shown.keep(standing)
-            && !global.json
-        {
-            outln!("  locked by {}", foreign::one_line(&holder.to_string()));
+        if let Some(Standing::Held { holder, until, .. }) = shown.keep(standing) {
+            shown.locked(place.name(), &holder, until);
         }
         // Without it, nothing is known to be destroyed, and nothing to be lost.
         let inventory = shown.keep(place.ledger.inventory().await);
@@ -50,23 +60,39 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
             let stores = store::of(place, inventory.as_ref().unwrap_or(&none)).await;
             for store in shown.keep(stores).into_iter().flatten() {
                 shown.worst = shown.worst.max(store.judge());
-                match global.json {
-                    true => shown.documents.push(store.document(place)),
-                    false => out!("{}", store.describe()),
+                match shown.form {
+                    Form::Json => shown.documents.push(store.document(place)),
+                    Form::Long => out!("{}", store.describe()),
+                    Form::Table => store.tell(place, shown.row(store.key(), Some(store.sort()))),
                 }
             }
         }
     }
-    if global.json {
-        view::json(&shown.documents);
+    match shown.form {
+        Form::Json => view::json(&shown.documents),
+        Form::Long => {}
+        Form::Table => shown.print(&session),
     }
     Ok(shown.worst)
 }
 
+/// How it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    /// A line for each service.
+    Table,
+    /// Everything of one service.
+    Long,
+}
+
 /// What was shown so far, and how bad it is.
 struct Shown {
-    as_json: bool,
+    form: Form,
+    now: Timestamp,
     documents: Vec<Value>,
+    rows: Vec<Row>,
+    notes: Vec<String>,
     worst: Exit,
     /// The errors that were told: what several readings meet is told once.
     told: BTreeSet<String>,
@@ -83,11 +109,57 @@ impl Shown {
                     "
 ",
                 )) {
-                    view::error::print(&error, self.as_json);
+                    view::error::print(&error, self.form == Form::Json);
                 }
                 None
             }
         }
+    }
+
+    /// Says who works on a target, and since when.
+    fn locked(&mut self, cloud: CloudName, holder: &Holder, until: Timestamp) {
+        let state = match until < self.now {
+            true => "; it was not renewed: the next command takes it over",
+            false => "",
+        };
+        let holder = foreign::one_line(&holder.to_string());
+        match self.form {
+            Form::Json => {}
+            Form::Long => outln!("  locked by {holder}{state}"),
+            Form::Table => self
+                .notes
+                .push(format!("{cloud} is locked by {holder}{state}")),
+        }
+    }
+
+    /// The line of a thing, over all clouds.
+    fn row(&mut self, name: &str, sort: Option<&'static str>) -> &mut Row {
+        let same = |row: &Row| row.name == name && row.sort == sort;
+        let at = match self.rows.iter().position(same) {
+            Some(at) => at,
+            None => {
+                self.rows.push(Row {
+                    name: name.to_owned(),
+                    sort,
+                    ..Row::default()
+                });
+                self.rows.len() - 1
+            }
+        };
+        &mut self.rows[at]
+    }
+
+    fn print(&self, session: &Session) {
+        let clouds: Vec<CloudName> = session.places.iter().map(Place::name).collect();
+        let sandbox = session.places.iter().any(|it| it.cloud.target().sandbox);
+        let manifest = &session.loaded.manifest;
+        let mark = if sandbox { " · SANDBOX" } else { "" };
+        outln!("{} · {}{mark}", manifest.app, session.loaded.environment);
+        let width = view::width();
+        out!(
+            "{}",
+            view::status::render(&self.rows, &self.notes, &clouds, width)
+        );
     }
 
     async fn service(
@@ -116,7 +188,7 @@ impl Shown {
         };
         let expected = release.as_ref().filter(|_| !destroyed);
         self.worst = self.worst.max(judge(serving.as_ref(), expected));
-        if self.as_json {
+        if self.form == Form::Json {
             self.documents.push(json!({
                 "cloud": place.name(), "target": place.cloud.target(), "service": key, "name": service.name,
                 "serving": serving, "release": release, "hold": holds.last(), "holds": holds, "destroyed": destroyed,
@@ -124,6 +196,23 @@ impl Shown {
                     "name": wanted.name, "zone": wanted.zone, "status": record,
                 })),
             }));
+        } else if self.form == Form::Table {
+            let now = self.now;
+            let looked = Looked {
+                serving: serving.as_ref(),
+                release: release.as_ref(),
+                is_known,
+                destroyed,
+                holds: &holds,
+            };
+            let row = self.row(key, None);
+            row.cells.insert(place.name(), looked.cell(now));
+            let on = format!("{key} on {}", place.name());
+            let wrong = looked.wrong();
+            row.wrong.extend(wrong.map(|why| format!("{on}: {why}")));
+            let notes = looked.notes(service, record.as_ref(), now);
+            row.notes
+                .extend(notes.into_iter().map(|note| format!("{on}: {note}")));
         } else if destroyed && serving.is_none() {
             outln!("  {key}  destroyed");
         } else {
@@ -134,6 +223,114 @@ impl Shown {
             out!("{told}");
             out!("{}", named(service, record.as_ref()));
         }
+    }
+}
+
+/// One service on one target.
+struct Looked<'a> {
+    serving: Option<&'a Serving>,
+    release: Option<&'a Release>,
+    /// Whether the ledger could be read.
+    is_known: bool,
+    destroyed: bool,
+    holds: &'a [Hold],
+}
+
+impl Looked<'_> {
+    /// `r7 1.1  1 of 1  2m  verified`
+    fn cell(&self, now: Timestamp) -> String {
+        let mut parts = Vec::new();
+        match self.release {
+            _ if self.destroyed && self.serving.is_none() => return "destroyed".into(),
+            Some(release) => parts.push(format!(
+                "r{} {}",
+                release.number,
+                ImageName::of(release).name()
+            )),
+            None if self.is_known => parts.push("no release".to_owned()),
+            None => parts.push("its release cannot be read".to_owned()),
+        }
+        let Some(serving) = self.serving else {
+            let nothing = if self.release.is_some() {
+                "NOTHING THERE"
+            } else {
+                "-"
+            };
+            parts.push(nothing.into());
+            return parts.join("  ");
+        };
+        let expected = self.release.filter(|_| !self.destroyed);
+        match &serving.state {
+            ServingState::Ready if differs(serving, expected).is_some() => {
+                parts.push("DIFFERS".into());
+            }
+            ServingState::Ready => parts.push(match serving.instances {
+                Some((wanted, running)) => format!("{running} of {wanted}"),
+                None => "ready".into(),
+            }),
+            ServingState::InProgress(_) => parts.push("in progress".into()),
+            ServingState::Failing(_) => parts.push("FAILING".into()),
+            ServingState::Failed(_) => parts.push("FAILED".into()),
+        }
+        if let Some(release) = self.release {
+            parts.push(duration::since(release.at, now));
+            match release.verified {
+                Some(true) => parts.push("verified".into()),
+                Some(false) => parts.push("NOT VERIFIED".into()),
+                None => {}
+            }
+        }
+        parts.join("  ")
+    }
+
+    /// What is not as it should be.
+    fn wrong(&self) -> impl Iterator<Item = String> {
+        let expected = self.release.filter(|_| !self.destroyed);
+        let state = self.serving.and_then(|serving| match &serving.state {
+            ServingState::Ready | ServingState::InProgress(_) => None,
+            state @ (ServingState::Failing(_) | ServingState::Failed(_)) => Some(in_words(state)),
+        });
+        let differs = self.serving.and_then(|it| differs(it, expected));
+        let differs = differs.map(|difference| format!("DIFFERS: {difference}"));
+        let gone = expected.filter(|_| self.serving.is_none());
+        let gone = gone.map(|it| format!("r{} is to serve, and nothing is there", it.number));
+        let verified = self.release.and_then(|it| it.verified);
+        let verified = (verified == Some(false)).then(|| "VERIFICATION FAILED".to_owned());
+        [state, differs, gone, verified].into_iter().flatten()
+    }
+
+    /// What else people should know.
+    fn notes(
+        &self,
+        service: &ServiceSpec,
+        record: Option<&RecordStatus>,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let mut notes: Vec<String> = self.holds.iter().map(|it| held(it, now)).collect();
+        if let Some(ServingState::InProgress(why)) = self.serving.map(|it| &it.state) {
+            notes.push(format!("in progress: {why}"));
+        }
+        let named = named(service, record);
+        let named: Vec<&str> = named.split_whitespace().skip(1).collect();
+        if !named.is_empty() {
+            notes.push(named.join(" "));
+        }
+        notes
+    }
+}
+
+/// A hold in words.
+fn held(hold: &Hold, now: Timestamp) -> String {
+    let (by, from) = (foreign::one_line(&hold.by), hold.rejected);
+    let ago = duration::since(hold.since, now);
+    match hold.unfinished {
+        None => format!(
+            "on hold: {by} went back from r{from} to r{}, {ago} ago",
+            hold.serving
+        ),
+        Some(to) => format!(
+            "{by} was rolling back from r{from} to r{to}, {ago} ago, and did not come to the end"
+        ),
     }
 }
 
@@ -232,7 +429,11 @@ fn describe(
                 let serves = foreign::one_line(&short(&revision.0));
                 lines.push(format!("    serves     {serves} {share} %"));
                 if let Some(image) = serving.images.get(&revision.0) {
-                    lines.push(format!("    image      {}", foreign::one_line(&image.0)));
+                    let tag = release.filter(|it| it.image == *image);
+                    let tag = tag.and_then(|it| it.tag.as_ref());
+                    let tag = tag.map_or_else(String::new, |tag| format!("{tag} "));
+                    let image = format!("{tag}{}", facts::short(&image.0));
+                    lines.push(format!("    image      {}", foreign::one_line(&image)));
                 }
             }
             if let Some((wanted, running)) = serving.instances {
@@ -245,6 +446,10 @@ fn describe(
                 lines.push(format!("    DIFFERS    {difference}"));
             }
         }
+    }
+    if let Some(release) = release {
+        let (at, by) = (release.at, foreign::one_line(&release.by));
+        lines.push(format!("    released   {at:.0} by {by}"));
     }
     for hold in holds {
         let (rejected, by, since) = (hold.rejected, foreign::one_line(&hold.by), hold.since);

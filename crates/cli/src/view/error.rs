@@ -10,13 +10,12 @@ use crate::again;
 use crate::exit::Exit;
 use crate::view::foreign;
 
-/// The heading of a kind.
-fn heading(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Input => "bad input",
+/// What a kind adds to the words of an error. `None` where they say it all.
+fn heading(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Input | ErrorKind::NotFound | ErrorKind::Interrupted => return None,
         ErrorKind::Denied => "not allowed",
         ErrorKind::Credentials => "credentials",
-        ErrorKind::NotFound => "not found",
         ErrorKind::Conflict => "conflict",
         ErrorKind::Rejected => "refused by the cloud",
         ErrorKind::Unavailable => "no answer",
@@ -25,10 +24,9 @@ fn heading(kind: ErrorKind) -> &'static str {
         ErrorKind::Untrue => "not what was asked for",
         ErrorKind::TimedOut => "not ready in time",
         ErrorKind::Locked => "locked",
-        ErrorKind::Interrupted => "interrupted",
         ErrorKind::Ledger => "ledger",
         ErrorKind::Internal => "a bug of deployer",
-    }
+    })
 }
 
 /// What helps whoever may not do something.
@@ -44,19 +42,33 @@ fn hint_of(error: &Error) -> Option<String> {
     }
 }
 
+/// The error in lines: its kind and words, the causes, what to do. Words of others may stand in them.
+pub fn lines(error: &Error) -> Vec<String> {
+    let chain = error.chain();
+    let first = again::completed(&chain[0]);
+    let first = match heading(error.kind()) {
+        Some(heading) => format!("{heading}: {first}"),
+        None => first.into_owned(),
+    };
+    let causes = chain[1..].iter();
+    let causes = causes.map(|cause| format!("caused by: {}", again::completed(cause)));
+    let hint = hint_of(error).map(|hint| format!("hint: {hint}"));
+    std::iter::once(first).chain(causes).chain(hint).collect()
+}
+
 /// The error as text, with a trailing newline.
 pub fn render(error: &Error) -> String {
-    let chain = error.chain();
-    let shown = |line: &str| foreign::words(&again::completed(line));
-    let first = shown(&chain[0]);
-    let mut text = format!("error ({}): {first}\n", heading(error.kind()));
-    for cause in &chain[1..] {
-        text.push_str(&format!("  caused by: {}\n", shown(cause)));
-    }
-    if let Some(hint) = hint_of(error) {
-        text.push_str(&format!("  hint: {}\n", foreign::words(&hint)));
-    }
-    text
+    // Who stopped it knows: nothing went wrong.
+    let mark = match error.kind() {
+        ErrorKind::Interrupted => "",
+        _ => "error: ",
+    };
+    let lines = lines(error).into_iter().enumerate();
+    let lines = lines.map(|(at, line)| match (at, foreign::words(&line)) {
+        (0, line) => format!("{mark}{line}\n"),
+        (_, line) => format!("  {line}\n"),
+    });
+    lines.collect()
 }
 
 /// The error as JSON.

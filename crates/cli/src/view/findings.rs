@@ -114,15 +114,15 @@ mod tests {
         );
         let expected = [
             "  CHECK   EXPECTED                GOT                      TOOK",
-            "  health  200 at /health          200                      0.1 s  ok",
-            "  tls     TLS 1.2 or newer,       TLS 1.3, subject         0.1 s  warning",
+            "  health  200 at /health          200                      0.1s  ok",
+            "  tls     TLS 1.2 or newer,       TLS 1.3, subject         0.1s  warning",
             "          trusted                 idp.example.com, issuer",
             "                                  Test Authority, 20 days",
             "                                  left; the certificate",
             "                                  ends in 20 days",
-            "  jwks    200 and public keys at  404                      0.1 s  FAILED",
+            "  jwks    200 and public keys at  404                      0.1s  FAILED",
             "          /.well-known/jwks.json",
-            "  token   a bearer token          may not read it          -      skipped",
+            "  token   a bearer token          may not read it          -     skipped",
         ];
         assert_eq!(table.lines().collect::<Vec<_>>(), expected);
     }

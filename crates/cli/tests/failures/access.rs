@@ -174,7 +174,7 @@ async fn denied(stage: &Stage) {
     ] {
         stage.calls.deny(call);
         let said = run(stage, APPLY, cloud, Exit::Denied).await;
-        says(&said, &["error (not allowed)"]);
+        says(&said, &["not allowed: "]);
         stage.calls.arm(None);
         run(stage, APPLY, cloud, Exit::Success).await;
     }

@@ -97,7 +97,7 @@ async fn status_goes_on(stage: &Stage) {
         let whole = whole.bytes().await.expect("its content");
         let put = stage.ledger.put(&path, "{".into());
         put.await.expect("memory takes it");
-        let said = run(stage, &["status"], "all", Exit::Failure).await;
+        let said = run(stage, &["status", "idp"], "all", Exit::Failure).await;
         says(&said, &[path.as_ref(), "is damaged", "hint:"]);
         // Of both clouds.
         let states = said.matches("    state      ready").count();
@@ -114,7 +114,7 @@ async fn status_goes_on(stage: &Stage) {
             _ => Exit::Success,
         };
         let said = run(stage, &["releases"], "all", ends).await;
-        assert!(said.contains("gcp") && said.contains("r1"), "{said}");
+        assert!(said.contains("GCP") && said.contains("r1"), "{said}");
         let ends = match folder {
             "lock/" => Exit::Success,
             _ => Exit::Failure,

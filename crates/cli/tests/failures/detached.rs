@@ -46,7 +46,7 @@ async fn goes_well(stage: &Stage) {
         assert_eq!(status[0]["release"]["number"], 2, "{status:#}");
         assert_eq!(status[0]["release"]["detached"], true, "{status:#}");
         assert_serves(stage, cloud, 1).await;
-        let said = run(stage, &["status"], cloud, Exit::Success).await;
+        let said = run(stage, &["status", "idp"], cloud, Exit::Success).await;
         says(&said, &["in progress: "]);
         let said = run(stage, &["releases"], cloud, Exit::Success).await;
         says(&said, &["not seen serving"]);
@@ -70,7 +70,7 @@ async fn goes_well(stage: &Stage) {
         );
         let said = run(stage, &["releases"], cloud, Exit::Success).await;
         says(&said, &["serves"]);
-        assert!(!said.lines().nth(1).expect("a release").contains("not seen"));
+        assert!(!said.lines().nth(2).expect("a release").contains("not seen"));
         // What serves is what the release names.
         let status = document(stage, &["status"], cloud, Exit::Success).await;
         assert_eq!(
@@ -86,7 +86,7 @@ async fn fails_later(stage: &Stage) {
     begin(stage).await;
     stage.time.pass(SETTLED).await;
     for (cloud, _) in CLOUDS {
-        let said = run(stage, &["status"], cloud, Exit::Untrue).await;
+        let said = run(stage, &["status", "idp"], cloud, Exit::Untrue).await;
         assert!(
             said.contains("DIFFERS") || said.contains("failed: "),
             "{said}"

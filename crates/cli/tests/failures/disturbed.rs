@@ -156,7 +156,10 @@ async fn arrives(stage: &Stage, wanted: &Wanted, rules: impl Fn(u64) -> String) 
         stage.disturb("").await;
         match ended {
             Ended::Exit(Exit::Success) => return is_true(stage, wanted, &said).await,
-            Ended::Exit(Exit::Failure) => says(&said, &["error ("]),
+            Ended::Exit(Exit::Failure) => {
+                let told = said.contains("error: ") || said.contains(" failed on ");
+                assert!(told, "nothing is said of an error:\n{said}");
+            }
             ended => panic!("it ended with {ended:?}:\n{said}"),
         }
     }
@@ -252,10 +255,7 @@ async fn quota(stage: &Stage) {
         stage.disturb(&rule).await;
         stage.calls.arm(None);
         let said = run(stage, APPLY, cloud, Exit::Failure).await;
-        says(
-            &said,
-            &["error (refused by the cloud)", words, "higher quota"],
-        );
+        says(&said, &["refused by the cloud: ", words, "higher quota"]);
         let names = stage.calls.names();
         let asked = names.iter().filter(|name| *name == call).count();
         // The AWS SDK takes it for a rate, and tries as often as after any passing failure.

@@ -499,7 +499,7 @@ async fn refused(stage: &Stage) {
     for (cloud, call) in START {
         stage.calls.deny(call);
         let said = run(stage, APPLY, cloud, Exit::Denied).await;
-        says(&said, &["error (not allowed)", "migrat"]);
+        says(&said, &["not allowed: ", "migrat"]);
         assert_eq!(migrations(stage, cloud), 0, "{cloud}");
         stage.calls.arm(None);
         clouds::assert_serves(stage, cloud, "idp", 1).await;

@@ -216,8 +216,13 @@ fn one(only: &str) -> ExitCode {
 }
 
 /// Runs a command; its words, when it ends as it should.
+/// Runs a command that is to end so. Plans are shown node by node: what is asked of them are nodes and fields.
 async fn run(stage: &Stage, words: &[&str], cloud: &str, exit: Exit) -> String {
-    let (ended, said) = stage.run(words, cloud).await;
+    let words = match words.first() {
+        Some(&("plan" | "apply" | "destroy")) => [words, &["--details"]].concat(),
+        Some(_) | None => words.to_vec(),
+    };
+    let (ended, said) = stage.run(&words, cloud).await;
     assert!(
         matches!(&ended, Ended::Exit(ended) if *ended == exit),
         "`{}` on {cloud} ended with {ended:?}, not {exit:?}:\n{said}",

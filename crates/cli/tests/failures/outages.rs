@@ -37,7 +37,7 @@ async fn before_the_start(stage: &Stage) {
         arrived(&said, up, version);
         assert_serves(stage, up, version).await;
         let text = run(stage, APPLY, down, Exit::Failure).await;
-        says(&text, &["error (no answer)"]);
+        says(&text, &["error: no answer: "]);
         back_again(stage, (down, up), version).await;
     }
 }

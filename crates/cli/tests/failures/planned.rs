@@ -3,11 +3,12 @@
 use deployer::Exit;
 
 use crate::in_process::stage::{Stage, Wanted};
-use crate::{SECOND, run, says};
+use crate::{APPLY, SECOND, run, says};
 
 crate::tests! {
     a_plan_file_is_refused_when_a_value_of_this_machine_is_another_one => another_value,
     a_plan_file_with_a_key_pair_to_make_is_applied => key_pair,
+    a_plan_is_shown_by_service_and_its_file_shows_the_same => by_service,
 }
 
 async fn another_value(stage: &Stage) {
@@ -58,4 +59,32 @@ async fn key_pair(stage: &Stage) {
     run(stage, &["plan", "--out", &file], "all", Exit::Success).await;
     let apply = ["apply", &file, "--yes", "--no-verify"];
     run(stage, &apply, "all", Exit::Success).await;
+}
+
+/// What people see: each service with its cause, in 80 columns, no registry and no whole digest; a saved plan shows the same, and one
+/// service can be asked for.
+async fn by_service(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let file = stage.file("p.json", "");
+    let (_, said) = stage.run(&["plan", "--out", &file], "all").await;
+    says(&said, &["+ idp ", "port 3000", "PUBLIC", "on aws and gcp"]);
+    let (_, shown) = stage.run(&["show", &file], "all").await;
+    assert!(said.starts_with(&shown), "{said}\n--- shown:\n{shown}");
+    for line in shown.lines().filter(|line| !line.starts_with("note: ")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(!shown.contains("@sha256:"), "{shown}");
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.want(&SECOND);
+    let (_, said) = stage.run(&["plan", "idp"], "all").await;
+    says(&said, &["~ idp ", " → ", "push · ", "roll out", "r1 → r2"]);
+    says(
+        &said,
+        &["idp becomes r2 on aws and gcp", "Shown: idp alone"],
+    );
+    let (_, refused) = stage.run(&["plan", "nobody"], "all").await;
+    says(
+        &refused,
+        &["there is no service, database or cache `nobody`"],
+    );
 }

@@ -89,6 +89,12 @@ async fn holds_are_a_set(stage: &Stage) {
                 );
                 assert!(!said.contains("nothing of this environment"), "{said}");
             }
+            // As people see it, and as a job is told before an apply would be.
+            let asked = ["plan", "--detailed-exitcode"];
+            run(stage, &asked, cloud, Exit::Held).await;
+            let (_, said) = stage.run(&["plan"], cloud).await;
+            says(&said, &["ON HOLD on ", "nothing to do, 1 service on hold"]);
+            assert!(!said.contains("nothing of this environment"), "{said}");
             assert_serves(stage, cloud, 1).await;
         }
         // Another content is no held one, and lifts them all.

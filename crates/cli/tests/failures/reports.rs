@@ -99,18 +99,18 @@ async fn crashes(stage: &Stage) {
         assert_eq!(texts(&report["next"]), next);
 
         let said = run(stage, APPLY, cloud, exit).await;
-        let logged = said.lines().filter(|line| line.starts_with("  log: "));
+        let logged = said.lines().filter(|line| line.starts_with("       │ "));
         assert_eq!(logged.count(), SHOWN, "{said}");
-        let next = next.map(|command| format!("  next: {command}"));
+        let [logs, apply] = next;
         says(
             &said,
             &[
-                &format!("{cloud}: {node}, "),
-                &format!("{cloud}: what is known of `idp`:"),
+                &format!("swept · test: idp failed on {cloud}\n"),
+                &format!("{node} failed: "),
                 &last,
-                "  still serves: ",
-                &next[0],
-                &next[1],
+                &format!("now    {cloud}: still serves r1 ("),
+                &format!("next   {logs}\n"),
+                &format!("       {apply}\n"),
             ],
         );
     }

@@ -30,8 +30,8 @@ async fn never_healthy(stage: &Stage) {
         says(
             &said,
             &[
-                "still serves:",
-                "next: deployer logs idp",
+                "still serves r1 (",
+                "next   deployer logs idp",
                 "cannot read the configuration",
             ],
         );
@@ -53,8 +53,15 @@ async fn first_never_serves(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     for cloud in ["aws", "gcp"] {
         let said = run(stage, APPLY, cloud, Exit::DeploymentFailed).await;
-        says(&said, &["error (failed)", "next: deployer apply"]);
-        assert!(!said.contains("still serves:"), "{said}");
+        says(
+            &said,
+            &[
+                &format!("{cloud}    failed: "),
+                "       deployer apply",
+                &format!("{cloud}: nothing serves"),
+            ],
+        );
+        assert!(!said.contains("still serves"), "{said}");
         run(stage, &["status"], cloud, Exit::Untrue).await;
     }
     stage.behave(|started| Behaviour::usual(started.purpose));
@@ -104,7 +111,7 @@ async fn tasks_die(stage: &Stage) {
                 "Essential container in task exited, `idp` exited with 137",
                 "Essential container in task exited, `idp` exited with 4",
                 "somebody else has the lock",
-                "still serves: arn:aws:ecs:us-east-1:123456789012:task-definition/swept-test-idp:1",
+                "still serves r1 (swept-test-idp:1, ",
             ],
         );
         let service = clouds::ecs_service(stage, "idp").await;
@@ -114,7 +121,7 @@ async fn tasks_die(stage: &Stage) {
         let in_progress = Some(&DeploymentRolloutState::InProgress);
         assert_eq!(new.rollout_state(), in_progress, "nothing tripped");
         assert_eq!(old.running_count(), 1, "{service:#?}");
-        let said = run(stage, &["status"], "aws", Exit::Untrue).await;
+        let said = run(stage, &["status", "idp"], "aws", Exit::Untrue).await;
         says(
             &said,
             &["state      failing:", "of 2 tasks run", "exited with"],
@@ -134,12 +141,12 @@ async fn in_progress(stage: &Stage) {
     let detached = [APPLY, &["--detach"]].concat();
     for cloud in ["aws", "gcp"] {
         run(stage, &detached, cloud, Exit::Success).await;
-        let said = run(stage, &["status"], cloud, Exit::Success).await;
+        let said = run(stage, &["status", "idp"], cloud, Exit::Success).await;
         says(&said, &["state      in progress:"]);
         assert_eq!(state(stage, cloud).await["state"], "in_progress");
         clouds::until_serves(stage, cloud, "idp", 2).await;
         stage.time.pass(Duration::from_secs(10)).await;
-        let said = run(stage, &["status"], cloud, Exit::Success).await;
+        let said = run(stage, &["status", "idp"], cloud, Exit::Success).await;
         says(&said, &["r2 content", "state      ready"]);
     }
 }
@@ -190,7 +197,7 @@ async fn tasks_die_later(stage: &Stage) {
         let completed = Some(&DeploymentRolloutState::Completed);
         assert_eq!(only.rollout_state(), completed);
         counted.push(service.running_count());
-        let said = run(stage, &["status"], "aws", Exit::Untrue).await;
+        let said = run(stage, &["status", "idp"], "aws", Exit::Untrue).await;
         says(&said, &["state      failing:", "`idp` exited with"]);
         assert_eq!(state(stage, "aws").await["state"], "failing");
         stage.time.pass(Duration::from_secs(4)).await;
@@ -229,7 +236,7 @@ async fn instances_die_later(stage: &Stage) {
     let later = stage.containers.started().split_off(started);
     assert_eq!(later.len(), 1, "Cloud Run starts another one");
     assert_eq!(later[0].digest, stage.digest(1));
-    let said = run(stage, &["status"], "gcp", Exit::Success).await;
+    let said = run(stage, &["status", "idp"], "gcp", Exit::Success).await;
     says(&said, &["state      ready"]);
     stage.calls.arm(None);
     run(stage, APPLY, "gcp", Exit::Success).await;

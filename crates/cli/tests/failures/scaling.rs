@@ -33,7 +33,7 @@ async fn count_of_none(stage: &Stage) {
     first_serves(stage).await;
     set_count(stage, 0).await;
     stage.time.pass(SETTLED).await;
-    let said = run(stage, &["status"], "aws", Exit::Untrue).await;
+    let said = run(stage, &["status", "idp"], "aws", Exit::Untrue).await;
     says(&said, &["its count of tasks is 0: nobody serves"]);
     let said = run(stage, PLAN, "aws", Exit::Changes).await;
     says(&said, &["desired_count: 0 -> 1 to 6"]);

@@ -87,9 +87,12 @@ async fn told_once(stage: &Stage) {
     stage.want(&SECOND);
     for (cloud, exit) in [("aws", Exit::RolledBack), ("gcp", Exit::DeploymentFailed)] {
         let said = run(stage, APPLY, cloud, exit).await;
-        let why = said.lines().find_map(|line| line.strip_prefix("error ("));
-        let why = why.and_then(|line| line.split_once("): "));
+        let label = format!("{cloud}    failed");
+        let why = said.lines().find(|line| line.starts_with(&label));
+        let why = why.and_then(|line| line.split_once(": "));
         let (_, why) = why.unwrap_or_else(|| panic!("no error in:\n{said}"));
+        // When it failed stands behind it, in a line of its own where it is long.
+        let why = why.split_once(" (at ").map_or(why, |(why, _)| why);
         assert_eq!(said.matches(why).count(), 1, "`{why}` in:\n{said}");
         says(&said, &[": FAILED after "]);
     }

@@ -300,7 +300,7 @@ async fn needs_attention(stage: &Stage) {
         );
         assert!(!said.contains(&format!("{other}: needs")), "{said}");
         let (_, attention) = said.split_once(&heading).expect("it is said");
-        says(attention, &[idp, "error (not allowed)", words_of(cloud)]);
+        says(attention, &[idp, "error: not allowed: ", words_of(cloud)]);
         clouds::assert_serves(stage, cloud, "idp", version).await;
         clouds::assert_serves(stage, other, "idp", version - 1).await;
         // What could not be put back serves, and is on record as serving. On Google the other service stays failed too.

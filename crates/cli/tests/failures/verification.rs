@@ -154,12 +154,12 @@ async fn verified(stage: &Stage, cloud: &str) -> Value {
 async fn told_later(stage: &Stage, bad: &str, good: &str, version: u32) {
     assert_eq!(verified(stage, bad).await, json!(false), "{bad}");
     assert_eq!(verified(stage, good).await, json!(true), "{good}");
-    let said = run(stage, &["status"], bad, Exit::Success).await;
+    let said = run(stage, &["status", "idp"], bad, Exit::Success).await;
     says(
         &said,
         &[&format!("r{version} content"), "VERIFICATION FAILED"],
     );
-    let said = run(stage, &["status"], good, Exit::Success).await;
+    let said = run(stage, &["status", "idp"], good, Exit::Success).await;
     says(&said, &[", verified"]);
     let said = run(stage, &["releases"], "all", Exit::Success).await;
     let marked = said

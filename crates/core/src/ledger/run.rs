@@ -220,6 +220,31 @@ impl Ledger {
     /// The last run. `None` before the first.
     pub async fn last_run(&self) -> Result<Option<RunRecord>> {
         let number = self.last_run_number().await?;
+        let run = self.run(number).await?;
+        if let Some(run) = &run {
+            self.versions.set_unended(run.outcome().is_none());
+        }
+        Ok(run)
+    }
+
+    /// The headers of the last runs, newest first, at most so many.
+    ///
+    /// Errors: ledger.
+    pub async fn recent_runs(&self, most: usize) -> Result<Vec<RunHeader>> {
+        let names = self.list("run-headers").await?.into_iter().rev().take(most);
+        let reads: Vec<String> = names.map(|name| format!("run-headers/{name}")).collect();
+        let headers: Vec<Option<RunHeader>> = futures::stream::iter(reads)
+            .map(|name| async move { self.read(&name).await })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(headers.into_iter().flatten().collect())
+    }
+
+    /// A run by its number. `None` where there is none.
+    ///
+    /// Errors: ledger.
+    pub async fn run(&self, number: u64) -> Result<Option<RunRecord>> {
         let Some(header) = self.read(&name_of_header(number)).await? else {
             return Ok(None);
         };
@@ -232,12 +257,10 @@ impl Ledger {
             .try_collect()
             .await?;
         let entries = entries.into_iter().flatten().map(|object| object.entry);
-        let run = RunRecord {
+        Ok(Some(RunRecord {
             header,
             entries: entries.collect(),
-        };
-        self.versions.set_unended(run.outcome().is_none());
-        Ok(Some(run))
+        }))
     }
 }
 

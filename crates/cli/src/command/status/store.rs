@@ -10,6 +10,7 @@ use super::in_words;
 use crate::exit::Exit;
 use crate::session::Place;
 use crate::view::foreign;
+use crate::view::status::Row;
 
 /// A database or cache of the manifest beside what the cloud has of it.
 pub(super) struct Store {
@@ -80,6 +81,47 @@ impl Store {
         });
         document[self.sort] = json!(self.key);
         document
+    }
+
+    /// The manifest's name.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// `database` or `cache`.
+    pub(super) fn sort(&self) -> &'static str {
+        self.sort
+    }
+
+    /// Its cell in the table, and what is wrong with it.
+    pub(super) fn tell(&self, place: &Place, row: &mut Row) {
+        let cloud = place.name();
+        let (cell, wrong) = match &self.status {
+            None if self.lost => (
+                "NOT THERE".to_owned(),
+                Some("DIFFERS: it is not there; the ledger knows what was made for it".to_owned()),
+            ),
+            None => ("-".to_owned(), None),
+            Some(status) => {
+                let state = match &status.state {
+                    ServingState::Ready => "ready",
+                    ServingState::InProgress(_) => "in progress",
+                    ServingState::Failing(_) => "FAILING",
+                    ServingState::Failed(_) => "FAILED",
+                };
+                let version = status.version.as_deref().unwrap_or_default();
+                let wrong = match &status.state {
+                    ServingState::Ready | ServingState::InProgress(_) => None,
+                    state @ (ServingState::Failing(_) | ServingState::Failed(_)) => {
+                        Some(in_words(state))
+                    }
+                };
+                (format!("{} {version}  {state}", self.sort), wrong)
+            }
+        };
+        row.cells.insert(cloud, cell);
+        let wrong = wrong.map(|why| format!("{} on {cloud}: {why}", self.key));
+        row.wrong.extend(wrong);
     }
 
     /// Lines for people.

@@ -1,4 +1,6 @@
-//! Shows a run as it happens: live lines on a terminal, plain lines with a heartbeat elsewhere, or JSON lines.
+//! Shows a run as it happens: a board on a terminal, plain lines with a heartbeat elsewhere, or JSON lines.
+
+mod board;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,13 +9,18 @@ use std::time::{Duration, Instant};
 use deployer_core::address::Address;
 use deployer_core::error::ErrorKind;
 use deployer_core::node::Action;
+use deployer_core::plan::Plan;
 use deployer_core::report::{Event, Reporter};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
+use board::{Board, Ended};
+
 use crate::duration;
+use crate::scene::Scene;
 use crate::view;
 use crate::view::foreign::{self, address as shown};
+use crate::view::plan;
 
 /// A node that is silent for so long is mentioned again in plain mode.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -22,15 +29,28 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const PUT_OFF: &str =
     "left to the next apply: the roll-out that was not waited for may still need it";
 
-/// The reporter that suits where the output goes.
-pub fn reporter(as_json: bool) -> Arc<dyn Reporter> {
+/// The reporter of a plan that is carried out, as suits where the output goes.
+pub fn reporter(as_json: bool, plan: &Plan, scene: &Scene) -> Arc<dyn Reporter> {
     if as_json {
         Arc::new(JsonLines)
     } else if view::is_watched() {
-        Arc::new(Live::default())
+        Arc::new(Live::new(Board::of(plan, scene, Instant::now())))
     } else {
         Arc::new(Plain::default())
     }
+}
+
+/// The reporter of what is done beside a plan.
+pub fn beside(as_json: bool, (app, environment): (&str, &str)) -> Arc<dyn Reporter> {
+    let plan = Plan {
+        app: app.to_owned(),
+        environment: environment.to_owned(),
+        targets: Vec::new(),
+        changes: Vec::new(),
+        notes: Vec::new(),
+        fingerprint: String::new(),
+    };
+    reporter(as_json, &plan, &Scene::default())
 }
 
 /// Steps that have a word of their own, by the end of their kind: what is being done, and what was done.
@@ -146,7 +166,8 @@ impl Plain {
             && (last.note != line || now - last.mentioned > HEARTBEAT)
         {
             let took = duration::show(now - last.since);
-            sayln!("  {}: {} ({took})", shown(address), foreign::line(line));
+            let told = foreign::line(&shorter(line));
+            sayln!("  {}: {told} ({took})", shown(address));
             last.mentioned = now;
             last.note = line.to_owned();
         }
@@ -210,104 +231,141 @@ impl Reporter for Plain {
     }
 }
 
-#[derive(Default)]
+/// The board that is on the terminal now.
+static SHOWN: Mutex<Option<(ProgressBar, Arc<Mutex<Board>>)>> = Mutex::new(None);
+
+/// Says that a run is to stop: on the board, where there is one, so that it stays; on standard error in any case.
+pub fn say_stopping(words: &str) {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*shown {
+        None => sayln!("\n{words}"),
+        Some((bar, board)) => {
+            board.lock().unwrap_or_else(PoisonError::into_inner).stop();
+            // Above the board: it stays when that is gone.
+            bar.println(words);
+        }
+    }
+}
+
+/// A board that is drawn anew all the time, until it is dropped: then that of a plan stays as it is last.
 struct Live {
-    lines: MultiProgress,
-    running: Mutex<BTreeMap<Address, ProgressBar>>,
+    bar: ProgressBar,
+    board: Arc<Mutex<Board>>,
+    stays: bool,
 }
 
 impl Live {
-    fn running(&self) -> MutexGuard<'_, BTreeMap<Address, ProgressBar>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(board: Board) -> Self {
+        // What is done beside a plan is told with its outcome.
+        let stays = !board.is_empty();
+        let board = Arc::new(Mutex::new(board));
+        let drawn = Arc::clone(&board);
+        let draw = move |_: &ProgressState, to: &mut dyn std::fmt::Write| {
+            let board = drawn.lock().unwrap_or_else(PoisonError::into_inner);
+            // A board that cannot be drawn is drawn at the next turn.
+            to.write_str(&board.render(Instant::now(), size()))
+                .unwrap_or_default();
+        };
+        let style = ProgressStyle::with_template("{board}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .with_key("board", draw);
+        let bar = ProgressBar::new_spinner().with_style(style);
+        bar.enable_steady_tick(TURN);
+        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = Some((bar.clone(), Arc::clone(&board)));
+        Self { bar, board, stays }
     }
 
-    fn start(&self, address: &Address, action: Action) {
-        self.begin(
-            address,
-            &format!("{} {}", verb(address, action), shown(address)),
-        );
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn begin(&self, address: &Address, what: &str) {
-        let style =
-            ProgressStyle::with_template("  {spinner} {prefix} {elapsed:>4} {wide_msg:.dim}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = self.lines.add(ProgressBar::new_spinner().with_style(style));
-        bar.set_prefix(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(120));
-        self.running().insert(address.clone(), bar);
-    }
+/// How long a turn of the spinners takes.
+const TURN: Duration = Duration::from_millis(120);
 
-    fn end(&self, address: &Address, mark: char, line: &str) {
-        if let Some(bar) = self.running().remove(address) {
-            bar.finish_and_clear();
+/// The columns and rows of the terminal.
+fn size() -> (usize, usize) {
+    const USUAL: (usize, usize) = (80, 24);
+    let size = console::Term::stderr().size_checked();
+    size.map_or(USUAL, |(rows, columns)| {
+        // A line as wide as the terminal makes some of them go on in the next one.
+        (usize::from(columns).max(41) - 1, usize::from(rows).max(8))
+    })
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = None;
+        if !self.stays {
+            return;
         }
-        // Nobody is left to tell when the terminal is gone.
-        self.lines
-            .println(format!("  {mark} {line}"))
-            .unwrap_or_default();
+        let (columns, _) = size();
+        let board = self.board().render(Instant::now(), (columns, usize::MAX));
+        sayln!("{board}");
     }
 }
 
 impl Reporter for Live {
     fn event(&self, event: &Event<'_>) {
+        let now = Instant::now();
+        let mut board = self.board();
         match event {
-            Event::Started { address, action } => self.start(address, *action),
-            Event::Note { address, line } => {
-                if let Some(bar) = self.running().get(address) {
-                    bar.set_message(foreign::line(line));
-                }
+            Event::Started { address, action } => {
+                board.start(address, verb(address, *action), now);
             }
-            Event::Done {
-                address,
-                action,
-                took,
-            } => {
-                let (past, took) = (past(address, *action), duration::show(*took));
-                self.end(
-                    address,
-                    '✓',
-                    &format!("{past} {} in {took}", shown(address)),
-                );
-            }
+            Event::Note { address, line } => board.note(address, &shorter(line)),
+            Event::Done { address, .. } => board.end(address, Ended::Well, now),
             Event::Detached { address } => {
-                self.end(address, '…', &format!("{} begun", shown(address)));
+                board.end(address, Ended::Left("begun, not waited for"), now);
             }
-            Event::PutOff { address } => {
-                self.end(address, '…', &format!("{}: {PUT_OFF}", shown(address)));
-            }
-            Event::Failed {
-                address,
-                error,
-                took,
-            } => {
-                let how = match error.kind() {
-                    ErrorKind::TimedOut => "not ready in time, no longer waited for",
-                    _ => "failed",
+            Event::PutOff { address } => board.end(address, Ended::Left(PUT_OFF), now),
+            Event::Failed { address, error, .. } => {
+                let words = match error.kind() {
+                    ErrorKind::TimedOut => "NOT READY IN TIME, no longer waited for".to_owned(),
+                    _ => format!("FAILED: {}", plan::cause(&error.chain()[0])),
                 };
-                let took = duration::show(*took);
-                self.end(
-                    address,
-                    '✗',
-                    &format!("{} {how} after {took}", shown(address)),
-                );
+                board.end(address, Ended::Badly(words), now);
             }
-            Event::Undoing { address } => {
-                self.begin(address, &format!("put back {}", shown(address)));
-            }
+            Event::Undoing { address } => board.start(address, "put back", now),
             Event::Undone { address, stays } => match stays {
-                None => self.end(address, '✓', &format!("{} as before", shown(address))),
-                Some(why) => {
-                    let why = foreign::words(why);
-                    self.end(address, '·', &format!("{} stays: {why}", shown(address)));
-                }
+                None => board.end(address, Ended::Left("as before"), now),
+                Some(_) => board.end(address, Ended::Left("stays"), now),
             },
             Event::NotUndone { address, .. } => {
-                self.end(address, '✗', &format!("{} not put back", shown(address)));
+                board.end(address, Ended::Badly("NOT PUT BACK".to_owned()), now);
             }
-            Event::Held { address } => {
-                self.end(address, '·', &format!("{} not started", shown(address)));
-            }
+            Event::Held { address } => board.end(address, Ended::NotStarted, now),
         }
+    }
+}
+
+/// A line without more of a digest than people compare.
+fn shorter(line: &str) -> String {
+    const MARK: &str = "sha256:";
+    const WHOLE: usize = 64;
+    let mut parts = line.split(MARK);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.chars().take_while(char::is_ascii_hexdigit).count();
+        match digits == WHOLE {
+            true => text.push_str(&format!("{}{}", &part[..12], &part[WHOLE..])),
+            false => text.push_str(&format!("{MARK}{part}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_digest_twelve_digits_are_said() {
+        let line = format!("sent sha256:{}, 1 of 2", "615e".repeat(16));
+        assert_eq!(shorter(&line), "sent 615e615e615e, 1 of 2");
+        assert_eq!(shorter("sha256:12 and text"), "sha256:12 and text");
     }
 }

@@ -1,4 +1,4 @@
-//! A plan for people: nodes by cloud, changed fields, reasons, counts.
+//! A plan node by node: by cloud, with changed fields, reasons, counts, every default; pure.
 
 use deployer_core::address::Target;
 use deployer_core::fields::{FieldChange, FieldValue};
@@ -6,14 +6,10 @@ use deployer_core::node::{Action, Effect, Sort};
 use deployer_core::plan::{Change, Plan};
 
 use crate::again;
+use crate::scene::Scene;
 use crate::view::foreign;
 
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const PLAIN: &str = "\x1b[0m";
+use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, sum};
 
 /// The mark of an action.
 pub fn mark(action: Action) -> &'static str {
@@ -29,7 +25,7 @@ pub fn mark(action: Action) -> &'static str {
 
 fn shade(action: Action) -> &'static str {
     match action {
-        Action::NoOp => DIM,
+        Action::NoOp => PLAIN,
         Action::Create => GREEN,
         Action::Update | Action::Release => YELLOW,
         Action::Replace | Action::Delete => RED,
@@ -37,11 +33,9 @@ fn shade(action: Action) -> &'static str {
 }
 
 /// The plan as text. `headers` are the targets with their callers.
-pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String {
-    let paint = |code: &str, text: &str| match colour {
-        true => format!("{code}{text}{PLAIN}"),
-        false => text.to_owned(),
-    };
+pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: bool) -> String {
+    let layout = Layout { colour, width: 0 };
+    let paint = |code: &str, text: &str| layout.paint(code, text);
     let mut text = format!("{} in environment {}\n", plan.app, plan.environment);
     for (target, header) in headers {
         text.push_str(&format!("\n{}\n", paint(BOLD, header)));
@@ -63,7 +57,7 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
         if unchanged > 0 {
             text.push_str(&format!(
                 "      {}\n",
-                paint(DIM, &format!("{unchanged} unchanged"))
+                format_args!("{unchanged} unchanged")
             ));
         }
     }
@@ -73,7 +67,7 @@ pub fn render(plan: &Plan, headers: &[(Target, String)], colour: bool) -> String
             foreign::words(&again::completed(note))
         ));
     }
-    text.push_str(&format!("\n{}\n", summary(plan)));
+    text.push_str(&format!("\n{}\n", summary(plan, scene)));
     text
 }
 
@@ -97,7 +91,7 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
         };
         text.push_str(&format!(
             "          {}{warning}\n",
-            paint(DIM, &foreign::words(&again::completed(&change.reason)))
+            foreign::words(&again::completed(&change.reason))
         ));
     }
     let drifted = |field: &&FieldChange| change.drift.iter().any(|it| it.field == field.field);
@@ -152,8 +146,11 @@ fn line(change: &FieldChange, action: Action) -> String {
 }
 
 /// `Plan: 3 to create, 1 to update.` or that there is nothing to do.
-pub fn summary(plan: &Plan) -> String {
+fn summary(plan: &Plan, scene: &Scene) -> String {
     if plan.is_empty() {
+        if scene.holds().next().is_some() {
+            return sum::sum(plan, scene, &[]).concat();
+        }
         return match plan.changes.is_empty() {
             // What is left alone stands in a note: it is no node of the plan.
             true if !plan.notes.is_empty() => {
@@ -255,7 +252,7 @@ mod tests {
             fingerprint: String::new(),
         };
         let header = format!("{target}");
-        insta::assert_snapshot!(render(&plan, &[(target, header)], false), @r"
+        insta::assert_snapshot!(render(&plan, &Scene::default(), &[(target, header)], false), @r"
         idp in environment staging
 
         aws 123456789012 us-east-1 SANDBOX

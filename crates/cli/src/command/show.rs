@@ -1,0 +1,42 @@
+//! `deployer show`: shows a plan that `plan --out` wrote; asks no cloud and needs no manifest.
+
+use std::io::IsTerminal;
+
+use deployer_core::address::Target;
+use deployer_core::error::Result;
+
+use crate::args::{Format, Global, ShowArgs};
+use crate::exit::Exit;
+use crate::plan_file::PlanFile;
+use crate::view::{self, plan};
+
+/// Reads and shows.
+pub fn run(global: &Global, args: &ShowArgs) -> Result<Exit> {
+    let file = PlanFile::read(&args.plan)?;
+    if global.json {
+        view::json(&serde_json::json!({
+            "plan": file.plan, "counts": file.plan.counts(), "empty": file.plan.is_empty(),
+        }));
+        return Ok(Exit::Success);
+    }
+    let targets = file.plan.targets.iter();
+    let headers: Vec<(Target, String)> = targets
+        .map(|target| (target.clone(), target.to_string()))
+        .collect();
+    let shown = match args.details {
+        true => plan::Shown::Details,
+        false => plan::Shown::Story,
+    };
+    match args.format {
+        Format::Markdown => out!("{}", plan::markdown(&file.plan, &file.scene, &headers)),
+        Format::Text => {
+            let layout = plan::Layout {
+                colour: view::colour(std::io::stdout().is_terminal()),
+                width: view::width(),
+            };
+            let text = plan::render(&file.plan, &file.scene, &headers, shown, layout);
+            out!("{text}");
+        }
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,496 @@
+//! The failure report for people: the cause first and once, then what changed, what each cloud says, what serves, what to type; pure.
+
+use std::collections::BTreeSet;
+
+use deployer_core::address::CloudName;
+use deployer_core::capability::{Autopsy, Revision};
+use deployer_core::spec::HealthSpec;
+use jiff::Timestamp;
+
+use crate::facts::Fact;
+use crate::view::foreign;
+use crate::view::plan::{how, list, wrap};
+
+/// Where everything but the labels begins, in columns.
+const INDENT: usize = 7;
+/// How many of a service's events are told where nothing else tells why.
+const EVENTS: usize = 3;
+/// The column of the names of what changed, in characters.
+const WHAT: usize = 20;
+
+/// What is told of one service on one cloud.
+#[derive(Debug, Default)]
+pub struct Side<'a> {
+    pub cloud: Option<CloudName>,
+    /// What of it failed: when, the error's lines, the first with its kind.
+    pub failed: Vec<(Timestamp, Vec<String>)>,
+    pub autopsy: Autopsy,
+    /// What the app printed where that explains a failed step.
+    pub output: &'a [String],
+    /// What serves, with its share and its release.
+    pub serving: Vec<(&'a Revision, u32, Option<u64>)>,
+    /// What differs from the release that serves.
+    pub changed: Option<(u64, Vec<Fact>)>,
+    /// How the cloud finds out whether an instance is healthy.
+    pub check: Option<&'a HealthSpec>,
+}
+
+impl Side<'_> {
+    fn name(&self) -> String {
+        self.cloud.map_or_else(String::new, |it| it.to_string())
+    }
+
+    /// What the app printed last.
+    fn printed(&self) -> Vec<String> {
+        let log = self.autopsy.log.iter().map(|line| line.text.clone());
+        log.chain(self.output.iter().cloned()).collect()
+    }
+
+    /// Whether a health check is what failed, by the cloud's words.
+    fn is_unhealthy(&self) -> bool {
+        let failed = self.failed.iter().flat_map(|(_, lines)| lines);
+        let stopped = self.autopsy.stopped.iter().map(|it| &it.reason);
+        let log = self.autopsy.log.iter().map(|it| &it.text);
+        let mut words = failed.chain(stopped).chain(&self.autopsy.words).chain(log);
+        // ECS of its containers, Cloud Run of its instances.
+        let of_health = |words: &String| {
+            words.contains("health checks") || words.contains("probe failed for container")
+        };
+        !self.autopsy.targets.is_empty() || words.any(of_health)
+    }
+}
+
+/// The report on one service, with an empty line before it.
+pub fn render(
+    (app, environment): (&str, &str),
+    service: &str,
+    sides: &[Side<'_>],
+    next: &[String],
+    width: usize,
+) -> String {
+    let mut page = Page {
+        text: String::new(),
+        room: width.saturating_sub(INDENT).max(40),
+    };
+    let clouds = |of: &dyn Fn(&&Side<'_>) -> bool| {
+        let clouds: Vec<String> = sides.iter().filter(of).map(Side::name).collect();
+        list(&clouds)
+    };
+    let failed = clouds(&|it| !it.failed.is_empty());
+    let title = match failed.is_empty() {
+        true => format!(
+            "{app} · {environment}: {service} was not started on {}",
+            clouds(&|_| true)
+        ),
+        false => format!("{app} · {environment}: {service} failed on {failed}"),
+    };
+    page.text.push_str(&format!("\n{title}\n"));
+    let common = common(sides);
+    if !common.is_empty() {
+        page.text.push('\n');
+        page.printed(&common);
+    }
+    page.changes(sides);
+    for side in sides {
+        page.side(side, &common);
+    }
+    page.text.push('\n');
+    for (label, side) in std::iter::once("now")
+        .chain(std::iter::repeat(""))
+        .zip(sides)
+    {
+        page.row(label, &serves(side));
+    }
+    for (at, command) in next.iter().enumerate() {
+        // Never broken: it is to be pasted.
+        let label = if at == 0 { "next" } else { "" };
+        page.text.push_str(&format!("{label:<INDENT$}{command}\n"));
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    room: usize,
+}
+
+impl Page {
+    /// Text below a label; no word of it begins a line.
+    fn row(&mut self, label: &str, text: &str) {
+        for (at, line) in wrap(&foreign::words(text).replace('\n', " "), self.room)
+            .into_iter()
+            .enumerate()
+        {
+            let label = if at == 0 { label } else { "" };
+            self.text.push_str(&format!("{label:<INDENT$}{line}\n"));
+        }
+    }
+
+    /// Lines of the app, verbatim but for what moves the cursor.
+    fn printed(&mut self, lines: &[String]) {
+        for line in lines {
+            let line = foreign::line(line);
+            self.text.push_str(&format!("{:INDENT$}│ {line}\n", ""));
+        }
+    }
+
+    fn changes(&mut self, sides: &[Side<'_>]) {
+        let mut told: Vec<(u64, &[Fact], Vec<String>)> = Vec::new();
+        for side in sides {
+            let Some((release, facts)) = &side.changed else {
+                continue;
+            };
+            let same = |it: &&mut (u64, &[Fact], Vec<String>)| it.0 == *release && it.1 == facts;
+            match told.iter_mut().find(same) {
+                Some((.., clouds)) => clouds.push(side.name()),
+                None => told.push((*release, facts, vec![side.name()])),
+            }
+        }
+        for (release, facts, clouds) in told {
+            let on = match clouds.len() == sides.len() {
+                true => String::new(),
+                false => format!(" on {}", list(&clouds)),
+            };
+            self.text
+                .push_str(&format!("\nchanged since r{release}{on}:\n"));
+            if facts.is_empty() {
+                self.row("", "nothing that the manifest says");
+            }
+            let column = facts.iter().map(|it| it.what.chars().count()).max();
+            let column = column.unwrap_or(0).min(WHAT);
+            for fact in facts {
+                let what = foreign::one_line(&fact.what);
+                let how = how(fact, self.room.saturating_sub(column + 2));
+                let line = format!("{:INDENT$}{what:<column$}  {how}\n", "");
+                self.text.push_str(&line);
+            }
+        }
+    }
+
+    fn side(&mut self, side: &Side<'_>, common: &[String]) {
+        let autopsy = &side.autopsy;
+        let printed = side.printed();
+        let own: Vec<String> = match common.is_empty() {
+            true => printed.clone(),
+            false => printed
+                .iter()
+                .filter(|it| !common.contains(it))
+                .cloned()
+                .collect(),
+        };
+        if side.failed.is_empty() && autopsy.is_empty() && own.is_empty() {
+            return;
+        }
+        self.text.push('\n');
+        let mut label = side.name();
+        for (at, lines) in &side.failed {
+            let time = at.strftime("%H:%M:%S");
+            for (row, line) in lines.iter().enumerate() {
+                let line = match row {
+                    0 => format!("{} (at {time} UTC)", without_events(line, autopsy)),
+                    _ => line.clone(),
+                };
+                self.row(&std::mem::take(&mut label), &line);
+            }
+        }
+        let told: Vec<&String> = side.failed.iter().flat_map(|(_, lines)| lines).collect();
+        for words in &autopsy.words {
+            if !told.iter().any(|it| it.contains(words.trim())) {
+                self.row(&std::mem::take(&mut label), words);
+            }
+        }
+        for line in stopped(autopsy) {
+            self.row(&std::mem::take(&mut label), &line);
+        }
+        for target in &autopsy.targets {
+            self.row(&std::mem::take(&mut label), &target.to_string());
+        }
+        if let (Some(check), true) = (side.check, side.is_unhealthy()) {
+            let line = format!("check: {}", quoted(check, side.cloud));
+            self.row(&std::mem::take(&mut label), &line);
+        }
+        let nothing =
+            autopsy.stopped.is_empty() && printed.is_empty() && autopsy.targets.is_empty();
+        if nothing {
+            for event in autopsy.events.iter().take(EVENTS) {
+                self.row(&std::mem::take(&mut label), &format!("event: {event}"));
+            }
+        }
+        if !own.is_empty() {
+            if !label.is_empty() {
+                self.text.push_str(&format!("{label}\n"));
+            }
+            self.printed(&own);
+        }
+    }
+}
+
+/// The lines that every cloud's app printed, where one cloud has no other ones.
+fn common(sides: &[Side<'_>]) -> Vec<String> {
+    let printed: Vec<Vec<String>> = sides.iter().map(Side::printed).collect();
+    let Some(shortest) = printed.iter().min_by_key(|it| it.len()) else {
+        return Vec::new();
+    };
+    let everywhere = |line: &String| printed.iter().all(|it| it.contains(line));
+    match sides.len() > 1 && shortest.iter().all(everywhere) {
+        true => shortest.clone(),
+        false => Vec::new(),
+    }
+}
+
+/// A cloud's long sentence without the parts that are told by themselves: events, and tasks that stopped.
+fn without_events(message: &str, autopsy: &Autopsy) -> String {
+    let told = |part: &&str| {
+        let part = part.trim();
+        let of_task = part.starts_with("task stopped:") && !autopsy.stopped.is_empty();
+        !part.starts_with("event:") && !of_task
+    };
+    let parts: Vec<&str> = message.split("; ").filter(told).collect();
+    parts.join("; ")
+}
+
+/// The instances that ended, those together that ended in the same way.
+fn stopped(autopsy: &Autopsy) -> Vec<String> {
+    let mut ends: Vec<(String, usize, Option<Timestamp>)> = Vec::new();
+    for instance in &autopsy.stopped {
+        let words = instance.to_string();
+        match ends.iter_mut().find(|(same, ..)| *same == words) {
+            Some((_, count, _)) => *count += 1,
+            None => ends.push((words, 1, instance.at)),
+        }
+    }
+    let line = |(words, count, at): (String, usize, Option<Timestamp>)| {
+        let at = at.map_or_else(String::new, |at| {
+            format!(" (at {} UTC)", at.strftime("%H:%M:%S"))
+        });
+        match count {
+            1 => format!("{words}{at}"),
+            count => format!("{words}, {count} times{}", at.replace("(at", "(last at")),
+        }
+    };
+    ends.into_iter().map(line).collect()
+}
+
+/// `CMD /app/check, every 5s, 3 failures`, or the path.
+fn quoted(check: &HealthSpec, cloud: Option<CloudName>) -> String {
+    let what = match cloud {
+        Some(CloudName::Aws) if !check.command.is_empty() => check.command.join(" "),
+        _ => format!("GET {}", check.path),
+    };
+    let (interval, timeout) = (check.interval.as_secs(), check.timeout.as_secs());
+    format!(
+        "{what}, every {interval}s for at most {timeout}s, {} failures make it unhealthy",
+        check.retries
+    )
+}
+
+fn serves(side: &Side<'_>) -> String {
+    let cloud = side.name();
+    let shares: BTreeSet<String> = side
+        .serving
+        .iter()
+        .map(|(revision, share, release)| {
+            let revision = foreign::one_line(revision.0.rsplit('/').next().unwrap_or_default());
+            match release {
+                Some(number) => format!("r{number} ({revision}, {share} %)"),
+                None => format!("{revision} ({share} %)"),
+            }
+        })
+        .collect();
+    match shares.is_empty() {
+        true => format!("{cloud}: nothing serves"),
+        false => {
+            let shares: Vec<String> = shares.into_iter().collect();
+            format!("{cloud}: still serves {}", list(&shares))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use deployer_core::capability::{LogLine, StoppedContainer, StoppedInstance};
+
+    use super::*;
+    use crate::facts::How;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn log(texts: &[&str]) -> Vec<LogLine> {
+        let line = |text: &&str| LogLine {
+            at: at(0),
+            source: "0f3c".into(),
+            text: (*text).into(),
+            id: String::new(),
+        };
+        texts.iter().map(line).collect()
+    }
+
+    fn stopped(second: i64, reason: &str) -> StoppedInstance {
+        StoppedInstance {
+            instance: format!("task-{second}"),
+            at: Some(at(second)),
+            reason: reason.into(),
+            containers: vec![StoppedContainer {
+                name: "web".into(),
+                exit_code: Some(1),
+                reason: None,
+            }],
+        }
+    }
+
+    fn check() -> HealthSpec {
+        HealthSpec {
+            path: "/healthz".into(),
+            command: vec!["CMD".into(), "/app/check".into()],
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            retries: 3,
+            start_period: Duration::ZERO,
+        }
+    }
+
+    const NEXT: [&str; 2] = [
+        "deployer logs web --since 10m",
+        "deployer apply    # once the cause is mended",
+    ];
+
+    #[test]
+    fn the_cause_comes_first_and_once() {
+        let revision = Revision("arn:aws:ecs:x:task-definition/shop-web:2".into());
+        let other = Revision("shop-web-00002-4sx".into());
+        let crash = vec![Fact {
+            what: "CRASH".into(),
+            how: How::Values(None, Some("1".into())),
+        }];
+        let aws = Side {
+            cloud: Some(CloudName::Aws),
+            failed: vec![(
+                at(60),
+                vec!["failed and put back: shop-web:2 is to serve now, not shop-web:3; task stopped: Essential \
+                      container in task exited, `web` exited with 1; event: (service shop-web) has started 1 tasks"
+                    .into()],
+            )],
+            autopsy: Autopsy {
+                stopped: (0..3)
+                    .map(|it| stopped(59 - it, "Essential container in task exited"))
+                    .collect(),
+                events: vec!["(service shop-web) has started 1 tasks".into()],
+                log: log(&["cannot read configuration"]),
+                ..Autopsy::default()
+            },
+            serving: vec![(&revision, 100, Some(2))],
+            changed: Some((2, crash.clone())),
+            ..Side::default()
+        };
+        let gcp = Side {
+            cloud: Some(CloudName::Gcp),
+            failed: vec![(
+                at(57),
+                vec!["failed: REVISION_FAILED: it is not ready".into()],
+            )],
+            autopsy: Autopsy {
+                words: vec!["REVISION_FAILED: it is not ready".into()],
+                log: log(&["cannot read configuration", "Container called exit(1)."]),
+                ..Autopsy::default()
+            },
+            serving: vec![(&other, 100, Some(2))],
+            changed: Some((2, crash)),
+            ..Side::default()
+        };
+        let text = render(
+            ("shop", "staging"),
+            "web",
+            &[aws, gcp],
+            &NEXT.map(str::to_owned),
+            80,
+        );
+        assert_eq!(
+            text.matches("cannot read configuration").count(),
+            1,
+            "{text}"
+        );
+        assert_eq!(text.matches("has started 1 tasks").count(), 0, "{text}");
+        assert_eq!(text.matches("REVISION_FAILED").count(), 1, "{text}");
+        assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
+        insta::assert_snapshot!(text, @r"
+    shop · staging: web failed on aws and gcp
+
+           │ cannot read configuration
+
+    changed since r2:
+           CRASH  unset → 1
+
+    aws    failed and put back: shop-web:2 is to serve now, not shop-web:3 (at
+           00:01:00 UTC)
+           task stopped: Essential container in task exited, `web` exited with 1, 3
+           times (last at 00:00:59 UTC)
+
+    gcp    failed: REVISION_FAILED: it is not ready (at 00:00:57 UTC)
+           │ Container called exit(1).
+
+    now    aws: still serves r2 (shop-web:2, 100 %)
+           gcp: still serves r2 (shop-web-00002-4sx, 100 %)
+    next   deployer logs web --since 10m
+           deployer apply    # once the cause is mended
+    ");
+    }
+
+    #[test]
+    fn the_health_check_that_failed_is_quoted() {
+        let check = check();
+        let side = |cloud| Side {
+            cloud: Some(cloud),
+            failed: vec![(at(0), vec!["failed: it is not healthy".into()])],
+            autopsy: Autopsy {
+                stopped: vec![stopped(1, "Task failed container health checks")],
+                ..Autopsy::default()
+            },
+            check: Some(&check),
+            ..Side::default()
+        };
+        let shown = |cloud| {
+            let sides = [side(cloud)];
+            render(("shop", "staging"), "web", &sides, &[], 80).replace("\n       ", " ")
+        };
+        let aws = shown(CloudName::Aws);
+        assert!(
+            aws.contains("check: CMD /app/check, every 5s for at most 2s, 3 failures"),
+            "{aws}"
+        );
+        assert!(aws.contains("aws: nothing serves"), "{aws}");
+        let gcp = shown(CloudName::Gcp);
+        assert!(gcp.contains("check: GET /healthz, every 5s"), "{gcp}");
+    }
+
+    #[test]
+    fn events_are_told_where_nothing_else_tells_why() {
+        let side = Side {
+            cloud: Some(CloudName::Aws),
+            failed: vec![(at(0), vec!["not ready in time: 0 of 2 tasks run".into()])],
+            autopsy: Autopsy {
+                events: (0..9).map(|it| format!("event number {it}")).collect(),
+                ..Autopsy::default()
+            },
+            ..Side::default()
+        };
+        let text = render(("shop", "staging"), "web", &[side], &[], 80);
+        assert_eq!(text.matches("event: ").count(), EVENTS, "{text}");
+        assert!(!text.contains("check:"), "{text}");
+    }
+
+    #[test]
+    fn what_was_only_held_says_what_serves() {
+        let side = Side {
+            cloud: Some(CloudName::Gcp),
+            ..Side::default()
+        };
+        let next = NEXT.map(str::to_owned);
+        let text = render(("shop", "staging"), "web", &[side], &next, 80);
+        assert!(text.contains("web was not started on gcp"), "{text}");
+        assert!(text.contains("now    gcp: nothing serves"), "{text}");
+    }
+}

@@ -1,0 +1,188 @@
+//! Which of a plan's fields are causes, and what the clouds' kinds are called; pure.
+
+use deployer_core::address::Address;
+use deployer_core::fields::{FieldChange, FieldValue};
+use deployer_core::node::Action;
+use deployer_core::plan::Change;
+
+use crate::facts::{Fact, How};
+
+/// The clouds' kinds in words.
+const WORDS: [(&str, &str); 23] = [
+    ("ecs.task-definition", "task definition"),
+    ("ecs.service", "service"),
+    ("run.service", "service"),
+    ("run.job", "migration job"),
+    ("run.invoker", "callers"),
+    ("logs.group", "log group"),
+    ("ecr.repository", "repository"),
+    ("artifactregistry.repository", "repository"),
+    ("rds.instance", "RDS instance"),
+    ("rds.subnet_group", "subnet group"),
+    ("rds.parameter_group", "parameter group"),
+    ("elasticache.replication_group", "replication group"),
+    ("elasticache.subnet_group", "subnet group"),
+    ("sql.instance", "Cloud SQL instance"),
+    ("sql.database", "database"),
+    ("sql.user", "user"),
+    ("redis.instance", "Memorystore instance"),
+    ("secretsmanager.secret", "secret"),
+    ("secretmanager.secret", "secret"),
+    ("secretmanager.access", "access to a secret"),
+    ("secretsmanager.member", "member of a secret"),
+    ("secretmanager.member", "member of a secret"),
+    ("route53.record", "DNS record"),
+];
+
+/// What a kind is called; the cloud's own word where there is no plainer one.
+pub fn word(address: &Address) -> &str {
+    let mut words = WORDS.iter();
+    if let Some((_, word)) = words.find(|(kind, _)| *kind == address.kind) {
+        return word;
+    }
+    let last = address.kind.rsplit('.').next();
+    match last {
+        Some("image") => "image",
+        Some("migration") => "migration",
+        Some("record") => "DNS record",
+        Some(_) | None => &address.kind,
+    }
+}
+
+/// Of which part of the manifest a node is, by its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Service,
+    Database,
+    Cache,
+    Secret,
+    /// What several services share.
+    Shared,
+}
+
+/// The family of a node.
+pub fn family(address: &Address) -> Family {
+    match address.kind.split('.').next().unwrap_or_default() {
+        "rds" | "sql" => Family::Database,
+        "elasticache" | "redis" => Family::Cache,
+        "secretsmanager" | "secretmanager" => Family::Secret,
+        "artifactregistry" if address.kind.ends_with(".repository") => Family::Shared,
+        _ => Family::Service,
+    }
+}
+
+/// Whether a node is what the service itself is: what serves.
+pub fn is_service(address: &Address) -> bool {
+    address.kind == "ecs.service" || address.kind == "run.service"
+}
+
+/// Whether a node is the database or cache itself.
+pub fn is_store(address: &Address) -> bool {
+    let kinds = [
+        "rds.instance",
+        "sql.instance",
+        "elasticache.replication_group",
+        "redis.instance",
+    ];
+    kinds.contains(&address.kind.as_str())
+}
+
+/// Whether this change of a service's node makes another revision serve.
+pub fn rolls_out(change: &Change) -> bool {
+    if !is_service(&change.address) {
+        return false;
+    }
+    match change.action {
+        Action::Create | Action::Replace => true,
+        Action::Update if change.address.kind == "ecs.service" => {
+            let mut fields = change.changes.iter();
+            fields.any(|it| it.field == "task_definition" || it.field == "rollout")
+        }
+        Action::Update => change
+            .changes
+            .iter()
+            .any(|it| is_of_the_revision(&it.field)),
+        Action::NoOp | Action::Delete | Action::Release => false,
+    }
+}
+
+/// Whether a field of a Cloud Run service stands in its revisions.
+fn is_of_the_revision(field: &str) -> bool {
+    const BESIDE: [&str; 4] = ["ingress", "launch stage", "traffic", "description"];
+    !field.starts_with("tags.") && !BESIDE.contains(&field)
+}
+
+/// Whether a field only follows from a cause that stands elsewhere.
+fn is_a_consequence(address: &Address, field: &str) -> bool {
+    let kind = address.kind.as_str();
+    match kind {
+        "ecs.service" => ["task_definition", "rollout"].contains(&field),
+        "run.service" => field == "serving",
+        _ if kind.ends_with(".image") || kind.ends_with(".migration") => true,
+        _ => ["database", "migration"].contains(&field) && kind == "run.job",
+    }
+}
+
+/// Whether a field is of what a release says: the release that serves is the better witness of it.
+pub fn is_of_a_release(address: &Address, field: &str) -> bool {
+    let beginnings = ["env.", "secret.", "secrets.", "health."];
+    let whole = [
+        "image",
+        "cpu",
+        "memory",
+        "port",
+        "command",
+        "entrypoint",
+        "entry point",
+        "program",
+    ];
+    let kinds = ["ecs.task-definition", "run.service", "run.job"];
+    kinds.contains(&address.kind.as_str())
+        && (whole.contains(&field) || beginnings.iter().any(|it| field.starts_with(it)))
+}
+
+/// Whether a field is how many instances there are: `replicas`, in the manifest's words.
+pub fn is_a_count(address: &Address, field: &str) -> bool {
+    let fields = ["desired_count", "instances.min", "instances.max"];
+    is_service(address) && fields.contains(&field)
+}
+
+/// A field of a change in the words of the manifest. `None` for what only follows.
+pub fn fact(address: &Address, change: &FieldChange) -> Option<Fact> {
+    let field = change.field.as_str();
+    if is_a_consequence(address, field) {
+        return None;
+    }
+    let secret = ["secrets.", "secret."]
+        .iter()
+        .find_map(|it| field.strip_prefix(it));
+    if let Some(variable) = secret {
+        let how = match (&change.old, &change.new) {
+            (Some(_), Some(_)) => "new value",
+            (None, _) => "from a secret",
+            (_, None) => "unset",
+        };
+        return Some(Fact {
+            what: variable.to_owned(),
+            how: How::Words(how.to_owned()),
+        });
+    }
+    let what = match field.strip_prefix("env.") {
+        Some(variable) => variable.to_owned(),
+        None if field == "desired_count" => "replicas".to_owned(),
+        None if is_service(address) || is_store(address) => field.to_owned(),
+        None if address.kind == "ecs.task-definition" => field.to_owned(),
+        None => format!("{} {field}", word(address)),
+    };
+    Some(Fact {
+        what,
+        how: How::Values(text(change.old.as_ref()), text(change.new.as_ref())),
+    })
+}
+
+fn text(value: Option<&FieldValue>) -> Option<String> {
+    match value? {
+        FieldValue::Known(text) => Some(text.clone()),
+        later @ FieldValue::AfterApply { .. } => Some(later.to_string()),
+    }
+}

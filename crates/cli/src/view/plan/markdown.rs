@@ -1,0 +1,109 @@
+//! The plan as Markdown: for the comment of a pull request; pure.
+
+use std::collections::BTreeSet;
+
+use deployer_core::address::{CloudName, Target};
+use deployer_core::node::Action;
+use deployer_core::plan::Plan;
+
+use crate::scene::Scene;
+use crate::view::foreign;
+
+use super::group::{self, Thing};
+use super::{details, story, sum};
+
+/// No field of the table is longer, in characters.
+const CELL: usize = 100;
+
+/// A heading with the sum, a table with a row for each service, database and cache that changes, and every node behind a fold.
+pub fn markdown(plan: &Plan, scene: &Scene, headers: &[(Target, String)]) -> String {
+    let things = group::things(plan, scene);
+    let clouds: BTreeSet<CloudName> = plan.targets.iter().map(|it| it.cloud).collect();
+    let sums = sum::sum(plan, scene, &things);
+    let mut text = format!(
+        "### deployer: {} · {}\n\n{}\n",
+        cell(&plan.app),
+        cell(&plan.environment),
+        sums.iter()
+            .filter(|it| !it.is_empty())
+            .map(|it| it.replace(" (--details)", ""))
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let rows: Vec<&Thing<'_>> = things
+        .iter()
+        .filter(|it| it.action() != Action::NoOp || it.is_held())
+        .collect();
+    if !rows.is_empty() {
+        let columns: String = clouds.iter().map(|it| format!(" {it} |")).collect();
+        text.push_str(&format!("\n| | what | change |{columns}\n"));
+        text.push_str(&format!("|---|---|---|{}\n", "---|".repeat(clouds.len())));
+    }
+    for thing in rows {
+        text.push_str(&row(thing, &clouds));
+    }
+    let notes = plan
+        .notes
+        .iter()
+        .map(|note| format!("\n> {}\n", cell(note)));
+    text.extend(notes);
+    if !plan.is_empty() {
+        let nodes = details::render(plan, scene, headers, false).replace("```", "` ` `");
+        text.push_str(&format!(
+            "\n<details><summary>node by node</summary>\n\n```text\n{nodes}```\n\n</details>\n"
+        ));
+    }
+    text
+}
+
+fn row(thing: &Thing<'_>, clouds: &BTreeSet<CloudName>) -> String {
+    let mut facts: Vec<String> = Vec::new();
+    for cloud in thing.clouds() {
+        for told in thing.doing(cloud).facts {
+            let how = story::how(&told.fact, CELL);
+            let how: Vec<&str> = how.split_whitespace().collect();
+            let how = cell(&how.join(" "));
+            let hand = if told.by_another_hand {
+                " (another hand)"
+            } else {
+                ""
+            };
+            let fact = format!("`{}` {how}{hand}", cell(&told.fact.what).replace('`', "'"));
+            if !facts.contains(&fact) {
+                facts.push(fact);
+            }
+        }
+    }
+    let mut text = format!(
+        "| {} | {} | {} |",
+        details::mark(thing.action()),
+        cell(&thing.name),
+        facts.join(", ")
+    );
+    for cloud in clouds {
+        let doing = thing.doing(*cloud);
+        let held = thing.side(*cloud).is_some_and(|side| side.hold.is_some());
+        let mut words = doing.acts.clone();
+        if doing.is_new {
+            words = vec!["create".into()];
+        }
+        words.extend(doing.effects.iter().map(|it| format!("**{it}**")));
+        words.extend(held.then(|| "**ON HOLD**".to_owned()));
+        words.extend(doing.releases.map(|(_, then)| format!("r{then}")));
+        text.push_str(&format!(" {} |", cell(&words.join(", "))));
+    }
+    text.push('\n');
+    text
+}
+
+/// Text of others that opens no tag, breaks no table and mentions nobody.
+fn cell(text: &str) -> String {
+    let text = foreign::one_line(text);
+    let text = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    text.replace('|', "\\|")
+        .replace('@', "@\u{2060}")
+        .replace('`', "'")
+}

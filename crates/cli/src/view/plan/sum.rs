@@ -1,0 +1,190 @@
+//! The last line of a plan: what serves then, what is made and deleted, and whether data is touched; pure.
+
+use std::collections::BTreeMap;
+
+use deployer_core::address::CloudName;
+use deployer_core::node::{Action, Sort};
+use deployer_core::plan::Plan;
+
+use crate::scene::Scene;
+
+use super::fields::{self, Family};
+use super::group::Thing;
+use super::lines::{count, list, names};
+
+/// What the plan comes to.
+pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
+    let held = scene.holds().map(|(service, ..)| service);
+    let held: std::collections::BTreeSet<&str> = held.collect();
+    if plan.is_empty() {
+        return vec![match held.len() {
+            0 if plan.changes.is_empty() && !plan.notes.is_empty() => {
+                "No changes: everything else is as it is to be.".into()
+            }
+            0 if plan.changes.is_empty() => {
+                "No changes: nothing of this environment is there.".into()
+            }
+            0 => "No changes: what is there is what the manifest says.".into(),
+            held => format!("Plan: nothing to do, {} on hold.", count(held, "service")),
+        }];
+    }
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(made(things));
+    parts.extend(rolled_out(things));
+    for (action, verb) in [
+        (Action::Update, "changed"),
+        (Action::Replace, "replaced"),
+        (Action::Delete, "deleted"),
+        (Action::Release, "left to themselves"),
+    ] {
+        parts.extend(others(things, action, verb));
+    }
+    let mut lines = Vec::new();
+    let mut first = Vec::new();
+    if !parts.is_empty() {
+        first.push(format!("{}.", parts.join("; ")));
+    }
+    if !held.is_empty() {
+        first.push(format!("{} on hold.", count(held.len(), "service")));
+    }
+    let data = data(plan, things);
+    if !data.is_empty() {
+        first.push(data);
+    }
+    lines.push(format!("Plan: {}", first.join(" ")));
+    lines.push(nodes(plan));
+    lines
+}
+
+/// `2 services and 1 database are made on aws and gcp`
+fn made(things: &[Thing<'_>]) -> Option<String> {
+    let new: Vec<&Thing<'_>> = things
+        .iter()
+        .filter(|it| it.kind.is_some() && it.action() == Action::Create)
+        .collect();
+    let mut kinds: BTreeMap<_, usize> = BTreeMap::new();
+    for thing in &new {
+        *kinds.entry(thing.kind?).or_default() += 1;
+    }
+    let kinds: Vec<String> = kinds
+        .iter()
+        .rev()
+        .map(|(kind, number)| count(*number, kind.word()))
+        .collect();
+    let clouds = new.iter().flat_map(|it| it.clouds());
+    (!new.is_empty()).then(|| format!("{} to create on {}", list(&kinds), on(clouds)))
+}
+
+fn on(clouds: impl Iterator<Item = CloudName>) -> String {
+    let clouds: std::collections::BTreeSet<CloudName> = clouds.collect();
+    let clouds: Vec<&str> = clouds.iter().map(|it| it.as_str()).collect();
+    list(&clouds)
+}
+
+/// `web becomes r3 on aws and gcp`, or how many roll out.
+fn rolled_out(things: &[Thing<'_>]) -> Option<String> {
+    let rolling: Vec<(&Thing<'_>, Vec<CloudName>)> = things
+        .iter()
+        .filter(|it| it.kind.is_some() && it.action() == Action::Update)
+        .map(|it| {
+            let clouds = it.clouds().into_iter();
+            let rolls = clouds.filter(|cloud| it.doing(*cloud).rolls_out);
+            (it, rolls.collect::<Vec<_>>())
+        })
+        .filter(|(_, clouds)| !clouds.is_empty())
+        .collect();
+    match rolling.as_slice() {
+        [] => None,
+        [(thing, clouds)] => {
+            let becomes = |cloud: &CloudName| {
+                let (_, then) = thing.doing(*cloud).releases?;
+                Some(then)
+            };
+            let releases: Vec<Option<u64>> = clouds.iter().map(becomes).collect();
+            let name = &thing.name;
+            Some(match releases.as_slice() {
+                [Some(first), rest @ ..] if rest.iter().all(|it| *it == Some(*first)) => {
+                    format!("{name} becomes r{first} on {}", on(clouds.iter().copied()))
+                }
+                _ => format!("{name} rolls out on {}", on(clouds.iter().copied())),
+            })
+        }
+        many => {
+            let clouds = many.iter().flat_map(|(_, clouds)| clouds.iter().copied());
+            let clouds = on(clouds);
+            let number = many.len();
+            Some(format!("{} roll out on {clouds}", count(number, "service")))
+        }
+    }
+}
+
+/// What else happens to things, by name.
+fn others(things: &[Thing<'_>], action: Action, verb: &str) -> Option<String> {
+    let of = things.iter().filter(|it| it.action() == action);
+    let of = of.filter(|it| {
+        let mut clouds = it.clouds().into_iter();
+        action != Action::Update || !clouds.any(|cloud| it.doing(cloud).rolls_out)
+    });
+    let all: Vec<String> = of.map(|it| it.name.clone()).collect();
+    (!all.is_empty()).then(|| format!("{} {verb}", names(&all)))
+}
+
+fn data(plan: &Plan, things: &[Thing<'_>]) -> String {
+    let losses = plan.losses().count();
+    if losses > 0 {
+        let what = match losses {
+            1 => "1 node LOSES ITS DATA".to_owned(),
+            losses => format!("{losses} nodes LOSE THEIR DATA"),
+        };
+        return format!("{what}.");
+    }
+    let counts = plan.counts();
+    let deleted = match counts.delete + counts.replace {
+        0 => "Nothing is deleted",
+        _ => "What is deleted holds no data",
+    };
+    let touched = plan.changes.iter().filter(|change| {
+        let family = fields::family(&change.address);
+        matches!(family, Family::Database | Family::Cache)
+            && !matches!(change.action, Action::NoOp | Action::Create)
+    });
+    let migrates = plan.changes.iter().any(|change| {
+        change.sort == Sort::Step
+            && change.action != Action::NoOp
+            && change.address.kind.ends_with(".migration")
+    });
+    let data = match (touched.count(), migrates) {
+        (0, false) => "no data is touched",
+        (0, true) => "a migration runs on the data",
+        (_, false) => "data stays where it is",
+        (_, true) => "data stays where it is, and a migration runs on it",
+    };
+    // Nothing is there that could be deleted or touched.
+    let all_new = things
+        .iter()
+        .all(|it| matches!(it.action(), Action::Create));
+    match all_new {
+        true => String::new(),
+        false => format!("{deleted}, {data}."),
+    }
+}
+
+/// `5 nodes change, 29 do not (--details).`
+fn nodes(plan: &Plan) -> String {
+    let still = plan.changes.iter().filter(|it| it.action == Action::NoOp);
+    let still = still.count();
+    let counts = plan.counts();
+    let parts: Vec<String> = [
+        (counts.create, "to create or run"),
+        (counts.update, "to update"),
+        (counts.replace, "to replace"),
+        (counts.delete, "to delete"),
+        (counts.release, "to release"),
+        (still, "unchanged"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    format!("Nodes: {} (--details).", parts.join(", "))
+}

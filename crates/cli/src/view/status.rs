@@ -1,0 +1,163 @@
+//! What serves, as a table: a line for each service, database and cache, both clouds side by side, and below it what is not as it
+//! should be; pure.
+
+use std::collections::BTreeMap;
+
+use deployer_core::address::CloudName;
+
+use crate::view::foreign;
+use crate::view::plan::{cut, wrap};
+
+/// One thing on its clouds.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub name: String,
+    /// What it is, where it is no service.
+    pub sort: Option<&'static str>,
+    pub cells: BTreeMap<CloudName, String>,
+    /// What is not as it should be, in words.
+    pub wrong: Vec<String>,
+    /// What else people should know.
+    pub notes: Vec<String>,
+}
+
+/// The longest name of a service that is shown whole, in characters.
+const NAME: usize = 24;
+
+/// The table. Those of which something is wrong come first where they are many.
+pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize) -> String {
+    const MANY: usize = 10;
+    let mut services: Vec<&Row> = rows.iter().filter(|row| row.sort.is_none()).collect();
+    if services.len() > MANY {
+        services.sort_by_key(|row| row.wrong.is_empty());
+    }
+    let stores: Vec<&Row> = rows.iter().filter(|row| row.sort.is_some()).collect();
+    let name = rows.iter().map(|row| row.name.chars().count()).max();
+    let name = name.unwrap_or(0).clamp("SERVICE".len(), NAME) + 2;
+    let room = width.saturating_sub(name) / clouds.len().max(1);
+    let widest = |cloud: &CloudName| {
+        let cells = rows.iter().filter_map(|row| row.cells.get(cloud));
+        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        (widest + 2).min(room).max(8)
+    };
+    let columns: Vec<usize> = clouds.iter().map(widest).collect();
+    let line = |first: &str, cells: Vec<String>| {
+        let mut line = format!("{:<name$}", cut(&foreign::one_line(first), name - 2));
+        for (cell, column) in cells.iter().zip(&columns) {
+            let cell = cut(&foreign::one_line(cell), column.saturating_sub(2));
+            line.push_str(&format!("{cell:<column$}"));
+        }
+        format!("{}\n", line.trim_end())
+    };
+    let head: Vec<String> = clouds
+        .iter()
+        .map(|cloud| cloud.as_str().to_uppercase())
+        .collect();
+    let mut text = String::new();
+    let cells = |row: &Row| {
+        let cells = clouds.iter();
+        let cells = cells.map(|cloud| row.cells.get(cloud).cloned().unwrap_or_else(|| "-".into()));
+        cells.collect::<Vec<_>>()
+    };
+    if !services.is_empty() {
+        text.push_str(&line("SERVICE", head));
+    }
+    for row in &services {
+        text.push_str(&line(&row.name, cells(row)));
+    }
+    if !services.is_empty() && !stores.is_empty() {
+        text.push('\n');
+    }
+    for row in &stores {
+        text.push_str(&line(&row.name, cells(row)));
+    }
+    let wrong = rows.iter().flat_map(|row| &row.wrong);
+    let told = rows.iter().flat_map(|row| &row.notes).chain(notes);
+    let lines = wrong.map(|it| ("!", it)).chain(told.map(|it| (" ", it)));
+    let mut first = true;
+    for (mark, words) in lines {
+        if std::mem::take(&mut first) {
+            text.push('\n');
+        }
+        let words = foreign::words(words).replace('\n', " ");
+        for (at, line) in wrap(&words, width.saturating_sub(3))
+            .into_iter()
+            .enumerate()
+        {
+            let mark = if at == 0 { mark } else { " " };
+            text.push_str(&format!("{mark}  {line}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, aws: &str, gcp: &str) -> Row {
+        Row {
+            name: name.into(),
+            cells: BTreeMap::from([(CloudName::Aws, aws.into()), (CloudName::Gcp, gcp.into())]),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn a_line_each_and_below_what_is_wrong() {
+        let rows = [
+            row("web", "r7 1.1  1 of 1  2m", "r7 1.1  ready  2m  verified"),
+            Row {
+                wrong: vec![
+                    "api on gcp: failed: REVISION_FAILED: Revision 'api-00003-mcc' is not ready and cannot serve traffic".into(),
+                ],
+                notes: vec!["web is on hold on aws: ana went back from r8 to r7, 2m ago".into()],
+                ..row("api", "r4 1.0  1 of 1  3h", "r4 1.0  FAILED  3h")
+            },
+            Row {
+                sort: Some("database"),
+                ..row("main", "PostgreSQL 16.11  ready", "PostgreSQL 16  ready")
+            },
+        ];
+        let notes = ["aws is locked by ana@laptop".to_owned()];
+        for width in [60, 80, 120] {
+            let text = render(&rows, &notes, &CloudName::ALL, width);
+            assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
+        }
+        insta::assert_snapshot!(render(&rows, &notes, &CloudName::ALL, 80), @r"
+    SERVICE  AWS                      GCP
+    web      r7 1.1  1 of 1  2m       r7 1.1  ready  2m  verified
+    api      r4 1.0  1 of 1  3h       r4 1.0  FAILED  3h
+
+    main     PostgreSQL 16.11  ready  PostgreSQL 16  ready
+
+    !  api on gcp: failed: REVISION_FAILED: Revision 'api-00003-mcc' is not ready
+       and cannot serve traffic
+       web is on hold on aws: ana went back from r8 to r7, 2m ago
+       aws is locked by ana@laptop
+    ");
+    }
+
+    #[test]
+    fn thirty_services_are_thirty_lines_and_the_wrong_ones_come_first() {
+        let mut rows: Vec<Row> = (0..30)
+            .map(|it| {
+                row(
+                    &format!("svc-{it:02}"),
+                    "r1 1.0  1 of 1  2m",
+                    "r1 1.0  ready  2m",
+                )
+            })
+            .collect();
+        rows[17].wrong.push("svc-17 on aws: failing".into());
+        let text = render(&rows, &[], &CloudName::ALL, 80);
+        assert_eq!(text.lines().count(), 33, "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with("svc-17"), "{text}");
+    }
+
+    #[test]
+    fn one_cloud_is_one_column() {
+        let text = render(&[row("web", "r1", "r2")], &[], &[CloudName::Gcp], 80);
+        assert_eq!(text, "SERVICE  GCP\nweb      r2\n");
+    }
+}
