@@ -14,9 +14,9 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
-
 use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use deployer_manifest::section::AwsService;
@@ -34,7 +34,7 @@ use super::service_fields::{
     is_around, sorted, tags_of,
 };
 use super::task_definition::WithTags;
-use super::{Migrated, Names, autopsy, operate, rollout};
+use super::{Names, autopsy, operate, rollout};
 use crate::client::Clients;
 use crate::error::{failure, words};
 use crate::tags::{self, Ownership, TagChanges};
