@@ -4,12 +4,11 @@ mod autopsy;
 mod balancers;
 pub(crate) mod definition;
 mod definition_read;
+mod jobs;
 mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;
 pub(crate) mod migration;
-mod migration_start;
-mod migration_tasks;
 mod operate;
 mod refusals;
 mod registration;
@@ -19,7 +18,7 @@ pub(crate) mod scaling_calls;
 pub(crate) mod service;
 pub(crate) mod task_definition;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,6 +30,7 @@ use deployer_core::capability::{
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, Site};
+use deployer_core::migration::{self as step, Migrated};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours::Owner;
@@ -42,8 +42,9 @@ use crate::tags::{self, Ownership, Tags};
 
 use balancers::Balancers;
 use definition::{Blueprint, Pins};
+use jobs::Tasks;
 use log_group::LogGroup;
-use migration::{Database, Migration};
+use migration::Database;
 use rollout::{Asked, Judge};
 use scaling::Scaling;
 use service::Service;
@@ -53,10 +54,6 @@ use task_definition::TaskDefinition;
 /// A log group that exists.
 #[derive(Clone, Debug)]
 pub(crate) struct LogGroupReady;
-
-/// A migration that has succeeded.
-#[derive(Clone, Debug)]
-pub(crate) struct Migrated;
 
 /// What a service's parts are called in AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,34 +283,39 @@ impl Declaration<'_> {
         let address = self
             .clients
             .address(migration::MIGRATION, &self.names.service);
-        let (output, ran) = (Output::of(&address), Output::of(&address));
-        let database = migrate.database.as_ref();
-        let birth = database.and_then(|key| self.inputs.births.get(key));
         let tags = match self.scope {
             Scope::Whole => self.ownership(graph, &address).tags,
             Scope::CodeOnly => Tags::new(),
         };
-        graph.step(|inputs| Migration {
-            clients: Arc::clone(self.clients),
-            address,
-            names: self.names.clone(),
-            spec: migrate.clone(),
-            program: match by_override {
-                true => migration::Program::Override,
-                false => migration::Program::OfDefinition,
-            },
-            tags,
-            definition: inputs.take(&definition),
-            image: inputs.pass(&self.inputs.image),
-            database: Database::of(self.env, self.service, self.inputs, self.scope, inputs),
-            birth: birth.map(|birth| inputs.pass(birth)),
-            record: Arc::clone(&self.inputs.migrated),
-            rerun: self.inputs.rerun,
-            looked: std::sync::Mutex::default(),
-            output: output.clone(),
-            ran: ran.clone(),
+        let (named, clients) = ((self.names.service.as_str(), migrate), self.clients);
+        step::declare(graph, address, named, self.inputs, |inputs| {
+            let tasks = Tasks {
+                clients: Arc::clone(clients),
+                names: self.names.clone(),
+                program: match by_override {
+                    true => jobs::Program::Override(migrate.command.clone()),
+                    false => jobs::Program::OfDefinition,
+                },
+                timeout: migrate.timeout,
+                tags,
+                definition: inputs.take(&definition),
+                others: self.families_of_others(),
+            };
+            let (of, whose) = ((clients, &self.names), (self.env, self.service));
+            let database = Database::of(of, whose, self.inputs, self.scope, inputs);
+            (tasks, Box::new(database))
+        })
+    }
+
+    /// The families of the tasks that the manifest's other services have.
+    fn families_of_others(&self) -> BTreeSet<String> {
+        let services = self.env.services.values();
+        let others = services.filter(|it| it.key != self.service.key);
+        let families = others.flat_map(|other| {
+            let names = Names::of(self.clients, other);
+            [names.of_migration().family, names.family]
         });
-        (output, ran)
+        families.collect()
     }
 
     /// Who changes the count within its range.

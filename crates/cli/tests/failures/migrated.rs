@@ -225,7 +225,7 @@ async fn lost_beside_another(stage: &Stage) {
     assert!(said.contains("error"), "{said}");
     stage.want(&SECOND);
     stage.disturb(LATE_LISTS).await;
-    let said = run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    let said = run(stage, APPLY, "aws", Exit::Failure).await;
     says(&said, &["is still running", "no other one is started"]);
     assert!(migrations(stage) <= 1);
     stage.disturb("").await;

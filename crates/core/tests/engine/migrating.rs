@@ -32,7 +32,8 @@ async fn check_failed(bench: &Bench, wanted: &Wanted) -> usize {
     };
     assert_eq!(address.kind, "fake.migration");
     assert_eq!(error.kind(), ErrorKind::Failed);
-    assert!(error.to_string().contains("exit code 3"), "{error}");
+    let said = error.chain().join(": ");
+    assert!(said.contains("exit code 3"), "{said}");
     bench.check_traces().await;
     let world = bench.aws().world();
     let revision = world.services["idp"].serving().unwrap();

@@ -24,6 +24,7 @@ use deployer_core::capability::{
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::migration::{self, Migrated};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{
@@ -394,27 +395,27 @@ impl FakeCloud {
         service: &ServiceSpec,
         given: &ServiceInputs,
         revision: &Output<Revision>,
-    ) -> Output<()> {
+    ) -> Output<Migrated> {
         let address = self.address("fake.migration", &service.name);
-        let done = Output::of(&address);
-        let spec = service.migrate.clone().expect("the caller looked");
+        let spec = service.migrate.as_ref().expect("the caller looked");
         let database = spec.database.as_ref().map(|key| &given.secrets[key]);
         let birth = spec.database.as_ref().and_then(|key| given.births.get(key));
-        graph.step(|inputs| runtime::Migration {
-            api: self.api.clone(),
-            clock: Arc::clone(&self.clock),
-            address,
-            image: inputs.pass(&given.image),
-            database: database.map(|version| inputs.pass(version)),
-            birth: birth.map(|birth| inputs.pass(birth)),
-            revision: inputs.take(revision),
-            record: Arc::clone(&given.migrated),
-            rerun: given.rerun,
-            seen: Mutex::default(),
-            done: done.clone(),
-            spec,
+        let named = (service.name.as_str(), spec);
+        let (migrated, _) = migration::declare(graph, address, named, given, |inputs| {
+            let executions = runtime::Executions {
+                api: self.api.clone(),
+                clock: Arc::clone(&self.clock),
+                name: service.name.clone(),
+                timeout: spec.timeout,
+                revision: inputs.take(revision),
+            };
+            let database = runtime::DatabaseOf {
+                version: database.map(|version| inputs.pass(version)),
+                birth: birth.map(|birth| inputs.pass(birth)),
+            };
+            (executions, Box::new(database))
         });
-        done
+        migrated
     }
 
     fn service_node(
@@ -422,7 +423,7 @@ impl FakeCloud {
         graph: &mut Graph,
         service: &ServiceSpec,
         revision: &Output<Revision>,
-        migrated: Option<&Output<()>>,
+        migrated: Option<&Output<Migrated>>,
     ) -> ServiceOutputs {
         let address = self.address("fake.service", &service.name);
         let outputs = ServiceOutputs {
@@ -436,7 +437,7 @@ impl FakeCloud {
             address,
             replicas: service.replicas.min,
             revision: inputs.take(revision),
-            migrated: migrated.map(|done| -> Value<()> { inputs.take(done) }),
+            migrated: migrated.map(|done| inputs.take(done)),
             deadline: self.deadline,
             serves: outputs.revision.clone(),
             url: outputs.url.clone(),

@@ -1,22 +1,20 @@
 //! The fake's definitions, migrations and services.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{
-    Birth, ImageRef, MigrationKey, MigrationRecord, MigrationStanding, Rerun, Revision,
-    SecretVersion,
-};
+use deployer_core::capability::{Birth, ImageRef, Revision, SecretVersion};
 use deployer_core::clock::Clock;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::node::{Evidence, Kept, Reading, Ready, Resource, Step, Token, Undone, Watch};
-use deployer_core::spec::MigrateSpec;
-use deployer_core::wait::{Look, Pace, Readiness, poll};
+use deployer_core::jobs::{self, End, Jobs, Nth, Started, State, Trail};
+use deployer_core::migration::{Identity, Migrated, Whose};
+use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Undone, Watch};
+use deployer_core::wait::{Pace, Readiness};
 use tokio::time::Instant;
 
 use super::storage::objection;
@@ -139,55 +137,57 @@ impl Resource for DefinitionNode {
     }
 }
 
-/// Runs a release's migration; the fake, like Cloud Run, takes no idempotency token.
-pub struct Migration {
+/// One-off executions of a definition; the fake, like Cloud Run, takes no idempotency token.
+pub struct Executions {
     pub api: Api,
     pub clock: Arc<dyn Clock>,
-    pub address: Address,
-    pub spec: MigrateSpec,
-    pub image: Value<ImageRef>,
-    pub database: Option<Value<SecretVersion>>,
-    pub birth: Option<Value<Birth>>,
+    pub name: String,
+    pub timeout: Duration,
     pub revision: Value<Revision>,
-    pub record: Arc<dyn MigrationRecord>,
-    pub rerun: Rerun,
-    pub seen: Mutex<Option<(String, MigrationStanding)>>,
-    pub done: Output<()>,
 }
 
-impl Migration {
-    fn key(&self) -> Option<String> {
-        let database = match &self.database {
-            None => None,
-            Some(version) => Some(version.known()?),
-        };
-        let birth = match &self.birth {
-            None => None,
-            Some(birth) => Some(birth.known()?),
-        };
-        let image = self.image.known()?;
-        let key = MigrationKey::new(&self.spec, &image, database.as_ref(), birth.as_ref());
-        Some(key.key)
+/// The nth one that was ever made.
+fn execution(nth: usize, one: &Execution) -> jobs::Execution {
+    let over = Instant::now() >= one.ends;
+    jobs::Execution {
+        id: nth.to_string(),
+        made: None,
+        state: match (over, &one.failure) {
+            (false, _) => State::Running("it runs".into()),
+            (true, None) => State::Over(End::Succeeded),
+            (true, Some(why)) => State::Over(End::Failed(why.clone())),
+        },
+    }
+}
+
+#[async_trait]
+impl Jobs for Executions {
+    fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
-    fn failed(&self, why: &str) -> Error {
-        Error::new(
-            ErrorKind::Failed,
-            format!("the migration `{}` failed: {why}", self.address.name),
-        )
+    fn name(&self, id: &str) -> String {
+        format!("execution `{id}`")
     }
 
-    async fn found(&self, key: &str) -> Result<Option<usize>> {
-        let what = &self.address.name;
-        self.api
-            .read("ListExecutions", what, |world| {
-                world.executions.iter().rposition(|one| one.key == key)
-            })
-            .await
+    fn stop_command(&self, id: &str) -> String {
+        format!("fake stop {id}")
     }
 
-    async fn start(&self, key: &str) -> Result<usize> {
-        self.record.started(key, &self.address.name, None).await?;
+    fn longest(&self) -> Duration {
+        self.timeout
+    }
+
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    async fn ticket(&self, _key: &str, _nth: Nth<'_>) -> Result<String> {
+        let look = |world: &World| world.executions.len().to_string();
+        self.api.read("DescribeJob", &self.name, look).await
+    }
+
+    async fn start(&self, key: &str, _ticket: &str) -> Result<Started> {
         let revision = self.revision.settled()?.0;
         let effect = |world: &mut World| {
             let Some(definition) = world.definition(&revision) else {
@@ -195,117 +195,93 @@ impl Migration {
             };
             let digest = definition.image.rsplit('@').next().unwrap_or_default();
             let failure = world.manners.failing.get(digest).cloned();
-            let ends = Instant::now() + world.manners.migration;
-            world.executions.push(Execution {
+            let made = Execution {
                 key: key.into(),
                 revision: revision.clone(),
                 failure,
-                ends,
-            });
-            Ok(world.executions.len() - 1)
+                ends: Instant::now() + world.manners.migration,
+            };
+            let started = execution(world.executions.len(), &made);
+            world.executions.push(made);
+            Ok(Started::As(started))
         };
-        self.api
-            .write("RunMigration", &self.address.name, effect)
-            .await
+        self.api.write("RunMigration", &self.name, effect).await
     }
 
-    async fn follow(&self, key: &str, execution: usize, watch: &dyn Watch) -> Result<()> {
-        self.record.running(key, &execution.to_string()).await?;
-        let pace = Pace::until(self.spec.timeout);
-        let ended = poll(self.clock.as_ref(), pace, &self.address.name, || async {
-            let seen = self
-                .api
-                .read("DescribeExecution", &self.address.name, |world| {
-                    let one = &world.executions[execution];
-                    (Instant::now() >= one.ends).then(|| one.failure.clone())
-                });
-            watch.note("the migration runs");
-            Ok(match seen.await? {
-                None => Look::NotYet("the migration runs".into()),
-                Some(failure) => Look::Found(failure),
-            })
+    async fn find(&self, key: &str, ticket: Option<&str>) -> Result<Trail> {
+        let since = ticket.and_then(|it| it.parse().ok()).unwrap_or(0);
+        let look = |world: &World| {
+            let all = world.executions.iter().enumerate().skip(since);
+            let mut found: Vec<_> = all.filter(|(_, one)| one.key == key).collect();
+            found.reverse();
+            let found = found.into_iter().map(|(nth, one)| execution(nth, one));
+            found.collect()
+        };
+        let executions = self.api.read("ListExecutions", &self.name, look).await?;
+        Ok(Trail {
+            executions,
+            hidden: false,
         })
-        .await?;
-        match ended {
-            None => self.record.ended(key, Ok(())).await,
-            Some(why) => {
-                self.record.ended(key, Err(why.clone())).await?;
-                Err(self.failed(&why))
-            }
-        }
+    }
+
+    async fn look(&self, id: &str) -> Result<Option<jobs::Execution>> {
+        let nth: usize = id.parse().unwrap();
+        let look = |world: &World| world.executions.get(nth).map(|one| execution(nth, one));
+        self.api.read("DescribeExecution", &self.name, look).await
+    }
+
+    /// The fake has one service.
+    fn is_of_another_service(&self, _ticket: &str) -> bool {
+        false
+    }
+
+    async fn beside(&self, key: &str, _others: &[String]) -> Result<Option<String>> {
+        let look = |world: &World| {
+            let runs = |one: &Execution| one.key != key && Instant::now() < one.ends;
+            let running = world.executions.iter().position(runs);
+            running.map(|nth| nth.to_string())
+        };
+        self.api.read("ListExecutions", &self.name, look).await
+    }
+
+    async fn stop(&self, id: &str, why: &str) -> Result<()> {
+        let nth: usize = id.parse().unwrap();
+        let effect = |world: &mut World| {
+            world.executions[nth].ends = Instant::now();
+            world.executions[nth].failure = Some(why.into());
+            Ok(())
+        };
+        self.api.write("StopExecution", &self.name, effect).await
+    }
+
+    async fn last_lines(&self, _id: &str) -> Vec<String> {
+        Vec::new()
     }
 }
 
-#[async_trait]
-impl Step for Migration {
-    fn address(&self) -> &Address {
-        &self.address
-    }
+/// The database by its secret's version and its birth.
+pub struct DatabaseOf {
+    pub version: Option<Value<SecretVersion>>,
+    pub birth: Option<Value<Birth>>,
+}
 
-    async fn evidence(&self) -> Result<Evidence> {
-        let what = &self.address.name;
-        let last = self
-            .api
-            .read("ListExecutions", what, |world| {
-                world.executions.last().map(|one| one.key.clone())
-            })
-            .await?;
-        let seen = match last {
+impl Whose for DatabaseOf {
+    fn known(&self) -> Option<Identity> {
+        let pin = match &self.version {
             None => None,
-            Some(key) => Some((key.clone(), self.record.standing(&key).await?)),
+            Some(version) => Some(version.known()?),
         };
-        *self.seen.lock().unwrap() = seen;
-        Ok(Evidence::Unknown(
-            "it depends on the image and the database".into(),
-        ))
+        let birth = match &self.birth {
+            None => None,
+            Some(birth) => Some(birth.known()?),
+        };
+        Some(Identity { pin, birth })
     }
 
-    fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        fields.set_value("image", self.image.field(|image| image.0.clone()));
-        fields
-    }
-
-    fn judge(&self, evidence: &Evidence) -> Evidence {
-        let Some(key) = self.key() else {
-            return evidence.clone();
-        };
-        match &*self.seen.lock().unwrap() {
-            Some((seen, MigrationStanding::Succeeded { .. })) if *seen == key => {
-                Evidence::Done("it ran".into())
-            }
-            _ => Evidence::NotDone("it has not run for this image and database".into()),
+    fn describe(&self, fields: &mut Fields) {
+        if let Some(version) = &self.version {
+            fields.set_value("database", version.field(pin));
         }
-    }
-
-    fn publish(&self) {
-        self.done.publish(());
-    }
-
-    async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
-        let key = self
-            .key()
-            .ok_or_else(|| Error::internal("a migration ran before its key was known"))?;
-        let execution = match self.record.standing(&key).await? {
-            MigrationStanding::Succeeded { .. } => return Ok(()),
-            MigrationStanding::Failed { why, .. } if !self.rerun.failed() => {
-                return Err(self.failed(&why));
-            }
-            MigrationStanding::Failed { .. } | MigrationStanding::NotStarted { .. } => {
-                self.start(&key).await?
-            }
-            MigrationStanding::Never | MigrationStanding::Started { .. } => {
-                match self.found(&key).await? {
-                    Some(execution) => execution,
-                    None => self.start(&key).await?,
-                }
-            }
-        };
-        self.follow(&key, execution, watch).await
-    }
-
-    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
-        Ok(Undone::Stays("what a step did stays done".into()))
     }
 }
 
@@ -314,7 +290,7 @@ pub struct ServiceNode {
     pub address: Address,
     pub replicas: u32,
     pub revision: Value<Revision>,
-    pub migrated: Option<Value<()>>,
+    pub migrated: Option<Value<Migrated>>,
     pub deadline: Duration,
     pub serves: Output<Revision>,
     pub url: Output<Option<String>>,
@@ -324,7 +300,7 @@ impl ServiceNode {
     async fn roll_out(&self, call: &'static str) -> Result<Service> {
         let name = &self.address.name;
         let revision = self.revision.settled()?.0;
-        self.migrated.as_ref().map_or(Ok(()), Value::settled)?;
+        self.migrated.as_ref().map(Value::settled).transpose()?;
         let effect = |world: &mut World| {
             let Some(definition) = world.definition(&revision) else {
                 return world.violation(format!("a service came before `{revision}`"));

@@ -160,6 +160,10 @@ const METHODS: &[(&str, &[&str])] = &[
     ("run.projects.locations.jobs.delete", &["run.jobs.delete"]),
     ("run.projects.locations.jobs.run", &["run.jobs.run"]),
     (
+        "run.projects.locations.jobs.executions.cancel",
+        &["run.executions.cancel"],
+    ),
+    (
         "run.projects.locations.jobs.executions.get",
         &["run.executions.get"],
     ),

@@ -112,7 +112,10 @@ const OTHERS: &[Need] = &[
                 "run.executions.list",
                 "run.tasks.list",
             ],
-            change: &["run.jobs.run"],
+            // What cancels is no longer `run.jobs.run`: "Beginning on September 16, 2024, the
+            // permission for canceling job executions will change from run.jobs.run to
+            // run.executions.cancel" (Cloud Run, "IAM permissions").
+            change: &["run.executions.cancel", "run.jobs.run"],
             roles: &["roles/run.developer"],
             on: On::Project,
         },

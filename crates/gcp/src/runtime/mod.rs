@@ -1,11 +1,11 @@
 //! Services, revisions and migration jobs on Cloud Run.
 
-mod beside;
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod creation;
 pub(crate) mod invoker;
 pub(crate) mod job;
+mod jobs;
 pub(crate) mod migration;
 pub(crate) mod operate;
 pub(crate) mod patience;
@@ -26,6 +26,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
+use deployer_core::migration::{self as step, Identity, Migrated};
 use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours;
@@ -44,7 +45,7 @@ use crate::project::Project;
 use crate::secret_access::{self, Access, Account, User, Whose};
 use crate::secret_store::{held_in, moment};
 use container::Variables;
-use job::{Born, Database, DatabasePin};
+use job::{Born, DatabasePin};
 use patience::Patience;
 
 /// How many log lines explain a failure.
@@ -87,9 +88,7 @@ impl Runtime for CloudRun {
         };
         let migrated = service.migrate.as_ref().map(|migrate| {
             let ready = self.job(graph, env, service, migrate, inputs, (scope, &granted));
-            let others = env.services.values().filter(|it| it.key != service.key);
-            let others = others.filter_map(|it| Some(it.migrate.as_ref()?.job.clone()));
-            self.migration(graph, migrate, inputs, &ready, others.collect())
+            self.migration(graph, (env, service), migrate, inputs, &ready)
         });
         let (migrated, migration) = migrated.unzip();
         let address = self.address(service::KIND, &service.name);
@@ -392,7 +391,7 @@ impl CloudRun {
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
         (scope, granted): (Scope, &[Output<()>]),
-    ) -> Output<Database> {
+    ) -> Output<Identity> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
         let labels = labels::of(env).after(&graph.past(&address));
@@ -424,30 +423,31 @@ impl CloudRun {
     fn migration(
         &self,
         graph: &mut Graph,
+        (env, service): (&EnvironmentSpec, &ServiceSpec),
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
-        ready: &Output<Database>,
-        others: BTreeSet<String>,
-    ) -> (Output<()>, Output<String>) {
+        ready: &Output<Identity>,
+    ) -> (Output<Migrated>, Output<String>) {
         let address = self.address(migration::KIND, &migrate.job);
-        let (done, ran) = (Output::of(&address), Output::of(&address));
-        graph.step(|taken| migration::Migration {
-            project: Arc::clone(&self.project),
-            job: job::Calls::new(&self.project, &migrate.job),
-            address,
-            migrate: migrate.clone(),
-            image: taken.pass(&inputs.image),
-            database: taken.take(ready),
-            record: Arc::clone(&inputs.migrated),
-            rerun: inputs.rerun,
-            seen: Mutex::default(),
-            others,
-            direct: self.project.section.network.is_some()
-                || self.project.section.subnetwork.is_some(),
-            done: done.clone(),
-            ran: ran.clone(),
-        });
-        (done, ran)
+        let section = &self.project.section;
+        let others = env.services.values().filter(|it| it.key != service.key);
+        let others = others.filter_map(|it| Some(it.migrate.as_ref()?.job.clone()));
+        let named = (service.name.as_str(), migrate);
+        step::declare(graph, address, named, inputs, |taken| {
+            let executions = jobs::Executions {
+                project: Arc::clone(&self.project),
+                job: job::Calls::new(&self.project, &migrate.job),
+                timeout: migrate.timeout,
+                retries: self.project.service_section(&service.key).migrate_retries,
+                others: others.collect(),
+                direct: section.network.is_some() || section.subnetwork.is_some(),
+            };
+            let database = migration::Database {
+                pinned: taken.take(ready),
+                named: migrate.database.is_some(),
+            };
+            (executions, Box::new(database))
+        })
     }
 }
 

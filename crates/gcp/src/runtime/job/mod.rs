@@ -13,6 +13,7 @@ use deployer_core::capability::{Birth, ImageRef, MigrationKey, Scope, SecretVers
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::migration::Identity;
 use deployer_core::node::{Ready, Resource, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
@@ -49,15 +50,6 @@ const LEAST_MEMORY: MebiBytes = MebiBytes(512);
 const TASK_TIMEOUT: i64 = 600;
 /// Cloud Run tries a task again three times unless told otherwise.
 const TASK_RETRIES: i32 = 3;
-
-/// What a migration takes from its job once that is as desired: which database it is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Database {
-    /// The secret's version that names it, where one does.
-    pub(crate) pin: Option<SecretVersion>,
-    /// Which one of that name it is.
-    pub(crate) birth: Option<Birth>,
-}
 
 /// What the manifest says of one migration job.
 pub(crate) struct Shape {
@@ -175,7 +167,7 @@ pub(crate) struct RunJob {
     /// The secrets can be read first; nothing is taken from that.
     pub(crate) _granted: Vec<Value<()>>,
     pub(crate) patience: Patience,
-    pub(crate) ready: Output<Database>,
+    pub(crate) ready: Output<Identity>,
     /// What was last read: what the manifest is silent about is as it is there.
     pub(crate) there: Mutex<Option<Job>>,
 }
@@ -231,13 +223,13 @@ impl RunJob {
     }
 
     /// The same with its birth.
-    fn database(&self) -> Option<Database> {
+    fn database(&self) -> Option<Identity> {
         let pin = self.pin()?;
         let birth = match &pin {
             None => None,
             Some(pin) => Some(self.born.known(pin)?),
         };
-        Some(Database { pin, birth })
+        Some(Identity { pin, birth })
     }
 
     /// Looks up which version of its number the pinned one is: what is current, or what is pinned by now.
@@ -265,7 +257,7 @@ impl RunJob {
 
     fn key(&self) -> Option<String> {
         let (image, database) = (self.image.known()?, self.database()?);
-        let Database { pin, birth } = database;
+        let Identity { pin, birth } = database;
         let key = MigrationKey::new(&self.shape.migrate, &image, pin.as_ref(), birth.as_ref());
         Some(key.key)
     }

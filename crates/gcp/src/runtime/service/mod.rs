@@ -18,6 +18,7 @@ use deployer_core::capability::{ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::spec::LedgerNote;
@@ -53,7 +54,7 @@ pub(crate) struct RunService {
     pub(crate) variables: Variables,
     pub(crate) scope: Scope,
     /// The migration comes before traffic moves; its marker carries nothing.
-    pub(crate) _migrated: Option<Value<()>>,
+    pub(crate) _migrated: Option<Value<Migrated>>,
     /// The secrets can be read first; nothing is taken from that.
     pub(crate) _granted: Vec<Value<()>>,
     pub(crate) patience: Patience,
