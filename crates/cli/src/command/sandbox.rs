@@ -57,6 +57,11 @@ fn home() -> Result<PathBuf> {
     Ok(state.join("deployer/sandbox"))
 }
 
+/// The sandbox that runs, for who makes a first manifest.
+pub fn in_use() -> Option<Running> {
+    running(&home().ok()?)
+}
+
 /// The sandbox that runs. `None` when none does (a note that a killed one left counts as none).
 fn running(home: &Path) -> Option<Running> {
     let running = Running::read(home)?;
@@ -177,7 +182,8 @@ async fn up(global: &Global, home: &Path) -> Result<Exit> {
     let program = std::env::current_exe().map_err(failed)?;
     let mut child = std::process::Command::new(program)
         .args(std::env::args_os().skip(1))
-        .arg("--foreground")
+        // This process is in the folder that `-C` names already.
+        .args(["--foreground", "--directory", "."])
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)
         .stderr(log)
@@ -357,7 +363,7 @@ fn describe(status: &Value) -> String {
 fn env(global: &Global, home: &Path) -> Result<Exit> {
     let running = required(home)?;
     if global.json {
-        view::json(&BTreeMap::from_iter(exports(&running)));
+        view::json_as_it_is(&BTreeMap::from_iter(exports(&running)));
         return Ok(Exit::Success);
     }
     for (name, value) in exports(&running) {

@@ -11,6 +11,7 @@ use deployer_core::report::{Event, Reporter};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::appearance::{self, Progress};
 use crate::duration;
 use crate::view;
 use crate::view::foreign::{self, address as shown};
@@ -26,11 +27,20 @@ const PUT_OFF: &str =
 pub fn reporter(as_json: bool) -> Arc<dyn Reporter> {
     if as_json {
         Arc::new(JsonLines)
-    } else if view::is_watched() {
-        Arc::new(Live::default())
     } else {
-        Arc::new(Plain::default())
+        match appearance::progress() {
+            Progress::Bar => Arc::new(Live::default()),
+            Progress::Plain => Arc::new(Plain::default()),
+            Progress::Silent => Arc::new(Silent),
+        }
     }
+}
+
+/// Shows nothing.
+struct Silent;
+
+impl Reporter for Silent {
+    fn event(&self, _event: &Event<'_>) {}
 }
 
 /// Steps that have a word of their own, by the end of their kind: what is being done, and what was done.

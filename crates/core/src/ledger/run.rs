@@ -123,6 +123,9 @@ impl RunJournal {
     }
 }
 
+/// How many runs are read at the same time; each reads its entries, many at once.
+const RUNS_AT_ONCE: usize = 4;
+
 /// So long after it was made, what a cloud tells of a thing may be of before.
 const YOUNG: SignedDuration = SignedDuration::from_secs(60);
 
@@ -217,9 +220,26 @@ impl Ledger {
         Ok((last, None))
     }
 
-    /// The last run. `None` before the first.
-    pub async fn last_run(&self) -> Result<Option<RunRecord>> {
-        let number = self.last_run_number().await?;
+    /// Whether any run began here.
+    pub async fn has_runs(&self) -> Result<bool> {
+        Ok(self.last_run_number().await? > 0)
+    }
+
+    /// The last runs, newest first, at most so many.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>> {
+        let names = self.list("run-headers").await?;
+        let numbers = names.iter().rev();
+        let numbers = numbers.filter_map(|name| name.trim_end_matches(".json").parse().ok());
+        let runs: Vec<Option<RunRecord>> = futures::stream::iter(numbers.take(limit))
+            .map(|number| self.run(number))
+            .buffered(RUNS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(runs.into_iter().flatten().collect())
+    }
+
+    /// A run by its number. `None` when there is no such one.
+    pub async fn run(&self, number: u64) -> Result<Option<RunRecord>> {
         let Some(header) = self.read(&name_of_header(number)).await? else {
             return Ok(None);
         };
@@ -232,12 +252,20 @@ impl Ledger {
             .try_collect()
             .await?;
         let entries = entries.into_iter().flatten().map(|object| object.entry);
-        let run = RunRecord {
+        Ok(Some(RunRecord {
             header,
             entries: entries.collect(),
-        };
-        self.versions.set_unended(run.outcome().is_none());
-        Ok(Some(run))
+        }))
+    }
+
+    /// The last run. `None` before the first.
+    pub async fn last_run(&self) -> Result<Option<RunRecord>> {
+        let number = self.last_run_number().await?;
+        let run = self.run(number).await?;
+        if let Some(run) = &run {
+            self.versions.set_unended(run.outcome().is_none());
+        }
+        Ok(run)
     }
 }
 
