@@ -36,7 +36,9 @@ impl Wanted {
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let value = words.next().with_context(|| format!("{word} needs a value"))?;
+            let value = words
+                .next()
+                .with_context(|| format!("{word} needs a value"))?;
             match *word {
                 "--target" => wanted.target = (*value).to_owned(),
                 "--binary" => wanted.binary = Some(PathBuf::from(value)),
@@ -56,7 +58,11 @@ pub fn command(words: &[&str]) -> Result<()> {
         None => {
             let missing = missing(&wanted.target);
             if !missing.is_empty() {
-                bail!("cannot build for {}:\n  {}", wanted.target, missing.join("\n  "));
+                bail!(
+                    "cannot build for {}:\n  {}",
+                    wanted.target,
+                    missing.join("\n  ")
+                );
             }
             build(&wanted.target, version)?
         }
@@ -105,7 +111,15 @@ fn missing(target: &str) -> Vec<String> {
 
 fn build(target: &str, version: &str) -> Result<PathBuf> {
     let mut build = workspace::cargo();
-    build.args(["build", "--release", "--locked", "--package", "deployer", "--target", target]);
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "deployer",
+        "--target",
+        target,
+    ]);
     build.env("DEPLOYER_VERSION", described(version));
     workspace::build_program(&mut build, "deployer")
 }
@@ -170,7 +184,9 @@ fn pack(folder: &Path, archive: &Path, name: &str) -> Result<()> {
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).context("cannot read the folder of the archive")? {
-        let path = entry.context("cannot read the folder of the archive")?.path();
+        let path = entry
+            .context("cannot read the folder of the archive")?
+            .path();
         match path.is_dir() {
             true => found.extend(files(&path)?),
             false => found.push(path),
@@ -192,7 +208,10 @@ fn sums(folder: &Path) -> Result<String> {
             continue;
         }
         let content = fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        lines.push_str(&format!("{}  {name}\n", hex::encode(Sha256::digest(content))));
+        lines.push_str(&format!(
+            "{}  {name}\n",
+            hex::encode(Sha256::digest(content))
+        ));
     }
     Ok(lines)
 }
@@ -242,7 +261,10 @@ mod tests {
         assert_eq!(entries.collect::<Vec<_>>(), wanted);
         let sums = sums(folder.path()).unwrap();
         assert_eq!(sums.lines().count(), 2, "{sums}");
-        assert!(sums.contains(&hex::encode(Sha256::digest(&bytes))), "{sums}");
+        assert!(
+            sums.contains(&hex::encode(Sha256::digest(&bytes))),
+            "{sums}"
+        );
     }
 
     #[test]

@@ -139,10 +139,13 @@ fn name(request: &HttpRequest) -> String {
     let signed = headers.get("authorization").unwrap_or_default();
     let scope = signed.split("Credential=").nth(1).unwrap_or_default();
     let service = scope.split('/').nth(3).unwrap_or("unsigned");
-    let target = headers.get("x-amz-target").and_then(|it| it.rsplit_once('.'));
+    let target = headers
+        .get("x-amz-target")
+        .and_then(|it| it.rsplit_once('.'));
     let form = || {
         let text = std::str::from_utf8(request.body().bytes()?).ok()?;
-        text.split('&').find_map(|field| field.strip_prefix("Action="))
+        text.split('&')
+            .find_map(|field| field.strip_prefix("Action="))
     };
     let action = target.map(|(_, action)| action).or_else(form);
     format!("{service}:{}", action.unwrap_or(request.method()))

@@ -133,7 +133,9 @@ mod tests {
         let variables = variables.iter();
         Screen {
             terminal,
-            variables: variables.map(|(name, value)| (*name, value.into())).collect(),
+            variables: variables
+                .map(|(name, value)| (*name, value.into()))
+                .collect(),
         }
     }
 

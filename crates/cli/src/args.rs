@@ -548,9 +548,39 @@ pub enum SandboxCommand {
     Status,
     /// Print the exports that point deployer, aws, gcloud and SDKs at the sandbox
     Env,
+    /// Write a sample image: this program as a small web service, to try things with
+    #[command(after_help = SAMPLE_HELP)]
+    Sample(SandboxSampleArgs),
     /// Have calls go wrong from now on, as a file says, instead of what was said before
     #[command(after_help = FAULTS_HELP)]
     Faults(SandboxFaultsArgs),
+}
+
+/// How the image is named in a manifest.
+const SAMPLE_HELP: &str = "\
+In the manifest:
+
+  image = \"oci:sample\"
+  port = 8080
+  health = { path = \"/health\", command = [\"CMD\", \"/deployer\", \"sandbox\", \"sample\", \"--check\"] }";
+
+#[derive(Debug, Args)]
+pub struct SandboxSampleArgs {
+    /// The folder to write it to, as an OCI layout
+    #[arg(default_value = "sample", value_hint = clap::ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// What it says of itself, and its tag
+    #[arg(long = "tag", value_name = "VERSION", default_value = "1.0")]
+    pub version: String,
+    /// One that ends at once, as a bad configuration makes it
+    #[arg(long)]
+    pub broken: bool,
+    /// Be that service
+    #[arg(long, hide = true)]
+    pub serve: bool,
+    /// Ask that service in the same container, as a health check
+    #[arg(long, hide = true)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -614,4 +644,28 @@ pub struct SandboxUpArgs {
     /// The Google Cloud region
     #[arg(long, default_value = "us-central1")]
     pub location: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_of_every_command_stand_apart_from_a_commands_own() {
+        let mut command = Cli::command();
+        command.build();
+        let apply = command.find_subcommand_mut("apply").expect("a command");
+        let help = apply.render_long_help().to_string();
+        let (own, global) = help.split_once("Global options:").expect("a heading");
+        assert!(
+            own.contains("--wait-lock") && !own.contains("--ledger-moved"),
+            "{help}"
+        );
+        assert!(
+            global.contains("--new-environment") && !global.contains("--detach"),
+            "{help}"
+        );
+    }
 }

@@ -204,7 +204,14 @@ mod tests {
     #[test]
     fn the_line_so_far_says_which_manifest_and_environment() {
         let read = |words: &[&str]| Typed::read(words.iter().map(OsString::from));
-        let typed = read(&["deployer", "logs", "-f", "a/deployer.toml", "--env=production", ""]);
+        let typed = read(&[
+            "deployer",
+            "logs",
+            "-f",
+            "a/deployer.toml",
+            "--env=production",
+            "",
+        ]);
         assert_eq!(typed.manifest, Path::new("a/deployer.toml"));
         assert_eq!(typed.environment.as_deref(), Some("production"));
         let typed = read(&["deployer", "-C", "sub", "logs", ""]);

@@ -156,7 +156,11 @@ fn in_seconds(value: Value) -> Value {
                 };
             }
             let members = members.into_iter();
-            Value::Object(members.map(|(key, value)| (key, in_seconds(value))).collect())
+            Value::Object(
+                members
+                    .map(|(key, value)| (key, in_seconds(value)))
+                    .collect(),
+            )
         }
         Value::Array(list) => Value::Array(list.into_iter().map(in_seconds).collect()),
         other => other,
@@ -196,7 +200,8 @@ mod tests {
             let other = event(json!({"event": "verdict", "cloud": "gcp"}));
             assert_eq!(other.get("run"), None);
             // What an event says itself stays.
-            let resuming = event(json!({"event": "resuming", "cloud": "aws", "run": {"number": 3}}));
+            let resuming =
+                event(json!({"event": "resuming", "cloud": "aws", "run": {"number": 3}}));
             assert_eq!(resuming["run"]["number"], 3);
             let result = result(Exit::RolledBack);
             assert_eq!(result["outcome"], "put_back");

@@ -59,8 +59,6 @@ fn unknown(global: &Global, loaded: &Loaded, command: &str) -> Error {
         },
         command,
     );
-    Error::input(format!("there is no environment `{name}`{meant}")).hint(format!(
-        "known: {}\na new one: `{again}`",
-        known.join(", ")
-    ))
+    Error::input(format!("there is no environment `{name}`{meant}"))
+        .hint(format!("known: {}\na new one: `{again}`", known.join(", ")))
 }

@@ -119,7 +119,10 @@ fn unparsed(error: &clap::Error, as_json: bool) -> Exit {
     }
     if as_json && error.use_stderr() {
         let words = error.render().to_string();
-        view::error::print(&Error::input(words.trim_start_matches("error: ").trim()), true);
+        view::error::print(
+            &Error::input(words.trim_start_matches("error: ").trim()),
+            true,
+        );
         return Exit::Input;
     }
     // A closed pipe takes nothing more; the exit code still tells.
@@ -157,7 +160,10 @@ fn log_to_stderr(global: &Global) {
 struct WallClock;
 
 impl tracing_subscriber::fmt::time::FormatTime for WallClock {
-    fn format_time(&self, line: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+    fn format_time(
+        &self,
+        line: &mut tracing_subscriber::fmt::format::Writer<'_>,
+    ) -> std::fmt::Result {
         write!(line, "{}", jiff::Zoned::now().strftime("%H:%M:%S"))
     }
 }
@@ -227,6 +233,17 @@ async fn on_manifest(
         ledger_moved: global.ledger_moved,
         ..surroundings
     };
+    let doubtful = !global.new_environment && !loaded.is_known();
+    if doubtful && switching == Switching::Allowed {
+        // Nothing is switched on for a slip.
+        let (loaded, around) = (loaded.clone(), surroundings.clone());
+        let mut looked = Session::open(loaded, global.cloud, Switching::Never, around).await?;
+        if looked.places.is_empty() {
+            looked.tell_failed(global);
+            return Ok(looked.failure());
+        }
+        known::require(global, &looked, command.name()).await?;
+    }
     let session = Session::open(loaded, global.cloud, switching, surroundings).await?;
     let mut session = session.waiting(command.wait_lock());
     // Said at once and whatever follows: the clouds fail independently.

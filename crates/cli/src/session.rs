@@ -278,7 +278,10 @@ impl Session {
             }
             if !told {
                 let left = crate::duration::show(left);
-                sayln!("{}: {error}; waiting for it, {left} at most", ledger.target().cloud);
+                sayln!(
+                    "{}: {error}; waiting for it, {left} at most",
+                    ledger.target().cloud
+                );
                 told = true;
             }
             self.clock.pause(LOOK.min(left)).await;

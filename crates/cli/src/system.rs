@@ -171,3 +171,19 @@ pub fn host() -> String {
         .or_else(|_| std::env::var("HOSTNAME"))
         .unwrap_or_else(|_| "unknown".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_the_terminal_asks_to_stop_unless_it_is_ignored() {
+        let stop = Stop::on_signals().expect("signals can be listened to");
+        let me = std::process::id().to_string();
+        let sent = std::process::Command::new("kill").args(["-HUP", &me]).status();
+        assert!(sent.expect("kill can be started").success());
+        let patience = Duration::from_secs(10);
+        let heard = tokio::time::timeout(patience, stop.requested_at_last()).await;
+        assert_eq!(heard.is_ok(), !hangup_is_ignored());
+    }
+}

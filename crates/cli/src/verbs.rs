@@ -11,7 +11,9 @@ const NEVER: [&str; 2] = ["destroy", "forget"];
 /// What people type, what it is here, and the command.
 const MEANT: [(&[&str], &str, &str); 22] = [
     (
-        &["deploy", "up", "push", "upgrade", "update", "sync", "launch", "ship"],
+        &[
+            "deploy", "up", "push", "upgrade", "update", "sync", "launch", "ship",
+        ],
         "make the clouds what the manifest says",
         "deployer apply",
     ),
@@ -70,7 +72,11 @@ const MEANT: [(&[&str], &str, &str); 22] = [
         "make an earlier release serve again",
         "deployer rollback",
     ),
-    (&["tail", "log", "output"], "what the containers print", "deployer logs"),
+    (
+        &["tail", "log", "output"],
+        "what the containers print",
+        "deployer logs",
+    ),
     (
         &["secret", "vars", "variables", "set"],
         "secrets; plain variables stand in the manifest",
@@ -111,7 +117,11 @@ const MEANT: [(&[&str], &str, &str); 22] = [
         "what the manifest no longer has is deleted by an apply; what that would be",
         "deployer plan",
     ),
-    (&["local", "dev", "emulator"], "both clouds on this machine", "deployer sandbox up"),
+    (
+        &["local", "dev", "emulator"],
+        "both clouds on this machine",
+        "deployer sandbox up",
+    ),
 ];
 
 /// What to say of a command that does not exist. `None` when this is another error.
@@ -133,8 +143,13 @@ fn group(error: &clap::Error) -> String {
         Some(ContextValue::StyledStr(usage)) => usage.to_string(),
         _ => String::new(),
     };
-    let words = usage.split_whitespace().skip_while(|word| *word != "deployer");
-    let words = words.skip(1).take_while(|word| !word.starts_with(['[', '<', '-']));
+    // `Usage: PROGRAM secrets [OPTIONS] <COMMAND>`, whatever the program is called.
+    let words = usage
+        .split_whitespace()
+        .skip_while(|word| *word != "Usage:");
+    let words = words
+        .skip(2)
+        .take_while(|word| !word.starts_with(['[', '<', '-']));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -208,7 +223,10 @@ mod tests {
         for word in words.chain(["destry", "destory", "destroi", "forgt", "restrt"]) {
             let said = said(&[word]);
             let (_, hint) = said.split_once(": ").expect("a hint");
-            assert!(!NEVER.iter().any(|never| hint.contains(never)), "{word}: {said}");
+            assert!(
+                !NEVER.iter().any(|never| hint.contains(never)),
+                "{word}: {said}"
+            );
         }
     }
 

@@ -105,7 +105,10 @@ fn tell(global: &Global, checked: &[Checked], is_good: bool) {
         // What several environments have in common is told once.
         let fresh = |it: &&Problem| {
             let is_shown = !global.quiet || it.severity == Severity::Error;
-            is_shown && !said.iter().any(|one| one.to_string() == it.to_string() && one.path == it.path)
+            is_shown
+                && !said
+                    .iter()
+                    .any(|one| one.to_string() == it.to_string() && one.path == it.path)
         };
         let fresh: Vec<&Problem> = checked.problems.iter().filter(fresh).collect();
         let shown: Vec<Problem> = fresh.iter().copied().cloned().collect();

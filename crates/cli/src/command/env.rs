@@ -141,7 +141,10 @@ fn tell(global: &Global, rows: &[Row]) {
         ]
     });
     let header = ["ENVIRONMENT", "FILE", "TARGET", "LAST RUN"];
-    out!("{}", view::table::render(&header, &shown.collect::<Vec<_>>()));
+    out!(
+        "{}",
+        view::table::render(&header, &shown.collect::<Vec<_>>())
+    );
 }
 
 fn last(run: &RunRecord) -> String {

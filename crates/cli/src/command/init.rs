@@ -143,7 +143,11 @@ fn beside(manifest: &Path) -> Result<Vec<PathBuf>> {
     let text = std::fs::read_to_string(&ignored).unwrap_or_default();
     let is_there = |line: &str| line.trim().trim_matches('/') == LEDGERS.trim_matches('/');
     if !text.lines().any(is_there) {
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
         std::fs::write(&ignored, format!("{text}{end}{LEDGERS}\n"))
             .map_err(|error| cannot(&ignored, error))?;
         written.push(ignored);

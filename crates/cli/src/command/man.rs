@@ -15,12 +15,24 @@ const EXIT_CODES: &str = include_str!("../../../../docs/exit-codes.md");
 const VARIABLES: [(&str, &str); 9] = [
     ("DEPLOYER_ENV", "the environment, as --env"),
     ("DEPLOYER_MANIFEST", "the manifest, as --manifest"),
-    ("DEPLOYER_KEY", "any value of the manifest: DEPLOYER_SERVICES__WEB__PORT=8080"),
-    ("DEPLOYER_LOG", "which log lines are shown: deployer_aws=debug"),
+    (
+        "DEPLOYER_KEY",
+        "any value of the manifest: DEPLOYER_SERVICES__WEB__PORT=8080",
+    ),
+    (
+        "DEPLOYER_LOG",
+        "which log lines are shown: deployer_aws=debug",
+    ),
     ("DEPLOYER_SANDBOX_HOME", "where the sandbox keeps its state"),
-    ("NO_COLOR, CLICOLOR_FORCE", "no colour; colour also where there is no terminal"),
+    (
+        "NO_COLOR, CLICOLOR_FORCE",
+        "no colour; colour also where there is no terminal",
+    ),
     ("CI, TERM", "set, and `dumb`: plain lines instead of a bar"),
-    ("AWS_PROFILE, AWS_REGION, ...", "credentials for AWS, as `aws` takes them"),
+    (
+        "AWS_PROFILE, AWS_REGION, ...",
+        "credentials for AWS, as `aws` takes them",
+    ),
     (
         "GOOGLE_APPLICATION_CREDENTIALS, ...",
         "credentials for Google Cloud, as the client libraries take them",
@@ -36,13 +48,29 @@ const FILES: [(&str, &str); 5] = [
         "s3://deployer-ACCOUNT-REGION, gs://deployer-PROJECT-REGION",
         "the ledgers, unless `ledger` in the target says otherwise",
     ),
-    ("~/.local/state/deployer/sandbox/", "the sandbox's own state"),
+    (
+        "~/.local/state/deployer/sandbox/",
+        "the sandbox's own state",
+    ),
 ];
 
 /// What people type most, by command.
 const EXAMPLES: [(&str, &[&str]); 15] = [
-    ("", &["deployer init", "deployer plan", "deployer apply --env production"]),
-    ("plan", &["deployer plan --detailed-exitcode --out staging.plan", "deployer plan --only web"]),
+    (
+        "",
+        &[
+            "deployer init",
+            "deployer plan",
+            "deployer apply --env production",
+        ],
+    ),
+    (
+        "plan",
+        &[
+            "deployer plan --detailed-exitcode --out staging.plan",
+            "deployer plan --only web",
+        ],
+    ),
     (
         "apply",
         &[
@@ -54,15 +82,36 @@ const EXAMPLES: [(&str, &[&str]); 15] = [
     ("check", &["deployer check", "deployer check --json"]),
     ("migrate", &["deployer migrate --retry"]),
     ("releases", &["deployer releases web"]),
-    ("runs", &["deployer runs", "deployer runs show 12 --cloud aws"]),
+    (
+        "runs",
+        &["deployer runs", "deployer runs show 12 --cloud aws"],
+    ),
     ("status", &["deployer status web --json"]),
     ("verify", &["deployer verify --patience 60s"]),
-    ("logs", &["deployer logs web worker --follow", "deployer logs --since 1h --grep timeout"]),
-    ("rollback", &["deployer rollback web --to r3", "deployer rollback --cloud gcp"]),
-    ("secrets", &["openssl rand -hex 16 | deployer secrets set api-token"]),
+    (
+        "logs",
+        &[
+            "deployer logs web worker --follow",
+            "deployer logs --since 1h --grep timeout",
+        ],
+    ),
+    (
+        "rollback",
+        &[
+            "deployer rollback web --to r3",
+            "deployer rollback --cloud gcp",
+        ],
+    ),
+    (
+        "secrets",
+        &["openssl rand -hex 16 | deployer secrets set api-token"],
+    ),
     ("lock", &["deployer lock show"]),
     ("init", &["deployer init --cloud aws --database"]),
-    ("sandbox", &["deployer sandbox up", "eval \"$(deployer sandbox env)\""]),
+    (
+        "sandbox",
+        &["deployer sandbox up", "eval \"$(deployer sandbox env)\""],
+    ),
 ];
 
 /// Writes the pages, over those that are there.
@@ -95,7 +144,9 @@ fn gather(command: &Command, below: &str, pages: &mut Vec<(String, Vec<u8>)>) {
     let man = Man::new(command.clone());
     let (name, mut text) = (man.get_filename(), Vec::new());
     // Writing into memory cannot fail.
-    let written = man.render(&mut text).and_then(|()| more(below).to_writer(&mut text));
+    let written = man
+        .render(&mut text)
+        .and_then(|()| more(below).to_writer(&mut text));
     written.unwrap_or_default();
     pages.push((name, text));
     for sub in command.get_subcommands() {
@@ -120,7 +171,8 @@ fn more(below: &str) -> Roff {
     };
     let owned = |rows: &[(&str, &str)]| {
         let rows = rows.iter();
-        rows.map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
+        rows.map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect::<Vec<_>>()
     };
     section("EXIT STATUS", &exit_codes());
     section("ENVIRONMENT", &owned(&VARIABLES));
@@ -138,7 +190,9 @@ fn more(below: &str) -> Roff {
 
 /// The table of the page, without its last column and its marks.
 fn exit_codes() -> Vec<(String, String)> {
-    let rows = EXIT_CODES.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = EXIT_CODES
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "));
     let rows = rows.filter_map(|row| {
         let mut cells = row.split(" | ");
         let (code, meaning) = (cells.next()?, cells.next()?);
@@ -158,22 +212,38 @@ mod tests {
         let mut pages = Vec::new();
         gather(&program, "", &mut pages);
         let text = |text| String::from_utf8(text).unwrap();
-        pages.into_iter().map(|(name, page)| (name, text(page))).collect()
+        pages
+            .into_iter()
+            .map(|(name, page)| (name, text(page)))
+            .collect()
     }
 
     #[test]
     fn every_page_tells_exit_codes_variables_and_files() {
         let pages = pages();
-        assert!(pages.iter().any(|(name, _)| name == "deployer-sandbox-up.1"));
+        assert!(
+            pages
+                .iter()
+                .any(|(name, _)| name == "deployer-sandbox-up.1")
+        );
         for (name, page) in &pages {
             for section in ["EXIT STATUS", "ENVIRONMENT", "FILES"] {
                 let heading = format!(".SH \"{section}\"");
                 let plain = format!(".SH {section}");
-                assert!(page.contains(&heading) || page.contains(&plain), "{name}: {section}");
+                assert!(
+                    page.contains(&heading) || page.contains(&plain),
+                    "{name}: {section}"
+                );
             }
         }
-        let (_, apply) = pages.iter().find(|(name, _)| name == "deployer-apply.1").unwrap();
-        assert!(apply.contains("EXAMPLES") && apply.contains("130"), "{apply}");
+        let (_, apply) = pages
+            .iter()
+            .find(|(name, _)| name == "deployer-apply.1")
+            .unwrap();
+        assert!(
+            apply.contains("EXAMPLES") && apply.contains("130"),
+            "{apply}"
+        );
     }
 
     #[test]

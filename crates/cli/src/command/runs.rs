@@ -36,8 +36,14 @@ async fn list(global: &Global, session: &Session, limit: usize) -> Result<Exit> 
         view::json(&documents.collect::<Vec<_>>());
         return Ok(session.failure());
     }
+    if runs.is_empty() {
+        sayln!("nothing was run yet");
+        return Ok(session.failure());
+    }
     let rows: Vec<Vec<String>> = runs.iter().map(|(cloud, run)| row(*cloud, run)).collect();
-    let header = ["CLOUD", "RUN", "COMMAND", "AT", "TOOK", "HOW", "DONE", "WHO"];
+    let header = [
+        "CLOUD", "RUN", "COMMAND", "AT", "TOOK", "HOW", "DONE", "WHO",
+    ];
     out!("{}", view::table::render(&header, &rows));
     Ok(session.failure())
 }
@@ -97,7 +103,9 @@ fn ending(run: &RunRecord) -> String {
 
 fn ready(run: &RunRecord) -> usize {
     let entries = run.entries.iter();
-    entries.filter(|it| matches!(it.event, Event::Ready { .. })).count()
+    entries
+        .filter(|it| matches!(it.event, Event::Ready { .. }))
+        .count()
 }
 
 fn row(cloud: CloudName, run: &RunRecord) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! `deployer sandbox`: both clouds on loopback; started in the background, found again through a file.
 
+mod sample;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,6 +25,14 @@ const HOME_VARIABLE: &str = "DEPLOYER_SANDBOX_HOME";
 
 /// Starts, stops, shows or exports.
 pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
+    // In a container there is no HOME.
+    if let SandboxCommand::Sample(args) = command {
+        return match (args.serve, args.check) {
+            (true, _) => sample::serve().await,
+            (_, true) => sample::check().await,
+            (false, false) => sample::write(global, args),
+        };
+    }
     let home = home()?;
     match command {
         SandboxCommand::Up(args) if args.foreground => serve(&home, args).await,
@@ -41,6 +51,7 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
         SandboxCommand::Status => status(global, &home).await,
         SandboxCommand::Env => env(global, &home),
         SandboxCommand::Faults(args) => faults(global, &home, args).await,
+        SandboxCommand::Sample(_) => Ok(Exit::Success),
     }
 }
 

@@ -50,7 +50,10 @@ async fn own(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file("deployer.production.toml", "");
     let said = run(stage, &["plan"], "all", Exit::Success).await;
-    assert!(!said.contains("overlay") && !said.contains("no file tells"), "{said}");
+    assert!(
+        !said.contains("overlay") && !said.contains("no file tells"),
+        "{said}"
+    );
     run(stage, &["plan", "-e", "production"], "all", Exit::Success).await;
 }
 
@@ -94,7 +97,13 @@ async fn several(stage: &Stage) {
     assert!(!said.contains("`s2`"), "{said}");
     let plan = run(stage, &["plan"], "all", Exit::Success).await;
     says(&plan, &["swept-test-s2"]);
-    let said = run(stage, &["plan", "--only", "idp", "--only", "nobody"], "all", Exit::Input).await;
+    let said = run(
+        stage,
+        &["plan", "--only", "idp", "--only", "nobody"],
+        "all",
+        Exit::Input,
+    )
+    .await;
     says(&said, &["there is no service `nobody`"]);
 }
 
@@ -106,15 +115,30 @@ async fn runs(stage: &Stage) {
     let said = run(stage, &["runs"], "all", Exit::Success).await;
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 5, "{said}");
-    assert!(lines[1].contains("failed") && lines[4].contains("succeeded"), "{said}");
+    assert!(
+        lines[1].contains("failed") && lines[4].contains("succeeded"),
+        "{said}"
+    );
     let list = document(stage, &["runs", "--lines", "1"], "aws", Exit::Success).await;
     let list = list.as_array().expect("a list");
     assert_eq!(list.len(), 1);
-    assert_eq!((&list[0]["number"], &list[0]["command"]), (&2.into(), &"apply".into()));
-    let failed = list[0]["failed"][0]["address"].as_str().expect("an address");
+    assert_eq!(
+        (&list[0]["number"], &list[0]["command"]),
+        (&2.into(), &"apply".into())
+    );
+    let failed = list[0]["failed"][0]["address"]
+        .as_str()
+        .expect("an address");
     assert!(failed.contains("ecs.service"), "{failed}");
     let said = run(stage, &["runs", "show", "2"], "aws", Exit::Success).await;
-    says(&said, &["run 2, apply by", "FAILED aws/us-east-1/ecs.service", "ended: failed"]);
+    says(
+        &said,
+        &[
+            "run 2, apply by",
+            "FAILED aws/us-east-1/ecs.service",
+            "ended: failed",
+        ],
+    );
     let said = run(stage, &["runs", "show", "9"], "all", Exit::Input).await;
     says(&said, &["there is no run 9"]);
 }
@@ -161,12 +185,18 @@ async fn checked(stage: &Stage) {
     };
     let (ended, said) = check(&["check"]).await;
     assert!(format!("{ended:?}").contains("Input"), "{ended:?}");
-    says(&said, &["test (", "): ok", "production (", "): 1 fault", "prot"]);
+    says(
+        &said,
+        &["test (", "): ok", "production (", "): 1 fault", "prot"],
+    );
     let (_, said) = check(&["check", "--json"]).await;
     let told: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((&told["ok"], &told["format"]), (&false.into(), &1.into()));
     assert_eq!(told["environments"][1]["environment"], "production");
-    assert_eq!(told["environments"][1]["problems"][0]["path"], "services.idp.prot");
+    assert_eq!(
+        told["environments"][1]["problems"][0]["path"],
+        "services.idp.prot"
+    );
     let (ended, _) = check(&["check", "-e", "test"]).await;
     assert!(format!("{ended:?}").contains("Success"), "{ended:?}");
     assert_eq!(stage.calls.names(), Vec::<String>::new());
@@ -192,7 +222,11 @@ async fn searched(stage: &Stage) {
     run(stage, APPLY, "all", Exit::Success).await;
     let words = ["logs", "idp", "s1", "--since", "1h", "--grep", "timeout"];
     let said = run(stage, &words, "all", Exit::Success).await;
-    for words in ["aws idp one timeout", "gcp idp one timeout", "aws s1 one timeout"] {
+    for words in [
+        "aws idp one timeout",
+        "gcp idp one timeout",
+        "aws s1 one timeout",
+    ] {
         says(&said, &[words]);
     }
     assert!(!said.contains(" s2 ") && !said.contains(" two"), "{said}");
@@ -203,10 +237,17 @@ async fn stamped(stage: &Stage) {
     let words = [APPLY, &["--json"]].concat();
     let said = run(stage, &words, "all", Exit::Success).await;
     let lines = json_lines(&said);
-    assert_eq!(lines.len(), said.lines().count(), "every line is an event:\n{said}");
+    assert_eq!(
+        lines.len(),
+        said.lines().count(),
+        "every line is an event:\n{said}"
+    );
     for line in &lines {
         assert!(line["event"].is_string(), "{line}");
-        assert_eq!((&line["format"], &line["environment"]), (&1.into(), &"test".into()));
+        assert_eq!(
+            (&line["format"], &line["environment"]),
+            (&1.into(), &"test".into())
+        );
         let at = line["at"].as_str().expect("a time");
         at.parse::<jiff::Timestamp>().expect("a time");
     }
@@ -214,15 +255,29 @@ async fn stamped(stage: &Stage) {
         assert_eq!(done["run"], 1, "{done}");
     }
     let last = lines.last().expect("a line");
-    assert_eq!((&last["event"], &last["outcome"]), (&"result".into(), &"succeeded".into()));
-    assert_eq!((&last["exit_code"], &last["runs"]["gcp"]), (&0.into(), &1.into()));
-    assert!(last["seconds"].as_f64().is_some_and(|seconds| seconds > 1.0), "{last}");
+    assert_eq!(
+        (&last["event"], &last["outcome"]),
+        (&"result".into(), &"succeeded".into())
+    );
+    assert_eq!(
+        (&last["exit_code"], &last["runs"]["gcp"]),
+        (&0.into(), &1.into())
+    );
+    assert!(
+        last["seconds"]
+            .as_f64()
+            .is_some_and(|seconds| seconds > 1.0),
+        "{last}"
+    );
     assert_eq!(named(&said, "result").len(), 1);
     stage.behave(unhealthy);
     stage.want(&SECOND);
     let said = run(stage, &words, "aws", Exit::RolledBack).await;
     let result = named(&said, "result").remove(0);
-    assert_eq!((&result["outcome"], &result["exit_code"]), (&"put_back".into(), &7.into()));
+    assert_eq!(
+        (&result["outcome"], &result["exit_code"]),
+        (&"put_back".into(), &7.into())
+    );
     // What is refused before a run begins has its result too.
     let refused = ["apply", "--yes", "--json", "--only", "nobody"];
     let said = run(stage, &refused, "aws", Exit::Input).await;
@@ -236,14 +291,18 @@ fn schemas() -> Value {
 
 fn assert_fits(name: &str, document: &Value) {
     let mut schema = schemas();
-    assert!(schema["$defs"][name].is_object(), "there is no schema `{name}`");
+    assert!(
+        schema["$defs"][name].is_object(),
+        "there is no schema `{name}`"
+    );
     schema["$ref"] = format!("#/$defs/{name}").into();
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let wrong: Vec<String> = validator
         .iter_errors(document)
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
-    assert!(wrong.is_empty(), "`{name}`: {wrong:?} in {document:#}");
+    let wrong = wrong.iter().take(5).collect::<Vec<_>>();
+    assert!(wrong.is_empty(), "`{name}`: {wrong:?}");
 }
 
 async fn documented(stage: &Stage) {
@@ -281,7 +340,9 @@ async fn documented(stage: &Stage) {
         let name = event["event"].as_str().expect("an event");
         assert_fits(&format!("event_{name}"), event);
     }
-    for name in ["plan", "started", "done", "failed", "verdict", "failure", "release", "result"] {
+    for name in [
+        "plan", "started", "done", "failed", "verdict", "failure", "release", "result",
+    ] {
         let seen = events.iter().any(|event| event["event"] == name);
         assert!(seen, "no `{name}` was told");
     }

@@ -227,7 +227,10 @@ impl Ledger {
     pub async fn environments(&self) -> Result<Vec<String>> {
         // `BASE/APP/ENVIRONMENT/TARGET`.
         let parts: Vec<_> = self.prefix.parts().collect();
-        let app: Path = parts[..parts.len().saturating_sub(2)].iter().cloned().collect();
+        let app: Path = parts[..parts.len().saturating_sub(2)]
+            .iter()
+            .cloned()
+            .collect();
         let list = || self.store.list_with_delimiter(Some(&app));
         let found = self.ask(list).await;
         let found = found.map_err(|error| self.broken("list", &app, error))?;

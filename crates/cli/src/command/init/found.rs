@@ -94,7 +94,11 @@ fn gcloud(variable: impl Fn(&str) -> Option<OsString>) -> String {
     let named = given("CLOUDSDK_ACTIVE_CONFIG_NAME");
     let named = named.map(|name| name.to_string_lossy().into_owned());
     let name = named.unwrap_or_else(|| read(folder.join("active_config")).trim().to_owned());
-    let name = if name.is_empty() { "default".to_owned() } else { name };
+    let name = if name.is_empty() {
+        "default".to_owned()
+    } else {
+        name
+    };
     read(folder.join(format!("configurations/config_{name}")))
 }
 
@@ -102,7 +106,10 @@ fn gcloud(variable: impl Fn(&str) -> Option<OsString>) -> String {
 fn value(text: &str, section: &str, key: &str) -> Option<String> {
     let mut inside = false;
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|line| line.strip_suffix(']'))
+        {
             inside = name.trim() == section;
         } else if inside
             && let Some((name, value)) = line.split_once('=')
