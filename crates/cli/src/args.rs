@@ -570,8 +570,8 @@ pub struct SandboxSampleArgs {
     #[arg(default_value = "sample", value_hint = clap::ValueHint::DirPath)]
     pub folder: PathBuf,
     /// What it says of itself, and its tag
-    #[arg(long = "tag", value_name = "VERSION", default_value = "1.0")]
-    pub version: String,
+    #[arg(long, value_name = "VERSION", default_value = "1.0")]
+    pub tag: String,
     /// One that ends at once, as a bad configuration makes it
     #[arg(long)]
     pub broken: bool,

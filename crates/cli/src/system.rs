@@ -180,7 +180,9 @@ mod tests {
     async fn the_end_of_the_terminal_asks_to_stop_unless_it_is_ignored() {
         let stop = Stop::on_signals().expect("signals can be listened to");
         let me = std::process::id().to_string();
-        let sent = std::process::Command::new("kill").args(["-HUP", &me]).status();
+        let sent = std::process::Command::new("kill")
+            .args(["-HUP", &me])
+            .status();
         assert!(sent.expect("kill can be started").success());
         let patience = Duration::from_secs(10);
         let heard = tokio::time::timeout(patience, stop.requested_at_last()).await;

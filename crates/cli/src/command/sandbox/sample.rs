@@ -36,14 +36,14 @@ pub fn write(global: &Global, args: &SandboxSampleArgs) -> Result<Exit> {
         Error::input(format!("cannot write the sample image to `{folder}`")).because(error)
     };
     let layer = layer().map_err(cannot)?;
-    layout(&args.folder, &layer, &args.version, args.broken).map_err(cannot)?;
+    layout(&args.folder, &layer, &args.tag, args.broken).map_err(cannot)?;
     if global.json {
-        view::json(&json!({"image": args.folder, "version": args.version, "broken": args.broken}));
+        view::json(&json!({"image": args.folder, "tag": args.tag, "broken": args.broken}));
         return Ok(Exit::Success);
     }
     outln!(
         "an image of version {} is in {}",
-        args.version,
+        args.tag,
         args.folder.display()
     );
     outln!("  image = \"oci:{}\"", args.folder.display());
