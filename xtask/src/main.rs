@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod deny;
+mod dist;
 mod docs;
 mod images;
 mod interrupt;
@@ -31,6 +32,8 @@ usage: cargo xtask <command>
   bench      what the program costs: calls, critical path, lag, scale, footprint, beside the runbook
              (`bench runbook`: the last of these alone)
   docs       write docs/manifest.md from the manifest's schema, and docs/permissions.md from the program
+  dist       a release under target/dist: static binary, completions, manual, sums, installer
+             (`--target TRIPLE`; `--binary FILE` packs one that is built already)
   picture    write docs/terminal.svg from a real plan and apply
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         ["bench", "runbook"] => bench::runbook(),
         ["sweep"] => sweep::command(None),
         ["sweep", filter] => sweep::command(Some(filter)),
+        ["dist", words @ ..] => dist::command(words),
         ["docs"] => docs::command(),
         ["picture"] => picture::command(),
         ["images"] => images::command(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 
-use crate::args::{Global, Which};
+use crate::args::{Global, MANIFEST, Which};
 
 tokio::task_local! {
     /// What the command that runs works on.
@@ -16,10 +16,15 @@ tokio::task_local! {
 }
 
 /// The commands that work on a manifest, an environment and its clouds.
-const ON_AN_ENVIRONMENT: [&str; 13] = [
-    "plan", "apply", "migrate", "releases", "status", "verify", "logs", "rollback", "secrets",
-    "lock", "destroy", "forget", "config",
+const ON_AN_ENVIRONMENT: [&str; 14] = [
+    "plan", "apply", "migrate", "releases", "runs", "status", "verify", "logs", "rollback",
+    "secrets", "lock", "destroy", "forget", "config",
 ];
+
+/// What the command that runs was typed with. `None` outside of one.
+pub fn typed() -> Option<Global> {
+    HERE.try_with(Clone::clone).ok()
+}
 
 /// Runs a command; what it prints of commands is completed by what it works on itself.
 pub async fn here<T>(global: &Global, command: impl Future<Output = T>) -> T {
@@ -61,7 +66,9 @@ impl Again {
     pub fn wishing(self, part: &Part, release_hold: bool) -> Self {
         let again = match part {
             Part::All => self,
-            Part::CodeOf(service) => self.option("--only", service),
+            Part::CodeOf(services) => services
+                .iter()
+                .fold(self, |again, service| again.option("--only", service)),
         };
         match release_hold {
             true => again.with("--release-hold"),
@@ -83,8 +90,8 @@ impl Again {
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)?;
-        for (name, value) in named(&self.global) {
-            write!(f, " {name} {value}")?;
+        for option in named(&self.global) {
+            f.write_str(&shown_option(&option))?;
         }
         Ok(())
     }
@@ -123,18 +130,34 @@ fn is_ours(command: &str) -> bool {
 fn with_options(command: &str, options: &[(&str, String)]) -> String {
     let given = |name: &str| command.split(' ').any(|word| word == name);
     let missing = options.iter().filter(|(name, _)| !given(name));
-    let missing = missing.map(|(name, value)| format!(" {name} {value}"));
+    let missing = missing.map(shown_option);
     format!("{command}{}", missing.collect::<String>())
+}
+
+/// An option as it is typed; one without a value is a switch.
+fn shown_option((name, value): &(&str, String)) -> String {
+    match value.is_empty() {
+        true => format!(" {name}"),
+        false => format!(" {name} {value}"),
+    }
 }
 
 /// The options that name what a command works on, with their values as they are typed.
 fn named(global: &Global) -> Vec<(&'static str, String)> {
     let mut options = Vec::new();
-    if global.manifest != Path::new("deployer.toml") {
-        options.push(("--manifest", path(&global.manifest)));
+    if let Some(directory) = &global.directory {
+        options.push(("--directory", path(directory)));
+    }
+    if let Some(manifest) = &global.manifest
+        && manifest != Path::new(MANIFEST)
+    {
+        options.push(("--manifest", path(manifest)));
     }
     if let Some(environment) = &global.env {
         options.push(("--env", quoted(environment).into_owned()));
+    }
+    if global.new_environment {
+        options.push(("--new-environment", String::new()));
     }
     match global.cloud {
         Which::All => {}
@@ -204,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_usual_is_not_named() {
         let again = Again::new(&global(&[]), "apply");
-        let again = again.wishing(&Part::CodeOf("web".into()), true);
+        let again = again.wishing(&Part::CodeOf(["web".to_owned()].into()), true);
         assert_eq!(
             again.to_string(),
             "deployer apply --only web --release-hold"
@@ -261,6 +284,8 @@ mod tests {
             "man",
             "sandbox",
             "completions",
+            "check",
+            "env",
         ];
         let mut known: Vec<&str> = ON_AN_ENVIRONMENT.iter().chain(&others).copied().collect();
         known.sort_unstable();

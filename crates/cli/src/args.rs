@@ -1,16 +1,25 @@
 //! The command line: what can be asked for, and the help that teaches it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use deployer_core::address::CloudName;
 use deployer_core::engine::OnFailure;
+
+use crate::complete;
+
+/// The version; of a release, with the commit that it was built from.
+const VERSION: &str = match option_env!("DEPLOYER_VERSION") {
+    Some(described) => described,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 /// Puts a containerised web service on AWS and Google Cloud from one manifest, and keeps it there.
 #[derive(Debug, Parser)]
 #[command(
     name = "deployer",
-    version,
+    version = VERSION,
     propagate_version = true,
     max_term_width = 100
 )]
@@ -31,8 +40,9 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The manifest
+    /// The manifest; default: `deployer.toml`, here or in a folder above, up to the repository's root
     #[arg(
         short = 'f',
         long,
@@ -40,12 +50,19 @@ pub struct Global {
         value_name = "FILE",
         env = "DEPLOYER_MANIFEST"
     )]
-    #[arg(default_value = "deployer.toml", hide_env_values = true)]
-    pub manifest: PathBuf,
+    #[arg(hide_env_values = true, value_hint = clap::ValueHint::FilePath)]
+    pub manifest: Option<PathBuf>,
+    /// Work as if started in this folder
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    #[arg(overrides_with = "directory", value_hint = clap::ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
     /// The environment: overlays `deployer.ENV.toml` next to the manifest
     #[arg(short, long, global = true, value_name = "ENV", env = "DEPLOYER_ENV")]
-    #[arg(hide_env_values = true)]
+    #[arg(hide_env_values = true, add = ArgValueCandidates::new(complete::environments))]
     pub env: Option<String>,
+    /// The environment is a new one: else one that no file and no ledger knows is refused
+    #[arg(long, global = true)]
+    pub new_environment: bool,
     /// Which cloud; default: every target of the manifest
     #[arg(long, global = true, value_enum, default_value_t = Which::All)]
     pub cloud: Which,
@@ -58,9 +75,55 @@ pub struct Global {
     /// Answer as JSON (one document; JSON lines for long work)
     #[arg(long, global = true)]
     pub json: bool,
+    /// How a run is shown: `bar` on a terminal, `plain` lines elsewhere, in CI and where TERM=dumb
+    #[arg(long, global = true, value_enum, value_name = "HOW", default_value_t = ProgressArg::Auto)]
+    pub progress: ProgressArg,
+    /// Whether to colour; `auto` follows the terminal, NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub color: ColorArg,
+    /// Print what was asked for, and errors: no progress, no warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
     /// Say what is being called (to standard error); `DEPLOYER_LOG` filters it
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+impl Global {
+    /// The manifest as named, or by its usual name.
+    pub fn manifest(&self) -> &Path {
+        self.manifest.as_deref().unwrap_or(Path::new(MANIFEST))
+    }
+}
+
+/// What a manifest is called where nobody names another.
+pub const MANIFEST: &str = "deployer.toml";
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressArg {
+    #[default]
+    Auto,
+    Bar,
+    Plain,
+    None,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Of every command that takes the lock.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct LockArgs {
+    /// Wait so long for a lock that another run holds; by default not at all
+    #[arg(long, value_name = "TIME", value_parser = crate::duration::parse)]
+    pub wait_lock: Option<std::time::Duration>,
 }
 
 /// One cloud or all that the manifest targets.
@@ -69,6 +132,101 @@ pub enum Which {
     Aws,
     Gcp,
     All,
+}
+
+impl Command {
+    /// Its words, as they are typed after the program's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init",
+            Self::Check => "check",
+            Self::Plan(_) => "plan",
+            Self::Show(_) => "show",
+            Self::Apply(_) => "apply",
+            Self::Migrate(_) => "migrate",
+            Self::Releases(_) => "releases",
+            Self::Runs(_) => "runs",
+            Self::Status(_) => "status",
+            Self::Verify(_) => "verify",
+            Self::Logs(_) => "logs",
+            Self::Rollback(_) => "rollback",
+            Self::Secrets(SecretsCommand::List) => "secrets list",
+            Self::Secrets(SecretsCommand::Set { .. }) => "secrets set",
+            Self::Lock(LockCommand::Show) => "lock show",
+            Self::Lock(LockCommand::Release { .. }) => "lock release",
+            Self::Destroy(_) => "destroy",
+            Self::Forget(_) => "forget",
+            Self::Env(_) => "env list",
+            Self::Config(_) => "config show",
+            Self::Sandbox(_) => "sandbox",
+            Self::Schema(_) => "schema",
+            Self::Permissions => "permissions",
+            Self::Completions { .. } => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+
+    /// How long it waits for a lock that another run holds.
+    pub fn wait_lock(&self) -> std::time::Duration {
+        let lock = match self {
+            Self::Apply(args) => args.lock,
+            Self::Migrate(args) => args.lock,
+            Self::Rollback(args) => args.lock,
+            Self::Destroy(args) => args.lock,
+            Self::Forget(args) => args.lock,
+            Self::Secrets(SecretsCommand::Set { lock, .. }) => *lock,
+            Self::Init(_)
+            | Self::Check
+            | Self::Plan(_)
+            | Self::Show(_)
+            | Self::Releases(_)
+            | Self::Runs(_)
+            | Self::Status(_)
+            | Self::Verify(_)
+            | Self::Logs(_)
+            | Self::Secrets(SecretsCommand::List)
+            | Self::Lock(_)
+            | Self::Env(_)
+            | Self::Config(_)
+            | Self::Sandbox(_)
+            | Self::Schema(_)
+            | Self::Permissions
+            | Self::Completions { .. }
+            | Self::Man(_) => LockArgs::default(),
+        };
+        lock.wait_lock.unwrap_or_default()
+    }
+
+    /// Whether its JSON is a stream of lines that ends with its result, and not one document.
+    pub fn is_long_work(&self) -> bool {
+        match self {
+            Self::Apply(_)
+            | Self::Migrate(_)
+            | Self::Rollback(_)
+            | Self::Destroy(_)
+            | Self::Forget(_)
+            | Self::Secrets(SecretsCommand::Set { .. })
+            | Self::Lock(LockCommand::Release { .. }) => true,
+            Self::Init(_)
+            | Self::Check
+            | Self::Plan(_)
+            | Self::Show(_)
+            | Self::Releases(_)
+            | Self::Runs(_)
+            | Self::Status(_)
+            | Self::Verify(_)
+            | Self::Logs(_)
+            | Self::Secrets(SecretsCommand::List)
+            | Self::Lock(LockCommand::Show)
+            | Self::Env(_)
+            | Self::Config(_)
+            | Self::Sandbox(_)
+            | Self::Schema(_)
+            | Self::Permissions
+            | Self::Completions { .. }
+            | Self::Man(_) => false,
+        }
+    }
 }
 
 impl Which {
@@ -86,6 +244,8 @@ impl Which {
 pub enum Command {
     /// Make a first manifest, from a Dockerfile when there is one; never overwrites
     Init(Box<crate::command::init::InitArgs>),
+    /// Check the manifest for every environment that it has, on this machine alone
+    Check,
     /// Show what would change; writes nothing
     Plan(PlanArgs),
     /// Show a plan that `plan --out` wrote; asks no cloud
@@ -96,6 +256,8 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// List the releases of each service, newest first
     Releases(ServiceArgs),
+    /// List the runs: who tried what, how long, and how it ended
+    Runs(RunsArgs),
     /// Show what serves, in the clouds' own words
     Status(ServiceArgs),
     /// Ask the services themselves: health, metrics, keys, a token round trip, TLS, and the manifest's own checks
@@ -114,6 +276,9 @@ pub enum Command {
     Destroy(DestroyArgs),
     /// Take our mark off one thing and leave it: nothing of it is changed or deleted any more
     Forget(ForgetArgs),
+    /// The environments of the manifest
+    #[command(subcommand)]
+    Env(EnvCommand),
     /// Show the merged manifest
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -124,7 +289,7 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Print what the credentials must be allowed: policies for AWS, roles for Google Cloud
     Permissions,
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell; it asks this program for services, environments, releases and secrets
     Completions { shell: clap_complete::Shell },
     /// Write the manual pages
     Man(ManArgs),
@@ -184,9 +349,9 @@ pub struct PlanArgs {
 /// Which part is planned.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ScopeArgs {
-    /// Only the code of one service: image, new revision, roll-out; needs the fewest permissions
-    #[arg(long, value_name = "SERVICE")]
-    pub only: Option<String>,
+    /// Only the code of this service: image, new revision, roll-out; needs the fewest permissions. May be given several times
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub only: Vec<String>,
     /// Apply a release again although it was rolled back from
     #[arg(long)]
     pub release_hold: bool,
@@ -212,7 +377,7 @@ pub struct ApplyArgs {
     #[arg(long)]
     pub no_verify: bool,
     /// Allow these nodes to lose their data (addresses as the plan prints them)
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub allow_data_loss: Vec<String>,
     /// What becomes of a target where something failed: `keep` what was done (the next apply goes on), or `undo` it, newest
     /// first; what holds data always stays
@@ -220,6 +385,8 @@ pub struct ApplyArgs {
     pub on_failure: OnFailureArg,
     #[command(flatten)]
     pub scope: ScopeArgs,
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 /// `--on-failure`.
@@ -249,18 +416,45 @@ pub struct MigrateArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct ServiceArgs {
     /// Only this service
+    #[arg(add = ArgValueCandidates::new(complete::services))]
     pub service: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    #[command(subcommand)]
+    pub command: Option<RunsCommand>,
+    /// At most so many of each target, newest first
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub lines: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Show one run: what it did to each thing, when, and why it failed
+    Show {
+        /// Its number
+        number: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// List the environments that a file or a ledger knows, with their targets and their last runs
+    List,
 }
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Only this service
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub service: Option<String>,
     /// Give up each request after this: `30s`, `2m`
     #[arg(long, default_value = "60s", value_parser = crate::duration::parse)]
@@ -272,8 +466,9 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// Only this service
-    pub service: Option<String>,
+    /// Only these services
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub services: Vec<String>,
     /// Go on printing as lines come
     #[arg(short = 'F', long)]
     pub follow: bool,
@@ -283,6 +478,9 @@ pub struct LogsArgs {
     /// At most so many lines of the past
     #[arg(long, default_value_t = 200)]
     pub lines: usize,
+    /// Only lines that hold this, letter by letter
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
     /// Print lines as they are; otherwise the values of the environment's secrets are hidden
     #[arg(long)]
     pub unmasked: bool,
@@ -291,9 +489,10 @@ pub struct LogsArgs {
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// The service, when there are several
+    #[arg(add = ArgValueCandidates::new(complete::services))]
     pub service: Option<String>,
     /// `r3`, a content id, the cloud's own revision or an image tag; default: the release before the one that serves
-    #[arg(long, value_name = "REV")]
+    #[arg(long, value_name = "REV", add = ArgValueCandidates::new(complete::releases))]
     pub to: Option<String>,
     /// Do not verify what serves then
     #[arg(long)]
@@ -301,19 +500,24 @@ pub struct RollbackArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum SecretsCommand {
-    /// List the secrets with their versions; never a value
+    /// List the secrets with their versions and who uses them; never a value
     List,
     /// Set a secret's value from standard input or a file; services take it at the next apply
     Set {
         /// The secret, by the manifest's name
+        #[arg(add = ArgValueCandidates::new(complete::secrets))]
         name: String,
         /// Read the value from a file instead of standard input (one trailing newline is dropped)
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        lock: LockArgs,
     },
 }
 
@@ -342,17 +546,22 @@ pub struct DestroyArgs {
     #[arg(short, long)]
     pub yes: bool,
     /// Allow these nodes to lose their data (addresses as the plan prints them), or `all` of this environment
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub allow_data_loss: Vec<String>,
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
     /// The thing, by its address as plans print it: cloud/region/kind/name
+    #[arg(add = ArgValueCandidates::new(complete::addresses))]
     pub address: String,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub lock: LockArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -375,9 +584,39 @@ pub enum SandboxCommand {
     Status,
     /// Print the exports that point deployer, aws, gcloud and SDKs at the sandbox
     Env,
+    /// Write a sample image: this program as a small web service, to try things with
+    #[command(after_help = SAMPLE_HELP)]
+    Sample(SandboxSampleArgs),
     /// Have calls go wrong from now on, as a file says, instead of what was said before
     #[command(after_help = FAULTS_HELP)]
     Faults(SandboxFaultsArgs),
+}
+
+/// How the image is named in a manifest.
+const SAMPLE_HELP: &str = "\
+In the manifest:
+
+  image = \"oci:sample\"
+  port = 8080
+  health = { path = \"/health\", command = [\"CMD\", \"/deployer\", \"sandbox\", \"sample\", \"--check\"] }";
+
+#[derive(Debug, Args)]
+pub struct SandboxSampleArgs {
+    /// The folder to write it to, as an OCI layout
+    #[arg(default_value = "sample", value_hint = clap::ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// What it says of itself, and its tag
+    #[arg(long, value_name = "VERSION", default_value = "1.0")]
+    pub tag: String,
+    /// One that ends at once, as a bad configuration makes it
+    #[arg(long)]
+    pub broken: bool,
+    /// Be that service
+    #[arg(long, hide = true)]
+    pub serve: bool,
+    /// Ask that service in the same container, as a health check
+    #[arg(long, hide = true)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -441,4 +680,28 @@ pub struct SandboxUpArgs {
     /// The Google Cloud region
     #[arg(long, default_value = "us-central1")]
     pub location: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_of_every_command_stand_apart_from_a_commands_own() {
+        let mut command = Cli::command();
+        command.build();
+        let apply = command.find_subcommand_mut("apply").expect("a command");
+        let help = apply.render_long_help().to_string();
+        let (own, global) = help.split_once("Global options:").expect("a heading");
+        assert!(
+            own.contains("--wait-lock") && !own.contains("--ledger-moved"),
+            "{help}"
+        );
+        assert!(
+            global.contains("--new-environment") && !global.contains("--detach"),
+            "{help}"
+        );
+    }
 }

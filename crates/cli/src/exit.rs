@@ -39,6 +39,28 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The code as one word, as `result` has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Success => "succeeded",
+            Self::Failure | Self::DeploymentFailed => "failed",
+            Self::Changes => "changes",
+            Self::VerificationFailed => "verification_failed",
+            Self::Untrue => "untrue",
+            Self::Held => "held",
+            Self::RolledBack => "put_back",
+            Self::Locked => "locked",
+            Self::NeedsAttention => "needs_attention",
+            Self::Denied => "denied",
+            Self::Detached => "detached",
+            Self::LedgerLost => "ledger_lost",
+            Self::Input => "bad_input",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl From<ErrorKind> for Exit {
     fn from(kind: ErrorKind) -> Self {
         match kind {

@@ -9,9 +9,12 @@ mod output;
 mod acceptance;
 mod activation;
 mod again;
+mod appearance;
 mod args;
 mod choosing;
 mod command;
+mod complete;
+mod document;
 mod duration;
 mod environment;
 mod exit;
@@ -21,6 +24,7 @@ mod generate;
 mod held;
 mod image;
 mod kept;
+mod known;
 mod ledger_store;
 mod left;
 mod logins;
@@ -36,19 +40,21 @@ mod session;
 mod stopped;
 mod system;
 mod typed;
+mod verbs;
 mod verification;
 mod view;
+mod whereabouts;
 mod work;
 
 use std::io::IsTerminal;
 
 use clap::{CommandFactory, Parser};
 use deployer_core::capability::Switching;
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_manifest::Loaded;
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, Command, Global};
+use args::{Cli, Command, EnvCommand, Global};
 use session::Session;
 
 pub use exit::Exit;
@@ -57,15 +63,19 @@ pub use system::{Stop, Surroundings};
 
 /// The program: the arguments and surroundings of this process.
 pub fn main() -> std::process::ExitCode {
+    // A shell that asks for completions gets them, and nothing else.
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error).into(),
+        Err(error) => return unparsed(&error, std::env::args().any(|it| it == "--json")).into(),
     };
-    if let Err(error) = environment::put_right() {
+    // Where the environment has to be another one, the program starts again in the folder it is in: then the folder is changed.
+    let started = environment::put_right().and_then(|()| enter(&cli.global));
+    if let Err(error) = started {
         view::error::print(&error, cli.global.json);
         return Exit::from(error.kind()).into();
     }
-    log_to_stderr(cli.global.verbose);
+    log_to_stderr(&cli.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -85,11 +95,38 @@ pub fn main() -> std::process::ExitCode {
 pub async fn run(arguments: &[&str], surroundings: Surroundings) -> Exit {
     match Cli::try_parse_from(std::iter::once(&"deployer").chain(arguments)) {
         Ok(cli) => command(cli, surroundings).await,
-        Err(error) => unparsed(&error),
+        Err(error) => unparsed(&error, arguments.contains(&"--json")),
     }
 }
 
-fn unparsed(error: &clap::Error) -> Exit {
+/// Goes to the folder of `-C`: what is typed after it is meant from there.
+fn enter(global: &Global) -> Result<()> {
+    let Some(folder) = &global.directory else {
+        return Ok(());
+    };
+    std::env::set_current_dir(folder).map_err(|error| {
+        Error::input(format!("cannot go to the folder `{}`", folder.display())).because(error)
+    })
+}
+
+fn unparsed(error: &clap::Error, as_json: bool) -> Exit {
+    if let Some((message, hint)) = verbs::explain(error) {
+        let error = Error::input(message);
+        let error = match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        };
+        view::error::print(&error, as_json);
+        return Exit::Input;
+    }
+    if as_json && error.use_stderr() {
+        let words = error.render().to_string();
+        view::error::print(
+            &Error::input(words.trim_start_matches("error: ").trim()),
+            true,
+        );
+        return Exit::Input;
+    }
     // A closed pipe takes nothing more; the exit code still tells.
     error.print().unwrap_or_default();
     match error.use_stderr() {
@@ -98,24 +135,54 @@ fn unparsed(error: &clap::Error) -> Exit {
     }
 }
 
-fn log_to_stderr(verbose: bool) {
-    let default = if verbose {
-        "warn,deployer=debug,deployer_core=debug,deployer_aws=debug,deployer_gcp=debug,deployer_oci=debug"
-    } else {
-        "error"
-    };
-    let filter =
-        EnvFilter::try_from_env("DEPLOYER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// What `-v` shows: one line for each call, and what goes with it.
+const CALLS: &str = "warn,deployer=debug,deployer_core=debug,deployer_aws=debug,deployer_gcp=debug,deployer_oci=debug";
+
+fn log_to_stderr(global: &Global) {
+    let colour = appearance::colour_of(global, std::io::stderr().is_terminal());
+    let asked = EnvFilter::try_from_env("DEPLOYER_LOG").ok();
+    // Who filters wants to know where a line comes from; who only looks wants the time and the call.
+    let short = global.verbose && asked.is_none();
+    let default = if global.verbose { CALLS } else { "error" };
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(asked.unwrap_or_else(|| EnvFilter::new(default)))
         .with_writer(std::io::stderr)
-        .with_ansi(view::colour(std::io::stderr().is_terminal()))
-        .init();
+        .with_ansi(colour);
+    match short {
+        true => lines
+            .with_timer(WallClock)
+            .with_target(false)
+            .with_level(false)
+            .init(),
+        false => lines.init(),
+    }
+}
+
+/// The time of day in front of a line.
+struct WallClock;
+
+impl tracing_subscriber::fmt::time::FormatTime for WallClock {
+    fn format_time(
+        &self,
+        line: &mut tracing_subscriber::fmt::format::Writer<'_>,
+    ) -> std::fmt::Result {
+        write!(line, "{}", jiff::Zoned::now().strftime("%H:%M:%S"))
+    }
 }
 
 async fn command(cli: Cli, surroundings: Surroundings) -> Exit {
     let Cli { global, command } = cli;
-    again::here(&global, one(&global, &command, surroundings)).await
+    let clock = std::sync::Arc::clone(&surroundings.clock);
+    let lines = global.json && command.is_long_work();
+    let all = async {
+        // In a box: what is around it would make a type that is too deep for the compiler.
+        let exit = Box::pin(one(&global, &command, surroundings)).await;
+        if lines {
+            view::json_line(&document::result(exit));
+        }
+        exit
+    };
+    again::here(&global, document::within(clock, lines, all)).await
 }
 
 async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> Exit {
@@ -126,15 +193,9 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
         Command::Man(args) => command::man::run(args),
         Command::Show(args) => command::show::run(global, args),
         Command::Sandbox(command) => command::sandbox::run(global, command).await,
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "deployer",
-                &mut std::io::stdout(),
-            );
-            Ok(Exit::Success)
-        }
+        Command::Completions { shell } => complete::script(*shell),
+        Command::Check => command::check::run(global),
+        Command::Env(EnvCommand::List) => command::env::list(global, surroundings).await,
         command => match session::load(global) {
             Ok(loaded) => on_manifest(global, loaded, command, surroundings).await,
             Err(problems) => {
@@ -155,8 +216,10 @@ async fn on_manifest(
     command: &Command,
     surroundings: Surroundings,
 ) -> Result<Exit> {
+    document::note_environment(&loaded.environment);
     print_warnings(global, &loaded);
     if let Command::Config(command) = command {
+        known::note(global, &loaded);
         return Ok(command::config::run(global, &loaded, command));
     }
     if needs_images(command)
@@ -173,7 +236,19 @@ async fn on_manifest(
         ledger_moved: global.ledger_moved,
         ..surroundings
     };
-    let mut session = Session::open(loaded, global.cloud, switching, surroundings).await?;
+    let doubtful = !global.new_environment && !loaded.is_known();
+    if doubtful && switching == Switching::Allowed {
+        // Nothing is switched on for a slip.
+        let (loaded, around) = (loaded.clone(), surroundings.clone());
+        let mut looked = Session::open(loaded, global.cloud, Switching::Never, around).await?;
+        if looked.places.is_empty() {
+            looked.tell_failed(global);
+            return Ok(looked.failure());
+        }
+        known::require(global, &looked, command.name()).await?;
+    }
+    let session = Session::open(loaded, global.cloud, switching, surroundings).await?;
+    let mut session = session.waiting(command.wait_lock());
     // Said at once and whatever follows: the clouds fail independently.
     session.tell_failed(global);
     for place in session
@@ -186,11 +261,13 @@ async fn on_manifest(
     if session.places.is_empty() {
         return Ok(session.failure());
     }
+    known::require(global, &session, command.name()).await?;
     match command {
         Command::Plan(args) => command::plan::run(global, session, args).await,
         Command::Apply(args) => command::apply::run(global, session, args).await,
         Command::Migrate(args) => command::migrate::run(global, session, args).await,
         Command::Releases(args) => command::releases::run(global, session, args).await,
+        Command::Runs(args) => command::runs::run(global, session, args).await,
         Command::Status(args) => command::status::run(global, session, args).await,
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
@@ -200,6 +277,8 @@ async fn on_manifest(
         Command::Destroy(args) => command::destroy::run(global, session, args).await,
         Command::Forget(args) => command::forget::run(global, session, args).await,
         Command::Config(_)
+        | Command::Check
+        | Command::Env(_)
         | Command::Init(_)
         | Command::Schema(_)
         | Command::Permissions
@@ -227,7 +306,7 @@ fn needs_images(command: &Command) -> bool {
     )
 }
 
-fn print_problems(global: &Global, problems: &deployer_manifest::Problems) {
+pub(crate) fn print_problems(global: &Global, problems: &deployer_manifest::Problems) {
     if global.json {
         view::json(&serde_json::json!({ "problems": problems.iter().collect::<Vec<_>>() }));
         return;
@@ -235,12 +314,14 @@ fn print_problems(global: &Global, problems: &deployer_manifest::Problems) {
     say!("{}", problems.render(width(), colour()));
 }
 
+/// Problems for this terminal.
+pub(crate) fn rendered(problems: &[deployer_manifest::Problem]) -> String {
+    deployer_manifest::render(problems, width(), colour())
+}
+
 fn print_warnings(global: &Global, loaded: &Loaded) {
-    if !global.json && !loaded.warnings.is_empty() {
-        say!(
-            "{}",
-            deployer_manifest::render(&loaded.warnings, width(), colour())
-        );
+    if !global.json && !global.quiet && !loaded.warnings.is_empty() {
+        say!("{}", rendered(&loaded.warnings));
     }
 }
 
@@ -253,6 +334,7 @@ fn width() -> usize {
 
 fn colour() -> deployer_manifest::Colour {
     match view::colour(std::io::stderr().is_terminal()) {
+        _ if appearance::is_ascii() => deployer_manifest::Colour::Ascii,
         true => deployer_manifest::Colour::On,
         false => deployer_manifest::Colour::Off,
     }

@@ -106,6 +106,14 @@ fn digest(salt: &[u8], name: &str, value: &SecretString) -> [u8; WIDTH] {
     digest
 }
 
+/// Which services a plan is of. Files of before know one alone, as a text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Only {
+    One(String),
+    Several(BTreeSet<String>),
+}
+
 /// A plan with what it was made from.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PlanFile {
@@ -113,8 +121,9 @@ pub struct PlanFile {
     pub format: u32,
     /// Always `deployer plan`, so that another tool's file is told apart.
     pub kind: String,
-    /// The one service, when only one was planned.
-    pub only: Option<String>,
+    /// The services whose code alone was planned.
+    #[serde(default)]
+    pub only: Option<Only>,
     /// Whether a hold was to be lifted.
     pub release_hold: bool,
     /// The images' digests, by service.
@@ -129,13 +138,25 @@ pub struct PlanFile {
 }
 
 impl PlanFile {
+    /// The services whose code alone was planned; none when everything was.
+    pub fn services(&self) -> BTreeSet<String> {
+        match &self.only {
+            None => BTreeSet::new(),
+            Some(Only::One(service)) => BTreeSet::from([service.clone()]),
+            Some(Only::Several(services)) => services.clone(),
+        }
+    }
+
     /// A file for this plan.
     ///
     /// Errors: internal, when this machine gives no random bytes.
     pub fn new(plan: Plan, part: &Part, release_hold: bool, sources: Sources) -> Result<Self> {
         let only = match part {
             Part::All => None,
-            Part::CodeOf(service) => Some(service.clone()),
+            Part::CodeOf(services) => Some(match services.first() {
+                Some(one) if services.len() == 1 => Only::One(one.clone()),
+                Some(_) | None => Only::Several(services.clone()),
+            }),
         };
         Ok(Self {
             format: FORMAT,

@@ -17,6 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::again::{self, Again};
+use crate::document;
 use crate::exit::Exit;
 use crate::left;
 use crate::scene;
@@ -171,6 +172,7 @@ impl Journals {
             };
             match place.ledger.begin_run(header).await {
                 Ok(journal) => {
+                    document::note_run(place.name(), journal.number());
                     journals.insert(place.name(), Arc::new(journal));
                 }
                 Err(error) if session.places.len() == none.len() + 1 => return Err(error),

@@ -1,6 +1,7 @@
 //! One command's view of the world: the manifest, the targets asked for, their callers and ledgers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::logins::Logins;
 use crate::machine;
 use crate::system::{Stop, Surroundings};
 use crate::view;
+use crate::whereabouts;
 
 /// Every single call to a cloud ends after this; shorter than what a lease keeps in hand ([`deployer_core::ledger`]).
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -91,7 +93,12 @@ pub struct Session {
     told: usize,
     /// Of the manifest's AWS target, and for whatever else asks AWS.
     aws: deployer_aws::Credentials,
+    /// How long a lock is waited for that another run holds.
+    wait_lock: Duration,
 }
+
+/// Between two looks at a lock that is waited for.
+const LOOK: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Opens every target asked for, at once; each checks its account before any other call.
@@ -136,7 +143,14 @@ impl Session {
             failed,
             told: 0,
             aws,
+            wait_lock: Duration::ZERO,
         })
+    }
+
+    /// The same that waits so long for a lock that another run holds.
+    #[must_use]
+    pub fn waiting(self, wait_lock: Duration) -> Self {
+        Self { wait_lock, ..self }
     }
 
     /// What opens the registries that images are read from.
@@ -222,10 +236,10 @@ impl Session {
             .map(|place| (place.name(), &place.ledger))
             .collect();
         ledgers.sort_by_key(|(cloud, _)| *cloud);
+        let began = self.clock.elapsed();
         for (cloud, ledger) in ledgers {
-            let holder = machine::holder(command, self.clock.now());
             let taken = tokio::select! {
-                taken = ledger.lock(holder, &machine::Here) => taken,
+                taken = self.take_lock(ledger, command, began) => taken,
                 () = stop.requested_at_last() => Err(Error::new(
                     ErrorKind::Interrupted,
                     "stopped while waiting for the lock; nothing was changed",
@@ -248,6 +262,30 @@ impl Session {
             return Err(error);
         }
         Ok(locks)
+    }
+
+    /// Takes one lock; as long as another run holds it, until the time is over, it is looked at again. Targets share the time.
+    async fn take_lock(&self, ledger: &Ledger, command: &str, began: Duration) -> Result<Lease> {
+        let mut told = false;
+        loop {
+            let holder = machine::holder(command, self.clock.now());
+            let taken = ledger.lock(holder, &machine::Here).await;
+            let Err(error) = taken else { return taken };
+            let waited = self.clock.elapsed().saturating_sub(began);
+            let left = self.wait_lock.saturating_sub(waited);
+            if error.kind() != ErrorKind::Locked || left.is_zero() {
+                return Err(error);
+            }
+            if !told {
+                let left = crate::duration::show(left);
+                sayln!(
+                    "{}: {error}; waiting for it, {left} at most",
+                    ledger.target().cloud
+                );
+                told = true;
+            }
+            self.clock.pause(LOOK.min(left)).await;
+        }
     }
 
     /// Leaves out the targets whose ledgers cannot be read: what a run writes over or after must be readable, and a damaged one is found
@@ -330,9 +368,20 @@ impl Session {
 
 /// The environment's first settings, from flags and variables.
 pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
+    let manifest = whereabouts::manifest(global);
+    whereabouts::tell(global, &manifest);
+    load_of(global, manifest, global.env.clone())
+}
+
+/// The same of this manifest and environment.
+pub fn load_of(
+    global: &Global,
+    manifest: PathBuf,
+    environment: Option<String>,
+) -> Result<Loaded, deployer_manifest::Problems> {
     deployer_manifest::load(&deployer_manifest::Inputs {
-        manifest: global.manifest.clone(),
-        environment: global.env.clone(),
+        manifest,
+        environment,
         vars: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),

@@ -40,7 +40,7 @@ impl Clock for SystemClock {
 pub struct Surroundings {
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Who may ask the command to stop. `None`: SIGINT and SIGTERM, from the first command that can be stopped on.
+    /// Who may ask the command to stop. `None`: SIGINT, SIGTERM and SIGHUP, from the first command that can be stopped on.
     pub stop: Option<Stop>,
     /// Where the ledgers of every target are. `None`: where the manifest says.
     pub ledger: Option<Arc<dyn ObjectStore>>,
@@ -71,7 +71,17 @@ impl Surroundings {
     }
 }
 
-/// Set by SIGINT and SIGTERM. Cheap to clone.
+/// Whether SIGHUP is ignored, as under `nohup`: then whoever started the program wants it to outlive the terminal. `false` where that
+/// cannot be told.
+fn hangup_is_ignored() -> bool {
+    // The first signal's bit (proc(5), `SigIgn`).
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Set by SIGINT, SIGTERM and the end of the terminal. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
 
@@ -83,12 +93,23 @@ impl Stop {
         let stop = Self::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = match hangup_is_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
+        };
         let flag = stop.clone();
         tokio::spawn(async move {
             loop {
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hung_up => {}
                 }
                 let before = flag.0.fetch_add(1, Ordering::SeqCst);
                 flag.1.notify_one();
@@ -149,4 +170,22 @@ pub fn host() -> String {
         .map(|name| name.trim().to_owned())
         .or_else(|_| std::env::var("HOSTNAME"))
         .unwrap_or_else(|_| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_the_terminal_asks_to_stop_unless_it_is_ignored() {
+        let stop = Stop::on_signals().expect("signals can be listened to");
+        let me = std::process::id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-HUP", &me])
+            .status();
+        assert!(sent.expect("kill can be started").success());
+        let patience = Duration::from_secs(10);
+        let heard = tokio::time::timeout(patience, stop.requested_at_last()).await;
+        assert_eq!(heard.is_ok(), !hangup_is_ignored());
+    }
 }

@@ -156,8 +156,10 @@ pub async fn lock(session: &mut Session, command: &str, wish: &Wish, stop: &Stop
 
 /// Reads everything and plans. Writes nothing.
 pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
-    if let Part::CodeOf(service) = &wish.part {
-        session.services(Some(service))?;
+    if let Part::CodeOf(services) = &wish.part {
+        for service in services {
+            session.services(Some(service))?;
+        }
     }
     let (images, untagged) = open_images(session, &wish.part).await?;
     let content_ids: BTreeMap<String, String> = images
@@ -189,8 +191,10 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     for (place, known) in session.places.iter().zip(&mut known) {
         let (env, images) = on_place(place, &images)?;
         let mut given = given(place, wish, images, &contents, &held);
-        if let Part::CodeOf(service) = &wish.part {
-            given.births = births(place, service).await?;
+        if let Part::CodeOf(services) = &wish.part {
+            for service in services {
+                given.births.extend(births(place, service).await?);
+            }
         }
         let first = graph.len();
         let of_place = compose::declare(&mut graph, place.cloud.as_ref(), &env, &given);

@@ -44,8 +44,8 @@ pub struct Given {
 pub enum Part {
     /// All of it; what is not declared is deleted.
     All,
-    /// The code of one service; nothing is deleted.
-    CodeOf(String),
+    /// The code of these services; nothing is deleted.
+    CodeOf(BTreeSet<String>),
 }
 
 /// What was declared for one service.
@@ -117,7 +117,7 @@ impl Part {
     pub fn has(&self, service: &str) -> bool {
         match self {
             Self::All => true,
-            Self::CodeOf(one) => one == service,
+            Self::CodeOf(some) => some.contains(service),
         }
     }
 

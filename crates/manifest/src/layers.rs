@@ -359,7 +359,7 @@ fn match_keys(parts: &[&str], below: &Dict) -> KeyPath {
 }
 
 /// The word of `known` that `text` was most likely meant to be.
-pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|word| (strsim::damerau_levenshtein(text, word), word))

@@ -24,7 +24,8 @@ mod sizes;
 mod source;
 mod units;
 
-pub use load::{DEFAULT_ENVIRONMENT, Inputs, Leaf, Loaded, load};
+pub use layers::nearest;
+pub use load::{DEFAULT_ENVIRONMENT, Inputs, KnownEnvironment, Leaf, Loaded, environments, load};
 pub use model::Manifest;
 pub use naming::{AwsNames, GcpNames};
 pub use problem::{Colour, Problem, Problems, Severity, render};

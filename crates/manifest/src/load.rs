@@ -14,7 +14,7 @@ use crate::extract::extract;
 use crate::interpolate::Scope;
 use crate::layers::{self, Layer, nearest};
 use crate::model::{Manifest, SERVICE_KEYS};
-use crate::problem::{Part, Problem, Problems, Report};
+use crate::problem::{Problem, Problems, Report};
 use crate::resolve::{Fault, fill_section};
 use crate::source::{KeyPath, Origin, Origins};
 
@@ -45,7 +45,18 @@ pub struct Loaded {
     pub base_dir: PathBuf,
     /// What is probably not meant, though usable.
     pub warnings: Vec<Problem>,
+    /// The environments that the files tell of: the one that the manifest names, then those with an overlay.
+    pub known: Vec<KnownEnvironment>,
     origins: Origins,
+}
+
+/// An environment that a file tells of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KnownEnvironment {
+    /// Its name.
+    pub name: String,
+    /// The file: the manifest for its own environment, else the overlay.
+    pub file: PathBuf,
 }
 
 /// A value of the merged manifest and where it came from.
@@ -74,6 +85,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     given.extend(problems);
     let environment = environment(inputs, &base, &flags)?;
     let overlay_path = overlay(&path, &environment);
+    let known = known(&path, &base);
     let mut files = vec![base];
     if overlay_path.exists() {
         files.push(layers::from_file(&overlay_path, shown(&overlay_path)).map_err(Problems::new)?);
@@ -150,7 +162,6 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
         report.distrust(fault.path);
     }
     check(&manifest, &environment, &mut report);
-    missing_overlay(&path, &overlay_path, &environment, &mut report);
     let (errors, warnings) = report.finish();
     if !errors.is_empty() {
         return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
@@ -160,6 +171,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
         environment,
         base_dir: directory(&path),
         warnings,
+        known,
         origins,
     })
 }
@@ -255,42 +267,40 @@ fn is_there(value: &Dict, path: &KeyPath) -> bool {
     at.is_some()
 }
 
-/// A misspelt `--env` would quietly make a whole new environment: say so where others have overlays.
-fn missing_overlay(
-    manifest: &Path,
-    overlay_path: &Path,
-    environment: &str,
-    report: &mut Report<'_>,
-) {
-    if overlay_path.exists() {
-        return;
-    }
-    let stem = manifest
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let names = std::fs::read_dir(directory(manifest))
-        .into_iter()
-        .flatten()
-        .flatten();
+/// The environments that the manifest and the overlays beside it tell of, without a look at what these hold.
+///
+/// # Errors
+///
+/// When the manifest cannot be read.
+pub fn environments(manifest: &Path) -> Result<Vec<KnownEnvironment>, Problems> {
+    let base = layers::from_file(manifest, shown(manifest)).map_err(Problems::new)?;
+    Ok(known(manifest, &base))
+}
+
+fn known(manifest: &Path, base: &Layer) -> Vec<KnownEnvironment> {
+    let own = base.values.get("environment").and_then(Value::as_str);
+    let mut known = vec![KnownEnvironment {
+        name: own.unwrap_or(DEFAULT_ENVIRONMENT).to_owned(),
+        file: shown(manifest),
+    }];
+    let stem = manifest.file_stem().unwrap_or_default().to_string_lossy();
+    let names = std::fs::read_dir(directory(manifest));
+    let names = names.into_iter().flatten().flatten();
     let mut others: Vec<String> = names
         .filter_map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let rest = name.strip_prefix(&stem)?.strip_prefix('.')?;
-            rest.strip_suffix(".toml").map(str::to_owned)
+            let rest = name.strip_prefix(stem.as_ref())?.strip_prefix('.')?;
+            let name = rest.strip_suffix(".toml")?.to_owned();
+            crate::names::ENVIRONMENT.accepts(&name).then_some(name)
         })
+        .filter(|name| *name != known[0].name)
         .collect();
     others.sort();
-    if others.is_empty() {
-        return;
-    }
-    let help = match nearest(environment, others.iter().map(String::as_str)) {
-        Some(word) => format!("did you mean `{word}`?"),
-        None => format!("there are overlays for {}", others.join(", ")),
-    };
-    let message = format!("the environment `{environment}` has no overlay");
-    report.warning(&KeyPath::default(), Part::Key, message, help);
+    known.extend(others.into_iter().map(|name| KnownEnvironment {
+        file: shown(&overlay(manifest, &name)),
+        name,
+    }));
+    known
 }
 
 fn fill_targets(manifest: &mut Manifest, environment: &str) -> Vec<Fault> {
@@ -309,6 +319,19 @@ fn fill_targets(manifest: &mut Manifest, environment: &str) -> Vec<Fault> {
 }
 
 impl Loaded {
+    /// Whether a file tells of the environment: else it is a new one, one that a ledger alone knows, or a slip.
+    pub fn is_known(&self) -> bool {
+        self.known.iter().any(|it| it.name == self.environment)
+    }
+
+    /// The known environment that a person may have meant who wrote another.
+    pub fn meant(&self) -> Option<&str> {
+        nearest(
+            &self.environment,
+            self.known.iter().map(|it| it.name.as_str()),
+        )
+    }
+
     /// What `cloud` is to hold; paths of files that secrets come from are as written, relative to [`Self::base_dir`].
     ///
     /// # Errors

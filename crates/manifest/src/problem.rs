@@ -223,6 +223,8 @@ pub enum Colour {
     On,
     /// None.
     Off,
+    /// None, and no other characters than ASCII around the text.
+    Ascii,
 }
 
 /// Problems for people, `width` columns wide, each with its source line.
@@ -230,6 +232,7 @@ pub fn render(problems: &[Problem], width: usize, colour: Colour) -> String {
     let theme = match colour {
         Colour::On => GraphicalTheme::unicode(),
         Colour::Off => GraphicalTheme::unicode_nocolor(),
+        Colour::Ascii => GraphicalTheme::none(),
     };
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(width)

@@ -342,11 +342,12 @@ fn an_absent_image_is_a_fault_only_of_commands_that_need_it() {
 }
 
 #[test]
-fn an_unused_secret_and_a_misspelt_environment_are_warnings() {
+fn an_unused_secret_is_a_warning_and_a_misspelt_environment_is_not_known() {
     let given = Given::manifest(&format!("{GOOD}\n[secrets.spare]\n"))
         .file("deployer.production.toml", "")
         .environment("prodution");
-    let warnings = given.load().warnings;
+    let loaded = given.load();
+    let warnings = &loaded.warnings;
     let messages: Vec<_> = warnings
         .iter()
         .map(|warning| warning.message.as_str())
@@ -355,10 +356,10 @@ fn an_unused_secret_and_a_misspelt_environment_are_warnings() {
         messages.contains(&"no service uses the secret `spare`"),
         "{messages:?}"
     );
-    assert!(
-        messages.contains(&"the environment `prodution` has no overlay"),
-        "{messages:?}"
-    );
+    assert!(!loaded.is_known());
+    assert_eq!(loaded.meant(), Some("production"));
+    let known: Vec<_> = loaded.known.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(known, ["staging", "production"]);
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::Rerun;
-use deployer_core::compose::Part;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::Result;
 use deployer_core::history::History;
@@ -37,7 +36,7 @@ pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Res
     let wish = match &file {
         None => plan::wish(&args.scope),
         Some(file) => Wish {
-            part: file.only.clone().map_or(Part::All, Part::CodeOf),
+            part: plan::part(file.services()),
             release_hold: file.release_hold,
             rerun: Rerun::No,
         },

@@ -2,6 +2,7 @@
 
 mod dockerfile;
 mod draft;
+mod found;
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,11 @@ use serde_json::json;
 
 use crate::again::Again;
 use crate::args::{Global, Which};
+use crate::command::sandbox;
 use crate::exit::Exit;
 use crate::view;
 use draft::{AwsDraft, Draft, GcpDraft};
+use found::Found;
 
 /// What is known already; on a terminal the rest is asked.
 #[derive(Clone, Debug, Default, Args)]
@@ -87,6 +90,9 @@ pub struct InitArgs {
     /// Its subnetwork
     #[arg(long)]
     pub subnetwork: Option<String>,
+    /// Everyone may call the service on Google Cloud; by default only who has `roles/run.invoker`
+    #[arg(long)]
+    pub public: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -94,27 +100,63 @@ pub struct InitArgs {
 
 /// Makes the manifest. Never overwrites one.
 pub fn run(global: &Global, args: &InitArgs) -> Result<Exit> {
-    let path = &global.manifest;
+    let path = global.manifest();
     if path.exists() {
         return Err(exists(path));
     }
     let mut draft = drafted(path, args)?;
+    let sandbox = sandbox::in_use();
+    Found::read(|name| std::env::var_os(name), sandbox.as_ref()).complete(&mut draft);
     let watched = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if watched && !args.yes && !global.json {
         ask_all(&mut draft, args)?;
     }
     let written = draft::write(&draft);
     create(path, &written.text)?;
+    let beside = beside(path)?;
     let problems = match load(&Inputs {
-        manifest: path.clone(),
+        manifest: path.to_path_buf(),
         ..Inputs::default()
     }) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems.iter().cloned().collect(),
     };
-    tell(global, path, &written.missing, &problems);
+    tell(global, (path, &beside), &written.missing, &problems);
     Ok(Exit::Success)
 }
+
+/// What stands beside a manifest: the schema that editors read, and the line that keeps a sandbox's ledger out of git. Returns what was
+/// written; a schema that is there stays.
+fn beside(manifest: &Path) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    let cannot = |path: &Path, error: std::io::Error| {
+        Error::input(format!("cannot write `{}`", path.display())).because(error)
+    };
+    let schema = manifest.with_file_name(draft::SCHEMA);
+    if !schema.exists() {
+        let document = deployer_manifest::schema(deployer_manifest::Describes::File);
+        let text = format!("{:#}\n", json!(document));
+        std::fs::write(&schema, text).map_err(|error| cannot(&schema, error))?;
+        written.push(schema);
+    }
+    let ignored = manifest.with_file_name(".gitignore");
+    let text = std::fs::read_to_string(&ignored).unwrap_or_default();
+    let is_there = |line: &str| line.trim().trim_matches('/') == LEDGERS.trim_matches('/');
+    if !text.lines().any(is_there) {
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        std::fs::write(&ignored, format!("{text}{end}{LEDGERS}\n"))
+            .map_err(|error| cannot(&ignored, error))?;
+        written.push(ignored);
+    }
+    Ok(written)
+}
+
+/// Where a sandbox's ledgers are, beside the manifest.
+const LEDGERS: &str = ".deployer/";
 
 fn exists(path: &Path) -> Error {
     Error::input(format!("`{}` exists already", path.display()))
@@ -177,6 +219,7 @@ fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
             service_account: args.service_account.clone(),
             network: args.network.clone(),
             subnetwork: args.subnetwork.clone(),
+            public: args.public,
         }),
     })
 }
@@ -226,6 +269,10 @@ fn ask_all(draft: &mut Draft, args: &InitArgs) -> Result<()> {
     if let Some(gcp) = &mut draft.gcp {
         known(&mut gcp.project, "Google Cloud project", None)?;
         known(&mut gcp.region, "Google Cloud region", Some("us-central1"))?;
+        if !args.public {
+            let answer = ask("may everyone call it on Google Cloud? (y or n)", Some("n"))?;
+            gcp.public = matches!(answer.as_deref(), Some("y" | "Y" | "yes"));
+        }
     }
     Ok(())
 }
@@ -254,12 +301,22 @@ fn ask(question: &str, usual: Option<&str>) -> Result<Option<String>> {
     Ok(given.or_else(|| usual.map(str::to_owned)))
 }
 
-fn tell(global: &Global, path: &Path, missing: &[String], problems: &[Problem]) {
+fn tell(
+    global: &Global,
+    (path, beside): (&Path, &[PathBuf]),
+    missing: &[String],
+    problems: &[Problem],
+) {
     if global.json {
-        view::json(&json!({"manifest": path, "fill_in": missing, "problems": problems}));
+        view::json(&json!({
+            "manifest": path, "beside": beside, "fill_in": missing, "problems": problems,
+        }));
         return;
     }
     outln!("{} is written", path.display());
+    for path in beside {
+        outln!("{} as well", path.display());
+    }
     if !missing.is_empty() {
         outln!("\nto fill in (marked `# fill in`):");
         for key in missing {

@@ -84,7 +84,9 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
     for place in &session.places {
         match place.ledger.lock_standing().await? {
             Standing::Free if global.json => {
-                view::json_line(&json!({ "cloud": place.name(), "released": false }));
+                view::json_line(&json!({
+                    "event": "lock_released", "cloud": place.name(), "released": false,
+                }));
             }
             Standing::Free => sayln!("{}: nobody holds the lock", place.name()),
             Standing::Held { holder, .. } => {
@@ -106,7 +108,7 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
         if global.json {
             let former = former.map(|holder| holder.to_string());
             view::json_line(&json!({
-                "cloud": place.name(), "released": former.is_some(), "former": former,
+                "event": "lock_released", "cloud": place.name(), "released": former.is_some(), "former": former,
             }));
             continue;
         }

@@ -31,7 +31,18 @@ const AT_ONCE: usize = 100_000;
 
 /// Prints lines, and goes on with `--follow` until somebody stops it.
 pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<Exit> {
-    let services = session.services(args.service.as_deref())?;
+    let services = match args.services.as_slice() {
+        [] => session.services(None)?,
+        named => {
+            let mut services = Vec::new();
+            for name in named {
+                services.extend(session.services(Some(name))?);
+            }
+            services.sort();
+            services.dedup();
+            services
+        }
+    };
     let now = session.clock.now();
     let start = now.checked_sub(args.since).map_err(|error| {
         Error::input("--since reaches back further than time does").because(error)
@@ -73,6 +84,11 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
         lines.sort_by_key(|(_, _, line)| line.at);
         for (cloud, service, line) in lines {
             let text = masks.hide(cloud, &line.text);
+            // What is hidden is not to be found either: else it could be guessed, letter by letter.
+            let wanted = args.grep.as_ref();
+            if wanted.is_some_and(|wanted| !text.contains(wanted.as_str())) {
+                continue;
+            }
             print_line(global, (cloud, &service), &line, &text);
         }
         match &stop {

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
 pub mod apply;
+pub mod check;
 pub mod config;
 pub mod destroy;
+pub mod env;
 pub mod forget;
 pub mod init;
 pub mod lock;
@@ -13,6 +15,7 @@ pub mod permissions;
 pub mod plan;
 pub mod releases;
 pub mod rollback;
+pub mod runs;
 pub mod sandbox;
 pub mod schema;
 pub mod secrets;

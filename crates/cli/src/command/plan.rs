@@ -1,5 +1,7 @@
 //! `deployer plan`: shows what would change; writes nothing but the plan file asked for.
 
+use std::collections::BTreeSet;
+
 use deployer_core::capability::Rerun;
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, Result};
@@ -76,9 +78,17 @@ pub fn shown(details: bool) -> Shown<'static> {
 /// What the scope arguments ask for.
 pub fn wish(scope: &ScopeArgs) -> Wish {
     Wish {
-        part: scope.only.clone().map_or(Part::All, Part::CodeOf),
+        part: part(scope.only.iter().cloned().collect()),
         release_hold: scope.release_hold,
         rerun: Rerun::No,
+    }
+}
+
+/// The code of these services; of none: everything.
+pub fn part(only: BTreeSet<String>) -> Part {
+    match only.is_empty() {
+        true => Part::All,
+        false => Part::CodeOf(only),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `deployer sandbox`: both clouds on loopback; started in the background, found again through a file.
 
+mod sample;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,6 +25,14 @@ const HOME_VARIABLE: &str = "DEPLOYER_SANDBOX_HOME";
 
 /// Starts, stops, shows or exports.
 pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
+    // In a container there is no HOME.
+    if let SandboxCommand::Sample(args) = command {
+        return match (args.serve, args.check) {
+            (true, _) => sample::serve().await,
+            (_, true) => sample::check().await,
+            (false, false) => sample::write(global, args),
+        };
+    }
     let home = home()?;
     match command {
         SandboxCommand::Up(args) if args.foreground => serve(&home, args).await,
@@ -41,6 +51,7 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
         SandboxCommand::Status => status(global, &home).await,
         SandboxCommand::Env => env(global, &home),
         SandboxCommand::Faults(args) => faults(global, &home, args).await,
+        SandboxCommand::Sample(_) => Ok(Exit::Success),
     }
 }
 
@@ -55,6 +66,11 @@ fn home() -> Result<PathBuf> {
             .hint(format!("set {HOME_VARIABLE}"))
     })?;
     Ok(state.join("deployer/sandbox"))
+}
+
+/// The sandbox that runs, for who makes a first manifest.
+pub fn in_use() -> Option<Running> {
+    running(&home().ok()?)
 }
 
 /// The sandbox that runs. `None` when none does (a note that a killed one left counts as none).
@@ -177,7 +193,8 @@ async fn up(global: &Global, home: &Path) -> Result<Exit> {
     let program = std::env::current_exe().map_err(failed)?;
     let mut child = std::process::Command::new(program)
         .args(std::env::args_os().skip(1))
-        .arg("--foreground")
+        // This process is in the folder that `-C` names already.
+        .args(["--foreground", "--directory", "."])
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)
         .stderr(log)
@@ -357,7 +374,7 @@ fn describe(status: &Value) -> String {
 fn env(global: &Global, home: &Path) -> Result<Exit> {
     let running = required(home)?;
     if global.json {
-        view::json(&BTreeMap::from_iter(exports(&running)));
+        view::json_as_it_is(&BTreeMap::from_iter(exports(&running)));
         return Ok(Exit::Success);
     }
     for (name, value) in exports(&running) {

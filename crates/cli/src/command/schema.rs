@@ -8,7 +8,7 @@ use crate::view;
 
 /// Prints the schema.
 pub fn run(args: &SchemaArgs) -> Exit {
-    view::json(&schema(match args.merged {
+    view::json_as_it_is(&schema(match args.merged {
         true => Describes::Merged,
         false => Describes::File,
     }));

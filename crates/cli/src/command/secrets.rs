@@ -26,7 +26,7 @@ use crate::view;
 pub async fn run(global: &Global, session: Session, command: &SecretsCommand) -> Result<Exit> {
     match command {
         SecretsCommand::List => list(global, &session).await,
-        SecretsCommand::Set { name, file } => set(global, session, name, file.as_deref()).await,
+        SecretsCommand::Set { name, file, .. } => set(global, session, name, file.as_deref()).await,
     }
 }
 
@@ -49,20 +49,37 @@ async fn list(global: &Global, session: &Session) -> Result<Exit> {
                     .and_then(|status| status.changed)
                     .map_or_else(|| "-".into(), |at| format!("{at:.0}")),
                 source(secret),
+                match used_by(place, secret) {
+                    users if users.is_empty() => "-".into(),
+                    users => users.join(", "),
+                },
             ]);
             documents.push(json!({
                 "cloud": place.name(), "secret": secret.key, "name": secret.name, "status": status,
                 "source": source(secret), "on_rollback": secret.on_rollback,
+                "used_by": used_by(place, secret),
             }));
         }
     }
     if global.json {
         view::json(&documents);
     } else {
-        let header = ["CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE"];
+        let header = [
+            "CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE", "USED BY",
+        ];
         out!("{}", view::table::render(&header, &rows));
     }
     Ok(session.failure())
+}
+
+/// The services that take it, by the manifest's names.
+fn used_by(place: &Place, secret: &SecretSpec) -> Vec<String> {
+    let services = place.env.services.iter();
+    let users = services.filter(|(_, service)| {
+        let mut uses = service.secrets.values();
+        uses.any(|it| it.secret == secret.key)
+    });
+    users.map(|(key, _)| key.clone()).collect()
 }
 
 fn source(secret: &SecretSpec) -> String {
@@ -178,7 +195,9 @@ fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
         None if global.json => {}
         None => sayln!("{cloud}: `{key}` has that value already"),
         Some(version) if global.json => {
-            view::json_line(&json!({"cloud": cloud, "secret": key, "version": version}));
+            view::json_line(&json!({
+                "event": "secret_set", "cloud": cloud, "secret": key, "version": version,
+            }));
         }
         Some(version) => sayln!("{cloud}: `{key}` is version {} now", version.version),
     }

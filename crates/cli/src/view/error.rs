@@ -91,7 +91,8 @@ pub fn failed(failed: &Failed) -> serde_json::Value {
 /// Prints an error to standard error: as text, or as one JSON line.
 pub fn print(error: &Error, as_json: bool) {
     if as_json {
-        sayln!("{}", json!({ "event": "error", "error": document(error) }));
+        let event = json!({ "event": "error", "error": document(error) });
+        sayln!("{}", crate::document::event(event));
     } else {
         say!("{}", render(error));
     }

@@ -15,8 +15,22 @@ pub mod table;
 
 use std::io::IsTerminal;
 
-/// Prints one JSON document to standard output.
+use crate::{appearance, document};
+
+/// Prints one JSON document to standard output; as a line, where the command answers in lines.
 pub fn json(value: &impl serde::Serialize) {
+    let document = match serde_json::to_value(value) {
+        Ok(value) => document::stamped(value),
+        Err(error) => return tracing::error!(%error, "an answer has no JSON form"),
+    };
+    match document::in_lines() {
+        true => outln!("{}", document::event(document::as_line(document))),
+        false => outln!("{document:#}"),
+    }
+}
+
+/// Prints a JSON document whose form is another's, to standard output.
+pub fn json_as_it_is(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => outln!("{text}"),
         Err(error) => tracing::error!(%error, "an answer has no JSON form"),
@@ -25,12 +39,7 @@ pub fn json(value: &impl serde::Serialize) {
 
 /// Prints one JSON line to standard output.
 pub fn json_line(value: &serde_json::Value) {
-    outln!("{value}");
-}
-
-/// Whether a person watches standard error.
-pub fn is_watched() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("CI").is_none() && !crate::output::is_kept()
+    outln!("{}", document::event(value.clone()));
 }
 
 /// No terminal is taken to be narrower, in columns.
@@ -52,7 +61,7 @@ pub fn width() -> usize {
 pub fn error_width() -> usize {
     const WHOLE: usize = 500;
     let terminal = console::Term::stderr();
-    match is_watched() {
+    match std::io::stderr().is_terminal() && !crate::output::is_kept() {
         true => terminal
             .size_checked()
             .map_or(WHOLE, |(_, columns)| usize::from(columns).max(LEAST)),
@@ -67,5 +76,5 @@ pub fn is_read_by_people() -> bool {
 
 /// Whether colour is wanted on this stream.
 pub fn colour(terminal: bool) -> bool {
-    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    appearance::colour(terminal)
 }

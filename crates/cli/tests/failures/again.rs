@@ -49,6 +49,12 @@ impl<'a> Elsewhere<'a> {
         self.as_typed(&[words, &options].concat(), exit).await
     }
 
+    /// Applies for the first time: no file tells of production.
+    async fn run_first(&self, words: &[&str]) -> String {
+        let words = [words, &["--new-environment"]].concat();
+        self.run(&words, Exit::Success).await
+    }
+
     async fn as_typed(&self, arguments: &[&str], exit: Exit) -> String {
         let (ended, said) = self.stage.run_as_typed(arguments).await;
         assert!(
@@ -102,7 +108,7 @@ fn quoted(said: &str) -> Vec<String> {
 async fn roll_out(stage: &Stage) {
     let elsewhere = Elsewhere::new(stage);
     elsewhere.want(&Wanted::FIRST);
-    elsewhere.run(APPLY, Exit::Success).await;
+    elsewhere.run_first(APPLY).await;
     stage.behave(unhealthy);
     elsewhere.want(&SECOND);
     let said = elsewhere.run(APPLY, Exit::RolledBack).await;
@@ -125,7 +131,8 @@ async fn migration(stage: &Stage) {
         exit: (started.purpose == Purpose::Finish).then_some(runner::Exit::with(3)),
         ..Behaviour::usual(started.purpose)
     });
-    let said = elsewhere.run(APPLY, Exit::DeploymentFailed).await;
+    let words = [APPLY, &["--new-environment"]].concat();
+    let said = elsewhere.run(&words, Exit::DeploymentFailed).await;
     let again = elsewhere.run(APPLY, Exit::DeploymentFailed).await;
     for hint in quoted(&again) {
         says(&hint, &["--env production", "it's else where"]);
@@ -144,7 +151,10 @@ async fn rollback(stage: &Stage) {
     let elsewhere = Elsewhere::new(stage);
     for wanted in [Wanted::FIRST, SECOND] {
         elsewhere.want(&wanted);
-        let said = elsewhere.run(APPLY, Exit::Success).await;
+        let said = match wanted.version {
+            1 => elsewhere.run_first(APPLY).await,
+            _ => elsewhere.run(APPLY, Exit::Success).await,
+        };
         let verify = quoted(&said);
         assert_eq!(verify.len(), 1, "{said}");
         says(&verify[0], &["deployer verify", "--env production"]);

@@ -49,6 +49,7 @@ mod scaling;
 mod secrets;
 mod shown;
 mod stores;
+mod typed;
 mod undo;
 mod undone;
 mod verification;
@@ -88,6 +89,7 @@ const TESTS: &[&[Test]] = &[
     again::TESTS,
     shown::TESTS,
     planned::TESTS,
+    typed::TESTS,
     proven::TESTS,
     folders::TESTS,
     masked::TESTS,

@@ -221,6 +221,26 @@ impl Ledger {
         Ok(found.into_iter().map(|(name, _)| name).collect())
     }
 
+    /// The environments of the app that the store has anything of, on whichever target, by name.
+    ///
+    /// Errors: ledger, when it cannot be listed.
+    pub async fn environments(&self) -> Result<Vec<String>> {
+        // `BASE/APP/ENVIRONMENT/TARGET`.
+        let parts: Vec<_> = self.prefix.parts().collect();
+        let app: Path = parts[..parts.len().saturating_sub(2)]
+            .iter()
+            .cloned()
+            .collect();
+        let list = || self.store.list_with_delimiter(Some(&app));
+        let found = self.ask(list).await;
+        let found = found.map_err(|error| self.broken("list", &app, error))?;
+        let names = found.common_prefixes.iter();
+        let names = names.filter_map(|path| path.filename().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// The same with the time of the store at which each was written.
     pub(super) async fn list_objects(&self, folder: &str) -> Result<Vec<(String, Timestamp)>> {
         let path = self.path(folder);

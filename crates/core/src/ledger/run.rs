@@ -123,6 +123,9 @@ impl RunJournal {
     }
 }
 
+/// How many runs are read at the same time; each reads its entries, many at once.
+const RUNS_AT_ONCE: usize = 4;
+
 /// So long after it was made, what a cloud tells of a thing may be of before.
 const YOUNG: SignedDuration = SignedDuration::from_secs(60);
 
@@ -239,6 +242,24 @@ impl Ledger {
             .try_collect()
             .await?;
         Ok(headers.into_iter().flatten().collect())
+    }
+
+    /// Whether any run began here.
+    pub async fn has_runs(&self) -> Result<bool> {
+        Ok(self.last_run_number().await? > 0)
+    }
+
+    /// The last runs, newest first, at most so many.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>> {
+        let names = self.list("run-headers").await?;
+        let numbers = names.iter().rev();
+        let numbers = numbers.filter_map(|name| name.trim_end_matches(".json").parse().ok());
+        let runs: Vec<Option<RunRecord>> = futures::stream::iter(numbers.take(limit))
+            .map(|number| self.run(number))
+            .buffered(RUNS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(runs.into_iter().flatten().collect())
     }
 
     /// A run by its number. `None` where there is none.

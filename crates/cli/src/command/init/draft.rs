@@ -59,7 +59,12 @@ pub struct GcpDraft {
     pub network: Option<String>,
     /// Its subnetwork.
     pub subnetwork: Option<String>,
+    /// Whether everyone may call the service.
+    pub public: bool,
 }
+
+/// The schema beside the manifest, by which editors complete and check it.
+pub const SCHEMA: &str = "deployer.schema.json";
 
 /// A manifest and the keys that are left to fill in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +128,7 @@ pub fn write(draft: &Draft) -> Written {
         table: String::new(),
         missing: vec![],
     };
+    page.line(&format!("#:schema ./{SCHEMA}"));
     page.line("# Made by `deployer init`. Every key: docs/manifest.md; `deployer plan` says what is wrong or missing.");
     page.line(
         "# What differs in an environment goes into deployer.ENV.toml: deployer.production.toml.\n",
@@ -144,6 +150,9 @@ pub fn write(draft: &Draft) -> Written {
     }
     if let Some(gcp) = &draft.gcp {
         target_gcp(gcp, draft.database || draft.cache, &mut page);
+        page.table(&format!("targets.gcp.services.{}", draft.app));
+        page.line("# `true`: everyone may call it; `false`: who has roles/run.invoker. On ECS a load balancer decides that.");
+        page.line(&format!("public = {}", gcp.public));
     }
     Written {
         text: page.text,

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use board::{Board, Ended};
 
+use crate::appearance::{self, Progress};
 use crate::duration;
 use crate::scene::Scene;
 use crate::view;
@@ -33,10 +34,12 @@ const PUT_OFF: &str =
 pub fn reporter(as_json: bool, plan: &Plan, scene: &Scene) -> Arc<dyn Reporter> {
     if as_json {
         Arc::new(JsonLines)
-    } else if view::is_watched() {
-        Arc::new(Live::new(Board::of(plan, scene, Instant::now())))
     } else {
-        Arc::new(Plain::default())
+        match appearance::progress() {
+            Progress::Bar => Arc::new(Live::new(Board::of(plan, scene, Instant::now()))),
+            Progress::Plain => Arc::new(Plain::default()),
+            Progress::Silent => Arc::new(Silent),
+        }
     }
 }
 
@@ -51,6 +54,13 @@ pub fn beside(as_json: bool, (app, environment): (&str, &str)) -> Arc<dyn Report
         fingerprint: String::new(),
     };
     reporter(as_json, &plan, &Scene::default())
+}
+
+/// Shows nothing.
+struct Silent;
+
+impl Reporter for Silent {
+    fn event(&self, _event: &Event<'_>) {}
 }
 
 /// Steps that have a word of their own, by the end of their kind: what is being done, and what was done.

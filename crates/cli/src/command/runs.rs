@@ -1,0 +1,167 @@
+//! `deployer runs`: who tried what, how long it took and how it ended, as the ledgers have it.
+
+use std::time::Duration;
+
+use deployer_core::address::CloudName;
+use deployer_core::error::{Error, Result};
+use deployer_core::journal::{Entry, Event};
+use deployer_core::ledger::RunRecord;
+use serde_json::{Value, json};
+
+use crate::args::{Global, RunsArgs, RunsCommand};
+use crate::duration;
+use crate::exit::Exit;
+use crate::session::Session;
+use crate::view::progress::verb;
+use crate::view::{self, foreign};
+
+/// Lists the last runs of every target, or shows one.
+pub async fn run(global: &Global, session: Session, args: &RunsArgs) -> Result<Exit> {
+    match &args.command {
+        None => list(global, &session, args.lines).await,
+        Some(RunsCommand::Show { number }) => show(global, &session, *number).await,
+    }
+}
+
+async fn list(global: &Global, session: &Session, limit: usize) -> Result<Exit> {
+    let mut runs = Vec::new();
+    for place in &session.places {
+        let of_place = place.ledger.runs(limit).await?;
+        runs.extend(of_place.into_iter().map(|run| (place.name(), run)));
+    }
+    // Runs of one command stand beside each other.
+    runs.sort_by(|(a, one), (b, other)| (other.header.at, a).cmp(&(one.header.at, b)));
+    if global.json {
+        let documents = runs.iter().map(|(cloud, run)| summary(*cloud, run));
+        view::json(&documents.collect::<Vec<_>>());
+        return Ok(session.failure());
+    }
+    if runs.is_empty() {
+        sayln!("nothing was run yet");
+        return Ok(session.failure());
+    }
+    let rows: Vec<Vec<String>> = runs.iter().map(|(cloud, run)| row(*cloud, run)).collect();
+    let header = [
+        "CLOUD", "RUN", "COMMAND", "AT", "TOOK", "HOW", "DONE", "WHO",
+    ];
+    out!("{}", view::table::render(&header, &rows));
+    Ok(session.failure())
+}
+
+async fn show(global: &Global, session: &Session, number: u64) -> Result<Exit> {
+    let mut found = Vec::new();
+    for place in &session.places {
+        if let Some(run) = place.ledger.run(number).await? {
+            found.push((place.name(), run));
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::input(format!("there is no run {number}"))
+            .hint("`deployer runs` lists those that there are"));
+    }
+    if global.json {
+        let documents = found.iter().map(|(cloud, run)| {
+            let mut document = summary(*cloud, run);
+            document["entries"] = json!(run.entries);
+            document
+        });
+        view::json(&documents.collect::<Vec<_>>());
+        return Ok(session.failure());
+    }
+    for (cloud, run) in &found {
+        let header = &run.header;
+        let line = format!("{} by {} at {:.0}", header.command, header.by, header.at);
+        outln!(
+            "{cloud}: run {number}, {}, {}",
+            foreign::one_line(&line),
+            ending(run)
+        );
+        for entry in &run.entries {
+            if let Some(line) = told(entry) {
+                outln!("  {:.0}  {line}", entry.at);
+            }
+        }
+    }
+    Ok(session.failure())
+}
+
+/// From its begin to its last word.
+fn took(run: &RunRecord) -> Duration {
+    let last = run.entries.last().map_or(run.header.at, |entry| entry.at);
+    last.duration_since(run.header.at)
+        .try_into()
+        .unwrap_or_default()
+}
+
+fn ending(run: &RunRecord) -> String {
+    let took = duration::show(took(run));
+    match run.outcome() {
+        Some(outcome) => format!("{} in {took}", foreign::one_line(outcome)),
+        None => format!("no end is known, last heard of after {took}"),
+    }
+}
+
+fn ready(run: &RunRecord) -> usize {
+    let entries = run.entries.iter();
+    entries
+        .filter(|it| matches!(it.event, Event::Ready { .. }))
+        .count()
+}
+
+fn row(cloud: CloudName, run: &RunRecord) -> Vec<String> {
+    let header = &run.header;
+    vec![
+        cloud.to_string(),
+        header.number.to_string(),
+        foreign::one_line(&header.command),
+        format!("{:.0}", header.at),
+        duration::show(took(run)),
+        foreign::one_line(run.outcome().unwrap_or("no end is known")),
+        ready(run).to_string(),
+        foreign::one_line(&header.by),
+    ]
+}
+
+fn summary(cloud: CloudName, run: &RunRecord) -> Value {
+    let header = &run.header;
+    let failed = run.entries.iter().filter_map(|entry| match &entry.event {
+        Event::Failed { address, why } | Event::NotUndone { address, why } => {
+            Some(json!({"address": address, "why": why}))
+        }
+        Event::Started { .. }
+        | Event::Landed { .. }
+        | Event::Ready { .. }
+        | Event::Undoing { .. }
+        | Event::Undone { .. }
+        | Event::Ended { .. } => None,
+    });
+    json!({
+        "cloud": cloud, "number": header.number, "command": header.command, "by": header.by,
+        "at": header.at, "seconds": took(run).as_secs_f64(), "outcome": run.outcome(),
+        "done": ready(run), "failed": failed.collect::<Vec<_>>(), "typed": header.typed,
+    })
+}
+
+/// One entry in words; `None` where a later one says the same.
+fn told(entry: &Entry) -> Option<String> {
+    let shown = foreign::address;
+    Some(match &entry.event {
+        Event::Started {
+            address, action, ..
+        } => format!("{} {}", verb(address, *action), shown(address)),
+        Event::Landed { .. } => return None,
+        Event::Ready { address } => format!("ready {}", shown(address)),
+        Event::Failed { address, why } => {
+            format!("FAILED {}: {}", shown(address), foreign::line(why))
+        }
+        Event::Undoing { address, .. } => format!("put back {}", shown(address)),
+        Event::Undone { address, stays } => match stays {
+            None => format!("as before {}", shown(address)),
+            Some(why) => format!("stays {}: {}", shown(address), foreign::line(why)),
+        },
+        Event::NotUndone { address, why } => {
+            format!("NOT PUT BACK {}: {}", shown(address), foreign::line(why))
+        }
+        Event::Ended { outcome } => format!("ended: {}", foreign::one_line(outcome)),
+    })
+}

@@ -1,0 +1,222 @@
+//! What a shell may complete: the words of this manifest. Reads files of this machine alone, and is silent where one cannot be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::Shells;
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::error::{Error, Result};
+use deployer_core::ledger::Ledger;
+use deployer_manifest::{Inputs, Loaded};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+
+use crate::args::MANIFEST;
+use crate::exit::Exit;
+use crate::system::SystemClock;
+
+/// Names the shell that asks: the script sets it.
+const VARIABLE: &str = "COMPLETE";
+
+/// Prints the script of a shell.
+pub fn script(shell: clap_complete::Shell) -> Result<Exit> {
+    let cannot = |error: std::io::Error| {
+        Error::internal("cannot write the completion script").because(error)
+    };
+    let mut text = Vec::new();
+    let name = shell.to_string();
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(&name) else {
+        return Err(Error::input(format!("there are no completions for {name}")));
+    };
+    completer
+        .write_registration(VARIABLE, "deployer", "deployer", "deployer", &mut text)
+        .map_err(cannot)?;
+    out!("{}", String::from_utf8_lossy(&text));
+    Ok(Exit::Success)
+}
+
+/// The services of the manifest.
+pub fn services() -> Vec<CompletionCandidate> {
+    let loaded = loaded();
+    candidates(loaded.iter().flat_map(|it| it.manifest.services.keys()))
+}
+
+/// The secrets of the manifest.
+pub fn secrets() -> Vec<CompletionCandidate> {
+    let loaded = loaded();
+    candidates(loaded.iter().flat_map(|it| it.manifest.secrets.keys()))
+}
+
+/// The environments that files tell of.
+pub fn environments() -> Vec<CompletionCandidate> {
+    let typed = Typed::read(std::env::args_os());
+    let known = deployer_manifest::environments(&typed.manifest).unwrap_or_default();
+    candidates(known.iter().map(|it| &it.name))
+}
+
+/// The releases that a ledger on this machine has, newest first, and their tags.
+pub fn releases() -> Vec<CompletionCandidate> {
+    let mut found: BTreeMap<u64, String> = BTreeMap::new();
+    let mut tags = BTreeSet::new();
+    let all = read(|ledger, loaded| async move {
+        let mut all = Vec::new();
+        for service in loaded.manifest.services.keys() {
+            all.extend(ledger.releases(service).await.unwrap_or_default());
+        }
+        all
+    });
+    for release in all {
+        tags.extend(release.tag.clone());
+        found.insert(release.number, release.tag.unwrap_or_default());
+    }
+    let numbers = found.iter().rev().map(|(number, tag)| {
+        CompletionCandidate::new(format!("r{number}")).help(Some(tag.clone().into()))
+    });
+    numbers.chain(candidates(tags.iter())).collect()
+}
+
+/// The addresses in the inventory of a ledger on this machine.
+pub fn addresses() -> Vec<CompletionCandidate> {
+    let all = read(|ledger, _| async move {
+        let inventory = ledger.inventory().await.unwrap_or_default();
+        inventory.items.into_keys().collect()
+    });
+    let all: Vec<String> = all.iter().map(Address::to_string).collect();
+    candidates(all.iter())
+}
+
+fn candidates<'a>(words: impl Iterator<Item = &'a String>) -> Vec<CompletionCandidate> {
+    let words: BTreeSet<&String> = words.collect();
+    words.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// What the line so far names.
+#[derive(Debug, PartialEq, Eq)]
+struct Typed {
+    manifest: PathBuf,
+    environment: Option<String>,
+}
+
+impl Typed {
+    /// Reads the words that the shell hands over.
+    fn read(words: impl IntoIterator<Item = OsString>) -> Self {
+        let words: Vec<String> = words
+            .into_iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let value = |names: [&str; 2]| {
+            let mut found = None;
+            for (at, word) in words.iter().enumerate() {
+                let joined = word.strip_prefix(&format!("{}=", names[1]));
+                if let Some(value) = joined {
+                    found = Some(value.to_owned());
+                } else if names.contains(&word.as_str()) {
+                    found = words.get(at + 1).cloned().or(found);
+                }
+            }
+            found.filter(|value| !value.is_empty())
+        };
+        let folder = value(["-C", "--directory"]).map(PathBuf::from);
+        let folder = folder.unwrap_or_default();
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let manifest = value(["-f", "--manifest"]).or_else(|| variable("DEPLOYER_MANIFEST"));
+        Self {
+            manifest: folder.join(manifest.map_or_else(|| above(&folder), PathBuf::from)),
+            environment: value(["-e", "--env"]).or_else(|| variable("DEPLOYER_ENV")),
+        }
+    }
+}
+
+/// The usual manifest, as every command finds it.
+fn above(folder: &Path) -> PathBuf {
+    match folder.as_os_str().is_empty() {
+        true => crate::whereabouts::usual(),
+        false => PathBuf::from(MANIFEST),
+    }
+}
+
+/// The manifest, where it has no fault.
+fn loaded() -> Option<Loaded> {
+    let typed = Typed::read(std::env::args_os());
+    deployer_manifest::load(&Inputs {
+        manifest: typed.manifest,
+        environment: typed.environment,
+        vars: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        set: Vec::new(),
+    })
+    .ok()
+}
+
+/// Reads the environment's ledgers in a folder of this machine, as those of a sandbox are: one after the other, by target.
+fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Vec<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let (Some(loaded), Ok(runtime)) = (loaded(), runtime) else {
+        return Vec::new();
+    };
+    let folder = loaded.base_dir.join(".deployer/ledger");
+    let Ok(store) = LocalFileSystem::new_with_prefix(&folder) else {
+        return Vec::new();
+    };
+    let store: Arc<dyn ObjectStore> = Arc::new(store);
+    runtime.block_on(async {
+        let mut found = Vec::new();
+        for target in targets(&loaded) {
+            let ledger = Ledger::new(
+                Arc::clone(&store),
+                &Key::default(),
+                &loaded.manifest.app,
+                &loaded.environment,
+                target,
+                Arc::new(SystemClock),
+            );
+            found.extend(look(ledger, loaded.clone()).await);
+        }
+        found
+    })
+}
+
+fn targets(loaded: &Loaded) -> Vec<Target> {
+    let sections = &loaded.manifest.targets;
+    let target = |cloud, account: &str, region: &str| Target {
+        cloud,
+        account: account.to_owned(),
+        region: region.to_owned(),
+        sandbox: true,
+    };
+    let aws = sections.aws.iter();
+    let aws = aws.map(|it| target(CloudName::Aws, &it.account, &it.region));
+    let gcp = sections.gcp.iter();
+    let gcp = gcp.map(|it| target(CloudName::Gcp, &it.project, &it.region));
+    aws.chain(gcp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_so_far_says_which_manifest_and_environment() {
+        let read = |words: &[&str]| Typed::read(words.iter().map(OsString::from));
+        let typed = read(&[
+            "deployer",
+            "logs",
+            "-f",
+            "a/deployer.toml",
+            "--env=production",
+            "",
+        ]);
+        assert_eq!(typed.manifest, Path::new("a/deployer.toml"));
+        assert_eq!(typed.environment.as_deref(), Some("production"));
+        let typed = read(&["deployer", "-C", "sub", "logs", ""]);
+        assert_eq!(typed.manifest, Path::new("sub/deployer.toml"));
+        // The word that is being completed is no value yet.
+        assert_eq!(read(&["deployer", "plan", "-e", ""]).environment, None);
+    }
+}

@@ -1,0 +1,243 @@
+//! Words that other tools know and this one does not, with what is meant here; never one that deletes.
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::args::Cli;
+
+/// What is never suggested: a guess must not lead to it.
+const NEVER: [&str; 2] = ["destroy", "forget"];
+
+/// What people type, what it is here, and the command.
+const MEANT: [(&[&str], &str, &str); 22] = [
+    (
+        &[
+            "deploy", "up", "push", "upgrade", "update", "sync", "launch", "ship",
+        ],
+        "make the clouds what the manifest says",
+        "deployer apply",
+    ),
+    (
+        &["restart", "redeploy", "reload", "bounce", "start", "stop"],
+        "no command makes what serves anew without a change; one of image, configuration or secret rolls out",
+        "deployer apply",
+    ),
+    (
+        &["history", "versions", "revisions", "deployments"],
+        "the releases of each service",
+        "deployer releases",
+    ),
+    (
+        &["scale", "autoscale", "replicas", "resize"],
+        "change `replicas`, `cpu` or `memory` in the manifest",
+        "deployer apply",
+    ),
+    (
+        &["exec", "ssh", "shell", "console", "attach"],
+        "nothing opens a shell in a container: `aws ecs execute-command` does on ECS; what it prints",
+        "deployer logs",
+    ),
+    (
+        &["run", "job", "task"],
+        "the one job that is run is the migration",
+        "deployer migrate",
+    ),
+    (
+        &["open", "url", "browse", "address"],
+        "what serves, and where",
+        "deployer status",
+    ),
+    (
+        &["validate", "lint", "test"],
+        "the manifest, for every environment",
+        "deployer check",
+    ),
+    (
+        &["ps", "ls", "list", "show", "info", "describe", "get"],
+        "what serves",
+        "deployer status",
+    ),
+    (
+        &["diff", "preview", "dry-run", "refresh"],
+        "what would change",
+        "deployer plan",
+    ),
+    (
+        &["promote"],
+        "name the same digest (`image = \"NAME@sha256:...\"`) for the other environment",
+        "deployer plan --env ENV",
+    ),
+    (
+        &["undo", "revert", "back"],
+        "make an earlier release serve again",
+        "deployer rollback",
+    ),
+    (
+        &["tail", "log", "output"],
+        "what the containers print",
+        "deployer logs",
+    ),
+    (
+        &["secret", "vars", "variables", "set"],
+        "secrets; plain variables stand in the manifest",
+        "deployer secrets list",
+    ),
+    (
+        &["unlock", "force-unlock"],
+        "take the lock from a run that will not give it back",
+        "deployer lock release",
+    ),
+    (
+        &["workspace", "workspaces", "environments", "envs", "stages"],
+        "the environments",
+        "deployer env list",
+    ),
+    (
+        &["events", "audit", "activity", "jobs"],
+        "who tried what, and how it ended",
+        "deployer runs",
+    ),
+    (
+        &["new", "create", "setup", "generate", "scaffold"],
+        "a first manifest",
+        "deployer init",
+    ),
+    (
+        &["import", "adopt", "state"],
+        "there is no state to fill: `adopt = true` in the manifest takes over what is there",
+        "deployer plan",
+    ),
+    (
+        &["login", "auth", "policy", "iam"],
+        "credentials are those of `aws` and `gcloud`; what they must be allowed",
+        "deployer permissions",
+    ),
+    (
+        &["delete", "remove", "rm", "down", "teardown", "purge"],
+        "what the manifest no longer has is deleted by an apply; what that would be",
+        "deployer plan",
+    ),
+    (
+        &["local", "dev", "emulator"],
+        "both clouds on this machine",
+        "deployer sandbox up",
+    ),
+];
+
+/// What to say of a command that does not exist. `None` when this is another error.
+pub fn explain(error: &clap::Error) -> Option<(String, Option<String>)> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let group = group(error);
+    let message = format!("there is no command `{}`", join(&group, typed));
+    Some((message, meant(&group, typed)))
+}
+
+/// The command whose own commands do not have that word: `secrets`, and empty for the program.
+fn group(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    // `Usage: PROGRAM secrets [OPTIONS] <COMMAND>`, whatever the program is called.
+    let words = usage
+        .split_whitespace()
+        .skip_while(|word| *word != "Usage:");
+    let words = words
+        .skip(2)
+        .take_while(|word| !word.starts_with(['[', '<', '-']));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn join(group: &str, word: &str) -> String {
+    match group.is_empty() {
+        true => word.to_owned(),
+        false => format!("{group} {word}"),
+    }
+}
+
+fn meant(group: &str, typed: &str) -> Option<String> {
+    if group.is_empty() {
+        let mut known = MEANT.iter();
+        let found = known.find(|(words, ..)| words.contains(&typed));
+        if let Some((_, what, command)) = found {
+            return Some(format!("{what}: {command}"));
+        }
+    }
+    let mut command = Cli::command();
+    let mut at = &mut command;
+    for word in group.split_whitespace() {
+        at = at.find_subcommand_mut(word)?;
+    }
+    let names: Vec<&str> = at
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .filter(|name| !NEVER.contains(name))
+        .collect();
+    match deployer_manifest::nearest(typed, names.iter().copied()) {
+        Some(name) => Some(format!("did you mean `deployer {}`?", join(group, name))),
+        None => Some(format!("there are: {}", names.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn said(words: &[&str]) -> String {
+        let typed = [&["deployer"], words].concat();
+        let error = Cli::try_parse_from(typed).unwrap_err();
+        let (message, hint) = explain(&error).expect("there is no such command");
+        format!("{message}: {}", hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_word_of_another_tool_leads_to_its_neighbour_here() {
+        for (word, command) in [
+            ("history", "deployer releases"),
+            ("validate", "deployer check"),
+            ("ps", "deployer status"),
+            ("deploy", "deployer apply"),
+            ("upgrade", "deployer apply"),
+            ("diff", "deployer plan"),
+            ("scale", "deployer apply"),
+            ("open", "deployer status"),
+        ] {
+            let said = said(&[word]);
+            assert!(said.contains(&format!("`{word}`")), "{said}");
+            assert!(said.ends_with(command), "{said}");
+        }
+        assert!(said(&["staus"]).ends_with("did you mean `deployer status`?"));
+        assert!(said(&["secrets", "lst"]).ends_with("did you mean `deployer secrets list`?"));
+    }
+
+    #[test]
+    fn nothing_that_is_typed_leads_to_what_deletes() {
+        let words = MEANT.iter().flat_map(|(words, ..)| words.iter().copied());
+        for word in words.chain(["destry", "destory", "destroi", "forgt", "restrt"]) {
+            let said = said(&[word]);
+            let (_, hint) = said.split_once(": ").expect("a hint");
+            assert!(
+                !NEVER.iter().any(|never| hint.contains(never)),
+                "{word}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_word_is_unknown_and_every_command_is_there() {
+        let command = Cli::command();
+        let names: Vec<&str> = command.get_subcommands().map(|it| it.get_name()).collect();
+        for (words, _, command) in MEANT {
+            assert!(words.iter().all(|word| !names.contains(word)), "{words:?}");
+            let typed: Vec<&str> = command.split(' ').collect();
+            assert!(Cli::try_parse_from(&typed).is_ok(), "{command}");
+        }
+    }
+}

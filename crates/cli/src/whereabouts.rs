@@ -1,0 +1,62 @@
+//! Finds the manifest: where it was named, else in the current folder or in one above, up to the root of the repository.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::args::{Global, MANIFEST};
+
+/// What the root of a repository holds.
+const ROOTS: [&str; 3] = [".git", ".hg", ".jj"];
+
+/// The manifest's path, relative to the current folder unless it was named otherwise. One that is nowhere is looked for here.
+pub fn manifest(global: &Global) -> PathBuf {
+    match &global.manifest {
+        Some(named) => named.clone(),
+        None => usual(),
+    }
+}
+
+/// Where a manifest is that nobody names.
+pub fn usual() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    let above = levels(&here).unwrap_or_default();
+    let up: PathBuf = std::iter::repeat_n(Component::ParentDir, above).collect();
+    up.join(MANIFEST)
+}
+
+/// How many folders above the manifest is. Outside of a repository nothing but the folder itself counts: a manifest further up is a
+/// stranger's.
+fn levels(here: &Path) -> Option<usize> {
+    let is_root = |folder: &Path| ROOTS.iter().any(|name| folder.join(name).exists());
+    let root = here.ancestors().position(is_root).unwrap_or(0);
+    let mut folders = here.ancestors().take(root + 1);
+    folders.position(|folder| folder.join(MANIFEST).is_file())
+}
+
+/// Says which manifest it is where that is not plain: it was found above.
+pub fn tell(global: &Global, manifest: &Path) {
+    let found_above = global.manifest.is_none() && manifest != Path::new(MANIFEST);
+    if found_above && !global.json && !global.quiet {
+        sayln!("manifest: {}", manifest.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_looked_for_up_to_the_root_of_the_repository_and_no_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = folder.path().join("repository");
+        let deep = repository.join("sub/deep");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(folder.path().join(MANIFEST), "").unwrap();
+        assert_eq!(levels(&deep), None, "there is no repository");
+        std::fs::create_dir(repository.join(".git")).unwrap();
+        assert_eq!(levels(&deep), None, "it is beyond the root");
+        std::fs::write(repository.join(MANIFEST), "").unwrap();
+        assert_eq!(levels(&deep), Some(2));
+        std::fs::write(deep.join(MANIFEST), "").unwrap();
+        assert_eq!(levels(&deep), Some(0));
+    }
+}
