@@ -65,7 +65,8 @@ pub struct Deployer {
 pub struct Finished {
     /// The arguments.
     pub arguments: String,
-    /// The exit code, as shells tell it: 128 and the number of the signal that ended it, where one did.
+    /// The exit code, as shells tell it: 128 and the number of the signal that ended it, where one
+    /// did.
     pub code: i32,
     /// Standard output.
     pub stdout: String,

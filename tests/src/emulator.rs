@@ -31,7 +31,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// moto: services never settle, tasks end well without running, what it lacks is HTTP 500 without a code.
+    /// moto: services never settle, tasks end well without running, what it lacks is HTTP 500
+    /// without a code.
     pub fn moto(prepared: &Prepared) -> Self {
         let port = free_port();
         let mut program = Command::new(prepared.python_program("moto_server"));
@@ -120,8 +121,8 @@ pub struct Emulated {
 }
 
 impl Emulated {
-    /// Release 1.0.0 of the service, with a cluster and a network that are there, a zone `example.com` and a load balancer
-    /// `front`.
+    /// Release 1.0.0 of the service, with a cluster and a network that are there, a zone
+    /// `example.com` and a load balancer `front`.
     pub fn new(prepared: &Prepared, emulator: Emulator) -> Self {
         let made = python::run(
             prepared,

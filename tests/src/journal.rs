@@ -1,4 +1,5 @@
-//! The runs of a project as its ledger has them: read as the files that they are, also while a run writes them.
+//! The runs of a project as its ledger has them: read as the files that they are, also while a run
+//! writes them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -112,7 +113,8 @@ impl Project {
         targets
     }
 
-    /// The header of every run on every target: one file each, written before anything else of the run.
+    /// The header of every run on every target: one file each, written before anything else of the
+    /// run.
     pub fn run_headers(&self) -> BTreeSet<PathBuf> {
         let targets = self.ledgers().into_iter();
         targets

@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: the binary, the sandbox, recorders on the wire, projects to deploy.
+//! What the end-to-end tests share: the binary, the sandbox, recorders on the wire, projects to
+//! deploy.
 //!
 //! Everything is found through the variables that `cargo xtask test` sets. A test that cannot run
 //! says so in the list that xtask prints, and passes.

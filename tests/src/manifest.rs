@@ -25,7 +25,8 @@ pub struct Manifest {
     pub migrates: bool,
     /// How long a migration may take. Cloud Run ends it then, in the sandbox's time.
     pub migration_timeout: String,
-    /// A regular expression that the health path must answer with, beside what is asked of every service.
+    /// A regular expression that the health path must answer with, beside what is asked of every
+    /// service.
     pub promise: Option<String>,
     /// Generated secrets beside those that the service needs, by name; each in a variable.
     pub extra_secrets: Vec<String>,
@@ -37,8 +38,8 @@ pub struct Manifest {
     pub second_subnet: String,
     /// The tasks' security group.
     pub security_group: String,
-    /// Keys of a managed database, which stands with a managed cache in place of the tests' own PostgreSQL; neither when
-    /// `None`.
+    /// Keys of a managed database, which stands with a managed cache in place of the tests' own
+    /// PostgreSQL; neither when `None`.
     pub managed: Option<String>,
     /// Keys of `[targets.aws]` beside the usual ones; no AWS target when `None`.
     pub aws: Option<String>,

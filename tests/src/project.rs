@@ -127,7 +127,8 @@ impl Project {
             .collect()
     }
 
-    /// Every value that the clouds were given: the recording is the only place where it stands in the clear.
+    /// Every value that the clouds were given: the recording is the only place where it stands in
+    /// the clear.
     fn passed_secrets(&self) -> Vec<String> {
         let mut values: Vec<String> = [&self.aws, &self.gcp]
             .into_iter()

@@ -167,7 +167,8 @@ impl Exchange {
         format!("{} {}", self.method, self.path())
     }
 
-    /// Whether it is meant to change something. Names are the vendors': a method that only reads says so.
+    /// Whether it is meant to change something. Names are the vendors': a method that only reads
+    /// says so.
     pub fn is_write(&self) -> bool {
         if self.method == Method::GET || self.method == Method::HEAD {
             return false;

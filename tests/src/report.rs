@@ -1,4 +1,5 @@
-//! The report of a failed run on one cloud, as people read it: what failed, what is known of it, what serves, what to type.
+//! The report of a failed run on one cloud, as people read it: what failed, what is known of it,
+//! what serves, what to type.
 
 use crate::deployer::Finished;
 
@@ -7,7 +8,8 @@ use crate::deployer::Finished;
 pub struct Report {
     /// The first line of the cloud's own part: the error.
     pub failed: String,
-    /// What is known of the service: what every cloud's app printed, and the rest of the cloud's own part.
+    /// What is known of the service: what every cloud's app printed, and the rest of the cloud's
+    /// own part.
     pub known: Vec<String>,
     /// What serves there.
     pub serves: String,

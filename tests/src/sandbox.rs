@@ -1,4 +1,5 @@
-//! A sandbox of its own for a test file, started through the binary and stopped when no test needs it.
+//! A sandbox of its own for a test file, started through the binary and stopped when no test needs
+//! it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -108,7 +109,8 @@ impl Sandbox {
             .to_owned()
     }
 
-    /// Puts faults in force, and no others: a call, when, and what becomes of it. None of them has seen a call yet.
+    /// Puts faults in force, and no others: a call, when, and what becomes of it. None of them has
+    /// seen a call yet.
     #[track_caller]
     pub fn disturb(&self, faults: &[(&str, &str, &str)]) {
         let rules = faults.iter().map(|(call, when, what)| {

@@ -1,4 +1,5 @@
-//! A managed database and a managed cache on both clouds, through the binary: made, used, changed, kept from harm, deleted.
+//! A managed database and a managed cache on both clouds, through the binary: made, used, changed,
+//! kept from harm, deleted.
 
 use std::sync::Arc;
 

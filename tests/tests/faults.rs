@@ -1,4 +1,5 @@
-//! Faults and rates of a sandbox, as a person puts them in force: by flag, by command, and out of force again.
+//! Faults and rates of a sandbox, as a person puts them in force: by flag, by command, and out of
+//! force again.
 
 use std::path::PathBuf;
 use std::sync::Arc;

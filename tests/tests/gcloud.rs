@@ -1,4 +1,5 @@
-//! What Google's own client changes on the sandbox: it succeeds, and both versions of Cloud Run's API agree on what became of it.
+//! What Google's own client changes on the sandbox: it succeeds, and both versions of Cloud Run's
+//! API agree on what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output};
@@ -168,7 +169,8 @@ fn variable<'a>(service: &'a mut Value, name: &str) -> &'a mut Value {
     all.find(|it| it["name"] == name).expect("it is set")
 }
 
-/// A service without what each change of it sets anew: times and versions, and what `gcloud` writes of itself.
+/// A service without what each change of it sets anew: times and versions, and what `gcloud` writes
+/// of itself.
 fn steady(service: &Value) -> Value {
     let mut service = service.clone();
     let without = |message: &mut Value, names: &[&str]| {

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: nothing new starts, what is in flight is awaited, and the same command goes on.
+//! Ctrl-C and SIGTERM: nothing new starts, what is in flight is awaited, and the same command goes
+//! on.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +26,8 @@ fn project(test: &str) -> Option<Project> {
     Some(project)
 }
 
-/// An apply whose migrations are in flight on both clouds, and stay so as long as the second is kept.
+/// An apply whose migrations are in flight on both clouds, and stay so as long as the second is
+/// kept.
 fn apply_that_migrates(project: &Project) -> (Running, [HeldMigrations; 2]) {
     let databases = [&project.aws_database, &project.gcp_database];
     let held = databases.map(|database| database.hold_migrations());
@@ -307,8 +309,9 @@ fn ctrl_c_while_the_clouds_are_read_changes_nothing() {
     let Some(project) = project("ctrl_c_while_the_clouds_are_read_changes_nothing") else {
         return;
     };
-    // A plan has nothing to await: it ends as any program does. Not by SIGINT here: whoever runs the tests in the background has
-    // a shell that makes every program ignore it, unless that listens itself.
+    // A plan has nothing to await: it ends as any program does. Not by SIGINT here: whoever runs
+    // the tests in the background has a shell that makes every program ignore it, unless that
+    // listens itself.
     let held = project.aws.hold("ecr:DescribeRepositories");
     let plan = project.deployer.start(&["plan"], "");
     held.until_caught();

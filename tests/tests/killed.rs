@@ -1,4 +1,5 @@
-//! `kill -9` at each kind of node and each phase of it, on both clouds: the next run says what it found and ends in the same place.
+//! `kill -9` at each kind of node and each phase of it, on both clouds: the next run says what it
+//! found and ends in the same place.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ const PHASES: [&str; 3] = ["started", "landed", "ready"];
 /// A kind of node on one cloud.
 type Kind = (String, String);
 
-/// A kind of node on one cloud, and how far the journal of a run that was killed says that one of them had come.
+/// A kind of node on one cloud, and how far the journal of a run that was killed says that one of
+/// them had come.
 type Point = (Kind, String);
 
 #[test]
@@ -115,9 +117,9 @@ fn a_database_and_a_cache_whose_run_is_killed_are_made_once() {
     nothing_is_left_to_do(&project);
 }
 
-/// Runs the command again and again, killing each run at the first point that none was killed at before, until one
-/// ends by itself. Every run says of the one before during what it was killed, and a node of each of these kinds was
-/// among it. Returns the points.
+/// Runs the command again and again, killing each run at the first point that none was killed at
+/// before, until one ends by itself. Every run says of the one before during what it was killed,
+/// and a node of each of these kinds was among it. Returns the points.
 fn finish_by_the_next(
     project: &Project,
     command: &[&str],
@@ -147,7 +149,8 @@ fn finish_by_the_next(
     panic!("it never ends by itself; it was killed at {killed_at:#?}");
 }
 
-/// Kills the run as soon as its journals have a point that is not in `known`; gives every point that they have then.
+/// Kills the run as soon as its journals have a point that is not in `known`; gives every point
+/// that they have then.
 fn run_until_a_new_point(
     project: &Project,
     command: &[&str],

@@ -1,4 +1,5 @@
-//! The lock through the binary, with the ledger in a bucket: of S3 on moto, of Cloud Storage on the sandbox.
+//! The lock through the binary, with the ledger in a bucket: of S3 on moto, of Cloud Storage on the
+//! sandbox.
 
 use std::time::Duration;
 
@@ -165,7 +166,8 @@ fn a_ledger_in_cloud_storage_keeps_two_runs_apart() {
     pair.a_holder_that_was_killed_is_taken_over_once_it_would_have_renewed();
     assert_eq!(project.on_gcp().version(), "1.0.0");
 
-    // A store that loses replies, is busy and is down for moments: nothing is taken for another's, nothing is lost.
+    // A store that loses replies, is busy and is down for moments: nothing is taken for another's,
+    // nothing is lost.
     project.sandbox.disturb(&[
         ("storage.objects.insert", "every = 3", "reset_after"),
         ("storage.objects.insert", "every = 5", "throttled"),

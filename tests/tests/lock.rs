@@ -1,4 +1,5 @@
-//! The lock through the binary, with the ledger in a folder: many runs at once, and a lease that runs out.
+//! The lock through the binary, with the ledger in a folder: many runs at once, and a lease that
+//! runs out.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -81,7 +82,8 @@ fn ten(project: &Project) -> Vec<Running> {
     (0..10).map(one).collect()
 }
 
-/// The one that has the lock keeps it until its migrations may go on, which is when the others have ended.
+/// The one that has the lock keeps it until its migrations may go on, which is when the others have
+/// ended.
 fn nine_are_refused_while_one_works(project: &Project) {
     let databases = [&project.aws_database, &project.gcp_database];
     let held = databases.map(|database| database.hold_migrations());
@@ -109,7 +111,8 @@ fn nine_are_refused_while_one_works(project: &Project) {
     assert_one_at_a_time(project, 1);
 }
 
-/// Whoever comes after the one before has ended does what is left to do: for all but the first, nothing.
+/// Whoever comes after the one before has ended does what is left to do: for all but the first,
+/// nothing.
 fn ten_take_turns(project: &Project) {
     let ended: Vec<Finished> = ten(project).into_iter().map(Running::finish).collect();
     let (done, refused): (Vec<_>, Vec<_>) = ended.iter().partition(|run| run.code == exit::SUCCESS);
@@ -121,7 +124,8 @@ fn ten_take_turns(project: &Project) {
     assert_one_at_a_time(project, 1 + done.len());
 }
 
-/// Every run of both targets has a number of its own, a whole journal, and ended before the next one began.
+/// Every run of both targets has a number of its own, a whole journal, and ended before the next
+/// one began.
 #[track_caller]
 fn assert_one_at_a_time(project: &Project, count: usize) {
     for cloud in ["aws", "gcp"] {

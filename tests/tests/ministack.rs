@@ -1,8 +1,9 @@
-//! The same binary and manifest against ministack, which nobody here wrote. Its services settle, so `apply` waits for them.
+//! The same binary and manifest against ministack, which nobody here wrote. Its services settle, so
+//! `apply` waits for them.
 //!
-//! Without a container engine its tasks never end: no migration is asked for, and what the service answers is not looked
-//! at. It describes no service deployments, and a broken image settles as well as a sound one: refusing releases is for the
-//! sandbox's tests.
+//! Without a container engine its tasks never end: no migration is asked for, and what the service
+//! answers is not looked at. It describes no service deployments, and a broken image settles as
+//! well as a sound one: refusing releases is for the sandbox's tests.
 
 use deployer_tests::deployer::{Finished, exit};
 use deployer_tests::emulator::{Emulated, Emulator};
@@ -29,7 +30,8 @@ fn apply(ministack: &Emulated) -> Finished {
     ministack.deployer.run(&APPLY).exits(exit::SUCCESS)
 }
 
-/// The task definition that takes all traffic; panics unless the service is ready and says that nothing else serves.
+/// The task definition that takes all traffic; panics unless the service is ready and says that
+/// nothing else serves.
 #[track_caller]
 fn serving(ministack: &Emulated) -> Value {
     let service = ministack.service();

@@ -1,4 +1,5 @@
-//! The same binary and manifest against moto, which nobody here wrote. Its services never settle: `--detach`.
+//! The same binary and manifest against moto, which nobody here wrote. Its services never settle:
+//! `--detach`.
 
 use deployer_tests::deployer::{Finished, exit};
 use deployer_tests::emulator::{Emulated, Emulator};
@@ -106,7 +107,8 @@ fn they_are_planned_and_made(moto: &Emulated) {
     ] {
         plan.says(kind);
     }
-    // In this environment an emulator answers: the zone's name servers know nothing of it, and that is said.
+    // In this environment an emulator answers: the zone's name servers know nothing of it, and that
+    // is said.
     apply(moto).says("no name server is asked");
     moto.assert_settled(&APPLY);
 }
@@ -144,8 +146,9 @@ fn a_smaller_disk_is_refused_without_a_word(moto: &mut Emulated) {
     disk(moto, 30);
 }
 
-/// moto has no DeleteCacheSubnetGroup, and a deleted cache stays `deleting` for ever. So a destroy fails at that one
-/// group, in seconds; everything else is gone, and the next destroy has nothing else to do.
+/// moto has no DeleteCacheSubnetGroup, and a deleted cache stays `deleting` for ever. So a destroy
+/// fails at that one group, in seconds; everything else is gone, and the next destroy has nothing
+/// else to do.
 fn a_destroy_ends_where_moto_does(moto: &Emulated) {
     let destroy = ["destroy", "--yes", "--allow-data-loss", "all"];
     let mark = moto.recorder.mark();

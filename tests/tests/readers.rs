@@ -1,4 +1,5 @@
-//! What `status` says of databases, caches and names, against what the vendors' clients, `psql` and `redis-cli` see.
+//! What `status` says of databases, caches and names, against what the vendors' clients, `psql` and
+//! `redis-cli` see.
 
 use std::sync::Arc;
 

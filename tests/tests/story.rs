@@ -1,4 +1,5 @@
-//! The main story on both clouds, through the binary: every step a user takes, in the order of a first week.
+//! The main story on both clouds, through the binary: every step a user takes, in the order of a
+//! first week.
 
 use deployer_tests::deployer::{Finished, Running, exit};
 use deployer_tests::idp::is_signed_by;
@@ -186,7 +187,8 @@ fn a_broken_version_is_refused_and_the_one_before_goes_on_serving(story: &mut Pr
     assert_serves(story, "2.0.0");
 }
 
-/// Each cloud in its own words: the one put back what served before, the other one never stopped to serve it.
+/// Each cloud in its own words: the one put back what served before, the other one never stopped to
+/// serve it.
 fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serves: [String; 2]) {
     let name = story.manifest.service_name();
     let [before, on_gcp] = serves;

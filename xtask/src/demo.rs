@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: the whole story on this machine, each step checked before the next one starts.
+//! `cargo xtask demo`: the whole story on this machine, each step checked before the next one
+//! starts.
 
 mod service;
 pub mod stage;

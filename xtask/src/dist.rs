@@ -1,5 +1,5 @@
-//! What a release consists of: a static binary with its completions, manual, schema and licences in an archive, sums, and a script
-//! that installs it.
+//! What a release consists of: a static binary with its completions, manual, schema and licences in
+//! an archive, sums, and a script that installs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,8 @@ impl Wanted {
     }
 }
 
-/// `cargo xtask dist [--target TRIPLE] [--binary FILE]`: everything of a release under `target/dist`.
+/// `cargo xtask dist [--target TRIPLE] [--binary FILE]`: everything of a release under
+/// `target/dist`.
 pub fn command(words: &[&str]) -> Result<()> {
     let wanted = Wanted::read(words)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -159,7 +160,8 @@ fn stage(binary: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Packs a folder, in the order of names and without times and owners: the same content is the same archive.
+/// Packs a folder, in the order of names and without times and owners: the same content is the same
+/// archive.
 fn pack(folder: &Path, archive: &Path, name: &str) -> Result<()> {
     let file = fs::File::create(archive).context("cannot write the archive")?;
     let mut builder = tar::Builder::new(GzEncoder::new(file, Compression::best()));

@@ -1,5 +1,5 @@
-//! Writes `docs/manifest.md` from the manifest's schema, so that it never says what the reader does not, and
-//! `docs/permissions.md` from what the program needs.
+//! Writes `docs/manifest.md` from the manifest's schema, so that it never says what the reader does
+//! not, and `docs/permissions.md` from what the program needs.
 
 use std::fmt::Write;
 use std::process::Command;

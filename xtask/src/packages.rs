@@ -14,7 +14,8 @@ pub fn redis() -> Result<()> {
     program("redis-server", "redis-server")
 }
 
-/// Makes sure that there is a `docker-registry`, the reference implementation that images are copied into and read from.
+/// Makes sure that there is a `docker-registry`, the reference implementation that images are
+/// copied into and read from.
 ///
 /// Errors: what to install, when it is absent and cannot be installed from here.
 pub fn docker_registry() -> Result<()> {
@@ -48,7 +49,8 @@ fn install(package: &str) -> Command {
     install
         .args(["install", "--yes", "--no-install-recommends", package])
         .env("DEBIAN_FRONTEND", "noninteractive")
-        // Debian starts no service of a package that is installed in single-user mode: only its program is wanted.
+        // Debian starts no service of a package that is installed in single-user mode: only its
+        // program is wanted.
         .env("RUNLEVEL", "1")
         .stdin(Stdio::null());
     install

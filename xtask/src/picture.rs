@@ -1,4 +1,5 @@
-//! `cargo xtask picture`: draws docs/terminal.svg from a real plan and apply of a new version, on both clouds of the sandbox.
+//! `cargo xtask picture`: draws docs/terminal.svg from a real plan and apply of a new version, on
+//! both clouds of the sandbox.
 
 mod transcript;
 

@@ -21,8 +21,8 @@ pub fn command() -> Result<()> {
 
 /// The environment's directory; made when it is absent or its requirements changed.
 ///
-/// In its folder `ministack` is another one with that emulator, unless it cannot be installed: the tests that want it say
-/// then that they are skipped.
+/// In its folder `ministack` is another one with that emulator, unless it cannot be installed: the
+/// tests that want it say then that they are skipped.
 pub fn prepare() -> Result<PathBuf> {
     let venv = workspace::generated("venv");
     install(&venv, REQUIREMENTS)?;

@@ -22,8 +22,9 @@ pub fn generated(name: &str) -> PathBuf {
 
 /// The cargo that runs xtask, started in the workspace.
 ///
-/// It does not see what that one tells xtask of its own package: build scripts of dependencies that look at these variables
-/// would run anew, and half of the dependencies with them, whenever somebody builds without xtask in between.
+/// It does not see what that one tells xtask of its own package: build scripts of dependencies that
+/// look at these variables would run anew, and half of the dependencies with them, whenever
+/// somebody builds without xtask in between.
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -40,7 +41,8 @@ fn is_of_package(name: &str) -> bool {
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
-/// Runs a `cargo build` whose progress a person sees, and returns where the program `name` is that it made.
+/// Runs a `cargo build` whose progress a person sees, and returns where the program `name` is that
+/// it made.
 pub fn build_program(build: &mut Command, name: &str) -> Result<PathBuf> {
     let output = build
         .arg("--message-format=json-render-diagnostics")
@@ -68,8 +70,8 @@ pub fn build_program(build: &mut Command, name: &str) -> Result<PathBuf> {
         .with_context(|| format!("cargo made no program `{name}`"))
 }
 
-/// Builds the product, everything else and every test, with the features that `cargo test --workspace` takes, so that
-/// no dependency is built twice; returns the product's path.
+/// Builds the product, everything else and every test, with the features that `cargo test
+/// --workspace` takes, so that no dependency is built twice; returns the product's path.
 pub fn build_everything() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--workspace", "--all-targets"]);

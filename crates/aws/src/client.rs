@@ -48,7 +48,8 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the first call.
+    /// Reads the SDK's own configuration (environment, profile); credentials are asked for by the
+    /// first call.
     pub(crate) async fn open(
         section: &AwsSpec,
         context: Context,
@@ -117,8 +118,8 @@ impl Clients {
     }
 }
 
-/// The SDK's own configuration (environment, profile) with our time-outs and retries, and whether its endpoint is on
-/// loopback. `AWS_ENDPOINT_URL` wins over `endpoint`.
+/// The SDK's own configuration (environment, profile) with our time-outs and retries, and whether
+/// its endpoint is on loopback. `AWS_ENDPOINT_URL` wins over `endpoint`.
 ///
 /// Errors: input, when the endpoint is not a URL.
 pub(crate) async fn configuration(
@@ -127,8 +128,9 @@ pub(crate) async fn configuration(
     context: &Context,
     credentials: &Credentials,
 ) -> Result<(SdkConfig, bool)> {
-    // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's doing. A server that never
-    // answers keeps a call for its attempts and the pauses between them, which is twice the time-out.
+    // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's
+    // doing. A server that never answers keeps a call for its attempts and the pauses between them,
+    // which is twice the time-out.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(context.call_timeout.min(Duration::from_secs(5)))
         .read_timeout(context.call_timeout / 3)

@@ -1,5 +1,5 @@
-//! The HTTP client under every call to AWS, also those for credentials: the environment's proxies, and words for what no
-//! further try will mend.
+//! The HTTP client under every call to AWS, also those for credentials: the environment's proxies,
+//! and words for what no further try will mend.
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -15,7 +15,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use deployer_core::reach::Obstacle;
 use url::Url;
 
-/// The SDK's usual HTTP client, as it makes its own: the environment's proxies and certificates (`SSL_CERT_FILE`) count.
+/// The SDK's usual HTTP client, as it makes its own: the environment's proxies and certificates
+/// (`SSL_CERT_FILE`) count.
 pub(crate) fn http() -> SharedHttpClient {
     let client = Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector =

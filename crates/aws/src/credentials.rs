@@ -1,5 +1,5 @@
-//! The credentials that every call of a target is signed with: found as the SDK finds them, kept while they last, and where there
-//! are none, the cause in a sentence.
+//! The credentials that every call of a target is signed with: found as the SDK finds them, kept
+//! while they last, and where there are none, the cause in a sentence.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -21,22 +21,25 @@ use tokio::sync::OnceCell;
 use crate::connection;
 use crate::profile::Profiles;
 
-/// How long before their end credentials are no longer used: as AWS's own SDKs do (`advisory` refresh of botocore is 15
-/// minutes, its mandatory one and the smaller clients' 5).
+/// How long before their end credentials are no longer used: as AWS's own SDKs do (`advisory`
+/// refresh of botocore is 15 minutes, its mandatory one and the smaller clients' 5).
 const BEFORE_THEIR_END: Duration = Duration::from_secs(300);
 
-/// How often newer credentials are looked for where only such are had that end soon: an instance's, a program's.
+/// How often newer credentials are looked for where only such are had that end soon: an instance's,
+/// a program's.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
 
-/// One cache for all clients of a target: the SDK's and the ledger's. Found when the first call needs them; an expensive
-/// way to them (single sign-on, a role, a program that asks a person) is gone once, not for each call. Cheap to clone.
+/// One cache for all clients of a target: the SDK's and the ledger's. Found when the first call
+/// needs them; an expensive way to them (single sign-on, a role, a program that asks a person) is
+/// gone once, not for each call. Cheap to clone.
 #[derive(Clone)]
 pub struct Credentials(Arc<Inner>);
 
 struct Inner {
     source: Source,
     kept: tokio::sync::Mutex<Option<Kept>>,
-    /// What could not be found at first is not looked for again: every client of a command would wait for it.
+    /// What could not be found at first is not looked for again: every client of a command would
+    /// wait for it.
     refused: Mutex<Option<Refusal>>,
 }
 
@@ -77,7 +80,8 @@ struct Refusal {
 }
 
 impl Credentials {
-    /// Environment, profile, single sign-on, login, web identity, the container's or the instance's role.
+    /// Environment, profile, single sign-on, login, web identity, the container's or the instance's
+    /// role.
     pub fn new(region: &str) -> Self {
         Self::from(Source::Chain {
             region: region.to_owned(),
@@ -152,8 +156,9 @@ impl Credentials {
 
 async fn default_chain(region: &str) -> SharedCredentialsProvider {
     let config = ProviderConfig::without_region().with_http_client(connection::http());
-    // Named here and not in `config`: else the chain looks for one itself, and where no variable or profile has it, it asks the metadata
-    // service of an instance that this machine is not (aws-config 1.13, `default_provider/credentials.rs`, `build`).
+    // Named here and not in `config`: else the chain looks for one itself, and where no variable or
+    // profile has it, it asks the metadata service of an instance that this machine is not
+    // (aws-config 1.13, `default_provider/credentials.rs`, `build`).
     let chain = DefaultCredentialsChain::builder()
         .configure(config)
         .region(aws_config::Region::new(region.to_owned()));
@@ -224,7 +229,8 @@ impl Surroundings {
         }
     }
 
-    /// What needs no search: it would end elsewhere, and late, at the role of an instance that this machine is not.
+    /// What needs no search: it would end elsewhere, and late, at the role of an instance that this
+    /// machine is not.
     fn known_beforehand(&self) -> Option<Refusal> {
         let profiles = &self.profiles;
         if self.keys || !profiles.lacks_the_chosen_one() {

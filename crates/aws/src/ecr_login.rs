@@ -1,4 +1,5 @@
-//! Logs in to ECR: to the target's own registry, and to those of any account and region, by what their host names say.
+//! Logs in to ECR: to the target's own registry, and to those of any account and region, by what
+//! their host names say.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,8 +15,9 @@ use crate::error::Told;
 
 /// The region of a private ECR registry's host; `None` for any other host.
 ///
-/// `ACCOUNT.dkr.ecr.REGION.amazonaws.com`, with `-fips`, in other partitions, and the names that have IPv6 addresses
-/// (`ACCOUNT.dkr-ecr.REGION.on.aws`): as the pattern of amazon-ecr-credential-helper, `ecr-login/api/client.go`.
+/// `ACCOUNT.dkr.ecr.REGION.amazonaws.com`, with `-fips`, in other partitions, and the names that
+/// have IPv6 addresses (`ACCOUNT.dkr-ecr.REGION.on.aws`): as the pattern of
+/// amazon-ecr-credential-helper, `ecr-login/api/client.go`.
 pub fn ecr_region(host: &str) -> Option<&str> {
     const DOMAINS: [&str; 9] = [
         "amazonaws.com",
@@ -45,7 +47,8 @@ pub fn ecr_region(host: &str) -> Option<&str> {
     (is_region && DOMAINS.contains(&domain)).then_some(region)
 }
 
-/// Logs in to the private ECR registries of one region with the caller's credentials. Nothing is asked yet.
+/// Logs in to the private ECR registries of one region with the caller's credentials. Nothing is
+/// asked yet.
 pub async fn ecr_login(region: &str, credentials: &Credentials) -> Arc<dyn RegistryLogin> {
     let config = client::plain(region, credentials).await;
     Arc::new(EcrLogin::unasked(aws_sdk_ecr::Client::new(&config)))
@@ -58,8 +61,9 @@ pub(crate) struct Authorization {
     pub(crate) endpoint: String,
 }
 
-/// The token is good for every registry that the caller may use, in the client's region; which ones are named is ignored
-/// (`registryIds` is deprecated: botocore's model of ECR, `GetAuthorizationTokenRequest`).
+/// The token is good for every registry that the caller may use, in the client's region; which ones
+/// are named is ignored (`registryIds` is deprecated: botocore's model of ECR,
+/// `GetAuthorizationTokenRequest`).
 pub(crate) async fn authorization(ecr: &aws_sdk_ecr::Client) -> Result<Authorization> {
     let answer = ecr.get_authorization_token().send().await;
     let answer = answer.told(|| "get a password for the image registry".into())?;
@@ -75,7 +79,8 @@ pub(crate) async fn authorization(ecr: &aws_sdk_ecr::Client) -> Result<Authoriza
     })
 }
 
-/// ECR's password, which lasts twelve hours: the one that is there first, from then on a new one each time.
+/// ECR's password, which lasts twelve hours: the one that is there first, from then on a new one
+/// each time.
 pub(crate) struct EcrLogin {
     ecr: aws_sdk_ecr::Client,
     first: Mutex<Option<(String, SecretString)>>,

@@ -23,7 +23,8 @@ impl std::error::Error for Answer {}
 
 /// Turns an SDK's failure into ours.
 pub(crate) trait Told<T> {
-    /// `action` names action and object: "create service `idp`"; the message says that it cannot be done.
+    /// `action` names action and object: "create service `idp`"; the message says that it cannot be
+    /// done.
     fn told(self, action: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -159,8 +160,8 @@ where
     Refusal::new(error).of(action)
 }
 
-/// What a failed look means: absent for the code `absent`, denied where the caller may not see it, else an error. `what` names the
-/// thing.
+/// What a failed look means: absent for the code `absent`, denied where the caller may not see it,
+/// else an error. `what` names the thing.
 pub(crate) fn unseen<A, E>(error: &SdkError<E>, absent: &str, what: &str) -> Result<Reading<A>>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -194,7 +195,8 @@ fn hint_for(code: &str) -> Option<&'static str> {
     }
 }
 
-/// What helps against one refusal in particular that has no code of its own: what passes by itself for a while and has not passed.
+/// What helps against one refusal in particular that has no code of its own: what passes by itself
+/// for a while and has not passed.
 fn hint_for_words(action: &str, words: &str) -> Option<String> {
     let words = words.to_lowercase();
     if words.contains("does not have an associated load balancer") {

@@ -1,5 +1,5 @@
-//! What each attempt of a call passes right before it is sent: it waits for its turn at the API and for as long as the API
-//! asked for, and goes only while the run may change its target.
+//! What each attempt of a call passes right before it is sent: it waits for its turn at the API and
+//! for as long as the API asked for, and goes only while the run may change its target.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,7 +40,8 @@ struct Rules {
 }
 
 impl Gate {
-    /// Sends nothing that the permit refuses, and nothing faster than its API takes it or sooner than it asks for.
+    /// Sends nothing that the permit refuses, and nothing faster than its API takes it or sooner
+    /// than it asks for.
     pub(crate) fn new(context: &Context) -> Self {
         Self {
             client: connection::http(),
@@ -92,7 +93,8 @@ impl HttpConnector for Guarded {
                     break place;
                 }
             };
-            // Asked last: the lease may have been lost while waiting. A user's error is not tried again.
+            // Asked last: the lease may have been lost while waiting. A user's error is not tried
+            // again.
             let refused = rules.permit.ask().await;
             refused.map_err(|error| ConnectorError::user(error.into()))?;
             let call = Call::of(&request);
@@ -131,8 +133,8 @@ impl Call {
     }
 }
 
-/// The service by the name that the call is signed for, and the action: by the header of those that speak JSON, the form's field of those
-/// that speak the query protocol; for the rest the method.
+/// The service by the name that the call is signed for, and the action: by the header of those that
+/// speak JSON, the form's field of those that speak the query protocol; for the rest the method.
 fn name(request: &HttpRequest) -> String {
     let headers = request.headers();
     // `Credential=KEY/DAY/REGION/SERVICE/aws4_request`.

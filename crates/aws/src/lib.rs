@@ -1,5 +1,5 @@
-//! AWS behind deployer-core's capabilities: ECR, Secrets Manager, RDS, ElastiCache, ECS on Fargate, Route 53,
-//! CloudWatch Logs.
+//! AWS behind deployer-core's capabilities: ECR, Secrets Manager, RDS, ElastiCache, ECS on Fargate,
+//! Route 53, CloudWatch Logs.
 
 mod cache;
 mod client;
@@ -60,8 +60,9 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Opens a target without calling it. Credentials are found by the SDK's own chain when the first call needs
-    /// them. `AWS_ENDPOINT_URL` wins over the section's endpoint; an endpoint on loopback makes it a sandbox.
+    /// Opens a target without calling it. Credentials are found by the SDK's own chain when the
+    /// first call needs them. `AWS_ENDPOINT_URL` wins over the section's endpoint; an endpoint on
+    /// loopback makes it a sandbox.
     ///
     /// Errors: input, when the endpoint is not a URL.
     pub async fn open(
@@ -160,7 +161,8 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
     kinds::ALL.iter().map(|it| it.kind)
 }
 
-/// How the deletes of a kind stand to others': those of an earlier tier come first. Names come before everything.
+/// How the deletes of a kind stand to others': those of an earlier tier come first. Names come
+/// before everything.
 fn tier(kind: &str) -> Tier {
     kinds::tier(kind).unwrap_or(Tier::Edge)
 }

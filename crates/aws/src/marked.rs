@@ -1,9 +1,10 @@
 //! Finds what carries an owner's mark, by the API that lists the tags of everything in a region.
 //!
-//! "The `GetResources`, `GetTagKeys`, and `GetTagValues` operations support all resource types" (Resource Groups Tagging API Reference,
-//! "Services that support the Resource Groups Tagging API"). What it says is of an index that lags: a deleted thing stands in it for
-//! hours (boto/boto3#3341, aws/aws-sdk#676, hashicorp/waypoint#1974), so that whatever it names is read from its own API before
-//! anything is made of it.
+//! "The `GetResources`, `GetTagKeys`, and `GetTagValues` operations support all resource types"
+//! (Resource Groups Tagging API Reference, "Services that support the Resource Groups Tagging
+//! API"). What it says is of an index that lags: a deleted thing stands in it for hours
+//! (boto/boto3#3341, aws/aws-sdk#676, hashicorp/waypoint#1974), so that whatever it names is read
+//! from its own API before anything is made of it.
 
 use std::collections::BTreeSet;
 
@@ -148,7 +149,8 @@ impl Home<'_> {
         self.cluster.rsplit('/').next().unwrap_or(self.cluster)
     }
 
-    /// The thing behind an ARN; `None` for one of another account or region, or of a kind that is not removed by itself.
+    /// The thing behind an ARN; `None` for one of another account or region, or of a kind that is
+    /// not removed by itself.
     fn thing<'a>(&self, arn: &'a str) -> Option<Thing<'a>> {
         let mut parts = arn.splitn(6, ':').skip(2);
         let mut part = || parts.next();

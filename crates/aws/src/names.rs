@@ -21,8 +21,8 @@ name_rule!(
     "letters, digits and `/_+=.@-`, at most 512 characters"
 );
 name_rule!(
-    /// What `GetSecretValue` takes: a name or an ARN, in full or without its last six characters; also the names that AWS gives,
-    /// such as `rds!db-...`.
+    /// What `GetSecretValue` takes: a name or an ARN, in full or without its last six characters;
+    /// also the names that AWS gives, such as `rds!db-...`.
     SECRET_READ, "a secret in Secrets Manager", 2048, Any,
     "^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@!-]+$",
     "its name (letters, digits and `/_+=.@!-`) or its ARN: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"

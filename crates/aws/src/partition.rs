@@ -1,7 +1,8 @@
-//! Partitions: AWS several times over, each with ARNs and names of its own; pure. Which one a region is in never changes.
+//! Partitions: AWS several times over, each with ARNs and names of its own; pure. Which one a
+//! region is in never changes.
 //!
-//! As in the SDKs' own `partitions.json` (botocore 1.43.11, `botocore/data/partitions.json`), which the one for Rust keeps to
-//! itself.
+//! As in the SDKs' own `partitions.json` (botocore 1.43.11, `botocore/data/partitions.json`), which
+//! the one for Rust keeps to itself.
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,8 @@ pub(crate) fn of(region: &str) -> Partition {
         .unwrap_or(COMMERCIAL)
 }
 
-/// Where S3 answers in a region. A client that knows of one partition only would ask in the wrong one.
+/// Where S3 answers in a region. A client that knows of one partition only would ask in the wrong
+/// one.
 pub fn s3_endpoint(region: &str, fips: bool) -> String {
     let service = if fips { "s3-fips" } else { "s3" };
     format!("https://{service}.{region}.{}", of(region).suffix)

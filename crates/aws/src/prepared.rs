@@ -1,5 +1,5 @@
-//! Refusals that pass by themselves: what was made a moment ago is not known everywhere yet, another call is not done, and the role that
-//! a service works with is made when it is first used.
+//! Refusals that pass by themselves: what was made a moment ago is not known everywhere yet,
+//! another call is not done, and the role that a service works with is made when it is first used.
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,9 +20,9 @@ where
     until_taken(clock, PREPARED, waits_for_role, what, call).await
 }
 
-/// Whether it waits for a role that AWS makes. "Unable to create the resource. Verify that you have permission to create service
-/// linked role. Otherwise wait and try again later" (RDS; aws/aws-cdk#13104 and many others), `ServiceLinkedRoleNotFoundFault`
-/// (ElastiCache).
+/// Whether it waits for a role that AWS makes. "Unable to create the resource. Verify that you have
+/// permission to create service linked role. Otherwise wait and try again later" (RDS;
+/// aws/aws-cdk#13104 and many others), `ServiceLinkedRoleNotFoundFault` (ElastiCache).
 fn waits_for_role(error: &Error) -> bool {
     let said = error.chain().join(": ").to_lowercase();
     said.contains("service linked role")

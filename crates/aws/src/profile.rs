@@ -1,4 +1,5 @@
-//! Reads what this program must know itself of the `aws` tools' files: which profiles there are, and a few of their settings.
+//! Reads what this program must know itself of the `aws` tools' files: which profiles there are,
+//! and a few of their settings.
 //!
 //! The SDK reads the same files for credentials and region. The form is that of
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>.
@@ -19,7 +20,8 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Reads the files that these environment variables name; one that cannot be read is taken for empty, as `aws` takes it.
+    /// Reads the files that these environment variables name; one that cannot be read is taken for
+    /// empty, as `aws` takes it.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         // Without a home there is no usual file: the folder that one stands in may be anybody's.
@@ -83,7 +85,8 @@ impl Profiles {
         self.setting_of(&self.name, key)
     }
 
-    /// A setting of the profile in use, or of one that it builds on (`source_profile`); with that profile's name.
+    /// A setting of the profile in use, or of one that it builds on (`source_profile`); with that
+    /// profile's name.
     pub(crate) fn inherited(&self, key: &str) -> Option<(&str, &str)> {
         let mut name = self.name.as_str();
         // A profile may name itself, for its own keys.

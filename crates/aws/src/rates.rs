@@ -1,8 +1,8 @@
 //! How fast each API may be asked: the rates that AWS documents for an account in one region.
 //!
-//! RDS, ElastiCache, IAM and Elastic Load Balancing publish none; their refusals are tried again by the SDK. Where a number is
-//! "from memory", its page could not be read again when this was written: too low costs seconds, too high a refusal that
-//! is tried again.
+//! RDS, ElastiCache, IAM and Elastic Load Balancing publish none; their refusals are tried again by
+//! the SDK. Where a number is "from memory", its page could not be read again when this was
+//! written: too low costs seconds, too high a refusal that is tried again.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ const TAGGING: &str = "ResourceGroupsTaggingAPI_";
 
 /// The first that fits counts.
 const SHARED: &[Shared] = &[
-    // Amazon ECS API Reference, "Request throttling for the Amazon ECS API"; the second and later ones from memory.
+    // Amazon ECS API Reference, "Request throttling for the Amazon ECS API"; the second and later
+    // ones from memory.
     Shared {
         api: ECS,
         actions: &["DescribeClusters", "ListClusters"],
@@ -101,7 +102,8 @@ const SHARED: &[Shared] = &[
         actions: &["GetLogEvents"],
         rate: Rate::per_second(25, 25),
     },
-    // AWS Secrets Manager User Guide, "Quotas". Reading single secrets is allowed thousands of times a second.
+    // AWS Secrets Manager User Guide, "Quotas". Reading single secrets is allowed thousands of
+    // times a second.
     Shared {
         api: SECRETS,
         actions: &["BatchGetSecretValue"],
@@ -141,7 +143,8 @@ const SHARED: &[Shared] = &[
     },
 ];
 
-/// The path that Route 53's calls begin with, and their rate: Amazon Route 53 Developer Guide, "Quotas", from memory.
+/// The path that Route 53's calls begin with, and their rate: Amazon Route 53 Developer Guide,
+/// "Quotas", from memory.
 const ROUTE53: (&str, Rate) = ("/2013-04-01/", Rate::per_second(5, 5));
 
 /// Whose turn it is, for each rate. The order is that of [`SHARED`].

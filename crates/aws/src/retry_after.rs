@@ -69,7 +69,8 @@ impl std::fmt::Debug for Pauses {
     }
 }
 
-/// Which API a request goes to: its host, and what its header of the action begins with where several share one.
+/// Which API a request goes to: its host, and what its header of the action begins with where
+/// several share one.
 pub(crate) fn api(request: &HttpRequest) -> String {
     let uri = request.uri();
     let after = uri.split_once("://").map_or(uri, |(_, rest)| rest);

@@ -20,7 +20,8 @@ pub(crate) struct Facts {
     pub(crate) access: Access,
 }
 
-/// How the ARN of a kind is told from others': `arn:PARTITION:SERVICE:REGION:ACCOUNT:SORT/NAME`, or with a colon before the name.
+/// How the ARN of a kind is told from others': `arn:PARTITION:SERVICE:REGION:ACCOUNT:SORT/NAME`, or
+/// with a colon before the name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arn {
     pub(crate) service: &'static str,

@@ -1,4 +1,5 @@
-//! What one target on AWS is asked for, resolved: everything that the cloud-neutral specification has no word for.
+//! What one target on AWS is asked for, resolved: everything that the cloud-neutral specification
+//! has no word for.
 //!
 //! Of what may be silent, `None` leaves what is there, or AWS's own default for something new.
 

@@ -65,7 +65,8 @@ macro_rules! told {
 pub(crate) use told;
 
 impl TagApi {
-    /// The tags of a thing that the service lists them of; ECS and Secrets Manager tell them with the thing itself.
+    /// The tags of a thing that the service lists them of; ECS and Secrets Manager tell them with
+    /// the thing itself.
     pub(crate) async fn read(self, clients: &Clients, arn: &str) -> Result<Tags, Refusal> {
         Ok(match self {
             Self::Ecr => {
@@ -101,7 +102,8 @@ impl TagApi {
         })
     }
 
-    /// Changes the tags of a thing; writes nothing where there is nothing to change. `id` is its ARN; Secrets Manager takes a name too.
+    /// Changes the tags of a thing; writes nothing where there is nothing to change. `id` is its
+    /// ARN; Secrets Manager takes a name too.
     pub(crate) async fn write(
         self,
         clients: &Clients,

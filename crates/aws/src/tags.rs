@@ -22,7 +22,8 @@ pub(crate) fn of(env: &EnvironmentSpec) -> Tags {
     own_tags(&env.app, &env.environment, &env.tags)
 }
 
-/// Things of this environment; with `adopt` also those that nobody marked. `past` is what earlier runs noted.
+/// Things of this environment; with `adopt` also those that nobody marked. `past` is what earlier
+/// runs noted.
 pub(crate) fn ownership(env: &EnvironmentSpec, adopt: bool, past: &Past) -> Ownership {
     Ownership::new(MARKING, of(env), adopt, past)
 }

@@ -1,4 +1,5 @@
-//! Why there are no credentials is said in a sentence, cause by cause: each in a process of its own, whose environment it is.
+//! Why there are no credentials is said in a sentence, cause by cause: each in a process of its
+//! own, whose environment it is.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! The last step of `apply` and `rollback`: examines what was made to serve, notes the result on the releases, says the way back.
+//! The last step of `apply` and `rollback`: examines what was made to serve, notes the result on
+//! the releases, says the way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,8 +53,8 @@ pub struct Due<'a> {
     pub unwanted: Option<&'static str>,
 }
 
-/// Examines the services of these releases, on every target at once: tokens of one are worth something only when the
-/// others' keys verify them. Notes the result on the releases.
+/// Examines the services of these releases, on every target at once: tokens of one are worth
+/// something only when the others' keys verify them. Notes the result on the releases.
 pub async fn examine(
     global: &Global,
     session: &Session,
@@ -108,7 +109,8 @@ pub async fn examine(
     acceptance
 }
 
-/// What an apply has to examine: every service whose release was not verified yet, on every target that got there.
+/// What an apply has to examine: every service whose release was not verified yet, on every target
+/// that got there.
 pub async fn of_apply<'a>(
     session: &'a Session,
     args: &ApplyArgs,

@@ -1,5 +1,5 @@
-//! Makes an earlier release serve again. The hold is durable before the first call, and one that was killed is finished by the
-//! next command in the same way.
+//! Makes an earlier release serve again. The hold is durable before the first call, and one that
+//! was killed is finished by the next command in the same way.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,8 +37,8 @@ pub struct Choice<'a> {
     pub follow: BTreeMap<String, SecretVersion>,
     /// Whether `from` is another content: the same is rejected by nobody.
     rejects: bool,
-    /// The versions that an apply of `from` would pin now of the secrets that a rollback restores, by the manifest's names: the hold ends
-    /// when one of them has another.
+    /// The versions that an apply of `from` would pin now of the secrets that a rollback restores,
+    /// by the manifest's names: the hold ends when one of them has another.
     current: BTreeMap<String, SecretVersion>,
     /// The hold of the rollback that this one finishes, if it is none of its own.
     finishes: Option<Hold>,
@@ -78,7 +78,8 @@ impl Over<'_> {
 impl<'a> Choice<'a> {
     /// Looks up whether `to` can still serve, and which of its secrets follow.
     ///
-    /// Errors: not found, when its revision or a secret version that it pins is gone; those of reading them.
+    /// Errors: not found, when its revision or a secret version that it pins is gone; those of
+    /// reading them.
     pub async fn new(place: &'a Place, from: Release, to: Release) -> Result<Self> {
         let pinned = place
             .cloud
@@ -87,7 +88,8 @@ impl<'a> Choice<'a> {
             .await;
         let pinned = pinned.map_err(|error| gone(error, &to, place))?;
         let to = record::with_pins(to, &pinned);
-        // What it pins tells what a hold on it is about; without it the hold is on the content alone.
+        // What it pins tells what a hold on it is about; without it the hold is on the content
+        // alone.
         let from = record::pinning(place, from).await;
         let follow = following(place, &to).await?;
         check_pins(place, &to, &pinned, &follow).await?;
@@ -214,8 +216,8 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// What an apply would pin now of the secrets of `from` that a rollback restores, by the manifest's names: a later one may mend it. Of a
-/// secret that is not there any more, what `from` pins.
+/// What an apply would pin now of the secrets of `from` that a rollback restores, by the manifest's
+/// names: a later one may mend it. Of a secret that is not there any more, what `from` pins.
 async fn current(place: &Place, from: &Release) -> Result<BTreeMap<String, SecretVersion>> {
     let follows = record::follows(place);
     let mut current = BTreeMap::new();
@@ -254,7 +256,8 @@ fn again_as_new(to: &Release) -> String {
     )
 }
 
-/// The versions that a revision pins are looked at before anything is changed: one that is gone would fail every instance.
+/// The versions that a revision pins are looked at before anything is changed: one that is gone
+/// would fail every instance.
 async fn check_pins(
     place: &Place,
     to: &Release,
@@ -361,9 +364,9 @@ pub struct Outcome {
     pub unwritten: Unwritten,
 }
 
-/// Makes every choice serve, on all targets at once; records a release and the hold where it does. Where it does not,
-/// the hold is as it was before; where that is not known, it stays unfinished. A target whose ledger fails is left alone, or told as one
-/// of which nothing could be written.
+/// Makes every choice serve, on all targets at once; records a release and the hold where it does.
+/// Where it does not, the hold is as it was before; where that is not known, it stays unfinished. A
+/// target whose ledger fails is left alone, or told as one of which nothing could be written.
 pub async fn carry_out(
     session: &Session,
     choices: &[Choice<'_>],
@@ -437,7 +440,8 @@ async fn write_down(
         return record(session, choice, revision, &run).await.map(Some);
     }
     let over = match choice.finishes {
-        // What the rollback before came to is as unknown as it was, unless this one's roll-out has an end.
+        // What the rollback before came to is as unknown as it was, unless this one's roll-out has
+        // an end.
         Some(_) => has_failed(verdict),
         None => !is_in_doubt(verdict),
     };
@@ -462,7 +466,8 @@ fn has_failed(verdict: Option<&Verdict>) -> bool {
     })
 }
 
-/// Whether a call may have landed although the cloud has not said what became of it: then the next command finds out, and finishes it.
+/// Whether a call may have landed although the cloud has not said what became of it: then the next
+/// command finds out, and finishes it.
 fn is_in_doubt(verdict: Option<&Verdict>) -> bool {
     let failed = verdict.into_iter().flat_map(|verdict| &verdict.failed);
     let mut kinds = failed.map(|it| it.error.kind());

@@ -1,5 +1,5 @@
-//! A command of ours as a person types it again: with the options that name what this one works on, quoted for a shell. The one
-//! place that writes commands into what people read.
+//! A command of ours as a person types it again: with the options that name what this one works on,
+//! quoted for a shell. The one place that writes commands into what people read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -97,8 +97,8 @@ impl fmt::Display for Again {
     }
 }
 
-/// A text with every command of ours in it completed by what the command that runs works on: those between back-ticks, and one that the
-/// text begins with.
+/// A text with every command of ours in it completed by what the command that runs works on: those
+/// between back-ticks, and one that the text begins with.
 pub fn completed(text: &str) -> Cow<'_, str> {
     let options = HERE.try_with(named).unwrap_or_default();
     if options.is_empty() || !text.contains("deployer ") {
@@ -179,8 +179,8 @@ fn quoted(word: &str) -> Cow<'_, str> {
     shlex::try_quote(word).unwrap_or(Cow::Borrowed("''"))
 }
 
-/// `KEY=VALUE` as it is typed. A plain variable may hold anything, also what nobody else is to read: its value is for the reader to fill
-/// in, and a shell refuses the line until that is done.
+/// `KEY=VALUE` as it is typed. A plain variable may hold anything, also what nobody else is to
+/// read: its value is for the reader to fill in, and a shell refuses the line until that is done.
 fn shown(set: &str) -> String {
     match set.split_once('=') {
         Some((key, _)) if is_of_a_variable(key) => format!("{}=<VALUE>", quoted(key)),

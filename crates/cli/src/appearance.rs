@@ -1,4 +1,5 @@
-//! How a command looks where its output goes: bar, lines or nothing; colour; and whether the terminal shows more than ASCII.
+//! How a command looks where its output goes: bar, lines or nothing; colour; and whether the
+//! terminal shows more than ASCII.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -56,8 +57,9 @@ impl Screen {
         self.variable("TERM").is_some_and(|term| term == "dumb")
     }
 
-    /// What the locale's characters are: the first of these that is set counts (POSIX, "Environment Variables", 8.2). Without any it is
-    /// the C locale; a terminal of today without one shows UTF-8 all the same, so only a locale that says otherwise counts.
+    /// What the locale's characters are: the first of these that is set counts (POSIX, "Environment
+    /// Variables", 8.2). Without any it is the C locale; a terminal of today without one shows
+    /// UTF-8 all the same, so only a locale that says otherwise counts.
     fn is_ascii(&self) -> bool {
         let mut names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
         let locale = names.find_map(|name| self.variable(name));

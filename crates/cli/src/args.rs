@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and the help that teaches it.
 
+// long: every command and every argument, as they are typed
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -42,7 +44,8 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The manifest; default: `deployer.toml`, here or in a folder above, up to the repository's root
+    /// The manifest; default: `deployer.toml`, here or in a folder above, up to the repository's
+    /// root
     #[arg(
         short = 'f',
         long,
@@ -69,7 +72,8 @@ pub struct Global {
     /// Set a manifest value, after every file and variable: `services.web.port=8080`
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The ledgers were moved, as a whole, to where the manifest says they are now: services note it from now on
+    /// The ledgers were moved, as a whole, to where the manifest says they are now: services note
+    /// it from now on
     #[arg(long, global = true)]
     pub ledger_moved: bool,
     /// Answer as JSON (one document; JSON lines for long work)
@@ -250,7 +254,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Show a plan that `plan --out` wrote; asks no cloud
     Show(ShowArgs),
-    /// Make the clouds what the manifest says: copy images, migrate, roll out, wait, record a release
+    /// Make the clouds what the manifest says: copy images, migrate, roll out, wait, record a
+    /// release
     Apply(ApplyArgs),
     /// Run the manifest's migration as a one-off job, without moving traffic
     Migrate(MigrateArgs),
@@ -260,7 +265,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what serves, in the clouds' own words
     Status(ServiceArgs),
-    /// Ask the services themselves: health, metrics, keys, a token round trip, TLS, and the manifest's own checks
+    /// Ask the services themselves: health, metrics, keys, a token round trip, TLS, and the
+    /// manifest's own checks
     Verify(VerifyArgs),
     /// Print what the containers print
     Logs(LogsArgs),
@@ -289,7 +295,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Print what the credentials must be allowed: policies for AWS, roles for Google Cloud
     Permissions,
-    /// Print a completion script for a shell; it asks this program for services, environments, releases and secrets
+    /// Print a completion script for a shell; it asks this program for services, environments,
+    /// releases and secrets
     Completions { shell: clap_complete::Shell },
     /// Write the manual pages
     Man(ManArgs),
@@ -297,7 +304,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// Of all layers together, with what is required; by default of one file, which may be an overlay
+    /// Of all layers together, with what is required; by default of one file, which may be an
+    /// overlay
     #[arg(long)]
     pub merged: bool,
 }
@@ -331,7 +339,8 @@ pub struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Show what the plan says of this service, database or cache alone; everything is planned all the same
+    /// Show what the plan says of this service, database or cache alone; everything is planned all
+    /// the same
     #[arg(value_name = "SERVICE", conflicts_with_all = ["details", "format"])]
     pub name: Option<String>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -339,7 +348,8 @@ pub struct PlanArgs {
     /// Write the plan to a file that `apply FILE` takes
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Exit with 2 when there are changes, 6 when there are none and a service is on hold, 0 otherwise
+    /// Exit with 2 when there are changes, 6 when there are none and a service is on hold, 0
+    /// otherwise
     #[arg(long)]
     pub detailed_exitcode: bool,
     #[command(flatten)]
@@ -349,7 +359,8 @@ pub struct PlanArgs {
 /// Which part is planned.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ScopeArgs {
-    /// Only the code of this service: image, new revision, roll-out; needs the fewest permissions. May be given several times
+    /// Only the code of this service: image, new revision, roll-out; needs the fewest permissions.
+    /// May be given several times
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub only: Vec<String>,
     /// Apply a release again although it was rolled back from
@@ -379,8 +390,8 @@ pub struct ApplyArgs {
     /// Allow these nodes to lose their data (addresses as the plan prints them)
     #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub allow_data_loss: Vec<String>,
-    /// What becomes of a target where something failed: `keep` what was done (the next apply goes on), or `undo` it, newest
-    /// first; what holds data always stays
+    /// What becomes of a target where something failed: `keep` what was done (the next apply goes
+    /// on), or `undo` it, newest first; what holds data always stays
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFailureArg::Keep)]
     pub on_failure: OnFailureArg,
     #[command(flatten)]
@@ -410,7 +421,8 @@ pub struct MigrateArgs {
     /// Run it again although it failed for this release
     #[arg(long)]
     pub retry: bool,
-    /// Run it again although it succeeded: its database was restored, in place, to what it was before
+    /// Run it again although it succeeded: its database was restored, in place, to what it was
+    /// before
     #[arg(long, conflicts_with = "retry")]
     pub again: bool,
     /// Do not ask
@@ -491,7 +503,8 @@ pub struct RollbackArgs {
     /// The service, when there are several
     #[arg(add = ArgValueCandidates::new(complete::services))]
     pub service: Option<String>,
-    /// `r3`, a content id, the cloud's own revision or an image tag; default: the release before the one that serves
+    /// `r3`, a content id, the cloud's own revision or an image tag; default: the release before
+    /// the one that serves
     #[arg(long, value_name = "REV", add = ArgValueCandidates::new(complete::releases))]
     pub to: Option<String>,
     /// Do not verify what serves then
@@ -545,7 +558,8 @@ pub struct DestroyArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Allow these nodes to lose their data (addresses as the plan prints them), or `all` of this environment
+    /// Allow these nodes to lose their data (addresses as the plan prints them), or `all` of this
+    /// environment
     #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub allow_data_loss: Vec<String>,
     #[command(flatten)]

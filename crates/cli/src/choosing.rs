@@ -1,4 +1,5 @@
-//! Chooses on every target what a rollback makes serve: from what serves there, never from the last record alone.
+//! Chooses on every target what a rollback makes serve: from what serves there, never from the last
+//! record alone.
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::Serving;
@@ -70,7 +71,8 @@ struct Rolled {
 
 /// What the rollback of a service does on every target; `to` is a person's word for a release.
 ///
-/// Errors: input, when there is nothing to go back to, a word means several releases, or two targets would serve different contents.
+/// Errors: input, when there is nothing to go back to, a word means several releases, or two
+/// targets would serve different contents.
 pub async fn choose<'a>(
     session: &'a Session,
     service: &str,
@@ -135,8 +137,8 @@ async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
     })
 }
 
-/// Finishes what a rollback left, wherever it did: typed twice, it goes back once. Where it had not begun, the same content is made to
-/// serve as on the other targets.
+/// Finishes what a rollback left, wherever it did: typed twice, it goes back once. Where it had not
+/// begun, the same content is made to serve as on the other targets.
 async fn finish<'a>(
     session: &'a Session,
     service: &str,
@@ -199,7 +201,8 @@ async fn follow<'a>(
     Ok(chosen)
 }
 
-/// Whether the last command was a rollback that went on one target and came to nothing on another one.
+/// Whether the last command was a rollback that went on one target and came to nothing on another
+/// one.
 fn went_in_part(all: &[Looked<'_>]) -> bool {
     let mut typed = all.iter().map(|it| it.last.as_ref().map(|it| &it.typed));
     let first = typed.next().flatten();
@@ -208,7 +211,8 @@ fn went_in_part(all: &[Looked<'_>]) -> bool {
     of_one && any(|it| it.went) && any(|it| it.failed)
 }
 
-/// The same words once more: where the rollback went it is done, and where it came to nothing the same content is made to serve.
+/// The same words once more: where the rollback went it is done, and where it came to nothing the
+/// same content is made to serve.
 async fn rest<'a>(
     session: &'a Session,
     service: &str,
@@ -242,7 +246,8 @@ async fn choose_on<'a>(
     let (from, unrecorded) = from(session, service, looked, &history, standing).await?;
     let to = match (to, looked.releases.last()) {
         (Some(word), _) => named(&history, word, place)?,
-        // Another hand changed what no release has: the release that it changed served before, and nobody rejects it.
+        // Another hand changed what no release has: the release that it changed served before, and
+        // nobody rejects it.
         (None, Some(last)) if unknown && !last.detached && history.same_content(&from, last) => {
             last.clone()
         }
@@ -296,7 +301,8 @@ async fn from(
         Standing::Last(release) => Ok((release.clone(), false)),
         // Nothing serves: whatever was to serve last is what is left behind.
         Standing::Nothing => Ok((last.clone(), false)),
-        // A roll-out that nobody waited for, and that the cloud put back: that is what is gone back from.
+        // A roll-out that nobody waited for, and that the cloud put back: that is what is gone back
+        // from.
         Standing::Earlier(_) if last.detached => Ok((last.clone(), false)),
         Standing::Earlier(earlier) => Ok((record::again(session, history, earlier, ""), true)),
         Standing::Unrecorded(revision) => {

@@ -1,4 +1,5 @@
-//! What a shell may complete: the words of this manifest. Reads files of this machine alone, and is silent where one cannot be read.
+//! What a shell may complete: the words of this manifest. Reads files of this machine alone, and is
+//! silent where one cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -154,7 +155,8 @@ fn loaded() -> Option<Loaded> {
     .ok()
 }
 
-/// Reads the environment's ledgers in a folder of this machine, as those of a sandbox are: one after the other, by target.
+/// Reads the environment's ledgers in a folder of this machine, as those of a sandbox are: one
+/// after the other, by target.
 fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Vec<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let (Some(loaded), Ok(runtime)) = (loaded(), runtime) else {

@@ -1,5 +1,5 @@
-//! What every JSON document and event says of itself: the format's version, and of an event when, of which environment and which run.
-//! `docs/json.md` promises it.
+//! What every JSON document and event says of itself: the format's version, and of an event when,
+//! of which environment and which run. `docs/json.md` promises it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
 
-/// The version of what is printed as JSON. Within one, fields come and none goes or changes its meaning.
+/// The version of what is printed as JSON. Within one, fields come and none goes or changes its
+/// meaning.
 pub const FORMAT: u32 = 1;
 
 tokio::task_local! {
@@ -30,7 +31,8 @@ struct Occasion {
     runs: Mutex<BTreeMap<CloudName, u64>>,
 }
 
-/// Runs a command; what it prints as JSON says so. `lines` where it answers in lines and not in one document.
+/// Runs a command; what it prints as JSON says so. `lines` where it answers in lines and not in one
+/// document.
 pub async fn within<T>(clock: Arc<dyn Clock>, lines: bool, command: impl Future<Output = T>) -> T {
     let occasion = Occasion {
         began: clock.elapsed(),

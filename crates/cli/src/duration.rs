@@ -22,7 +22,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(bad)
 }
 
-/// `0.4s`, `62s`, `8m04s`, `2h07m`, `4d01h`: the one form in which people read how long something took.
+/// `0.4s`, `62s`, `8m04s`, `2h07m`, `4d01h`: the one form in which people read how long something
+/// took.
 pub fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours) = (seconds / 60, seconds / 3600);

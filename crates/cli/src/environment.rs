@@ -1,9 +1,9 @@
-//! Puts right what libraries read out of this process's environment: one setting opens every path, and nothing on this
-//! machine, nor what tells it who it is, is asked for through a proxy.
+//! Puts right what libraries read out of this process's environment: one setting opens every path,
+//! and nothing on this machine, nor what tells it who it is, is asked for through a proxy.
 //!
-//! Some clients (those for Google Cloud) can be told of authorities and proxies in no other way than by the environment,
-//! and a process changes its own only by `unsafe` means. So the program starts itself again with it put right, in the same
-//! process, before it has done anything.
+//! Some clients (those for Google Cloud) can be told of authorities and proxies in no other way
+//! than by the environment, and a process changes its own only by `unsafe` means. So the program
+//! starts itself again with it put right, in the same process, before it has done anything.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -13,10 +13,12 @@ use std::process::Command;
 use deployer_aws::Profiles;
 use deployer_core::error::{Error, Result};
 
-/// What is never asked for through a proxy, in the forms that clients know: this machine, and the services that tell it who it is. A
-/// proxy would be told that it is the proxy's machine: EC2's and Google's metadata, the credentials of ECS tasks and of EKS pods.
+/// What is never asked for through a proxy, in the forms that clients know: this machine, and the
+/// services that tell it who it is. A proxy would be told that it is the proxy's machine: EC2's and
+/// Google's metadata, the credentials of ECS tasks and of EKS pods.
 ///
-/// Source: <https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-proxy.html>, "Using a proxy on Amazon EC2 instances".
+/// Source: <https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-proxy.html>, "Using a
+/// proxy on Amazon EC2 instances".
 const THIS_MACHINE: [&str; 8] = [
     "localhost",
     "127.0.0.0/8",
@@ -28,13 +30,15 @@ const THIS_MACHINE: [&str; 8] = [
     "metadata.google.internal",
 ];
 
-/// Where systems keep every authority in a file of its own, named by its hash, as a second source beside one file.
+/// Where systems keep every authority in a file of its own, named by its hash, as a second source
+/// beside one file.
 const HASHED: [&str; 2] = [
     "/etc/ssl/certs",
     "/etc/pki/ca-trust/extracted/pem/directory-hash",
 ];
 
-/// Starts the program again where its environment has to be another one; else, and where it cannot, returns.
+/// Starts the program again where its environment has to be another one; else, and where it cannot,
+/// returns.
 ///
 /// Errors: input, when a file of authorities is named that is none.
 pub fn put_right() -> Result<()> {
@@ -116,8 +120,8 @@ fn without_proxy(list: &str) -> String {
     hosts.join(",")
 }
 
-/// Errors: input, naming the setting and the file that holds no certificate; what would come else is a client that trusts
-/// nobody.
+/// Errors: input, naming the setting and the file that holds no certificate; what would come else
+/// is a client that trusts nobody.
 fn authorities(name: &str, file: &Path) -> Result<()> {
     let wrong = |why: &str| {
         Error::input(format!("{name} names {}, {why}", file.display()))

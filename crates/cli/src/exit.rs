@@ -18,7 +18,8 @@ pub enum Exit {
     VerificationFailed = 4,
     /// What serves is not what was asked for.
     Untrue = 5,
-    /// A service was left alone because it is on hold after a rollback; `plan --detailed-exitcode`: that alone.
+    /// A service was left alone because it is on hold after a rollback; `plan --detailed-exitcode`:
+    /// that alone.
     Held = 6,
     /// A deployment failed and was put back: by the cloud, or by `--on-failure undo`.
     RolledBack = 7,
@@ -28,10 +29,11 @@ pub enum Exit {
     NeedsAttention = 9,
     /// Credentials are absent, refused, or may not do this.
     Denied = 10,
-    /// `apply --detach --detailed-exitcode`: a roll-out has begun and was left to the cloud, all else is well.
+    /// `apply --detach --detailed-exitcode`: a roll-out has begun and was left to the cloud, all
+    /// else is well.
     Detached = 11,
-    /// The ledger has no inventory of this environment, and not everything that carries our mark could be listed: what could be was
-    /// destroyed.
+    /// The ledger has no inventory of this environment, and not everything that carries our mark
+    /// could be listed: what could be was destroyed.
     LedgerLost = 12,
     /// The manifest, an argument or a file is wrong.
     Input = 64,

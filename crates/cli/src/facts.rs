@@ -1,4 +1,5 @@
-//! What of a service differs between two of its versions, in the manifest's words: the cause of a roll-out, not its consequences; pure.
+//! What of a service differs between two of its versions, in the manifest's words: the cause of a
+//! roll-out, not its consequences; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,7 +74,8 @@ pub fn short(digest: &str) -> String {
 pub struct Version<'a> {
     pub spec: &'a ServiceSpec,
     pub image: ImageName,
-    /// The secret versions that it pins, by the manifest's names; what is not known yet is left out.
+    /// The secret versions that it pins, by the manifest's names; what is not known yet is left
+    /// out.
     pub secrets: BTreeMap<String, SecretVersion>,
 }
 
@@ -88,8 +90,8 @@ impl<'a> Version<'a> {
     }
 }
 
-/// What differs between two versions of a service: the image first, then its variables, then everything else. Names of defaults that
-/// nobody wrote are left out where both leave them out.
+/// What differs between two versions of a service: the image first, then its variables, then
+/// everything else. Names of defaults that nobody wrote are left out where both leave them out.
 pub fn between(old: &Version<'_>, new: &Version<'_>) -> Vec<Fact> {
     let mut facts = Vec::new();
     if old.image.digest != new.image.digest {

@@ -1,4 +1,5 @@
-//! The report of a failed run, one for both clouds: what failed, what the clouds say of it, what still serves, what to type next.
+//! The report of a failed run, one for both clouds: what failed, what the clouds say of it, what
+//! still serves, what to type next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,8 @@ struct Failure {
 /// What people are told beside the document.
 #[derive(Debug, Default)]
 struct Beside {
-    /// What of the service failed: when, and the error's lines; and where nothing of it did, what it was held by.
+    /// What of the service failed: when, and the error's lines; and where nothing of it did, what
+    /// it was held by.
     errors: Vec<(Timestamp, Vec<String>)>,
     /// The releases of what serves, by revision.
     releases: Vec<(Revision, u64)>,
@@ -92,8 +94,9 @@ pub fn told(
     told
 }
 
-/// Reports the services of every target where something failed: those that failed themselves, and those that were held by
-/// what failed. Never fails itself: what a cloud does not answer is left out.
+/// Reports the services of every target where something failed: those that failed themselves, and
+/// those that were held by what failed. Never fails itself: what a cloud does not answer is left
+/// out.
 pub async fn report(
     global: &Global,
     session: &Session,
@@ -222,7 +225,8 @@ async fn examine(
     })
 }
 
-/// The errors of what failed of the service itself; where nothing of it did, each is told by itself.
+/// The errors of what failed of the service itself; where nothing of it did, each is told by
+/// itself.
 fn errors(failed: &[Failed], (tried, itself): (&Tried, bool)) -> Vec<(Timestamp, Vec<String>)> {
     let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
     match itself {
@@ -253,7 +257,8 @@ fn changed(
     Some((serves.number, facts::between(&Version::of(serves), &now)))
 }
 
-/// The secret versions of the releases that this is about: what was tried, what serves, and what was recorded last.
+/// The secret versions of the releases that this is about: what was tried, what serves, and what
+/// was recorded last.
 fn pinned<'a>(
     releases: &'a [Release],
     serving: Option<&'a Serving>,
@@ -288,7 +293,8 @@ fn next(
         .with(key)
         .option("--since", "10m");
     let logs = itself.then(|| on(logs).to_string());
-    // A migration that failed is run again on a person's word alone: the same command again would refuse.
+    // A migration that failed is run again on a person's word alone: the same command again would
+    // refuse.
     let asks = |failed: &Failed| {
         let hint = failed.error.hint_text().unwrap_or_default();
         hint.contains(RETRY)

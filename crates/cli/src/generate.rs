@@ -44,7 +44,8 @@ pub fn key_pair(bits: u16) -> Result<PemPair> {
 
 /// The public half of a private key.
 ///
-/// Errors: input, when the text is no RSA private key in PKCS#8 or PKCS#1 PEM (a literal `\n` stands for a newline).
+/// Errors: input, when the text is no RSA private key in PKCS#8 or PKCS#1 PEM (a literal `\n`
+/// stands for a newline).
 pub fn public_of(private: &SecretString) -> Result<SecretString> {
     let unreadable =
         || Error::input("the private key is no RSA key in PEM form (PKCS#8 or PKCS#1)");

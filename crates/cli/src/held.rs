@@ -1,4 +1,5 @@
-//! Services that a rollback holds back: which they are, what serves meanwhile, and which secrets that pins.
+//! Services that a rollback holds back: which they are, what serves meanwhile, and which secrets
+//! that pins.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +66,8 @@ pub async fn find(
     Ok(held)
 }
 
-/// Whether anything serves instead: where a destroy took it away, there is nothing that a hold keeps serving.
+/// Whether anything serves instead: where a destroy took it away, there is nothing that a hold
+/// keeps serving.
 async fn holds_back(place: &Place, service: &str, hold: &Hold) -> Result<bool> {
     match place.env.services.get(service) {
         Some(spec) if hold.unfinished.is_none() => {
@@ -75,7 +77,8 @@ async fn holds_back(place: &Place, service: &str, hold: &Hold) -> Result<bool> {
     }
 }
 
-/// Whether an apply would pin the secrets that the rejected release pins: one with another value may be what mends it.
+/// Whether an apply would pin the secrets that the rejected release pins: one with another value
+/// may be what mends it.
 async fn pins_the_same(
     place: &Place,
     hold: &Hold,

@@ -29,7 +29,8 @@ impl std::fmt::Debug for Opened {
     }
 }
 
-/// Stands for an image where nothing is copied: what belongs to a service is declared to be found by its name.
+/// Stands for an image where nothing is copied: what belongs to a service is declared to be found
+/// by its name.
 pub fn none() -> LocalImage {
     LocalImage {
         source: Arc::new(NoImage),
@@ -89,8 +90,8 @@ pub type Images = (BTreeMap<String, Found>, Vec<String>);
 
 /// Opens the image of each service once.
 ///
-/// Errors: input or not found, naming service and image; denied, naming the registry and where was looked for a login. An
-/// image that runs on no Linux is refused here, before anything is written.
+/// Errors: input or not found, naming service and image; denied, naming the registry and where was
+/// looked for a login. An image that runs on no Linux is refused here, before anything is written.
 pub async fn open_all(
     services: &BTreeMap<String, ServiceSpec>,
     base: &Path,
@@ -217,8 +218,8 @@ async fn builds(image: &Image) -> Result<BTreeMap<Architecture, Build>, deployer
 }
 
 impl Found {
-    /// The image as one target takes it, and what it runs on there: what the manifest says, else what the image is built
-    /// for, x86_64 where it is built for both.
+    /// The image as one target takes it, and what it runs on there: what the manifest says, else
+    /// what the image is built for, x86_64 where it is built for both.
     ///
     /// Errors: input, when the target cannot run it, with what to do.
     pub fn on(
@@ -362,7 +363,8 @@ impl Opened {
 }
 
 fn wrap(to: &Destination, verb: &str, error: deployer_oci::Error) -> Error {
-    // Nothing could be shown to the registry: that is the cloud's error, whole, and not the registry's refusal.
+    // Nothing could be shown to the registry: that is the cloud's error, whole, and not the
+    // registry's refusal.
     if let Some(ours) = Error::found_in(&error) {
         return ours;
     }

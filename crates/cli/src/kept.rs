@@ -1,4 +1,5 @@
-//! Secrets that the manifest names no more and that stay all the same: what serves pins them, or what a rollback makes serve.
+//! Secrets that the manifest names no more and that stay all the same: what serves pins them, or
+//! what a rollback makes serve.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use crate::held::HeldService;
 use crate::record;
 use crate::session::Place;
 
-/// The secret versions that the revisions pin which serve instead of what is held: the manifest may not name their secrets any more.
+/// The secret versions that the revisions pin which serve instead of what is held: the manifest may
+/// not name their secrets any more.
 pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec<SecretVersion>> {
     let mut pinned = Vec::new();
     for held in held.iter().filter(|held| held.cloud == place.name()) {
@@ -48,7 +50,8 @@ pub struct Kept {
     names: BTreeSet<String>,
 }
 
-/// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids` are what the manifest says now.
+/// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids`
+/// are what the manifest says now.
 ///
 /// Errors: the ledger's.
 pub async fn by_rollbacks(

@@ -9,9 +9,11 @@ use crate::again::Again;
 use crate::args::Global;
 use crate::session::Session;
 
-/// Lets an environment pass that a file or a ledger knows, or of which a person said that it is new.
+/// Lets an environment pass that a file or a ledger knows, or of which a person said that it is
+/// new.
 ///
-/// Errors: input, naming those that there are; ledger, when no ledger that can be read knows it and one cannot be read.
+/// Errors: input, naming those that there are; ledger, when no ledger that can be read knows it and
+/// one cannot be read.
 pub async fn require(global: &Global, session: &Session, command: &str) -> Result<()> {
     if global.new_environment || session.loaded.is_known() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Finds where a target's ledger is kept: its own bucket, or a folder when that was chosen or it is a sandbox.
+//! Finds where a target's ledger is kept: its own bucket, or a folder when that was chosen or it is
+//! a sandbox.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -26,9 +27,11 @@ use crate::system::Surroundings;
 
 /// Opens the ledger of the environment on one target. Writes nothing but, for a folder, the folder.
 ///
-/// Errors: input, when the address is none of `s3://`, `gs://`, `file://`, or a folder is given where `CI=true`.
+/// Errors: input, when the address is none of `s3://`, `gs://`, `file://`, or a folder is given
+/// where `CI=true`.
 ///
-/// `aws` signs the calls to S3: the same cache as that of the target's other calls, for the store asks at each of its own.
+/// `aws` signs the calls to S3: the same cache as that of the target's other calls, for the store
+/// asks at each of its own.
 pub async fn open(
     loaded: &Loaded,
     target: &Target,
@@ -73,17 +76,18 @@ pub async fn open(
 /// Says whose a bucket must be (S3 API reference, all operations on buckets and objects).
 const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-amz-expected-bucket-owner");
 
-/// Has older versions and the marks of deletes go after a month: the lock is made and removed all the time, and in a versioned
-/// bucket nothing ever goes by itself.
+/// Has older versions and the marks of deletes go after a month: the lock is made and removed all
+/// the time, and in a versioned bucket nothing ever goes by itself.
 const OLD_VERSIONS: &str = r#"{"Rules":[{"ID":"old-versions","Status":"Enabled","Filter":{},"NoncurrentVersionExpiration":{"NoncurrentDays":30},"Expiration":{"ExpiredObjectDeleteMarker":true},"AbortIncompleteMultipartUpload":{"DaysAfterInitiation":7}}]}"#;
 
-/// The same for Google: older versions go after a month, and with them the marks that deletes are there (Cloud Storage, "Object Lifecycle
-/// Management": `daysSinceNoncurrentTime` is of noncurrent versions alone).
+/// The same for Google: older versions go after a month, and with them the marks that deletes are
+/// there (Cloud Storage, "Object Lifecycle Management": `daysSinceNoncurrentTime` is of noncurrent
+/// versions alone).
 const OLD_GENERATIONS: &str =
     r#"{"rule":[{"action":{"type":"Delete"},"condition":{"daysSinceNoncurrentTime":30}}]}"#;
 
-/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older versions kept for a while.
-/// `None` for a folder.
+/// The command that makes a ledger's bucket: private and encrypted, as new ones are, with older
+/// versions kept for a while. `None` for a folder.
 fn how_to_make(address: &str, target: &Target, bucket_region: &str) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let bucket = rest.split('/').next()?;
@@ -133,9 +137,10 @@ pub fn absolute(address: &str, base: &Path) -> String {
     format!("file://{}", folder.display())
 }
 
-/// Whose the ledger's bucket in S3 must be. Its usual name is one that anybody can make in an account of theirs first: "We recommend
-/// using the bucket owner condition whenever you perform a supported S3 operation and know the account ID of the expected bucket
-/// owner" (S3 user guide, "Verifying bucket ownership with bucket owner condition").
+/// Whose the ledger's bucket in S3 must be. Its usual name is one that anybody can make in an
+/// account of theirs first: "We recommend using the bucket owner condition whenever you perform a
+/// supported S3 operation and know the account ID of the expected bucket owner" (S3 user guide,
+/// "Verifying bucket ownership with bucket owner condition").
 fn bucket_owner<'a>(loaded: &'a Loaded, target: &'a Target, is_chosen: bool) -> Option<&'a str> {
     let section = loaded.manifest.targets.aws.as_ref();
     let said = section.and_then(|section| section.ledger_owner.as_deref());
@@ -191,7 +196,8 @@ async fn store(
     Ok((store, prefix))
 }
 
-/// The folder that `file://` and this text name, relative to the manifest's unless it is absolute. As in any address, `%20` is a space.
+/// The folder that `file://` and this text name, relative to the manifest's unless it is absolute.
+/// As in any address, `%20` is a space.
 fn folder_at(base: &Path, text: &str) -> PathBuf {
     let bytes: Vec<u8> = percent_decode_str(text).collect();
     base.join(OsString::from_vec(bytes))
@@ -253,7 +259,8 @@ fn s3(
     store.map_err(|error| unusable(bucket, error))
 }
 
-/// The SDK's credentials (profiles, SSO, roles), which the object store does not know how to find itself.
+/// The SDK's credentials (profiles, SSO, roles), which the object store does not know how to find
+/// itself.
 #[derive(Debug)]
 struct SdkCredentials(deployer_aws::Credentials);
 
@@ -314,7 +321,8 @@ impl CredentialProvider for GoogleCredentials {
     }
 }
 
-/// Whether the validated endpoints are asked for: by the variable, or by the profile as for every other call.
+/// Whether the validated endpoints are asked for: by the variable, or by the profile as for every
+/// other call.
 fn asks_fips(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     let said = variable("AWS_USE_FIPS_ENDPOINT").filter(|it| !it.is_empty());
     match said {
@@ -342,7 +350,8 @@ fn client_options() -> ClientOptions {
         .with_timeout(Duration::from_secs(10))
 }
 
-/// The client itself tries nothing again: the ledger does, and asks before each try that changes something whether the lease still lasts.
+/// The client itself tries nothing again: the ledger does, and asks before each try that changes
+/// something whether the lease still lasts.
 fn retries() -> RetryConfig {
     RetryConfig {
         max_retries: 0,

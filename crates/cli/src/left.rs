@@ -1,5 +1,5 @@
-//! Keeps in the ledgers what each run left in the clouds, so that the next plan can tell another hand's changes from the
-//! manifest's.
+//! Keeps in the ledgers what each run left in the clouds, so that the next plan can tell another
+//! hand's changes from the manifest's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use deployer_core::plan::Prepared;
 use crate::run::Unwritten;
 use crate::session::{Place, Session};
 
-/// Before a run: of what it changes nothing is known until it has ended well. Durable before the first call.
+/// Before a run: of what it changes nothing is known until it has ended well. Durable before the
+/// first call.
 pub async fn forget_changed(place: &Place, prepared: &Prepared) -> Result<()> {
     let changes = prepared.plan.changes.iter();
     let changed: BTreeSet<&Address> = changes
@@ -37,7 +38,8 @@ pub async fn forget(place: &Place, changes: impl Fn(&Address) -> bool) -> Result
     }
 }
 
-/// After a run: what is there is what the manifest says, for everything that was so already or was made so. Each target for itself.
+/// After a run: what is there is what the manifest says, for everything that was so already or was
+/// made so. Each target for itself.
 pub async fn note(
     session: &Session,
     prepared: &Prepared,

@@ -1,7 +1,9 @@
-//! `deployer`: reads arguments and the manifest, runs one command, turns errors into words and exit codes.
+//! `deployer`: reads arguments and the manifest, runs one command, turns errors into words and exit
+//! codes.
 //!
-//! The program is [`main`]. [`run`] is one command in surroundings of the caller's choice: another clock, another store for
-//! the ledger, output that is kept. Programs that try a whole command very often use it, in one process.
+//! The program is [`main`]. [`run`] is one command in surroundings of the caller's choice: another
+//! clock, another store for the ledger, output that is kept. Programs that try a whole command very
+//! often use it, in one process.
 
 #[macro_use]
 mod output;
@@ -69,7 +71,8 @@ pub fn main() -> std::process::ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, std::env::args().any(|it| it == "--json")).into(),
     };
-    // Where the environment has to be another one, the program starts again in the folder it is in: then the folder is changed.
+    // Where the environment has to be another one, the program starts again in the folder it is in:
+    // then the folder is changed.
     let started = environment::put_right().and_then(|()| enter(&cli.global));
     if let Err(error) = started {
         view::error::print(&error, cli.global.json);
@@ -91,7 +94,8 @@ pub fn main() -> std::process::ExitCode {
         .into()
 }
 
-/// One command: `arguments` as typed after the program's name. Environment variables are this process's own.
+/// One command: `arguments` as typed after the program's name. Environment variables are this
+/// process's own.
 pub async fn run(arguments: &[&str], surroundings: Surroundings) -> Exit {
     match Cli::try_parse_from(std::iter::once(&"deployer").chain(arguments)) {
         Ok(cli) => command(cli, surroundings).await,
@@ -141,7 +145,8 @@ const CALLS: &str = "warn,deployer=debug,deployer_core=debug,deployer_aws=debug,
 fn log_to_stderr(global: &Global) {
     let colour = appearance::colour_of(global, std::io::stderr().is_terminal());
     let asked = EnvFilter::try_from_env("DEPLOYER_LOG").ok();
-    // Who filters wants to know where a line comes from; who only looks wants the time and the call.
+    // Who filters wants to know where a line comes from; who only looks wants the time and the
+    // call.
     let short = global.verbose && asked.is_none();
     let default = if global.verbose { CALLS } else { "error" };
     let lines = tracing_subscriber::fmt()

@@ -1,5 +1,5 @@
-//! Who we are to the registry that an image is read from: logins that `docker`, `podman` or `crane` keep, then the cloud's
-//! own where the registry is a cloud's, then nobody.
+//! Who we are to the registry that an image is read from: logins that `docker`, `podman` or `crane`
+//! keep, then the cloud's own where the registry is a cloud's, then nobody.
 
 use std::sync::{Arc, Mutex};
 
@@ -41,8 +41,9 @@ impl Logins {
 
     /// Every way to read a repository.
     ///
-    /// What a person wrote down for a registry comes before what this program could find out by itself; a login that the
-    /// registry refuses (an old one, mostly) does not keep a public image closed, so nobody comes last.
+    /// What a person wrote down for a registry comes before what this program could find out by
+    /// itself; a login that the registry refuses (an old one, mostly) does not keep a public image
+    /// closed, so nobody comes last.
     pub async fn ways(&self, registry: &str, repository: &str) -> Ways {
         let mut all = Vec::new();
         let search = self.keychain.search(registry, repository).await;
@@ -84,7 +85,8 @@ impl Logins {
     }
 }
 
-/// Whether a Google access token opens the registry (<https://docs.cloud.google.com/artifact-registry/docs/docker/authentication>).
+/// Whether a Google access token opens the registry
+/// (<https://docs.cloud.google.com/artifact-registry/docs/docker/authentication>).
 fn is_googles(registry: &str) -> bool {
     // The public mirror of Docker Hub takes no tokens of this sort.
     registry == "gcr.io"

@@ -1,4 +1,5 @@
-//! What is ours and stands in no inventory: what carries our mark, and where the ledger was lost, what the manifest names.
+//! What is ours and stands in no inventory: what carries our mark, and where the ledger was lost,
+//! what the manifest names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ pub struct Unrecorded {
     pub unlisted: Vec<Unlisted>,
 }
 
-/// What carries our mark, is there, and neither the graph nor `known` has. What of it the manifest adopts by `named` is released.
+/// What carries our mark, is there, and neither the graph nor `known` has. What of it the manifest
+/// adopts by `named` is released.
 ///
 /// Errors: input, of a kind that this version does not know.
 pub async fn find_marked(
@@ -42,7 +44,8 @@ pub async fn find_marked(
     let reads = marked.found.iter().filter(|it| !is_known(it));
     let reads = reads.map(|address| async move {
         let node = place.existing(address, &Past::default())?;
-        // The lists lag: much of what they name is gone. What cannot be read is shown as that by the plan.
+        // The lists lag: much of what they name is gone. What cannot be read is shown as that by
+        // the plan.
         let gone = node.observe().await.is_ok()
             && matches!(node.leftover(), Ok(Leftover::Gone | Leftover::Foreign(_)));
         Ok((!gone).then_some(node))
@@ -76,7 +79,8 @@ pub async fn find_marked(
     })
 }
 
-/// What the manifest names on a target, as an inventory without what runs noted. What it adopts counts as there before us. Pure.
+/// What the manifest names on a target, as an inventory without what runs noted. What it adopts
+/// counts as there before us. Pure.
 pub fn named(place: &Place) -> Inventory {
     let mut graph = Graph::new();
     let keys = place.env.services.keys();
@@ -109,8 +113,9 @@ pub fn named(place: &Place) -> Inventory {
     inventory
 }
 
-/// What of `named` is there as ours and not in `known`, and a note of each record that is there and stays: it carries no mark. What the
-/// manifest adopts is released, with what that needs: whether it was there before is not known any more.
+/// What of `named` is there as ours and not in `known`, and a note of each record that is there and
+/// stays: it carries no mark. What the manifest adopts is released, with what that needs: whether
+/// it was there before is not known any more.
 ///
 /// Errors: those of reading it.
 pub async fn find_named(
@@ -159,8 +164,8 @@ pub fn is_adopted(env: &EnvironmentSpec, declared: &Declared, address: &Address)
     of_service || named.any(|(adopt, name)| adopt && *name == address.name)
 }
 
-/// Whether a service of ours is there that the target's inventory does not have, and that may have been lost. One that is adopted is no
-/// such.
+/// Whether a service of ours is there that the target's inventory does not have, and that may have
+/// been lost. One that is adopted is no such.
 pub fn serves_unknown(
     place: &Place,
     inventory: &Inventory,

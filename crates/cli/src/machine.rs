@@ -32,7 +32,8 @@ pub struct Here;
 impl Witness for Here {
     fn known(&self, holder: &Holder) -> Known {
         let known_world = !holder.origin.machine.is_empty() && holder.origin.machine == world();
-        // Where processes of others are hidden, the first one is too: then nobody is known to be gone.
+        // Where processes of others are hidden, the first one is too: then nobody is known to be
+        // gone.
         if !known_world || life(1).is_none() {
             return Known::Nothing;
         }
@@ -47,8 +48,8 @@ impl Witness for Here {
     }
 }
 
-/// The machine since it started, and the processes that see each other on it: a host's name and a process's number are
-/// those of many containers. Empty where that cannot be told.
+/// The machine since it started, and the processes that see each other on it: a host's name and a
+/// process's number are those of many containers. Empty where that cannot be told.
 fn world() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let processes = std::fs::read_link("/proc/self/ns/pid");

@@ -18,7 +18,8 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// The values that the secrets of a place hold now, and those that releases pinned: what runs may have been started with them.
+    /// The values that the secrets of a place hold now, and those that releases pinned: what runs
+    /// may have been started with them.
     pub async fn of<'a>(
         place: &Place,
         pinned: impl IntoIterator<Item = (&'a String, &'a SecretVersion)>,

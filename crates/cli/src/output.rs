@@ -1,5 +1,5 @@
-//! Writes to standard output and standard error. A reader that went away (`deployer releases | head`) ends no run: what it
-//! does not take is dropped, and the exit code still tells.
+//! Writes to standard output and standard error. A reader that went away (`deployer releases |
+//! head`) ends no run: what it does not take is dropped, and the exit code still tells.
 
 use std::fmt::Arguments;
 use std::io::Write;
@@ -10,7 +10,8 @@ tokio::task_local! {
     static KEPT: Output;
 }
 
-/// What a captured command wrote to standard output and standard error, as one text in the order of writing. Cheap to clone.
+/// What a captured command wrote to standard output and standard error, as one text in the order of
+/// writing. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Output(Arc<Mutex<String>>);
 

@@ -1,4 +1,5 @@
-//! Plans on disk: what `plan --out` writes and `apply FILE` takes, with the fingerprint of what was observed.
+//! Plans on disk: what `plan --out` writes and `apply FILE` takes, with the fingerprint of what was
+//! observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -26,7 +27,8 @@ const NOTHING_LEFT: &str = " (nothing to do now)";
 /// No plan is larger; a file that is, is not one.
 const LARGEST: u64 = 64 << 20;
 
-/// How often the digest of a value is taken of itself: what OWASP asks for PBKDF2 with HMAC-SHA-256 ("Password Storage Cheat Sheet").
+/// How often the digest of a value is taken of itself: what OWASP asks for PBKDF2 with HMAC-SHA-256
+/// ("Password Storage Cheat Sheet").
 const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).expect("it is not 0");
 
 /// Of the salt and of a digest, in bytes.
@@ -40,8 +42,8 @@ pub struct Sources {
     pub values: BTreeMap<String, SecretString>,
 }
 
-/// The values that this machine gave, as a file may hold them: whether one is another now can be told, and what it was can not be found
-/// out but by trying, slowly.
+/// The values that this machine gave, as a file may hold them: whether one is another now can be
+/// told, and what it was can not be found out but by trying, slowly.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Digests {
     /// In hexadecimal, of this file alone.

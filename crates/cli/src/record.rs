@@ -1,4 +1,5 @@
-//! Records releases: what a service serves from the moment it does, when that is not what the last release says.
+//! Records releases: what a service serves from the moment it does, when that is not what the last
+//! release says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +29,8 @@ pub struct Recorded {
     pub release: Release,
 }
 
-/// Records each service's release the moment its own node is there, whatever becomes of everything else.
+/// Records each service's release the moment its own node is there, whatever becomes of everything
+/// else.
 pub struct Recorder<'a> {
     session: &'a Session,
     work: &'a Work,
@@ -93,8 +95,8 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// After a run: records the services that it left as they are, and those that an undo put back; lifts the holds on what is not held
-    /// any more. Each target for itself.
+    /// After a run: records the services that it left as they are, and those that an undo put back;
+    /// lifts the holds on what is not held any more. Each target for itself.
     pub async fn conclude(
         self,
         verdicts: &BTreeMap<CloudName, Verdict>,
@@ -162,8 +164,8 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// What serves as a release, where an earlier one does again and the ledger does not say so. `None` where it is right, or nothing is
-/// known.
+/// What serves as a release, where an earlier one does again and the ledger does not say so. `None`
+/// where it is right, or nothing is known.
 async fn serves_again(
     session: &Session,
     place: &Place,
@@ -201,8 +203,9 @@ pub fn again(session: &Session, history: &History<'_>, earlier: &Release, run: &
     }
 }
 
-/// A revision that serves and that no release has, as a release: as far as the cloud and the last apply of its image tell, which may be
-/// of another manifest than today's; where none says of which it was, the last apply. Its number is set when it is recorded.
+/// A revision that serves and that no release has, as a release: as far as the cloud and the last
+/// apply of its image tell, which may be of another manifest than today's; where none says of which
+/// it was, the last apply. Its number is set when it is recorded.
 pub async fn unrecorded(
     session: &Session,
     place: &Place,
@@ -263,7 +266,8 @@ pub async fn unrecorded(
     }))
 }
 
-/// What an apply was asked for, with what that is on this target. `None` where this version cannot read it any more.
+/// What an apply was asked for, with what that is on this target. `None` where this version cannot
+/// read it any more.
 pub fn asked_for(
     header: &RunHeader,
     place: &Place,
@@ -274,7 +278,8 @@ pub fn asked_for(
     Some((manifest, env))
 }
 
-/// The same with what its revision pins, by the manifest's names: a release of `apply --only` does not see them.
+/// The same with what its revision pins, by the manifest's names: a release of `apply --only` does
+/// not see them.
 pub fn with_pins(release: Release, pinned: &BTreeMap<String, SecretVersion>) -> Release {
     let mut secrets = release.secrets.clone();
     for (variable, used) in &release.spec.secrets {
@@ -304,8 +309,8 @@ pub async fn pinning(place: &Place, release: Release) -> Release {
     }
 }
 
-/// Says of a secret, by the manifest's name, whether a rollback leaves it at its current version. One that the manifest no longer has
-/// is restored.
+/// Says of a secret, by the manifest's name, whether a rollback leaves it at its current version.
+/// One that the manifest no longer has is restored.
 pub fn follows(place: &Place) -> impl Fn(&str) -> bool + use<> {
     let follow: BTreeSet<String> = place
         .env
@@ -317,7 +322,8 @@ pub fn follows(place: &Place) -> impl Fn(&str) -> bool + use<> {
     move |key| follow.contains(key)
 }
 
-/// What is serving as a release; its number is set when it is recorded. `None` while an output is unknown.
+/// What is serving as a release; its number is set when it is recorded. `None` while an output is
+/// unknown.
 fn release(work: &Work, place: &Place, key: &str, service: &DeclaredService) -> Option<Release> {
     let spec = place.env.services.get(key)?;
     let secrets: BTreeMap<String, SecretVersion> = service

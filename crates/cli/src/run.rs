@@ -50,7 +50,8 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
     }
 }
 
-/// Refuses what loses data unless each node is named. `again` is what to type again, without the names.
+/// Refuses what loses data unless each node is named. `again` is what to type again, without the
+/// names.
 pub fn guard_data(prepared: &Prepared, allowed: &[String], again: Again) -> Result<()> {
     let losses = prepared.plan.losses();
     let losses: Vec<String> = losses.map(|change| change.address.to_string()).collect();
@@ -66,7 +67,8 @@ pub fn guard_data(prepared: &Prepared, allowed: &[String], again: Again) -> Resu
     Err(Error::input(message).hint(format!("if that is meant: {again}")))
 }
 
-/// What could not be written down, by target: the first error of each. Whatever else can be written is written all the same.
+/// What could not be written down, by target: the first error of each. Whatever else can be written
+/// is written all the same.
 #[derive(Default)]
 pub struct Unwritten(BTreeMap<CloudName, Error>);
 
@@ -143,7 +145,8 @@ pub struct Journals {
 }
 
 impl Journals {
-    /// Begins a run in every target's ledger. The lock is held. Where that fails nothing of the target is changed, and the others go on.
+    /// Begins a run in every target's ledger. The lock is held. Where that fails nothing of the
+    /// target is changed, and the others go on.
     ///
     /// Errors: ledger, when it fails everywhere.
     pub async fn begin(session: &Session, command: &str) -> Result<Self> {
@@ -243,7 +246,8 @@ impl Manner {
     };
 }
 
-/// Carries out a plan. A target whose ledger cannot be written before the first call is not touched.
+/// Carries out a plan. A target whose ledger cannot be written before the first call is not
+/// touched.
 pub async fn carry_out(
     session: &Session,
     prepared: &Prepared,
@@ -296,7 +300,8 @@ fn outcome(verdict: &Verdict) -> String {
     .into()
 }
 
-/// Brings the ledgers up to what a plan saw that leaves nothing to do: a run that was killed may not have come to it.
+/// Brings the ledgers up to what a plan saw that leaves nothing to do: a run that was killed may
+/// not have come to it.
 pub async fn reconcile(
     session: &Session,
     prepared: &Prepared,
@@ -311,7 +316,8 @@ pub async fn reconcile(
     unwritten
 }
 
-/// The words that the journals end with, on every cloud; `unverified` are those where a service does not do what it should.
+/// The words that the journals end with, on every cloud; `unverified` are those where a service
+/// does not do what it should.
 pub fn outcomes(
     verdicts: &BTreeMap<CloudName, Verdict>,
     unverified: &BTreeSet<CloudName>,
@@ -326,8 +332,8 @@ pub fn outcomes(
         .collect()
 }
 
-/// Says for each cloud what failed and what is left; returns the worst exit code. `outcomes` are the words that the
-/// journals ended with; the errors of the nodes in `told` are told elsewhere.
+/// Says for each cloud what failed and what is left; returns the worst exit code. `outcomes` are
+/// the words that the journals ended with; the errors of the nodes in `told` are told elsewhere.
 pub fn report(
     verdicts: &BTreeMap<CloudName, Verdict>,
     outcomes: &BTreeMap<CloudName, String>,

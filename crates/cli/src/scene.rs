@@ -1,5 +1,6 @@
-//! What a plan is about, in the manifest's words: which node is of which service, database or cache, what the manifest says of it, what
-//! was released before, and what failed. Read from the ledger beside the plan; a plan file keeps it.
+//! What a plan is about, in the manifest's words: which node is of which service, database or
+//! cache, what the manifest says of it, what was released before, and what failed. Read from the
+//! ledger beside the plan; a plan file keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -281,7 +282,8 @@ pub fn failed_before(run: &RunRecord, nodes: &BTreeSet<Address>) -> Option<Faile
     })
 }
 
-/// `image 1.0 (02dfa3628d5f), port 3000, 1 vCPU, 2 GiB, 1 instance`, and so on: what somebody wrote, no default.
+/// `image 1.0 (02dfa3628d5f), port 3000, 1 vCPU, 2 GiB, 1 instance`, and so on: what somebody
+/// wrote, no default.
 fn says(spec: &ServiceSpec, image: Option<ImageName>) -> Vec<String> {
     let said = |field: &str| !spec.unsaid.contains(field);
     let mut first = Vec::new();

@@ -20,8 +20,9 @@ pub struct Place<'a> {
 
 /// What each secret of each target is to hold. Reads; writes nothing.
 ///
-/// `places` are the targets that are worked on, `others` the manifest's other targets: they are only asked for a key
-/// pair that is missing here. Notes say what was kept because its source is not set on this machine.
+/// `places` are the targets that are worked on, `others` the manifest's other targets: they are
+/// only asked for a key pair that is missing here. Notes say what was kept because its source is
+/// not set on this machine.
 pub async fn contents(
     places: &[Place<'_>],
     others: &[Place<'_>],
@@ -61,8 +62,8 @@ pub async fn contents(
     Ok((contents, notes))
 }
 
-/// The content of a secret that needs no look at a cloud. `None` for a half of a key pair, and for what a database or a
-/// cache makes.
+/// The content of a secret that needs no look at a cloud. `None` for a half of a key pair, and for
+/// what a database or a cache makes.
 fn local(
     cloud: CloudName,
     secret: &SecretSpec,
@@ -93,8 +94,8 @@ fn local(
     }))
 }
 
-/// What secrets may hold at most, in bytes: Secrets Manager's limit (`SecretString` in its API reference) and Secret Manager's
-/// ("Quotas and limits": 64 KiB) are one.
+/// What secrets may hold at most, in bytes: Secrets Manager's limit (`SecretString` in its API
+/// reference) and Secret Manager's ("Quotas and limits": 64 KiB) are one.
 const LARGEST: usize = 65_536;
 
 /// What Windows' editors and PowerShell write before UTF-8: no part of what was meant.
@@ -130,7 +131,8 @@ fn of_variable(key: &str, name: &str, raw: OsString) -> Result<SecretString> {
 
 /// A value, when both clouds take it. `whence` says where it came from.
 ///
-/// Errors: input, when it is empty, too large or has a NUL: it becomes a variable of a process, where one ends the value.
+/// Errors: input, when it is empty, too large or has a NUL: it becomes a variable of a process,
+/// where one ends the value.
 pub fn fit(key: &str, whence: &str, value: SecretString, remedy: &str) -> Result<SecretString> {
     match value.expose_secret().len() {
         0 => {
@@ -179,7 +181,8 @@ fn data_rule(place: &Place<'_>, key: &str) -> Option<(String, &'static PasswordR
     Some((used, place.cloud.caches().token_rule()?))
 }
 
-/// The same for every such secret of a place: what is given now, and what somebody stored there before.
+/// The same for every such secret of a place: what is given now, and what somebody stored there
+/// before.
 async fn fit_data(place: &Place<'_>, contents: &BTreeMap<String, SecretContent>) -> Result<()> {
     for (key, secret) in &place.env.secrets {
         if data_rule(place, key).is_none() {
@@ -337,7 +340,8 @@ async fn publics(
     futures::future::try_join_all(reads).await
 }
 
-/// Whoever switched a key off may want it back, and what it signed: no other one is made in its place.
+/// Whoever switched a key off may want it back, and what it signed: no other one is made in its
+/// place.
 fn switched_off(pair: &Pair, cloud: CloudName, version: &str) -> Error {
     Error::new(
         ErrorKind::Conflict,

@@ -28,7 +28,8 @@ use crate::system::{Stop, Surroundings};
 use crate::view;
 use crate::whereabouts;
 
-/// Every single call to a cloud ends after this; shorter than what a lease keeps in hand ([`deployer_core::ledger`]).
+/// Every single call to a cloud ends after this; shorter than what a lease keeps in hand
+/// ([`deployer_core::ledger`]).
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A target that answered.
@@ -103,8 +104,8 @@ const LOOK: Duration = Duration::from_secs(5);
 impl Session {
     /// Opens every target asked for, at once; each checks its account before any other call.
     ///
-    /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be opened stands in
-    /// `failed`: the clouds fail independently.
+    /// Errors: input, when the manifest has none of the targets asked for. A target that cannot be
+    /// opened stands in `failed`: the clouds fail independently.
     pub async fn open(
         loaded: Loaded,
         which: Which,
@@ -211,16 +212,18 @@ impl Session {
         }
     }
 
-    /// Takes the lock of every target and keeps renewing it: from now on nothing is called or written but under it. A target whose
-    /// ledger does not answer is left out: it stands in `failed`.
+    /// Takes the lock of every target and keeps renewing it: from now on nothing is called or
+    /// written but under it. A target whose ledger does not answer is left out: it stands in
+    /// `failed`.
     ///
-    /// Errors: locked, naming the holder: whoever holds one works on the environment; interrupted, when `stop` is asked for while this
-    /// waits; ledger, when none answers.
+    /// Errors: locked, naming the holder: whoever holds one works on the environment; interrupted,
+    /// when `stop` is asked for while this waits; ledger, when none answers.
     pub async fn lock(&mut self, command: &str, stop: &Stop) -> Result<Locks> {
         self.lock_with(command, stop, &[]).await
     }
 
-    /// The same with the locks of other targets beside, in the order of all: what is made for every target is made under each lock.
+    /// The same with the locks of other targets beside, in the order of all: what is made for every
+    /// target is made under each lock.
     pub async fn lock_with(
         &mut self,
         command: &str,
@@ -264,7 +267,8 @@ impl Session {
         Ok(locks)
     }
 
-    /// Takes one lock; as long as another run holds it, until the time is over, it is looked at again. Targets share the time.
+    /// Takes one lock; as long as another run holds it, until the time is over, it is looked at
+    /// again. Targets share the time.
     async fn take_lock(&self, ledger: &Ledger, command: &str, began: Duration) -> Result<Lease> {
         let mut told = false;
         loop {
@@ -288,8 +292,9 @@ impl Session {
         }
     }
 
-    /// Leaves out the targets whose ledgers cannot be read: what a run writes over or after must be readable, and a damaged one is found
-    /// before anything is changed. The others go their own way.
+    /// Leaves out the targets whose ledgers cannot be read: what a run writes over or after must be
+    /// readable, and a damaged one is found before anything is changed. The others go their own
+    /// way.
     ///
     /// Errors: the first one's, when there is no other target.
     pub async fn leave_unreadable(&mut self, global: &Global) -> Result<()> {
@@ -321,7 +326,8 @@ impl Session {
         Ok(())
     }
 
-    /// Leaves the targets alone whose services are in another ledger: what that one says of them is not known here.
+    /// Leaves the targets alone whose services are in another ledger: what that one says of them is
+    /// not known here.
     ///
     /// Errors: the first one's, when there is no other target.
     pub async fn leave_other_ledgers(&mut self, global: &Global) -> Result<()> {
@@ -467,7 +473,8 @@ fn named_in_route53(section: &GcpSection) -> Vec<String> {
         .collect()
 }
 
-/// Route 53 for names of another cloud's target; with the settings of the manifest's AWS target, when there is one.
+/// Route 53 for names of another cloud's target; with the settings of the manifest's AWS target,
+/// when there is one.
 async fn open_route53(
     loaded: &Loaded,
     target: Target,

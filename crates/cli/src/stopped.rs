@@ -16,8 +16,8 @@ use crate::view;
 use crate::view::foreign;
 use crate::view::progress::verb;
 
-/// Says what a run that was killed left on each target, before anything else is said. The plan then reads everything again: a
-/// run that goes on is a run like any other.
+/// Says what a run that was killed left on each target, before anything else is said. The plan then
+/// reads everything again: a run that goes on is a run like any other.
 pub async fn tell(global: &Global, session: &Session) -> Result<()> {
     for place in &session.places {
         let last = place.ledger.last_run().await?;
@@ -62,7 +62,8 @@ pub struct Stopped {
     pub by: String,
     /// When it wrote last.
     pub at: Timestamp,
-    /// What had been sent and is not known to have landed, or had landed and was not known to be ready.
+    /// What had been sent and is not known to have landed, or had landed and was not known to be
+    /// ready.
     pub doubtful: Vec<Doubt>,
     /// How many nodes were ready.
     pub done: usize,
@@ -107,7 +108,8 @@ impl Stopped {
         })
     }
 
-    /// `run 7 (apply) by deploy@runner-3 stopped 4m05s ago during create aws/us-east-1/rds.instance/x, 5 done; ...`
+    /// `run 7 (apply) by deploy@runner-3 stopped 4m05s ago during create
+    /// aws/us-east-1/rds.instance/x, 5 done; ...`
     pub fn words(&self, now: Timestamp) -> String {
         let ago = now.duration_since(self.at).try_into().unwrap_or_default();
         let during: Vec<String> = self

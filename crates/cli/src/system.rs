@@ -21,7 +21,8 @@ impl Clock for SystemClock {
     }
 
     fn elapsed(&self) -> Duration {
-        // Boot time goes on while the machine sleeps; other systems have a monotonic clock that does.
+        // Boot time goes on while the machine sleeps; other systems have a monotonic clock that
+        // does.
         #[cfg(target_os = "linux")]
         let id = nix::time::ClockId::CLOCK_BOOTTIME;
         #[cfg(not(target_os = "linux"))]
@@ -40,7 +41,8 @@ impl Clock for SystemClock {
 pub struct Surroundings {
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Who may ask the command to stop. `None`: SIGINT, SIGTERM and SIGHUP, from the first command that can be stopped on.
+    /// Who may ask the command to stop. `None`: SIGINT, SIGTERM and SIGHUP, from the first command
+    /// that can be stopped on.
     pub stop: Option<Stop>,
     /// Where the ledgers of every target are. `None`: where the manifest says.
     pub ledger: Option<Arc<dyn ObjectStore>>,
@@ -71,8 +73,8 @@ impl Surroundings {
     }
 }
 
-/// Whether SIGHUP is ignored, as under `nohup`: then whoever started the program wants it to outlive the terminal. `false` where that
-/// cannot be told.
+/// Whether SIGHUP is ignored, as under `nohup`: then whoever started the program wants it to
+/// outlive the terminal. `false` where that cannot be told.
 fn hangup_is_ignored() -> bool {
     // The first signal's bit (proc(5), `SigIgn`).
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -86,8 +88,8 @@ fn hangup_is_ignored() -> bool {
 pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
 
 impl Stop {
-    /// Listens for signals from now on. The first asks the run to stop; the second leaves at once: every entry
-    /// of the journal is durable already.
+    /// Listens for signals from now on. The first asks the run to stop; the second leaves at once:
+    /// every entry of the journal is durable already.
     pub fn on_signals() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let stop = Self::default();
@@ -145,7 +147,8 @@ pub fn who() -> String {
     format!("{}@{}", user(), host())
 }
 
-/// Who started the pipeline, by the variables of GitHub, GitLab, Azure, Jenkins' build user plugin and `CircleCI`; else the user.
+/// Who started the pipeline, by the variables of GitHub, GitLab, Azure, Jenkins' build user plugin
+/// and `CircleCI`; else the user.
 const ACTORS: [&str; 7] = [
     "GITHUB_ACTOR",
     "GITLAB_USER_LOGIN",

@@ -1,4 +1,5 @@
-//! Reads what a person types without showing it, and leaves the terminal as it was, whatever ends the reading.
+//! Reads what a person types without showing it, and leaves the terminal as it was, whatever ends
+//! the reading.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -29,7 +30,8 @@ impl<T: AsFd> Hidden<T> {
 
 impl<T: AsFd> Drop for Hidden<T> {
     fn drop(&mut self) {
-        // What was typed and not read would be the shell's next command. Nothing can be done where this fails.
+        // What was typed and not read would be the shell's next command. Nothing can be done where
+        // this fails.
         let _ = tcflush(&self.terminal, FlushArg::TCIFLUSH);
         let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, &self.before);
     }

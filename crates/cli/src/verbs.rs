@@ -1,4 +1,5 @@
-//! Words that other tools know and this one does not, with what is meant here; never one that deletes.
+//! Words that other tools know and this one does not, with what is meant here; never one that
+//! deletes.
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -53,7 +54,7 @@ const MEANT: [(&[&str], &str, &str); 22] = [
         "deployer check",
     ),
     (
-        &["ps", "ls", "list", "show", "info", "describe", "get"],
+        &["ps", "ls", "list", "info", "describe", "get"],
         "what serves",
         "deployer status",
     ),

@@ -44,7 +44,8 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// What the findings come to. The cloud's word alone verifies nothing: the service itself must have been asked.
+    /// What the findings come to. The cloud's word alone verifies nothing: the service itself must
+    /// have been asked.
     pub fn overall(&self) -> Overall {
         match (Overall::of(&self.findings), &self.address) {
             (Overall::Passed, Err(_)) => Overall::Skipped,
@@ -73,11 +74,11 @@ impl Verified {
     }
 }
 
-/// Examines every service on every place at once, then each target's tokens with the other targets' keys. Ordered by
-/// target, then by service.
+/// Examines every service on every place at once, then each target's tokens with the other targets'
+/// keys. Ordered by target, then by service.
 ///
-/// Errors: internal, when this machine trusts no certificates at all. What a cloud or a service does not answer is a
-/// finding.
+/// Errors: internal, when this machine trusts no certificates at all. What a cloud or a service
+/// does not answer is a finding.
 pub async fn examine(
     session: &Session,
     wanted: &Wanted<'_>,
@@ -236,7 +237,8 @@ async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Servi
     (subject, serving)
 }
 
-/// Where people reach the service: what the manifest says, else its name in the DNS, else the cloud's own answer.
+/// Where people reach the service: what the manifest says, else its name in the DNS, else the
+/// cloud's own answer.
 fn address(place: &Place, service: &ServiceSpec, said: Option<&Serving>) -> Result<Url, String> {
     // The sandbox's names are in no DNS that this machine asks.
     let record = service.record.as_ref();

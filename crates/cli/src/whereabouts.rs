@@ -1,4 +1,5 @@
-//! Finds the manifest: where it was named, else in the current folder or in one above, up to the root of the repository.
+//! Finds the manifest: where it was named, else in the current folder or in one above, up to the
+//! root of the repository.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,7 +8,8 @@ use crate::args::{Global, MANIFEST};
 /// What the root of a repository holds.
 const ROOTS: [&str; 3] = [".git", ".hg", ".jj"];
 
-/// The manifest's path, relative to the current folder unless it was named otherwise. One that is nowhere is looked for here.
+/// The manifest's path, relative to the current folder unless it was named otherwise. One that is
+/// nowhere is looked for here.
 pub fn manifest(global: &Global) -> PathBuf {
     match &global.manifest {
         Some(named) => named.clone(),
@@ -23,8 +25,8 @@ pub fn usual() -> PathBuf {
     up.join(MANIFEST)
 }
 
-/// How many folders above the manifest is. Outside of a repository nothing but the folder itself counts: a manifest further up is a
-/// stranger's.
+/// How many folders above the manifest is. Outside of a repository nothing but the folder itself
+/// counts: a manifest further up is a stranger's.
 fn levels(here: &Path) -> Option<usize> {
     let is_root = |folder: &Path| ROOTS.iter().any(|name| folder.join(name).exists());
     let root = here.ancestors().position(is_root).unwrap_or(0);

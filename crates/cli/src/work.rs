@@ -1,4 +1,5 @@
-//! Prepares what plan, apply and migrate carry out: images, secrets, holds, the graph of every target, the plan.
+//! Prepares what plan, apply and migrate carry out: images, secrets, holds, the graph of every
+//! target, the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -133,8 +134,8 @@ impl Work {
     }
 }
 
-/// Takes the locks that carrying out `wish` needs: beside those of the targets that are worked on, where a key pair is to be made, those
-/// of every target that shares it.
+/// Takes the locks that carrying out `wish` needs: beside those of the targets that are worked on,
+/// where a key pair is to be made, those of every target that shares it.
 ///
 /// Errors: those of [`Session::lock`] and of looking for the pairs.
 pub async fn lock(session: &mut Session, command: &str, wish: &Wish, stop: &Stop) -> Result<Locks> {
@@ -259,8 +260,8 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     })
 }
 
-/// What variables and files of this machine give the secrets to hold, by `cloud/secret`: neither what is made anew on every run, nor what
-/// the cloud keeps.
+/// What variables and files of this machine give the secrets to hold, by `cloud/secret`: neither
+/// what is made anew on every run, nor what the cloud keeps.
 fn given_here(session: &Session, contents: &Contents) -> BTreeMap<String, SecretString> {
     let mut given = BTreeMap::new();
     for place in &session.places {
@@ -313,8 +314,9 @@ fn overrides(
         .collect()
 }
 
-/// A plan that deletes everything in the inventories and everything that carries our mark; where a target's ledger was lost, what the
-/// manifest names there too. Returns the targets without a whole inventory of which not all could be listed.
+/// A plan that deletes everything in the inventories and everything that carries our mark; where a
+/// target's ledger was lost, what the manifest names there too. Returns the targets without a whole
+/// inventory of which not all could be listed.
 pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<CloudName>)> {
     let (mut orphans, mut notes) = (Vec::new(), Vec::new());
     let (mut listed, mut unknown) = (BTreeSet::new(), BTreeSet::new());
@@ -412,7 +414,8 @@ impl Known {
     }
 }
 
-/// The kind of which a code-only deployment makes revisions that carry no mark, as it may not set one.
+/// The kind of which a code-only deployment makes revisions that carry no mark, as it may not set
+/// one.
 const REVISIONS: &str = "ecs.task-definition";
 
 fn fields_of(revision: Revision) -> Fields {
@@ -519,7 +522,8 @@ fn given(
     }
 }
 
-/// What the inventory has and nobody wants any more. What belongs to a held service is spared, and so is what serves in its place runs on.
+/// What the inventory has and nobody wants any more. What belongs to a held service is spared, and
+/// so is what serves in its place runs on.
 async fn orphans_of(
     place: &Place,
     known: &mut Known,

@@ -103,8 +103,9 @@ fn a_bundle_that_is_none_is_named_before_anything_is_asked() {
     );
 }
 
-/// What `aws login` leaves on a machine is a session like any other.
-/// `~/.aws/config` and the folder are those of the AWS CLI's user guide, "Login for AWS local development using console credentials".
+/// What `aws login` leaves on a machine is a session like any other. `~/.aws/config` and the folder
+/// are those of the AWS CLI's user guide, "Login for AWS local development using console
+/// credentials".
 #[test]
 fn a_login_of_the_aws_cli_is_used_and_one_that_is_not_there_names_the_command() {
     let folder = tempfile::tempdir().expect("a folder");

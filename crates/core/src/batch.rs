@@ -13,8 +13,8 @@ type Call<V, E> = dyn Fn(Vec<String>) -> BoxFuture<'static, Answer<V, E>> + Send
 
 /// Gathers names and asks for them together.
 ///
-/// A call that has been gathered for is made as long as one of those who asked still waits for its answer; with the last of
-/// them it is given up, and so is what it answered.
+/// A call that has been gathered for is made as long as one of those who asked still waits for its
+/// answer; with the last of them it is given up, and so is what it answered.
 pub struct Batches<V, E> {
     most: usize,
     call: Arc<Call<V, E>>,
@@ -31,7 +31,8 @@ struct Batch<V, E> {
 type Asking<V, E> = BoxFuture<'static, Answer<V, E>>;
 type Names = Arc<Mutex<Option<Vec<String>>>>;
 
-/// How often everything else that is ready goes first before a call is made: those that are about to ask can still join.
+/// How often everything else that is ready goes first before a call is made: those that are about
+/// to ask can still join.
 const PATIENCE: usize = 3;
 
 impl<V, E> Batches<V, E>
@@ -51,7 +52,8 @@ where
         }
     }
 
-    /// What the call that asked for this name answered about it; `None` when it knows none of that name.
+    /// What the call that asked for this name answered about it; `None` when it knows none of that
+    /// name.
     ///
     /// Errors: the call's own, shared with everyone whose names it had.
     pub async fn ask(&self, name: &str) -> Result<Option<V>, Arc<E>> {

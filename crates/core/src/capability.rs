@@ -1,4 +1,7 @@
-//! What a cloud does for deployer: each capability *declares* nodes into the graph and *operates* what runs.
+//! What a cloud does for deployer: each capability *declares* nodes into the graph and *operates*
+//! what runs.
+
+// long: the contracts of a cloud, read in one go
 
 mod autopsy;
 mod data;
@@ -66,7 +69,8 @@ pub struct LocalImage {
     pub source: Arc<dyn ImageContent>,
     /// `sha256:...` of the index or manifest.
     pub digest: String,
-    /// The digest of the manifest for the service's architecture; equal to `digest` when there is no index.
+    /// The digest of the manifest for the service's architecture; equal to `digest` when there is
+    /// no index.
     pub platform_digest: String,
     /// The tag to give it beside the digest, when the source has one.
     pub tag: Option<String>,
@@ -85,8 +89,8 @@ pub struct Destination {
     pub login: Arc<dyn RegistryLogin>,
 }
 
-/// Gives a registry's user and password. Asked whenever the registry asks who we are: what ends while gigabytes are
-/// copied is replaced.
+/// Gives a registry's user and password. Asked whenever the registry asks who we are: what ends
+/// while gigabytes are copied is replaced.
 #[async_trait]
 pub trait RegistryLogin: Send + Sync + std::fmt::Debug {
     /// User and password that are good now. Its `Debug` shows neither.
@@ -118,15 +122,16 @@ pub struct SecretStatus {
     pub changed: Option<Timestamp>,
     /// How many versions there are that can be used.
     pub versions: usize,
-    /// The newest version, where none can be used because somebody switched it off: what it holds may be wanted again.
+    /// The newest version, where none can be used because somebody switched it off: what it holds
+    /// may be wanted again.
     pub disabled: Option<String>,
 }
 
 /// Containers' images.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Declares the service's repository and the copy of its image into it. With [`Scope::CodeOnly`] only the copy:
-    /// the repository exists.
+    /// Declares the service's repository and the copy of its image into it. With
+    /// [`Scope::CodeOnly`] only the copy: the repository exists.
     fn image(
         &self,
         graph: &mut Graph,
@@ -146,7 +151,8 @@ pub enum SecretContent {
     Exactly(SecretString),
     /// What the cloud holds stays; where there is nothing, this value (generated, in memory only).
     AtFirst(SecretString),
-    /// What another node makes: unknown until that one is there. Compared with what the cloud holds in memory.
+    /// What another node makes: unknown until that one is there. Compared with what the cloud holds
+    /// in memory.
     From(Value<SecretString>),
 }
 
@@ -174,8 +180,9 @@ impl std::fmt::Debug for SecretContent {
 /// Secrets and their versions.
 #[async_trait]
 pub trait SecretStore: Send + Sync {
-    /// Declares a secret. With [`SecretContent::Exactly`] its `read` also reads the current value, compares
-    /// it in memory and forgets it, so that a changed value is a visible change and nothing derived from it is kept.
+    /// Declares a secret. With [`SecretContent::Exactly`] its `read` also reads the current value,
+    /// compares it in memory and forgets it, so that a changed value is a visible change and
+    /// nothing derived from it is kept.
     fn secret(
         &self,
         graph: &mut Graph,
@@ -184,8 +191,8 @@ pub trait SecretStore: Send + Sync {
         content: SecretContent,
     ) -> Output<SecretVersion>;
 
-    /// Declares a member of a secret that is a JSON object and that is declared already. Where the cloud's services take whole
-    /// secrets only, that is another secret, of ours.
+    /// Declares a member of a secret that is a JSON object and that is declared already. Where the
+    /// cloud's services take whole secrets only, that is another secret, of ours.
     fn member(
         &self,
         graph: &mut Graph,
@@ -206,17 +213,19 @@ pub trait SecretStore: Send + Sync {
     /// Whether it is a version of the secret at this address. Pure.
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool;
 
-    /// Whether it stands for whatever is current when an instance starts, as of a secret that somebody else rotates: no revision pins
-    /// another. Pure.
+    /// Whether it stands for whatever is current when an instance starts, as of a secret that
+    /// somebody else rotates: no revision pins another. Pure.
     fn is_moving(&self, _version: &SecretVersion) -> bool {
         false
     }
 
-    /// Why a version that a revision pins cannot be given to it any more; `None` when it can. Reads no value.
+    /// Why a version that a revision pins cannot be given to it any more; `None` when it can. Reads
+    /// no value.
     async fn unusable(&self, version: &SecretVersion) -> Result<Option<String>>;
 
-    /// Adds a version, making the secret (marked as ours) when it does not exist, restoring it when it is
-    /// scheduled for deletion. The same token never adds two versions where the cloud can tell.
+    /// Adds a version, making the secret (marked as ours) when it does not exist, restoring it when
+    /// it is scheduled for deletion. The same token never adds two versions where the cloud can
+    /// tell.
     async fn put_version(
         &self,
         env: &EnvironmentSpec,
@@ -246,7 +255,8 @@ pub struct ServiceInputs {
     pub image: Value<ImageRef>,
     /// The secrets that its variables and its migration use, by the manifest's names.
     pub secrets: BTreeMap<String, Value<SecretVersion>>,
-    /// Which databases these secrets name, by the manifest's names of the secrets: those that deployer makes.
+    /// Which databases these secrets name, by the manifest's names of the secrets: those that
+    /// deployer makes.
     pub births: BTreeMap<String, Value<Birth>>,
     /// Keys of migrations that succeeded before (see [`MigrationKey`]).
     pub migrated: Arc<dyn MigrationRecord>,
@@ -260,18 +270,20 @@ pub type Turn = futures::lock::OwnedMutexGuard<()>;
 /// What the ledger knows of migrations.
 #[async_trait]
 pub trait MigrationRecord: Send + Sync + std::fmt::Debug {
-    /// Waits until nobody else in this process is at the migration of that key, and keeps them waiting: two services of one image and one
-    /// database have one migration.
+    /// Waits until nobody else in this process is at the migration of that key, and keeps them
+    /// waiting: two services of one image and one database have one migration.
     async fn turn(&self, key: &str) -> Turn;
 
     /// How the migration of that key stands.
     async fn standing(&self, key: &str) -> Result<MigrationStanding>;
 
-    /// Every migration that was ever started, by key: for a look before the inputs, and so the key, are known.
+    /// Every migration that was ever started, by key: for a look before the inputs, and so the key,
+    /// are known.
     async fn standings(&self) -> Result<BTreeMap<String, MigrationStanding>>;
 
-    /// Notes that the migration of that key starts; durable before the call that starts it. `before` is what the cloud told of its
-    /// executions until then, where it takes no token: by that a start whose reply is lost is found.
+    /// Notes that the migration of that key starts; durable before the call that starts it.
+    /// `before` is what the cloud told of its executions until then, where it takes no token: by
+    /// that a start whose reply is lost is found.
     async fn started(&self, key: &str, what: &str, before: Option<String>) -> Result<()>;
 
     /// Notes where it runs (a task's ARN, an execution's name), so that a later run can find it.
@@ -313,8 +325,8 @@ pub enum MigrationStanding {
         /// Why, in the cloud's words.
         why: String,
     },
-    /// The cloud could not start it and says that nothing of it ran, or what it was run for is gone: the next run may start another
-    /// execution, unasked.
+    /// The cloud could not start it and says that nothing of it ran, or what it was run for is
+    /// gone: the next run may start another execution, unasked.
     NotStarted {
         /// When that was found out.
         at: Timestamp,
@@ -363,8 +375,8 @@ pub enum ServingState {
     Ready,
     /// On its way; says what it waits for.
     InProgress(String),
-    /// What is wanted does not stay up: its instances end by themselves, and the cloud goes on starting others. Says what is
-    /// missing and how they ended.
+    /// What is wanted does not stay up: its instances end by themselves, and the cloud goes on
+    /// starting others. Says what is missing and how they ended.
     Failing(String),
     /// It failed; says why.
     Failed(String),
@@ -389,7 +401,8 @@ pub struct Activation {
     pub service: String,
     /// The revision that the release recorded.
     pub revision: Revision,
-    /// Secrets that follow: variable name -> the current version, for those the revision pins otherwise.
+    /// Secrets that follow: variable name -> the current version, for those the revision pins
+    /// otherwise.
     pub follow: BTreeMap<String, SecretVersion>,
 }
 
@@ -403,9 +416,9 @@ pub trait Runtime: Send + Sync {
         Ok(())
     }
 
-    /// Declares what the service needs beyond image and secrets (log group, task definition or job, migration, the
-    /// service itself, its invoker binding). The migration runs after the image and the secrets and before
-    /// traffic moves.
+    /// Declares what the service needs beyond image and secrets (log group, task definition or job,
+    /// migration, the service itself, its invoker binding). The migration runs after the image and
+    /// the secrets and before traffic moves.
     fn service(
         &self,
         graph: &mut Graph,
@@ -430,7 +443,8 @@ pub trait Runtime: Send + Sync {
         revision: &Revision,
     ) -> Result<BTreeMap<String, SecretVersion>>;
 
-    /// The ledger that a service of this owner's notes; see [`crate::spec::LedgerNote`]. `None` where it notes none, or is not there.
+    /// The ledger that a service of this owner's notes; see [`crate::spec::LedgerNote`]. `None`
+    /// where it notes none, or is not there.
     async fn noted_ledger(&self, owner: &Owner, service: &str) -> Result<Option<String>>;
 
     /// Whether a revision has its size with it: then it is restored when the revision serves again.
@@ -438,8 +452,8 @@ pub trait Runtime: Send + Sync {
         false
     }
 
-    /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when there are any),
-    /// and waits until it does. Returns the revision that serves.
+    /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when
+    /// there are any), and waits until it does. Returns the revision that serves.
     ///
     /// Errors: [`crate::error::ErrorKind::Untrue`] when something else serves at the end.
     async fn activate(
@@ -451,15 +465,18 @@ pub trait Runtime: Send + Sync {
 
     /// Looks whose a service is, right before it is changed by its name alone.
     ///
-    /// Errors: conflict, when it bears another mark than `owner`'s, or none. One that is not there is the change's affair.
+    /// Errors: conflict, when it bears another mark than `owner`'s, or none. One that is not there
+    /// is the change's affair.
     async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()>;
 
-    /// How requests from outside get to a service, for whoever verifies it. The default says: as they are.
+    /// How requests from outside get to a service, for whoever verifies it. The default says: as
+    /// they are.
     async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
         Ok(Entrance::Open)
     }
 
-    /// What explains a failure: stopped instances, conditions, events, the last lines of the log. Best effort, never an error.
+    /// What explains a failure: stopped instances, conditions, events, the last lines of the log.
+    /// Best effort, never an error.
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy;
 }
 
@@ -468,8 +485,8 @@ pub trait Runtime: Send + Sync {
 pub enum Scope {
     /// Everything.
     Whole,
-    /// `apply --only`: image, new revision and roll-out of a service that exists; secret pins stay as they run,
-    /// and nothing is called that a code deployment does not need.
+    /// `apply --only`: image, new revision and roll-out of a service that exists; secret pins stay
+    /// as they run, and nothing is called that a code deployment does not need.
     CodeOnly,
 }
 
@@ -490,8 +507,9 @@ pub struct LogLine {
 /// What containers print.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// Lines of `since` and later, oldest first, at most `limit` (the newest ones). A line may come late, with a time before that
-    /// of lines that were there: `deployer logs --follow` asks again for the last minute, and knows lines by their ids.
+    /// Lines of `since` and later, oldest first, at most `limit` (the newest ones). A line may come
+    /// late, with a time before that of lines that were there: `deployer logs --follow` asks again
+    /// for the last minute, and knows lines by their ids.
     async fn lines(
         &self,
         service: &ServiceSpec,
@@ -535,14 +553,15 @@ pub trait Cloud: Send + Sync {
 
     /// Asks the cloud who calls. Called before any other call.
     ///
-    /// Errors: [`crate::error::ErrorKind::Credentials`] when there are none, they are refused, or they are for
-    /// another account than the manifest's.
+    /// Errors: [`crate::error::ErrorKind::Credentials`] when there are none, they are refused, or
+    /// they are for another account than the manifest's.
     async fn caller(&self) -> Result<Caller>;
 
-    /// Makes sure that what `env` needs is switched on in the account; tells what was switched on now. Called after
-    /// [`Cloud::caller`]. The default says that nothing is ever off.
+    /// Makes sure that what `env` needs is switched on in the account; tells what was switched on
+    /// now. Called after [`Cloud::caller`]. The default says that nothing is ever off.
     ///
-    /// Errors: [`crate::error::ErrorKind::Rejected`], naming everything that is off and may not be switched on here.
+    /// Errors: [`crate::error::ErrorKind::Rejected`], naming everything that is off and may not be
+    /// switched on here.
     async fn prepare(&self, _env: &EnvironmentSpec, _switching: Switching) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -568,20 +587,23 @@ pub trait Cloud: Send + Sync {
     /// Logs.
     fn logs(&self) -> &dyn Logs;
 
-    /// A node for something in the inventory of `owner` that is no longer desired: it can be read, released and deleted.
-    /// What bears the mark of another one, or none and not what `past` says that we wrote, is foreign.
+    /// A node for something in the inventory of `owner` that is no longer desired: it can be read,
+    /// released and deleted. What bears the mark of another one, or none and not what `past` says
+    /// that we wrote, is foreign.
     ///
     /// Errors: input, when the kind is unknown to this version.
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>>;
 
-    /// Lists what carries the mark of `owner` exactly, of the kinds that [`Cloud::existing`] knows, and what hangs on such a thing
-    /// and goes before it. What another owner marked, or nobody, is never in it.
+    /// Lists what carries the mark of `owner` exactly, of the kinds that [`Cloud::existing`] knows,
+    /// and what hangs on such a thing and goes before it. What another owner marked, or nobody, is
+    /// never in it.
     ///
-    /// Never an error: what could not be listed, because the caller may not or the cloud did not answer, stands in the answer.
+    /// Never an error: what could not be listed, because the caller may not or the cloud did not
+    /// answer, stands in the answer.
     async fn find_marked(&self, owner: &Owner) -> Marked;
 
-    /// Whether a thing of kind `kind` may have been made from one of kind `other`, and so is deleted before it: for what no inventory
-    /// tells of. Goes one way only between two kinds.
+    /// Whether a thing of kind `kind` may have been made from one of kind `other`, and so is
+    /// deleted before it: for what no inventory tells of. Goes one way only between two kinds.
     fn may_need(&self, kind: &str, other: &str) -> bool;
 }
 
@@ -590,7 +612,8 @@ pub trait Cloud: Send + Sync {
 pub struct Context {
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// How long one call may stay unanswered. Where it is tried again, all tries together end after a few times as long.
+    /// How long one call may stay unanswered. Where it is tried again, all tries together end after
+    /// a few times as long.
     pub call_timeout: Duration,
     /// Asked before each call.
     pub permit: Permit,

@@ -24,8 +24,8 @@ pub struct Given {
     pub images: BTreeMap<String, LocalImage>,
     /// What each secret is to hold.
     pub contents: BTreeMap<String, SecretContent>,
-    /// Which databases the manifest's own are now, by the manifest's names of the secrets with their URLs: where their nodes are not
-    /// declared.
+    /// Which databases the manifest's own are now, by the manifest's names of the secrets with
+    /// their URLs: where their nodes are not declared.
     pub births: BTreeMap<String, Birth>,
     /// What the ledger knows of migrations.
     pub migrations: Arc<dyn MigrationRecord>,
@@ -133,7 +133,8 @@ type Secrets = BTreeMap<String, Output<SecretVersion>>;
 /// By the manifest's names of the secrets with their URLs.
 type Births = BTreeMap<String, Value<Birth>>;
 
-/// Declares the secrets, and between those that are given and those that are made from databases and caches, these.
+/// Declares the secrets, and between those that are given and those that are made from databases
+/// and caches, these.
 fn declare_secrets(
     graph: &mut Graph,
     cloud: &dyn Cloud,
@@ -279,8 +280,8 @@ pub fn secrets_of(service: &ServiceSpec) -> impl Iterator<Item = &str> {
         .chain(database)
 }
 
-/// What the inventory has and the graph has not, but for what is spared: to be deleted, or released where it was there before
-/// us or where such a thing needs it. The nodes are made by `existing`.
+/// What the inventory has and the graph has not, but for what is spared: to be deleted, or released
+/// where it was there before us or where such a thing needs it. The nodes are made by `existing`.
 ///
 /// Errors: those of `existing`.
 pub fn undesired(

@@ -33,31 +33,33 @@ pub trait Journal: Send + Sync {
     /// Writes an entry; durable when it returns.
     async fn write(&self, event: Entry) -> Result<()>;
 
-    /// Notes that this exists, or will, with what it needs and what is written there; durable before the write goes out.
+    /// Notes that this exists, or will, with what it needs and what is written there; durable
+    /// before the write goes out.
     async fn remember(&self, address: &Address, noted: &Noted) -> Result<()>;
 
     /// Notes that this is gone.
     async fn forget(&self, address: &Address) -> Result<()>;
 
-    /// Notes that a look found it absent, or another owner's: what was made only just now may look so, and is looked for once more by
-    /// the next run before it is forgotten.
+    /// Notes that a look found it absent, or another owner's: what was made only just now may look
+    /// so, and is looked for once more by the next run before it is forgotten.
     async fn absent(&self, address: &Address) -> Result<()> {
         self.forget(address).await
     }
 
-    /// Notes that this run made it and cannot see it: it stays known as ours, whatever its age, until a later run does not see it
-    /// either.
+    /// Notes that this run made it and cannot see it: it stays known as ours, whatever its age,
+    /// until a later run does not see it either.
     async fn unseen(&self, _address: &Address) -> Result<()> {
         Ok(())
     }
 
-    /// Notes that everything of ours stands in the inventory: what carries our mark was listed, and is noted.
+    /// Notes that everything of ours stands in the inventory: what carries our mark was listed, and
+    /// is noted.
     async fn whole(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Returns once it is certain that this run may go on changing the target: asked before each call that changes
-    /// something and before each look. Waits while that is in doubt.
+    /// Returns once it is certain that this run may go on changing the target: asked before each
+    /// call that changes something and before each look. Waits while that is in doubt.
     ///
     /// Errors: locked, when somebody took the lock over; ledger, when that cannot be found out.
     async fn permit(&self) -> Result<()> {
@@ -74,8 +76,8 @@ pub trait Interrupt: Send + Sync {
 /// Told of each node the moment it is there, whatever becomes of the others.
 #[async_trait]
 pub trait Arrivals: Send + Sync {
-    /// The node is ready; or, with [`Waiting::Detached`], it was left before it was. What is written about it is durable when this
-    /// returns.
+    /// The node is ready; or, with [`Waiting::Detached`], it was left before it was. What is
+    /// written about it is durable when this returns.
     ///
     /// Errors: ledger, when it cannot be written down; the node then counts as failed.
     async fn arrived(&self, address: &Address, waiting: Waiting) -> Result<()>;
@@ -124,8 +126,8 @@ pub enum OnFailure {
 pub struct Verdict {
     /// Nodes that were changed and are ready.
     pub done: Vec<Address>,
-    /// Nodes that were left before they were ready, as asked for, and deletes that wait for these: the next run
-    /// makes them.
+    /// Nodes that were left before they were ready, as asked for, and deletes that wait for these:
+    /// the next run makes them.
     pub detached: Vec<Address>,
     /// Nodes that failed, in that order.
     pub failed: Vec<Failed>,
@@ -161,8 +163,8 @@ impl Verdict {
     }
 }
 
-/// Brings the inventories up to what the plan saw: what is there stands in them even when an older ledger was lost,
-/// what is gone does not. Called once per run, before [`execute`].
+/// Brings the inventories up to what the plan saw: what is there stands in them even when an older
+/// ledger was lost, what is gone does not. Called once per run, before [`execute`].
 ///
 /// Returns the targets whose inventory cannot be written, each with why: the others' are.
 pub async fn reconcile_inventory(
@@ -249,8 +251,8 @@ async fn all(notes: impl Iterator<Item = impl Future<Output = Result<()>>>) -> R
 
 /// Carries out everything that the plan changes, and waits for what still settles.
 ///
-/// The targets fail independently: a failure holds what has not started in its own target. What is in flight is
-/// awaited. Blocked targets are not touched.
+/// The targets fail independently: a failure holds what has not started in its own target. What is
+/// in flight is awaited. Blocked targets are not touched.
 pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudName, Verdict> {
     let mut schedule = Schedule::of(prepared);
     let mut verdicts: BTreeMap<CloudName, Verdict> = prepared
@@ -318,7 +320,8 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         let changes = prepared.plan.changes.iter();
         let made = changes.filter(|change| change.action == Action::Create);
         let made = made.map(|change| &change.address).collect();
-        // A delete begins when everything else is there: what serves knows what is gone no more, and serves on.
+        // A delete begins when everything else is there: what serves knows what is gone no more,
+        // and serves on.
         let only_left = |failed: &Failed| {
             let mut changes = prepared.plan.changes.iter();
             changes.any(|change| {
@@ -339,8 +342,8 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
     verdicts
 }
 
-/// What serves goes on as before where its next version failed, or never began: unless something that it needs is not as before. That
-/// needs attention.
+/// What serves goes on as before where its next version failed, or never began: unless something
+/// that it needs is not as before. That needs attention.
 fn harmed(prepared: &Prepared, verdict: &mut Verdict) {
     let failed = verdict.failed.iter().map(|failed| &failed.address);
     let serves_on = failed.chain(&verdict.held).filter(|address| {
@@ -497,7 +500,8 @@ enum Landing {
     Done,
 }
 
-/// Notes in the inventory what a create or an update makes. A step leaves nothing behind that could be deleted.
+/// Notes in the inventory what a create or an update makes. A step leaves nothing behind that could
+/// be deleted.
 async fn remember(job: &Job, journal: &dyn Journal, landing: Landing) -> Result<()> {
     let began = match job.action {
         Action::Create => Began::Made,
@@ -565,7 +569,8 @@ fn failure(address: &Address, readiness: &Readiness) -> Option<Error> {
     Some(Error::new(kind, format!("{address} failed: {why}")))
 }
 
-/// The token of a node's calls in one run; `purpose` tells apart calls that are not tries of one another.
+/// The token of a node's calls in one run; `purpose` tells apart calls that are not tries of one
+/// another.
 fn token(seed: Uuid, address: &Address, purpose: &str) -> Token {
     let name = format!("{address}{purpose}");
     Token(Uuid::new_v5(&seed, name.as_bytes()).to_string())

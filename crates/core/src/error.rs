@@ -79,8 +79,8 @@ impl Error {
         self
     }
 
-    /// What an app printed before. It may hold anything, also secrets: it is in no message and in nothing that is stored, and whoever
-    /// shows it hides the values that it knows.
+    /// What an app printed before. It may hold anything, also secrets: it is in no message and in
+    /// nothing that is stored, and whoever shows it hides the values that it knows.
     #[must_use]
     pub fn with_output(mut self, lines: Vec<String>) -> Self {
         self.output = lines;
@@ -104,8 +104,8 @@ impl Error {
         self.kind
     }
 
-    /// The first error of our own type among `error` and its causes, again: for what comes back through a library that
-    /// was given one of ours.
+    /// The first error of our own type among `error` and its causes, again: for what comes back
+    /// through a library that was given one of ours.
     pub fn found_in(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(error) = next {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 
-/// What the names of fields begin with that the manifest has no word for: what is there is carried over, whoever put it there.
+/// What the names of fields begin with that the manifest has no word for: what is there is carried
+/// over, whoever put it there.
 pub const KEPT: &str = "kept.";
 
 /// One field's value as the plan shows it. Never a secret: secrets stand here as version names.
@@ -32,7 +33,8 @@ impl fmt::Display for FieldValue {
     }
 }
 
-/// A resource described field by field: `env.GREETING` -> `hello`. An absent field is an absent key.
+/// A resource described field by field: `env.GREETING` -> `hello`. An absent field is an absent
+/// key.
 ///
 /// Both sides are normalised by the resource, so that noise ("1000m" and "1") is equal here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +58,8 @@ impl Fields {
         self.0.insert(name.into(), value);
     }
 
-    /// Adds a field when there is a value for it. An empty text is none: some clouds, and most of their stand-ins, echo one for
-    /// what was never set.
+    /// Adds a field when there is a value for it. An empty text is none: some clouds, and most of
+    /// their stand-ins, echo one for what was never set.
     pub fn set_some(&mut self, name: impl Into<String>, value: Option<impl fmt::Display>) {
         let value = value.map(|value| value.to_string());
         if let Some(value) = value.filter(|value| !value.is_empty()) {

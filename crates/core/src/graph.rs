@@ -15,7 +15,8 @@ pub struct NodeId(pub(crate) usize);
 
 /// A value that one node makes and others take. Unknown until its node is settled.
 ///
-/// Cheap to clone; clones share the value. Never print an output that holds a secret: use `SecretString`.
+/// Cheap to clone; clones share the value. Never print an output that holds a secret: use
+/// `SecretString`.
 pub struct Output<T> {
     address: Address,
     value: Arc<RwLock<Option<T>>>,
@@ -95,7 +96,8 @@ impl<T: Clone> Value<T> {
 
     /// The value, for a node that is being carried out.
     ///
-    /// Errors: internal, when the node it comes from has not settled; the engine's order forbids it.
+    /// Errors: internal, when the node it comes from has not settled; the engine's order forbids
+    /// it.
     pub fn settled(&self) -> crate::error::Result<T> {
         self.known().ok_or_else(|| {
             crate::error::Error::internal(format!("an input was used before it was known: {self}"))
@@ -188,7 +190,8 @@ impl Graph {
         !self.in_part
     }
 
-    /// The manifest adopts this: where no inventory knows it, it was there before us, whatever mark it bears by now.
+    /// The manifest adopts this: where no inventory knows it, it was there before us, whatever mark
+    /// it bears by now.
     pub fn adopt(&mut self, addresses: impl IntoIterator<Item = Address>) {
         self.adopted.extend(addresses);
     }

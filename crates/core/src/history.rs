@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::capability::{Revision, SecretVersion, Serving, ServingState};
 use crate::ledger::{Hold, Release};
 
-/// The releases of one service on one target, oldest first, and which of its secrets a rollback leaves at their current version.
+/// The releases of one service on one target, oldest first, and which of its secrets a rollback
+/// leaves at their current version.
 #[derive(Clone, Copy)]
 pub struct History<'a> {
     releases: &'a [Release],
@@ -50,7 +51,8 @@ pub enum Found<'a> {
 }
 
 impl Current {
-    /// What `serving` comes to. While a roll-out is under way that is what it makes serve; when it ended, what takes the traffic.
+    /// What `serving` comes to. While a roll-out is under way that is what it makes serve; when it
+    /// ended, what takes the traffic.
     pub fn of(serving: Option<&Serving>) -> Self {
         let Some(serving) = serving else {
             return Self::Nothing;
@@ -83,7 +85,8 @@ pub fn same_revision(one: &Revision, other: &Revision) -> bool {
 }
 
 impl<'a> History<'a> {
-    /// `follows` says of a secret, by the manifest's name, whether a rollback leaves it at its current version.
+    /// `follows` says of a secret, by the manifest's name, whether a rollback leaves it at its
+    /// current version.
     pub fn new(releases: &'a [Release], follows: &'a dyn Fn(&str) -> bool) -> Self {
         Self { releases, follows }
     }
@@ -105,8 +108,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Where a rollback from `from` goes when nobody names a release: what served before it, but never the same content again,
-    /// what was rejected, or what failed its verification.
+    /// Where a rollback from `from` goes when nobody names a release: what served before it, but
+    /// never the same content again, what was rejected, or what failed its verification.
     pub fn before(&self, from: &Release) -> Option<&'a Release> {
         let rejected = self.rejected();
         let mut number = self.origin(from).number;
@@ -143,7 +146,8 @@ impl<'a> History<'a> {
         self.releases.iter().find(|it| it.number == number)
     }
 
-    /// Whether a hold still stands: nobody asked for its content since, be it that the hold itself was not lifted any more.
+    /// Whether a hold still stands: nobody asked for its content since, be it that the hold itself
+    /// was not lifted any more.
     pub fn stands(&self, hold: &Hold) -> bool {
         let asked = |it: &Release| it.number > hold.rejected && !it.put_back && hold.is_on(it);
         hold.unfinished.is_some() || !self.releases.iter().any(asked)
@@ -154,8 +158,8 @@ impl<'a> History<'a> {
         self.releases.last().map_or(1, |last| last.number + 1)
     }
 
-    /// A release by a person's word: its number, content id, revision, tag or digest. A number comes first; of several releases of
-    /// one image and content the newest counts.
+    /// A release by a person's word: its number, content id, revision, tag or digest. A number
+    /// comes first; of several releases of one image and content the newest counts.
     pub fn find(&self, word: &str) -> Found<'a> {
         let number = word.strip_prefix('r').unwrap_or(word).parse::<u64>().ok();
         if let Some(found) = number.and_then(|number| self.numbered(number)) {
@@ -200,8 +204,9 @@ impl<'a> History<'a> {
         fitting.next()
     }
 
-    /// Whether two releases make the same serve: image, configuration, a target's own part of it, and the secrets that a rollback
-    /// restores. Tags, labels and names of revisions are no content.
+    /// Whether two releases make the same serve: image, configuration, a target's own part of it,
+    /// and the secrets that a rollback restores. Tags, labels and names of revisions are no
+    /// content.
     pub fn same_content(&self, one: &Release, other: &Release) -> bool {
         let agree = |one: &Option<String>, other: &Option<String>| match (one, other) {
             (Some(one), Some(other)) => one == other,
@@ -222,7 +227,8 @@ impl<'a> History<'a> {
         restored.map(|(key, it)| (key.as_str(), it)).collect()
     }
 
-    /// The numbers of the releases whose content was rejected and has not been asked for again since.
+    /// The numbers of the releases whose content was rejected and has not been asked for again
+    /// since.
     fn rejected(&self) -> BTreeSet<u64> {
         let mut rejected = BTreeSet::new();
         for release in self.releases {

@@ -12,7 +12,8 @@ use crate::fields::Fields;
 use crate::node::{Token, Watch};
 use crate::wait::{Look, Pace, poll, poll_at};
 
-/// How long a cloud's answers may lag behind what it started, or may not know what they told of before.
+/// How long a cloud's answers may lag behind what it started, or may not know what they told of
+/// before.
 pub const LAG: Duration = Duration::from_secs(60);
 /// How long at least is looked for what another machine's clock noted.
 const CLOCKS: Duration = Duration::from_secs(20);
@@ -93,11 +94,13 @@ impl Trail {
 
 /// The one-off executions of one program on one runtime: a migration, and whatever else runs once.
 ///
-/// A *key* says what an execution is for, and each one carries it where the cloud shows it. A *ticket* is noted durably before the call
-/// that starts an execution: by it, one whose reply was lost is found, or started again as the same one.
+/// A *key* says what an execution is for, and each one carries it where the cloud shows it. A
+/// *ticket* is noted durably before the call that starts an execution: by it, one whose reply was
+/// lost is found, or started again as the same one.
 ///
-/// Guarantees asked of implementations: nothing waits here but for what passes by itself while a start is refused; an answer that lags
-/// is given as it is, the caller has the patience; what a cloud does not know is `None`, and never an error.
+/// Guarantees asked of implementations: nothing waits here but for what passes by itself while a
+/// start is refused; an answer that lags is given as it is, the caller has the patience; what a
+/// cloud does not know is `None`, and never an error.
 #[async_trait]
 pub trait Jobs: Send + Sync + 'static {
     /// The clock by which executions are waited for.
@@ -112,15 +115,18 @@ pub trait Jobs: Send + Sync + 'static {
     /// The command by which a person stops one.
     fn stop_command(&self, id: &str) -> String;
 
-    /// How long one may take from its start, with all that the cloud itself needs before, between and after its tries.
+    /// How long one may take from its start, with all that the cloud itself needs before, between
+    /// and after its tries.
     fn longest(&self) -> Duration;
 
-    /// How long after its start one whose id was lost is certain to be shown, or its ticket known. `None` where that never ends.
+    /// How long after its start one whose id was lost is certain to be shown, or its ticket known.
+    /// `None` where that never ends.
     fn memory(&self) -> Option<Duration> {
         None
     }
 
-    /// Whether a start with a ticket that was used before makes no second execution and answers with the first.
+    /// Whether a start with a ticket that was used before makes no second execution and answers
+    /// with the first.
     fn repeats(&self) -> bool;
 
     /// The ticket for a start that is to come; see [`Jobs`]. Starts nothing.
@@ -131,24 +137,26 @@ pub trait Jobs: Send + Sync + 'static {
     /// Errors: denied or rejected, when nothing was started; with any other it may have been.
     async fn start(&self, key: &str, ticket: &str) -> Result<Started>;
 
-    /// Looks once for the executions of this key: those that were made after the ticket was, where there is one.
+    /// Looks once for the executions of this key: those that were made after the ticket was, where
+    /// there is one.
     async fn find(&self, key: &str, ticket: Option<&str>) -> Result<Trail>;
 
-    /// Looks once at an execution. `None` when the cloud does not know it: not yet, or not any more.
+    /// Looks once at an execution. `None` when the cloud does not know it: not yet, or not any
+    /// more.
     async fn look(&self, id: &str) -> Result<Option<Execution>>;
 
     /// Whether a ticket is for a program that the manifest has for another service. Pure.
     fn is_of_another_service(&self, ticket: &str) -> bool;
 
-    /// An execution that runs now for another key: one of these, or one that the cloud lists of this program. Those of programs that the
-    /// manifest has for other services do not count.
+    /// An execution that runs now for another key: one of these, or one that the cloud lists of
+    /// this program. Those of programs that the manifest has for other services do not count.
     async fn beside(&self, key: &str, others: &[String]) -> Result<Option<String>>;
 
     /// Asks the cloud to stop one; does not wait for its end. One that has ended is no error.
     async fn stop(&self, id: &str, why: &str) -> Result<()>;
 
-    /// The cloud's words for a failure with whatever more it says of it; best effort beyond `why`. No line of the program's own: this is
-    /// noted in ledgers.
+    /// The cloud's words for a failure with whatever more it says of it; best effort beyond `why`.
+    /// No line of the program's own: this is noted in ledgers.
     async fn reasons(&self, _id: &str, why: String) -> String {
         why
     }
@@ -156,7 +164,8 @@ pub trait Jobs: Send + Sync + 'static {
     /// What the program printed last, oldest first; best effort. It may hold anything.
     async fn last_lines(&self, id: &str) -> Vec<String>;
 
-    /// What helps against a failure that is told like this, where that is special to this cloud. Pure.
+    /// What helps against a failure that is told like this, where that is special to this cloud.
+    /// Pure.
     fn hint(&self, _told: &[String]) -> Option<&'static str> {
         None
     }
@@ -167,12 +176,13 @@ pub trait Jobs: Send + Sync + 'static {
 pub enum Within {
     /// From now on: it was started just now, or asked to stop.
     FromNow(Duration),
-    /// From its start in an earlier run: that is told by two clocks, the cloud's and this machine's, which may be minutes apart. Watched
-    /// for a minute at least.
+    /// From its start in an earlier run: that is told by two clocks, the cloud's and this
+    /// machine's, which may be minutes apart. Watched for a minute at least.
     FromItsStart(Duration),
 }
 
-/// Waits until an execution is over. `None` when the cloud does not know it for longer than its answers lag: how it ended is not known.
+/// Waits until an execution is over. `None` when the cloud does not know it for longer than its
+/// answers lag: how it ended is not known.
 ///
 /// Errors: timed out, when it is not over within that time; those of a look.
 pub async fn ended<J: Jobs>(
@@ -218,7 +228,8 @@ pub async fn ended<J: Jobs>(
     .await
 }
 
-/// Looks for what was started for a key, with a ticket that was noted at that moment, as long as the cloud's answers may lag behind it.
+/// Looks for what was started for a key, with a ticket that was noted at that moment, as long as
+/// the cloud's answers may lag behind it.
 ///
 /// Errors: those of a look.
 pub async fn found<J: Jobs>(

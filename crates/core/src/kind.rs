@@ -1,8 +1,10 @@
-//! Kinds: what one sort of thing in one cloud says of itself, and the one place that treats them all.
+//! Kinds: what one sort of thing in one cloud says of itself, and the one place that treats them
+//! all.
 //!
-//! A [`Kind`] says its name, its noun, the fields that it has, and the calls that find, change and remove it. It knows no policy: whose a
-//! thing is, what a lost reply means, what a refusal means, what is still in use, when an answer is from before, is known here alone.
-//! [`Managed`] is a thing that the manifest wants, [`Leftover`] one that only the inventory knows.
+//! A [`Kind`] says its name, its noun, the fields that it has, and the calls that find, change and
+//! remove it. It knows no policy: whose a thing is, what a lost reply means, what a refusal means,
+//! what is still in use, when an answer is from before, is known here alone. [`Managed`] is a thing
+//! that the manifest wants, [`Leftover`] one that only the inventory knows.
 
 mod description;
 mod leftover;
@@ -36,11 +38,13 @@ use crate::spec::EnvironmentSpec;
 pub trait Site: Send + Sync + 'static {
     /// How its calls fail.
     type Refusal: Refused;
-    /// What its kinds say beside what every kind says: how a list names them, which permissions they need.
+    /// What its kinds say beside what every kind says: how a list names them, which permissions
+    /// they need.
     type Facts: Copy + Send + Sync + 'static;
     /// How it marks what is ours.
     const MARKING: Marking;
-    /// Whether what was written is read again: an answer to a write tells less than a read, or comes before it is so.
+    /// Whether what was written is read again: an answer to a write tells less than a read, or
+    /// comes before it is so.
     const REREADS: bool;
 
     /// Where it is.
@@ -78,7 +82,8 @@ pub type Answer<K, T> = std::result::Result<T, <<K as Kind>::Site as Site>::Refu
 
 /// One sort of thing in one cloud, as its address alone tells: it can be read, removed and let go.
 ///
-/// Guarantees asked of implementations: `find` writes nothing; `remove` and `mark` repeated after a lost reply change nothing more.
+/// Guarantees asked of implementations: `find` writes nothing; `remove` and `mark` repeated after a
+/// lost reply change nothing more.
 pub trait Kind: Send + Sync + Sized + 'static {
     /// What it is reached through.
     type Site: Site;
@@ -87,7 +92,8 @@ pub trait Kind: Send + Sync + Sized + 'static {
 
     /// Its name in addresses: `rds.subnet_group`.
     const KIND: &'static str;
-    /// Its name in sentences, without an article: "database subnet group". Every message is made from it.
+    /// Its name in sentences, without an article: "database subnet group". Every message is made
+    /// from it.
     const NOUN: &'static str;
     /// When it is deleted, beside other kinds.
     const TIER: Tier;
@@ -140,7 +146,8 @@ pub trait Kind: Send + Sync + Sized + 'static {
         Ok(at.owner.foreign(&there.tags))
     }
 
-    /// What of it goes when our mark is taken off; the mark alone, unless a kind notes more on a thing.
+    /// What of it goes when our mark is taken off; the mark alone, unless a kind notes more on a
+    /// thing.
     fn release(
         at: &At<Self::Site>,
         there: &There<Self::Is>,
@@ -162,16 +169,16 @@ pub trait Kind: Send + Sync + Sized + 'static {
 
 /// A kind as the manifest wants it.
 ///
-/// Guarantees asked of implementations: `over` does no IO; `make` and `change` repeated after a lost reply change nothing more, and
-/// neither waits for readiness.
+/// Guarantees asked of implementations: `over` does no IO; `make` and `change` repeated after a
+/// lost reply change nothing more, and neither waits for readiness.
 pub trait Wish: Kind {
     /// What other nodes take from it.
     type Output: Clone + Send + Sync + 'static;
     /// What a change that stays means for whatever served before.
     const KEPT: Kept;
 
-    /// What it is to be, over what is there: what the manifest is silent about, and what is there already in a way that is as good,
-    /// is as it is there.
+    /// What it is to be, over what is there: what the manifest is silent about, and what is there
+    /// already in a way that is as good, is as it is there.
     fn over(&self, at: &At<Self::Site>, seen: Seen<'_, Self::Is>) -> Self::Is;
 
     /// What other nodes take from it, once it is there.
@@ -361,7 +368,8 @@ pub struct Seen<'a, I> {
     pub left: Option<&'a Fields>,
 }
 
-/// What is to be declared: the kind's name there, of which environment, and whether one that nobody marked is taken over.
+/// What is to be declared: the kind's name there, of which environment, and whether one that nobody
+/// marked is taken over.
 #[derive(Clone, Copy)]
 pub struct Declared<'a, S> {
     /// What it is reached through.

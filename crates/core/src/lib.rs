@@ -1,4 +1,5 @@
-//! Plans, executes and records deployments. Knows no cloud, prints nothing, reads no clock or environment.
+//! Plans, executes and records deployments. Knows no cloud, prints nothing, reads no clock or
+//! environment.
 
 pub mod address;
 pub mod batch;

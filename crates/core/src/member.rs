@@ -1,11 +1,13 @@
-//! Takes one member out of a secret that is a JSON object; pure. Nothing of a value ever stands in an error.
+//! Takes one member out of a secret that is a JSON object; pure. Nothing of a value ever stands in
+//! an error.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The member `key` of what secret `name` holds: a text as it is, a number or a truth value as JSON writes it.
+/// The member `key` of what secret `name` holds: a text as it is, a number or a truth value as JSON
+/// writes it.
 ///
 /// Errors: rejected, when it is no JSON object, has no such member, or one that is no single value.
 pub fn member_of(name: &str, value: &SecretString, key: &str) -> Result<SecretString> {

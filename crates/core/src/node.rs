@@ -1,7 +1,7 @@
 //! What a plan is made of: resources, which are read and converged, and steps, which are done once.
 //!
-//! A kind implements [`Resource`] or [`Step`] with its own types; [`Node`] is what the planner and the
-//! engine see of either.
+//! A kind implements [`Resource`] or [`Step`] with its own types; [`Node`] is what the planner and
+//! the engine see of either.
 
 mod resource;
 mod step;
@@ -41,7 +41,8 @@ pub enum Reading<A> {
     Tombstoned(String),
     /// The caller may not see it. Never taken for absent.
     Denied(String),
-    /// Something of that name that is not ours; says how we know and, where it is marked, whose it is. Never touched.
+    /// Something of that name that is not ours; says how we know and, where it is marked, whose it
+    /// is. Never touched.
     Foreign(Stranger),
 }
 
@@ -74,9 +75,10 @@ pub enum Effect {
 
 /// One addressable thing in one target: read, compared, converged.
 ///
-/// Guarantees asked of implementations: `read` writes nothing; `desired`, `observed` and the effects do no IO;
-/// `create`, `update` and `delete` repeated with the same token after a lost reply change nothing more, and none
-/// of them waits for readiness (that is `readiness`, polled by the engine).
+/// Guarantees asked of implementations: `read` writes nothing; `desired`, `observed` and the
+/// effects do no IO; `create`, `update` and `delete` repeated with the same token after a lost
+/// reply change nothing more, and none of them waits for readiness (that is `readiness`, polled by
+/// the engine).
 #[async_trait]
 pub trait Resource: Send + Sync + 'static {
     /// What the cloud says it is.
@@ -88,8 +90,9 @@ pub trait Resource: Send + Sync + 'static {
     /// Reads it from the cloud. Takes no input from other nodes: names are deterministic.
     async fn read(&self) -> Result<Reading<Self::Actual>>;
 
-    /// What the manifest asks for, normalised. Inputs not known yet stand as known after apply. `there` is what was last read and is ours:
-    /// what the manifest is silent about is as it is there.
+    /// What the manifest asks for, normalised. Inputs not known yet stand as known after apply.
+    /// `there` is what was last read and is ours: what the manifest is silent about is as it is
+    /// there.
     fn desired(&self, there: Option<&Self::Actual>) -> Fields;
 
     /// What is there, in the same terms as [`Resource::desired`].
@@ -100,25 +103,26 @@ pub trait Resource: Send + Sync + 'static {
         Effect::InPlace
     }
 
-    /// Whether what is there tells by a mark of its own that it is ours. What does not stands in the inventory only once a
-    /// run has made it: merely seen there, it is somebody's.
+    /// Whether what is there tells by a mark of its own that it is ours. What does not stands in
+    /// the inventory only once a run has made it: merely seen there, it is somebody's.
     fn bears_mark(&self, _actual: &Self::Actual) -> bool {
         true
     }
 
-    /// Takes note of what the last apply left, where that is known; called before anything is compared, for kinds whose
-    /// comparison depends on it.
+    /// Takes note of what the last apply left, where that is known; called before anything is
+    /// compared, for kinds whose comparison depends on it.
     fn recall(&self, _left: Option<&Fields>) {}
 
-    /// Why what the manifest asks for cannot be had of what is there: a disk does not shrink, another hand's change would be
-    /// carried out as well. It is refused while planning, and nothing of the target is touched. `left` is what the last
-    /// apply left, where that is known: it tells what grew by itself from what the manifest asked for before.
+    /// Why what the manifest asks for cannot be had of what is there: a disk does not shrink,
+    /// another hand's change would be carried out as well. It is refused while planning, and
+    /// nothing of the target is touched. `left` is what the last apply left, where that is known:
+    /// it tells what grew by itself from what the manifest asked for before.
     fn objection(&self, _actual: &Self::Actual, _left: Option<&Fields>) -> Option<Error> {
         None
     }
 
-    /// What people should know of what is there beside the changes: a change of another hand that waits, a size that grew
-    /// by itself.
+    /// What people should know of what is there beside the changes: a change of another hand that
+    /// waits, a size that grew by itself.
     fn notes(&self, _actual: &Self::Actual) -> Vec<String> {
         Vec::new()
     }
@@ -126,7 +130,8 @@ pub trait Resource: Send + Sync + 'static {
     /// Makes the outputs known that `actual` settles.
     fn publish(&self, actual: &Self::Actual);
 
-    /// Makes those outputs unknown that these changes will change. The default says: all stay known.
+    /// Makes those outputs unknown that these changes will change. The default says: all stay
+    /// known.
     fn withdraw(&self, _changes: &[FieldChange]) {}
 
     /// Makes it. When the name lingers (tombstoned), restores it or works round it.
@@ -141,11 +146,12 @@ pub trait Resource: Send + Sync + 'static {
         watch: &dyn Watch,
     ) -> Result<Self::Actual>;
 
-    /// What it means for whatever served before that these changes stay: asked when a failed run is undone, and nothing puts them
-    /// back. Each kind says it; none is harmless by default.
+    /// What it means for whatever served before that these changes stay: asked when a failed run is
+    /// undone, and nothing puts them back. Each kind says it; none is harmless by default.
     fn kept(&self, changes: &[FieldChange]) -> Kept;
 
-    /// Puts back what was there before this run changed it, and waits until it is. The default leaves it, and says what that means.
+    /// Puts back what was there before this run changed it, and waits until it is. The default
+    /// leaves it, and says what that means.
     async fn restore(
         &self,
         before: &Self::Actual,
@@ -188,7 +194,8 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
-    /// Takes our mark off, and what we alone bound to it, and leaves it as it is. Of something that is no longer desired.
+    /// Takes our mark off, and what we alone bound to it, and leaves it as it is. Of something that
+    /// is no longer desired.
     ///
     /// Succeeds when the mark is off already.
     async fn release(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
@@ -196,20 +203,21 @@ pub trait Resource: Send + Sync + 'static {
         Err(Error::internal(what))
     }
 
-    /// Whether what is there was there before us: it bears no mark of ours yet. The default looks for the mark among the
-    /// tags.
+    /// Whether what is there was there before us: it bears no mark of ours yet. The default looks
+    /// for the mark among the tags.
     fn was_there(&self, actual: &Self::Actual) -> bool {
         let marked = |fields: &Fields| ours::mark(fields).is_some();
         marked(&self.desired(Some(actual))) && !marked(&self.observed(actual))
     }
 
-    /// Whether it can carry no mark: then it is ours only while it says what the inventory says that we wrote.
+    /// Whether it can carry no mark: then it is ours only while it says what the inventory says
+    /// that we wrote.
     fn is_unmarked(&self) -> bool {
         false
     }
 
-    /// What the inventory is to note of what is written there: see [`crate::ours::Past::wrote`]. Of what carries no mark, all of it;
-    /// else what tells a part of it from the part of another hand.
+    /// What the inventory is to note of what is written there: see [`crate::ours::Past::wrote`]. Of
+    /// what carries no mark, all of it; else what tells a part of it from the part of another hand.
     fn wrote(&self, there: Option<&Self::Actual>) -> Option<Fields> {
         self.is_unmarked().then(|| self.desired(there))
     }
@@ -219,17 +227,20 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
-    /// Whether these changes, although they lose data, are made in place: a part of what it holds goes, not all of it.
+    /// Whether these changes, although they lose data, are made in place: a part of what it holds
+    /// goes, not all of it.
     fn loses_in_place(&self, _changes: &[FieldChange]) -> bool {
         false
     }
 
-    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be allowed by name.
+    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be
+    /// allowed by name.
     fn is_guarded(&self) -> bool {
         self.holds_data()
     }
 
-    /// What the inventory is to note of [`Resource::is_guarded`], where the kind alone does not say.
+    /// What the inventory is to note of [`Resource::is_guarded`], where the kind alone does not
+    /// say.
     fn guard_to_note(&self) -> Option<bool> {
         None
     }
@@ -260,11 +271,14 @@ pub enum Undone {
     PutBack,
     /// It stays as it is now, and nothing that served before is the worse for it; says why.
     Stays(String),
-    /// It is not as before, nothing puts it back, and what served before may depend on it; says what.
+    /// It is not as before, nothing puts it back, and what served before may depend on it; says
+    /// what.
     Lost(String),
-    /// It has ended, and may have changed what nothing puts back; says what. Nothing runs any more that needs anything.
+    /// It has ended, and may have changed what nothing puts back; says what. Nothing runs any more
+    /// that needs anything.
     Spoilt(String),
-    /// This run made it, or may have, and the cloud does not show it as ours; says what it shows. One look proves nothing.
+    /// This run made it, or may have, and the cloud does not show it as ours; says what it shows.
+    /// One look proves nothing.
     Unseen(String),
 }
 
@@ -297,7 +311,8 @@ pub trait Step: Send + Sync + 'static {
     /// Looks for proof that it was done. Writes nothing. Takes no input from other nodes.
     async fn evidence(&self) -> Result<Evidence>;
 
-    /// What it will do, for the plan: "copy sha256:... (3 blobs)". Inputs not known yet stand as known after apply.
+    /// What it will do, for the plan: "copy sha256:... (3 blobs)". Inputs not known yet stand as
+    /// known after apply.
     fn desired(&self) -> Fields;
 
     /// Judges the evidence once inputs are known or found unknown; pure. The default trusts it.
@@ -311,8 +326,9 @@ pub trait Step: Send + Sync + 'static {
     /// Does it, to its end. Repeated with the same token it does not do it twice.
     async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()>;
 
-    /// What is left of it once the run that did it, or tried to, is undone; `failed` is how it failed in that run. Not asked where the run
-    /// did not come to it. Each step says it; none is harmless by default.
+    /// What is left of it once the run that did it, or tried to, is undone; `failed` is how it
+    /// failed in that run. Not asked where the run did not come to it. Each step says it; none is
+    /// harmless by default.
     async fn left(&self, failed: Option<ErrorKind>) -> Result<Undone>;
 }
 
@@ -403,7 +419,8 @@ pub trait Node: Send + Sync {
     /// Looks at the cloud and remembers what it saw. Writes nothing.
     async fn observe(&self) -> Result<()>;
 
-    /// Compares what was seen with what is desired and publishes the outputs that stay as they are. Pure.
+    /// Compares what was seen with what is desired and publishes the outputs that stay as they are.
+    /// Pure.
     ///
     /// Errors: denied, foreign, or never observed.
     fn compare(&self) -> Result<Verdict>;
@@ -413,10 +430,12 @@ pub trait Node: Send + Sync {
         true
     }
 
-    /// Takes note of what the last apply left, where that is known; called before [`Node::compare`].
+    /// Takes note of what the last apply left, where that is known; called before
+    /// [`Node::compare`].
     fn recall(&self, _left: Option<&Fields>) {}
 
-    /// Errors: what the manifest asks for cannot be had of what was seen. `left` is what the last apply left. Pure.
+    /// Errors: what the manifest asks for cannot be had of what was seen. `left` is what the last
+    /// apply left. Pure.
     fn objection(&self, _left: Option<&Fields>) -> Result<()> {
         Ok(())
     }
@@ -456,20 +475,24 @@ pub trait Node: Send + Sync {
         false
     }
 
-    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be allowed by name.
+    /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be
+    /// allowed by name.
     fn is_guarded(&self) -> bool {
         self.holds_data()
     }
 
-    /// What the inventory is to note of it, by what was seen and what is desired; what it needs aside. Pure.
+    /// What the inventory is to note of it, by what was seen and what is desired; what it needs
+    /// aside. Pure.
     fn noted(&self) -> Noted {
         Noted::default()
     }
 
-    /// Puts back what was there before [`Node::carry_out`], after another look at it. What holds data stays.
+    /// Puts back what was there before [`Node::carry_out`], after another look at it. What holds
+    /// data stays.
     async fn undo(&self, token: &Token, watch: &dyn Watch) -> Result<Undone>;
 
-    /// What of this run's change of it means that what served before may be broken; says what is not as before. Pure.
+    /// What of this run's change of it means that what served before may be broken; says what is
+    /// not as before. Pure.
     fn harm(&self) -> Option<String> {
         None
     }

@@ -1,4 +1,5 @@
-//! Whose things are: the owner that marks name, and what earlier runs noted of what carries no mark; pure.
+//! Whose things are: the owner that marks name, and what earlier runs noted of what carries no
+//! mark; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -211,7 +212,8 @@ pub fn mark(fields: &Fields) -> Option<String> {
     Some(mark.to_string())
 }
 
-/// What is there, without the tags that neither the manifest sets nor an earlier run of ours set: these are somebody's.
+/// What is there, without the tags that neither the manifest sets nor an earlier run of ours set:
+/// these are somebody's.
 pub fn without_others_tags(there: &Fields, wanted: &Fields, past: &Past) -> Fields {
     let ours = |name: &str| match name.strip_prefix(TAG) {
         None => true,

@@ -157,7 +157,8 @@ pub struct Prepared {
     pub gone: Vec<Address>,
     /// What could not be planned. A target that stands here is not touched.
     pub blocked: Vec<Blocked>,
-    /// The targets of which everything that carries our mark was listed, and whose inventories do not say yet that they have it all.
+    /// The targets of which everything that carries our mark was listed, and whose inventories do
+    /// not say yet that they have it all.
     pub listed: BTreeSet<CloudName>,
 }
 
@@ -181,7 +182,8 @@ pub struct Subject {
     pub targets: Vec<Target>,
     /// What people should know.
     pub notes: Vec<String>,
-    /// What the last applies left, where it is known: it tells another hand's changes from the manifest's.
+    /// What the last applies left, where it is known: it tells another hand's changes from the
+    /// manifest's.
     pub left: BTreeMap<Address, Fields>,
 }
 
@@ -281,8 +283,9 @@ fn sort(orphans: Vec<Orphan>, unread: &BTreeSet<Address>) -> Leftovers {
     sorted
 }
 
-/// Reads everything: each kind beside the others, since each has an API of its own with a rate of its own, and what is of
-/// one kind next to each other, so that calls that take several names get them.
+/// Reads everything: each kind beside the others, since each has an API of its own with a rate of
+/// its own, and what is of one kind next to each other, so that calls that take several names get
+/// them.
 async fn observe(nodes: &[Arc<dyn Node>]) -> Vec<Blocked> {
     let mut kinds: BTreeMap<(CloudName, &str), Vec<&Arc<dyn Node>>> = BTreeMap::new();
     for node in nodes {
@@ -360,7 +363,8 @@ fn kept_by(node: &dyn Node, change: &Change, left: &BTreeMap<Address, Fields>) -
         .collect()
 }
 
-/// Which of these differences nobody asked for: the cloud says something else than what the last apply left.
+/// Which of these differences nobody asked for: the cloud says something else than what the last
+/// apply left.
 fn drift(left: &Fields, changes: &[FieldChange]) -> Vec<Drift> {
     let known = |value: Option<&FieldValue>| !matches!(value, Some(FieldValue::AfterApply { .. }));
     changes
@@ -382,7 +386,8 @@ fn deletes(orphans: &[Orphan]) -> Vec<Change> {
         let (now, later): (Vec<&Orphan>, Vec<&Orphan>) = left
             .iter()
             .partition(|one| !left.iter().any(|other| must_precede(other, one)));
-        // A circle cannot come from our own graphs; a damaged inventory still gets deleted, in any order.
+        // A circle cannot come from our own graphs; a damaged inventory still gets deleted, in any
+        // order.
         let (now, later) = if now.is_empty() {
             (later, Vec::new())
         } else {

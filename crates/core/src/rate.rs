@@ -42,8 +42,9 @@ impl Rate {
         }
     }
 
-    /// What one run takes of it: four fifths of the bucket and nine tenths of the rate. The rest is for what the same
-    /// account does meanwhile, and for calls that arrive closer together than they were sent.
+    /// What one run takes of it: four fifths of the bucket and nine tenths of the rate. The rest is
+    /// for what the same account does meanwhile, and for calls that arrive closer together than
+    /// they were sent.
     fn share(self) -> Quota {
         let burst = NonZeroU32::new(self.burst * 4 / 5).unwrap_or(NonZeroU32::MIN);
         let every = self.every * 10 / 9;
@@ -52,8 +53,8 @@ impl Rate {
     }
 }
 
-/// What a `Retry-After` asks for: whole seconds, or until a date. How far off that is, the `Date` of the same answer tells, so that
-/// no clock of this machine has a part in it. (RFC 9110, 10.2.3.)
+/// What a `Retry-After` asks for: whole seconds, or until a date. How far off that is, the `Date`
+/// of the same answer tells, so that no clock of this machine has a part in it. (RFC 9110, 10.2.3.)
 ///
 /// `None` for anything else, and for a date without a `Date`.
 pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {

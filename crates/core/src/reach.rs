@@ -1,5 +1,5 @@
-//! What stands between this machine and an address and will stand there at the next try, too: a certificate that it does not
-//! trust, a proxy that wants to know who asks.
+//! What stands between this machine and an address and will stand there at the next try, too: a
+//! certificate that it does not trust, a proxy that wants to know who asks.
 
 use std::error::Error as StdError;
 
@@ -19,8 +19,8 @@ pub enum Obstacle {
 impl Obstacle {
     /// Finds it in what an HTTP client says and in all that its error comes from.
     ///
-    /// By the words of rustls and of hyper's proxy tunnels: the clients wrap them in types of their own, some of which
-    /// give no source.
+    /// By the words of rustls and of hyper's proxy tunnels: the clients wrap them in types of their
+    /// own, some of which give no source.
     pub fn in_error(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(error) = next {

@@ -1,4 +1,5 @@
-//! Finds secret values in text, in every form in which apps and clouds write them, and puts a word in their place. In memory only.
+//! Finds secret values in text, in every form in which apps and clouds write them, and puts a word
+//! in their place. In memory only.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +30,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// What names a password in a connection string, in lower case: JDBC's and libpq's parameters, ADO.NET's and ODBC's keywords.
+/// What names a password in a connection string, in lower case: JDBC's and libpq's parameters,
+/// ADO.NET's and ODBC's keywords.
 const PASSWORD_KEYS: [&str; 6] = [
     "password=",
     "pwd=",
@@ -47,8 +49,9 @@ pub struct Redaction {
 }
 
 impl Redaction {
-    /// Of these values: as a whole and line by line, the passwords in addresses and connection strings, the members of JSON objects; each
-    /// as it is and in the forms in which it is quoted, encoded and escaped.
+    /// Of these values: as a whole and line by line, the passwords in addresses and connection
+    /// strings, the members of JSON objects; each as it is and in the forms in which it is quoted,
+    /// encoded and escaped.
     pub fn of(values: impl IntoIterator<Item = SecretString>) -> Self {
         let mut parts = BTreeSet::new();
         for value in values {

@@ -37,8 +37,8 @@ pub enum Event<'a> {
         /// The node.
         address: &'a Address,
     },
-    /// A delete was left to the next run: what it would delete may still be used by a node that was left before it was
-    /// ready.
+    /// A delete was left to the next run: what it would delete may still be used by a node that was
+    /// left before it was ready.
     PutOff {
         /// The node.
         address: &'a Address,

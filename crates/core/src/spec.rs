@@ -1,5 +1,5 @@
-//! What one target is asked for, cloud-neutral and fully resolved: overlays merged, overrides taken,
-//! names made, values interpolated. Made from the manifest, handed to the capabilities.
+//! What one target is asked for, cloud-neutral and fully resolved: overlays merged, overrides
+//! taken, names made, values interpolated. Made from the manifest, handed to the capabilities.
 
 mod data;
 mod name;
@@ -98,7 +98,8 @@ pub struct EnvironmentSpec {
     pub ledger: Option<LedgerNote>,
 }
 
-/// Which ledger an environment is in on a target: two that are at two places know nothing of each other, their locks neither.
+/// Which ledger an environment is in on a target: two that are at two places know nothing of each
+/// other, their locks neither.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerNote {
     /// What its services note: 16 hexadecimal digits of its address.
@@ -169,7 +170,8 @@ impl SecretSpec {
 pub struct Member {
     /// Its key.
     pub key: String,
-    /// The name of a secret of ours that holds it alone, on clouds whose services take whole secrets only.
+    /// The name of a secret of ours that holds it alone, on clouds whose services take whole
+    /// secrets only.
     pub held_in: String,
 }
 
@@ -177,7 +179,8 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretSource {
-    /// Set by `deployer secrets set` or by hand; it must exist before `apply`. One that somebody else made is only read.
+    /// Set by `deployer secrets set` or by hand; it must exist before `apply`. One that somebody
+    /// else made is only read.
     Cloud,
     /// An environment variable of the machine that runs `deployer`.
     Env(String),
@@ -192,7 +195,8 @@ pub enum SecretSource {
         /// Which half.
         half: KeyHalf,
     },
-    /// Made from a database once it is there: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`.
+    /// Made from a database once it is there:
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`.
     DatabaseUrl(String),
     /// The certificates that a database's one is signed by, PEM.
     DatabaseAuthority(String),
@@ -288,7 +292,8 @@ pub struct ServiceSpec {
     pub repository: String,
     /// Where the image comes from, as the manifest has it.
     pub image: String,
-    /// What the containers run on. `None` until the image was opened, where the manifest leaves it to the image.
+    /// What the containers run on. `None` until the image was opened, where the manifest leaves it
+    /// to the image.
     #[serde(default)]
     pub architecture: Option<Architecture>,
     /// The container's port.
@@ -323,13 +328,15 @@ pub struct ServiceSpec {
     /// How long a roll-out is waited for. Ledgers have releases from before it could be said.
     #[serde(default = "patience")]
     pub patience: Duration,
-    /// Which of `cpu`, `memory`, `replicas`, `entrypoint`, `command`, `health.path`, `health.command` and `health.start_period` the
-    /// manifest is silent about: what stands here is a default, and an adopted service keeps what it has.
+    /// Which of `cpu`, `memory`, `replicas`, `entrypoint`, `command`, `health.path`,
+    /// `health.command` and `health.start_period` the manifest is silent about: what stands here is
+    /// a default, and an adopted service keeps what it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unsaid: BTreeSet<String>,
 }
 
-/// How long a roll-out is waited for unless somebody says otherwise: image pull, start, health checks and draining.
+/// How long a roll-out is waited for unless somebody says otherwise: image pull, start, health
+/// checks and draining.
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 fn patience() -> Duration {
@@ -341,7 +348,8 @@ fn patience() -> Duration {
 pub struct HealthSpec {
     /// The path that answers 200 when the instance is healthy.
     pub path: String,
-    /// The command that the container runs to check itself; empty when the cloud probes from outside.
+    /// The command that the container runs to check itself; empty when the cloud probes from
+    /// outside.
     pub command: Vec<String>,
     /// Between checks.
     pub interval: Duration,
@@ -364,7 +372,8 @@ pub struct Replicas {
 
 /// Which program a container runs, in words: what the image says stands in for what is empty.
 ///
-/// An entry point of one's own sets the image's command aside, as it does for `docker run --entrypoint` and in Kubernetes.
+/// An entry point of one's own sets the image's command aside, as it does for `docker run
+/// --entrypoint` and in Kubernetes.
 pub fn program(entrypoint: &[String], command: &[String]) -> String {
     let quoted = |word: &String| match word.is_empty() || word.contains(char::is_whitespace) {
         true => format!("{word:?}"),
@@ -384,7 +393,8 @@ pub fn program(entrypoint: &[String], command: &[String]) -> String {
 pub struct MigrateSpec {
     /// The name of the Cloud Run job; ECS runs a task of the service's own family.
     pub job: String,
-    /// Replaces the image's entry point, and sets its command aside; empty keeps both. The service's own is never taken.
+    /// Replaces the image's entry point, and sets its command aside; empty keeps both. The
+    /// service's own is never taken.
     pub entrypoint: Vec<String>,
     /// Replaces the image's command. Never empty together with `entrypoint`.
     pub command: Vec<String>,

@@ -1,4 +1,5 @@
-//! Waits for something to become true: fast first, backing off, with a deadline; nothing else sleeps.
+//! Waits for something to become true: fast first, backing off, with a deadline; nothing else
+//! sleeps.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,8 +28,9 @@ impl Pace {
         }
     }
 
-    /// Looks every second at last: for what people wait for, where the API is made to be asked so often (ECS lets one cluster's
-    /// services be described 20 times a second, Cloud Run 50), also by ten runs at once.
+    /// Looks every second at last: for what people wait for, where the API is made to be asked so
+    /// often (ECS lets one cluster's services be described 20 times a second, Cloud Run 50), also
+    /// by ten runs at once.
     pub const fn closely(deadline: Duration) -> Self {
         Self {
             longest: Duration::from_secs(1),
@@ -76,7 +78,8 @@ impl Readiness {
         }
     }
 
-    /// Why it will never be ready, and what kind of error that is. `None` when it is, or may still be.
+    /// Why it will never be ready, and what kind of error that is. `None` when it is, or may still
+    /// be.
     pub fn failure(&self) -> Option<(ErrorKind, &str)> {
         match self {
             Self::Ready | Self::Pending(_) => None,
@@ -98,11 +101,11 @@ impl Readiness {
     }
 }
 
-/// Calls `look` until it returns something, pausing in between. A cloud that does not answer for a while
-/// ([`ErrorKind::Unavailable`]) goes on with what was asked of it: so does the wait.
+/// Calls `look` until it returns something, pausing in between. A cloud that does not answer for a
+/// while ([`ErrorKind::Unavailable`]) goes on with what was asked of it: so does the wait.
 ///
-/// Errors: whatever else `look` fails with; at the deadline [`ErrorKind::TimedOut`] with the last reason, or the last look's own
-/// failure, which tells nothing of what was waited for.
+/// Errors: whatever else `look` fails with; at the deadline [`ErrorKind::TimedOut`] with the last
+/// reason, or the last look's own failure, which tells nothing of what was waited for.
 pub async fn poll<T, F, Fut>(clock: &dyn Clock, pace: Pace, what: &str, look: F) -> Result<T>
 where
     F: FnMut() -> Fut,

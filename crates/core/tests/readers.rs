@@ -1,5 +1,5 @@
-//! Whatever stands in a ledger: a clear error that names the object, or what was written; never a panic, and what cannot be read is
-//! never overwritten.
+//! Whatever stands in a ledger: a clear error that names the object, or what was written; never a
+//! panic, and what cannot be read is never overwritten.
 
 #![allow(
     clippy::unwrap_used,
@@ -117,7 +117,8 @@ async fn paths(store: &InMemory) -> Vec<Path> {
     objects.into_iter().map(|object| object.location).collect()
 }
 
-/// How many objects [`written`] makes: the format's, an item, a migration, a run's header and two entries, a release, a hold.
+/// How many objects [`written`] makes: the format's, an item, a migration, a run's header and two
+/// entries, a release, a hold.
 const OBJECTS: usize = 8;
 
 /// Reads everything. The first error, when something cannot be read.

@@ -1,4 +1,5 @@
-//! Which of Google's APIs are switched on in the project, and switching them on (Service Usage has no client here).
+//! Which of Google's APIs are switched on in the project, and switching them on (Service Usage has
+//! no client here).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,8 +18,8 @@ use crate::hints;
 use crate::paths::short;
 use crate::project::Project;
 
-/// What a project may have to switch on; Service Usage itself, Cloud Logging and Cloud Storage are on from the start ("Enabled by
-/// default" in its documentation), Resource Manager is done without.
+/// What a project may have to switch on; Service Usage itself, Cloud Logging and Cloud Storage are
+/// on from the start ("Enabled by default" in its documentation), Resource Manager is done without.
 const KNOWN: [&str; 8] = [
     "artifactregistry.googleapis.com",
     "compute.googleapis.com",
@@ -30,13 +31,16 @@ const KNOWN: [&str; 8] = [
     "vpcaccess.googleapis.com",
 ];
 
-/// "If you enabled this API recently, wait a few minutes for the action to propagate to our systems."
+/// "If you enabled this API recently, wait a few minutes for the action to propagate to our
+/// systems."
 const PROPAGATION: Duration = Duration::from_secs(10 * 60);
 
-/// How long a project's accounts may be unknown once an API is on: the agent of Cloud Run and the default compute account are made then
-/// (googleapis/google-cloud-go#11482, terraform-google-modules/terraform-google-cloud-run#28), and a role takes "7 minutes or longer".
+/// How long a project's accounts may be unknown once an API is on: the agent of Cloud Run and the
+/// default compute account are made then (googleapis/google-cloud-go#11482,
+/// terraform-google-modules/terraform-google-cloud-run#28), and a role takes "7 minutes or longer".
 const GETS_ABOUT: Duration = Duration::from_secs(8 * 60);
-/// How often in a row an API must answer: some of its servers learn later than others that it is on.
+/// How often in a row an API must answer: some of its servers learn later than others that it is
+/// on.
 const IN_A_ROW: u32 = 3;
 
 /// The APIs of one project.
@@ -60,8 +64,8 @@ impl Apis {
         }
     }
 
-    /// How much longer Google may take to make known what this run switched on: its accounts, what they may do, the APIs themselves.
-    /// Zero where it switched nothing on.
+    /// How much longer Google may take to make known what this run switched on: its accounts, what
+    /// they may do, the APIs themselves. Zero where it switched nothing on.
     pub(crate) fn gets_about(&self, now: Duration) -> Duration {
         let switched = *self.switched.lock().unwrap_or_else(PoisonError::into_inner);
         switched.map_or(Duration::ZERO, |at| (at + GETS_ABOUT).saturating_sub(now))
@@ -128,8 +132,8 @@ impl Apis {
 
     /// Makes sure that everything that `env` needs is on; tells what was switched on.
     ///
-    /// Errors: rejected, when something is off and may not be switched on here, with the command; timed out, when what was
-    /// switched on does not answer.
+    /// Errors: rejected, when something is off and may not be switched on here, with the command;
+    /// timed out, when what was switched on does not answer.
     pub(crate) async fn prepare(
         &self,
         project: &Project,
@@ -206,7 +210,8 @@ impl Apis {
         .await
     }
 
-    /// Waits until each of the APIs has answered some times in a row without calling itself switched off.
+    /// Waits until each of the APIs has answered some times in a row without calling itself
+    /// switched off.
     ///
     /// Errors: credentials, when the caller is not known to one; timed out.
     async fn answer_at_last(&self, project: &Project, apis: &[&str]) -> Result<()> {
@@ -244,7 +249,8 @@ impl Apis {
     }
 }
 
-/// The refusal of an API that is off in another project than the target's, against which the calls count: no waiting mends that.
+/// The refusal of an API that is off in another project than the target's, against which the calls
+/// count: no waiting mends that.
 fn off_elsewhere(project: &Project, answer: &Value) -> Option<Error> {
     let details = answer["error"]["details"].as_array().into_iter().flatten();
     let mut off = details.filter(|detail| detail["reason"] == "SERVICE_DISABLED");
@@ -291,8 +297,9 @@ fn refused(project: &Project, status: u16, answer: &Value, action: &str) -> Erro
 }
 
 /// What passes by itself is waited for: one change of a project's services at a time
-/// (`ServiceUsageServiceBeingActivated` in terraform-provider-google), an internal error that the next try does not meet
-/// (`ServiceUsageInternalError160009`, its #14691), a server that cannot answer.
+/// (`ServiceUsageServiceBeingActivated` in terraform-provider-google), an internal error that the
+/// next try does not meet (`ServiceUsageInternalError160009`, its #14691), a server that cannot
+/// answer.
 fn passing<T>(error: Error) -> Result<Look<T>> {
     let words = error.to_string();
     let passes = words.contains("Another activation or deactivation is in progress")
@@ -351,7 +358,8 @@ fn needed(env: &EnvironmentSpec, section: &GcpSpec) -> BTreeSet<&'static str> {
     .collect()
 }
 
-/// A read that an API answers to anybody who may use it, or refuses without calling itself switched off.
+/// A read that an API answers to anybody who may use it, or refuses without calling itself switched
+/// off.
 fn harmless(api: &str, project: &Project) -> Option<String> {
     let (id, location) = (&project.names.project, project.names.location());
     Some(match api.split('.').next()? {

@@ -9,7 +9,8 @@ use crate::project::Project;
 
 /// Asks for the project: proof of credentials that work, in the right one.
 ///
-/// Errors: credentials, when there are none that Google takes or the project is not theirs to see; unavailable.
+/// Errors: credentials, when there are none that Google takes or the project is not theirs to see;
+/// unavailable.
 pub(crate) async fn caller(project: &Project) -> Result<Caller> {
     let id = &project.target.account;
     let principal = project.principal.clone();

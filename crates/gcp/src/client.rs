@@ -1,4 +1,5 @@
-//! Google's clients as this crate uses them: one endpoint override, one time-out, one owner of retries.
+//! Google's clients as this crate uses them: one endpoint override, one time-out, one owner of
+//! retries.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -50,8 +51,8 @@ pub(crate) struct Clients {
 impl Clients {
     /// Clients that call `endpoint` instead of Google when there is one. No call is made yet.
     ///
-    /// What is tried again: see [`retry::Patient`]; `call_timeout` bounds each attempt, and all of them
-    /// together end after four times as long. They take their turns by `clock`.
+    /// What is tried again: see [`retry::Patient`]; `call_timeout` bounds each attempt, and all of
+    /// them together end after four times as long. They take their turns by `clock`.
     pub(crate) async fn open(
         endpoint: Option<&str>,
         credentials: Credentials,
@@ -68,7 +69,8 @@ impl Clients {
             call_timeout,
         );
         let projects = checked.build().await.map_err(unbuilt)?;
-        // What makes one client makes them all: where this one can be made, so can those that are made later.
+        // What makes one client makes them all: where this one can be made, so can those that are
+        // made later.
         macro_rules! lazy {
             ($kind:ty) => {{
                 let endpoint = endpoint.map(str::to_owned);
@@ -117,7 +119,8 @@ impl Clients {
     }
 }
 
-/// The client for what Google's own do not reach. It takes proxies and authorities from where they do.
+/// The client for what Google's own do not reach. It takes proxies and authorities from where they
+/// do.
 pub(crate) fn http(call_timeout: Duration) -> Result<reqwest::Client> {
     let client = reqwest::Client::builder().timeout(call_timeout).build();
     client.map_err(unbuilt)

@@ -1,9 +1,10 @@
 //! Finds the caller's credentials and hands them to every Google client in one shape.
 //!
-//! A service account's key file goes through `gcp_auth`, which exchanges a signed assertion at the file's own
-//! `token_uri` (Google's client would sign the calls itself and never ask it). Other credential files (user,
-//! workload identity federation, impersonation) go through Google's client, which knows their quota project. Without a file, a
-//! token in the environment is taken, then the metadata server is asked, then `gcloud`.
+//! A service account's key file goes through `gcp_auth`, which exchanges a signed assertion at the
+//! file's own `token_uri` (Google's client would sign the calls itself and never ask it). Other
+//! credential files (user, workload identity federation, impersonation) go through Google's client,
+//! which knows their quota project. Without a file, a token in the environment is taken, then the
+//! metadata server is asked, then `gcloud`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,8 @@ pub(crate) enum Source {
     Gcloud,
 }
 
-/// The caller's access token for what has no client here: a ledger in Cloud Storage. Found once, renewed when needed.
+/// The caller's access token for what has no client here: a ledger in Cloud Storage. Found once,
+/// renewed when needed.
 #[derive(Debug)]
 pub struct Bearer(Credentials);
 
@@ -104,7 +106,8 @@ pub(crate) async fn find(project: &str) -> Result<Identity> {
     }
 }
 
-/// Where `gcloud auth application-default login` keeps its file; `given` is a variable that is not empty.
+/// Where `gcloud auth application-default login` keeps its file; `given` is a variable that is not
+/// empty.
 fn login_file(given: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let directory = match given("CLOUDSDK_CONFIG") {
         Some(directory) => PathBuf::from(directory),
@@ -273,7 +276,8 @@ impl CredentialsProvider for Tokens {
         &self,
         _extensions: http::Extensions,
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
-        // `gcp_auth` has tried four times by now: another round of retries would only delay the answer.
+        // `gcp_auth` has tried four times by now: another round of retries would only delay the
+        // answer.
         let token = self
             .0
             .token(&[SCOPE])
@@ -293,7 +297,8 @@ impl CredentialsProvider for Tokens {
     }
 }
 
-/// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which status.
+/// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which
+/// status.
 fn untold(error: gcp_auth::Error) -> Error {
     if let Some(obstacle) = Obstacle::in_error(&error) {
         return obstacle.error("Google's token service");
@@ -313,7 +318,8 @@ fn untold(error: gcp_auth::Error) -> Error {
         .because(error)
 }
 
-/// The same credentials for calls that are to be permitted: every client asks for them before each attempt.
+/// The same credentials for calls that are to be permitted: every client asks for them before each
+/// attempt.
 pub(crate) fn permitted(credentials: Credentials, permit: Permit) -> Credentials {
     Permitted {
         credentials,

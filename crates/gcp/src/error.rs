@@ -1,4 +1,5 @@
-//! Turns Google's errors into the project's own: kind, action and object, the cloud's words, a hint.
+//! Turns Google's errors into the project's own: kind, action and object, the cloud's words, a
+//! hint.
 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::Refused;
@@ -180,7 +181,8 @@ pub(crate) fn exists_already(error: &CloudError) -> bool {
     code(error) == Some(Code::AlreadyExists)
 }
 
-/// Whether the cloud says that what was sent is older than what is there (an etag that no longer fits).
+/// Whether the cloud says that what was sent is older than what is there (an etag that no longer
+/// fits).
 pub(crate) fn is_stale(error: &CloudError) -> bool {
     code(error) == Some(Code::Aborted) && !is_named_twice(error)
         || error.http_status_code() == Some(409) && !exists_already(error) && !is_named_twice(error)
@@ -193,8 +195,9 @@ pub(crate) fn is_named_twice(error: &CloudError) -> bool {
     said.contains("Revision named") && said.contains("already exists")
 }
 
-/// Whether the organization's policy forbids it. Google's services spell that in several ways: a violated constraint by
-/// name, `...ORG_POLICY...` as the reason, or the domain-restricted sharing of IAM in its own words.
+/// Whether the organization's policy forbids it. Google's services spell that in several ways: a
+/// violated constraint by name, `...ORG_POLICY...` as the reason, or the domain-restricted sharing
+/// of IAM in its own words.
 pub(crate) fn is_org_policy(error: &CloudError) -> bool {
     let refused = matches!(
         code(error),
@@ -219,8 +222,9 @@ pub(crate) fn is_rate_limit(error: &CloudError) -> bool {
     code(error) == Some(Code::ResourceExhausted) && !error.status().is_some_and(says_used_up)
 }
 
-/// Whether a refusal is one for its rate although it comes as 403: the older APIs' reasons, and the quotas by the minute of which
-/// Compute Engine and others say so ("GCE returns the wrong error code, as this should be a 429": `is403QuotaExceededPerMinuteError` in
+/// Whether a refusal is one for its rate although it comes as 403: the older APIs' reasons, and the
+/// quotas by the minute of which Compute Engine and others say so ("GCE returns the wrong error
+/// code, as this should be a 429": `is403QuotaExceededPerMinuteError` in
 /// terraform-provider-google's error_retry_predicates.go).
 fn is_rate_as_403(error: &CloudError) -> bool {
     let status = error.status();
@@ -269,7 +273,8 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
     }
 }
 
-/// An error that cannot repeat the value, in plain or as it was sent, whatever the other side wrote into its message.
+/// An error that cannot repeat the value, in plain or as it was sent, whatever the other side wrote
+/// into its message.
 pub(crate) fn without(error: Error, value: &SecretString) -> Error {
     Redaction::of_whole(value).without(error)
 }

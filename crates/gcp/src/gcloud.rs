@@ -18,7 +18,8 @@ pub(crate) const PROGRAM: &str = "gcloud";
 /// A token is not used in its last minutes: a call with its retries takes as long.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// Set when Google refused a token: the next one is asked for anew. Shared by one caller's clients and what gives them tokens.
+/// Set when Google refused a token: the next one is asked for anew. Shared by one caller's clients
+/// and what gives them tokens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused(Arc<AtomicBool>);
 
@@ -61,8 +62,8 @@ impl Gcloud {
         }
     }
 
-    /// A token that is good for some minutes. `gcloud` hands out one that it has as long as that is good for a moment: then it is
-    /// asked for another.
+    /// A token that is good for some minutes. `gcloud` hands out one that it has as long as that is
+    /// good for a moment: then it is asked for another.
     ///
     /// Errors: [`ErrorKind::Credentials`], when nobody is logged in or it is not there.
     pub(crate) async fn token(&self) -> Result<SecretString> {
@@ -115,7 +116,8 @@ fn failed(why: &str) -> Error {
     .hint("log in with `gcloud auth login`")
 }
 
-/// Runs `gcloud` and returns what it prints; what it complains of is not repeated, since it may name anything.
+/// Runs `gcloud` and returns what it prints; what it complains of is not repeated, since it may
+/// name anything.
 pub(crate) async fn run(program: &std::path::Path, words: &[&str]) -> Result<String> {
     let mut command = std::process::Command::new(program);
     command.args(words).stdin(std::process::Stdio::null());
@@ -156,7 +158,8 @@ mod tests {
 
     use super::*;
 
-    /// A `gcloud` whose tokens are good for so many seconds, and for an hour when it is forced to renew them.
+    /// A `gcloud` whose tokens are good for so many seconds, and for an hour when it is forced to
+    /// renew them.
     fn gcloud(folder: &std::path::Path, seconds: i64) -> Gcloud {
         let ends = |seconds: i64| Timestamp::now() + SignedDuration::from_secs(seconds);
         let answer = |token: &str, ends: Timestamp| {

@@ -1,4 +1,5 @@
-//! What to type after a refusal that a newcomer meets: by the reason that Google names, or by its words. Pure.
+//! What to type after a refusal that a newcomer meets: by the reason that Google names, or by its
+//! words. Pure.
 
 use google_cloud_gax::error::rpc::{Status, StatusDetails};
 
@@ -15,8 +16,9 @@ pub(crate) const PRIVATE_ACCESS: &str = "the network has no Private Services Acc
 pub(crate) const LOGIN_HINT: &str = "log in with `gcloud auth application-default login`, or set \
      GOOGLE_APPLICATION_CREDENTIALS to a credentials file";
 
-/// The reason of a refusal for want of a billing account: "Billing account for project '...' is not found. Billing must be enabled for
-/// activation of service(s) ... to proceed" (kyegomez/zeta#71 shows it whole).
+/// The reason of a refusal for want of a billing account: "Billing account for project '...' is not
+/// found. Billing must be enabled for activation of service(s) ... to proceed" (kyegomez/zeta#71
+/// shows it whole).
 pub(crate) const NO_BILLING: &str = "UREQ_PROJECT_BILLING_NOT_FOUND";
 
 /// The command that says against which project a person's calls count.
@@ -95,7 +97,8 @@ pub(crate) fn link_billing(project: &str) -> String {
     )
 }
 
-/// The words of a failure with what to do about it: where they are all that is told, as of operations and conditions.
+/// The words of a failure with what to do about it: where they are all that is told, as of
+/// operations and conditions.
 pub(crate) fn told(words: String) -> String {
     match of_words(&words) {
         Some(hint) => format!("{words} ({hint})"),
@@ -124,7 +127,8 @@ pub(crate) fn switch_on<'a>(apis: impl IntoIterator<Item = &'a str>, project: &s
 pub(crate) fn of_words(words: &str) -> Option<String> {
     let says = words.to_lowercase();
     if says.contains("iam.serviceaccounts.actas") {
-        // "Permission 'iam.serviceaccounts.actAs' denied on service account X (or it may not exist)."
+        // "Permission 'iam.serviceaccounts.actAs' denied on service account X (or it may not
+        // exist)."
         let mut accounts = words.split(|c: char| c.is_whitespace() || "'\"(),".contains(c));
         let account = accounts.find(|word| word.contains(".gserviceaccount.com"));
         return Some(format!(

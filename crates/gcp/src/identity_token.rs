@@ -1,4 +1,5 @@
-//! Identity tokens: what a private Cloud Run service wants of whoever calls it. Made from the same credentials as everything else.
+//! Identity tokens: what a private Cloud Run service wants of whoever calls it. Made from the same
+//! credentials as everything else.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,7 +52,8 @@ fn token_in(member: &str, (status, answer): (u16, Value)) -> Result<SecretString
     }
 }
 
-/// A signed assertion that names the audience buys one ("Service to service: getting an ID token with a service account key").
+/// A signed assertion that names the audience buys one ("Service to service: getting an ID token
+/// with a service account key").
 async fn of_key(
     http: &reqwest::Client,
     account: &CustomServiceAccount,
@@ -117,7 +119,8 @@ async fn of_file(
             }
             of_impersonation(http, &federated, url, Value::Null, audience).await
         }
-        // Cloud Run takes those that gcloud makes for people, not those of application default credentials.
+        // Cloud Run takes those that gcloud makes for people, not those of application default
+        // credentials.
         (Some("authorized_user"), _) => of_gcloud(audience).await,
         _ => Err("a federated identity has none of its own: impersonate a service account".into()),
     }

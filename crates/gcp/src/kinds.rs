@@ -20,7 +20,7 @@ deployer_core::kinds! {
         cache::Instance,
         dns::Record,
     ;
-    // A database and its user go with their instance: dropped on their own before it, they would be missing from its last backup.
-    // The others are steps, and what of somebody else's is only read.
+    // A database and its user go with their instance: dropped on their own before it, they would be
+    // missing from its last backup. The others are steps, and what of somebody else's is only read.
     gone: within::KIND, user::KIND, IMAGE, secret_store::MEMBER, migration::KIND,;
 }

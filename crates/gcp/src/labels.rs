@@ -14,7 +14,8 @@ use deployer_core::spec::EnvironmentSpec;
 pub(crate) struct Labels {
     /// Those that are set.
     pub(crate) set: BTreeMap<String, String>,
-    /// Those that an earlier run set and that it is not to carry any more. Every other one is somebody's.
+    /// Those that an earlier run set and that it is not to carry any more. Every other one is
+    /// somebody's.
     unwanted: BTreeSet<String>,
 }
 
@@ -59,7 +60,8 @@ pub(crate) fn describe(fields: &mut Fields, labels: &HashMap<String, String>) {
     fields.set_all("tags", labels.iter().filter(|(key, _)| !is_googles(key)));
 }
 
-/// The fields without the labels that are not ours: what is composed over a thing has other hands' too.
+/// The fields without the labels that are not ours: what is composed over a thing has other hands'
+/// too.
 pub(crate) fn ours_alone(fields: &Fields, ours: &Labels) -> Fields {
     let mut alone = Fields::new();
     for (name, value) in fields.iter() {
@@ -71,7 +73,8 @@ pub(crate) fn ours_alone(fields: &Fields, ours: &Labels) -> Fields {
     alone
 }
 
-/// What to send: everything that is there, with ours; without what an earlier run of ours set and nobody wants any more.
+/// What to send: everything that is there, with ours; without what an earlier run of ours set and
+/// nobody wants any more.
 pub(crate) fn merged(ours: &Labels, there: &HashMap<String, String>) -> HashMap<String, String> {
     there
         .iter()
@@ -126,7 +129,8 @@ impl Owner {
         there.get(OWNER_TAG) == Some(&self.label)
     }
 
-    /// How we know that a resource with these labels is not ours. `None` when it is, or may be taken over.
+    /// How we know that a resource with these labels is not ours. `None` when it is, or may be
+    /// taken over.
     pub(crate) fn objection(&self, there: &HashMap<String, String>) -> Option<Stranger> {
         match there.get(OWNER_TAG) {
             Some(found) if *found == self.label => None,

@@ -1,7 +1,9 @@
-//! Google Cloud behind deployer-core's capability traits: Artifact Registry, Secret Manager, Cloud Run, Cloud SQL,
-//! Memorystore, Cloud DNS, Cloud Logging.
+//! Google Cloud behind deployer-core's capability traits: Artifact Registry, Secret Manager, Cloud
+//! Run, Cloud SQL, Memorystore, Cloud DNS, Cloud Logging.
 //!
-//! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for the image registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder can take their place.
+//! Mirrors `deployer-aws` file by file. All calls go through Google's own clients but for the image
+//! registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder
+//! can take their place.
 
 mod apis;
 mod cache;
@@ -72,8 +74,8 @@ pub struct Gcp {
 impl Gcp {
     /// Finds credentials and makes the clients; calls no API yet.
     ///
-    /// `endpoint` is one base URL for every Google API; the section's own is used without it. An endpoint on
-    /// loopback makes the target a sandbox.
+    /// `endpoint` is one base URL for every Google API; the section's own is used without it. An
+    /// endpoint on loopback makes the target a sandbox.
     ///
     /// Errors: input, when the endpoint is no URL; credentials, when there are none.
     pub async fn open(

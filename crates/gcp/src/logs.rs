@@ -40,8 +40,8 @@ impl Logs for CloudLogs {
     }
 }
 
-/// What containers print and what Cloud Run says of them: a busy service has many more entries of requests, and as many calls
-/// a minute as there are pages of them are not allowed.
+/// What containers print and what Cloud Run says of them: a busy service has many more entries of
+/// requests, and as many calls a minute as there are pages of them are not allowed.
 fn printed(project: &str) -> String {
     let log = |name: &str| format!("\"projects/{project}/logs/run.googleapis.com%2F{name}\"");
     let logs = ["stdout", "stderr", "varlog%2Fsystem"].map(log);

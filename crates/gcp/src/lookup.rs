@@ -37,8 +37,8 @@ impl SecretLookup {
         }))
     }
 
-    /// `None` when nothing is said of it, which means nothing: there may be one, and whoever may read single secrets only is
-    /// refused.
+    /// `None` when nothing is said of it, which means nothing: there may be one, and whoever may
+    /// read single secrets only is refused.
     pub(crate) async fn ask(&self, name: &str) -> Option<Seen> {
         self.0.ask(name).await.ok().flatten()
     }

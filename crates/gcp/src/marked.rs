@@ -1,9 +1,11 @@
-//! Finds what carries an owner's label, by the lists of each API: there is no list of everything that is as new as these.
+//! Finds what carries an owner's label, by the lists of each API: there is no list of everything
+//! that is as new as these.
 //!
-//! Cloud Asset Inventory would be one, and is another API to switch on, with roles of its own. The lists of Cloud Run, Memorystore and
-//! Artifact Registry take no filter by labels, those of Secret Manager and Cloud SQL do; labels are compared here in any case. What
-//! carries no label is within something that does, and goes with it: who may call a service, the databases and users of an instance,
-//! who may read a secret.
+//! Cloud Asset Inventory would be one, and is another API to switch on, with roles of its own. The
+//! lists of Cloud Run, Memorystore and Artifact Registry take no filter by labels, those of Secret
+//! Manager and Cloud SQL do; labels are compared here in any case. What carries no label is within
+//! something that does, and goes with it: who may call a service, the databases and users of an
+//! instance, who may read a secret.
 
 use std::collections::HashMap;
 
@@ -107,8 +109,9 @@ impl Search<'_> {
         self.sorted("Memorystore instances", cache::KIND, read)
     }
 
-    /// The list is of the whole project. "Multiple filter queries are space-separated", and a label is asked for as
-    /// `settings.userLabels.KEY:VALUE` (Cloud SQL Admin API, "Method: instances.list").
+    /// The list is of the whole project. "Multiple filter queries are space-separated", and a label
+    /// is asked for as `settings.userLabels.KEY:VALUE` (Cloud SQL Admin API, "Method:
+    /// instances.list").
     async fn instances(&self) -> Marked {
         const WHAT: &str = "Cloud SQL instances";
         let instances = &self.project.clients.sql_instances;
@@ -133,7 +136,8 @@ impl Search<'_> {
                 let labels = it.settings.map(|it| it.user_labels).unwrap_or_default();
                 self.take(instance::KIND, &it.name, &labels, &mut marked);
             }
-            // What is in a region that could not be asked is missing, and that is told in a warning.
+            // What is in a region that could not be asked is missing, and that is told in a
+            // warning.
             let mut warnings = page.warnings.into_iter();
             let of_ours = warnings.find(|it| it.region.is_empty() || it.region == *region);
             if let Some(warning) = of_ours {
@@ -164,8 +168,8 @@ impl Search<'_> {
     }
 }
 
-/// What a list that failed leaves unknown: nothing, where the API is off in the project and so has nothing. Off in another one, which
-/// the calls count against, it says nothing of this one.
+/// What a list that failed leaves unknown: nothing, where the API is off in the project and so has
+/// nothing. Off in another one, which the calls count against, it says nothing of this one.
 fn unlisted(project: &Project, what: &str, error: CloudError) -> Marked {
     let off_in = error::off_in(&error).map(str::to_owned);
     if off_in.as_ref().is_some_and(|it| project.names.is_ours(it)) {

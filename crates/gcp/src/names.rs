@@ -33,7 +33,8 @@ name_rule!(
     "lower-case letters, digits and `-`, a letter first, no `-` last, at most 63 characters"
 );
 name_rule!(
-    /// `instances.insert` of Cloud SQL: at most 98 characters with the project's id and a colon, which takes 31.
+    /// `instances.insert` of Cloud SQL: at most 98 characters with the project's id and a colon,
+    /// which takes 31.
     CLOUD_SQL, "a Cloud SQL instance", 67, Lower,
     "^[a-z]([a-z0-9-]*[a-z0-9])?$",
     "lower-case letters, digits and `-`, a letter first, no `-` last, at most 67 characters"

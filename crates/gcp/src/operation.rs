@@ -16,12 +16,14 @@ pub(crate) const LAG: Duration = Duration::from_secs(60);
 /// What is waited for meanwhile.
 pub(crate) const LAGGING: &str = "Google still answers what was there before";
 
-/// What the operation makes of its resource, as Google told when it accepted the change. `None` when it did not.
+/// What the operation makes of its resource, as Google told when it accepted the change. `None`
+/// when it did not.
 pub(crate) fn accepted<T: Message>(operation: &Operation) -> Option<T> {
     operation.metadata.as_ref()?.to_msg().ok()
 }
 
-/// Reads with `get` until the answer tells of a change that was accepted: what was just made may seem absent.
+/// Reads with `get` until the answer tells of a change that was accepted: what was just made may
+/// seem absent.
 ///
 /// Errors: whatever `get` fails with; timed out, when answers go on lagging.
 pub(crate) async fn caught_up<T, F, Fut>(
@@ -47,7 +49,8 @@ where
     .await
 }
 
-/// A look that may fail in passing: while Google goes on with what it accepted, an answer of 500, 502 or 503 says nothing of it.
+/// A look that may fail in passing: while Google goes on with what it accepted, an answer of 500,
+/// 502 or 503 says nothing of it.
 ///
 /// Errors: whatever does not pass by itself.
 pub(crate) fn bearing<T>(look: Result<Look<T>>) -> Result<Look<T>> {

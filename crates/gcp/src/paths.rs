@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deployer_core::capability::SecretVersion;
 use deployer_core::error::{Error, Result};
 
-/// Google's resource names in one project and region; pure but for the projects' numbers that it learns.
+/// Google's resource names in one project and region; pure but for the projects' numbers that it
+/// learns.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     pub(crate) project: String,
@@ -25,7 +26,8 @@ impl Names {
         }
     }
 
-    /// Notes what an answer tells: Google names a project by its number where it was asked by the id.
+    /// Notes what an answer tells: Google names a project by its number where it was asked by the
+    /// id.
     pub(crate) fn learn(&self, id: &str, number: &str) {
         if is_number(number) && !is_number(id) {
             let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,8 +35,8 @@ impl Names {
         }
     }
 
-    /// The id of a project that is named by id or number. A number that no answer told is ours while ours is not known: most
-    /// secrets are our own.
+    /// The id of a project that is named by id or number. A number that no answer told is ours
+    /// while ours is not known: most secrets are our own.
     pub(crate) fn project_id(&self, given: &str) -> String {
         if !is_number(given) {
             return given.to_owned();
@@ -47,7 +49,8 @@ impl Names {
         }
     }
 
-    /// Whether a project that is named by id or number is this one, as far as an answer told: a number that none told is not.
+    /// Whether a project that is named by id or number is this one, as far as an answer told: a
+    /// number that none told is not.
     pub(crate) fn is_ours(&self, given: &str) -> bool {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         given == self.project || numbers.get(given).is_some_and(|id| *id == self.project)
@@ -117,7 +120,8 @@ impl Names {
         }
     }
 
-    /// A subnetwork in full, given by name, in full or as a URL: `projects/P/regions/R/subnetworks/S`.
+    /// A subnetwork in full, given by name, in full or as a URL:
+    /// `projects/P/regions/R/subnetworks/S`.
     pub(crate) fn subnetwork(&self, given: &str) -> String {
         match given.find("projects/") {
             Some(start) => self.by_id(&given[start..]),
@@ -130,7 +134,8 @@ impl Names {
         }
     }
 
-    /// A network, subnetwork or connector for people: its name alone where it is of this project and region.
+    /// A network, subnetwork or connector for people: its name alone where it is of this project
+    /// and region.
     pub(crate) fn nearby(&self, full: String) -> String {
         let name = short(&full);
         let ours = [
@@ -149,8 +154,9 @@ impl Names {
         format!("{}/instances/{name}", self.location())
     }
 
-    /// A secret as Cloud Run knows it, in full and with the project's id: Google answers with a bare name for a secret of
-    /// the same project, and with the project's number where it was asked with the id.
+    /// A secret as Cloud Run knows it, in full and with the project's id: Google answers with a
+    /// bare name for a secret of the same project, and with the project's number where it was asked
+    /// with the id.
     pub(crate) fn secret_in_full(&self, given: &str) -> String {
         match parts(given) {
             Some((project, name)) => {
@@ -168,8 +174,8 @@ impl Names {
             .to_owned()
     }
 
-    /// The version that an answer names `projects/P/secrets/S/versions/V`, of the secret that was asked for in full: the answer
-    /// has the project's number, which tells nobody whose it is.
+    /// The version that an answer names `projects/P/secrets/S/versions/V`, of the secret that was
+    /// asked for in full: the answer has the project's number, which tells nobody whose it is.
     pub(crate) fn secret_version(&self, asked: &str, answer: &str) -> Result<SecretVersion> {
         let (secret, version) = answer
             .split_once("/versions/")
@@ -241,7 +247,8 @@ mod tests {
             (theirs, "7")
         );
         assert_eq!(names.secret_in_short(&version.secret), theirs);
-        // From then on their number is theirs, and another one is nobody's that we know once ours is known.
+        // From then on their number is theirs, and another one is nobody's that we know once ours
+        // is known.
         assert_eq!(names.secret_in_full("projects/42/secrets/db-url"), theirs);
         names.learn("demo-project", "41");
         assert!(names.is_ours("41") && names.is_ours("demo-project"));

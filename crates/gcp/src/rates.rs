@@ -1,15 +1,17 @@
-//! How fast each API may be asked: the quotas that Google documents, counted by the minute for a project.
+//! How fast each API may be asked: the quotas that Google documents, counted by the minute for a
+//! project.
 //!
-//! Every client is handed out in its API's turn: what is not paced cannot be called. Where a number is "from memory", its page could not be read again when this was written: too low costs seconds, too high
-//! a refusal that is tried again.
+//! Every client is handed out in its API's turn: what is not paced cannot be called. Where a number
+//! is "from memory", its page could not be read again when this was written: too low costs seconds,
+//! too high a refusal that is tried again.
 
 use std::sync::{Arc, LazyLock};
 
 use deployer_core::clock::Clock;
 use deployer_core::rate::{Rate, Turns};
 
-/// A client that is made when it is first used: each reads every certificate that this machine trusts, which takes longer
-/// than a command that needs three of them should.
+/// A client that is made when it is first used: each reads every certificate that this machine
+/// trusts, which takes longer than a command that needs three of them should.
 pub(crate) type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send + Sync>>;
 
 /// Cloud Run, "Quotas and limits", from memory: what reads, and what changes, in a region.
@@ -22,9 +24,11 @@ const PAYLOADS: (Rate, Rate) = (Rate::per_minute(90_000), Rate::per_minute(600))
 const LOGS: (Rate, Rate) = (Rate::per_minute(60), Rate::per_minute(60));
 /// Cloud SQL Admin API, "Quotas and limits", from memory.
 const SQL: (Rate, Rate) = (Rate::per_minute(500), Rate::per_minute(180));
-/// Memorystore for Redis, "Quotas and limits": requests of any sort; of creates 30 a minute, more than a run makes.
+/// Memorystore for Redis, "Quotas and limits": requests of any sort; of creates 30 a minute, more
+/// than a run makes.
 const REDIS: (Rate, Rate) = (Rate::per_minute(3000), Rate::per_minute(3000));
-/// Artifact Registry, "Quotas and limits", from memory: requests that read and that write, in a region.
+/// Artifact Registry, "Quotas and limits", from memory: requests that read and that write, in a
+/// region.
 const ARTIFACTS: (Rate, Rate) = (Rate::per_minute(60_000), Rate::per_minute(18_000));
 /// Cloud DNS, "Quotas and limits", from memory.
 const NAMES: (Rate, Rate) = (Rate::per_minute(600), Rate::per_minute(600));
@@ -91,7 +95,8 @@ impl Quota {
     }
 }
 
-/// A client that is handed out for one call at a time, no faster than its API takes them. Clones wait for the same turns.
+/// A client that is handed out for one call at a time, no faster than its API takes them. Clones
+/// wait for the same turns.
 pub(crate) struct Paced<T> {
     client: Arc<Lazy<T>>,
     reads: Arc<Turns>,

@@ -1,4 +1,5 @@
-//! Which calls to Google are tried again, and after how long: the clients' own loop with this project's patience.
+//! Which calls to Google are tried again, and after how long: the clients' own loop with this
+//! project's patience.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +27,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// How long a call that is refused for its rate is tried again: quotas are counted by the minute.
 const RATE: Duration = Duration::from_secs(2 * 60);
 
-/// Calls that change nothing when repeated, as AIP-194 says; and every call that was refused for its rate, since that
-/// one was not carried out. A quota that is used up stays so, however often one asks.
+/// Calls that change nothing when repeated, as AIP-194 says; and every call that was refused for
+/// its rate, since that one was not carried out. A quota that is used up stays so, however often
+/// one asks.
 #[derive(Debug)]
 pub(crate) struct Patient {
     usual: LimitedAttemptCount<LimitedElapsedTime<Aip194Strict>>,
@@ -38,8 +40,8 @@ pub(crate) struct Patient {
 /// How long Google asked to wait, by the call: its start is what policy and pauses both know of it.
 type Asked = Arc<Mutex<BTreeMap<Instant, Duration>>>;
 
-/// What is tried again, and after how long. All tries of one call together end after four times `call_timeout`. Whose token was
-/// `refused` gets another one.
+/// What is tried again, and after how long. All tries of one call together end after four times
+/// `call_timeout`. Whose token was `refused` gets another one.
 pub(crate) fn policies(call_timeout: Duration, refused: &Refused) -> (Patient, Pauses) {
     let usual = Aip194Strict.with_time_limit(call_timeout * 4);
     let asked = Asked::default();
@@ -61,7 +63,8 @@ impl RetryPolicy for Patient {
         if Obstacle::in_error(&error).is_some() {
             return RetryResult::Permanent(error);
         }
-        // Whatever the token was refused for: another one is asked for, once. Nothing was carried out.
+        // Whatever the token was refused for: another one is asked for, once. Nothing was carried
+        // out.
         if error.http_status_code() == Some(401) && state.attempt_count <= 1 {
             self.refused.set();
             return RetryResult::Continue(error);
@@ -77,7 +80,8 @@ impl RetryPolicy for Patient {
     }
 }
 
-/// The pauses between tries: as long as Google asks for, else a random part of 0.2 s at first, of 10 s at most.
+/// The pauses between tries: as long as Google asks for, else a random part of 0.2 s at first, of
+/// 10 s at most.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     usual: ExponentialBackoff,

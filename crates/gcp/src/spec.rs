@@ -1,4 +1,5 @@
-//! What one target on Google Cloud is asked for, resolved: everything that the cloud-neutral specification has no word for.
+//! What one target on Google Cloud is asked for, resolved: everything that the cloud-neutral
+//! specification has no word for.
 //!
 //! Of what may be silent, `None` leaves what is there, or Google's own default for something new.
 
@@ -40,7 +41,8 @@ pub struct GcpSpec {
 }
 
 impl GcpSpec {
-    /// The service account that a service and its migration run as: its own, or the target's. `None` where nobody names one.
+    /// The service account that a service and its migration run as: its own, or the target's.
+    /// `None` where nobody names one.
     pub fn account_of(&self, service: &str) -> Option<&String> {
         let own = self.services.get(service);
         let own = own.and_then(|own| own.service_account.as_ref());

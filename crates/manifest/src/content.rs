@@ -63,7 +63,8 @@ impl Manifest {
         Some(hashed(&value))
     }
 
-    /// The same of what a target's own section says of a service beside that: what is left at its default says nothing.
+    /// The same of what a target's own section says of a service beside that: what is left at its
+    /// default says nothing.
     pub fn overrides_id(&self, target: CloudName, service: &str) -> Option<String> {
         let own = match target {
             CloudName::Aws => {

@@ -1,4 +1,5 @@
-//! Turns the merged values into a [`Manifest`], going on after a fault so that all are found at once.
+//! Turns the merged values into a [`Manifest`], going on after a fault so that all are found at
+//! once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

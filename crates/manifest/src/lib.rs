@@ -1,4 +1,5 @@
-//! Reads, checks and explains the manifest; makes the cloud-neutral specification of each target from it.
+//! Reads, checks and explains the manifest; makes the cloud-neutral specification of each target
+//! from it.
 //!
 //! [`load`] merges the layers (defaults, `deployer.toml`, `deployer.ENV.toml`, `DEPLOYER_*`, flags)
 //! and checks them; [`Loaded::environment_spec`] says what a target is to hold; [`Loaded::leaves`]

@@ -18,7 +18,8 @@ use crate::problem::{Problem, Problems, Report};
 use crate::resolve::{Fault, fill_section};
 use crate::source::{KeyPath, Origin, Origins};
 
-/// The environment when no flag, variable or manifest names one: a slip then meets nobody's customers.
+/// The environment when no flag, variable or manifest names one: a slip then meets nobody's
+/// customers.
 pub const DEFAULT_ENVIRONMENT: &str = "staging";
 
 /// Everything that decides what the manifest says. Nothing else is read but files beside it.
@@ -45,7 +46,8 @@ pub struct Loaded {
     pub base_dir: PathBuf,
     /// What is probably not meant, though usable.
     pub warnings: Vec<Problem>,
-    /// The environments that the files tell of: the one that the manifest names, then those with an overlay.
+    /// The environments that the files tell of: the one that the manifest names, then those with an
+    /// overlay.
     pub known: Vec<KnownEnvironment>,
     origins: Origins,
 }
@@ -267,7 +269,8 @@ fn is_there(value: &Dict, path: &KeyPath) -> bool {
     at.is_some()
 }
 
-/// The environments that the manifest and the overlays beside it tell of, without a look at what these hold.
+/// The environments that the manifest and the overlays beside it tell of, without a look at what
+/// these hold.
 ///
 /// # Errors
 ///
@@ -319,7 +322,8 @@ fn fill_targets(manifest: &mut Manifest, environment: &str) -> Vec<Fault> {
 }
 
 impl Loaded {
-    /// Whether a file tells of the environment: else it is a new one, one that a ledger alone knows, or a slip.
+    /// Whether a file tells of the environment: else it is a new one, one that a ledger alone
+    /// knows, or a slip.
     pub fn is_known(&self) -> bool {
         self.known.iter().any(|it| it.name == self.environment)
     }
@@ -332,7 +336,8 @@ impl Loaded {
         )
     }
 
-    /// What `cloud` is to hold; paths of files that secrets come from are as written, relative to [`Self::base_dir`].
+    /// What `cloud` is to hold; paths of files that secrets come from are as written, relative to
+    /// [`Self::base_dir`].
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The manifest as it is written: what `deployer.toml` and its overlays may hold, with the defaults.
+//! The manifest as it is written: what `deployer.toml` and its overlays may hold, with the
+//! defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +26,8 @@ pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion, SslMo
 pub use secret::{Algorithm, From, KeyPair, Secret};
 pub use verify::{Check, Method, TokenRequest, Verify};
 
-/// What the user wants, cloud-neutral. Written and read back (in releases and plan files) it is equal.
+/// What the user wants, cloud-neutral. Written and read back (in releases and plan files) it is
+/// equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -87,7 +89,8 @@ impl Manifest {
 pub struct Service {
     /// An OCI layout directory, an archive of `docker save`, or a registry reference.
     pub image: String,
-    /// What the image is built for: `x86_64` or `arm64`. Default: as the image; `x86_64` where it has both.
+    /// What the image is built for: `x86_64` or `arm64`. Default: as the image; `x86_64` where it
+    /// has both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::architecture")]
     pub architecture: Option<Architecture>,
@@ -105,8 +108,8 @@ pub struct Service {
     /// How many instances.
     #[serde(default = "one_replica")]
     pub replicas: Scale,
-    /// Replaces the image's entry point, and drops the image's command as `docker run --entrypoint` does; empty keeps the
-    /// image's.
+    /// Replaces the image's entry point, and drops the image's command as `docker run --entrypoint`
+    /// does; empty keeps the image's.
     #[serde(default)]
     pub entrypoint: Vec<String>,
     /// Replaces the image's command, and keeps the image's entry point; empty keeps the image's.
@@ -121,11 +124,13 @@ pub struct Service {
     /// What is asked of the service once it serves.
     #[serde(default)]
     pub verify: Verify,
-    /// How long a roll-out is waited for. When it is over, the cloud goes on, and another `deployer apply` waits on.
+    /// How long a roll-out is waited for. When it is over, the cloud goes on, and another `deployer
+    /// apply` waits on.
     #[serde(default = "fifteen_minutes", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub patience: Duration,
-    /// Which of the keys that stand for something in any case somebody wrote: an adopted service keeps what the manifest does not say.
+    /// Which of the keys that stand for something in any case somebody wrote: an adopted service
+    /// keeps what the manifest does not say.
     #[serde(skip)]
     #[schemars(skip)]
     pub said: BTreeSet<String>,
@@ -408,18 +413,20 @@ pub enum MigrateMode {
     None,
 }
 
-/// `[services.NAME.migrate]`: how the schema of the database is brought up to date, before traffic moves.
+/// `[services.NAME.migrate]`: how the schema of the database is brought up to date, before traffic
+/// moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrate {
     /// How.
     #[serde(default)]
     pub mode: MigrateMode,
-    /// Replaces the image's entry point, and drops the image's command; empty keeps the image's. The service's `entrypoint` and
-    /// `command` are not taken over.
+    /// Replaces the image's entry point, and drops the image's command; empty keeps the image's.
+    /// The service's `entrypoint` and `command` are not taken over.
     #[serde(default)]
     pub entrypoint: Vec<String>,
-    /// Replaces the image's command, and keeps the image's entry point. In mode `job` this or `entrypoint` is given.
+    /// Replaces the image's command, and keeps the image's entry point. In mode `job` this or
+    /// `entrypoint` is given.
     #[serde(default)]
     pub command: Vec<String>,
     /// When to give up.
@@ -449,7 +456,8 @@ impl Manifest {
 }
 
 impl Manifest {
-    /// The secrets that services may use: declared ones, halves of key pairs, and those of databases and caches.
+    /// The secrets that services may use: declared ones, halves of key pairs, and those of
+    /// databases and caches.
     pub(crate) fn secret_keys(&self) -> Vec<String> {
         let of_pairs = self
             .keys
@@ -460,7 +468,8 @@ impl Manifest {
         declared.chain(of_data).collect()
     }
 
-    /// The secrets of databases and caches, each with the key that it comes from: `databases.main.url`.
+    /// The secrets of databases and caches, each with the key that it comes from:
+    /// `databases.main.url`.
     pub(crate) fn data_secrets(&self) -> Vec<(String, KeyPath)> {
         let mut all = vec![];
         for (key, database) in &self.databases {

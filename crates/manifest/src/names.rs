@@ -46,8 +46,9 @@ name_rule!(
     "letters, digits, `-` and `_`, at most 100 characters"
 );
 
-/// Words that PostgreSQL keeps, or a cloud keeps in it: neither a database nor a user may be called so unquoted.
-/// Source: "SQL Key Words" of PostgreSQL 17 (reserved), and what RDS and Cloud SQL make themselves.
+/// Words that PostgreSQL keeps, or a cloud keeps in it: neither a database nor a user may be called
+/// so unquoted. Source: "SQL Key Words" of PostgreSQL 17 (reserved), and what RDS and Cloud SQL
+/// make themselves.
 const RESERVED: &[&str] = &[
     "admin",
     "all",
@@ -160,7 +161,8 @@ const RESERVED: &[&str] = &[
     "with",
 ];
 
-/// Whether PostgreSQL or a cloud keeps the word for itself; so it does with everything that begins with `pg_`.
+/// Whether PostgreSQL or a cloud keeps the word for itself; so it does with everything that begins
+/// with `pg_`.
 pub fn is_reserved_in_postgres(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("pg_")
 }

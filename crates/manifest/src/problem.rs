@@ -288,7 +288,8 @@ impl From<Problems> for deployer_core::error::Error {
 pub(crate) struct Report<'a> {
     origins: &'a Origins,
     found: Vec<Problem>,
-    /// Keys whose values were dropped or stand in for missing ones: no further check means anything.
+    /// Keys whose values were dropped or stand in for missing ones: no further check means
+    /// anything.
     bad: BTreeSet<KeyPath>,
     /// What no snippet may show.
     hidden: Vec<(PathBuf, Range<usize>)>,

@@ -9,7 +9,8 @@ use crate::model::Manifest;
 /// What a schema describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Describes {
-    /// One file: a manifest or an overlay. What it lacks may stand in another layer, so no key of a table is required.
+    /// One file: a manifest or an overlay. What it lacks may stand in another layer, so no key of a
+    /// table is required.
     File,
     /// All layers together, as [`crate::load`] wants them.
     Merged,
@@ -25,7 +26,8 @@ pub fn schema(describes: Describes) -> Value {
     schema.to_value()
 }
 
-/// Takes `required` off every table that layers add to; the elements of arrays and the forms of one value stay whole.
+/// Takes `required` off every table that layers add to; the elements of arrays and the forms of one
+/// value stay whole.
 struct RequireNothing;
 
 impl Transform for RequireNothing {

@@ -32,8 +32,8 @@ pub struct AwsSection {
     /// Security groups of the tasks: `sg-...`. None leaves those of a service that was adopted.
     #[serde(default)]
     pub security_groups: Vec<String>,
-    /// Whether tasks get a public address (needed in public subnets without NAT). Silence means `false`, and leaves a service that
-    /// was adopted as it is.
+    /// Whether tasks get a public address (needed in public subnets without NAT). Silence means
+    /// `false`, and leaves a service that was adopted as it is.
     #[serde(default)]
     pub assign_public_ip: Option<bool>,
     /// The role that pulls the image and reads the secrets (name or ARN).
@@ -41,26 +41,28 @@ pub struct AwsSection {
     /// The role of the app itself (name or ARN). None leaves that of a service that was adopted.
     #[serde(default)]
     pub task_role: Option<String>,
-    /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`. The services note it: after a change here, move
-    /// what is there, as a whole, and apply once with `--ledger-moved`.
+    /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`. The
+    /// services note it: after a change here, move what is there, as a whole, and apply once with
+    /// `--ledger-moved`.
     #[serde(default)]
     pub ledger: Option<String>,
     /// The region of the ledger's bucket, where it is another one.
     #[serde(default)]
     pub ledger_region: Option<String>,
-    /// The account that the ledger's bucket must belong to: S3 refuses every call to another's. The target's own where `ledger` names no
-    /// bucket; of one that it names, nobody's in particular.
+    /// The account that the ledger's bucket must belong to: S3 refuses every call to another's. The
+    /// target's own where `ledger` names no bucket; of one that it names, nobody's in particular.
     #[serde(default)]
     pub ledger_owner: Option<String>,
     /// One base URL for all AWS calls; `AWS_ENDPOINT_URL` wins over it.
     #[serde(default)]
     pub endpoint: Option<String>,
-    /// Base URL of the image registry, when it is not the one that ECR names (for emulators without one).
+    /// Base URL of the image registry, when it is not the one that ECR names (for emulators without
+    /// one).
     #[serde(default)]
     pub registry_endpoint: Option<String>,
-    /// Days that logs are kept at least; a value that CloudWatch Logs offers. A group that keeps them longer, or for good, is left
-    /// so, unless an earlier apply set it and the manifest now says less: that loses lines. Silence means 30, and leaves a group
-    /// that was adopted as it is.
+    /// Days that logs are kept at least; a value that CloudWatch Logs offers. A group that keeps
+    /// them longer, or for good, is left so, unless an earlier apply set it and the manifest now
+    /// says less: that loses lines. Silence means 30, and leaves a group that was adopted as it is.
     #[serde(default)]
     pub log_retention_days: Option<u32>,
     /// What differs for one service.
@@ -91,8 +93,9 @@ pub struct AwsService {
     pub repository: Option<String>,
     /// The log group's name.
     pub log_group: Option<String>,
-    /// Takes over a service that nobody has marked; what another owner marked stays that one's. Of such a one only what the
-    /// manifest says is changed; roll-outs get the circuit breaker in any case.
+    /// Takes over a service that nobody has marked; what another owner marked stays that one's. Of
+    /// such a one only what the manifest says is changed; roll-outs get the circuit breaker in any
+    /// case.
     pub adopt: bool,
     /// What the tasks run on here: as in `[services.NAME]`.
     #[schemars(schema_with = "crate::schema::architecture")]
@@ -114,15 +117,17 @@ pub struct AwsService {
     pub target_group: Option<String>,
     /// Where people reach it: `https://idp.example.com`.
     pub url: Option<String>,
-    /// Seconds after a task's start in which no health check counts, where there is a target group; `health.start_period`, unless
-    /// said otherwise.
+    /// Seconds after a task's start in which no health check counts, where there is a target group;
+    /// `health.start_period`, unless said otherwise.
     pub health_check_grace_period: Option<u32>,
-    /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`. Silence means `false`, and leaves a service that
-    /// was adopted as it is.
+    /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`. Silence means
+    /// `false`, and leaves a service that was adopted as it is.
     pub enable_execute_command: Option<bool>,
-    /// How many tasks must go on running while others are replaced, in percent of those wanted; 100 for a new service.
+    /// How many tasks must go on running while others are replaced, in percent of those wanted; 100
+    /// for a new service.
     pub minimum_healthy_percent: Option<u32>,
-    /// How many tasks may run while others are replaced, in percent of those wanted; 200 for a new service.
+    /// How many tasks may run while others are replaced, in percent of those wanted; 200 for a new
+    /// service.
     pub maximum_percent: Option<u32>,
     /// When `replicas` has a range: what the count follows.
     pub scaling: AwsScaling,
@@ -130,13 +135,15 @@ pub struct AwsService {
     pub dns: Option<AwsDns>,
 }
 
-/// `[targets.aws.services.NAME.scaling]`: what the count of tasks follows within `replicas = { min, max }`.
+/// `[targets.aws.services.NAME.scaling]`: what the count of tasks follows within `replicas = { min,
+/// max }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsScaling {
     /// CPU that the tasks are to use on average, in percent.
     pub cpu: u32,
-    /// Requests that a task of a service with a target group is to get in a minute on average; 0 for any number.
+    /// Requests that a task of a service with a target group is to get in a minute on average; 0
+    /// for any number.
     pub requests: u32,
 }
 
@@ -175,8 +182,9 @@ pub struct GcpSection {
     /// The Artifact Registry repository; the image's name is added to it. Default: APP-ENV.
     #[serde(default)]
     pub repository: Option<String>,
-    /// Where releases, runs and the lock are kept: `gs://BUCKET/PREFIX` or `file://...`. The services note it: after a change here, move
-    /// what is there, as a whole, and apply once with `--ledger-moved`.
+    /// Where releases, runs and the lock are kept: `gs://BUCKET/PREFIX` or `file://...`. The
+    /// services note it: after a change here, move what is there, as a whole, and apply once with
+    /// `--ledger-moved`.
     #[serde(default)]
     pub ledger: Option<String>,
     /// One base URL for all Google calls; `DEPLOYER_GCP_ENDPOINT` wins over it.
@@ -185,11 +193,12 @@ pub struct GcpSection {
     /// Base URL of the image registry, when it is not `https://REGION-docker.pkg.dev`.
     #[serde(default)]
     pub registry_endpoint: Option<String>,
-    /// Where secrets are kept: regions such as `["europe-west1"]`. Default: wherever Google likes, which an organisation's policy
-    /// on locations may refuse. It cannot be changed later.
+    /// Where secrets are kept: regions such as `["europe-west1"]`. Default: wherever Google likes,
+    /// which an organisation's policy on locations may refuse. It cannot be changed later.
     #[serde(default)]
     pub secret_replication: Vec<String>,
-    /// Whether `apply` may switch on the APIs that are needed and off; else it says with which command.
+    /// Whether `apply` may switch on the APIs that are needed and off; else it says with which
+    /// command.
     #[serde(default)]
     pub enable_apis: bool,
     /// What differs for one service.
@@ -252,26 +261,31 @@ pub struct GcpService {
     /// How many instances: as in `[services.NAME]`.
     #[schemars(with = "Option<Scale>")]
     pub replicas: Option<serde_json::Value>,
-    /// The service account that this service and its migration run as (e-mail address). Default: that of `[targets.gcp]`.
+    /// The service account that this service and its migration run as (e-mail address). Default:
+    /// that of `[targets.gcp]`.
     pub service_account: Option<String>,
     /// Plain variables that replace or add to those of `[services.NAME.env]`.
     #[serde(deserialize_with = "crate::units::plain_text::map")]
     #[schemars(schema_with = "crate::units::plain_text::schema")]
     pub env: BTreeMap<String, String>,
-    /// Requests that one instance takes at once. Silence leaves it as it is, at first Cloud Run's own default.
+    /// Requests that one instance takes at once. Silence leaves it as it is, at first Cloud Run's
+    /// own default.
     pub concurrency: Option<u32>,
-    /// Seconds that a request may take. Silence leaves it as it is, at first Cloud Run's own default.
+    /// Seconds that a request may take. Silence leaves it as it is, at first Cloud Run's own
+    /// default.
     pub request_timeout: Option<u32>,
     /// Who reaches it. Silence means `"all"`, and leaves a service that was adopted as it is.
     pub ingress: Option<Ingress>,
-    /// Whether everyone may call it, without Cloud Run's check of the caller or by an `allUsers` binding. Silence means
-    /// `true`, and leaves a service that was adopted as it is.
+    /// Whether everyone may call it, without Cloud Run's check of the caller or by an `allUsers`
+    /// binding. Silence means `true`, and leaves a service that was adopted as it is.
     pub public: Option<bool>,
-    /// Whether CPU is given only during requests. Silence means `true`, and leaves a service that was adopted as it is.
+    /// Whether CPU is given only during requests. Silence means `true`, and leaves a service that
+    /// was adopted as it is.
     pub cpu_idle: Option<bool>,
-    /// How often Cloud Run tries a migration again that failed, within its one execution: 0 to 10. Only where a second try after a
-    /// first one that broke off does no harm. With direct VPC egress (`network`, `subnetwork`) connections may take a
-    /// minute or more after a start, which a client that gives up sooner does not live to see.
+    /// How often Cloud Run tries a migration again that failed, within its one execution: 0 to 10.
+    /// Only where a second try after a first one that broke off does no harm. With direct VPC
+    /// egress (`network`, `subnetwork`) connections may take a minute or more after a start, which
+    /// a client that gives up sooner does not live to see.
     pub migrate_retries: u32,
     /// Where people reach it, when not at the address that Cloud Run gives.
     pub url: Option<String>,

@@ -1,10 +1,12 @@
-//! Knows the sizes of managed databases and caches: from CPU and memory to the clouds' own names, and what is near.
+//! Knows the sizes of managed databases and caches: from CPU and memory to the clouds' own names,
+//! and what is near.
 
 use deployer_core::spec::{MebiBytes, MilliCpu};
 
-/// RDS classes for PostgreSQL, by CPU and memory in GiB. Small sizes are burstable (t4g); from 8 GiB on two CPUs they
-/// are not (m7g), and with 8 GiB for each CPU they are the memory-optimised ones (r7g).
-/// Source: "Hardware specifications for DB instance classes" in the Amazon RDS user guide.
+/// RDS classes for PostgreSQL, by CPU and memory in GiB. Small sizes are burstable (t4g); from 8
+/// GiB on two CPUs they are not (m7g), and with 8 GiB for each CPU they are the memory-optimised
+/// ones (r7g). Source: "Hardware specifications for DB instance classes" in the Amazon RDS user
+/// guide.
 const RDS: [(u32, u32, &str); 17] = [
     (2, 1, "db.t4g.micro"),
     (2, 2, "db.t4g.small"),
@@ -25,8 +27,8 @@ const RDS: [(u32, u32, &str); 17] = [
     (64, 512, "db.r7g.16xlarge"),
 ];
 
-/// ElastiCache node types for Redis, by memory in MiB, the smallest first.
-/// Source: "Redis OSS node-type specific parameters" in the Amazon ElastiCache user guide (`maxmemory`, rounded down).
+/// ElastiCache node types for Redis, by memory in MiB, the smallest first. Source: "Redis OSS
+/// node-type specific parameters" in the Amazon ElastiCache user guide (`maxmemory`, rounded down).
 const ELASTICACHE: [(u32, &str); 11] = [
     (512, "cache.t4g.micro"),
     (1402, "cache.t4g.small"),
@@ -41,7 +43,8 @@ const ELASTICACHE: [(u32, &str); 11] = [
     (429_147, "cache.r7g.16xlarge"),
 ];
 
-/// Memorystore's largest instance. Source: "Memory management best practices", Memorystore for Redis.
+/// Memorystore's largest instance. Source: "Memory management best practices", Memorystore for
+/// Redis.
 const MEMORYSTORE_MOST: u32 = 300;
 
 /// What of a size a cloud has, in the cloud's own word; else what it has instead, in words.
@@ -80,8 +83,8 @@ pub(crate) fn rds_class(cpu: MilliCpu, memory: MebiBytes) -> Offer<&'static str>
     Err(nearest(near.map(|size| (size.0, size.1)).collect()))
 }
 
-/// The bounds of memory in MiB that Cloud SQL takes with so many CPUs: 0.9 to 6.5 GiB for each, at least 3.75 GiB, in
-/// steps of 256 MiB. Source: "Machine types" of Cloud SQL for PostgreSQL.
+/// The bounds of memory in MiB that Cloud SQL takes with so many CPUs: 0.9 to 6.5 GiB for each, at
+/// least 3.75 GiB, in steps of 256 MiB. Source: "Machine types" of Cloud SQL for PostgreSQL.
 fn cloud_sql_bounds(cpus: u32) -> (u32, u32) {
     let step = 256;
     // 0.9 GiB and 6.5 GiB, in MiB.
@@ -163,7 +166,8 @@ pub(crate) fn elasticache_node(memory: MebiBytes) -> Offer<Node> {
     })
 }
 
-/// The node type that the manifest names; one that this table lacks has the memory that the manifest asks for.
+/// The node type that the manifest names; one that this table lacks has the memory that the
+/// manifest asks for.
 pub(crate) fn elasticache_named(class: &str, asked: MebiBytes) -> Node {
     let known = ELASTICACHE.iter().find(|(_, name)| *name == class);
     Node {

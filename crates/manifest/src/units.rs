@@ -309,7 +309,8 @@ pub(crate) mod duration {
     }
 }
 
-/// Short durations that may be absent: `"500ms"`, `"2s"`; never a bare number, whose unit nobody would guess.
+/// Short durations that may be absent: `"500ms"`, `"2s"`; never a bare number, whose unit nobody
+/// would guess.
 pub(crate) mod brief {
     use super::{
         Deserializer, Duration, HELP, Schema, SchemaGenerator, Serializer, Visitor, de, fmt,

@@ -1,4 +1,5 @@
-//! Whatever stands in a manifest file: a clear error that names the file, or a manifest; never a panic.
+//! Whatever stands in a manifest file: a clear error that names the file, or a manifest; never a
+//! panic.
 
 #![allow(
     clippy::unwrap_used,

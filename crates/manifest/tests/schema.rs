@@ -1,4 +1,5 @@
-//! Holds manifests against the schema: right ones fit, and what the reader refuses the schema refuses, too.
+//! Holds manifests against the schema: right ones fit, and what the reader refuses the schema
+//! refuses, too.
 
 // Clippy excuses `unwrap` in test functions only, not in what they share.
 #![allow(clippy::unwrap_used)]

@@ -8,8 +8,8 @@
 //! Logins are found where `docker` and `podman` keep them ([`Keychain`]), or given by whoever opens
 //! the image ([`RegistryAuth`]).
 //!
-//! Invariants: this crate knows no cloud and prints nothing; of the environment only the usual proxy
-//! variables count and those that [`Keychain::new`] is given; it waits in one place only
+//! Invariants: this crate knows no cloud and prints nothing; of the environment only the usual
+//! proxy variables count and those that [`Keychain::new`] is given; it waits in one place only
 //! ([`Retry`]); no secret is in an error or in `Debug` output.
 
 mod archive;

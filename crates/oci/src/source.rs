@@ -83,8 +83,9 @@ impl ImageSource {
     /// Reads a reference; relative paths start at `base_dir`.
     ///
     /// - `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `docker://REF`;
-    /// - a path that exists, with `:TAG` if need be: of a folder with an `index.json`, of a file whose name ends in `.tar`, `.tgz` or
-    ///   `.tar.gz`, or of anything when it begins with `.` or `/`;
+    /// - a path that exists, with `:TAG` if need be: of a folder with an `index.json`, of a file
+    ///   whose name ends in `.tar`, `.tgz` or `.tar.gz`, or of anything when it begins with `.`
+    ///   or `/`;
     /// - else a registry reference by Docker's rules (`app` is `docker.io/library/app:latest`).
     ///
     /// `NotFound` when a path does not exist, `Invalid` when the text is none of these; both say
@@ -248,8 +249,8 @@ fn not_taken(path: &Path) -> String {
     }
 }
 
-/// Whether a path that exists is what a reference without a scheme means: `app` beside an ordinary file or folder `app` still means
-/// the registry's.
+/// Whether a path that exists is what a reference without a scheme means: `app` beside an ordinary
+/// file or folder `app` still means the registry's.
 fn is_meant(reference: &str, path: &Path) -> bool {
     let is_path = reference.starts_with(['.', '/']);
     let is_layout = path.join("index.json").is_file();

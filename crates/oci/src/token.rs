@@ -1,4 +1,5 @@
-//! Asks a registry's token service for a token, as the distribution project's token specification and its OAuth 2 form say.
+//! Asks a registry's token service for a token, as the distribution project's token specification
+//! and its OAuth 2 form say.
 
 use std::time::Duration;
 

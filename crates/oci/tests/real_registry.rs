@@ -1,4 +1,5 @@
-//! The reference implementation of a registry, Debian's `docker-registry`: open, with a password, and with a token service.
+//! The reference implementation of a registry, Debian's `docker-registry`: open, with a password,
+//! and with a token service.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -231,7 +232,8 @@ async fn a_registry_that_asks_for_a_password_is_shown_the_one_that_docker_keeps(
     real.keeps_strangers_out().await;
 }
 
-/// A token service in this process, as the distribution project's specification says; it signs for `docker-registry`.
+/// A token service in this process, as the distribution project's specification says; it signs for
+/// `docker-registry`.
 struct Tokens {
     key: EcdsaKeyPair,
     /// In every token's head: the registry checks it against its root certificates.

@@ -12,7 +12,8 @@ pub struct Background {
 }
 
 impl Background {
-    /// Runs `work` until it or the sandbox ends, whichever is first. The handle gives `None` when it was the sandbox.
+    /// Runs `work` until it or the sandbox ends, whichever is first. The handle gives `None` when
+    /// it was the sandbox.
     pub fn spawn<F>(&self, work: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future<Output: Send> + Send + 'static,

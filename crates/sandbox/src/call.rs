@@ -25,8 +25,9 @@ pub enum Effect {
 pub struct ApiCall {
     /// Whose.
     pub cloud: Cloud,
-    /// AWS: `ecs:UpdateService`, as in a policy. Google: the method's id, `run.projects.locations.services.patch`.
-    /// Either's container registry: `registry PUT manifest`. Google's token endpoint: `oauth2.token`.
+    /// AWS: `ecs:UpdateService`, as in a policy. Google: the method's id,
+    /// `run.projects.locations.services.patch`. Either's container registry: `registry PUT
+    /// manifest`. Google's token endpoint: `oauth2.token`.
     pub name: String,
     /// Whether it reads or writes.
     pub effect: Effect,

@@ -1,4 +1,5 @@
-//! Time as the sandboxed clouds see it: the machine's with shorter waits, or whatever an embedding program says it is.
+//! Time as the sandboxed clouds see it: the machine's with shorter waits, or whatever an embedding
+//! program says it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,14 @@ use jiff::Timestamp;
 
 /// A source of time that replaces the machine's: virtual time, for instance.
 ///
-/// Everything that the clouds do by themselves waits through it: pending states, names that are blocked,
-/// tokens that end. Real processes and network connections do not.
+/// Everything that the clouds do by themselves waits through it: pending states, names that are
+/// blocked, tokens that end. Real processes and network connections do not.
 pub trait Time: Send + Sync {
     /// What time it is. Never goes back.
     fn now(&self) -> Timestamp;
 
-    /// Ends when `duration` has passed since the call, not since the first poll. Whoever waits may stop waiting: the
-    /// future is dropped then.
+    /// Ends when `duration` has passed since the call, not since the first poll. Whoever waits may
+    /// stop waiting: the future is dropped then.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
@@ -53,7 +54,8 @@ impl Clock {
         self.sleep_unscaled(self.in_cloud_time(duration)).await;
     }
 
-    /// The same, but on the machine's clock not less than `least`: a real process takes its time whatever the speed.
+    /// The same, but on the machine's clock not less than `least`: a real process takes its time
+    /// whatever the speed.
     pub async fn sleep_at_least(&self, duration: Duration, least: Duration) {
         self.sleep_unscaled(self.in_cloud_time(duration).max(least))
             .await;
@@ -67,7 +69,8 @@ impl Clock {
         }
     }
 
-    /// How long `duration` of the cloud's time lasts, as [`Clock::now`] and [`Clock::sleep_unscaled`] count.
+    /// How long `duration` of the cloud's time lasts, as [`Clock::now`] and
+    /// [`Clock::sleep_unscaled`] count.
     pub fn in_cloud_time(&self, duration: Duration) -> Duration {
         match &self.source {
             Source::Scaled(speed) => duration.div_f64(*speed),
@@ -95,7 +98,8 @@ impl Clock {
         }
     }
 
-    /// What time it is. On the machine's clock, timestamps in answers are real: only waits are scaled.
+    /// What time it is. On the machine's clock, timestamps in answers are real: only waits are
+    /// scaled.
     pub fn now(&self) -> Timestamp {
         match &self.source {
             Source::Scaled(_) => Timestamp::now(),
@@ -103,8 +107,8 @@ impl Clock {
         }
     }
 
-    /// What a client's clock is judged by that says it is `claimed`. Beside given time, one may still go by the
-    /// machine's: both are right, so it is the nearer of the two.
+    /// What a client's clock is judged by that says it is `claimed`. Beside given time, one may
+    /// still go by the machine's: both are right, so it is the nearer of the two.
     pub fn judging(&self, claimed: Timestamp) -> Timestamp {
         let own = self.now();
         let machine = Timestamp::now();

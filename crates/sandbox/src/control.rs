@@ -1,4 +1,5 @@
-//! `/_sandbox/...` on both ports: what runs, what goes wrong on purpose, and the word to stop. No vendor path begins so.
+//! `/_sandbox/...` on both ports: what runs, what goes wrong on purpose, and the word to stop. No
+//! vendor path begins so.
 
 use std::sync::Arc;
 
@@ -114,7 +115,8 @@ async fn set_faults(State(control): State<Arc<Control>>, body: String) -> Respon
     }
 }
 
-/// Puts the constraints of Google's organization policies in force that the body names, a list, and no others.
+/// Puts the constraints of Google's organization policies in force that the body names, a list, and
+/// no others.
 async fn set_organization(
     State(control): State<Arc<Control>>,
     Json(constraints): Json<Vec<String>>,

@@ -28,7 +28,8 @@ impl AccessKey {
         })
     }
 
-    /// The one of sandboxes whose containers are simulated: they run no program, and processes that start each other must know it.
+    /// The one of sandboxes whose containers are simulated: they run no program, and processes that
+    /// start each other must know it.
     pub fn simulated() -> Self {
         Self {
             id: "AKIDSANDBOX000000000".into(),
@@ -59,7 +60,8 @@ const GCLOUD_APIS: [&str; 12] = [
     "vpcaccess",
 ];
 
-/// A sandbox that serves: what another process needs to reach it. Written to the state directory, readable by its owner only.
+/// A sandbox that serves: what another process needs to reach it. Written to the state directory,
+/// readable by its owner only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// The process.

@@ -235,13 +235,15 @@ impl Sandbox {
         self.control.status()
     }
 
-    /// Puts other faults in force, none of which has seen a call; `None`: nothing goes wrong any more.
+    /// Puts other faults in force, none of which has seen a call; `None`: nothing goes wrong any
+    /// more.
     pub fn set_faults(&self, faults: Option<FaultsFile>) {
         let rules = faults.map(Rules::new).unwrap_or_default();
         self.control.interceptor.replace_rules(rules);
     }
 
-    /// From now on an organisation's policy lets things be made in these of Google's locations only; `None`: anywhere.
+    /// From now on an organisation's policy lets things be made in these of Google's locations
+    /// only; `None`: anywhere.
     pub fn set_allowed_locations(&self, locations: Option<Vec<String>>) {
         self.control.locations.set(locations);
     }
@@ -278,7 +280,8 @@ impl Sandbox {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
-    /// Stops listening, ends every container, database, cache and moto, and removes what is not worth keeping.
+    /// Stops listening, ends every container, database, cache and moto, and removes what is not
+    /// worth keeping.
     pub async fn shutdown(mut self) {
         self.control.stop.send_replace(true);
         for mut server in std::mem::take(&mut self.servers) {

@@ -66,8 +66,8 @@ struct Answer {
 pub(crate) struct Asked {
     /// Its [`identity`].
     pub request: u64,
-    /// The answer from before what it asks for was there, when that has only just come to be and nobody can have asked
-    /// for it before.
+    /// The answer from before what it asks for was there, when that has only just come to be and
+    /// nobody can have asked for it before.
     pub unborn: Option<Response>,
     /// Whether its answer may be from before the last change at all.
     pub lags: bool,

@@ -1,6 +1,7 @@
 //! AWS and Google Cloud APIs on loopback, which run the real container command.
 //!
-//! Depends on nothing of deployer's: a misreading of a cloud must not sit on both sides of the wire.
+//! Depends on nothing of deployer's: a misreading of a cloud must not sit on both sides of the
+//! wire.
 
 pub mod aws;
 pub mod background;

@@ -75,10 +75,12 @@ pub struct Options {
     pub faults: Option<FaultsFile>,
     /// Whether calls may come too fast.
     pub rates: Rates,
-    /// How long Google's access policies take to get about, in cloud time. Google: "typically 2 minutes, potentially 7
-    /// minutes or longer" (<https://cloud.google.com/iam/docs/access-change-propagation>).
+    /// How long Google's access policies take to get about, in cloud time. Google: "typically 2
+    /// minutes, potentially 7 minutes or longer"
+    /// (<https://cloud.google.com/iam/docs/access-change-propagation>).
     pub iam_delay: Duration,
-    /// Who is told of each API call and decides what becomes of it, before faults and rates are asked.
+    /// Who is told of each API call and decides what becomes of it, before faults and rates are
+    /// asked.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
@@ -107,8 +109,8 @@ impl Options {
         }
     }
 
-    /// One of many in a process: nothing real runs, it starts within milliseconds (the process's first makes a key)
-    /// and leaves nothing behind.
+    /// One of many in a process: nothing real runs, it starts within milliseconds (the process's
+    /// first makes a key) and leaves nothing behind.
     pub fn simulated(containers: Simulated, clock: Clock) -> std::io::Result<Self> {
         static ONCE: Once = Once::new();
         ONCE.call_once(clear_leftovers);

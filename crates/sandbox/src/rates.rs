@@ -1,10 +1,11 @@
 //! The vendors' documented API rates as token buckets: what comes faster is refused as throttled.
 //!
-//! Not enforced are rates that a vendor does not publish (RDS, ElastiCache, IAM, Elastic Load Balancing) and those that
-//! nobody has looked up yet (Cloud DNS, Memorystore, Service Usage). Each source is named beside its numbers; where the page
-//! could not be read again when this was written, it says "from memory". Limits of a single resource, such as Secret
-//! Manager's two changes a second of one secret, are left out.
-//! They are counted in the time that clients count in: a sandbox's speed changes nothing.
+//! Not enforced are rates that a vendor does not publish (RDS, ElastiCache, IAM, Elastic Load
+//! Balancing) and those that nobody has looked up yet (Cloud DNS, Memorystore, Service Usage). Each
+//! source is named beside its numbers; where the page could not be read again when this was
+//! written, it says "from memory". Limits of a single resource, such as Secret Manager's two
+//! changes a second of one secret, are left out. They are counted in the time that clients count
+//! in: a sandbox's speed changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -51,8 +52,8 @@ const fn a_minute(calls: &'static [&'static str], count: u32) -> Limit {
 
 /// The first limit that fits a call counts it.
 const LIMITS: &[Limit] = &[
-    // Amazon ECS API Reference, "Request throttling for the Amazon ECS API": reading clusters as read there, the other
-    // buckets from memory.
+    // Amazon ECS API Reference, "Request throttling for the Amazon ECS API": reading clusters as
+    // read there, the other buckets from memory.
     aws(
         &[
             "ecs:CreateCluster",
@@ -96,8 +97,9 @@ const LIMITS: &[Limit] = &[
     ),
     aws(&["ecs:RunTask", "ecs:StartTask", "ecs:StopTask"], 100, 40),
     aws(&["ecs:DescribeTasks", "ecs:ListTasks"], 100, 20),
-    // Amazon ECR User Guide, "Amazon ECR service quotas": BatchGetImage and BatchCheckLayerAvailability as read there, the
-    // others from memory. The registry's requests count as these actions do.
+    // Amazon ECR User Guide, "Amazon ECR service quotas": BatchGetImage and
+    // BatchCheckLayerAvailability as read there, the others from memory. The registry's requests
+    // count as these actions do.
     a_second(&["ecr:GetAuthorizationToken"], 500),
     a_second(
         &[
@@ -147,9 +149,11 @@ const LIMITS: &[Limit] = &[
     a_second(&["logs:CreateLogStream"], 50),
     a_second(&["logs:FilterLogEvents"], 25),
     a_second(&["logs:GetLogEvents"], 25),
-    // Amazon Route 53 Developer Guide, "Quotas", from memory: five requests a second for an account.
+    // Amazon Route 53 Developer Guide, "Quotas", from memory: five requests a second for an
+    // account.
     a_second(&["route53:*"], 5),
-    // Amazon EC2 Developer Guide, "Request throttling", from memory: unfiltered describing actions, and changing ones.
+    // Amazon EC2 Developer Guide, "Request throttling", from memory: unfiltered describing actions,
+    // and changing ones.
     aws(&["ec2:Describe*"], 100, 20),
     aws(&["ec2:*"], 50, 5),
     // AWS STS, from memory: requests by an account's own credentials.

@@ -1,4 +1,5 @@
-//! Serves one port over HTTP/1.1, with a freedom that axum's own server has not: to hang up instead of answering.
+//! Serves one port over HTTP/1.1, with a freedom that axum's own server has not: to hang up instead
+//! of answering.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// After a connection could not be accepted: the machine may be short of file descriptors for a moment.
+/// After a connection could not be accepted: the machine may be short of file descriptors for a
+/// moment.
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Marks an answer that is not sent: the connection is closed instead.
@@ -38,7 +40,8 @@ pub(crate) fn is_hang_up(response: &Response) -> bool {
     response.extensions().get::<HangUp>().is_some()
 }
 
-/// Serves until `stop` says true and every request under way is answered. Dropped, it closes its connections.
+/// Serves until `stop` says true and every request under way is answered. Dropped, it closes its
+/// connections.
 pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {

@@ -1,8 +1,10 @@
-//! Who may talk to the ports at all: nothing that a web page could send, and control only with the sandbox's own token.
+//! Who may talk to the ports at all: nothing that a web page could send, and control only with the
+//! sandbox's own token.
 //!
-//! The ports listen on loopback, and every browser of this machine can reach them. A page of a stranger may send requests to
-//! `127.0.0.1` (a browser then names the page in `Origin`), or have its own name resolved to it (DNS rebinding: `Host` then has
-//! that name). No client of either cloud does any of that.
+//! The ports listen on loopback, and every browser of this machine can reach them. A page of a
+//! stranger may send requests to `127.0.0.1` (a browser then names the page in `Origin`), or have
+//! its own name resolved to it (DNS rebinding: `Host` then has that name). No client of either
+//! cloud does any of that.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::control::Control;
 
-/// `gcloud` names Google's APIs so. Nobody can register a name under `.test` (RFC 6761, section 6.2).
+/// `gcloud` names Google's APIs so. Nobody can register a name under `.test` (RFC 6761, section
+/// 6.2).
 const GCLOUD: &str = ".x.test";
 
 /// Refuses what came through a browser, whatever it asks.
@@ -72,7 +75,8 @@ fn is_here(host: &str) -> bool {
     let address: Result<IpAddr, _> = name.trim_matches(['[', ']']).parse();
     match address {
         Ok(address) => address.is_loopback(),
-        // Buckets stand before the host's name; browsers and resolvers keep `localhost` to this machine (RFC 6761, section 6.3).
+        // Buckets stand before the host's name; browsers and resolvers keep `localhost` to this
+        // machine (RFC 6761, section 6.3).
         Err(_) => name == "localhost" || name.ends_with(".localhost") || name.ends_with(GCLOUD),
     }
 }

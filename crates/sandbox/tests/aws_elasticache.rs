@@ -13,7 +13,8 @@ const FIRST: &str = "first-token-0123456789<&#>";
 const SECOND: &str = "second-token-0123456789";
 const CACHE: (&str, &str) = ("ReplicationGroupId", "cache");
 
-/// What a replication group of two nodes with TLS and AUTH needs, with `more` behind it, which wins.
+/// What a replication group of two nodes with TLS and AUTH needs, with `more` behind it, which
+/// wins.
 fn group<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut members = vec![
         CACHE,

@@ -1,4 +1,5 @@
-//! Managed databases and caches are real servers: their vendors' own clients reach them as promised.
+//! Managed databases and caches are real servers: their vendors' own clients reach them as
+//! promised.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

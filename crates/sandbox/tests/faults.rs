@@ -1,4 +1,5 @@
-//! Faults on purpose: each kind on both clouds in the vendor's own words, seen by plain HTTP clients.
+//! Faults on purpose: each kind on both clouds in the vendor's own words, seen by plain HTTP
+//! clients.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

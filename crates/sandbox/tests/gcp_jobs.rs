@@ -12,7 +12,8 @@ fn job(args: &[&str], retries: i64) -> Value {
     json!({ "template": { "template": { "maxRetries": retries, "containers": [{ "image": image("v1"), "args": args }] } } })
 }
 
-/// What was logged, once there are so many entries: some can be read later than others. Whatever there is after five seconds.
+/// What was logged, once there are so many entries: some can be read later than others. Whatever
+/// there is after five seconds.
 async fn logged(cloud: &Cloud, body: Value, count: usize) -> Vec<Value> {
     let since = std::time::Instant::now();
     loop {

@@ -1,4 +1,5 @@
-//! Cloud Run v1: a service replaced, as `gcloud run services update` does it. v2 judges what became of it.
+//! Cloud Run v1: a service replaced, as `gcloud run services update` does it. v2 judges what became
+//! of it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -53,7 +53,8 @@ async fn with_instance(body: Value) -> Cloud {
     cloud
 }
 
-/// Waits until a new instance takes changes: until then it refuses all of them, also one of settings that nobody read.
+/// Waits until a new instance takes changes: until then it refuses all of them, also one of
+/// settings that nobody read.
 async fn takes_changes(cloud: &Cloud, path: &str) {
     let unread = json!({ "settings": { "settingsVersion": "99" } });
     for _ in 0..1200 {

@@ -1,4 +1,5 @@
-//! Cloud Storage over HTTP: the JSON API as Google's clients speak it, the XML API as `object_store` does.
+//! Cloud Storage over HTTP: the JSON API as Google's clients speak it, the XML API as
+//! `object_store` does.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

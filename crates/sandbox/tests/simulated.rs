@@ -16,7 +16,8 @@ use gcp_cloud::Cloud;
 use jump::Jumping;
 use serde_json::{Value, json};
 
-/// Nothing is wrong but with a container that is told `NAME=broken`, or whose command ends in `fail`.
+/// Nothing is wrong but with a container that is told `NAME=broken`, or whose command ends in
+/// `fail`.
 fn scripted() -> Simulated {
     Simulated::new(|started| {
         let usual = Behaviour::usual(started.purpose);

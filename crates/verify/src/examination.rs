@@ -1,4 +1,5 @@
-//! What the checks of one service on one target found, and what tokens of one target are worth on another.
+//! What the checks of one service on one target found, and what tokens of one target are worth on
+//! another.
 
 use std::fmt;
 
@@ -73,8 +74,9 @@ impl Examination {
     }
 }
 
-/// Verifies the token of each target with the keys of every other one, and adds what it finds to the issuer's findings.
-/// `absent` are targets whose keys nobody asked for: their checks are skipped, and said to be.
+/// Verifies the token of each target with the keys of every other one, and adds what it finds to
+/// the issuer's findings. `absent` are targets whose keys nobody asked for: their checks are
+/// skipped, and said to be.
 ///
 /// Sends nothing: it judges what the examinations brought back.
 pub fn cross_verify(

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 /// The result of one check, in words for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// What was checked: `health`, `token`, `token with the keys of gcp`, the name of a check of the manifest.
+    /// What was checked: `health`, `token`, `token with the keys of gcp`, the name of a check of
+    /// the manifest.
     pub check: String,
     /// What it should be.
     pub expected: String,

@@ -1,4 +1,5 @@
-//! Requests to the service: no redirect followed, a bounded body, errors in words that hold no address and no body.
+//! Requests to the service: no redirect followed, a bounded body, errors in words that hold no
+//! address and no body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,8 @@ impl Http {
         }
     }
 
-    /// Sends a request and reads the answer. A connection that could not be made is tried once more: nothing was sent.
+    /// Sends a request and reads the answer. A connection that could not be made is tried once
+    /// more: nothing was sent.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Silence> {
         let again = request.try_clone();
         match (self.send_once(request).await, again) {
@@ -195,8 +197,8 @@ pub fn brief(text: &str) -> String {
     }
 }
 
-/// Whether a character moves the cursor, or reorders or hides the text around it (Unicode's bidirectional controls, zero-width
-/// characters and line separators).
+/// Whether a character moves the cursor, or reorders or hides the text around it (Unicode's
+/// bidirectional controls, zero-width characters and line separators).
 fn moves(c: char) -> bool {
     let hides = matches!(
         c,
@@ -217,7 +219,8 @@ fn holds_a_token(text: &str) -> bool {
     })
 }
 
-/// `Err` with the reason where somebody on the way could read what is sent: anything but https, except to this very machine.
+/// `Err` with the reason where somebody on the way could read what is sent: anything but https,
+/// except to this very machine.
 pub fn require_private(url: &Url) -> Result<(), &'static str> {
     match url.scheme() {
         "https" => Ok(()),

@@ -39,7 +39,8 @@ struct Header {
 impl KeySet {
     /// Reads a published key set.
     ///
-    /// Errors: in words, when it is none, publishes a private key, or has no key that verifies signatures.
+    /// Errors: in words, when it is none, publishes a private key, or has no key that verifies
+    /// signatures.
     pub fn read(document: &Value) -> Result<Self, String> {
         let keys = document
             .get("keys")
@@ -77,7 +78,8 @@ impl KeySet {
         }
     }
 
-    /// Verifies a token's signature with the key that it names, then its times. Returns its algorithm.
+    /// Verifies a token's signature with the key that it names, then its times. Returns its
+    /// algorithm.
     ///
     /// Errors: in words, which never hold a part of the token beside its `alg` and `kid`.
     pub fn verify(

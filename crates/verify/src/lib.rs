@@ -1,5 +1,5 @@
-//! Asks a deployed service whether it is what it should be: health, metrics, keys, tokens, TLS, and what the
-//! manifest adds. Prints nothing, changes nothing, follows no redirect.
+//! Asks a deployed service whether it is what it should be: health, metrics, keys, tokens, TLS, and
+//! what the manifest adds. Prints nothing, changes nothing, follows no redirect.
 
 mod check;
 mod examination;

@@ -23,7 +23,8 @@ use crate::subject::{Pass, Subject};
 pub struct Settings {
     /// How long a service may take to become healthy; other checks wait for it. Zero asks once.
     pub patience: Duration,
-    /// How long it may answer that the caller is not let in (403), where that was only just changed.
+    /// How long it may answer that the caller is not let in (403), where that was only just
+    /// changed.
     pub admission: Duration,
     /// When each request is given up.
     pub timeout: Duration,

@@ -1,7 +1,9 @@
-//! `cargo xtask bench`: what the program costs, as ratios within one run. A table, and `target/bench/report.json`.
+//! `cargo xtask bench`: what the program costs, as ratios within one run. A table, and
+//! `target/bench/report.json`.
 //!
-//! Calls, the critical path and the lag are measured in virtual time (`crates/cli/benches/virtual_time`); the rest with the release
-//! binary against a sandbox of its own. Machines are noisy: compare within one run.
+//! Calls, the critical path and the lag are measured in virtual time
+//! (`crates/cli/benches/virtual_time`); the rest with the release binary against a sandbox of its
+//! own. Machines are noisy: compare within one run.
 
 mod clouds;
 mod footprint;

@@ -16,7 +16,8 @@ pub struct Measured {
     pub seconds: f64,
     /// The processor time of the program and of those that it waited for.
     pub own_seconds: f64,
-    /// The largest resident set that was seen, in MiB: the system counts it, a look in the last half millisecond is missed.
+    /// The largest resident set that was seen, in MiB: the system counts it, a look in the last
+    /// half millisecond is missed.
     pub peak_mib: f64,
     pub output: Output,
 }

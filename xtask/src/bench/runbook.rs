@@ -1,8 +1,9 @@
-//! The same redeploy by `deployer` and by hand, in turns, on one sandbox that is much faster than a cloud: what is left is mostly
-//! what each of them spends itself.
+//! The same redeploy by `deployer` and by hand, in turns, on one sandbox that is much faster than a
+//! cloud: what is left is mostly what each of them spends itself.
 //!
-//! By hand is as the runbooks have it. On AWS: describe and register the task definition, update the service, wait until it is
-//! stable. On Google: `gcloud run services update`, which waits by itself.
+//! By hand is as the runbooks have it. On AWS: describe and register the task definition, update
+//! the service, wait until it is stable. On Google: `gcloud run services update`, which waits by
+//! itself.
 
 use std::collections::BTreeMap;
 use std::path::Path;

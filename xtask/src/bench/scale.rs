@@ -42,7 +42,8 @@ fn rejections(rates: &Value) -> u64 {
     counted.filter_map(|(_, count)| count.as_u64()).sum()
 }
 
-/// What is promised and not so: nothing refused, nothing unread, and a service among many costs no more than one alone.
+/// What is promised and not so: nothing refused, nothing unread, and a service among many costs no
+/// more than one alone.
 pub fn broken(report: &Value) -> Vec<String> {
     let rows: Vec<&Value> = report.as_array().into_iter().flatten().collect();
     let number = |row: &Value, name: &str| row[name].as_f64().unwrap_or(f64::NAN);

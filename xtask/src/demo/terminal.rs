@@ -149,8 +149,8 @@ impl Terminal {
         self.follow(self.command(arguments), arguments, input, say)
     }
 
-    /// Runs a command on a terminal of its own (`script`, of util-linux), which gives it colour and live lines. All that the
-    /// terminal was sent is the result's standard output.
+    /// Runs a command on a terminal of its own (`script`, of util-linux), which gives it colour and
+    /// live lines. All that the terminal was sent is the result's standard output.
     pub fn watched(&self, arguments: &[&str], columns: u16) -> Result<Finished> {
         let program = self.binary.to_string_lossy();
         // None of the words has a character that a shell takes for more than itself.

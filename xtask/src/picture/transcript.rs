@@ -1,7 +1,7 @@
 //! What is left on a terminal after a command, of all that the terminal was sent; pure.
 
-/// Each command at a prompt, followed by the lines that it left. What a command repeats of the one before (the plan, before it
-/// is applied) is told once.
+/// Each command at a prompt, followed by the lines that it left. What a command repeats of the one
+/// before (the plan, before it is applied) is told once.
 pub fn join(commands: &[(&str, &str)], columns: usize) -> String {
     let mut text = String::new();
     let mut before: Vec<String> = Vec::new();
@@ -17,7 +17,8 @@ pub fn join(commands: &[(&str, &str)], columns: usize) -> String {
     text.trim_end().to_owned() + "\n"
 }
 
-/// The lines that stay on a terminal so wide, with their colours: not those of nodes under way, which are drawn over.
+/// The lines that stay on a terminal so wide, with their colours: not those of nodes under way,
+/// which are drawn over.
 fn lines(sent: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     // A terminal ends lines with both; a carriage return alone goes back to draw over.
@@ -52,7 +53,8 @@ fn is_under_way(line: &str) -> bool {
     first.is_some_and(|first| ('\u{2800}'..='\u{28ff}').contains(&first))
 }
 
-/// A line as a terminal breaks it. Live lines are filled up to the terminal's width, and the next one follows without an end.
+/// A line as a terminal breaks it. Live lines are filled up to the terminal's width, and the next
+/// one follows without an end.
 fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let (mut colours, mut sequence, mut width) = (String::new(), String::new(), 0);

@@ -14,7 +14,8 @@ use crate::error::{Told, code, unseen};
 use crate::tagging::TagApi;
 use crate::tags::{self, Tags};
 
-/// The code for what is being made or changed: it takes no change, and its tags are neither told nor set.
+/// The code for what is being made or changed: it takes no change, and its tags are neither told
+/// nor set.
 pub(super) const BUSY: &str = "InvalidReplicationGroupState";
 
 /// A new group takes 5 to 15 minutes; a larger class or a newer engine, longer.
@@ -102,8 +103,8 @@ async fn told_tags(clients: &Clients, group: &SdkGroup) -> Result<Reading<Option
     }
 }
 
-/// Takes our marks off a replication group, the one too that says which token it has; waits until ElastiCache tells and
-/// takes tags, which it does not while the group changes.
+/// Takes our marks off a replication group, the one too that says which token it has; waits until
+/// ElastiCache tells and takes tags, which it does not while the group changes.
 pub(crate) async fn release_group(clients: &Clients, name: &str) -> Result<()> {
     let what = called(name);
     poll(clients.clock(), USABLE, &what, || async {
@@ -126,9 +127,9 @@ pub(crate) async fn release_group(clients: &Clients, name: &str) -> Result<()> {
     .await
 }
 
-/// Starts to delete a replication group, waiting until ElastiCache takes the call: it refuses it while the group is made
-/// or changed. Succeeds when it is on its way out or gone. What needs its place waits for it: the delete of the subnet
-/// group, and the next group of that name.
+/// Starts to delete a replication group, waiting until ElastiCache takes the call: it refuses it
+/// while the group is made or changed. Succeeds when it is on its way out or gone. What needs its
+/// place waits for it: the delete of the subnet group, and the next group of that name.
 pub(crate) async fn delete_group(clients: &Clients, name: &str) -> Result<()> {
     let what = called(name);
     poll(clients.clock(), USABLE, &what, || async {

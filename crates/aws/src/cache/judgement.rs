@@ -1,8 +1,9 @@
-//! What is compared of a replication group, what cannot be had of it, and what people should know of it; pure.
+//! What is compared of a replication group, what cannot be had of it, and what people should know
+//! of it; pure.
 //!
-//! The version is *at least*: ElastiCache upgrades minor versions by itself, 7.0 to 7.1, and an upgrade to Valkey, which AWS
-//! recommends, is one to a later version of the same thing. Nothing goes back. Of an adopted group only what the manifest
-//! says is compared.
+//! The version is *at least*: ElastiCache upgrades minor versions by itself, 7.0 to 7.1, and an
+//! upgrade to Valkey, which AWS recommends, is one to a later version of the same thing. Nothing
+//! goes back. Of an adopted group only what the manifest says is compared.
 
 use std::sync::PoisonError;
 
@@ -16,12 +17,14 @@ use super::replication_group::ReplicationGroup;
 use super::shape::{GroupActual, may_wait, numbers, version_text};
 use crate::tags;
 
-/// From this version on TLS can be switched on while a group runs (user guide, "Enabling in-transit encryption";
-/// `internal/service/elasticache/replication_group.go` of hashicorp/terraform-provider-aws).
+/// From this version on TLS can be switched on while a group runs (user guide, "Enabling in-transit
+/// encryption"; `internal/service/elasticache/replication_group.go` of
+/// hashicorp/terraform-provider-aws).
 const TLS_FROM: [u32; 3] = [7, 0, 5];
 
 impl ReplicationGroup {
-    /// Whether a field is the manifest's affair. The keys that it is silent about are those of an adopted group only.
+    /// Whether a field is the manifest's affair. The keys that it is silent about are those of an
+    /// adopted group only.
     fn compares(&self, field: &str) -> bool {
         let unsaid = |key: &str| self.spec.unsaid.contains(key);
         match field {
@@ -61,8 +64,8 @@ impl ReplicationGroup {
         fields
     }
 
-    /// The fields of what is there, as far as they are compared. What is more than was asked for stands as it was asked for, and so
-    /// does what nobody tells.
+    /// The fields of what is there, as far as they are compared. What is more than was asked for
+    /// stands as it was asked for, and so does what nobody tells.
     pub(super) fn told(&self, actual: &GroupActual) -> Fields {
         let wished = self.wished();
         let mut fields = Fields::new();
@@ -152,8 +155,9 @@ impl ReplicationGroup {
         self.stranger(actual)
     }
 
-    /// What is not as asked for, made at once, would carry out what another hand has put off: "this parameter causes the
-    /// modifications in this request and any pending modifications to be applied" (API reference, `ApplyImmediately`).
+    /// What is not as asked for, made at once, would carry out what another hand has put off: "this
+    /// parameter causes the modifications in this request and any pending modifications to be
+    /// applied" (API reference, `ApplyImmediately`).
     fn stranger(&self, actual: &GroupActual) -> Option<Error> {
         let changes = self.told(actual).changes_to(&self.wished());
         let asked = |field: &str| changes.iter().any(|change| change.field == field);

@@ -1,4 +1,5 @@
-//! What is compared, refused and said of a replication group, on descriptions such as ElastiCache gives them.
+//! What is compared, refused and said of a replication group, on descriptions such as ElastiCache
+//! gives them.
 
 use std::sync::{Arc, Mutex};
 

@@ -75,7 +75,8 @@ impl ReplicationGroup {
         .await
     }
 
-    /// Makes a change as soon as ElastiCache takes it: it takes one at a time, and may tell late that it is at one.
+    /// Makes a change as soon as ElastiCache takes it: it takes one at a time, and may tell late
+    /// that it is at one.
     pub(super) async fn in_turn<F, Fut>(&self, watch: &dyn Watch, change: F) -> Result<()>
     where
         F: Fn(GroupActual) -> Fut,
@@ -95,7 +96,8 @@ impl ReplicationGroup {
         .await
     }
 
-    /// Waits until all but the number of nodes is as it was asked for: fail-over is off before its replica goes.
+    /// Waits until all but the number of nodes is as it was asked for: fail-over is off before its
+    /// replica goes.
     pub(super) async fn until_nodes_may_go(&self, watch: &dyn Watch) -> Result<()> {
         let what = called(self.name());
         poll(self.clients.clock(), USABLE, &what, || async {
@@ -118,8 +120,9 @@ impl ReplicationGroup {
             .apply_immediately(true)
     }
 
-    /// From no TLS to TLS for those who like: "Setting TransitEncryptionMode to required is a two-step process that requires
-    /// you to first set the TransitEncryptionMode to preferred" (API reference).
+    /// From no TLS to TLS for those who like: "Setting TransitEncryptionMode to required is a
+    /// two-step process that requires you to first set the TransitEncryptionMode to preferred" (API
+    /// reference).
     pub(super) async fn offer_tls(&self, actual: GroupActual) -> Result<()> {
         if !actual.has_no_tls() {
             return Ok(());
@@ -143,7 +146,8 @@ impl ReplicationGroup {
             return Ok(());
         }
         let spec = &self.spec;
-        // Told to make them at once, ElastiCache makes whatever else waits as well: only where one of them would wait.
+        // Told to make them at once, ElastiCache makes whatever else waits as well: only where one
+        // of them would wait.
         let mut call = self
             .modify()
             .apply_immediately(changes.iter().any(may_wait));
@@ -156,8 +160,9 @@ impl ReplicationGroup {
                 "security_groups" => {
                     call.set_security_group_ids(Some(self.security_groups.clone()))
                 }
-                // It is on by now. With a group that has AUTH, a call that says so once more is refused: "Modification of transit
-                // encryption is not supported for access control enabled clusters." (aws-controllers-k8s/community#2536).
+                // It is on by now. With a group that has AUTH, a call that says so once more is
+                // refused: "Modification of transit encryption is not supported for access control
+                // enabled clusters." (aws-controllers-k8s/community#2536).
                 "transit_encryption" => {
                     call.transit_encryption_mode(TransitEncryptionMode::Required)
                 }
@@ -224,8 +229,9 @@ impl ReplicationGroup {
         }
     }
 
-    /// Gives a group its token. One without AUTH takes clients with and without it after a rotation, and only the former once it
-    /// is set; which of the two a group has come to, only our mark tells.
+    /// Gives a group its token. One without AUTH takes clients with and without it after a
+    /// rotation, and only the former once it is set; which of the two a group has come to, only our
+    /// mark tells.
     pub(super) async fn set_token(
         &self,
         actual: &GroupActual,
@@ -261,8 +267,8 @@ impl ReplicationGroup {
     }
 }
 
-/// Whether a change landed before, whose reply was lost: asked for once more, ElastiCache refuses what is so already (Terraform's provider,
-/// internal/service/elasticache/replication_group.go).
+/// Whether a change landed before, whose reply was lost: asked for once more, ElastiCache refuses
+/// what is so already (Terraform's provider, internal/service/elasticache/replication_group.go).
 fn is_made_already<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     code(error) == Some("InvalidParameterCombination")
         && words(error).contains("No modifications were requested")

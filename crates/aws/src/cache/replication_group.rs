@@ -1,9 +1,10 @@
 //! `elasticache.replication_group`: one Redis, with a replica where it is to survive a zone.
 //!
-//! A new token is added with ROTATE, which leaves the one before it valid: tasks that still run with it, and a release
-//! that is rolled back to, go on. The next rotation ends it. A group without TLS or AUTH is given them in two steps each, as
-//! ElastiCache wants it: both sorts of clients are taken in between. One that was somebody's stays there until a person says that
-//! everybody has followed.
+//! A new token is added with ROTATE, which leaves the one before it valid: tasks that still run
+//! with it, and a release that is rolled back to, go on. The next rotation ends it. A group without
+//! TLS or AUTH is given them in two steps each, as ElastiCache wants it: both sorts of clients are
+//! taken in between. One that was somebody's stays there until a person says that everybody has
+//! followed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -164,7 +165,8 @@ impl ReplicationGroup {
         actual.foreign_to(&self.ownership)
     }
 
-    /// What was asked for and is not told yet. Tags and token stand apart: they are known from what was written.
+    /// What was asked for and is not told yet. Tags and token stand apart: they are known from what
+    /// was written.
     pub(super) fn lagging(&self, actual: &GroupActual) -> Vec<String> {
         let changes = self.observed(actual).changes_to(&self.wished());
         changes
@@ -233,7 +235,8 @@ impl Kind for ReplicationGroup {
         }))
     }
 
-    /// ElastiCache tells no tags while a group changes: one that was not made by us cannot be judged then.
+    /// ElastiCache tells no tags while a group changes: one that was not made by us cannot be
+    /// judged then.
     fn foreign(at: &At<Clients>, there: &There<GroupActual>) -> Result<Option<Stranger>> {
         let stranger = there.is.foreign_to(&at.owner);
         let is_marked = |it: &Stranger| it.owner().is_some();
@@ -340,7 +343,8 @@ impl Resource for ReplicationGroup {
         let version = self.token.settled()?;
         let token = self.token_of(&version).await?;
         let mut made = self.make(&version, &token).await?;
-        // What is being deleted still has the name. Otherwise a reply was lost, or the next read says whose it is.
+        // What is being deleted still has the name. Otherwise a reply was lost, or the next read
+        // says whose it is.
         if !made && self.until_gone(watch).await? {
             made = self.make(&version, &token).await?;
         }
@@ -357,7 +361,8 @@ impl Resource for ReplicationGroup {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        // While it was made or changed, ElastiCache told less than the truth: compare with what has settled.
+        // While it was made or changed, ElastiCache told less than the truth: compare with what has
+        // settled.
         let actual = self.until_changeable(watch).await?;
         if let Some(error) = self.refusal(&actual) {
             return Err(error);

@@ -1,4 +1,5 @@
-//! A replication group as ElastiCache describes it: its fields, whether it is usable, and what a change costs; pure.
+//! A replication group as ElastiCache describes it: its fields, whether it is usable, and what a
+//! change costs; pure.
 
 use aws_sdk_elasticache::types::{
     AutomaticFailoverStatus, CacheCluster, MultiAzStatus, ReplicationGroup,
@@ -12,10 +13,12 @@ use secrecy::SecretString;
 
 use crate::tags::{self, Ownership, Tags};
 
-/// The tag that says which version of the token's secret was set; ElastiCache tells no more about a token.
+/// The tag that says which version of the token's secret was set; ElastiCache tells no more about a
+/// token.
 pub(super) const TOKEN_TAG: &str = "deployer:token";
 
-/// The tag of a group that is given AUTH by this program: between the two steps it takes every client, with a token or without.
+/// The tag of a group that is given AUTH by this program: between the two steps it takes every
+/// client, with a token or without.
 pub(super) const AUTH_TAG: &str = "deployer:auth";
 
 /// The fields that only the member clusters tell.
@@ -271,8 +274,8 @@ pub(super) fn effect(change: &FieldChange) -> Effect {
         // It was never made.
         "state" => Effect::Replace,
         "at_rest_encryption" => Effect::LosesData,
-        // A single node is made anew, with replicas there is a fail-over (user guide, "Upgrading engine versions", "Scaling");
-        // clients without TLS or token are cut off at the end.
+        // A single node is made anew, with replicas there is a fail-over (user guide, "Upgrading
+        // engine versions", "Scaling"); clients without TLS or token are cut off at the end.
         "transit_encryption" if becomes("preferred") => Effect::InPlace,
         "auth" if becomes("begun") => Effect::InPlace,
         "class" | "version" | "transit_encryption" => Effect::Interrupts,
@@ -281,7 +284,8 @@ pub(super) fn effect(change: &FieldChange) -> Effect {
     }
 }
 
-/// Whether a change is put off until the maintenance window unless ElastiCache is told to make it at once.
+/// Whether a change is put off until the maintenance window unless ElastiCache is told to make it
+/// at once.
 pub(super) fn may_wait(change: &FieldChange) -> bool {
     // The token and TLS must be changed at once; the number of nodes has calls of its own.
     matches!(

@@ -1,7 +1,8 @@
 //! The certificates of the authorities that sign the certificates of RDS's servers.
 //!
-//! No public store has them. AWS publishes a bundle for each region (user guide, "Using SSL/TLS to encrypt a connection to a DB
-//! instance"); it is fetched over TLS, or read from a file that the manifest names. None is part of this program: they change.
+//! No public store has them. AWS publishes a bundle for each region (user guide, "Using SSL/TLS to
+//! encrypt a connection to a DB instance"); it is fetched over TLS, or read from a file that the
+//! manifest names. None is part of this program: they change.
 
 use std::path::PathBuf;
 
@@ -26,8 +27,8 @@ pub(super) enum Bundle {
 }
 
 impl Bundle {
-    /// The manifest's own file, else what AWS publishes for the region; a sandbox publishes its own authority's at its own
-    /// address.
+    /// The manifest's own file, else what AWS publishes for the region; a sandbox publishes its own
+    /// authority's at its own address.
     pub(super) fn of(clients: &Clients, file: Option<&str>) -> Self {
         if let Some(file) = file {
             return Self::File(PathBuf::from(file));
@@ -43,8 +44,8 @@ impl Bundle {
 
     /// The certificates, PEM.
     ///
-    /// Errors: not found, when there is no such file; unavailable, when nobody answers; input, when it holds no certificate or
-    /// more than a secret takes.
+    /// Errors: not found, when there is no such file; unavailable, when nobody answers; input, when
+    /// it holds no certificate or more than a secret takes.
     pub(super) async fn read(&self, clients: &Clients) -> Result<SecretString> {
         let (text, whence) = match self {
             Self::File(path) => (read_file(path)?, path.display().to_string()),

@@ -15,8 +15,8 @@ use crate::error::{Told, code, unseen, words};
 /// The code for an instance that is being made or changed: it takes no call.
 pub(super) const BUSY: &str = "InvalidDBInstanceState";
 
-/// What RDS says of a delete while the protection is on: `InvalidParameterCombination` "Cannot delete protected DB Instance, please
-/// disable deletion protection and try again."
+/// What RDS says of a delete while the protection is on: `InvalidParameterCombination` "Cannot
+/// delete protected DB Instance, please disable deletion protection and try again."
 const PROTECTED: &str = "Cannot delete protected DB Instance";
 
 /// The final snapshot of a large disk takes its time.
@@ -81,8 +81,9 @@ pub(super) async fn upgrades(clients: &Clients, version: &str) -> Result<Vec<Str
         .collect())
 }
 
-/// Deletes an instance, keeping a final snapshot where RDS can, and waits until it is gone: its groups cannot be
-/// deleted earlier. Takes the protection off; that this instance may go was said before.
+/// Deletes an instance, keeping a final snapshot where RDS can, and waits until it is gone: its
+/// groups cannot be deleted earlier. Takes the protection off; that this instance may go was said
+/// before.
 pub(crate) async fn delete_instance(clients: &Clients, name: &str, token: &Token) -> Result<()> {
     let what = called(name);
     poll(clients.clock(), GONE, &what, || async {
@@ -112,7 +113,8 @@ async fn unprotect(clients: &Clients, name: &str) -> Result<bool> {
         .modify_db_instance()
         .db_instance_identifier(name)
         .deletion_protection(false)
-        // It is off at once in any case; told so, RDS would also make whatever waits for the window.
+        // It is off at once in any case; told so, RDS would also make whatever waits for the
+        // window.
         .apply_immediately(false)
         .send()
         .await;

@@ -52,7 +52,8 @@ pub(crate) struct Instance {
     pub(super) security_groups: Vec<String>,
     pub(super) subnet_group: Value<String>,
     pub(super) parameter_group: Value<String>,
-    /// Whether a new one goes on past its version's standard support, in RDS's words; `None` leaves it to RDS.
+    /// Whether a new one goes on past its version's standard support, in RDS's words; `None` leaves
+    /// it to RDS.
     pub(super) lifecycle: Option<&'static str>,
     /// Whether it was somebody's: where there is none, none is made.
     pub(super) is_to_be_there: bool,
@@ -66,7 +67,8 @@ pub(crate) struct Instance {
     pub(super) url: Output<SecretString>,
     /// Which database it is: see [`deployer_core::capability::DatabaseOutputs::birth`].
     pub(super) birth: Output<Birth>,
-    /// The version whose value this run set as the password, or tried to: its tag is written after it.
+    /// The version whose value this run set as the password, or tried to: its tag is written after
+    /// it.
     pub(super) given: Mutex<Option<String>>,
     pub(super) authority: Output<SecretString>,
     /// What the last apply left, where that is known.
@@ -74,7 +76,8 @@ pub(crate) struct Instance {
     pub(super) looked_up: LookedUp,
 }
 
-/// What does not change while a run goes on: it is asked for once, however often the instance is looked at.
+/// What does not change while a run goes on: it is asked for once, however often the instance is
+/// looked at.
 #[derive(Default)]
 pub(super) struct LookedUp {
     authority: OnceCell<SecretString>,
@@ -186,7 +189,8 @@ impl Instance {
         until_seen(clock, &what, || self.read()).await
     }
 
-    /// What was asked for and is not told yet. Tags and password stand apart, they are known from what was written.
+    /// What was asked for and is not told yet. Tags and password stand apart, they are known from
+    /// what was written.
     pub(super) fn lagging(&self, actual: &InstanceActual) -> Vec<String> {
         let apart = |change: &FieldChange| {
             tags::is_tag(change) || matches!(change.field.as_str(), "password" | "parameter_group")
@@ -212,7 +216,8 @@ impl Instance {
         }
     }
 
-    /// Adds to what was read what other calls tell: the password, the versions that it can become, its authorities.
+    /// Adds to what was read what other calls tell: the password, the versions that it can become,
+    /// its authorities.
     async fn completed(&self, mut actual: InstanceActual) -> Result<Reading<InstanceActual>> {
         if let Some(version) = &actual.password_version {
             match value_of(&self.clients, &self.secret, version).await {
@@ -375,7 +380,8 @@ impl Resource for Instance {
             let url = url(&place, password, endpoint, self.spec.sslmode);
             self.url.publish(url);
         }
-        // A name that is made anew is another database: RDS gives each instance an id of its own, for life.
+        // A name that is made anew is another database: RDS gives each instance an id of its own,
+        // for life.
         if let Some(birth) = &actual.birth {
             self.birth.publish(birth.clone());
         }
@@ -400,7 +406,8 @@ impl Resource for Instance {
         let version = self.password.settled()?;
         let password = self.password_of(&version).await?;
         let made = self.make(&version, &password).await?;
-        // What is being deleted still has the name. Otherwise a reply was lost, or the next read says whose it is.
+        // What is being deleted still has the name. Otherwise a reply was lost, or the next read
+        // says whose it is.
         if !made && self.until_gone(watch).await? {
             self.make(&version, &password).await?;
         }
@@ -414,7 +421,8 @@ impl Resource for Instance {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Self::Actual> {
-        // While it was made or changed, RDS told less than the truth: compare with what has settled.
+        // While it was made or changed, RDS told less than the truth: compare with what has
+        // settled.
         let actual = self.until_changeable(watch).await?;
         let changes = self.observed(&actual).changes_to(&self.wished());
         if let Some(error) = self.refusal(&actual) {

@@ -1,8 +1,9 @@
-//! What is compared of an instance, what cannot be had of it, and what people should know of it; pure.
+//! What is compared of an instance, what cannot be had of it, and what people should know of it;
+//! pure.
 //!
-//! Versions, disks and days of backups are *at least*: RDS upgrades minor versions and, at the end of a major one's life, major
-//! versions by itself; disks grow by themselves; AWS Backup keeps backups longer. Of an adopted instance only what the
-//! manifest says is compared.
+//! Versions, disks and days of backups are *at least*: RDS upgrades minor versions and, at the end
+//! of a major one's life, major versions by itself; disks grow by themselves; AWS Backup keeps
+//! backups longer. Of an adopted instance only what the manifest says is compared.
 
 use std::sync::PoisonError;
 
@@ -22,12 +23,14 @@ use crate::tags;
 const ALWAYS_THERE: &str = "postgres";
 
 impl Instance {
-    /// Whether a field is the manifest's affair. The keys that it is silent about are those of an adopted instance only.
+    /// Whether a field is the manifest's affair. The keys that it is silent about are those of an
+    /// adopted instance only.
     fn compares(&self, field: &str) -> bool {
         let unsaid = |key: &str| self.spec.unsaid.contains(key);
         match field {
             "security_groups" => !self.security_groups.is_empty(),
-            // An adopted instance stays in its own network, with its own parameters, users and databases.
+            // An adopted instance stays in its own network, with its own parameters, users and
+            // databases.
             "subnet_group" | "parameter_group" | "encrypted" | "public" | "user" | "database" => {
                 !self.spec.adopt
             }
@@ -66,8 +69,8 @@ impl Instance {
         fields
     }
 
-    /// The fields of what is there, as far as they are compared. What is more than was asked for, and what will be so once the
-    /// maintenance window comes, stands as it was asked for.
+    /// The fields of what is there, as far as they are compared. What is more than was asked for,
+    /// and what will be so once the maintenance window comes, stands as it was asked for.
     pub(super) fn told(&self, actual: &InstanceActual) -> Fields {
         let wished = self.wished();
         let waits = |field: &str, wanted: &FieldValue| {
@@ -90,7 +93,8 @@ impl Instance {
                 }
                 Some(wanted) if waits(name, wanted) => wanted,
                 Some(wanted) if name == "subnet_group" && actual.stays_in_vpc() => wanted,
-                // A group of a major version belongs to instances of that version: a newer one has another.
+                // A group of a major version belongs to instances of that version: a newer one has
+                // another.
                 Some(wanted)
                     if name == "parameter_group" && (upgrade_waits || self.is_newer(actual)) =>
                 {
@@ -138,7 +142,8 @@ impl Instance {
             .max_by_key(|version| numbers(version))
     }
 
-    /// Whose password is set and which database is meant: an adopted instance's own where the manifest names none.
+    /// Whose password is set and which database is meant: an adopted instance's own where the
+    /// manifest names none.
     pub(super) fn place_in(&self, actual: &InstanceActual) -> DatabaseSpec {
         let mut spec = self.spec.clone();
         if spec.unsaid.contains("user") && !actual.user.is_empty() {

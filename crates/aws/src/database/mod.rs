@@ -42,8 +42,9 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// `MasterUserPassword` of CreateDBInstance for PostgreSQL, in the RDS API reference; of the space it says so when refusing:
-/// "Only printable ASCII characters besides '/', '@', '\"', ' ' may be used".
+/// `MasterUserPassword` of CreateDBInstance for PostgreSQL, in the RDS API reference; of the space
+/// it says so when refusing: "Only printable ASCII characters besides '/', '@', '\"', ' ' may be
+/// used".
 static PASSWORD: PasswordRule = PasswordRule {
     shortest: 8,
     longest: 128,
@@ -85,7 +86,8 @@ impl Database for Aws {
         let may_upgrade = !database.unsaid.contains("version");
         let needs_group = makes_groups || may_upgrade || graph.past(&group_address).known;
         let parameter_group = needs_group.then(|| {
-            // Somebody's own may be that of other instances too: it is never taken over with an instance.
+            // Somebody's own may be that of other instances too: it is never taken over with an
+            // instance.
             let group = group(&name, database.adopt && makes_groups);
             graph.declare(group, |_| ParameterGroup::of(database.version))
         });
@@ -149,7 +151,8 @@ impl Database for Aws {
     }
 }
 
-/// `EngineLifecycleSupport` of CreateDBInstance, in the RDS API reference; it cannot be changed later.
+/// `EngineLifecycleSupport` of CreateDBInstance, in the RDS API reference; it cannot be changed
+/// later.
 fn lifecycle(extended_support: bool) -> &'static str {
     match extended_support {
         true => "open-source-rds-extended-support",
@@ -157,14 +160,16 @@ fn lifecycle(extended_support: bool) -> &'static str {
     }
 }
 
-/// Whether the groups that a database or cache stands in are ours to make. What was somebody's keeps its own, which commonly have
-/// its very name (cloudposse/terraform-aws-rds, cloudposse/terraform-aws-elasticache-redis) and may be those of others too; what
-/// we made ourselves stands in ours, also where the manifest says `adopt` of it later.
+/// Whether the groups that a database or cache stands in are ours to make. What was somebody's
+/// keeps its own, which commonly have its very name (cloudposse/terraform-aws-rds,
+/// cloudposse/terraform-aws-elasticache-redis) and may be those of others too; what we made
+/// ourselves stands in ours, also where the manifest says `adopt` of it later.
 pub(crate) fn makes_groups(adopt: bool, past: &Past) -> bool {
     !adopt || past.known && !past.adopted
 }
 
-/// The error for something that is to be adopted and is not there: a name mistyped would make an empty one.
+/// The error for something that is to be adopted and is not there: a name mistyped would make an
+/// empty one.
 pub(crate) fn nothing_to_adopt(what: &str, section: &str) -> Error {
     let message = format!("there is no {what} that could be adopted");
     Error::new(ErrorKind::NotFound, message).hint(format!(
@@ -172,15 +177,17 @@ pub(crate) fn nothing_to_adopt(what: &str, section: &str) -> Error {
     ))
 }
 
-/// Where a database or cache stands in the network: its own subnets and groups, or those of the target.
+/// Where a database or cache stands in the network: its own subnets and groups, or those of the
+/// target.
 pub(crate) struct Place {
     pub(crate) subnets: Vec<String>,
     pub(crate) security_groups: Vec<String>,
 }
 
 impl Place {
-    /// `own` are the subnets and security groups of the manifest's part for this one; an empty list asks for the
-    /// target's. Those are the tasks' own: they say nothing of what was somebody's, whose clients they would lock out.
+    /// `own` are the subnets and security groups of the manifest's part for this one; an empty list
+    /// asks for the target's. Those are the tasks' own: they say nothing of what was somebody's,
+    /// whose clients they would lock out.
     pub(crate) fn of(aws: &Aws, own: Option<(&Vec<String>, &Vec<String>)>, adopt: bool) -> Self {
         let section = &aws.clients.section;
         let (subnets, groups) = own.unzip();
@@ -203,7 +210,8 @@ fn sorted(own: Option<&Vec<String>>, given: &[String]) -> Vec<String> {
     sorted
 }
 
-/// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...`, its parts percent-encoded where they must be.
+/// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...`, its parts percent-encoded where
+/// they must be.
 fn url(
     spec: &DatabaseSpec,
     password: &SecretString,

@@ -1,4 +1,5 @@
-//! Changes of an instance that is there: one call for all of them, and the reboot that a parameter group of ours needs.
+//! Changes of an instance that is there: one call for all of them, and the reboot that a parameter
+//! group of ours needs.
 
 use crate::spec::Maintenance;
 use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
@@ -14,9 +15,10 @@ use super::instance::{Instance, USABLE, still_applies};
 use super::shape::{InstanceActual, Parameters, REBOOT_TAG};
 use crate::error::{Told, code, failure, without};
 
-/// From so many GiB on a gp3 disk of PostgreSQL is striped, and this is the least that it has (user guide, "Amazon RDS DB instance
-/// storage"): below, operations per second must not be named (hashicorp/terraform-provider-aws#28243); from there on they must
-/// be, whenever the disk grows (API reference, `AllocatedStorage` of ModifyDBInstance).
+/// From so many GiB on a gp3 disk of PostgreSQL is striped, and this is the least that it has (user
+/// guide, "Amazon RDS DB instance storage"): below, operations per second must not be named
+/// (hashicorp/terraform-provider-aws#28243); from there on they must be, whenever the disk grows
+/// (API reference, `AllocatedStorage` of ModifyDBInstance).
 const STRIPED: (i32, i32, i32) = (400, 12_000, 500);
 
 /// What a new parameter group of its own version stands for, before a major upgrade.
@@ -45,8 +47,8 @@ impl Instance {
         .await
     }
 
-    /// The one call that changes all of these fields. It is told to make them at once only where one of them would wait
-    /// otherwise: told so, RDS makes whatever else waits as well.
+    /// The one call that changes all of these fields. It is told to make them at once only where
+    /// one of them would wait otherwise: told so, RDS makes whatever else waits as well.
     fn modification(
         &self,
         actual: &InstanceActual,
@@ -101,8 +103,8 @@ impl Instance {
         }
     }
 
-    /// To the newest minor version that RDS lets it become: a bare major version means the default one, which an instance whose
-    /// own minor version is newer cannot become.
+    /// To the newest minor version that RDS lets it become: a bare major version means the default
+    /// one, which an instance whose own minor version is newer cannot become.
     fn upgraded(
         &self,
         call: ModifyDBInstanceFluentBuilder,
@@ -115,7 +117,8 @@ impl Instance {
         let call = call
             .engine_version(target)
             .allow_major_version_upgrade(true);
-        // An adopted instance with a group of its own needs another one of the new version's family.
+        // An adopted instance with a group of its own needs another one of the new version's
+        // family.
         let own = !actual.parameter_group.starts_with(DEFAULT_GROUP);
         Ok(match self.spec.adopt && own {
             true => call.db_parameter_group_name(self.parameter_group.settled()?),
@@ -150,8 +153,9 @@ impl Instance {
         .await
     }
 
-    /// Notes at the instance, before its parameter group changes, that the reboot for it is ours: a run that is killed in between
-    /// leaves it to the next one, and what another hand has put off is never rebooted for. Returns the group.
+    /// Notes at the instance, before its parameter group changes, that the reboot for it is ours: a
+    /// run that is killed in between leaves it to the next one, and what another hand has put off
+    /// is never rebooted for. Returns the group.
     pub(super) async fn mark_reboot(
         &self,
         actual: &InstanceActual,

@@ -1,4 +1,5 @@
-//! `rds.parameter_group`: what an instance's engine is told. One per major version, as its family can never change.
+//! `rds.parameter_group`: what an instance's engine is told. One per major version, as its family
+//! can never change.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use crate::site::prelude::*;
 /// A parameter's way to say yes.
 const ON: &str = "1";
 
-/// The name of the group for one major version. A major upgrade needs another one while the instance still has this.
+/// The name of the group for one major version. A major upgrade needs another one while the
+/// instance still has this.
 pub(super) fn name(instance: &str, version: u16) -> String {
     format!("{instance}-postgres{version}")
 }
@@ -145,8 +147,9 @@ impl Wish for ParameterGroup {
     }
 }
 
-/// What the group says about TLS, whoever said it: what was set to the family's default is not told as the user's
-/// (terraform-provider-aws, internal/service/rds/parameter_group.go, #593), and from PostgreSQL 15 on the default is to force it.
+/// What the group says about TLS, whoever said it: what was set to the family's default is not told
+/// as the user's (terraform-provider-aws, internal/service/rds/parameter_group.go, #593), and from
+/// PostgreSQL 15 on the default is to force it.
 async fn force_ssl(at: &At<Clients>) -> Result<Option<String>, Refusal> {
     let ask = at.rds.describe_db_parameters();
     let ask = ask.db_parameter_group_name(at.name());

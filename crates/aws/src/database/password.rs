@@ -10,10 +10,12 @@ use secrecy::SecretString;
 use crate::client::Clients;
 use crate::secret_store::value_of;
 
-/// Secrets Manager answers from what it knew before for some seconds (hashicorp/terraform-provider-aws#18406).
+/// Secrets Manager answers from what it knew before for some seconds
+/// (hashicorp/terraform-provider-aws#18406).
 const CONSISTENT: Pace = Pace::until(Duration::from_secs(30));
 
-/// What a version holds, waiting while Secrets Manager does not know it yet. `None` when it never does.
+/// What a version holds, waiting while Secrets Manager does not know it yet. `None` when it never
+/// does.
 ///
 /// Errors: denied, when the caller may not read it.
 pub(crate) async fn just_written(

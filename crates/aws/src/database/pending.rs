@@ -8,9 +8,10 @@ use super::shape::storage_text;
 
 /// The changes that wait, by field, each with the value that it will have.
 ///
-/// A modification that is to be made at once makes all of them at once, whoever asked for them: "Specifies whether the
-/// modifications in this request and any pending modifications are asynchronously applied as soon as possible" (API
-/// reference, `ApplyImmediately` of ModifyDBInstance). So none may be left out here, whether we have a word for it or not.
+/// A modification that is to be made at once makes all of them at once, whoever asked for them:
+/// "Specifies whether the modifications in this request and any pending modifications are
+/// asynchronously applied as soon as possible" (API reference, `ApplyImmediately` of
+/// ModifyDBInstance). So none may be left out here, whether we have a word for it or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pending {
     values: BTreeMap<&'static str, String>,

@@ -1,4 +1,5 @@
-//! An instance as RDS describes it: its fields, whether it is usable, and what a change costs; pure.
+//! An instance as RDS describes it: its fields, whether it is usable, and what a change costs;
+//! pure.
 
 use aws_sdk_rds::types::DbInstance;
 use deployer_core::capability::Birth;
@@ -12,11 +13,12 @@ use super::pending::Pending;
 use crate::tagging::told;
 use crate::tags::{self, Tags};
 
-/// The tag that says which version of the password's secret was set; RDS tells no more about a password.
+/// The tag that says which version of the password's secret was set; RDS tells no more about a
+/// password.
 pub(super) const PASSWORD_TAG: &str = "deployer:password";
 
-/// The tag that names the parameter group for which this program owes the instance a reboot: a group that waits for one may be
-/// another hand's affair.
+/// The tag that names the parameter group for which this program owes the instance a reboot: a
+/// group that waits for one may be another hand's affair.
 pub(super) const REBOOT_TAG: &str = "deployer:reboot";
 
 /// The fields that say how much there must be at least.
@@ -48,18 +50,21 @@ pub(crate) struct InstanceActual {
     pub(super) engine: String,
     /// With the minor one.
     pub(super) full_version: String,
-    /// What it can become of the major version that is asked for; empty where that was not looked up.
+    /// What it can become of the major version that is asked for; empty where that was not looked
+    /// up.
     pub(super) upgrades: Vec<String>,
     /// The master user.
     pub(super) user: String,
-    /// The database that was made with it. `None`: none was, and there is `postgres` only as far as RDS knows.
+    /// The database that was made with it. `None`: none was, and there is `postgres` only as far as
+    /// RDS knows.
     pub(super) database: Option<String>,
     /// Whether RDS keeps the master user's password in a secret of its own.
     pub(super) keeps_password: bool,
     pub(super) storage_type: String,
     /// Where its subnets are.
     pub(super) vpc: Option<String>,
-    /// Where the subnets are that it is to stand in, where these are others; `None` where that was not looked up.
+    /// Where the subnets are that it is to stand in, where these are others; `None` where that was
+    /// not looked up.
     pub(super) wanted_vpc: Option<String>,
     /// What it is a part of, for people, where it is no instance of its own.
     pub(super) part_of: Option<String>,
@@ -157,9 +162,10 @@ impl InstanceActual {
         matches!(self.status.as_str(), "deleting" | "delete-precheck")
     }
 
-    /// Whether the subnets that it is to stand in are of the VPC that it stands in: RDS moves an instance to another VPC only, and
-    /// refuses a move within one ("You cannot move DB instance ... The specified DB subnet group and DB instance are in the same
-    /// VPC", hashicorp/terraform-provider-aws#512).
+    /// Whether the subnets that it is to stand in are of the VPC that it stands in: RDS moves an
+    /// instance to another VPC only, and refuses a move within one ("You cannot move DB instance
+    /// ... The specified DB subnet group and DB instance are in the same VPC",
+    /// hashicorp/terraform-provider-aws#512).
     pub(super) fn stays_in_vpc(&self) -> bool {
         self.vpc.is_some() && self.vpc == self.wanted_vpc
     }
@@ -207,8 +213,9 @@ impl InstanceActual {
     }
 }
 
-/// Which database an instance is. The id stays through renames and changes and goes with the instance
-/// (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html>, `DbiResourceId`).
+/// Which database an instance is. The id stays through renames and changes and goes with the
+/// instance (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html>,
+/// `DbiResourceId`).
 pub(super) fn birth(instance: &DbInstance) -> Option<Birth> {
     let created = instance.instance_create_time();
     let at = created.and_then(|at| Timestamp::from_second(at.secs()).ok());
@@ -223,7 +230,8 @@ pub(super) fn birth(instance: &DbInstance) -> Option<Birth> {
     })
 }
 
-/// A replica is written by its source, and a member of a cluster is changed with it: neither takes a password or another version.
+/// A replica is written by its source, and a member of a cluster is changed with it: neither takes
+/// a password or another version.
 fn part_of(instance: &DbInstance) -> Option<String> {
     // An empty name is none: some that speak the API answer every member.
     let named = |name: Option<&'_ str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
@@ -327,17 +335,18 @@ fn readiness(status: &str, sets_password: bool) -> Readiness {
 pub(super) fn effect(change: &FieldChange) -> Effect {
     match change.field.as_str() {
         "engine" | "encrypted" | "user" | "database" => Effect::LosesData,
-        // "An outage occurs during the change" (API reference of ModifyDBInstance); a parameter group is in force after a
-        // reboot only.
+        // "An outage occurs during the change" (API reference of ModifyDBInstance); a parameter
+        // group is in force after a reboot only.
         "class" | "version" | "subnet_group" | "parameter_group" => Effect::Interrupts,
-        // Backups that begin stop the disk for seconds to minutes (user guide, "Settings for DB instances").
+        // Backups that begin stop the disk for seconds to minutes (user guide, "Settings for DB
+        // instances").
         "backup_days" if number(change.old.as_ref()) == Some(0) => Effect::Interrupts,
         _ => Effect::InPlace,
     }
 }
 
-/// Whether RDS puts a change off until the maintenance window unless it is told to make it at once. Everything else takes
-/// effect soon in any case.
+/// Whether RDS puts a change off until the maintenance window unless it is told to make it at once.
+/// Everything else takes effect soon in any case.
 pub(super) fn may_wait(change: &FieldChange) -> bool {
     match change.field.as_str() {
         "class" | "storage" | "version" | "multi_az" | "subnet_group" => true,

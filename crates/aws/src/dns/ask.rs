@@ -102,8 +102,8 @@ fn resolver(server: SocketAddr) -> Result<TokioResolver, hickory_resolver::net::
     builder.build()
 }
 
-/// Ready when every server that answers tells `wanted`, or any address where it cannot be known (an alias), and one
-/// at least answers.
+/// Ready when every server that answers tells `wanted`, or any address where it cannot be known (an
+/// alias), and one at least answers.
 pub(super) fn judge(answers: &[Answer], wanted: Option<IpAddr>) -> Readiness {
     let agrees = |told: &[IpAddr]| match wanted {
         Some(address) => told.contains(&address),
@@ -134,8 +134,8 @@ pub(super) fn judge(answers: &[Answer], wanted: Option<IpAddr>) -> Readiness {
     Readiness::Pending(unreachable.unwrap_or_else(none))
 }
 
-/// Ready unless a server says otherwise: another address, or, where nobody told that all servers know, none. One that cannot be
-/// asked proves nothing.
+/// Ready unless a server says otherwise: another address, or, where nobody told that all servers
+/// know, none. One that cannot be asked proves nothing.
 pub(super) fn contradicted(
     answers: &[Answer],
     wanted: Option<IpAddr>,

@@ -103,7 +103,8 @@ fn one_of(zones: &[HostedZone], domain: &str) -> Result<Zone> {
     .hint("name the one that the domain is delegated to by its id"))
 }
 
-/// The zones that a name can stand in, the nearest first: present or denied. Private ones too: a manifest may name one by its id.
+/// The zones that a name can stand in, the nearest first: present or denied. Private ones too: a
+/// manifest may name one by its id.
 pub(super) async fn around(api: &Api, name: &str) -> Result<Reading<Vec<Zone>>> {
     let mut pages = api
         .route53
@@ -123,7 +124,8 @@ pub(super) async fn around(api: &Api, name: &str) -> Result<Reading<Vec<Zone>>> 
     Ok(Reading::Present(zones))
 }
 
-/// The address records and the canonical name that stand under a name: present, denied, or absent with the zone.
+/// The address records and the canonical name that stand under a name: present, denied, or absent
+/// with the zone.
 pub(super) async fn records(
     api: &Api,
     zone: &Zone,

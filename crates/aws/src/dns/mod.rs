@@ -51,8 +51,9 @@ pub(crate) struct Api {
 }
 
 impl Route53 {
-    /// Opens it without calling it. `region` is where load balancers are looked for; the records' addresses are in
-    /// `target`, which may be of another cloud. `AWS_ENDPOINT_URL` wins over `endpoint`.
+    /// Opens it without calling it. `region` is where load balancers are looked for; the records'
+    /// addresses are in `target`, which may be of another cloud. `AWS_ENDPOINT_URL` wins over
+    /// `endpoint`.
     ///
     /// Errors: input, when the endpoint is not a URL.
     pub async fn open(
@@ -73,7 +74,8 @@ impl Route53 {
         Ok(Self { api: Arc::new(api) })
     }
 
-    /// A node for a record in the inventory that is no longer desired: it can be read and deleted while it says what we wrote.
+    /// A node for a record in the inventory that is no longer desired: it can be read and deleted
+    /// while it says what we wrote.
     ///
     /// Errors: input, when the address is not one of a record.
     pub fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {

@@ -1,7 +1,8 @@
 //! `route53.record`: one name that leads to a load balancer.
 //!
-//! Records carry no tags: ours is what says what the inventory knows that we wrote. What the manifest adopts is taken over,
-//! and what says already what it is to say is left as it is, and when it is not wanted any more, too.
+//! Records carry no tags: ours is what says what the inventory knows that we wrote. What the
+//! manifest adopts is taken over, and what says already what it is to say is left as it is, and
+//! when it is not wanted any more, too.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,14 +93,16 @@ impl Record {
             .set(&self.spec.name, self.kind, seen.as_ref())
     }
 
-    /// Whether an earlier run wrote where a record leads; what else it says, another hand may have set.
+    /// Whether an earlier run wrote where a record leads; what else it says, another hand may have
+    /// set.
     fn was_led_by_us(&self, set: &ResourceRecordSet) -> bool {
         let there = without_unsaid(&compared(set));
         let mut wrote = self.past.wrote.iter();
         wrote.any(|wrote| without_unsaid(wrote) == there)
     }
 
-    /// Finds out what the record is to say. `Some(words)` when the caller may not see the load balancer.
+    /// Finds out what the record is to say. `Some(words)` when the caller may not see the load
+    /// balancer.
     async fn look_up(&self) -> Result<Option<String>> {
         let LeadsTo::LoadBalancer(wanted) = &self.spec.leads_to else {
             return Ok(None);
@@ -140,9 +143,10 @@ impl Record {
         }
     }
 
-    /// Whether name servers answer with it. Those of the zone know nothing of an emulator, and of Route 53 itself `INSYNC` says that
-    /// all of them know: "INSYNC indicates that the changes have propagated to all Route 53 DNS servers" (API reference,
-    /// ChangeInfo). Many networks block or intercept port 53, so that only an answer to the contrary counts then.
+    /// Whether name servers answer with it. Those of the zone know nothing of an emulator, and of
+    /// Route 53 itself `INSYNC` says that all of them know: "INSYNC indicates that the changes have
+    /// propagated to all Route 53 DNS servers" (API reference, ChangeInfo). Many networks block or
+    /// intercept port 53, so that only an answer to the contrary counts then.
     async fn is_answered(&self, zone: &Zone, is_known: bool) -> Result<Readiness> {
         let asked_for = !self.spec.servers.is_empty();
         let servers = match self.spec.servers.as_slice() {
@@ -323,7 +327,8 @@ fn compared(set: &ResourceRecordSet) -> Fields {
     fields
 }
 
-/// What stands under a name and is ours to change: the record of this type, or the canonical name in its way.
+/// What stands under a name and is ours to change: the record of this type, or the canonical name
+/// in its way.
 fn judge(
     sets: Vec<ResourceRecordSet>,
     kind: Type,

@@ -14,7 +14,8 @@ const PAGE: usize = 50;
 
 type Refusal = SdkError<DescribeLogGroupsError>;
 
-/// Log groups as they are found: those that are asked for at the same time by what their names begin with.
+/// Log groups as they are found: those that are asked for at the same time by what their names
+/// begin with.
 pub(crate) struct LogGroups(Batches<LogGroup, Refusal>);
 
 impl LogGroups {
@@ -33,7 +34,8 @@ impl LogGroups {
     }
 }
 
-/// Finds the groups of these names. No more than twice the calls that asking for each alone would take.
+/// Finds the groups of these names. No more than twice the calls that asking for each alone would
+/// take.
 async fn find(
     logs: &aws_sdk_cloudwatchlogs::Client,
     names: Vec<String>,
@@ -52,8 +54,8 @@ async fn find(
     Ok(found)
 }
 
-/// Lists what begins with `prefix`, and keeps what is named in `names`. Says whether that was all of it; it stops after so
-/// many pages.
+/// Lists what begins with `prefix`, and keeps what is named in `names`. Says whether that was all
+/// of it; it stops after so many pages.
 async fn list(
     logs: &aws_sdk_cloudwatchlogs::Client,
     prefix: &str,

@@ -38,8 +38,8 @@ impl SecretValues {
         }))
     }
 
-    /// `None` when nobody else asks for a value now, or the answer does not have this one: GetSecretValue tells why, and
-    /// is a permission of its own.
+    /// `None` when nobody else asks for a value now, or the answer does not have this one:
+    /// GetSecretValue tells why, and is a permission of its own.
     ///
     /// Errors: whatever kept an answer from coming.
     pub(crate) async fn ask(&self, name: &str) -> Result<Option<Current>> {

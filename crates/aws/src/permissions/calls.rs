@@ -4,8 +4,9 @@ use super::{NEEDS, Need};
 
 /// What a call takes besides the action of its own name, which comes first.
 ///
-/// Sources: the tables "API operations" of the Service Authorization Reference; for alarms "IAM permissions required for Amazon ECS
-/// service auto scaling" (ECS Developer Guide); for roles that services make "Using service-linked roles" of each.
+/// Sources: the tables "API operations" of the Service Authorization Reference; for alarms "IAM
+/// permissions required for Amazon ECS service auto scaling" (ECS Developer Guide); for roles that
+/// services make "Using service-linked roles" of each.
 const BESIDES: &[(&str, &[&str])] = &[
     (
         "application-autoscaling:DeleteScalingPolicy",
@@ -72,8 +73,9 @@ const BESIDES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The registry's own protocol, and the actions that stand for it ("Amazon ECR API actions for the Docker client", ECR User Guide:
-/// an image is pushed and pulled by the same actions as through the API).
+/// The registry's own protocol, and the actions that stand for it ("Amazon ECR API actions for the
+/// Docker client", ECR User Guide: an image is pushed and pulled by the same actions as through the
+/// API).
 const REGISTRY: &[(&str, &[&str])] = &[
     ("registry GET ping", &[]),
     ("registry GET manifest", &["ecr:BatchGetImage"]),
@@ -90,7 +92,8 @@ const REGISTRY: &[(&str, &[&str])] = &[
     ("registry PUT manifest", &["ecr:PutImage"]),
 ];
 
-/// The actions that a call takes, `service:Operation` or `registry METHOD WHAT`: those that it can take, whatever it says.
+/// The actions that a call takes, `service:Operation` or `registry METHOD WHAT`: those that it can
+/// take, whatever it says.
 ///
 /// `None` for a call of which the table knows nothing.
 pub fn actions_of(call: &str) -> Option<Vec<&'static str>> {

@@ -1,7 +1,9 @@
-//! What the caller must be allowed on AWS: one row for each kind and step, and the policies that are made of the rows.
+//! What the caller must be allowed on AWS: one row for each kind and step, and the policies that
+//! are made of the rows.
 //!
-//! Source of every action, of the resources that it can be narrowed to and of what a call needs besides its own action: the
-//! Service Authorization Reference (<https://docs.aws.amazon.com/service-authorization/latest/reference/>), its tables "Actions"
+//! Source of every action, of the resources that it can be narrowed to and of what a call needs
+//! besides its own action: the Service Authorization Reference
+//! (<https://docs.aws.amazon.com/service-authorization/latest/reference/>), its tables "Actions"
 //! and "API operations", as of August 2026.
 
 mod calls;
@@ -16,7 +18,8 @@ use serde_json::{Value, json};
 pub use calls::actions_of;
 pub use table::{NEEDS, ONLY};
 
-/// How many characters a managed policy may have, white space not counted ("IAM and AWS STS quotas", IAM User Guide).
+/// How many characters a managed policy may have, white space not counted ("IAM and AWS STS
+/// quotas", IAM User Guide).
 pub const LONGEST_POLICY: usize = 6144;
 
 /// What one kind or step needs.
@@ -58,7 +61,8 @@ impl Need {
 pub struct Grant {
     /// The IAM actions.
     pub actions: &'static [&'static str],
-    /// ARNs, in which REGION, ACCOUNT, CLUSTER, APP, ENV and so on stand for names; `*` where IAM takes nothing else.
+    /// ARNs, in which REGION, ACCOUNT, CLUSTER, APP, ENV and so on stand for names; `*` where IAM
+    /// takes nothing else.
     pub on: &'static [&'static str],
     /// What a request must say besides.
     pub when: &'static [Condition],
@@ -89,7 +93,8 @@ pub(crate) const fn given(
     Grant { actions, on, when }
 }
 
-/// A service makes its role in an account when it is first used; who calls it then must be allowed to.
+/// A service makes its role in an account when it is first used; who calls it then must be allowed
+/// to.
 macro_rules! service_linked_role {
     ($service:literal, $role:literal) => {
         $crate::permissions::Grant {
@@ -117,7 +122,8 @@ pub(crate) const PASS_ROLES: Grant = given(&["iam:PassRole"], places::ROLES, pla
 /// A statement's resources and conditions.
 type Place = (&'static [Condition], &'static [&'static str]);
 
-/// The least that a manifest with these features needs: as many policies as IAM's limit of length makes necessary.
+/// The least that a manifest with these features needs: as many policies as IAM's limit of length
+/// makes necessary.
 pub fn policies(features: &[Feature]) -> Vec<Value> {
     let needs = NEEDS
         .iter()

@@ -1,7 +1,8 @@
 //! What statements are about: ARNs with names left open, and conditions.
 //!
-//! What is made under a name is allowed on that name alone, where IAM can tell it: names begin with APP-ENV (`deployer-manifest`,
-//! `names.rs`). What has no name beforehand, a task, is told by its tag.
+//! What is made under a name is allowed on that name alone, where IAM can tell it: names begin with
+//! APP-ENV (`deployer-manifest`, `names.rs`). What has no name beforehand, a task, is told by its
+//! tag.
 
 use super::Condition;
 
@@ -48,7 +49,8 @@ pub(crate) const DATABASE_SUBNET_GROUPS: &[&str] = &[
     "arn:aws:rds:REGION:ACCOUNT:subgrp:APP-ENV",
     "arn:aws:rds:REGION:ACCOUNT:subgrp:APP-ENV-*",
 ];
-/// An instance with what it stands in; the option group is RDS's own ("Identity-based policy examples", RDS User Guide).
+/// An instance with what it stands in; the option group is RDS's own ("Identity-based policy
+/// examples", RDS User Guide).
 pub(crate) const INSTANCES_IN_GROUPS: &[&str] = &[
     "arn:aws:rds:REGION:ACCOUNT:db:APP-ENV",
     "arn:aws:rds:REGION:ACCOUNT:db:APP-ENV-*",

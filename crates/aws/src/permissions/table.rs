@@ -147,7 +147,8 @@ pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
     needs
 });
 
-/// What `apply --only` does and no more: it pushes an image, registers a revision and has the service take it.
+/// What `apply --only` does and no more: it pushes an image, registers a revision and has the
+/// service take it.
 pub const ONLY: &[&str] = &[
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",

@@ -107,7 +107,8 @@ fn matches(pattern: &str, text: &str) -> bool {
     (0..=text.len()).any(|at| text.is_char_boundary(at) && matches(rest, &text[at..]))
 }
 
-/// Whether what changes a kind is allowed on this thing of it, in the environment `staging` of the app `shop`.
+/// Whether what changes a kind is allowed on this thing of it, in the environment `staging` of the
+/// app `shop`.
 fn may_change(kind: &str, arn: &str) -> bool {
     let need = NEEDS.iter().find(|need| need.kind == kind).unwrap();
     let mut on = need.access.change.iter().flat_map(|grant| grant.on);

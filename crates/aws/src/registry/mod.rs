@@ -36,8 +36,9 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 
-/// What the tag begins with that keeps an image which is deployed: rules of a repository commonly let images without a tag expire,
-/// and a tag that moves on leaves the image behind that serves (aws/amazon-ecs-agent#4226, aws/containers-roadmap#1078).
+/// What the tag begins with that keeps an image which is deployed: rules of a repository commonly
+/// let images without a tag expire, and a tag that moves on leaves the image behind that serves
+/// (aws/amazon-ecs-agent#4226, aws/containers-roadmap#1078).
 const KEPT: &str = "deployer-";
 
 /// How many digits of the digest are in that tag.
@@ -244,7 +245,8 @@ impl Step for ImageCopy {
             return Ok(());
         };
         match source.tag(&to, tag).await {
-            // ECR: "The image tag already exists in the repository and cannot be overwritten because the repository is immutable".
+            // ECR: "The image tag already exists in the repository and cannot be overwritten
+            // because the repository is immutable".
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 watch.note(&format!(
                     "the repository's tags are immutable: `{tag}` stays where it was"

@@ -8,8 +8,8 @@ use crate::site::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) struct RepositoryReady;
 
-/// A service's repository. How its tags and its scanning are set is not for us to say: it is chosen when we make it, and others have
-/// rules for it.
+/// A service's repository. How its tags and its scanning are set is not for us to say: it is chosen
+/// when we make it, and others have rules for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Repository {
     /// The image is read from it: where it is somebody else's, it is used as it stands.

@@ -1,4 +1,5 @@
-//! Explains a failure: what stopped, what the load balancer says, the last lines of the log. Best effort, all of it.
+//! Explains a failure: what stopped, what the load balancer says, the last lines of the log. Best
+//! effort, all of it.
 
 use aws_sdk_ecs::types::{DesiredStatus, Service, Task};
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
@@ -86,7 +87,8 @@ fn unfit_target(told: &TargetHealthDescription) -> Option<UnfitTarget> {
     })
 }
 
-/// Why the service's tasks stopped, and its latest events. Best effort: being denied is no reason to fail.
+/// Why the service's tasks stopped, and its latest events. Best effort: being denied is no reason
+/// to fail.
 pub(super) async fn why_stopped(
     clients: &Clients,
     names: &Names,
@@ -100,7 +102,8 @@ pub(super) async fn why_stopped(
     lines
 }
 
-/// How the latest tasks of the deployment under way ended by themselves, since ECS last called the service steady. Best effort.
+/// How the latest tasks of the deployment under way ended by themselves, since ECS last called the
+/// service steady. Best effort.
 pub(super) async fn ends(clients: &Clients, names: &Names, service: &Service) -> Vec<String> {
     let tasks = stopped_tasks(clients, names).await;
     let died = tasks.iter().filter(|task| rollout::died(service, task));

@@ -47,7 +47,8 @@ impl Balancers {
         Some(balancer_text(group, &self.container, i32::from(self.port)))
     }
 
-    /// Those that are ours, for people: what the manifest names, and what it named before. `None` when there is none.
+    /// Those that are ours, for people: what the manifest names, and what it named before. `None`
+    /// when there is none.
     pub(super) fn observed(&self, actual: &SdkService) -> Option<String> {
         let ours = actual.load_balancers().iter().filter(|it| self.is_ours(it));
         let texts: Vec<String> = ours.map(text_of_balancer).collect();
@@ -68,8 +69,9 @@ impl Balancers {
             .collect()
     }
 
-    /// What is there with the wanted one in it and without those that were wanted before. Somebody else's way in stays, and leads
-    /// to the container and port that take the place of those that ours led to.
+    /// What is there with the wanted one in it and without those that were wanted before. Somebody
+    /// else's way in stays, and leads to the container and port that take the place of those that
+    /// ours led to.
     pub(super) fn among(&self, actual: &SdkService) -> Vec<LoadBalancer> {
         let there = actual.load_balancers();
         let was = there.iter().find(|it| self.is_ours(it));

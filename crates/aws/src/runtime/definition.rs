@@ -56,7 +56,8 @@ pub(crate) struct Blueprint {
     pub(super) logs: BTreeMap<String, String>,
     /// What is there, whose members beyond the manifest are carried over. `None` when nothing is.
     pub(super) base: Option<Box<TaskDefinition>>,
-    /// What the manifest is silent about of a service that is adopted: it is taken from what is there.
+    /// What the manifest is silent about of a service that is adopted: it is taken from what is
+    /// there.
     pub(super) unsaid: BTreeSet<String>,
 }
 
@@ -116,8 +117,8 @@ fn cpu_units(cpu: MilliCpu) -> u32 {
     cpu.0 * 1024 / 1000
 }
 
-/// The form in which ECS injects exactly one version of a secret, or of one member of the JSON object that it is; of a secret that
-/// somebody else rotates, what is current when a task starts.
+/// The form in which ECS injects exactly one version of a secret, or of one member of the JSON
+/// object that it is; of a secret that somebody else rotates, what is current when a task starts.
 fn pin(member: Option<&str>, version: &SecretVersion) -> String {
     let key = member.unwrap_or_default();
     let SecretVersion { secret, version } = version;
@@ -127,7 +128,8 @@ fn pin(member: Option<&str>, version: &SecretVersion) -> String {
     }
 }
 
-/// The secret's version that a `valueFrom` pins, or names as the current one. `None` when it does neither.
+/// The secret's version that a `valueFrom` pins, or names as the current one. `None` when it does
+/// neither.
 pub(crate) fn pinned(value_from: &str) -> Option<SecretVersion> {
     let parts: Vec<&str> = value_from.split(':').collect();
     let [arn @ .., _key, stage, version] = parts.as_slice() else {
@@ -192,7 +194,8 @@ impl Blueprint {
         }
     }
 
-    /// The same, running another program: of a migration, which takes nothing from what the service runs.
+    /// The same, running another program: of a migration, which takes nothing from what the service
+    /// runs.
     pub(super) fn running(mut self, migrate: &MigrateSpec) -> Self {
         self.entrypoint.clone_from(&migrate.entrypoint);
         self.command.clone_from(&migrate.command);
@@ -203,7 +206,8 @@ impl Blueprint {
 
     /// From now on, what this says beyond the manifest is carried over.
     ///
-    /// Errors: input, when it has several containers and none of ours: which one is meant cannot be told.
+    /// Errors: input, when it has several containers and none of ours: which one is meant cannot be
+    /// told.
     pub(super) fn build_on(&mut self, base: &TaskDefinition) -> Result<()> {
         let containers = base.container_definitions();
         if container_of(base, &self.container).is_none() && !containers.is_empty() {

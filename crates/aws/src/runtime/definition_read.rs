@@ -41,9 +41,9 @@ pub(super) fn env_of<'a>(container: &'a ContainerDefinition, variable: &str) -> 
         .and_then(KeyValuePair::value)
 }
 
-/// The fields that a task definition has, in the terms of a blueprint's fields, also those of which the manifest says nothing
-/// (volumes, more containers), so that another hand's additions are seen. Which of several ports is the app's, the manifest
-/// tells.
+/// The fields that a task definition has, in the terms of a blueprint's fields, also those of which
+/// the manifest says nothing (volumes, more containers), so that another hand's additions are seen.
+/// Which of several ports is the app's, the manifest tells.
 pub(crate) fn observed(definition: &TaskDefinition, container: &str, port: u16) -> Fields {
     let mut fields = Fields::new();
     fields.set_some("cpu", definition.cpu());

@@ -1,7 +1,8 @@
-//! One-off executions on ECS: a task that is started by a token, found by who started it, looked at and stopped.
+//! One-off executions on ECS: a task that is started by a token, found by who started it, looked at
+//! and stopped.
 //!
-//! ECS can override a task's command, not its entry point: what has another entry point than the service's has a task definition of its
-//! own.
+//! ECS can override a task's command, not its entry point: what has another entry point than the
+//! service's has a task definition of its own.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,9 +32,11 @@ use crate::client::Clients;
 use crate::error::{Told, failure, words};
 use crate::tags::Tags;
 
-/// How long an execution whose id was lost is certain to be known: "The maximum TTL for the client token is the smaller of 24 hours, or
-/// the lifetime of the resource plus one hour" (Amazon ECS API Reference, "Ensuring idempotency"), and stopped tasks are shown "for at
-/// least one hour" (DescribeTasks, ListTasks). A task may end at once; some minutes are left to the difference of clocks.
+/// How long an execution whose id was lost is certain to be known: "The maximum TTL for the client
+/// token is the smaller of 24 hours, or the lifetime of the resource plus one hour" (Amazon ECS API
+/// Reference, "Ensuring idempotency"), and stopped tasks are shown "for at least one hour"
+/// (DescribeTasks, ListTasks). A task may end at once; some minutes are left to the difference of
+/// clocks.
 const MEMORY: Duration = Duration::from_secs(55 * 60);
 /// The most tasks that DescribeTasks takes in one call.
 const AT_ONCE: usize = 100;
@@ -111,8 +114,9 @@ impl Tasks {
     /// The tasks that were started for a key, newest first. ECS forgets stopped ones after an hour.
     async fn started(&self, key: &str) -> Result<Vec<Task>> {
         let by = started_by(key);
-        // "When you specify startedBy as the filter, it must be the only filter that you use" (ListTasks): it finds those that
-        // are to run. Those that are to have stopped are found by their family.
+        // "When you specify startedBy as the filter, it must be the only filter that you use"
+        // (ListTasks): it finds those that are to run. Those that are to have stopped are found by
+        // their family.
         let listing = || {
             let list = self.clients.ecs.list_tasks();
             list.cluster(&self.clients.section.cluster)
@@ -213,8 +217,9 @@ impl Jobs for Tasks {
         Some(MEMORY)
     }
 
-    /// "If you retry a request that completed successfully using the same client token and the same parameters, the retry succeeds without
-    /// performing any further actions" (Amazon ECS API Reference, "Ensuring idempotency").
+    /// "If you retry a request that completed successfully using the same client token and the same
+    /// parameters, the retry succeeds without performing any further actions" (Amazon ECS API
+    /// Reference, "Ensuring idempotency").
     fn repeats(&self) -> bool {
         true
     }
@@ -355,7 +360,8 @@ fn state(task: &Task, container: &str) -> State {
     }
 }
 
-/// Whether ECS says that nothing of a stopped task ran: it failed to start, was never running, and our container did not end.
+/// Whether ECS says that nothing of a stopped task ran: it failed to start, was never running, and
+/// our container did not end.
 fn never_ran(task: &Task, container: &str) -> bool {
     let mut containers = task.containers().iter();
     let ended =
@@ -403,8 +409,8 @@ fn has_no_room(answer: &RunTaskOutput) -> bool {
     answer.tasks().is_empty() && reasons(answer).contains(NO_ROOM)
 }
 
-/// The task that a client token belongs to, when its parameters differ from those of its first use; the inner `None` where ECS does not
-/// name it.
+/// The task that a client token belongs to, when its parameters differ from those of its first use;
+/// the inner `None` where ECS does not name it.
 fn conflicting(error: &SdkError<RunTaskError>) -> Option<Option<String>> {
     match error.as_service_error()? {
         RunTaskError::ConflictException(conflict) => Some(conflict.resource_ids().first().cloned()),
@@ -417,8 +423,9 @@ fn started_by(key: &str) -> String {
     format!("deployer/{}", key.chars().take(27).collect::<String>())
 }
 
-/// The client token of one start. With the revision in it, because a key may come again after a destroy - secrets are restored with their
-/// versions - while ECS remembers for a day what a token was used for.
+/// The client token of one start. With the revision in it, because a key may come again after a
+/// destroy - secrets are restored with their versions - while ECS remembers for a day what a token
+/// was used for.
 fn token(key: &str, definition: &Revision, nth: Nth<'_>) -> Uuid {
     let of_key =
         Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()));

@@ -1,4 +1,5 @@
-//! What a task definition says beyond the manifest: carried over into the next revision, and shown; performs no IO.
+//! What a task definition says beyond the manifest: carried over into the next revision, and shown;
+//! performs no IO.
 
 use std::fmt::Debug;
 
@@ -161,7 +162,8 @@ fn note(fields: &mut Fields, name: &str, value: &dyn Debug) {
     }
 }
 
-/// A value as Rust shows it for debugging, without what only says that it is there: `Some(`, and members that are `None`.
+/// A value as Rust shows it for debugging, without what only says that it is there: `Some(`, and
+/// members that are `None`.
 fn plain(shown: &str) -> String {
     let (mut out, mut open, mut rest) = (String::new(), Vec::new(), shown);
     while let Some(first) = rest.chars().next() {

@@ -41,9 +41,10 @@ impl LogGroup {
             .map_or(USUAL_DAYS, |days| i32::try_from(days).unwrap_or(i32::MAX))
     }
 
-    /// Whether lines are kept as long as is asked for, or longer, and the manifest did not itself ask for that before. A group
-    /// without a time keeps them for good, unless it is one of ours that a run made and never finished: then it is new, no run
-    /// has noted it, and no line is lost.
+    /// Whether lines are kept as long as is asked for, or longer, and the manifest did not itself
+    /// ask for that before. A group without a time keeps them for good, unless it is one of ours
+    /// that a run made and never finished: then it is new, no run has noted it, and no line is
+    /// lost.
     fn is_enough(&self, there: Keeps, left: Option<&Fields>) -> bool {
         let Some(have) = there.days else {
             let young = there.age.is_some_and(|age| age < i64::from(self.days()));
@@ -165,8 +166,8 @@ impl Wish for LogGroup {
         retain(at, is).await
     }
 
-    /// Lines that are older than the new time go: "It can take up to 72 hours before they are deleted" (user guide, "Change log data
-    /// retention").
+    /// Lines that are older than the new time go: "It can take up to 72 hours before they are
+    /// deleted" (user guide, "Change log data retention").
     fn cost(&self, change: &FieldChange, usual: Effect) -> Effect {
         match numbers(change) {
             Some((old, new)) if new < old => Effect::LosesData,
@@ -179,8 +180,9 @@ impl Wish for LogGroup {
     }
 }
 
-/// "A conflicting operation is currently in progress against this resource. Please try again."; the Terraform provider waits a minute
-/// for it (`internal/service/logs/group.go` of hashicorp/terraform-provider-aws).
+/// "A conflicting operation is currently in progress against this resource. Please try again."; the
+/// Terraform provider waits a minute for it (`internal/service/logs/group.go` of
+/// hashicorp/terraform-provider-aws).
 const BUSY: Passing = Passing {
     codes: &["OperationAbortedException"],
     why: "CloudWatch Logs is at another call on it",

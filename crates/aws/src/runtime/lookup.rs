@@ -38,7 +38,8 @@ pub(super) async fn read(
     })
 }
 
-/// Describes a service. `None` when the cluster has none of that name; one that is inactive is described.
+/// Describes a service. `None` when the cluster has none of that name; one that is inactive is
+/// described.
 ///
 /// Errors: denied, when the caller may not see it; as [`read`].
 pub(crate) async fn describe(

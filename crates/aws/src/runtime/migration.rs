@@ -20,8 +20,9 @@ pub(crate) const MIGRATION: &str = "ecs.migration";
 /// Which database a migration is for.
 pub(super) struct Database {
     named: Named,
-    /// Which database that is, where it is one of the manifest's own. A secret's name with its suffix, and a version's id, are never
-    /// given again on AWS: they stand for a database that a person named.
+    /// Which database that is, where it is one of the manifest's own. A secret's name with its
+    /// suffix, and a version's id, are never given again on AWS: they stand for a database that a
+    /// person named.
     birth: Option<Value<Birth>>,
 }
 

@@ -4,6 +4,7 @@ mod autopsy;
 mod balancers;
 pub(crate) mod definition;
 mod definition_read;
+mod family;
 mod jobs;
 mod kept;
 pub(crate) mod log_group;
@@ -264,7 +265,8 @@ impl Declaration<'_> {
         output
     }
 
-    /// ECS overrides a task's command only: whatever else of the program differs from the service's takes a definition of its own.
+    /// ECS overrides a task's command only: whatever else of the program differs from the service's
+    /// takes a definition of its own.
     fn migration(
         &self,
         graph: &mut Graph,
@@ -383,7 +385,8 @@ impl Declaration<'_> {
             patience: self.service.patience,
             judge: Judge::new(match self.scope {
                 Scope::Whole if counts => Asked::of(self.service.replicas),
-                // How many there are is not a code deployment's to say, nor that of a manifest that is silent, but some serve.
+                // How many there are is not a code deployment's to say, nor that of a manifest that
+                // is silent, but some serve.
                 Scope::Whole | Scope::CodeOnly => Asked::ANY,
             }),
             scope: self.scope,

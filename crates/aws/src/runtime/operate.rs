@@ -82,7 +82,8 @@ pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
     }))
 }
 
-/// Shares by running tasks: a load balancer gives each task the same. They sum to 100, or there are none.
+/// Shares by running tasks: a load balancer gives each task the same. They sum to 100, or there are
+/// none.
 fn traffic(service: &Service) -> Vec<(Revision, u32)> {
     let mut running: BTreeMap<&str, u32> = BTreeMap::new();
     for deployment in service.deployments() {
@@ -194,8 +195,8 @@ pub(super) struct Until<'a> {
     pub(super) patience: Duration,
 }
 
-/// Waits until the task definition that is wanted, and nothing else, serves. `begun` is what ECS answered when it was asked for that:
-/// what it tells afterwards may be older.
+/// Waits until the task definition that is wanted, and nothing else, serves. `begun` is what ECS
+/// answered when it was asked for that: what it tells afterwards may be older.
 pub(super) async fn until_serves(
     clients: &Clients,
     service: &str,

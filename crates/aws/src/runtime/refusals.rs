@@ -1,4 +1,5 @@
-//! What ECS refuses for a while, what it refuses because something is there, and what this program refuses itself; performs no IO.
+//! What ECS refuses for a while, what it refuses because something is there, and what this program
+//! refuses itself; performs no IO.
 
 use std::time::Duration;
 
@@ -7,18 +8,22 @@ use deployer_core::error::Error;
 
 use super::service_fields::runs_on_fargate;
 
-/// How long what passes by itself is tried again: roles and load balancers that were made a moment ago.
+/// How long what passes by itself is tried again: roles and load balancers that were made a moment
+/// ago.
 pub(super) const SETTLING: Duration = Duration::from_secs(2 * 60);
-/// What ECS says then. The Terraform provider waits for the same words (`internal/service/ecs/service.go` and `cluster.go` of
-/// hashicorp/terraform-provider-aws; aws/containers-roadmap#2614).
+/// What ECS says then. The Terraform provider waits for the same words
+/// (`internal/service/ecs/service.go` and `cluster.go` of hashicorp/terraform-provider-aws;
+/// aws/containers-roadmap#2614).
 pub(super) const PASSING: [&str; 3] = [
     "Unable to assume the service linked role",
     "verify that the ECS service role being passed has the proper permissions",
     "does not have an associated load balancer",
 ];
-/// What ECS answers, without an error, where Fargate has no room (ECS Developer Guide, "API failure reasons").
+/// What ECS answers, without an error, where Fargate has no room (ECS Developer Guide, "API failure
+/// reasons").
 pub(super) const NO_ROOM: &str = "Capacity is unavailable at this time";
-/// What ECS says when a service of that name is there that another call made (hashicorp/terraform-provider-aws#14489).
+/// What ECS says when a service of that name is there that another call made
+/// (hashicorp/terraform-provider-aws#14489).
 pub(super) const IS_THERE: &str = "was not idempotent";
 
 /// Whether ECS refuses something for what passes by itself.
@@ -39,12 +44,13 @@ pub(super) enum Tried {
     There(Error),
 }
 
-/// What a service is that this program cannot roll out truly: told while planning, not by ECS in the middle, and never by making
-/// the service anew.
+/// What a service is that this program cannot roll out truly: told while planning, not by ECS in
+/// the middle, and never by making the service anew.
 ///
-/// With CODE_DEPLOY and EXTERNAL, UpdateService refuses a task definition ("Unable to update task definition on services with a
-/// CODE_DEPLOY deployment controller"), and no deployment is described. Other strategies keep two revisions for a bake time and
-/// ask hooks. An EC2 service becomes a Fargate one only by its capacity provider strategy.
+/// With CODE_DEPLOY and EXTERNAL, UpdateService refuses a task definition ("Unable to update task
+/// definition on services with a CODE_DEPLOY deployment controller"), and no deployment is
+/// described. Other strategies keep two revisions for a bake time and ask hooks. An EC2 service
+/// becomes a Fargate one only by its capacity provider strategy.
 pub(super) fn beyond_us(service: &SdkService) -> Option<Error> {
     let name = service.service_name().unwrap_or_default();
     let controller = service
@@ -74,11 +80,13 @@ pub(super) fn beyond_us(service: &SdkService) -> Option<Error> {
     ))
 }
 
-/// From this platform version on a task takes one version of a secret, or one member of it: "For tasks that are hosted on Fargate ... you
-/// must use platform version 1.4.0 or later" (ECS Developer Guide, "Pass Secrets Manager secrets through environment variables").
+/// From this platform version on a task takes one version of a secret, or one member of it: "For
+/// tasks that are hosted on Fargate ... you must use platform version 1.4.0 or later" (ECS
+/// Developer Guide, "Pass Secrets Manager secrets through environment variables").
 const PINS_FROM: [u32; 3] = [1, 4, 0];
 
-/// The platform version that a service is held at, where its tasks cannot take what this program pins.
+/// The platform version that a service is held at, where its tasks cannot take what this program
+/// pins.
 fn old_platform(service: &SdkService) -> Option<&str> {
     let version = service.platform_version()?;
     let parts = version.split('.').map(str::parse);

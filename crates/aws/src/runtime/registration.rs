@@ -1,4 +1,5 @@
-//! The call that registers a task definition: what the manifest says, over what is there; performs no IO.
+//! The call that registers a task definition: what the manifest says, over what is there; performs
+//! no IO.
 
 use aws_sdk_ecs::operation::register_task_definition::builders::RegisterTaskDefinitionFluentBuilder;
 use aws_sdk_ecs::types::{
@@ -70,8 +71,8 @@ impl Blueprint {
         Ok(ours)
     }
 
-    /// The container's own limit: the task's memory where it has none else; another limit is somebody's, and stays within the
-    /// task's.
+    /// The container's own limit: the task's memory where it has none else; another limit is
+    /// somebody's, and stays within the task's.
     pub(super) fn container_memory(&self) -> Option<i32> {
         let all = i32::try_from(self.memory).unwrap_or(i32::MAX);
         let (Some(base), Some(container)) = (&self.base, self.base_container()) else {
@@ -85,7 +86,8 @@ impl Blueprint {
         }
     }
 
-    /// The port with what is said of it beyond its number, and the other ports. A changed number is that of the first.
+    /// The port with what is said of it beyond its number, and the other ports. A changed number is
+    /// that of the first.
     pub(super) fn port_mappings(&self) -> Vec<PortMapping> {
         let new = || {
             PortMapping::builder()
@@ -146,7 +148,8 @@ impl Blueprint {
             .map_err(incomplete)
     }
 
-    /// A call that registers it, but for its tags: everything that is there and that the manifest does not say goes with it.
+    /// A call that registers it, but for its tags: everything that is there and that the manifest
+    /// does not say goes with it.
     pub(super) fn registration(
         &self,
         ecs: &aws_sdk_ecs::Client,
@@ -176,8 +179,8 @@ impl Blueprint {
     }
 }
 
-/// A call that registers another revision of a definition, equal to it but for its tags: every member that
-/// RegisterTaskDefinition takes.
+/// A call that registers another revision of a definition, equal to it but for its tags: every
+/// member that RegisterTaskDefinition takes.
 pub(super) fn as_it_is(
     ecs: &aws_sdk_ecs::Client,
     definition: &TaskDefinition,

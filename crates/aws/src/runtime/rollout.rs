@@ -15,7 +15,8 @@ use super::task_definition::short;
 
 /// The status of the deployment that the service works towards.
 const PRIMARY: &str = "PRIMARY";
-/// What ECS says of a service when everything that is wanted runs and is healthy; again after each time that it was not so.
+/// What ECS says of a service when everything that is wanted runs and is healthy; again after each
+/// time that it was not so.
 const STEADY: &str = "has reached a steady state";
 /// What it says when it starts tasks, followed by how many.
 const STARTED: &str = "has started ";
@@ -96,8 +97,9 @@ impl Judge {
         self.asked
     }
 
-    /// Whether `wanted`, and nothing else, serves with a count that was asked for. Another count is an answer that lags, or, once
-    /// that cannot be any more, somebody else's. `now` is the time since any moment.
+    /// Whether `wanted`, and nothing else, serves with a count that was asked for. Another count is
+    /// an answer that lags, or, once that cannot be any more, somebody else's. `now` is the time
+    /// since any moment.
     pub(crate) fn look(&self, service: &Service, wanted: &str, now: Duration) -> Readiness {
         let mut differs = self.differs.lock().unwrap_or_else(PoisonError::into_inner);
         let count = service.desired_count();
@@ -127,8 +129,9 @@ pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
     deployments.find(|deployment| deployment.status() == Some(PRIMARY))
 }
 
-/// Whether an answer is from before the deployment that an earlier one works towards: ECS says that what it answers may lag
-/// behind a change. It does not know that deployment, and of nothing that came later.
+/// Whether an answer is from before the deployment that an earlier one works towards: ECS says that
+/// what it answers may lag behind a change. It does not know that deployment, and of nothing that
+/// came later.
 pub(crate) fn lags(answer: &Service, earlier: &Service) -> bool {
     let Some(begun) = primary(earlier) else {
         return false;
@@ -158,7 +161,8 @@ fn reason(deployment: &Deployment) -> &str {
         .unwrap_or("ECS gives no reason")
 }
 
-/// Whether `wanted`, and nothing else, serves with a count that was asked for: how many ECS is told to run is somebody's word.
+/// Whether `wanted`, and nothing else, serves with a count that was asked for: how many ECS is told
+/// to run is somebody's word.
 pub(crate) fn judge(service: &Service, wanted: &str, asked: Asked) -> Readiness {
     if service.status() != Some("ACTIVE") {
         let status = service.status().unwrap_or("gone");
@@ -193,8 +197,8 @@ pub(crate) fn judge(service: &Service, wanted: &str, asked: Asked) -> Readiness 
     progress(service, primary, asked)
 }
 
-/// The event that says that what ECS works towards now is what it went back to. A deployment that failed is not described for
-/// long; the one that somebody else made has another id.
+/// The event that says that what ECS works towards now is what it went back to. A deployment that
+/// failed is not described for long; the one that somebody else made has another id.
 fn rolled_back(service: &Service) -> Option<&str> {
     let id = primary(service)?.id()?;
     let events = service.events().iter().filter_map(|event| event.message());
@@ -244,8 +248,8 @@ fn progress(service: &Service, primary: &Deployment, asked: Asked) -> Readiness 
     Readiness::Pending(line)
 }
 
-/// Whether ECS started tasks since the roll-out was complete and has not called the service steady after that: what counts
-/// as running may be about to end like what it replaces.
+/// Whether ECS started tasks since the roll-out was complete and has not called the service steady
+/// after that: what counts as running may be about to end like what it replaces.
 fn is_restarting(service: &Service, primary: &Deployment) -> bool {
     let telling = |event: &&ServiceEvent| says(event, STEADY) || says(event, STARTED);
     let newest = service.events().iter().find(telling);
@@ -263,7 +267,8 @@ fn moment(at: Option<&DateTime>) -> Option<(i64, u32)> {
     at.map(|at| (at.secs(), at.subsec_nanos()))
 }
 
-/// Whether a stopped task of the deployment under way ended without being asked to, after ECS last called the service steady.
+/// Whether a stopped task of the deployment under way ended without being asked to, after ECS last
+/// called the service steady.
 pub(crate) fn died(service: &Service, task: &Task) -> bool {
     let ours = primary(service).and_then(Deployment::id);
     let by_itself = match task.stop_code() {

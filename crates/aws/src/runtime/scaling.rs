@@ -1,7 +1,8 @@
 //! `application-autoscaling.target`: who changes a service's count of tasks within its range.
 //!
-//! ECS scales nothing by itself: Application Auto Scaling does, for a scalable target that is registered, by the policies that are
-//! put on it. The policies are fields here: they carry no tags, and go with their target. Their alarms are AWS's own.
+//! ECS scales nothing by itself: Application Auto Scaling does, for a scalable target that is
+//! registered, by the policies that are put on it. The policies are fields here: they carry no
+//! tags, and go with their target. Their alarms are AWS's own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,7 +110,8 @@ impl Scaling {
             .target_tracking_scaling_policy_configuration(tracking))
     }
 
-    /// Puts a policy; a target that was registered a moment ago may not be known yet, nor the role that AWS made for it.
+    /// Puts a policy; a target that was registered a moment ago may not be known yet, nor the role
+    /// that AWS made for it.
     async fn put(&self, name: &str, call: PutScalingPolicyFluentBuilder) -> Result<()> {
         let action = format!("put policy `{name}` of service `{}`", self.service);
         let passing = |error: &Error| passes(error) || says(error, "ObjectNotFoundException");
@@ -248,8 +250,9 @@ impl Kind for Scaling {
                     ],
                     SCALABLE_TARGETS,
                 ),
-                // The caller needs what scaling does: "IAM permissions required for Amazon ECS service auto scaling" (ECS Developer
-                // Guide). ecs:DescribeServices and ecs:UpdateService are the service's own.
+                // The caller needs what scaling does: "IAM permissions required for Amazon ECS
+                // service auto scaling" (ECS Developer Guide). ecs:DescribeServices and
+                // ecs:UpdateService are the service's own.
                 grant(
                     &["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"],
                     ALARMS,

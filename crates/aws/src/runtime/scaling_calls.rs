@@ -20,13 +20,16 @@ pub(super) const CPU: &str = "deployer-cpu";
 /// See [`CPU`].
 pub(super) const REQUESTS: &str = "deployer-requests";
 
-/// How long a service or a target that was made a moment ago may not be known yet, nor the role that the first registration of an
-/// account makes: "there might be a brief delay until the operation achieves eventual consistency" (RegisterScalableTarget). The
-/// Terraform provider waits for two minutes (`internal/service/appautoscaling/policy.go` of hashicorp/terraform-provider-aws).
+/// How long a service or a target that was made a moment ago may not be known yet, nor the role
+/// that the first registration of an account makes: "there might be a brief delay until the
+/// operation achieves eventual consistency" (RegisterScalableTarget). The Terraform provider waits
+/// for two minutes (`internal/service/appautoscaling/policy.go` of
+/// hashicorp/terraform-provider-aws).
 pub(super) const LAG: Duration = Duration::from_secs(2 * 60);
 
-/// What passes by itself: the role may not look at CloudWatch's alarms yet ("token included in the request is invalid", "is not
-/// authorized to perform"), CloudWatch is asked too fast ("Rate exceeded"), or another change of the target is not done.
+/// What passes by itself: the role may not look at CloudWatch's alarms yet ("token included in the
+/// request is invalid", "is not authorized to perform"), CloudWatch is asked too fast ("Rate
+/// exceeded"), or another change of the target is not done.
 pub(super) fn passes(error: &Error) -> bool {
     says(error, "FailedResourceAccessException") || says(error, "ConcurrentUpdateException")
 }
@@ -151,7 +154,8 @@ pub(crate) async fn read_target(
     }
 }
 
-/// The policies of a target, with their alarms, which are read with the role of Application Auto Scaling.
+/// The policies of a target, with their alarms, which are read with the role of Application Auto
+/// Scaling.
 async fn policies(
     clients: &Clients,
     id: &str,
@@ -192,7 +196,8 @@ where
     }
 }
 
-/// Changes the tags of a service's scalable target; writes nothing where there is nothing to change.
+/// Changes the tags of a service's scalable target; writes nothing where there is nothing to
+/// change.
 pub(super) async fn retag(
     clients: &Clients,
     actual: &ScalingActual,
@@ -249,9 +254,10 @@ pub(crate) async fn read_ending(
     Ok(Reading::Present((actual, fields)))
 }
 
-/// Ends our scaling of a service: takes its target away, or, where others put something on that, our policies and our mark only:
-/// "Deregistering a scalable target deletes the scaling policies and the scheduled actions that are associated with it"
-/// (DeregisterScalableTarget). Succeeds when it is gone already.
+/// Ends our scaling of a service: takes its target away, or, where others put something on that,
+/// our policies and our mark only: "Deregistering a scalable target deletes the scaling policies
+/// and the scheduled actions that are associated with it" (DeregisterScalableTarget). Succeeds when
+/// it is gone already.
 pub(crate) async fn end_scaling(clients: &Clients, service: &str) -> Result<()> {
     let what = format!("the scaling of service `{service}`");
     let Some(actual) = seen(read_target(clients, service).await?, &what)? else {
@@ -307,7 +313,8 @@ async fn deregister(clients: &Clients, service: &str) -> Result<()> {
     }
 }
 
-/// The last parts of the ARNs of a load balancer and of a target group of its, by which their requests are known.
+/// The last parts of the ARNs of a load balancer and of a target group of its, by which their
+/// requests are known.
 pub(super) fn label_of(balancer: &str, group: &str) -> Option<String> {
     let balancer = balancer.split_once(":loadbalancer/")?.1;
     let group = group.split_once(":targetgroup/")?.1;

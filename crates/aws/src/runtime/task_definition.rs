@@ -18,18 +18,16 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
-use deployer_core::kind::seen;
 use deployer_core::node::{Resource, Watch};
-use deployer_core::ours::{Past, Stranger};
+use deployer_core::ours::Past;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::Blueprint;
 use super::definition_read;
-use super::{Names, lookup, service_calls, service_fields};
+use super::{Names, family, lookup, service_calls, service_fields};
 use crate::client::ATTEMPTS;
 use crate::error::{Told, code, denied, failure, incomplete, words};
 pub(crate) use crate::lookup::services::WithTags;
-use crate::permissions::PASS_ROLES;
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
@@ -50,7 +48,8 @@ pub(crate) struct TaskDefinition {
     pub(super) names: Names,
     pub(super) blueprint: Mutex<Blueprint>,
     pub(super) scope: Scope,
-    /// Whether the inventory has the family: a revision without a mark is then one of ours, or on top of ours.
+    /// Whether the inventory has the family: a revision without a mark is then one of ours, or on
+    /// top of ours.
     pub(super) known: bool,
     pub(super) output: Output<Revision>,
 }
@@ -60,7 +59,7 @@ pub(crate) struct TaskDefinition {
 pub(crate) struct DefinitionActual {
     /// The definition.
     pub(crate) definition: SdkDefinition,
-    tags: Tags,
+    pub(super) tags: Tags,
 }
 
 impl DefinitionActual {
@@ -76,8 +75,8 @@ impl DefinitionActual {
     }
 }
 
-/// The revisions that may be what is wanted already: what the service runs, if it is of the family, before the family's latest.
-/// Never empty.
+/// The revisions that may be what is wanted already: what the service runs, if it is of the family,
+/// before the family's latest. Never empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Revisions(Vec<DefinitionActual>);
 
@@ -140,147 +139,11 @@ pub(crate) async fn describe_revision(clients: &Clients, arn: &str) -> Result<Sd
     })
 }
 
-/// The active revisions of a family that are ours, each with its tags: by our own mark. Those that a code-only deployment
-/// registered carry none and are ours as far as `unmarked` says, which knows revisions by their ARN.
-async fn our_revisions(
-    clients: &Clients,
-    family: &str,
-    ownership: &Ownership,
-    unmarked: &Past,
-) -> Result<Vec<(String, Tags)>> {
-    let mut pages = clients
-        .ecs
-        .list_task_definitions()
-        .family_prefix(family)
-        .status(TaskDefinitionStatus::Active)
-        .into_paginator()
-        .send();
-    let mut revisions = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.told(|| format!("list the revisions of task definition `{family}`"))?;
-        let arns = page.task_definition_arns().iter();
-        revisions.extend(arns.filter(|arn| family_of(arn) == family).cloned());
-    }
-    let mut ours = Vec::new();
-    for arn in revisions {
-        let reading = read_definition(clients, &arn, WithTags::Yes).await?;
-        let Some(actual) = seen(reading, &format!("task definition `{}`", short(&arn)))? else {
-            continue;
-        };
-        let is_ours = match ownership.foreign(&actual.tags) {
-            None => true,
-            Some(stranger) => stranger.owner().is_none() && unmarked.says(&revision_fields(&arn)),
-        };
-        if is_ours {
-            ours.push((arn, actual.tags));
-        }
-    }
-    Ok(ours)
-}
-
 /// What the inventory notes of a revision that carries no mark.
 pub(crate) fn revision_fields(arn: &str) -> Fields {
     let mut fields = Fields::new();
     fields.set("revision", arn);
     fields
-}
-
-/// A family is known by which of its active revisions are ours.
-impl Kind for TaskDefinition {
-    type Site = Clients;
-    type Is = Fields;
-    const KIND: &'static str = "ecs.task-definition";
-    const NOUN: &'static str = "task definition";
-    const TIER: Tier = Tier::Definition;
-    const FACTS: Facts = Facts {
-        arn: // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
-        Some(Arn::named("ecs", "task-definition", |name| {
-            Some(name.rsplit_once(':')?.0)
-        })),
-        access: Access {
-            feature: Feature::Always,
-            read: &[grant(
-                &["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"],
-                ANYTHING,
-            )],
-            change: &[
-                grant(
-                    &[
-                        "ecs:RegisterTaskDefinition",
-                        "ecs:TagResource",
-                        "ecs:UntagResource",
-                    ],
-                    DEFINITIONS,
-                ),
-                grant(&["ecs:DeregisterTaskDefinition"], ANYTHING),
-                PASS_ROLES,
-            ],
-        },
-    };
-    const ABSENT: &'static [&'static str] = &[];
-
-    fn describe(is: &Fields, to: &mut Description) {
-        to.extend(is);
-    }
-
-    async fn find(at: &At<Clients>) -> Result<Reading<There<Fields>>, Refusal> {
-        let family = at.name();
-        let latest = match read_definition(at, family, WithTags::Yes).await? {
-            Reading::Present(latest) => latest,
-            other => return Ok(other.map(|_| There::bare(Fields::new()))),
-        };
-        let ours = our_revisions(at, family, &at.owner, &at.past).await?;
-        if ours.is_empty() {
-            let unmarked = || "none of its revisions carries our mark".to_owned().into();
-            let stranger = at.owner.foreign(&latest.tags).unwrap_or_else(unmarked);
-            return Ok(Reading::Foreign(stranger));
-        }
-        let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
-        let mut fields = Fields::new();
-        fields.set("revisions", names.join(", "));
-        Ok(Reading::Present(There::bare(fields)))
-    }
-
-    fn foreign(_at: &At<Clients>, _there: &There<Fields>) -> Result<Option<Stranger>> {
-        Ok(None)
-    }
-
-    /// Every active revision that is ours.
-    async fn remove(
-        at: &At<Clients>,
-        _there: &There<Fields>,
-        _token: &Token,
-    ) -> Result<(), Refusal> {
-        Ok(deregister(at, at.name(), &at.owner, &at.past).await?)
-    }
-
-    async fn release(at: &At<Clients>, _there: &There<Fields>) -> Result<(), Refusal> {
-        let none = Past::default();
-        for (arn, tags) in our_revisions(at, at.name(), &at.owner, &none).await? {
-            retag(at, &arn, at.owner.unmark(&tags)).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Deregisters every active revision of a family that is ours.
-async fn deregister(
-    clients: &Clients,
-    family: &str,
-    ownership: &Ownership,
-    unmarked: &Past,
-) -> Result<()> {
-    for (revision, _) in our_revisions(clients, family, ownership, unmarked).await? {
-        let call = clients.ecs.deregister_task_definition();
-        let sent = call.task_definition(&revision).send().await;
-        sent.told(|| format!("deregister task definition `{revision}`"))?;
-    }
-    Ok(())
-}
-
-async fn retag(clients: &Clients, arn: &str, changes: TagChanges) -> Result<()> {
-    let written = TagApi::Ecs.write(clients, arn, changes).await;
-    written.told(|| format!("tag task definition `{}`", short(arn)))
 }
 
 /// The family in `arn:...:task-definition/FAMILY:REVISION`.
@@ -303,7 +166,8 @@ impl TaskDefinition {
         self.blueprint().port
     }
 
-    /// The revision that is compared, published and tagged: the first that says what is wanted, or else the first.
+    /// The revision that is compared, published and tagged: the first that says what is wanted, or
+    /// else the first.
     fn chosen(&self, there: &Revisions) -> Option<DefinitionActual> {
         let (container, wanted) = (&self.names.container, self.blueprint().fields());
         let says = |it: &&DefinitionActual| {
@@ -351,7 +215,8 @@ impl TaskDefinition {
             (_, None) => None,
         };
         let tags = service.map(|service| service_fields::tags_of(&service));
-        // A revision that a code-only deployment or another hand registered has no tags; the service tells.
+        // A revision that a code-only deployment or another hand registered has no tags; the
+        // service tells.
         let ours = tags.is_some_and(|tags| self.ownership.foreign(&tags).is_none());
         let mut there = Vec::new();
         if let Some(running) = running.filter(|_| ours) {
@@ -388,7 +253,8 @@ impl TaskDefinition {
         self.blueprint().base.is_some()
     }
 
-    /// What runs gives the pins, and what is carried over; it, or the family's latest revision, is what is compared.
+    /// What runs gives the pins, and what is carried over; it, or the family's latest revision, is
+    /// what is compared.
     async fn read_code(&self) -> Result<Reading<Revisions>> {
         let Some(service) =
             lookup::describe(&self.clients, &self.names.service, WithTags::No).await?
@@ -426,8 +292,8 @@ impl TaskDefinition {
         })
     }
 
-    /// Registers a revision, once: the call has no token and makes another revision each time, so that it is not the SDK
-    /// that tries it again.
+    /// Registers a revision, once: the call has no token and makes another revision each time, so
+    /// that it is not the SDK that tries it again.
     async fn register(&self) -> Result<Revisions> {
         let tries = AtomicU32::new(0);
         let registered = poll(
@@ -446,7 +312,8 @@ impl TaskDefinition {
                     {
                         Ok(Look::NotYet(error.chain().join(": ")))
                     }
-                    // Somebody registers a revision of the family at the same moment; "Please try again later".
+                    // Somebody registers a revision of the family at the same moment; "Please try
+                    // again later".
                     Err(error) if error.chain().join(": ").contains(TOO_MANY) => {
                         Ok(Look::NotYet(error.chain().join(": ")))
                     }
@@ -566,7 +433,7 @@ impl Resource for TaskDefinition {
             .ok_or_else(|| Error::internal("a task definition without revisions was retagged"))?;
         let changes = self.ownership.changes(&chosen.tags);
         let tags = changes.applied_to(&chosen.tags);
-        retag(&self.clients, chosen.arn(), changes).await?;
+        family::retag(&self.clients, chosen.arn(), changes).await?;
         chosen.tags = tags;
         Ok(Revisions(vec![chosen]))
     }
@@ -579,7 +446,7 @@ impl Resource for TaskDefinition {
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         let none = Past::default();
-        deregister(&self.clients, self.family(), &self.ownership, &none).await
+        family::deregister(&self.clients, self.family(), &self.ownership, &none).await
     }
 }
 

@@ -15,7 +15,8 @@ use crate::tags::{self, TagChanges, Tags};
 /// Days in which a deleted secret can be restored; the shortest that Secrets Manager offers.
 const RECOVERY_DAYS: i64 = 7;
 
-/// A secret as Secrets Manager has it. The value only where it is to be compared, and never in fields or `Debug`.
+/// A secret as Secrets Manager has it. The value only where it is to be compared, and never in
+/// fields or `Debug`.
 #[derive(Clone, Debug)]
 pub(crate) struct SecretActual {
     pub(super) arn: String,

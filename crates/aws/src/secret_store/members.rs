@@ -1,4 +1,5 @@
-//! `secretsmanager.member`: one member of a secret that is a JSON object; only ever read. ECS takes it by its key.
+//! `secretsmanager.member`: one member of a secret that is a JSON object; only ever read. ECS takes
+//! it by its key.
 
 use std::sync::Arc;
 

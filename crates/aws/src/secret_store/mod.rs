@@ -1,6 +1,7 @@
 //! Secrets Manager: secrets as nodes, and their values and versions for the commands.
 
 mod calls;
+mod kind;
 mod members;
 mod secret;
 mod versions;
@@ -29,16 +30,17 @@ pub(crate) use secret::{SECRET, Secret};
 /// The label of the version that is read by default.
 pub(crate) const CURRENT: &str = "AWSCURRENT";
 
-/// Whether somebody has it rotated: Secrets Manager, by a function, or the service that it belongs to (RDS rotates the secrets that it
-/// manages every seven days). "Versions that don't have staging labels are considered deprecated, and Secrets Manager can delete
-/// them" (user guide): a version that is pinned dies with the second rotation.
+/// Whether somebody has it rotated: Secrets Manager, by a function, or the service that it belongs
+/// to (RDS rotates the secrets that it manages every seven days). "Versions that don't have staging
+/// labels are considered deprecated, and Secrets Manager can delete them" (user guide): a version
+/// that is pinned dies with the second rotation.
 fn rotates(secret: &DescribeSecretOutput) -> bool {
     let owner = secret.owning_service().unwrap_or_default();
     secret.rotation_enabled().unwrap_or_default() || !owner.is_empty()
 }
 
-/// Whatever is current when a task starts, in place of one version: of a secret that somebody else rotates. A version's own id
-/// has 32 characters or more.
+/// Whatever is current when a task starts, in place of one version: of a secret that somebody else
+/// rotates. A version's own id has 32 characters or more.
 fn current_of(secret: &str) -> SecretVersion {
     SecretVersion {
         secret: secret.to_owned(),

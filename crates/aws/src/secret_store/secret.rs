@@ -19,9 +19,7 @@ use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::calls::{
-    SecretActual, delete_secret, read_secret, retag, tags_of, tombstone, version_text,
-};
+use super::calls::{SecretActual, delete_secret, retag, tags_of, tombstone, version_text};
 use super::{
     Described, NOT_PINNED, Payload, current, current_of, describe, payload, value_of, versions,
 };
@@ -33,11 +31,13 @@ use crate::tags::{self, Ownership, Tags};
 /// The kind of a secret's node.
 pub(crate) const SECRET: &str = Secret::KIND;
 
-/// How long a secret that was restored a moment ago may be taken for one that is scheduled for deletion.
+/// How long a secret that was restored a moment ago may be taken for one that is scheduled for
+/// deletion.
 const RESTORING: Duration = Duration::from_secs(30);
 
-/// Whether a secret is taken for one that is deleted: `InvalidRequestException` with these words. The Terraform provider waits for the
-/// first two (`internal/service/secretsmanager/secret.go` of hashicorp/terraform-provider-aws).
+/// Whether a secret is taken for one that is deleted: `InvalidRequestException` with these words.
+/// The Terraform provider waits for the first two (`internal/service/secretsmanager/secret.go` of
+/// hashicorp/terraform-provider-aws).
 fn is_gone(error: &Error) -> bool {
     let said = error.chain().join(": ");
     let words = [
@@ -54,8 +54,8 @@ struct Held {
     value: Option<SecretString>,
 }
 
-/// The `value` field as it is to be: the version that stays, a new one, or one that another node makes. Nothing in it
-/// comes from a value; those are compared here and forgotten.
+/// The `value` field as it is to be: the version that stays, a new one, or one that another node
+/// makes. Nothing in it comes from a value; those are compared here and forgotten.
 fn desired_version(content: &SecretContent, held: Option<&Held>) -> FieldValue {
     let new = || FieldValue::Known("new version".into());
     let stays = |held: &Held| FieldValue::Known(version_text(&held.version));
@@ -150,7 +150,8 @@ impl Secret {
         self.may_be_anothers() && actual.rotates
     }
 
-    /// Refuses bytes where text is wanted. Who may not read it, is not asked: the app's role reads it.
+    /// Refuses bytes where text is wanted. Who may not read it, is not asked: the app's role reads
+    /// it.
     async fn is_text(&self) -> Result<()> {
         if !self.may_be_anothers() || !self.by_value {
             return Ok(());
@@ -163,8 +164,9 @@ impl Secret {
         }
     }
 
-    /// What it holds, where that is to be compared: asked for beside its description, so that those which are read at the
-    /// same time are asked for in one call. `None` where no such call tells it.
+    /// What it holds, where that is to be compared: asked for beside its description, so that those
+    /// which are read at the same time are asked for in one call. `None` where no such call tells
+    /// it.
     async fn held(&self) -> Option<Current> {
         match self.content {
             SecretContent::Keep | SecretContent::AtFirst(_) => None,
@@ -245,7 +247,8 @@ impl Secret {
         };
         let there = match code(&error) {
             Some("ResourceExistsException") => true,
-            // Said of a secret that is scheduled for deletion, and of much else: whether something has the name decides.
+            // Said of a secret that is scheduled for deletion, and of much else: whether something
+            // has the name decides.
             Some("InvalidRequestException") => {
                 matches!(
                     describe(&self.clients, self.name()).await?,
@@ -342,79 +345,6 @@ impl Secret {
             secret: actual.arn,
             version: actual.version.unwrap_or_else(|| token.0.clone()),
         })
-    }
-}
-
-impl Kind for Secret {
-    type Site = Clients;
-    type Is = SecretActual;
-    const KIND: &'static str = "secretsmanager.secret";
-    const NOUN: &'static str = "secret";
-    const TIER: Tier = Tier::Store;
-    const FACTS: Facts = Facts {
-        // "Secrets Manager includes six random characters at the end of the secret name in the ARN" (API Reference,
-        // "CreateSecret").
-        arn: Some(Arn::named("secretsmanager", "secret", |name| {
-            Some(name.rsplit_once('-')?.0)
-        })),
-        access: Access {
-            feature: Feature::Secrets,
-            read: &[
-                grant(
-                    &[
-                        "secretsmanager:DescribeSecret",
-                        "secretsmanager:GetSecretValue",
-                        "secretsmanager:ListSecretVersionIds",
-                    ],
-                    SECRETS,
-                ),
-                // Each value needs GetSecretValue besides.
-                grant(&["secretsmanager:BatchGetSecretValue"], ANYTHING),
-            ],
-            change: &[grant(
-                &[
-                    "secretsmanager:CreateSecret",
-                    "secretsmanager:DeleteSecret",
-                    "secretsmanager:PutSecretValue",
-                    "secretsmanager:RestoreSecret",
-                    "secretsmanager:TagResource",
-                    "secretsmanager:UntagResource",
-                    "secretsmanager:UpdateSecretVersionStage",
-                ],
-                SECRETS,
-            )],
-        },
-    };
-    const DATA: Data = Data::AsNoted;
-    const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
-
-    fn describe(is: &SecretActual, to: &mut Description) {
-        to.extend(&is.fields());
-    }
-
-    async fn find(at: &At<Clients>) -> Result<Reading<There<SecretActual>>, Refusal> {
-        let reading = read_secret(at, at.name()).await?;
-        Ok(reading.map(|secret| There {
-            id: secret.arn.clone(),
-            tags: secret.tags.clone(),
-            is: secret,
-        }))
-    }
-
-    async fn remove(
-        at: &At<Clients>,
-        _there: &There<SecretActual>,
-        _token: &Token,
-    ) -> Result<(), Refusal> {
-        delete_secret(at, at.name()).await
-    }
-
-    async fn mark(
-        at: &At<Clients>,
-        _there: &There<SecretActual>,
-        by: TagChanges,
-    ) -> Result<(), Refusal> {
-        TagApi::SecretsManager.write(at, at.name(), by).await
     }
 }
 

@@ -30,10 +30,12 @@ pub fn took(lines: &[Value]) -> BTreeMap<&str, f64> {
         .collect()
 }
 
-/// What the clouds take for a node of this kind, in seconds, however it is asked for. Everything else takes one call.
+/// What the clouds take for a node of this kind, in seconds, however it is asked for. Everything
+/// else takes one call.
 ///
-/// RDS takes 12 minutes until an instance is `available`, of which the last two are its first backup: it serves meanwhile. Of a
-/// migration on ECS counts what a task takes before its container starts.
+/// RDS takes 12 minutes until an instance is `available`, of which the last two are its first
+/// backup: it serves meanwhile. Of a migration on ECS counts what a task takes before its container
+/// starts.
 fn least(kind: &str) -> f64 {
     match kind {
         "rds.instance" => 10.0 * 60.0,
@@ -50,7 +52,8 @@ fn least(kind: &str) -> f64 {
     }
 }
 
-/// The longest chain among the nodes of one cloud. Changes stand in an order of dependencies, so one pass finds every chain.
+/// The longest chain among the nodes of one cloud. Changes stand in an order of dependencies, so
+/// one pass finds every chain.
 pub fn longest(lines: &[Value], cloud: &str) -> Chain {
     let mut chains: BTreeMap<String, (f64, Vec<String>)> = BTreeMap::new();
     for change in changes(lines) {

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage, Wanted};
 use crate::{APPLY, CALL};
 
-/// The look at a service, and how many of them a second the cloud allows: ECS's bucket for reading a cluster's resources
-/// refills at 20 a second, Cloud Run's quota for reads is 3,000 a minute in a region.
+/// The look at a service, and how many of them a second the cloud allows: ECS's bucket for reading
+/// a cluster's resources refills at 20 a second, Cloud Run's quota for reads is 3,000 a minute in a
+/// region.
 const LOOKS: [(&str, &str, f64); 2] = [
     ("aws", "ecs:DescribeServices", 20.0),
     ("gcp", "run.projects.locations.services.get", 50.0),
@@ -37,7 +38,8 @@ pub fn executing(entries: &[Value], cloud: &str) -> f64 {
     }
 }
 
-/// Rolls out again and again, one image after the other: as many runs at once, each in an environment of its own.
+/// Rolls out again and again, one image after the other: as many runs at once, each in an
+/// environment of its own.
 pub async fn measure(stage: &Stage, runs: usize, roll_outs: u32) -> Value {
     let others: Vec<Stage> = (1..runs)
         .map(|number| stage.beside(&format!("test{number}")))
@@ -100,7 +102,8 @@ pub async fn measure(stage: &Stage, runs: usize, roll_outs: u32) -> Value {
 async fn roll_out(stages: &[&Stage], number: u32) {
     let calls = &stages[0].calls;
     calls.arm(None);
-    // A little more each time: ECS looks at a service at a fixed pace from its update on, and so does whoever waits for it.
+    // A little more each time: ECS looks at a service at a fixed pace from its update on, and so
+    // does whoever waits for it.
     calls.each_takes(CALL + Duration::from_millis(3) * number);
     let version = 1 + number % 2;
     let runs = stages.iter().map(|stage| {

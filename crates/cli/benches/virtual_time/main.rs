@@ -1,6 +1,7 @@
-//! What can be measured without a machine's noise: calls, the critical path and the time until a roll-out is known, with the
-//! whole program and both clouds in one process and in virtual time. Every call takes 80 ms, RDS 12 minutes, ElastiCache 6,
-//! Cloud SQL 8, Memorystore 5; in a first apply an ECS roll-out takes 90 s, one of Cloud Run 12 s.
+//! What can be measured without a machine's noise: calls, the critical path and the time until a
+//! roll-out is known, with the whole program and both clouds in one process and in virtual time.
+//! Every call takes 80 ms, RDS 12 minutes, ElastiCache 6, Cloud SQL 8, Memorystore 5; in a first
+//! apply an ECS roll-out takes 90 s, one of Cloud Run 12 s.
 //!
 //! Prints a table, and writes it as JSON to the file that `DEPLOYER_BENCH_REPORT` names.
 
@@ -41,7 +42,8 @@ const FIRST_CALLS: [&str; 4] = [
     "oauth2.token",
     "registry GET token",
 ];
-/// Calls without which the first read of a node does not tell everything: what the clouds keep apart.
+/// Calls without which the first read of a node does not tell everything: what the clouds keep
+/// apart.
 const SECOND_CALLS: [&str; 10] = [
     "ecr:ListTagsForResource",
     "logs:ListTagsForResource",
@@ -54,7 +56,8 @@ const SECOND_CALLS: [&str; 10] = [
     "secretmanager.projects.secrets.versions.access",
     "secretsmanager:BatchGetSecretValue",
 ];
-/// How many roll-outs the lag of one run is measured at, of which the first does not count; and that of many at once.
+/// How many roll-outs the lag of one run is measured at, of which the first does not count; and
+/// that of many at once.
 const ROLL_OUTS: u32 = 12;
 const ROLL_OUTS_AT_ONCE: u32 = 6;
 /// How many runs go on at once.
@@ -98,7 +101,8 @@ fn measure(work: impl AsyncFnOnce(&Stage) -> Value) -> Value {
     })
 }
 
-/// Runs a command on both clouds with calls that take their time; gives its lines, and how long it took.
+/// Runs a command on both clouds with calls that take their time; gives its lines, and how long it
+/// took.
 async fn timed(stage: &Stage, words: &[&str]) -> (Vec<Value>, Duration) {
     stage.calls.arm(None);
     stage.calls.each_takes(CALL);
@@ -206,7 +210,8 @@ fn is_registry(name: &str) -> bool {
     name.starts_with("registry ") || name.ends_with("token")
 }
 
-/// The calls of the command that ended just now and took so long, by name: before its run began, and from then on.
+/// The calls of the command that ended just now and took so long, by name: before its run began,
+/// and from then on.
 async fn by_phase(stage: &Stage, took: Duration) -> Value {
     let since = stage.time.now() - took;
     let entries = stage.ledger.entries().await;

@@ -155,7 +155,8 @@ fn typed(global: &Global, args: &ApplyArgs, wish: &Wish) -> Again {
     }
 }
 
-/// Nothing differs: what a run that was killed did not come to is written down, and what was not verified is examined.
+/// Nothing differs: what a run that was killed did not come to is written down, and what was not
+/// verified is examined.
 async fn nothing_to_do(
     global: &Global,
     session: &Session,
@@ -223,7 +224,8 @@ struct Unfinished<'a> {
 }
 
 impl<'a> Unfinished<'a> {
-    /// One that cannot be finished, with its target's word, leaves the others alone: its service stays held.
+    /// One that cannot be finished, with its target's word, leaves the others alone: its service
+    /// stays held.
     async fn find(global: &Global, session: &'a Session, work: &Work) -> Self {
         let mut found = Self::default();
         for held in work.unfinished() {
@@ -338,7 +340,8 @@ fn served(work: &Work, recorded: &record::Recorded) -> Served {
     }
 }
 
-/// The command that goes back, where one service got a release and there is one to go back to everywhere.
+/// The command that goes back, where one service got a release and there is one to go back to
+/// everywhere.
 async fn way_back(
     global: &Global,
     session: &Session,

@@ -1,5 +1,5 @@
-//! `deployer destroy`: deletes everything that deployer made in this environment, whatever its ledger knows of it, and takes its mark
-//! off what it adopted; releases stay on record.
+//! `deployer destroy`: deletes everything that deployer made in this environment, whatever its
+//! ledger knows of it, and takes its mark off what it adopted; releases stay on record.
 
 use std::collections::BTreeSet;
 
@@ -73,7 +73,8 @@ async fn locked(
     })
 }
 
-/// What was destroyed whole has no holds any more. Its migrations stay on record: each belongs to the database that it ran on.
+/// What was destroyed whole has no holds any more. Its migrations stay on record: each belongs to
+/// the database that it ran on.
 async fn lift_holds(session: &Session, place: &Place) -> Result<()> {
     for service in session.services(None)? {
         place.ledger.lift_holds(&service).await?;

@@ -1,4 +1,5 @@
-//! `deployer forget`: takes our mark off one thing and leaves it; nobody deletes or changes it from then on.
+//! `deployer forget`: takes our mark off one thing and leaves it; nobody deletes or changes it from
+//! then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 

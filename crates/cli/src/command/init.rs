@@ -125,8 +125,8 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// What stands beside a manifest: the schema that editors read, and the line that keeps a sandbox's ledger out of git. Returns what was
-/// written; a schema that is there stays.
+/// What stands beside a manifest: the schema that editors read, and the line that keeps a sandbox's
+/// ledger out of git. Returns what was written; a schema that is there stays.
 fn beside(manifest: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     let cannot = |path: &Path, error: std::io::Error| {

@@ -1,4 +1,5 @@
-//! `deployer lock`: shows who holds each target's lock, and takes it from a run that will not give it back.
+//! `deployer lock`: shows who holds each target's lock, and takes it from a run that will not give
+//! it back.
 
 use deployer_core::address::Target;
 use deployer_core::error::Result;

@@ -19,14 +19,17 @@ use crate::view;
 
 /// Between two looks with `--follow`.
 const LOOK: Duration = Duration::from_secs(2);
-/// How late a line may come: with an earlier time than lines that are there already, of another instance or of the same moment.
-/// Agents send what they have gathered for some seconds (falcosecurity/plugins#893).
+/// How late a line may come: with an earlier time than lines that are there already, of another
+/// instance or of the same moment. Agents send what they have gathered for some seconds
+/// (falcosecurity/plugins#893).
 const LATE: Duration = Duration::from_secs(60);
-/// How long what is hidden is not looked up anew with `--follow`: a secret that is set meanwhile is soon printed.
+/// How long what is hidden is not looked up anew with `--follow`: a secret that is set meanwhile is
+/// soon printed.
 const RENEWAL: Duration = Duration::from_secs(60);
 /// The secret versions of so many releases are read at most.
 const PINNED: usize = 20;
-/// How many lines of the last minute are looked at: none that was printed in a burst is to be missed.
+/// How many lines of the last minute are looked at: none that was printed in a burst is to be
+/// missed.
 const AT_ONCE: usize = 100_000;
 
 /// Prints lines, and goes on with `--follow` until somebody stops it.
@@ -121,7 +124,8 @@ impl Masks {
         }
     }
 
-    /// Reads the values that may stand in the lines, unless that was done a short while ago. Says which cannot be read.
+    /// Reads the values that may stand in the lines, unless that was done a short while ago. Says
+    /// which cannot be read.
     async fn renew(&mut self, session: &Session, services: &[String]) {
         let now = session.clock.now();
         let fresh = |read: Timestamp| now.duration_since(read).unsigned_abs() < RENEWAL;

@@ -158,7 +158,8 @@ fn gather(command: &Command, below: &str, pages: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// What the arguments alone do not tell. `below` is the command of the first level, empty for the program itself.
+/// What the arguments alone do not tell. `below` is the command of the first level, empty for the
+/// program itself.
 fn more(below: &str) -> Roff {
     let mut page = Roff::default();
     let mut section = |title: &str, rows: &[(String, String)]| {

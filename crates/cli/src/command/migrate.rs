@@ -66,7 +66,8 @@ async fn locked(
         }
         return Ok(problem.unwrap_or(Exit::Success));
     }
-    // A database that has to be made anew is the business of an apply: here nobody could name what is lost.
+    // A database that has to be made anew is the business of an apply: here nobody could name what
+    // is lost.
     run::guard_data(&work.prepared, &[], Again::new(global, "apply"))?;
     run::confirm(args.yes, "Run this migration?")?;
     let journals = Journals::begin(session, "migrate").await?;

@@ -21,7 +21,8 @@ use crate::session::{Place, Session};
 use crate::view;
 use crate::view::releases::{Moments, Row, merge};
 
-/// Lists the releases of each service on each target, and which one serves: the cloud's word, not the last record's.
+/// Lists the releases of each service on each target, and which one serves: the cloud's word, not
+/// the last record's.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
     let mut documents = Vec::new();
     let mut tables = Vec::new();

@@ -86,8 +86,8 @@ async fn locked(
     Ok(exit.max(session.failure()))
 }
 
-/// What serves already and stands in no ledger is recorded. A run that had come to its end but for its last entry gets a run after it
-/// that has one: the next rollback is one more.
+/// What serves already and stands in no ledger is recorded. A run that had come to its end but for
+/// its last entry gets a run after it that has one: the next rollback is one more.
 async fn end_stopped(
     session: &Session,
     unrecorded: &[(&Place, Release)],
@@ -241,7 +241,8 @@ pub struct Rolled<'a> {
     pub outcome: Outcome,
 }
 
-/// Verifies what serves now, tells, ends the journals: once a run has ended, people have been told what it did.
+/// Verifies what serves now, tells, ends the journals: once a run has ended, people have been told
+/// what it did.
 pub async fn conclude(
     global: &Global,
     session: &Session,

@@ -1,4 +1,5 @@
-//! `deployer sandbox`: both clouds on loopback; started in the background, found again through a file.
+//! `deployer sandbox`: both clouds on loopback; started in the background, found again through a
+//! file.
 
 mod sample;
 

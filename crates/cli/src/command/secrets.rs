@@ -1,4 +1,5 @@
-//! `deployer secrets`: lists secrets and sets them; a value comes from standard input or a file, never from an argument.
+//! `deployer secrets`: lists secrets and sets them; a value comes from standard input or a file,
+//! never from an argument.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -139,7 +140,8 @@ async fn set(
     locks.finish(result).await
 }
 
-/// Sets it on every target; what one refuses keeps nothing from the other, and the run has an end either way.
+/// Sets it on every target; what one refuses keeps nothing from the other, and the run has an end
+/// either way.
 async fn put(global: &Global, session: &Session, key: &str, value: &SecretString) -> Result<Exit> {
     let journals = Journals::begin(session, "secrets set").await?;
     let mut outcomes = std::collections::BTreeMap::new();
@@ -203,8 +205,9 @@ fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
     }
 }
 
-/// Notes that the secret is ours from now on, so that `destroy` finds it, and that nothing else has its value. One that was
-/// there without a mark is adopted; one that is somebody else's, which is about to be refused, is not noted.
+/// Notes that the secret is ours from now on, so that `destroy` finds it, and that nothing else has
+/// its value. One that was there without a mark is adopted; one that is somebody else's, which is
+/// about to be refused, is not noted.
 async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Result<()> {
     let mut graph = Graph::new();
     let store = place.cloud.secrets();
@@ -213,7 +216,8 @@ async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Re
         return Ok(());
     };
     let node = &entry.node;
-    // What cannot be read, or is not there, was not found; whose it is is looked at before it is written.
+    // What cannot be read, or is not there, was not found; whose it is is looked at before it is
+    // written.
     let seen = node.observe().await.is_ok();
     let foreign = matches!(node.leftover(), Ok(Leftover::Foreign(_)));
     if seen && (foreign || !node.bears_mark()) {

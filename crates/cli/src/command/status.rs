@@ -1,4 +1,5 @@
-//! `deployer status`: what serves and what keeps data, in the clouds' own words, beside what the ledger says.
+//! `deployer status`: what serves and what keeps data, in the clouds' own words, beside what the
+//! ledger says.
 
 mod store;
 
@@ -22,8 +23,9 @@ use crate::session::{Place, Session, header};
 use crate::view::status::Row;
 use crate::view::{self, foreign};
 
-/// Shows every service asked for on every target, and the databases and caches when none is asked for by name. Exits with
-/// the code of what is not as it should be. What cannot be read is told, and everything else is shown all the same.
+/// Shows every service asked for on every target, and the databases and caches when none is asked
+/// for by name. Exits with the code of what is not as it should be. What cannot be read is told,
+/// and everything else is shown all the same.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
     let mut shown = Shown {
         form: match (global.json, &args.service) {

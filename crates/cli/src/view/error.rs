@@ -42,7 +42,8 @@ fn hint_of(error: &Error) -> Option<String> {
     }
 }
 
-/// The error in lines: its kind and words, the causes, what to do. Words of others may stand in them.
+/// The error in lines: its kind and words, the causes, what to do. Words of others may stand in
+/// them.
 pub fn lines(error: &Error) -> Vec<String> {
     let chain = error.chain();
     let first = again::completed(&chain[0]);

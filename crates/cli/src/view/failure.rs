@@ -1,4 +1,5 @@
-//! The failure report for people: the cause first and once, then what changed, what each cloud says, what serves, what to type; pure.
+//! The failure report for people: the cause first and once, then what changed, what each cloud
+//! says, what serves, what to type; pure.
 
 use std::collections::BTreeSet;
 
@@ -238,7 +239,8 @@ fn common(sides: &[Side<'_>]) -> Vec<String> {
     }
 }
 
-/// A cloud's long sentence without the parts that are told by themselves: events, and tasks that stopped.
+/// A cloud's long sentence without the parts that are told by themselves: events, and tasks that
+/// stopped.
 fn without_events(message: &str, autopsy: &Autopsy) -> String {
     let told = |part: &&str| {
         let part = part.trim();

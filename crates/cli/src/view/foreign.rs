@@ -1,5 +1,5 @@
-//! Text that others wrote (values of the cloud, lines of the app, words of an error) as one that cannot move the cursor, forge a
-//! line of ours or flood the screen.
+//! Text that others wrote (values of the cloud, lines of the app, words of an error) as one that
+//! cannot move the cursor, forge a line of ours or flood the screen.
 
 use deployer_core::address::Address;
 
@@ -47,7 +47,8 @@ pub fn line(text: &str) -> String {
     one_line(&short(text))
 }
 
-/// A line of the app as it is, cut in the middle where it is very long: for JSON, which escapes for itself.
+/// A line of the app as it is, cut in the middle where it is very long: for JSON, which escapes for
+/// itself.
 pub fn short(text: &str) -> String {
     cut(text, LINE)
 }
@@ -106,8 +107,9 @@ fn cut(text: &str, longest: usize) -> String {
     format!("{start} ...({} characters)... {rest}", count - longest)
 }
 
-/// Whether a character shows as itself and moves nothing. Besides the control characters, those that reorder or hide the text
-/// around them are not (Unicode's bidirectional controls, zero-width and line separators).
+/// Whether a character shows as itself and moves nothing. Besides the control characters, those
+/// that reorder or hide the text around them are not (Unicode's bidirectional controls, zero-width
+/// and line separators).
 fn is_plain(c: char) -> bool {
     let hides = matches!(
         c,

@@ -1,4 +1,5 @@
-//! Shows results: data to standard output, everything else to standard error; for people or as JSON.
+//! Shows results: data to standard output, everything else to standard error; for people or as
+//! JSON.
 
 pub mod error;
 pub mod failure;
@@ -57,7 +58,8 @@ pub fn width() -> usize {
     }
 }
 
-/// How wide standard error is, in columns; where it is no terminal lines are left whole, for those who search them.
+/// How wide standard error is, in columns; where it is no terminal lines are left whole, for those
+/// who search them.
 pub fn error_width() -> usize {
     const WHOLE: usize = 500;
     let terminal = console::Term::stderr();

@@ -1,5 +1,6 @@
-//! Releases as JSON: beside the cloud's own names, which hold account and project, the parts that a pipeline can pass on. Pipelines drop
-//! an output with an account's number in it where that is one of their secrets.
+//! Releases as JSON: beside the cloud's own names, which hold account and project, the parts that a
+//! pipeline can pass on. Pipelines drop an output with an account's number in it where that is one
+//! of their secrets.
 
 use deployer_core::address::CloudName;
 use deployer_core::ledger::Release;
@@ -16,7 +17,8 @@ pub fn event(cloud: CloudName, release: &Release) -> Value {
     })
 }
 
-/// The release with `digest` and `revision_name`, which name image and revision within account and project.
+/// The release with `digest` and `revision_name`, which name image and revision within account and
+/// project.
 pub fn with_short_names(release: &Release) -> Value {
     let mut value = json!(release);
     value["digest"] = json!(digest(release));

@@ -1,4 +1,5 @@
-//! The releases of a service as one table: both clouds side by side, what changed, attempts that failed among them; pure.
+//! The releases of a service as one table: both clouds side by side, what changed, attempts that
+//! failed among them; pure.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ pub enum Moments {
     Iso,
 }
 
-/// Puts the rows of one cloud to those of the others: what is the same release there stands in one row.
+/// Puts the rows of one cloud to those of the others: what is the same release there stands in one
+/// row.
 pub fn merge(rows: &mut Vec<Row>, of_cloud: Vec<Row>) {
     for row in of_cloud {
         let same = |it: &&mut Row| {

@@ -1,5 +1,5 @@
-//! What serves, as a table: a line for each service, database and cache, both clouds side by side, and below it what is not as it
-//! should be; pure.
+//! What serves, as a table: a line for each service, database and cache, both clouds side by side,
+//! and below it what is not as it should be; pure.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,8 @@
 
 use crate::view::foreign;
 
-/// Rows in columns, two spaces apart, no trailing spaces. A cell may hold text of others: it stands on one line.
+/// Rows in columns, two spaces apart, no trailing spaces. A cell may hold text of others: it stands
+/// on one line.
 pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let rows = rows.iter().map(|row| {
         let cells = row.iter().map(|cell| foreign::one_line(cell));

@@ -1,4 +1,5 @@
-//! Who reads which secret on Google Cloud: the account that a service really runs as, and secrets of other projects.
+//! Who reads which secret on Google Cloud: the account that a service really runs as, and secrets
+//! of other projects.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ fn service() -> String {
     format!("/v2/projects/{PROJECT}/locations/{LOCATION}/services/swept-test-idp")
 }
 
-/// A service whose account the manifest no longer names goes on as it, and goes on reading its secrets.
+/// A service whose account the manifest no longer names goes on as it, and goes on reading its
+/// secrets.
 async fn account_removed(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let named = format!("[targets.gcp]\nservice_account = \"{APP}\"\n");
@@ -107,7 +109,8 @@ fn want_api_key(stage: &Stage, wanted: &Wanted) {
     stage.want_also("API_KEY = { secret = \"api-key\" }", &tables);
 }
 
-/// The value of another project's secret, also where ours has one of the same name, and also after a rollback.
+/// The value of another project's secret, also where ours has one of the same name, and also after
+/// a rollback.
 async fn of_another_project(stage: &Stage) {
     let us = account(stage).await;
     make(stage, PROJECT, "ours", json!([])).await;
@@ -136,8 +139,8 @@ async fn of_another_project(stage: &Stage) {
     assert_eq!(named["valueSource"]["secretKeyRef"]["secret"], full);
 }
 
-/// Whether the account may read another owner's secret cannot always be seen from here: by a group, a folder, a role of their own.
-/// That is said, and Cloud Run's own check decides.
+/// Whether the account may read another owner's secret cannot always be seen from here: by a group,
+/// a folder, a role of their own. That is said, and Cloud Run's own check decides.
 async fn unseen(stage: &Stage) {
     let us = account(stage).await;
     // Neither the binding that we would make nor anything that the project's policy shows.
@@ -187,7 +190,8 @@ fn one_line(said: &str) -> String {
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The folder lets every account of its projects read secrets; who deploys may not write a policy and sees nothing of that.
+/// The folder lets every account of its projects read secrets; who deploys may not write a policy
+/// and sees nothing of that.
 async fn inherited(stage: &Stage) {
     let us = account(stage).await;
     stage.put_into_folder(ACCESSOR, &us).await;
@@ -223,7 +227,8 @@ async fn unseen_and_refused(stage: &Stage) {
     assert!((120..300).contains(&took), "{took} s");
 }
 
-/// Service and migration run as the service's own account, which reads their secrets; another service runs as the target's.
+/// Service and migration run as the service's own account, which reads their secrets; another
+/// service runs as the target's.
 async fn account_each(stage: &Stage) {
     stage.want(&Wanted {
         more_services: 1,

@@ -115,7 +115,8 @@ fn told(service: &Service) -> String {
     )
 }
 
-/// A service of somebody else is taken over by a manifest that says no more than it must: it gets our mark, and nothing else changes.
+/// A service of somebody else is taken over by a manifest that says no more than it must: it gets
+/// our mark, and nothing else changes.
 async fn of_a_bare_manifest(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.want_no_migration();
@@ -236,7 +237,8 @@ async fn on_cloud_run(stage: &Stage) {
     let scaling = stage.google(Method::GET, &run_service(), None).await["scaling"].clone();
     assert_eq!(scaling["manualInstanceCount"], 3);
     run(stage, PLAN, "gcp", Exit::Success).await;
-    // What it says is changed, and nothing beside: the count is the manifest's only where nobody counts by hand.
+    // What it says is changed, and nothing beside: the count is the manifest's only where nobody
+    // counts by hand.
     stage.file(
         OVERLAY,
         &format!("{ADOPTS_ON_GOOGLE}[services.idp]\nreplicas = 3\n"),
@@ -251,7 +253,8 @@ async fn on_cloud_run(stage: &Stage) {
     run(stage, PLAN, "gcp", Exit::Success).await;
 }
 
-/// Nothing tells which of an instance's databases is the app's, and a user of a name that is made up here may be somebody.
+/// Nothing tells which of an instance's databases is the app's, and a user of a name that is made
+/// up here may be somebody.
 async fn database_named(stage: &Stage) {
     stage.want(&Wanted {
         data: true,

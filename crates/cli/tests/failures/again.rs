@@ -1,4 +1,5 @@
-//! What a command tells people to type acts on what it acted on itself: each printed command is run as it stands.
+//! What a command tells people to type acts on what it acted on itself: each printed command is run
+//! as it stands.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -84,7 +84,8 @@ async fn ledger_damaged(stage: &Stage) {
     }
 }
 
-/// Where a ledger cannot be read in part, or not at all, `status` says so and shows what serves; so does `releases`, as far as it goes.
+/// Where a ledger cannot be read in part, or not at all, `status` says so and shows what serves; so
+/// does `releases`, as far as it goes.
 async fn status_goes_on(stage: &Stage) {
     first_serves(stage).await;
     for folder in ["inventory.json", "inventory/", "releases/", "lock/"] {

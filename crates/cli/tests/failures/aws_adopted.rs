@@ -1,4 +1,5 @@
-//! A database and a cache of others on AWS are taken over as they are: in their subnet groups, with their clients.
+//! A database and a cache of others on AWS are taken over as they are: in their subnet groups, with
+//! their clients.
 
 use deployer::Exit;
 
@@ -27,7 +28,8 @@ async fn their_groups(stage: &Stage) -> Vec<String> {
     groups.map(|it| format!("{it:?}")).collect()
 }
 
-/// As Terraform's modules make them: each in a subnet group of its own name (cloudposse/terraform-aws-rds).
+/// As Terraform's modules make them: each in a subnet group of its own name
+/// (cloudposse/terraform-aws-rds).
 async fn groups_of_others(stage: &Stage) {
     let made = rds(stage).await.create_db_subnet_group();
     let made = made
@@ -43,7 +45,8 @@ async fn groups_of_others(stage: &Stage) {
     made.send().await.expect("it is made");
 }
 
-/// As a console makes them: master user `postgres`, no database of its own, no TLS and no token in the cache.
+/// As a console makes them: master user `postgres`, no database of its own, no TLS and no token in
+/// the cache.
 async fn made_by_others(stage: &Stage) {
     groups_of_others(stage).await;
     let made = rds(stage)
@@ -150,7 +153,8 @@ async fn reached(stage: &Stage) -> (Vec<String>, bool) {
     )
 }
 
-/// Whoever else uses it goes on, with the name without TLS and without a token, until a person says that all have followed.
+/// Whoever else uses it goes on, with the name without TLS and without a token, until a person says
+/// that all have followed.
 async fn closed_late(stage: &Stage) {
     made_by_others(stage).await;
     wants_bare(stage);

@@ -1,5 +1,5 @@
-//! Databases and caches of AWS live on beside the program: AWS upgrades and grows them, operators put changes off, others made
-//! them. Nothing of it is undone, replaced or set off by the way.
+//! Databases and caches of AWS live on beside the program: AWS upgrades and grows them, operators
+//! put changes off, others made them. Nothing of it is undone, replaced or set off by the way.
 
 use std::time::Duration;
 
@@ -336,7 +336,8 @@ async fn authorities(stage: &Stage) {
     says(&said, &["absent.pem", "authority_file"]);
 }
 
-/// The role that RDS and ElastiCache work with is made when they are first used, and a secret is not known everywhere at once.
+/// The role that RDS and ElastiCache work with is made when they are first used, and a secret is
+/// not known everywhere at once.
 async fn first_use(stage: &Stage) {
     stage.want(&WITH_DATA);
     for call in ["rds:CreateDBInstance", "elasticache:CreateReplicationGroup"] {
@@ -380,7 +381,8 @@ async fn protected_and_busy(stage: &Stage) {
     assert_eq!(stage.fired_all().await, [2, 2]);
 }
 
-/// An instance of ours in other subnets of the same VPC stays there: RDS moves it to another VPC only.
+/// An instance of ours in other subnets of the same VPC stays there: RDS moves it to another VPC
+/// only.
 async fn in_other_subnets(stage: &Stage) {
     first(stage, "").await;
     let group = rds(stage).await.create_db_subnet_group();

@@ -1,4 +1,5 @@
-//! Load balancers of an ECS service: added to one that runs, changed, taken off, and put back, with others beside ours.
+//! Load balancers of an ECS service: added to one that runs, changed, taken off, and put back, with
+//! others beside ours.
 
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ async fn add_theirs(stage: &Stage) {
     stage.time.pass(SETTLED).await;
 }
 
-/// A grace period is for a service that has a load balancer: it comes after the first one, and goes before the last.
+/// A grace period is for a service that has a load balancer: it comes after the first one, and goes
+/// before the last.
 async fn come_and_go(stage: &Stage) {
     first_serves(stage).await;
     assert_eq!(

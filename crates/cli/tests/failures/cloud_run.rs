@@ -36,7 +36,8 @@ fn one_line(said: &str) -> String {
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Counted by hand to none, it serves nothing whatever its revisions say; a maximum of the service holds them back.
+/// Counted by hand to none, it serves nothing whatever its revisions say; a maximum of the service
+/// holds them back.
 async fn by_hand(stage: &Stage) {
     first_serves(stage).await;
     let before = read(stage).await["latestCreatedRevision"].clone();
@@ -84,7 +85,8 @@ async fn behind_iap(stage: &Stage) {
     assert_eq!(read(stage).await["iapEnabled"], true);
 }
 
-/// `gcloud run deploy --source` leaves a base image, which Cloud Run puts under ours, and how to build another one.
+/// `gcloud run deploy --source` leaves a base image, which Cloud Run puts under ours, and how to
+/// build another one.
 async fn from_source(stage: &Stage) {
     first_serves(stage).await;
     let mut template = read(stage).await["template"].clone();

@@ -42,7 +42,8 @@ pub async fn until_serves(stage: &Stage, cloud: &str, service: &str, version: u3
     panic!("version {version} of {service} never came to serve on {cloud}");
 }
 
-/// The image of the only revision that takes requests. `None` while there is none, or more than one.
+/// The image of the only revision that takes requests. `None` while there is none, or more than
+/// one.
 pub async fn serving(stage: &Stage, cloud: &str, service: &str) -> Option<String> {
     match cloud {
         "aws" => on_ecs(stage, service).await,

@@ -1,4 +1,5 @@
-//! What every kind of the clouds' tables promises, whichever it is. A kind that the manifest here does not bring fails the first test.
+//! What every kind of the clouds' tables promises, whichever it is. A kind that the manifest here
+//! does not bring fails the first test.
 
 use std::collections::BTreeSet;
 
@@ -110,7 +111,8 @@ async fn tagged(stage: &Stage) {
     world::tag_all(stage, "backup", "daily").await;
     let said = run(stage, PLAN, "all", Exit::Success).await;
     says(&said, &["No changes"]);
-    // Our own mark, taken off by another hand, is put back where the thing is known; their tag stays.
+    // Our own mark, taken off by another hand, is put back where the thing is known; their tag
+    // stays.
     for thing in world::of(stage).await {
         let backup = thing.tags.get("backup").map(String::as_str);
         assert_eq!(backup, Some("daily"), "{thing:?}");

@@ -1,4 +1,5 @@
-//! Calls that go wrong: nothing is made twice, and success is said of nothing but what was asked for.
+//! Calls that go wrong: nothing is made twice, and success is said of nothing but what was asked
+//! for.
 
 use std::collections::BTreeSet;
 
@@ -78,8 +79,8 @@ async fn in_every_way(stage: &Stage) {
     }
 }
 
-/// Without what tells that an equal revision or version was made once more: neither ECS nor Secret Manager takes a token for
-/// one, so that the reads before it decide, and these may lag.
+/// Without what tells that an equal revision or version was made once more: neither ECS nor Secret
+/// Manager takes a token for one, so that the reads before it decide, and these may lag.
 fn without_repeats(picture: &str) -> String {
     let repeats = [
         (
@@ -100,8 +101,8 @@ fn without_repeats(picture: &str) -> String {
     lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// An API may answer what was true before its last change. Each call that reads from one that an update changes does so again
-/// and again, in an update of its own.
+/// An API may answer what was true before its last change. Each call that reads from one that an
+/// update changes does so again and again, in an update of its own.
 async fn stale(stage: &Stage) {
     first_serves(stage).await;
     let mut version = 2;
@@ -129,7 +130,8 @@ async fn stale(stage: &Stage) {
     assert!(reads.len() > 10, "{reads:?}");
     for call in reads {
         let wanted = next();
-        // Of Secret Manager only `latest` lags, which is asked for first: a version is there by its number at once.
+        // Of Secret Manager only `latest` lags, which is asked for first: a version is there by its
+        // number at once.
         let times = match call.ends_with("versions.access") {
             true => 1,
             false => 8,
@@ -146,7 +148,8 @@ fn api(name: &str) -> &str {
     &name[..end.unwrap_or(name.len())]
 }
 
-/// Applies until it succeeds, the last time without faults. Each success is true, each failure is told.
+/// Applies until it succeeds, the last time without faults. Each success is true, each failure is
+/// told.
 async fn arrives(stage: &Stage, wanted: &Wanted, rules: impl Fn(u64) -> String) {
     stage.want(wanted);
     for attempt in 0..TRIES {

@@ -1,4 +1,5 @@
-//! Drift: what another hand changed is told apart from what the manifest changed, and what is only noise is not told.
+//! Drift: what another hand changed is told apart from what the manifest changed, and what is only
+//! noise is not told.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -60,8 +61,8 @@ async fn log_retention(stage: &Stage) {
     assert_eq!(theirs(&said), ["retention_days: 7 -> 30"], "{said}");
 }
 
-/// Lines are kept as long as is asked for at least: a rule that keeps them longer is not overruled, and what the manifest itself asked
-/// for is lowered only where the loss is allowed.
+/// Lines are kept as long as is asked for at least: a rule that keeps them longer is not overruled,
+/// and what the manifest itself asked for is lowered only where the loss is allowed.
 async fn longer_retention(stage: &Stage) {
     first_serves(stage).await;
     retain(stage, 365).await;
@@ -154,7 +155,8 @@ async fn variables(stage: &Stage) {
     run(stage, PLAN, "all", Exit::Success).await;
 }
 
-/// The same count by the same call is drift where the manifest says how many, and none where it says from how many to how many.
+/// The same count by the same call is drift where the manifest says how many, and none where it
+/// says from how many to how many.
 async fn scaled(stage: &Stage) {
     first_serves(stage).await;
     scale(stage, 2).await;
@@ -216,7 +218,8 @@ async fn nothing_to_do(stage: &Stage) {
     assert_eq!(theirs(&said), Vec::<&str>::new(), "{said}");
 }
 
-/// The fields that a plan shows as changed by another hand: those indented below the words that say so.
+/// The fields that a plan shows as changed by another hand: those indented below the words that say
+/// so.
 fn theirs(said: &str) -> Vec<&str> {
     let heading = "changed by another hand since the last apply:";
     let indented = |line: &&str| line.starts_with("            ");
@@ -258,7 +261,8 @@ fn changed_fields(plan: &Value, address: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// By RegisterTaskDefinition and UpdateService, as a deployment from a console does. Returns what served before.
+/// By RegisterTaskDefinition and UpdateService, as a deployment from a console does. Returns what
+/// served before.
 async fn change_variables_on_aws(stage: &Stage) -> String {
     let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
     let seen = ecs.describe_task_definition().task_definition(NAME).send();

@@ -1,4 +1,5 @@
-//! What ECS is and does: ports, members that no manifest has, entry points, controllers, refusals that pass.
+//! What ECS is and does: ports, members that no manifest has, entry points, controllers, refusals
+//! that pass.
 
 use std::time::Duration;
 
@@ -57,7 +58,8 @@ fn started_on_aws(stage: &Stage, purpose: Purpose) -> Vec<Started> {
     started
 }
 
-/// Both clouds' containers find their port in `PORT`: Cloud Run sets it, and on ECS the definition does.
+/// Both clouds' containers find their port in `PORT`: Cloud Run sets it, and on ECS the definition
+/// does.
 async fn port(stage: &Stage) {
     stage.file(OVERLAY, "[services.idp]\nport = 9090\n");
     first_serves(stage).await;
@@ -81,7 +83,8 @@ async fn port(stage: &Stage) {
     says(&said, &["env.PORT: (none) -> 9090"]);
 }
 
-/// As from a console: everything that this definition says, under the service's family, and the service runs it.
+/// As from a console: everything that this definition says, under the service's family, and the
+/// service runs it.
 pub async fn register_and_deploy(stage: &Stage, there: &TaskDefinition) {
     let ecs = ecs(stage).await;
     let register = ecs
@@ -102,7 +105,8 @@ pub async fn register_and_deploy(stage: &Stage, there: &TaskDefinition) {
     stage.time.pass(SETTLED).await;
 }
 
-/// Members that no manifest has stay when a revision follows, and a plan says that another hand changed them.
+/// Members that no manifest has stay when a revision follows, and a plan says that another hand
+/// changed them.
 async fn kept(stage: &Stage) {
     first_serves(stage).await;
     let mut there = definition(stage, NAME).await;
@@ -165,7 +169,8 @@ async fn revert(stage: &Stage) {
     run(stage, PLAN, "aws", Exit::Success).await;
 }
 
-/// One meaning on both clouds: the migration's program is made of its own words and the image's, whatever the service runs.
+/// One meaning on both clouds: the migration's program is made of its own words and the image's,
+/// whatever the service runs.
 async fn programs(stage: &Stage) {
     let runs = async |service: &str, migrate: &str, command: &[&str], plan: &str| {
         let overlay = format!("[services.idp]\n{service}\n[services.idp.migrate]\n{migrate}\n");
@@ -305,8 +310,8 @@ async fn passing(stage: &Stage) {
     }
 }
 
-/// So is what other services refuse then: another call on a log group that is not done, a role of the first range that scales, a target
-/// group or a repository that is not known everywhere.
+/// So is what other services refuse then: another call on a log group that is not done, a role of
+/// the first range that scales, a target group or a repository that is not known everywhere.
 async fn passing_elsewhere(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let scales = "[services.idp]\nreplicas = { min = 1, max = 4 }\n";
@@ -420,7 +425,8 @@ async fn is_there_already(stage: &Stage) {
     run(stage, PLAN, "aws", Exit::Success).await;
 }
 
-/// Our patience is over before the cloud's: that is no failure of the roll-out, and the same command waits on.
+/// Our patience is over before the cloud's: that is no failure of the roll-out, and the same
+/// command waits on.
 async fn patience(stage: &Stage) {
     stage.file(
         OVERLAY,
@@ -556,7 +562,8 @@ async fn late_lines(stage: &Stage) {
     }
 }
 
-/// Percentages of a roll-out are compared where the manifest says them, and left alone where it does not.
+/// Percentages of a roll-out are compared where the manifest says them, and left alone where it
+/// does not.
 async fn percentages(stage: &Stage) {
     use aws_sdk_ecs::types::DeploymentConfiguration;
     first_serves(stage).await;

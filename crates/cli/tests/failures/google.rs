@@ -132,7 +132,8 @@ async fn restricted(stage: &Stage) {
     );
 }
 
-/// An `allUsers` binding of before, or a check that a hand switched off: both are what the manifest asks for.
+/// An `allUsers` binding of before, or a check that a hand switched off: both are what the manifest
+/// asks for.
 async fn opened_by_hand(stage: &Stage) {
     first_serves(stage).await;
     patch(
@@ -162,7 +163,8 @@ async fn opened_by_hand(stage: &Stage) {
     assert_eq!(read(stage).await["invokerIamDisabled"], true);
 }
 
-/// A sidecar, a volume, a GPU's limit, annotations, addresses of tags, preview features: none of the manifest's affair.
+/// A sidecar, a volume, a GPU's limit, annotations, addresses of tags, preview features: none of
+/// the manifest's affair.
 async fn not_modelled(stage: &Stage) {
     first_serves(stage).await;
     let there = read(stage).await;
@@ -227,7 +229,8 @@ async fn tag_alone(stage: &Stage) {
     assert!(!said.contains("made without the tags"), "{said}");
 }
 
-/// The version that serves is what the manifest asks for again: nothing is rolled out, and nothing else will serve.
+/// The version that serves is what the manifest asks for again: nothing is rolled out, and nothing
+/// else will serve.
 async fn back_to_what_serves(stage: &Stage) {
     first_serves(stage).await;
     let first = read(stage).await["latestReadyRevision"].clone();
@@ -253,7 +256,8 @@ async fn back_to_what_serves(stage: &Stage) {
     assert_serves(stage, "gcp", 2).await;
 }
 
-/// Another variable beside ours, set while ours rolls out: the image is the same, and what serves is not what was asked for.
+/// Another variable beside ours, set while ours rolls out: the image is the same, and what serves
+/// is not what was asked for.
 async fn not_ours(stage: &Stage) {
     first_serves(stage).await;
     stage.containers_take(Duration::from_secs(60));
@@ -285,7 +289,8 @@ async fn not_ours(stage: &Stage) {
     assert!(!releases.contains("r2"), "{releases}");
 }
 
-/// The etag moves on between our reading and our write: ours is sent again, unless it would undo the other one.
+/// The etag moves on between our reading and our write: ours is sent again, unless it would undo
+/// the other one.
 async fn forestalled(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
@@ -309,7 +314,8 @@ async fn forestalled(stage: &Stage) {
     assert_eq!(read(stage).await["description"], "by another hand");
 }
 
-/// `gcloud run deploy` names its revisions; a change of the traffic alone is then taken for another one of that name.
+/// `gcloud run deploy` names its revisions; a change of the traffic alone is then taken for another
+/// one of that name.
 async fn named_by_hand(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
@@ -336,7 +342,8 @@ async fn released_by_name(stage: &Stage) {
     assert_eq!(now["labels"].get("deployer"), None, "{}", now["labels"]);
 }
 
-/// Everybody with a Google account is not everybody, and not ours to send away; a closed service says that they are let in.
+/// Everybody with a Google account is not everybody, and not ours to send away; a closed service
+/// says that they are let in.
 async fn signed_in(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let close = "[targets.gcp.services.idp]\npublic = false\n";
@@ -382,7 +389,8 @@ async fn no_billing(stage: &Stage) {
     run(stage, APPLY, "gcp", Exit::Success).await;
 }
 
-/// A private service is asked with an identity token for its own address, an internal one not at all.
+/// A private service is asked with an identity token for its own address, an internal one not at
+/// all.
 async fn private(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let web = Web::serve(|_| (200, "{}")).await;
@@ -447,7 +455,8 @@ async fn switched_on(stage: &Stage) {
     assert_eq!(redis["state"], "DISABLED");
 }
 
-/// It was switched on here, and goes on calling itself switched off in the project that the credentials count against.
+/// It was switched on here, and goes on calling itself switched off in the project that the
+/// credentials count against.
 async fn off_elsewhere(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.file("deployer.test.toml", "[targets.gcp]\nenable_apis = true\n");

@@ -91,7 +91,8 @@ async fn migrate_alone(stage: &Stage) {
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
 }
 
-/// A rollback that is killed, and whose second try is refused: the next apply finishes it, and brings nothing rejected back.
+/// A rollback that is killed, and whose second try is refused: the next apply finishes it, and
+/// brings nothing rejected back.
 async fn refused_while_finishing(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND], "all").await;
     for (cloud, call) in [
@@ -197,7 +198,8 @@ async fn code_alone(stage: &Stage) {
     assert!(pinned.ends_with(version), "{pinned} is not {version}");
 }
 
-/// A rollback is killed where it had landed; another one to somewhere else is typed. The next plain one is a step of its own.
+/// A rollback is killed where it had landed; another one to somewhere else is typed. The next plain
+/// one is a step of its own.
 async fn superseded(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND, THIRD], "aws").await;
     let mut nth = 1;
@@ -226,7 +228,8 @@ async fn superseded(stage: &Stage) {
     }
 }
 
-/// Typed again by its name after a kill at any write, a rollback is one, and the apply after it has nothing to send.
+/// Typed again by its name after a kill at any write, a rollback is one, and the apply after it has
+/// nothing to send.
 async fn named_again(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND, THIRD], "all").await;
     let back = [BACK, &["--to", "r2"]].concat();
@@ -277,7 +280,8 @@ fn migrations(stage: &Stage) -> usize {
     all.filter(|it| it.purpose == Purpose::Finish).count()
 }
 
-/// A secret that was set before the rollback, and never applied, is not what mends the rejected version.
+/// A secret that was set before the rollback, and never applied, is not what mends the rejected
+/// version.
 async fn set_before(stage: &Stage) {
     applied(stage, &[Wanted::FIRST, SECOND], "all").await;
     for cloud in ["aws", "gcp"] {

@@ -62,7 +62,8 @@ fn ours(digest: &str) -> String {
     format!("deployer-{}", &digest[7..19])
 }
 
-/// Rules that let images without a tag expire are common; a tag that moves on leaves the image without one that a rollback needs.
+/// Rules that let images without a tag expire are common; a tag that moves on leaves the image
+/// without one that a rollback needs.
 async fn kept_from_expiry(stage: &Stage) {
     let first = built_anew(stage, 1);
     run(stage, APPLY, "aws", Exit::Success).await;
@@ -114,7 +115,8 @@ async fn immutable_tags(stage: &Stage) {
     run(stage, &plan, "aws", Exit::Success).await;
 }
 
-/// Cloud Run has no such machines and ECS has: its tasks run on them without a word in the manifest.
+/// Cloud Run has no such machines and ECS has: its tasks run on them without a word in the
+/// manifest.
 async fn other_architecture(stage: &Stage) {
     stage.write_image(3, "arm64");
     stage.want(&THIRD);

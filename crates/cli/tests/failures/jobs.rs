@@ -151,7 +151,8 @@ async fn too_long(stage: &Stage) {
     assert!(execution["completionTime"].is_string(), "{execution:#}");
 }
 
-/// One migration was left running by a run that was killed; another one waits for its end, also where the manifest calls the job otherwise.
+/// One migration was left running by a run that was killed; another one waits for its end, also
+/// where the manifest calls the job otherwise.
 async fn beside_another(stage: &Stage) {
     let (_, start) = START[1];
     first_serves(stage).await;
@@ -252,7 +253,8 @@ fn job_path() -> String {
     format!("/v2/projects/{PROJECT}/locations/{LOCATION}/jobs/swept-test-idp-migrate")
 }
 
-/// What is done with the second version, while its apply runs on a cloud, right after its migration was asked for.
+/// What is done with the second version, while its apply runs on a cloud, right after its migration
+/// was asked for.
 async fn meanwhile(stage: &Stage, cloud: &str, hand: impl Future<Output = ()>) -> String {
     let (_, call) = START.into_iter().find(|it| it.0 == cloud).expect("known");
     stage.want(&SECOND);
@@ -318,7 +320,8 @@ async fn never_started(stage: &Stage) {
     }
 }
 
-/// Killed before each write to the ledger in turn, the applies after it still start it no more than once.
+/// Killed before each write to the ledger in turn, the applies after it still start it no more than
+/// once.
 async fn never_started_then_killed(stage: &Stage) {
     first_serves(stage).await;
     meanwhile(stage, "aws", delete_image_on_aws(stage)).await;
@@ -349,7 +352,8 @@ async fn never_started_then_killed(stage: &Stage) {
     }
 }
 
-/// Neither cloud has to know what it has just started, and what it knew it may not know for a moment.
+/// Neither cloud has to know what it has just started, and what it knew it may not know for a
+/// moment.
 async fn unknown_for_a_while(stage: &Stage) {
     first_serves(stage).await;
     for (version, nth) in [(2, 1), (3, 3)] {
@@ -371,7 +375,8 @@ async fn unknown_for_a_while(stage: &Stage) {
     }
 }
 
-/// Killed while a migration ran, and back when the cloud has forgotten it: a person has to look at the database.
+/// Killed while a migration ran, and back when the cloud has forgotten it: a person has to look at
+/// the database.
 async fn gone(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
@@ -448,8 +453,8 @@ async fn delete_image_on_google(stage: &Stage) {
     stage.google(Method::DELETE, &version, None).await;
 }
 
-/// A secret that cannot be read keeps the container from starting. ECS says so in a field; Cloud Run only in words that it
-/// uses for containers that ran as well: there a person has to judge.
+/// A secret that cannot be read keeps the container from starting. ECS says so in a field; Cloud
+/// Run only in words that it uses for containers that ran as well: there a person has to judge.
 async fn unreadable_secret(stage: &Stage) {
     first_serves(stage).await;
     let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);

@@ -1,4 +1,5 @@
-//! A damaged ledger is told by the name of what is damaged, before anything is changed, and is never written over.
+//! A damaged ledger is told by the name of what is damaged, before anything is changed, and is
+//! never written over.
 
 use deployer::Exit;
 use object_store::ObjectStoreExt;

@@ -1,4 +1,5 @@
-//! The ledger is gone: what carries our mark is ours all the same, on both clouds, and nothing else is.
+//! The ledger is gone: what carries our mark is ours all the same, on both clouds, and nothing else
+//! is.
 
 use std::collections::BTreeSet;
 
@@ -78,8 +79,8 @@ async fn secret(stage: &Stage, name: &str, mark: Option<&str>) {
     stage.google(Method::POST, &path, Some(secret)).await;
 }
 
-/// A service, a database and a cache that the manifest no longer names go with everything that it names; another environment's, another
-/// app's and a stranger's things stay as they are.
+/// A service, a database and a cache that the manifest no longer names go with everything that it
+/// names; another environment's, another app's and a stranger's things stay as they are.
 async fn destroyed(stage: &Stage) {
     let prod = stage.beside("prod");
     first_serves(&prod).await;
@@ -175,7 +176,8 @@ async fn applied(stage: &Stage) {
     run(&prod, PLAN, "all", Exit::Success).await;
 }
 
-/// What a mark told of once is in the inventory from then on: the next run deletes it, whatever became of this one.
+/// What a mark told of once is in the inventory from then on: the next run deletes it, whatever
+/// became of this one.
 async fn refused(stage: &Stage) {
     stage.want(&Wanted {
         more_services: 1,
@@ -202,7 +204,8 @@ async fn refused(stage: &Stage) {
     assert!(!ours.any(|it| it.name.contains("-s1")), "{ours:?}");
 }
 
-/// A plan goes on without the list; a destroy does what the manifest names and says with its code that more may be there.
+/// A plan goes on without the list; a destroy does what the manifest names and says with its code
+/// that more may be there.
 async fn unlisted(stage: &Stage) {
     first_serves(stage).await;
     let lists = [
@@ -234,7 +237,8 @@ async fn unlisted(stage: &Stage) {
     assert_eq!(ours, Vec::<Thing>::new());
 }
 
-/// Also while there is a ledger: it may be of a run that another one wrote over, or from another machine's folder.
+/// Also while there is a ledger: it may be of a run that another one wrote over, or from another
+/// machine's folder.
 async fn beside_the_inventory(stage: &Stage) {
     first_serves(stage).await;
     strangers(stage).await;
@@ -306,7 +310,8 @@ async fn adopted_before(stage: &Stage) {
     }
 }
 
-/// A command of one thing notes that one alone: the others are still looked for by their mark, until everything is noted.
+/// A command of one thing notes that one alone: the others are still looked for by their mark,
+/// until everything is noted.
 async fn begun_anew(stage: &Stage) {
     first_serves(stage).await;
     secret(stage, "forgotten-token", Some("swept/test")).await;
@@ -361,8 +366,8 @@ async fn forgotten(stage: &Stage) {
     assert!(left.iter().all(|it| it.mark().is_none()), "{left:?}");
 }
 
-/// Two ledgers of one environment know nothing of each other, nor do their locks: the one that the services note is the one. A person says
-/// when it was moved.
+/// Two ledgers of one environment know nothing of each other, nor do their locks: the one that the
+/// services note is the one. A person says when it was moved.
 async fn elsewhere(stage: &Stage) {
     first_serves(stage).await;
     run(stage, PLAN, "all", Exit::Success).await;
@@ -396,8 +401,9 @@ async fn elsewhere(stage: &Stage) {
     run(stage, DESTROY, "all", Exit::Success).await;
 }
 
-/// A person's login that counts its calls against a project of theirs, where no API of databases and caches is on: nothing is known of
-/// ours, and what carries our mark there stays and is told of.
+/// A person's login that counts its calls against a project of theirs, where no API of databases
+/// and caches is on: nothing is known of ours, and what carries our mark there stays and is told
+/// of.
 async fn counted_elsewhere(stage: &Stage) {
     stage.want(&MORE);
     run(stage, APPLY, "gcp", Exit::Success).await;

@@ -1,4 +1,5 @@
-//! Failures are told as such, on both clouds alike: the whole program and both clouds, in one process, in virtual time.
+//! Failures are told as such, on both clouds alike: the whole program and both clouds, in one
+//! process, in virtual time.
 
 #![allow(
     clippy::expect_used,
@@ -155,7 +156,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs each test in a process of its own, several at once: every one of them waits about half of its time.
+/// Runs each test in a process of its own, several at once: every one of them waits about half of
+/// its time.
 fn all(chosen: &[&Test]) -> ExitCode {
     let left: Mutex<VecDeque<&str>> = Mutex::new(chosen.iter().map(|(name, _)| *name).collect());
     let failed = Mutex::new(Vec::new());
@@ -217,8 +219,8 @@ fn one(only: &str) -> ExitCode {
     }
 }
 
-/// Runs a command; its words, when it ends as it should.
-/// Runs a command that is to end so. Plans are shown node by node: what is asked of them are nodes and fields.
+/// Runs a command; its words, when it ends as it should. Runs a command that is to end so. Plans
+/// are shown node by node: what is asked of them are nodes and fields.
 async fn run(stage: &Stage, words: &[&str], cloud: &str, exit: Exit) -> String {
     let words = match words.first() {
         Some(&("plan" | "apply" | "destroy")) => [words, &["--details"]].concat(),

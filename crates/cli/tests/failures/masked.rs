@@ -1,4 +1,5 @@
-//! No value of a secret is printed: neither those that are set now nor those that an earlier release is started with.
+//! No value of a secret is printed: neither those that are set now nor those that an earlier
+//! release is started with.
 
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Purpose, Started};

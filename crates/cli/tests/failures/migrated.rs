@@ -1,5 +1,5 @@
-//! A migration belongs to a database: whatever becomes of names, ledgers and commands, each database that a container serves on was
-//! migrated, and never twice.
+//! A migration belongs to a database: whatever becomes of names, ledgers and commands, each
+//! database that a container serves on was migrated, and never twice.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,13 +53,14 @@ fn migrations(stage: &Stage) -> usize {
         .count()
 }
 
-/// Each URL that a container was ever given to serve on was given to one migration of the same image, and to one alone.
+/// Each URL that a container was ever given to serve on was given to one migration of the same
+/// image, and to one alone.
 fn assert_migrated_once(stage: &Stage) {
     assert_migrated_once_since(stage, 0);
 }
 
-/// The same of the containers that were started after the first `past` ones: a database that is made anew may have the URL of the one
-/// before.
+/// The same of the containers that were started after the first `past` ones: a database that is
+/// made anew may have the URL of the one before.
 #[track_caller]
 fn assert_migrated_once_since(stage: &Stage, past: usize) {
     let started = stage.containers.started().split_off(past);
@@ -170,7 +171,8 @@ async fn destroyed_and_killed(stage: &Stage) {
     }
 }
 
-/// A start on Google whose reply is lost, where its list of executions lags for as long as anybody looks.
+/// A start on Google whose reply is lost, where its list of executions lags for as long as anybody
+/// looks.
 async fn lost_start(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let rules = "[[fault]]\ncall = \"run.projects.locations.jobs.run\"\nwhat = \"reset_after\"\nnth = 1\n\n\
@@ -185,14 +187,16 @@ async fn lost_start(stage: &Stage) {
     assert_eq!(migrations(stage), 1);
 }
 
-/// No reply to the start, however often it is asked for, and lists that do not have the task for a while.
+/// No reply to the start, however often it is asked for, and lists that do not have the task for a
+/// while.
 const LOST_ON_AWS: &str = "[[fault]]\ncall = \"ecs:RunTask\"\nwhat = \"reset_after\"\n\n\
                            [[fault]]\ncall = \"ecs:ListTasks\"\nwhat = \"stale\"\nnth = 1\ntimes = 4\n";
 /// Lists that do not have the task for a while.
 const LATE_LISTS: &str =
     "[[fault]]\ncall = \"ecs:ListTasks\"\nwhat = \"stale\"\nnth = 1\ntimes = 4\n";
 
-/// Another greeting makes another task definition, and no other migration: it is not run beside the one that was started.
+/// Another greeting makes another task definition, and no other migration: it is not run beside the
+/// one that was started.
 async fn lost_on_aws(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     stage.disturb(LOST_ON_AWS).await;
@@ -293,8 +297,8 @@ async fn database_to_come(stage: &Stage) {
     }
 }
 
-/// A backup that is restored into its own instance makes no other database: nothing tells, and a person says it. Once more each time, and
-/// a start that was not answered is one.
+/// A backup that is restored into its own instance makes no other database: nothing tells, and a
+/// person says it. Once more each time, and a start that was not answered is one.
 async fn restored_in_place(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "all", Exit::Success).await;

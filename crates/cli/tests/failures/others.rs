@@ -23,7 +23,8 @@ crate::tests! {
 /// What the service is called on both clouds.
 const NAME: &str = "swept-test-idp";
 
-/// A code deployment, a rollback and a secret that is set are our own doing: the plan after them accuses nobody.
+/// A code deployment, a rollback and a secret that is set are our own doing: the plan after them
+/// accuses nobody.
 async fn no_drift(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&SECOND);
@@ -122,7 +123,8 @@ async fn traffic_pinned(stage: &Stage) {
     assert_serves(stage, "gcp", 1).await;
 }
 
-/// A value that was made once is not made anew because somebody disabled it; one that people give is given again.
+/// A value that was made once is not made anew because somebody disabled it; one that people give
+/// is given again.
 async fn secret_disabled(stage: &Stage) {
     first_serves(stage).await;
     let version = |secret: &str, verb: &str| {
@@ -154,7 +156,8 @@ async fn secret_disabled(stage: &Stage) {
     assert_serves(stage, "gcp", 2).await;
 }
 
-/// Tokens of a key that somebody switched off may be wanted again: no other pair takes its place, here or elsewhere.
+/// Tokens of a key that somebody switched off may be wanted again: no other pair takes its place,
+/// here or elsewhere.
 async fn key_disabled(stage: &Stage) {
     let wanted = Wanted {
         keys: true,

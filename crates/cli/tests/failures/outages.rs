@@ -75,7 +75,8 @@ async fn after_a_write(stage: &Stage) {
     }
 }
 
-/// Down once it has begun to roll out: the roll-out goes on without anybody who looks, and the next apply finds it done.
+/// Down once it has begun to roll out: the roll-out goes on without anybody who looks, and the next
+/// apply finds it done.
 async fn while_it_rolls_out(stage: &Stage) {
     first_serves(stage).await;
     let rounds: [(u32, IsLast, &str, &str, Exit); 2] = [

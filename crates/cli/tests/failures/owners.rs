@@ -1,5 +1,5 @@
-//! Several owners share one account on each cloud: what is planned, applied, adopted, removed, forgotten or destroyed in one
-//! never changes a thing of another.
+//! Several owners share one account on each cloud: what is planned, applied, adopted, removed,
+//! forgotten or destroyed in one never changes a thing of another.
 
 use std::path::Path;
 
@@ -30,8 +30,8 @@ const WITH_DATA: Wanted = Wanted {
     ..Wanted::FIRST
 };
 
-/// Of what its inventory names, however that came about, another environment touches nothing that is not marked as its own:
-/// every kind there is.
+/// Of what its inventory names, however that came about, another environment touches nothing that
+/// is not marked as its own: every kind there is.
 async fn inventory_of_another(stage: &Stage) {
     stage.want(&WITH_DATA);
     run(stage, APPLY, "all", Exit::Success).await;
@@ -117,7 +117,8 @@ async fn adopting_what_is_marked(stage: &Stage) {
     world::assert_same(&theirs, &world::of(stage).await);
 }
 
-/// The names that the first environment's things have; with the image's entry point said, the migration needs no definition of its own.
+/// The names that the first environment's things have; with the image's entry point said, the
+/// migration needs no definition of its own.
 const SAME_NAMES: &str = r#"
 [services.idp]
 entrypoint = []
@@ -167,8 +168,8 @@ fn of_app(stage: &Stage, app: &str) {
     stage.file("deployer.toml", &text);
 }
 
-/// What is forgotten bears no mark any more and is otherwise as it was; adopted again it is ours, and what was adopted is
-/// released by a destroy, not deleted.
+/// What is forgotten bears no mark any more and is otherwise as it was; adopted again it is ours,
+/// and what was adopted is released by a destroy, not deleted.
 async fn forgotten_adopted_released(stage: &Stage) {
     first_serves(stage).await;
     let made = world::of(stage).await;
@@ -205,7 +206,8 @@ async fn forgotten_adopted_released(stage: &Stage) {
     }
 }
 
-/// A service that was adopted closed and that we opened is closed when it is let go, however it was opened.
+/// A service that was adopted closed and that we opened is closed when it is let go, however it was
+/// opened.
 async fn opened_and_released(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let close = "[targets.gcp.services.idp]\npublic = false\n";
@@ -260,7 +262,8 @@ async fn adopted_and_removed(stage: &Stage) {
     world::assert_same_but_for_marks(&before, &theirs(&after));
 }
 
-/// Tags and labels that others put on our things are no drift and stay, whatever we change; only ours go.
+/// Tags and labels that others put on our things are no drift and stay, whatever we change; only
+/// ours go.
 async fn others_tags(stage: &Stage) {
     stage.file("deployer.test.toml", "[tags]\nteam = \"identity\"\n");
     stage.want(&WITH_DATA);
@@ -296,7 +299,8 @@ async fn others_tags(stage: &Stage) {
     assert_eq!(service["template"]["labels"].get("team"), None);
 }
 
-/// What cannot be had back is lost only where it is named; what is generated or derived can be had back.
+/// What cannot be had back is lost only where it is named; what is generated or derived can be had
+/// back.
 async fn data_is_named(stage: &Stage) {
     let by_hand = "[secrets.by-hand]\nfrom = \"cloud\"\n";
     stage.file("deployer.test.toml", by_hand);

@@ -61,8 +61,8 @@ async fn key_pair(stage: &Stage) {
     run(stage, &apply, "all", Exit::Success).await;
 }
 
-/// What people see: each service with its cause, in 80 columns, no registry and no whole digest; a saved plan shows the same, and one
-/// service can be asked for.
+/// What people see: each service with its cause, in 80 columns, no registry and no whole digest; a
+/// saved plan shows the same, and one service can be asked for.
 async fn by_service(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let file = stage.file("p.json", "");

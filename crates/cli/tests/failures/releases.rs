@@ -1,5 +1,7 @@
 //! What the releases say is what serves, and a rollback goes to what served before, once.
 
+// long: one story of a service from release to release
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -174,7 +176,8 @@ async fn beside_a_refused_delete(stage: &Stage) {
     assert_serves(stage, "aws", 3).await;
 }
 
-/// Killed at any write of an apply: whatever serves then, a rollback goes to what served before that.
+/// Killed at any write of an apply: whatever serves then, a rollback goes to what served before
+/// that.
 async fn killed_before_the_record(stage: &Stage) {
     first_serves(stage).await;
     let mut versions = 3..;
@@ -361,7 +364,8 @@ async fn two_contents(stage: &Stage) {
     assert_serves(stage, "gcp", 2).await;
 }
 
-/// What mends a rejected release is another content, also where it is a secret or the target's own section.
+/// What mends a rejected release is another content, also where it is a secret or the target's own
+/// section.
 async fn mended(stage: &Stage) {
     two_served(stage).await;
     for cloud in ["aws", "gcp"] {
@@ -430,8 +434,8 @@ async fn refused_on_one(stage: &Stage) {
     }
 }
 
-/// ECS keeps its count of tasks beside the definition; a revision of Cloud Run has its size with it. What the target's own section says of
-/// ingress stays on both.
+/// ECS keeps its count of tasks beside the definition; a revision of Cloud Run has its size with
+/// it. What the target's own section says of ingress stays on both.
 async fn not_restored(stage: &Stage) {
     first_serves(stage).await;
     stage.want(&Wanted {
@@ -470,7 +474,8 @@ async fn delete_old(stage: &Stage) {
     stage.google(Method::DELETE, &path, None).await;
 }
 
-/// What a plain rollback makes serve has its secrets, and the second plan is empty; another release later they go.
+/// What a plain rollback makes serve has its secrets, and the second plan is empty; another release
+/// later they go.
 async fn pinned_before(stage: &Stage) {
     for version in 3..=4 {
         stage.write_image(version, "amd64");
@@ -504,7 +509,8 @@ async fn pinned_before(stage: &Stage) {
     assert_eq!(left, [] as [&str; 0], "{picture}");
 }
 
-/// An environment variable that was changed by hand is no release: what is gone back to is what it was changed from, and is on no hold.
+/// An environment variable that was changed by hand is no release: what is gone back to is what it
+/// was changed from, and is on no hold.
 async fn by_another_hand(stage: &Stage) {
     two_served(stage).await;
     let mut there = ecs::definition(stage, ecs::NAME).await;

@@ -24,7 +24,8 @@ fn rename(stage: &Stage, old: &str, new: &str) {
     std::fs::write(path, text.replace(old, new)).expect("it can be written");
 }
 
-/// A service gets another name: its things of before go, each that loses data by a word, and those of the environment beside stay.
+/// A service gets another name: its things of before go, each that loses data by a word, and those
+/// of the environment beside stay.
 async fn service(stage: &Stage) {
     first_serves(stage).await;
     let prod = stage.beside("prod");

@@ -1,14 +1,17 @@
 //! The failure report, in one form for both clouds.
 //!
-//! What the runbooks that this program replaces have under "Troubleshooting", and the tests that stand for it here:
+//! What the runbooks that this program replaces have under "Troubleshooting", and the tests that
+//! stand for it here:
 //!
-//! | a runbook says | the test |
-//! |---|---|
-//! | the app cannot load its secrets | `a_secret_that_another_hand_disabled_is_told_by_name`, `a_migration_whose_secret_cannot_be_read_...` |
-//! | the container keeps restarting: read the logs of its entry point | [`crashes`], `tasks_that_die_...` |
-//! | migrations fail: read the logs for the error | `a_migration_that_exits_with_3_...`, `..._takes_too_long_...` |
-//! | the health check fails | `a_version_that_is_never_healthy_...` |
-//! | the role cannot be assumed, a call answers 403 | `a_call_that_is_denied_is_told_with_its_own_exit_code` |
+//! - the app cannot load its secrets: `a_secret_that_another_hand_disabled_is_told_by_name`,
+//!   `a_migration_whose_secret_cannot_be_read_...`
+//! - the container keeps restarting, read the logs of its entry point: [`crashes`],
+//!   `tasks_that_die_...`
+//! - migrations fail, read the logs for the error: `a_migration_that_exits_with_3_...`,
+//!   `..._takes_too_long_...`
+//! - the health check fails: `a_version_that_is_never_healthy_...`
+//! - the role cannot be assumed, a call answers 403:
+//!   `a_call_that_is_denied_is_told_with_its_own_exit_code`
 
 use std::time::Duration;
 
@@ -29,8 +32,8 @@ crate::tests! {
 const PRINTED: usize = 30;
 const SHOWN: usize = 20;
 
-/// The new version prints thirty lines and exits with 7: both clouds' reports have its last twenty lines, its exit code, what
-/// still serves and what to type, for people and as JSON.
+/// The new version prints thirty lines and exits with 7: both clouds' reports have its last twenty
+/// lines, its exit code, what still serves and what to type, for people and as JSON.
 async fn crashes(stage: &Stage) {
     first_serves(stage).await;
     let second = stage.digest(2);

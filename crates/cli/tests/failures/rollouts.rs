@@ -68,8 +68,9 @@ async fn first_never_serves(stage: &Stage) {
     run(stage, APPLY, "all", Exit::Success).await;
 }
 
-/// The app wants something for itself alone: one instance is healthy, and is killed a minute later; another one beside it gives
-/// up meanwhile. So there are never two at a time, and never three failures without a success between them.
+/// The app wants something for itself alone: one instance is healthy, and is killed a minute later;
+/// another one beside it gives up meanwhile. So there are never two at a time, and never three
+/// failures without a success between them.
 fn one_at_a_time() -> impl Fn(&Started) -> Behaviour {
     let free = Mutex::new(Timestamp::MIN);
     move |started| {
@@ -181,7 +182,8 @@ fn quarter_of_a_minute(_: &Started) -> Behaviour {
     }
 }
 
-/// ECS calls the deployment completed, and goes on replacing what dies: at moments the wanted number runs.
+/// ECS calls the deployment completed, and goes on replacing what dies: at moments the wanted
+/// number runs.
 async fn tasks_die_later(stage: &Stage) {
     stage.behave(ten_minutes);
     stage.want(&Wanted::FIRST);
@@ -225,7 +227,8 @@ async fn tasks_die_later(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
 }
 
-/// Cloud Run starts another instance and calls the service ready all the time, and so does the program.
+/// Cloud Run starts another instance and calls the service ready all the time, and so does the
+/// program.
 async fn instances_die_later(stage: &Stage) {
     stage.behave(ten_minutes);
     stage.want(&Wanted::FIRST);

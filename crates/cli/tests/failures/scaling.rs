@@ -27,7 +27,8 @@ async fn count(stage: &Stage) -> i32 {
     clouds::ecs_service(stage, "idp").await.desired_count()
 }
 
-/// A count of 0 that another hand set is nobody's success, before a roll-out and in the middle of one.
+/// A count of 0 that another hand set is nobody's success, before a roll-out and in the middle of
+/// one.
 async fn count_of_none(stage: &Stage) {
     stage.file(OVERLAY, "[services.idp]\nreplicas = { min = 1, max = 6 }\n");
     first_serves(stage).await;
@@ -126,7 +127,8 @@ async fn registered(stage: &Stage) -> Option<(i32, i32, Vec<(String, f64)>)> {
     ))
 }
 
-/// ECS scales by a scalable target and its policies: they are there, compared, changed and taken away.
+/// ECS scales by a scalable target and its policies: they are there, compared, changed and taken
+/// away.
 async fn scales(stage: &Stage) {
     let replicas = |text: &str| {
         stage.file(OVERLAY, &format!("[services.idp]\nreplicas = {text}\n"));
@@ -171,7 +173,8 @@ async fn scales(stage: &Stage) {
     assert_eq!(registered(stage).await, None);
 }
 
-/// Others scale the service down at night and by a metric of theirs: that goes on when our range ends.
+/// Others scale the service down at night and by a metric of theirs: that goes on when our range
+/// ends.
 async fn with_others_on_it(stage: &Stage) {
     use aws_sdk_applicationautoscaling::types::{
         PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalableTargetAction,

@@ -81,8 +81,8 @@ pub async fn plans_nothing(stage: &Stage, cloud: &str) {
     says(&said, &["No changes"]);
 }
 
-/// Seven minutes pass until Google's own services know of a grant; Cloud Run refuses until then. With a migration it is the job
-/// that is looked at again, without one the service.
+/// Seven minutes pass until Google's own services know of a grant; Cloud Run refuses until then.
+/// With a migration it is the job that is looked at again, without one the service.
 async fn granted_late(stage: &Stage) {
     stage.sandbox.set_iam_delay(Duration::from_secs(7 * 60));
     stage.want(&Wanted::FIRST);
@@ -111,7 +111,8 @@ fn jiff_now(stage: &Stage) -> i64 {
     stage.time.now().as_second()
 }
 
-/// Other members, other roles and conditions on our own secret stay; so does a binding of ours that another hand had made.
+/// Other members, other roles and conditions on our own secret stay; so does a binding of ours that
+/// another hand had made.
 async fn granted_beside_others(stage: &Stage) {
     stage.want(&Wanted {
         old_secret: true,
@@ -260,7 +261,8 @@ fn their_password(stage: &Stage) -> String {
     newest.env["THEIR_PASSWORD"].clone()
 }
 
-/// RDS rotates every seven days, and the second rotation is the end of the version that was current before the first.
+/// RDS rotates every seven days, and the second rotation is the end of the version that was current
+/// before the first.
 async fn rotated(stage: &Stage) {
     make_theirs(stage, THEIRS).await;
     let tables = "\n[secrets.their-token]\nfrom = \"cloud\"\n\n[targets.aws.secrets.their-token]\nname = \"rotating\"\n\
@@ -438,7 +440,8 @@ async fn assert_kept_nowhere(stage: &Stage, value: &str) {
     }
 }
 
-/// Where `global` is forbidden, secrets are kept in the target's own region, or where the manifest says.
+/// Where `global` is forbidden, secrets are kept in the target's own region, or where the manifest
+/// says.
 async fn locations(stage: &Stage) {
     let policy = Some(vec![LOCATION.to_owned(), "us-east1".to_owned()]);
     stage.sandbox.set_allowed_locations(policy);

@@ -1,4 +1,5 @@
-//! What apps and clouds say moves no cursor, forges no line of ours and floods no screen; what happened is told once, in its own words.
+//! What apps and clouds say moves no cursor, forges no line of ours and floods no screen; what
+//! happened is told once, in its own words.
 
 use deployer::Exit;
 use deployer_sandbox::runner::{self, Behaviour, Purpose};

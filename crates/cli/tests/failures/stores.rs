@@ -51,8 +51,9 @@ fn asked_within(stage: &Stage) -> Vec<String> {
     names
 }
 
-/// The whole plan is made although Cloud SQL refuses to speak of what is within an instance that is not there, and once all of it
-/// is there, nothing is to be done: not for what Google fills in either.
+/// The whole plan is made although Cloud SQL refuses to speak of what is within an instance that is
+/// not there, and once all of it is there, nothing is to be done: not for what Google fills in
+/// either.
 async fn empty_project(stage: &Stage) {
     stage.want(&DATA);
     stage.calls.arm(None);
@@ -85,7 +86,8 @@ async fn users_denied(stage: &Stage) {
     );
 }
 
-/// A disk that grew by itself is nobody's difference; one that the manifest wants smaller is refused before anything is done.
+/// A disk that grew by itself is nobody's difference; one that the manifest wants smaller is
+/// refused before anything is done.
 async fn grown_disk(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -120,7 +122,8 @@ async fn grown_disk(stage: &Stage) {
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
 }
 
-/// An instance that must be another one is made under the same name, after a last backup, once that was allowed.
+/// An instance that must be another one is made under the same name, after a last backup, once that
+/// was allowed.
 async fn replaced(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -169,7 +172,8 @@ async fn secret(stage: &Stage, name: &str) -> String {
     String::from_utf8(bytes.expect("base64")).expect("text")
 }
 
-/// The zones of a company mostly live in one project, and its machines mostly reach no name server but its own.
+/// The zones of a company mostly live in one project, and its machines mostly reach no name server
+/// but its own.
 async fn shared_zone(stage: &Stage) {
     let zone = json!({ "name": "example-com", "dnsName": "example.com.", "description": "shared" });
     let zones = "/dns/v1/projects/shared-dns/managedZones";
@@ -249,7 +253,8 @@ async fn read_cache(stage: &Stage) -> serde_json::Value {
     stage.google(Method::GET, &path, None).await
 }
 
-/// Another hand's edition and tier are put back beside a larger disk: Cloud SQL takes an edition with its tier alone.
+/// Another hand's edition and tier are put back beside a larger disk: Cloud SQL takes an edition
+/// with its tier alone.
 async fn another_edition(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -371,7 +376,8 @@ async fn meanwhile(stage: &Stage, exit: Exit, settings: serde_json::Value) -> St
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Any operation gives the settings another version: ours is made again of what is there, unless that would undo the other one.
+/// Any operation gives the settings another version: ours is made again of what is there, unless
+/// that would undo the other one.
 async fn forestalled(stage: &Stage) {
     stage.want(&DATA);
     run(stage, APPLY, "gcp", Exit::Success).await;
@@ -398,7 +404,8 @@ async fn forestalled(stage: &Stage) {
     assert_eq!(there["settings"]["dataDiskSizeGb"], "50");
 }
 
-/// The manifest has no word for it: what a hand set stays, also when the name leads elsewhere, and the record stays ours.
+/// The manifest has no word for it: what a hand set stays, also when the name leads elsewhere, and
+/// the record stays ours.
 async fn ttl(stage: &Stage) {
     let zone = json!({ "name": "example-com", "dnsName": "example.com.", "description": "ours" });
     let zones = format!("/dns/v1/projects/{PROJECT}/managedZones");

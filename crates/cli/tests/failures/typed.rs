@@ -1,4 +1,5 @@
-//! What people type: environments that are known, a lock that is waited for, several services, and what `--json` promises.
+//! What people type: environments that are known, a lock that is waited for, several services, and
+//! what `--json` promises.
 
 use deployer::Exit;
 use serde_json::Value;

@@ -109,7 +109,8 @@ async fn size_and_ingress(stage: &Stage) -> (i32, Value) {
     (service.desired_count(), there["ingress"].clone())
 }
 
-/// Each line of what the clouds hold and the ledger calls ours, but for what is deleted and only kept for a while.
+/// Each line of what the clouds hold and the ledger calls ours, but for what is deleted and only
+/// kept for a while.
 async fn left(stage: &Stage) -> Vec<String> {
     let picture = picture::take(stage).await;
     let lines = picture.lines().filter(|line| {
@@ -130,8 +131,8 @@ fn stays<'a>(said: &'a str, cloud: &str) -> BTreeSet<(&'a str, &'a str)> {
 const COPIED: &str = "one image more in the registry is in nobody's way";
 const MIGRATED: &str = "the database stays migrated";
 
-/// Nothing that a first apply made is left, in the clouds and in the ledger. The secret that names the database is made anew
-/// by the next apply, which so migrates another database.
+/// Nothing that a first apply made is left, in the clouds and in the ledger. The secret that names
+/// the database is made anew by the next apply, which so migrates another database.
 async fn first_apply(stage: &Stage) {
     stage.behave(unhealthy);
     stage.want(&Wanted::FIRST);
@@ -247,7 +248,8 @@ const LEFT_WITH_DATA: [&str; 20] = [
     "ours gcp/us-central1/sql.user/swept-test-main/swept",
 ];
 
-/// The calls of a cloud that make a service serve are denied from the third: both services were rolled out by then.
+/// The calls of a cloud that make a service serve are denied from the third: both services were
+/// rolled out by then.
 async fn may_not_put_back(stage: &Stage, cloud: &str) {
     let call = match cloud {
         "aws" => "ecs:UpdateService",
@@ -303,7 +305,8 @@ async fn needs_attention(stage: &Stage) {
         says(attention, &[idp, "error: not allowed: ", words_of(cloud)]);
         clouds::assert_serves(stage, cloud, "idp", version).await;
         clouds::assert_serves(stage, other, "idp", version - 1).await;
-        // What could not be put back serves, and is on record as serving. On Google the other service stays failed too.
+        // What could not be put back serves, and is on record as serving. On Google the other
+        // service stays failed too.
         let exit = match cloud {
             "aws" => Exit::Success,
             _ => Exit::Untrue,
@@ -349,7 +352,8 @@ async fn needs_attention_in_json(stage: &Stage) {
     }
 }
 
-/// Deletes begin when everything else is there: that one of them fails is no reason to go back to what used what is gone.
+/// Deletes begin when everything else is there: that one of them fails is no reason to go back to
+/// what used what is gone.
 async fn after_a_refused_delete(stage: &Stage) {
     stage.want(&BOTH);
     run(stage, APPLY, "all", Exit::Success).await;
@@ -380,7 +384,8 @@ fn migration_fails(started: &Started) -> Behaviour {
     }
 }
 
-/// Everything else is as before, and the database may not be. One that never began has changed nothing.
+/// Everything else is as before, and the database may not be. One that never began has changed
+/// nothing.
 async fn half_migrated(stage: &Stage) {
     first_serves(stage).await;
     stage.behave(migration_fails);

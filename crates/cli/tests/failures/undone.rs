@@ -117,7 +117,8 @@ async fn password_changed(stage: &Stage) {
     run(stage, APPLY, "all", Exit::Success).await;
 }
 
-/// Reads that lag for as long as the undo looks: what was made is not called absent, and is still known as ours.
+/// Reads that lag for as long as the undo looks: what was made is not called absent, and is still
+/// known as ours.
 async fn not_seen_yet(stage: &Stage) {
     stage.want(&Wanted::FIRST);
     let mut rules = "[[fault]]\ncall = \"ecs:CreateService\"\nwhat = \"denied\"\n".to_owned();

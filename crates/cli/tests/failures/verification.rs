@@ -1,4 +1,5 @@
-//! A release that serves and does not do what it should: told check by check, on each cloud by itself.
+//! A release that serves and does not do what it should: told check by check, on each cloud by
+//! itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,7 +143,8 @@ fn failed(said: &str, cloud: &str, release: u32, manifest: &str) {
     );
 }
 
-/// Whether the last release on a cloud was verified, by `releases` and by `status`, which must not differ.
+/// Whether the last release on a cloud was verified, by `releases` and by `status`, which must not
+/// differ.
 async fn verified(stage: &Stage, cloud: &str) -> Value {
     let releases = document(stage, &["releases"], cloud, Exit::Success).await;
     let status = document(stage, &["status"], cloud, Exit::Success).await;

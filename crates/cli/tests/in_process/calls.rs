@@ -13,7 +13,8 @@ use super::time::VirtualTime;
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails and changes nothing, and so does every other call of that name until the command ends.
+    /// It fails and changes nothing, and so does every other call of that name until the command
+    /// ends.
     BeforeEffect,
     /// It is carried out, and the connection ends before the answer.
     ReplyLost,
@@ -85,7 +86,8 @@ impl Calls {
         self.state().down = Some((cloud, FaultKind::Unavailable));
     }
 
-    /// Has no call of a cloud be answered after the first for which this holds, until the next [`Calls::arm`].
+    /// Has no call of a cloud be answered after the first for which this holds, until the next
+    /// [`Calls::arm`].
     pub fn take_down_after(&self, last: IsLast, how: FaultKind) {
         self.arm(None);
         self.state().last = Some((last, how));
@@ -97,7 +99,8 @@ impl Calls {
         self.state().denied = Some(name.to_owned());
     }
 
-    /// Refuses every call for which this does not hold until the next [`Calls::arm`]: the caller may not.
+    /// Refuses every call for which this does not hold until the next [`Calls::arm`]: the caller
+    /// may not.
     pub fn allow_only(&self, allowed: IsAllowed) {
         self.arm(None);
         self.state().allowed = Some(allowed);

@@ -1,4 +1,5 @@
-//! The environment that the clouds' clients read. A running process had better not change its own, so it starts itself again.
+//! The environment that the clouds' clients read. A running process had better not change its own,
+//! so it starts itself again.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -29,7 +30,8 @@ pub struct Again(TempDir);
 impl Again {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        // Every client of Google reads all the authorities that it is to trust; none is asked for here.
+        // Every client of Google reads all the authorities that it is to trust; none is asked for
+        // here.
         let authority = folder.path().join("authority.pem");
         std::fs::write(authority, include_str!("authority.pem")).expect("a file can be written");
         Self(folder)

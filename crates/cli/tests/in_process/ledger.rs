@@ -1,4 +1,5 @@
-//! A ledger in memory that can end the run before or after any of its writes, as a killed process would, or fail from there on.
+//! A ledger in memory that can end the run before or after any of its writes, as a killed process
+//! would, or fail from there on.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,7 +96,8 @@ impl KillingStore {
         self.0.killed.notified().await;
     }
 
-    /// The objects that count, sorted: of those that the runs write of one subject the highest, unless that says that it is gone.
+    /// The objects that count, sorted: of those that the runs write of one subject the highest,
+    /// unless that says that it is gone.
     pub async fn standing(&self) -> Vec<Path> {
         let objects = self.0.store.list(None).try_collect::<Vec<_>>().await;
         let paths = objects.expect("memory can be listed").into_iter();
@@ -181,7 +183,8 @@ impl KillingStore {
         }
     }
 
-    /// Counts a write; the number when it counts. How often a lock is renewed depends on how long a run takes.
+    /// Counts a write; the number when it counts. How often a lock is renewed depends on how long a
+    /// run takes.
     fn count(&self, location: &Path) -> Option<usize> {
         let parts = ["lock", "clock.json"];
         let lock = location.parts().any(|part| parts.contains(&part.as_ref()));

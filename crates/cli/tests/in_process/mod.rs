@@ -1,4 +1,5 @@
-//! The whole program and both clouds in one process, in virtual time: for programs that try a command very often.
+//! The whole program and both clouds in one process, in virtual time: for programs that try a
+//! command very often.
 
 #![allow(dead_code, reason = "no program uses all of it")]
 

@@ -1,4 +1,5 @@
-//! Where one point is tried: a manifest with its image in a folder of its own, both clouds in this process, an empty ledger.
+//! Where one point is tried: a manifest with its image in a folder of its own, both clouds in this
+//! process, an empty ledger.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,8 @@ pub struct Wanted {
     pub data: bool,
     /// Whether there is a key pair.
     pub keys: bool,
-    /// How many services there are beside the one that everything is about: `s1` and so on, without variables and migrations.
+    /// How many services there are beside the one that everything is about: `s1` and so on, without
+    /// variables and migrations.
     pub more_services: usize,
     /// How many instances that one is to have.
     pub replicas: u32,
@@ -181,7 +183,8 @@ impl Stage {
         write_image(self.folder.path(), version, architecture);
     }
 
-    /// Writes another image: what an index says of its platform, if anything does, and its configuration.
+    /// Writes another image: what an index says of its platform, if anything does, and its
+    /// configuration.
     pub fn write_image_of(&self, version: u32, index_says: Option<&str>, config: &Value) {
         write_layout(self.folder.path(), version, index_says, config);
     }
@@ -305,7 +308,8 @@ impl Stage {
             .await
     }
 
-    /// Calls Google by another hand than the program's: a path with its version, and what is sent, if anything.
+    /// Calls Google by another hand than the program's: a path with its version, and what is sent,
+    /// if anything.
     pub async fn google(&self, method: Method, path: &str, body: Option<Value>) -> Value {
         let url = format!("{}{path}", self.sandbox.gcp_url);
         let call = self.http.request(method, url).bearer_auth(&self.token);

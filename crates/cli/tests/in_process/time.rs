@@ -1,5 +1,5 @@
-//! Virtual time for the program and the clouds together: it stands still while anything is under way, and leaps to the next
-//! thing that somebody waits for once nothing is.
+//! Virtual time for the program and the clouds together: it stands still while anything is under
+//! way, and leaps to the next thing that somebody waits for once nothing is.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,10 +14,11 @@ use deployer_core::clock::Clock;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
-/// How long nothing must have happened before time moves. Longer than anything on loopback takes to arrive.
+/// How long nothing must have happened before time moves. Longer than anything on loopback takes to
+/// arrive.
 const QUIET: Duration = Duration::from_micros(1000);
-/// The same while a call is being answered, which may itself wait for time to pass, and before long leaps: where only the end
-/// counts, and where time is measured.
+/// The same while a call is being answered, which may itself wait for time to pass, and before long
+/// leaps: where only the end counts, and where time is measured.
 const HASTY: Duration = Duration::from_millis(6);
 const PATIENT: Duration = Duration::from_millis(40);
 /// Who watches closely looks every second.
@@ -117,8 +118,8 @@ impl VirtualTime {
         }
     }
 
-    /// How long nothing must happen before the next leap. A long leap is a sign that only somebody is waited for who
-    /// goes by the machine's clock: Google's clients between two tries.
+    /// How long nothing must happen before the next leap. A long leap is a sign that only somebody
+    /// is waited for who goes by the machine's clock: Google's clients between two tries.
     fn quiet(&self) -> Duration {
         let state = self.state();
         let next = state.sleepers.keys().next();
@@ -200,8 +201,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Whether every other thread of this process waits for something, as far as the system tells: then none has work that it
-/// has not come to.
+/// Whether every other thread of this process waits for something, as far as the system tells: then
+/// none has work that it has not come to.
 fn others_sleep() -> bool {
     let Ok(own) = std::fs::read_link("/proc/thread-self") else {
         return true;

@@ -1,5 +1,7 @@
-//! Histories that nobody thought of: random commands on both clouds, killed at random entries of the ledger, or with a call that fails or
-//! loses its reply, and typed again. After each one the program is asked what serves, and a model that knows neither program nor cloud says what ought to.
+//! Histories that nobody thought of: random commands on both clouds, killed at random entries of
+//! the ledger, or with a call that fails or loses its reply, and typed again. After each one the
+//! program is asked what serves, and a model that knows neither program nor cloud says what ought
+//! to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,7 +73,8 @@ struct Expected {
     exits: Vec<Exit>,
 }
 
-/// Tries one history; `Err` says what is wrong, with everything that was typed. Gives how many commands were typed.
+/// Tries one history; `Err` says what is wrong, with everything that was typed. Gives how many
+/// commands were typed.
 pub fn attempt(seed: u64) -> Result<usize, String> {
     let time = VirtualTime::start();
     time.run(async {
@@ -103,7 +106,8 @@ struct History<'a> {
     models: Models,
     /// Where a destroy ran: what was migrated before may have been of another database.
     destroyed: BTreeSet<&'static str>,
-    /// Where what was applied last never came up: Cloud Run keeps it as the wanted one, and `status` says so.
+    /// Where what was applied last never came up: Cloud Run keeps it as the wanted one, and
+    /// `status` says so.
     failed: BTreeSet<&'static str>,
     /// What was typed, and how it ended, for who reads a failure.
     typed: Vec<String>,
@@ -320,7 +324,8 @@ impl History<'_> {
         }
     }
 
-    /// Whatever was killed: what the program says serves does serve, and `status` is content only where the ledger is right.
+    /// Whatever was killed: what the program says serves does serve, and `status` is content only
+    /// where the ledger is right.
     async fn check_words(&self, cloud: &'static str) -> Result<Told, String> {
         let serving = clouds::serving(self.stage, cloud, "idp").await;
         let told = self.ask(cloud).await?;
@@ -370,7 +375,8 @@ impl History<'_> {
         })
     }
 
-    /// Every container that served was given a database that its own image had migrated; until a destroy, once.
+    /// Every container that served was given a database that its own image had migrated; until a
+    /// destroy, once.
     fn check_migrations(&mut self) -> Result<(), String> {
         let last = self.typed.last().cloned().unwrap_or_default();
         if last.contains("Destroy") {

@@ -1,10 +1,13 @@
-//! The sweep: every call of a command fails, loses its reply or is throttled, every write to the ledger is the last, fails with all after
-//! it or loses its answer, and the next apply ends in the world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
+//! The sweep: every call of a command fails, loses its reply or is throttled, every write to the
+//! ledger is the last, fails with all after it or loses its answer, and the next apply ends in the
+//! world of an undisturbed one. The whole program and both clouds, in one process, in virtual time.
 //!
-//! Beside them histories: random commands on both clouds, killed and typed again, each judged by a model.
+//! Beside them histories: random commands on both clouds, killed and typed again, each judged by a
+//! model.
 //!
-//! Tries a sample - one point of each kind, for each scenario on each cloud, and some histories - or everything with `DEPLOYER_SWEEP=all`.
-//! What narrows it down: `DEPLOYER_SWEEP_ONLY=Rollback:aws` or `DEPLOYER_SWEEP_ONLY=History:7`, and
+//! Tries a sample - one point of each kind, for each scenario on each cloud, and some histories -
+//! or everything with `DEPLOYER_SWEEP=all`. What narrows it down:
+//! `DEPLOYER_SWEEP_ONLY=Rollback:aws` or `DEPLOYER_SWEEP_ONLY=History:7`, and
 //! `DEPLOYER_SWEEP_POINT="Call(56, BeforeEffect)"`.
 
 #![allow(
@@ -44,7 +47,8 @@ const HISTORIES: (u64, u64) = (200, 6);
 const HISTORY: &str = "History:";
 /// Names the scenarios that are wanted; in a process that tries one, that one.
 const ONLY: &str = "DEPLOYER_SWEEP_ONLY";
-/// Narrows the points down to those in whose name it occurs: `Call(56, BeforeEffect)`, as a failure is told.
+/// Narrows the points down to those in whose name it occurs: `Call(56, BeforeEffect)`, as a failure
+/// is told.
 const POINT: &str = "DEPLOYER_SWEEP_POINT";
 
 fn main() -> ExitCode {
@@ -63,7 +67,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tries every scenario on every cloud, each in a process of its own. Every one of them waits about half of its time.
+/// Tries every scenario on every cloud, each in a process of its own. Every one of them waits about
+/// half of its time.
 fn all() -> ExitCode {
     let only = std::env::var(ONLY).unwrap_or_default();
     let histories = match is_whole() || only.starts_with(HISTORY) {

@@ -1,4 +1,5 @@
-//! What one service's releases ought to come to on one cloud, told without the program: lists and numbers, no clock, no cloud.
+//! What one service's releases ought to come to on one cloud, told without the program: lists and
+//! numbers, no clock, no cloud.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,8 @@ pub type Content = u32;
 #[derive(Clone, Copy, Debug)]
 struct Release {
     content: Content,
-    /// The release that it makes serve again, by its place in the list; its own place, when it is none.
+    /// The release that it makes serve again, by its place in the list; its own place, when it is
+    /// none.
     origin: usize,
     /// Whether a destroy took its revision away.
     gone: bool,
@@ -69,7 +71,8 @@ impl Model {
         self.rejected.remove(&content);
     }
 
-    /// Where a rollback goes: to what served before, never to what was rejected, nor to the same again.
+    /// Where a rollback goes: to what served before, never to what was rejected, nor to the same
+    /// again.
     pub fn back(&self) -> Back {
         let Some(last) = self.releases.last() else {
             return Back::Nothing;

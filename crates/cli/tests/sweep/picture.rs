@@ -1,4 +1,5 @@
-//! What the clouds and the ledger hold, read past the program, without what differs from run to run: ids, times, tokens.
+//! What the clouds and the ledger hold, read past the program, without what differs from run to
+//! run: ids, times, tokens.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -249,7 +250,8 @@ async fn data(lines: &mut Vec<String>, config: &SdkConfig) {
     }
 }
 
-/// What of each kind is compared: where it is listed, under which key, and the members that are the same in every run.
+/// What of each kind is compared: where it is listed, under which key, and the members that are the
+/// same in every run.
 const GOOGLE: [(&str, &str, &[&str]); 6] = [
     (
         "v2/projects/P/locations/L/services",

@@ -115,12 +115,13 @@ impl Scenario {
         }
     }
 
-    /// What of a picture is the same however often the command was begun. Each roll-out that fails uses up a number, and Cloud Run
-    /// keeps its revision.
+    /// What of a picture is the same however often the command was begun. Each roll-out that fails
+    /// uses up a number, and Cloud Run keeps its revision.
     fn told_alike(self, picture: String) -> String {
         match self {
             Self::Undo => {}
-            // What was not destroyed is not made anew: that it serves, and that nothing is left to do, is all that is alike.
+            // What was not destroyed is not made anew: that it serves, and that nothing is left to
+            // do, is all that is alike.
             Self::Anew => return String::new(),
             // Not every private key is of one length in PEM.
             Self::FirstApplyWithKeys => {
@@ -234,7 +235,8 @@ async fn disturb(
     })
 }
 
-/// The disturbed command itself: it may fail, or succeed by trying again; only a killed one may say nothing.
+/// The disturbed command itself: it may fail, or succeed by trying again; only a killed one may say
+/// nothing.
 fn judge(ended: &Ended, scenario: Scenario, point: Point, words: &str) -> Result<(), String> {
     match (ended, point) {
         (Ended::Killed, Point::Write(crash)) if crash.kills() => Ok(()),
@@ -282,7 +284,8 @@ async fn go_on(
             let again = stage.run(scenario.command(), cloud).await;
             return expect(again, &[Exit::Success], "the next destroy");
         }
-        // The same words again: it goes back once. Whoever was told that it serves does not type them.
+        // The same words again: it goes back once. Whoever was told that it serves does not type
+        // them.
         Scenario::Rollback => {
             if !done && !words.contains("is on hold") {
                 let again = stage.run(scenario.command(), cloud).await;
@@ -293,7 +296,8 @@ async fn go_on(
         // The same again has the same end. Then somebody mends the image.
         Scenario::Undo => {
             let mut again = stage.run(scenario.command(), cloud).await;
-            // A roll-out that Cloud Run still carries on is waited for. When it fails, this run has changed nothing to put back.
+            // A roll-out that Cloud Run still carries on is waited for. When it fails, this run has
+            // changed nothing to put back.
             if again.1.contains("No changes") {
                 expect(again, &[Exit::DeploymentFailed], "the roll-out's end")?;
                 again = stage.run(scenario.command(), cloud).await;

@@ -32,23 +32,26 @@ pub struct StoreStatus {
 /// What a database's nodes make.
 #[derive(Clone, Debug)]
 pub struct DatabaseOutputs {
-    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, once the instance can be reached and user and
-    /// database exist. In memory only.
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, once the instance can be
+    /// reached and user and database exist. In memory only.
     pub url: Output<SecretString>,
     /// Which database it is, once it is there: another one for each that is made under its name.
     pub birth: Output<Birth>,
-    /// The certificates that the server's one is signed by (PEM). `None` where the specification asks for none.
+    /// The certificates that the server's one is signed by (PEM). `None` where the specification
+    /// asks for none.
     pub authority: Option<Output<SecretString>>,
 }
 
 /// Managed PostgreSQL.
 #[async_trait]
 pub trait Database: Send + Sync {
-    /// Declares the instance and what belongs to it (subnet group, parameter group; database, user).
+    /// Declares the instance and what belongs to it (subnet group, parameter group; database,
+    /// user).
     ///
-    /// `password` is the secret's version that the user's password comes from; its value is read from the secret store
-    /// when it is needed and is in no field. A newer version is a visible change and becomes the user's password.
-    /// Deleting the instance keeps a final backup where the cloud can; the node says that it holds data.
+    /// `password` is the secret's version that the user's password comes from; its value is read
+    /// from the secret store when it is needed and is in no field. A newer version is a visible
+    /// change and becomes the user's password. Deleting the instance keeps a final backup where the
+    /// cloud can; the node says that it holds data.
     fn database(
         &self,
         graph: &mut Graph,
@@ -99,7 +102,8 @@ impl PasswordRule {
 pub struct CacheOutputs {
     /// `rediss://:TOKEN@HOST:PORT`, once it can be reached. In memory only.
     pub url: Output<SecretString>,
-    /// The certificates that the server's one is signed by (PEM). `None` where public authorities sign it.
+    /// The certificates that the server's one is signed by (PEM). `None` where public authorities
+    /// sign it.
     pub authority: Option<Output<SecretString>>,
 }
 
@@ -108,8 +112,8 @@ pub struct CacheOutputs {
 pub trait Cache: Send + Sync {
     /// Declares the cache and what belongs to it.
     ///
-    /// `token` is the secret's version that the AUTH token comes from, as for a database's password; `None` exactly where
-    /// the specification has none: the cloud makes the token.
+    /// `token` is the secret's version that the AUTH token comes from, as for a database's
+    /// password; `None` exactly where the specification has none: the cloud makes the token.
     fn cache(
         &self,
         graph: &mut Graph,

@@ -25,8 +25,8 @@ pub struct RecordStatus {
 pub trait Dns: Send + Sync + std::fmt::Debug {
     /// Declares the record; its node is ready when the zone's own servers answer with it.
     ///
-    /// Records carry no labels: one of that name that says something else than what the graph knows that we wrote is not
-    /// ours and is not touched, unless the specification adopts it.
+    /// Records carry no labels: one of that name that says something else than what the graph knows
+    /// that we wrote is not ours and is not touched, unless the specification adopts it.
     fn record(&self, graph: &mut Graph, env: &EnvironmentSpec, record: &RecordSpec) -> Address;
 
     /// What stands in the zone under the record's name, whoever made it. `None` when nothing does.

@@ -8,8 +8,8 @@ use crate::error::Error;
 /// What of a target carries an owner's mark, as far as it could be listed.
 #[derive(Debug, Default)]
 pub struct Marked {
-    /// What a list names. A list lags: what was deleted may stand in it and what was made a moment ago may not, so each is read before
-    /// anything is made of it.
+    /// What a list names. A list lags: what was deleted may stand in it and what was made a moment
+    /// ago may not, so each is read before anything is made of it.
     pub found: BTreeSet<Address>,
     /// What could not be listed.
     pub unlisted: Vec<Unlisted>,

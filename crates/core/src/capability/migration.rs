@@ -13,8 +13,9 @@ use crate::spec::MigrateSpec;
 /// Which database a name means: two that had the same name one after the other differ in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Birth {
-    /// What no other database of this name ever has: an instance's id, a time of creation. Of a database that a person named with a
-    /// URL nothing is known but the secret that holds it: then that secret's identity and version.
+    /// What no other database of this name ever has: an instance's id, a time of creation. Of a
+    /// database that a person named with a URL nothing is known but the secret that holds it: then
+    /// that secret's identity and version.
     pub id: String,
     /// When it was made, where that is known.
     pub at: Option<Timestamp>,
@@ -49,14 +50,15 @@ impl Rerun {
 pub struct MigrationKey {
     /// 32 hexadecimal digits.
     pub key: String,
-    /// As ledgers of before have it: of the secret's name and version, whichever database that named.
+    /// As ledgers of before have it: of the secret's name and version, whichever database that
+    /// named.
     older: Option<String>,
     born: Option<Timestamp>,
 }
 
 impl MigrationKey {
-    /// `database` is the secret's version that names the database, `birth` which database that is. Without a birth the secret's version
-    /// stands for it: where its own name is never given again.
+    /// `database` is the secret's version that names the database, `birth` which database that is.
+    /// Without a birth the secret's version stands for it: where its own name is never given again.
     pub fn new(
         migrate: &MigrateSpec,
         image: &ImageRef,
@@ -103,8 +105,8 @@ impl MigrationKey {
         Ok(self.among(&record.standings().await?))
     }
 
-    /// What is left of a migration of which `before` was known when the run began, and that failed like this in it; see
-    /// [`Step::left`](crate::node::Step::left).
+    /// What is left of a migration of which `before` was known when the run began, and that failed
+    /// like this in it; see [`Step::left`](crate::node::Step::left).
     pub async fn left(
         &self,
         before: &BTreeMap<String, MigrationStanding>,
@@ -134,7 +136,8 @@ impl MigrationKey {
         })
     }
 
-    /// Whether what a ledger of before says of this name was said of this database: it was there already.
+    /// Whether what a ledger of before says of this name was said of this database: it was there
+    /// already.
     fn is_ours(&self, standing: &MigrationStanding) -> bool {
         let ended = match standing {
             MigrationStanding::Succeeded { at }

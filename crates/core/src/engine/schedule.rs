@@ -31,8 +31,9 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// What a plan leaves to do: what it changes, and what still settles. A delete waits for everything else of its
-    /// target, and for the deletes of what was made from it. Blocked targets have nothing to do.
+    /// What a plan leaves to do: what it changes, and what still settles. A delete waits for
+    /// everything else of its target, and for the deletes of what was made from it. Blocked targets
+    /// have nothing to do.
     pub(super) fn of(prepared: &Prepared) -> Self {
         let changes: BTreeMap<&Address, &Change> = prepared
             .plan
@@ -45,7 +46,8 @@ impl Schedule {
             followers: BTreeMap::new(),
             ready: BTreeSet::new(),
         };
-        // Dependencies come first in a graph, so those that are to be waited for have their job already.
+        // Dependencies come first in a graph, so those that are to be waited for have their job
+        // already.
         for (_, entry) in prepared.graph.iter() {
             let address = entry.node.address();
             let Some(change) = changes.get(address) else {
@@ -76,7 +78,8 @@ impl Schedule {
             .map(|orphan| (orphan.node.address(), orphan))
             .filter(|(address, _)| !prepared.is_blocked(address.cloud))
             .collect();
-        // In the plan's order, in which the deletes of what was made from a thing stand before its own.
+        // In the plan's order, in which the deletes of what was made from a thing stand before its
+        // own.
         for change in &prepared.plan.changes {
             let Some(orphan) = deletes.remove(&change.address) else {
                 continue;
@@ -135,8 +138,8 @@ impl Schedule {
         }
     }
 
-    /// Takes out the deletes of what a node, left before it was ready, may still use - it was made from them by an earlier
-    /// run - and those that come after these.
+    /// Takes out the deletes of what a node, left before it was ready, may still use - it was made
+    /// from them by an earlier run - and those that come after these.
     pub(super) fn put_off_deletes_of_what_is_used_by(&mut self, user: &Address) -> Vec<Address> {
         let used = |job: &Job| job.used_by.contains(user);
         let mut next: Vec<Address> = self

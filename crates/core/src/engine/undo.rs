@@ -16,8 +16,9 @@ use crate::wait::{self, Look, Pace};
 /// How long what was made only just now may look absent, or as if it were not ours.
 const LAG: Duration = Duration::from_secs(60);
 
-/// Undoes every node that started. One that cannot be put back does not keep the older ones from it, unless it needs them: whatever still
-/// serves goes on with all that it was given. Each such one needs attention.
+/// Undoes every node that started. One that cannot be put back does not keep the older ones from
+/// it, unless it needs them: whatever still serves goes on with all that it was given. Each such
+/// one needs attention.
 pub(super) async fn newest_first(
     nodes: Vec<Arc<dyn Node>>,
     graph: &Graph,
@@ -83,7 +84,8 @@ pub(super) async fn newest_first(
 /// What must not be taken away, by address, with the name of what needs it.
 #[derive(Default)]
 struct Needed {
-    /// By what holds data and stays for that: what was made for it stays too; what was changed goes back to what it was.
+    /// By what holds data and stays for that: what was made for it stays too; what was changed goes
+    /// back to what it was.
     by_data: BTreeMap<Address, String>,
     /// By what was not put back: it may serve, with everything as this run left it.
     by_what_failed: BTreeMap<Address, String>,
@@ -165,7 +167,8 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
     }
 }
 
-/// [`Node::undo`]; what this run made is looked for until the cloud shows it, or has had the time to.
+/// [`Node::undo`]; what this run made is looked for until the cloud shows it, or has had the time
+/// to.
 async fn seen(
     node: &dyn Node,
     token: &Token,

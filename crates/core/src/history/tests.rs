@@ -51,7 +51,8 @@ enum Step {
     Undone(u32),
 }
 
-/// The releases after these steps, as the program records them. A rollback that has nowhere to go changes nothing.
+/// The releases after these steps, as the program records them. A rollback that has nowhere to go
+/// changes nothing.
 fn after(steps: &[Step]) -> Vec<Release> {
     let mut releases: Vec<Release> = Vec::new();
     let mut revision = 0;
@@ -296,7 +297,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Told apart from the function itself: a list of what served, and a set of what was rejected since it was last asked for.
+    /// Told apart from the function itself: a list of what served, and a set of what was rejected
+    /// since it was last asked for.
     #[test]
     fn a_rollback_never_goes_to_what_serves_was_rejected_or_failed(
         steps in prop::collection::vec(step(), 1..14)

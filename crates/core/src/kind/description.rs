@@ -148,7 +148,8 @@ impl<'a> Changed<'a> {
     }
 }
 
-/// The number of days, bytes or things on both sides of a change. `None` where one of them is no number.
+/// The number of days, bytes or things on both sides of a change. `None` where one of them is no
+/// number.
 pub fn numbers(change: &FieldChange) -> Option<(i64, i64)> {
     let number = |value: &Option<FieldValue>| match value {
         Some(FieldValue::Known(text)) => text.parse().ok(),

@@ -1,4 +1,5 @@
-//! A thing that the inventory has and the manifest no longer wants: read, shown, released or deleted, nothing else.
+//! A thing that the inventory has and the manifest no longer wants: read, shown, released or
+//! deleted, nothing else.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,5 @@
-//! A thing that the manifest wants: read, compared, made, changed, tagged and removed as its kind says.
+//! A thing that the manifest wants: read, compared, made, changed, tagged and removed as its kind
+//! says.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -241,7 +242,8 @@ impl<K: Wish> Resource for Managed<K> {
                 self.after(|| There { id, is, tags }).await
             }
             Sent::Absent(error) => Err(error),
-            // A lost reply: what is there is ours, or this read says otherwise. It may be half made.
+            // A lost reply: what is there is ours, or this read says otherwise. It may be half
+            // made.
             Sent::Taken => {
                 let found = self.again().await?;
                 let changes = self

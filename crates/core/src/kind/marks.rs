@@ -39,13 +39,14 @@ pub struct Ownership {
     adopt: bool,
     /// The tags that it is to carry.
     pub tags: Tags,
-    /// The tags that an earlier run set and that it is not to carry any more. Every other one is somebody's.
+    /// The tags that an earlier run set and that it is not to carry any more. Every other one is
+    /// somebody's.
     unwanted: BTreeSet<String>,
 }
 
 impl Ownership {
-    /// Things that carry these tags, our mark among them; with `adopt` also those that nobody marked. `past` is what earlier runs
-    /// noted.
+    /// Things that carry these tags, our mark among them; with `adopt` also those that nobody
+    /// marked. `past` is what earlier runs noted.
     pub fn new(marking: Marking, tags: Tags, adopt: bool, past: &Past) -> Self {
         let owner = tags.get(OWNER_TAG).cloned().unwrap_or_default();
         Self {
@@ -57,7 +58,8 @@ impl Ownership {
         }
     }
 
-    /// Of what an inventory names: it is the owner's or nobody's, and nothing of it is to be tagged.
+    /// Of what an inventory names: it is the owner's or nobody's, and nothing of it is to be
+    /// tagged.
     pub fn leftover(marking: Marking, owner: String) -> Self {
         Self {
             marking,
@@ -83,7 +85,8 @@ impl Ownership {
         tags.get(OWNER_TAG) == Some(&self.owner)
     }
 
-    /// How we know that a thing with these tags is not ours. `None` when it is, or may be taken over.
+    /// How we know that a thing with these tags is not ours. `None` when it is, or may be taken
+    /// over.
     pub fn foreign(&self, tags: &Tags) -> Option<Stranger> {
         let word = self.marking.word;
         match tags.get(OWNER_TAG) {

@@ -1,4 +1,5 @@
-//! What readings have in common: what a refusal means, whose a thing is, and what must be there after a write.
+//! What readings have in common: what a refusal means, whose a thing is, and what must be there
+//! after a write.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::node::Reading;
 use crate::wait::{Look, Pace, poll};
 
-/// How long a service may answer from before something was written. The Terraform provider waits as long or longer for repositories that
-/// are new (`internal/service/ecr/repository.go` of hashicorp/terraform-provider-aws) and for groups of RDS.
+/// How long a service may answer from before something was written. The Terraform provider waits as
+/// long or longer for repositories that are new (`internal/service/ecr/repository.go` of
+/// hashicorp/terraform-provider-aws) and for groups of RDS.
 const SEEN: Duration = Duration::from_secs(30);
 
 /// Reads a thing of a kind, whosever it is.
@@ -25,7 +27,8 @@ pub(super) async fn read<K: Kind>(at: &At<K::Site>) -> Result<Reading<There<K::I
     }
 }
 
-/// What a failed look means: absent for these codes, denied where the caller may not see it, else an error. `what` names the thing.
+/// What a failed look means: absent for these codes, denied where the caller may not see it, else
+/// an error. `what` names the thing.
 ///
 /// Errors: whatever is neither.
 pub fn read_or_sort<R: Refused, A>(refusal: R, absent: &[&str], what: &str) -> Result<Reading<A>> {
@@ -100,7 +103,8 @@ pub fn still_there<A>(reading: Reading<A>, what: &str) -> Result<A> {
 
 /// Makes a call as often as it is refused for what `passes` by itself, for so long.
 ///
-/// Errors: whatever else the call fails with, at once; in the end the cloud's last refusal, which tells more than that we gave up.
+/// Errors: whatever else the call fails with, at once; in the end the cloud's last refusal, which
+/// tells more than that we gave up.
 pub async fn until_taken<T, F, Fut>(
     clock: &dyn Clock,
     patience: Duration,

@@ -9,7 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
 use crate::node::{Evidence, Step, Token, Undone, Watch};
 
-/// When the things of a kind are deleted, where no inventory says what needs what: those of an earlier tier first.
+/// When the things of a kind are deleted, where no inventory says what needs what: those of an
+/// earlier tier first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
@@ -61,8 +62,8 @@ impl<F> Listing<F> {
 
 /// Makes a cloud's table: `ALL`, `tier` and `leftover`, and lists each kind.
 ///
-/// A thing of `kinds` is read and removed by itself; what has an address of `gone` goes with something else, or is a step: nothing is
-/// to be removed there.
+/// A thing of `kinds` is read and removed by itself; what has an address of `gone` goes with
+/// something else, or is a step: nothing is to be removed there.
 #[macro_export]
 macro_rules! kinds {
     (

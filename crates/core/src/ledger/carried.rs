@@ -1,7 +1,9 @@
-//! What ledgers of format 1 kept in one object for everything: read as what no run has said yet, and carried over when the next run begins.
+//! What ledgers of format 1 kept in one object for everything: read as what no run has said yet,
+//! and carried over when the next run begins.
 //!
-//! Whatever is said of a subject in the present format counts more. Killed at any write, the next run carries over the rest. The last
-//! write makes `inventory.json` say the format alone: deployers of before read it first, and refuse from then on.
+//! Whatever is said of a subject in the present format counts more. Killed at any write, the next
+//! run carries over the rest. The last write makes `inventory.json` say the format alone: deployers
+//! of before read it first, and refuse from then on.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +39,8 @@ impl Ledger {
         Ok(self.versions.are_carried() || self.older_items().await?.is_none())
     }
 
-    /// The inventory of format 1: empty where there is none. `None` once everything is carried over.
+    /// The inventory of format 1: empty where there is none. `None` once everything is carried
+    /// over.
     async fn older_items(&self) -> Result<Option<Inventory>> {
         let Some(bytes) = self.read_bytes(INVENTORY).await? else {
             return Ok(Some(Inventory::default()));
@@ -90,8 +93,8 @@ impl Ledger {
         Ok(holds)
     }
 
-    /// Says in the present format what stands in an older one, removes that, and says that it is done. A run is under way: its words they
-    /// are.
+    /// Says in the present format what stands in an older one, removes that, and says that it is
+    /// done. A run is under way: its words they are.
     ///
     /// Errors: locked; ledger. What is carried over by then counts, the next run does the rest.
     pub(super) async fn carry_over(&self) -> Result<()> {

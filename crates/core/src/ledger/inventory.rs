@@ -31,7 +31,8 @@ pub struct Item {
     /// The keys of the tags that we set, or may have, beside our mark: only these are ever removed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
-    /// What we wrote, or may have, where it carries no mark: it is ours only while it says one of these.
+    /// What we wrote, or may have, where it carries no mark: it is ours only while it says one of
+    /// these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrote: Vec<Fields>,
     /// Since when it is not seen any more. It is forgotten when a later run does not see it either.
@@ -81,8 +82,8 @@ impl Item {
 pub struct Inventory {
     /// By address.
     pub items: BTreeMap<Address, Item>,
-    /// Whether it has everything of ours: once, all that carries our mark was listed, and noted. A ledger that was lost and begun anew,
-    /// by whatever command, does not say so.
+    /// Whether it has everything of ours: once, all that carries our mark was listed, and noted. A
+    /// ledger that was lost and begun anew, by whatever command, does not say so.
     #[serde(skip)]
     pub whole: bool,
 }

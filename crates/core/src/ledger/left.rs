@@ -1,4 +1,5 @@
-//! What the last applies left in the target, field by field: it tells another hand's changes from the manifest's.
+//! What the last applies left in the target, field by field: it tells another hand's changes from
+//! the manifest's.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ pub(super) struct Left {
 }
 
 impl Ledger {
-    /// What the last applies left, where that is known. Holds no secret: secrets stand in it as version names.
+    /// What the last applies left, where that is known. Holds no secret: secrets stand in it as
+    /// version names.
     pub async fn left(&self) -> Result<BTreeMap<Address, Fields>> {
         let older = self.older_left().await?;
         let said = self.said::<Left>(SUBJECT).await?;

@@ -1,25 +1,31 @@
 //! The lock: a lease made of numbered objects, by create-if-absent only.
 //!
-//! The highest number holds. A holder renews by creating the next number; whoever finds it taken has lost, and so has
-//! whoever finds a higher one right after: the lower numbers are cleaned up, so a holder that slept may well create one
-//! of them again. `LocalFileSystem` has no conditional update, and this needs none.
+//! The highest number holds. A holder renews by creating the next number; whoever finds it taken
+//! has lost, and so has whoever finds a higher one right after: the lower numbers are cleaned up,
+//! so a holder that slept may well create one of them again. `LocalFileSystem` has no conditional
+//! update, and this needs none.
 //!
 //! # What is guaranteed
 //!
-//! No two holders start calls at the same time. A holder starts none unless its last renewal began less than
-//! [`LEASE`] less [`MARGIN`] ago by a clock that nobody sets ([`elapsed`](crate::clock::Clock::elapsed)), so what it
-//! starts has ended, by its time-out, before anybody may take over. Nobody takes over before the *store* has kept the
-//! highest number for longer than [`LEASE`] by the store's own clock: what the writer's or the reader's clock says is for
-//! people. Where that cannot be trusted - the store says that the lock was written in the future, or a process of this
-//! machine lives and yet its lease ran out - a contender watches for as long as a lease lasts, by its own clock, whether
-//! the number changes: a wrong clock costs that wait, and never more. A store whose clock leaps ahead while another
-//! machine holds is the one thing this trusts not to happen.
+//! No two holders start calls at the same time. A holder starts none unless its last renewal began
+//! less than [`LEASE`] less [`MARGIN`] ago by a clock that nobody sets
+//! ([`elapsed`](crate::clock::Clock::elapsed)), so what it starts has ended, by its time-out,
+//! before anybody may take over. Nobody takes over before the *store* has kept the highest number
+//! for longer than [`LEASE`] by the store's own clock: what the writer's or the reader's clock says
+//! is for people. Where that cannot be trusted - the store says that the lock was written in the
+//! future, or a process of this machine lives and yet its lease ran out - a contender watches for
+//! as long as a lease lasts, by its own clock, whether the number changes: a wrong clock costs that
+//! wait, and never more. A store whose clock leaps ahead while another machine holds is the one
+//! thing this trusts not to happen.
 //!
-//! A lock that was given back is taken at once. One whose holder is known to be gone is taken when the store has kept it for longer than
-//! a holder takes to renew ([`RENEWAL`] and some seconds, 20 in all): machines restored from one snapshot take each other's processes for
-//! their own, and a living holder shows itself by then; on a sandbox, which is this machine's own, it is taken at once. What the dead one had sent is not waited for: it lands or not within that time
-//! or is found out as everything in doubt is. After a release by hand the next one waits until the former holder starts nothing more,
-//! whether it heard of it or not: 30 s from the release ([`LEASE`] less [`MARGIN`], and some seconds), unless it is known to be gone.
+//! A lock that was given back is taken at once. One whose holder is known to be gone is taken when
+//! the store has kept it for longer than a holder takes to renew ([`RENEWAL`] and some seconds, 20
+//! in all): machines restored from one snapshot take each other's processes for their own, and a
+//! living holder shows itself by then; on a sandbox, which is this machine's own, it is taken at
+//! once. What the dead one had sent is not waited for: it lands or not within that time or is found
+//! out as everything in doubt is. After a release by hand the next one waits until the former
+//! holder starts nothing more, whether it heard of it or not: 30 s from the release ([`LEASE`] less
+//! [`MARGIN`], and some seconds), unless it is known to be gone.
 
 mod keeper;
 mod standing;
@@ -50,7 +56,8 @@ pub const RENEWAL: Duration = Duration::from_secs(15);
 /// S3 and Google Cloud Storage tell times in whole seconds.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How old the lock of a holder that seems to be gone must be: one that lives has renewed it by then.
+/// How old the lock of a holder that seems to be gone must be: one that lives has renewed it by
+/// then.
 const SILENT: Duration = RENEWAL.saturating_add(GRACE);
 
 /// How long after a release by hand the former holder may still start something, at most.
@@ -62,7 +69,8 @@ const KEPT: u64 = 2;
 /// The version of the lock's format: deployers of every version stand before the same lock.
 const FORMAT: u32 = 1;
 
-/// How often what the store did not answer is tried: who holds a lease has no long time, and renews once more after this.
+/// How often what the store did not answer is tried: who holds a lease has no long time, and renews
+/// once more after this.
 const TRIES: u32 = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
@@ -169,7 +177,8 @@ fn name(number: u64) -> String {
 }
 
 impl Ledger {
-    /// Takes the lock. Waits only where its former holder may still start something, and where no clock can be trusted; says so.
+    /// Takes the lock. Waits only where its former holder may still start something, and where no
+    /// clock can be trusted; says so.
     ///
     /// Errors: locked, naming the holder and since when.
     pub async fn lock(&self, me: Holder, witness: &dyn Witness) -> Result<Lease> {
@@ -194,7 +203,8 @@ impl Ledger {
         Err(self.changes_hands())
     }
 
-    /// Returns once this lock may be taken over; or `false` when it was given back meanwhile, which is to be looked at anew.
+    /// Returns once this lock may be taken over; or `false` when it was given back meanwhile, which
+    /// is to be looked at anew.
     ///
     /// Errors: locked, when it may not.
     async fn outlast(&self, top: &Top, witness: &dyn Witness) -> Result<bool> {
@@ -243,8 +253,8 @@ impl Ledger {
         }
     }
 
-    /// How old the lock of a holder that seems to be gone must be. What works on a sandbox is on this machine with it: there this machine's
-    /// word is enough.
+    /// How old the lock of a holder that seems to be gone must be. What works on a sandbox is on
+    /// this machine with it: there this machine's word is enough.
     fn silence(&self) -> Duration {
         match self.target().sandbox {
             true => Duration::ZERO,
@@ -252,7 +262,8 @@ impl Ledger {
         }
     }
 
-    /// Returns once the store has kept this lock for so long. Where its time makes no sense, that is waited for from now on.
+    /// Returns once the store has kept this lock for so long. Where its time makes no sense, that
+    /// is waited for from now on.
     async fn grow_old(
         &self,
         top: &Top,
@@ -271,7 +282,8 @@ impl Ledger {
         self.watch(top, rest).await
     }
 
-    /// Watches for so long by our own clock whether the lock changes. `false` when it was given back.
+    /// Watches for so long by our own clock whether the lock changes. `false` when it was given
+    /// back.
     ///
     /// Errors: locked, when it is renewed, or somebody else takes it.
     async fn watch(&self, top: &Top, lasts: Duration) -> Result<bool> {
@@ -301,7 +313,8 @@ impl Ledger {
         let mut number = lease.number + 1;
         loop {
             match self.take(number, lease.holder.clone()).await {
-                // An earlier renewal landed and its answer did not: how old it is nobody knows, so the next one counts.
+                // An earlier renewal landed and its answer did not: how old it is nobody knows, so
+                // the next one counts.
                 Err(Refusal::Ours) => number += 1,
                 result => return result,
             }
@@ -329,8 +342,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes the lock away from whoever holds it; `by` says who does that. Its former holder notices when it
-    /// renews, or before its next call when it slept. Returns the former holder; `None` when nobody held it.
+    /// Takes the lock away from whoever holds it; `by` says who does that. Its former holder
+    /// notices when it renews, or before its next call when it slept. Returns the former holder;
+    /// `None` when nobody held it.
     ///
     /// Errors: conflict, when the lock changes hands all the time.
     pub async fn break_lock(&self, by: Holder) -> Result<Option<Holder>> {
@@ -409,7 +423,8 @@ impl Ledger {
         })
     }
 
-    /// Removes what nobody needs any more. What cannot be removed now is removed by a later renewal.
+    /// Removes what nobody needs any more. What cannot be removed now is removed by a later
+    /// renewal.
     async fn clean_up(&self, numbers: &[(u64, Timestamp)], highest: u64) {
         for (old, _) in numbers {
             if *old + KEPT < highest {

@@ -39,7 +39,8 @@ fn subject(key: &str) -> String {
     format!("{FOLDER}/{}", segment(key))
 }
 
-/// Migrations as the ledger records them. Only the holder of the lock may write; clones may do so at once.
+/// Migrations as the ledger records them. Only the holder of the lock may write; clones may do so
+/// at once.
 #[derive(Clone)]
 pub struct LedgerMigrations {
     ledger: Ledger,

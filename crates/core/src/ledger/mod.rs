@@ -1,8 +1,11 @@
-//! The durable record of one environment on one target: inventory, releases, runs, migrations, holds and the lock.
+//! The durable record of one environment on one target: inventory, releases, runs, migrations,
+//! holds and the lock.
 //!
-//! Objects under one prefix of an object store, JSON each, with a format version. Never a secret value. They are made and removed and
-//! not replaced (`version.rs`): what a process that lost its lease still has on its way changes nothing of its successor's. Two are put
-//! over older ones: `clock.json`, which says nothing, and `inventory.json`, which from format 2 on says the format alone.
+//! Objects under one prefix of an object store, JSON each, with a format version. Never a secret
+//! value. They are made and removed and not replaced (`version.rs`): what a process that lost its
+//! lease still has on its way changes nothing of its successor's. Two are put over older ones:
+//! `clock.json`, which says nothing, and `inventory.json`, which from format 2 on says the format
+//! alone.
 
 mod carried;
 mod inventory;
@@ -34,11 +37,12 @@ use crate::error::Result;
 use crate::spec::LedgerNote;
 use version::Versions;
 
-/// The version of every format in the ledger but the journal's and the lock's, which have their own. 2: what changes is an object for each
-/// subject and run; before, there was one for all.
+/// The version of every format in the ledger but the journal's and the lock's, which have their
+/// own. 2: what changes is an object for each subject and run; before, there was one for all.
 pub const FORMAT: u32 = 2;
 
-/// The oldest that is still read. What it kept in one object is carried over when the next run begins.
+/// The oldest that is still read. What it kept in one object is carried over when the next run
+/// begins.
 pub const OLDEST: u32 = 1;
 
 /// How many objects are read or written at the same time.
@@ -102,7 +106,8 @@ impl Ledger {
         Self { at, ..self }
     }
 
-    /// What its environment's services note of it, by the address that is the same from wherever it is used.
+    /// What its environment's services note of it, by the address that is the same from wherever it
+    /// is used.
     pub fn note(&self, address: &str, moved: bool) -> LedgerNote {
         LedgerNote {
             mark: hex::encode(&sha2::Sha256::digest(address.as_bytes())[..8]),
@@ -124,8 +129,8 @@ impl Ledger {
         &self.target
     }
 
-    /// Reads everything that a run goes by: inventory, migrations, what the last apply left, the last run, and the holds and the latest
-    /// release of these services.
+    /// Reads everything that a run goes by: inventory, migrations, what the last apply left, the
+    /// last run, and the holds and the latest release of these services.
     ///
     /// Errors: ledger, naming what cannot be read.
     pub async fn check(&self, services: impl IntoIterator<Item = &String>) -> Result<()> {

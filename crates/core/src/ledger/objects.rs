@@ -1,4 +1,5 @@
-//! The calls to the store: each is tried again here and nowhere else, and whatever changes something asks the permit before each try.
+//! The calls to the store: each is tried again here and nowhere else, and whatever changes
+//! something asks the permit before each try.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -15,7 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// No object of a ledger is larger.
 const LARGEST: u64 = 64 << 20;
 
-/// How often what the store did not answer is tried: for some 15 s beside what the tries themselves take.
+/// How often what the store did not answer is tried: for some 15 s beside what the tries themselves
+/// take.
 const TRIES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -125,8 +127,8 @@ impl Ledger {
         }
     }
 
-    /// Writes an object that must not exist and has words of its own. Returns whether it was ours to write; a write whose
-    /// answer was lost is tried again and recognised.
+    /// Writes an object that must not exist and has words of its own. Returns whether it was ours
+    /// to write; a write whose answer was lost is tried again and recognised.
     pub(super) async fn create<T: Serialize>(&self, name: &str, content: &T) -> Result<bool> {
         let path = self.path(name);
         let bytes = Bytes::from(encode(FORMAT, content)?);
@@ -147,7 +149,8 @@ impl Ledger {
         Err(Error::new(ErrorKind::Ledger, message))
     }
 
-    /// Tries once to write an object that must not exist, and asks nobody: for the lock. Returns whether it did not.
+    /// Tries once to write an object that must not exist, and asks nobody: for the lock. Returns
+    /// whether it did not.
     pub(super) async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool> {
         let path = self.path(name);
         match self.store.put_opts(&path, bytes.into(), only_new()).await {
@@ -157,8 +160,8 @@ impl Ledger {
         }
     }
 
-    /// Whether the store refuses to create an object that is there. Without that no lock holds: whoever comes second would be told that
-    /// the number was free.
+    /// Whether the store refuses to create an object that is there. Without that no lock holds:
+    /// whoever comes second would be told that the number was free.
     pub(super) async fn refuses_what_exists<T: Serialize>(
         &self,
         name: &str,
@@ -184,7 +187,8 @@ impl Ledger {
             .map_err(|error| self.broken("write", &path, error))
     }
 
-    /// Removes objects, many to a call where the store can; those that are gone already are no error.
+    /// Removes objects, many to a call where the store can; those that are gone already are no
+    /// error.
     pub(super) async fn remove(&self, names: &[String]) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -312,7 +316,8 @@ impl Ledger {
             )
             .hint(format!("make it once: {command}"));
         }
-        // S3 sends whoever asks in another region than the bucket's to that one, without an address: 301 PermanentRedirect.
+        // S3 sends whoever asks in another region than the bucket's to that one, without an
+        // address: 301 PermanentRedirect.
         let said = error.to_string();
         if said.contains("PermanentRedirect") || said.contains("incorrectly configured region") {
             let help = "the bucket is in another region than the target: name it, `[targets.aws] ledger_region`";

@@ -47,7 +47,8 @@ pub struct Release {
     /// The release that a person rejected with it, when it is a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejects: Option<u64>,
-    /// Whether it only tells what serves again without a rollback: an undo put it back, or another hand did.
+    /// Whether it only tells what serves again without a rollback: an undo put it back, or another
+    /// hand did.
     #[serde(default, skip_serializing_if = "is_not")]
     pub put_back: bool,
     /// What of the release that it makes serve again was not restored, in words.
@@ -56,7 +57,8 @@ pub struct Release {
     /// Whether the run left before it was known to serve.
     #[serde(default)]
     pub detached: bool,
-    /// Whether its verification passed. `None` when none was made, or the service could not be asked.
+    /// Whether its verification passed. `None` when none was made, or the service could not be
+    /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
 }
@@ -66,7 +68,8 @@ fn is_not(it: &bool) -> bool {
 }
 
 impl Release {
-    /// The release whose content a person rejected with this one. Ledgers of before do not say it: there it is the one before.
+    /// The release whose content a person rejected with this one. Ledgers of before do not say it:
+    /// there it is the one before.
     pub fn rejected(&self) -> Option<u64> {
         let one_before = self.rollback_to.and(self.number.checked_sub(1));
         self.rejects.or(one_before.filter(|_| !self.put_back))
@@ -83,7 +86,8 @@ pub struct Hold {
     /// What of the content is the target's own. `None` where that is not known: then any is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<String>,
-    /// The secret versions that the rejected release pins and that a rollback restores, by the manifest's names.
+    /// The secret versions that the rejected release pins and that a rollback restores, by the
+    /// manifest's names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretVersion>,
     /// The release that serves instead.
@@ -92,8 +96,8 @@ pub struct Hold {
     pub since: Timestamp,
     /// Who rolled back.
     pub by: String,
-    /// The release that is to serve, while it is not known to. A hold is written before the first call of its rollback, so that
-    /// the next command finishes one that was killed.
+    /// The release that is to serve, while it is not known to. A hold is written before the first
+    /// call of its rollback, so that the next command finishes one that was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<u64>,
 }
@@ -139,7 +143,8 @@ impl Ledger {
         Ok(reads.into_iter().flatten().collect())
     }
 
-    /// The revisions of all releases of every service, also of those that the manifest no longer has.
+    /// The revisions of all releases of every service, also of those that the manifest no longer
+    /// has.
     pub async fn recorded_revisions(&self) -> Result<Vec<Revision>> {
         let mut revisions = Vec::new();
         for service in self.folders("releases").await? {

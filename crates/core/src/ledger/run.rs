@@ -29,11 +29,12 @@ pub struct RunHeader {
     pub at: Timestamp,
     /// The manifest, merged; it names secrets and holds no value.
     pub manifest: serde_json::Value,
-    /// What an apply is to make serve, by the services' names: what serves and stands in no release is known by its image. Headers of
-    /// before do not say it.
+    /// What an apply is to make serve, by the services' names: what serves and stands in no release
+    /// is known by its image. Headers of before do not say it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contents: BTreeMap<String, Content>,
-    /// Which command it is that was typed, on whichever targets: theirs are the same. Headers of before do not say it.
+    /// Which command it is that was typed, on whichever targets: theirs are the same. Headers of
+    /// before do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typed: Option<String>,
 }
@@ -84,8 +85,8 @@ pub struct RunJournal {
     folder: String,
     number: u64,
     written: Mutex<u64>,
-    /// Whether the run before did not end: what it said last of something may still be on its way, and counts for less than what this
-    /// one says.
+    /// Whether the run before did not end: what it said last of something may still be on its way,
+    /// and counts for less than what this one says.
     after_unended: bool,
     /// By address. Two notes of one address take turns, those of others go at the same time.
     items: std::sync::Mutex<BTreeMap<Address, Slot>>,
@@ -101,7 +102,8 @@ struct Known {
     said: bool,
 }
 
-/// How many numbers are tried for one entry: an earlier one may have landed although its answer did not come.
+/// How many numbers are tried for one entry: an earlier one may have landed although its answer did
+/// not come.
 const NUMBERS: u32 = 3;
 
 impl RunJournal {
@@ -199,7 +201,8 @@ impl Ledger {
         Ok(last.unwrap_or(0))
     }
 
-    /// The headers of the last apply, and of the last one that was to make this image of a service serve. `None` where there is none.
+    /// The headers of the last apply, and of the last one that was to make this image of a service
+    /// serve. `None` where there is none.
     pub async fn applies_of(
         &self,
         service: &str,
@@ -336,8 +339,9 @@ impl Journal for RunJournal {
         let slot = self.slot(address);
         let mut known = slot.lock().await;
         let item = Item::with(known.item.as_ref(), noted, self.ledger.clock.now());
-        // What an earlier run said may be followed by what it still has on its way. Before something is changed, this run says it itself;
-        // and after a run that did not end, also what is as it was.
+        // What an earlier run said may be followed by what it still has on its way. Before
+        // something is changed, this run says it itself; and after a run that did not end, also
+        // what is as it was.
         let stands = known.said || (noted.certain == Certain::Now && !self.after_unended);
         match known.item.as_ref() == Some(&item) && stands {
             true => Ok(()),

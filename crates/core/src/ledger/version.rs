@@ -1,19 +1,22 @@
-//! What changes in a ledger: whatever is said of one subject is an object of its own, named by the run that says it, and the highest name
-//! counts. An object is made and removed, never replaced.
+//! What changes in a ledger: whatever is said of one subject is an object of its own, named by the
+//! run that says it, and the highest name counts. An object is made and removed, never replaced.
 //!
 //! # What is guaranteed
 //!
-//! Nobody overwrites another run's words, however long its write was held up on its way: a run's number is its own, by create-if-absent,
-//! and each of its objects has a number within the run that is used once. What a run says too late, after another one has spoken of the
-//! same subject, has a lower name, and counts for nothing; the next run that reads it removes it. Nor does a run's own write that lands
-//! late change what it said after.
+//! Nobody overwrites another run's words, however long its write was held up on its way: a run's
+//! number is its own, by create-if-absent, and each of its objects has a number within the run that
+//! is used once. What a run says too late, after another one has spoken of the same subject, has a
+//! lower name, and counts for nothing; the next run that reads it removes it. Nor does a run's own
+//! write that lands late change what it said after.
 //!
-//! What is no more is said likewise, by an object that ends in `.gone`: it stays until something is said of the subject again, so that
-//! nothing that was said before comes back by a late write, of which nobody knows how late it may be. There is at most one for each subject
-//! there ever was, it costs its place in a listing, and is not read.
+//! What is no more is said likewise, by an object that ends in `.gone`: it stays until something is
+//! said of the subject again, so that nothing that was said before comes back by a late write, of
+//! which nobody knows how late it may be. There is at most one for each subject there ever was, it
+//! costs its place in a listing, and is not read.
 //!
-//! What is superseded is removed when the run ends, many objects to a call. A process that removes what it believes superseded is right
-//! however late it is: there was a higher name, which goes only when there is one higher still.
+//! What is superseded is removed when the run ends, many objects to a call. A process that removes
+//! what it believes superseded is right however late it is: there was a higher name, which goes
+//! only when there is one higher still.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -28,10 +31,12 @@ use sha2::Digest;
 use super::{AT_ONCE, Ledger};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a subject is looked for anew whose object vanished between its listing and its reading: somebody else writes.
+/// How often a subject is looked for anew whose object vanished between its listing and its
+/// reading: somebody else writes.
 const LOOKS: u32 = 10;
 
-/// How many names are tried for one object. Only a write of before whose answer was lost can have taken one.
+/// How many names are tried for one object. Only a write of before whose answer was lost can have
+/// taken one.
 const NAMES: u32 = 6;
 
 /// A name shortened to this much still tells a person what it is of; file systems take 255.
@@ -168,7 +173,8 @@ impl Known {
 }
 
 impl Ledger {
-    /// What is said last of each subject below a folder. `None` where that is that there is nothing any more.
+    /// What is said last of each subject below a folder. `None` where that is that there is nothing
+    /// any more.
     ///
     /// Errors: ledger, naming the object that cannot be read.
     pub(super) async fn said_below<T: DeserializeOwned + Send>(
@@ -194,7 +200,8 @@ impl Ledger {
         known.tops.get(subject).is_some_and(|top| !top.gone)
     }
 
-    /// What is said last of a subject. `None` where that is that there is nothing any more; or nothing is said.
+    /// What is said last of a subject. `None` where that is that there is nothing any more; or
+    /// nothing is said.
     pub(super) async fn said<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<T>> {
         match self.tops(subject).await?.remove(subject) {
             Some(top) => self.said_at(subject, top).await,
@@ -202,7 +209,8 @@ impl Ledger {
         }
     }
 
-    /// The subjects below a folder of which anything is said, if only that there is nothing any more.
+    /// The subjects below a folder of which anything is said, if only that there is nothing any
+    /// more.
     pub(super) async fn subjects(&self, folder: &str) -> Result<BTreeSet<String>> {
         Ok(self.tops(folder).await?.into_keys().collect())
     }
@@ -257,7 +265,8 @@ impl Ledger {
         Err(Error::new(ErrorKind::Ledger, message).hint("try again: somebody else writes them"))
     }
 
-    /// Says something of a subject: durable when this returns, and what was said before counts no more. `None`: there is nothing any more.
+    /// Says something of a subject: durable when this returns, and what was said before counts no
+    /// more. `None`: there is nothing any more.
     ///
     /// Errors: locked, when the lease was lost; ledger.
     pub(super) async fn say<T: Serialize>(&self, subject: &str, content: Option<&T>) -> Result<()> {
@@ -283,7 +292,8 @@ impl Ledger {
         Err(Error::new(ErrorKind::Ledger, message).hint("another run writes to this ledger"))
     }
 
-    /// The next version of a subject: of the run that is under way; where none is, of the last one, after whatever is said of it.
+    /// The next version of a subject: of the run that is under way; where none is, of the last one,
+    /// after whatever is said of it.
     async fn next(&self, subject: &str) -> Result<Version> {
         {
             let mut known = self.versions.known();
@@ -317,8 +327,9 @@ impl Ledger {
     }
 }
 
-/// The name of a folder for any text. Small letters, digits and `.-_` stand as they are, every other byte as `=` and its number: names
-/// that differ by their letters' case alone are two also where files' names do not. A long one is cut and ends with its hash.
+/// The name of a folder for any text. Small letters, digits and `.-_` stand as they are, every
+/// other byte as `=` and its number: names that differ by their letters' case alone are two also
+/// where files' names do not. A long one is cut and ends with its hash.
 pub(super) fn segment(text: &str) -> String {
     let mut name = String::new();
     for byte in text.bytes() {

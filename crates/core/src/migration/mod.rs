@@ -1,7 +1,9 @@
-//! The migration: one step on every cloud and runtime. It says what is to be done; [`Jobs`] says how.
+//! The migration: one step on every cloud and runtime. It says what is to be done; [`Jobs`] says
+//! how.
 //!
-//! At most one execution runs for an image, a program and a database, whenever a run is killed, and before any traffic moves. The note
-//! of a start is durable before the call; what was decided where the clouds differ stands at each function of [`run`].
+//! At most one execution runs for an image, a program and a database, whenever a run is killed, and
+//! before any traffic moves. The note of a start is durable before the call; what was decided where
+//! the clouds differ stands at each function of [`run`].
 
 mod run;
 #[cfg(test)]
@@ -71,8 +73,9 @@ pub struct Migration<J> {
     ran: Output<String>,
 }
 
-/// Declares the migration of a service, which the cloud calls `service`; `build` takes what its executions and its database are made of.
-/// Returns what the service's next revision waits for, and the key once it has run.
+/// Declares the migration of a service, which the cloud calls `service`; `build` takes what its
+/// executions and its database are made of. Returns what the service's next revision waits for, and
+/// the key once it has run.
 pub fn declare<J: Jobs>(
     graph: &mut Graph,
     address: Address,
@@ -152,8 +155,8 @@ impl<J: Jobs> Step for Migration<J> {
         &self.address
     }
 
-    /// The record alone is evidence, and its look takes no call to the cloud where that names the database by itself: of what the ledger
-    /// lost, [`Step::run`] asks the cloud.
+    /// The record alone is evidence, and its look takes no call to the cloud where that names the
+    /// database by itself: of what the ledger lost, [`Step::run`] asks the cloud.
     async fn evidence(&self) -> Result<Evidence> {
         self.database.look().await?;
         let seen = self.record.standings().await?;

@@ -1,4 +1,5 @@
-//! Runs a migration from wherever its record stands: finds, starts, follows and stops its one execution.
+//! Runs a migration from wherever its record stands: finds, starts, follows and stops its one
+//! execution.
 
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, End, Execution, Jobs, Nth, Started, State, Within};
 use crate::node::{Token, Watch};
 
-/// How long one that is to stop may take: ECS and Cloud Run kill what does not end by itself within minutes.
+/// How long one that is to stop may take: ECS and Cloud Run kill what does not end by itself within
+/// minutes.
 const STOPPING: Duration = Duration::from_secs(5 * 60);
-/// What stands in the ledger for an execution that there never was, the start having come to nothing.
+/// What stands in the ledger for an execution that there never was, the start having come to
+/// nothing.
 const NONE: &str = "none";
-/// The same of the key's first start, which was refused: its ticket is as good as new, and only with that one is what it makes found
-/// again without a ledger.
+/// The same of the key's first start, which was refused: its ticket is as good as new, and only
+/// with that one is what it makes found again without a ledger.
 const REFUSED: &str = "refused";
 
 /// One run of a migration.
@@ -68,11 +71,12 @@ impl<J: Jobs> Run<'_, J> {
         self.follow_new(&started).await
     }
 
-    /// The record knows nothing: it has not run, or the ledger was lost. What carries the key on the cloud tells: what runs is waited for,
-    /// what succeeded is done, what failed wants a person's word as ever, and what never ran counts as none.
+    /// The record knows nothing: it has not run, or the ledger was lost. What carries the key on
+    /// the cloud tells: what runs is waited for, what succeeded is done, what failed wants a
+    /// person's word as ever, and what never ran counts as none.
     ///
-    /// A start with the key's first ticket is that look, where the cloud answers it with what an earlier one made: one call less than a
-    /// search, on the way that every new release takes.
+    /// A start with the key's first ticket is that look, where the cloud answers it with what an
+    /// earlier one made: one call less than a search, on the way that every new release takes.
     async fn unrecorded(&self) -> Result<()> {
         let found = match self.jobs().repeats() {
             true => Some(self.begin(Nth::First).await?),
@@ -100,10 +104,11 @@ impl<J: Jobs> Run<'_, J> {
 
     /// A start was noted and its reply was lost, or the run was killed before it was noted.
     ///
-    /// While the cloud knows the ticket, the same start is asked for again: it makes no second execution, however much lists lag, and it
-    /// cannot be mistaken for an earlier one that a person had run again. Elsewhere it is looked for, with the patience of what lags.
-    /// Where neither can tell any more, or the cloud counts one more than it shows, it may have run: then a person has to look, as with
-    /// one that failed.
+    /// While the cloud knows the ticket, the same start is asked for again: it makes no second
+    /// execution, however much lists lag, and it cannot be mistaken for an earlier one that a
+    /// person had run again. Elsewhere it is looked for, with the patience of what lags. Where
+    /// neither can tell any more, or the cloud counts one more than it shows, it may have run: then
+    /// a person has to look, as with one that failed.
     async fn lost(&self, at: Option<Timestamp>, ticket: Option<&str>) -> Result<()> {
         let jobs = self.jobs();
         let age = at.map_or(Duration::ZERO, |at| jobs::age(jobs.clock(), at));
@@ -128,7 +133,8 @@ impl<J: Jobs> Run<'_, J> {
         }
     }
 
-    /// Notes that it starts, with the ticket, and starts it. What the cloud refuses has not started, and the record says so.
+    /// Notes that it starts, with the ticket, and starts it. What the cloud refuses has not
+    /// started, and the record says so.
     async fn begin(&self, nth: Nth<'_>) -> Result<Execution> {
         self.refuse_beside_another().await?;
         let ticket = self.jobs().ticket(self.key, nth).await?;
@@ -174,8 +180,9 @@ impl<J: Jobs> Run<'_, J> {
         }
     }
 
-    /// Fails while another migration of this service runs: two at once may undo each other's work. One whose reply was lost is looked for
-    /// first. It is a conflict on either cloud: nothing of ours has failed, and its end is waited for.
+    /// Fails while another migration of this service runs: two at once may undo each other's work.
+    /// One whose reply was lost is looked for first. It is a conflict on either cloud: nothing of
+    /// ours has failed, and its end is waited for.
     async fn refuse_beside_another(&self) -> Result<()> {
         let jobs = self.jobs();
         let standings = self.migration.record.standings().await?;
@@ -247,8 +254,9 @@ impl<J: Jobs> Run<'_, J> {
         }
     }
 
-    /// Stops one whose time is over. It has failed only once it is known to have ended, and it may have ended well meanwhile; one that
-    /// may still write to the database stays `started`, and the next run looks at it first.
+    /// Stops one whose time is over. It has failed only once it is known to have ended, and it may
+    /// have ended well meanwhile; one that may still write to the database stays `started`, and the
+    /// next run looks at it first.
     async fn out_of_time(&self, id: &str) -> Result<()> {
         let what = self.migration.what();
         let stopped = async {
@@ -282,7 +290,8 @@ impl<J: Jobs> Run<'_, J> {
         }
     }
 
-    /// Notes how it ended. Of one that the cloud has forgotten a person has to judge; of one that never ran the next run makes another.
+    /// Notes how it ended. Of one that the cloud has forgotten a person has to judge; of one that
+    /// never ran the next run makes another.
     async fn over(&self, id: &str, end: Option<End>) -> Result<()> {
         let (record, what) = (&self.migration.record, self.migration.what());
         match end {

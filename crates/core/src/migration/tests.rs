@@ -1,4 +1,5 @@
-//! What is decided of a migration, on two fake clouds: one that takes tokens and forgets, one that counts and remembers.
+//! What is decided of a migration, on two fake clouds: one that takes tokens and forgets, one that
+//! counts and remembers.
 
 mod fake;
 

@@ -52,7 +52,8 @@ pub fn own_tags(
     tags
 }
 
-/// User tags and ours as Google labels: lower case; letters, digits, `_` and `-`; at most 63 characters.
+/// User tags and ours as Google labels: lower case; letters, digits, `_` and `-`; at most 63
+/// characters.
 pub fn own_labels(
     app: &str,
     environment: &str,

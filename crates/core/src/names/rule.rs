@@ -29,7 +29,8 @@ pub enum Case {
     Lower,
 }
 
-/// Makes a rule: what is named, the greatest length, [`Case`], the pattern, and the rule for people.
+/// Makes a rule: what is named, the greatest length, [`Case`], the pattern, and the rule for
+/// people.
 #[macro_export]
 macro_rules! name_rule {
     ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $case:ident, $pattern:literal, $says:literal) => {
@@ -89,7 +90,8 @@ pub fn service(app: &str, environment: &str, key: &str) -> String {
     }
 }
 
-/// The instance of a database or a cache: as [`service`], with single hyphens, which RDS and ElastiCache want.
+/// The instance of a database or a cache: as [`service`], with single hyphens, which RDS and
+/// ElastiCache want.
 pub fn instance(rule: &Rule, app: &str, environment: &str, key: &str) -> String {
     let mut name = service(app, environment, key);
     while name.contains("--") {

@@ -61,7 +61,8 @@ impl<R: Resource> ResourceNode<R> {
 
     async fn create(&self, token: &Token, watch: &dyn Watch) -> Result<R::Actual> {
         let made = self.resource.create(token, watch).await;
-        // Whoever is refused has made nothing. A conflict is no such word: what was made and is not seen yet looks like one.
+        // Whoever is refused has made nothing. A conflict is no such word: what was made and is not
+        // seen yet looks like one.
         let refused = matches!(&made, Err(error) if is_refusal(error));
         self.sent().create |= !refused;
         made
@@ -132,7 +133,8 @@ impl<R: Resource> ResourceNode<R> {
         self.observed(actual).changes_to(&desired)
     }
 
-    /// Looks once more whose it is, right before it is written: much may have happened since the plan.
+    /// Looks once more whose it is, right before it is written: much may have happened since the
+    /// plan.
     ///
     /// Errors: conflict, when it is not ours; denied, when that cannot be seen.
     async fn still_ours(&self) -> Result<()> {
@@ -156,8 +158,9 @@ impl<R: Resource> ResourceNode<R> {
         Ok(())
     }
 
-    /// Updates or replaces, by what still differs now that every input is known: what was unknown while planning may
-    /// turn out to be what is there already. The differences were all in the plan, so the effect is never graver.
+    /// Updates or replaces, by what still differs now that every input is known: what was unknown
+    /// while planning may turn out to be what is there already. The differences were all in the
+    /// plan, so the effect is never graver.
     async fn converge(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
         let actual = self.present()?;
         let changes = self.changes(&actual);

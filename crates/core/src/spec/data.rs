@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// One managed PostgreSQL database.
 ///
-/// Its password is a secret of the environment (made before the instance), its URL another one, made from the
-/// instance: see [`crate::spec::SecretSource::DatabaseUrl`]. Connections are always encrypted.
+/// Its password is a secret of the environment (made before the instance), its URL another one,
+/// made from the instance: see [`crate::spec::SecretSource::DatabaseUrl`]. Connections are always
+/// encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseSpec {
     /// The manifest's name.
@@ -37,14 +38,15 @@ pub struct DatabaseSpec {
     /// How far a client verifies whom it talks to.
     #[serde(default)]
     pub sslmode: SslMode,
-    /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's names; `None` where
-    /// nobody asks for them.
+    /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's
+    /// names; `None` where nobody asks for them.
     #[serde(default)]
     pub authority: Option<String>,
     /// Takes over an instance of that name that nobody has marked.
     pub adopt: bool,
-    /// Which of `version`, `class`, `storage`, `high_availability`, `backup_days`, `deletion_protection`, `user` and `database`
-    /// the manifest is silent about: what stands here is a default, and an adopted instance keeps what it has.
+    /// Which of `version`, `class`, `storage`, `high_availability`, `backup_days`,
+    /// `deletion_protection`, `user` and `database` the manifest is silent about: what stands here
+    /// is a default, and an adopted instance keeps what it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unsaid: BTreeSet<String>,
 }
@@ -56,7 +58,8 @@ pub enum SslMode {
     /// Not at all.
     #[default]
     Require,
-    /// That it is the one that was meant, by its authority, and by its name where its certificate has one.
+    /// That it is the one that was meant, by its authority, and by its name where its certificate
+    /// has one.
     VerifyFull,
 }
 
@@ -69,23 +72,25 @@ pub struct CacheSpec {
     pub name: String,
     /// The version of Redis, `MAJOR.MINOR`: 7.0.
     pub version: String,
-    /// The cloud's own name of a node's size: `cache.t4g.small`; on Google the memory says it all and this is empty.
+    /// The cloud's own name of a node's size: `cache.t4g.small`; on Google the memory says it all
+    /// and this is empty.
     pub class: String,
     /// Memory, in GiB; where the size is a class, the class's own, rounded down and at least 1.
     pub memory_gib: u32,
     /// A replica in another zone that takes over.
     pub high_availability: bool,
-    /// The secret with the AUTH token, by the manifest's names; `None` where the cloud makes the token.
+    /// The secret with the AUTH token, by the manifest's names; `None` where the cloud makes the
+    /// token.
     pub token: Option<String>,
     /// The secret with the URL, by the manifest's names.
     pub url: String,
-    /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's names; `None` where
-    /// public authorities sign it.
+    /// The secret with the certificates that the server's one is signed by (PEM), by the manifest's
+    /// names; `None` where public authorities sign it.
     pub authority: Option<String>,
     /// Takes over an instance of that name that nobody has marked.
     pub adopt: bool,
-    /// Which of `version`, `class` and `high_availability` the manifest is silent about: what stands here is a default, and an
-    /// adopted cache keeps what it has.
+    /// Which of `version`, `class` and `high_availability` the manifest is silent about: what
+    /// stands here is a default, and an adopted cache keeps what it has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unsaid: BTreeSet<String>,
 }

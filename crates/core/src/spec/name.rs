@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct RecordSpec {
     /// The fully qualified name, lower case, without the last dot: `idp.example.com`.
     pub name: String,
-    /// The existing zone that the record goes into: its domain, `example.com`, or the cloud's id of it; below `ACCOUNT/` where it
-    /// is in another account than the target.
+    /// The existing zone that the record goes into: its domain, `example.com`, or the cloud's id of
+    /// it; below `ACCOUNT/` where it is in another account than the target.
     pub zone: String,
     /// Where the name leads.
     pub leads_to: LeadsTo,

@@ -18,7 +18,8 @@ pub struct VerifySpec {
     pub checks: Vec<HttpCheck>,
 }
 
-/// Asks for a token with client credentials; the token is then verified with the keys of every target.
+/// Asks for a token with client credentials; the token is then verified with the keys of every
+/// target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCheck {
     /// The path of the token endpoint.

@@ -7,7 +7,8 @@ use crate::fake::bench::Bench;
 use crate::fake::wanted::Wanted;
 use crate::fake::world::{CallSort, Definition};
 
-/// Applies `wanted` over `before`: it writes exactly `writes`, and a second plan is empty and writes nothing.
+/// Applies `wanted` over `before`: it writes exactly `writes`, and a second plan is empty and
+/// writes nothing.
 async fn check(before: Option<&Wanted>, wanted: &Wanted, writes: &[&str]) -> Bench {
     let bench = Bench::one();
     if let Some(before) = before {

@@ -8,7 +8,8 @@ use crate::fake::bench::Bench;
 use crate::fake::wanted::Wanted;
 use crate::fake::world::{OURS, Strike};
 
-/// Applies a first version where AWS is blocked by one node: nothing of it is touched, and Google Cloud is done.
+/// Applies a first version where AWS is blocked by one node: nothing of it is touched, and Google
+/// Cloud is done.
 async fn check_blocked(bench: &Bench, kind: ErrorKind, what: &str) {
     let before = bench.api(CloudName::Aws).world().picture();
     let prepared = bench.plan(&Wanted::first()).await;

@@ -24,7 +24,8 @@ async fn failing_second() -> (Bench, Wanted) {
     (bench, Wanted::with_digest("sha256:two"))
 }
 
-/// Applies, expects the migration to fail and version 1 to serve, and returns how many migrations ever ran.
+/// Applies, expects the migration to fail and version 1 to serve, and returns how many migrations
+/// ever ran.
 async fn check_failed(bench: &Bench, wanted: &Wanted) -> usize {
     let verdicts = bench.apply(wanted).await;
     let [Failed { address, error, .. }] = &verdicts[&CloudName::Aws].failed[..] else {

@@ -176,7 +176,8 @@ impl Step for AsStep {
     }
 }
 
-/// Carries out a source on AWS and what takes its output on `cloud`; returns the verdicts and the taker's calls.
+/// Carries out a source on AWS and what takes its output on `cloud`; returns the verdicts and the
+/// taker's calls.
 async fn check(
     cloud: CloudName,
     fails: bool,

@@ -1,5 +1,5 @@
-//! Whose things are: what was there before us is released with what it needs, and a record is ours while it says what we
-//! wrote.
+//! Whose things are: what was there before us is released with what it needs, and a record is ours
+//! while it says what we wrote.
 
 use deployer_core::node::Action;
 

@@ -1,4 +1,5 @@
-//! Every write fails, every reply is lost, every journal entry is the last: the next run ends in the same world.
+//! Every write fails, every reply is lost, every journal entry is the last: the next run ends in
+//! the same world.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! `--on-failure undo`: what a failed run changed is put back, newest first; data stays, and so does what it needs.
+//! `--on-failure undo`: what a failed run changed is put back, newest first; data stays, and so
+//! does what it needs.
 
 use deployer_core::address::CloudName;
 use deployer_core::engine::{OnFailure, Verdict};
@@ -125,7 +126,8 @@ async fn data_stays_with_what_it_needs() {
     bench.apply_well(&Wanted::with_data()).await;
 }
 
-/// A first apply that fails, and what becomes of it when the first deletion of its undoing is struck.
+/// A first apply that fails, and what becomes of it when the first deletion of its undoing is
+/// struck.
 async fn undoing_is_struck(strike: Strike) -> (Verdict, Bench) {
     let bench = Bench::one();
     fails(&bench, "sha256:one");

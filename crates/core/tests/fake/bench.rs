@@ -1,4 +1,5 @@
-//! Runs plans against fake clouds the way the command line does: plan, begin a run, carry out, end the run.
+//! Runs plans against fake clouds the way the command line does: plan, begin a run, carry out, end
+//! the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! What a fake cloud holds, and its calls: each is logged, takes its virtual time and can be made to fail.
+//! What a fake cloud holds, and its calls: each is logged, takes its virtual time and can be made
+//! to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

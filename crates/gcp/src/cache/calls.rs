@@ -164,7 +164,8 @@ impl Actual {
         )))
     }
 
-    /// Every certificate that the server's may be signed by, one after the other. `None` until there is one.
+    /// Every certificate that the server's may be signed by, one after the other. `None` until
+    /// there is one.
     pub(super) fn authority(&self) -> Option<SecretString> {
         let certificates = &self.instance.server_ca_certs;
         let lines: Vec<String> = certificates

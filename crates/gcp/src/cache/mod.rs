@@ -1,4 +1,5 @@
-//! Redis on Memorystore: an instance whose token and authority Google makes, and the URL that they make together.
+//! Redis on Memorystore: an instance whose token and authority Google makes, and the URL that they
+//! make together.
 
 mod calls;
 mod shape;

@@ -1,4 +1,5 @@
-//! The Memorystore instance that the manifest describes, and an instance described field by field; pure.
+//! The Memorystore instance that the manifest describes, and an instance described field by field;
+//! pure.
 
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::node::Effect;
@@ -14,19 +15,20 @@ pub(super) struct Shape {
     pub(super) spec: CacheSpec,
     /// In full; the project's default network when `None`.
     pub(super) network: Option<String>,
-    /// Whether the manifest names the network for this very cache. The target's one is the services' way in, and says nothing of
-    /// a cache that was somebody's.
+    /// Whether the manifest names the network for this very cache. The target's one is the
+    /// services' way in, and says nothing of a cache that was somebody's.
     pub(super) has_own_network: bool,
     pub(super) labels: Labels,
     pub(super) names: Names,
 }
 
 impl Shape {
-    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays, and so does a
-    /// version that is newer than it asks for.
+    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent
+    /// about stays, and so does a version that is newer than it asks for.
     ///
-    /// How the network is reached is left to Google: its default needs nothing set up there. Another project's network (Shared VPC) is
-    /// reached by private services access alone, which is settled when the instance is made
+    /// How the network is reached is left to Google: its default needs nothing set up there.
+    /// Another project's network (Shared VPC) is reached by private services access alone, which is
+    /// settled when the instance is made
     /// (<https://cloud.google.com/memorystore/docs/redis/networking>, "Connection modes").
     pub(super) fn compose(&self, base: model::Instance) -> model::Instance {
         let is_there = !base.name.is_empty();
@@ -114,8 +116,9 @@ fn word(name: Option<&str>) -> String {
     name.unwrap_or("unknown").replace('_', " ").to_lowercase()
 }
 
-/// What a change costs: another size or version cuts connections (and empties an instance without a replica), and what cannot be
-/// changed at all makes another cache, which has nothing of what this one holds.
+/// What a change costs: another size or version cuts connections (and empties an instance without a
+/// replica), and what cannot be changed at all makes another cache, which has nothing of what this
+/// one holds.
 ///
 /// Source: cloud.google.com/memorystore/docs/redis/scaling-instances and upgrading-redis-version.
 pub(super) fn effect(change: &FieldChange) -> Effect {

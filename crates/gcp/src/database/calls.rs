@@ -1,4 +1,5 @@
-//! The calls that concern one Cloud SQL instance: one operation at a time, waited for on the injected clock.
+//! The calls that concern one Cloud SQL instance: one operation at a time, waited for on the
+//! injected clock.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,11 +17,12 @@ use crate::hints;
 use crate::operation::bearing;
 use crate::project::Project;
 
-/// The longest operations (making an instance, a new major version) take some ten minutes; Google names no bound.
+/// The longest operations (making an instance, a new major version) take some ten minutes; Google
+/// names no bound.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// How long an instance may call itself in no state for a change: it does so for some moments after it was made. Where that lasts it is
-/// the network's want of Private Services Access.
+/// How long an instance may call itself in no state for a change: it does so for some moments after
+/// it was made. Where that lasts it is the network's want of Private Services Access.
 const UNFIT: Duration = Duration::from_secs(5 * 60);
 
 /// How long a last backup is kept.
@@ -86,8 +88,9 @@ impl Calls {
         }
     }
 
-    /// What the list of instances says, where Cloud SQL refused to speak of this one: it refuses both what the caller may
-    /// not see and what is not there, and gives its list only to those who may see every instance.
+    /// What the list of instances says, where Cloud SQL refused to speak of this one: it refuses
+    /// both what the caller may not see and what is not there, and gives its list only to those who
+    /// may see every instance.
     async fn listed(&self, refusal: CloudError) -> Result<Found<DatabaseInstance>> {
         let listed = self
             .project
@@ -111,15 +114,16 @@ impl Calls {
         }
     }
 
-    /// Sorts the outcome of a question about what is within the instance: Cloud SQL refuses it, as if the caller might not
-    /// ask, when the instance is not there.
+    /// Sorts the outcome of a question about what is within the instance: Cloud SQL refuses it, as
+    /// if the caller might not ask, when the instance is not there.
     pub(super) async fn found_within<T>(
         &self,
         outcome: Result<T, CloudError>,
         action: &str,
     ) -> Result<Found<T>> {
         match outcome {
-            // An instance that is still being made has nothing that can be seen; making it again does no harm.
+            // An instance that is still being made has nothing that can be seen; making it again
+            // does no harm.
             Err(error) if is_not_running(&error) => Ok(Found::Absent),
             Err(error)
                 if is_not_authorized(&error) && matches!(self.find().await?, Found::Absent) =>
@@ -130,8 +134,8 @@ impl Calls {
         }
     }
 
-    /// Every certificate that the server's may be signed by, one after the other: while they rotate, the next one too. `None`
-    /// until there is one.
+    /// Every certificate that the server's may be signed by, one after the other: while they
+    /// rotate, the next one too. `None` until there is one.
     pub(super) async fn authorities(&self) -> Result<Option<SecretString>> {
         let listed = self
             .project
@@ -189,8 +193,9 @@ impl Calls {
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
 
-    /// Starts an operation as soon as no other one is under way: Cloud SQL takes one at a time for each instance, and says so in more ways
-    /// than one. Every conflict but a name that is taken passes (`IsSqlOperationInProgressError` in terraform-provider-google's
+    /// Starts an operation as soon as no other one is under way: Cloud SQL takes one at a time for
+    /// each instance, and says so in more ways than one. Every conflict but a name that is taken
+    /// passes (`IsSqlOperationInProgressError` in terraform-provider-google's
     /// error_retry_predicates.go).
     ///
     /// Errors: what `call` fails with; timed out when another operation does not end.
@@ -274,12 +279,15 @@ impl Calls {
         Ok(judge(&operation))
     }
 
-    /// Writes settings and version, by the settings' own version: what changed meanwhile is not overwritten.
+    /// Writes settings and version, by the settings' own version: what changed meanwhile is not
+    /// overwritten.
     ///
-    /// Any operation gives the settings another version, also one that was waited for (terraform-provider-google #12324, "version
-    /// mismatch"): then the change is made again of what is there, unless that is another hand's of what is changed here.
+    /// Any operation gives the settings another version, also one that was waited for
+    /// (terraform-provider-google #12324, "version mismatch"): then the change is made again of
+    /// what is there, unless that is another hand's of what is changed here.
     ///
-    /// Errors: as [`Rewrite::check`] says of what is there by then; conflict, when something always comes in between.
+    /// Errors: as [`Rewrite::check`] says of what is there by then; conflict, when something always
+    /// comes in between.
     pub(super) async fn write(
         &self,
         instance: DatabaseInstance,
@@ -364,8 +372,8 @@ impl Calls {
         }
     }
 
-    /// Deletes the instance, protected or not, after a last backup, and waits until its name is free. Succeeds when it is gone
-    /// already.
+    /// Deletes the instance, protected or not, after a last backup, and waits until its name is
+    /// free. Succeeds when it is gone already.
     ///
     /// Errors: denied, when it cannot be seen: that is not gone.
     pub(super) async fn delete(&self, watch: &dyn Watch) -> Result<()> {
@@ -432,12 +440,14 @@ fn is_busy(error: &CloudError) -> bool {
         || error.http_status_code() == Some(409) && !error::exists_already(error)
 }
 
-/// Whether the instance is in no state for a change: "The instance or operation is not in an appropriate state to handle the request."
+/// Whether the instance is in no state for a change: "The instance or operation is not in an
+/// appropriate state to handle the request."
 fn is_unfit(error: &CloudError) -> bool {
     error.http_status_code() == Some(409) && error::reason(error) == Some("invalidState")
 }
 
-/// Whether Cloud SQL refuses to speak of something that is not there, or that the caller may not see.
+/// Whether Cloud SQL refuses to speak of something that is not there, or that the caller may not
+/// see.
 fn is_not_authorized(error: &CloudError) -> bool {
     error::reason(error) == Some("notAuthorized")
 }

@@ -1,6 +1,8 @@
-//! What only Cloud SQL has for a database: flags of the server, and the hour in which it may be maintained; pure.
+//! What only Cloud SQL has for a database: flags of the server, and the hour in which it may be
+//! maintained; pure.
 //!
-//! Only what the manifest names is compared and written; flags and a window that another hand set stay.
+//! Only what the manifest names is compared and written; flags and a window that another hand set
+//! stay.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +14,8 @@ use google_cloud_sql_v1::model::{self, DatabaseFlags, Settings};
 /// The prefix of a flag's field.
 const FLAG: &str = "flag.";
 
-/// What PostgreSQL takes at its start only, of what Cloud SQL lets be set; so do all of Cloud SQL's own (`cloudsql.`).
-/// Source: `requiresRestart` in the answer of `flags.list`.
+/// What PostgreSQL takes at its start only, of what Cloud SQL lets be set; so do all of Cloud SQL's
+/// own (`cloudsql.`). Source: `requiresRestart` in the answer of `flags.list`.
 const AT_START: [&str; 13] = [
     "autovacuum_freeze_max_age",
     "autovacuum_max_workers",

@@ -32,7 +32,8 @@ pub(crate) struct Actual {
     instance: DatabaseInstance,
     /// The operation that this run started on it.
     operation: Option<String>,
-    /// The certificates that the server's one may be signed by, where they are asked for and it runs.
+    /// The certificates that the server's one may be signed by, where they are asked for and it
+    /// runs.
     authority: Option<SecretString>,
 }
 
@@ -62,7 +63,8 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Asks for it, also where an instance of its name is still being deleted: its name is free once that has ended.
+    /// Asks for it, also where an instance of its name is still being deleted: its name is free
+    /// once that has ended.
     async fn insert(
         &self,
         instance: &DatabaseInstance,
@@ -100,7 +102,8 @@ impl Instance {
             .await
     }
 
-    /// What stands in the way of a create: our own one whose reply was lost, another's, or a name that Google keeps.
+    /// What stands in the way of a create: our own one whose reply was lost, another's, or a name
+    /// that Google keeps.
     async fn taken(&self, error: CloudError) -> Result<Actual> {
         let action = self.calls.cannot("create");
         match self.calls.find().await? {
@@ -164,8 +167,9 @@ impl Instance {
         self.calls.patch(body, "upgrade", watch).await
     }
 
-    /// The changes that Cloud SQL takes with no others, in their order: one that stands still runs first, and another edition comes with
-    /// its tier alone (`resource_sql_database_instance.go` in terraform-provider-google patches each before the rest).
+    /// The changes that Cloud SQL takes with no others, in their order: one that stands still runs
+    /// first, and another edition comes with its tier alone (`resource_sql_database_instance.go` in
+    /// terraform-provider-google patches each before the rest).
     fn alone(&self, there: &DatabaseInstance, changes: &[FieldChange]) -> Vec<DatabaseInstance> {
         let wanted = self.shape.compose(there.clone());
         let wanted = wanted.settings.unwrap_or_default();
@@ -179,7 +183,8 @@ impl Instance {
             steps.push(runs);
         }
         if changed("edition") {
-            // Enterprise Plus keeps logs for up to 35 days, and no other edition takes over more than it keeps itself.
+            // Enterprise Plus keeps logs for up to 35 days, and no other edition takes over more
+            // than it keeps itself.
             let backups = wanted.backup_configuration.clone();
             steps.extend(
                 backups
@@ -205,7 +210,8 @@ impl Instance {
     }
 }
 
-/// Whether a change is among those that are written with no others; a tier is where the edition changes too.
+/// Whether a change is among those that are written with no others; a tier is where the edition
+/// changes too.
 fn is_alone(field: &str, changes: &[FieldChange]) -> bool {
     match field {
         "runs" | "edition" | "version" => true,
@@ -326,7 +332,8 @@ impl Resource for Instance {
         }
     }
 
-    /// By what is there, as far as that is more than the manifest asks for, or the manifest is silent.
+    /// By what is there, as far as that is more than the manifest asks for, or the manifest is
+    /// silent.
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let fields = self.shape.describe(&self.shape.compose(self.seen.last()));
         labels::ours_alone(&fields, &self.shape.labels)
@@ -383,7 +390,8 @@ impl Resource for Instance {
     }
 
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
-        // Noted in advance, which saves the user's node a change of the instance: without a user, the note means nothing.
+        // Noted in advance, which saves the user's node a change of the instance: without a user,
+        // the note means nothing.
         let password = self.password.settled()?;
         let instance = self.shape.compose(DatabaseInstance::new());
         let instance = shape::with_password_label(instance, &password.version);
@@ -452,7 +460,8 @@ impl Resource for Instance {
         }
     }
 
-    /// Leaves a last backup, and ends when the name is free: what was deleted can be made anew under it.
+    /// Leaves a last backup, and ends when the name is free: what was deleted can be made anew
+    /// under it.
     async fn delete(&self, _actual: &Actual, _token: &Token) -> Result<()> {
         self.calls.delete(&Nobody).await
     }

@@ -1,7 +1,9 @@
-//! PostgreSQL on Cloud SQL: the instance, the database within it, and the user, whose node makes the URL.
+//! PostgreSQL on Cloud SQL: the instance, the database within it, and the user, whose node makes
+//! the URL.
 //!
-//! The instance carries the labels, also the one that says which version of the password the user has. Database and user go
-//! with their instance: they are never deleted alone, as what they hold would be missing from its last backup.
+//! The instance carries the labels, also the one that says which version of the password the user
+//! has. Database and user go with their instance: they are never deleted alone, as what they hold
+//! would be missing from its last backup.
 
 mod calls;
 mod extras;
@@ -164,8 +166,9 @@ pub(crate) struct Home {
     made: String,
 }
 
-/// The instance as it is seen while a plan reads: its own node, its database and its user ask at the same time, and one call
-/// answers all of them. Nothing is asked of what is within an instance that is not there.
+/// The instance as it is seen while a plan reads: its own node, its database and its user ask at
+/// the same time, and one call answers all of them. Nothing is asked of what is within an instance
+/// that is not there.
 #[derive(Clone)]
 struct Sight {
     looks: Arc<Batches<Seen, Error>>,
@@ -248,8 +251,10 @@ impl Sight {
     }
 }
 
-/// Which of the instances that had this name, one after the other. The time of creation is the instance's own and stays through every
-/// change (<https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances#DatabaseInstance>, `createTime`).
+/// Which of the instances that had this name, one after the other. The time of creation is the
+/// instance's own and stays through every change
+/// (<https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances#DatabaseInstance>,
+/// `createTime`).
 fn birth(instance: &DatabaseInstance) -> Option<Birth> {
     let at = crate::secret_store::moment(instance.create_time.as_ref())?;
     Some(Birth {
@@ -258,8 +263,9 @@ fn birth(instance: &DatabaseInstance) -> Option<Birth> {
     })
 }
 
-/// What of an instance of somebody the manifest does not name: an instance has several databases and users, and nothing tells
-/// which one is the app's. A name that is made up here would be another database, or another one's password.
+/// What of an instance of somebody the manifest does not name: an instance has several databases
+/// and users, and nothing tells which one is the app's. A name that is made up here would be
+/// another database, or another one's password.
 pub(super) struct Unnamed {
     /// The manifest's key of the database.
     key: String,
@@ -276,7 +282,8 @@ impl Unnamed {
         })
     }
 
-    /// Lets an instance pass that bears an owner's mark: its database and user are those of an earlier run.
+    /// Lets an instance pass that bears an owner's mark: its database and user are those of an
+    /// earlier run.
     ///
     /// Errors: input, where it bears none.
     pub(super) fn check(&self, instance: &DatabaseInstance, names: &Names) -> Result<()> {

@@ -1,6 +1,8 @@
-//! The Cloud SQL instance that the manifest describes, and an instance described field by field; pure.
+//! The Cloud SQL instance that the manifest describes, and an instance described field by field;
+//! pure.
 //!
-//! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
+//! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal
+//! on both sides.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,11 +24,12 @@ use super::extras;
 use crate::labels::{self, Labels};
 use crate::paths::Names;
 
-/// The label that says which version of the password the user has. The user's node owns it: the instance's writes it into
-/// a new instance, and leaves it alone from then on.
+/// The label that says which version of the password the user has. The user's node owns it: the
+/// instance's writes it into a new instance, and leaves it alone from then on.
 pub(super) const PASSWORD_LABEL: &str = "deployer-password";
 
-/// Cloud SQL keeps the logs of point-in-time recovery a week at most, and never longer than the backups.
+/// Cloud SQL keeps the logs of point-in-time recovery a week at most, and never longer than the
+/// backups.
 const LONGEST_LOGS: u16 = 7;
 
 /// The field that says for how many days the logs of point-in-time recovery are kept.
@@ -37,8 +40,8 @@ pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
     /// In full; `None` when it is reached by a public address.
     pub(super) network: Option<String>,
-    /// Whether the manifest names the network for this very instance. The target's one is the services' way in, and says
-    /// nothing of an instance that was somebody's.
+    /// Whether the manifest names the network for this very instance. The target's one is the
+    /// services' way in, and says nothing of an instance that was somebody's.
     pub(super) has_own_network: bool,
     /// Flags of the server that are wanted.
     pub(super) flags: BTreeMap<String, String>,
@@ -48,8 +51,9 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays, and so does
-    /// what is there beyond what it asks for: a disk that grew, a newer version, backups that are kept longer.
+    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent
+    /// about stays, and so does what is there beyond what it asks for: a disk that grew, a newer
+    /// version, backups that are kept longer.
     pub(super) fn compose(&self, base: DatabaseInstance) -> DatabaseInstance {
         let settings = match base.settings.clone() {
             Some(there) => self.settings(there, self.spec.adopt),
@@ -112,8 +116,9 @@ impl Shape {
         notes
     }
 
-    /// Why the manifest cannot be followed: it asks for less than it did, and neither a disk nor a version goes back. What grew
-    /// by itself (`left` is what the manifest asked for at the last apply) is no such wish.
+    /// Why the manifest cannot be followed: it asks for less than it did, and neither a disk nor a
+    /// version goes back. What grew by itself (`left` is what the manifest asked for at the last
+    /// apply) is no such wish.
     pub(super) fn objection(&self, instance: &DatabaseInstance, left: &Fields) -> Option<Error> {
         let name = &self.spec.name;
         let asked_before =
@@ -233,7 +238,8 @@ impl Shape {
     }
 }
 
-/// How many backups are kept, and for how many days the logs of point-in-time recovery; 0 where none are made.
+/// How many backups are kept, and for how many days the logs of point-in-time recovery; 0 where
+/// none are made.
 fn kept(backups: &BackupConfiguration) -> (i32, i32) {
     if backups.enabled != Some(true) {
         return (0, 0);
@@ -247,8 +253,8 @@ fn kept(backups: &BackupConfiguration) -> (i32, i32) {
     (kept.unwrap_or_default(), logs)
 }
 
-/// The edition that has a tier. The newer versions of PostgreSQL are Enterprise Plus unless told otherwise, and that takes
-/// tiers of its own.
+/// The edition that has a tier. The newer versions of PostgreSQL are Enterprise Plus unless told
+/// otherwise, and that takes tiers of its own.
 fn edition(tier: &str) -> Edition {
     let enterprise = ["db-custom-", "db-f1-", "db-g1-"];
     match enterprise.iter().any(|known| tier.starts_with(known)) {
@@ -339,7 +345,8 @@ fn leading_number(value: &FieldValue) -> Option<u64> {
     }
 }
 
-/// `16` of `POSTGRES_16`, 9 of `POSTGRES_9_6`. `None` for another engine, and for no instance at all.
+/// `16` of `POSTGRES_16`, 9 of `POSTGRES_9_6`. `None` for another engine, and for no instance at
+/// all.
 fn version_number(instance: &DatabaseInstance) -> Option<u16> {
     let name = instance.database_version.name()?;
     let number = name.strip_prefix("POSTGRES_")?.split('_').next()?;
@@ -354,14 +361,15 @@ fn yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// What a change costs: versions go up, disks grow, a network can be added, some of it by a restart; another engine, place or
-/// network is another instance.
+/// What a change costs: versions go up, disks grow, a network can be added, some of it by a
+/// restart; another engine, place or network is another instance.
 pub(super) fn effect(change: &FieldChange) -> Effect {
     match change.field.as_str() {
         "version" if is_of_postgres(change.old.as_ref()) => Effect::Interrupts,
         "version" | "region" => Effect::LosesData,
         "network" if change.old.is_some() => Effect::LosesData,
-        // Each restarts the server. Source: cloud.google.com/sql/docs/postgres/instance-settings, "impact of changing".
+        // Each restarts the server. Source: cloud.google.com/sql/docs/postgres/instance-settings,
+        // "impact of changing".
         "network" | "tier" | "edition" | "availability" | "runs" => Effect::Interrupts,
         field => extras::effect(field).unwrap_or(Effect::InPlace),
     }
@@ -375,7 +383,8 @@ fn is_of_postgres(version: Option<&FieldValue>) -> bool {
     }
 }
 
-/// Where the instance is reached; its private address when it has a network. `None` until it has one.
+/// Where the instance is reached; its private address when it has a network. `None` until it has
+/// one.
 pub(super) fn host(instance: &DatabaseInstance) -> Option<String> {
     let wanted = match is_private(instance) {
         true => SqlIpAddressType::Private,
@@ -388,12 +397,13 @@ pub(super) fn host(instance: &DatabaseInstance) -> Option<String> {
         .map(|address| address.ip_address.clone())
 }
 
-/// Where a client reaches the instance, and how far it verifies whom it talks to, in PostgreSQL's word. `None` until there is
-/// an address.
+/// Where a client reaches the instance, and how far it verifies whom it talks to, in PostgreSQL's
+/// word. `None` until there is an address.
 ///
-/// An authority of the instance's own, which is the default, signs no other certificate: to verify it is to verify the server, and
-/// the certificate names no host (`verify-ca`). An authority that instances share leaves the host's name to tell them apart.
-/// Source: cloud.google.com/sql/docs/postgres/authorize-ssl, "Certificate authority (CA) hierarchies".
+/// An authority of the instance's own, which is the default, signs no other certificate: to verify
+/// it is to verify the server, and the certificate names no host (`verify-ca`). An authority that
+/// instances share leaves the host's name to tell them apart. Source:
+/// cloud.google.com/sql/docs/postgres/authorize-ssl, "Certificate authority (CA) hierarchies".
 pub(super) fn door(
     instance: &DatabaseInstance,
     sslmode: SslMode,
@@ -415,7 +425,8 @@ fn has_own_authority(instance: &DatabaseInstance) -> bool {
     }
 }
 
-/// The instance's own name in the DNS, for the address that it is reached by. `None` when it has none.
+/// The instance's own name in the DNS, for the address that it is reached by. `None` when it has
+/// none.
 fn name(instance: &DatabaseInstance) -> Option<String> {
     let wanted = match is_private(instance) {
         true => ConnectionType::PrivateServicesAccess,

@@ -45,7 +45,8 @@ fn shape() -> Shape {
     }
 }
 
-/// What Cloud SQL answers once it made the instance: with defaults of its own, and what the user's node noted.
+/// What Cloud SQL answers once it made the instance: with defaults of its own, and what the user's
+/// node noted.
 fn made() -> DatabaseInstance {
     let instance = shape().compose(DatabaseInstance::new());
     let mut settings = instance.settings.clone().unwrap();
@@ -231,7 +232,8 @@ fn what_another_hand_changes_is_seen() {
     );
 }
 
-/// Somebody's instance, larger and otherwise set up than the defaults of a manifest that only adopts it.
+/// Somebody's instance, larger and otherwise set up than the defaults of a manifest that only
+/// adopts it.
 fn somebodys() -> DatabaseInstance {
     let mut there = with_settings(|settings| {
         settings.tier = "db-perf-optimized-N-4".into();

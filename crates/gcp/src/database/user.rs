@@ -1,7 +1,8 @@
-//! The user of a Cloud SQL database, its password, and the URL that they make together with the instance's address.
+//! The user of a Cloud SQL database, its password, and the URL that they make together with the
+//! instance's address.
 //!
-//! Cloud SQL tells nothing of a password: which version of the secret the user has stands in a label of the instance, written
-//! after the password was.
+//! Cloud SQL tells nothing of a password: which version of the secret the user has stands in a
+//! label of the instance, written after the password was.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -58,7 +59,8 @@ pub(super) struct User {
     pub(super) within: Value<()>,
     pub(super) seen: Sight,
     pub(super) url: Output<SecretString>,
-    /// The version whose value this run gave the user, or tried to: Cloud SQL tells nothing of a password.
+    /// The version whose value this run gave the user, or tried to: Cloud SQL tells nothing of a
+    /// password.
     pub(super) given: Mutex<Option<String>>,
 }
 

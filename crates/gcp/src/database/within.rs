@@ -60,7 +60,8 @@ impl Within {
             .await?;
         match outcome {
             Ok(operation) => self.calls.settle(operation, &action).await,
-            // Our own create, whose reply was lost, or somebody's in an instance of ours: the same thing either way.
+            // Our own create, whose reply was lost, or somebody's in an instance of ours: the same
+            // thing either way.
             Err(_) if self.is_there().await? => Ok(()),
             Err(error) => Err(error::failed(error, &action)),
         }

@@ -92,7 +92,8 @@ async fn ask(server: &str, name: &str, like: IpAddr) -> Result<Vec<IpAddr>, Stri
     }
 }
 
-/// The address of a server given as `HOST`, `HOST:PORT` or an address; the machine's own resolver finds the host.
+/// The address of a server given as `HOST`, `HOST:PORT` or an address; the machine's own resolver
+/// finds the host.
 async fn locate(server: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = server.parse::<SocketAddr>() {
         return Ok(address);
@@ -124,8 +125,8 @@ mod tests {
             let mut buffer = [0; 512];
             loop {
                 let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-                // RFC 1035, 4.1: the question repeated, marked as an authoritative answer, with at most one record that
-                // points back at the question's name.
+                // RFC 1035, 4.1: the question repeated, marked as an authoritative answer, with at
+                // most one record that points back at the question's name.
                 let end = 12 + buffer[12..length].iter().position(|b| *b == 0).unwrap() + 5;
                 let mut reply = buffer[..end].to_vec();
                 reply[2] |= 0x84;

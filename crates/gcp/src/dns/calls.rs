@@ -242,7 +242,8 @@ impl Calls {
         Ok(Found::Here(sets))
     }
 
-    /// What stands under the name, whoever made it: the record of the place's type, or the alias in its way.
+    /// What stands under the name, whoever made it: the record of the place's type, or the alias in
+    /// its way.
     pub(super) async fn look(&self) -> Result<Found<Actual>> {
         let zone = match self.zone().await? {
             Found::Here(zone) => zone,

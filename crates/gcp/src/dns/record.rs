@@ -1,5 +1,5 @@
-//! `dns.record`: an address record in an existing Cloud DNS zone: made and changed as one change each, ready when the change is
-//! done and no server of the zone says otherwise.
+//! `dns.record`: an address record in an existing Cloud DNS zone: made and changed as one change
+//! each, ready when the change is done and no server of the zone says otherwise.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,8 @@ use super::calls::{Actual, Calls, Place, Zone};
 use crate::error::Found;
 use crate::site::prelude::*;
 
-/// How long others may remember a new record, in seconds. The manifest has no word for it: that of one that is there stays.
+/// How long others may remember a new record, in seconds. The manifest has no word for it: that of
+/// one that is there stays.
 const TTL: i32 = 300;
 
 /// The kind in addresses.
@@ -78,7 +79,8 @@ impl Record {
         ttl.unwrap_or(TTL)
     }
 
-    /// Whether an earlier run wrote what the record says, however long others may remember it by now.
+    /// Whether an earlier run wrote what the record says, however long others may remember it by
+    /// now.
     fn is_as_written(&self, set: &ResourceRecordSet) -> bool {
         let wrote = |ttl| {
             self.past
@@ -110,7 +112,8 @@ impl Record {
             .set_rrdatas([data])
     }
 
-    /// Whether nobody can be asked: Google is a stand-in on this machine, and the zone's servers are not named.
+    /// Whether nobody can be asked: Google is a stand-in on this machine, and the zone's servers
+    /// are not named.
     fn asks_nobody(&self) -> bool {
         self.calls.project.target.sandbox && self.spec.servers.is_empty()
     }
@@ -127,7 +130,8 @@ impl Record {
         Ok(ask::ask_all(self.servers(zone), &name, self.target()?).await)
     }
 
-    /// Says which servers cannot be asked from here: many networks let no DNS out but to their own servers.
+    /// Says which servers cannot be asked from here: many networks let no DNS out but to their own
+    /// servers.
     async fn note_unreached(&self, zone: &Zone, watch: &dyn Watch) -> Result<()> {
         for why in self.ask(zone).await?.unreached {
             watch.note(&format!(
@@ -287,7 +291,8 @@ impl Resource for Record {
     }
 
     async fn create(&self, _token: &Token, watch: &dyn Watch) -> Result<Actual> {
-        // Read again: the zone is to be found, and our own create, whose reply was lost, is to be seen.
+        // Read again: the zone is to be found, and our own create, whose reply was lost, is to be
+        // seen.
         match self.read().await? {
             Reading::Present(actual) if describe(&actual.set) == self.desired(None) => Ok(actual),
             Reading::Present(actual) => {
@@ -335,7 +340,8 @@ impl Resource for Record {
         } else if self.asks_nobody() {
             Readiness::Ready
         } else {
-            // "done" means that Google's servers have it; only one that says otherwise is waited for.
+            // "done" means that Google's servers have it; only one that says otherwise is waited
+            // for.
             let contrary = self.ask(&actual.zone).await?.contrary;
             contrary.map_or(Readiness::Ready, Readiness::Pending)
         };

@@ -1,10 +1,10 @@
-//! What the caller must be allowed on Google Cloud: one row for each kind and step, with the predefined roles that suffice, and the
-//! custom roles that are made of the rows.
+//! What the caller must be allowed on Google Cloud: one row for each kind and step, with the
+//! predefined roles that suffice, and the custom roles that are made of the rows.
 //!
 //! Sources: the pages "IAM permissions" and "roles and permissions" of each service
 //! (<https://cloud.google.com/iam/docs/roles-permissions>), as of August 2026.
 
-mod methods;
+mod calls;
 mod table;
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 use deployer_core::permissions::Feature;
 
-pub use methods::permissions_of;
+pub use calls::permissions_of;
 pub use table::{NEEDS, ONLY};
 
 /// What one kind or step needs.
@@ -62,7 +62,8 @@ pub enum On {
 }
 
 impl On {
-    /// The command that grants a role on it, PROJECT, MEMBER and so on being names that are left open.
+    /// The command that grants a role on it, PROJECT, MEMBER and so on being names that are left
+    /// open.
     pub fn grant(self, role: &str) -> String {
         match self {
             Self::Project => format!(
@@ -99,8 +100,8 @@ pub fn roles(features: &[Feature]) -> BTreeSet<(On, &'static str)> {
     roles
 }
 
-/// The permissions that these features need on the project itself: those on an account, a bucket and another project are granted
-/// there.
+/// The permissions that these features need on the project itself: those on an account, a bucket
+/// and another project are granted there.
 pub fn permissions(features: &[Feature]) -> BTreeSet<&'static str> {
     let needs = NEEDS
         .iter()

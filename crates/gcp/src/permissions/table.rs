@@ -16,8 +16,8 @@ const OTHERS: &[Need] = &[
         noun: "the project, and which APIs are on",
         access: Access {
             feature: Feature::Always,
-            // The second may be missing: each API then says itself that it is off. The third is for the project that calls count
-            // against.
+            // The second may be missing: each API then says itself that it is off. The third is for
+            // the project that calls count against.
             read: &[
                 "resourcemanager.projects.get",
                 "serviceusage.services.get",
@@ -167,7 +167,8 @@ pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
     needs
 });
 
-/// What `apply --only` does on the project and no more: it pushes an image and has the service take it.
+/// What `apply --only` does on the project and no more: it pushes an image and has the service take
+/// it.
 pub const ONLY: &[&str] = &[
     "artifactregistry.repositories.downloadArtifacts",
     "artifactregistry.repositories.get",

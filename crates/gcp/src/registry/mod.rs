@@ -114,14 +114,14 @@ impl Images {
     }
 }
 
-/// A project as image names have it: of one that belongs to a domain, `example.com:project`, the colon becomes a slash
-/// (<https://docs.cloud.google.com/artifact-registry/docs/docker/names>).
+/// A project as image names have it: of one that belongs to a domain, `example.com:project`, the
+/// colon becomes a slash (<https://docs.cloud.google.com/artifact-registry/docs/docker/names>).
 fn project_path(project: &str) -> String {
     project.replace(':', "/")
 }
 
-/// The caller's access token, which image registries of Google take for a password. Asked for at each challenge: it ends
-/// after an hour at most.
+/// The caller's access token, which image registries of Google take for a password. Asked for at
+/// each challenge: it ends after an hour at most.
 pub(crate) struct GoogleLogin(pub(crate) Credentials);
 
 impl std::fmt::Debug for GoogleLogin {

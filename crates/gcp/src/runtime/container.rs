@@ -1,4 +1,5 @@
-//! What service and job have in common: the container, its variables, its resources, its way into the VPC; pure.
+//! What service and job have in common: the container, its variables, its resources, its way into
+//! the VPC; pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +18,8 @@ use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelec
 use crate::labels::show_version;
 use crate::paths::Names;
 
-/// The annotation that makes a new revision of an equal template. No field: it says nothing about what runs.
+/// The annotation that makes a new revision of an equal template. No field: it says nothing about
+/// what runs.
 pub(crate) const RUN_ANNOTATION: &str = "deployer/run";
 
 /// The variables of a container, from the manifest.
@@ -93,7 +95,8 @@ impl Variables {
         Ok(())
     }
 
-    /// The pinned version of a variable. `None` while it is unknown, or when the variable is none of ours.
+    /// The pinned version of a variable. `None` while it is unknown, or when the variable is none
+    /// of ours.
     pub(crate) fn pin(&self, variable: &str) -> Option<SecretVersion> {
         match &self.pins {
             Pins::Nodes(values) => values.get(variable)?.known(),
@@ -204,7 +207,8 @@ pub(crate) fn main_container(containers: &[Container]) -> Option<&Container> {
         .or_else(|| containers.first())
 }
 
-/// All containers, with `main` in the place of the one that takes the requests; the others stay as they are.
+/// All containers, with `main` in the place of the one that takes the requests; the others stay as
+/// they are.
 pub(crate) fn with_main(there: &[Container], main: Container) -> Vec<Container> {
     let known = main_container(there);
     let mut containers = there.to_vec();
@@ -220,7 +224,8 @@ pub(crate) fn account(asked: Option<&String>, there: &str) -> String {
     asked.map_or_else(|| there.to_owned(), String::clone)
 }
 
-/// The launch stage: what uses preview features keeps its own, since Cloud Run refuses those below it.
+/// The launch stage: what uses preview features keeps its own, since Cloud Run refuses those below
+/// it.
 pub(crate) fn launch_stage(there: &LaunchStage) -> LaunchStage {
     match there {
         LaunchStage::Unspecified => LaunchStage::Ga,
@@ -249,7 +254,8 @@ impl Frame<'_> {
         limits.insert("cpu".to_owned(), cpu_text(self.cpu));
         limits.insert("memory".to_owned(), memory_text(self.memory));
         base.set_image(self.image.clone().unwrap_or(ImageRef(String::new())).0)
-            // Where Cloud Run puts newer base images under an image that it built, ours is none of those.
+            // Where Cloud Run puts newer base images under an image that it built, ours is none of
+            // those.
             .set_base_image_uri("")
             .set_command(self.entrypoint.to_vec())
             .set_args(self.command.to_vec())
@@ -400,7 +406,8 @@ pub(crate) fn read_cpu(text: &str) -> String {
     }
 }
 
-/// A Kubernetes memory quantity: `512Mi`, `1Gi`, `500M`, bytes. What cannot be read is shown as it is.
+/// A Kubernetes memory quantity: `512Mi`, `1Gi`, `500M`, bytes. What cannot be read is shown as it
+/// is.
 pub(crate) fn read_memory(text: &str) -> String {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -453,8 +460,9 @@ impl Way {
         }
     }
 
-    /// What is there, as far as the section asks for another way. A section that names none leaves what is there. Of network
-    /// and subnetwork Cloud Run fills in the one that is not named: what fits the other one stays.
+    /// What is there, as far as the section asks for another way. A section that names none leaves
+    /// what is there. Of network and subnetwork Cloud Run fills in the one that is not named: what
+    /// fits the other one stays.
     pub(crate) fn over(&self, there: Option<VpcAccess>) -> Option<VpcAccess> {
         if let Some(connector) = &self.connector {
             let access = there.unwrap_or_default().set_connector(connector);

@@ -1,4 +1,5 @@
-//! Creating what Cloud Run refuses for a while: a name that was just given up, an account that it has yet to hear of.
+//! Creating what Cloud Run refuses for a while: a name that was just given up, an account that it
+//! has yet to hear of.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use google_cloud_longrunning::model::Operation;
 use crate::error::{self, CloudError};
 use crate::project::Project;
 
-/// How long the name of something that was deleted may stay taken: "Cloud Run APIs may return a 409 on create to indicate that a resource
-/// has been deleted in the foreground (eg GET and LIST) but not the backing apiserver" (`IsCloudRunCreationConflict` in
-/// terraform-provider-google's error_retry_predicates.go).
+/// How long the name of something that was deleted may stay taken: "Cloud Run APIs may return a 409
+/// on create to indicate that a resource has been deleted in the foreground (eg GET and LIST) but
+/// not the backing apiserver" (`IsCloudRunCreationConflict` in terraform-provider-google's
+/// error_retry_predicates.go).
 const NAME_LINGERS: Duration = Duration::from_secs(2 * 60);
 
-/// Creates with `create` as soon as that is not refused for what passes by itself; `is_there` tells whether something of the name can be
-/// seen.
+/// Creates with `create` as soon as that is not refused for what passes by itself; `is_there` tells
+/// whether something of the name can be seen.
 ///
 /// Errors: what `is_there` fails with; timed out, when the name stays taken by what cannot be seen.
 pub(crate) async fn patiently<C, CF, T, TF>(
@@ -56,8 +58,9 @@ where
     .await
 }
 
-/// Whether an account that comes with an API is not known yet: Cloud Run's agent, or what it may do with the account of the service
-/// (terraform-google-modules/terraform-google-cloud-run#28), or that account itself.
+/// Whether an account that comes with an API is not known yet: Cloud Run's agent, or what it may do
+/// with the account of the service (terraform-google-modules/terraform-google-cloud-run#28), or
+/// that account itself.
 pub(crate) fn is_new_account(error: &CloudError) -> bool {
     let words = error.status().map_or("", |status| status.message.as_str());
     words.contains("Service Agent does not have permission to get access tokens")

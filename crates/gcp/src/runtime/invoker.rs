@@ -1,7 +1,9 @@
-//! Whether everyone may call a Cloud Run service: without its check of the caller, or by a binding of everyone.
+//! Whether everyone may call a Cloud Run service: without its check of the caller, or by a binding
+//! of everyone.
 //!
-//! Google recommends the first ("Allowing public (unauthenticated) access"), which works at once and also where an organization
-//! restricts whom a policy may name; an organization may forbid it instead. Either is taken for what it is, whoever set it.
+//! Google recommends the first ("Allowing public (unauthenticated) access"), which works at once
+//! and also where an organization restricts whom a policy may name; an organization may forbid it
+//! instead. Either is taken for what it is, whoever set it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,7 +31,8 @@ const ROLE: &str = "roles/run.invoker";
 const EVERYONE: &str = "allUsers";
 /// Whoever has a Google account, anybody's.
 const SIGNED_IN: &str = "allAuthenticatedUsers";
-/// The version that shows conditional bindings as they are, so that writing them back loses nothing.
+/// The version that shows conditional bindings as they are, so that writing them back loses
+/// nothing.
 const POLICY_VERSION: i32 = 3;
 /// "Typically 2 minutes, potentially 7 minutes or longer" (IAM, "Access change propagation").
 const PROPAGATION: Duration = Duration::from_secs(8 * 60);
@@ -158,7 +161,8 @@ impl Calls {
         }
     }
 
-    /// Lets only those call it whom its policy names. Succeeds when there is none: its policy went with it.
+    /// Lets only those call it whom its policy names. Succeeds when there is none: its policy went
+    /// with it.
     async fn close_what_is_there(&self) -> Result<()> {
         match self.close().await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -182,7 +186,8 @@ impl Calls {
         Ok(is_public(&policy))
     }
 
-    /// Switches the check of callers on or off; what the organization's policy forbids is left to the caller.
+    /// Switches the check of callers on or off; what the organization's policy forbids is left to
+    /// the caller.
     async fn check(&self, on: bool) -> Result<Result<(), CloudError>> {
         let mut tries = service::TRIES;
         loop {
@@ -204,8 +209,9 @@ impl Calls {
         }
     }
 
-    /// Reads the policy, changes it when it must be, and writes it back with its etag: again, when somebody else wrote it in
-    /// between. What the organization's policy forbids is left to the caller.
+    /// Reads the policy, changes it when it must be, and writes it back with its etag: again, when
+    /// somebody else wrote it in between. What the organization's policy forbids is left to the
+    /// caller.
     async fn bind(&self, public: bool) -> Result<Result<(), CloudError>> {
         let mut tries = service::TRIES;
         loop {
@@ -363,7 +369,8 @@ fn describe(public: bool) -> Fields {
     fields
 }
 
-/// Who lets everyone in: the binding, or the check that was switched off. Where nobody is let in there is nothing to take back.
+/// Who lets everyone in: the binding, or the check that was switched off. Where nobody is let in
+/// there is nothing to take back.
 impl Kind for Invoker {
     type Site = Project;
     type Is = ();
@@ -464,8 +471,8 @@ impl Resource for Invoker {
         self.adopts || self.is_of_ours()
     }
 
-    /// Everyone could call it before us. Of a service that bears our mark nothing was there before us, however far the run came that made
-    /// it: that opens the service as well.
+    /// Everyone could call it before us. Of a service that bears our mark nothing was there before
+    /// us, however far the run came that made it: that opens the service as well.
     fn was_there(&self, actual: &bool) -> bool {
         *actual && self.public() && !self.known && !self.is_of_ours()
     }

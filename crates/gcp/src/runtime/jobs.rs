@@ -1,7 +1,9 @@
-//! One-off executions on Cloud Run: an execution of a job that is found by its label or by the job's own count, looked at, cancelled.
+//! One-off executions on Cloud Run: an execution of a job that is found by its label or by the
+//! job's own count, looked at, cancelled.
 //!
-//! `RunJob` takes no idempotency token. What stands in for one: the ticket is what the job tells of its executions until then, and the
-//! job's template marks each execution with its key, so that one whose name was lost can be found.
+//! `RunJob` takes no idempotency token. What stands in for one: the ticket is what the job tells of
+//! its executions until then, and the job's template marks each execution with its key, so that one
+//! whose name was lost can be found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +45,8 @@ pub(crate) struct Executions {
 }
 
 /// What a job tells of its executions: how many were ever created, and the newest one's name
-/// (<https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs#Job>). A list of them lags behind it.
+/// (<https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs#Job>). A list of
+/// them lags behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Ticket {
     count: i32,
@@ -114,7 +117,8 @@ impl Executions {
         Ok(marked.map(execution).collect())
     }
 
-    /// The newest one of the job, where it was made after the ticket and carries the key: a list may not have it yet.
+    /// The newest one of the job, where it was made after the ticket and carries the key: a list
+    /// may not have it yet.
     async fn newest(&self, key: &str, since: &Ticket, now: &Ticket) -> Result<Option<Execution>> {
         if now.latest.is_empty() || now.latest == since.latest {
             return Ok(None);
@@ -173,8 +177,9 @@ impl Jobs for Executions {
         })
     }
 
-    /// By the label, which executions keep: those "of the most recent 1,000, along with any executions that occurred within the last seven
-    /// days" are shown (Cloud Run, "Execute jobs"). With a ticket also by what the job tells, which is ahead of lists.
+    /// By the label, which executions keep: those "of the most recent 1,000, along with any
+    /// executions that occurred within the last seven days" are shown (Cloud Run, "Execute jobs").
+    /// With a ticket also by what the job tells, which is ahead of lists.
     async fn find(&self, key: &str, ticket: Option<&str>) -> Result<Trail> {
         let Some(since) = Ticket::read(ticket) else {
             let executions = self.marked(key, None).await?;
@@ -203,8 +208,8 @@ impl Jobs for Executions {
         Ticket::read(Some(ticket)).is_some_and(|ticket| self.others.contains(&ticket.job))
     }
 
-    /// One of this job, or one that is known of a job that the manifest called otherwise. The jobs of other services have databases of
-    /// their own.
+    /// One of this job, or one that is known of a job that the manifest called otherwise. The jobs
+    /// of other services have databases of their own.
     async fn beside(&self, key: &str, others: &[String]) -> Result<Option<String>> {
         for execution in self.all().await? {
             let of_another = job::key_of(&execution.labels).is_some_and(|mark| mark != key);
@@ -291,8 +296,8 @@ fn job_of(execution: &str) -> Option<&str> {
     rest.split('/').next()
 }
 
-/// "You might experience connection establishment delays of a minute or more on instance startup when using Direct VPC
-/// egress" (Cloud Run, "Direct VPC with a VPC network", limitations).
+/// "You might experience connection establishment delays of a minute or more on instance startup
+/// when using Direct VPC egress" (Cloud Run, "Direct VPC with a VPC network", limitations).
 const SLOW_START: &str = "with direct VPC egress (`network`) a task may have no connection for a minute or more after its start: \
      let the client wait that long, set `migrate_retries` in [targets.gcp.services.NAME] where a second try does no harm, \
      or use `vpc_connector`; then `deployer migrate --retry`";

@@ -255,8 +255,9 @@ impl Runtime for CloudRun {
         if let (Some(why), false) = (closed_to_the_internet(&there), leads_in) {
             return Ok(Entrance::Inside(why));
         }
-        // "The IAP check happens first and accepts or blocks requests. Then the Cloud Run IAM check accepts or blocks": it asks for a
-        // person, whom nobody here is (<https://docs.cloud.google.com/run/docs/securing/identity-aware-proxy-cloud-run>).
+        // "The IAP check happens first and accepts or blocks requests. Then the Cloud Run IAM check
+        // accepts or blocks": it asks for a person, whom nobody here is
+        // (<https://docs.cloud.google.com/run/docs/securing/identity-aware-proxy-cloud-run>).
         if there.iap_enabled {
             return Ok(Entrance::Locked(
                 "Identity-Aware Proxy asks who calls, before Cloud Run does".to_owned(),
@@ -321,8 +322,9 @@ impl CloudRun {
         Address::new(&self.project.target, kind, name)
     }
 
-    /// Declares the access of the service's account to each secret that the service uses. Where the manifest names none, that is
-    /// what each service and job which takes the secret runs as already.
+    /// Declares the access of the service's account to each secret that the service uses. Where the
+    /// manifest names none, that is what each service and job which takes the secret runs as
+    /// already.
     fn access(
         &self,
         graph: &mut Graph,
@@ -493,7 +495,8 @@ fn database_pin(
     }
 }
 
-/// Which database the migration's secret names: one of the manifest's own, or one that a person gave.
+/// Which database the migration's secret names: one of the manifest's own, or one that a person
+/// gave.
 fn born(
     env: &EnvironmentSpec,
     migrate: &MigrateSpec,

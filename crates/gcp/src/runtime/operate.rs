@@ -1,4 +1,5 @@
-//! Makes an earlier revision serve: by moving the traffic, or by a new revision with current secrets.
+//! Makes an earlier revision serve: by moving the traffic, or by a new revision with current
+//! secrets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::{error, operation};
 /// Traffic moves in seconds; a new revision may take its start-up probe's four minutes.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
-/// Carries `activation` out and waits until it is true. What is told of the service may lag behind what is known, the `generation`.
+/// Carries `activation` out and waits until it is true. What is told of the service may lag behind
+/// what is known, the `generation`.
 ///
 /// Errors: [`ErrorKind::Untrue`] when something else serves at the end.
 pub(crate) async fn carry_out(
@@ -89,7 +91,8 @@ async fn move_traffic(
     .await
 }
 
-/// Sends the traffic to a revision; again, when whatever settles meanwhile forestalls it. Somebody else's traffic stays.
+/// Sends the traffic to a revision; again, when whatever settles meanwhile forestalls it. Somebody
+/// else's traffic stays.
 async fn point(
     calls: &Calls,
     mut service: model::Service,
@@ -251,8 +254,8 @@ fn is_systems(key: &str) -> bool {
     })
 }
 
-/// Everything that a revision took over from its template: the two messages share their members' names, also of those that
-/// are newer than this program.
+/// Everything that a revision took over from its template: the two messages share their members'
+/// names, also of those that are newer than this program.
 pub(crate) fn taken_over(revision: &model::Revision) -> Result<RevisionTemplate> {
     const OUTPUT: [&str; 18] = [
         "name",

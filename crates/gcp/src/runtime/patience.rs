@@ -1,14 +1,16 @@
-//! Bears with an access to a secret that was granted and that Cloud Run does not know of yet; pure but for what it remembers.
+//! Bears with an access to a secret that was granted and that Cloud Run does not know of yet; pure
+//! but for what it remembers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a grant may take to get about. Google: "it typically takes 2 minutes for a change to take effect, potentially 7
-/// minutes or longer" (<https://cloud.google.com/iam/docs/access-change-propagation>).
+/// How long a grant may take to get about. Google: "it typically takes 2 minutes for a change to
+/// take effect, potentially 7 minutes or longer"
+/// (<https://cloud.google.com/iam/docs/access-change-propagation>).
 const GETS_ABOUT: Duration = Duration::from_secs(12 * 60);
-/// How long an access is waited for of which nobody here sees whether it was granted, or that it ever will be: what Google calls typical,
-/// and what a person bears to hear of a refusal.
+/// How long an access is waited for of which nobody here sees whether it was granted, or that it
+/// ever will be: what Google calls typical, and what a person bears to hear of a refusal.
 const UNSEEN: Duration = Duration::from_secs(2 * 60);
 /// The pause before Cloud Run is made to look again for the first time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -89,7 +91,8 @@ impl Patience {
         }
     }
 
-    /// How much longer than usual it may take: longer only once a grant was found to be unknown yet.
+    /// How much longer than usual it may take: longer only once a grant was found to be unknown
+    /// yet.
     pub(crate) fn longest(&self) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match *seen {

@@ -1,4 +1,5 @@
-//! The start-up and the liveness probe of a service's container: what the manifest makes of them, and how they are shown; pure.
+//! The start-up and the liveness probe of a service's container: what the manifest makes of them,
+//! and how they are shown; pure.
 
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ const LONGEST_START: u64 = 240;
 
 /// The start-up and the liveness probe of `there`, a container that is to listen on `port`.
 ///
-/// The start-up probe looks often, so that a healthy start is known soon, and gives up when the health check of the
-/// manifest would: after the start period and as many failures as it allows. Cloud Run ends it after four minutes. The headers
-/// that a probe sends, and a port of its own, are none of the manifest's affair and stay.
+/// The start-up probe looks often, so that a healthy start is known soon, and gives up when the
+/// health check of the manifest would: after the start period and as many failures as it allows.
+/// Cloud Run ends it after four minutes. The headers that a probe sends, and a port of its own, are
+/// none of the manifest's affair and stay.
 pub(crate) fn of(health: &HealthSpec, port: i32, there: &Container) -> (Probe, Probe) {
     let seconds = |time: Duration| time.as_secs_f64().ceil() as u64;
     let interval = seconds(health.interval).clamp(1, 3600);
@@ -48,7 +50,8 @@ pub(crate) fn of(health: &HealthSpec, port: i32, there: &Container) -> (Probe, P
     )
 }
 
-/// What stays of how a probe looks: its headers, and its port where that is not the one that the container listened on.
+/// What stays of how a probe looks: its headers, and its port where that is not the one that the
+/// container listened on.
 fn look(before: Option<&Probe>, listened: i32) -> HTTPGetAction {
     let look = match before.and_then(|probe| probe.probe_type.as_ref()) {
         Some(ProbeType::HttpGet(get)) => (**get).clone(),
@@ -86,8 +89,8 @@ fn listens_on(container: &Container) -> i32 {
         .map_or(0, |port| port.container_port)
 }
 
-/// `/health, every 5 s for at most 5 s, 6 failures`; Cloud Run's own numbers where none are given. Of headers their names, since a
-/// value may let somebody in. `port` is the container's.
+/// `/health, every 5 s for at most 5 s, 6 failures`; Cloud Run's own numbers where none are given.
+/// Of headers their names, since a value may let somebody in. `port` is the container's.
 pub(crate) fn show(probe: &Probe, port: Option<i32>) -> String {
     let at = |own: i32| match own {
         0 => String::new(),

@@ -78,8 +78,8 @@ fn serves(service: &Service, revision: &str) -> Readiness {
     }
 }
 
-/// Cloud Run says itself when it is at work. The generations alone do not tell: after a failed roll-out the observed one
-/// stays that of the last revision that served.
+/// Cloud Run says itself when it is at work. The generations alone do not tell: after a failed
+/// roll-out the observed one stays that of the last revision that served.
 fn is_busy(service: &Service) -> bool {
     service.reconciling
 }
@@ -113,8 +113,8 @@ pub(crate) fn settled_failure(service: &Service) -> Option<String> {
     Some(lines.join("; "))
 }
 
-/// Says when Cloud Run is at rest and its newest revision never became ready: another one serves, and the service
-/// itself may call that well when traffic is pinned to it.
+/// Says when Cloud Run is at rest and its newest revision never became ready: another one serves,
+/// and the service itself may call that well when traffic is pinned to it.
 fn broken_newest(service: &Service) -> Option<String> {
     let created = &service.latest_created_revision;
     (!is_busy(service) && service.latest_ready_revision != *created)
@@ -160,7 +160,8 @@ pub(crate) fn show_shares(shares: &[(String, i32)]) -> String {
 
 const LATEST: &str = "latest 100%";
 
-/// The traffic that is asked for: `latest 100%`, `idp-00002-abc 100%`. Cloud Run takes no word for the first.
+/// The traffic that is asked for: `latest 100%`, `idp-00002-abc 100%`. Cloud Run takes no word for
+/// the first.
 pub(crate) fn show_asked(traffic: &[TrafficTarget]) -> String {
     let parts: Vec<String> = traffic
         .iter()

@@ -1,19 +1,22 @@
-//! How many instances a service has beside what its revisions say: counted by hand, or held below that for all together; pure.
+//! How many instances a service has beside what its revisions say: counted by hand, or held below
+//! that for all together; pure.
 
 use deployer_core::spec::Replicas;
 use google_cloud_run_v2::model::service_scaling::ScalingMode;
 use google_cloud_run_v2::model::{Service, ServiceScaling};
 
-/// Whether somebody counts the instances: "If you set your service to manual scaling, any revision-level minimum and maximum
-/// instance settings are ignored" (<https://docs.cloud.google.com/run/docs/configuring/services/manual-scaling>).
+/// Whether somebody counts the instances: "If you set your service to manual scaling, any
+/// revision-level minimum and maximum instance settings are ignored"
+/// (<https://docs.cloud.google.com/run/docs/configuring/services/manual-scaling>).
 fn is_manual(scaling: &ServiceScaling) -> bool {
     scaling.scaling_mode == ScalingMode::Manual
 }
 
 /// The scaling of the service with which its revisions' counts are in force.
 ///
-/// Who switches from manual to automatic without both a minimum and a maximum of the service has it inherit the manual count as both
-/// (the same page, "Switching between automatic and manual scaling"): both are said.
+/// Who switches from manual to automatic without both a minimum and a maximum of the service has it
+/// inherit the manual count as both (the same page, "Switching between automatic and manual
+/// scaling"): both are said.
 pub(crate) fn by_revision(
     there: Option<ServiceScaling>,
     replicas: &Replicas,
@@ -39,7 +42,8 @@ fn is_lower(scaling: &ServiceScaling, most: i32) -> bool {
     (1..most).contains(&scaling.max_instance_count)
 }
 
-/// What is in force instead of the revisions' own counts, of which `most` is the largest. `None` where they are in force.
+/// What is in force instead of the revisions' own counts, of which `most` is the largest. `None`
+/// where they are in force.
 pub(crate) fn show(service: &Service, most: i32) -> Option<String> {
     let scaling = service.scaling.as_ref()?;
     match is_manual(scaling) {

@@ -1,6 +1,7 @@
 //! The Cloud Run service that the manifest describes, and a service described field by field; pure.
 //!
-//! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal on both sides.
+//! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal
+//! on both sides.
 
 use crate::spec::{GcpService, GcpSpec, Ingress};
 use deployer_core::capability::ImageRef;
@@ -54,8 +55,8 @@ impl Shape {
         }
     }
 
-    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent about stays.
-    /// An unknown image or secret version is left out.
+    /// `base` (what is there, or nothing) with everything that the manifest says; what it is silent
+    /// about stays. An unknown image or secret version is left out.
     pub(crate) fn compose(
         &self,
         base: Service,
@@ -70,7 +71,8 @@ impl Shape {
             None if self.spec.adopt && !is_new => base.ingress.clone(),
             None => IngressTraffic::All,
         };
-        // Whoever may call it is the invoker's to compare; a new one is open, or closed, from its first moment.
+        // Whoever may call it is the invoker's to compare; a new one is open, or closed, from its
+        // first moment.
         let unchecked = match is_new {
             true => self.section.public != Some(false),
             false => base.invoker_iam_disabled,
@@ -89,7 +91,8 @@ impl Shape {
             .set_invoker_iam_disabled(unchecked)
             .set_traffic(traffic)
             .set_or_clear_scaling(scaling)
-            // What builds the image anew from its source, and its base, would put another one in the place of ours.
+            // What builds the image anew from its source, and its base, would put another one in
+            // the place of ours.
             .set_or_clear_build_config(None::<BuildConfig>)
             .set_template(template)
     }
@@ -197,8 +200,8 @@ impl Shape {
             .set_or_clear_liveness_probe(liveness)
     }
 
-    /// Below one CPU an instance takes one request; whoever gets more again is not held to that. `there` is the container of
-    /// before, `main` the one that is made of it.
+    /// Below one CPU an instance takes one request; whoever gets more again is not held to that.
+    /// `there` is the container of before, `main` the one that is made of it.
     fn concurrency(
         &self,
         base: &RevisionTemplate,
@@ -383,8 +386,8 @@ pub(crate) fn is_around(field: &str) -> bool {
     AROUND.iter().any(|(begins, _)| field.starts_with(begins))
 }
 
-/// Whether these changes need a new revision: any but those of the service around it, its labels among them. A roll-out that
-/// failed needs one although nothing else differs.
+/// Whether these changes need a new revision: any but those of the service around it, its labels
+/// among them. A roll-out that failed needs one although nothing else differs.
 pub(crate) fn needs_revision(changes: &[FieldChange]) -> bool {
     changes.iter().any(|change| !is_around(&change.field))
 }
@@ -396,7 +399,8 @@ pub(crate) fn around(changes: &[FieldChange]) -> Vec<&'static str> {
     paths.map(|(_, path)| *path).collect()
 }
 
-/// What is around the revisions, the traffic aside, as it was `before`, and which fields of it changed; to be sent alone.
+/// What is around the revisions, the traffic aside, as it was `before`, and which fields of it
+/// changed; to be sent alone.
 pub(crate) fn around_as_before(
     before: &Service,
     changes: &[FieldChange],

@@ -30,8 +30,8 @@ impl Account {
         given.map_or(Self::Compute, |email| Self::Named(email.clone()))
     }
 
-    /// The account of a template as Cloud Run answers it: the default one in full where none was asked for. `number` is the
-    /// project's own, once it is known.
+    /// The account of a template as Cloud Run answers it: the default one in full where none was
+    /// asked for. `number` is the project's own, once it is known.
     fn as_read(email: &str, number: Option<&String>) -> Self {
         match email.strip_suffix(COMPUTE) {
             Some(whose) if number.is_none_or(|own| own == whose) => Self::Compute,
@@ -70,8 +70,8 @@ pub(crate) enum User {
 }
 
 impl User {
-    /// The account that it runs as. One that is not there yet, or cannot be seen, is made as the default one. Asked once: where the
-    /// manifest is silent no run changes it.
+    /// The account that it runs as. One that is not there yet, or cannot be seen, is made as the
+    /// default one. Asked once: where the manifest is silent no run changes it.
     async fn account(&self) -> Result<Account> {
         let (project, path) = match self {
             Self::Service(calls) => (&calls.project, calls.path()),

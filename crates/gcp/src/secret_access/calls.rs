@@ -16,7 +16,8 @@ use crate::secret_store::Store;
 
 /// What the caller needs to write a secret's policy.
 const MAY_GRANT: &str = "secretmanager.secrets.setIamPolicy";
-/// The version that shows conditional bindings as they are, so that writing them back loses nothing.
+/// The version that shows conditional bindings as they are, so that writing them back loses
+/// nothing.
 const POLICY_VERSION: i32 = 3;
 /// How long others may keep changing the same policy.
 const CONTENDED: Duration = Duration::from_secs(60);
@@ -73,8 +74,8 @@ impl Calls {
         }
     }
 
-    /// The project's number. Known since the project was checked, but where the Resource Manager API is off: then a secret of
-    /// the project tells it, whose name has the number.
+    /// The project's number. Known since the project was checked, but where the Resource Manager
+    /// API is off: then a secret of the project tells it, whose name has the number.
     async fn number(&self) -> Result<String> {
         if let Some(number) = self.project().number.get() {
             return Ok(number.clone());
@@ -114,9 +115,10 @@ impl Calls {
         call.set_options(options).send().await
     }
 
-    /// How the account may read it; `None` when nothing says that it may and the caller can let it. Access also comes from groups,
-    /// folders, the organization, roles of one's own: of another's secret (`anothers`), and of a project whose policy is not
-    /// shown, Cloud Run's own check is the judge.
+    /// How the account may read it; `None` when nothing says that it may and the caller can let it.
+    /// Access also comes from groups, folders, the organization, roles of one's own: of another's
+    /// secret (`anothers`), and of a project whose policy is not shown, Cloud Run's own check is
+    /// the judge.
     ///
     /// Errors: denied, when it may not and the caller cannot let it.
     pub(super) async fn look(&self, anothers: bool) -> Result<Found<Option<Granted>>> {
@@ -149,8 +151,8 @@ impl Calls {
         }
     }
 
-    /// Whether the caller may write the policy: asked while planning, so that a run does not stop half-way. Whoever cannot be asked
-    /// is taken to be allowed: the write itself tells.
+    /// Whether the caller may write the policy: asked while planning, so that a run does not stop
+    /// half-way. Whoever cannot be asked is taken to be allowed: the write itself tells.
     async fn may_write(&self) -> bool {
         let secrets = self.project().clients.secrets.reading().await;
         let call = secrets
@@ -164,7 +166,8 @@ impl Calls {
 
     /// The same for a secret that is yet to be made. Asked once for all of them.
     ///
-    /// Errors: denied, when the caller may not and the project's policy does not let the account, with the command that mends it.
+    /// Errors: denied, when the caller may not and the project's policy does not let the account,
+    /// with the command that mends it.
     async fn may_grant_in_project(&self) -> Result<()> {
         let project = self.project();
         let may = project
@@ -189,8 +192,9 @@ impl Calls {
         }
     }
 
-    /// Whether the project's policy lets the account read its secrets. A folder, the organization, a group and a role of somebody's own
-    /// may let it as well ("Resource hierarchy for access control", IAM), and none of these is seen here.
+    /// Whether the project's policy lets the account read its secrets. A folder, the organization,
+    /// a group and a role of somebody's own may let it as well ("Resource hierarchy for access
+    /// control", IAM), and none of these is seen here.
     async fn by_project(&self, member: &str) -> ByProject {
         let projects = self.project().clients.projects.reading().await;
         let call = projects.get_iam_policy();
@@ -253,8 +257,8 @@ impl Calls {
         )
     }
 
-    /// Reads the policy, changes it when it must be, and writes it back with its etag; again when somebody else wrote it in
-    /// between.
+    /// Reads the policy, changes it when it must be, and writes it back with its etag; again when
+    /// somebody else wrote it in between.
     pub(super) async fn make(&self, wanted: bool) -> Result<()> {
         let member = self.member().await?;
         let clock = self.project().context.clock.as_ref();

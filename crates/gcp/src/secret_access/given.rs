@@ -1,4 +1,5 @@
-//! An access that was given: it can be read and taken away, unless something of ours still needs it.
+//! An access that was given: it can be read and taken away, unless something of ours still needs
+//! it.
 
 use std::collections::HashMap;
 
@@ -101,7 +102,8 @@ impl<'a> Given<'a> {
         for calls in &self.calls {
             match calls.store.secret().await? {
                 Found::Here(secret) => {
-                    // Another environment may need the same binding on its own secret; of one that nobody marked the inventory tells.
+                    // Another environment may need the same binding on its own secret; of one that
+                    // nobody marked the inventory tells.
                     if let Some(stranger) = self.at.owner.foreign(&tags(&secret.labels))
                         && (stranger.owner().is_some() || self.at.past.wrote.is_empty())
                     {
@@ -123,8 +125,9 @@ impl<'a> Given<'a> {
         Ok(Reading::Absent)
     }
 
-    /// Takes the access away from every account that nothing of ours runs as with this secret: what goes on as it is goes on reading
-    /// it. Where that cannot be seen, the access stays: it goes with its secret.
+    /// Takes the access away from every account that nothing of ours runs as with this secret: what
+    /// goes on as it is goes on reading it. Where that cannot be seen, the access stays: it goes
+    /// with its secret.
     async fn take_away(&self) -> Result<()> {
         let Some(first) = self.calls.first() else {
             return Ok(());
@@ -144,7 +147,8 @@ impl<'a> Given<'a> {
         Ok(())
     }
 
-    /// The accounts of all services and jobs of ours that take the secret. Empty names stand for the default one.
+    /// The accounts of all services and jobs of ours that take the secret. Empty names stand for
+    /// the default one.
     async fn readers(&self, secret: &str) -> Result<Vec<String>> {
         let project = self.at;
         let mut readers = Vec::new();

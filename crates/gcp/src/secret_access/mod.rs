@@ -1,6 +1,7 @@
 //! The binding that lets the account of the services read one secret.
 //!
-//! It stands on the secret's own policy. A policy is shared ground: only our member is added, and only that is taken away.
+//! It stands on the secret's own policy. A policy is shared ground: only our member is added, and
+//! only that is taken away.
 
 mod account;
 mod calls;
@@ -27,8 +28,8 @@ use policy::ROLE;
 /// The kind in addresses.
 pub(crate) const KIND: &str = <Access as deployer_core::kind::Kind>::KIND;
 
-/// The access of those accounts to one secret of the manifest: one where the manifest names it, else of whatever its services and
-/// their jobs run as.
+/// The access of those accounts to one secret of the manifest: one where the manifest names it,
+/// else of whatever its services and their jobs run as.
 pub(crate) struct Access {
     project: Arc<Project>,
     secret: String,

@@ -17,7 +17,8 @@ pub(super) fn has(policy: &Policy, roles: &[&str], member: &str) -> bool {
     })
 }
 
-/// Whether an access may come by what a policy names without telling whom: a group or a set of accounts, or a role of somebody's own.
+/// Whether an access may come by what a policy names without telling whom: a group or a set of
+/// accounts, or a role of somebody's own.
 pub(super) fn may_hide(policy: &Policy, member: &str) -> bool {
     let is_many = |who: &String| {
         [
@@ -40,7 +41,8 @@ pub(super) fn may_hide(policy: &Policy, member: &str) -> bool {
     })
 }
 
-/// The policy with `member` as accessor, or without; every other member, binding and condition stays.
+/// The policy with `member` as accessor, or without; every other member, binding and condition
+/// stays.
 pub(super) fn changed(mut policy: Policy, member: &str, wanted: bool) -> Policy {
     let is_ours = |binding: &Binding| binding.role == ROLE && binding.condition.is_none();
     for binding in policy.bindings.iter_mut().filter(|it| is_ours(it)) {

@@ -63,8 +63,8 @@ impl Store {
         self.project.names.secret_in_full(&self.name)
     }
 
-    /// What a listing says of it, beside the others that are asked for now. `None` when nothing is said, and for a secret of
-    /// another project.
+    /// What a listing says of it, beside the others that are asked for now. `None` when nothing is
+    /// said, and for a secret of another project.
     pub(crate) async fn listed(&self) -> Option<Seen> {
         if self.name.contains('/') {
             return None;
@@ -131,8 +131,9 @@ impl Store {
         Ok(newest.map(|version| short(&version.name).to_owned()))
     }
 
-    /// The newest version that can be used. One call in the usual case: only when the latest one is disabled or
-    /// destroyed are the others looked through. `None` when the secret or such a version is absent.
+    /// The newest version that can be used. One call in the usual case: only when the latest one is
+    /// disabled or destroyed are the others looked through. `None` when the secret or such a
+    /// version is absent.
     pub(crate) async fn current(&self) -> Result<Option<SecretVersion>> {
         let newest = self.newest_enabled().await?;
         newest.map(|version| self.pin(&version.name)).transpose()
@@ -160,7 +161,8 @@ impl Store {
             .await
     }
 
-    /// The newest version that can be used, and which one of that number it is: a secret that is made anew counts from 1 again.
+    /// The newest version that can be used, and which one of that number it is: a secret that is
+    /// made anew counts from 1 again.
     pub(crate) async fn current_born(&self) -> Result<Option<(SecretVersion, Birth)>> {
         let newest = self.newest_enabled().await?;
         let born = newest.map(|version| {
@@ -195,9 +197,10 @@ impl Store {
         })
     }
 
-    /// The newest version that can be used, also where everything else still tells of an older one: a version that was just
-    /// added is there by its number at once, and by `latest` within hours
-    /// (<https://cloud.google.com/secret-manager/docs/reference/consistency>). Asked before another one is added.
+    /// The newest version that can be used, also where everything else still tells of an older one:
+    /// a version that was just added is there by its number at once, and by `latest` within hours
+    /// (<https://cloud.google.com/secret-manager/docs/reference/consistency>). Asked before another
+    /// one is added.
     pub(crate) async fn newest(&self) -> Result<Option<SecretVersion>> {
         let mut newest = self.current().await?;
         let mut known = newest.as_ref().map_or(0, |it| number(&it.version));
@@ -229,12 +232,14 @@ impl Store {
         text_of(answer.payload.unwrap_or_default(), action)
     }
 
-    /// What one version holds. `None` when it is not there any more, is disabled or destroyed, or holds no text.
+    /// What one version holds. `None` when it is not there any more, is disabled or destroyed, or
+    /// holds no text.
     pub(crate) async fn value_of(&self, version: &str) -> Result<Option<SecretString>> {
         let action = self.cannot(&format!("read version {version} of"));
         match self.access(version).await {
             Ok(answer) => Ok(text_of(answer.payload.unwrap_or_default(), action).ok()),
-            // "is in DESTROYED state" and "is in DISABLED state" are a failed precondition (AccessSecretVersion).
+            // "is in DESTROYED state" and "is in DISABLED state" are a failed precondition
+            // (AccessSecretVersion).
             Err(error)
                 if error
                     .status()
@@ -257,8 +262,8 @@ impl Store {
             .await
     }
 
-    /// The newest version that can be used, with its value unless that is no text. One call in the usual case, as with
-    /// [`Store::current`]. `None` when the secret or such a version is absent.
+    /// The newest version that can be used, with its value unless that is no text. One call in the
+    /// usual case, as with [`Store::current`]. `None` when the secret or such a version is absent.
     pub(crate) async fn current_value(
         &self,
     ) -> Result<Option<(SecretVersion, Option<SecretString>)>> {
@@ -312,8 +317,8 @@ impl Store {
         self.pin(&version.name)
     }
 
-    /// Adds a version unless the newest one holds this value: Google takes no idempotency token here, so this is what
-    /// makes a repeat after a lost reply change nothing.
+    /// Adds a version unless the newest one holds this value: Google takes no idempotency token
+    /// here, so this is what makes a repeat after a lost reply change nothing.
     pub(crate) async fn ensure_value(&self, value: &SecretString) -> Result<SecretVersion> {
         if let Some(current) = self.newest().await? {
             match self.read_value(&current.version).await {
@@ -343,7 +348,8 @@ impl Store {
         }
         let wanted = &self.project.section.secret_replication;
         let outcome = match self.create(labels, replication(wanted)).await {
-            // A policy of the organisation that forbids `global` leaves the region that everything else is in.
+            // A policy of the organisation that forbids `global` leaves the region that everything
+            // else is in.
             Err(error) if wanted.is_empty() && is_about_locations(&error) => {
                 let here = [self.project.names.region.clone()];
                 self.create(labels, replication(&here)).await
@@ -437,7 +443,8 @@ pub(crate) fn checksum(data: &[u8]) -> i64 {
 }
 
 /// A version's number and time of creation
-/// (<https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions#SecretVersion>, `createTime`).
+/// (<https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions#SecretVersion>,
+/// `createTime`).
 fn birth(version: &model::SecretVersion) -> Birth {
     let at = moment(version.create_time.as_ref());
     let since = at.map_or_else(String::new, |at| at.to_string());

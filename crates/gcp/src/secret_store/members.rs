@@ -1,4 +1,5 @@
-//! One member of a secret that is a JSON object: only ever read. What it holds becomes the value of a secret of ours.
+//! One member of a secret that is a JSON object: only ever read. What it holds becomes the value of
+//! a secret of ours.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Secret Manager: the secrets of an environment, declared, compared in memory, pinned by version number.
+//! Secret Manager: the secrets of an environment, declared, compared in memory, pinned by version
+//! number.
 
 mod calls;
 mod members;

@@ -1,4 +1,5 @@
-//! `secretmanager.secret`: one secret with a current version, compared in memory, pinned by its number.
+//! `secretmanager.secret`: one secret with a current version, compared in memory, pinned by its
+//! number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,8 +116,8 @@ impl Secret {
         *self.there.lock().unwrap_or_else(PoisonError::into_inner) = there;
     }
 
-    /// The current version, compared with what is asked for as far as that is known. One call in the usual case: with the
-    /// value where that is compared, without it where it is not.
+    /// The current version, compared with what is asked for as far as that is known. One call in
+    /// the usual case: with the value where that is compared, without it where it is not.
     async fn look(&self) -> Result<(Option<SecretVersion>, Holding)> {
         if self.is_only_kept() && self.by_value && self.source == SecretSource::Cloud {
             return self.text().await;
@@ -156,8 +157,8 @@ impl Secret {
         }
     }
 
-    /// The current version of what somebody stored, which must be text. Who may not read it, is not asked: the service's
-    /// account reads it.
+    /// The current version of what somebody stored, which must be text. Who may not read it, is not
+    /// asked: the service's account reads it.
     async fn text(&self) -> Result<(Option<SecretVersion>, Holding)> {
         let current = match self.store.current_value().await {
             Ok(Some((_, None))) => return Err(binary(&self.address.name)),
@@ -169,7 +170,8 @@ impl Secret {
         Ok((current, there))
     }
 
-    /// Whether a secret with these labels is somebody else's and only read; `Some` says why it may not be there at all.
+    /// Whether a secret with these labels is somebody else's and only read; `Some` says why it may
+    /// not be there at all.
     fn judge(&self, labels: &HashMap<String, String>) -> (bool, Option<Stranger>) {
         let objection = self.owner.objection(labels);
         // What holds a value of ours is never another's.
@@ -296,7 +298,8 @@ impl Resource for Secret {
     async fn read(&self) -> Result<Reading<Actual>> {
         let keeps = matches!(self.content, SecretContent::Keep);
         let (said, seen) = tokio::join!(self.store.listed(), self.look());
-        // A listing may lag: it is believed where nothing follows from it, or what follows looks once more.
+        // A listing may lag: it is believed where nothing follows from it, or what follows looks
+        // once more.
         let believed = said.filter(|said| {
             let holds = matches!(&seen, Ok((_, Holding::Wanted(_) | Holding::Value(..))));
             said.certain || holds && self.labels.are_on(&said.secret.labels)
@@ -323,7 +326,8 @@ impl Resource for Secret {
             Err(error) => return Err(error),
         };
         if current.is_none() && !self.is_given() {
-            // What was made once, here or by somebody, is not made anew: something may depend on it.
+            // What was made once, here or by somebody, is not made anew: something may depend on
+            // it.
             if let Some(version) = self.store.newest_disabled().await? {
                 return Err(self.disabled(&version));
             }

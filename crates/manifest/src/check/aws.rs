@@ -122,15 +122,16 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
 
 /// What ECS and Application Auto Scaling take, and what ECS Exec needs.
 fn operated(service: &AwsService, aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {
-    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html: the agent in the task acts with the task role;
-    // without one CreateService is refused (aws/aws-cli#6242).
+    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html: the agent in the
+    // task acts with the task role; without one CreateService is refused (aws/aws-cli#6242).
     if service.enable_execute_command == Some(true) && aws.task_role.is_none() {
         let help = "set `task_role` of `[targets.aws]` to a role that allows ssmmessages:*Channel";
         let at = path.join("enable_execute_command");
         report.error(&at, "ECS Exec needs a task role", help);
     }
     // "Health check grace period is only valid for services configured to use load balancers"
-    // (hashicorp/terraform-provider-aws#31104). An adopted service may have one that the manifest does not name.
+    // (hashicorp/terraform-provider-aws#31104). An adopted service may have one that the manifest
+    // does not name.
     let balanced = service.target_group.is_some() || service.adopt;
     if service.health_check_grace_period.is_some() && !balanced {
         let help = "name the load balancer's `target_group`, or take this out";
@@ -208,7 +209,8 @@ fn placed(subnets: &[String], groups: &[String], at: &KeyPath, report: &mut Repo
     }
 }
 
-/// RDS takes no subnet group in a single zone, and a standby needs one of its own; a subnet is in one zone.
+/// RDS takes no subnet group in a single zone, and a standby needs one of its own; a subnet is in
+/// one zone.
 fn zones(own: &[String], aws: &AwsSection, what: &str, at: &KeyPath, report: &mut Report<'_>) {
     let (subnets, path) = if own.is_empty() {
         (

@@ -10,7 +10,8 @@ use crate::names::{self, Rule};
 use crate::problem::{Part, Report};
 use crate::source::KeyPath;
 
-/// The user and the database that every instance has, on both clouds: nobody makes them, and anybody may use them.
+/// The user and the database that every instance has, on both clouds: nobody makes them, and
+/// anybody may use them.
 const EVERYWHERE: &str = "postgres";
 
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
@@ -30,7 +31,8 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     unused(manifest, report);
 }
 
-/// The oldest major version that the community keeps: each lives five years, and 13 ended in November 2025.
+/// The oldest major version that the community keeps: each lives five years, and 13 ended in
+/// November 2025.
 const OLDEST_KEPT: u16 = 14;
 
 fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
@@ -41,7 +43,8 @@ fn key_rule(key: &str, path: &KeyPath, report: &mut Report<'_>) {
 }
 
 fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
-    // Which majors there are changes every year, and each cloud says so itself; only the shape is ours.
+    // Which majors there are changes every year, and each cloud says so itself; only the shape is
+    // ours.
     if !(10..=99).contains(&database.version) {
         let message = format!("`{}` is no major version of PostgreSQL", database.version);
         let help = "write the major version alone, such as 16";

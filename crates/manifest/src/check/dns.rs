@@ -1,4 +1,5 @@
-//! Checks names in the DNS: that they can be names, lie in their zones and lead to something that answers for them.
+//! Checks names in the DNS: that they can be names, lie in their zones and lead to something that
+//! answers for them.
 
 use std::collections::BTreeMap;
 

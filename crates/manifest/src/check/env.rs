@@ -15,14 +15,17 @@ const CLOUD_RUN_VALUE: usize = 32_768;
 /// Cloud Run: "Must not exceed 32768 characters" (google.cloud.run.v2.EnvVar, `name`).
 const CLOUD_RUN_NAME: usize = 32_768;
 
-/// Cloud Run: "You can set a maximum of 1000 environment variables" (run/docs/configuring/services/overview-environment-variables).
+/// Cloud Run: "You can set a maximum of 1000 environment variables"
+/// (run/docs/configuring/services/overview-environment-variables).
 const CLOUD_RUN_COUNT: usize = 1000;
 
-/// ECS: "Task definition size limit: 64 KiB" (AmazonECS/latest/developerguide/service-quotas.html), of the whole as JSON: "Actual length:
-/// '66420'. Max allowed length is '65536' bytes." (awsdocs/amazon-ecs-developer-guide#149).
+/// ECS: "Task definition size limit: 64 KiB" (AmazonECS/latest/developerguide/service-quotas.html),
+/// of the whole as JSON: "Actual length: '66420'. Max allowed length is '65536' bytes."
+/// (awsdocs/amazon-ecs-developer-guide#149).
 const TASK_DEFINITION: usize = 64 * 1024;
 
-/// Checks the variables that the service `key` gets on `cloud`: the manifest's, with the target's `own` over them.
+/// Checks the variables that the service `key` gets on `cloud`: the manifest's, with the target's
+/// `own` over them.
 pub(super) fn check(key: &str, manifest: &Manifest, cloud: CloudName, report: &mut Report<'_>) {
     let Some(service) = manifest.services.get(key) else {
         return;
@@ -111,7 +114,8 @@ pub(super) fn check(key: &str, manifest: &Manifest, cloud: CloudName, report: &m
     }
 }
 
-/// What the service makes large of a task definition, as it is sent: no more than that, as other hands' parts are carried over too.
+/// What the service makes large of a task definition, as it is sent: no more than that, as other
+/// hands' parts are carried over too.
 fn definition<'a>(
     key: &str,
     manifest: &Manifest,
@@ -139,7 +143,8 @@ fn definition<'a>(
     })
 }
 
-/// A pinned secret, as long as it is at least: the ARN with six letters of AWS's own and the version.
+/// A pinned secret, as long as it is at least: the ARN with six letters of AWS's own and the
+/// version.
 fn pin(manifest: &Manifest, key: &str) -> String {
     let target = manifest.targets.aws.as_ref();
     let region = target.map_or("", |target| target.region.as_str());

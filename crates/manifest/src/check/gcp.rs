@@ -118,8 +118,9 @@ enum Taken {
     Perhaps,
 }
 
-/// "Cloud Run reserves /eventlog, paths starting with /_ah/, and some paths ending with z [...]: avoid all paths that end in z"
-/// (Cloud Run, "Known issues", reserved URL paths); `/healthz` is the one of them that people meet.
+/// "Cloud Run reserves /eventlog, paths starting with /_ah/, and some paths ending with z [...]:
+/// avoid all paths that end in z" (Cloud Run, "Known issues", reserved URL paths); `/healthz` is
+/// the one of them that people meet.
 fn taken(path: &str) -> Option<Taken> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let path = path.trim_end_matches('/');
@@ -190,7 +191,8 @@ fn network(gcp: &GcpSection, path: &KeyPath, report: &mut Report<'_>) {
     }
 }
 
-/// What databases and caches need on Google Cloud: a network, or nothing reaches their private addresses.
+/// What databases and caches need on Google Cloud: a network, or nothing reaches their private
+/// addresses.
 fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) {
     let reached = reached(gcp, manifest, path, report);
     let databases = manifest.databases.keys().map(|key| {
@@ -251,7 +253,8 @@ fn is_flag(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(fits)
 }
 
-/// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in `report` when not.
+/// Cloud Run reaches private addresses only through the VPC: tells whether it does, and says so in
+/// `report` when not.
 fn reached(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Report<'_>) -> bool {
     let has_data = !manifest.databases.is_empty() || !manifest.caches.is_empty();
     let lost = has_data && gcp.vpc_connector.is_none() && gcp.network.is_none();

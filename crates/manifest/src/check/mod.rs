@@ -171,7 +171,8 @@ fn replicas(replicas: Replicas, path: &KeyPath, report: &mut Report<'_>) {
     }
 }
 
-/// What only a target's section knows: services, secrets, databases and caches that nobody declared.
+/// What only a target's section knows: services, secrets, databases and caches that nobody
+/// declared.
 fn known_only(
     cloud: CloudName,
     manifest: &Manifest,
@@ -247,7 +248,8 @@ fn url(text: &str, path: &KeyPath, report: &mut Report<'_>) {
     }
 }
 
-/// Where people reach the service `key`: over plain http only as long as no client's secret is sent there.
+/// Where people reach the service `key`: over plain http only as long as no client's secret is sent
+/// there.
 fn service_url(
     key: &str,
     text: &str,

@@ -105,7 +105,8 @@ fn reserved(name: &str) -> bool {
 }
 
 pub(super) fn variable_name(name: &str, path: &KeyPath, report: &mut Report<'_>) {
-    // Spring, ASP.NET and Elasticsearch read names such as `spring.datasource.url`, `Logging:Level`, `hosts[0]`; both clouds take whatever has no `=`.
+    // Spring, ASP.NET and Elasticsearch read names such as `spring.datasource.url`,
+    // `Logging:Level`, `hosts[0]`; both clouds take whatever has no `=`.
     let taken = |c: char| c.is_ascii_alphanumeric() || "_.-:/[]".contains(c);
     if name.is_empty() || !name.chars().all(taken) {
         let help = "letters, digits and `_ . - : / [ ]`";

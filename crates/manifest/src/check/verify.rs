@@ -1,4 +1,5 @@
-//! Checks what is asked of a service: paths, patterns and places in answers are read as the asking reads them.
+//! Checks what is asked of a service: paths, patterns and places in answers are read as the asking
+//! reads them.
 
 use regex::Regex;
 use serde_json_path::JsonPath;

@@ -10,25 +10,29 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::units::{Cpu, HELP, Memory};
 
-/// `[databases.NAME]`: a managed PostgreSQL. Its connections are always encrypted; its password is generated and its URL
-/// made from the instance, and both are secrets.
+/// `[databases.NAME]`: a managed PostgreSQL. Its connections are always encrypted; its password is
+/// generated and its URL made from the instance, and both are secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     /// The engine.
     pub engine: DatabaseEngine,
-    /// The major version of PostgreSQL, at least: a higher one is an upgrade in place, and an instance that is newer stays.
+    /// The major version of PostgreSQL, at least: a higher one is an upgrade in place, and an
+    /// instance that is newer stays.
     #[schemars(range(min = 10, max = 99))]
     pub version: u16,
-    /// CPU of the instance. With `memory` it decides the instance class on AWS and the tier on Google Cloud.
+    /// CPU of the instance. With `memory` it decides the instance class on AWS and the tier on
+    /// Google Cloud.
     pub cpu: Cpu,
     /// Memory of the instance.
     pub memory: Memory,
-    /// Disk, in whole GiB, at least: a disk that grew by itself stays as it is, and none ever shrinks.
+    /// Disk, in whole GiB, at least: a disk that grew by itself stays as it is, and none ever
+    /// shrinks.
     pub storage: Memory,
     /// A standby in another zone that takes over.
     pub high_availability: bool,
-    /// Days that daily backups are kept, at least, with recovery to any point in time; 0 makes none.
+    /// Days that daily backups are kept, at least, with recovery to any point in time; 0 makes
+    /// none.
     #[schemars(range(max = 365))]
     pub backup_days: u16,
     /// Whether the cloud refuses to delete the instance.
@@ -42,18 +46,21 @@ pub struct Database {
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The secret with the user's password; `NAME-password` when absent. A new one is set at once: where instances still run with
-    /// the one before it, they open no new connection until the same apply has rolled them over.
+    /// The secret with the user's password; `NAME-password` when absent. A new one is set at once:
+    /// where instances still run with the one before it, they open no new connection until the same
+    /// apply has rolled them over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// How far the app verifies the server: `require` encrypts and verifies nothing, `verify-full` verifies authority and name.
-    /// Cloud SQL's certificates name no host: there the authority, which is the instance's own, is verified (`verify-ca`).
+    /// How far the app verifies the server: `require` encrypts and verifies nothing, `verify-full`
+    /// verifies authority and name. Cloud SQL's certificates name no host: there the authority,
+    /// which is the instance's own, is verified (`verify-ca`).
     pub sslmode: SslMode,
-    /// The secret with the certificates of the server's authorities (PEM); `NAME-ca` when absent. It is made where this or
-    /// `sslmode = "verify-full"` asks for it.
+    /// The secret with the certificates of the server's authorities (PEM); `NAME-ca` when absent.
+    /// It is made where this or `sslmode = "verify-full"` asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
-    /// Which of these keys somebody wrote: an adopted instance keeps what the manifest does not say.
+    /// Which of these keys somebody wrote: an adopted instance keeps what the manifest does not
+    /// say.
     #[serde(skip)]
     #[schemars(skip)]
     pub said: BTreeSet<String>,
@@ -124,28 +131,32 @@ pub enum DatabaseEngine {
     Postgres,
 }
 
-/// `[caches.NAME]`: a managed Redis. Its connections are always encrypted and authenticated; its URL is a secret.
+/// `[caches.NAME]`: a managed Redis. Its connections are always encrypted and authenticated; its
+/// URL is a secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
     /// The engine.
     pub engine: CacheEngine,
-    /// The version of Redis, at least: a cache that is newer stays. Both clouds offer 7.0; another one that a cloud does not offer,
-    /// it refuses when the cache is made or changed.
+    /// The version of Redis, at least: a cache that is newer stays. Both clouds offer 7.0; another
+    /// one that a cloud does not offer, it refuses when the cache is made or changed.
     pub version: RedisVersion,
-    /// Memory for data. On AWS the smallest node type that has it is taken; on Google Cloud it is in whole GiB.
+    /// Memory for data. On AWS the smallest node type that has it is taken; on Google Cloud it is
+    /// in whole GiB.
     pub memory: Memory,
     /// A replica in another zone that takes over.
     pub high_availability: bool,
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The secret with the AUTH token; `NAME-token` when absent. AWS only: Google Cloud makes the token itself. A new one is
-    /// valid beside the one before it, which ends with the next: a token that leaked is changed twice.
+    /// The secret with the AUTH token; `NAME-token` when absent. AWS only: Google Cloud makes the
+    /// token itself. A new one is valid beside the one before it, which ends with the next: a token
+    /// that leaked is changed twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The secret with the certificates that the server's one is signed by; `NAME-ca` when absent. Google Cloud only: on
-    /// AWS public authorities sign it, and a variable that uses this secret is not set.
+    /// The secret with the certificates that the server's one is signed by; `NAME-ca` when absent.
+    /// Google Cloud only: on AWS public authorities sign it, and a variable that uses this secret
+    /// is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
     /// Which of these keys somebody wrote: an adopted cache keeps what the manifest does not say.

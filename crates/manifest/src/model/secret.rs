@@ -15,20 +15,24 @@ use crate::units::HELP;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Secret {
-    /// Where its value comes from. Not for the secrets of databases and caches: those are made from these.
+    /// Where its value comes from. Not for the secrets of databases and caches: those are made from
+    /// these.
     pub from: From,
-    /// What a rollback does with it; `restore` when absent, `follow` for the secrets of databases and caches.
+    /// What a rollback does with it; `restore` when absent, `follow` for the secrets of databases
+    /// and caches.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::on_rollback")]
     pub on_rollback: Option<OnRollback>,
     /// How it reaches the app.
     #[schemars(schema_with = "schema::inject")]
     pub inject: Inject,
-    /// Its name in every cloud, instead of the one made from app, environment and key. With `from = "cloud"` also the full name of
-    /// a secret that somebody else made: an ARN, `projects/P/secrets/S`.
+    /// Its name in every cloud, instead of the one made from app, environment and key. With `from =
+    /// "cloud"` also the full name of a secret that somebody else made: an ARN,
+    /// `projects/P/secrets/S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The member to take of a secret that holds a JSON object: `"password"`. With `from = "cloud"` only.
+    /// The member to take of a secret that holds a JSON object: `"password"`. With `from = "cloud"`
+    /// only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -36,7 +40,8 @@ pub struct Secret {
 /// `from`: where a secret's value comes from. Never the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum From {
-    /// `"cloud"`: set by `deployer secrets set` or by hand; one that somebody else made is only read.
+    /// `"cloud"`: set by `deployer secrets set` or by hand; one that somebody else made is only
+    /// read.
     #[default]
     Cloud,
     /// `{ env = "NAME" }`.

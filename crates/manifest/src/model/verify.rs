@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{brief, plain_text};
 
-/// `[services.NAME.verify]`: what `deployer verify` and the last step of `deployer apply` ask beside the health path.
+/// `[services.NAME.verify]`: what `deployer verify` and the last step of `deployer apply` ask
+/// beside the health path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verify {
     /// The path that tells Prometheus metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
-    /// The path of the JSON Web Key Set. A token of each target is verified with the keys of every other.
+    /// The path of the JSON Web Key Set. A token of each target is verified with the keys of every
+    /// other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
     /// A token round trip with client credentials.

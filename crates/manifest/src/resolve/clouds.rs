@@ -9,7 +9,8 @@ use crate::model::Manifest;
 use crate::section;
 
 impl Manifest {
-    /// What AWS alone is asked for in `environment`; files are found from `folder`. `None` where the manifest has no such target.
+    /// What AWS alone is asked for in `environment`; files are found from `folder`. `None` where
+    /// the manifest has no such target.
     pub fn aws_spec(&self, environment: &str, folder: &Path) -> Option<AwsSpec> {
         let target = self.targets.aws.as_ref()?;
         let services = self.services.keys().map(|key| {

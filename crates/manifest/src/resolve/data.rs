@@ -231,7 +231,8 @@ impl Resolver<'_> {
             .map(|(key, source)| {
                 let own = manifest.secrets.get(&key);
                 let name = own.and_then(|own| own.name.as_deref());
-                // The other half is in the database or the cache: an old version would lock the app out.
+                // The other half is in the database or the cache: an old version would lock the app
+                // out.
                 let rollback = own.and_then(|own| own.on_rollback);
                 let mut spec = self.secret(
                     &key,
@@ -239,15 +240,16 @@ impl Resolver<'_> {
                     source.clone(),
                     rollback.unwrap_or(OnRollback::Follow),
                 );
-                // A place of its own is refused by the checks; what is made must come from where it is made.
+                // A place of its own is refused by the checks; what is made must come from where it
+                // is made.
                 spec.source = source;
                 spec
             })
             .collect()
     }
 
-    /// Whether a secret is one that this target does not have, and that is no fault: the authority of a server that public
-    /// authorities vouch for.
+    /// Whether a secret is one that this target does not have, and that is no fault: the authority
+    /// of a server that public authorities vouch for.
     pub(super) fn is_needless(&self, secret: &str) -> bool {
         let of_cache = |(key, cache): (&String, &Cache)| cache.authority_secret(key) == secret;
         let of_database = |(key, database): (&String, &Database)| {

@@ -13,19 +13,22 @@ pub struct AwsDatabase {
     pub name: Option<String>,
     /// The instance class, `db.t4g.medium`, instead of the one made from `cpu` and `memory`.
     pub class: Option<String>,
-    /// Subnets of its subnet group, in at least two zones; the target's own when empty. An instance that was adopted stays in its own.
+    /// Subnets of its subnet group, in at least two zones; the target's own when empty. An instance
+    /// that was adopted stays in its own.
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
     /// When changes are made that interrupt whoever uses it: another class, a major version.
     pub maintenance: Maintenance,
-    /// The certificates of RDS's authorities (PEM), relative to the manifest, for the secret `authority`; fetched from where AWS
-    /// publishes those of the region when absent.
+    /// The certificates of RDS's authorities (PEM), relative to the manifest, for the secret
+    /// `authority`; fetched from where AWS publishes those of the region when absent.
     pub authority_file: Option<String>,
-    /// Whether a new instance goes on past the end of its version's standard support, which AWS charges for. With `false` AWS
-    /// upgrades its major version then by itself. Only asked for when the instance is made.
+    /// Whether a new instance goes on past the end of its version's standard support, which AWS
+    /// charges for. With `false` AWS upgrades its major version then by itself. Only asked for when
+    /// the instance is made.
     pub extended_support: Option<bool>,
-    /// Takes over an instance that nobody has marked; what another owner marked stays that one's. Of such a one only what the manifest says is changed.
+    /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
+    /// Of such a one only what the manifest says is changed.
     pub adopt: bool,
 }
 
@@ -48,14 +51,17 @@ pub struct AwsCache {
     pub name: Option<String>,
     /// The node type, `cache.t4g.small`, instead of the one made from `memory`.
     pub class: Option<String>,
-    /// Subnets of its subnet group; the target's own when empty. A group that was adopted stays in its own.
+    /// Subnets of its subnet group; the target's own when empty. A group that was adopted stays in
+    /// its own.
     pub subnets: Vec<String>,
     /// Its security groups; the target's own when empty.
     pub security_groups: Vec<String>,
-    /// Whether clients without TLS and without the token are let in. Silence means `"required"`, and `"preferred"` for one that was
-    /// adopted: whoever else uses it goes on, until this says `"required"`.
+    /// Whether clients without TLS and without the token are let in. Silence means `"required"`,
+    /// and `"preferred"` for one that was adopted: whoever else uses it goes on, until this says
+    /// `"required"`.
     pub tls: Option<CacheTls>,
-    /// Takes over a replication group that nobody has marked; what another owner marked stays that one's.
+    /// Takes over a replication group that nobody has marked; what another owner marked stays that
+    /// one's.
     pub adopt: bool,
 }
 
@@ -77,13 +83,16 @@ pub struct GcpDatabase {
     pub name: Option<String>,
     /// The tier, `db-custom-2-7680`, instead of the one made from `cpu` and `memory`.
     pub tier: Option<String>,
-    /// The network of its private address (with Private Services Access); the target's own when absent.
+    /// The network of its private address (with Private Services Access); the target's own when
+    /// absent.
     pub network: Option<String>,
-    /// Flags of the server, by their names in Cloud SQL: `max_connections = 200`. Others that are set there stay.
+    /// Flags of the server, by their names in Cloud SQL: `max_connections = 200`. Others that are
+    /// set there stay.
     #[serde(deserialize_with = "crate::units::plain_text::map")]
     #[schemars(schema_with = "crate::units::plain_text::schema")]
     pub flags: BTreeMap<String, String>,
-    /// The hour in which Google may restart it for maintenance; what is set there, or any hour, when absent.
+    /// The hour in which Google may restart it for maintenance; what is set there, or any hour,
+    /// when absent.
     pub maintenance: Option<MaintenanceWindow>,
     /// Takes over an instance that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,

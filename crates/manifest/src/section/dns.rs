@@ -1,4 +1,5 @@
-//! A service's name in the DNS, per target: an address of one cloud is never an alias of the other's.
+//! A service's name in the DNS, per target: an address of one cloud is never an alias of the
+//! other's.
 
 use std::net::IpAddr;
 
@@ -47,7 +48,8 @@ pub struct GcpDns {
     /// The project that the zone of Cloud DNS is in; the target's own when absent.
     #[serde(default)]
     pub project: Option<String>,
-    /// The load balancer's address. Never a name below `run.app`: Cloud Run does not know the host then.
+    /// The load balancer's address. Never a name below `run.app`: Cloud Run does not know the host
+    /// then.
     #[serde(deserialize_with = "address")]
     pub address: IpAddr,
     /// Who serves the zone.

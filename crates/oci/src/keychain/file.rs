@@ -1,4 +1,5 @@
-//! Reads one file of logins: Docker's `config.json`, or podman's `auth.json`, which has the same form.
+//! Reads one file of logins: Docker's `config.json`, or podman's `auth.json`, which has the same
+//! form.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -1,4 +1,5 @@
-//! Asks a credential helper, `docker-credential-NAME get`: the server's name in, a login or a refusal out.
+//! Asks a credential helper, `docker-credential-NAME get`: the server's name in, a login or a
+//! refusal out.
 //!
 //! The protocol is that of <https://github.com/docker/docker-credential-helpers>.
 

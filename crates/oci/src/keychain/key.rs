@@ -1,4 +1,5 @@
-//! Which key of a file means which repository: registries have several names, and files have had several forms.
+//! Which key of a file means which repository: registries have several names, and files have had
+//! several forms.
 
 /// Docker Hub's key since its first version, and what helpers are asked for.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -18,11 +19,12 @@ fn is_docker_hub(host: &str) -> bool {
     )
 }
 
-/// How well a key fits a repository: the longer the part of the repository's name that it has, the better. `None` when it
-/// means something else.
+/// How well a key fits a repository: the longer the part of the repository's name that it has, the
+/// better. `None` when it means something else.
 ///
 /// A key is a registry, or a registry with the beginning of a repository's name, whole parts only
-/// (`containers-auth.json(5)`); Docker's own are addresses with a scheme, whose path says nothing about repositories.
+/// (`containers-auth.json(5)`); Docker's own are addresses with a scheme, whose path says nothing
+/// about repositories.
 pub(super) fn fit(key: &str, registry: &str, repository: &str) -> Option<usize> {
     let address = key
         .strip_prefix("https://")

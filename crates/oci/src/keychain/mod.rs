@@ -19,8 +19,9 @@ const VARIABLE: &str = "DOCKER_AUTH_CONFIG";
 
 /// The files in which logins are kept, in the order in which they are looked into.
 ///
-/// - the text of `$DOCKER_AUTH_CONFIG` itself, which has that file's form: only its `auths` count, and the search ends with it where
-///   it has a login, as with Docker's own client since 28.3.0 (cli/config/configfile/file.go, `GetCredentialsStore`);
+/// - the text of `$DOCKER_AUTH_CONFIG` itself, which has that file's form: only its `auths` count,
+///   and the search ends with it where it has a login, as with Docker's own client since 28.3.0
+///   (cli/config/configfile/file.go, `GetCredentialsStore`);
 /// - `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`;
 /// - `$REGISTRY_AUTH_FILE`;
 /// - `$XDG_RUNTIME_DIR/containers/auth.json`, where `podman login` writes;

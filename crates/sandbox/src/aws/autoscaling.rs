@@ -1,8 +1,10 @@
-//! Application Auto Scaling, for ECS services: scalable targets, target-tracking policies, tags. Nothing here measures load: the count
-//! of a service is only put within its range, where the vendor does that at once.
+//! Application Auto Scaling, for ECS services: scalable targets, target-tracking policies, tags.
+//! Nothing here measures load: the count of a service is only put within its range, where the
+//! vendor does that at once.
 //!
-//! After the API reference of Application Auto Scaling (botocore's model text of RegisterScalableTarget, PutScalingPolicy,
-//! DeregisterScalableTarget, TagResource) and its user guide, "Service-linked roles for Application Auto Scaling".
+//! After the API reference of Application Auto Scaling (botocore's model text of
+//! RegisterScalableTarget, PutScalingPolicy, DeregisterScalableTarget, TagResource) and its user
+//! guide, "Service-linked roles for Application Auto Scaling".
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +19,8 @@ use super::tagging::Tagged;
 use crate::Host;
 
 const DIMENSION: &str = "ecs:service:DesiredCount";
-/// How long the role of an account is not known to everything that is to trust it, once it is made: IAM is consistent within seconds.
+/// How long the role of an account is not known to everything that is to trust it, once it is made:
+/// IAM is consistent within seconds.
 const ROLE_SPREADS: SignedDuration = SignedDuration::from_secs(5);
 /// How many tags a target may have.
 const MOST_TAGS: usize = 50;
@@ -51,8 +54,8 @@ struct Target {
     tags: BTreeMap<String, String>,
     /// As described, by name.
     policies: BTreeMap<String, Value>,
-    /// As described, by name: "Deregistering a scalable target deletes the scaling policies and the scheduled actions that are
-    /// associated with it" (DeregisterScalableTarget).
+    /// As described, by name: "Deregistering a scalable target deletes the scaling policies and the
+    /// scheduled actions that are associated with it" (DeregisterScalableTarget).
     scheduled: BTreeMap<String, Value>,
 }
 
@@ -426,8 +429,9 @@ fn invalid(message: impl Into<String>) -> AwsError {
     AwsError::new("ValidationException", message)
 }
 
-/// What is said where the service-linked role may not do yet what a policy needs: alarms in CloudWatch. The Terraform provider waits for
-/// these words (`internal/service/appautoscaling/policy.go`).
+/// What is said where the service-linked role may not do yet what a policy needs: alarms in
+/// CloudWatch. The Terraform provider waits for these words
+/// (`internal/service/appautoscaling/policy.go`).
 pub fn no_access() -> AwsError {
     AwsError::new(
         "FailedResourceAccessException",

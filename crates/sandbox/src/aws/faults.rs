@@ -8,7 +8,8 @@ use super::policy;
 use crate::call::{ApiCall, Effect};
 use crate::faults::{Fault, FaultKind};
 
-/// A call of a service: the operation when its protocol names one, else what the request's line tells.
+/// A call of a service: the operation when its protocol names one, else what the request's line
+/// tells.
 pub fn call(service: &str, operation: Option<&str>, method: &Method, uri: &Uri) -> ApiCall {
     if let Some(operation) = operation {
         return ApiCall::aws(format!("{service}:{operation}"));
@@ -126,8 +127,8 @@ fn denied(account: &str, call: &ApiCall, wire: Wire) -> AwsError {
     }
 }
 
-/// The first: aws/containers-roadmap#2614; of a service-linked role that was made a moment ago. The second: what
-/// RegisterTaskDefinition says of calls for one family at the same time.
+/// The first: aws/containers-roadmap#2614; of a service-linked role that was made a moment ago. The
+/// second: what RegisterTaskDefinition says of calls for one family at the same time.
 fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
     match (service, operation) {
         ("ecs", "CreateService" | "RunTask") => AwsError::new(
@@ -138,8 +139,9 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
             "ClientException",
             "Too many concurrent attempts to create a new revision of the specified family.",
         ),
-        // Of a role or a load balancer that was made a moment ago: what the Terraform provider waits for (`serviceUpdate` in
-        // `internal/service/ecs/service.go` of hashicorp/terraform-provider-aws).
+        // Of a role or a load balancer that was made a moment ago: what the Terraform provider
+        // waits for (`serviceUpdate` in `internal/service/ecs/service.go` of
+        // hashicorp/terraform-provider-aws).
         ("ecs", "UpdateService") => AwsError::new(
             "InvalidParameterException",
             "Unable to assume role and validate the specified targetGroupArn. Please verify that the ECS service role being passed has \
@@ -167,7 +169,8 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
             "InvalidDBInstanceState",
             "Database instance is not in available state.",
         ),
-        // Right after RestoreSecret (hashicorp/terraform-provider-aws#18406, of what the service knows late).
+        // Right after RestoreSecret (hashicorp/terraform-provider-aws#18406, of what the service
+        // knows late).
         ("secretsmanager", _) => AwsError::new(
             "InvalidRequestException",
             "You can't perform this operation on the secret because it was marked for deletion.",

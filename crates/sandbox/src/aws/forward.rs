@@ -1,4 +1,5 @@
-//! Passes what the sandbox does not own on to moto, unchanged; without one, refuses in the vendor's shape.
+//! Passes what the sandbox does not own on to moto, unchanged; without one, refuses in the vendor's
+//! shape.
 
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::response::Response;

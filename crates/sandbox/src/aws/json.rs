@@ -66,8 +66,8 @@ pub fn drop_tags(tags: &mut Vec<Value>, keys: &[String], key_name: &str) {
     tags.retain(|tag| !text(tag, key_name).is_some_and(|key| keys.iter().any(|k| k == key)));
 }
 
-/// One page of `items` and the token of the next: tokens are offsets, as opaque to clients as the vendor's.
-/// `Err` when `token` is none of ours.
+/// One page of `items` and the token of the next: tokens are offsets, as opaque to clients as the
+/// vendor's. `Err` when `token` is none of ours.
 pub fn page<T>(
     items: Vec<T>,
     token: Option<&str>,

@@ -110,7 +110,8 @@ impl Aws {
     pub fn router(&self) -> Router {
         let gate = Arc::new(self.inner.ecr.gate());
         Router::new()
-            // As truststore.pki.rds.amazonaws.com has it: the authorities of a region's databases, for everybody.
+            // As truststore.pki.rds.amazonaws.com has it: the authorities of a region's databases,
+            // for everybody.
             .route("/{region}/{bundle}", get(truststore))
             .fallback(answer)
             .with_state(self.clone())
@@ -118,7 +119,8 @@ impl Aws {
             .layer(from_fn_with_state(self.clone(), signed_first))
     }
 
-    /// From now on the user may do no more than an identity-based policy document says; `None`: everything again.
+    /// From now on the user may do no more than an identity-based policy document says; `None`:
+    /// everything again.
     pub(crate) fn restrict(&self, document: Option<&[u8]>) -> Result<(), String> {
         let read = |document| {
             let document = serde_json::from_slice(document).map_err(|error| error.to_string())?;
@@ -130,7 +132,8 @@ impl Aws {
         Ok(())
     }
 
-    /// The services with their addresses and tasks, and which repositories, secrets and log groups there are.
+    /// The services with their addresses and tasks, and which repositories, secrets and log groups
+    /// there are.
     pub fn status(&self) -> Value {
         serde_json::json!({
             "services": self.inner.ecs.status(),
@@ -143,7 +146,8 @@ impl Aws {
         })
     }
 
-    /// Rotates a secret as its owner does: an older version loses its labels, and goes. Whether there is such a secret.
+    /// Rotates a secret as its owner does: an older version loses its labels, and goes. Whether
+    /// there is such a secret.
     pub fn rotate_secret(&self, name: &str, value: &str) -> bool {
         self.inner.secrets.rotate(name, value)
     }
@@ -210,8 +214,8 @@ impl Aws {
                 let unlisted = self.inner.ecs.tasks_unlisted(&input)?;
                 Some(json_response(&unlisted))
             }
-            // Secrets Manager is eventually consistent: a version may be unknown for a moment after it was put
-            // (<https://github.com/hashicorp/terraform-provider-aws/issues/18406>).
+            // Secrets Manager is eventually consistent: a version may be unknown for a moment after
+            // it was put (<https://github.com/hashicorp/terraform-provider-aws/issues/18406>).
             "secretsmanager:GetSecretValue" => {
                 let input = read_json(body).ok()?;
                 let error = self.inner.secrets.version_unborn(&input)?;
@@ -255,8 +259,9 @@ impl Aws {
         }
     }
 
-    /// Every bucket here is this account's: "If the bucket is owned by a different account, the request fails with the HTTP status code
-    /// 403 Forbidden (access denied)" (`x-amz-expected-bucket-owner`, S3 API reference).
+    /// Every bucket here is this account's: "If the bucket is owned by a different account, the
+    /// request fails with the HTTP status code 403 Forbidden (access denied)"
+    /// (`x-amz-expected-bucket-owner`, S3 API reference).
     fn check_bucket_owner(
         &self,
         authorization: &sigv4::Authorization,
@@ -378,7 +383,8 @@ impl Aws {
         }
         let besides = policy::besides(service, operation, input).iter();
         actions.extend(besides.map(|action| (*action).to_owned()));
-        // "You must have permission to create a service-linked role": it is made when the first target is registered.
+        // "You must have permission to create a service-linked role": it is made when the first
+        // target is registered.
         if service == "application-autoscaling" && self.inner.autoscaling.makes_role(operation) {
             actions.push("iam:CreateServiceLinkedRole".to_owned());
         }
@@ -404,7 +410,8 @@ impl Aws {
     }
 }
 
-/// Signed requests are API calls whatever their path; services of moto's have paths under `/v2/` too.
+/// Signed requests are API calls whatever their path; services of moto's have paths under `/v2/`
+/// too.
 async fn signed_first(State(aws): State<Aws>, request: Request, next: Next) -> Response {
     let signed = request
         .headers()
@@ -451,8 +458,8 @@ fn operation(parts: &Parts, body: &[u8]) -> Option<String> {
     Some(operation).filter(|operation| !operation.is_empty())
 }
 
-/// Every operation that the sandbox has itself, `service:Operation`, and the services of which it has all that
-/// are ever answered: calls of others may go to moto.
+/// Every operation that the sandbox has itself, `service:Operation`, and the services of which it
+/// has all that are ever answered: calls of others may go to moto.
 pub(crate) fn known_operations() -> (Vec<String>, Vec<&'static str>) {
     let names = schema::models().flat_map(|(service, model)| {
         model

@@ -1,4 +1,5 @@
-//! An optional IAM policy for the sandbox's user: without one everything is allowed, as to an administrator.
+//! An optional IAM policy for the sandbox's user: without one everything is allowed, as to an
+//! administrator.
 
 use axum::http::{Method, Uri};
 use serde_json::Value;
@@ -12,7 +13,8 @@ enum Effect {
     Deny,
 }
 
-/// Which actions the user may call. Resources and conditions are not weighed: a statement counts for every resource.
+/// Which actions the user may call. Resources and conditions are not weighed: a statement counts
+/// for every resource.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     statements: Vec<(Effect, Vec<String>)>,
@@ -62,9 +64,9 @@ impl Policy {
     }
 }
 
-/// The actions that an operation takes besides its own, for what else it does: as the tables "API operations" of the Service
-/// Authorization Reference have it, and for alarms "IAM permissions required for Amazon ECS service auto scaling" (ECS Developer
-/// Guide).
+/// The actions that an operation takes besides its own, for what else it does: as the tables "API
+/// operations" of the Service Authorization Reference have it, and for alarms "IAM permissions
+/// required for Amazon ECS service auto scaling" (ECS Developer Guide).
 pub fn besides(service: &str, operation: &str, input: &Value) -> &'static [&'static str] {
     match (service, operation) {
         ("rds", "DeleteDBInstance") if input.get("FinalDBSnapshotIdentifier").is_some() => {
@@ -81,8 +83,9 @@ pub fn besides(service: &str, operation: &str, input: &Value) -> &'static [&'sta
     }
 }
 
-/// The IAM action of an operation: as its service signs, but for one whose permissions have a name of their own (Service Authorization
-/// Reference, "Actions, resources, and condition keys for Amazon Resource Group Tagging API": "service prefix: tag").
+/// The IAM action of an operation: as its service signs, but for one whose permissions have a name
+/// of their own (Service Authorization Reference, "Actions, resources, and condition keys for
+/// Amazon Resource Group Tagging API": "service prefix: tag").
 pub fn action(service: &str, operation: &str) -> String {
     let prefix = match service {
         "tagging" => "tag",
@@ -91,8 +94,8 @@ pub fn action(service: &str, operation: &str) -> String {
     format!("{prefix}:{operation}")
 }
 
-/// The action of a request whose protocol does not name one. Of the REST services only S3's common calls are told
-/// apart; the rest is only allowed by a wildcard for the whole service.
+/// The action of a request whose protocol does not name one. Of the REST services only S3's common
+/// calls are told apart; the rest is only allowed by a wildcard for the whole service.
 pub fn rest_action(service: &str, method: &Method, uri: &Uri) -> String {
     let (bucket, key) = match uri.path().trim_start_matches('/').split_once('/') {
         Some((bucket, key)) => (bucket, key),

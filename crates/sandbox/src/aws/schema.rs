@@ -410,7 +410,8 @@ impl Walk<'_> {
     }
 
     fn constraint(&mut self, path: &str, shown: &str, rule: &str) {
-        // A value is quoted to be recognised, not kept: a secret's text must not travel in an error.
+        // A value is quoted to be recognised, not kept: a secret's text must not travel in an
+        // error.
         let shown: String = match self.is_secret(path) {
             true => "***".to_owned(),
             false => shown.chars().take(200).collect(),
@@ -454,15 +455,16 @@ fn fits(pattern: &str, text: &str) -> bool {
         .is_match(text)
 }
 
-/// What a scheduled action may be called, in Application Auto Scaling's model: without spaces around it, control characters, `:`, `/`, `|`.
+/// What a scheduled action may be called, in Application Auto Scaling's model: without spaces
+/// around it, control characters, `:`, `/`, `|`.
 const ACTION_NAME: &str =
     r"(?!((^[ ]+.*)|(.*([\u0000-\u001f]|[\u007f-\u009f]|[:/|])+.*)|(.*[ ]+$))).+";
 /// The same without looking ahead.
 const ACTION_NAME_PLAIN: &str =
     r"[^ \x00-\x1f\x7f-\u{9f}:/|]([^\x00-\x1f\x7f-\u{9f}:/|]*[^ \x00-\x1f\x7f-\u{9f}:/|])?";
 
-/// Some models write everything beyond the first plane as ranges of surrogates, which are no characters here, and `\p{Print}` as
-/// Java does for what ASCII can print.
+/// Some models write everything beyond the first plane as ranges of surrogates, which are no
+/// characters here, and `\p{Print}` as Java does for what ASCII can print.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     let beyond = r"\u{10000}-\u{10FFFF}";
     let pattern = pattern

@@ -1,4 +1,5 @@
-//! Verifies Signature Version 4 of a request: key, scope, time and signature, as the services do before anything else.
+//! Verifies Signature Version 4 of a request: key, scope, time and signature, as the services do
+//! before anything else.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! The Resource Groups Tagging API: which resources of the region carry which tags.
 //!
-//! It answers from an index of its own: "resources that are currently tagged or ever had a tag" (API Reference, "GetResources"). A
-//! service that was deleted, a revision that was deregistered and a secret within its recovery window stand in it with their tags, as
-//! they do for hours (boto/boto3#3341, aws/aws-sdk#676, hashicorp/waypoint#1974); how the index lags otherwise is what `stale` faults
-//! are for.
+//! It answers from an index of its own: "resources that are currently tagged or ever had a tag"
+//! (API Reference, "GetResources"). A service that was deleted, a revision that was deregistered
+//! and a secret within its recovery window stand in it with their tags, as they do for hours
+//! (boto/boto3#3341, aws/aws-sdk#676, hashicorp/waypoint#1974); how the index lags otherwise is
+//! what `stale` faults are for.
 
 use serde_json::{Value, json};
 
@@ -43,8 +44,8 @@ impl Tagged {
         }
     }
 
-    /// "If you specify a filter that contains more than one value for a key, the response returns resources that match any of the
-    /// specified values"; without one, any value fits.
+    /// "If you specify a filter that contains more than one value for a key, the response returns
+    /// resources that match any of the specified values"; without one, any value fits.
     fn has(&self, filter: &Value) -> bool {
         let (key, values) = (need(filter, "Key"), texts(filter, "Values"));
         let mut tags = self.tags.iter();

@@ -1,4 +1,5 @@
-//! The real servers behind managed databases and caches: a process per instance, gone with the sandbox.
+//! The real servers behind managed databases and caches: a process per instance, gone with the
+//! sandbox.
 
 mod certificates;
 mod postgres;
@@ -78,7 +79,8 @@ impl Backing {
     /// Looks for what is installed, and makes the sandbox's certificate authority, whose
     /// certificate lies in the state directory as `ca.pem`. Starts nothing.
     ///
-    /// Another one, `public-ca.pem`, stands for the public authorities: containers that `runner` starts trust it.
+    /// Another one, `public-ca.pem`, stands for the public authorities: containers that `runner`
+    /// starts trust it.
     ///
     /// The addresses of instances become reachable for the containers that `runner` starts later.
     pub fn find(state_dir: &Path, runner: Runner) -> std::io::Result<Self> {
@@ -92,7 +94,8 @@ impl Backing {
         Self::of(state_dir, runner, (new()?, new()?), servers)
     }
 
-    /// No servers, whatever is installed: instances are API objects only. Its authorities are the process's.
+    /// No servers, whatever is installed: instances are API objects only. Its authorities are the
+    /// process's.
     pub(crate) fn none(state_dir: &Path, runner: Runner) -> std::io::Result<Self> {
         static SHARED: OnceLock<Arc<Authority>> = OnceLock::new();
         let shared = match SHARED.get() {

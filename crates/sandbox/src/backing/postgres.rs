@@ -1,4 +1,5 @@
-//! A real PostgreSQL per managed database: TLS, a master user without superuser's rights, an administrator of ours.
+//! A real PostgreSQL per managed database: TLS, a master user without superuser's rights, an
+//! administrator of ours.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +39,8 @@ pub struct PostgresSpec {
     pub name: String,
     /// The vendor's own superuser, which is the sandbox's too: `rdsadmin`, `cloudsqladmin`.
     pub administrator: String,
-    /// The role that the vendor's master users are members of: `rds_superuser`, `cloudsqlsuperuser`.
+    /// The role that the vendor's master users are members of: `rds_superuser`,
+    /// `cloudsqlsuperuser`.
     pub master_role: String,
     /// The major version to run when it is installed; otherwise the newest that is.
     pub major: Option<u32>,

@@ -42,7 +42,8 @@ pub enum FaultKind {
     Denied,
     /// There may be no more of these.
     QuotaExceeded,
-    /// What it needs was made a moment ago, or is being changed by another call: the same call is taken a little later.
+    /// What it needs was made a moment ago, or is being changed by another call: the same call is
+    /// taken a little later.
     Settling,
     /// The connection is closed without an answer.
     HungUp,
@@ -57,10 +58,12 @@ pub enum Verdict {
     Refuse(Fault),
     /// It is carried out, but the connection is closed instead of answering.
     LoseReply,
-    /// It is carried out this much later, in the clouds' time, also when the client has hung up by then.
+    /// It is carried out this much later, in the clouds' time, also when the client has hung up by
+    /// then.
     Delay(Duration),
-    /// It is answered as the same request was before the last write to the same API, also as if
-    /// an ECS task or an execution of a job that was just started were not there. Without such an answer, and for writes: as [`Verdict::Pass`].
+    /// It is answered as the same request was before the last write to the same API, also as if an
+    /// ECS task or an execution of a job that was just started were not there. Without such an
+    /// answer, and for writes: as [`Verdict::Pass`].
     Stale,
 }
 
@@ -75,7 +78,8 @@ pub enum End {
 
 /// Told of every API call, and decides what becomes of it. Calls under `/_sandbox` are none.
 pub trait Observer: Send + Sync {
-    /// Before anything is done, in the order of arrival. A client that is not known is refused without asking.
+    /// Before anything is done, in the order of arrival. A client that is not known is refused
+    /// without asking.
     fn before(&self, call: &ApiCall) -> Verdict;
 
     /// When the call is over. Not told of a call whose client hung up meanwhile.

@@ -42,8 +42,8 @@ impl Rules {
         }
     }
 
-    /// What becomes of a call: the first rule that fires decides. `earlier` tells whether there is an earlier
-    /// answer to the same request.
+    /// What becomes of a call: the first rule that fires decides. `earlier` tells whether there is
+    /// an earlier answer to the same request.
     pub(crate) fn judge(&mut self, call: &ApiCall, earlier: bool) -> Verdict {
         let mut verdict = Verdict::Pass;
         for rule in self.all.iter_mut().filter(|rule| rule.matches(call)) {

@@ -1,4 +1,5 @@
-//! Who calls: bearer tokens, and the OAuth endpoint that gives them for a service account's signed assertion.
+//! Who calls: bearer tokens, and the OAuth endpoint that gives them for a service account's signed
+//! assertion.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,8 +99,8 @@ impl Auth {
             .is_some_and(|until| *until > Instant::now())
     }
 
-    /// Whether the headers carry a token that a container registry takes: as bearer, or as the password of
-    /// `oauth2accesstoken`.
+    /// Whether the headers carry a token that a container registry takes: as bearer, or as the
+    /// password of `oauth2accesstoken`.
     pub fn knows_registry_client(&self, headers: &HeaderMap) -> bool {
         self.registry_credential(headers).is_some()
     }
@@ -267,7 +268,8 @@ pub async fn issue_token(gcp: &Gcp, request: Request<Body>) -> Response {
         }
     }
     match gcp.auth().verify(field("assertion")) {
-        // "The response contains id_token" where the assertion names a `target_audience` (Google's OAuth for service accounts).
+        // "The response contains id_token" where the assertion names a `target_audience` (Google's
+        // OAuth for service accounts).
         Ok(Some(audience)) => {
             axum::Json(json!({ "id_token": gcp.auth().identify(&audience) })).into_response()
         }

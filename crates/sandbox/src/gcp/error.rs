@@ -93,7 +93,8 @@ impl ApiError {
         }
     }
 
-    /// A refusal in the shape from before `google.rpc.Status`: an HTTP status and a reason in camel case.
+    /// A refusal in the shape from before `google.rpc.Status`: an HTTP status and a reason in camel
+    /// case.
     pub fn legacy(http: u16, reason: &'static str, message: impl Into<String>) -> Self {
         let code = match http {
             403 => Code::PermissionDenied,

@@ -61,7 +61,8 @@ fn host(call: &ApiCall) -> String {
     }
 }
 
-/// How the older APIs say it (<https://cloud.google.com/dns/docs/error-messages>: 403 `rateLimitExceeded`).
+/// How the older APIs say it (<https://cloud.google.com/dns/docs/error-messages>: 403
+/// `rateLimitExceeded`).
 fn throttled_as_403() -> ApiError {
     ApiError::legacy(403, "rateLimitExceeded", "Rate Limit Exceeded")
 }
@@ -126,7 +127,8 @@ fn denied(project: &str, call: &ApiCall) -> ApiError {
     error
 }
 
-/// The permission that a method wants: `run.projects.locations.services.patch` wants `run.services.update`.
+/// The permission that a method wants: `run.projects.locations.services.patch` wants
+/// `run.services.update`.
 pub(super) fn permission(method: &str) -> String {
     let parts: Vec<&str> = method.split('.').collect();
     let [service, .., resource, verb] = parts.as_slice() else {

@@ -1,5 +1,6 @@
-//! IAM policies of resources: kept, with optimistic concurrency. They decide which secrets a service's account reads, once they
-//! have got about; who calls the sandbox's own APIs may do everything that no fault denies.
+//! IAM policies of resources: kept, with optimistic concurrency. They decide which secrets a
+//! service's account reads, once they have got about; who calls the sandbox's own APIs may do
+//! everything that no fault denies.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -79,8 +80,8 @@ impl Policy {
         Ok(answer)
     }
 
-    /// Whether a service account may read secrets by this policy, as it has got about. What was set counts once
-    /// `has_got_about`; conditions are taken for unmet.
+    /// Whether a service account may read secrets by this policy, as it has got about. What was set
+    /// counts once `has_got_about`; conditions are taken for unmet.
     fn reads_secrets(&self, account: &str, has_got_about: impl Fn(Timestamp) -> bool) -> bool {
         let mut known = self.history.iter().rev();
         let Some((_, bindings)) = known.find(|(at, _)| has_got_about(*at)) else {
@@ -120,7 +121,8 @@ impl Policy {
             .flatten()
         {
             check_binding(binding)?;
-            // "Any operation that affects conditional role bindings must specify version 3" (google.iam.v1.Policy).
+            // "Any operation that affects conditional role bindings must specify version 3"
+            // (google.iam.v1.Policy).
             if binding.get("condition").is_some() && version != Some(3) {
                 return Err(ApiError::invalid(
                     "Invalid policy version: conditional role bindings need version 3.",
@@ -165,11 +167,12 @@ impl Policy {
 }
 
 impl Gcp {
-    /// Whether a service account may read the secret that has this policy, by that or, where it is this project's, by the
-    /// project's.
+    /// Whether a service account may read the secret that has this policy, by that or, where it is
+    /// this project's, by the project's.
     ///
     /// "It typically takes 2 minutes for a change to take effect, potentially 7 minutes or longer"
-    /// (<https://cloud.google.com/iam/docs/access-change-propagation>): how long is [`Host::iam_delay`](crate::Host).
+    /// (<https://cloud.google.com/iam/docs/access-change-propagation>): how long is
+    /// [`Host::iam_delay`](crate::Host).
     pub(super) fn may_read_secret(&self, policy: &Policy, account: &str, is_ours: bool) -> bool {
         let clock = &self.host().clock;
         let delay = clock.in_cloud_time(self.host().iam_delay.get());
@@ -179,7 +182,8 @@ impl Gcp {
             || is_ours && self.inherits(|it| it.reads_secrets(account, has_got_about))
     }
 
-    /// The permissions asked for that the caller has: all but those whose method is denied by a fault in force.
+    /// The permissions asked for that the caller has: all but those whose method is denied by a
+    /// fault in force.
     pub(super) fn test_permissions(&self, body: &Object) -> Value {
         let asked = body.get("permissions").and_then(Value::as_array);
         let denied = |wanted: &Value| {

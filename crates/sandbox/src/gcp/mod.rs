@@ -1,14 +1,16 @@
 //! Google Cloud: REST/JSON, bearer tokens, one folder or file per service.
 //!
-//! Methods, messages and enum values come from Google's discovery documents (`schemas/gcp`); behaviour is ours.
-//! Known liberties: the caller may do everything in the one project, and elsewhere with zones and secrets alone; a service's account reads the secrets
-//! that a policy without conditions lets it read, a while after that was set; one instance runs per serving revision, whatever the scaling says, and
-//! stops a minute after its traffic went; one that ends is started again, but liveness probes are only checked
-//! for form; whoever bears an identity token for a private service may call it; sidecars and volumes are kept
-//! and do nothing; gRPC probes are answered `UNIMPLEMENTED`, as are the writes of Cloud Run's v1, but for a
-//! service's replacement. Instances of Cloud SQL and Memorystore run the versions that this machine has, whatever theirs
-//! are called; networks are only checked for form; a standby, a backup or a bigger machine is a word in an answer; no
-//! request can take a label away by a `null`.
+//! Methods, messages and enum values come from Google's discovery documents (`schemas/gcp`);
+//! behaviour is ours. Known liberties: the caller may do everything in the one project, and
+//! elsewhere with zones and secrets alone; a service's account reads the secrets that a policy
+//! without conditions lets it read, a while after that was set; one instance runs per serving
+//! revision, whatever the scaling says, and stops a minute after its traffic went; one that ends is
+//! started again, but liveness probes are only checked for form; whoever bears an identity token
+//! for a private service may call it; sidecars and volumes are kept and do nothing; gRPC probes are
+//! answered `UNIMPLEMENTED`, as are the writes of Cloud Run's v1, but for a service's replacement.
+//! Instances of Cloud SQL and Memorystore run the versions that this machine has, whatever theirs
+//! are called; networks are only checked for form; a standby, a backup or a bigger machine is a
+//! word in an answer; no request can take a label away by a `null`.
 
 mod artifacts;
 mod auth;
@@ -109,7 +111,8 @@ impl Gcp {
             .layer(middleware::from_fn_with_state(self.clone(), front_door))
     }
 
-    /// For `sandbox status`: services with their addresses, revisions and traffic; running executions.
+    /// For `sandbox status`: services with their addresses, revisions and traffic; running
+    /// executions.
     pub fn status(&self) -> Value {
         json!({
             "project": self.inner.host.project,

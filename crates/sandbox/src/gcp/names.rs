@@ -42,7 +42,8 @@ pub fn project_number(project: &str) -> String {
     (100_000_000_000 + number % 900_000_000_000).to_string()
 }
 
-/// A project as the paths of images have it: the colon of one that belongs to a domain (`example.com:shop`) is a slash there.
+/// A project as the paths of images have it: the colon of one that belongs to a domain
+/// (`example.com:shop`) is a slash there.
 ///
 /// Source: cloud.google.com/artifact-registry/docs/docker/names, "Domain-scoped projects".
 pub fn in_images(project: &str) -> String {
@@ -78,7 +79,8 @@ pub fn check_location(given: &str) -> Outcome<()> {
     ))
 }
 
-/// Lower-case letters, digits and dashes, begun by a letter, not ended by a dash, at most `longest` long.
+/// Lower-case letters, digits and dashes, begun by a letter, not ended by a dash, at most `longest`
+/// long.
 pub fn is_dns_label(id: &str, longest: usize) -> bool {
     id.len() <= longest
         && id.starts_with(|c: char| c.is_ascii_lowercase())
@@ -88,7 +90,8 @@ pub fn is_dns_label(id: &str, longest: usize) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Google's rule for labels: lower-case letters, digits, `_` and `-`; at most 63 characters each; keys begun by a letter.
+/// Google's rule for labels: lower-case letters, digits, `_` and `-`; at most 63 characters each;
+/// keys begun by a letter.
 pub fn check_labels(field: &str, labels: Option<&serde_json::Value>) -> Outcome<()> {
     let Some(labels) = labels.and_then(serde_json::Value::as_object) else {
         return Ok(());

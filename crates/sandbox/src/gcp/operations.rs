@@ -31,7 +31,8 @@ impl Operations {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an operation below `parent` (`projects/P/locations/L`). `metadata` carries its `@type`.
+    /// Begins an operation below `parent` (`projects/P/locations/L`). `metadata` carries its
+    /// `@type`.
     pub fn start(&self, parent: &str, metadata: Value) -> Value {
         let id = uuid::Uuid::new_v4();
         let name = if parent.is_empty() {

@@ -13,7 +13,8 @@ use super::names::project_number;
 use super::operations::any;
 use super::wire::Call;
 
-/// The APIs that are enabled from the start: what the sandbox offers, and what Cloud Run's ways into a network need.
+/// The APIs that are enabled from the start: what the sandbox offers, and what Cloud Run's ways
+/// into a network need.
 const OFFERED: [&str; 12] = [
     "artifactregistry.googleapis.com",
     "cloudresourcemanager.googleapis.com",
@@ -29,13 +30,14 @@ const OFFERED: [&str; 12] = [
     "vpcaccess.googleapis.com",
 ];
 
-/// "If you enabled this API recently, wait a few minutes for the action to propagate to our systems" (the words of the
-/// refusal itself).
+/// "If you enabled this API recently, wait a few minutes for the action to propagate to our
+/// systems" (the words of the refusal itself).
 const PROPAGATION: Duration = Duration::from_secs(60);
 
 /// How long after that some of an API's servers still call it disabled: every second call, here.
 const FLAPS: Duration = Duration::from_secs(60);
-/// How long after Cloud Run was enabled its agent and the default compute account are there for everybody.
+/// How long after Cloud Run was enabled its agent and the default compute account are there for
+/// everybody.
 const ACCOUNTS: Duration = Duration::from_secs(4 * 60);
 /// How long one change of the project's services takes, during which another one is refused.
 const ACTIVATION: Duration = Duration::from_secs(10);
@@ -76,7 +78,8 @@ impl Services {
     }
 }
 
-/// The project's own policy. The caller is its owner; no service's account has a role, as in organizations since May 2024
+/// The project's own policy. The caller is its owner; no service's account has a role, as in
+/// organizations since May 2024
 /// (<https://cloud.google.com/iam/docs/service-account-types#default>).
 pub struct ProjectPolicy(Mutex<Policy>);
 
@@ -88,14 +91,17 @@ impl ProjectPolicy {
     }
 }
 
-/// The folder above the project and its policy, which the project inherits: "The effective allow policy for a resource is the union of the
-/// allow policy set at that resource and the allow policy inherited from its parent"
-/// (<https://docs.cloud.google.com/iam/docs/resource-hierarchy-access-control>). `None` for a project on its own.
+/// The folder above the project and its policy, which the project inherits: "The effective allow
+/// policy for a resource is the union of the allow policy set at that resource and the allow policy
+/// inherited from its parent"
+/// (<https://docs.cloud.google.com/iam/docs/resource-hierarchy-access-control>). `None` for a
+/// project on its own.
 #[derive(Default)]
 pub struct Folder(Mutex<Option<Policy>>);
 
 impl Gcp {
-    /// Puts the project into a folder where this account may do that; nobody who asks for the project sees it.
+    /// Puts the project into a folder where this account may do that; nobody who asks for the
+    /// project sees it.
     pub fn set_folder(&self, role: &str, member: &str) {
         let mut folder = self
             .inner
@@ -158,8 +164,10 @@ impl Gcp {
         self.services().lock().billed = linked;
     }
 
-    /// Refuses to enable services of a project without a billing account (kyegomez/zeta#71 shows the refusal whole), and while another
-    /// change is under way (`ServiceUsageServiceBeingActivated` in terraform-provider-google's error_retry_predicates.go).
+    /// Refuses to enable services of a project without a billing account (kyegomez/zeta#71 shows
+    /// the refusal whole), and while another change is under way
+    /// (`ServiceUsageServiceBeingActivated` in terraform-provider-google's
+    /// error_retry_predicates.go).
     fn check_activation(&self, ids: &[&str]) -> Outcome<()> {
         let clock = &self.host().clock;
         let mut all = self.services().lock();
@@ -187,8 +195,9 @@ impl Gcp {
         Ok(())
     }
 
-    /// Refuses to name an account in a policy that is not made yet: "Service account ...-compute@developer.gserviceaccount.com does not
-    /// exist" (googleapis/google-cloud-go#11482).
+    /// Refuses to name an account in a policy that is not made yet: "Service account
+    /// ...-compute@developer.gserviceaccount.com does not exist"
+    /// (googleapis/google-cloud-go#11482).
     pub(super) fn check_accounts(&self, policy: &Value) -> Outcome<()> {
         let compute = self.compute_account();
         let bindings = policy["bindings"].as_array().into_iter().flatten();
@@ -230,12 +239,15 @@ impl Gcp {
         format!("{number}-compute@developer.gserviceaccount.com")
     }
 
-    /// Refuses a call to an API that is off in the project, or not on everywhere yet. The words and details are those of
-    /// google.api's `ErrorInfo` for `SERVICE_DISABLED` ("Error model", AIP-193's own example).
+    /// Refuses a call to an API that is off in the project, or not on everywhere yet. The words and
+    /// details are those of google.api's `ErrorInfo` for `SERVICE_DISABLED` ("Error model",
+    /// AIP-193's own example).
     ///
-    /// Which project it is about is the one that the call counts against: the header `x-goog-user-project` names it, else it is that of
-    /// the resource ("How quota project is determined", <https://docs.cloud.google.com/docs/quotas/quota-project>). Of another project
-    /// this is ours: it has no databases and no caches, and one that is called `bare-...` has nothing but what each has from the start.
+    /// Which project it is about is the one that the call counts against: the header
+    /// `x-goog-user-project` names it, else it is that of the resource ("How quota project is
+    /// determined", <https://docs.cloud.google.com/docs/quotas/quota-project>). Of another project
+    /// this is ours: it has no databases and no caches, and one that is called `bare-...` has
+    /// nothing but what each has from the start.
     pub(super) fn check_enabled(&self, api: &str, consumer: Option<&str>) -> Outcome<()> {
         let name = api.split('.').next().unwrap_or_default();
         let id = format!("{name}.googleapis.com");
@@ -421,7 +433,8 @@ fn title(id: &str) -> &str {
 
 /// The constraints of organization policies that the sandbox can enforce.
 pub const CONSTRAINTS: [&str; 2] = [DOMAINS, INVOKER];
-/// Domain-restricted sharing, in force by default in organizations made since May 2024 ("secure by default").
+/// Domain-restricted sharing, in force by default in organizations made since May 2024 ("secure by
+/// default").
 const DOMAINS: &str = "iam.allowedPolicyMemberDomains";
 /// "Require the invoker IAM check for Cloud Run services", a managed constraint.
 const INVOKER: &str = "run.managed.requireInvokerIam";
@@ -459,8 +472,8 @@ impl Gcp {
         all.contains(constraint)
     }
 
-    /// Refuses a policy that names everyone where sharing is restricted to some domains ("Restricting identities by domain",
-    /// which shows this refusal).
+    /// Refuses a policy that names everyone where sharing is restricted to some domains
+    /// ("Restricting identities by domain", which shows this refusal).
     pub(super) fn check_sharing(&self, policy: &Value) -> Outcome<()> {
         let bindings = policy["bindings"].as_array().into_iter().flatten();
         let mut members = bindings.flat_map(|it| it["members"].as_array().into_iter().flatten());
@@ -486,8 +499,9 @@ impl Gcp {
         Err(error)
     }
 
-    /// Refuses to switch the invoker check off where the organization wants it. That the service names the constraint is
-    /// documented ("Disable the Cloud Run Invoker IAM check"); the sentence is that of managed constraints in general.
+    /// Refuses to switch the invoker check off where the organization wants it. That the service
+    /// names the constraint is documented ("Disable the Cloud Run Invoker IAM check"); the sentence
+    /// is that of managed constraints in general.
     pub(super) fn check_invoker(&self, resource: &str, disabled: Option<&Value>) -> Outcome<()> {
         if disabled != Some(&Value::Bool(true)) || !self.enforces(INVOKER) {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Google's own schemas (trimmed discovery documents): which methods there are, what may be sent, how answers are spelled.
+//! Google's own schemas (trimmed discovery documents): which methods there are, what may be sent,
+//! how answers are spelled.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -121,7 +122,8 @@ pub fn route(verb: &str, path: &str) -> Option<(&'static Api, &'static Method, V
     for api in APIS.iter() {
         for method in api.methods.iter().filter(|m| m.verb == verb) {
             if let Some(values) = match_path(&method.path, path) {
-                // A path with a custom verb also matches the plain pattern of an id that may hold a `:`.
+                // A path with a custom verb also matches the plain pattern of an id that may hold a
+                // `:`.
                 let has_verb = method
                     .path
                     .rsplit('/')
@@ -190,8 +192,8 @@ pub struct Violation {
 }
 
 impl Api {
-    /// Checks `value` against `message` and brings it into one spelling: names in camel case, enums by name,
-    /// 64-bit integers as strings; without nulls, output-only fields and defaults.
+    /// Checks `value` against `message` and brings it into one spelling: names in camel case, enums
+    /// by name, 64-bit integers as strings; without nulls, output-only fields and defaults.
     pub fn read(
         &self,
         message: &str,
@@ -310,7 +312,8 @@ impl Api {
         }
     }
 
-    /// Spells an answer: unknown members and defaults dropped (an unknown one is our mistake), enums as asked for.
+    /// Spells an answer: unknown members and defaults dropped (an unknown one is our mistake),
+    /// enums as asked for.
     pub fn write(&self, message: &str, value: &Value, style: EnumStyle) -> Value {
         let Some(object) = value.as_object() else {
             return value.clone();

@@ -53,7 +53,8 @@ pub struct Call {
     pub body: Object,
     /// Who calls, by email address.
     pub principal: String,
-    /// The host name that was asked, when it was not just an address (a regional host of Cloud Run).
+    /// The host name that was asked, when it was not just an address (a regional host of Cloud
+    /// Run).
     pub host: Option<String>,
     /// The project whose quota the call counts against, where the caller names one.
     pub consumer: Option<String>,
@@ -212,8 +213,9 @@ pub async fn answer(gcp: &Gcp, request: Request<Body>) -> Response {
     interceptor.carry(call, asked, refuse, effect).await
 }
 
-/// Whether a version of a secret is asked for by its number: "accessing a secret version by version number is strongly
-/// consistent" (<https://cloud.google.com/secret-manager/docs/reference/consistency>).
+/// Whether a version of a secret is asked for by its number: "accessing a secret version by version
+/// number is strongly consistent"
+/// (<https://cloud.google.com/secret-manager/docs/reference/consistency>).
 fn names_a_version(call: &ApiCall, uri: &str) -> bool {
     let path = uri.split('?').next().unwrap_or_default();
     let version = path.rsplit("/versions/").next().unwrap_or_default();
@@ -302,8 +304,8 @@ fn read_body(
     Ok(api.read(message, &value, &body_prefix(message), faults))
 }
 
-/// A body that is a resource is a field of the request message, whose name starts the paths in errors:
-/// `GoogleCloudRunV2Service` is `service`. A body that is the whole request has no prefix.
+/// A body that is a resource is a field of the request message, whose name starts the paths in
+/// errors: `GoogleCloudRunV2Service` is `service`. A body that is the whole request has no prefix.
 fn body_prefix(message: &str) -> String {
     if message.ends_with("Request") {
         return String::new();

@@ -1,4 +1,5 @@
-//! A container registry that speaks the OCI distribution protocol; each cloud mounts it behind its own gate.
+//! A container registry that speaks the OCI distribution protocol; each cloud mounts it behind its
+//! own gate.
 
 mod answer;
 mod faults;
@@ -37,8 +38,8 @@ pub enum Refusal {
 
 /// A cloud's own word on who may touch which repository.
 pub trait Gate: Send + Sync + 'static {
-    /// Maps a repository name of the URL to the name it is stored under (unique across both clouds),
-    /// or refuses. `tag` is set when a manifest is put under a tag.
+    /// Maps a repository name of the URL to the name it is stored under (unique across both
+    /// clouds), or refuses. `tag` is set when a manifest is put under a tag.
     ///
     /// The probe `GET /v2/` asks with an empty repository name; of its answer only
     /// [`Refusal::Unauthorized`] counts, so that clients learn the challenge.

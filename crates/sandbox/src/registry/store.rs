@@ -186,7 +186,8 @@ impl Store {
         true
     }
 
-    /// Stores a manifest, as `PUT /v2/<name>/manifests/<reference>` does; refuses one whose blobs are absent.
+    /// Stores a manifest, as `PUT /v2/<name>/manifests/<reference>` does; refuses one whose blobs
+    /// are absent.
     pub fn put_manifest(
         &self,
         repository: &str,

@@ -107,8 +107,9 @@ impl Container {
     ) -> Result<Self, StartError> {
         let (mut address, mut moved) = (None, None);
         if let Some(asked) = spec.port {
-            // Only what the app was told can be told otherwise: who is not given its port listens on its own, as on ECS, which sets
-            // no `PORT` (the variables that it sets: Amazon ECS Developer Guide, "Amazon ECS task metadata endpoint version 4").
+            // Only what the app was told can be told otherwise: who is not given its port listens
+            // on its own, as on ECS, which sets no `PORT` (the variables that it sets: Amazon ECS
+            // Developer Guide, "Amazon ECS task metadata endpoint version 4").
             let told = invocation.env.get("PORT") == Some(&asked.to_string());
             let port = if told { free_port()? } else { asked };
             if told {
@@ -180,7 +181,8 @@ impl Container {
     /// A command that the container does not have ends with 127, as in a shell. One that takes
     /// longer than `limit` is killed, with what it started. Without namespaces the program of the
     /// unpacked image runs among the host's processes, and the container's port in its arguments
-    /// becomes the one that the container has. In a simulated container it ends with 0 when that is healthy, else 1.
+    /// becomes the one that the container has. In a simulated container it ends with 0 when that is
+    /// healthy, else 1.
     pub async fn exec(&self, command: &[String], limit: Duration) -> Result<Exit, ExecError> {
         match &self.body {
             Body::Process {

@@ -110,7 +110,8 @@ impl Surroundings {
         }
     }
 
-    /// `nsenter` looks the program up as the container would, and ends with 127 or 126 as shells do.
+    /// `nsenter` looks the program up as the container would, and ends with 127 or 126 as shells
+    /// do.
     fn inside(&self, pid: u32, argv: &[String]) -> Result<Command, ExecError> {
         let nsenter =
             find_in_path("nsenter").ok_or_else(|| machine("`nsenter` is not installed"))?;

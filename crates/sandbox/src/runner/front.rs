@@ -22,7 +22,8 @@ content-length: 20\r\nconnection: close\r\n\r\nservice unavailable\n";
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\n\
 content-length: 12\r\nconnection: close\r\n\r\nbad gateway\n";
 
-/// Answers a request in the app's stead, by its path and its headers (in lower case, one a line), or lets it through.
+/// Answers a request in the app's stead, by its path and its headers (in lower case, one a line),
+/// or lets it through.
 pub type Gate = Arc<dyn Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync>;
 
 /// A stable loopback address in front of a service: the load balancer. Cheap to clone.

@@ -27,7 +27,8 @@ pub(super) struct Invocation {
 }
 
 impl Invocation {
-    /// Refuses what no container engine would start: no command, one that is absent, an unknown user.
+    /// Refuses what no container engine would start: no command, one that is absent, an unknown
+    /// user.
     pub(super) fn new(
         config: &ImageConfig,
         spec: &ContainerSpec,

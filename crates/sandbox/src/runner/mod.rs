@@ -1,4 +1,5 @@
-//! Runs the containers of tasks, instances and jobs: the image's real command, isolated where the machine allows it.
+//! Runs the containers of tasks, instances and jobs: the image's real command, isolated where the
+//! machine allows it.
 
 mod container;
 mod exec;
@@ -58,7 +59,8 @@ pub enum Containers {
     /// The image's real command, in a process.
     #[default]
     Real,
-    /// Nothing runs; databases and caches have no servers, and the addresses of services lead nowhere.
+    /// Nothing runs; databases and caches have no servers, and the addresses of services lead
+    /// nowhere.
     Simulated(Simulated),
 }
 
@@ -83,7 +85,8 @@ pub struct ContainerSpec {
     pub repository: String,
     /// A tag or `sha256:...`.
     pub reference: String,
-    /// What it is to be built for: `linux/amd64`, `linux/arm64`. A machine of another sort starts only the simulated ones.
+    /// What it is to be built for: `linux/amd64`, `linux/arm64`. A machine of another sort starts
+    /// only the simulated ones.
     pub platform: &'static str,
     /// Overrides the image's entry point.
     pub entrypoint: Option<Vec<String>>,
@@ -131,8 +134,8 @@ pub enum StartError {
 pub struct Exit {
     /// The exit code; 128 + signal when killed, 137 for SIGKILL.
     pub code: i32,
-    /// Whether it was killed because it wanted more memory than it may have. Only simulated containers are: nothing limits
-    /// what real ones take here.
+    /// Whether it was killed because it wanted more memory than it may have. Only simulated
+    /// containers are: nothing limits what real ones take here.
     pub out_of_memory: bool,
 }
 
@@ -218,7 +221,8 @@ impl Runner {
         }
     }
 
-    /// An address to put in front of a service: one that listens, or one that leads nowhere when nothing runs.
+    /// An address to put in front of a service: one that listens, or one that leads nowhere when
+    /// nothing runs.
     pub(crate) async fn front(&self) -> std::io::Result<Front> {
         match &self.inner.simulated {
             None => Front::bind(0).await,
@@ -247,8 +251,8 @@ impl Runner {
         self.inner.open().insert(server);
     }
 
-    /// Lets the containers of images that are unpacked from now on trust a certificate authority (PEM), as they trust the public
-    /// ones: it stands with theirs where Debian has them.
+    /// Lets the containers of images that are unpacked from now on trust a certificate authority
+    /// (PEM), as they trust the public ones: it stands with theirs where Debian has them.
     pub fn trust(&self, authority: String) {
         self.inner.trusted().push_str(&authority);
     }

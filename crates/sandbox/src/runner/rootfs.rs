@@ -198,7 +198,8 @@ fn resolve_parent(root: &Path, path: &Path) -> Option<PathBuf> {
     Some(parent.join(path.file_name()?))
 }
 
-/// Adds to a file of the image, at whichever place of the image its links lead to; where they lead nowhere, a file takes the link's place.
+/// Adds to a file of the image, at whichever place of the image its links lead to; where they lead
+/// nowhere, a file takes the link's place.
 pub(super) fn append(root: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let mut whole = Vec::new();
     let file = match resolve(root, path) {
@@ -215,8 +216,8 @@ pub(super) fn append(root: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     write_fresh(&file, &whole)
 }
 
-/// Puts a file of its own where `path` is: whatever is there, a link above all, is taken away and not written through.
-/// A hard link of it elsewhere keeps what it has.
+/// Puts a file of its own where `path` is: whatever is there, a link above all, is taken away and
+/// not written through. A hard link of it elsewhere keeps what it has.
 pub(super) fn write_fresh(path: &Path, text: &[u8]) -> io::Result<()> {
     remove(path)?;
     let mut file = File::options().write(true).create_new(true).open(path)?;

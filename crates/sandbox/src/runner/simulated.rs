@@ -1,4 +1,5 @@
-//! Containers that only seem to run: no process, no files; the embedding program says how they behave.
+//! Containers that only seem to run: no process, no files; the embedding program says how they
+//! behave.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +27,8 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// What a container does that nothing is wrong with: one that serves is healthy at once and stays,
-    /// one that runs to its end exits with 0 after a second.
+    /// What a container does that nothing is wrong with: one that serves is healthy at once and
+    /// stays, one that runs to its end exits with 0 after a second.
     pub fn usual(purpose: Purpose) -> Self {
         let (exit, takes) = match purpose {
             Purpose::Serve => (None, Duration::ZERO),
@@ -77,7 +78,8 @@ impl std::fmt::Debug for Started {
 
 type Script = dyn Fn(&Started) -> Behaviour + Send + Sync;
 
-/// What stands for the containers of a sandbox that runs none. Cheap to clone: keep one to see what was started.
+/// What stands for the containers of a sandbox that runs none. Cheap to clone: keep one to see what
+/// was started.
 #[derive(Clone)]
 pub struct Simulated {
     inner: Arc<Inner>,

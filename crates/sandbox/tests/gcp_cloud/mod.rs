@@ -142,7 +142,8 @@ impl Cloud {
         self
     }
 
-    /// Pushes an image with this command; the status of the last request, or of the first that is refused.
+    /// Pushes an image with this command; the status of the last request, or of the first that is
+    /// refused.
     pub async fn push(&self, name: &str, tag: &str, command: Value) -> u16 {
         let layer = layer(&[]);
         let config = json!({

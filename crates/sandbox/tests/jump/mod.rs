@@ -1,4 +1,5 @@
-//! Virtual time: whenever a real millisecond passes, it jumps to the next moment that somebody waits for.
+//! Virtual time: whenever a real millisecond passes, it jumps to the next moment that somebody
+//! waits for.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -41,7 +41,8 @@ pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> Health {
             None => Look::Found(()),
         })
     };
-    // Who may call is known everywhere only minutes after it was changed; nothing else takes that long.
+    // Who may call is known everywhere only minutes after it was changed; nothing else takes that
+    // long.
     let settings = &verifier.settings;
     let pace = Pace::until(settings.patience.max(settings.admission));
     // At the deadline the last answer is what was got.
@@ -62,8 +63,9 @@ pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> Health {
     }
 }
 
-/// Why the next answer may be another one: a load balancer that knows no healthy target yet, a front that does not
-/// know the name yet (404), an invoker binding that is not everywhere yet (403).
+/// Why the next answer may be another one: a load balancer that knows no healthy target yet, a
+/// front that does not know the name yet (404), an invoker binding that is not everywhere yet
+/// (403).
 fn may_change(got: &Result<Answer, Silence>) -> Option<String> {
     match got {
         Err(silence) => Some(silence.why.clone()),

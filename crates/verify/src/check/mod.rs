@@ -10,7 +10,8 @@ pub mod token;
 
 use crate::subject::Subject;
 
-/// What a service is asked over the network: names and expectations, in the order in which they are reported.
+/// What a service is asked over the network: names and expectations, in the order in which they are
+/// reported.
 pub fn planned(subject: &Subject) -> Vec<(String, String)> {
     let spec = &subject.spec;
     let mut planned = vec![

@@ -1,4 +1,5 @@
-//! A request of the manifest: status, headers, places in the JSON, a pattern in the body, a bound on the time.
+//! A request of the manifest: status, headers, places in the JSON, a pattern in the body, a bound
+//! on the time.
 
 use deployer_core::spec::HttpCheck;
 use regex::Regex;

@@ -48,8 +48,8 @@ pub async fn check(verifier: &Verifier, base: &Url) -> Finding {
     }
 }
 
-/// Shakes hands through the same kind of client as every other request, so that a proxy is used here too. Returns what
-/// was seen, and why no answer followed, if none did.
+/// Shakes hands through the same kind of client as every other request, so that a proxy is used
+/// here too. Returns what was seen, and why no answer followed, if none did.
 async fn handshake(verifier: &Verifier, base: &Url) -> Result<(Seen, Option<String>), String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = verifier.settings.extra_roots.iter().cloned();

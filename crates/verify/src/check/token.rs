@@ -1,4 +1,5 @@
-//! The token round trip: client credentials (RFC 6749, 4.4) in, a token out that the target's own keys verify.
+//! The token round trip: client credentials (RFC 6749, 4.4) in, a token out that the target's own
+//! keys verify.
 
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ pub async fn ask(
     }
 }
 
-/// Judges the answer; with `keys` (`None` inside when they could not be had) also the token's signature and times.
+/// Judges the answer; with `keys` (`None` inside when they could not be had) also the token's
+/// signature and times.
 pub fn judge(
     asked: Asked,
     keys: Option<Option<&KeySet>>,

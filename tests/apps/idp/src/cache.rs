@@ -78,8 +78,8 @@ impl Cache {
         Ok(self.ask::<(u64,)>(&count).await?.0)
     }
 
-    /// Asks once more on a new connection when an old one turns out to be broken, as it is after the
-    /// server was restarted.
+    /// Asks once more on a new connection when an old one turns out to be broken, as it is after
+    /// the server was restarted.
     async fn ask<T: FromRedisValue>(&self, questions: &Pipeline) -> RedisResult<T> {
         let asked = async {
             match self.attempt(questions).await {

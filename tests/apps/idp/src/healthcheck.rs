@@ -10,7 +10,8 @@ const LIMIT: Duration = Duration::from_millis(1500);
 /// What an answer that counts as healthy begins with, after the version.
 const HEALTHY: &[u8] = b" 200 ";
 
-/// The exit code: 0 when `GET /health` on port `PORT` (3000 unless set) answers 200 in time, else 1.
+/// The exit code: 0 when `GET /health` on port `PORT` (3000 unless set) answers 200 in time, else
+/// 1.
 pub fn run(environment: &dyn Fn(&str) -> Option<String>) -> u8 {
     let port = environment("PORT").map_or(Some(3000), |port| port.parse().ok());
     match port.map(ask) {

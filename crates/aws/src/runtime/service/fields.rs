@@ -1,4 +1,5 @@
-//! A described service in the terms in which a plan compares it, and a call that puts it back; performs no IO.
+//! A described service in the terms in which a plan compares it, and a call that puts it back;
+//! performs no IO.
 
 use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::{
@@ -14,7 +15,8 @@ pub(crate) fn tags_of(service: &SdkService) -> Tags {
     tags::from_pairs(service.tags().iter().map(|tag| (tag.key(), tag.value())))
 }
 
-/// The circuit breaker, without which a roll-out that fails never ends; the rest as it is there, or else as ECS has it by default.
+/// The circuit breaker, without which a roll-out that fails never ends; the rest as it is there, or
+/// else as ECS has it by default.
 pub(in crate::runtime) fn deployment_configuration(
     there: Option<&DeploymentConfiguration>,
     least: Option<u32>,
@@ -66,7 +68,8 @@ pub(in crate::runtime) fn text_of_balancer(balancer: &LoadBalancer) -> String {
     )
 }
 
-/// Whether its tasks run on Fargate. An answer that says nothing of that - a stand-in's - is taken for it.
+/// Whether its tasks run on Fargate. An answer that says nothing of that - a stand-in's - is taken
+/// for it.
 pub(in crate::runtime) fn runs_on_fargate(service: &SdkService) -> bool {
     let mut providers = service.capacity_provider_strategy().iter();
     if service.capacity_provider_strategy().is_empty() {
@@ -77,7 +80,8 @@ pub(in crate::runtime) fn runs_on_fargate(service: &SdkService) -> bool {
     providers.all(|provider| provider.capacity_provider().starts_with("FARGATE"))
 }
 
-/// Settings of the tasks with which UpdateService begins no deployment: what runs has them only from a new one on.
+/// Settings of the tasks with which UpdateService begins no deployment: what runs has them only
+/// from a new one on.
 pub(in crate::runtime) const UNDEPLOYED: [&str; 2] = ["execute_command", "propagate_tags"];
 
 /// The fields of a service that a plan compares.
@@ -132,7 +136,8 @@ fn describe_deployment(fields: &mut Fields, deployment: &DeploymentConfiguration
 /// The fields that say what runs, not how.
 const RUNS: [&str; 2] = ["task_definition", "rollout"];
 
-/// Whether one of the changes is to the service around what runs in it; tags have calls of their own.
+/// Whether one of the changes is to the service around what runs in it; tags have calls of their
+/// own.
 pub(in crate::runtime) fn is_around(change: &FieldChange) -> bool {
     !tags::is_tag(change) && !RUNS.contains(&change.field.as_str())
 }
@@ -157,8 +162,9 @@ pub(in crate::runtime) fn for_good(changes: &[FieldChange]) -> Vec<&str> {
         .collect()
 }
 
-/// The calls that make everything that changed as it was before, in their order; `none` changes nothing yet, and `call` makes serve
-/// what served. A grace period needs a load balancer that is there already, and goes before the last one does.
+/// The calls that make everything that changed as it was before, in their order; `none` changes
+/// nothing yet, and `call` makes serve what served. A grace period needs a load balancer that is
+/// there already, and goes before the last one does.
 pub(in crate::runtime) fn as_before(
     none: &UpdateServiceFluentBuilder,
     mut call: UpdateServiceFluentBuilder,

@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod fields;
+mod kind;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,14 +27,13 @@ use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
 use crate::error::{Told, failure, incomplete, words};
-use crate::permissions::{PASS_ROLES, service_linked_role};
 use crate::runtime::balancers::Balancers;
 use crate::runtime::lookup::{describe, read};
 use crate::runtime::operate::Until;
 use crate::runtime::refusals::{IS_THERE, SETTLING, Tried, beyond_us, passes};
 use crate::runtime::rollout::{Asked, Judge};
 use crate::runtime::task_definition::WithTags;
-use crate::runtime::{Names, autopsy, lookup, operate, rollout};
+use crate::runtime::{Names, autopsy, operate, rollout};
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership};
 use calls::{absent, network, retag, send_update, unknown};
@@ -41,6 +41,7 @@ use fields::{
     UNDEPLOYED, as_before, deployment_configuration, describe_rollout, fields_of, for_good,
     is_around, sorted, tags_of,
 };
+use kind::delete;
 
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = Service::KIND;
@@ -82,7 +83,8 @@ impl Service {
         Asked::of(self.replicas)
     }
 
-    /// Whether a field is the manifest's affair. On a service that is adopted, what it is silent about stays.
+    /// Whether a field is the manifest's affair. On a service that is adopted, what it is silent
+    /// about stays.
     fn compares(&self, field: &str) -> bool {
         let (settings, section) = (&self.settings, &self.clients.section);
         let is_new = !settings.adopt;
@@ -122,8 +124,9 @@ impl Service {
         Ok(wanted)
     }
 
-    /// The time in which failed checks do not count: the scheduler ends what a load balancer calls unhealthy, from the first
-    /// second on where it is told nothing else. `None` where the manifest does not say.
+    /// The time in which failed checks do not count: the scheduler ends what a load balancer calls
+    /// unhealthy, from the first second on where it is told nothing else. `None` where the manifest
+    /// does not say.
     fn grace_period(&self) -> Option<i32> {
         let balanced = self.settings.target_group.is_some();
         let usual = balanced.then_some(self.start_period.as_secs());
@@ -222,7 +225,8 @@ impl Service {
         }
     }
 
-    /// What is there although the plan did not see it: an answer from before lagged, or the reply to an earlier call was lost.
+    /// What is there although the plan did not see it: an answer from before lagged, or the reply
+    /// to an earlier call was lost.
     async fn take_up(&self, refused: Error, watch: &dyn Watch) -> Result<Look<SdkService>> {
         let there = match self.read().await? {
             Reading::Present(there) => there,
@@ -245,9 +249,9 @@ impl Service {
         Ok(Look::Found(updated))
     }
 
-    /// Changes it: in one call, but for the grace period, which ECS takes only of a service that has a load balancer already
-    /// (aws-cloudformation/cloudformation-coverage-roadmap#1313) and does not bear on one that has none
-    /// (hashicorp/terraform-provider-aws#31104).
+    /// Changes it: in one call, but for the grace period, which ECS takes only of a service that
+    /// has a load balancer already (aws-cloudformation/cloudformation-coverage-roadmap#1313) and
+    /// does not bear on one that has none (hashicorp/terraform-provider-aws#31104).
     async fn update_service(
         &self,
         actual: &SdkService,
@@ -299,7 +303,8 @@ impl Service {
         if changed("task_definition") {
             call = call.task_definition(self.definition.settled()?.0);
         } else if changed("rollout") || UNDEPLOYED.iter().any(|field| changed(field)) {
-            // The same task definition again: only a new deployment tries it again, or gives running tasks the setting.
+            // The same task definition again: only a new deployment tries it again, or gives
+            // running tasks the setting.
             call = call.force_new_deployment(true);
         }
         if changed("desired_count") {
@@ -324,77 +329,6 @@ impl Service {
     async fn retag(&self, actual: &SdkService, changes: TagChanges) -> Result<()> {
         retag(&self.clients, self.name(), actual, changes).await
     }
-}
-
-impl Kind for Service {
-    type Site = Clients;
-    type Is = SdkService;
-    const KIND: &'static str = "ecs.service";
-    const NOUN: &'static str = "service";
-    const TIER: Tier = Tier::Service;
-    const FACTS: Facts = Facts {
-        arn: Some(Arn::new("ecs", "service")),
-        access: Access {
-            feature: Feature::Always,
-            read: &[grant(&["ecs:DescribeServices"], SERVICES)],
-            change: &[
-                grant(
-                    &[
-                        "ecs:CreateService",
-                        "ecs:DeleteService",
-                        "ecs:TagResource",
-                        "ecs:UntagResource",
-                        "ecs:UpdateService",
-                    ],
-                    SERVICES,
-                ),
-                PASS_ROLES,
-                service_linked_role!("ecs.amazonaws.com", "AWSServiceRoleForECS"),
-            ],
-        },
-    };
-    /// It drains, or is gone.
-    const ABSENT: &'static [&'static str] =
-        &["ServiceNotFoundException", "ServiceNotActiveException"];
-
-    fn describe(is: &SdkService, to: &mut Description) {
-        to.extend(&fields_of(is));
-    }
-
-    async fn find(at: &At<Clients>) -> Result<Reading<There<SdkService>>, Refusal> {
-        let reading = lookup::read_service(at, at.name()).await?;
-        Ok(reading.map(|service| There {
-            id: service.service_arn().unwrap_or_default().to_owned(),
-            tags: tags_of(&service),
-            is: service,
-        }))
-    }
-
-    async fn remove(
-        at: &At<Clients>,
-        _there: &There<SdkService>,
-        _token: &Token,
-    ) -> Result<(), Refusal> {
-        delete(at, at.name()).await
-    }
-
-    async fn mark(
-        at: &At<Clients>,
-        there: &There<SdkService>,
-        by: TagChanges,
-    ) -> Result<(), Refusal> {
-        TagApi::Ecs.write(at, &there.id, by).await
-    }
-}
-
-/// Deletes a service with its tasks.
-async fn delete(clients: &Clients, name: &str) -> Result<(), Refusal> {
-    let call = clients
-        .ecs
-        .delete_service()
-        .cluster(&clients.section.cluster);
-    call.service(name).force(true).send().await?;
-    Ok(())
 }
 
 #[async_trait]
@@ -518,7 +452,8 @@ impl Resource for Service {
         _watch: &dyn Watch,
     ) -> Result<Self::Actual> {
         self.migrated.settled()?;
-        // First, so that the roll-out is what a failure comes after; not read again, as an answer may be from before.
+        // First, so that the roll-out is what a failure comes after; not read again, as an answer
+        // may be from before.
         let retagged = match changes.iter().any(tags::is_tag) {
             true => {
                 let tags = tags_of(actual);

@@ -9,7 +9,8 @@ pub struct Dockerfile {
     pub port: Option<u16>,
     /// `HEALTHCHECK`, as ECS takes it: `CMD` or `CMD-SHELL` first; empty for none.
     pub health_command: Vec<String>,
-    /// The options of `HEALTHCHECK` that a manifest has, too: `interval`, `timeout`, `start_period`.
+    /// The options of `HEALTHCHECK` that a manifest has, too: `interval`, `timeout`,
+    /// `start_period`.
     pub health_times: BTreeMap<&'static str, String>,
     /// `--retries` of `HEALTHCHECK`.
     pub health_retries: Option<u32>,

@@ -1,4 +1,5 @@
-//! Writes a first manifest from what is known; what is not stands there as a comment to fill in. Performs no IO.
+//! Writes a first manifest from what is known; what is not stands there as a comment to fill in.
+//! Performs no IO.
 
 use std::fmt::Write;
 

@@ -1,4 +1,5 @@
-//! What this machine knows of a person's clouds without asking them: profiles, gcloud's configuration, the sandbox that is in use.
+//! What this machine knows of a person's clouds without asking them: profiles, gcloud's
+//! configuration, the sandbox that is in use.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! A sample image to try things with: this program, as a small web service that says its version. Nothing has to be built or fetched.
+//! A sample image to try things with: this program, as a small web service that says its version.
+//! Nothing has to be built or fetched.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,8 @@ fn libraries(maps: &str) -> BTreeSet<PathBuf> {
     libraries.map(PathBuf::from).collect()
 }
 
-/// Where a library is looked for in the image: where it is here; the loader also where programs name it.
+/// Where a library is looked for in the image: where it is here; the loader also where programs
+/// name it.
 fn places(library: &Path) -> Vec<PathBuf> {
     let inside = library.strip_prefix("/").unwrap_or(library).to_path_buf();
     let name = library.file_name().unwrap_or_default();

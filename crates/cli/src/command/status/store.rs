@@ -1,4 +1,5 @@
-//! What `status` says of databases, caches and names: what the cloud has, and what should be there and is not.
+//! What `status` says of databases, caches and names: what the cloud has, and what should be there
+//! and is not.
 
 use deployer_core::capability::{RecordStatus, ServingState, StoreStatus};
 use deployer_core::error::Result;
@@ -158,7 +159,8 @@ impl Store {
     }
 }
 
-/// What stands in the zone under a service's name. `None` when the manifest gives it none, or nothing stands there.
+/// What stands in the zone under a service's name. `None` when the manifest gives it none, or
+/// nothing stands there.
 ///
 /// Errors: not found, when there is no such zone; denied, when it may not be seen.
 pub(super) async fn record(place: &Place, service: &ServiceSpec) -> Result<Option<RecordStatus>> {

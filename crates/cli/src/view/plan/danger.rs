@@ -201,7 +201,8 @@ fn failed_before(thing: &Thing<'_>, scene: &Scene) -> Vec<(&'static str, &'stati
         .collect()
 }
 
-/// The part of an earlier error that tells most: how tasks ended, or the cloud's words without its events and addresses.
+/// The part of an earlier error that tells most: how tasks ended, or the cloud's words without its
+/// events and addresses.
 pub fn cause(why: &str) -> String {
     let of_task = |part: &&str| part.starts_with("task stopped: ");
     let parts = why.split("; ").filter(|part| !part.starts_with("event: "));

@@ -1,4 +1,5 @@
-//! Puts the nodes of a plan together as people think of them: by service, database and cache, both clouds side by side; pure.
+//! Puts the nodes of a plan together as people think of them: by service, database and cache, both
+//! clouds side by side; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -246,7 +247,8 @@ fn name_of(plan: &Plan, address: &Address, family: Family) -> String {
     name.strip_suffix("-migrate").unwrap_or(name).to_owned()
 }
 
-/// What differs on one cloud: from the last release where that explains the roll-out, and what else the plan says.
+/// What differs on one cloud: from the last release where that explains the roll-out, and what else
+/// the plan says.
 fn facts(changes: &[&Change], last: Option<&[Fact]>, rolls_out: bool) -> Vec<Told> {
     let released = last.filter(|facts| rolls_out && !facts.is_empty());
     let mut told: Vec<Told> = released

@@ -1,4 +1,5 @@
-//! Lines that fit: values cut in their middle, words broken between lines, lists in one phrase; pure.
+//! Lines that fit: values cut in their middle, words broken between lines, lists in one phrase;
+//! pure.
 
 /// A text of at most so many characters, its middle left out where it is longer.
 pub fn cut(text: &str, room: usize) -> String {
@@ -85,7 +86,8 @@ pub fn count(count: usize, word: &str) -> String {
     }
 }
 
-/// The names in one phrase: all where they are few, the first and the last with their number where they are many.
+/// The names in one phrase: all where they are few, the first and the last with their number where
+/// they are many.
 pub fn names(names: &[String]) -> String {
     const ALL: usize = 4;
     match names {

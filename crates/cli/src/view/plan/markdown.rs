@@ -15,7 +15,8 @@ use super::{details, story, sum};
 /// No field of the table is longer, in characters.
 const CELL: usize = 100;
 
-/// A heading with the sum, a table with a row for each service, database and cache that changes, and every node behind a fold.
+/// A heading with the sum, a table with a row for each service, database and cache that changes,
+/// and every node behind a fold.
 pub fn markdown(plan: &Plan, scene: &Scene, headers: &[(Target, String)]) -> String {
     let things = group::things(plan, scene);
     let clouds: BTreeSet<CloudName> = plan.targets.iter().map(|it| it.cloud).collect();

@@ -1,4 +1,5 @@
-//! A plan for people: what happens to each service, database and cache, on both clouds side by side; or node by node; or as Markdown.
+//! A plan for people: what happens to each service, database and cache, on both clouds side by
+//! side; or node by node; or as Markdown.
 
 mod danger;
 pub mod details;

@@ -1,4 +1,5 @@
-//! The plan as a story: what may hurt first, then each service, database and cache with its cause, then what it comes to; pure.
+//! The plan as a story: what may hurt first, then each service, database and cache with its cause,
+//! then what it comes to; pure.
 
 use deployer_core::address::CloudName;
 use deployer_core::node::Action;
@@ -383,7 +384,8 @@ pub(super) fn label(clouds: &[CloudName]) -> String {
     clouds.join(", ")
 }
 
-/// What is said of clouds, their names before it. Such lines begin with a tab, which [`print`] takes as the name's place.
+/// What is said of clouds, their names before it. Such lines begin with a tab, which [`print`]
+/// takes as the name's place.
 fn at_clouds(clouds: &[CloudName], text: &str, right: &str, width: usize) -> Vec<String> {
     const RIGHT: usize = 34;
     let room = width.saturating_sub(INDENT);

@@ -1,4 +1,5 @@
-//! The last line of a plan: what serves then, what is made and deleted, and whether data is touched; pure.
+//! The last line of a plan: what serves then, what is made and deleted, and whether data is
+//! touched; pure.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A run on a terminal: a head line, and one line for each service, database and cache on each cloud, in a fixed order; pure.
+//! A run on a terminal: a head line, and one line for each service, database and cache on each
+//! cloud, in a fixed order; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

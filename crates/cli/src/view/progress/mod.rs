@@ -1,4 +1,5 @@
-//! Shows a run as it happens: a board on a terminal, plain lines with a heartbeat elsewhere, or JSON lines.
+//! Shows a run as it happens: a board on a terminal, plain lines with a heartbeat elsewhere, or
+//! JSON lines.
 
 mod board;
 
@@ -63,7 +64,8 @@ impl Reporter for Silent {
     fn event(&self, _event: &Event<'_>) {}
 }
 
-/// Steps that have a word of their own, by the end of their kind: what is being done, and what was done.
+/// Steps that have a word of their own, by the end of their kind: what is being done, and what was
+/// done.
 const STEPS: [(&str, &str, &str); 4] = [
     (".migration", "migrate", "migrated"),
     (".image", "copy", "copied"),
@@ -244,7 +246,8 @@ impl Reporter for Plain {
 /// The board that is on the terminal now.
 static SHOWN: Mutex<Option<(ProgressBar, Arc<Mutex<Board>>)>> = Mutex::new(None);
 
-/// Says that a run is to stop: on the board, where there is one, so that it stays; on standard error in any case.
+/// Says that a run is to stop: on the board, where there is one, so that it stays; on standard
+/// error in any case.
 pub fn say_stopping(words: &str) {
     let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
     match &*shown {
@@ -257,7 +260,8 @@ pub fn say_stopping(words: &str) {
     }
 }
 
-/// A board that is drawn anew all the time, until it is dropped: then that of a plan stays as it is last.
+/// A board that is drawn anew all the time, until it is dropped: then that of a plan stays as it is
+/// last.
 struct Live {
     bar: ProgressBar,
     board: Arc<Mutex<Board>>,

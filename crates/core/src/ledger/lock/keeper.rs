@@ -84,8 +84,8 @@ impl Keeper {
         }
     }
 
-    /// Renews until the lease is lost or given back. Returns the loss; `None` when it was given back. To be run beside the
-    /// work.
+    /// Renews until the lease is lost or given back. Returns the loss; `None` when it was given
+    /// back. To be run beside the work.
     pub async fn keep(&self) -> Option<Error> {
         // Apart from each other, so that a slow store is not taken for sleep.
         tokio::select! {
@@ -115,16 +115,19 @@ impl Keeper {
                 }
             };
             if due && let Renewal::NotYet(error) = self.renew().await {
-                // A store that does not answer for a moment is not a lost lock; whoever wants to call waits meanwhile.
+                // A store that does not answer for a moment is not a lost lock; whoever wants to
+                // call waits meanwhile.
                 tracing::warn!(%error, "cannot renew the lock yet");
             }
         }
     }
 
-    /// Returns once it is certain that a call that is started now ends while the lease lasts. Waits while that is in
-    /// doubt: when the process slept, or a renewal is overdue. Asks the store only then.
+    /// Returns once it is certain that a call that is started now ends while the lease lasts. Waits
+    /// while that is in doubt: when the process slept, or a renewal is overdue. Asks the store only
+    /// then.
     ///
-    /// Errors: locked, when the lease was lost; ledger, when the store did not answer for five minutes.
+    /// Errors: locked, when the lease was lost; ledger, when the store did not answer for five
+    /// minutes.
     pub(super) async fn permit(&self) -> Result<()> {
         let began = self.ledger.clock.elapsed();
         loop {
@@ -224,8 +227,8 @@ impl End {
     }
 }
 
-/// Whether a run may change its target: asked before each call and each write. Clones are one; until a lease is kept,
-/// everything is permitted, as for commands that take no lock.
+/// Whether a run may change its target: asked before each call and each write. Clones are one;
+/// until a lease is kept, everything is permitted, as for commands that take no lock.
 #[derive(Clone, Default)]
 pub struct Permit(Arc<Mutex<Option<Arc<Keeper>>>>);
 
@@ -253,8 +256,8 @@ impl Permit {
 }
 
 impl Ledger {
-    /// From now on this ledger, its clones and everything that shares its permit write and call only under this lease.
-    /// [`Keeper::keep`] is to be run beside.
+    /// From now on this ledger, its clones and everything that shares its permit write and call
+    /// only under this lease. [`Keeper::keep`] is to be run beside.
     pub fn keep(&self, lease: Lease) -> Arc<Keeper> {
         // Without the permit that holds the keeper itself: the lock's own writes ask for none.
         let ledger = self.clone().with_permit(Permit::default());

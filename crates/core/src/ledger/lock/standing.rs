@@ -20,7 +20,8 @@ pub enum Standing {
         holder: Box<Holder>,
         /// When it was renewed last, by the store's clock.
         renewed: Timestamp,
-        /// Until when it lasts unless renewed, by the store's clock. Past: the next run takes it over.
+        /// Until when it lasts unless renewed, by the store's clock. Past: the next run takes it
+        /// over.
         until: Timestamp,
     },
 }

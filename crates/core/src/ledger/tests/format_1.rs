@@ -1,4 +1,5 @@
-//! A ledger that a deployer of format 1 left behind: read, carried over by the next run wherever that is killed, and read again.
+//! A ledger that a deployer of format 1 left behind: read, carried over by the next run wherever
+//! that is killed, and read again.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use crate::clock::Clock;
 use crate::engine::Journal;
 use crate::journal::Event;
 
-/// Written by the last one before format 2: three releases with their verifications, the last one rolled back from, and a held apply.
+/// Written by the last one before format 2: three releases with their verifications, the last one
+/// rolled back from, and a held apply.
 const LEDGER: &str = include_str!("format_1.json");
 
 struct VirtualClock(tokio::time::Instant);
@@ -139,7 +141,8 @@ async fn it_is_carried_over_wherever_that_is_killed() {
         }
         kills += 1;
     }
-    // A header that is tried twice, 7 items, 3 migrations, what was left, a hold, a delete, and the word that it is done.
+    // A header that is tried twice, 7 items, 3 migrations, what was left, a hold, a delete, and the
+    // word that it is done.
     assert!(kills > 12, "{kills}");
 }
 

@@ -1,4 +1,5 @@
-//! A store in memory with a clock of its own that can be set wrongly, and that fails, or is slow, when it is told to.
+//! A store in memory with a clock of its own that can be set wrongly, and that fails, or is slow,
+//! when it is told to.
 
 use std::collections::BTreeMap;
 use std::fmt;

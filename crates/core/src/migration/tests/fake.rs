@@ -1,4 +1,5 @@
-//! Two fake clouds with one-off executions, a record in memory, and a clock that passes only when somebody waits.
+//! Two fake clouds with one-off executions, a record in memory, and a clock that passes only when
+//! somebody waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -57,7 +57,8 @@ impl Calls {
         operation::caught_up(&self.project, &what, tells, || self.get()).await
     }
 
-    /// Sends a job that is there. The etag is left out: it changes with each execution, and the template is all ours.
+    /// Sends a job that is there. The etag is left out: it changes with each execution, and the
+    /// template is all ours.
     pub(super) async fn put(&self, job: Job) -> Result<Job> {
         let jobs = self.project.clients.jobs.changing().await;
         let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;

@@ -92,7 +92,8 @@ impl Shape {
         let task = task
             .set_containers(containers)
             .set_timeout(google_cloud_wkt::Duration::clamp(timeout, 0))
-            // A migration that failed half-way is a person's to judge, unless the manifest says that a second try does no harm.
+            // A migration that failed half-way is a person's to judge, unless the manifest says
+            // that a second try does no harm.
             .set_max_retries(i32::try_from(self.retries).unwrap_or(0))
             .set_service_account(account)
             .set_or_clear_vpc_access(access);
@@ -176,7 +177,8 @@ pub(crate) struct RunJob {
 pub(crate) enum Born {
     /// It is one of the manifest's own.
     Ours(Value<Birth>),
-    /// A person gave its URL: the secret's version stands for it, which Google counts anew in each secret of a name.
+    /// A person gave its URL: the secret's version stands for it, which Google counts anew in each
+    /// secret of a name.
     Given {
         /// The secret's own name; `None` where the migration names none.
         secret: Option<String>,
@@ -232,7 +234,8 @@ impl RunJob {
         Some(Identity { pin, birth })
     }
 
-    /// Looks up which version of its number the pinned one is: what is current, or what is pinned by now.
+    /// Looks up which version of its number the pinned one is: what is current, or what is pinned
+    /// by now.
     async fn learn(&self, pin: Option<SecretVersion>) -> Result<()> {
         let Born::Given {
             secret: Some(secret),
@@ -276,7 +279,8 @@ impl RunJob {
             .compose(base, Some(image), &self.variables, Some(&key)))
     }
 
-    /// Fails when somebody changed a field between the plan and now. The etag tells nothing of that: each execution gives another one.
+    /// Fails when somebody changed a field between the plan and now. The etag tells nothing of
+    /// that: each execution gives another one.
     fn unchanged_since(&self, planned: &Job, now: &Job) -> Result<()> {
         if let Some(stranger) = self.owner().objection(&now.labels) {
             return Err(stranger.refusal(format!("job `{}`", self.calls.name)));
@@ -344,7 +348,8 @@ impl RunJob {
         fields
     }
 
-    /// The container whose pins a code-only deployment keeps: the job's own, or the service's before there is a job.
+    /// The container whose pins a code-only deployment keeps: the job's own, or the service's
+    /// before there is a job.
     async fn note_running(&self, job: Option<&Job>) -> Result<()> {
         if self.scope == Scope::Whole {
             return Ok(());
@@ -459,7 +464,8 @@ impl Resource for RunJob {
     }
 
     fn publish(&self, _actual: &Job) {
-        // What the migration takes follows from the manifest and its secrets alone, so it is known as early as they are.
+        // What the migration takes follows from the manifest and its secrets alone, so it is known
+        // as early as they are.
         match self.database() {
             Some(database) => self.ready.publish(database),
             None => self.ready.withdraw(),
@@ -549,7 +555,8 @@ impl Resource for RunJob {
     }
 }
 
-/// Whether an answer is from before what is known of the job; one that was only just made may seem absent.
+/// Whether an answer is from before what is known of the job; one that was only just made may seem
+/// absent.
 fn lags(seen: &Result<Job>, known: &Job) -> bool {
     match seen {
         Ok(seen) => seen.uid == known.uid && seen.generation < known.generation,

@@ -57,7 +57,8 @@ impl Calls {
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
 
-    /// Sends what `service` says at these paths with its etag, and returns what the cloud then says.
+    /// Sends what `service` says at these paths with its etag, and returns what the cloud then
+    /// says.
     ///
     /// Errors: conflict, when somebody changed it since it was read.
     pub(crate) async fn update(
@@ -82,7 +83,8 @@ impl Calls {
         }
     }
 
-    /// Sends all of `service`, whose template makes a revision: returns once Cloud Run names it, or has settled without one.
+    /// Sends all of `service`, whose template makes a revision: returns once Cloud Run names it, or
+    /// has settled without one.
     ///
     /// Errors: as [`Calls::update`].
     pub(crate) async fn revise(&self, service: model::Service, token: &Token) -> Result<Revised> {
@@ -132,8 +134,9 @@ impl Calls {
         }
     }
 
-    /// `gcloud run deploy` names revisions itself. A change under a mask of a service whose template still bears such a name is
-    /// taken for another revision of that name (googleapis/google-cloud-python #14259, #11870): it is sent whole, without.
+    /// `gcloud run deploy` names revisions itself. A change under a mask of a service whose
+    /// template still bears such a name is taken for another revision of that name
+    /// (googleapis/google-cloud-python #14259, #11870): it is sent whole, without.
     async fn send_named(
         &self,
         service: model::Service,

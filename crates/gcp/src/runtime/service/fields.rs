@@ -1,4 +1,5 @@
-//! A service compared with the manifest: with what is newest, or with what serves although the newest cannot.
+//! A service compared with the manifest: with what is newest, or with what serves although the
+//! newest cannot.
 
 use std::sync::PoisonError;
 
@@ -49,8 +50,9 @@ impl RunService {
         fields
     }
 
-    /// The revision that serves already what the manifest asks for, with the service as it would be with its template: going back
-    /// to what serves after a roll-out that failed needs no other one.
+    /// The revision that serves already what the manifest asks for, with the service as it would be
+    /// with its template: going back to what serves after a roll-out that failed needs no other
+    /// one.
     pub(super) fn reused(&self, service: &model::Service) -> Option<(String, model::Service)> {
         let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
         let serves = serves.clone()?;
@@ -65,7 +67,8 @@ impl RunService {
         same.then_some((serves.name, serving))
     }
 
-    /// What serves everything although the newest revision cannot. `None` also when that is not known.
+    /// What serves everything although the newest revision cannot. `None` also when that is not
+    /// known.
     pub(super) async fn what_serves(&self, service: &model::Service) -> Option<Serves> {
         rollout::failure(service)?;
         let newest = revision_name(&service.latest_created_revision)?;
@@ -84,8 +87,9 @@ impl RunService {
         })
     }
 
-    /// `Some(who and what)` when the newest revision is not the one that we made, or its configuration is not what we sent. An
-    /// equal image says nothing: whoever changes a variable keeps it.
+    /// `Some(who and what)` when the newest revision is not the one that we made, or its
+    /// configuration is not what we sent. An equal image says nothing: whoever changes a variable
+    /// keeps it.
     pub(super) fn replaced(&self, now: &model::Service) -> Option<String> {
         self.image.known()?;
         let another = self.ours().and_then(|ours| ours.is_another(now));

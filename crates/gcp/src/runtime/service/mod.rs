@@ -1,4 +1,5 @@
-//! The Cloud Run service: made, changed, rolled out, and ready only when our revision serves everything.
+//! The Cloud Run service: made, changed, rolled out, and ready only when our revision serves
+//! everything.
 
 mod calls;
 mod fields;
@@ -82,7 +83,8 @@ impl RunService {
         Ok(self.noting(self.shape.compose(base, image, &self.variables)))
     }
 
-    /// The same with the note of the ledger that it is in. Its revisions bear none: to move a ledger makes no new one.
+    /// The same with the note of the ledger that it is in. Its revisions bear none: to move a
+    /// ledger makes no new one.
     fn noting(&self, service: model::Service) -> model::Service {
         let Some(ledger) = &self.ledger else {
             return service;
@@ -271,8 +273,8 @@ impl Resource for RunService {
         }
     }
 
-    /// The newest revision: nothing else serves once the service is ready, and a run that does not wait for that records it. One
-    /// that serves already what is asked for stays.
+    /// The newest revision: nothing else serves once the service is ready, and a run that does not
+    /// wait for that records it. One that serves already what is asked for stays.
     fn publish(&self, actual: &model::Service) {
         let reused = self.reused(actual).map(|(name, _)| name);
         let newest = revision_name(&actual.latest_created_revision).map(str::to_owned);
@@ -311,7 +313,8 @@ impl Resource for RunService {
         }
     }
 
-    /// Sent again when somebody else's change comes in between, unless that is one of what the manifest says.
+    /// Sent again when somebody else's change comes in between, unless that is one of what the
+    /// manifest says.
     async fn update(
         &self,
         actual: &model::Service,

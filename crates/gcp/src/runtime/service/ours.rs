@@ -1,4 +1,5 @@
-//! What a run's own write made of a service, told from what others made and from what was there before; pure.
+//! What a run's own write made of a service, told from what others made and from what was there
+//! before; pure.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::operation;
 use crate::runtime::container::RUN_ANNOTATION;
 use crate::runtime::shape::revision_name;
 
-/// Whether an answer is from before what is known of the service; one that was only just made may seem absent.
+/// Whether an answer is from before what is known of the service; one that was only just made may
+/// seem absent.
 pub(super) fn lags(seen: &Result<model::Service>, known: &model::Service) -> bool {
     match seen {
         Ok(seen) => seen.uid == known.uid && seen.generation < known.generation,
@@ -39,7 +41,8 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// Whether a bad word of the service is from before our write: that it is at work again may be told a moment later.
+    /// Whether a bad word of the service is from before our write: that it is at work again may be
+    /// told a moment later.
     fn is_old_news(&self, service: &model::Service, now: jiff::Timestamp) -> bool {
         let moment = |time: &Timestamp| (time.seconds(), time.nanos());
         let terminal = service.terminal_condition.as_ref();

@@ -48,7 +48,8 @@ impl RunService {
             .await
     }
 
-    /// Sends what is to change of the service as it is `now`: what is around the revisions alone makes none.
+    /// Sends what is to change of the service as it is `now`: what is around the revisions alone
+    /// makes none.
     pub(super) async fn send(
         &self,
         now: model::Service,
@@ -78,9 +79,9 @@ impl RunService {
         Ok(self.keep(revised))
     }
 
-    /// Makes the new revision first and moves the traffic only once it is ready. Were both sent at once, a revision that
-    /// never becomes ready would move the traffic from the pinned revision to the newest one that was ready: after a
-    /// rollback, the rejected one.
+    /// Makes the new revision first and moves the traffic only once it is ready. Were both sent at
+    /// once, a revision that never becomes ready would move the traffic from the pinned revision to
+    /// the newest one that was ready: after a rollback, the rejected one.
     async fn update_pinned(
         &self,
         now: model::Service,
@@ -96,7 +97,8 @@ impl RunService {
         self.lead_traffic(service.generation).await
     }
 
-    /// Moves the traffic to the newest revision once that is ready. Whatever settles meanwhile changes the etag.
+    /// Moves the traffic to the newest revision once that is ready. Whatever settles meanwhile
+    /// changes the etag.
     async fn lead_traffic(&self, since: i64) -> Result<model::Service> {
         let mut tries = TRIES;
         loop {
@@ -147,8 +149,9 @@ impl RunService {
         .await
     }
 
-    /// What to wait for, and the service as it is now, where a failure is one that a grant which gets about mends: a
-    /// revision that was refused a secret stays refused, so that another one is made from time to time.
+    /// What to wait for, and the service as it is now, where a failure is one that a grant which
+    /// gets about mends: a revision that was refused a secret stays refused, so that another one is
+    /// made from time to time.
     pub(super) async fn bear(
         &self,
         why: &str,

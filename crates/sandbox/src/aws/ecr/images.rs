@@ -245,8 +245,9 @@ impl Ecr {
         Ok(json!({"imageIds": gone, "failures": failures}))
     }
 
-    /// Lets every image without a tag expire, as a lifecycle policy does; what an index with a tag is made of stays ("when a manifest
-    /// list is referenced, the images that it references are kept", user guide, "Lifecycle policies").
+    /// Lets every image without a tag expire, as a lifecycle policy does; what an index with a tag
+    /// is made of stays ("when a manifest list is referenced, the images that it references are
+    /// kept", user guide, "Lifecycle policies").
     pub fn expire_untagged(&self, repository: &str) {
         let stored = self.stored(repository);
         let all = self.inner.store.manifests(&stored);

@@ -1,4 +1,5 @@
-//! Watches a running task's health, and acts on it: container checks, and load balancers' checks of targets.
+//! Watches a running task's health, and acts on it: container checks, and load balancers' checks of
+//! targets.
 
 use super::Ecs;
 use super::health::Health;

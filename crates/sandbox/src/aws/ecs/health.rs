@@ -8,7 +8,8 @@ use crate::aws::json::{list, number};
 use crate::clock::Clock;
 use crate::runner::Container;
 
-/// A real process starts no faster because the cloud's time does: failures before this do not count.
+/// A real process starts no faster because the cloud's time does: failures before this do not
+/// count.
 pub const REAL_START: Duration = Duration::from_secs(3);
 /// Nor does a command end faster, on a machine that starts several containers at once.
 const REAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,8 +72,9 @@ impl HealthCheck {
     /// The next check begins an interval after the last one ended. Failures within the start
     /// period do not count, unless a check passed before.
     ///
-    /// `grace` is for whoever acts on this, and is told nothing bad before: "the Amazon ECS service scheduler ignores unhealthy
-    /// Elastic Load Balancing, VPC Lattice, and container health checks" (CreateService, `healthCheckGracePeriodSeconds`).
+    /// `grace` is for whoever acts on this, and is told nothing bad before: "the Amazon ECS service
+    /// scheduler ignores unhealthy Elastic Load Balancing, VPC Lattice, and container health
+    /// checks" (CreateService, `healthCheckGracePeriodSeconds`).
     pub async fn watch(
         &self,
         clock: &Clock,

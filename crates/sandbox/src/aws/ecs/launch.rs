@@ -1,4 +1,5 @@
-//! Prepares a task's containers: image, secrets, environment, log stream. Failures are worded as Fargate words them.
+//! Prepares a task's containers: image, secrets, environment, log stream. Failures are worded as
+//! Fargate words them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -157,7 +157,8 @@ impl Service {
         }
     }
 
-    /// Makes the last completed deployment PRIMARY again. Returns false, and changes nothing, when there is none.
+    /// Makes the last completed deployment PRIMARY again. Returns false, and changes nothing, when
+    /// there is none.
     pub fn roll_back(&mut self, why: &str, now: jiff::Timestamp) -> bool {
         let Some(position) = self.deployments.iter().position(|one| one.completed_once) else {
             return false;

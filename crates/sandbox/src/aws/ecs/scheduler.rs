@@ -1,4 +1,5 @@
-//! Keeps each service at its desired count: starts and stops tasks, completes, fails and rolls back deployments.
+//! Keeps each service at its desired count: starts and stops tasks, completes, fails and rolls back
+//! deployments.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -455,7 +456,8 @@ impl Service {
         Some(breaker).filter(|breaker| flag(breaker, "enable"))
     }
 
-    /// How many failed tasks trip the breaker: half the desired count, at least 3 and at most 200, unless configured.
+    /// How many failed tasks trip the breaker: half the desired count, at least 3 and at most 200,
+    /// unless configured.
     pub fn threshold(&self) -> u32 {
         let configured = self
             .breaker()

@@ -60,8 +60,8 @@ pub fn settle(config: &mut Map<String, Value>) {
     {
         network["assignPublicIp"] = json!("DISABLED");
     }
-    // "When health_check_grace_period_seconds is not specified, ECS API appears to set it to 0 if a service is configured to use a load
-    // balancer" (eagletmt/hako#70).
+    // "When health_check_grace_period_seconds is not specified, ECS API appears to set it to 0 if a
+    // service is configured to use a load balancer" (eagletmt/hako#70).
     let balancers = config.get("loadBalancers").and_then(Value::as_array);
     if balancers.is_some_and(|list| !list.is_empty()) {
         config
@@ -75,8 +75,9 @@ pub fn settle(config: &mut Map<String, Value>) {
     }
 }
 
-/// Refuses a change that only CodeDeploy may make: "Unable to update task definition on services with a CODE_DEPLOY deployment
-/// controller. Use AWS CodeDeploy to trigger a new deployment." (aws/aws-cdk#1559, hashicorp/terraform-provider-aws#6802).
+/// Refuses a change that only CodeDeploy may make: "Unable to update task definition on services
+/// with a CODE_DEPLOY deployment controller. Use AWS CodeDeploy to trigger a new deployment."
+/// (aws/aws-cdk#1559, hashicorp/terraform-provider-aws#6802).
 pub fn check_controller(config: &Map<String, Value>, input: &Value) -> Result<(), AwsError> {
     let controller = config.get("deploymentController");
     let controller = controller.and_then(|controller| text(controller, "type"));
@@ -98,9 +99,11 @@ pub fn check_controller(config: &Map<String, Value>, input: &Value) -> Result<()
     }
 }
 
-/// Refuses a grace period of a service without a load balancer: before the call as well as after it, so that both cannot come in one
-/// call (aws-cloudformation/cloudformation-coverage-roadmap#1313, aws/copilot-cli#4011), and what has a period keeps its last one
-/// (hashicorp/terraform-provider-aws#31104, where even another change of such a service is refused).
+/// Refuses a grace period of a service without a load balancer: before the call as well as after
+/// it, so that both cannot come in one call
+/// (aws-cloudformation/cloudformation-coverage-roadmap#1313, aws/copilot-cli#4011), and what has a
+/// period keeps its last one (hashicorp/terraform-provider-aws#31104, where even another change of
+/// such a service is refused).
 pub fn check_grace(
     before: Option<&Map<String, Value>>,
     input: &Value,
@@ -138,7 +141,8 @@ pub fn check_config(
         .unwrap_or_default();
     let get = |name: &str| config.get(name).cloned().unwrap_or_default();
     let deployment = get("deploymentConfiguration");
-    // Their tasks are started as those of a rolling service are; what differs is who may change them.
+    // Their tasks are started as those of a rolling service are; what differs is who may change
+    // them.
     if get("deploymentController")["type"] == "EXTERNAL" {
         return Err(unsupported("services of an EXTERNAL deployment controller"));
     }

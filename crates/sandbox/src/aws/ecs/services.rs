@@ -344,7 +344,8 @@ impl Ecs {
         };
         let mut config = service.config.clone();
         check_controller(&config, input)?;
-        // What a deployment configuration does not say stays as it was (aws/copilot-cli#4565, of its alarms).
+        // What a deployment configuration does not say stays as it was (aws/copilot-cli#4565, of
+        // its alarms).
         let before = config.get("deploymentConfiguration").cloned();
         copy(input, &DEPLOYED, &mut config);
         copy(input, &ECHOED, &mut config);
@@ -385,7 +386,8 @@ impl Ecs {
         Ok(json!({"service": service_view(&state, service, false)}))
     }
 
-    /// The count of a service that is active, for who scales it. `None` when there is no such service.
+    /// The count of a service that is active, for who scales it. `None` when there is no such
+    /// service.
     pub fn desired_count(&self, cluster: &str, name: &str) -> Option<usize> {
         let state = self.lock();
         let service = state.service(cluster, name)?;

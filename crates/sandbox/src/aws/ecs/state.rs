@@ -73,7 +73,8 @@ pub struct Service {
     pub start_after: Option<jiff::Timestamp>,
     /// Failures in a row, whatever the circuit breaker says.
     pub failures_in_a_row: u32,
-    /// Whether everything that is wanted runs and is healthy; said each time that it comes to be so.
+    /// Whether everything that is wanted runs and is healthy; said each time that it comes to be
+    /// so.
     pub steady: bool,
 }
 

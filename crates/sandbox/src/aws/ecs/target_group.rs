@@ -17,7 +17,8 @@ use crate::runner::Container;
 /// An answer gets at least this, whatever the speed.
 const REAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A container that a load balancer sends requests to, and how it is checked; times are the cloud's.
+/// A container that a load balancer sends requests to, and how it is checked; times are the
+/// cloud's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The target group's ARN.
@@ -214,7 +215,8 @@ fn matched(codes: &str) -> Option<Vec<RangeInclusive<u16>>> {
 }
 
 impl Target {
-    /// Checks for as long as it is awaited, as a load balancer does; `tell` is called at each change.
+    /// Checks for as long as it is awaited, as a load balancer does; `tell` is called at each
+    /// change.
     ///
     /// A new target is healthy at the first answer that matches; `grace` is for whoever acts on
     /// this: a target is not told to be unhealthy before.

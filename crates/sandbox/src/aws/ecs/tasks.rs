@@ -51,7 +51,8 @@ impl Ecs {
         let tags_of_definition = definition.tags.clone();
         check_run(input, &value)?;
         if self.inner.is_full.load(Ordering::Relaxed) {
-            // No error: "failures" of the answer (ECS Developer Guide, "API failure reasons"; aws/containers-roadmap#837).
+            // No error: "failures" of the answer (ECS Developer Guide, "API failure reasons";
+            // aws/containers-roadmap#837).
             let reason = "Capacity is unavailable at this time. Please try again later or in a different availability zone";
             return Ok(json!({"tasks": [], "failures": [{"reason": reason}]}));
         }
@@ -283,8 +284,9 @@ impl Ecs {
         Ok(json!({"tasks": tasks, "failures": failures}))
     }
 
-    /// The answer to DescribeTasks where none of the tasks is known yet; `None` unless all of them were started in the last minute.
-    /// `RunTask` documents that what it starts may not be visible at once.
+    /// The answer to DescribeTasks where none of the tasks is known yet; `None` unless all of them
+    /// were started in the last minute. `RunTask` documents that what it starts may not be visible
+    /// at once.
     pub fn tasks_unborn(&self, input: &Value) -> Option<Value> {
         let wanted = texts(input, "tasks");
         let (state, now) = (self.lock(), self.now());
@@ -303,8 +305,9 @@ impl Ecs {
         self.inner.is_full.store(!has, Ordering::Relaxed);
     }
 
-    /// The answer to ListTasks that does not have what was started in the last minute; `None` where it would have none of that. "The API
-    /// follows an eventual consistency model" (RunTask, API reference).
+    /// The answer to ListTasks that does not have what was started in the last minute; `None` where
+    /// it would have none of that. "The API follows an eventual consistency model" (RunTask, API
+    /// reference).
     pub fn tasks_unlisted(&self, input: &Value) -> Option<Value> {
         let mut answer = self.list_tasks(input).ok()?;
         let (state, now) = (self.lock(), self.now());
@@ -324,8 +327,9 @@ impl Ecs {
         self.forget_old();
         let state = self.lock();
         check_cluster(&state, &cluster)?;
-        // "When you specify startedBy as the filter, it must be the only filter that you use" (ListTasks in the API reference); the
-        // words are those of the refusal of the same kind for `serviceName` with `family`.
+        // "When you specify startedBy as the filter, it must be the only filter that you use"
+        // (ListTasks in the API reference); the words are those of the refusal of the same kind for
+        // `serviceName` with `family`.
         let filters = [
             "containerInstance",
             "family",

@@ -1,4 +1,5 @@
-//! ElastiCache: replication groups of one shard, each backed by a real server; subnet and parameter groups, tags.
+//! ElastiCache: replication groups of one shard, each backed by a real server; subnet and parameter
+//! groups, tags.
 
 mod create;
 mod delete;

@@ -1,4 +1,5 @@
-//! ModifyReplicationGroup and the number of replicas: what takes effect at once, what is carried out, what waits.
+//! ModifyReplicationGroup and the number of replicas: what takes effect at once, what is carried
+//! out, what waits.
 
 use serde_json::{Map, Value, json};
 
@@ -44,7 +45,8 @@ impl ElastiCache {
         let changes =
             parameters.is_some() || tokens.is_some() || group.is_changed_by(input, version);
         if !changes {
-            // Terraform's provider takes this for success (internal/service/elasticache/replication_group.go).
+            // Terraform's provider takes this for success
+            // (internal/service/elasticache/replication_group.go).
             return Err(invalid_combination("No modifications were requested"));
         }
         group.change_at_once(input);
@@ -117,9 +119,9 @@ fn check_values(group: &Group, input: &Value) -> Result<(), AwsError> {
     )
 }
 
-/// TLS comes in two steps: "Setting TransitEncryptionMode to required is a two-step process that requires you to first set the
-/// TransitEncryptionMode to preferred" (API reference), from engine version 7.0.5 on (user guide, "Enabling in-transit
-/// encryption").
+/// TLS comes in two steps: "Setting TransitEncryptionMode to required is a two-step process that
+/// requires you to first set the TransitEncryptionMode to preferred" (API reference), from engine
+/// version 7.0.5 on (user guide, "Enabling in-transit encryption").
 fn check_transit(group: &Group, input: &Value) -> Result<(), AwsError> {
     let is_on = group.flag("TransitEncryptionEnabled");
     let asked = input

@@ -1,5 +1,5 @@
-//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose id begins with
-//! `subnet-0f` stands in another VPC than the rest.
+//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose
+//! id begins with `subnet-0f` stands in another VPC than the rest.
 
 use serde_json::{Value, json};
 
@@ -172,8 +172,8 @@ impl State {
     }
 }
 
-/// A group keeps its VPC and the subnets that nodes stand in (`InvalidSubnet`, `SubnetInUse` of ModifyCacheSubnetGroup, API
-/// reference).
+/// A group keeps its VPC and the subnets that nodes stand in (`InvalidSubnet`, `SubnetInUse` of
+/// ModifyCacheSubnetGroup, API reference).
 fn check_subnets(group: &Value, subnets: &[Value], used: &[String]) -> Result<(), AwsError> {
     if need(group, "VpcId") != vpc_of(subnets, "SubnetIdentifier") {
         return Err(AwsError::new(

@@ -144,7 +144,8 @@ impl Group {
         }
         value["PendingModifiedValues"] = Value::Object(pending);
         if let Some(endpoint) = self.endpoint() {
-            // One server plays every node: what is written to the primary is at once in its replicas.
+            // One server plays every node: what is written to the primary is at once in its
+            // replicas.
             let region = need(&self.value, "ARN")
                 .split(':')
                 .nth(3)
@@ -183,9 +184,10 @@ impl Group {
         }
     }
 
-    /// The names of the primary that there are records of, the one that is told last: a group with TLS has another than one
-    /// without, in the mode `preferred` both lead there, and in the mode `required` the former one is deleted (ElastiCache guide,
-    /// "Best practices when enabling in-transit encryption").
+    /// The names of the primary that there are records of, the one that is told last: a group with
+    /// TLS has another than one without, in the mode `preferred` both lead there, and in the mode
+    /// `required` the former one is deleted (ElastiCache guide, "Best practices when enabling
+    /// in-transit encryption").
     pub(super) fn names(&self) -> Vec<String> {
         let id = self.id();
         let plain = format!("{id}.sandbox.ng.0001.cache.amazonaws.com");

@@ -69,7 +69,8 @@ impl Logs {
                     before.into_iter().skip(skipped).collect()
                 }
             };
-            // At the end of the stream the token that came is handed back: that is how clients know.
+            // At the end of the stream the token that came is handed back: that is how clients
+            // know.
             let (first, last) = match (chosen.first(), chosen.last(), cursor) {
                 (Some((first, _)), Some((last, _)), _) => (*first, last + 1),
                 (_, _, Cursor::Forward(from)) => (from.min(total), from.min(total)),

@@ -89,8 +89,8 @@ impl Logs {
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             group.retention = days;
-            // "Log events are marked for deletion when they reach their retention setting" (user guide, "Change log data retention"):
-            // from then on nobody reads them.
+            // "Log events are marked for deletion when they reach their retention setting" (user
+            // guide, "Change log data retention"): from then on nobody reads them.
             if let Some(days) = days {
                 let oldest = now - days * 24 * 60 * 60 * 1000;
                 for stream in group.streams.values_mut() {

@@ -11,7 +11,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern. JSON and space-delimited patterns are refused: the sandbox does not have them.
+    /// Reads a pattern. JSON and space-delimited patterns are refused: the sandbox does not have
+    /// them.
     pub fn read(text: &str) -> Result<Self, AwsError> {
         let invalid = |why: &str| {
             AwsError::new(

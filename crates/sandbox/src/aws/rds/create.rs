@@ -195,8 +195,9 @@ fn check_engine(input: &Value) -> Result<Version, AwsError> {
     }
 }
 
-/// Who has opted out of extended support makes no instance of a version that is past its standard support (user guide, "Creating a
-/// DB instance ... with Amazon RDS Extended Support": "RDS returns an error"; the service's words are not known).
+/// Who has opted out of extended support makes no instance of a version that is past its standard
+/// support (user guide, "Creating a DB instance ... with Amazon RDS Extended Support": "RDS returns
+/// an error"; the service's words are not known).
 fn check_support(input: &Value, version: Version) -> Result<(), AwsError> {
     let opted_out =
         text(input, "EngineLifecycleSupport") == Some("open-source-rds-extended-support-disabled");

@@ -1,5 +1,5 @@
-//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose id begins with
-//! `subnet-0f` stands in another VPC than the rest.
+//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose
+//! id begins with `subnet-0f` stands in another VPC than the rest.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -173,8 +173,8 @@ impl State {
     }
 }
 
-/// A group keeps its VPC (hashicorp/terraform-provider-aws#27459) and the subnets that instances stand in (`SubnetAlreadyInUse` of
-/// ModifyDBSubnetGroup, API reference).
+/// A group keeps its VPC (hashicorp/terraform-provider-aws#27459) and the subnets that instances
+/// stand in (`SubnetAlreadyInUse` of ModifyDBSubnetGroup, API reference).
 fn check_subnets(group: &Value, subnets: &[Value], used: &[String]) -> Result<(), AwsError> {
     if need(group, "VpcId") != vpc_of(subnets, "SubnetIdentifier") {
         return Err(AwsError::new(

@@ -279,7 +279,8 @@ impl Rds {
         group.map(parameters::Group::effective).unwrap_or_default()
     }
 
-    /// Runs `act` on an instance unless it is gone, replaced by another of its name, or on its way out.
+    /// Runs `act` on an instance unless it is gone, replaced by another of its name, or on its way
+    /// out.
     pub(super) fn update<T>(
         &self,
         id: &str,

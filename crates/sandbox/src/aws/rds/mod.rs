@@ -1,4 +1,5 @@
-//! RDS for PostgreSQL: instances that take their time, each backed by a real server; groups, snapshots, tags.
+//! RDS for PostgreSQL: instances that take their time, each backed by a real server; groups,
+//! snapshots, tags.
 
 mod create;
 mod delete;

@@ -1,4 +1,5 @@
-//! ModifyDBInstance: what takes effect at once, what is carried out, what waits for the maintenance window.
+//! ModifyDBInstance: what takes effect at once, what is carried out, what waits for the maintenance
+//! window.
 
 use serde_json::{Map, Value, json};
 
@@ -122,8 +123,8 @@ fn check_values(instance: &Instance, input: &Value) -> Result<(), AwsError> {
     check_logs(&texts(logs, "DisableLogTypes"))
 }
 
-/// "Values that are not at least 10% greater than the existing value are rounded up so that they are 10% greater than the current
-/// value" (API reference, `AllocatedStorage` of ModifyDBInstance).
+/// "Values that are not at least 10% greater than the existing value are rounded up so that they
+/// are 10% greater than the current value" (API reference, `AllocatedStorage` of ModifyDBInstance).
 fn rounded_up(instance: &Instance, input: &Value) -> Value {
     let old = instance.number("AllocatedStorage");
     let mut input = input.clone();
@@ -146,8 +147,9 @@ fn check_new_storage(instance: &Instance, input: &Value) -> Result<(), AwsError>
     let kept =
         number(&instance.value, "Iops").filter(|_| kind == old_kind && kind.starts_with("io"));
     check_storage(kind, size, number(input, "Iops").or(kept))?;
-    // "When you increase the allocated storage for a DB instance that uses Provisioned IOPS (gp3, io1, or io2 storage type), you
-    // must also specify the Iops parameter" (API reference); gp3 has them from 400 GiB on. The service's words are not known.
+    // "When you increase the allocated storage for a DB instance that uses Provisioned IOPS (gp3,
+    // io1, or io2 storage type), you must also specify the Iops parameter" (API reference); gp3 has
+    // them from 400 GiB on. The service's words are not known.
     let provisioned = matches!(kind, "io1" | "io2") || (kind == "gp3" && size >= FAST_FROM);
     if size > old && provisioned && number(input, "Iops").is_none() {
         return Err(invalid_combination(
@@ -160,7 +162,8 @@ fn check_new_storage(instance: &Instance, input: &Value) -> Result<(), AwsError>
     }
 }
 
-/// An instance moves to another VPC only, and everything here is in one (hashicorp/terraform-provider-aws#512).
+/// An instance moves to another VPC only, and everything here is in one
+/// (hashicorp/terraform-provider-aws#512).
 fn check_move(state: &State, id: &str, input: &Value) -> Result<(), AwsError> {
     let Some(name) = text(input, "DBSubnetGroupName").map(str::to_lowercase) else {
         return Ok(());

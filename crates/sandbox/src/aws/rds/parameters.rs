@@ -116,7 +116,8 @@ impl Rds {
             .iter()
             .map(|parameter| describe(group, parameter));
         let fits = |it: &Value| source.is_none_or(|source| source == need(it, "Source"));
-        // A family has several hundred parameters, which come a hundred to a page; there are fewer here, and pages all the same.
+        // A family has several hundred parameters, which come a hundred to a page; there are fewer
+        // here, and pages all the same.
         let mut asked = input.clone();
         if asked.get("MaxRecords").is_none() {
             asked["MaxRecords"] = json!(20);
@@ -198,7 +199,8 @@ impl Rds {
         Ok(json!({}))
     }
 
-    /// Has the instances of a group follow it: `changed` says of each parameter whether it takes effect at once.
+    /// Has the instances of a group follow it: `changed` says of each parameter whether it takes
+    /// effect at once.
     fn spread(&self, mut state: std::sync::MutexGuard<'_, State>, group: &str, changed: &[bool]) {
         let mut reached = Vec::new();
         for instance in state
@@ -294,8 +296,9 @@ fn check_change(change: &Value) -> Result<(), AwsError> {
 
 fn describe(group: &Group, parameter: &Parameter) -> Value {
     let set = group.set.get(parameter.name);
-    // What was set to the family's default is not the user's: "coincides with the default value. In that case, the Source will
-    // be set to system or engine-default" (terraform-provider-aws, internal/service/rds/parameter_group.go, #593).
+    // What was set to the family's default is not the user's: "coincides with the default value. In
+    // that case, the Source will be set to system or engine-default" (terraform-provider-aws,
+    // internal/service/rds/parameter_group.go, #593).
     let source = match (set, parameter_list::default(parameter, group.major())) {
         (Some((value, _)), Some(default)) if value == default => "system",
         (Some(_), _) => "user",

@@ -111,8 +111,8 @@ pub fn check_class(class: &str) -> Result<(), AwsError> {
     }
 }
 
-/// From so many GiB on gp3 of PostgreSQL is striped, and its operations per second can be chosen: 12,000 to 64,000 (user guide,
-/// "Amazon RDS DB instance storage").
+/// From so many GiB on gp3 of PostgreSQL is striped, and its operations per second can be chosen:
+/// 12,000 to 64,000 (user guide, "Amazon RDS DB instance storage").
 pub const FAST_FROM: i64 = 400;
 
 /// Gibibytes by storage type, and who may ask for operations per second.

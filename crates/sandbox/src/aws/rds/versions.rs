@@ -8,7 +8,8 @@ use super::super::error::AwsError;
 use super::super::json::text;
 use super::{invalid_combination, page};
 
-/// The newest minor of each major when this was written; newer ones are not refused up to a distance.
+/// The newest minor of each major when this was written; newer ones are not refused up to a
+/// distance.
 const NEWEST: [(u32, u32); 8] = [
     (12, 22),
     (13, 23),
@@ -20,8 +21,9 @@ const NEWEST: [(u32, u32); 8] = [
     (19, 1),
 ];
 const AHEAD: u32 = 8;
-/// How many releases the default minor is behind the newest: RDS offers a new one for weeks before it becomes the default.
-/// On 2026-04-08 a bare 17 meant 17.6, and 17.9 was there (terraform-aws-modules/terraform-aws-rds#627).
+/// How many releases the default minor is behind the newest: RDS offers a new one for weeks before
+/// it becomes the default. On 2026-04-08 a bare 17 meant 17.6, and 17.9 was there
+/// (terraform-aws-modules/terraform-aws-rds#627).
 const BEHIND: u32 = 3;
 const DEFAULT: Version = Version {
     major: 17,
@@ -44,8 +46,8 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// What is asked for; a major alone means its default minor (API reference, `EngineVersion` of ModifyDBInstance), nothing
-    /// the default of all.
+    /// What is asked for; a major alone means its default minor (API reference, `EngineVersion` of
+    /// ModifyDBInstance), nothing the default of all.
     pub fn choose(asked: Option<&str>) -> Result<Self, AwsError> {
         let Some(asked) = asked else {
             return Ok(DEFAULT);
@@ -74,7 +76,8 @@ impl Version {
         }
     }
 
-    /// Whether its standard support has ended: of 13 on 2026-02-28 (user guide, "Release calendars for Amazon RDS for PostgreSQL").
+    /// Whether its standard support has ended: of 13 on 2026-02-28 (user guide, "Release calendars
+    /// for Amazon RDS for PostgreSQL").
     pub fn is_past_standard_support(self) -> bool {
         self.major <= 13
     }
@@ -89,8 +92,8 @@ impl Version {
         format!("default.{}", self.family())
     }
 
-    /// Which of the community's quarterly releases it was part of. One release brings a minor of each major that lives: 18.1,
-    /// 17.7, 16.11, 15.15, 14.20 and 13.23 came on one day.
+    /// Which of the community's quarterly releases it was part of. One release brings a minor of
+    /// each major that lives: 18.1, 17.7, 16.11, 15.15, 14.20 and 13.23 came on one day.
     fn release(self) -> i64 {
         let first = match self.major {
             ..=12 => -22,
@@ -105,8 +108,9 @@ impl Version {
         first + i64::from(self.minor)
     }
 
-    /// Whether RDS lists `next` as a target: a newer minor, or a newer major whose minor is no older than this one. From
-    /// 16.13 it is 17.9, not 17.6 (terraform-aws-modules/terraform-aws-rds#627).
+    /// Whether RDS lists `next` as a target: a newer minor, or a newer major whose minor is no
+    /// older than this one. From 16.13 it is 17.9, not 17.6
+    /// (terraform-aws-modules/terraform-aws-rds#627).
     fn may_become(self, next: Self) -> bool {
         match next.major.cmp(&self.major) {
             Ordering::Less => false,
@@ -174,7 +178,8 @@ fn offered() -> impl Iterator<Item = Version> {
     })
 }
 
-/// DescribeDBEngineVersions: all that are offered, or those of one version or one major, also an older one that runs still.
+/// DescribeDBEngineVersions: all that are offered, or those of one version or one major, also an
+/// older one that runs still.
 pub fn described(input: &Value) -> Result<Value, AwsError> {
     if text(input, "Engine").is_some_and(|engine| engine != "postgres") {
         return page(input, "DBEngineVersions", Vec::new());

@@ -74,9 +74,10 @@ impl Secrets {
             .collect()
     }
 
-    /// Rotates a secret, as its owner's function does or the service that manages it. The version before carries
-    /// `AWSPREVIOUS` alone, and the one before that goes: "Versions that don't have staging labels are considered deprecated, and
-    /// Secrets Manager can delete them" (user guide, "What's in a Secrets Manager secret?"). `false` when there is none.
+    /// Rotates a secret, as its owner's function does or the service that manages it. The version
+    /// before carries `AWSPREVIOUS` alone, and the one before that goes: "Versions that don't have
+    /// staging labels are considered deprecated, and Secrets Manager can delete them" (user guide,
+    /// "What's in a Secrets Manager secret?"). `false` when there is none.
     pub fn rotate(&self, name: &str, value: &str) -> bool {
         let mut state = self.lock();
         let Some(secret) = state.get_mut(name) else {
@@ -111,7 +112,8 @@ impl Secrets {
         }
     }
 
-    /// The value behind a container's `valueFrom`: a name or an ARN, with `:json-key:version-stage:version-id` behind it.
+    /// The value behind a container's `valueFrom`: a name or an ARN, with
+    /// `:json-key:version-stage:version-id` behind it.
     pub fn resolve(&self, value_from: &str) -> Resolved {
         let (id, key, stage, version) = self.split(value_from);
         let mut request = serde_json::json!({"SecretId": id});

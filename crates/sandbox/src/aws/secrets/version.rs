@@ -256,8 +256,8 @@ impl Secret {
         out
     }
 
-    /// The service that manages it: "the secret name includes the ID of the service", `rds!db-...` (user guide, "Secrets managed by
-    /// other AWS services").
+    /// The service that manages it: "the secret name includes the ID of the service", `rds!db-...`
+    /// (user guide, "Secrets managed by other AWS services").
     pub fn owning_service(&self) -> Option<&str> {
         self.name.split_once('!').map(|(service, _)| service)
     }

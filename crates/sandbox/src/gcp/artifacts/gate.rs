@@ -7,8 +7,8 @@ use crate::gcp::Gcp;
 use crate::gcp::names::in_images;
 use crate::registry::{Access, Gate, Refusal};
 
-/// The gate of `REGION-docker.pkg.dev`. The path of a request carries no location, so a repository is looked for
-/// in the sandbox's own location first, then in any.
+/// The gate of `REGION-docker.pkg.dev`. The path of a request carries no location, so a repository
+/// is looked for in the sandbox's own location first, then in any.
 pub struct RegistryGate {
     gcp: Gcp,
 }

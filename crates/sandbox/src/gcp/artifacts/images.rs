@@ -1,4 +1,5 @@
-//! What a repository holds: Docker images, packages, versions and tags, all read from the registry's store.
+//! What a repository holds: Docker images, packages, versions and tags, all read from the
+//! registry's store.
 
 use serde_json::{Value, json};
 

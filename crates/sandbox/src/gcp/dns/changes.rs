@@ -1,4 +1,5 @@
-//! Changes: additions and deletions that take effect together, pending until the name servers know them.
+//! Changes: additions and deletions that take effect together, pending until the name servers know
+//! them.
 
 use serde_json::{Value, json};
 

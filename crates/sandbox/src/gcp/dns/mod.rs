@@ -30,7 +30,8 @@ pub struct Dns {
     responder: Option<Responder>,
 }
 
-/// The zones, by project and name: those of a company mostly live in one project that its others share. Cheap to clone.
+/// The zones, by project and name: those of a company mostly live in one project that its others
+/// share. Cheap to clone.
 #[derive(Clone, Default)]
 struct Zones(Arc<Mutex<BTreeMap<(String, String), Zone>>>);
 
@@ -74,7 +75,8 @@ impl Gcp {
     /// Methods of Cloud DNS.
     pub(super) fn cloud_dns(&self, call: &Call) -> Outcome {
         let method = call.method.id.strip_prefix("dns.").unwrap_or_default();
-        // Another project is there as soon as somebody makes a zone in it, and the caller may do everything there.
+        // Another project is there as soon as somebody makes a zone in it, and the caller may do
+        // everything there.
         let is_there = method == "managedZones.create" || self.has_zones(call.var(0));
         if self.check_project(call.var(0)).is_err() && !is_there {
             let message = format!("The project '{}' cannot be accessed", call.var(0));

@@ -50,7 +50,8 @@ impl Record {
         }
     }
 
-    /// Reads a message `ResourceRecordSet`; `at` names it in refusals. Checks it by itself, and against the zone's name.
+    /// Reads a message `ResourceRecordSet`; `at` names it in refusals. Checks it by itself, and
+    /// against the zone's name.
     pub(super) fn read(message: &Object, at: &str, zone: &str) -> Outcome<Self> {
         let text = |name: &str| message.get(name).and_then(Value::as_str);
         if message.contains_key("routingPolicy") {
@@ -290,7 +291,8 @@ pub(super) fn record_type(name: &str) -> Option<RecordType> {
     found.map(|(_, kind)| *kind)
 }
 
-/// A full domain name: labels of letters, digits, `-` and `_`, the first perhaps `*`, with a final dot.
+/// A full domain name: labels of letters, digits, `-` and `_`, the first perhaps `*`, with a final
+/// dot.
 pub(super) fn is_name(name: &str) -> bool {
     let Some(inner) = name.strip_suffix('.') else {
         return false;

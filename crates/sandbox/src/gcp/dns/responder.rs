@@ -1,4 +1,5 @@
-//! The name server: answers for the public zones on loopback, over UDP and TCP, like an authoritative server.
+//! The name server: answers for the public zones on loopback, over UDP and TCP, like an
+//! authoritative server.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! Google's logging query language: comparisons joined by AND, OR, NOT, parentheses and juxtaposition.
+//! Google's logging query language: comparisons joined by AND, OR, NOT, parentheses and
+//! juxtaposition.
 
 use std::cmp::Ordering;
 
@@ -100,7 +101,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(out)
 }
 
-/// A word ends at a space, a bracket or an operator; a quoted part of a path (`labels."a.b/c"`) belongs to it.
+/// A word ends at a space, a bracket or an operator; a quoted part of a path (`labels."a.b/c"`)
+/// belongs to it.
 fn word_end(text: &str) -> usize {
     let mut in_quotes = false;
     for (at, c) in text.char_indices() {

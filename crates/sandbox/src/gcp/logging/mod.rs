@@ -1,4 +1,5 @@
-//! Cloud Logging: what containers print, and what clients write; listed with Google's filter language.
+//! Cloud Logging: what containers print, and what clients write; listed with Google's filter
+//! language.
 
 mod filter;
 
@@ -15,9 +16,10 @@ use filter::Filter;
 /// How many entries are kept; the oldest go first.
 const KEPT: usize = 100_000;
 
-/// How much later every third line of a container can be read than the others: entries arrive by several ways, and are
-/// listed seconds after they were written and not in their order ("logs are not guaranteed to be in order", Cloud Logging's
-/// `entries.list` and `entries.tail`, which has a buffer window for that).
+/// How much later every third line of a container can be read than the others: entries arrive by
+/// several ways, and are listed seconds after they were written and not in their order ("logs are
+/// not guaranteed to be in order", Cloud Logging's `entries.list` and `entries.tail`, which has a
+/// buffer window for that).
 const LATE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Every entry, in the order of arrival.
@@ -46,8 +48,9 @@ impl Logs {
 }
 
 impl Gcp {
-    /// Keeps a line that a container printed, or that Cloud Run says about it. A line that is a JSON object becomes
-    /// a structured entry; its `severity` and `message` are understood as Cloud Run's agent does.
+    /// Keeps a line that a container printed, or that Cloud Run says about it. A line that is a
+    /// JSON object becomes a structured entry; its `severity` and `message` are understood as Cloud
+    /// Run's agent does.
     pub(super) fn log(&self, source: &Source, line: &str, severity: &str) {
         let now = self.now();
         let count = &self.inner.logs.1;

@@ -204,7 +204,8 @@ fn check_network(message: &Object, project: &str) -> Outcome<()> {
             )],
         ));
     }
-    // Memorystore's "Troubleshooting networking issues" quotes it; what a network is called that has none is ours.
+    // Memorystore's "Troubleshooting networking issues" quotes it; what a network is called that
+    // has none is ours.
     if parts[4] == NOT_PEERED && word(message, "connectMode") == "PRIVATE_SERVICE_ACCESS" {
         return Err(ApiError::invalid(
             "Google private service access is not enabled. Enable private service access and try again.",

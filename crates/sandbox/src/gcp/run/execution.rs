@@ -233,7 +233,8 @@ impl Gcp {
         self.with_execution(key, name, |e| Value::Object(e.message.clone()))
     }
 
-    /// The answer to a `get` that does not know an execution yet; `None` unless it began in the last minute.
+    /// The answer to a `get` that does not know an execution yet; `None` unless it began in the
+    /// last minute.
     pub(in crate::gcp) fn execution_unborn(&self, vars: &[String]) -> Option<ApiError> {
         let [_, location, job, name] = vars else {
             return None;
@@ -245,7 +246,8 @@ impl Gcp {
         (age.as_secs() < 60).then(|| absent("Execution", name))
     }
 
-    /// Runs all tasks of an execution to their end. The error is the sentence of its `Completed` condition.
+    /// Runs all tasks of an execution to their end. The error is the sentence of its `Completed`
+    /// condition.
     async fn execute(&self, key: &Key, name: &str, operation: Option<&str>) -> Outcome<()> {
         self.host().clock.sleep(Duration::from_secs(8)).await;
         let (message, cancelled) =

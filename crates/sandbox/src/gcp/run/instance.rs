@@ -64,8 +64,8 @@ pub struct Plan<'a> {
     pub at: &'static str,
 }
 
-/// Where a revision's secrets stand in the words of an error: as in v1, whichever version was called
-/// (<https://github.com/terraform-google-modules/terraform-docs-samples/pull/168>).
+/// Where a revision's secrets stand in the words of an error: as in v1, whichever version was
+/// called (<https://github.com/terraform-google-modules/terraform-docs-samples/pull/168>).
 pub(super) const IN_REVISION: &str = "spec.template.spec";
 /// The same of a task's.
 pub(super) const IN_TASK: &str = "spec.template.spec.template.spec";
@@ -102,8 +102,8 @@ impl Gcp {
         scaled.min(GRACE).max(Duration::from_millis(500))
     }
 
-    /// Cloud time as [`Clock::sleep_unscaled`](crate::Clock::sleep_unscaled) counts, but never less than what a real
-    /// process may need.
+    /// Cloud time as [`Clock::sleep_unscaled`](crate::Clock::sleep_unscaled) counts, but never less
+    /// than what a real process may need.
     pub(super) fn patient(&self, time: Duration) -> Duration {
         let scaled = self.host().clock.in_cloud_time(time);
         scaled.max(time.min(PATIENCE))
@@ -162,9 +162,10 @@ impl Gcp {
         })
     }
 
-    /// What the variables of a container hold. Each secret must be there, and the account must be let read it: "during service
-    /// deployment Cloud Run checks all the secrets" (<https://cloud.google.com/run/docs/configuring/services/secrets>), and
-    /// so it does for a job (<https://github.com/hashicorp/terraform-provider-google/issues/13828>).
+    /// What the variables of a container hold. Each secret must be there, and the account must be
+    /// let read it: "during service deployment Cloud Run checks all the secrets"
+    /// (<https://cloud.google.com/run/docs/configuring/services/secrets>), and so it does for a job
+    /// (<https://github.com/hashicorp/terraform-provider-google/issues/13828>).
     pub(super) fn variables(
         &self,
         container: &Object,
@@ -228,7 +229,8 @@ impl Gcp {
         })
     }
 
-    /// Waits until a started container passes its startup probe. `false` when it ends or takes too long.
+    /// Waits until a started container passes its startup probe. `false` when it ends or takes too
+    /// long.
     pub(super) async fn becomes_healthy(
         &self,
         container: &Container,
@@ -291,7 +293,8 @@ pub fn system(source: &Source) -> Source {
     }
 }
 
-/// Whether something listens. A relay takes the connection first and closes it when nobody does behind it.
+/// Whether something listens. A relay takes the connection first and closes it when nobody does
+/// behind it.
 async fn listens(address: SocketAddr) -> bool {
     let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
         return false;

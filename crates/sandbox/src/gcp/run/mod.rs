@@ -48,8 +48,9 @@ struct State {
     lingering: BTreeMap<(&'static str, Key), jiff::Timestamp>,
 }
 
-/// How long a name stays taken once its delete is done: "Cloud Run APIs may return a 409 on create to indicate that a resource has been deleted
-/// in the foreground (eg GET and LIST) but not the backing apiserver" (`IsCloudRunCreationConflict` in terraform-provider-google's
+/// How long a name stays taken once its delete is done: "Cloud Run APIs may return a 409 on create
+/// to indicate that a resource has been deleted in the foreground (eg GET and LIST) but not the
+/// backing apiserver" (`IsCloudRunCreationConflict` in terraform-provider-google's
 /// error_retry_predicates.go; its #7854).
 const LINGERS: std::time::Duration = std::time::Duration::from_secs(6);
 
@@ -71,8 +72,8 @@ struct Service {
 struct Revision {
     /// The message `Revision`.
     message: Object,
-    /// The image by the digest that its tag had when the revision was made. Only v1 answers it: the v2
-    /// message of Google's own client has no such field.
+    /// The image by the digest that its tag had when the revision was made. Only v1 answers it: the
+    /// v2 message of Google's own client has no such field.
     image: Option<String>,
     readiness: Readiness,
     instance: Option<Instance>,
@@ -204,7 +205,8 @@ impl Gcp {
         }
     }
 
-    /// An operation that is done when it is answered: `validateOnly`, or a change that changes nothing.
+    /// An operation that is done when it is answered: `validateOnly`, or a change that changes
+    /// nothing.
     fn done_operation(&self, location: &str, kind: &str, message: &Object) -> Outcome {
         let value = any(kind, &Value::Object(message.clone()));
         let operation = self

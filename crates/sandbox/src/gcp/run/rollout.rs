@@ -15,8 +15,9 @@ use crate::gcp::names::fresh_etag;
 use crate::gcp::operations::any;
 
 impl Gcp {
-    /// Carries out one change of a service: deploys `revision` if there is a new one, moves traffic, and finishes
-    /// the operation. A later change of the service has the last word on its conditions.
+    /// Carries out one change of a service: deploys `revision` if there is a new one, moves
+    /// traffic, and finishes the operation. A later change of the service has the last word on its
+    /// conditions.
     pub(super) async fn roll_out(
         &self,
         key: Key,
@@ -34,8 +35,8 @@ impl Gcp {
             Err(_) if !self.can_serve(&key) => deployed.clone(),
             Ok(()) | Err(_) => self.assign_traffic(&key).await,
         };
-        // A change of traffic alone does not end what an earlier change began: the service is ready once its newest
-        // revision is, or failed.
+        // A change of traffic alone does not end what an earlier change began: the service is ready
+        // once its newest revision is, or failed.
         let earlier = match &revision {
             Some(_) => None,
             None => self.newest_settles(&key).await,
@@ -53,7 +54,8 @@ impl Gcp {
                 conditions::set(message, "RoutesReady", &standing(&routed), &now);
                 conditions::set_terminal(message, &standing(&outcome), &now);
                 message.insert("reconciling".into(), false.into());
-                // "A system-generated fingerprint for this version of the resource": what settles changes the resource.
+                // "A system-generated fingerprint for this version of the resource": what settles
+                // changes the resource.
                 message.insert("etag".into(), fresh_etag().into());
                 if outcome.is_ok() {
                     message.insert("observedGeneration".into(), generation.to_string().into());
@@ -99,7 +101,8 @@ impl Gcp {
         .unwrap_or(false)
     }
 
-    /// Makes a new revision ready. The error is the sentence that the service's conditions and the operation carry.
+    /// Makes a new revision ready. The error is the sentence that the service's conditions and the
+    /// operation carry.
     async fn deploy(&self, key: &Key, name: &str) -> Outcome<()> {
         self.host().clock.sleep(Duration::from_secs(4)).await;
         let started = self.start_revision(key, name).await;

@@ -1,6 +1,7 @@
 //! How many instances a service has in all: counted by hand, or between bounds of its own.
 //!
-//! The rules are those of <https://docs.cloud.google.com/run/docs/configuring/services/manual-scaling>.
+//! The rules are those of
+//! <https://docs.cloud.google.com/run/docs/configuring/services/manual-scaling>.
 
 use serde_json::{Value, json};
 
@@ -12,14 +13,15 @@ fn manual(service: &Object) -> Option<i64> {
     is_manual.then(|| scaling["manualInstanceCount"].as_i64().unwrap_or(0))
 }
 
-/// Whether the service has no instance whatever comes: counted by hand, and none. "If you set your service to manual scaling, any
-/// revision-level minimum and maximum instance settings are ignored."
+/// Whether the service has no instance whatever comes: counted by hand, and none. "If you set your
+/// service to manual scaling, any revision-level minimum and maximum instance settings are
+/// ignored."
 pub fn is_disabled(service: &Object) -> bool {
     manual(service) == Some(0)
 }
 
-/// What switching between the two brings with it: to manual, the service's bounds are unset; to automatic, the count is, and where
-/// neither bound is said both inherit it.
+/// What switching between the two brings with it: to manual, the service's bounds are unset; to
+/// automatic, the count is, and where neither bound is said both inherit it.
 pub fn switch(before: &Object, after: &mut Object) {
     let (was, is) = (manual(before), manual(after));
     let Some(scaling) = after.get_mut("scaling").and_then(Value::as_object_mut) else {

@@ -188,8 +188,9 @@ impl Gcp {
         self.begin_change(call, key, fresh)
     }
 
-    /// A change under a mask leaves the name in the template, which is then taken for that of another revision, as reports tell
-    /// of services that `gcloud run deploy` made (googleapis/google-cloud-python #14259 and #11870).
+    /// A change under a mask leaves the name in the template, which is then taken for that of
+    /// another revision, as reports tell of services that `gcloud run deploy` made
+    /// (googleapis/google-cloud-python #14259 and #11870).
     fn check_named_twice(&self, key: &Key, mask: &str) -> Outcome<()> {
         let template = mask
             .split(',')
@@ -206,8 +207,8 @@ impl Gcp {
         })
     }
 
-    /// The service as `change` makes it, completed and checked, and whether it takes a new revision. It is kept unless that
-    /// was only to be validated.
+    /// The service as `change` makes it, completed and checked, and whether it takes a new
+    /// revision. It is kept unless that was only to be validated.
     pub(super) fn change_service(
         &self,
         key: &Key,
@@ -232,7 +233,8 @@ impl Gcp {
         })
     }
 
-    /// Marks the service as changed, adds a revision when its template is new, and begins the roll-out.
+    /// Marks the service as changed, adds a revision when its template is new, and begins the
+    /// roll-out.
     pub(super) fn begin_change(&self, call: &Call, key: &Key, new_revision: bool) -> Outcome {
         let now = self.now();
         let (message, revision) = self.with_service(key, |service| {

@@ -126,9 +126,10 @@ pub fn fill(template: &mut Object, usage: Use, project: &str) {
     }
 }
 
-/// "If subnetwork is not specified, the subnetwork with the same name with the network will be used. [...] If network is not
-/// specified, it will be looked up from the subnetwork" (`NetworkInterface` of the v2 API); both are `default_from_api` in
-/// Terraform's `mmv1/products/cloudrunv2/Service.yaml`. Subnetworks here are of the network of their name.
+/// "If subnetwork is not specified, the subnetwork with the same name with the network will be
+/// used. [...] If network is not specified, it will be looked up from the subnetwork"
+/// (`NetworkInterface` of the v2 API); both are `default_from_api` in Terraform's
+/// `mmv1/products/cloudrunv2/Service.yaml`. Subnetworks here are of the network of their name.
 fn fill_network(template: &mut Object) {
     let Some(access) = template.get_mut("vpcAccess") else {
         return;
@@ -219,7 +220,8 @@ pub fn port_of(container: &Object) -> u16 {
     port.and_then(|p| u16::try_from(p).ok()).unwrap_or(8080)
 }
 
-/// Checks a filled template. `at` is the path that errors begin with: `template` or `template.template`.
+/// Checks a filled template. `at` is the path that errors begin with: `template` or
+/// `template.template`.
 pub fn check(at: &str, template: &Object, usage: Use) -> Outcome<()> {
     let containers = template
         .get("containers")

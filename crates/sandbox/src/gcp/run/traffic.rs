@@ -141,9 +141,10 @@ fn page(status: StatusCode, page: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Paths that never reach a container: "Cloud Run reserves the paths /eventlog, paths starting with /_ah/, and some paths
-/// ending with z; to prevent conflicts with reserved paths, avoid all paths that end in z" (Cloud Run's known issues, "Reserved
-/// URL paths"). Google names no list of the last ones: those of its own servers' debug pages are taken here.
+/// Paths that never reach a container: "Cloud Run reserves the paths /eventlog, paths starting with
+/// /_ah/, and some paths ending with z; to prevent conflicts with reserved paths, avoid all paths
+/// that end in z" (Cloud Run's known issues, "Reserved URL paths"). Google names no list of the
+/// last ones: those of its own servers' debug pages are taken here.
 fn is_reserved(path: &str) -> bool {
     const DEBUG: [&str; 8] = [
         "/healthz", "/statusz", "/varz", "/streamz", "/rpcz", "/flagz", "/threadz", "/buildz",
@@ -158,8 +159,9 @@ const SIGN_IN: &str = "HTTP/1.1 302 Found\r\nlocation: https://accounts.google.c
 /// Who gets through to a service's containers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Admitted {
-    /// Who signs in. "The IAP check happens first and accepts or blocks requests. Then the Cloud Run IAM check accepts or blocks
-    /// requests" (<https://docs.cloud.google.com/run/docs/securing/identity-aware-proxy-cloud-run>).
+    /// Who signs in. "The IAP check happens first and accepts or blocks requests. Then the Cloud
+    /// Run IAM check accepts or blocks requests"
+    /// (<https://docs.cloud.google.com/run/docs/securing/identity-aware-proxy-cloud-run>).
     SignedIn,
     /// Everybody.
     All,
@@ -170,8 +172,9 @@ enum Admitted {
 }
 
 impl Gcp {
-    /// Makes the service's traffic what its message asks for: starts instances that are missing, binds the tags'
-    /// addresses, and sets backends and `trafficStatuses`. The error is the one that `RoutesReady` reports.
+    /// Makes the service's traffic what its message asks for: starts instances that are missing,
+    /// binds the tags' addresses, and sets backends and `trafficStatuses`. The error is the one
+    /// that `RoutesReady` reports.
     pub(super) async fn assign_traffic(&self, key: &Key) -> Outcome<()> {
         let wanted = self.with_service(key, |service| {
             let ready = short(text(&service.message, "latestReadyRevision"));
@@ -243,7 +246,8 @@ impl Gcp {
         })
     }
 
-    /// Points the service's addresses at the instances of its traffic, or at a refusal when callers may not call.
+    /// Points the service's addresses at the instances of its traffic, or at a refusal when callers
+    /// may not call.
     pub(super) async fn assign_backends(&self, key: &Key) {
         if self.host().runner.isolation() == Isolation::Simulated {
             // Nobody listens at the addresses.
@@ -291,9 +295,9 @@ impl Gcp {
         drop(assigned);
     }
 
-    /// What Google's front end does with a request before a container sees it. A token may also come in
-    /// `X-Serverless-Authorization`, which then is the only one that is looked at (Cloud Run, "Authenticating
-    /// service-to-service").
+    /// What Google's front end does with a request before a container sees it. A token may also
+    /// come in `X-Serverless-Authorization`, which then is the only one that is looked at (Cloud
+    /// Run, "Authenticating service-to-service").
     fn gate(&self, admitted: Admitted, uri: &str) -> Gate {
         let (gcp, uri) = (self.clone(), uri.to_owned());
         Arc::new(move |path, headers| {

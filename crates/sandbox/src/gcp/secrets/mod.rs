@@ -15,7 +15,8 @@ use super::wire::Call;
 use super::{Gcp, seconds, timestamp};
 use versions::Version;
 
-/// Every secret by its id, and by `PROJECT/ID` where another project has it. Values live in memory only.
+/// Every secret by its id, and by `PROJECT/ID` where another project has it. Values live in memory
+/// only.
 #[derive(Default)]
 pub struct Secrets(Mutex<BTreeMap<String, Secret>>);
 
@@ -47,8 +48,8 @@ impl Secrets {
 }
 
 impl Gcp {
-    /// The full name of a secret, by the number of its project, as Google answers it whatever it was asked by
-    /// (hashicorp/terraform-provider-google#11343).
+    /// The full name of a secret, by the number of its project, as Google answers it whatever it
+    /// was asked by (hashicorp/terraform-provider-google#11343).
     fn secret_name(&self, key: &str) -> String {
         let (project, id) = self.secret_home(key);
         format!("projects/{}/secrets/{id}", project_number(project))
@@ -59,8 +60,8 @@ impl Gcp {
         key.split_once('/').unwrap_or((&self.host().project, key))
     }
 
-    /// Under which key a secret is kept; its project is named by id or number. Another project is there as soon as somebody makes a
-    /// secret in it, and the caller may do everything there.
+    /// Under which key a secret is kept; its project is named by id or number. Another project is
+    /// there as soon as somebody makes a secret in it, and the caller may do everything there.
     ///
     /// Errors: permission denied, for a project that has none.
     fn secret_key(&self, project: &str, id: &str) -> Outcome<String> {
@@ -166,8 +167,8 @@ impl Gcp {
         Ok(message)
     }
 
-    /// An organisation's policy on locations counts a secret that is replicated automatically as one in `global`
-    /// (<https://github.com/firebase/firebase-tools/issues/6454>).
+    /// An organisation's policy on locations counts a secret that is replicated automatically as
+    /// one in `global` (<https://github.com/firebase/firebase-tools/issues/6454>).
     fn check_locations(&self, replication: &Value) -> Outcome<()> {
         let locations = match replication.get("userManaged") {
             None => vec!["global"],
@@ -294,8 +295,9 @@ impl Gcp {
     }
 }
 
-/// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word; joined by `OR`, and those
-/// by `AND`: the former binds closer. `:` looks for a part, whatever its case.
+/// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word;
+/// joined by `OR`, and those by `AND`: the former binds closer. `:` looks for a part, whatever its
+/// case.
 fn matches(filter: &str, id: &str, secret: &Secret) -> Outcome<bool> {
     let mut all = true;
     for conditions in filter.split(" AND ").filter(|it| !it.trim().is_empty()) {

@@ -261,7 +261,8 @@ impl Gcp {
         })
     }
 
-    /// The value that Cloud Run gives a container, and the version's full name. The error is Cloud Run's sentence.
+    /// The value that Cloud Run gives a container, and the version's full name. The error is Cloud
+    /// Run's sentence.
     pub(in crate::gcp) fn secret_value(
         &self,
         secret: &str,

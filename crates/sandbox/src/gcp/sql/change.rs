@@ -149,11 +149,13 @@ fn plan(message: &Object, old: &Object, call: &Call) -> Outcome<Change> {
     })
 }
 
-/// What is changed with no others. An instance that stands still is started first, and anything else is refused until then; another edition
-/// comes with its tier alone, and beside others nothing is changed although it seems so: "200 OK", and the edition of before
-/// (GoogleCloudPlatform/magic-modules#8715). Hence `resource_sql_database_instance.go` of terraform-provider-google patches each before
-/// the rest: "patching edition is an atomic operation and can not be performed with other fields", and an activation policy of ALWAYS
-/// "should be done first". What is taken of `new`: all of it, or nothing.
+/// What is changed with no others. An instance that stands still is started first, and anything
+/// else is refused until then; another edition comes with its tier alone, and beside others nothing
+/// is changed although it seems so: "200 OK", and the edition of before
+/// (GoogleCloudPlatform/magic-modules#8715). Hence `resource_sql_database_instance.go` of
+/// terraform-provider-google patches each before the rest: "patching edition is an atomic operation
+/// and can not be performed with other fields", and an activation policy of ALWAYS "should be done
+/// first". What is taken of `new`: all of it, or nothing.
 fn taken_together(old: &Object, new: Object, upgrades: bool) -> Outcome<Object> {
     let keys = old.keys().chain(new.keys());
     let changed: Vec<&String> = keys

@@ -128,7 +128,8 @@ impl Gcp {
             "" => format!("{region}-b"),
             zone => zone.to_owned(),
         };
-        // Computed where the client leaves it open. Source: terraform-provider-google, `resource_sql_database_instance.go`.
+        // Computed where the client leaves it open. Source: terraform-provider-google,
+        // `resource_sql_database_instance.go`.
         complete["locationPreference"]["zone"] = zone.clone().into();
         let message = json!({
             "kind": "sql#instance", "name": name, "project": project, "region": region,
@@ -193,9 +194,9 @@ impl Gcp {
     }
 
     pub(super) fn list_instances(&self, call: &Call) -> Outcome {
-        // "The expression is in the form of field:value. Fields can be nested as needed as per their JSON representation, such as
-        // 'settings.userLabels.auto_start:true'" (Cloud SQL Admin API, "Method: instances.list"); one by name or by one label is what is
-        // served.
+        // "The expression is in the form of field:value. Fields can be nested as needed as per
+        // their JSON representation, such as 'settings.userLabels.auto_start:true'" (Cloud SQL
+        // Admin API, "Method: instances.list"); one by name or by one label is what is served.
         let wanted = match call.query("filter") {
             "" => None,
             filter => Some(filter.split_once(':').filter(|(field, _)| {
@@ -264,7 +265,8 @@ impl Gcp {
 
     pub(super) fn delete_instance(&self, call: &Call) -> Outcome {
         let name = call.var(1).to_owned();
-        // As other backups here it holds nothing; the API for backups of deleted instances is not served.
+        // As other backups here it holds nothing; the API for backups of deleted instances is not
+        // served.
         let last_backup = call
             .flag("enableFinalBackup")
             .then_some(super::backups::BACKUP);
@@ -352,8 +354,9 @@ fn check_free(state: &State, name: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// The failure of an instance in a network that Google's services cannot reach, which only the operation tells
-/// (hashicorp/terraform-provider-google's issues about `google_service_networking_connection` quote it).
+/// The failure of an instance in a network that Google's services cannot reach, which only the
+/// operation tells (hashicorp/terraform-provider-google's issues about
+/// `google_service_networking_connection` quote it).
 fn not_peered(project: &str, network: &str) -> Failure {
     Failure {
         code: "NETWORK_NOT_PEERED",

@@ -121,7 +121,8 @@ impl Instance {
     }
 }
 
-/// What Cloud SQL says of a project, and of what is within an instance, that it does not know or that the caller may not see.
+/// What Cloud SQL says of a project, and of what is within an instance, that it does not know or
+/// that the caller may not see.
 fn not_authorized() -> ApiError {
     ApiError::legacy(
         403,
@@ -139,8 +140,9 @@ fn busy() -> ApiError {
     )
 }
 
-/// Cloud SQL's refusal of a change of an instance that was only just made. Every conflict but a name that is taken passes by itself
-/// (`IsSqlOperationInProgressError` in terraform-provider-google's error_retry_predicates.go).
+/// Cloud SQL's refusal of a change of an instance that was only just made. Every conflict but a
+/// name that is taken passes by itself (`IsSqlOperationInProgressError` in
+/// terraform-provider-google's error_retry_predicates.go).
 fn unfit() -> ApiError {
     ApiError::legacy(
         409,
@@ -200,10 +202,12 @@ impl Gcp {
         }
     }
 
-    /// Refuses every question about what is within an instance that is not there, as if the caller might not ask it.
+    /// Refuses every question about what is within an instance that is not there, as if the caller
+    /// might not ask it.
     ///
-    /// Source: terraform-provider-google, `resource_sql_user.go`, which takes a 403 for absent beside a 404; its issues
-    /// #13068 and #1244 and googleapis/google-api-go-client#1815. `instances.get` itself answers 404 in newer reports.
+    /// Source: terraform-provider-google, `resource_sql_user.go`, which takes a 403 for absent
+    /// beside a 404; its issues 13068 and 1244 and googleapis/google-api-go-client#1815.
+    /// `instances.get` itself answers 404 in newer reports.
     fn check_parent(&self, method: &str, call: &Call) -> Outcome<()> {
         let within = ["databases.", "users.", "backupRuns.", "connect."];
         let asks = within.iter().any(|kind| method.starts_with(kind))

@@ -1,4 +1,5 @@
-//! The settings of an instance: completed with Cloud SQL's defaults, and refused where it refuses them.
+//! The settings of an instance: completed with Cloud SQL's defaults, and refused where it refuses
+//! them.
 
 use serde_json::{Value, json};
 
@@ -107,7 +108,8 @@ pub(super) fn complete(settings: &mut Object, version: u32) {
 
 /// What Cloud SQL says of point-in-time recovery where it is made: its logs are in Cloud Storage.
 ///
-/// Source: `transactionalLogStorageState`, `replicationLogArchivingEnabled` and `backupTier` in the discovery document.
+/// Source: `transactionalLogStorageState`, `replicationLogArchivingEnabled` and `backupTier` in the
+/// discovery document.
 fn fill_archive(settings: &mut Object) {
     let Some(backups) = settings["backupConfiguration"].as_object_mut() else {
         return;
@@ -219,7 +221,8 @@ fn custom_tier(tier: &str) -> Option<(u32, u32)> {
     Some((number(cpus)?, number(megabytes)?))
 }
 
-/// One CPU or an even number up to 96; 0.9 to 6.5 GB for each, in steps of 256 MB, and 3.75 GB at least.
+/// One CPU or an even number up to 96; 0.9 to 6.5 GB for each, in steps of 256 MB, and 3.75 GB at
+/// least.
 fn check_custom_tier(tier: &str, cpus: u32, megabytes: u32) -> Outcome<()> {
     if cpus > 96 || (cpus != 1 && !cpus.is_multiple_of(2)) {
         return Err(invalid(format!(

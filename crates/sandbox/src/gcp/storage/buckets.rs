@@ -182,8 +182,8 @@ fn merge(message: &mut Value, body: &Message) {
     }
 }
 
-/// Google's rule: 3 to 63 of lower-case letters, digits, `-`, `_` and `.` (with dots up to 222, 63 a part), begun and
-/// ended by a letter or digit, no address, without Google's own name.
+/// Google's rule: 3 to 63 of lower-case letters, digits, `-`, `_` and `.` (with dots up to 222, 63
+/// a part), begun and ended by a letter or digit, no address, without Google's own name.
 pub(super) fn is_bucket_name(name: &str) -> bool {
     let known =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');

@@ -14,7 +14,8 @@ use crate::gcp::Gcp;
 use crate::gcp::schema;
 use crate::gcp::wire::percent_decode;
 
-/// More than any object of a ledger; an upload that is larger must be resumable, which is not offered.
+/// More than any object of a ledger; an upload that is larger must be resumable, which is not
+/// offered.
 const LARGEST: usize = 32 * 1024 * 1024;
 
 /// Whether a plain read asks for the content.

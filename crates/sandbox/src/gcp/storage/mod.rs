@@ -1,8 +1,9 @@
 //! Cloud Storage: buckets and their objects in memory, over the JSON API and over the XML API.
 //!
-//! Behaviour by Google's pages "Request preconditions", "Bucket naming" and "HTTP status and error codes" of either API.
-//! Known liberties: a bucket with versioning keeps the live version only, as does one without soft delete; access control
-//! lists are not offered, nor are resumable uploads, copies and the XML API's older listing.
+//! Behaviour by Google's pages "Request preconditions", "Bucket naming" and "HTTP status and error
+//! codes" of either API. Known liberties: a bucket with versioning keeps the live version only, as
+//! does one without soft delete; access control lists are not offered, nor are resumable uploads,
+//! copies and the XML API's older listing.
 
 mod buckets;
 mod media;
@@ -29,7 +30,8 @@ use crate::interceptor::identity;
 use objects::Stored;
 use refusal::Refusal;
 
-/// What Google's front end takes for paths of other APIs; no bucket of the XML API is looked for under these.
+/// What Google's front end takes for paths of other APIs; no bucket of the XML API is looked for
+/// under these.
 const OTHER_APIS: [&str; 8] = [
     "storage",
     "upload",
@@ -96,7 +98,8 @@ impl Gcp {
         answer.map_err(Refusal::into_json)
     }
 
-    /// Answers what is no plain JSON call: content of objects, and the XML API. Gives every other request back.
+    /// Answers what is no plain JSON call: content of objects, and the XML API. Gives every other
+    /// request back.
     pub(super) async fn storage_front(
         &self,
         request: Request<Body>,

@@ -96,8 +96,8 @@ pub fn redis(test: &str, authority: &Authority) -> Option<Server> {
     Some(start(command, port, directory, listens))
 }
 
-/// PostgreSQL that takes only TLS connections, its certificate for `name`, user `postgres` without a
-/// password; or the test is reported as skipped.
+/// PostgreSQL that takes only TLS connections, its certificate for `name`, user `postgres` without
+/// a password; or the test is reported as skipped.
 pub fn postgres(test: &str, authority: &Authority, name: &str) -> Option<Server> {
     let root =
         fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);

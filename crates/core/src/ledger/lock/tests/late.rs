@@ -1,4 +1,5 @@
-//! A holder's write that is held up on its way, and lands after another one has taken the lock over and spoken of the same.
+//! A holder's write that is held up on its way, and lands after another one has taken the lock over
+//! and spoken of the same.
 
 use super::*;
 use crate::address::Address;
@@ -8,7 +9,8 @@ use crate::journal::Event;
 use crate::ledger::{LedgerMigrations, Release, RunJournal};
 use crate::ours::{Began, Certain, Noted};
 
-/// One's write to this place is held up; its lease runs out, two takes over, says something and comes to its end; then one's write lands.
+/// One's write to this place is held up; its lease runs out, two takes over, says something and
+/// comes to its end; then one's write lands.
 struct Overtaken {
     store: Arc<Store>,
     one: Machine,

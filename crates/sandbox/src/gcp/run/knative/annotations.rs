@@ -1,6 +1,7 @@
 //! Annotations of v1 in whose place v2 has fields: on what Google takes each, and what it says.
 //!
-//! Keys and kinds are those that Google's discovery document lists; which of them a message of v2 can say is ours.
+//! Keys and kinds are those that Google's discovery document lists; which of them a message of v2
+//! can say is ours.
 
 use serde_json::Value;
 
@@ -26,8 +27,8 @@ enum Form {
     Throttling,
 }
 
-/// An annotation, the kinds that take it, and the field of the v2 message with its form. Without a field the sandbox has nowhere
-/// to keep it.
+/// An annotation, the kinds that take it, and the field of the v2 message with its form. Without a
+/// field the sandbox has nowhere to keep it.
 type Row = (&'static str, &'static str, Option<(&'static str, Form)>);
 
 const EVERY_KIND: &str = "All resources";
@@ -112,7 +113,8 @@ fn takes(kinds: &str, kind: &str) -> bool {
     kinds == EVERY_KIND || kinds.split(", ").any(|known| known == kind)
 }
 
-/// The annotations that say what a message's fields say. `kind` is v1's: a template of revisions is a `Revision`.
+/// The annotations that say what a message's fields say. `kind` is v1's: a template of revisions is
+/// a `Revision`.
 pub fn said(kind: &str, message: &Object) -> Object {
     let all = saying(kind).filter_map(|(key, pointer, form)| {
         let text = form.write(field(message, pointer))?;
@@ -121,8 +123,9 @@ pub fn said(kind: &str, message: &Object) -> Object {
     all.collect()
 }
 
-/// Sets the fields of `message` that annotations say, clears those that they could say and do not, and returns the annotations
-/// that have no such meaning. Refuses those that Google does not take on this kind; `at` is the path of their owner.
+/// Sets the fields of `message` that annotations say, clears those that they could say and do not,
+/// and returns the annotations that have no such meaning. Refuses those that Google does not take
+/// on this kind; `at` is the path of their owner.
 pub fn take(kind: &str, at: &str, given: &Object, message: &mut Value) -> Outcome<Object> {
     for (_, pointer, _) in saying(kind) {
         clear(message, pointer);

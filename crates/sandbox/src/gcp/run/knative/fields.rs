@@ -84,7 +84,8 @@ impl Fields {
             .collect()
     }
 
-    /// The labels without those that are `output_only`; of Google's own name spaces a client may send no others.
+    /// The labels without those that are `output_only`; of Google's own name spaces a client may
+    /// send no others.
     pub fn labels(&mut self, output_only: &[&str]) -> Outcome<Object> {
         let mut labels = self.map("labels");
         labels.retain(|key, _| !output_only.contains(&key.as_str()));

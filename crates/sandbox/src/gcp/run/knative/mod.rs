@@ -1,4 +1,5 @@
-//! v1 (Knative): everything as v2 has it, told as `gcloud run` reads it; and a service changed, as `gcloud run services update` does.
+//! v1 (Knative): everything as v2 has it, told as `gcloud run` reads it; and a service changed, as
+//! `gcloud run services update` does.
 
 mod annotations;
 mod fields;
@@ -17,7 +18,8 @@ use crate::gcp::operations::any;
 use crate::gcp::wire::Call;
 
 impl Gcp {
-    /// Methods of Cloud Run v1. Those of the regional host name the project only; those below `/v1/` the location too.
+    /// Methods of Cloud Run v1. Those of the regional host name the project only; those below
+    /// `/v1/` the location too.
     pub(in crate::gcp) fn run_v1(&self, call: &Call) -> Outcome {
         self.check_project(call.var(0))?;
         let method = call.method.id.strip_prefix("run.").unwrap_or_default();
@@ -104,7 +106,8 @@ impl Gcp {
         Ok(operation)
     }
 
-    /// The location that the host names: `us-central1-run.googleapis.com`. Elsewhere every location is meant.
+    /// The location that the host names: `us-central1-run.googleapis.com`. Elsewhere every location
+    /// is meant.
     fn host_location(&self, call: &Call) -> String {
         let host = call.host.as_deref().unwrap_or_default();
         let named = LOCATIONS.iter().find(|l| {

@@ -1,6 +1,7 @@
 //! `services.replaceService`: v1 changes a service, as `gcloud run services update` does it.
 //!
-//! What v1 says is brought into v2's fields and goes the way of v2's `services.patch`; what has no place there is refused.
+//! What v1 says is brought into v2's fields and goes the way of v2's `services.patch`; what has no
+//! place there is refused.
 
 use serde_json::Value;
 

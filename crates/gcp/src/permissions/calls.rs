@@ -276,7 +276,8 @@ const METHODS: &[(&str, &[&str])] = &[
         "dns.resourceRecordSets.list",
         &["dns.resourceRecordSets.list"],
     ),
-    // What a change adds and takes away needs the records' own permissions (Cloud DNS, "Access control with IAM").
+    // What a change adds and takes away needs the records' own permissions (Cloud DNS, "Access
+    // control with IAM").
     (
         "dns.changes.create",
         &[
@@ -297,7 +298,8 @@ const METHODS: &[(&str, &[&str])] = &[
     ("storage.objects.delete", &["storage.objects.delete"]),
 ];
 
-/// The permissions that a method takes, by its id or as `registry METHOD WHAT`: those that it can take, whatever it says.
+/// The permissions that a method takes, by its id or as `registry METHOD WHAT`: those that it can
+/// take, whatever it says.
 ///
 /// `None` for a method of which the table knows nothing.
 pub fn permissions_of(method: &str) -> Option<&'static [&'static str]> {
