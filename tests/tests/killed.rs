@@ -200,7 +200,7 @@ fn assert_tells_of(next: &Finished, stopped: &Run) {
         nodes => format!("during {}", nodes.join(", ")),
     };
     let done = stopped.ready().len();
-    let end = format!(" s ago {during}, {done} done; reading what it left and going on");
+    let end = format!("s ago {during}, {done} done; reading what it left and going on");
     let mut lines = next.stderr.lines();
     let told = lines.any(|line| line.starts_with(&start) && line.ends_with(&end));
     assert!(told, "no `{start}...{end}`: {next}");

@@ -1,6 +1,6 @@
 //! `deployer apply`: makes the clouds what the manifest says, and records the releases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::Rerun;
@@ -137,7 +137,8 @@ async fn locked(
     let exit = exit.max(accepted.exit());
     failure::report(global, session, &verdicts, &attempt).await;
     accepted.tell(global);
-    tell_what_serves(global, session, &work, &recorded, began).await;
+    let rejected = accepted.failed();
+    tell_what_serves(global, session, &work, (&recorded, &rejected), began).await;
     let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());
     let exit = exit
@@ -190,7 +191,8 @@ async fn nothing_to_do(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
     accepted.tell(global);
-    tell_what_serves(global, session, work, &recorded, began).await;
+    let rejected = accepted.failed();
+    tell_what_serves(global, session, work, (&recorded, &rejected), began).await;
     Ok(accepted.exit().max(unwritten.report(global.json)))
 }
 
@@ -300,7 +302,7 @@ async fn tell_what_serves(
     global: &Global,
     session: &Session,
     work: &Work,
-    recorded: &[record::Recorded],
+    (recorded, rejected): (&[record::Recorded], &BTreeSet<CloudName>),
     began: Timestamp,
 ) {
     if global.json {
@@ -312,7 +314,10 @@ async fn tell_what_serves(
     if recorded.is_empty() {
         return;
     }
-    let served: Vec<Served> = recorded.iter().map(|it| served(work, it)).collect();
+    let served: Vec<Served> = recorded
+        .iter()
+        .map(|it| served(work, it, rejected))
+        .collect();
     let back = way_back(global, session, recorded).await;
     let subject = (
         session.loaded.manifest.app.as_str(),
@@ -324,7 +329,7 @@ async fn tell_what_serves(
     out!("{text}");
 }
 
-fn served(work: &Work, recorded: &record::Recorded) -> Served {
+fn served(work: &Work, recorded: &record::Recorded, rejected: &BTreeSet<CloudName>) -> Served {
     let release = &recorded.release;
     let mut declared = work.declared.iter();
     let declared = declared.find(|declared| declared.cloud == recorded.cloud);
@@ -334,6 +339,7 @@ fn served(work: &Work, recorded: &record::Recorded) -> Served {
         service: release.service.clone(),
         number: release.number,
         detached: release.detached,
+        rejected: rejected.contains(&recorded.cloud),
         url: service
             .and_then(|service| service.outputs.url.known())
             .flatten(),

@@ -17,6 +17,8 @@ pub struct Served {
     pub number: u64,
     /// Whether its roll-out was not waited for.
     pub detached: bool,
+    /// Whether it failed its verification.
+    pub rejected: bool,
     pub url: Option<String>,
 }
 
@@ -79,23 +81,23 @@ pub fn render(
 
 /// `r3 serves on aws and gcp`, or what is different on each.
 fn phrase(on: &[&Served]) -> String {
-    let mut groups: Vec<(u64, bool, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<((u64, &str), Vec<&str>)> = Vec::new();
     for one in on {
         let cloud = one.cloud.as_str();
-        let same = |it: &&mut (u64, bool, Vec<&str>)| (it.0, it.1) == (one.number, one.detached);
-        match groups.iter_mut().find(same) {
-            Some((.., clouds)) => clouds.push(cloud),
-            None => groups.push((one.number, one.detached, vec![cloud])),
+        let how = match (one.detached, one.rejected) {
+            (true, _) => "is rolling out",
+            (false, true) => "failed its verification and serves",
+            (false, false) => "serves",
+        };
+        let said = (one.number, how);
+        match groups.iter_mut().find(|(it, _)| *it == said) {
+            Some((_, clouds)) => clouds.push(cloud),
+            None => groups.push((said, vec![cloud])),
         }
     }
     let words: Vec<String> = groups
         .iter()
-        .map(|(number, detached, clouds)| {
-            let how = if *detached {
-                "is rolling out"
-            } else {
-                "serves"
-            };
+        .map(|((number, how), clouds)| {
             let mut clouds = clouds.clone();
             clouds.sort_unstable();
             format!("r{number} {how} on {}", list(&clouds))
@@ -114,6 +116,7 @@ mod tests {
             service: service.into(),
             number,
             detached: false,
+            rejected: false,
             url: (cloud == CloudName::Gcp).then(|| "https://web.a.run.app".into()),
         }
     }
@@ -132,6 +135,18 @@ mod tests {
       gcp   https://web.a.run.app
       back: deployer rollback web    (to r2, image 1.0)
     ");
+    }
+
+    #[test]
+    fn what_failed_its_verification_is_never_said_to_serve_alone() {
+        let mut both = [
+            served(CloudName::Aws, "web", 3),
+            served(CloudName::Gcp, "web", 3),
+        ];
+        both[0].rejected = true;
+        let text = render(("shop", "staging"), &both, None, Duration::ZERO, 80);
+        let says = "r3 failed its verification and serves on aws, r3 serves on gcp";
+        assert!(text.contains(says), "{text}");
     }
 
     #[test]

@@ -94,7 +94,12 @@ impl<'a> Elsewhere<'a> {
 /// The commands after `next:`.
 fn next(said: &str) -> Vec<String> {
     let lines = said.lines();
-    let next = lines.map(|line| line.strip_prefix("next").unwrap_or(line).trim());
+    let next = lines.map(|line| {
+        line.trim()
+            .trim_start_matches("next")
+            .trim_start_matches(':')
+            .trim()
+    });
     let next = next.filter(|line| line.starts_with("deployer "));
     next.map(str::to_owned).collect()
 }

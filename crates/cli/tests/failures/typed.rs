@@ -44,7 +44,7 @@ async fn unknown(stage: &Stage) {
     run(stage, &words, "all", Exit::Success).await;
     // Its ledger knows it from now on.
     let said = run(stage, &["status", "-e", "review-7"], "all", Exit::Success).await;
-    says(&said, &["swept-review-7-idp"]);
+    says(&said, &["swept · review-7", "idp      r1 image-1"]);
 }
 
 async fn own(stage: &Stage) {
@@ -78,7 +78,7 @@ async fn not_longer(stage: &Stage) {
         (said, stage.time.now().duration_since(began))
     };
     let (_, (said, took)) = tokio::join!(run(stage, APPLY, "all", Exit::Success), refused);
-    says(&said, &["locked by", "waiting for it, 6.0 s at most"]);
+    says(&said, &["locked by", "waiting for it, 6.0s at most"]);
     assert!((5..60).contains(&took.as_secs()), "{took}");
 }
 
@@ -94,7 +94,7 @@ async fn several(stage: &Stage) {
     });
     let words = [APPLY, &["--only", "idp", "--only", "s1"]].concat();
     let said = run(stage, &words, "all", Exit::Success).await;
-    says(&said, &["r2 of `idp` serves", "r2 of `s1` serves"]);
+    says(&said, &["idp r2 serves", "s1 r2 serves"]);
     assert!(!said.contains("`s2`"), "{said}");
     let plan = run(stage, &["plan"], "all", Exit::Success).await;
     says(&plan, &["swept-test-s2"]);
