@@ -16,7 +16,7 @@ use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::in_process::time::VirtualTime;
 use crate::model::{Back, Content, Model};
-use crate::scenario::{LEASE_ENDS, Point};
+use crate::scenario::{LEASE_ENDS, Point, says_that_it_failed};
 
 /// The versions that can serve, and the one that never does.
 const GOOD: [Content; 3] = [1, 2, 3];
@@ -256,7 +256,7 @@ impl History<'_> {
             self.said.clone_from(&said);
             match ended {
                 Ended::Exit(exit) if expected.exits.contains(&exit) => return Ok(()),
-                Ended::Exit(_) if point != Point::Undisturbed && said.contains("error") => {}
+                Ended::Exit(_) if point != Point::Undisturbed && says_that_it_failed(&said) => {}
                 Ended::Exit(exit) => {
                     return Err(format!("it ended with {exit:?}, not {:?}:", expected.exits));
                 }

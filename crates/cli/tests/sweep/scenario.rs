@@ -255,8 +255,13 @@ fn judge(ended: &Ended, scenario: Scenario, point: Point, words: &str) -> Result
     }
 }
 
+/// Whether a command that failed says so: by an error, or at the head of its report.
+pub fn says_that_it_failed(words: &str) -> bool {
+    words.contains("error") || words.contains(" failed on ")
+}
+
 fn told(words: &str) -> Result<(), String> {
-    match words.contains("error") {
+    match says_that_it_failed(words) {
         true => Ok(()),
         false => Err(format!("it failed without a word:\n{words}")),
     }
