@@ -3,7 +3,7 @@
 //!
 //! At most one execution runs for an image, a program and a database, whenever a run is killed, and
 //! before any traffic moves. The note of a start is durable before the call; what was decided where
-//! the clouds differ stands at each function of [`run`].
+//! the clouds differ stands at each function of `run.rs`.
 
 mod run;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use deployer_core::plan::Change;
 
 use crate::facts::{Fact, How};
 
-/// The clouds' kinds in words.
+/// Kinds that a plan calls otherwise than they call themselves: by the cloud's product, or shorter.
 const WORDS: [(&str, &str); 23] = [
     ("ecs.task-definition", "task definition"),
     ("ecs.service", "service"),
@@ -34,7 +34,7 @@ const WORDS: [(&str, &str); 23] = [
     ("route53.record", "DNS record"),
 ];
 
-/// What a kind is called; the cloud's own word where there is no plainer one.
+/// What a kind is called: as its table says, unless there is a plainer word.
 pub fn word(address: &Address) -> &str {
     let mut words = WORDS.iter();
     if let Some((_, word)) = words.find(|(kind, _)| *kind == address.kind) {
@@ -45,8 +45,20 @@ pub fn word(address: &Address) -> &str {
         Some("image") => "image",
         Some("migration") => "migration",
         Some("record") => "DNS record",
-        Some(_) | None => &address.kind,
+        Some(_) | None => noun(&address.kind).unwrap_or(&address.kind),
     }
+}
+
+/// What a kind calls itself. `None` for one that this version does not know.
+fn noun(kind: &str) -> Option<&'static str> {
+    let aws = deployer_aws::permissions::NEEDS
+        .iter()
+        .map(|it| (it.kind, it.noun));
+    let gcp = deployer_gcp::permissions::NEEDS
+        .iter()
+        .map(|it| (it.kind, it.noun));
+    let found = aws.chain(gcp).find(|(known, _)| *known == kind);
+    found.map(|(_, noun)| noun)
 }
 
 /// Of which part of the manifest a node is, by its kind.
