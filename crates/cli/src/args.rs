@@ -601,6 +601,9 @@ pub enum SandboxCommand {
     /// Write a sample image: this program as a small web service, to try things with
     #[command(after_help = SAMPLE_HELP)]
     Sample(SandboxSampleArgs),
+    /// See it at work in half a minute: a service on both clouds, a new version, a broken one, and
+    /// back; in a folder and a sandbox of its own, which go at the end
+    Try(SandboxTryArgs),
     /// Have calls go wrong from now on, as a file says, instead of what was said before
     #[command(after_help = FAULTS_HELP)]
     Faults(SandboxFaultsArgs),
@@ -631,6 +634,13 @@ pub struct SandboxSampleArgs {
     /// Ask that service in the same container, as a health check
     #[arg(long, hide = true)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SandboxTryArgs {
+    /// Leave it running, with its files in this new folder
+    #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
+    pub keep: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -147,7 +147,7 @@ async fn open(
         digest: image.digest().to_string(),
         tag: match named {
             Some(named) => named.tag().map(str::to_owned),
-            None => tag_of(reference),
+            None => image.tag().and_then(tag_of).or_else(|| tag_of(reference)),
         },
         origin: named.map(|named| format!("{}/{}", named.registry(), named.repository())),
         reference: reference.to_owned(),

@@ -316,6 +316,11 @@ pub(crate) fn print_problems(global: &Global, problems: &deployer_manifest::Prob
         view::json(&serde_json::json!({ "problems": problems.iter().collect::<Vec<_>>() }));
         return;
     }
+    for problem in problems.iter() {
+        if let (Some(file), Some(line)) = (&problem.file, problem.line) {
+            view::github::error_at(&file.to_string_lossy(), line, &problem.message);
+        }
+    }
     say!("{}", problems.render(width(), colour()));
 }
 

@@ -159,12 +159,17 @@ const ACTORS: [&str; 7] = [
     "LOGNAME",
 ];
 
-/// The user, or who started the pipeline.
+/// The user, or who started the pipeline; where no variable says it, whom the system knows by this
+/// process' id.
 pub fn user() -> String {
-    ACTORS
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .unwrap_or_else(|| "unknown".into())
+    let mut named = ACTORS.iter();
+    let named =
+        named.find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    named.unwrap_or_else(|| {
+        let id = nix::unistd::Uid::current();
+        let known = nix::unistd::User::from_uid(id).ok().flatten();
+        known.map_or_else(|| format!("uid-{id}"), |user| user.name)
+    })
 }
 
 /// The host's name.

@@ -229,11 +229,14 @@ pub enum Colour {
 
 /// Problems for people, `width` columns wide, each with its source line.
 pub fn render(problems: &[Problem], width: usize, colour: Colour) -> String {
-    let theme = match colour {
+    let mut theme = match colour {
         Colour::On => GraphicalTheme::unicode(),
         Colour::Off => GraphicalTheme::unicode_nocolor(),
         Colour::Ascii => GraphicalTheme::none(),
     };
+    // As every other error begins.
+    "error:".clone_into(&mut theme.characters.error);
+    "warning:".clone_into(&mut theme.characters.warning);
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(width)
         .with_links(false)

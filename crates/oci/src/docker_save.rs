@@ -81,6 +81,7 @@ fn saved(
     Ok(Top {
         digest,
         media_type: OCI_MANIFEST.to_owned(),
+        tag: None,
     })
 }
 
@@ -122,6 +123,7 @@ fn only_complete_child(archive: &Archive, top: Top) -> Result<Top, Error> {
             present.push(Top {
                 digest,
                 media_type: entry.media_type().to_string(),
+                tag: None,
             });
         }
     }

@@ -130,6 +130,7 @@ pub struct Image {
     pub(crate) store: Store,
     manifests: Vec<Manifest>,
     blobs: Vec<Blob>,
+    tag: Option<String>,
 }
 
 impl Image {
@@ -155,7 +156,19 @@ impl Image {
             store,
             manifests,
             blobs,
+            tag: None,
         })
+    }
+
+    /// The same with the tag that its layout gives it.
+    pub(crate) fn tagged(self, tag: Option<String>) -> Self {
+        Self { tag, ..self }
+    }
+
+    /// The tag that an OCI layout gives it. `None` where it gives none, or several, and for every
+    /// other source.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
     }
 
     fn top(&self) -> &Manifest {

@@ -19,6 +19,8 @@ const FULL_NAME: &str = "io.containerd.image.name";
 pub(crate) struct Top {
     pub(crate) digest: Digest,
     pub(crate) media_type: String,
+    /// The tag of its entry. `None` where it has none, or several.
+    pub(crate) tag: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +59,8 @@ pub(crate) fn select(index: &[u8], tag: Option<&str>, object: &str) -> Result<To
         .iter()
         .filter(|e| tag.is_none_or(|tag| is_named(e, tag)));
     let mut found: Vec<&Descriptor> = fitting.collect();
+    let tags = found.iter().map(|it| annotation(it, REF_NAME));
+    let tags: Vec<Option<&str>> = tags.collect();
     // One image under several names is still one image.
     found.sort_by_key(|e| e.digest().as_ref().to_owned());
     found.dedup_by_key(|e| e.digest().clone());
@@ -64,6 +68,10 @@ pub(crate) fn select(index: &[u8], tag: Option<&str>, object: &str) -> Result<To
         ([one], _) => Ok(Top {
             digest: Digest::try_from(one.digest())?,
             media_type: one.media_type().to_string(),
+            tag: match tags.as_slice() {
+                [one] => one.map(str::to_owned),
+                _ => None,
+            },
         }),
         ([], None) => Err(failed(ErrorKind::NotFound).detail("it holds no image")),
         ([], Some(tag)) => Err(failed(ErrorKind::NotFound).detail(format!(

@@ -140,7 +140,9 @@ impl ImageSource {
             ImageSource::Layout { dir, tag } => {
                 let found = dir.clone();
                 let top = blocking(move || layout::select_in_dir(&found, tag.as_deref())).await?;
-                Image::load(Store::Layout(dir), top.digest, Some(top.media_type)).await
+                let store = Store::Layout(dir);
+                let image = Image::load(store, top.digest, Some(top.media_type)).await?;
+                Ok(image.tagged(top.tag))
             }
             ImageSource::Archive { file, kind, name } => {
                 let (archive, top) =

@@ -67,9 +67,16 @@ fn is_headline(line: &str) -> bool {
     !line.starts_with("          ")
 }
 
-/// Progress lines start with a node's address: of those only the last one counts.
+/// Progress lines start with the time and the cloud: of those only the last one counts.
 fn is_result(line: &str) -> bool {
-    let progress = line.starts_with("  aws/") || line.starts_with("  gcp/");
+    let mut words = line.split(' ');
+    let time = words
+        .next()
+        .is_some_and(|word| word.matches(':').count() == 2);
+    let progress = time
+        && words
+            .next()
+            .is_some_and(|word| ["aws", "gcp"].contains(&word));
     let ended = [
         "created in",
         "updated in",
@@ -298,12 +305,10 @@ mod tests {
     #[test]
     fn of_the_progress_only_the_ends_are_results() {
         assert!(!is_result(
-            "  aws/us-east-1/ecs.service/a: 1 of 2 tasks run (0.5 s)"
+            "20:01:58 aws  a     service: 1 of 2 tasks run (0.5s)"
         ));
-        assert!(is_result("  aws/us-east-1/ecs.service/a: created in 1.0 s"));
-        assert!(is_result(
-            "  gcp/us-central1/run.service/a: FAILED after 9 s: no"
-        ));
+        assert!(is_result("20:01:58 aws  a     service created in 1.0s"));
+        assert!(is_result("20:01:58 gcp  a     service FAILED after 9.0s"));
         assert!(is_result("demo · sandbox: a r1 serves on aws"));
     }
 

@@ -2,6 +2,7 @@
 //! file.
 
 mod sample;
+mod tour;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
             (false, false) => sample::write(global, args),
         };
     }
+    if let SandboxCommand::Try(args) = command {
+        return tour::run(global, args).await;
+    }
     let home = home()?;
     match command {
         SandboxCommand::Up(args) if args.foreground => serve(&home, args).await,
@@ -52,7 +56,7 @@ pub async fn run(global: &Global, command: &SandboxCommand) -> Result<Exit> {
         SandboxCommand::Status => status(global, &home).await,
         SandboxCommand::Env => env(global, &home),
         SandboxCommand::Faults(args) => faults(global, &home, args).await,
-        SandboxCommand::Sample(_) => Ok(Exit::Success),
+        SandboxCommand::Sample(_) | SandboxCommand::Try(_) => Ok(Exit::Success),
     }
 }
 

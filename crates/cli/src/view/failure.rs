@@ -188,7 +188,10 @@ impl Page {
             let time = at.strftime("%H:%M:%S");
             for (row, line) in lines.iter().enumerate() {
                 let line = match row {
-                    0 => format!("{} (at {time} UTC)", without_events(line, autopsy)),
+                    0 => {
+                        let words = without_events(line, autopsy);
+                        format!("{} (at {time} UTC)", without_address(&words))
+                    }
                     _ => line.clone(),
                 };
                 self.row(&std::mem::take(&mut label), &line);
@@ -249,6 +252,18 @@ fn without_events(message: &str, autopsy: &Autopsy) -> String {
     };
     let parts: Vec<&str> = message.split("; ").filter(told).collect();
     parts.join("; ")
+}
+
+/// "failed: ADDRESS failed: why" without what the label says already: whose it is, and on which
+/// cloud.
+fn without_address(message: &str) -> String {
+    let (heading, words) = message.split_once(": ").unwrap_or(("", message));
+    match words.split_once(" failed: ") {
+        Some((address, why)) if address.contains('/') && !address.contains(' ') => {
+            format!("{heading}: {why}")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// The instances that ended, those together that ended in the same way.

@@ -5,6 +5,7 @@ pub mod error;
 pub mod failure;
 pub mod findings;
 pub mod foreign;
+pub mod github;
 pub mod permissions;
 pub mod plan;
 pub mod progress;

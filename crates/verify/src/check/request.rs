@@ -141,6 +141,17 @@ fn same(one: &Value, other: &Value) -> bool {
 fn judge_body(answer: &Answer, wanted: &str) -> Result<(), String> {
     match pattern(wanted)?.is_match(&String::from_utf8_lossy(&answer.body)) {
         true => Ok(()),
-        false => Err(format!("no match in {} bytes", answer.body.len())),
+        false => Err(format!("no match in {}", begin(&answer.body))),
+    }
+}
+
+/// What people recognise an answer by: how it begins, on one line.
+fn begin(body: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    let text = String::from_utf8_lossy(body);
+    let begins: String = text.chars().take(SHOWN).collect();
+    match begins.len() == text.len() {
+        true => format!("{begins:?}"),
+        false => format!("{begins:?}... ({} bytes)", body.len()),
     }
 }

@@ -2,8 +2,8 @@
 //! JSON lines.
 
 mod board;
+mod plain;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,12 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use board::{Board, Ended};
+use plain::Plain;
 
 use crate::appearance::{self, Progress};
-use crate::duration;
 use crate::scene::Scene;
 use crate::view;
-use crate::view::foreign::{self, address as shown};
 use crate::view::plan;
-
-/// A node that is silent for so long is mentioned again in plain mode.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Why a delete waits for the next run.
 const PUT_OFF: &str =
@@ -38,7 +34,7 @@ pub fn reporter(as_json: bool, plan: &Plan, scene: &Scene) -> Arc<dyn Reporter> 
     } else {
         match appearance::progress() {
             Progress::Bar => Arc::new(Live::new(Board::of(plan, scene, Instant::now()))),
-            Progress::Plain => Arc::new(Plain::default()),
+            Progress::Plain => Arc::new(Plain::of(plan, scene)),
             Progress::Silent => Arc::new(Silent),
         }
     }
@@ -151,95 +147,6 @@ impl Reporter for JsonLines {
             }),
             Event::Held { address } => json!({"event": "held", "address": address}),
         });
-    }
-}
-
-/// What a node last said, and when it was last mentioned.
-struct Last {
-    since: Instant,
-    mentioned: Instant,
-    note: String,
-}
-
-#[derive(Default)]
-struct Plain {
-    running: Mutex<BTreeMap<Address, Last>>,
-}
-
-impl Plain {
-    fn running(&self) -> MutexGuard<'_, BTreeMap<Address, Last>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, address: &Address, line: &str) {
-        let mut running = self.running();
-        let now = Instant::now();
-        if let Some(last) = running.get_mut(address)
-            && (last.note != line || now - last.mentioned > HEARTBEAT)
-        {
-            let took = duration::show(now - last.since);
-            let told = foreign::line(&shorter(line));
-            sayln!("  {}: {told} ({took})", shown(address));
-            last.mentioned = now;
-            last.note = line.to_owned();
-        }
-    }
-}
-
-impl Reporter for Plain {
-    fn event(&self, event: &Event<'_>) {
-        match event {
-            Event::Started { address, action } => {
-                let now = Instant::now();
-                let last = Last {
-                    since: now,
-                    mentioned: now,
-                    note: String::new(),
-                };
-                self.running().insert((*address).clone(), last);
-                sayln!("  {}: {}", shown(address), verb(address, *action));
-            }
-            Event::Note { address, line } => self.note(address, line),
-            Event::Done {
-                address,
-                action,
-                took,
-            } => {
-                self.running().remove(address);
-                sayln!(
-                    "  {}: {} in {}",
-                    shown(address),
-                    past(address, *action),
-                    duration::show(*took)
-                );
-            }
-            Event::Detached { address } => {
-                self.running().remove(address);
-                sayln!("  {}: begun, not waited for", shown(address));
-            }
-            Event::PutOff { address } => sayln!("  {}: {PUT_OFF}", shown(address)),
-            Event::Failed {
-                address,
-                error,
-                took,
-            } => {
-                self.running().remove(address);
-                let how = match error.kind() {
-                    ErrorKind::TimedOut => "NOT READY IN TIME, no longer waited for",
-                    _ => "FAILED",
-                };
-                // The error itself is told with everything that belongs to it, once.
-                let took = duration::show(*took);
-                sayln!("  {}: {how} after {took}", shown(address));
-            }
-            Event::Undoing { address } => sayln!("  {}: put back", shown(address)),
-            Event::Undone { address, stays } => match stays {
-                None => sayln!("  {}: as before", shown(address)),
-                Some(why) => sayln!("  {}: stays: {}", shown(address), foreign::words(why)),
-            },
-            Event::NotUndone { address, .. } => sayln!("  {}: NOT PUT BACK", shown(address)),
-            Event::Held { address } => sayln!("  {}: not started", shown(address)),
-        }
     }
 }
 
