@@ -15,8 +15,8 @@ use crate::{images, packages, workspace};
 
 const PICTURE: &str = "docs/terminal.svg";
 
-/// The terminal's width: a wide window; longer lines are broken as a terminal breaks them.
-const COLUMNS: u16 = 132;
+/// The terminal's width; longer lines are broken as a terminal breaks them.
+const COLUMNS: u16 = 96;
 
 /// Runs and draws. Nothing that was started is left.
 pub fn command() -> Result<()> {
@@ -35,7 +35,7 @@ pub fn command() -> Result<()> {
         ("deployer plan", plan.stdout.as_str()),
         ("deployer apply --yes", apply.stdout.as_str()),
     ];
-    let text = transcript::join(&told, COLUMNS.into());
+    let text = transcript::join(&told, COLUMNS);
     let picture = Term::new().render_svg(&text);
     fs::write(workspace::root().join(PICTURE), picture)
         .with_context(|| format!("cannot write {PICTURE}"))?;

@@ -163,8 +163,7 @@ const ACTORS: [&str; 7] = [
 /// process' id.
 pub fn user() -> String {
     let mut named = ACTORS.iter();
-    let named =
-        named.find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let named = named.find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     named.unwrap_or_else(|| {
         let id = nix::unistd::Uid::current();
         let known = nix::unistd::User::from_uid(id).ok().flatten();

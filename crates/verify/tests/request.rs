@@ -172,7 +172,7 @@ async fn the_body_has_a_match_of_its_pattern() {
         ..about()
     };
     passes(with("^o")).await;
-    fails(with("^k"), "no match in 2 bytes").await;
+    fails(with("^k"), "no match in \"ok\"").await;
 }
 
 #[tokio::test]
