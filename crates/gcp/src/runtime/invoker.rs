@@ -375,7 +375,7 @@ impl Kind for Invoker {
     type Site = Project;
     type Is = ();
     const KIND: &'static str = "run.invoker";
-    const NOUN: &'static str = "invoker policy of service";
+    const NOUN: &'static str = "callers of service";
     const TIER: Tier = Tier::Edge;
     const FACTS: Access = Access {
         feature: Feature::Always,
