@@ -206,7 +206,8 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         declared.push(of_place);
         if wish.part == Part::All {
             let mut pinned = kept::pinned_meanwhile(place, &held).await?;
-            let rollbacks = kept::by_rollbacks(place, &known.inventory, &graph, &content_ids);
+            let rollbacks =
+                kept::by_rollbacks(place, &known.inventory, &graph, (&content_ids, &overrides));
             for kept in rollbacks.await? {
                 notes.push(kept::note(place.name(), &kept));
                 pinned.extend(kept.secrets);

@@ -270,9 +270,15 @@ impl Listed {
         let releases = self.releases.iter().rev();
         let releases: Vec<serde_json::Value> =
             releases.map(view::release::with_short_names).collect();
+        let holds = self.holds.iter().map(|hold| {
+            let mut value = json!(hold);
+            value["content_id"] = json!(hold.content());
+            value
+        });
+        let holds: Vec<serde_json::Value> = holds.collect();
         json!({
-            "cloud": self.cloud, "service": self.service, "hold": self.holds.last(),
-            "holds": self.holds, "releases": releases, "serves": serves.as_ref().ok(),
+            "cloud": self.cloud, "service": self.service, "hold": holds.last(),
+            "holds": holds, "releases": releases, "serves": serves.as_ref().ok(),
             "serves_in_words": serves.err().flatten(),
         })
     }

@@ -12,15 +12,16 @@ use crate::command::releases::short;
 pub fn event(cloud: CloudName, release: &Release) -> Value {
     json!({
         "event": "release", "cloud": cloud, "service": release.service, "number": release.number,
-        "content_id": release.content_id, "tag": release.tag, "digest": digest(release),
+        "content_id": release.content(), "tag": release.tag, "digest": digest(release),
         "revision": short(&release.revision.0), "release": with_short_names(release),
     })
 }
 
-/// The release with `digest` and `revision_name`, which name image and revision within account and
-/// project.
+/// The release with the id of its whole content, and with `digest` and `revision_name`, which name
+/// image and revision within account and project.
 pub fn with_short_names(release: &Release) -> Value {
     let mut value = json!(release);
+    value["content_id"] = json!(release.content());
     value["digest"] = json!(digest(release));
     value["revision_name"] = json!(short(&release.revision.0));
     value

@@ -20,7 +20,7 @@ mod version;
 pub use inventory::{Inventory, Item};
 pub use lock::{Holder, Keeper, Known, LEASE, Lease, Origin, Permit, Standing, Witness};
 pub use migration::LedgerMigrations;
-pub use release::{Hold, Release};
+pub use release::{Hold, NOTHING_OWN, Release, content};
 pub use run::{Content, RunHeader, RunJournal, RunRecord};
 
 use std::sync::Arc;
