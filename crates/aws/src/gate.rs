@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aws_sdk_ecs::config::interceptors::BeforeTransmitInterceptorContextMut;
-use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_ecs::error::BoxError;
+use aws_sdk_ecs::config::RuntimeComponents;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -72,29 +70,6 @@ impl HttpClient for Gate {
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {
         self.client.connector_metadata()
-    }
-}
-
-/// Writes the operation's name on each attempt of a call: what is sent says it in another place in
-/// each protocol.
-#[derive(Debug)]
-pub(crate) struct Named;
-
-impl Intercept for Named {
-    fn name(&self) -> &'static str {
-        "Named"
-    }
-
-    fn modify_before_transmit(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _components: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let Some(operation) = config.load::<Metadata>() {
-            context.request_mut().add_extension(operation.clone());
-        }
-        Ok(())
     }
 }
 

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use aws_sdk_ecs::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ecs::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use deployer_core::clock::Clock;
 use deployer_core::rate::{Rate, Turns};
-
-use crate::gate::Named;
 
 /// An API, and how fast it may be asked.
 #[derive(Debug)]
@@ -38,6 +39,29 @@ struct Shared {
 pub(crate) trait Sdk: Sized {
     /// Makes it. Its calls bear their operation's name, without which the gate lets nothing out.
     fn of(config: &SdkConfig) -> Self;
+}
+
+/// Writes the operation's name on each attempt of a call: what is sent says it in another place in
+/// each protocol.
+#[derive(Debug)]
+struct Named;
+
+impl Intercept for Named {
+    fn name(&self) -> &'static str {
+        "Named"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(operation) = config.load::<Metadata>() {
+            context.request_mut().add_extension(operation.clone());
+        }
+        Ok(())
+    }
 }
 
 /// Makes the list of the APIs that are called. What is not in it gets no client.

@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::again::Again;
 use crate::args::{ApplyArgs, Global};
-use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::facts::short;
 use crate::record;
 use crate::run::Unwritten;
 use crate::session::{Place, Session};

@@ -8,7 +8,7 @@ use deployer_core::history::{Current, Found, History, Standing, same_revision};
 use deployer_core::ledger::{Hold, Release};
 
 use crate::activation::{Choice, Over, Rest};
-use crate::command::releases::short;
+use crate::facts::short;
 use crate::record;
 use crate::session::{Place, Session};
 

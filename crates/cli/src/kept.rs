@@ -10,10 +10,9 @@ use deployer_core::graph::Graph;
 use deployer_core::history::History;
 use deployer_core::ledger::Inventory;
 
-use crate::held::HeldService;
+use crate::held::{HeldService, Overrides};
 use crate::record;
 use crate::session::Place;
-use crate::work::Overrides;
 
 /// The secret versions that the revisions pin which serve instead of what is held: the manifest may
 /// not name their secrets any more.

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::again::Again;
 use crate::args::{Global, ServiceArgs};
 use crate::exit::Exit;
+pub use crate::facts::short;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::record;
 use crate::session::{Place, Session};
@@ -345,9 +346,4 @@ async fn attempts(
         });
     }
     Ok(attempts)
-}
-
-/// The last part of an ARN; a revision's name as it is.
-pub fn short(revision: &str) -> String {
-    revision.rsplit('/').next().unwrap_or(revision).to_owned()
 }

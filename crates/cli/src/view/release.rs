@@ -6,7 +6,7 @@ use deployer_core::address::CloudName;
 use deployer_core::ledger::Release;
 use serde_json::{Value, json};
 
-use crate::command::releases::short;
+use crate::facts::short;
 
 /// The line about a release that serves now.
 pub fn event(cloud: CloudName, release: &Release) -> Value {

@@ -153,8 +153,8 @@ impl Shape {
         let scaling = match container::keeps(&self.spec, "replicas", there) {
             true => scaling,
             false => scaling
-                .set_min_instance_count(count(self.spec.replicas.min))
-                .set_max_instance_count(count(self.spec.replicas.max)),
+                .set_min_instance_count(scaling::count(self.spec.replicas.min))
+                .set_max_instance_count(scaling::count(self.spec.replicas.max)),
         };
         let asked = self.section.request_timeout.map(i64::from);
         let asked = asked.map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
@@ -214,7 +214,7 @@ impl Shape {
             self.section.concurrency,
             base.max_instance_request_concurrency,
         ) {
-            (Some(given), _) => count(given),
+            (Some(given), _) => scaling::count(given),
             (None, _) if is_small(main) => 1,
             (None, there) if there > 0 && !was_small => there,
             (None, _) => CONCURRENCY,
@@ -227,11 +227,6 @@ fn is_small(container: &Container) -> bool {
     let limits = container.resources.as_ref().map(|it| &it.limits);
     let cpu = limits.and_then(|limits| limits.get("cpu"));
     cpu.is_some_and(|cpu| container::read_cpu(cpu).starts_with("0."))
-}
-
-/// A number as Cloud Run's API has it.
-pub(crate) fn count(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Everything to the newest revision; addresses that tags give stay.

@@ -10,6 +10,7 @@ use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
@@ -17,7 +18,6 @@ use crate::labels::tags;
 use crate::lookup::Seen;
 use crate::paths::short;
 use crate::project::Project;
-use crate::secret_store::moment;
 
 /// A value as text.
 fn text_of(payload: model::SecretPayload, action: String) -> Result<SecretString> {
@@ -398,6 +398,12 @@ impl Store {
             Some(stranger) => Err(stranger.refusal(format!("secret `{}`", self.name))),
         }
     }
+}
+
+/// A moment as Google writes it. `None` for one that is out of all bounds.
+pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
+    let time = time?;
+    Timestamp::new(time.seconds(), time.nanos()).ok()
 }
 
 /// Replicated in these regions; wherever Google likes where none is named.

@@ -5,7 +5,7 @@ mod calls;
 mod members;
 mod secret;
 
-pub(crate) use calls::Store;
+pub(crate) use calls::{Store, moment};
 pub(crate) use members::MEMBER;
 pub(crate) use secret::{SECRET, Secret};
 
@@ -21,7 +21,6 @@ use deployer_core::node::Token;
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use google_cloud_secretmanager_v1::model::secret_version::State;
-use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::error::{self, Found};
@@ -165,9 +164,4 @@ fn taken(content: SecretContent, inputs: &mut Inputs) -> SecretContent {
         SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
         SecretContent::Keep | SecretContent::Exactly(_) | SecretContent::AtFirst(_) => content,
     }
-}
-
-pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
-    let time = time?;
-    Timestamp::new(time.seconds(), time.nanos()).ok()
 }
