@@ -8,7 +8,7 @@ use deployer_core::history::{Current, Found, History, Standing, same_revision};
 use deployer_core::ledger::{Hold, Release};
 
 use crate::activation::{Choice, Over, Rest};
-use crate::facts::short;
+use crate::facts::revision_name;
 use crate::record;
 use crate::session::{Place, Session};
 
@@ -349,7 +349,7 @@ async fn from(
                     ErrorKind::Conflict,
                     format!(
                         "{} serves on {}, no release says so, and it cannot be told what it is",
-                        short(&revision.0),
+                        revision_name(&revision.0),
                         place.name()
                     ),
                 )
@@ -360,7 +360,7 @@ async fn from(
         Standing::Several(shares) => {
             let shares: Vec<String> = shares
                 .iter()
-                .map(|(revision, share)| format!("{} {share} %", short(&revision.0)))
+                .map(|(revision, share)| format!("{} {share} %", revision_name(&revision.0)))
                 .collect();
             Err(Error::new(
                 ErrorKind::Conflict,

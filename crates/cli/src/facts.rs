@@ -34,7 +34,7 @@ pub enum How {
 }
 
 /// The last part of an ARN; a revision's name as it is.
-pub fn short(revision: &str) -> String {
+pub fn revision_name(revision: &str) -> String {
     revision.rsplit('/').next().unwrap_or(revision).to_owned()
 }
 

@@ -10,7 +10,7 @@ use deployer_core::history::{Current, History, Standing};
 use deployer_core::ledger::Hold;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::facts::short;
+use crate::facts::revision_name;
 use crate::record;
 use crate::session::{Place, Session};
 
@@ -151,10 +151,10 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
             format!(
                 "r{} serves ({})",
                 release.number,
-                short(&release.revision.0)
+                revision_name(&release.revision.0)
             )
         }
-        Standing::Unrecorded(revision) => format!("{} serves", short(&revision.0)),
+        Standing::Unrecorded(revision) => format!("{} serves", revision_name(&revision.0)),
         Standing::Several(_) => "several revisions serve".to_owned(),
         Standing::Nothing => "nothing serves".to_owned(),
     }

@@ -422,10 +422,10 @@ fn fields_of(revision: Revision) -> Fields {
     fields
 }
 
-fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
+fn views(places: &[Place]) -> Vec<secret::TargetSecrets<'_>> {
     places
         .iter()
-        .map(|place| secret::Place {
+        .map(|place| secret::TargetSecrets {
             cloud: place.cloud.as_ref(),
             env: &place.env,
         })

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::again::Again;
 use crate::args::{Global, ServiceArgs};
 use crate::exit::Exit;
-pub use crate::facts::short;
+pub use crate::facts::revision_name as short;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::record;
 use crate::session::{Place, Session};

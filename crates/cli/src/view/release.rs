@@ -6,14 +6,14 @@ use deployer_core::address::CloudName;
 use deployer_core::ledger::Release;
 use serde_json::{Value, json};
 
-use crate::facts::short;
+use crate::facts::revision_name;
 
 /// The line about a release that serves now.
 pub fn event(cloud: CloudName, release: &Release) -> Value {
     json!({
         "event": "release", "cloud": cloud, "service": release.service, "number": release.number,
         "content_id": release.content(), "tag": release.tag, "digest": digest(release),
-        "revision": short(&release.revision.0), "release": with_short_names(release),
+        "revision": revision_name(&release.revision.0), "release": with_short_names(release),
     })
 }
 
@@ -23,7 +23,7 @@ pub fn with_short_names(release: &Release) -> Value {
     let mut value = json!(release);
     value["content_id"] = json!(release.content());
     value["digest"] = json!(digest(release));
-    value["revision_name"] = json!(short(&release.revision.0));
+    value["revision_name"] = json!(revision_name(&release.revision.0));
     value
 }
 
