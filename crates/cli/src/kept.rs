@@ -50,8 +50,8 @@ pub struct Kept {
     names: BTreeSet<String>,
 }
 
-/// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids` and
-/// `overrides` are what the manifest says now.
+/// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids`
+/// and `overrides` are what the manifest says now.
 ///
 /// Errors: the ledger's.
 pub async fn by_rollbacks(

@@ -1,5 +1,5 @@
-//! Gives each configuration of a service two ids: of what every target has of it, and of what is one
-//! target's own.
+//! Gives each configuration of a service two ids: of what every target has of it, and of what is
+//! one target's own.
 
 use deployer_core::address::CloudName;
 use deployer_core::spec::{Architecture, SecretUse};
