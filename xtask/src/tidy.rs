@@ -147,6 +147,7 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("aws", "tagging.rs", "labels are part of each thing"),
     ("aws", "tags.rs", "labels.rs"),
     ("gcp", "apis.rs", "AWS's are always on"),
+    ("gcp", "apis/switching.rs", "AWS's are always on"),
     ("gcp", "caller.rs", "STS is one call"),
     (
         "gcp",

@@ -23,6 +23,7 @@ use crate::credentials::Credentials;
 use crate::gate::Gate;
 use crate::lookup::{LogGroups, Lookups, SecretValues, Services};
 use crate::partition;
+use crate::rates::Sdk;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
 pub(crate) const ATTEMPTS: u32 = 5;
@@ -58,9 +59,9 @@ impl Clients {
         let endpoint = section.endpoint.as_deref();
         let (config, sandbox) =
             configuration(&section.region, endpoint, &context, credentials).await?;
-        let ecs = aws_sdk_ecs::Client::new(&config);
-        let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
-        let secrets = aws_sdk_secretsmanager::Client::new(&config);
+        let ecs = config.client();
+        let logs = config.client();
+        let secrets = config.client();
         Ok(Self {
             lookups: Lookups {
                 services: Services::new(&ecs, &section.cluster),
@@ -68,16 +69,16 @@ impl Clients {
                 log_groups: LogGroups::new(&logs),
             },
             ecs,
-            ecr: aws_sdk_ecr::Client::new(&config),
+            ecr: config.client(),
             secrets,
             logs,
-            sts: aws_sdk_sts::Client::new(&config),
-            rds: aws_sdk_rds::Client::new(&config),
-            elasticache: aws_sdk_elasticache::Client::new(&config),
-            scaling: aws_sdk_applicationautoscaling::Client::new(&config),
-            balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
-            tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
-            endpoint: config.endpoint_url().map(str::to_owned),
+            sts: config.client(),
+            rds: config.client(),
+            elasticache: config.client(),
+            scaling: config.client(),
+            balancers: config.client(),
+            tagging: config.client(),
+            endpoint: config.endpoint(),
             section: section.clone(),
             target: Target {
                 cloud: CloudName::Aws,
@@ -118,6 +119,22 @@ impl Clients {
     }
 }
 
+/// The SDK's configuration of one target. Clients are made of it by [`Config::client`] and in no
+/// other way: so the rates of each one's API are known, and the gate can tell its calls.
+pub(crate) struct Config(SdkConfig);
+
+impl Config {
+    /// A client, whose calls wait for their turns.
+    pub(crate) fn client<C: Sdk>(&self) -> C {
+        C::of(&self.0)
+    }
+
+    /// The base URL of every call. `None` where AWS itself answers.
+    fn endpoint(&self) -> Option<String> {
+        self.0.endpoint_url().map(str::to_owned)
+    }
+}
+
 /// The SDK's own configuration (environment, profile) with our time-outs and retries, and whether
 /// its endpoint is on loopback. `AWS_ENDPOINT_URL` wins over `endpoint`.
 ///
@@ -127,7 +144,7 @@ pub(crate) async fn configuration(
     endpoint: Option<&str>,
     context: &Context,
     credentials: &Credentials,
-) -> Result<(SdkConfig, bool)> {
+) -> Result<(Config, bool)> {
     // Of each attempt, from when it is sent: how long it waits for its turn is not the cloud's
     // doing. A server that never answers keeps a call for its attempts and the pauses between them,
     // which is twice the time-out.
@@ -154,7 +171,7 @@ pub(crate) async fn configuration(
         Some(endpoint) => is_loopback(endpoint)?,
         None => false,
     };
-    Ok((config, sandbox))
+    Ok((Config(config), sandbox))
 }
 
 /// For calls that belong to no target: reading an image out of somebody's registry.
@@ -233,7 +250,95 @@ pub(crate) async fn of_nobody() -> Clients {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use aws_credential_types::Credentials as Pair;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use aws_sdk_ecs::error::DisplayErrorContext;
+
     use super::*;
+
+    struct Watch;
+
+    #[async_trait::async_trait]
+    impl Clock for Watch {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::now()
+        }
+
+        async fn pause(&self, duration: Duration) {
+            tokio::time::sleep(duration).await;
+        }
+    }
+
+    /// A server that refuses every request, for good, and counts them.
+    fn refusing() -> (String, Arc<AtomicU32>) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", server.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for connection in server.incoming() {
+                let mut connection = connection.unwrap();
+                let _ = connection.read(&mut [0; 16 * 1024]);
+                count.fetch_add(1, Ordering::SeqCst);
+                let refusal = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+                let _ = connection.write_all(refusal.as_bytes());
+            }
+        });
+        (endpoint, asked)
+    }
+
+    #[tokio::test]
+    async fn each_client_says_its_operation_and_one_that_does_not_is_never_answered() {
+        let (endpoint, asked) = refusing();
+        let pair = SharedCredentialsProvider::new(Pair::new("AKID", "secret", None, None, "test"));
+        let context = Context {
+            clock: Arc::new(Watch),
+            call_timeout: Duration::from_secs(60),
+            permit: deployer_core::ledger::Permit::default(),
+        };
+        let (config, sandbox) = configuration(
+            "eu-west-1",
+            Some(&endpoint),
+            &context,
+            &Credentials::given(pair),
+        )
+        .await
+        .unwrap();
+        assert!(sandbox);
+        macro_rules! ask {
+            ($($sdk:ident: $call:ident,)+) => {{
+                $(
+                    let before = asked.load(Ordering::SeqCst);
+                    let paced: $sdk::Client = config.client();
+                    assert!(paced.$call().send().await.is_err());
+                    let sent = asked.load(Ordering::SeqCst);
+                    assert!(sent > before, "{}", stringify!($sdk));
+                    let forgotten = $sdk::Client::new(&config.0);
+                    let refused = forgotten.$call().send().await.unwrap_err();
+                    let why = DisplayErrorContext(refused).to_string();
+                    assert!(why.contains("has no rate"), "{why}");
+                    assert_eq!(asked.load(Ordering::SeqCst), sent);
+                )+
+            }};
+        }
+        ask! {
+            aws_sdk_applicationautoscaling: list_tags_for_resource,
+            aws_sdk_cloudwatchlogs: describe_log_groups,
+            aws_sdk_ecr: get_authorization_token,
+            aws_sdk_ecs: list_clusters,
+            aws_sdk_elasticache: describe_replication_groups,
+            aws_sdk_elasticloadbalancingv2: describe_load_balancers,
+            aws_sdk_rds: describe_db_instances,
+            aws_sdk_resourcegroupstagging: get_resources,
+            aws_sdk_route53: list_hosted_zones,
+            aws_sdk_secretsmanager: list_secrets,
+            aws_sdk_sts: get_caller_identity,
+        }
+    }
 
     #[test]
     fn only_a_loopback_endpoint_is_a_sandbox() {

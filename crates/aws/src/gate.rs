@@ -4,21 +4,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aws_sdk_ecs::config::RuntimeComponents;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
     SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use deployer_core::capability::Context;
+use deployer_core::error::Error;
 use deployer_core::ledger::Permit;
 use tokio::sync::Semaphore;
 
 use crate::connection;
-use crate::rates::Rates;
-use crate::retry_after::{self, Pauses};
+use crate::rates::{self, Api, Rates};
+use crate::retry_after::Pauses;
 
 /// How many calls of one target are on their way at once: more would only be more connections.
 const AT_ONCE: usize = 32;
@@ -72,6 +73,20 @@ impl HttpClient for Gate {
     }
 }
 
+/// The operation that a request is of, and its API.
+///
+/// Errors: internal, when it is not known: its client was made without a rate.
+fn operation_of(request: &HttpRequest) -> Result<(Metadata, &'static Api), Error> {
+    let unpaced = |what: &str| {
+        let message = format!("{what} was called by a client that has no rate");
+        Error::internal(message)
+    };
+    let operation = request.extension::<Metadata>();
+    let operation = operation.ok_or_else(|| unpaced("AWS"))?.clone();
+    let api = rates::api(&operation).ok_or_else(|| unpaced(operation.service()))?;
+    Ok((operation, api))
+}
+
 #[derive(Debug)]
 struct Guarded {
     connector: SharedHttpConnector,
@@ -82,32 +97,33 @@ impl HttpConnector for Guarded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (connector, rules) = (self.connector.clone(), Arc::clone(&self.rules));
         HttpConnectorFuture::new(async move {
-            let api = retry_after::api(&request);
+            // A user's error is not tried again.
+            let known = operation_of(&request);
+            let (operation, api) = known.map_err(|error| ConnectorError::user(error.into()))?;
             let _place = loop {
-                rules.pauses.over(&api).await;
-                rules.rates.turn(&request).await;
+                rules.pauses.over(api.prefix).await;
+                rules.rates.turn(api, operation.name()).await;
                 let place = rules.places.acquire().await;
                 let place = place.map_err(|closed| ConnectorError::user(closed.into()))?;
                 // One that was answered meanwhile may have been asked for time.
-                if rules.pauses.left(&api).is_zero() {
+                if rules.pauses.left(api.prefix).is_zero() {
                     break place;
                 }
             };
-            // Asked last: the lease may have been lost while waiting. A user's error is not tried
-            // again.
+            // Asked last: the lease may have been lost while waiting.
             let refused = rules.permit.ask().await;
             refused.map_err(|error| ConnectorError::user(error.into()))?;
-            let call = Call::of(&request);
+            let call = Call::of(api, &operation);
             let answer = connector.call(request).await;
             call.tell(answer.as_ref().ok());
             let answer = answer?;
-            rules.pauses.note(&api, &answer);
+            rules.pauses.note(api.prefix, &answer);
             Ok(answer)
         })
     }
 }
 
-/// A call as it is told of: its action, and nothing that it says.
+/// A call as it is told of: its operation, and nothing that it says.
 struct Call {
     /// `ecs:UpdateService`. `None` where nobody wants to know.
     name: Option<String>,
@@ -115,10 +131,10 @@ struct Call {
 }
 
 impl Call {
-    fn of(request: &HttpRequest) -> Self {
+    fn of(api: &Api, operation: &Metadata) -> Self {
         let wanted = tracing::enabled!(tracing::Level::DEBUG);
         Self {
-            name: wanted.then(|| name(request)),
+            name: wanted.then(|| format!("{}:{}", api.prefix, operation.name())),
             sent: Instant::now(),
         }
     }
@@ -133,48 +149,27 @@ impl Call {
     }
 }
 
-/// The service by the name that the call is signed for, and the action: by the header of those that
-/// speak JSON, the form's field of those that speak the query protocol; for the rest the method.
-fn name(request: &HttpRequest) -> String {
-    let headers = request.headers();
-    // `Credential=KEY/DAY/REGION/SERVICE/aws4_request`.
-    let signed = headers.get("authorization").unwrap_or_default();
-    let scope = signed.split("Credential=").nth(1).unwrap_or_default();
-    let service = scope.split('/').nth(3).unwrap_or("unsigned");
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|it| it.rsplit_once('.'));
-    let form = || {
-        let text = std::str::from_utf8(request.body().bytes()?).ok()?;
-        text.split('&')
-            .find_map(|field| field.strip_prefix("Action="))
-    };
-    let action = target.map(|(_, action)| action).or_else(form);
-    format!("{service}:{}", action.unwrap_or(request.method()))
-}
-
 #[cfg(test)]
 mod tests {
+    use deployer_core::error::ErrorKind;
+
     use super::*;
 
-    fn signed(service: &str) -> HttpRequest {
+    fn of(operation: Option<Metadata>) -> Result<String, Error> {
         let mut request = HttpRequest::empty();
-        let scope = format!(
-            "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/{service}/aws4_request, Signature=1"
-        );
-        request.headers_mut().insert("authorization", scope);
-        request
+        if let Some(operation) = operation {
+            request.add_extension(operation);
+        }
+        let (operation, api) = operation_of(&request)?;
+        Ok(format!("{}:{}", api.prefix, operation.name()))
     }
 
     #[test]
-    fn a_call_is_told_by_service_and_action_and_by_nothing_that_it_says() {
-        let mut json = signed("ecs");
-        let target = "AmazonEC2ContainerServiceV20141113.UpdateService";
-        json.headers_mut().insert("x-amz-target", target);
-        assert_eq!(name(&json), "ecs:UpdateService");
-        let mut form = signed("rds");
-        *form.body_mut() = "Action=CreateDBInstance&MasterUserPassword=hunter2".into();
-        assert_eq!(name(&form), "rds:CreateDBInstance");
-        assert_eq!(name(&signed("route53")), "route53:GET");
+    fn a_request_without_its_operation_or_of_an_api_without_rates_goes_nowhere() {
+        let told = of(Some(Metadata::new("UpdateService", "ECS")));
+        assert_eq!(told.unwrap(), "ecs:UpdateService");
+        for unpaced in [None, Some(Metadata::new("RunInstances", "EC2"))] {
+            assert_eq!(of(unpaced).unwrap_err().kind(), ErrorKind::Internal);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use deployer_core::clock::Clock;
 use deployer_core::rate::retry_after;
 
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Until when each API is left alone, by the clock that nobody sets.
 pub(crate) struct Pauses {
     clock: Arc<dyn Clock>,
-    until: Mutex<HashMap<String, Duration>>,
+    until: Mutex<HashMap<&'static str, Duration>>,
 }
 
 impl Pauses {
@@ -46,7 +46,7 @@ impl Pauses {
     }
 
     /// Takes notice of what this API answered.
-    pub(crate) fn note(&self, api: &str, answer: &HttpResponse) {
+    pub(crate) fn note(&self, api: &'static str, answer: &HttpResponse) {
         let headers = answer.headers();
         let told = headers.get("retry-after");
         let Some(asked) = told.and_then(|told| retry_after(told, headers.get("date"))) else {
@@ -54,11 +54,11 @@ impl Pauses {
         };
         let until = self.clock.elapsed() + asked.min(LONGEST);
         let mut all = self.lock();
-        let known = all.entry(api.to_owned()).or_default();
+        let known = all.entry(api).or_default();
         *known = until.max(*known);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Duration>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Duration>> {
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,45 +66,5 @@ impl Pauses {
 impl std::fmt::Debug for Pauses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Pauses").field(&*self.lock()).finish()
-    }
-}
-
-/// Which API a request goes to: its host, and what its header of the action begins with where
-/// several share one.
-pub(crate) fn api(request: &HttpRequest) -> String {
-    let uri = request.uri();
-    let after = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let host = after.split('/').next().unwrap_or_default();
-    let target = request.headers().get("x-amz-target").unwrap_or_default();
-    let service = target.split('.').next().unwrap_or_default();
-    format!("{host} {service}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn apis_that_share_a_host_are_told_apart() {
-        let to = |uri: &str, target: Option<&'static str>| {
-            let mut request = HttpRequest::empty();
-            request.set_uri(uri.to_owned()).unwrap();
-            if let Some(target) = target {
-                request.headers_mut().insert("x-amz-target", target);
-            }
-            api(&request)
-        };
-        let ecs = Some("AmazonEC2ContainerServiceV20141113.RunTask");
-        let one = "http://127.0.0.1:4566/";
-        assert_ne!(to(one, ecs), to(one, Some("Logs_20140328.PutLogEvents")));
-        assert_eq!(
-            to(one, ecs),
-            to(one, Some("AmazonEC2ContainerServiceV20141113.StopTask"))
-        );
-        let rds = to("https://rds.us-east-1.amazonaws.com/", None);
-        assert_ne!(
-            rds,
-            to("https://elasticache.us-east-1.amazonaws.com/", None)
-        );
     }
 }

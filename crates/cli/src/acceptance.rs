@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::again::Again;
 use crate::args::{ApplyArgs, Global};
-use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::facts::revision_name;
 use crate::record;
 use crate::run::Unwritten;
 use crate::session::{Place, Session};
@@ -275,7 +275,7 @@ impl Acceptance {
         );
         say!("{}", view::findings::render(&one.findings));
         for (revision, share) in one.serving.iter().flat_map(|serving| &serving.traffic) {
-            sayln!("  serves: {} ({share} %)", short(&revision.0));
+            sayln!("  serves: {} ({share} %)", revision_name(&revision.0));
         }
         sayln!("  next: {next}");
     }

@@ -8,7 +8,7 @@ use deployer_core::history::{Current, Found, History, Standing, same_revision};
 use deployer_core::ledger::{Hold, Release};
 
 use crate::activation::{Choice, Over, Rest};
-use crate::command::releases::short;
+use crate::facts::revision_name;
 use crate::record;
 use crate::session::{Place, Session};
 
@@ -90,13 +90,45 @@ pub async fn choose<'a>(
         _ => {
             let mut chosen = Vec::new();
             for looked in &all {
-                chosen.push(choose_on(session, service, looked, to, &mut over).await?);
+                let word = to.map(|word| on_target(looked, &all, word));
+                let word = word.as_deref();
+                chosen.push(choose_on(session, service, looked, word, &mut over).await?);
             }
             chosen
         }
     };
     one_content(&chosen, to)?;
     Ok((chosen, over))
+}
+
+/// A word for a release as one target understands it: the id of a content with another target's own
+/// part means there what is equal on both.
+fn on_target(looked: &Looked<'_>, all: &[Looked<'_>], word: &str) -> String {
+    let of = |looked: &Looked<'_>| {
+        let history = History::new(&looked.releases, &|_: &str| false);
+        match history.find(word) {
+            Found::One(found) => Some(found.content_id.clone()).filter(|_| is_id(found, word)),
+            Found::Nothing | Found::Several(_) => None,
+        }
+    };
+    let known = History::new(&looked.releases, &|_: &str| false);
+    if !matches!(known.find(word), Found::Nothing) {
+        return word.to_owned();
+    }
+    let content = all.iter().find_map(of);
+    content.map_or_else(|| word.to_owned(), |content| newest_of(looked, &content))
+}
+
+fn is_id(release: &Release, word: &str) -> bool {
+    release.content().starts_with(word)
+}
+
+/// The newest release whose content is this one but for a target's own part, in a word; the content
+/// itself where there is none.
+fn newest_of(looked: &Looked<'_>, content: &str) -> String {
+    let mut newest = looked.releases.iter().rev();
+    let found = newest.find(|it| it.content_id == content);
+    found.map_or_else(|| content.to_owned(), |it| format!("r{}", it.number))
 }
 
 async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
@@ -195,8 +227,8 @@ async fn follow<'a>(
 ) -> Result<Vec<Chosen<'a>>> {
     let content = chosen.first().map(|it| it.to().content_id.clone());
     for looked in left {
-        let content = content.as_deref();
-        chosen.push(choose_on(session, service, looked, content, over).await?);
+        let word = content.as_ref().map(|content| newest_of(looked, content));
+        chosen.push(choose_on(session, service, looked, word.as_deref(), over).await?);
     }
     Ok(chosen)
 }
@@ -317,7 +349,7 @@ async fn from(
                     ErrorKind::Conflict,
                     format!(
                         "{} serves on {}, no release says so, and it cannot be told what it is",
-                        short(&revision.0),
+                        revision_name(&revision.0),
                         place.name()
                     ),
                 )
@@ -328,7 +360,7 @@ async fn from(
         Standing::Several(shares) => {
             let shares: Vec<String> = shares
                 .iter()
-                .map(|(revision, share)| format!("{} {share} %", short(&revision.0)))
+                .map(|(revision, share)| format!("{} {share} %", revision_name(&revision.0)))
                 .collect();
             Err(Error::new(
                 ErrorKind::Conflict,
@@ -384,7 +416,9 @@ fn describe(release: &Release) -> String {
     let digest: String = digest.chars().take(19).collect();
     format!(
         "r{} (image {digest}, content {}, {:.0})",
-        release.number, release.content_id, release.at
+        release.number,
+        release.content(),
+        release.at
     )
 }
 

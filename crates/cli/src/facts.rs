@@ -33,6 +33,11 @@ pub enum How {
     Words(String),
 }
 
+/// The last part of an ARN; a revision's name as it is.
+pub fn revision_name(revision: &str) -> String {
+    revision.rsplit('/').next().unwrap_or(revision).to_owned()
+}
+
 /// An image as people tell it from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageName {

@@ -10,10 +10,15 @@ use deployer_core::history::{Current, History, Standing};
 use deployer_core::ledger::Hold;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::command::releases::short;
+use crate::facts::revision_name;
 use crate::record;
 use crate::session::{Place, Session};
-use crate::work::{Contents, Overrides, Wish};
+
+/// What of a service's content is a target's own, by target and service.
+pub type Overrides = BTreeMap<(CloudName, String), String>;
+
+/// What each target's secrets are to hold, by the manifest's names.
+pub type Contents = BTreeMap<CloudName, BTreeMap<String, SecretContent>>;
 
 /// A service that is left alone.
 #[derive(Clone, Debug)]
@@ -28,12 +33,8 @@ pub async fn find(
     session: &Session,
     (content_ids, overrides): (&BTreeMap<String, String>, &Overrides),
     contents: &Contents,
-    wish: &Wish,
 ) -> Result<Vec<HeldService>> {
     let mut held = Vec::new();
-    if wish.release_hold {
-        return Ok(held);
-    }
     for place in &session.places {
         let cloud = place.name();
         for (service, content_id) in content_ids {
@@ -150,10 +151,10 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
             format!(
                 "r{} serves ({})",
                 release.number,
-                short(&release.revision.0)
+                revision_name(&release.revision.0)
             )
         }
-        Standing::Unrecorded(revision) => format!("{} serves", short(&revision.0)),
+        Standing::Unrecorded(revision) => format!("{} serves", revision_name(&revision.0)),
         Standing::Several(_) => "several revisions serve".to_owned(),
         Standing::Nothing => "nothing serves".to_owned(),
     }

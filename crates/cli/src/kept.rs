@@ -10,7 +10,7 @@ use deployer_core::graph::Graph;
 use deployer_core::history::History;
 use deployer_core::ledger::Inventory;
 
-use crate::held::HeldService;
+use crate::held::{HeldService, Overrides};
 use crate::record;
 use crate::session::Place;
 
@@ -51,14 +51,14 @@ pub struct Kept {
 }
 
 /// What the rollbacks of a target's services go to, where a secret is about to go; `content_ids`
-/// are what the manifest says now.
+/// and `overrides` are what the manifest says now.
 ///
 /// Errors: the ledger's.
 pub async fn by_rollbacks(
     place: &Place,
     inventory: &Inventory,
     graph: &Graph,
-    content_ids: &BTreeMap<String, String>,
+    (content_ids, overrides): (&BTreeMap<String, String>, &Overrides),
 ) -> Result<Vec<Kept>> {
     let store = place.cloud.secrets();
     let leaving = |it: &&_| graph.find(it).is_none();
@@ -75,7 +75,10 @@ pub async fn by_rollbacks(
             continue;
         };
         // Once another content serves, what serves now is what served before.
-        let to = match last.content_id == *content_id {
+        let own = overrides.get(&(place.name(), service.clone()));
+        let same = last.content_id == *content_id
+            && (last.overrides.is_none() || last.overrides.as_ref() == own);
+        let to = match same {
             true => history.before(last),
             false => Some(last),
         };

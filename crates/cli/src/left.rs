@@ -9,8 +9,8 @@ use deployer_core::error::Result;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
-use crate::run::Unwritten;
 use crate::session::{Place, Session};
+use crate::unwritten::Unwritten;
 
 /// Before a run: of what it changes nothing is known until it has ended well. Durable before the
 /// first call.

@@ -42,6 +42,7 @@ mod session;
 mod stopped;
 mod system;
 mod typed;
+mod unwritten;
 mod verbs;
 mod verification;
 mod view;

@@ -17,9 +17,10 @@ use deployer_core::spec::{EnvironmentSpec, OnRollback};
 use deployer_manifest::Manifest;
 use serde::Serialize;
 
-use crate::run::{Journals, Unwritten};
+use crate::run::Journals;
 use crate::session::{Place, Session};
 use crate::system;
+use crate::unwritten::Unwritten;
 use crate::work::Work;
 
 /// A release that this run recorded.

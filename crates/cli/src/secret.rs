@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::generate::{self, PemPair};
 
 /// One target's secrets, as far as finding their content needs it.
-pub struct Place<'a> {
+pub struct TargetSecrets<'a> {
     pub cloud: &'a dyn Cloud,
     pub env: &'a EnvironmentSpec,
 }
@@ -24,8 +24,8 @@ pub struct Place<'a> {
 /// only asked for a key pair that is missing here. Notes say what was kept because its source is
 /// not set on this machine.
 pub async fn contents(
-    places: &[Place<'_>],
-    others: &[Place<'_>],
+    places: &[TargetSecrets<'_>],
+    others: &[TargetSecrets<'_>],
     unreachable: &[(CloudName, Error)],
     base: &Path,
     key_bits: &BTreeMap<String, u16>,
@@ -154,7 +154,7 @@ pub fn fit(key: &str, whence: &str, value: SecretString, remedy: &str) -> Result
 /// Refuses what a cloud would refuse as a database's password or a cache's token.
 ///
 /// Errors: input, with the cloud's rule.
-pub fn fits_data(place: &Place<'_>, key: &str, value: &SecretString) -> Result<()> {
+pub fn fits_data(place: &TargetSecrets<'_>, key: &str, value: &SecretString) -> Result<()> {
     let Some((used, rule)) = data_rule(place, key) else {
         return Ok(());
     };
@@ -169,7 +169,7 @@ pub fn fits_data(place: &Place<'_>, key: &str, value: &SecretString) -> Result<(
 }
 
 /// What a secret is for, where a cloud has a rule for that.
-fn data_rule(place: &Place<'_>, key: &str) -> Option<(String, &'static PasswordRule)> {
+fn data_rule(place: &TargetSecrets<'_>, key: &str) -> Option<(String, &'static PasswordRule)> {
     let mut databases = place.env.databases.values();
     if let Some(database) = databases.find(|database| database.password == key) {
         let used = format!("the password of database `{}`", database.key);
@@ -183,7 +183,10 @@ fn data_rule(place: &Place<'_>, key: &str) -> Option<(String, &'static PasswordR
 
 /// The same for every such secret of a place: what is given now, and what somebody stored there
 /// before.
-async fn fit_data(place: &Place<'_>, contents: &BTreeMap<String, SecretContent>) -> Result<()> {
+async fn fit_data(
+    place: &TargetSecrets<'_>,
+    contents: &BTreeMap<String, SecretContent>,
+) -> Result<()> {
     for (key, secret) in &place.env.secrets {
         if data_rule(place, key).is_none() {
             continue;
@@ -228,7 +231,7 @@ struct Pair {
     bits: u16,
 }
 
-fn pairs(places: &[Place<'_>], key_bits: &BTreeMap<String, u16>) -> Vec<Pair> {
+fn pairs(places: &[TargetSecrets<'_>], key_bits: &BTreeMap<String, u16>) -> Vec<Pair> {
     let mut halves: BTreeMap<&str, BTreeMap<KeyHalf, &str>> = BTreeMap::new();
     for place in places {
         for (key, secret) in &place.env.secrets {
@@ -255,8 +258,8 @@ type Halves = Vec<(CloudName, Vec<(String, SecretContent)>)>;
 /// Finds the one key pair that every target shares, or makes it where there is none anywhere.
 async fn pair_content(
     pair: &Pair,
-    places: &[Place<'_>],
-    others: &[Place<'_>],
+    places: &[TargetSecrets<'_>],
+    others: &[TargetSecrets<'_>],
     unreachable: &[(CloudName, Error)],
 ) -> Result<Halves> {
     let here = publics(pair, places).await?;
@@ -305,7 +308,7 @@ async fn pair_content(
 
 /// Whether every key pair is there on every one of these targets. Reads; judges nothing.
 pub async fn has_every_pair(
-    places: &[Place<'_>],
+    places: &[TargetSecrets<'_>],
     key_bits: &BTreeMap<String, u16>,
 ) -> Result<bool> {
     for pair in pairs(places, key_bits) {
@@ -319,7 +322,7 @@ pub async fn has_every_pair(
 
 async fn publics(
     pair: &Pair,
-    places: &[Place<'_>],
+    places: &[TargetSecrets<'_>],
 ) -> Result<Vec<(CloudName, Option<SecretString>)>> {
     let reads = places.iter().filter_map(|place| {
         let secret = place.env.secrets.get(&pair.public)?;
@@ -387,7 +390,7 @@ fn normal(key: &SecretString) -> String {
         .collect()
 }
 
-async fn private_in(pair: &Pair, places: &[Place<'_>]) -> Result<Option<SecretString>> {
+async fn private_in(pair: &Pair, places: &[TargetSecrets<'_>]) -> Result<Option<SecretString>> {
     for place in places {
         let Some(secret) = place.env.secrets.get(&pair.private) else {
             continue;

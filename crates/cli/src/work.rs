@@ -21,7 +21,7 @@ use secrecy::SecretString;
 use crate::again::Again;
 use crate::facts::ImageName;
 use crate::failure::{Attempt, Tried};
-use crate::held::{self, HeldService};
+use crate::held::{self, Contents, HeldService, Overrides};
 use crate::image;
 use crate::kept;
 use crate::lost;
@@ -29,9 +29,6 @@ use crate::plan_file::Sources;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
 use crate::system::Stop;
-
-/// What of a service's content is a target's own, by target and service.
-pub type Overrides = BTreeMap<(CloudName, String), String>;
 
 /// What is asked for beside the manifest.
 #[derive(Clone, Debug)]
@@ -48,7 +45,7 @@ pub struct Work {
     pub images: BTreeMap<String, image::Found>,
     pub content_ids: BTreeMap<String, String>,
     /// What of it is a target's own, by target and service.
-    pub overrides: BTreeMap<(CloudName, String), String>,
+    pub overrides: Overrides,
     pub held: Vec<HeldService>,
     /// What this machine gives the secrets to hold, by `cloud/secret`. In memory only.
     given: BTreeMap<String, SecretString>,
@@ -172,7 +169,10 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         .collect();
     let overrides = overrides(session, &content_ids);
     let (contents, mut notes) = contents(session, wish).await?;
-    let held = held::find(session, (&content_ids, &overrides), &contents, wish).await?;
+    let held = match wish.release_hold {
+        true => Vec::new(),
+        false => held::find(session, (&content_ids, &overrides), &contents).await?,
+    };
     for held in &held {
         notes.push(held::note(session, held).await);
     }
@@ -206,7 +206,8 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         declared.push(of_place);
         if wish.part == Part::All {
             let mut pinned = kept::pinned_meanwhile(place, &held).await?;
-            let rollbacks = kept::by_rollbacks(place, &known.inventory, &graph, &content_ids);
+            let rollbacks =
+                kept::by_rollbacks(place, &known.inventory, &graph, (&content_ids, &overrides));
             for kept in rollbacks.await? {
                 notes.push(kept::note(place.name(), &kept));
                 pinned.extend(kept.secrets);
@@ -297,10 +298,7 @@ async fn births(place: &Place, service: &str) -> Result<BTreeMap<String, Birth>>
     Ok(births.into_iter().collect())
 }
 
-fn overrides(
-    session: &Session,
-    content_ids: &BTreeMap<String, String>,
-) -> BTreeMap<(CloudName, String), String> {
+fn overrides(session: &Session, content_ids: &BTreeMap<String, String>) -> Overrides {
     let services = session.places.iter().flat_map(|place| {
         let keys = content_ids.keys();
         keys.map(|key| (place.name(), key.clone()))
@@ -424,10 +422,10 @@ fn fields_of(revision: Revision) -> Fields {
     fields
 }
 
-fn views(places: &[Place]) -> Vec<secret::Place<'_>> {
+fn views(places: &[Place]) -> Vec<secret::TargetSecrets<'_>> {
     places
         .iter()
-        .map(|place| secret::Place {
+        .map(|place| secret::TargetSecrets {
             cloud: place.cloud.as_ref(),
             env: &place.env,
         })
@@ -472,8 +470,6 @@ async fn open_images(session: &Session, part: &Part) -> Result<image::Images> {
     )
     .await
 }
-
-pub type Contents = BTreeMap<CloudName, BTreeMap<String, SecretContent>>;
 
 async fn contents(session: &Session, wish: &Wish) -> Result<(Contents, Vec<String>)> {
     if wish.part != Part::All {

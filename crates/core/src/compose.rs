@@ -10,9 +10,8 @@ use crate::capability::{
 };
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
-use crate::ledger::Inventory;
+use crate::ledger::{Inventory, Stays, staying};
 use crate::node::Node;
-use crate::ours::{self, Stays};
 use crate::plan::Orphan;
 use crate::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
@@ -291,7 +290,7 @@ pub fn undesired(
     existing: impl Fn(&Address) -> Result<Arc<dyn Node>>,
 ) -> Result<Vec<Orphan>> {
     let gone = |address: &Address| graph.find(address).is_none() && !spared.contains(address);
-    let staying = ours::staying(inventory, gone);
+    let staying = staying(inventory, gone);
     let items = inventory.items.iter();
     items
         .filter(|(address, _)| gone(address))

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::address::{Address, CloudName};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::Event as Entry;
+use crate::journal;
 use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
 use crate::ours::{Began, Certain, Noted};
 use crate::plan::Prepared;
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 64;
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Writes an entry; durable when it returns.
-    async fn write(&self, event: Entry) -> Result<()>;
+    async fn write(&self, event: journal::Event) -> Result<()>;
 
     /// Notes that this exists, or will, with what it needs and what is written there; durable
     /// before the write goes out.
@@ -290,8 +290,8 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
         };
         let address = job.node.address().clone();
         match result {
-            Ok(Left::Ready) => schedule.finish(&address),
-            Ok(Left::Detached) => {
+            Ok(Outcome::Ready) => schedule.finish(&address),
+            Ok(Outcome::Detached) => {
                 for put_off in schedule.put_off_deletes_of_what_is_used_by(&address) {
                     means.reporter.event(&Event::PutOff { address: &put_off });
                     let verdict = verdicts.entry(put_off.cloud).or_default();
@@ -369,12 +369,12 @@ fn settle(
     verdict: &mut Verdict,
     address: Address,
     action: Action,
-    result: Result<Left>,
+    result: Result<Outcome>,
     took: Duration,
     means: &Means<'_>,
 ) {
     match result {
-        Ok(Left::Ready) => {
+        Ok(Outcome::Ready) => {
             means.reporter.event(&Event::Done {
                 address: &address,
                 action,
@@ -382,7 +382,7 @@ fn settle(
             });
             verdict.done.push(address);
         }
-        Ok(Left::Detached) => {
+        Ok(Outcome::Detached) => {
             means.reporter.event(&Event::Detached { address: &address });
             verdict.detached.push(address);
         }
@@ -398,7 +398,7 @@ fn settle(
     }
 }
 
-enum Left {
+enum Outcome {
     Ready,
     Detached,
 }
@@ -417,7 +417,7 @@ impl Watch for NodeWatch<'_> {
     }
 }
 
-async fn carry_out(job: &Job, means: &Means<'_>) -> Result<Left> {
+async fn carry_out(job: &Job, means: &Means<'_>) -> Result<Outcome> {
     let address = job.node.address();
     let journal = means.journals.get(&address.cloud).ok_or_else(|| {
         Error::internal(format!(
@@ -434,7 +434,7 @@ async fn carry_out(job: &Job, means: &Means<'_>) -> Result<Left> {
     {
         let why = error.chain().join(": ");
         journal
-            .write(Entry::Failed {
+            .write(journal::Event::Failed {
                 address: address.clone(),
                 why,
             })
@@ -443,7 +443,7 @@ async fn carry_out(job: &Job, means: &Means<'_>) -> Result<Left> {
     result
 }
 
-async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<Left> {
+async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<Outcome> {
     let address = job.node.address();
     let watch = NodeWatch {
         address,
@@ -451,7 +451,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     };
     let token = token(means.seed, address, "");
     remember(job, journal, Landing::Ahead).await?;
-    let started = Entry::Started {
+    let started = journal::Event::Started {
         address: address.clone(),
         action: job.action,
         token: token.0.clone(),
@@ -460,7 +460,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     journal.permit().await?;
     job.node.carry_out(job.action, &token, &watch).await?;
     journal
-        .write(Entry::Landed {
+        .write(journal::Event::Landed {
             address: address.clone(),
         })
         .await?;
@@ -472,7 +472,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
         match job.node.look().await? {
             Readiness::Pending(_) => {
                 means.arrivals.arrived(address, Waiting::Detached).await?;
-                return Ok(Left::Detached);
+                return Ok(Outcome::Detached);
             }
             readiness => {
                 if let Some(error) = failure(address, &readiness) {
@@ -486,11 +486,11 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<L
     remember(job, journal, Landing::Done).await?;
     means.arrivals.arrived(address, Waiting::Ready).await?;
     journal
-        .write(Entry::Ready {
+        .write(journal::Event::Ready {
             address: address.clone(),
         })
         .await?;
-    Ok(Left::Ready)
+    Ok(Outcome::Ready)
 }
 
 /// Whether a write is about to go out or has landed.

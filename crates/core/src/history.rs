@@ -165,34 +165,43 @@ impl<'a> History<'a> {
         if let Some(found) = number.and_then(|number| self.numbered(number)) {
             return Found::One(found);
         }
-        let newest = self.releases.iter().rev();
-        let by_revision = newest
-            .clone()
-            .find(|it| same_revision(&it.revision, &Revision(word.to_owned())));
+        let mut newest = self.releases.iter().rev();
+        let by_revision = newest.find(|it| same_revision(&it.revision, &Revision(word.to_owned())));
         if let Some(found) = by_revision {
             return Found::One(found);
         }
-        let by_content = word.len() >= 4;
-        let by_tag = |it: &Release| {
-            it.tag.as_deref() == Some(word)
-                || (word.starts_with("sha256:") && it.image.0.ends_with(word))
-        };
-        let mut found: Vec<&Release> = Vec::new();
-        for it in newest {
-            let fits = by_tag(it) || (by_content && it.content_id.starts_with(word));
-            let known = |other: &&Release| match by_tag(it) {
-                true => digest(other) == digest(it),
-                false => other.content_id == it.content_id,
-            };
-            if fits && !found.iter().any(known) {
-                found.push(it);
-            }
+        let mut found = self.called(word, Release::content);
+        if found.is_empty() {
+            // Ids of before left out what is a target's own.
+            found = self.called(word, |it| it.content_id.clone());
         }
         match found.as_slice() {
             [] => Found::Nothing,
             [one] => Found::One(one),
             _ => Found::Several(found),
         }
+    }
+
+    /// The releases that a tag, a digest or the beginning of a content's id means, newest first: of
+    /// each image, or each content, the newest.
+    fn called(&self, word: &str, id: impl Fn(&Release) -> String) -> Vec<&'a Release> {
+        let by_content = word.len() >= 4;
+        let by_tag = |it: &Release| {
+            it.tag.as_deref() == Some(word)
+                || (word.starts_with("sha256:") && it.image.0.ends_with(word))
+        };
+        let mut found: Vec<&Release> = Vec::new();
+        for it in self.releases.iter().rev() {
+            let fits = by_tag(it) || (by_content && id(it).starts_with(word));
+            let known = |other: &&Release| match by_tag(it) {
+                true => digest(other) == digest(it),
+                false => id(other) == id(it),
+            };
+            if fits && !found.iter().any(known) {
+                found.push(it);
+            }
+        }
+        found
     }
 
     /// The newest release of a content, as it was applied; never one that was rejected.

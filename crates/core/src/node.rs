@@ -362,7 +362,7 @@ pub enum Action {
 
 /// What the comparison of one node said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Comparison {
     /// What is to be done.
     pub action: Action,
     /// Why, for people.
@@ -375,7 +375,7 @@ pub struct Verdict {
     pub settling: Option<String>,
 }
 
-impl Verdict {
+impl Comparison {
     fn no_op(reason: impl Into<String>) -> Self {
         Self {
             action: Action::NoOp,
@@ -423,7 +423,7 @@ pub trait Node: Send + Sync {
     /// Pure.
     ///
     /// Errors: denied, foreign, or never observed.
-    fn compare(&self) -> Result<Verdict>;
+    fn compare(&self) -> Result<Comparison>;
 
     /// Whether what was seen is known for ours: see [`Resource::bears_mark`].
     fn bears_mark(&self) -> bool {

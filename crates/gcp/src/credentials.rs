@@ -27,7 +27,6 @@ use serde_json::Value;
 
 use crate::gcloud::{self, Gcloud, Refused};
 use crate::hints::LOGIN_HINT;
-use crate::registry::GoogleLogin;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
@@ -364,6 +363,24 @@ pub(crate) async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
         Ok(CacheableResource::New { data, .. }) => Ok(data),
         Ok(CacheableResource::NotModified) => Err(refused()),
         Err(error) => Err(Error::found_in(&error).unwrap_or_else(|| refused().because(error))),
+    }
+}
+
+/// The caller's access token, which image registries of Google take for a password. Asked for at
+/// each challenge: it ends after an hour at most.
+pub(crate) struct GoogleLogin(pub(crate) Credentials);
+
+impl std::fmt::Debug for GoogleLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GoogleLogin([redacted])")
+    }
+}
+
+#[async_trait]
+impl RegistryLogin for GoogleLogin {
+    async fn login(&self) -> Result<(String, SecretString)> {
+        let token = access_token(&self.0).await?;
+        Ok(("oauth2accesstoken".to_owned(), token))
     }
 }
 

@@ -54,10 +54,9 @@ use deployer_core::spec::EnvironmentSpec;
 use tokio::sync::OnceCell;
 
 use client::Clients;
-use lookup::SecretLookup;
+use lookup::{RunAs, SecretLookup};
 use paths::Names;
 use project::Project;
-use secret_access::RunAs;
 
 /// One Google Cloud project and region, opened.
 pub struct Gcp {

@@ -1,13 +1,16 @@
-//! Finds secrets: those that are asked for at the same time in one listing.
+//! What is asked for once for all who want it: secrets, those of the same time in one listing, and
+//! what services and jobs run as.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use deployer_core::batch::Batches;
+use deployer_core::error;
 use futures::FutureExt;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model;
+use tokio::sync::OnceCell;
 
 use crate::error::CloudError;
 use crate::paths::{Names, short};
@@ -41,6 +44,27 @@ impl SecretLookup {
     /// read single secrets only is refused.
     pub(crate) async fn ask(&self, name: &str) -> Option<Seen> {
         self.0.ask(name).await.ok().flatten()
+    }
+}
+
+/// What services and jobs run as, by their names in full, as far as it was asked.
+#[derive(Default)]
+pub(crate) struct RunAs(Mutex<BTreeMap<String, Arc<OnceCell<String>>>>);
+
+impl RunAs {
+    /// What runs under this name, which is asked for once.
+    ///
+    /// Errors: those of `ask`.
+    pub(crate) async fn of<F: Future<Output = error::Result<String>>>(
+        &self,
+        path: &str,
+        ask: impl FnOnce() -> F,
+    ) -> error::Result<String> {
+        let cell = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(path.to_owned()).or_default())
+        };
+        cell.get_or_try_init(ask).await.cloned()
     }
 }
 

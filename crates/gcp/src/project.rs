@@ -10,10 +10,9 @@ use tokio::sync::OnceCell;
 use crate::apis::Apis;
 use crate::client::Clients;
 use crate::credentials::Source;
-use crate::lookup::SecretLookup;
+use crate::lookup::{RunAs, SecretLookup};
 use crate::paths::Names;
 use crate::runtime::patience::Unseen;
-use crate::secret_access::RunAs;
 
 /// One opened target. Shared by every node.
 pub(crate) struct Project {

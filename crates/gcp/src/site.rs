@@ -1,11 +1,9 @@
 //! One Google Cloud project and region as its kinds are reached.
 
-use std::collections::HashMap;
-
 use deployer_core::address::Target;
 use deployer_core::clock::Clock;
 use deployer_core::kind::{Marking, Site, Tags};
-use deployer_core::names::{own_labels, owner_label};
+use deployer_core::names::owner_label;
 use deployer_core::ours::Owner;
 use deployer_core::spec::EnvironmentSpec;
 
@@ -30,20 +28,12 @@ impl Site for Project {
     }
 
     fn tags(env: &EnvironmentSpec) -> Tags {
-        own_labels(&env.app, &env.environment, &env.tags)
+        labels::of(env)
     }
 
     fn mark(owner: &Owner) -> String {
         owner_label(&owner.app, &owner.environment)
     }
-}
-
-/// Labels as they are compared.
-pub(crate) fn tags(labels: &HashMap<String, String>) -> Tags {
-    let labels = labels.iter();
-    labels
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
 }
 
 /// What the kinds of this cloud are written with.
@@ -55,8 +45,8 @@ pub(crate) mod prelude {
     pub(crate) use deployer_core::node::{Kept, Reading, Token};
     pub(crate) use deployer_core::permissions::Feature;
 
-    pub(crate) use super::tags;
     pub(crate) use crate::error::{ALREADY_EXISTS, NOT_FOUND, Refusal};
+    pub(crate) use crate::labels::tags;
     pub(crate) use crate::permissions::{Access, On};
     pub(crate) use crate::project::Project;
 }

@@ -1,4 +1,5 @@
-//! Gives each configuration of a service an id that is equal on every target.
+//! Gives each configuration of a service two ids: of what every target has of it, and of what is
+//! one target's own.
 
 use deployer_core::address::CloudName;
 use deployer_core::spec::{Architecture, SecretUse};
@@ -37,7 +38,8 @@ enum Variable<'a> {
 impl Manifest {
     /// Sixteen hexadecimal digits of a SHA-256 over the image's digest and the service's
     /// configuration before any target is looked at: equal on every target, and different as soon
-    /// as digest or configuration are. What `[targets.*]` override is not part of it.
+    /// as digest or configuration are. What `[targets.*]` override has an id of its own,
+    /// [`Manifest::overrides_id`]; `deployer_core::ledger::content` is the id of both.
     ///
     /// `None` when the manifest has no such service.
     pub fn content_id(&self, service: &str, image_digest: &str) -> Option<String> {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use deployer_core::address::CloudName;
+use deployer_core::ledger::{NOTHING_OWN, content};
 use deployer_core::spec::{
     Architecture, EnvironmentSpec, Generate, Inject, KeyHalf, OnRollback, SecretSource,
 };
@@ -281,7 +282,7 @@ fn no_leaf_holds_what_a_secret_flag_was_given() {
 }
 
 #[test]
-fn the_content_id_knows_digest_and_configuration_but_no_target() {
+fn the_content_id_knows_digest_and_configuration_and_what_is_a_targets_own_beside_that() {
     let id = |given: Given, digest: &str| given.load().manifest.content_id("idp", digest).unwrap();
     let one = id(Given::manifest(GOOD), "sha256:aa");
     assert_eq!(one.len(), 16);
@@ -289,6 +290,13 @@ fn the_content_id_knows_digest_and_configuration_but_no_target() {
         .set("targets.gcp.services.idp.memory=4GiB")
         .set("services.idp.image=oci:images/idp")
         .environment("production");
+    let (aws, gcp) = (CloudName::Aws, CloudName::Gcp);
+    let own = |given: &Given, cloud| given.load().manifest.overrides_id(cloud, "idp").unwrap();
+    let whole = |given: &Given, cloud| content(&one, Some(&own(given, cloud)));
+    assert_eq!(whole(&Given::manifest(GOOD), aws), one);
+    assert_eq!(own(&Given::manifest(GOOD), gcp), NOTHING_OWN);
+    assert_eq!(whole(&elsewhere, aws), one);
+    assert_ne!(whole(&elsewhere, gcp), one);
     assert_eq!(id(elsewhere, "sha256:aa"), one);
     assert_ne!(id(Given::manifest(GOOD), "sha256:bb"), one);
     assert_ne!(

@@ -20,7 +20,7 @@ use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 use crate::spec::CacheTls;
 
 use crate::Aws;
-use crate::database::{Place, makes_groups};
+use crate::database::{Network, makes_groups};
 use crate::tags;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
@@ -46,7 +46,7 @@ impl Cache for Aws {
         let clients = &self.clients;
         let settings = clients.section.caches.get(&cache.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let place = Place::of(self, own, cache.adopt);
+        let network = Network::of(self, own, cache.adopt);
         let address = clients.address(REPLICATION_GROUP, &cache.name);
         let makes_groups = makes_groups(cache.adopt, &graph.past(&address));
         let subnet_group = makes_groups.then(|| {
@@ -57,7 +57,7 @@ impl Cache for Aws {
                 adopt: cache.adopt,
             };
             graph.declare(declared, |_| SubnetGroup {
-                subnets: place.subnets,
+                subnets: network.subnets,
             })
         });
 
@@ -75,7 +75,7 @@ impl Cache for Aws {
             address,
             ownership: ours,
             spec: cache.clone(),
-            security_groups: place.security_groups,
+            security_groups: network.security_groups,
             subnet_group: match &subnet_group {
                 Some(made) => inputs.take(made),
                 None => Value::Given(String::new()),

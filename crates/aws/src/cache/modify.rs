@@ -14,10 +14,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::calls::{USABLE, called};
 use super::replication_group::ReplicationGroup;
-use super::shape::{AUTH_TAG, GroupActual, may_wait};
+use super::shape::{AUTH_TAG, GroupActual, may_wait, still_applies};
 use crate::error::{Told, code, failure, without, words};
 use crate::tagging::TagApi;
-use crate::tags::{self, TagChanges, Tags};
+use crate::tags::{TagChanges, Tags};
 
 async fn tag(group: &ReplicationGroup, arn: &str, what: &str, changes: TagChanges) -> Result<()> {
     let written = TagApi::ElastiCache
@@ -272,20 +272,4 @@ impl ReplicationGroup {
 fn is_made_already<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     code(error) == Some("InvalidParameterCombination")
         && words(error).contains("No modifications were requested")
-}
-
-pub(super) fn still_applies(fields: &[String]) -> String {
-    format!("ElastiCache still applies {}", fields.join(", "))
-}
-
-/// The changes that one call makes together.
-pub(super) fn together(changes: &[FieldChange]) -> Vec<FieldChange> {
-    let apart = |change: &FieldChange| {
-        tags::is_tag(change) || matches!(change.field.as_str(), "nodes" | "token" | "auth")
-    };
-    changes
-        .iter()
-        .filter(|change| !apart(change))
-        .cloned()
-        .collect()
 }

@@ -25,8 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::calls::{
     USABLE, called, delete_group, describe as described, read_group, release_group,
 };
-use super::modify::{still_applies, together};
-use super::shape::{GroupActual, TOKEN_TAG, effect};
+use super::shape::{GroupActual, TOKEN_TAG, effect, still_applies, together};
 use crate::database::password::just_written;
 use crate::database::{encoded, nothing_to_adopt};
 use crate::error::{code, failure, incomplete, without};

@@ -307,6 +307,23 @@ pub(super) fn numbers(version: &str) -> Vec<u32> {
     parts.filter_map(|part| part.parse().ok()).collect()
 }
 
+/// What a group waits for whose fields are not yet as they were asked for.
+pub(super) fn still_applies(fields: &[String]) -> String {
+    format!("ElastiCache still applies {}", fields.join(", "))
+}
+
+/// The changes that one call makes together.
+pub(super) fn together(changes: &[FieldChange]) -> Vec<FieldChange> {
+    let apart = |change: &FieldChange| {
+        tags::is_tag(change) || matches!(change.field.as_str(), "nodes" | "token" | "auth")
+    };
+    changes
+        .iter()
+        .filter(|change| !apart(change))
+        .cloned()
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,7 +65,7 @@ pub(super) async fn upgrades(clients: &Clients, version: &str) -> Result<Vec<Str
     let answer = clients
         .rds
         .describe_db_engine_versions()
-        .engine(super::instance::ENGINE)
+        .engine(super::shape::ENGINE)
         .engine_version(version)
         // An old version that runs still is not offered any more.
         .include_all(true)

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use super::authority::Bundle;
 use super::calls::{GONE, called, delete_instance, read_instance, upgrades};
 use super::password::just_written;
-use super::shape::{InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
+use super::shape::{ENGINE, InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may_wait};
 use super::subnet_group::vpc_of;
 use super::{nothing_to_adopt, url};
 use crate::error::{Told, code, failure, incomplete, without};
@@ -33,8 +33,6 @@ use crate::tags::{self, Ownership, Tags};
 
 /// The kind of an instance's node.
 pub(crate) const INSTANCE: &str = Instance::KIND;
-
-pub(super) const ENGINE: &str = "postgres";
 
 /// The disk that new instances get: cheaper than gp2 and quicker at most sizes.
 const STORAGE_TYPE: &str = "gp3";

@@ -13,10 +13,9 @@ use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::spec::DatabaseSpec;
 
 use super::calls::called;
-use super::instance::{ENGINE, Instance};
-use super::shape::{
-    AT_LEAST, InstanceActual, Parameters, may_wait, number, storage_text, version_text,
-};
+use super::instance::Instance;
+use super::pending::storage_text;
+use super::shape::{AT_LEAST, ENGINE, InstanceActual, Parameters, may_wait, number, version_text};
 use crate::tags;
 
 /// The database that every instance has.

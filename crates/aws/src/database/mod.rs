@@ -64,7 +64,7 @@ impl Database for Aws {
         let clients = &self.clients;
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let place = Place::of(self, own, database.adopt);
+        let network = Network::of(self, own, database.adopt);
         let address = clients.address(INSTANCE, &database.name);
         let makes_groups = makes_groups(database.adopt, &graph.past(&address));
         let group = |name, adopt| Declared {
@@ -76,7 +76,7 @@ impl Database for Aws {
         let subnet_group = makes_groups.then(|| {
             let group = group(&database.name, database.adopt);
             graph.declare(group, |_| SubnetGroup {
-                subnets: place.subnets,
+                subnets: network.subnets,
             })
         });
 
@@ -103,7 +103,7 @@ impl Database for Aws {
             address,
             ownership: ours,
             spec: database.clone(),
-            security_groups: place.security_groups,
+            security_groups: network.security_groups,
             subnet_group: match &subnet_group {
                 Some(made) => inputs.take(made),
                 None => Value::Given(String::new()),
@@ -179,12 +179,12 @@ pub(crate) fn nothing_to_adopt(what: &str, section: &str) -> Error {
 
 /// Where a database or cache stands in the network: its own subnets and groups, or those of the
 /// target.
-pub(crate) struct Place {
+pub(crate) struct Network {
     pub(crate) subnets: Vec<String>,
     pub(crate) security_groups: Vec<String>,
 }
 
-impl Place {
+impl Network {
     /// `own` are the subnets and security groups of the manifest's part for this one; an empty list
     /// asks for the target's. Those are the tasks' own: they say nothing of what was somebody's,
     /// whose clients they would lock out.

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use aws_sdk_rds::types::PendingModifiedValues;
 
-use super::shape::storage_text;
-
 /// The changes that wait, by field, each with the value that it will have.
 ///
 /// A modification that is to be made at once makes all of them at once, whoever asked for them:
@@ -82,6 +80,11 @@ impl Pending {
             .iter()
             .map(|(field, value)| (*field, value.as_str()))
     }
+}
+
+/// A disk's size, as a field.
+pub(super) fn storage_text(gib: i32) -> String {
+    format!("{gib} GiB")
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use deployer_core::wait::Readiness;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::pending::Pending;
+use super::pending::{Pending, storage_text};
 use crate::tagging::told;
 use crate::tags::{self, Tags};
+
+pub(super) const ENGINE: &str = "postgres";
 
 /// The tag that says which version of the password's secret was set; RDS tells no more about a
 /// password.
@@ -298,11 +300,6 @@ fn security_groups(instance: &DbInstance) -> Vec<&str> {
         .collect();
     groups.sort_unstable();
     groups
-}
-
-/// A disk's size, as a field.
-pub(super) fn storage_text(gib: i32) -> String {
-    format!("{gib} GiB")
 }
 
 fn readiness(status: &str, sets_password: bool) -> Readiness {

@@ -65,8 +65,8 @@ impl Route53 {
     ) -> Result<Self> {
         let (config, is_emulator) = configuration(region, endpoint, &context, credentials).await?;
         let api = Api {
-            route53: aws_sdk_route53::Client::new(&config),
-            balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            route53: config.client(),
+            balancers: config.client(),
             target,
             clock: Arc::clone(&context.clock),
             is_emulator,

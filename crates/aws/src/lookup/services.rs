@@ -27,7 +27,7 @@ pub(crate) enum WithTags {
 
 /// What the cluster says about one name.
 #[derive(Clone, Debug)]
-pub(crate) enum Entry {
+pub(crate) enum Described {
     Service(Box<SdkService>),
     /// Why there is none; `MISSING` when it was never there.
     Nothing(String),
@@ -37,8 +37,8 @@ pub(crate) enum Entry {
 
 /// The services of one cluster. Asking for tags is a permission of its own.
 pub(crate) struct Services {
-    tagged: Batches<Entry, Refusal>,
-    untagged: Batches<Entry, Refusal>,
+    tagged: Batches<Described, Refusal>,
+    untagged: Batches<Described, Refusal>,
 }
 
 impl Services {
@@ -62,7 +62,7 @@ impl Services {
         &self,
         name: &str,
         with_tags: WithTags,
-    ) -> Result<Option<Entry>, Arc<Refusal>> {
+    ) -> Result<Option<Described>, Arc<Refusal>> {
         match with_tags {
             WithTags::Yes => self.tagged.ask(name).await,
             WithTags::No => self.untagged.ask(name).await,
@@ -75,7 +75,7 @@ async fn ask(
     cluster: &str,
     names: Vec<String>,
     with_tags: WithTags,
-) -> Answer<Entry, Refusal> {
+) -> Answer<Described, Refusal> {
     match entries(ecs, cluster, names.clone(), with_tags).await {
         // A caller that may see some services only is refused the whole call.
         Err(error) if names.len() > 1 && denied(&error).is_some() => {
@@ -84,7 +84,7 @@ async fn ask(
                 match entries(ecs, cluster, vec![name.clone()], with_tags).await {
                     Ok(one) => all.extend(one),
                     Err(error) => {
-                        all.insert(name, Entry::Refused(Arc::new(error)));
+                        all.insert(name, Described::Refused(Arc::new(error)));
                     }
                 }
             }
@@ -99,7 +99,7 @@ async fn entries(
     cluster: &str,
     names: Vec<String>,
     with_tags: WithTags,
-) -> Result<BTreeMap<String, Entry>, Refusal> {
+) -> Result<BTreeMap<String, Described>, Refusal> {
     let include = match with_tags {
         WithTags::Yes => Some(vec![ServiceField::Tags]),
         WithTags::No => None,
@@ -113,12 +113,12 @@ async fn entries(
         .await?;
     let found = answer.services.into_iter().flatten().filter_map(|service| {
         let name = service.service_name()?.to_owned();
-        Some((name, Entry::Service(Box::new(service))))
+        Some((name, Described::Service(Box::new(service))))
     });
     let failures = answer.failures.into_iter().flatten().filter_map(|failure| {
         let name = failure.arn()?.rsplit('/').next()?.to_owned();
         let reason = failure.reason().unwrap_or("MISSING").to_owned();
-        Some((name, Entry::Nothing(reason)))
+        Some((name, Described::Nothing(reason)))
     });
     Ok(failures.chain(found).collect())
 }

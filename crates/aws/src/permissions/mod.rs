@@ -120,7 +120,7 @@ pub(crate) use service_linked_role;
 pub(crate) const PASS_ROLES: Grant = given(&["iam:PassRole"], places::ROLES, places::TO_TASKS);
 
 /// A statement's resources and conditions.
-type Place = (&'static [Condition], &'static [&'static str]);
+type Bounds = (&'static [Condition], &'static [&'static str]);
 
 /// The least that a manifest with these features needs: as many policies as IAM's limit of length
 /// makes necessary.
@@ -143,7 +143,7 @@ fn documents(
     grants: impl Iterator<Item = &'static Grant>,
     wanted: impl Fn(&str) -> bool,
 ) -> Vec<Value> {
-    let mut statements: BTreeMap<Place, BTreeSet<&'static str>> = BTreeMap::new();
+    let mut statements: BTreeMap<Bounds, BTreeSet<&'static str>> = BTreeMap::new();
     for grant in grants {
         let actions = grant.actions.iter().copied();
         let mut actions = actions.filter(|action| wanted(action)).peekable();

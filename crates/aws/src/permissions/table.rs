@@ -91,7 +91,7 @@ const OTHERS: &[Need] = &[
     },
     Need {
         kind: MEMBER,
-        noun: "secret of another owner, or one member of it",
+        noun: "secret of another owner",
         access: Access {
             feature: Feature::SharedSecrets,
             read: &[grant(

@@ -3,28 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::types::{
-    Compatibility, ContainerDefinition, CpuArchitecture, HealthCheck, LogDriver, NetworkMode,
-    OsFamily, PortMapping, RuntimePlatform, TaskDefinition, TransportProtocol,
+    Compatibility, ContainerDefinition, CpuArchitecture, LogDriver, NetworkMode, OsFamily,
+    RuntimePlatform, TaskDefinition,
 };
 use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldValue, Fields};
 use deployer_core::graph::Value;
-use deployer_core::spec::{
-    Architecture, HealthSpec, Inject, MigrateSpec, MilliCpu, SecretUse, ServiceSpec,
-};
+use deployer_core::spec::{Architecture, Inject, MigrateSpec, MilliCpu, SecretUse, ServiceSpec};
 
-use super::definition_read::{container_of, env_of, joined, secret_of};
+use super::definition_read::{
+    Health, container_of, describe_health, env_of, joined, platform_text, secret_of, set_list,
+    short,
+};
 use super::{Names, kept};
 use crate::client::Clients;
 use crate::secret_store::CURRENT;
 
 /// The first part of every log stream's name.
 pub(crate) const STREAM_PREFIX: &str = "ecs";
-
-/// The options of the log driver that are ours; others stay as they are.
-pub(super) const LOG_OPTIONS: [&str; 3] =
-    ["awslogs-group", "awslogs-region", "awslogs-stream-prefix"];
 
 /// Where the pins of secrets come from.
 #[derive(Clone, Debug)]
@@ -66,51 +63,6 @@ const TASK_ROLE: &str = "task_role";
 
 /// The variable in which the app finds its port: Cloud Run sets it, ECS does not.
 const PORT: &str = "PORT";
-
-/// The container's health check, within the ranges that ECS offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Health {
-    pub(super) command: Vec<String>,
-    pub(super) interval: i32,
-    pub(super) timeout: i32,
-    pub(super) retries: i32,
-    pub(super) start_period: i32,
-}
-
-impl Health {
-    /// `None` without a command: the cloud then probes from outside, or not at all.
-    fn of(spec: &HealthSpec) -> Option<Self> {
-        let first = spec.command.first()?;
-        let mut command = spec.command.clone();
-        if first != "CMD" && first != "CMD-SHELL" {
-            command.insert(0, "CMD".to_owned());
-        }
-        let seconds = |time: std::time::Duration, least: u64, most: u64| {
-            i32::try_from(time.as_secs().clamp(least, most)).unwrap_or(i32::MAX)
-        };
-        // The ranges are those of the HealthCheck type in the ECS API.
-        Some(Self {
-            command,
-            interval: seconds(spec.interval, 5, 300),
-            timeout: seconds(spec.timeout, 2, 60),
-            retries: i32::try_from(spec.retries.clamp(1, 10)).unwrap_or(i32::MAX),
-            start_period: seconds(spec.start_period, 0, 300),
-        })
-    }
-}
-
-impl Health {
-    /// As it is there, with ECS's own defaults where a definition leaves them out.
-    pub(super) fn there(check: &HealthCheck) -> Self {
-        Self {
-            command: check.command().to_vec(),
-            interval: check.interval().unwrap_or(30),
-            timeout: check.timeout().unwrap_or(5),
-            retries: check.retries().unwrap_or(3),
-            start_period: check.start_period().unwrap_or(0),
-        }
-    }
-}
 
 /// ECS counts 1,024 units to a CPU.
 fn cpu_units(cpu: MilliCpu) -> u32 {
@@ -215,7 +167,7 @@ impl Blueprint {
             let arn = base.task_definition_arn().unwrap_or_default();
             return Err(Error::input(format!(
                 "task definition `{}` has no container `{}`, but {}",
-                super::task_definition::short(arn),
+                short(arn),
                 self.container,
                 names.unwrap_or_default()
             ))
@@ -374,20 +326,6 @@ fn with_port(service: &ServiceSpec) -> BTreeMap<String, String> {
     env
 }
 
-pub(super) fn is_port(mapping: &PortMapping, port: u16) -> bool {
-    let tcp = mapping
-        .protocol()
-        .is_none_or(|it| *it == TransportProtocol::Tcp);
-    tcp && mapping.container_port() == Some(i32::from(port))
-}
-
-/// The mapping of this port, or else the first.
-pub(super) fn main_port(mappings: &[PortMapping], port: u16) -> Option<&PortMapping> {
-    let mut mappings_of_it = mappings.iter();
-    let found = mappings_of_it.find(|mapping| is_port(mapping, port));
-    found.or_else(|| mappings.first())
-}
-
 /// Fargate's platform for Linux images of that architecture.
 pub(super) fn runtime_platform(architecture: Architecture) -> RuntimePlatform {
     RuntimePlatform::builder()
@@ -412,24 +350,6 @@ pub(super) fn injected(used: &SecretUse, version: &SecretVersion) -> String {
 
 pub(super) fn some(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
-}
-
-pub(super) fn set_list(fields: &mut Fields, name: &str, list: &[String]) {
-    if !list.is_empty() {
-        fields.set(name, serde_json::json!(list));
-    }
-}
-
-pub(super) fn platform_text(family: &str, architecture: &str) -> String {
-    format!("{family}/{architecture}")
-}
-
-pub(super) fn describe_health(fields: &mut Fields, health: &Health) {
-    set_list(fields, "health.command", &health.command);
-    fields.set("health.interval", health.interval);
-    fields.set("health.timeout", health.timeout);
-    fields.set("health.retries", health.retries);
-    fields.set("health.start_period", health.start_period);
 }
 
 #[cfg(test)]

@@ -1,26 +1,56 @@
 //! What a registered task definition says, in the terms of what is desired; performs no IO.
 
 use aws_sdk_ecs::types::{
-    Compatibility, ContainerDefinition, CpuArchitecture, KeyValuePair, LogDriver, NetworkMode,
-    OsFamily, Secret, TaskDefinition, TransportProtocol,
+    Compatibility, ContainerDefinition, CpuArchitecture, HealthCheck, KeyValuePair, LogDriver,
+    NetworkMode, OsFamily, Secret, TaskDefinition, TransportProtocol,
 };
 use deployer_core::fields::Fields;
+use deployer_core::spec::HealthSpec;
 
-use super::definition::{Health, LOG_OPTIONS, describe_health, main_port, platform_text, set_list};
-use super::kept;
+use super::kept::{self, LOG_OPTIONS, main_port};
 
-/// The container of that name, or the only one.
-pub(crate) fn container_of<'a>(
-    definition: &'a TaskDefinition,
-    name: &str,
-) -> Option<&'a ContainerDefinition> {
-    let containers = definition.container_definitions();
-    let named = containers
-        .iter()
-        .find(|container| container.name() == Some(name));
-    match containers {
-        [only] => named.or(Some(only)),
-        _ => named,
+pub(crate) use super::kept::container_of;
+
+/// The container's health check, within the ranges that ECS offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Health {
+    pub(super) command: Vec<String>,
+    pub(super) interval: i32,
+    pub(super) timeout: i32,
+    pub(super) retries: i32,
+    pub(super) start_period: i32,
+}
+
+impl Health {
+    /// `None` without a command: the cloud then probes from outside, or not at all.
+    pub(super) fn of(spec: &HealthSpec) -> Option<Self> {
+        let first = spec.command.first()?;
+        let mut command = spec.command.clone();
+        if first != "CMD" && first != "CMD-SHELL" {
+            command.insert(0, "CMD".to_owned());
+        }
+        let seconds = |time: std::time::Duration, least: u64, most: u64| {
+            i32::try_from(time.as_secs().clamp(least, most)).unwrap_or(i32::MAX)
+        };
+        // The ranges are those of the HealthCheck type in the ECS API.
+        Some(Self {
+            command,
+            interval: seconds(spec.interval, 5, 300),
+            timeout: seconds(spec.timeout, 2, 60),
+            retries: i32::try_from(spec.retries.clamp(1, 10)).unwrap_or(i32::MAX),
+            start_period: seconds(spec.start_period, 0, 300),
+        })
+    }
+
+    /// As it is there, with ECS's own defaults where a definition leaves them out.
+    pub(super) fn there(check: &HealthCheck) -> Self {
+        Self {
+            command: check.command().to_vec(),
+            interval: check.interval().unwrap_or(30),
+            timeout: check.timeout().unwrap_or(5),
+            retries: check.retries().unwrap_or(3),
+            start_period: check.start_period().unwrap_or(0),
+        }
     }
 }
 
@@ -117,5 +147,46 @@ fn describe_container(fields: &mut Fields, container: &ContainerDefinition, port
         let kept = *logs.log_driver() == LogDriver::Awslogs;
         let shown = options.filter(|(key, _)| !kept || LOG_OPTIONS.contains(&key.as_str()));
         fields.set_all("logs", shown);
+    }
+}
+
+pub(super) fn set_list(fields: &mut Fields, name: &str, list: &[String]) {
+    if !list.is_empty() {
+        fields.set(name, serde_json::json!(list));
+    }
+}
+
+pub(super) fn platform_text(family: &str, architecture: &str) -> String {
+    format!("{family}/{architecture}")
+}
+
+pub(super) fn describe_health(fields: &mut Fields, health: &Health) {
+    set_list(fields, "health.command", &health.command);
+    fields.set("health.interval", health.interval);
+    fields.set("health.timeout", health.timeout);
+    fields.set("health.retries", health.retries);
+    fields.set("health.start_period", health.start_period);
+}
+
+/// The family in `arn:...:task-definition/FAMILY:REVISION`.
+pub(crate) fn family_of(arn: &str) -> &str {
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    name.split(':').next().unwrap_or(name)
+}
+
+/// `FAMILY:REVISION`, for people.
+pub(crate) fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_names_its_family_and_revision() {
+        let arn = "arn:aws:ecs:us-east-1:123456789012:task-definition/idp:7";
+        assert_eq!(family_of(arn), "idp");
+        assert_eq!(short(arn), "idp:7");
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use aws_sdk_ecs::types::{HealthCheck, PortMapping};
+use deployer_core::spec::HealthSpec;
+
 use super::*;
 use crate::runtime::definition_read::observed;
 

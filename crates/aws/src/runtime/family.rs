@@ -1,101 +1,112 @@
-//! What a task definition is by its address alone: a family, of which our revisions are read,
-//! deregistered, let go.
+//! The revisions of a task definition's family: read, told whose they are, tagged, deregistered.
 
-use aws_sdk_ecs::types::TaskDefinitionStatus;
+use aws_sdk_ecs::types::{
+    TaskDefinition as SdkDefinition, TaskDefinitionField, TaskDefinitionStatus,
+};
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::kind::seen;
-use deployer_core::ours::{Past, Stranger};
+use deployer_core::node::Reading;
+use deployer_core::ours::Past;
 
-use super::task_definition::{
-    TaskDefinition, WithTags, family_of, read_definition, revision_fields, short,
-};
-use crate::error::Told;
-use crate::permissions::PASS_ROLES;
-use crate::site::prelude::*;
-use crate::tags::{Ownership, Tags};
+use super::definition_read::{self, family_of, short};
+use crate::client::Clients;
+use crate::error::{Told, code, denied, failure, words};
+use crate::lookup::services::WithTags;
+use crate::tagging::TagApi;
+use crate::tags::{self, Ownership, TagChanges, Tags};
 
-/// A family is known by which of its active revisions are ours.
-impl Kind for TaskDefinition {
-    type Site = Clients;
-    type Is = Fields;
-    const KIND: &'static str = "ecs.task-definition";
-    const NOUN: &'static str = "task definition";
-    const TIER: Tier = Tier::Definition;
-    const FACTS: Facts = Facts {
-        arn: // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
-        Some(Arn::named("ecs", "task-definition", |name| {
-            Some(name.rsplit_once(':')?.0)
-        })),
-        access: Access {
-            feature: Feature::Always,
-            read: &[grant(
-                &["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"],
-                ANYTHING,
-            )],
-            change: &[
-                grant(
-                    &[
-                        "ecs:RegisterTaskDefinition",
-                        "ecs:TagResource",
-                        "ecs:UntagResource",
-                    ],
-                    DEFINITIONS,
-                ),
-                grant(&["ecs:DeregisterTaskDefinition"], ANYTHING),
-                PASS_ROLES,
-            ],
-        },
+/// A revision as ECS has it.
+#[derive(Clone, Debug)]
+pub(crate) struct DefinitionActual {
+    /// The definition.
+    pub(crate) definition: SdkDefinition,
+    pub(super) tags: Tags,
+}
+
+impl DefinitionActual {
+    pub(super) fn arn(&self) -> &str {
+        self.definition.task_definition_arn().unwrap_or_default()
+    }
+
+    /// Its fields, as compared, the tags too.
+    pub(crate) fn fields(&self, container: &str, port: u16) -> Fields {
+        let mut fields = definition_read::observed(&self.definition, container, port);
+        tags::describe(&mut fields, &self.tags);
+        fields
+    }
+}
+
+/// Reads a revision by its ARN, or a family's latest active one by its name.
+pub(crate) async fn read_definition(
+    clients: &Clients,
+    name: &str,
+    with_tags: WithTags,
+) -> Result<Reading<DefinitionActual>> {
+    let include = match with_tags {
+        WithTags::Yes => Some(vec![TaskDefinitionField::Tags]),
+        WithTags::No => None,
     };
-    const ABSENT: &'static [&'static str] = &[];
-
-    fn describe(is: &Fields, to: &mut Description) {
-        to.extend(is);
-    }
-
-    async fn find(at: &At<Clients>) -> Result<Reading<There<Fields>>, Refusal> {
-        let family = at.name();
-        let latest = match read_definition(at, family, WithTags::Yes).await? {
-            Reading::Present(latest) => latest,
-            other => return Ok(other.map(|_| There::bare(Fields::new()))),
-        };
-        let ours = our_revisions(at, family, &at.owner, &at.past).await?;
-        if ours.is_empty() {
-            let unmarked = || "none of its revisions carries our mark".to_owned().into();
-            let stranger = at.owner.foreign(&latest.tags).unwrap_or_else(unmarked);
-            return Ok(Reading::Foreign(stranger));
+    let answer = clients
+        .ecs
+        .describe_task_definition()
+        .task_definition(name)
+        .set_include(include)
+        .send()
+        .await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            // ECS has no code of its own for it.
+            let unknown = code(&error) == Some("ClientException")
+                && words(&error).to_lowercase().contains("unable to describe");
+            if unknown {
+                return Ok(Reading::Absent);
+            }
+            return match denied(&error) {
+                Some(words) => Ok(Reading::Denied(words)),
+                None => Err(failure(&error, &format!("read task definition `{name}`"))),
+            };
         }
-        let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
-        let mut fields = Fields::new();
-        fields.set("revisions", names.join(", "));
-        Ok(Reading::Present(There::bare(fields)))
-    }
-
-    fn foreign(_at: &At<Clients>, _there: &There<Fields>) -> Result<Option<Stranger>> {
-        Ok(None)
-    }
-
-    /// Every active revision that is ours.
-    async fn remove(
-        at: &At<Clients>,
-        _there: &There<Fields>,
-        _token: &Token,
-    ) -> Result<(), Refusal> {
-        Ok(deregister(at, at.name(), &at.owner, &at.past).await?)
-    }
-
-    async fn release(at: &At<Clients>, _there: &There<Fields>) -> Result<(), Refusal> {
-        let none = Past::default();
-        for (arn, tags) in our_revisions(at, at.name(), &at.owner, &none).await? {
-            retag(at, &arn, at.owner.unmark(&tags)).await?;
+    };
+    let tags = tags::from_pairs(answer.tags().iter().map(|tag| (tag.key(), tag.value())));
+    Ok(match answer.task_definition {
+        Some(definition) if definition.status() != Some(&TaskDefinitionStatus::Active) => {
+            Reading::Absent
         }
-        Ok(())
-    }
+        Some(definition) => Reading::Present(DefinitionActual { definition, tags }),
+        None => Reading::Absent,
+    })
+}
+
+/// Reads one revision, whatever its status; it must exist.
+pub(crate) async fn describe_revision(clients: &Clients, arn: &str) -> Result<SdkDefinition> {
+    let answer = clients
+        .ecs
+        .describe_task_definition()
+        .task_definition(arn)
+        .send()
+        .await
+        .told(|| format!("read task definition `{arn}`"))?;
+    answer.task_definition.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no task definition `{arn}`"),
+        )
+    })
+}
+
+/// What the inventory notes of a revision that carries no mark.
+pub(crate) fn revision_fields(arn: &str) -> Fields {
+    let mut fields = Fields::new();
+    fields.set("revision", arn);
+    fields
 }
 
 /// The active revisions of a family that are ours, each with its tags: by our own mark. Those that
 /// a code-only deployment registered carry none and are ours as far as `unmarked` says, which knows
 /// revisions by their ARN.
-async fn our_revisions(
+pub(super) async fn our_revisions(
     clients: &Clients,
     family: &str,
     ownership: &Ownership,

@@ -3,17 +3,50 @@
 
 use std::fmt::Debug;
 
-use aws_sdk_ecs::types::{ContainerDefinition, LogConfiguration, LogDriver, TaskDefinition};
+use aws_sdk_ecs::types::{
+    ContainerDefinition, LogConfiguration, LogDriver, PortMapping, TaskDefinition,
+    TransportProtocol,
+};
 use deployer_core::fields::{Fields, KEPT};
 
-use super::definition::{LOG_OPTIONS, main_port};
-use super::definition_read::container_of;
+/// The options of the log driver that are ours; others stay as they are.
+pub(super) const LOG_OPTIONS: [&str; 3] =
+    ["awslogs-group", "awslogs-region", "awslogs-stream-prefix"];
 
 /// Adds a field for each of these members that says something.
 macro_rules! members {
     ($fields:expr, $prefix:expr, $of:expr, [$($member:ident),* $(,)?]) => {
         $( note($fields, &format!("{}{}", $prefix, stringify!($member)), &$of.$member); )*
     };
+}
+
+/// The container of that name, or the only one.
+pub(crate) fn container_of<'a>(
+    definition: &'a TaskDefinition,
+    name: &str,
+) -> Option<&'a ContainerDefinition> {
+    let containers = definition.container_definitions();
+    let named = containers
+        .iter()
+        .find(|container| container.name() == Some(name));
+    match containers {
+        [only] => named.or(Some(only)),
+        _ => named,
+    }
+}
+
+/// The mapping of this port, or else the first.
+pub(super) fn main_port(mappings: &[PortMapping], port: u16) -> Option<&PortMapping> {
+    let mut mappings_of_it = mappings.iter();
+    let found = mappings_of_it.find(|mapping| is_port(mapping, port));
+    found.or_else(|| mappings.first())
+}
+
+pub(super) fn is_port(mapping: &PortMapping, port: u16) -> bool {
+    let tcp = mapping
+        .protocol()
+        .is_none_or(|it| *it == TransportProtocol::Tcp);
+    tcp && mapping.container_port() == Some(i32::from(port))
 }
 
 /// Describes everything that the manifest has no word for.

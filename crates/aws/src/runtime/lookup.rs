@@ -7,7 +7,7 @@ use deployer_core::node::Reading;
 use super::service_fields::tags_of;
 use crate::client::Clients;
 use crate::error::{code, denied, failure};
-use crate::lookup::services::{Entry, WithTags};
+use crate::lookup::services::{Described, WithTags};
 use crate::tags::Tags;
 
 /// Reads a service in whatever state it is.
@@ -20,10 +20,10 @@ pub(super) async fn read(
 ) -> Result<Reading<SdkService>> {
     let refusal = match clients.lookups.services.ask(name, with_tags).await {
         Ok(None) => return Ok(Reading::Absent),
-        Ok(Some(Entry::Service(service))) => return Ok(Reading::Present(*service)),
-        Ok(Some(Entry::Nothing(reason))) if reason == "MISSING" => return Ok(Reading::Absent),
-        Ok(Some(Entry::Nothing(reason))) => return Ok(Reading::Denied(reason)),
-        Ok(Some(Entry::Refused(refusal))) | Err(refusal) => refusal,
+        Ok(Some(Described::Service(service))) => return Ok(Reading::Present(*service)),
+        Ok(Some(Described::Nothing(reason))) if reason == "MISSING" => return Ok(Reading::Absent),
+        Ok(Some(Described::Nothing(reason))) => return Ok(Reading::Denied(reason)),
+        Ok(Some(Described::Refused(refusal))) | Err(refusal) => refusal,
     };
     if let Some(words) = denied(&refusal) {
         return Ok(Reading::Denied(words));

@@ -10,7 +10,8 @@ use aws_sdk_ecs::types::{
 use deployer_core::error::Result;
 use deployer_core::spec::Inject;
 
-use super::definition::{Blueprint, is_port, main_port, runtime_platform, some};
+use super::definition::{Blueprint, runtime_platform, some};
+use super::kept::{is_port, main_port};
 use crate::error::incomplete;
 
 impl Blueprint {

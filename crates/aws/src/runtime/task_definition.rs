@@ -10,8 +10,7 @@ use async_trait::async_trait;
 use aws_sdk_ecs::Config;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{
-    Service as SdkService, TaskDefinition as SdkDefinition, TaskDefinitionField,
-    TaskDefinitionStatus,
+    Service as SdkService, TaskDefinition as SdkDefinition, TaskDefinitionStatus,
 };
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
@@ -19,15 +18,18 @@ use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
 use deployer_core::node::{Resource, Watch};
-use deployer_core::ours::Past;
+use deployer_core::ours::{Past, Stranger};
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::definition::Blueprint;
-use super::definition_read;
-use super::{Names, family, lookup, service_calls, service_fields};
+pub(crate) use super::definition_read::{family_of, short};
+pub(crate) use super::family::describe_revision;
+use super::family::{DefinitionActual, deregister, our_revisions, read_definition, retag};
+use super::{Names, definition_read, lookup, service_calls, service_fields};
 use crate::client::ATTEMPTS;
-use crate::error::{Told, code, denied, failure, incomplete, words};
+use crate::error::{Told, incomplete};
 pub(crate) use crate::lookup::services::WithTags;
+use crate::permissions::PASS_ROLES;
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
@@ -54,108 +56,10 @@ pub(crate) struct TaskDefinition {
     pub(super) output: Output<Revision>,
 }
 
-/// A revision as ECS has it.
-#[derive(Clone, Debug)]
-pub(crate) struct DefinitionActual {
-    /// The definition.
-    pub(crate) definition: SdkDefinition,
-    pub(super) tags: Tags,
-}
-
-impl DefinitionActual {
-    fn arn(&self) -> &str {
-        self.definition.task_definition_arn().unwrap_or_default()
-    }
-
-    /// Its fields, as compared, the tags too.
-    pub(crate) fn fields(&self, container: &str, port: u16) -> Fields {
-        let mut fields = definition_read::observed(&self.definition, container, port);
-        tags::describe(&mut fields, &self.tags);
-        fields
-    }
-}
-
 /// The revisions that may be what is wanted already: what the service runs, if it is of the family,
 /// before the family's latest. Never empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Revisions(Vec<DefinitionActual>);
-
-/// Reads a revision by its ARN, or a family's latest active one by its name.
-pub(crate) async fn read_definition(
-    clients: &Clients,
-    name: &str,
-    with_tags: WithTags,
-) -> Result<Reading<DefinitionActual>> {
-    let include = match with_tags {
-        WithTags::Yes => Some(vec![TaskDefinitionField::Tags]),
-        WithTags::No => None,
-    };
-    let answer = clients
-        .ecs
-        .describe_task_definition()
-        .task_definition(name)
-        .set_include(include)
-        .send()
-        .await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            // ECS has no code of its own for it.
-            let unknown = code(&error) == Some("ClientException")
-                && words(&error).to_lowercase().contains("unable to describe");
-            if unknown {
-                return Ok(Reading::Absent);
-            }
-            return match denied(&error) {
-                Some(words) => Ok(Reading::Denied(words)),
-                None => Err(failure(&error, &format!("read task definition `{name}`"))),
-            };
-        }
-    };
-    let tags = tags::from_pairs(answer.tags().iter().map(|tag| (tag.key(), tag.value())));
-    Ok(match answer.task_definition {
-        Some(definition) if definition.status() != Some(&TaskDefinitionStatus::Active) => {
-            Reading::Absent
-        }
-        Some(definition) => Reading::Present(DefinitionActual { definition, tags }),
-        None => Reading::Absent,
-    })
-}
-
-/// Reads one revision, whatever its status; it must exist.
-pub(crate) async fn describe_revision(clients: &Clients, arn: &str) -> Result<SdkDefinition> {
-    let answer = clients
-        .ecs
-        .describe_task_definition()
-        .task_definition(arn)
-        .send()
-        .await
-        .told(|| format!("read task definition `{arn}`"))?;
-    answer.task_definition.ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("there is no task definition `{arn}`"),
-        )
-    })
-}
-
-/// What the inventory notes of a revision that carries no mark.
-pub(crate) fn revision_fields(arn: &str) -> Fields {
-    let mut fields = Fields::new();
-    fields.set("revision", arn);
-    fields
-}
-
-/// The family in `arn:...:task-definition/FAMILY:REVISION`.
-pub(crate) fn family_of(arn: &str) -> &str {
-    let name = arn.rsplit('/').next().unwrap_or(arn);
-    name.split(':').next().unwrap_or(name)
-}
-
-/// `FAMILY:REVISION`, for people.
-pub(crate) fn short(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
-}
 
 impl TaskDefinition {
     fn family(&self) -> &str {
@@ -366,6 +270,84 @@ impl TaskDefinition {
     }
 }
 
+/// A family is known by which of its active revisions are ours.
+impl Kind for TaskDefinition {
+    type Site = Clients;
+    type Is = Fields;
+    const KIND: &'static str = "ecs.task-definition";
+    const NOUN: &'static str = "task definition";
+    const TIER: Tier = Tier::Definition;
+    const FACTS: Facts = Facts {
+        arn: // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
+        Some(Arn::named("ecs", "task-definition", |name| {
+            Some(name.rsplit_once(':')?.0)
+        })),
+        access: Access {
+            feature: Feature::Always,
+            read: &[grant(
+                &["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"],
+                ANYTHING,
+            )],
+            change: &[
+                grant(
+                    &[
+                        "ecs:RegisterTaskDefinition",
+                        "ecs:TagResource",
+                        "ecs:UntagResource",
+                    ],
+                    DEFINITIONS,
+                ),
+                grant(&["ecs:DeregisterTaskDefinition"], ANYTHING),
+                PASS_ROLES,
+            ],
+        },
+    };
+    const ABSENT: &'static [&'static str] = &[];
+
+    fn describe(is: &Fields, to: &mut Description) {
+        to.extend(is);
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<Fields>>, Refusal> {
+        let family = at.name();
+        let latest = match read_definition(at, family, WithTags::Yes).await? {
+            Reading::Present(latest) => latest,
+            other => return Ok(other.map(|_| There::bare(Fields::new()))),
+        };
+        let ours = our_revisions(at, family, &at.owner, &at.past).await?;
+        if ours.is_empty() {
+            let unmarked = || "none of its revisions carries our mark".to_owned().into();
+            let stranger = at.owner.foreign(&latest.tags).unwrap_or_else(unmarked);
+            return Ok(Reading::Foreign(stranger));
+        }
+        let names: Vec<&str> = ours.iter().map(|(arn, _)| short(arn)).collect();
+        let mut fields = Fields::new();
+        fields.set("revisions", names.join(", "));
+        Ok(Reading::Present(There::bare(fields)))
+    }
+
+    fn foreign(_at: &At<Clients>, _there: &There<Fields>) -> Result<Option<Stranger>> {
+        Ok(None)
+    }
+
+    /// Every active revision that is ours.
+    async fn remove(
+        at: &At<Clients>,
+        _there: &There<Fields>,
+        _token: &Token,
+    ) -> Result<(), Refusal> {
+        Ok(deregister(at, at.name(), &at.owner, &at.past).await?)
+    }
+
+    async fn release(at: &At<Clients>, _there: &There<Fields>) -> Result<(), Refusal> {
+        let none = Past::default();
+        for (arn, tags) in our_revisions(at, at.name(), &at.owner, &none).await? {
+            retag(at, &arn, at.owner.unmark(&tags)).await?;
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Resource for TaskDefinition {
     type Actual = Revisions;
@@ -433,7 +415,7 @@ impl Resource for TaskDefinition {
             .ok_or_else(|| Error::internal("a task definition without revisions was retagged"))?;
         let changes = self.ownership.changes(&chosen.tags);
         let tags = changes.applied_to(&chosen.tags);
-        family::retag(&self.clients, chosen.arn(), changes).await?;
+        retag(&self.clients, chosen.arn(), changes).await?;
         chosen.tags = tags;
         Ok(Revisions(vec![chosen]))
     }
@@ -446,18 +428,6 @@ impl Resource for TaskDefinition {
 
     async fn delete(&self, _actual: &Self::Actual, _token: &Token) -> Result<()> {
         let none = Past::default();
-        family::deregister(&self.clients, self.family(), &self.ownership, &none).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_arn_names_its_family_and_revision() {
-        let arn = "arn:aws:ecs:us-east-1:123456789012:task-definition/idp:7";
-        assert_eq!(family_of(arn), "idp");
-        assert_eq!(short(arn), "idp:7");
+        deregister(&self.clients, self.family(), &self.ownership, &none).await
     }
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::again::Again;
 use crate::args::{Global, ServiceArgs};
 use crate::exit::Exit;
+pub use crate::facts::revision_name as short;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::record;
 use crate::session::{Place, Session};
@@ -270,9 +271,15 @@ impl Listed {
         let releases = self.releases.iter().rev();
         let releases: Vec<serde_json::Value> =
             releases.map(view::release::with_short_names).collect();
+        let holds = self.holds.iter().map(|hold| {
+            let mut value = json!(hold);
+            value["content_id"] = json!(hold.content());
+            value
+        });
+        let holds: Vec<serde_json::Value> = holds.collect();
         json!({
-            "cloud": self.cloud, "service": self.service, "hold": self.holds.last(),
-            "holds": self.holds, "releases": releases, "serves": serves.as_ref().ok(),
+            "cloud": self.cloud, "service": self.service, "hold": holds.last(),
+            "holds": holds, "releases": releases, "serves": serves.as_ref().ok(),
             "serves_in_words": serves.err().flatten(),
         })
     }
@@ -339,9 +346,4 @@ async fn attempts(
         });
     }
     Ok(attempts)
-}
-
-/// The last part of an ARN; a revision's name as it is.
-pub fn short(revision: &str) -> String {
-    revision.rsplit('/').next().unwrap_or(revision).to_owned()
 }

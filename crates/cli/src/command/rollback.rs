@@ -11,8 +11,8 @@ use crate::activation::{self, Choice, Outcome, Over};
 use crate::again::Again;
 use crate::args::{Global, RollbackArgs};
 use crate::choosing::{self, Chosen};
-use crate::command::releases::short;
 use crate::exit::Exit;
+use crate::facts::revision_name;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::failure::{self, Attempt, Tried};
 use crate::record::Recorded;
@@ -161,7 +161,7 @@ fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
             outln!(
                 "  {service}: {finished}r{} serves already ({}); {done}",
                 release.number,
-                short(&release.revision.0)
+                revision_name(&release.revision.0)
             );
             return;
         }
@@ -181,7 +181,7 @@ fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
         );
         outln!(
             "  {service}: {} serves, {whose}: it is recorded as r{} first",
-            short(&from.revision.0),
+            revision_name(&from.revision.0),
             from.number
         );
     }
@@ -189,10 +189,10 @@ fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
     outln!(
         "  {service}: r{} ({}, image {}) -> r{} ({}, image {})",
         from.number,
-        short(&from.revision.0),
+        revision_name(&from.revision.0),
         ImageName::of(from).name(),
         to.number,
-        short(&to.revision.0),
+        revision_name(&to.revision.0),
         ImageName::of(to).name()
     );
     tell_differences(choice);
@@ -330,7 +330,7 @@ fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
             let again = format!(
                 ": r{} again ({})",
                 choice.to.number,
-                short(&release.revision.0)
+                revision_name(&release.revision.0)
             );
             format!("{again}{hold}")
         });

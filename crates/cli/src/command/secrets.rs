@@ -124,7 +124,7 @@ async fn set(
     settable(first)?;
     let value = read(key, file).await?;
     for (place, _) in &secrets {
-        let place = secret::Place {
+        let place = secret::TargetSecrets {
             cloud: place.cloud.as_ref(),
             env: &place.env,
         };

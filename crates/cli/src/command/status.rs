@@ -414,7 +414,7 @@ fn describe(
         Some(release) => format!(
             "  {key}  r{} content {}{}",
             release.number,
-            release.content_id,
+            release.content(),
             match release.verified {
                 Some(true) => ", verified",
                 Some(false) => ", VERIFICATION FAILED",

@@ -26,6 +26,7 @@ crate::tests! {
     another_label_is_no_other_release_to_go_back_to => only_another_label,
     a_tag_that_meant_two_images_is_asked_about_and_what_serves_already_is_told => named,
     a_word_that_means_two_contents_makes_neither_serve => two_contents,
+    a_content_with_a_targets_own_part_has_an_id_of_its_own_and_is_found_by_it => own_content,
     what_mends_a_rejected_release_lifts_its_hold => mended,
     a_rollback_that_one_cloud_refused_is_finished_there_by_the_same_words => refused_on_one,
     a_rollback_says_what_it_does_not_restore_and_only_that => not_restored,
@@ -362,6 +363,44 @@ async fn two_contents(stage: &Stage) {
     assert_serves(stage, "aws", 1).await;
     run(stage, BACK, "gcp", Exit::Success).await;
     assert_serves(stage, "gcp", 2).await;
+}
+
+/// The ids of the contents of a cloud's releases, oldest first.
+async fn contents(stage: &Stage, cloud: &str) -> Vec<String> {
+    let said = run(stage, &["releases", "--json"], cloud, Exit::Success).await;
+    let document: Value = serde_json::from_str(&said).expect("JSON");
+    let releases = document[0]["releases"].as_array().expect("an array");
+    let ids = releases.iter().rev().map(|it| it["content_id"].as_str());
+    ids.map(|id| id.expect("an id").to_owned()).collect()
+}
+
+/// The id of a content covers what is a target's own. On the other target it means what both have.
+async fn own_content(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&Wanted {
+        internal: true,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let (aws, gcp) = (contents(stage, "aws").await, contents(stage, "gcp").await);
+    assert_eq!((aws.len(), gcp.len()), (2, 3));
+    assert_eq!((&aws[0], &aws[1]), (&gcp[0], &gcp[2]));
+    assert_ne!(gcp[0], gcp[1]);
+    run(
+        stage,
+        &[BACK, &["--to", &gcp[1]]].concat(),
+        "all",
+        Exit::Success,
+    )
+    .await;
+    for cloud in ["aws", "gcp"] {
+        assert_serves(stage, cloud, 1).await;
+    }
+    let (aws_now, gcp_now) = (contents(stage, "aws").await, contents(stage, "gcp").await);
+    assert_eq!(aws_now.last(), Some(&aws[0]));
+    assert_eq!(gcp_now.last(), Some(&gcp[1]));
 }
 
 /// What mends a rejected release is another content, also where it is a secret or the target's own

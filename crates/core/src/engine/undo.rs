@@ -8,7 +8,7 @@ use super::{Means, NodeWatch, Verdict, token};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
-use crate::journal::Event as Entry;
+use crate::journal;
 use crate::node::{Node, Token, Undone, Watch};
 use crate::report::Event;
 use crate::wait::{self, Look, Pace};
@@ -124,7 +124,7 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
     };
     // Another call than the one that made it: never its token.
     let token = token(means.seed, address, "undo");
-    let undoing = Entry::Undoing {
+    let undoing = journal::Event::Undoing {
         address: address.clone(),
         token: token.0.clone(),
     };
@@ -140,18 +140,20 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
             }
             let of = address.clone();
             let entry = match &undone {
-                Undone::PutBack => Entry::Undone {
+                Undone::PutBack => journal::Event::Undone {
                     address: of,
                     stays: None,
                 },
-                Undone::Stays(why) => Entry::Undone {
+                Undone::Stays(why) => journal::Event::Undone {
                     address: of,
                     stays: Some(why.clone()),
                 },
-                Undone::Lost(why) | Undone::Unseen(why) | Undone::Spoilt(why) => Entry::NotUndone {
-                    address: of,
-                    why: why.clone(),
-                },
+                Undone::Lost(why) | Undone::Unseen(why) | Undone::Spoilt(why) => {
+                    journal::Event::NotUndone {
+                        address: of,
+                        why: why.clone(),
+                    }
+                }
             };
             journal.write(entry).await?;
             Ok(undone)
@@ -160,7 +162,9 @@ async fn undo(node: &dyn Node, means: &Means<'_>) -> Result<Undone> {
             if error.kind() != ErrorKind::Ledger {
                 let why = error.chain().join(": ");
                 let address = address.clone();
-                journal.write(Entry::NotUndone { address, why }).await?;
+                journal
+                    .write(journal::Event::NotUndone { address, why })
+                    .await?;
             }
             Err(error)
         }

@@ -246,6 +246,32 @@ fn a_tag_that_meant_two_images_is_a_question() {
     assert_eq!(number(&image.0), Some(1));
 }
 
+#[test]
+fn a_content_with_a_targets_own_part_has_an_id_of_its_own_and_an_id_of_before_is_still_known() {
+    let mut releases = after(&[Apply(1), Apply(1), Apply(1), Apply(2)]);
+    assert_eq!(releases.len(), 4);
+    releases[1].overrides = Some("more memory".into());
+    releases[2].overrides = Some("less memory".into());
+    releases[3].overrides = Some("less memory".into());
+    let number = |releases: &[Release], word: &str| {
+        let history = History::new(releases, &restores);
+        match history.find(word) {
+            Found::One(found) => found.number,
+            Found::Nothing | Found::Several(_) => 0,
+        }
+    };
+    let common = releases[0].content_id.clone();
+    assert_eq!(number(&releases, &common), 1);
+    for at in 1..4 {
+        let id = releases[at].content();
+        assert_eq!(number(&releases, &id), releases[at].number, "{id}");
+    }
+    // By these releases of before were shown: what every target has.
+    let (first, last) = (&releases[1..3], &releases[3..]);
+    assert_eq!(number(first, &common), 3, "the newest of them");
+    assert_eq!(number(last, &releases[3].content_id), 4);
+}
+
 fn serving(state: ServingState, wanted: u32, traffic: &[(u32, u32)]) -> Serving {
     let revision = |number: u32| Revision(format!("arn:x/idp:{number}"));
     Serving {

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fields::Fields;
 use crate::ledger::version::segment;
 use crate::ledger::{AT_ONCE, Ledger};
-use crate::ours::{Began, Certain, Noted, is_false};
+use crate::ours::{Began, Certain, Noted, Ours, Past, is_false, tag_keys};
 
 const FOLDER: &str = "inventory";
 
@@ -184,6 +184,64 @@ impl Ledger {
     }
 }
 
+impl Past {
+    /// What the inventory and the last applies' fields say of an address.
+    pub fn of(address: &Address, inventory: &Inventory, left: &BTreeMap<Address, Fields>) -> Self {
+        let Some(item) = inventory.items.get(address) else {
+            return Self::default();
+        };
+        let left = left.get(address);
+        let mut past = Self {
+            known: true,
+            adopted: item.adopted,
+            data: item.data,
+            tags: item.tags.clone(),
+            wrote: item.wrote.clone(),
+        };
+        past.tags.extend(left.map(tag_keys).unwrap_or_default());
+        // An inventory of a version that did not note it.
+        if past.wrote.is_empty() {
+            past.wrote.extend(left.cloned());
+        }
+        past
+    }
+}
+
+impl Ours {
+    /// Adds what one target's ledger knows.
+    pub fn learn(&mut self, inventory: &Inventory, left: &BTreeMap<Address, Fields>) {
+        let addresses = inventory.items.keys();
+        let pasts = addresses.map(|it| (it.clone(), Past::of(it, inventory, left)));
+        self.0.extend(pasts);
+    }
+}
+
+/// The addresses that stay: what was there before us, and everything that such a thing needs.
+pub fn staying<'a>(
+    inventory: &'a Inventory,
+    gone: impl Fn(&Address) -> bool,
+) -> BTreeMap<&'a Address, Stays<'a>> {
+    let adopted = inventory.items.iter();
+    let adopted = adopted.filter(|(address, item)| item.adopted && gone(address));
+    let mut staying: BTreeMap<&Address, Stays<'_>> = BTreeMap::new();
+    for (address, item) in adopted {
+        for need in &item.needs {
+            staying.entry(need).or_insert(Stays::NeededBy(address));
+        }
+        staying.insert(address, Stays::WasThere);
+    }
+    staying
+}
+
+/// Why a thing stays that the manifest no longer wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stays<'a> {
+    /// It was there before us.
+    WasThere,
+    /// Something needs it that was there before us.
+    NeededBy(&'a Address),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +250,10 @@ mod tests {
         let mut fields = Fields::new();
         fields.set("leads_to", leads_to);
         fields
+    }
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
     }
 
     fn noted(leads_to: &str, certain: Certain) -> Noted {
@@ -240,5 +302,41 @@ mod tests {
         assert!(!item.adopted && item.tags.is_empty() && item.wrote.is_empty());
         // And is written as it was where there is nothing to note.
         assert_eq!(serde_json::to_string(&inventory).unwrap(), text);
+    }
+
+    #[test]
+    fn an_inventory_without_notes_is_completed_by_what_the_last_apply_left() {
+        let record = address("aws/r/route53.record/a.example.com/A");
+        let mut inventory = Inventory::default();
+        inventory.items.insert(record.clone(), Item::default());
+        let mut left = fields("192.0.2.7");
+        left.set("tags.team", "x");
+        let left = BTreeMap::from([(record.clone(), left)]);
+        let past = Past::of(&record, &inventory, &left);
+        assert!(past.known && !past.adopted);
+        assert!(past.says(&left[&record]));
+        assert_eq!(past.tags, BTreeSet::from(["team".to_owned()]));
+        let unknown = address("aws/r/route53.record/b.example.com/A");
+        assert_eq!(Past::of(&unknown, &inventory, &left), Past::default());
+    }
+
+    #[test]
+    fn what_an_adopted_thing_needs_stays_with_it() {
+        let (service, logs) = (
+            address("aws/r/ecs.service/s"),
+            address("aws/r/logs.group/s"),
+        );
+        let mut inventory = Inventory::default();
+        let adopted = Item {
+            adopted: true,
+            needs: BTreeSet::from([logs.clone()]),
+            ..Item::default()
+        };
+        inventory.items.insert(service.clone(), adopted);
+        inventory.items.insert(logs.clone(), Item::default());
+        let stays = staying(&inventory, |_| true);
+        assert_eq!(stays[&service], Stays::WasThere);
+        assert_eq!(stays[&logs], Stays::NeededBy(&service));
+        assert!(staying(&inventory, |address| *address == logs).is_empty());
     }
 }

@@ -101,6 +101,13 @@ impl Ledger {
 }
 
 impl LedgerMigrations {
+    /// Reads everything.
+    ///
+    /// Errors: ledger, naming what cannot be read.
+    pub(super) async fn check(&self) -> Result<()> {
+        self.standings().await.map(drop)
+    }
+
     /// The migrations of one ledger.
     pub fn new(ledger: Ledger) -> Self {
         Self {

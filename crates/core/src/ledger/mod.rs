@@ -17,10 +17,10 @@ mod release;
 mod run;
 mod version;
 
-pub use inventory::{Inventory, Item};
+pub use inventory::{Inventory, Item, Stays, staying};
 pub use lock::{Holder, Keeper, Known, LEASE, Lease, Origin, Permit, Standing, Witness};
 pub use migration::LedgerMigrations;
-pub use release::{Hold, Release};
+pub use release::{Hold, NOTHING_OWN, Release, content};
 pub use run::{Content, RunHeader, RunJournal, RunRecord};
 
 use std::sync::Arc;
@@ -31,7 +31,6 @@ use object_store::path::Path;
 use sha2::Digest;
 
 use crate::address::Target;
-use crate::capability::MigrationRecord;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::spec::LedgerNote;
@@ -138,7 +137,7 @@ impl Ledger {
         tokio::try_join!(
             self.inventory(),
             self.left(),
-            migrations.standings(),
+            migrations.check(),
             self.last_run(),
         )?;
         let reads = services.into_iter().map(|service| async move {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::capability::{ImageRef, Revision, SecretVersion};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ pub struct Release {
     pub number: u64,
     /// The service, by the manifest's name.
     pub service: String,
-    /// Digest and resolved configuration; equal on every target.
+    /// Digest and configuration as every target has them; [`Release::content`] is the id of all.
     pub content_id: String,
     /// What of the content is the target's own, as a hash. `None` in releases of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +68,24 @@ fn is_not(it: &bool) -> bool {
     !it
 }
 
+/// The hash of a target's own part where there is none: of an object without members.
+pub const NOTHING_OWN: &str = "44136fa355b3678a";
+
+/// The id of a whole content: what every target has of it, and what is one target's own. Sixteen
+/// hexadecimal digits, equal on two targets as long as neither has anything of its own.
+pub fn content(common: &str, own: Option<&str>) -> String {
+    match own {
+        None | Some(NOTHING_OWN) => common.to_owned(),
+        Some(own) => hex::encode(&Sha256::digest(format!("{common} {own}"))[..8]),
+    }
+}
+
 impl Release {
+    /// The id of its whole content. See [`content`].
+    pub fn content(&self) -> String {
+        content(&self.content_id, self.overrides.as_deref())
+    }
+
     /// The release whose content a person rejected with this one. Ledgers of before do not say it:
     /// there it is the one before.
     pub fn rejected(&self) -> Option<u64> {
@@ -81,7 +99,8 @@ impl Release {
 pub struct Hold {
     /// The release that was rolled back from.
     pub rejected: u64,
-    /// Its content id: while the manifest resolves to it, `apply` leaves the service alone.
+    /// What every target has of its content: while the manifest says that, and this target's own
+    /// part, `apply` leaves the service alone.
     pub content_id: String,
     /// What of the content is the target's own. `None` where that is not known: then any is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,6 +122,11 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// The id of the content that it is on. See [`content`].
+    pub fn content(&self) -> String {
+        content(&self.content_id, self.overrides.as_deref())
+    }
+
     /// Whether it is on the content of this release.
     pub fn is_on(&self, release: &Release) -> bool {
         let own = self.overrides.is_none() || self.overrides == release.overrides;
@@ -267,4 +291,21 @@ fn holds(service: &str) -> String {
 
 fn hold(service: &str, rejected: u64) -> String {
     format!("{}/{rejected:06}", holds(service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_targets_own_is_content_and_where_there_is_none_the_id_is_every_targets() {
+        let common = "0123456789abcdef";
+        assert_eq!(content(common, None), common);
+        assert_eq!(content(common, Some(NOTHING_OWN)), common);
+        let (one, other) = (content(common, Some("a")), content(common, Some("b")));
+        assert!(one != other && one != common && one.len() == common.len());
+        assert_ne!(content("0", Some("a")), one);
+        let nothing = hex::encode(&Sha256::digest("{}")[..8]);
+        assert_eq!(nothing, NOTHING_OWN);
+    }
 }

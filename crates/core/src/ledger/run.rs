@@ -44,7 +44,7 @@ pub struct RunHeader {
 pub struct Content {
     /// The image's digest.
     pub digest: String,
-    /// The content's id, equal on every target.
+    /// What every target has of the content, as a hash.
     pub content_id: String,
     /// What of the content is the target's own, as a hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

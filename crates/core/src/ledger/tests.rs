@@ -12,7 +12,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::address::{Address, CloudName};
-use crate::capability::MigrationStanding;
+use crate::capability::{MigrationRecord, MigrationStanding};
 use crate::error::ErrorKind;
 use crate::ours::Noted;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Action, Effect, Kept, Leftover, Node, Reading, Resource, Sort, Token, Undone, Verdict, Watch,
+    Action, Comparison, Effect, Kept, Leftover, Node, Reading, Resource, Sort, Token, Undone, Watch,
 };
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
@@ -212,13 +212,13 @@ impl<R: Resource> ResourceNode<R> {
         self.resource.restore(before, now, token, watch).await
     }
 
-    fn compare_present(&self, actual: &R::Actual) -> Verdict {
+    fn compare_present(&self, actual: &R::Actual) -> Comparison {
         let changes = self.changes(actual);
         self.resource.publish(actual);
         if changes.is_empty() {
-            let mut verdict = Verdict::no_op("as desired");
-            verdict.settling = self.resource.unsettled(actual);
-            return verdict;
+            let mut comparison = Comparison::no_op("as desired");
+            comparison.settling = self.resource.unsettled(actual);
+            return comparison;
         }
         let effect = self.effect_of(&changes, actual);
         self.resource.withdraw(&changes);
@@ -238,7 +238,7 @@ impl<R: Resource> ResourceNode<R> {
                 "a field cannot be changed without losing data",
             ),
         };
-        Verdict {
+        Comparison {
             action,
             reason: reason.into(),
             changes,
@@ -271,8 +271,8 @@ impl<R: Resource> Node for ResourceNode<R> {
         Ok(())
     }
 
-    fn compare(&self) -> Result<Verdict> {
-        let create = |reason: String| Verdict {
+    fn compare(&self) -> Result<Comparison> {
+        let create = |reason: String| Comparison {
             action: Action::Create,
             reason,
             changes: Fields::new().changes_to(&self.desired()),

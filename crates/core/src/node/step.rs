@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use super::{Action, Effect, Evidence, Leftover, Node, Sort, Step, Token, Undone, Verdict, Watch};
+use super::{
+    Action, Comparison, Effect, Evidence, Leftover, Node, Sort, Step, Token, Undone, Watch,
+};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
@@ -74,7 +76,7 @@ impl<S: Step> Node for StepNode<S> {
         Ok(())
     }
 
-    fn compare(&self) -> Result<Verdict> {
+    fn compare(&self) -> Result<Comparison> {
         let evidence = self.evidence().ok_or_else(|| {
             Error::internal(format!(
                 "{} was compared before it was read",
@@ -84,9 +86,9 @@ impl<S: Step> Node for StepNode<S> {
         match self.step.judge(&evidence) {
             Evidence::Done(proof) => {
                 self.step.publish();
-                Ok(Verdict::no_op(proof))
+                Ok(Comparison::no_op(proof))
             }
-            Evidence::NotDone(why) | Evidence::Unknown(why) => Ok(Verdict {
+            Evidence::NotDone(why) | Evidence::Unknown(why) => Ok(Comparison {
                 action: Action::Create,
                 reason: why,
                 changes: Fields::new().changes_to(&self.step.desired()),

@@ -26,7 +26,7 @@ use secrecy::SecretString;
 
 use crate::error::{self, CloudError, Found};
 use crate::hints;
-use crate::labels::{self, Owner};
+use crate::labels;
 use crate::paths::Names;
 use crate::site::prelude::*;
 use calls::{Actual, Calls, DEADLINE, judge};
@@ -54,20 +54,19 @@ impl Cache for Memorystore {
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, KIND, &cache.name);
-        let labels = labels::of(env).after(&graph.past(&address));
+        let ownership = labels::ownership(env, cache.adopt, &graph.past(&address));
         let url = Output::of(&address);
         let authority = Output::of(&address);
         graph.resource(|_| Instance {
             calls: Calls::new(&self.project, &cache.name),
             address,
-            owner: Owner::wanted(&labels, cache.adopt),
             shape: Shape {
                 spec: cache.clone(),
                 has_own_network: network.is_some(),
                 network: network
                     .or(section.network.as_ref())
                     .map(|network| names.network(network)),
-                labels,
+                ownership,
                 names,
             },
             seen: Mutex::default(),
@@ -91,7 +90,6 @@ impl Cache for Memorystore {
 pub(crate) struct Instance {
     calls: Calls,
     address: Address,
-    owner: Owner,
     shape: Shape,
     /// As it was last read: what the manifest is silent about stays as it is there.
     seen: Mutex<model::Instance>,
@@ -255,7 +253,7 @@ impl Resource for Instance {
             Found::Denied(why) => return Ok(Reading::Denied(why)),
             Found::Here(instance) => instance,
         };
-        if let Some(why) = self.owner.objection(&instance.labels) {
+        if let Some(why) = self.shape.ownership.foreign(&tags(&instance.labels)) {
             return Ok(Reading::Foreign(why));
         }
         if instance.state == State::Deleting {
@@ -274,7 +272,7 @@ impl Resource for Instance {
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = describe(&self.shape.compose(seen.clone()), &self.shape.names);
-        labels::ours_alone(&fields, &self.shape.labels)
+        labels::ours_alone(&fields, &self.shape.ownership.tags)
     }
 
     fn observed(&self, actual: &Actual) -> Fields {

@@ -2,12 +2,13 @@
 //! pure.
 
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::kind::Ownership;
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use google_cloud_redis_v1::model;
 use google_cloud_redis_v1::model::instance::{ConnectMode, Tier, TransitEncryptionMode};
 
-use crate::labels::{self, Labels};
+use crate::labels;
 use crate::paths::Names;
 
 /// What the manifest says of one instance.
@@ -18,7 +19,7 @@ pub(super) struct Shape {
     /// Whether the manifest names the network for this very cache. The target's one is the
     /// services' way in, and says nothing of a cache that was somebody's.
     pub(super) has_own_network: bool,
-    pub(super) labels: Labels,
+    pub(super) ownership: Ownership,
     pub(super) names: Names,
 }
 
@@ -33,7 +34,7 @@ impl Shape {
     pub(super) fn compose(&self, base: model::Instance) -> model::Instance {
         let is_there = !base.name.is_empty();
         let silent = |key| is_there && self.spec.adopt && self.spec.unsaid.contains(key);
-        let labels = labels::merged(&self.labels, &base.labels);
+        let labels = labels::merged(&self.ownership, &base.labels);
         let newer = is_there && numbers(&version(&base)) >= numbers(&self.spec.version);
         let mut wanted = base
             .set_name(self.names.cache(&self.spec.name))

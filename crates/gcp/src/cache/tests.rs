@@ -1,6 +1,6 @@
 //! What the manifest says of a cache, against what Memorystore makes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Effect;
@@ -31,7 +31,7 @@ fn shape() -> Shape {
         },
         network: Some("projects/demo-project/global/networks/main".into()),
         has_own_network: false,
-        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]).into(),
+        ownership: crate::labels::tests::ownership("idp_staging"),
         names: test_names(),
     }
 }

@@ -6,7 +6,7 @@ use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::kind::Tags;
+use deployer_core::kind::{Ownership, Tags};
 use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
@@ -19,7 +19,7 @@ use super::shape::{self, Shape};
 use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
 use crate::hints;
-use crate::labels::{self, Owner};
+use crate::labels;
 use crate::paths::Names;
 use crate::site::prelude::*;
 
@@ -51,7 +51,6 @@ impl Actual {
 pub(crate) struct Instance {
     pub(super) calls: Calls,
     pub(super) address: Address,
-    pub(super) owner: Owner,
     pub(super) shape: Shape,
     /// What its user is to have.
     pub(super) password: Value<SecretVersion>,
@@ -123,7 +122,7 @@ impl Instance {
     }
 
     fn objection(&self, instance: &DatabaseInstance) -> Option<Stranger> {
-        objection(&self.owner, instance)
+        self.shape.ownership.foreign(&tags_of(instance))
     }
 
     /// The instance with its server's authorities, where they are asked for and it runs.
@@ -145,7 +144,7 @@ impl Instance {
             return Err(stranger.refusal(format!("database instance `{}`", self.calls.instance)));
         }
         // Tags of others are no affair of the plan's.
-        let ours = |fields: &Fields| labels::ours_alone(fields, &self.shape.labels);
+        let ours = |fields: &Fields| labels::ours_alone(fields, &self.shape.ownership.tags);
         let (planned, now) = (ours(planned), ours(&self.shape.describe(now)));
         match planned.changes_to(&now).first() {
             None => Ok(()),
@@ -218,11 +217,6 @@ fn is_alone(field: &str, changes: &[FieldChange]) -> bool {
         "tier" | shape::LOGS => changes.iter().any(|change| change.field == "edition"),
         _ => false,
     }
-}
-
-fn objection(owner: &Owner, instance: &DatabaseInstance) -> Option<Stranger> {
-    let settings = instance.settings.clone().unwrap_or_default();
-    owner.objection(&settings.user_labels)
 }
 
 impl Kind for Instance {
@@ -313,7 +307,7 @@ impl Resource for Instance {
     }
 
     async fn read(&self) -> Result<Reading<Actual>> {
-        let reading = sort(self.seen.look(&self.calls).await?, &self.owner);
+        let reading = sort(self.seen.look(&self.calls).await?, &self.shape.ownership);
         match &reading {
             Reading::Present(actual) => self.seen.remember(Some(&actual.instance)),
             Reading::Absent | Reading::Tombstoned(_) | Reading::Denied(_) | Reading::Foreign(_) => {
@@ -336,7 +330,7 @@ impl Resource for Instance {
     /// silent.
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let fields = self.shape.describe(&self.shape.compose(self.seen.last()));
-        labels::ours_alone(&fields, &self.shape.labels)
+        labels::ours_alone(&fields, &self.shape.ownership.tags)
     }
 
     fn observed(&self, actual: &Actual) -> Fields {
@@ -508,11 +502,11 @@ impl Resource for Instance {
     }
 }
 
-fn sort(found: Found<DatabaseInstance>, owner: &Owner) -> Reading<Actual> {
+fn sort(found: Found<DatabaseInstance>, ownership: &Ownership) -> Reading<Actual> {
     match found {
         Found::Absent => Reading::Absent,
         Found::Denied(why) => Reading::Denied(why),
-        Found::Here(instance) => match objection(owner, &instance) {
+        Found::Here(instance) => match ownership.foreign(&tags_of(&instance)) {
             Some(why) => Reading::Foreign(why),
             None if is_going(&instance) => Reading::Tombstoned("it is being deleted".to_owned()),
             None => Reading::Present(Actual::settled(instance)),

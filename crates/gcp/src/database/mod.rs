@@ -31,7 +31,7 @@ use google_cloud_sql_v1::model::DatabaseInstance;
 use secrecy::SecretString;
 
 use crate::error::Found;
-use crate::labels::{self, Owner};
+use crate::labels;
 use crate::paths::Names;
 use crate::project::Project;
 use crate::secret_store::Store;
@@ -107,14 +107,13 @@ impl CloudSql {
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
-        let labels = labels::of(env).after(&graph.past(&address));
+        let ownership = labels::ownership(env, database.adopt, &graph.past(&address));
         let (home, birth) = (Output::of(&address), Output::of(&address));
         let authority = database.authority.as_ref().map(|_| Output::of(&address));
         graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
             address,
             password: inputs.pass(password),
-            owner: Owner::wanted(&labels, database.adopt),
             shape: Shape {
                 spec: database.clone(),
                 has_own_network: network.is_some(),
@@ -123,7 +122,7 @@ impl CloudSql {
                     .map(|network| names.network(network)),
                 flags: own.map(|own| own.flags.clone()).unwrap_or_default(),
                 maintenance: own.and_then(|own| own.maintenance),
-                labels,
+                ownership,
                 names,
             },
             seen: seen.clone(),

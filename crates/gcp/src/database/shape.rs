@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::spec::MaintenanceWindow;
 use deployer_core::error::Error;
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::kind::Ownership;
 use deployer_core::node::Effect;
 use deployer_core::spec::{DatabaseSpec, SslMode};
 use google_cloud_sql_v1::model::backup_retention_settings::RetentionUnit;
@@ -21,7 +22,7 @@ use google_cloud_sql_v1::model::{
 };
 
 use super::extras;
-use crate::labels::{self, Labels};
+use crate::labels;
 use crate::paths::Names;
 
 /// The label that says which version of the password the user has. The user's node owns it: the
@@ -46,7 +47,7 @@ pub(super) struct Shape {
     /// Flags of the server that are wanted.
     pub(super) flags: BTreeMap<String, String>,
     pub(super) maintenance: Option<MaintenanceWindow>,
-    pub(super) labels: Labels,
+    pub(super) ownership: Ownership,
     pub(super) names: Names,
 }
 
@@ -196,7 +197,7 @@ impl Shape {
     }
 
     fn merged_labels(&self, there: &HashMap<String, String>) -> HashMap<String, String> {
-        let mut merged = labels::merged(&self.labels, there);
+        let mut merged = labels::merged(&self.ownership, there);
         if let Some(version) = there.get(PASSWORD_LABEL) {
             merged.insert(PASSWORD_LABEL.to_owned(), version.clone());
         }

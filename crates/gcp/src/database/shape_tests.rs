@@ -40,7 +40,7 @@ fn shape() -> Shape {
         has_own_network: false,
         flags: BTreeMap::new(),
         maintenance: None,
-        labels: BTreeMap::from([("deployer".to_owned(), "idp_staging".to_owned())]).into(),
+        ownership: crate::labels::tests::ownership("idp_staging"),
         names: test_names(),
     }
 }

@@ -17,9 +17,9 @@ use crate::project::Project;
 /// What stands in the way of every other record of its name.
 const ALIAS: &str = "CNAME";
 
-/// A record's place: `ZONE/NAME/SORT`, or `PROJECT/ZONE/NAME/SORT` in a zone of another project.
+/// A record's path: `ZONE/NAME/SORT`, or `PROJECT/ZONE/NAME/SORT` in a zone of another project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RecordPath {
     /// The zone's project, where it is not the target's.
     pub(super) project: Option<String>,
     pub(super) zone: String,
@@ -28,7 +28,7 @@ pub(super) struct Place {
     pub(super) sort: String,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for RecordPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(project) = &self.project {
             write!(f, "{project}/")?;
@@ -37,7 +37,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl Place {
+impl RecordPath {
     pub(super) fn of(record: &RecordSpec) -> Self {
         let (project, zone) = match record.zone.split_once('/') {
             Some((project, zone)) => (Some(project.to_owned()), zone),
@@ -60,7 +60,7 @@ fn sort(leads_to: &LeadsTo) -> &'static str {
     }
 }
 
-impl Place {
+impl RecordPath {
     /// Errors: input, when the text is no place.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
@@ -96,7 +96,7 @@ pub(super) struct Zone {
 /// The calls that concern one record.
 pub(super) struct Calls {
     pub(super) project: Arc<Project>,
-    pub(super) place: Place,
+    pub(super) place: RecordPath,
 }
 
 impl Calls {
@@ -347,15 +347,15 @@ mod tests {
 
     #[test]
     fn a_records_place_survives_being_an_address_and_anything_else_is_refused() {
-        let place = Place {
+        let place = RecordPath {
             project: None,
             zone: "example.com".into(),
             name: "idp.example.com".into(),
             sort: "A".into(),
         };
-        assert_eq!(Place::parse(&place.to_string()).unwrap(), place);
+        assert_eq!(RecordPath::parse(&place.to_string()).unwrap(), place);
         assert_eq!(place.full_name(), "idp.example.com.");
-        let shared = Place {
+        let shared = RecordPath {
             project: Some("example.com:dns".into()),
             ..place
         };
@@ -363,9 +363,9 @@ mod tests {
             shared.to_string(),
             "example.com:dns/example.com/idp.example.com/A"
         );
-        assert_eq!(Place::parse(&shared.to_string()).unwrap(), shared);
-        assert!(Place::parse("example.com/idp.example.com").is_err());
-        assert!(Place::parse("a/b/c/d/e").is_err());
+        assert_eq!(RecordPath::parse(&shared.to_string()).unwrap(), shared);
+        assert!(RecordPath::parse("example.com/idp.example.com").is_err());
+        assert!(RecordPath::parse("a/b/c/d/e").is_err());
     }
 
     #[test]

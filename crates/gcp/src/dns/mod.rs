@@ -15,7 +15,7 @@ use deployer_core::spec::{EnvironmentSpec, RecordSpec};
 
 use crate::project::Project;
 
-use calls::{Actual, Calls, Place};
+use calls::{Actual, Calls, RecordPath};
 use record::addresses;
 
 pub(crate) use record::{RECORD, Record};
@@ -34,7 +34,7 @@ impl std::fmt::Debug for CloudDns {
 #[async_trait]
 impl Dns for CloudDns {
     fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
-        let place = Place::of(record);
+        let place = RecordPath::of(record);
         let address = Address::new(&self.project.target, RECORD, place.to_string());
         let past = graph.past(&address);
         graph.resource(|_| Record {
@@ -53,7 +53,7 @@ impl Dns for CloudDns {
     async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {
         let calls = Calls {
             project: Arc::clone(&self.project),
-            place: Place::of(record),
+            place: RecordPath::of(record),
         };
         let found = calls.look().await?.seen(&calls.cannot("read"))?;
         Ok(found.map(|Actual { set, .. }| RecordStatus {

@@ -16,7 +16,7 @@ use deployer_core::wait::{Pace, Readiness};
 use google_cloud_dns_v1::model::{Change, ResourceRecordSet};
 
 use super::ask::{self, Answers};
-use super::calls::{Actual, Calls, Place, Zone};
+use super::calls::{Actual, Calls, RecordPath, Zone};
 use crate::error::Found;
 use crate::site::prelude::*;
 
@@ -238,7 +238,7 @@ impl Kind for Record {
 fn calls(at: &At<Project>) -> Result<Calls> {
     Ok(Calls {
         project: Arc::clone(at.site()),
-        place: Place::parse(at.name())?,
+        place: RecordPath::parse(at.name())?,
     })
 }
 

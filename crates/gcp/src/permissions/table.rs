@@ -82,7 +82,7 @@ const OTHERS: &[Need] = &[
     },
     Need {
         kind: secret_store::MEMBER,
-        noun: "secret of another owner, or one member of it",
+        noun: "secret of another owner",
         access: Access {
             feature: Feature::SharedSecrets,
             read: &[

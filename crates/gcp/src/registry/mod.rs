@@ -6,19 +6,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{
-    Destination, ImageRef, LocalImage, Registry, RegistryLogin, Scope,
-};
+use deployer_core::capability::{Destination, ImageRef, LocalImage, Registry, Scope};
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, Kind};
 use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
-use google_cloud_auth::credentials::Credentials;
-use secrecy::SecretString;
 
-use crate::credentials;
+use crate::credentials::GoogleLogin;
 use crate::project::Project;
 
 pub(crate) use repository::Repository;
@@ -118,24 +114,6 @@ impl Images {
 /// colon becomes a slash (<https://docs.cloud.google.com/artifact-registry/docs/docker/names>).
 fn project_path(project: &str) -> String {
     project.replace(':', "/")
-}
-
-/// The caller's access token, which image registries of Google take for a password. Asked for at
-/// each challenge: it ends after an hour at most.
-pub(crate) struct GoogleLogin(pub(crate) Credentials);
-
-impl std::fmt::Debug for GoogleLogin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GoogleLogin([redacted])")
-    }
-}
-
-#[async_trait]
-impl RegistryLogin for GoogleLogin {
-    async fn login(&self) -> Result<(String, SecretString)> {
-        let token = credentials::access_token(&self.0).await?;
-        Ok(("oauth2accesstoken".to_owned(), token))
-    }
 }
 
 /// `REPO` and `IMAGE` of `REPO/IMAGE`.

@@ -14,13 +14,13 @@ use deployer_core::capability::Revision;
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
+use deployer_core::kind::Ownership;
 use deployer_core::node::{Ready, Resource, Undone, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::Readiness;
 use google_cloud_iam_v1::model::{Binding, GetPolicyOptions, Policy};
 
 use crate::error::{self, CloudError, Found};
-use crate::labels::Owner;
 use crate::runtime::service;
 use crate::site::prelude::*;
 
@@ -77,9 +77,9 @@ impl Calls {
     }
 
     /// What is said against touching who may call the service. `None` when it is ours.
-    async fn objection(&self, owner: &Owner) -> Result<Found<Option<Stranger>>> {
+    async fn objection(&self, owner: &Ownership) -> Result<Found<Option<Stranger>>> {
         Ok(match self.service.find().await? {
-            Found::Here(service) => Found::Here(owner.objection(&service.labels)),
+            Found::Here(service) => Found::Here(owner.foreign(&tags(&service.labels))),
             Found::Absent => Found::Absent,
             Found::Denied(why) => Found::Denied(why),
         })
@@ -105,10 +105,10 @@ impl Calls {
     }
 
     /// Who may call it now, as far as that is more than the policy's own people.
-    async fn look(&self, owner: Option<&Owner>) -> Result<Found<Callers>> {
+    async fn look(&self, owner: Option<&Ownership>) -> Result<Found<Callers>> {
         let ours = match self.service.find().await? {
             Found::Here(service) => {
-                let ours = owner.is_some_and(|owner| owner.is_marked(&service.labels));
+                let ours = owner.is_some_and(|owner| owner.is_on(&tags(&service.labels)));
                 if service.invoker_iam_disabled {
                     return Ok(Found::Here(Callers {
                         everyone: true,
@@ -296,7 +296,7 @@ pub(crate) struct Invoker {
     address: Address,
     wish: Wish,
     /// Whose the service must be: neither way carries a mark of its own.
-    owner: Owner,
+    owner: Ownership,
     /// Whether the manifest takes the service over.
     adopts: bool,
     /// Whether the inventory has it.
@@ -313,7 +313,7 @@ impl Invoker {
         project: &Arc<Project>,
         address: Address,
         (wish, adopts): (Wish, bool),
-        owner: Owner,
+        owner: Ownership,
         known: bool,
         service: Value<Revision>,
     ) -> Self {
@@ -375,7 +375,7 @@ impl Kind for Invoker {
     type Site = Project;
     type Is = ();
     const KIND: &'static str = "run.invoker";
-    const NOUN: &'static str = "invoker policy of service";
+    const NOUN: &'static str = "callers of service";
     const TIER: Tier = Tier::Edge;
     const FACTS: Access = Access {
         feature: Feature::Always,

@@ -26,6 +26,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
+use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
 use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Token, Watch};
@@ -38,7 +39,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
 use crate::identity_token;
-use crate::labels::{self, Owner};
+use crate::labels::{self, tags};
 use crate::logs;
 use crate::paths::short;
 use crate::project::Project;
@@ -93,12 +94,17 @@ impl Runtime for CloudRun {
         let (migrated, migration) = migrated.unzip();
         let address = self.address(service::KIND, &service.name);
         let (revision, url) = (Output::of(&address), Output::of(&address));
-        let labels = labels::of(env).after(&graph.past(&address));
-        let owner = Owner::wanted(&labels, service.adopt);
+        let ownership = labels::ownership(env, service.adopt, &graph.past(&address));
+        let owner = ownership.clone();
         graph.resource(|taken| service::RunService {
             calls: service::Calls::new(&self.project, &service.name),
             address: address.clone(),
-            shape: shape::Shape::new(service, &self.project.section, &self.project.names, labels),
+            shape: shape::Shape::new(
+                service,
+                &self.project.section,
+                &self.project.names,
+                ownership,
+            ),
             ledger: env.ledger.clone(),
             image: taken.pass(&inputs.image),
             variables: self.variables(env, service, inputs, scope, taken),
@@ -231,14 +237,15 @@ impl Runtime for CloudRun {
     async fn noted_ledger(&self, owner: &ours::Owner, service: &str) -> Result<Option<String>> {
         let calls = service::Calls::new(&self.project, service);
         let found = calls.find().await?.seen(&calls.cannot("read"))?;
-        let found = found.filter(|found| Owner::exactly(owner).is_marked(&found.labels));
+        let found = found.filter(|found| Project::ownership_of(owner).is_on(&tags(&found.labels)));
         Ok(found.and_then(|found| found.labels.get(LEDGER_LABEL).cloned()))
     }
 
     async fn must_be_of(&self, owner: &ours::Owner, service: &str) -> Result<()> {
         let calls = service::Calls::new(&self.project, service);
         let found = calls.find().await?.seen(&calls.cannot("read"))?;
-        let stranger = found.and_then(|found| Owner::exactly(owner).objection(&found.labels));
+        let ours = Project::ownership_of(owner);
+        let stranger = found.and_then(|found| ours.foreign(&tags(&found.labels)));
         match stranger {
             Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
             None => Ok(()),
@@ -396,7 +403,7 @@ impl CloudRun {
     ) -> Output<Identity> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
-        let labels = labels::of(env).after(&graph.past(&address));
+        let ownership = labels::ownership(env, service.adopt, &graph.past(&address));
         graph.resource(|taken| job::RunJob {
             calls: job::Calls::new(&self.project, &migrate.job),
             address,
@@ -406,7 +413,7 @@ impl CloudRun {
                 account: self.project.section.account_of(&service.key).cloned(),
                 way: container::Way::of(&self.project.names, &self.project.section),
                 retries: self.project.service_section(&service.key).migrate_retries,
-                labels,
+                ownership,
                 names: self.project.names.clone(),
             },
             image: taken.pass(&inputs.image),

@@ -5,6 +5,11 @@ use deployer_core::spec::Replicas;
 use google_cloud_run_v2::model::service_scaling::ScalingMode;
 use google_cloud_run_v2::model::{Service, ServiceScaling};
 
+/// A number as Cloud Run's API has it.
+pub(crate) fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 /// Whether somebody counts the instances: "If you set your service to manual scaling, any
 /// revision-level minimum and maximum instance settings are ignored"
 /// (<https://docs.cloud.google.com/run/docs/configuring/services/manual-scaling>).
@@ -22,10 +27,7 @@ pub(crate) fn by_revision(
     replicas: &Replicas,
 ) -> Option<ServiceScaling> {
     let there = there?;
-    let (least, most) = (
-        super::shape::count(replicas.min),
-        super::shape::count(replicas.max),
-    );
+    let (least, most) = (count(replicas.min), count(replicas.max));
     Some(match is_manual(&there) {
         true => there
             .set_scaling_mode(ScalingMode::Automatic)

@@ -6,6 +6,7 @@
 use crate::spec::{GcpService, GcpSpec, Ingress};
 use deployer_core::capability::ImageRef;
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::kind::Ownership;
 use deployer_core::spec::ServiceSpec;
 use google_cloud_api::model::LaunchStage;
 use google_cloud_run_v2::model::volume::VolumeType;
@@ -14,7 +15,7 @@ use google_cloud_run_v2::model::{
     TrafficTargetAllocationType,
 };
 
-use crate::labels::{self, Labels};
+use crate::labels;
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
 use crate::runtime::{probes, rollout, scaling};
@@ -33,24 +34,24 @@ pub(crate) struct Shape {
     pub(crate) section: GcpService,
     pub(crate) account: Option<String>,
     pub(crate) way: Way,
-    pub(crate) labels: Labels,
+    pub(crate) ownership: Ownership,
     pub(crate) names: Names,
 }
 
 impl Shape {
-    /// What the manifest says of `spec`, for one environment's labels.
+    /// What the manifest says of `spec`, for what one environment owns.
     pub(crate) fn new(
         spec: &ServiceSpec,
         section: &GcpSpec,
         names: &Names,
-        labels: Labels,
+        ownership: Ownership,
     ) -> Self {
         Self {
             spec: spec.clone(),
             section: section.services.get(&spec.key).cloned().unwrap_or_default(),
             account: section.account_of(&spec.key).cloned(),
             way: Way::of(names, section),
-            labels,
+            ownership,
             names: names.clone(),
         }
     }
@@ -77,7 +78,7 @@ impl Shape {
             true => self.section.public != Some(false),
             false => base.invoker_iam_disabled,
         };
-        let labels = labels::merged(&self.labels, &base.labels);
+        let labels = labels::merged(&self.ownership, &base.labels);
         let stage = container::launch_stage(&base.launch_stage);
         let traffic = everything_to_the_latest(&base.traffic);
         let scaling = match self.is_silent("replicas", &base) {
@@ -112,7 +113,7 @@ impl Shape {
     /// Says which tags the newest revision does not bear yet: a tag alone makes none.
     pub(crate) fn stale_tags(&self, service: &Service) -> Option<String> {
         let template = service.template.as_ref()?;
-        let set = self.labels.set.iter();
+        let set = self.ownership.tags.iter();
         let stale = set.filter(|(key, value)| {
             let is_on_service = service.labels.get(*key) == Some(value);
             is_on_service && template.labels.get(*key) != Some(value)
@@ -147,13 +148,13 @@ impl Shape {
         let concurrency = self.concurrency(&base, there, &filled);
         let main = self.serve(filled, there);
         let containers = container::with_main(&base.containers, main);
-        let labels = labels::merged(&self.labels, &base.labels);
+        let labels = labels::merged(&self.ownership, &base.labels);
         let scaling = base.scaling.clone().unwrap_or_default();
         let scaling = match container::keeps(&self.spec, "replicas", there) {
             true => scaling,
             false => scaling
-                .set_min_instance_count(count(self.spec.replicas.min))
-                .set_max_instance_count(count(self.spec.replicas.max)),
+                .set_min_instance_count(scaling::count(self.spec.replicas.min))
+                .set_max_instance_count(scaling::count(self.spec.replicas.max)),
         };
         let asked = self.section.request_timeout.map(i64::from);
         let asked = asked.map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
@@ -213,7 +214,7 @@ impl Shape {
             self.section.concurrency,
             base.max_instance_request_concurrency,
         ) {
-            (Some(given), _) => count(given),
+            (Some(given), _) => scaling::count(given),
             (None, _) if is_small(main) => 1,
             (None, there) if there > 0 && !was_small => there,
             (None, _) => CONCURRENCY,
@@ -226,11 +227,6 @@ fn is_small(container: &Container) -> bool {
     let limits = container.resources.as_ref().map(|it| &it.limits);
     let cpu = limits.and_then(|limits| limits.get("cpu"));
     cpu.is_some_and(|cpu| container::read_cpu(cpu).starts_with("0."))
-}
-
-/// A number as Cloud Run's API has it.
-pub(crate) fn count(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Everything to the newest revision; addresses that tags give stay.

@@ -7,6 +7,7 @@ use crate::spec::Egress;
 use deployer_core::capability::ImageRef;
 use deployer_core::capability::SecretVersion;
 use deployer_core::graph::{Inputs, Value};
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, HealthSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
 use deployer_core::spec::{Inject, SecretUse};
 use google_cloud_run_v2::model::service_scaling::ScalingMode;
@@ -101,11 +102,13 @@ fn composed(spec: &ServiceSpec, base: Service) -> Service {
     let secrets = BTreeMap::from([("database-url".to_owned(), Value::Given(version))]);
     let env = environment();
     let variables = Variables::from_nodes(&names, &env, spec, &secrets, &mut Inputs::default());
-    Shape::new(spec, &section(), &names, labels::of(&env)).compose(
-        base,
-        Some(ImageRef(IMAGE.into())),
-        &variables,
+    Shape::new(
+        spec,
+        &section(),
+        &names,
+        labels::ownership(&env, spec.adopt, &Past::default()),
     )
+    .compose(base, Some(ImageRef(IMAGE.into())), &variables)
 }
 
 /// What Cloud Run makes of a service: defaults filled in, names spelt its way.

@@ -1,10 +1,8 @@
 //! The accounts that services and jobs run as.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use deployer_core::error::Result;
-use tokio::sync::OnceCell;
 
 use crate::error::Found;
 use crate::project::Project;
@@ -95,24 +93,6 @@ impl User {
                 Found::Absent | Found::Denied(_) => String::new(),
             },
         })
-    }
-}
-
-/// What services and jobs run as, by their names in full, as far as it was asked.
-#[derive(Default)]
-pub(crate) struct RunAs(Mutex<BTreeMap<String, Arc<OnceCell<String>>>>);
-
-impl RunAs {
-    async fn of<F: Future<Output = Result<String>>>(
-        &self,
-        path: &str,
-        ask: impl FnOnce() -> F,
-    ) -> Result<String> {
-        let cell = {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry(path.to_owned()).or_default())
-        };
-        cell.get_or_try_init(ask).await.cloned()
     }
 }
 

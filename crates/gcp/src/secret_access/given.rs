@@ -26,7 +26,7 @@ impl Kind for Access {
     type Site = Project;
     type Is = Fields;
     const KIND: &'static str = "secretmanager.access";
-    const NOUN: &'static str = "access of a service's account to a secret";
+    const NOUN: &'static str = "access to a secret";
     const TIER: Tier = Tier::Within;
     const FACTS: Permissions = Permissions {
         feature: Feature::Secrets,

@@ -8,7 +8,7 @@ mod calls;
 mod given;
 mod policy;
 
-pub(crate) use account::{Account, RunAs, User, Whose, users};
+pub(crate) use account::{Account, User, Whose, users};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::kind::{Ownership, Tags};
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{self, Found};
-use crate::labels::{Labels, Owner};
+use crate::labels::tags;
 use crate::lookup::Seen;
 use crate::paths::short;
 use crate::project::Project;
-use crate::secret_store::moment;
 
 /// A value as text.
 fn text_of(payload: model::SecretPayload, action: String) -> Result<SecretString> {
@@ -334,10 +335,10 @@ impl Store {
 
     /// Makes the secret when it is absent.
     ///
-    /// Errors: conflict, when there is one that is not `owner`'s.
-    pub(crate) async fn ensure(&self, labels: &Labels, owner: &Owner) -> Result<()> {
+    /// Errors: conflict, when there is one that is not ours by `ownership`.
+    pub(crate) async fn ensure(&self, ownership: &Ownership) -> Result<()> {
         match self.secret().await? {
-            Found::Here(secret) => return self.ours(&secret, owner),
+            Found::Here(secret) => return self.ours(&secret, ownership),
             Found::Denied(why) => return Err(denied(&self.name, &why)),
             Found::Absent => {}
         }
@@ -347,19 +348,19 @@ impl Store {
                 .hint("only its owner can make one of that name: give ours a name without `/`"));
         }
         let wanted = &self.project.section.secret_replication;
-        let outcome = match self.create(labels, replication(wanted)).await {
+        let outcome = match self.create(&ownership.tags, replication(wanted)).await {
             // A policy of the organisation that forbids `global` leaves the region that everything
             // else is in.
             Err(error) if wanted.is_empty() && is_about_locations(&error) => {
                 let here = [self.project.names.region.clone()];
-                self.create(labels, replication(&here)).await
+                self.create(&ownership.tags, replication(&here)).await
             }
             outcome => outcome,
         };
         match outcome {
             Ok(_) => Ok(()),
             Err(error) if error::exists_already(&error) => match self.secret().await? {
-                Found::Here(secret) => self.ours(&secret, owner),
+                Found::Here(secret) => self.ours(&secret, ownership),
                 Found::Absent | Found::Denied(_) => {
                     Err(error::failed(error, &self.cannot("create")))
                 }
@@ -376,12 +377,12 @@ impl Store {
 
     async fn create(
         &self,
-        labels: &Labels,
+        labels: &Tags,
         replication: model::Replication,
     ) -> Result<model::Secret, error::CloudError> {
         let secret = model::Secret::new()
             .set_replication(replication)
-            .set_labels(labels.set.clone());
+            .set_labels(labels.clone());
         let secrets = self.project.clients.secrets.changing().await;
         let call = secrets.create_secret();
         let call = call.set_parent(self.project.names.project());
@@ -391,12 +392,18 @@ impl Store {
             .await
     }
 
-    pub(crate) fn ours(&self, secret: &model::Secret, owner: &Owner) -> Result<()> {
-        match owner.objection(&secret.labels) {
+    pub(crate) fn ours(&self, secret: &model::Secret, ownership: &Ownership) -> Result<()> {
+        match ownership.foreign(&tags(&secret.labels)) {
             None => Ok(()),
             Some(stranger) => Err(stranger.refusal(format!("secret `{}`", self.name))),
         }
     }
+}
+
+/// A moment as Google writes it. `None` for one that is out of all bounds.
+pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
+    let time = time?;
+    Timestamp::new(time.seconds(), time.nanos()).ok()
 }
 
 /// Replicated in these regions; wherever Google likes where none is named.

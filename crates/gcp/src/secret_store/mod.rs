@@ -5,7 +5,7 @@ mod calls;
 mod members;
 mod secret;
 
-pub(crate) use calls::Store;
+pub(crate) use calls::{Store, moment};
 pub(crate) use members::MEMBER;
 pub(crate) use secret::{SECRET, Secret};
 
@@ -18,13 +18,13 @@ use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, Secret
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::node::Token;
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use google_cloud_secretmanager_v1::model::secret_version::State;
-use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::error::{self, Found};
-use crate::labels::{self, Owner};
+use crate::labels;
 use crate::project::Project;
 
 use calls::{denied, number};
@@ -46,15 +46,14 @@ impl SecretStore for Secrets {
     ) -> Output<SecretVersion> {
         let address = Address::new(&self.project.target, SECRET, &secret.name);
         let output = Output::of(&address);
-        let labels = labels::of(env).after(&graph.past(&address));
+        let ownership = labels::ownership(env, secret.adopt, &graph.past(&address));
         graph.resource(|inputs| Secret {
             store: Store::new(&self.project, &secret.name),
             key: secret.key.clone(),
             source: secret.source.clone(),
             by_value: env.injects_value_of(&secret.key),
-            owner: Owner::wanted(&labels, secret.adopt),
             address,
-            labels,
+            ownership,
             content: taken(content, inputs),
             anothers: AtomicBool::new(false),
             there: Mutex::default(),
@@ -139,12 +138,9 @@ impl SecretStore for Secrets {
         value: &SecretString,
         _token: &Token,
     ) -> Result<SecretVersion> {
-        let labels = labels::of(env);
+        let ownership = labels::ownership(env, secret.adopt, &Past::default());
         let store = Store::new(&self.project, &secret.name);
-        let ensured = store
-            .ensure(&labels, &Owner::wanted(&labels, secret.adopt))
-            .await;
-        match ensured {
+        match store.ensure(&ownership).await {
             Err(error) if error.kind() == ErrorKind::Conflict && secret.may_be_anothers() => {
                 return Err(error.hint("this environment only reads it: its owner sets it"));
             }
@@ -168,9 +164,4 @@ fn taken(content: SecretContent, inputs: &mut Inputs) -> SecretContent {
         SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
         SecretContent::Keep | SecretContent::Exactly(_) | SecretContent::AtFirst(_) => content,
     }
-}
-
-pub(crate) fn moment(time: Option<&google_cloud_wkt::Timestamp>) -> Option<Timestamp> {
-    let time = time?;
-    Timestamp::new(time.seconds(), time.nanos()).ok()
 }

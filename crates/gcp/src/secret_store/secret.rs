@@ -12,6 +12,7 @@ use deployer_core::capability::{SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
+use deployer_core::kind::Ownership;
 use deployer_core::member::binary;
 use deployer_core::node::{Effect, Resource, Watch};
 use deployer_core::ours::Stranger;
@@ -22,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::calls::{Store, show_regions, show_replication};
 use crate::error::{self, Found};
-use crate::labels::{self, Labels, Owner};
+use crate::labels;
 use crate::site::prelude::*;
 
 /// The kind in addresses.
@@ -90,8 +91,7 @@ pub(crate) struct Secret {
     /// Whether a variable is to hold what it holds.
     pub(super) by_value: bool,
     pub(super) address: Address,
-    pub(super) owner: Owner,
-    pub(super) labels: Labels,
+    pub(super) ownership: Ownership,
     pub(super) content: SecretContent,
     /// Whether the last look found it to be somebody else's, which is only read.
     pub(super) anothers: AtomicBool,
@@ -109,7 +109,7 @@ fn described(labels: &HashMap<String, String>) -> Fields {
 
 impl Secret {
     fn wanted_labels(&self) -> HashMap<String, String> {
-        self.labels.set.clone().into_iter().collect()
+        self.ownership.tags.clone().into_iter().collect()
     }
 
     fn remember(&self, there: Holding) {
@@ -173,7 +173,7 @@ impl Secret {
     /// Whether a secret with these labels is somebody else's and only read; `Some` says why it may
     /// not be there at all.
     fn judge(&self, labels: &HashMap<String, String>) -> (bool, Option<Stranger>) {
-        let objection = self.owner.objection(labels);
+        let objection = self.ownership.foreign(&tags(labels));
         // What holds a value of ours is never another's.
         let may_be = self.source == SecretSource::Cloud && self.is_only_kept();
         let anothers = may_be && objection.is_some();
@@ -302,7 +302,7 @@ impl Resource for Secret {
         // once more.
         let believed = said.filter(|said| {
             let holds = matches!(&seen, Ok((_, Holding::Wanted(_) | Holding::Value(..))));
-            said.certain || holds && self.labels.are_on(&said.secret.labels)
+            said.certain || holds && labels::are_on(&self.ownership, &said.secret.labels)
         });
         let found = match believed {
             Some(believed) => Found::Here(believed.secret),
@@ -402,7 +402,7 @@ impl Resource for Secret {
     }
 
     async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Actual> {
-        self.store.ensure(&self.labels, &self.owner).await?;
+        self.store.ensure(&self.ownership).await?;
         let current = self.write().await?;
         self.remember(Holding::Wanted(current.clone()));
         Ok(Actual {
@@ -426,13 +426,13 @@ impl Resource for Secret {
             .iter()
             .any(|change| change.field.starts_with("tags."))
         {
-            let merged = labels::merged(&self.labels, &actual.labels);
+            let merged = labels::merged(&self.ownership, &actual.labels);
             let updated = label(&self.store, &actual, merged).await?;
             actual.labels = updated.labels;
             actual.etag = updated.etag;
         }
         if changes.iter().any(|change| change.field == "value") {
-            self.store.ensure(&self.labels, &self.owner).await?;
+            self.store.ensure(&self.ownership).await?;
             let current = self.write().await?;
             self.remember(Holding::Wanted(current.clone()));
             actual.current = Some(current);

@@ -13,7 +13,7 @@ use crate::view::foreign;
 
 use super::fields;
 use super::group::Thing;
-use super::lines::{count, cut, list, names, wrap};
+use super::lines::{count, cut, label, list, names, wrap};
 use super::{RED, YELLOW};
 
 /// Where the words begin, in columns.
@@ -193,7 +193,7 @@ fn failed_before(thing: &Thing<'_>, scene: &Scene) -> Vec<(&'static str, &'stati
         .map(|(clouds, failed)| {
             let ago = duration::since(failed.at, scene.at);
             let why = foreign::one_line(&cut(&cause(&failed.why), WHY));
-            let (name, run, on) = (&thing.name, failed.run, super::story::label(&clouds));
+            let (name, run, on) = (&thing.name, failed.run, label(&clouds));
             let words =
                 format!("{name} on {on}: this very content failed {ago} ago (run {run}): {why}");
             (RED, "FAILED BEFORE", words)

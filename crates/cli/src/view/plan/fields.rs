@@ -7,46 +7,9 @@ use deployer_core::plan::Change;
 
 use crate::facts::{Fact, How};
 
-/// Kinds that a plan calls otherwise than they call themselves: by the cloud's product, or shorter.
-const WORDS: [(&str, &str); 23] = [
-    ("ecs.task-definition", "task definition"),
-    ("ecs.service", "service"),
-    ("run.service", "service"),
-    ("run.job", "migration job"),
-    ("run.invoker", "callers"),
-    ("logs.group", "log group"),
-    ("ecr.repository", "repository"),
-    ("artifactregistry.repository", "repository"),
-    ("rds.instance", "RDS instance"),
-    ("rds.subnet_group", "subnet group"),
-    ("rds.parameter_group", "parameter group"),
-    ("elasticache.replication_group", "replication group"),
-    ("elasticache.subnet_group", "subnet group"),
-    ("sql.instance", "Cloud SQL instance"),
-    ("sql.database", "database"),
-    ("sql.user", "user"),
-    ("redis.instance", "Memorystore instance"),
-    ("secretsmanager.secret", "secret"),
-    ("secretmanager.secret", "secret"),
-    ("secretmanager.access", "access to a secret"),
-    ("secretsmanager.member", "member of a secret"),
-    ("secretmanager.member", "member of a secret"),
-    ("route53.record", "DNS record"),
-];
-
-/// What a kind is called: as its table says, unless there is a plainer word.
+/// What a kind calls itself, which is what every message about it says too.
 pub fn word(address: &Address) -> &str {
-    let mut words = WORDS.iter();
-    if let Some((_, word)) = words.find(|(kind, _)| *kind == address.kind) {
-        return word;
-    }
-    let last = address.kind.rsplit('.').next();
-    match last {
-        Some("image") => "image",
-        Some("migration") => "migration",
-        Some("record") => "DNS record",
-        Some(_) | None => noun(&address.kind).unwrap_or(&address.kind),
-    }
+    noun(&address.kind).unwrap_or(&address.kind)
 }
 
 /// What a kind calls itself. `None` for one that this version does not know.

@@ -1,6 +1,8 @@
 //! Lines that fit: values cut in their middle, words broken between lines, lists in one phrase;
 //! pure.
 
+use deployer_core::address::CloudName;
+
 /// A text of at most so many characters, its middle left out where it is longer.
 pub fn cut(text: &str, room: usize) -> String {
     let count = text.chars().count();
@@ -96,6 +98,12 @@ pub fn names(names: &[String]) -> String {
         }
         _ => names.join(", "),
     }
+}
+
+/// Clouds in words: `aws, gcp`.
+pub(super) fn label(clouds: &[CloudName]) -> String {
+    let clouds: Vec<&str> = clouds.iter().map(|it| it.as_str()).collect();
+    clouds.join(", ")
 }
 
 #[cfg(test)]

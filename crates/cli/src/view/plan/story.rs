@@ -13,7 +13,7 @@ use crate::view::foreign;
 
 use super::fields::{self, Family};
 use super::group::{self, Doing, Thing, Told};
-use super::lines::{arrow, cut, names, wrap};
+use super::lines::{arrow, cut, label, names, wrap};
 use super::{BOLD, GREEN, Layout, RED, YELLOW, danger, sum};
 
 /// Where what is said of a thing begins, in columns.
@@ -377,11 +377,6 @@ fn by_words(
         }
     }
     all
-}
-
-pub(super) fn label(clouds: &[CloudName]) -> String {
-    let clouds: Vec<&str> = clouds.iter().map(|it| it.as_str()).collect();
-    clouds.join(", ")
 }
 
 /// What is said of clouds, their names before it. Such lines begin with a tab, which [`print`]

@@ -308,7 +308,7 @@ fn a_first_plan_says_what_the_manifest_says_and_what_is_public() {
     + web         image 1.0 (02dfa3628d5f), port 3000, 1 vCPU, 2 GiB, 1 instance
                   env LOG_LEVEL · secrets DATABASE_URL REDIS_URL
         aws       repository, log group, task definition, service
-        gcp       service, callers
+        gcp       service, callers of service
 
     + registry
         gcp       repository
@@ -402,13 +402,13 @@ fn another_hand_danger_and_a_replaced_database_come_first() {
     shop · staging · SANDBOX
       aws  123456789012 us-east-1      gcp  sandbox-project us-central1
 
-    !  LOSES DATA     aws: RDS instance shop-staging-main is replaced: version;
+    !  LOSES DATA     aws: database shop-staging-main is replaced: version;
                       PostgreSQL 16 does not become 15
     !  ANOTHER HAND   web: 2 fields changed since the last apply, by no run of ours
 
     -/+ main (database)
                   version  16 → 15
-        aws       replace RDS instance · LOSES DATA · REPLACED
+        aws       replace database · LOSES DATA · REPLACED
 
     ~ web
         aws       replicas  3 → 1  ANOTHER HAND, put back

@@ -13,6 +13,7 @@ use deployer_core::capability::{Birth, ImageRef, MigrationKey, Scope, SecretVers
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::{Output, Value};
+use deployer_core::kind::Ownership;
 use deployer_core::migration::Identity;
 use deployer_core::node::{Ready, Resource, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
@@ -25,7 +26,7 @@ use google_cloud_run_v2::model::{Job, TaskTemplate};
 
 use crate::error::{self, CloudError, Found};
 use crate::hints;
-use crate::labels::{self, Labels, Owner};
+use crate::labels;
 use crate::operation;
 use crate::paths::Names;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
@@ -59,7 +60,7 @@ pub(crate) struct Shape {
     pub(crate) way: Way,
     /// How often a task that failed is tried again.
     pub(crate) retries: u32,
-    pub(crate) labels: Labels,
+    pub(crate) ownership: Ownership,
     pub(crate) names: Names,
 }
 
@@ -97,7 +98,7 @@ impl Shape {
             .set_max_retries(i32::try_from(self.retries).unwrap_or(0))
             .set_service_account(account)
             .set_or_clear_vpc_access(access);
-        let mut marks = labels::merged(&self.labels, &execution.labels);
+        let mut marks = labels::merged(&self.ownership, &execution.labels);
         if let Some(key) = key {
             marks.insert(KEY_LABEL.to_owned(), key.to_owned());
         }
@@ -106,7 +107,7 @@ impl Shape {
             .set_task_count(1)
             .set_parallelism(1)
             .set_template(task);
-        let labels = labels::merged(&self.labels, &base.labels);
+        let labels = labels::merged(&self.ownership, &base.labels);
         let stage = container::launch_stage(&base.launch_stage);
         base.set_labels(labels)
             .set_launch_stage(stage)
@@ -211,10 +212,6 @@ pub(crate) enum DatabasePin {
 }
 
 impl RunJob {
-    fn owner(&self) -> Owner {
-        Owner::wanted(&self.shape.labels, self.shape.spec.adopt)
-    }
-
     /// The database's version once it is known; the outer `None` while it is not.
     fn pin(&self) -> Option<Option<SecretVersion>> {
         match &self.database {
@@ -282,12 +279,12 @@ impl RunJob {
     /// Fails when somebody changed a field between the plan and now. The etag tells nothing of
     /// that: each execution gives another one.
     fn unchanged_since(&self, planned: &Job, now: &Job) -> Result<()> {
-        if let Some(stranger) = self.owner().objection(&now.labels) {
+        if let Some(stranger) = self.shape.ownership.foreign(&tags(&now.labels)) {
             return Err(stranger.refusal(format!("job `{}`", self.calls.name)));
         }
         let told = |job: &Job| {
             let fields = describe(&self.shape.names, job);
-            labels::ours_alone(&fields, &self.shape.labels)
+            labels::ours_alone(&fields, &self.shape.ownership.tags)
         };
         match told(planned).changes_to(&told(now)).first() {
             None => Ok(()),
@@ -372,7 +369,7 @@ impl Kind for RunJob {
     type Site = Project;
     type Is = Job;
     const KIND: &'static str = "run.job";
-    const NOUN: &'static str = "job";
+    const NOUN: &'static str = "migration job";
     const TIER: Tier = Tier::Definition;
     const FACTS: Access = Access {
         feature: Feature::Migrations,
@@ -440,7 +437,7 @@ impl Resource for RunJob {
                 return Ok(Reading::Absent);
             }
         };
-        if let Some(why) = self.owner().objection(&job.labels) {
+        if let Some(why) = self.shape.ownership.foreign(&tags(&job.labels)) {
             return Ok(Reading::Foreign(why));
         }
         self.note_running(Some(&job)).await?;
@@ -451,7 +448,7 @@ impl Resource for RunJob {
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = self.desired_over(there.clone().unwrap_or_default());
-        labels::ours_alone(&fields, &self.shape.labels)
+        labels::ours_alone(&fields, &self.shape.ownership.tags)
     }
 
     fn observed(&self, actual: &Job) -> Fields {
@@ -493,7 +490,7 @@ impl Resource for RunJob {
                 let there = self.calls.get().await?;
                 let desired = self.desired_over(there.clone());
                 let changes = self.observed(&there).changes_to(&desired);
-                match self.owner().objection(&there.labels) {
+                match self.shape.ownership.foreign(&tags(&there.labels)) {
                     None if changes.is_empty() => Ok(there),
                     None => self.update(&there, &changes, token, watch).await,
                     Some(stranger) => Err(stranger.refusal(format!("job `{}`", self.calls.name))),

@@ -28,7 +28,7 @@ use google_cloud_run_v2::model;
 
 use crate::error::{self, Found};
 use crate::hints;
-use crate::labels::{self, Owner};
+use crate::labels;
 use crate::operation;
 use crate::runtime::container::{Variables, main_container};
 use crate::runtime::patience::Patience;
@@ -72,10 +72,6 @@ pub(crate) struct RunService {
 }
 
 impl RunService {
-    fn owner(&self) -> Owner {
-        Owner::wanted(&self.shape.labels, self.shape.spec.adopt)
-    }
-
     /// What is there with everything that the manifest says.
     fn wanted(&self, base: model::Service) -> Result<model::Service> {
         self.variables.settled()?;
@@ -95,7 +91,7 @@ impl RunService {
     }
 
     fn ensure_ours(&self, service: model::Service) -> Result<model::Service> {
-        match self.owner().objection(&service.labels) {
+        match self.shape.ownership.foreign(&tags(&service.labels)) {
             None => Ok(service),
             Some(stranger) => Err(stranger.refusal(format!("service `{}`", self.calls.name))),
         }
@@ -232,7 +228,7 @@ impl Resource for RunService {
             }
             Found::Absent => return Ok(Reading::Absent),
         };
-        if let Some(why) = self.owner().objection(&service.labels) {
+        if let Some(why) = self.shape.ownership.foreign(&tags(&service.labels)) {
             return Ok(Reading::Foreign(why));
         }
         let noted = service.labels.get(LEDGER_LABEL).map(String::as_str);
@@ -255,10 +251,9 @@ impl Resource for RunService {
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = self.desired_over(there.clone().unwrap_or_default());
-        let mut ours = self.shape.labels.clone();
+        let mut ours = self.shape.ownership.tags.clone();
         let note = self.ledger.iter();
-        ours.set
-            .extend(note.map(|it| (LEDGER_LABEL.to_owned(), it.mark.clone())));
+        ours.extend(note.map(|it| (LEDGER_LABEL.to_owned(), it.mark.clone())));
         labels::ours_alone(&fields, &ours)
     }
 
