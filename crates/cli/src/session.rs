@@ -24,7 +24,7 @@ use crate::exit::Exit;
 use crate::ledger_store;
 use crate::logins::Logins;
 use crate::machine;
-use crate::system::{Stop, Surroundings};
+use crate::system::{Stop, StopWords, Surroundings};
 use crate::view;
 use crate::whereabouts;
 
@@ -187,7 +187,12 @@ impl Session {
     ///
     /// Errors: internal, when this process may not listen to signals.
     pub fn stop(&self) -> Result<Stop> {
-        self.surroundings.stop()
+        self.stop_saying(StopWords::OF_RUNS)
+    }
+
+    /// The same, where other words are said to who asks.
+    pub fn stop_saying(&self, words: StopWords) -> Result<Stop> {
+        self.surroundings.stop(words)
     }
 
     /// The exit code of the worst target that cannot be worked on.

@@ -114,7 +114,7 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
         },
         ..Options::new(home)
     };
-    let stop = Stop::on_signals()
+    let stop = Stop::on_signals(StopWords::OF_RUNS)
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let sandbox = deployer_sandbox::serve(options).await.map_err(|error| {
         Error::new(ErrorKind::Failed, "cannot start the sandbox").because(error)
