@@ -183,6 +183,19 @@ impl Session {
         (places, failed)
     }
 
+    /// Opens the targets that are worked on anew: what was opened before makes no call any more
+    /// once its lock was given back.
+    ///
+    /// Errors: those of opening one.
+    pub async fn reopen(&mut self) -> Result<()> {
+        let never = Switching::Never;
+        let names = self.places.iter().map(Place::name);
+        let opened =
+            names.map(|name| open_place(&self.loaded, name, never, &self.surroundings, &self.aws));
+        self.places = futures::future::try_join_all(opened).await?;
+        Ok(())
+    }
+
     /// What asks this command to stop.
     ///
     /// Errors: internal, when this process may not listen to signals.

@@ -40,8 +40,8 @@ pub enum Exited {
 /// order's revision and command, whoever else runs something of the same service meanwhile.
 #[async_trait]
 pub trait OneOffs: Jobs {
-    /// What has to be there before a start, and is used again by the next ones. Its mark is ours, and
-    /// it is noted in the inventory before it is made. `None` where a start leaves nothing behind.
+    /// What has to be there before a start, and is used again by the next ones. It bears our mark,
+    /// and is noted in the inventory before it is made. `None` where a start leaves nothing behind.
     /// Pure.
     fn holder(&self) -> Option<Address>;
 

@@ -1,15 +1,16 @@
 //! `deployer run`: a command of a person's own, once, with the image, variables and secrets of what
 //! serves.
 //!
-//! What it prints is shown as it comes; its exit code becomes this program's. Nothing of the service
-//! changes, so no lock is taken: an apply that goes on meanwhile is not disturbed. Only where an
-//! execution needs something that stays (a job on Cloud Run) the first one makes that under the lock.
+//! What it prints is shown as it comes; its exit code becomes this program's. Nothing of the
+//! service changes, so no lock is taken: an apply that goes on meanwhile is not disturbed. Only
+//! where an execution needs something that stays (a job on Cloud Run) the first one makes that under
+//! the lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use deployer_core::capability::{Cloud, ImageRef, Revision, SecretVersion};
+use deployer_core::capability::{ImageRef, Revision, SecretVersion};
 use deployer_core::engine::Interrupt;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::history::{History, same_revision};
@@ -69,21 +70,11 @@ pub async fn run(global: &Global, mut session: Session, args: &RunArgs) -> Resul
     let keys = session.services(Some(&args.service))?;
     let stop = session.stop_saying(WORDS)?;
     let service = keys.first().map_or("", String::as_str);
-    let order = |with: &With| Order {
-        revision: with.revision.clone(),
-        command: args.command.clone(),
-        timeout: args.timeout,
-    };
-    let (with, jobs) = {
-        let place = only(&session)?;
-        let spec = spec_of(place, service)?;
-        let runtime = place.cloud.runtime();
-        runtime.must_be_of(&place.owner(), &spec.name).await?;
-        let with = with(place, service, args.release.as_deref()).await?;
-        let jobs = runtime.one_offs(&place.env, spec, order(&with)).await?;
-        (with, jobs)
-    };
-    hold(global, &mut session, jobs.as_ref(), &stop).await?;
+    let (mut with, mut jobs) = prepared(&session, service, args).await?;
+    if hold(global, &mut session, jobs.as_ref(), &stop).await? == Lock::Taken {
+        session.reopen().await?;
+        (with, jobs) = prepared(&session, service, args).await?;
+    }
     let place = only(&session)?;
     let pinned = place.cloud.runtime();
     let pinned = pinned.pinned(&spec_of(place, service)?.name, &with.revision);
@@ -103,6 +94,26 @@ pub async fn run(global: &Global, mut session: Session, args: &RunArgs) -> Resul
         mask,
     };
     running.start(&with, args, &stop).await
+}
+
+/// What it runs with, and what runs it.
+async fn prepared(
+    session: &Session,
+    service: &str,
+    args: &RunArgs,
+) -> Result<(With, Box<dyn OneOffs>)> {
+    let place = only(session)?;
+    let spec = spec_of(place, service)?;
+    let runtime = place.cloud.runtime();
+    runtime.must_be_of(&place.owner(), &spec.name).await?;
+    let with = with(place, service, args.release.as_deref()).await?;
+    let order = Order {
+        revision: with.revision.clone(),
+        command: args.command.clone(),
+        timeout: args.timeout,
+    };
+    let jobs = runtime.one_offs(&place.env, spec, order).await?;
+    Ok((with, jobs))
 }
 
 /// A command runs once, and so on one cloud.
@@ -172,7 +183,8 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
     })
 }
 
-/// The values that are hidden in what it prints: those that are set now, and those that it is given.
+/// The values that are hidden in what it prints: those that are set now, and those that it is
+/// given.
 async fn mask_of(place: &Place, pinned: &BTreeMap<String, SecretVersion>, unmasked: bool) -> Mask {
     if unmasked {
         return Mask::default();
@@ -184,6 +196,13 @@ async fn mask_of(place: &Place, pinned: &BTreeMap<String, SecretVersion>, unmask
     mask
 }
 
+/// Whether the lock was held, and given back: from then on nothing calls that was opened before.
+#[derive(PartialEq, Eq)]
+enum Lock {
+    NotTaken,
+    Taken,
+}
+
 /// Makes what an execution needs and is used again by the next ones, unless it is there and the
 /// inventory names it. Noted under the lock, before it is made.
 async fn hold(
@@ -191,14 +210,14 @@ async fn hold(
     session: &mut Session,
     jobs: &dyn OneOffs,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<Lock> {
     let Some(address) = jobs.holder() else {
-        return Ok(());
+        return Ok(Lock::NotTaken);
     };
     let known = only(session)?.ledger.inventory().await?;
     let known = known.items.contains_key(&address);
     if jobs.has_holder().await? && known {
-        return Ok(());
+        return Ok(Lock::NotTaken);
     }
     session.leave_other_ledgers(global).await?;
     let locks = session.lock("run", stop).await?;
@@ -234,7 +253,7 @@ async fn hold(
     };
     let made = made.await;
     let released = locks.release().await;
-    made.and(released)
+    made.and(released).map(|()| Lock::Taken)
 }
 
 /// Who asked it to stop.
@@ -343,8 +362,8 @@ impl Running<'_> {
         }
     }
 
-    /// Shows what it printed and was not shown yet; whether there was any. Lines that cannot be read
-    /// keep nothing from its end.
+    /// Shows what it printed and was not shown yet; whether there was any. Lines that cannot be
+    /// read keep nothing from its end.
     async fn show(&self, id: &str, seen: &mut Seen) -> bool {
         let lines = self.jobs.lines(id, seen.next_since(), AT_ONCE).await;
         let lines = match lines {

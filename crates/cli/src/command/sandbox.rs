@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Global, SandboxCommand, SandboxFaultsArgs, SandboxUpArgs};
 use crate::exit::Exit;
-use crate::system::{Stop, SystemClock};
+use crate::system::{Stop, StopWords, SystemClock};
 use crate::view;
 
 /// Names another folder for the sandbox's state, so that several can run side by side.

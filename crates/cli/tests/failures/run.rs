@@ -1,5 +1,5 @@
-//! `run`: a command once, with what serves, on both clouds: what it has, what is shown of it, how it
-//! ends, and what becomes of what it needs.
+//! `run`: a command once, with what serves, on both clouds: what it has, what is shown of it, how
+//! it ends, and what becomes of what it needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage};
+use crate::typed::assert_fits;
 use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, json_lines, run, says};
 
 crate::tests! {
@@ -128,11 +129,18 @@ async fn masked(stage: &Stage) {
         let words = ["run", "idp", "--json", "--", "seed"];
         let said = run(stage, &words, cloud, Exit::Success).await;
         let lines = json_lines(&said);
-        let of = |event: &str| lines.iter().filter(move |it| it["event"] == event);
-        let texts: Vec<&Value> = of("one_off_line").map(|it| &it["text"]).collect();
+        for event in &lines {
+            let name = event["event"].as_str().expect("an event");
+            assert_fits(&format!("event_{name}"), event);
+        }
+        let of = |event: &str| -> Vec<&Value> {
+            let lines = lines.iter();
+            lines.filter(|it| it["event"] == event).collect()
+        };
+        let texts: Vec<&Value> = of("one_off_line").iter().map(|it| &it["text"]).collect();
         assert_eq!(texts, ["logged in with [redacted]"], "{said}");
-        assert_eq!(of("one_off_started").count(), 1, "{said}");
-        let ended = of("one_off_ended").next().expect("it ended");
+        assert_eq!(of("one_off_started").len(), 1, "{said}");
+        let ended = of("one_off_ended").pop().expect("it ended");
         assert_eq!(ended["program_exit_code"], 0);
         let result = lines.last().expect("a result");
         assert_eq!(result["exit_code"], 0, "{said}");
@@ -196,7 +204,10 @@ async fn stopped(stage: &Stage) {
         let ledger = Arc::new(stage.ledger.clone());
         let run = stage.run_stopped(stop.clone(), Some(ledger), &words);
         let hand = async {
-            while started(stage).len() == before {
+            for _ in 0..300 {
+                if started(stage).len() > before {
+                    break;
+                }
                 stage.time.pass(Duration::from_secs(1)).await;
             }
             stage.time.pass(Duration::from_secs(20)).await;

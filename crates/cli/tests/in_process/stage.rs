@@ -239,25 +239,17 @@ impl Stage {
 
     /// Runs a command of exactly these arguments to its end, or until it is killed.
     pub async fn run_as_typed(&self, arguments: &[&str]) -> (Ended, String) {
-        self.run_with(Some(Arc::new(self.ledger.clone())), arguments)
-            .await
+        let ledger = Some(Arc::new(self.ledger.clone()) as _);
+        self.run_stopped(Stop::default(), ledger, arguments).await
     }
 
     /// The same with the ledger where the manifest says.
     #[allow(dead_code, reason = "not every test has a ledger of its own")]
     pub async fn run_with_files(&self, arguments: &[&str]) -> (Ended, String) {
-        self.run_with(None, arguments).await
+        self.run_stopped(Stop::default(), None, arguments).await
     }
 
-    async fn run_with(
-        &self,
-        ledger: Option<Arc<dyn object_store::ObjectStore>>,
-        arguments: &[&str],
-    ) -> (Ended, String) {
-        self.run_stopped(Stop::default(), ledger, arguments).await
-    }
-
-    /// The same where somebody may ask it to stop.
+    /// The same with a ledger of the caller's, where somebody may ask it to stop.
     pub async fn run_stopped(
         &self,
         stop: Stop,

@@ -563,20 +563,14 @@ fn wanted(service: &model::Service) -> Option<Revision> {
 }
 
 fn serving_state(service: &model::Service) -> ServingState {
-    let readiness = match wanted(service) {
+    let state = match wanted(service) {
         Some(revision) => rollout::of_revision(service, &revision.0),
         None => Readiness::Failed(format!(
             "traffic is split: {}",
             rollout::show_asked(&service.traffic)
         )),
     };
-    match readiness {
-        Readiness::Ready => ServingState::Ready,
-        Readiness::Pending(why) => ServingState::InProgress(why),
-        Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
-            ServingState::Failed(why)
-        }
-    }
+    state.into()
 }
 
 #[cfg(test)]
