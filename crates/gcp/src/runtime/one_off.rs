@@ -40,11 +40,13 @@ use crate::{logs, operation};
 /// The variable by which an execution says which start made it: an override takes no labels.
 const KEY_VARIABLE: &str = "DEPLOYER_RUN";
 /// How long a job may take until it can be run.
-const SETTLING: Duration = Duration::from_secs(120);
+const SETTLING: Duration = Duration::from_secs(180);
 /// How often somebody else may change the job between its reading and its run.
 const TRIES: u32 = 10;
 /// How long the next look is waited for then.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long what somebody else made of the job stays at least: until he has run it. That is ours.
+const CALM: Duration = Duration::from_secs(5);
 
 /// The job that one-offs of a service are executions of. Names of services and of jobs are apart,
 /// and what fits the one fits the other.
@@ -132,6 +134,30 @@ fn task_of(revision: &Revision) -> Result<TaskTemplate> {
         .set_or_clear_node_selector(revision.node_selector.clone()))
 }
 
+/// Whose turn it is to change the job, where several want it as different revisions: whoever
+/// changed it runs it first.
+#[derive(Default)]
+struct Turn {
+    /// The generation that we made.
+    sent: Option<i64>,
+    /// Whether somebody else was seen at it.
+    others: bool,
+    /// The etag that was seen last, and since when: it changes with each change and each run.
+    calm: (String, Duration),
+}
+
+impl Turn {
+    /// Whether we may change what is there at this moment.
+    fn has_come(&mut self, there: &Job, is_settled: bool, now: Duration) -> bool {
+        self.others |= !is_settled || self.sent.is_some();
+        if self.calm.0 != there.etag {
+            self.calm = (there.etag.clone(), now);
+        }
+        let calm = now.saturating_sub(self.calm.1) >= CALM;
+        is_settled && (calm || !self.others)
+    }
+}
+
 impl Instead {
     fn owner(&self) -> Owner {
         Owner::wanted(&self.labels, false)
@@ -170,9 +196,9 @@ impl Instead {
 
     /// The job, as the revision and taken over by Cloud Run.
     ///
-    /// Errors: conflict, when it is not ours; failed, when Cloud Run cannot take it over.
-    async fn made_ready(&self, calls: &job::Calls) -> Result<Job> {
-        let mut sent = None;
+    /// Errors: conflict, when it is not ours, or others keep changing it; failed, when Cloud Run
+    /// does not take it over.
+    async fn made_ready(&self, calls: &job::Calls, turn: &mut Turn) -> Result<Job> {
         let clock = calls.project.context.clock.as_ref();
         let until = clock.elapsed() + SETTLING;
         loop {
@@ -180,30 +206,31 @@ impl Instead {
             if let Some(stranger) = self.owner().objection(&there.labels) {
                 return Err(stranger.refusal(format!("job `{}`", calls.name)));
             }
+            let state = job::settled(&there);
+            let is_settled = !matches!(state, Readiness::Pending(_));
             let wanted = self.over(there.clone());
             // What we sent a moment ago is compared no more: Google may spell it otherwise.
-            if sent != Some(there.generation) && wanted != there {
-                sent = self.send(calls, wanted).await?;
-            } else {
-                match job::settled(&there) {
+            if turn.sent == Some(there.generation) || wanted == there {
+                match state {
                     Readiness::Ready => return Ok(there),
                     Readiness::Pending(_) => {}
-                    readiness => {
-                        let why = readiness.why().unwrap_or_default();
-                        return Err(Error::new(
-                            ErrorKind::Failed,
-                            format!("job `{}` cannot be run", calls.name),
-                        )
-                        .because(why));
+                    state => {
+                        let why = state.why().unwrap_or_default();
+                        let what = format!("job `{}` cannot be run", calls.name);
+                        return Err(Error::new(ErrorKind::Failed, what).because(why));
                     }
                 }
+            } else if turn.has_come(&there, is_settled, clock.elapsed()) {
+                turn.sent = self.send(calls, wanted).await?;
+                turn.others |= turn.sent.is_none();
             }
             if clock.elapsed() > until {
-                return Err(Error::new(
-                    ErrorKind::TimedOut,
-                    format!("job `{}` was not ready to run in time", calls.name),
-                )
-                .hint("another one-off of the service may keep changing it: try again"));
+                let what = format!("job `{}` was not ready to run in time", calls.name);
+                return Err(match turn.others {
+                    true => Error::new(ErrorKind::Conflict, what)
+                        .hint("other one-offs of the service keep changing it: try again"),
+                    false => Error::new(ErrorKind::Failed, what),
+                });
             }
             clock.pause(PAUSE).await;
         }
@@ -226,9 +253,9 @@ impl Instead {
         key: &str,
         timeout: Duration,
     ) -> Result<Started> {
-        let mut tries = TRIES;
+        let (mut tries, mut turn) = (TRIES, Turn::default());
         loop {
-            let job = self.made_ready(calls).await?;
+            let job = self.made_ready(calls, &mut turn).await?;
             let jobs = calls.project.clients.jobs.changing().await;
             let sent = jobs
                 .run_job()
@@ -239,7 +266,9 @@ impl Instead {
                 .await;
             match sent {
                 // Somebody else changed it, or ran it.
-                Err(error) if error::is_stale(&error) && tries > 0 => tries -= 1,
+                Err(error) if error::is_stale(&error) && tries > 0 => {
+                    (tries, turn.others) = (tries - 1, true);
+                }
                 Err(error) => return Err(error::failed(error, &calls.cannot("run"))),
                 Ok(operation) => {
                     let started = operation::accepted::<model::Execution>(&operation);
@@ -492,6 +521,24 @@ mod tests {
             ..instead
         };
         assert_ne!(other.over(made.clone()), made);
+    }
+
+    #[test]
+    fn whoever_changed_the_job_runs_it_before_another_one_changes_it() {
+        let seconds = Duration::from_secs;
+        let job = |etag: &str| Job::new().set_etag(etag);
+        let mut alone = Turn::default();
+        assert!(alone.has_come(&job("a"), true, seconds(0)), "at once");
+        let mut second = Turn::default();
+        assert!(!second.has_come(&job("b"), false, seconds(0)), "it settles");
+        assert!(!second.has_come(&job("c"), true, seconds(3)));
+        assert!(!second.has_come(&job("d"), true, seconds(6)), "it was run");
+        assert!(second.has_come(&job("d"), true, seconds(11)));
+        let mut overtaken = Turn {
+            sent: Some(3),
+            ..Turn::default()
+        };
+        assert!(!overtaken.has_come(&job("e"), true, seconds(0)));
     }
 
     #[test]
