@@ -506,9 +506,11 @@ pub struct LogsArgs {
 
 /// What `run` takes over, and what it ends with.
 const RUN_HELP: &str = "\
-The command stands in the place of the service's own; the image's entry point stays, as with `docker run`. Its output goes
-to standard output, everything else to standard error, and its exit code is that of deployer; 124 says that its time was
-over, 125 that deployer itself failed, 130 that it was stopped with Ctrl-C (again to leave it alone at once).";
+The command stands in the place of the service's own; the image's entry point stays, as with `docker run`.
+
+Its output goes to standard output, everything else to standard error. Its exit code is that of deployer; \
+124 says that its time was over, 125 that deployer itself failed, 130 that Ctrl-C stopped it \
+(twice: left it alone at once).";
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
