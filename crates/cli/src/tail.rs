@@ -1,6 +1,6 @@
 //! Lines of a log that is asked for again and again: each once, also where one comes late.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::capability::LogLine;
@@ -55,6 +55,46 @@ impl Seen {
     }
 }
 
+/// How long a line is held back for one that is of before it and comes later. That is ours.
+const HELD: Duration = Duration::from_secs(4);
+
+/// Lines that come out of their order, put into it as far as they do not come too late.
+#[derive(Default)]
+pub struct Sorted {
+    /// By when they were printed, those of one moment as the cloud gave them; with when they came.
+    waiting: BTreeMap<(Timestamp, u64), (Duration, LogLine)>,
+    count: u64,
+}
+
+impl Sorted {
+    /// Takes lines that came now.
+    pub fn add(&mut self, lines: Vec<LogLine>, now: Duration) {
+        for line in lines {
+            self.waiting.insert((line.at, self.count), (now, line));
+            self.count += 1;
+        }
+    }
+
+    /// The lines that were held back long enough, and all that are of before them.
+    pub fn due(&mut self, now: Duration) -> Vec<LogLine> {
+        let due = |came: &Duration| now.saturating_sub(*came) >= HELD;
+        let mut waiting = self.waiting.iter();
+        let last = waiting.rfind(|(_, (came, _))| due(came));
+        let Some((last, _)) = last.map(|(key, line)| (*key, line)) else {
+            return Vec::new();
+        };
+        let later = self.waiting.split_off(&(last.0, last.1 + 1));
+        let due = std::mem::replace(&mut self.waiting, later);
+        due.into_values().map(|(_, line)| line).collect()
+    }
+
+    /// All of them: nothing more comes.
+    pub fn rest(&mut self) -> Vec<LogLine> {
+        let rest = std::mem::take(&mut self.waiting);
+        rest.into_values().map(|(_, line)| line).collect()
+    }
+}
+
 /// The cloud's name for a line, or all that is known of it.
 fn known_by(line: &LogLine) -> String {
     match line.id.is_empty() {
@@ -93,6 +133,18 @@ mod tests {
         assert_eq!(ids(seen.fresh(later)), Vec::<String>::new());
         seen.fresh(vec![line(200, "4")]);
         assert_eq!(seen.printed.len(), 1, "what cannot come again is forgotten");
+    }
+
+    #[test]
+    fn a_line_that_comes_late_stands_where_it_was_printed() {
+        let seconds = Duration::from_secs;
+        let mut sorted = Sorted::default();
+        sorted.add(vec![line(5, "1"), line(5, "2"), line(9, "5")], seconds(10));
+        assert_eq!(ids(sorted.due(seconds(12))), Vec::<String>::new());
+        sorted.add(vec![line(7, "3"), line(9, "6"), line(8, "4")], seconds(13));
+        assert_eq!(ids(sorted.due(seconds(14))), ["1", "2", "3", "4", "5"]);
+        assert_eq!(ids(sorted.due(seconds(14))), Vec::<String>::new());
+        assert_eq!(ids(sorted.rest()), ["6"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use deployer_core::capability::{ImageRef, Revision, SecretVersion};
+use deployer_core::capability::{ImageRef, LogLine, Revision, SecretVersion};
 use deployer_core::engine::Interrupt;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::history::{History, same_revision};
@@ -32,7 +32,7 @@ use crate::record;
 use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::{Stop, StopWords};
-use crate::tail::Seen;
+use crate::tail::{Seen, Sorted};
 use crate::view::{self, foreign};
 
 /// Between two looks at what it prints.
@@ -264,6 +264,12 @@ enum Cut {
     Time,
 }
 
+/// What it printed, as far as that came.
+struct Printed {
+    seen: Seen,
+    sorted: Sorted,
+}
+
 struct Running<'a> {
     global: &'a Global,
     session: &'a Session,
@@ -284,9 +290,12 @@ impl Running<'_> {
             self.tell_detached(&execution.id, args);
             return Ok(Exit::Success);
         }
-        let mut seen = Seen::from(began.checked_sub(CLOCKS).unwrap_or(began));
-        let (cut, end) = self.follow(&execution.id, &what, stop, &mut seen).await;
-        self.drain(&execution.id, &mut seen).await;
+        let mut printed = Printed {
+            seen: Seen::from(began.checked_sub(CLOCKS).unwrap_or(began)),
+            sorted: Sorted::default(),
+        };
+        let (cut, end) = self.follow(&execution.id, &what, stop, &mut printed).await;
+        self.drain(&execution.id, &mut printed).await;
         self.conclude(&execution.id, cut, end?).await
     }
 
@@ -328,7 +337,7 @@ impl Running<'_> {
         id: &str,
         what: &str,
         stop: &Stop,
-        seen: &mut Seen,
+        printed: &mut Printed,
     ) -> (Cut, Result<Option<End>>) {
         let states = States::new(self.global);
         let mut cut = Cut::Nobody;
@@ -342,7 +351,7 @@ impl Running<'_> {
                     () = stop.requested_at_last(), if cut == Cut::Nobody => break None,
                     () = self.session.clock.pause(LOOK) => {}
                 }
-                self.show(id, seen).await;
+                self.look(id, printed).await;
             };
             let why = match over {
                 None => {
@@ -362,18 +371,26 @@ impl Running<'_> {
         }
     }
 
-    /// Shows what it printed and was not shown yet; whether there was any. Lines that cannot be
-    /// read keep nothing from its end.
-    async fn show(&self, id: &str, seen: &mut Seen) -> bool {
-        let lines = self.jobs.lines(id, seen.next_since(), AT_ONCE).await;
-        let lines = match lines {
-            Ok(lines) => seen.fresh(lines),
+    /// Looks once at what it prints, and shows what is due of it; whether there was anything new.
+    /// Lines that cannot be read keep nothing from its end.
+    async fn look(&self, id: &str, printed: &mut Printed) -> bool {
+        let since = printed.seen.next_since();
+        let now = self.session.clock.elapsed();
+        let fresh = match self.jobs.lines(id, since, AT_ONCE).await {
+            Ok(lines) => printed.seen.fresh(lines),
             Err(error) => {
-                states_unread(&error);
-                return false;
+                tracing::debug!(error = %error.chain().join(": "), "lines cannot be read");
+                Vec::new()
             }
         };
-        for line in &lines {
+        let any = !fresh.is_empty();
+        printed.sorted.add(fresh, now);
+        self.show(printed.sorted.due(now));
+        any
+    }
+
+    fn show(&self, lines: Vec<LogLine>) {
+        for line in lines {
             let text = self.mask.hide(&line.text);
             if self.global.json {
                 view::json_line(&json!({
@@ -387,22 +404,21 @@ impl Running<'_> {
                 outln!("{text}");
             }
         }
-        !lines.is_empty()
     }
 
     /// Shows what comes late.
-    async fn drain(&self, id: &str, seen: &mut Seen) {
+    async fn drain(&self, id: &str, printed: &mut Printed) {
         let clock = &self.session.clock;
         let began = clock.elapsed();
         let mut last = began;
         loop {
-            if self.show(id, seen).await {
+            if self.look(id, printed).await {
                 last = clock.elapsed();
             }
             let now = clock.elapsed();
             let quiet = now.saturating_sub(last) >= QUIET;
             if quiet || now.saturating_sub(began) >= LONGEST_QUIET {
-                return;
+                return self.show(printed.sorted.rest());
             }
             clock.pause(LOOK).await;
         }
@@ -480,11 +496,6 @@ impl Running<'_> {
             sayln!("{}: exit code {code}", self.jobs.name(id));
         }
     }
-}
-
-/// Lines that cannot be read now may be read at the next look; said to who asks what is called.
-fn states_unread(error: &Error) {
-    tracing::debug!(error = %error.chain().join(": "), "lines cannot be read");
 }
 
 /// Says where it stands, each change once.
