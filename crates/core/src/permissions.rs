@@ -1,5 +1,5 @@
-//! Which parts of a manifest, and which commands beside it, need permissions of their own. What they need is said by each cloud's
-//! crate, in its table.
+//! Which parts of a manifest, and which commands beside it, need permissions of their own. What
+//! they need is said by each cloud's crate, in its table.
 
 /// A part of a manifest, or a command, that a caller may be allowed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,8 @@
 //!
 //! What it prints is shown as it comes; its exit code becomes this program's. Nothing of the
 //! service changes, so no lock is taken: an apply that goes on meanwhile is not disturbed. Only
-//! where an execution needs something that stays (a job on Cloud Run) the first one makes that under
-//! the lock.
+//! where an execution needs something that stays (a job on Cloud Run) the first one makes that
+//! under the lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -37,8 +37,9 @@ use crate::runtime::quantity::{cpu_of_at_least, memory_of_at_least};
 use crate::runtime::{CloudRun, creation, operate, service};
 use crate::{logs, operation};
 
-/// The variable by which an execution says which start made it: an override takes no labels.
-const KEY_VARIABLE: &str = "DEPLOYER_RUN";
+/// The variable by which an execution says which start made it: an override takes no labels. None
+/// that begins with `DEPLOYER_`, which a manifest would take for a value of its own.
+const KEY_VARIABLE: &str = "RUN_BY_DEPLOYER";
 /// How long a job may take until it can be run.
 const SETTLING: Duration = Duration::from_secs(180);
 /// How often somebody else may change the job between its reading and its run.
