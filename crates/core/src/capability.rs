@@ -479,8 +479,8 @@ pub trait Runtime: Send + Sync {
     /// What runs one-offs of a service with what one of its revisions has, in the service's own
     /// network. Reads only.
     ///
-    /// Errors: not found, when there is no such service or revision; input, when this runtime cannot
-    /// run it.
+    /// Errors: not found, when there is no such service or revision; input, when this runtime
+    /// cannot run it.
     async fn one_offs(
         &self,
         env: &EnvironmentSpec,
