@@ -181,6 +181,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("gcp", "runtime/probes.rs", "ECS has one health check"),
     (
         "gcp",
+        "runtime/quantity.rs",
+        "ECS counts CPU and memory in whole numbers",
+    ),
+    (
+        "gcp",
         "runtime/shape.rs",
         "compose, then describe both sides",
     ),

@@ -10,6 +10,7 @@ use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 
 use crate::Aws;
+use crate::client::Clients;
 use crate::error::{code, failure};
 use crate::runtime::Names;
 
@@ -22,42 +23,53 @@ impl Logs for Aws {
         limit: usize,
     ) -> Result<Vec<LogLine>> {
         let group = Names::of(&self.clients, service).log_group;
-        // CloudWatch counts milliseconds and includes the first one.
-        let from = since.as_millisecond().max(0);
-        let mut pages = self
-            .clients
-            .logs
-            .filter_log_events()
-            .log_group_name(&group)
-            .start_time(from)
-            .into_paginator()
-            .send();
-        let mut lines = VecDeque::new();
-        while let Some(page) = pages.next().await {
-            let page = match page {
-                Ok(page) => page,
-                Err(error) => {
-                    let error_code = code(&error).map(str::to_owned);
-                    let error = failure(&error, &format!("read log group `{group}`"));
-                    // Nothing was deployed yet, so nothing was printed.
-                    if error_code.as_deref() == Some("ResourceNotFoundException") {
-                        debug_assert_eq!(error.kind(), ErrorKind::NotFound);
-                        return Ok(Vec::new());
-                    }
-                    return Err(error);
+        read(&self.clients, &group, None, since, limit).await
+    }
+}
+
+/// The lines of a group since then, oldest first, at most `limit` (the newest ones): of these
+/// streams, or of all. None where there is no such group or stream yet: nothing was printed.
+pub(crate) async fn read(
+    clients: &Clients,
+    group: &str,
+    streams: Option<Vec<String>>,
+    since: Timestamp,
+    limit: usize,
+) -> Result<Vec<LogLine>> {
+    // CloudWatch counts milliseconds and includes the first one.
+    let from = since.as_millisecond().max(0);
+    let mut pages = clients
+        .logs
+        .filter_log_events()
+        .log_group_name(group)
+        .set_log_stream_names(streams)
+        .start_time(from)
+        .into_paginator()
+        .send();
+    let mut lines = VecDeque::new();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                let error_code = code(&error).map(str::to_owned);
+                let error = failure(&error, &format!("read log group `{group}`"));
+                if error_code.as_deref() == Some("ResourceNotFoundException") {
+                    debug_assert_eq!(error.kind(), ErrorKind::NotFound);
+                    return Ok(Vec::new());
                 }
-            };
-            for line in page.events().iter().filter_map(line) {
-                lines.push_back(line);
-                if lines.len() > limit {
-                    lines.pop_front();
-                }
+                return Err(error);
+            }
+        };
+        for line in page.events().iter().filter_map(line) {
+            lines.push_back(line);
+            if lines.len() > limit {
+                lines.pop_front();
             }
         }
-        let mut lines: Vec<LogLine> = lines.into();
-        lines.sort_by_key(|line| line.at);
-        Ok(lines)
     }
+    let mut lines: Vec<LogLine> = lines.into();
+    lines.sort_by_key(|line| line.at);
+    Ok(lines)
 }
 
 fn line(event: &FilteredLogEvent) -> Option<LogLine> {

@@ -16,8 +16,8 @@ tokio::task_local! {
 }
 
 /// The commands that work on a manifest, an environment and its clouds.
-const ON_AN_ENVIRONMENT: [&str; 14] = [
-    "plan", "apply", "migrate", "releases", "runs", "status", "verify", "logs", "rollback",
+const ON_AN_ENVIRONMENT: [&str; 15] = [
+    "plan", "apply", "migrate", "releases", "run", "runs", "status", "verify", "logs", "rollback",
     "secrets", "lock", "destroy", "forget", "config",
 ];
 

@@ -153,6 +153,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Logs(_) => "logs",
+            Self::Run(_) => "run",
             Self::Rollback(_) => "rollback",
             Self::Secrets(SecretsCommand::List) => "secrets list",
             Self::Secrets(SecretsCommand::Set { .. }) => "secrets set",
@@ -175,6 +176,7 @@ impl Command {
         let lock = match self {
             Self::Apply(args) => args.lock,
             Self::Migrate(args) => args.lock,
+            Self::Run(args) => args.lock,
             Self::Rollback(args) => args.lock,
             Self::Destroy(args) => args.lock,
             Self::Forget(args) => args.lock,
@@ -206,6 +208,7 @@ impl Command {
         match self {
             Self::Apply(_)
             | Self::Migrate(_)
+            | Self::Run(_)
             | Self::Rollback(_)
             | Self::Destroy(_)
             | Self::Forget(_)
@@ -270,6 +273,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Print what the containers print
     Logs(LogsArgs),
+    /// Run a command once, with the image, variables and secrets of what serves
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
     /// Make an earlier release serve again; `apply` then holds the rejected one back
     Rollback(RollbackArgs),
     /// List and set secrets; values never pass through arguments
@@ -496,6 +502,39 @@ pub struct LogsArgs {
     /// Print lines as they are; otherwise the values of the environment's secrets are hidden
     #[arg(long)]
     pub unmasked: bool,
+}
+
+/// What `run` takes over, and what it ends with.
+const RUN_HELP: &str = "\
+The command stands in the place of the service's own; the image's entry point stays, as with `docker run`.
+
+Its output goes to standard output, everything else to standard error. Its exit code is that of deployer; \
+124 says that its time was over, 125 that deployer itself failed, 130 that Ctrl-C stopped it \
+(twice: left it alone at once).";
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The service
+    #[arg(add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+    /// Leave once it is started; print its name, and how to look at it and to stop it
+    #[arg(long)]
+    pub detach: bool,
+    /// Stop it after so long
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::duration::parse)]
+    pub timeout: std::time::Duration,
+    /// The release whose image, variables and secrets it takes, as `rollback --to` names one; by
+    /// default what serves
+    #[arg(long, value_name = "REV", add = ArgValueCandidates::new(complete::releases))]
+    pub release: Option<String>,
+    /// Print lines as they are; otherwise the values of the environment's secrets are hidden
+    #[arg(long)]
+    pub unmasked: bool,
+    #[command(flatten)]
+    pub lock: LockArgs,
+    /// The command and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -388,7 +388,10 @@ fn nothing_before(place: &Place, from: &Release) -> Error {
     .hint("`deployer releases` lists what there is; `--to` names one")
 }
 
-fn named(history: &History<'_>, word: &str, place: &Place) -> Result<Release> {
+/// The release that a person means.
+///
+/// Errors: input, when there is none, or several.
+pub fn named(history: &History<'_>, word: &str, place: &Place) -> Result<Release> {
     let cloud = place.name();
     match history.find(word) {
         Found::One(release) => Ok(release.clone()),

@@ -1,9 +1,9 @@
-//! Secrets that the manifest names no more and that stay all the same: what serves pins them, or
-//! what a rollback makes serve.
+//! What stays although no graph has it: secrets that the manifest names no more, while what serves
+//! pins them or what a rollback makes serve, and what `deployer run` uses again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{Revision, SecretVersion};
 use deployer_core::error::Result;
 use deployer_core::graph::Graph;
@@ -38,6 +38,16 @@ pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec
         }
     }
     Ok(pinned)
+}
+
+/// What `deployer run` left for its next one: no graph has it, and it stays as long as the manifest
+/// has its service.
+pub fn for_one_offs(place: &Place) -> BTreeSet<Address> {
+    let runtime = place.cloud.runtime();
+    let services = place.env.services.values();
+    services
+        .filter_map(|service| runtime.holder_of_one_offs(service))
+        .collect()
 }
 
 /// A release that a plain rollback makes serve once this plan is carried out.

@@ -13,6 +13,7 @@ mod activation;
 mod again;
 mod appearance;
 mod args;
+mod calls;
 mod choosing;
 mod command;
 mod complete;
@@ -41,6 +42,7 @@ mod secret;
 mod session;
 mod stopped;
 mod system;
+mod tail;
 mod typed;
 mod unwritten;
 mod verbs;
@@ -56,13 +58,16 @@ use deployer_core::capability::Switching;
 use deployer_core::error::{Error, Result};
 use deployer_manifest::Loaded;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Cli, Command, EnvCommand, Global};
 use session::Session;
 
 pub use exit::Exit;
 pub use output::{Output, captured};
-pub use system::{Stop, Surroundings};
+pub use system::{Stop, StopWords, Surroundings};
 
 /// The program: the arguments and surroundings of this process.
 pub fn main() -> std::process::ExitCode {
@@ -141,7 +146,7 @@ fn unparsed(error: &clap::Error, as_json: bool) -> Exit {
 }
 
 /// What `-v` shows: one line for each call, and what goes with it.
-const CALLS: &str = "warn,deployer=debug,deployer_core=debug,deployer_aws=debug,deployer_gcp=debug,deployer_oci=debug";
+const CALLS: &str = "warn,deployer=debug,deployer_core=debug,deployer_aws=debug,deployer_gcp=debug,deployer_oci=debug,google_cloud_gax_internal=info";
 
 fn log_to_stderr(global: &Global) {
     let colour = appearance::colour_of(global, std::io::stderr().is_terminal());
@@ -150,18 +155,24 @@ fn log_to_stderr(global: &Global) {
     // call.
     let short = global.verbose && asked.is_none();
     let default = if global.verbose { CALLS } else { "error" };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(asked.unwrap_or_else(|| EnvFilter::new(default)))
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colour);
-    match short {
+    let lines = match short {
         true => lines
             .with_timer(WallClock)
             .with_target(false)
             .with_level(false)
-            .init(),
-        false => lines.init(),
-    }
+            .boxed(),
+        false => lines.boxed(),
+    };
+    let say = |line: &str| sayln!("{} {line}", jiff::Zoned::now().strftime("%H:%M:%S"));
+    tracing_subscriber::registry()
+        .with(asked.unwrap_or_else(|| EnvFilter::new(default)))
+        .with(filter_fn(calls::is_harmless))
+        .with(lines)
+        .with(calls::Calls { say })
+        .init();
 }
 
 /// The time of day in front of a line.
@@ -210,10 +221,14 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
             }
         },
     };
-    result.unwrap_or_else(|error| {
+    let exit = result.unwrap_or_else(|error| {
         view::error::print(&error, global.json);
         Exit::from(error.kind())
-    })
+    });
+    match command {
+        Command::Run(_) => exit.of_run(),
+        _ => exit,
+    }
 }
 
 async fn on_manifest(
@@ -277,6 +292,7 @@ async fn on_manifest(
         Command::Status(args) => command::status::run(global, session, args).await,
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
+        Command::Run(args) => command::run::run(global, session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
         Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,

@@ -24,7 +24,7 @@ use crate::exit::Exit;
 use crate::ledger_store;
 use crate::logins::Logins;
 use crate::machine;
-use crate::system::{Stop, Surroundings};
+use crate::system::{Stop, StopWords, Surroundings};
 use crate::view;
 use crate::whereabouts;
 
@@ -183,11 +183,29 @@ impl Session {
         (places, failed)
     }
 
+    /// Opens the targets that are worked on anew: what was opened before makes no call any more
+    /// once its lock was given back.
+    ///
+    /// Errors: those of opening one.
+    pub async fn reopen(&mut self) -> Result<()> {
+        let never = Switching::Never;
+        let names = self.places.iter().map(Place::name);
+        let opened =
+            names.map(|name| open_place(&self.loaded, name, never, &self.surroundings, &self.aws));
+        self.places = futures::future::try_join_all(opened).await?;
+        Ok(())
+    }
+
     /// What asks this command to stop.
     ///
     /// Errors: internal, when this process may not listen to signals.
     pub fn stop(&self) -> Result<Stop> {
-        self.surroundings.stop()
+        self.stop_saying(StopWords::OF_RUNS)
+    }
+
+    /// The same, where other words are said to who asks.
+    pub fn stop_saying(&self, words: StopWords) -> Result<Stop> {
+        self.surroundings.stop(words)
     }
 
     /// The exit code of the worst target that cannot be worked on.

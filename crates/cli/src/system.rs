@@ -64,10 +64,10 @@ impl Surroundings {
     /// What asks a command to stop.
     ///
     /// Errors: internal, when this process may not listen to signals.
-    pub(crate) fn stop(&self) -> Result<Stop> {
+    pub(crate) fn stop(&self, words: StopWords) -> Result<Stop> {
         match &self.stop {
             Some(stop) => Ok(stop.clone()),
-            None => Stop::on_signals()
+            None => Stop::on_signals(words)
                 .map_err(|error| Error::internal("cannot listen to signals").because(error)),
         }
     }
@@ -83,6 +83,23 @@ fn hangup_is_ignored() -> bool {
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
+/// What is said to who asks a command to stop.
+#[derive(Clone, Copy, Debug)]
+pub struct StopWords {
+    /// The first time.
+    pub first: &'static str,
+    /// The second time, when it leaves.
+    pub second: &'static str,
+}
+
+impl StopWords {
+    /// Of a run that goes on where it stopped.
+    pub const OF_RUNS: Self = Self {
+        first: "stopping: nothing new starts, what is in flight is awaited (again to leave now)",
+        second: "leaving now; run the same command again to go on",
+    };
+}
+
 /// Set by SIGINT, SIGTERM and the end of the terminal. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
@@ -90,7 +107,7 @@ pub struct Stop(Arc<AtomicU8>, Arc<tokio::sync::Notify>);
 impl Stop {
     /// Listens for signals from now on. The first asks the run to stop; the second leaves at once:
     /// every entry of the journal is durable already.
-    pub fn on_signals() -> std::io::Result<Self> {
+    pub fn on_signals(words: StopWords) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let stop = Self::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -116,16 +133,20 @@ impl Stop {
                 let before = flag.0.fetch_add(1, Ordering::SeqCst);
                 flag.1.notify_one();
                 if before > 0 {
-                    sayln!("\nleaving now; run the same command again to go on");
+                    sayln!("\n{}", words.second);
                     std::process::exit(130);
                 }
                 flag.1.notify_one();
-                crate::view::progress::say_stopping(
-                    "stopping: nothing new starts, what is in flight is awaited (again to leave now)",
-                );
+                crate::view::progress::say_stopping(words.first);
             }
         });
         Ok(stop)
+    }
+
+    /// Asks to stop, as a first signal does.
+    pub fn request(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        self.1.notify_one();
     }
 
     /// Returns once somebody asked to stop.
@@ -185,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_the_terminal_asks_to_stop_unless_it_is_ignored() {
-        let stop = Stop::on_signals().expect("signals can be listened to");
+        let stop = Stop::on_signals(StopWords::OF_RUNS).expect("signals can be listened to");
         let me = std::process::id().to_string();
         let sent = std::process::Command::new("kill")
             .args(["-HUP", &me])

@@ -39,9 +39,9 @@ const MEANT: [(&[&str], &str, &str); 22] = [
         "deployer logs",
     ),
     (
-        &["run", "job", "task"],
-        "the one job that is run is the migration",
-        "deployer migrate",
+        &["job", "task", "once", "one-off", "invoke"],
+        "a command of your own, once, with what serves",
+        "deployer run web -- env",
     ),
     (
         &["open", "url", "browse", "address"],

@@ -215,7 +215,10 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
             let undesired = orphans_of(place, known, &graph, &given, &pinned).await?;
             if !known.inventory.whole {
                 let none = Inventory::default();
-                let found = lost::find_marked(place, &graph, &undesired, &none).await?;
+                let mut found = lost::find_marked(place, &graph, &undesired, &none).await?;
+                let kept = kept::for_one_offs(place);
+                let stays = |orphan: &Orphan| !kept.contains(orphan.node.address());
+                found.orphans.retain(stays);
                 if found.unlisted.is_empty() {
                     listed.insert(place.name());
                 }
@@ -536,6 +539,7 @@ async fn orphans_of(
     let mut spared: BTreeSet<Address> = everything
         .iter()
         .map(|(_, entry)| entry.node.address().clone())
+        .chain(kept::for_one_offs(place))
         .collect();
     let store = place.cloud.secrets();
     let is_pinned = |address: &&Address| {

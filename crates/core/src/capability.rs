@@ -30,6 +30,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
+use crate::one_off::{OneOffs, Order};
 use crate::ours::{Owner, Past};
 use crate::spec::{Architecture, EnvironmentSpec, Member, SecretSpec, ServiceSpec};
 use crate::wait::Readiness;
@@ -473,6 +474,24 @@ pub trait Runtime: Send + Sync {
     /// they are.
     async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
         Ok(Entrance::Open)
+    }
+
+    /// What runs one-offs of a service with what one of its revisions has, in the service's own
+    /// network. Reads only.
+    ///
+    /// Errors: not found, when there is no such service or revision; input, when this runtime
+    /// cannot run it.
+    async fn one_offs(
+        &self,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        order: Order,
+    ) -> Result<Box<dyn OneOffs>>;
+
+    /// What the one-offs of a service leave behind for the next ones: it stays as long as the
+    /// manifest has the service. `None` where they leave nothing. Pure.
+    fn holder_of_one_offs(&self, _service: &ServiceSpec) -> Option<Address> {
+        None
     }
 
     /// What explains a failure: stopped instances, conditions, events, the last lines of the log.

@@ -185,7 +185,7 @@ pub enum Within {
 /// answers lag: how it ended is not known.
 ///
 /// Errors: timed out, when it is not over within that time; those of a look.
-pub async fn ended<J: Jobs>(
+pub async fn ended<J: Jobs + ?Sized>(
     jobs: &J,
     id: &str,
     within: Within,
@@ -232,7 +232,7 @@ pub async fn ended<J: Jobs>(
 /// the cloud's answers may lag behind it.
 ///
 /// Errors: those of a look.
-pub async fn found<J: Jobs>(
+pub async fn found<J: Jobs + ?Sized>(
     jobs: &J,
     key: &str,
     ticket: Option<&str>,

@@ -19,6 +19,7 @@ pub mod member;
 pub mod migration;
 pub mod names;
 pub mod node;
+pub mod one_off;
 pub mod ours;
 pub mod permissions;
 pub mod plan;

@@ -1,7 +1,7 @@
-//! Which parts of a manifest need permissions of their own. What they need is said by each cloud's
-//! crate, in its table.
+//! Which parts of a manifest, and which commands beside it, need permissions of their own. What
+//! they need is said by each cloud's crate, in its table.
 
-/// A part of a manifest that a caller may be allowed by itself.
+/// A part of a manifest, or a command, that a caller may be allowed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
     /// A service, its image, its log and the ledger.
@@ -12,6 +12,8 @@ pub enum Feature {
     SharedSecrets,
     /// A migration before the roll-out.
     Migrations,
+    /// Commands that people run once, beside a service.
+    OneOffs,
     /// Managed databases.
     Databases,
     /// Managed caches.
@@ -28,11 +30,12 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Always,
         Self::Secrets,
         Self::SharedSecrets,
         Self::Migrations,
+        Self::OneOffs,
         Self::Databases,
         Self::Caches,
         Self::Scaling,
@@ -48,6 +51,7 @@ impl Feature {
             Self::Secrets => "secrets",
             Self::SharedSecrets => "shared-secrets",
             Self::Migrations => "migrations",
+            Self::OneOffs => "one-offs",
             Self::Databases => "databases",
             Self::Caches => "caches",
             Self::Scaling => "scaling",
@@ -64,6 +68,7 @@ impl Feature {
             Self::Secrets => "`[secrets]`, `[keys]`, `[databases]`, `[caches]`",
             Self::SharedSecrets => "`[secrets]` of another owner",
             Self::Migrations => "`[services.NAME.migrate]`",
+            Self::OneOffs => "`deployer run`",
             Self::Databases => "`[databases]`",
             Self::Caches => "`[caches]`",
             Self::Scaling => "`replicas = { min = ..., max = ... }`",

@@ -139,6 +139,12 @@ fn settled<F>(
         .with_attempt_timeout(call_timeout)
         .with_backoff_policy(pauses)
         .with_retry_policy(patient);
+    // Their spans of attempts are what `-v` makes its lines of. Others hold whole requests and
+    // answers: whoever listens leaves them out.
+    let builder = match tracing::enabled!(tracing::Level::DEBUG) {
+        true => builder.with_tracing(),
+        false => builder,
+    };
     match endpoint {
         Some(base) => builder.with_endpoint(base),
         None => builder,

@@ -42,15 +42,38 @@ impl Logs for CloudLogs {
 
 /// What containers print and what Cloud Run says of them: a busy service has many more entries of
 /// requests, and as many calls a minute as there are pages of them are not allowed.
-fn printed(project: &str) -> String {
-    let log = |name: &str| format!("\"projects/{project}/logs/run.googleapis.com%2F{name}\"");
-    let logs = ["stdout", "stderr", "varlog%2Fsystem"].map(log);
+const PRINTED: &[&str] = &["stdout", "stderr", "varlog%2Fsystem"];
+
+/// What containers print, and nothing else.
+const OF_PROGRAM: &[&str] = &["stdout", "stderr"];
+
+fn in_logs(names: &[&str], project: &str) -> String {
+    let log = |name: &&str| format!("\"projects/{project}/logs/run.googleapis.com%2F{name}\"");
+    let logs: Vec<String> = names.iter().map(log).collect();
     format!("logName=({})", logs.join(" OR "))
 }
 
 /// The newest `limit` lines that `filter` lets through, oldest first.
 pub(crate) async fn newest(project: &Project, filter: &str, limit: usize) -> Result<Vec<LogLine>> {
-    let filter = format!("{} AND {filter}", printed(&project.names.project));
+    read(project, PRINTED, filter, limit).await
+}
+
+/// The same without what Cloud Run says itself.
+pub(crate) async fn of_program(
+    project: &Project,
+    filter: &str,
+    limit: usize,
+) -> Result<Vec<LogLine>> {
+    read(project, OF_PROGRAM, filter, limit).await
+}
+
+async fn read(
+    project: &Project,
+    names: &[&str],
+    filter: &str,
+    limit: usize,
+) -> Result<Vec<LogLine>> {
+    let filter = format!("{} AND {filter}", in_logs(names, &project.names.project));
     let mut lines = Vec::new();
     let mut page = String::new();
     while lines.len() < limit {
@@ -132,7 +155,7 @@ mod tests {
     #[test]
     fn only_what_containers_print_and_cloud_run_says_of_them_is_asked_for() {
         assert_eq!(
-            printed("p"),
+            in_logs(PRINTED, "p"),
             "logName=(\"projects/p/logs/run.googleapis.com%2Fstdout\" OR \
              \"projects/p/logs/run.googleapis.com%2Fstderr\" OR \
              \"projects/p/logs/run.googleapis.com%2Fvarlog%2Fsystem\")"

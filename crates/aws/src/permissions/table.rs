@@ -122,6 +122,24 @@ const OTHERS: &[Need] = &[
         },
     },
     Need {
+        kind: "run",
+        noun: "`deployer run`",
+        access: Access {
+            feature: Feature::OneOffs,
+            read: &[
+                given(&["ecs:ListTasks"], ANYTHING, IN_CLUSTER),
+                grant(&["ecs:DescribeTasks"], TASKS),
+                grant(&["logs:FilterLogEvents"], LOG_GROUPS),
+            ],
+            change: &[
+                given(&["ecs:RunTask"], DEFINITIONS, IN_CLUSTER),
+                grant(&["ecs:TagResource"], TASKS),
+                given(&["ecs:StopTask"], TASKS, MARKED),
+                PASS_ROLES,
+            ],
+        },
+    },
+    Need {
         kind: "targets",
         noun: "the health of a target group's targets",
         access: Access {

@@ -118,7 +118,8 @@ fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
     events.filter_map(|event| event.message().map(str::to_owned))
 }
 
-/// Stopped tasks of the service, the latest first.
+/// Stopped tasks of the service that explain something, the latest first: without those that a
+/// roll-out or a change of the count ended in good order.
 async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
     let cluster = &clients.section.cluster;
     let listed = clients
@@ -146,7 +147,21 @@ async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
         Err(_) => return Vec::new(),
     };
     tasks.sort_by_key(|task| std::cmp::Reverse(task.stopped_at().map(|at| at.secs())));
+    tasks.retain(|task| !was_one_too_many(task));
     tasks
+}
+
+/// Whether a task was stopped because there were to be fewer, and ended as it was asked to: by
+/// itself, or by the signal that asks. "Scaling activity initiated by deployment-id" is the reason
+/// then ("Amazon ECS stopped tasks error messages", ECS Developer Guide); the stop code is that of
+/// tasks which failed their health checks too.
+fn was_one_too_many(task: &Task) -> bool {
+    const TERMINATED: i32 = 128 + 15;
+    let asked = task
+        .stopped_reason()
+        .is_some_and(|reason| reason.starts_with("Scaling activity initiated by"));
+    let mut containers = task.containers().iter();
+    asked && containers.all(|it| matches!(it.exit_code(), Some(0 | TERMINATED)))
 }
 
 fn stopped(task: &Task) -> StoppedInstance {
@@ -209,11 +224,38 @@ async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> 
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ecs::types::{Container, TaskStopCode};
     use aws_sdk_elasticloadbalancingv2::types::{
         TargetDescription, TargetHealth, TargetHealthReasonEnum,
     };
 
     use super::*;
+
+    #[test]
+    fn a_task_that_a_roll_out_ended_in_good_order_explains_no_failure() {
+        let task = |reason: &str, code| {
+            let container = Container::builder().name("idp").set_exit_code(code);
+            Task::builder()
+                .stop_code(TaskStopCode::ServiceSchedulerInitiated)
+                .stopped_reason(reason)
+                .containers(container.build())
+                .build()
+        };
+        let scaled = "Scaling activity initiated by (deployment ecs-svc/1)";
+        assert!(was_one_too_many(&task(scaled, Some(0))));
+        assert!(was_one_too_many(&task(scaled, Some(143))));
+        for (reason, code) in [
+            (scaled, Some(137)),
+            (scaled, None),
+            ("Task failed container health checks", Some(0)),
+            (
+                "Task failed ELB health checks in (target-group t)",
+                Some(143),
+            ),
+        ] {
+            assert!(!was_one_too_many(&task(reason, code)), "{reason} {code:?}");
+        }
+    }
 
     #[test]
     fn targets_are_told_with_their_reason_unless_they_are_healthy() {

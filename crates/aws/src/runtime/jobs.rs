@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::operation::run_task::{RunTaskError, RunTaskOutput};
 use aws_sdk_ecs::types::{
-    ContainerOverride, DesiredStatus, LaunchType, Tag, Task, TaskOverride, TaskStopCode,
+    ContainerOverride, DesiredStatus, LaunchType, NetworkConfiguration, Tag, Task, TaskOverride,
+    TaskStopCode,
 };
 use deployer_core::capability::Revision;
 use deployer_core::clock::Clock;
@@ -50,6 +51,15 @@ pub(super) enum Program {
     OfDefinition,
 }
 
+/// Where a task's network is from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Network {
+    /// As the manifest says.
+    OfManifest,
+    /// As something that runs has it.
+    Of(NetworkConfiguration),
+}
+
 /// The one-off tasks of one service.
 pub(super) struct Tasks {
     pub(super) clients: Arc<Clients>,
@@ -59,6 +69,7 @@ pub(super) struct Tasks {
     pub(super) timeout: Duration,
     /// Of each task; none where a code deployment may not tag.
     pub(super) tags: Tags,
+    pub(super) network: Network,
     pub(super) definition: Value<Revision>,
     /// The families of the manifest's other services.
     pub(super) others: BTreeSet<String>,
@@ -170,6 +181,10 @@ impl Tasks {
         let tags = self.tags.iter();
         let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags: Vec<Tag> = tags.collect();
+        let network = match &self.network {
+            Network::OfManifest => service_calls::network(&self.clients.section)?,
+            Network::Of(network) => network.clone(),
+        };
         let answer = self
             .clients
             .ecs
@@ -178,7 +193,7 @@ impl Tasks {
             .task_definition(definition)
             .count(1)
             .launch_type(LaunchType::Fargate)
-            .network_configuration(service_calls::network(&self.clients.section)?)
+            .network_configuration(network)
             .set_overrides(overrides)
             .started_by(started_by(key))
             .set_tags(Some(tags).filter(|tags| !tags.is_empty()))

@@ -10,6 +10,7 @@ mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;
 pub(crate) mod migration;
+mod one_off;
 mod operate;
 mod refusals;
 mod registration;
@@ -34,6 +35,7 @@ use deployer_core::kind::{Declared, Site};
 use deployer_core::migration::{self as step, Migrated};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
+use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours::Owner;
 use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
 
@@ -158,6 +160,16 @@ impl Runtime for Aws {
             Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
             None => Ok(()),
         }
+    }
+
+    async fn one_offs(
+        &self,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        order: Order,
+    ) -> Result<Box<dyn OneOffs>> {
+        let tasks = one_off::of(&self.clients, env, service, order).await?;
+        Ok(Box::new(tasks))
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
@@ -300,6 +312,7 @@ impl Declaration<'_> {
                 },
                 timeout: migrate.timeout,
                 tags,
+                network: jobs::Network::OfManifest,
                 definition: inputs.take(&definition),
                 others: self.families_of_others(),
             };

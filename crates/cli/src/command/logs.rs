@@ -15,14 +15,11 @@ use crate::args::{Global, LogsArgs};
 use crate::exit::Exit;
 use crate::mask::Mask;
 use crate::session::Session;
+use crate::tail::Seen;
 use crate::view;
 
 /// Between two looks with `--follow`.
 const LOOK: Duration = Duration::from_secs(2);
-/// How late a line may come: with an earlier time than lines that are there already, of another
-/// instance or of the same moment. Agents send what they have gathered for some seconds
-/// (falcosecurity/plugins#893).
-const LATE: Duration = Duration::from_secs(60);
 /// How long what is hidden is not looked up anew with `--follow`: a secret that is set meanwhile is
 /// soon printed.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -167,7 +164,8 @@ fn running_since(releases: Vec<Release>, start: Timestamp) -> Vec<Release> {
     running
 }
 
-fn tell_unread(cloud: CloudName, mask: &Mask) {
+/// Says which values are not hidden.
+pub fn tell_unread(cloud: CloudName, mask: &Mask) {
     let names: Vec<String> = mask.unread.keys().map(|key| format!("`{key}`")).collect();
     let why = mask.unread.values().next().map(Error::to_string);
     sayln!(
@@ -175,57 +173,6 @@ fn tell_unread(cloud: CloudName, mask: &Mask) {
         names.join(", "),
         view::foreign::line(&why.unwrap_or_default())
     );
-}
-
-/// What was printed so far.
-struct Seen {
-    /// Nothing before it is asked for.
-    floor: Timestamp,
-    /// When the newest line was printed that there was.
-    newest: Timestamp,
-    /// Whether it was looked at.
-    any: bool,
-    /// The lines of the last while, by what they are known by.
-    printed: BTreeSet<(Timestamp, String)>,
-}
-
-impl Seen {
-    fn from(floor: Timestamp) -> Self {
-        Self {
-            floor,
-            newest: floor,
-            any: false,
-            printed: BTreeSet::new(),
-        }
-    }
-
-    /// From when on lines may still come.
-    fn next_since(&self) -> Timestamp {
-        let back = self.newest.checked_sub(LATE).unwrap_or(Timestamp::MIN);
-        back.max(self.floor)
-    }
-
-    /// The lines that were not printed yet.
-    fn fresh(&mut self, lines: Vec<LogLine>) -> Vec<LogLine> {
-        self.any = true;
-        let (floor, printed) = (self.floor, &mut self.printed);
-        let mut fresh = lines;
-        fresh.retain(|line| line.at >= floor && printed.insert((line.at, known_by(line))));
-        if let Some(last) = fresh.iter().map(|line| line.at).max() {
-            self.newest = self.newest.max(last);
-        }
-        let since = self.next_since();
-        self.printed.retain(|(at, _)| *at >= since);
-        fresh
-    }
-}
-
-/// The cloud's name for a line, or all that is known of it.
-fn known_by(line: &LogLine) -> String {
-    match line.id.is_empty() {
-        true => format!("{} {}", line.source, line.text),
-        false => line.id.clone(),
-    }
 }
 
 fn print_line(global: &Global, (cloud, service): (CloudName, &str), line: &LogLine, text: &str) {
@@ -236,45 +183,5 @@ fn print_line(global: &Global, (cloud, service): (CloudName, &str), line: &LogLi
     } else {
         let text = view::foreign::one_line(text);
         outln!("{:.3} {cloud} {service} {text}", line.at);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(second: i64, id: &str) -> LogLine {
-        LogLine {
-            at: Timestamp::from_second(second).unwrap(),
-            source: "a".into(),
-            text: "ready".into(),
-            id: id.into(),
-        }
-    }
-
-    fn ids(lines: Vec<LogLine>) -> Vec<String> {
-        lines.into_iter().map(|line| line.id).collect()
-    }
-
-    #[test]
-    fn a_line_is_printed_once_also_when_several_share_a_moment_or_come_late() {
-        let second = |second| Timestamp::from_second(second).unwrap();
-        let mut seen = Seen::from(second(5));
-        let first = seen.fresh(vec![line(5, "1"), line(70, "2")]);
-        assert_eq!(ids(first), ["1", "2"]);
-        assert_eq!(seen.next_since(), second(10));
-        // Of the same moment, of an earlier one by another instance, and equal in all but its id.
-        let later = vec![line(20, "late"), line(70, "2"), line(70, "3")];
-        assert_eq!(ids(seen.fresh(later.clone())), ["late", "3"]);
-        assert_eq!(ids(seen.fresh(later)), Vec::<String>::new());
-        seen.fresh(vec![line(200, "4")]);
-        assert_eq!(seen.printed.len(), 1, "what cannot come again is forgotten");
-    }
-
-    #[test]
-    fn lines_without_ids_are_known_by_what_they_say() {
-        let mut seen = Seen::from(Timestamp::UNIX_EPOCH);
-        assert_eq!(seen.fresh(vec![line(5, ""), line(5, "")]).len(), 1);
-        assert_eq!(seen.fresh(vec![line(5, ""), line(6, "")]).len(), 1);
     }
 }

@@ -55,7 +55,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// What people type most, by command.
-const EXAMPLES: [(&str, &[&str]); 15] = [
+const EXAMPLES: [(&str, &[&str]); 16] = [
     (
         "",
         &[
@@ -93,6 +93,13 @@ const EXAMPLES: [(&str, &[&str]); 15] = [
         &[
             "deployer logs web worker --follow",
             "deployer logs --since 1h --grep timeout",
+        ],
+    ),
+    (
+        "run",
+        &[
+            "deployer run web --cloud aws -- bin/rails db:seed",
+            "deployer run web --release r7 --timeout 1h -- node report.js > report.csv",
         ],
     ),
     (

@@ -15,6 +15,7 @@ pub mod permissions;
 pub mod plan;
 pub mod releases;
 pub mod rollback;
+pub mod run;
 pub mod runs;
 pub mod sandbox;
 pub mod schema;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Global, SandboxCommand, SandboxFaultsArgs, SandboxUpArgs};
 use crate::exit::Exit;
-use crate::system::{Stop, SystemClock};
+use crate::system::{Stop, StopWords, SystemClock};
 use crate::view;
 
 /// Names another folder for the sandbox's state, so that several can run side by side.
@@ -118,7 +118,7 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
         },
         ..Options::new(home)
     };
-    let stop = Stop::on_signals()
+    let stop = Stop::on_signals(StopWords::OF_RUNS)
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let sandbox = deployer_sandbox::serve(options).await.map_err(|error| {
         Error::new(ErrorKind::Failed, "cannot start the sandbox").because(error)

@@ -9,7 +9,7 @@ use deployer_core::address::CloudName;
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
-use deployer_core::ledger::{Hold, Holder, Inventory, Release, Standing};
+use deployer_core::ledger::{Hold, Holder, Inventory, Known, Release, Standing, Witness};
 use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use crate::command::releases::short;
 use crate::duration;
 use crate::exit::Exit;
 use crate::facts::{self, ImageName};
+use crate::machine;
 use crate::session::{Place, Session, header};
 use crate::view::status::Row;
 use crate::view::{self, foreign};
@@ -120,10 +121,7 @@ impl Shown {
 
     /// Says who works on a target, and since when.
     fn locked(&mut self, cloud: CloudName, holder: &Holder, until: Timestamp) {
-        let state = match until < self.now {
-            true => "; it was not renewed: the next command takes it over",
-            false => "",
-        };
+        let state = passing(machine::Here.known(holder), until < self.now);
         let holder = foreign::one_line(&holder.to_string());
         match self.form {
             Form::Json => {}
@@ -463,4 +461,26 @@ fn describe(
         });
     }
     lines.join("\n") + "\n"
+}
+
+/// What becomes of a lock by itself, from what is known here of its holder.
+fn passing(holder: Known, ran_out: bool) -> &'static str {
+    match (holder, ran_out) {
+        (Known::Gone, _) => "; its process is gone: the next command takes it over",
+        (_, true) => "; it was not renewed: the next command takes it over",
+        (Known::Alive | Known::Nothing, false) => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_whose_holder_is_gone_is_told_as_that_before_it_runs_out() {
+        assert!(passing(Known::Gone, false).contains("its process is gone"));
+        assert!(passing(Known::Nothing, true).contains("not renewed"));
+        assert_eq!(passing(Known::Alive, false), "");
+        assert_eq!(passing(Known::Nothing, false), "");
+    }
 }

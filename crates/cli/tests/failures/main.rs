@@ -46,6 +46,7 @@ mod releases;
 mod renamed;
 mod reports;
 mod rollouts;
+mod run;
 mod scaling;
 mod secrets;
 mod shown;
@@ -104,6 +105,7 @@ const TESTS: &[&[Test]] = &[
     verification::TESTS,
     stores::TESTS,
     detached::TESTS,
+    run::TESTS,
     ecs::TESTS,
     scaling::TESTS,
     balancers::TESTS,

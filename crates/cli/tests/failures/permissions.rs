@@ -78,6 +78,10 @@ const NOT_HERE_ON_GOOGLE: &[(&str, &str)] = &[
         "no migration takes longer than it may",
     ),
     (
+        "run.jobs.runWithOverrides",
+        "calls are known by their methods, and overrides are no method of their own",
+    ),
+    (
         "run.revisions.list",
         "no rollback looks for a revision by what it is called",
     ),
@@ -207,6 +211,7 @@ async fn live(watched: &Watched<'_>) {
         &["releases"],
         &["secrets", "list"],
         &["plan"],
+        &["run", "idp", "--", "seed"],
     ] {
         watched.run(words, Exit::Success).await;
     }

@@ -70,7 +70,7 @@ async fn crashes(stage: &Stage) {
         let failed = report["failed"].as_array().expect("a list");
         assert_eq!(failed.len(), 1, "{report:#}");
         assert_eq!(failed[0]["address"], node.as_str(), "{report:#}");
-        assert_eq!(failed[0]["error"]["exit_code"], exit as u8, "{report:#}");
+        assert_eq!(failed[0]["error"]["exit_code"], exit.code(), "{report:#}");
         assert!(moment(&failed[0]["at"]) >= began, "{report:#}");
 
         let log = report["autopsy"]["log"].as_array().expect("a list");

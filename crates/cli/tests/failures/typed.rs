@@ -290,7 +290,7 @@ fn schemas() -> Value {
     serde_json::from_str(include_str!("../../../../docs/json.schema.json")).expect("JSON")
 }
 
-fn assert_fits(name: &str, document: &Value) {
+pub fn assert_fits(name: &str, document: &Value) {
     let mut schema = schemas();
     assert!(
         schema["$defs"][name].is_object(),

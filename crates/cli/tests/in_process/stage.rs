@@ -234,30 +234,31 @@ impl Stage {
             .join("deployer.toml")
             .display()
             .to_string();
-        self.run_as_typed(&[words, &["--cloud", cloud, "--manifest", &manifest]].concat())
-            .await
+        self.run_as_typed(&on(words, cloud, &manifest)).await
     }
 
     /// Runs a command of exactly these arguments to its end, or until it is killed.
     pub async fn run_as_typed(&self, arguments: &[&str]) -> (Ended, String) {
-        self.run_with(Some(Arc::new(self.ledger.clone())), arguments)
-            .await
+        let ledger = Some(Arc::new(self.ledger.clone()) as _);
+        self.run_stopped(Stop::default(), ledger, arguments).await
     }
 
     /// The same with the ledger where the manifest says.
     #[allow(dead_code, reason = "not every test has a ledger of its own")]
     pub async fn run_with_files(&self, arguments: &[&str]) -> (Ended, String) {
-        self.run_with(None, arguments).await
+        self.run_stopped(Stop::default(), None, arguments).await
     }
 
-    async fn run_with(
+    /// The same with a ledger of the caller's, where somebody may ask it to stop.
+    pub async fn run_stopped(
         &self,
+        stop: Stop,
         ledger: Option<Arc<dyn object_store::ObjectStore>>,
         arguments: &[&str],
     ) -> (Ended, String) {
         let surroundings = Surroundings {
             clock: Arc::new(self.time.clone()),
-            stop: Some(Stop::default()),
+            stop: Some(stop),
             ledger,
             ledger_moved: false,
         };
@@ -281,7 +282,7 @@ impl Stage {
     ) -> String {
         let manifest = self.folder.path().join("deployer.toml");
         let manifest = manifest.display().to_string();
-        let arguments = [words, &["--cloud", cloud, "--manifest", &manifest]].concat();
+        let arguments = on(words, cloud, &manifest);
         let stop = Stop::default();
         let surroundings = Surroundings {
             clock: Arc::new(self.time.clone()),
@@ -522,6 +523,13 @@ endpoint = "{gcp}"
             network = data("network = \"default\"\nsubnetwork = \"default\""),
         )
     }
+}
+
+/// A command on one cloud: what names that stands before a command of somebody else's.
+fn on<'a>(words: &[&'a str], cloud: &'a str, manifest: &'a str) -> Vec<&'a str> {
+    let end = words.iter().position(|word| *word == "--");
+    let (own, theirs) = words.split_at(end.unwrap_or(words.len()));
+    [own, &["--cloud", cloud, "--manifest", manifest], theirs].concat()
 }
 
 /// A folder with the images of both versions.

@@ -225,7 +225,8 @@ impl Ledger {
             let gone = self.grow_old(top, self.silence(), &why, witness).await?;
             if gone {
                 witness.note(&format!(
-                    "took over the lock of {holder}: its process is gone"
+                    "{}: took over the lock of {holder}: its process is gone",
+                    self.target.cloud
                 ));
             }
             return Ok(gone);
@@ -237,7 +238,8 @@ impl Ledger {
             (_, false) => Err(self.held(holder)),
             (Known::Nothing, true) if ran_out => {
                 witness.note(&format!(
-                    "took over the lock of {holder}: its lease ran out {} s ago",
+                    "{}: took over the lock of {holder}: its lease ran out {} s ago",
+                    self.target.cloud,
                     (age - signed(LEASE)).as_secs()
                 ));
                 Ok(true)

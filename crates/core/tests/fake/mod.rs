@@ -26,6 +26,7 @@ use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::migration::{self, Migrated};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
+use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{
     CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, Member, RecordSpec, SecretSpec, ServiceSpec,
@@ -380,6 +381,15 @@ impl Runtime for FakeCloud {
     }
 
     async fn must_be_of(&self, _: &Owner, _: &str) -> Result<()> {
+        not_operated()
+    }
+
+    async fn one_offs(
+        &self,
+        _: &EnvironmentSpec,
+        _: &ServiceSpec,
+        _: Order,
+    ) -> Result<Box<dyn OneOffs>> {
         not_operated()
     }
 

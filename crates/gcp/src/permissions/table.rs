@@ -121,6 +121,32 @@ const OTHERS: &[Need] = &[
         },
     },
     Need {
+        kind: "run",
+        noun: "`deployer run`",
+        access: Access {
+            feature: Feature::OneOffs,
+            read: &[
+                "logging.logEntries.list",
+                "run.executions.get",
+                "run.executions.list",
+                "run.jobs.get",
+                "run.operations.get",
+                "run.tasks.list",
+            ],
+            // "Authorization requires the following IAM permission on the specified resource
+            // overrides: run.jobs.runWithOverrides" (Cloud Run, "Method: namespaces.jobs.run").
+            change: &[
+                "run.executions.cancel",
+                "run.jobs.create",
+                "run.jobs.run",
+                "run.jobs.runWithOverrides",
+                "run.jobs.update",
+            ],
+            roles: &["roles/logging.viewer", "roles/run.developer"],
+            on: On::Project,
+        },
+    },
+    Need {
         kind: within::KIND,
         noun: "database in an instance",
         access: Access {

@@ -17,6 +17,7 @@ use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelec
 
 use crate::labels::show_version;
 use crate::paths::Names;
+use crate::runtime::quantity::{cpu_text, memory_text, read_cpu, read_memory};
 
 /// The annotation that makes a new revision of an equal template. No field: it says nothing about
 /// what runs.
@@ -382,58 +383,6 @@ fn shell_words(words: &[String]) -> String {
     quoted.join(" ")
 }
 
-fn cpu_text(cpu: MilliCpu) -> String {
-    if cpu.0.is_multiple_of(1000) {
-        (cpu.0 / 1000).to_string()
-    } else {
-        format!("{}m", cpu.0)
-    }
-}
-
-fn memory_text(memory: MebiBytes) -> String {
-    format!("{}Mi", memory.0)
-}
-
-/// A Kubernetes CPU quantity: `1`, `0.5`, `500m`. What cannot be read is shown as it is.
-pub(crate) fn read_cpu(text: &str) -> String {
-    let milli = match text.strip_suffix('m') {
-        Some(milli) => milli.parse::<f64>().ok(),
-        None => text.parse::<f64>().ok().map(|cpus| cpus * 1000.0),
-    };
-    match milli {
-        Some(milli) if milli >= 0.0 => MilliCpu(milli.round() as u32).to_string(),
-        _ => text.to_owned(),
-    }
-}
-
-/// A Kubernetes memory quantity: `512Mi`, `1Gi`, `500M`, bytes. What cannot be read is shown as it
-/// is.
-pub(crate) fn read_memory(text: &str) -> String {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let unit: f64 = match unit {
-        "" => 1.0,
-        "k" => 1e3,
-        "Ki" => 1024.0,
-        "M" => 1e6,
-        "Mi" => 1024.0 * 1024.0,
-        "G" => 1e9,
-        "Gi" => 1024.0 * 1024.0 * 1024.0,
-        _ => return text.to_owned(),
-    };
-    let Ok(number) = number.parse::<f64>() else {
-        return text.to_owned();
-    };
-    let mebibytes = number * unit / (1024.0 * 1024.0);
-    if mebibytes.fract() == 0.0 {
-        MebiBytes(mebibytes as u32).to_string()
-    } else {
-        text.to_owned()
-    }
-}
-
 /// The way into the VPC that the section asks for.
 #[derive(Clone)]
 pub(crate) struct Way {
@@ -531,19 +480,6 @@ pub(crate) fn describe_account(fields: &mut Fields, account: &str) {
 mod tests {
     use super::*;
     use crate::paths::test_names;
-
-    #[test]
-    fn quantities_are_equal_however_they_are_spelt() {
-        for text in ["1", "1000m", "1.0"] {
-            assert_eq!(read_cpu(text), "1 vCPU");
-        }
-        assert_eq!(read_cpu("0.5"), read_cpu("500m"));
-        for text in ["512Mi", "0.5Gi", "536870912", "524288Ki"] {
-            assert_eq!(read_memory(text), "512 MiB");
-        }
-        assert_eq!(read_memory("500M"), "500M");
-        assert_eq!(read_memory("lots"), "lots");
-    }
 
     #[test]
     fn a_secret_is_one_pin_however_google_spells_its_name() {

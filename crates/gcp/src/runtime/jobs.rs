@@ -23,12 +23,21 @@ use crate::logs;
 use crate::paths::short;
 use crate::project::Project;
 use crate::runtime::conditions::{self, Ending};
-use crate::runtime::job;
+use crate::runtime::one_off::Instead;
+use crate::runtime::{job, one_off};
 use crate::secret_store::moment;
 
 /// To schedule a task and pull its image, beside the program's own time.
 const START_ALLOWANCE: Duration = Duration::from_secs(600);
 const LAST_LINES: usize = 20;
+
+/// What the executions of a job run.
+pub(crate) enum Program {
+    /// The job's own.
+    OfJob,
+    /// Another one in its place.
+    Instead(Box<Instead>),
+}
 
 /// The executions of one job.
 pub(crate) struct Executions {
@@ -38,6 +47,7 @@ pub(crate) struct Executions {
     pub(crate) timeout: Duration,
     /// How often a task that failed is tried again, each time for as long.
     pub(crate) retries: u32,
+    pub(crate) program: Program,
     /// The jobs that other services of the manifest have.
     pub(crate) others: BTreeSet<String>,
     /// Whether its way into the network is direct VPC egress.
@@ -82,6 +92,16 @@ impl Executions {
         let executions = self.project.clients.executions.reading().await;
         let outcome = executions.get_execution().set_name(name).send().await;
         error::optional(outcome, &format!("cannot read execution `{}`", short(name)))
+    }
+
+    /// The entries of an execution, as a filter of Cloud Logging.
+    pub(super) fn printed_by(&self, id: &str) -> String {
+        format!(
+            "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"{}\" \
+             AND labels.\"run.googleapis.com/execution_name\"=\"{}\"",
+            self.job.name,
+            short(id)
+        )
     }
 
     /// Every execution of the job, whatever it was for.
@@ -160,8 +180,12 @@ impl Jobs for Executions {
         Ticket::of(&self.job.get().await?).noted()
     }
 
-    /// The key is in the job's template by then, and the ticket is for whoever looks for it.
-    async fn start(&self, _key: &str, _ticket: &str) -> Result<Started> {
+    /// Of a program of its own the key is in the job's template by then, and the ticket is for
+    /// whoever looks for it.
+    async fn start(&self, key: &str, _ticket: &str) -> Result<Started> {
+        if let Program::Instead(instead) = &self.program {
+            return instead.start(&self.job, key, self.timeout).await;
+        }
         let jobs = self.project.clients.jobs.changing().await;
         let operation = jobs
             .run_job()
@@ -252,12 +276,7 @@ impl Jobs for Executions {
     }
 
     async fn last_lines(&self, id: &str) -> Vec<String> {
-        let filter = format!(
-            "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"{}\" \
-             AND labels.\"run.googleapis.com/execution_name\"=\"{}\"",
-            self.job.name,
-            short(id)
-        );
+        let filter = self.printed_by(id);
         let last = logs::last_words(&self.project, &filter, LAST_LINES).await;
         let last = last.unwrap_or_default().into_iter();
         last.map(|line| line.text).collect()
@@ -269,7 +288,7 @@ impl Jobs for Executions {
     }
 }
 
-fn execution(told: &model::Execution) -> Execution {
+pub(super) fn execution(told: &model::Execution) -> Execution {
     Execution {
         id: told.name.clone(),
         made: moment(told.create_time.as_ref()),
@@ -284,6 +303,7 @@ fn execution(told: &model::Execution) -> Execution {
 
 fn is_for(execution: &model::Execution, key: &str) -> bool {
     job::key_of(&execution.labels).is_some_and(|mark| mark == key)
+        || one_off::has_key(execution, key)
 }
 
 fn is_running(execution: &model::Execution) -> bool {

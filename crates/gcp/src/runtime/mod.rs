@@ -7,9 +7,11 @@ pub(crate) mod invoker;
 pub(crate) mod job;
 mod jobs;
 pub(crate) mod migration;
+pub(crate) mod one_off;
 pub(crate) mod operate;
 pub(crate) mod patience;
 pub(crate) mod probes;
+pub(crate) mod quantity;
 pub(crate) mod rollout;
 pub(crate) mod scaling;
 pub(crate) mod service;
@@ -30,6 +32,7 @@ use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
 use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Token, Watch};
+use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
@@ -294,6 +297,20 @@ impl Runtime for CloudRun {
         )
     }
 
+    async fn one_offs(
+        &self,
+        env: &EnvironmentSpec,
+        service: &ServiceSpec,
+        order: Order,
+    ) -> Result<Box<dyn OneOffs>> {
+        let executions = one_off::of(self, env, service, order).await?;
+        Ok(Box::new(executions))
+    }
+
+    fn holder_of_one_offs(&self, service: &ServiceSpec) -> Option<Address> {
+        Some(self.address(job::KIND, &one_off::job_of(&service.name)))
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
         let calls = service::Calls::new(&self.project, &service.name);
         let Ok(Found::Here(there)) = calls.find().await else {
@@ -448,6 +465,7 @@ impl CloudRun {
                 job: job::Calls::new(&self.project, &migrate.job),
                 timeout: migrate.timeout,
                 retries: self.project.service_section(&service.key).migrate_retries,
+                program: jobs::Program::OfJob,
                 others: others.collect(),
                 direct: section.network.is_some() || section.subnetwork.is_some(),
             };
@@ -552,20 +570,14 @@ fn wanted(service: &model::Service) -> Option<Revision> {
 }
 
 fn serving_state(service: &model::Service) -> ServingState {
-    let readiness = match wanted(service) {
+    let state = match wanted(service) {
         Some(revision) => rollout::of_revision(service, &revision.0),
         None => Readiness::Failed(format!(
             "traffic is split: {}",
             rollout::show_asked(&service.traffic)
         )),
     };
-    match readiness {
-        Readiness::Ready => ServingState::Ready,
-        Readiness::Pending(why) => ServingState::InProgress(why),
-        Readiness::Failed(why) | Readiness::RolledBack(why) | Readiness::Replaced(why) => {
-            ServingState::Failed(why)
-        }
-    }
+    state.into()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use google_cloud_run_v2::model::{
 use crate::labels;
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
-use crate::runtime::{probes, rollout, scaling};
+use crate::runtime::{probes, quantity, rollout, scaling};
 
 /// Cloud Run gives a request five minutes unless told otherwise.
 const REQUEST_TIMEOUT: i64 = 300;
@@ -226,7 +226,7 @@ impl Shape {
 fn is_small(container: &Container) -> bool {
     let limits = container.resources.as_ref().map(|it| &it.limits);
     let cpu = limits.and_then(|limits| limits.get("cpu"));
-    cpu.is_some_and(|cpu| container::read_cpu(cpu).starts_with("0."))
+    cpu.is_some_and(|cpu| quantity::read_cpu(cpu).starts_with("0."))
 }
 
 /// Everything to the newest revision; addresses that tags give stay.

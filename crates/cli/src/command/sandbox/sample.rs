@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::args::{Global, SandboxSampleArgs};
 use crate::exit::Exit;
-use crate::system::Stop;
+use crate::system::{Stop, StopWords};
 use crate::view;
 use deployer_core::engine::Interrupt;
 
@@ -157,7 +157,7 @@ pub async fn serve() -> Result<Exit> {
         sayln!("sample {version}: cannot read the configuration");
         return Ok(Exit::Failure);
     }
-    let stop = Stop::on_signals()
+    let stop = Stop::on_signals(StopWords::OF_RUNS)
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let port = port();
     let listener = TcpListener::bind(("0.0.0.0", port))

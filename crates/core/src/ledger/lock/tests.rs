@@ -181,7 +181,11 @@ async fn of_two_contenders_for_a_lease_that_ran_out_one_wins() {
     let (first, second) = tokio::join!(one.lock(), two.lock());
     assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
     let notes = [one.notes, two.notes].map(|notes| notes.into_inner().unwrap().join("\n"));
-    assert!(notes.concat().contains("took over the lock of deploy@gone"));
+    assert!(
+        notes
+            .concat()
+            .contains("aws: took over the lock of deploy@gone")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,7 +49,7 @@ impl Calls {
     }
 
     /// The job, once it is told as this operation makes it or later.
-    pub(super) async fn after(&self, begun: &Operation) -> Result<Job> {
+    pub(crate) async fn after(&self, begun: &Operation) -> Result<Job> {
         let since = operation::accepted(begun).map_or(0, |job: Job| job.generation);
         let (what, tells) = (format!("job `{}`", self.name), |now: &Job| {
             now.generation >= since

@@ -44,9 +44,9 @@ pub(crate) const KIND: &str = RunJob::KIND;
 pub(crate) const KEY_LABEL: &str = "deployer-migration";
 
 /// Cloud Run's least for a job.
-const LEAST_CPU: MilliCpu = MilliCpu(1000);
+pub(crate) const LEAST_CPU: MilliCpu = MilliCpu(1000);
 /// Cloud Run's least for a job.
-const LEAST_MEMORY: MebiBytes = MebiBytes(512);
+pub(crate) const LEAST_MEMORY: MebiBytes = MebiBytes(512);
 /// Cloud Run gives a task ten minutes unless told otherwise.
 const TASK_TIMEOUT: i64 = 600;
 /// Cloud Run tries a task again three times unless told otherwise.
@@ -562,7 +562,7 @@ fn lags(seen: &Result<Job>, known: &Job) -> bool {
 }
 
 /// Whether a job can be run.
-fn settled(job: &model::Job) -> Readiness {
+pub(crate) fn settled(job: &model::Job) -> Readiness {
     let taken_over = job.observed_generation == job.generation;
     match &job.terminal_condition {
         _ if job.reconciling => Readiness::Pending("Cloud Run still takes the job over".to_owned()),
