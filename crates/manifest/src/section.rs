@@ -25,20 +25,38 @@ pub struct AwsSection {
     pub account: String,
     /// The region.
     pub region: String,
-    /// The ECS cluster.
-    pub cluster: String,
-    /// Subnets of the tasks: `subnet-...`.
+    /// What runs the services: `"ecs"` (Fargate) or `"app-runner"`. App Runner takes no new
+    /// customers since 2026-04-30; accounts that use it already go on.
+    #[serde(default)]
+    pub runtime: AwsRuntime,
+    /// The ECS cluster; needed for services on ECS. With App Runner one-off tasks run in it:
+    /// silence means a Fargate cluster that is made, called APP-ENV.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Subnets of the tasks: `subnet-...`; needed for services on ECS. With App Runner what the app
+    /// sends goes through a VPC connector in them; none means that it goes to the internet, and
+    /// that there are no one-off tasks.
+    #[serde(default)]
     pub subnets: Vec<String>,
-    /// Security groups of the tasks: `sg-...`. None leaves those of a service that was adopted.
+    /// Security groups of the tasks, and of App Runner's VPC connector: `sg-...`. None leaves those
+    /// of a service that was adopted.
     #[serde(default)]
     pub security_groups: Vec<String>,
     /// Whether tasks get a public address (needed in public subnets without NAT). Silence means
     /// `false`, and leaves a service that was adopted as it is.
     #[serde(default)]
     pub assign_public_ip: Option<bool>,
-    /// The role that pulls the image and reads the secrets (name or ARN).
-    pub execution_role: String,
-    /// The role of the app itself (name or ARN). None leaves that of a service that was adopted.
+    /// The role that pulls a task's image and reads its secrets (name or ARN); needed for services
+    /// on ECS, and with App Runner for one-off tasks. It trusts `ecs-tasks.amazonaws.com`.
+    #[serde(default)]
+    pub execution_role: Option<String>,
+    /// The role with which App Runner pulls images from ECR (name or ARN); needed for services on
+    /// App Runner. It trusts `build.apprunner.amazonaws.com`.
+    #[serde(default)]
+    pub access_role: Option<String>,
+    /// The role of the app itself (name or ARN): of ECS tasks (it trusts `ecs-tasks.amazonaws.com`)
+    /// and of App Runner's instances (it trusts `tasks.apprunner.amazonaws.com`), which also read
+    /// the secrets with it. None leaves that of a service that was adopted.
     #[serde(default)]
     pub task_role: Option<String>,
     /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`. The
@@ -83,15 +101,17 @@ pub struct AwsSection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsService {
-    /// The ECS service's name.
+    /// What runs this service: as `runtime` in `[targets.aws]`.
+    pub runtime: Option<AwsRuntime>,
+    /// The service's name, on ECS or App Runner.
     pub name: Option<String>,
-    /// The task definition's family.
+    /// The task definition's family; on App Runner that of one-off tasks.
     pub family: Option<String>,
     /// The container's name in the task definition.
     pub container: Option<String>,
     /// The ECR repository's name.
     pub repository: Option<String>,
-    /// The log group's name.
+    /// The name of the tasks' log group. App Runner makes log groups of its own for a service.
     pub log_group: Option<String>,
     /// Takes over a service that nobody has marked; what another owner marked stays that one's. Of
     /// such a one only what the manifest says is changed; roll-outs get the circuit breaker in any
@@ -113,6 +133,9 @@ pub struct AwsService {
     #[serde(deserialize_with = "crate::units::plain_text::map")]
     #[schemars(schema_with = "crate::units::plain_text::schema")]
     pub env: BTreeMap<String, String>,
+    /// Requests that one instance takes at once before App Runner starts another, 1 to 200. Silence
+    /// means 100. Only on App Runner.
+    pub concurrency: Option<u32>,
     /// The load balancer's target group (ARN); none when the service has no load balancer.
     pub target_group: Option<String>,
     /// Where people reach it: `https://idp.example.com`.
@@ -133,6 +156,17 @@ pub struct AwsService {
     pub scaling: AwsScaling,
     /// Its name in the DNS.
     pub dns: Option<AwsDns>,
+}
+
+/// What runs a service on AWS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AwsRuntime {
+    /// ECS on Fargate.
+    #[default]
+    Ecs,
+    /// App Runner.
+    AppRunner,
 }
 
 /// `[targets.aws.services.NAME.scaling]`: what the count of tasks follows within `replicas = { min,
