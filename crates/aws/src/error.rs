@@ -99,6 +99,13 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether AWS's own words have these among them, in whatever case.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        self.words.to_lowercase().contains(&words.to_lowercase())
+    }
+}
+
 impl<E> From<SdkError<E>> for Refusal
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -285,6 +292,7 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
         | "InternalServiceError"
         | "InternalFailure"
         | "InternalError"
+        | "InternalServiceErrorException"
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "RequestTimeout"
@@ -295,6 +303,7 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
         | "OperationAbortedException"
         | "UpdateInProgressException"
         | "PriorRequestNotComplete"
+        | "InvalidStateException"
         | "InvalidDBInstanceState"
         | "InvalidReplicationGroupState" => ErrorKind::Conflict,
         _ if code.contains("Throttl") || status.is_some_and(|status| status >= 500) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Activation, Cloud, Revision, SecretVersion};
+use deployer_core::capability::{Activation, Cloud, RecordedRelease, Revision, SecretVersion};
 use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
@@ -169,6 +169,11 @@ impl<'a> Choice<'a> {
         Activation {
             service: self.to.spec.name.clone(),
             revision: self.to.revision.clone(),
+            recorded: Some(Box::new(RecordedRelease {
+                spec: self.to.spec.clone(),
+                image: self.to.image.clone(),
+                secrets: self.to.secrets.clone(),
+            })),
             follow: follow.collect(),
         }
     }

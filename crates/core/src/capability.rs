@@ -401,18 +401,32 @@ pub struct Activation {
     pub service: String,
     /// The revision that the release recorded.
     pub revision: Revision,
+    /// What the release was asked for, where the cloud keeps no revisions: what it runs is made of
+    /// this again. `None` where a cloud puts its own revision back.
+    pub recorded: Option<Box<RecordedRelease>>,
     /// Secrets that follow: variable name -> the current version, for those the revision pins
     /// otherwise.
     pub follow: BTreeMap<String, SecretVersion>,
 }
 
+/// What a release says of what it runs.
+#[derive(Clone, Debug)]
+pub struct RecordedRelease {
+    /// What was asked for.
+    pub spec: ServiceSpec,
+    /// The image in the target's registry.
+    pub image: ImageRef,
+    /// The secret versions that it started with, by the manifest's names.
+    pub secrets: BTreeMap<String, SecretVersion>,
+}
+
 /// Services, their revisions and one-off jobs.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// Whether it runs containers of that architecture.
+    /// Whether it runs containers of that architecture as this service.
     ///
     /// Errors: input, with what to do instead.
-    fn runs(&self, _architecture: Architecture) -> Result<()> {
+    fn runs(&self, _service: &ServiceSpec, _architecture: Architecture) -> Result<()> {
         Ok(())
     }
 

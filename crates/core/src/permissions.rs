@@ -22,13 +22,15 @@ pub enum Feature {
     LoadBalancers,
     /// Records in the DNS.
     Dns,
+    /// Services that App Runner runs.
+    AppRunner,
     /// APIs that `apply` switches on itself.
     Apis,
 }
 
 impl Feature {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Always,
         Self::Secrets,
         Self::SharedSecrets,
@@ -38,6 +40,7 @@ impl Feature {
         Self::Scaling,
         Self::LoadBalancers,
         Self::Dns,
+        Self::AppRunner,
         Self::Apis,
     ];
 
@@ -53,6 +56,7 @@ impl Feature {
             Self::Scaling => "scaling",
             Self::LoadBalancers => "load-balancers",
             Self::Dns => "dns",
+            Self::AppRunner => "app-runner",
             Self::Apis => "apis",
         }
     }
@@ -69,6 +73,7 @@ impl Feature {
             Self::Scaling => "`replicas = { min = ..., max = ... }`",
             Self::LoadBalancers => "`target_group`",
             Self::Dns => "`[targets.CLOUD.services.NAME.dns]`",
+            Self::AppRunner => "`runtime = \"app-runner\"`",
             Self::Apis => "`enable_apis = true`",
         }
     }

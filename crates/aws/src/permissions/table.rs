@@ -150,6 +150,10 @@ pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
 /// What `apply --only` does and no more: it pushes an image, registers a revision and has the
 /// service take it.
 pub const ONLY: &[&str] = &[
+    "apprunner:DescribeService",
+    "apprunner:ListOperations",
+    "apprunner:ListServices",
+    "apprunner:UpdateService",
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
     "ecr:CompleteLayerUpload",
