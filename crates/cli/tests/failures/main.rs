@@ -11,6 +11,7 @@ mod access;
 mod adoption;
 mod again;
 mod apart;
+mod app_runner;
 mod aws_adopted;
 mod aws_data;
 mod balancers;
@@ -115,6 +116,7 @@ const TESTS: &[&[Test]] = &[
     disturbed::TESTS,
     google::TESTS,
     cloud_run::TESTS,
+    app_runner::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,
