@@ -349,7 +349,14 @@ impl Resource for Service {
     }
 
     fn notes(&self, there: &Actual) -> Vec<String> {
-        match there.service.status() {
+        let instance = there.service.instance_configuration();
+        let role = instance.and_then(|it| it.instance_role_arn());
+        let stays =
+            role.filter(|_| self.scope == Scope::Whole && self.shape.instance_role.is_none());
+        let stays = stays.map(|role| {
+            format!("its role {role} stays: App Runner takes none away (`task_role` names another)")
+        });
+        let state = match there.service.status() {
             ServiceStatus::CreateFailed => vec![format!(
                 "it {CREATE_FAILED} before and never served: it is deleted and made anew"
             )],
@@ -357,7 +364,8 @@ impl Resource for Service {
                 vec!["another hand paused it: nobody is served until it is resumed".to_owned()]
             }
             _ => Vec::new(),
-        }
+        };
+        state.into_iter().chain(stays).collect()
     }
 
     fn publish(&self, there: &Actual) {

@@ -147,8 +147,9 @@ impl Shape {
             .into_iter()
             .filter(|(key, _)| self.unsaid.contains(*key));
         let mut silent: Vec<&str> = silent.map(|(_, field)| field).collect();
-        // Of an adopted service the role of the app stays where the manifest names none.
-        if self.instance_role.is_none() && !self.unsaid.is_empty() {
+        // UpdateService takes no role away: one that is not given stays
+        // (`internal/service/apprunner/service_test.go` of hashicorp/terraform-provider-aws).
+        if self.instance_role.is_none() {
             silent.push("instance_role");
         }
         silent

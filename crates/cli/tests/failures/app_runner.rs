@@ -32,7 +32,6 @@ crate::tests! {
 }
 
 pub const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
-const NAME: &str = "swept-test-idp";
 const OVERLAY: &str = "deployer.test.toml";
 /// Longer than anything here goes on.
 const SETTLED: Duration = Duration::from_secs(1800);
@@ -65,7 +64,7 @@ async fn service(stage: &Stage) -> Option<Service> {
     let listed = client.list_services().send().await.expect("services");
     let mut listed = listed.service_summary_list().iter();
     let arn = listed
-        .find(|it| it.service_name() == Some(NAME))?
+        .find(|it| it.service_name() == Some(&stage.service()))?
         .service_arn()?;
     let described = client.describe_service().service_arn(arn).send().await;
     described.expect("it is there").service
@@ -73,6 +72,14 @@ async fn service(stage: &Stage) -> Option<Service> {
 
 async fn there(stage: &Stage) -> Service {
     service(stage).await.expect("the service is there")
+}
+
+/// Pauses the service, as another hand does.
+pub async fn pause(stage: &Stage) {
+    let arn = there(stage).await.service_arn().to_owned();
+    let pause = client(stage).await.pause_service().service_arn(arn).send();
+    pause.await.expect("it is paused");
+    stage.time.pass(SETTLED).await;
 }
 
 /// The types of the service's operations, oldest first.
@@ -255,10 +262,7 @@ async fn moved(stage: &Stage) {
 async fn paused(stage: &Stage) {
     want_plain(stage, &Wanted::FIRST);
     run(stage, APPLY, "aws", Exit::Success).await;
-    let arn = there(stage).await.service_arn().to_owned();
-    let pause = client(stage).await.pause_service().service_arn(arn).send();
-    pause.await.expect("it is paused");
-    stage.time.pass(SETTLED).await;
+    pause(stage).await;
     let said = run(stage, &["status"], "aws", Exit::Success).await;
     says(&said, &["paused"]);
     let said = run(stage, PLAN, "aws", Exit::Changes).await;
@@ -501,7 +505,7 @@ async fn told(stage: &Stage) {
         .service_url()
         .unwrap_or_default()
         .to_owned();
-    says(&said, &[&format!("http://{url}"), NAME]);
+    says(&said, &[&format!("http://{url}"), &stage.service()]);
 }
 
 /// A step after the service fails: what served before serves again.
