@@ -1,4 +1,4 @@
-//! App Runner: services that deploy, fail, roll back, pause and go, with real processes behind them.
+//! App Runner: services that deploy, fail, roll back, pause and go, with real processes behind.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
@@ -546,6 +546,18 @@ async fn what_does_not_make_sense_is_refused() {
     });
     app.account
         .refused("apprunner:TagResource", tag, "ValidationException", "key")
+        .await;
+    let mut parameter = app.service("v1");
+    parameter["ServiceName"] = json!("other");
+    let image = &mut parameter["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"];
+    image["RuntimeEnvironmentSecrets"] = json!({"NAME": "parameter-name"});
+    app.account
+        .refused(
+            "apprunner:CreateService",
+            parameter,
+            "UnsupportedFeatureException",
+            "Systems Manager",
+        )
         .await;
     let unknown = json!({"ServiceArn": "arn:aws:apprunner:us-east-1:123456789012:service/x/y"});
     app.account
