@@ -237,7 +237,11 @@ async fn live_on_app_runner(watched: &Watched<'_>) {
     tagged("team");
     watched.run(APPLY, Exit::Success).await;
     watched.run(APPLY, Exit::Success).await;
+    // Another hand may do more.
+    let all = json!({ "Effect": "Allow", "Action": "*", "Resource": "*" });
+    hold_to(stage, &[json!({ "Statement": [all] })]).await;
     app_runner::pause(stage).await;
+    hold_to(stage, &aws::policies(&Feature::ALL)).await;
     app_runner::want(
         stage,
         &Wanted {
