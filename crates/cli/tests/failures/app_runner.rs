@@ -547,7 +547,7 @@ async fn killed(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     let (writes, undisturbed) = (stage.ledger.writes(), parts(stage).await);
     assert!(writes > 10, "{writes}");
-    for nth in 0..writes {
+    for nth in 1..=writes {
         for crash in [Crash::Before(nth), Crash::After(nth)] {
             let stage = Stage::set(&stage.time).await;
             want(&stage, &Wanted::FIRST);
