@@ -47,6 +47,7 @@ mod releases;
 mod renamed;
 mod reports;
 mod rollouts;
+mod runbooks;
 mod scaling;
 mod secrets;
 mod shown;
@@ -117,6 +118,7 @@ const TESTS: &[&[Test]] = &[
     google::TESTS,
     cloud_run::TESTS,
     app_runner::TESTS,
+    runbooks::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,
