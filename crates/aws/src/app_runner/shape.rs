@@ -298,8 +298,8 @@ fn seconds(time: std::time::Duration) -> i32 {
     i32::try_from(time.as_secs().clamp(1, 20)).unwrap_or(20)
 }
 
-/// How many failures in a row make an instance unhealthy. App Runner has no start period: those of it
-/// are allowed as well, so that an app that takes as long comes up. Thresholds are 1 to 20.
+/// How many failures in a row make an instance unhealthy. App Runner has no start period: those of
+/// it are allowed as well, so that an app that takes as long comes up. Thresholds are 1 to 20.
 fn threshold(health: &HealthSpec) -> i32 {
     let interval = u64::from(seconds(health.interval).unsigned_abs());
     let at_start = health.start_period.as_secs().div_ceil(interval);

@@ -1,5 +1,5 @@
-//! ECS on Fargate: log group, task definition, migration and service, and what operates them; one-off
-//! tasks also of what App Runner serves.
+//! ECS on Fargate: log group, task definition, migration and service, and what operates them;
+//! one-off tasks also of what App Runner serves.
 
 mod autopsy;
 mod balancers;

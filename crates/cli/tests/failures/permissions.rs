@@ -231,7 +231,8 @@ async fn live(watched: &Watched<'_>) {
 async fn live_on_app_runner(watched: &Watched<'_>) {
     let stage = watched.stage;
     let tagged = |tag: &str| {
-        stage.file(OVERLAY, &format!("[tags]\n{tag} = \"one\"\n"));
+        let overlay = format!("deployer.{}.toml", stage.environment());
+        stage.file(&overlay, &format!("[tags]\n{tag} = \"one\"\n"));
     };
     app_runner::want(stage, &Wanted::FIRST);
     tagged("team");

@@ -1,4 +1,5 @@
-//! Checks what App Runner cannot do of what a service asks for, with the way out; and what it needs.
+//! Checks what App Runner cannot do of what a service asks for, with the way out; and what it
+//! needs.
 
 use deployer_core::spec::ServiceSpec;
 
