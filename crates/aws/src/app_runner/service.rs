@@ -296,6 +296,10 @@ impl Resource for Service {
             Scope::CodeOnly if !self.known => {
                 return Err(crate::runtime::service::calls::unknown(self.name()));
             }
+            // It never came to be: only a whole apply makes it anew.
+            Scope::CodeOnly if there.service.status() == &ServiceStatus::CreateFailed => {
+                return Err(absent(self.name()));
+            }
             Scope::CodeOnly => {}
             Scope::Whole => {
                 if let Some(how) = self.ownership.foreign(&there.tags) {

@@ -17,6 +17,7 @@ crate::tests! {
     a_service_that_could_not_be_created_is_made_anew => create_failed,
     a_new_value_of_a_secret_is_a_change_that_deploys => new_secret,
     another_scale_or_network_is_another_configuration_and_the_old_one_goes => moved,
+    services_of_one_environment_share_a_connector_and_scale_apart => shared,
     a_paused_service_is_told_and_resumed => paused,
     an_update_waits_for_an_operation_of_another_hand => busy,
     another_hands_configuration_is_drift => drift,
@@ -258,6 +259,32 @@ async fn moved(stage: &Stage) {
     });
     run(stage, APPLY, "aws", Exit::Success).await;
     assert!(parts(stage).await.0.is_empty());
+    run(stage, PLAN, "aws", Exit::Success).await;
+}
+
+async fn shared(stage: &Stage) {
+    let two = Wanted {
+        more_services: 1,
+        ..Wanted::FIRST
+    };
+    let want_two = |stage: &Stage| {
+        want_plain(stage, &two);
+        stage.edit(|manifest| {
+            let own = "health = { path = \"/\", command = [\"CMD\", \"/app\"] }";
+            manifest.replace(own, "health = \"/\"")
+        });
+    };
+    want_two(stage);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let (connectors, scalings) = parts(stage).await;
+    assert_eq!((connectors.len(), scalings.len()), (1, 2));
+    run(stage, PLAN, "aws", Exit::Success).await;
+    // One of them goes; what the other one needs stays.
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let (now, scalings) = parts(stage).await;
+    assert_eq!((now, scalings.len()), (connectors, 1));
+    assert_serves(stage, "aws", 1).await;
     run(stage, PLAN, "aws", Exit::Success).await;
 }
 
