@@ -21,7 +21,7 @@ use url::{Host, Url};
 use crate::connection;
 use crate::credentials::Credentials;
 use crate::gate::Gate;
-use crate::lookup::{LogGroups, Lookups, SecretValues, Services};
+use crate::lookup::{AppRunnerServices, LogGroups, Lookups, SecretValues, Services};
 use crate::partition;
 use crate::rates::Sdk;
 
@@ -30,6 +30,7 @@ pub(crate) const ATTEMPTS: u32 = 5;
 
 /// Everything that the capabilities of one target share.
 pub(crate) struct Clients {
+    pub(crate) app_runner: aws_sdk_apprunner::Client,
     pub(crate) ecs: aws_sdk_ecs::Client,
     pub(crate) ecr: aws_sdk_ecr::Client,
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
@@ -59,15 +60,18 @@ impl Clients {
         let endpoint = section.endpoint.as_deref();
         let (config, sandbox) =
             configuration(&section.region, endpoint, &context, credentials).await?;
+        let app_runner = config.client();
         let ecs = config.client();
         let logs = config.client();
         let secrets = config.client();
         Ok(Self {
             lookups: Lookups {
+                app_runner: AppRunnerServices::new(&app_runner),
                 services: Services::new(&ecs, &section.cluster),
                 secret_values: SecretValues::new(&secrets),
                 log_groups: LogGroups::new(&logs),
             },
+            app_runner,
             ecs,
             ecr: config.client(),
             secrets,

@@ -99,6 +99,18 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the call may have landed although no answer came.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.ours.is_none() && self.kind == ErrorKind::Unavailable
+    }
+
+    /// Whether AWS's own words have these among them, in whatever case.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        self.words.to_lowercase().contains(&words.to_lowercase())
+    }
+}
+
 impl<E> From<SdkError<E>> for Refusal
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -285,6 +297,7 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
         | "InternalServiceError"
         | "InternalFailure"
         | "InternalError"
+        | "InternalServiceErrorException"
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "RequestTimeout"
@@ -295,6 +308,7 @@ fn kind_of(code: &str, status: Option<u16>) -> ErrorKind {
         | "OperationAbortedException"
         | "UpdateInProgressException"
         | "PriorRequestNotComplete"
+        | "InvalidStateException"
         | "InvalidDBInstanceState"
         | "InvalidReplicationGroupState" => ErrorKind::Conflict,
         _ if code.contains("Throttl") || status.is_some_and(|status| status >= 500) => {

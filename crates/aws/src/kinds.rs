@@ -1,5 +1,7 @@
 //! The kinds of this cloud. What is not listed here cannot be declared.
 
+use crate::app_runner;
+use crate::app_runner::vpc_connector::VpcConnector;
 use crate::cache::replication_group::ReplicationGroup;
 use crate::cache::subnet_group as cache;
 use crate::client::Clients;
@@ -7,6 +9,7 @@ use crate::database::instance::Instance;
 use crate::database::parameter_group::ParameterGroup;
 use crate::database::subnet_group as database;
 use crate::registry::{IMAGE, Repository};
+use crate::runtime::cluster::Cluster;
 use crate::runtime::log_group::LogGroup;
 use crate::runtime::migration::MIGRATION;
 use crate::runtime::scaling::Scaling;
@@ -29,6 +32,10 @@ deployer_core::kinds! {
         Instance,
         cache::SubnetGroup,
         ReplicationGroup,
+        app_runner::service::Service,
+        app_runner::scaling::Scaling,
+        VpcConnector,
+        Cluster,
     ;
     // Steps, and what of somebody else's is only read.
     gone: IMAGE, MIGRATION, MEMBER,;

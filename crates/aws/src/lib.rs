@@ -1,6 +1,7 @@
 //! AWS behind deployer-core's capabilities: ECR, Secrets Manager, RDS, ElastiCache, ECS on Fargate,
-//! Route 53, CloudWatch Logs.
+//! App Runner, Route 53, CloudWatch Logs.
 
+mod app_runner;
 mod cache;
 mod client;
 mod connection;

@@ -10,6 +10,7 @@ use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 
 use crate::Aws;
+use crate::app_runner;
 use crate::client::Clients;
 use crate::error::{code, failure};
 use crate::runtime::Names;
@@ -22,7 +23,14 @@ impl Logs for Aws {
         since: Timestamp,
         limit: usize,
     ) -> Result<Vec<LogLine>> {
-        let group = Names::of(&self.clients, service).log_group;
+        let group = match self.clients.settings(service).runtime.app_runner() {
+            None => Names::of(&self.clients, service).log_group,
+            Some(asked) => match app_runner::log_group(&self.clients, &asked.name).await? {
+                Some(group) => group,
+                // Nothing was deployed yet.
+                None => return Ok(Vec::new()),
+            },
+        };
         read(&self.clients, &group, None, since, limit).await
     }
 }

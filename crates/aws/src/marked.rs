@@ -187,12 +187,16 @@ mod tests {
     use deployer_core::kind::Kind;
 
     use super::*;
+    use crate::app_runner;
+    use crate::app_runner::scaling::Scaling;
+    use crate::app_runner::vpc_connector::VpcConnector;
     use crate::cache::replication_group::ReplicationGroup;
     use crate::cache::subnet_group as cache;
     use crate::database::instance::Instance;
     use crate::database::parameter_group::ParameterGroup;
     use crate::database::subnet_group as database;
     use crate::registry::Repository;
+    use crate::runtime::cluster::Cluster;
     use crate::runtime::log_group::LogGroup;
     use crate::runtime::task_definition::TaskDefinition;
     use crate::secret_store::Secret;
@@ -262,6 +266,26 @@ mod tests {
                 cache::SubnetGroup::KIND,
                 "idp",
             ),
+            (
+                "ecs:eu-west-1:123456789012:cluster/idp-staging",
+                Cluster::KIND,
+                "idp-staging",
+            ),
+            (
+                "apprunner:eu-west-1:123456789012:service/idp/8fe1e10304f84fd2b0df550fe98a71fa",
+                app_runner::service::SERVICE,
+                "idp",
+            ),
+            (
+                "apprunner:eu-west-1:123456789012:vpcconnector/idp-1a2b3c4d/1/0a03292a89764e58",
+                VpcConnector::KIND,
+                "idp-1a2b3c4d",
+            ),
+            (
+                "apprunner:eu-west-1:123456789012:autoscalingconfiguration/idp-1a2b/3/0a03292a",
+                Scaling::KIND,
+                "idp-1a2b",
+            ),
         ] {
             for partition in ["aws", "aws-cn"] {
                 let arn = format!("arn:{partition}:{rest}");
@@ -276,7 +300,6 @@ mod tests {
             "arn:aws:ecs:us-east-1:123456789012:service/main/idp",
             "arn:aws:ecs:eu-west-1:210987654321:service/main/idp",
             "arn:aws:ecs:eu-west-1:123456789012:task/main/0123",
-            "arn:aws:ecs:eu-west-1:123456789012:cluster/main",
             "arn:aws:rds:eu-west-1:123456789012:snapshot:idp-main-final",
             "arn:aws:elasticache:eu-west-1:123456789012:cluster:idp-001",
             "arn:aws:s3:::bucket",

@@ -1,12 +1,38 @@
 //! What each service of AWS accepts as a name, and the names that are made.
 
 use deployer_core::name_rule;
+use deployer_core::names::{Rule, prefix};
+use sha2::{Digest, Sha256};
 
 name_rule!(
     /// `CreateService`, `RegisterTaskDefinition`: service, family and container names.
     ECS, "an ECS service, family or container", 255, Any,
     "^[A-Za-z0-9_-]+$",
     "letters, digits, `-` and `_`, at most 255 characters"
+);
+name_rule!(
+    /// `CreateCluster`.
+    CLUSTER, "an ECS cluster", 255, Any,
+    "^[A-Za-z0-9_-]+$",
+    "letters, digits, `-` and `_`, at most 255 characters"
+);
+name_rule!(
+    /// `CreateService` of App Runner.
+    APP_RUNNER_SERVICE, "an App Runner service", 40, Any,
+    "^[A-Za-z0-9][A-Za-z0-9_-]{3,39}$",
+    "letters, digits, `-` and `_`, a letter or digit first, 4 to 40 characters"
+);
+name_rule!(
+    /// `CreateVpcConnector` of App Runner.
+    CONNECTOR, "a VPC connector", 40, Any,
+    "^[A-Za-z0-9][A-Za-z0-9_-]{3,39}$",
+    "letters, digits, `-` and `_`, a letter or digit first, 4 to 40 characters"
+);
+name_rule!(
+    /// `CreateAutoScalingConfiguration` of App Runner.
+    SCALING_CONFIGURATION, "an autoscaling configuration", 32, Any,
+    "^[A-Za-z0-9][A-Za-z0-9_-]{3,31}$",
+    "letters, digits, `-` and `_`, a letter or digit first, 4 to 32 characters"
 );
 name_rule!(
     /// `CreateRepository` of ECR.
@@ -46,6 +72,9 @@ name_rule!(
     "lower-case letters, digits and single `-`, a letter first, no `-` last, at most 40 characters"
 );
 
+/// The variable in which an App Runner service notes the versions of its secrets.
+pub const SECRETS_NOTE: &str = "DEPLOYER_SECRETS";
+
 /// The log group of a service: where ECS's own console puts one.
 pub fn log_group(service: &str) -> String {
     LOG_GROUP.fit(&format!("/ecs/{service}"))
@@ -55,6 +84,32 @@ pub fn log_group(service: &str) -> String {
 pub fn secret(app: &str, environment: &str, key: &str) -> String {
     SECRET.fit(&format!("/{app}/{environment}/{key}"))
 }
+
+/// The cluster of an environment's one-off tasks, where nobody named one.
+pub fn cluster(app: &str, environment: &str) -> String {
+    CLUSTER.fit(&prefix(app, environment))
+}
+
+/// The name of a thing that cannot be changed: `base` and eight digits of what it is, so that
+/// another content is another thing, and both may be there at once.
+pub fn of_content(rule: &Rule, base: &str, content: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in content {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hex::encode(hash.finalize());
+    let mark = digest.get(..MARK).unwrap_or(&digest);
+    let room = rule.longest - mark.len() - 1;
+    let short = match base.get(..room) {
+        Some(head) if base.len() > room => head.trim_end_matches(['-', '_']),
+        Some(_) | None => base,
+    };
+    format!("{short}-{mark}")
+}
+
+/// How many digits of a content stand in a name.
+const MARK: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -69,6 +124,19 @@ mod tests {
         assert!(ECR_REPOSITORY.accepts("sentryagent/agentidp"));
         assert!(!ECR_REPOSITORY.accepts("Spryte"));
         assert!(!RDS_INSTANCE.accepts("a--b") && !RDS_INSTANCE.accepts("a-"));
+    }
+
+    #[test]
+    fn another_content_is_another_name_and_each_fits() {
+        let named = |base: &str, size: &str| of_content(&SCALING_CONFIGURATION, base, &[size, "1"]);
+        assert_eq!(named("idp-staging", "1"), named("idp-staging", "1"));
+        assert_ne!(named("idp-staging", "1"), named("idp-staging", "2"));
+        let long = named(&"a-b_".repeat(20), "1");
+        assert!(SCALING_CONFIGURATION.accepts(&long), "{long}");
+        // The parts are told apart.
+        let parts = |one: [&str; 2]| of_content(&CONNECTOR, "idp", &one);
+        assert_ne!(parts(["ab", "c"]), parts(["a", "bc"]));
+        assert!(!APP_RUNNER_SERVICE.accepts("idp") && !CONNECTOR.accepts("-idp"));
     }
 
     #[test]

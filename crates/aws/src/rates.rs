@@ -1,7 +1,7 @@
 //! How fast each API may be asked: the rates that AWS documents for an account in one region.
 //!
 //! An operation is known by the name that its SDK gives it, whichever protocol carries it. RDS,
-//! ElastiCache, Application Auto Scaling and Elastic Load Balancing publish no rates; their
+//! ElastiCache, App Runner, Application Auto Scaling and Elastic Load Balancing publish none; their
 //! refusals are tried again by the SDK. Where a number is "from memory", its page could not be read
 //! again when this was written: too low costs seconds, too high a refusal that is tried again.
 
@@ -79,6 +79,7 @@ macro_rules! sdks {
 }
 
 sdks! {
+    aws_sdk_apprunner: APP_RUNNER,
     aws_sdk_applicationautoscaling: SCALING,
     aws_sdk_cloudwatchlogs: LOGS,
     aws_sdk_ecr: ECR,
@@ -246,6 +247,12 @@ const ELASTICACHE: Api = Api {
 const BALANCERS: Api = Api {
     service: "Elastic Load Balancing v2",
     prefix: "elasticloadbalancing",
+    shared: &[],
+};
+
+const APP_RUNNER: Api = Api {
+    service: "AppRunner",
+    prefix: "apprunner",
     shared: &[],
 };
 

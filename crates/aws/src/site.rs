@@ -90,7 +90,7 @@ pub(crate) mod prelude {
     pub(crate) use crate::client::Clients;
     pub(crate) use crate::error::Refusal;
     pub(crate) use crate::permissions::places::*;
-    pub(crate) use crate::permissions::{Access, grant};
+    pub(crate) use crate::permissions::{Access, given, grant};
     pub(crate) use crate::tagging::{TagApi, sdk_tags};
     pub(crate) use crate::tags::{TagChanges, description};
 }

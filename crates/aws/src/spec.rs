@@ -14,13 +14,16 @@ pub struct AwsSpec {
     pub region: String,
     /// The ECS cluster: a name or an ARN.
     pub cluster: String,
-    /// Subnets of the tasks.
+    /// Whether the cluster is made, being one that nobody named.
+    pub cluster_is_ours: bool,
+    /// Subnets of the tasks, and of App Runner's connector.
     pub subnets: Vec<String>,
-    /// Security groups of the tasks.
+    /// Their security groups.
     pub security_groups: Vec<String>,
     /// Whether tasks get a public address.
     pub assign_public_ip: Option<bool>,
-    /// The role that pulls the image and reads the secrets: a name or an ARN.
+    /// The role that pulls a task's image and reads its secrets: a name or an ARN. Empty where no
+    /// task ever runs.
     pub execution_role: String,
     /// The role of the app itself: a name or an ARN.
     pub task_role: Option<String>,
@@ -38,9 +41,60 @@ pub struct AwsSpec {
     pub caches: BTreeMap<String, AwsCache>,
 }
 
+impl AwsSpec {
+    /// Whether one-off tasks have what they run with: Fargate has no task without a subnet, and
+    /// none of a private image without an execution role.
+    pub fn runs_tasks(&self) -> bool {
+        !self.execution_role.is_empty() && !self.subnets.is_empty()
+    }
+
+    /// What App Runner is asked for of the service of this name. `None` where ECS runs it, or the
+    /// manifest has none of that name.
+    pub fn on_app_runner(&self, name: &str) -> Option<&AppRunner> {
+        let mut asked = self
+            .services
+            .values()
+            .filter_map(|it| it.runtime.app_runner());
+        asked.find(|it| it.name == name)
+    }
+}
+
+/// What runs a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AwsRuntime {
+    /// ECS on Fargate.
+    #[default]
+    Ecs,
+    /// App Runner.
+    AppRunner(AppRunner),
+}
+
+impl AwsRuntime {
+    /// What App Runner is asked for. `None` where ECS runs the service.
+    pub fn app_runner(&self) -> Option<&AppRunner> {
+        match self {
+            Self::Ecs => None,
+            Self::AppRunner(asked) => Some(asked),
+        }
+    }
+}
+
+/// One service on App Runner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppRunner {
+    /// Its name.
+    pub name: String,
+    /// The role that pulls the image: a name or an ARN.
+    pub access_role: String,
+    /// Requests that one instance takes at once.
+    pub concurrency: Option<u32>,
+}
+
 /// One service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AwsService {
+    /// What runs it.
+    pub runtime: AwsRuntime,
     /// The task definition's family.
     pub family: String,
     /// The container in the task definition.

@@ -9,6 +9,7 @@ use crate::tags::{TagChanges, Tags, from_pairs};
 /// A service's calls for tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TagApi {
+    AppRunner,
     Ecr,
     Ecs,
     ElastiCache,
@@ -40,6 +41,7 @@ macro_rules! sdk_tag {
 }
 
 sdk_tag!(
+    aws_sdk_apprunner::types::Tag,
     aws_sdk_ecs::types::Tag,
     aws_sdk_elasticache::types::Tag,
     aws_sdk_rds::types::Tag,
@@ -69,6 +71,10 @@ impl TagApi {
     /// the thing itself.
     pub(crate) async fn read(self, clients: &Clients, arn: &str) -> Result<Tags, Refusal> {
         Ok(match self {
+            Self::AppRunner => {
+                let ask = clients.app_runner.list_tags_for_resource();
+                told!(ask.resource_arn(arn).send().await?.tags())
+            }
             Self::Ecr => {
                 let ask = clients.ecr.list_tags_for_resource().resource_arn(arn);
                 let answer = ask.send().await?;
@@ -122,6 +128,10 @@ impl TagApi {
 
     async fn set(self, clients: &Clients, id: &str, tags: &Tags) -> Result<(), Refusal> {
         match self {
+            Self::AppRunner => {
+                let call = clients.app_runner.tag_resource().resource_arn(id);
+                call.set_tags(Some(sdk_tags(tags)?)).send().await?;
+            }
             Self::Ecr => {
                 let call = clients.ecr.tag_resource().resource_arn(id);
                 call.set_tags(Some(sdk_tags(tags)?)).send().await?;
@@ -159,6 +169,10 @@ impl TagApi {
     async fn unset(self, clients: &Clients, id: &str, keys: Vec<String>) -> Result<(), Refusal> {
         let keys = Some(keys);
         match self {
+            Self::AppRunner => {
+                let call = clients.app_runner.untag_resource().resource_arn(id);
+                call.set_tag_keys(keys).send().await?;
+            }
             Self::Ecr => {
                 let call = clients.ecr.untag_resource().resource_arn(id);
                 call.set_tag_keys(keys).send().await?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Activation, Cloud, Revision, SecretVersion};
+use deployer_core::capability::{Activation, Cloud, RecordedRelease, Revision, SecretVersion};
 use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
@@ -169,6 +169,11 @@ impl<'a> Choice<'a> {
         Activation {
             service: self.to.spec.name.clone(),
             revision: self.to.revision.clone(),
+            recorded: Some(Box::new(RecordedRelease {
+                spec: self.to.spec.clone(),
+                image: self.to.image.clone(),
+                secrets: self.to.secrets.clone(),
+            })),
             follow: follow.collect(),
         }
     }
@@ -187,6 +192,21 @@ impl<'a> Choice<'a> {
             kept.push(format!(
                 "its size stays as it is: r{} ran {} to {} instances",
                 to.number, to.spec.replicas.min, to.spec.replicas.max
+            ));
+        }
+        let service = self.place.env.services.get(&self.service);
+        let pins = service.is_none_or(|service| {
+            let runtime = self.place.cloud.runtime();
+            runtime.revisions_pin_secrets(&service.name)
+        });
+        let changed = to.secrets.iter().any(|(key, version)| {
+            let follows = self.follow.contains_key(key);
+            !follows && self.current.get(key).is_some_and(|now| now != version)
+        });
+        if !pins && changed {
+            kept.push(format!(
+                "its secrets have today's values: App Runner reads them when an instance starts, not those that r{} started with",
+                to.number
             ));
         }
         let differ =

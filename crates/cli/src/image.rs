@@ -246,7 +246,7 @@ impl Found {
                 "build it (`docker build --platform {platform}`), or change `architecture`"
             )));
         };
-        runtime.runs(architecture).map_err(|error| {
+        runtime.runs(service, architecture).map_err(|error| {
             let words = format!(
                 "the image `{}` of service `{key}` is for {platform}",
                 self.reference

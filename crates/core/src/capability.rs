@@ -402,18 +402,32 @@ pub struct Activation {
     pub service: String,
     /// The revision that the release recorded.
     pub revision: Revision,
+    /// What the release was asked for, where the cloud keeps no revisions: what it runs is made of
+    /// this again. `None` where a cloud puts its own revision back.
+    pub recorded: Option<Box<RecordedRelease>>,
     /// Secrets that follow: variable name -> the current version, for those the revision pins
     /// otherwise.
     pub follow: BTreeMap<String, SecretVersion>,
 }
 
+/// What a release says of what it runs.
+#[derive(Clone, Debug)]
+pub struct RecordedRelease {
+    /// What was asked for.
+    pub spec: ServiceSpec,
+    /// The image in the target's registry.
+    pub image: ImageRef,
+    /// The secret versions that it started with, by the manifest's names.
+    pub secrets: BTreeMap<String, SecretVersion>,
+}
+
 /// Services, their revisions and one-off jobs.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// Whether it runs containers of that architecture.
+    /// Whether it runs containers of that architecture as this service.
     ///
     /// Errors: input, with what to do instead.
-    fn runs(&self, _architecture: Architecture) -> Result<()> {
+    fn runs(&self, _service: &ServiceSpec, _architecture: Architecture) -> Result<()> {
         Ok(())
     }
 
@@ -451,6 +465,12 @@ pub trait Runtime: Send + Sync {
     /// Whether a revision has its size with it: then it is restored when the revision serves again.
     fn revisions_have_sizes(&self) -> bool {
         false
+    }
+
+    /// Whether a service's revision has the versions of its secrets with it: else an instance reads
+    /// what is current when it starts, and a rollback restores none.
+    fn revisions_pin_secrets(&self, _service: &str) -> bool {
+        true
     }
 
     /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when

@@ -24,6 +24,8 @@ pub enum Feature {
     LoadBalancers,
     /// Records in the DNS.
     Dns,
+    /// Services that App Runner runs.
+    AppRunner,
     /// APIs that `apply` switches on itself.
     Apis,
 }
@@ -41,6 +43,7 @@ impl Feature {
         Self::Scaling,
         Self::LoadBalancers,
         Self::Dns,
+        Self::AppRunner,
         Self::Apis,
     ];
 
@@ -57,6 +60,7 @@ impl Feature {
             Self::Scaling => "scaling",
             Self::LoadBalancers => "load-balancers",
             Self::Dns => "dns",
+            Self::AppRunner => "app-runner",
             Self::Apis => "apis",
         }
     }
@@ -74,6 +78,7 @@ impl Feature {
             Self::Scaling => "`replicas = { min = ..., max = ... }`",
             Self::LoadBalancers => "`target_group`",
             Self::Dns => "`[targets.CLOUD.services.NAME.dns]`",
+            Self::AppRunner => "`runtime = \"app-runner\"`",
             Self::Apis => "`enable_apis = true`",
         }
     }

@@ -7,13 +7,14 @@ use deployer_core::spec::EnvironmentSpec;
 
 use crate::model::Manifest;
 use crate::names::{self, Rule};
+use crate::section::AwsRuntime;
 use crate::source::KeyPath;
 
 /// The names of one service's things on AWS: what the manifest says, else what is made from app,
 /// environment and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsNames {
-    /// The ECS service.
+    /// The service, on ECS or App Runner.
     pub service: String,
     /// The task definition's family.
     pub family: String,
@@ -39,6 +40,15 @@ pub struct GcpNames {
 }
 
 impl Manifest {
+    /// What runs `service` on AWS.
+    pub fn aws_runtime(&self, service: &str) -> AwsRuntime {
+        let Some(target) = &self.targets.aws else {
+            return AwsRuntime::default();
+        };
+        let own = target.services.get(service).and_then(|own| own.runtime);
+        own.unwrap_or(target.runtime)
+    }
+
     /// The names of `service` on AWS. Defaults where the manifest has no AWS target.
     pub fn aws_names(&self, service: &str, environment: &str) -> AwsNames {
         let section = self
@@ -48,9 +58,8 @@ impl Manifest {
             .and_then(|aws| aws.services.get(service));
         let section = section.cloned().unwrap_or_default();
         let made = names::service(&self.app, environment, service);
-        let name = section
-            .name
-            .unwrap_or_else(|| deployer_aws::names::ECS.fit(&made));
+        let rule = service_rule(self.aws_runtime(service));
+        let name = section.name.unwrap_or_else(|| rule.fit(&made));
         AwsNames {
             family: section.family.unwrap_or_else(|| name.clone()),
             container: section
@@ -137,6 +146,14 @@ impl Manifest {
     }
 }
 
+/// What the runtime takes as a service's name.
+fn service_rule(runtime: AwsRuntime) -> &'static Rule {
+    match runtime {
+        AwsRuntime::Ecs => &deployer_aws::names::ECS,
+        AwsRuntime::AppRunner => &deployer_aws::names::APP_RUNNER_SERVICE,
+    }
+}
+
 /// One name that a target holds, for the checks.
 pub(crate) struct Named {
     pub(crate) rule: &'static Rule,
@@ -166,9 +183,13 @@ impl Manifest {
             match cloud {
                 CloudName::Aws => {
                     let names = self.aws_names(key, &spec.environment);
+                    let runtime = self.aws_runtime(key);
                     add(
-                        &deployer_aws::names::ECS,
-                        "ECS service",
+                        service_rule(runtime),
+                        match runtime {
+                            AwsRuntime::Ecs => "ECS service",
+                            AwsRuntime::AppRunner => "App Runner service",
+                        },
                         &names.service,
                         own.join("name"),
                     );

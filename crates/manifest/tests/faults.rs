@@ -519,3 +519,54 @@ fn an_address_of_a_service_has_nothing_that_paths_cannot_go_below() {
     assert!(found[0].contains("holds a user or a password"), "{found:?}");
     assert!(!found[0].contains("hunter2"), "{found:?}");
 }
+
+const APP_RUNNER: &str = r#"app = "coach"
+
+[services.web]
+image = "registry.example.com/web:1.0.0"
+port = 3000
+
+[targets.aws]
+account = "123456789012"
+region = "us-east-1"
+runtime = "app-runner"
+access_role = "AppRunnerECRAccessRole"
+"#;
+
+#[test]
+fn app_runner_needs_neither_cluster_nor_subnets() {
+    assert_eq!(said(APP_RUNNER), "");
+}
+
+#[test]
+fn what_app_runner_cannot_do_is_refused_with_the_way_out() {
+    let flags = [
+        "services.web.cpu=0.5",
+        "services.web.memory=\"2GiB\"",
+        "services.web.replicas={ min = 0, max = 2 }",
+        "services.web.entrypoint=[\"/app\"]",
+        "services.web.command=[\"serve\", \"two\\nlines\"]",
+        "services.web.architecture=\"arm64\"",
+        "services.web.health={ path = \"/\", command = [\"CMD\", \"/app\"], interval = \"30s\", start_period = \"10s\" }",
+        "services.web.env.DEPLOYER_SECRETS=\"x\"",
+        "services.web.migrate={ command = [\"migrate\"] }",
+        "targets.aws.services.web.concurrency=500",
+        "targets.aws.services.web.enable_execute_command=true",
+        "targets.aws.services.web.minimum_healthy_percent=50",
+        "targets.aws.services.web.scaling={ cpu = 50 }",
+        "targets.aws.services.web.target_group=\"arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/idp/0123456789abcdef\"",
+    ];
+    insta::assert_debug_snapshot!(found_with(APP_RUNNER, &flags));
+}
+
+#[test]
+fn app_runner_and_ecs_each_say_which_roles_they_lack() {
+    let without = APP_RUNNER.replace("access_role = \"AppRunnerECRAccessRole\"\n", "");
+    let secret = "[services.web.env]\nKEY = { secret = \"key\" }\n[secrets.key]\n";
+    let mixed = "[targets.aws.services.web]\nruntime = \"ecs\"\nconcurrency = 3\n";
+    let found = [
+        found(&format!("{without}\n{secret}")),
+        found(&format!("{APP_RUNNER}\n{mixed}")),
+    ];
+    insta::assert_debug_snapshot!(found);
+}

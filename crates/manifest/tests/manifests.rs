@@ -408,6 +408,10 @@ fn the_ready_manifests_load_with_no_word_but_what_is_true_of_them() {
             "production",
             vec!["on AWS nothing checks whether `frontend` is healthy"],
         ),
+        ("kaizencoach", "staging", vec![]),
+        ("kaizencoach", "production", vec![]),
+        ("the-combine", "staging", vec![]),
+        ("the-combine", "production", vec![]),
     ] {
         let inputs = Inputs {
             manifest: config(name),
@@ -446,6 +450,62 @@ fn spryte_keeps_the_names_that_it_has() {
     let spec = loaded.environment_spec(CloudName::Aws).unwrap();
     assert_eq!(spec.secrets["mongodb-uri"].name, "spryte/mongodb-uri");
     assert!(spec.services["frontend"].adopt);
+}
+
+/// The variables of two runbooks for App Runner: the members of one JSON secret, and secrets by
+/// their ARNs.
+#[test]
+fn kaizencoach_and_the_combine_have_every_variable_of_their_runbooks() {
+    let members = "STRAVA_CLIENT_ID STRAVA_CLIENT_SECRET STRAVA_VERIFY_TOKEN FLASK_SECRET_KEY \
+                   GARMIN_ENCRYPTION_KEY GOOGLE_APPLICATION_CREDENTIALS_JSON GCP_PROJECT_ID GCP_LOCATION";
+    for (environment, secret, redirect) in [
+        (
+            "staging",
+            "staging-kaizencoach-app-secrets",
+            "https://staging.kaizencoach.training/callback",
+        ),
+        (
+            "production",
+            "my-personal-coach-app-secrets",
+            "https://www.kaizencoach.training/callback",
+        ),
+    ] {
+        let inputs = Inputs {
+            manifest: config("kaizencoach"),
+            environment: Some(environment.to_owned()),
+            ..Inputs::default()
+        };
+        let loaded = load(&inputs).unwrap();
+        assert_eq!(loaded.manifest.targets(), [CloudName::Aws]);
+        let spec = loaded.environment_spec(CloudName::Aws).unwrap();
+        let service = &spec.services["app"];
+        for member in members.split_whitespace() {
+            let used = &service.secrets[member];
+            assert_eq!(used.member.as_deref(), Some(member));
+            assert_eq!(spec.secrets[&used.secret].name, secret);
+        }
+        assert_eq!(service.env["REDIRECT_URI"], redirect);
+        for given in ["DATA_BUCKET", "USERS_TABLE", "ENVIRONMENT"] {
+            assert!(!service.env[given].is_empty());
+        }
+        let aws = loaded.manifest.aws_spec(environment, Path::new("."));
+        let aws = aws.unwrap();
+        assert!(aws.on_app_runner(&service.name).is_some());
+        // Nothing runs on ECS, and no connector is asked for.
+        assert!(!aws.runs_tasks() && aws.subnets.is_empty());
+    }
+    let inputs = Inputs {
+        manifest: config("the-combine"),
+        environment: Some("production".to_owned()),
+        ..Inputs::default()
+    };
+    let loaded = load(&inputs).unwrap();
+    let spec = loaded.environment_spec(CloudName::Aws).unwrap();
+    let service = &spec.services["web"];
+    for variable in ["DB_PASSWORD_ARN", "ANTHROPIC_API_KEY_ARN", "SECRET_KEY_ARN"] {
+        assert_eq!(service.secrets[variable].inject, Inject::Reference);
+    }
+    assert!(service.migrate.is_none(), "the app migrates when it starts");
 }
 
 /// The variables of the identity provider's runbook, section 6, and on which condition each is set.

@@ -14,6 +14,14 @@ import botocore
 import botocore.session
 
 OPERATIONS = {
+    "apprunner": [
+        "CreateAutoScalingConfiguration", "CreateService", "CreateVpcConnector", "DeleteAutoScalingConfiguration",
+        "DeleteService", "DeleteVpcConnector", "DescribeAutoScalingConfiguration", "DescribeService",
+        "DescribeVpcConnector", "ListAutoScalingConfigurations", "ListOperations", "ListServices",
+        "ListServicesForAutoScalingConfiguration", "ListTagsForResource", "ListVpcConnectors", "PauseService",
+        "ResumeService", "StartDeployment", "TagResource", "UntagResource", "UpdateDefaultAutoScalingConfiguration",
+        "UpdateService",
+    ],
     "application-autoscaling": [
         "DeleteScalingPolicy", "DeleteScheduledAction", "DeregisterScalableTarget", "DescribeScalableTargets",
         "DescribeScalingActivities", "DescribeScalingPolicies", "DescribeScheduledActions", "ListTagsForResource",
@@ -64,6 +72,10 @@ OPERATIONS = {
         "RemoveTagsFromResource",
     ],
 }
+# Enums that the service itself does not keep to. App Runner writes the status of an auto scaling configuration in lower
+# case: the constants in `internal/service/apprunner/auto_scaling_configuration_version.go` of
+# hashicorp/terraform-provider-aws, which waits for them.
+NOT_AS_MODELLED = {"apprunner": ["AutoScalingConfigurationStatus"]}
 METADATA = ["apiVersion", "jsonVersion", "protocol", "targetPrefix", "xmlNamespace"]
 SHAPE = ["type", "required", "enum", "pattern", "min", "max", "document", "union", "flattened"]
 
@@ -113,6 +125,8 @@ def main():
     folder.mkdir(exist_ok=True)
     for service, names in OPERATIONS.items():
         trimmed = trim(loader.load_service_model(service, "service-2"), names)
+        for name in NOT_AS_MODELLED.get(service, []):
+            del trimmed["shapes"][name]["enum"]
         text = json.dumps(trimmed, indent=0, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         (folder / f"{service}.json").write_text(text + "\n")
 

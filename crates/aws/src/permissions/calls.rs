@@ -27,7 +27,28 @@ const BESIDES: &[(&str, &[&str])] = &[
             "iam:CreateServiceLinkedRole",
         ],
     ),
+    (
+        "apprunner:CreateAutoScalingConfiguration",
+        &["apprunner:TagResource"],
+    ),
+    (
+        "apprunner:CreateService",
+        &[
+            "apprunner:TagResource",
+            "iam:CreateServiceLinkedRole",
+            "iam:PassRole",
+        ],
+    ),
+    (
+        "apprunner:CreateVpcConnector",
+        &["apprunner:TagResource", "iam:CreateServiceLinkedRole"],
+    ),
+    ("apprunner:UpdateService", &["iam:PassRole"]),
     ("ecr:CreateRepository", &["ecr:TagResource"]),
+    (
+        "ecs:CreateCluster",
+        &["ecs:TagResource", "iam:CreateServiceLinkedRole"],
+    ),
     (
         "ecs:CreateService",
         &[

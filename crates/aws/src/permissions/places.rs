@@ -23,6 +23,28 @@ pub(crate) const DEFINITIONS: &[&str] = &[
     "arn:aws:ecs:REGION:ACCOUNT:task-definition/APP-ENV:*",
     "arn:aws:ecs:REGION:ACCOUNT:task-definition/APP-ENV-*:*",
 ];
+pub(crate) const CLUSTERS: &[&str] = &["arn:aws:ecs:REGION:ACCOUNT:cluster/APP-ENV"];
+/// Each has an id of AWS's own behind its name.
+pub(crate) const APP_RUNNER_SERVICES: &[&str] = &[
+    "arn:aws:apprunner:REGION:ACCOUNT:service/APP-ENV/*",
+    "arn:aws:apprunner:REGION:ACCOUNT:service/APP-ENV-*/*",
+];
+/// App Runner makes them: `/aws/apprunner/SERVICE/ID/application` and `.../service`.
+pub(crate) const APP_RUNNER_LOGS: &[&str] = &[
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/apprunner/APP-ENV-*",
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/apprunner/APP-ENV/*",
+];
+pub(crate) const CONNECTORS: &[&str] = &["arn:aws:apprunner:REGION:ACCOUNT:vpcconnector/APP-ENV-*"];
+pub(crate) const SCALING_CONFIGURATIONS: &[&str] =
+    &["arn:aws:apprunner:REGION:ACCOUNT:autoscalingconfiguration/APP-ENV-*"];
+pub(crate) const APP_RUNNER_SERVICES_WITH_PARTS: &[&str] = &[
+    "arn:aws:apprunner:REGION:ACCOUNT:autoscalingconfiguration/APP-ENV-*",
+    "arn:aws:apprunner:REGION:ACCOUNT:service/APP-ENV-*/*",
+    "arn:aws:apprunner:REGION:ACCOUNT:service/APP-ENV/*",
+    "arn:aws:apprunner:REGION:ACCOUNT:vpcconnector/APP-ENV-*",
+];
+pub(crate) const ACCESS_ROLE: &[&str] = &["arn:aws:iam::ACCOUNT:role/ACCESS_ROLE"];
+pub(crate) const TASK_ROLE: &[&str] = &["arn:aws:iam::ACCOUNT:role/TASK_ROLE"];
 pub(crate) const SERVICES: &[&str] = &[
     "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/APP-ENV",
     "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/APP-ENV-*",
@@ -92,6 +114,21 @@ pub(crate) const TO_TASKS: &[Condition] = &[Condition {
     operator: "StringEquals",
     key: "iam:PassedToService",
     value: "ecs-tasks.amazonaws.com",
+}];
+pub(crate) const TO_APP_RUNNER: &[Condition] = &[Condition {
+    operator: "StringEquals",
+    key: "iam:PassedToService",
+    value: "build.apprunner.amazonaws.com",
+}];
+pub(crate) const TO_INSTANCES: &[Condition] = &[Condition {
+    operator: "StringEquals",
+    key: "iam:PassedToService",
+    value: "tasks.apprunner.amazonaws.com",
+}];
+pub(crate) const TO_BE_MARKED: &[Condition] = &[Condition {
+    operator: "StringEquals",
+    key: "aws:RequestTag/deployer",
+    value: "APP/ENV",
 }];
 pub(crate) const IN_CLUSTER: &[Condition] = &[Condition {
     operator: "ArnEquals",

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use deployer_core::permissions::Feature;
 
 use super::places::{
-    ANYTHING, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED, REPOSITORIES,
-    SHARED_SECRETS, TASKS,
+    ANYTHING, APP_RUNNER_LOGS, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED,
+    REPOSITORIES, SHARED_SECRETS, TASKS,
 };
 use super::{Access, Need, PASS_ROLES, given, grant};
 use crate::dns;
@@ -90,6 +90,22 @@ const OTHERS: &[Need] = &[
         },
     },
     Need {
+        kind: "app runner's logs",
+        noun: "what App Runner and its services printed",
+        access: Access {
+            feature: Feature::AppRunner,
+            read: &[grant(
+                &[
+                    "logs:DescribeLogStreams",
+                    "logs:FilterLogEvents",
+                    "logs:GetLogEvents",
+                ],
+                APP_RUNNER_LOGS,
+            )],
+            change: &[],
+        },
+    },
+    Need {
         kind: MEMBER,
         noun: "secret of another owner",
         access: Access {
@@ -168,6 +184,10 @@ pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
 /// What `apply --only` does and no more: it pushes an image, registers a revision and has the
 /// service take it.
 pub const ONLY: &[&str] = &[
+    "apprunner:DescribeService",
+    "apprunner:ListOperations",
+    "apprunner:ListServices",
+    "apprunner:UpdateService",
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
     "ecr:CompleteLayerUpload",

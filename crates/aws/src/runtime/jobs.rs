@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::cluster::ClusterReady;
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{family_of, short};
 use super::{Names, autopsy, service_calls};
@@ -63,6 +64,8 @@ pub(super) enum Network {
 /// The one-off tasks of one service.
 pub(super) struct Tasks {
     pub(super) clients: Arc<Clients>,
+    /// It is there before a task runs in it, where it is ours to make.
+    pub(super) _cluster: Option<Value<ClusterReady>>,
     pub(super) names: Names,
     pub(super) program: Program,
     /// How long the program may take.

@@ -12,6 +12,7 @@ use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
 use super::task_definition::{WithTags, describe_revision};
 use super::{Names, definition, definition_read, lookup, service_calls};
+use crate::app_runner;
 use crate::client::Clients;
 
 /// The kind of a migration's node.
@@ -81,6 +82,12 @@ impl Database {
 impl Running {
     async fn look(&self) -> Result<()> {
         let name = &self.names.service;
+        if self.clients.section.on_app_runner(name).is_some() {
+            let noted = app_runner::operate::started_with(&self.clients, name, &self.variable);
+            let noted = Some(noted.await?);
+            *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+            return Ok(());
+        }
         let service = lookup::describe(&self.clients, name, WithTags::No)
             .await?
             .ok_or_else(|| service_calls::absent(name))?;

@@ -1,7 +1,9 @@
-//! ECS on Fargate: log group, task definition, migration and service, and what operates them.
+//! ECS on Fargate: log group, task definition, migration and service, and what operates them;
+//! one-off tasks also of what App Runner serves.
 
 mod autopsy;
 mod balancers;
+pub(crate) mod cluster;
 pub(crate) mod definition;
 mod definition_read;
 mod family;
@@ -26,24 +28,27 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, Autopsy, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
-    ServiceOutputs, Serving,
+    Activation, Autopsy, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
+    ServiceInputs, ServiceOutputs, Serving,
 };
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::kind::{Declared, Site};
+use deployer_core::kind::{Declared, Kind, Site};
 use deployer_core::migration::{self as step, Migrated};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
 use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours::Owner;
-use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
+use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
+use crate::app_runner;
 use crate::client::Clients;
+use crate::spec::{AppRunner, AwsRuntime};
 use crate::tags::{self, Ownership, Tags};
 
 use balancers::Balancers;
+use cluster::{Cluster, ClusterReady};
 use definition::{Blueprint, Pins};
 use jobs::Tasks;
 use log_group::LogGroup;
@@ -103,6 +108,27 @@ enum Program<'a> {
 
 #[async_trait]
 impl Runtime for Aws {
+    /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#59 asks for the other,
+    /// and is open.
+    fn runs(&self, service: &ServiceSpec, architecture: Architecture) -> Result<()> {
+        let on_app_runner = self
+            .clients
+            .settings(service)
+            .runtime
+            .app_runner()
+            .is_some();
+        match architecture {
+            Architecture::Arm if on_app_runner => Err(Error::input(
+                "App Runner runs no arm64 containers, only linux/amd64",
+            )
+            .hint(
+                "build the image for it as well (`docker build --platform linux/amd64`), or run the service on ECS: \
+                 `[targets.aws.services.NAME] runtime = \"ecs\"`",
+            )),
+            Architecture::Arm | Architecture::X86 => Ok(()),
+        }
+    }
+
     fn service(
         &self,
         graph: &mut Graph,
@@ -123,19 +149,35 @@ impl Runtime for Aws {
     }
 
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {
-        operate::serving(&self.clients, service).await
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => operate::serving(&self.clients, service).await,
+            AwsRuntime::AppRunner(_) => app_runner::operate::serving(&self.clients, service).await,
+        }
     }
 
     async fn revisions(&self, service: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
-        operate::revisions(&self.clients, service).await
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => operate::revisions(&self.clients, service).await,
+            AwsRuntime::AppRunner(_) => {
+                app_runner::operate::revisions(&self.clients, service).await
+            }
+        }
     }
 
     async fn pinned(
         &self,
-        _service: &str,
+        service: &str,
         revision: &Revision,
     ) -> Result<BTreeMap<String, SecretVersion>> {
-        operate::pinned(&self.clients, revision).await
+        match self.runs_as(service, revision)? {
+            RunsAs::Ecs => operate::pinned(&self.clients, revision).await,
+            // Whatever is current when an instance starts.
+            RunsAs::AppRunner => Ok(BTreeMap::new()),
+        }
+    }
+
+    fn revisions_pin_secrets(&self, service: &str) -> bool {
+        self.clients.section.on_app_runner(service).is_none()
     }
 
     async fn activate(
@@ -144,17 +186,22 @@ impl Runtime for Aws {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Revision> {
-        operate::activate(&self.clients, activation, watch).await
+        match self.runs_as(&activation.service, &activation.revision)? {
+            RunsAs::Ecs => operate::activate(&self.clients, activation, watch).await,
+            RunsAs::AppRunner => {
+                app_runner::operate::activate(&self.clients, activation, watch).await
+            }
+        }
     }
 
     async fn noted_ledger(&self, owner: &Owner, service: &str) -> Result<Option<String>> {
-        let tags = lookup::owner_tags(&self.clients, service).await?;
+        let tags = self.owner_tags(service).await?;
         let tags = tags.filter(|tags| Clients::ownership_of(owner).foreign(tags).is_none());
         Ok(tags.and_then(|tags| tags.get(LEDGER_TAG).cloned()))
     }
 
     async fn must_be_of(&self, owner: &Owner, service: &str) -> Result<()> {
-        let tags = lookup::owner_tags(&self.clients, service).await?;
+        let tags = self.owner_tags(service).await?;
         let stranger = tags.and_then(|tags| Clients::ownership_of(owner).foreign(&tags));
         match stranger {
             Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
@@ -172,8 +219,45 @@ impl Runtime for Aws {
         Ok(Box::new(tasks))
     }
 
+    async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => Ok(Entrance::Open),
+            AwsRuntime::AppRunner(_) => app_runner::entrance(&self.clients, &service.name).await,
+        }
+    }
+
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
-        autopsy::of(&self.clients, service).await
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => autopsy::of(&self.clients, service).await,
+            AwsRuntime::AppRunner(_) => app_runner::explain(&self.clients, service).await,
+        }
+    }
+}
+
+/// Which of the two runs a service.
+enum RunsAs {
+    Ecs,
+    AppRunner,
+}
+
+impl Aws {
+    /// What runs the service of this name, of which this is to be a revision.
+    ///
+    /// Errors: not found, when it is a revision of the other one.
+    fn runs_as(&self, service: &str, revision: &Revision) -> Result<RunsAs> {
+        let on_app_runner = self.clients.section.on_app_runner(service).is_some();
+        match (on_app_runner, app_runner::operate::is_revision(revision)) {
+            (true, true) => Ok(RunsAs::AppRunner),
+            (false, false) => Ok(RunsAs::Ecs),
+            _ => Err(app_runner::operate::of_another_runtime(service, revision)),
+        }
+    }
+
+    async fn owner_tags(&self, service: &str) -> Result<Option<Tags>> {
+        match self.clients.section.on_app_runner(service) {
+            None => lookup::owner_tags(&self.clients, service).await,
+            Some(_) => app_runner::operate::owner_tags(&self.clients, service).await,
+        }
     }
 }
 
@@ -189,14 +273,66 @@ struct Declaration<'a> {
 
 impl Declaration<'_> {
     fn declare(&self, graph: &mut Graph) -> ServiceOutputs {
-        let logs = match self.scope {
-            Scope::Whole => Value::From(self.log_group(graph)),
-            Scope::CodeOnly => Value::Given(LogGroupReady),
+        let settings = self.clients.settings(self.service);
+        match &settings.runtime {
+            AwsRuntime::Ecs => self.on_ecs(graph),
+            AwsRuntime::AppRunner(asked) => self.on_app_runner(graph, asked),
+        }
+    }
+
+    /// One-off tasks run on Fargate, with a task definition of their own: of the service there is
+    /// none.
+    fn on_app_runner(&self, graph: &mut Graph, asked: &AppRunner) -> ServiceOutputs {
+        self.cluster(graph);
+        let (migrated, migration) = match &self.service.migrate {
+            Some(migrate) => {
+                let logs = self.logs(graph);
+                let (migrated, ran) = self.migration(graph, migrate, None, &logs);
+                (Value::From(migrated), Some(ran))
+            }
+            None => (Value::Given(Migrated), None),
         };
+        let declaration = app_runner::Declaration {
+            clients: self.clients,
+            env: self.env,
+            service: self.service,
+            asked,
+            inputs: self.inputs,
+            scope: self.scope,
+        };
+        ServiceOutputs {
+            migration,
+            ..declaration.declare(graph, &migrated)
+        }
+    }
+
+    /// The cluster of one-off tasks, where it is ours to make; another service may have declared
+    /// it.
+    fn cluster(&self, graph: &mut Graph) -> Option<Output<ClusterReady>> {
+        let section = &self.clients.section;
+        let is_made = section.cluster_is_ours && section.runs_tasks();
+        if !is_made || self.scope == Scope::CodeOnly {
+            return None;
+        }
+        let address = self.clients.address(Cluster::KIND, &section.cluster);
+        if graph.find(&address).is_some() {
+            return Some(Output::of(&address));
+        }
+        let declared = Declared {
+            site: self.clients,
+            name: &section.cluster,
+            env: self.env,
+            adopt: false,
+        };
+        Some(graph.declare(declared, |_| Cluster))
+    }
+
+    fn on_ecs(&self, graph: &mut Graph) -> ServiceOutputs {
+        let logs = self.logs(graph);
         let definition = self.task_definition(graph, &logs, Program::Service);
         let (migrated, migration) = match &self.service.migrate {
             Some(migrate) => {
-                let (migrated, ran) = self.migration(graph, migrate, &definition, &logs);
+                let (migrated, ran) = self.migration(graph, migrate, Some(&definition), &logs);
                 (Value::From(migrated), Some(ran))
             }
             None => (Value::Given(Migrated), None),
@@ -213,6 +349,13 @@ impl Declaration<'_> {
 
     fn ownership(&self, graph: &Graph, address: &Address) -> Ownership {
         tags::ownership(self.env, self.service.adopt, &graph.past(address))
+    }
+
+    fn logs(&self, graph: &mut Graph) -> Value<LogGroupReady> {
+        match self.scope {
+            Scope::Whole => Value::From(self.log_group(graph)),
+            Scope::CodeOnly => Value::Given(LogGroupReady),
+        }
     }
 
     fn log_group(&self, graph: &mut Graph) -> Output<LogGroupReady> {
@@ -271,6 +414,7 @@ impl Declaration<'_> {
                 blueprint: std::sync::Mutex::new(blueprint),
                 scope: self.scope,
                 known,
+                serves: self.clients.settings(self.service).runtime == AwsRuntime::Ecs,
                 output: output.clone(),
             }
         });
@@ -278,22 +422,26 @@ impl Declaration<'_> {
     }
 
     /// ECS overrides a task's command only: whatever else of the program differs from the service's
-    /// takes a definition of its own.
+    /// takes a definition of its own, as does everything where the service has none.
     fn migration(
         &self,
         graph: &mut Graph,
         migrate: &MigrateSpec,
-        definition: &Output<Revision>,
+        definition: Option<&Output<Revision>>,
         logs: &Value<LogGroupReady>,
     ) -> (Output<Migrated>, Output<String>) {
         // The entry point that an adopted service keeps is not known here.
         let kept = self.service.unsaid.contains("entrypoint");
         let by_override =
             migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty() && !kept;
-        let definition = match by_override {
-            true => definition.clone(),
-            false => self.task_definition(graph, logs, Program::Migration(migrate)),
+        let (definition, by_override) = match definition.filter(|_| by_override) {
+            Some(definition) => (definition.clone(), true),
+            None => {
+                let own = self.task_definition(graph, logs, Program::Migration(migrate));
+                (own, false)
+            }
         };
+        let cluster = self.cluster(graph);
         let address = self
             .clients
             .address(migration::MIGRATION, &self.names.service);
@@ -305,6 +453,7 @@ impl Declaration<'_> {
         step::declare(graph, address, named, self.inputs, |inputs| {
             let tasks = Tasks {
                 clients: Arc::clone(clients),
+                _cluster: cluster.map(|it| inputs.take(&it)),
                 names: self.names.clone(),
                 program: match by_override {
                     true => jobs::Program::Override(migrate.command.clone()),

@@ -53,6 +53,8 @@ pub(crate) struct TaskDefinition {
     /// Whether the inventory has the family: a revision without a mark is then one of ours, or on
     /// top of ours.
     pub(super) known: bool,
+    /// Whether an ECS service runs one of the family, or of what the family is made from.
+    pub(super) serves: bool,
     pub(super) output: Output<Revision>,
 }
 
@@ -97,6 +99,9 @@ impl TaskDefinition {
 
     /// What the service runs. `None` when there is no service, or it runs nothing.
     async fn running(&self, with_tags: WithTags) -> Result<Option<SdkService>> {
+        if !self.serves {
+            return Ok(None);
+        }
         let service = lookup::describe(&self.clients, &self.names.service, with_tags).await?;
         Ok(service.filter(|it| it.status() == Some("ACTIVE") && it.task_definition().is_some()))
     }
@@ -160,6 +165,9 @@ impl TaskDefinition {
     /// What runs gives the pins, and what is carried over; it, or the family's latest revision, is
     /// what is compared.
     async fn read_code(&self) -> Result<Reading<Revisions>> {
+        if !self.serves {
+            return self.read_code_of_tasks().await;
+        }
         let Some(service) =
             lookup::describe(&self.clients, &self.names.service, WithTags::No).await?
         else {
@@ -194,6 +202,21 @@ impl TaskDefinition {
             _ if there.is_empty() => Reading::Absent,
             _ => Reading::Present(Revisions(there)),
         })
+    }
+
+    /// The same of a family that no service runs: its latest revision gives the pins.
+    async fn read_code_of_tasks(&self) -> Result<Reading<Revisions>> {
+        let latest = read_definition(&self.clients, self.family(), WithTags::No).await?;
+        let Reading::Present(latest) = latest else {
+            return Ok(latest.map(|latest| Revisions(vec![latest])));
+        };
+        let mut blueprint = self
+            .blueprint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        blueprint.take_over(&latest.definition)?;
+        blueprint.build_on(&latest.definition)?;
+        Ok(Reading::Present(Revisions(vec![latest])))
     }
 
     /// Registers a revision, once: the call has no token and makes another revision each time, so

@@ -165,6 +165,36 @@ fn current(secret: &DescribeSecretOutput) -> Option<String> {
         .map(|(version, _)| version.clone())
 }
 
+/// The version of a secret that an instance reads that starts now.
+///
+/// Errors: not found, when there is none; denied, when the caller may not see it.
+pub(crate) async fn current_version(
+    clients: &Clients,
+    version: &SecretVersion,
+) -> Result<SecretVersion> {
+    if version.version == CURRENT {
+        return Ok(version.clone());
+    }
+    let name = &version.secret;
+    let now = match describe(clients, name).await? {
+        Described::Found(secret) if secret.deleted_date().is_none() => current(&secret),
+        Described::Found(_) | Described::Absent => None,
+        Described::Denied(words) => {
+            let message = format!("cannot read secret `{name}`: {words}");
+            return Err(Error::new(ErrorKind::Denied, message)
+                .hint("allow the caller secretsmanager:DescribeSecret on it"));
+        }
+    };
+    let version = now.ok_or_else(|| {
+        let message = format!("secret `{name}` has no value");
+        Error::new(ErrorKind::NotFound, message).hint("give it one: `deployer secrets set`")
+    })?;
+    Ok(SecretVersion {
+        secret: name.clone(),
+        version,
+    })
+}
+
 #[async_trait]
 impl SecretStore for Aws {
     fn secret(

@@ -8,13 +8,14 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::in_process::stage::{Ended, PROJECT, Stage, Wanted};
-use crate::world;
 use crate::{APPLY, DESTROY, run, says};
+use crate::{app_runner, world};
 
 crate::tests! {
     every_kind_is_made_compared_and_removed => lives,
     another_hands_tag_stays_on_every_kind_and_is_no_drift => tagged,
     a_write_whose_answer_is_lost_makes_nothing_twice => answers_lost,
+    a_write_of_app_runner_whose_answer_is_lost_makes_nothing_twice => answers_lost_on_app_runner,
 }
 
 const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -47,6 +48,13 @@ async fn want_everything(stage: &Stage) {
     stage.want(&EVERYTHING);
 }
 
+/// An environment of which App Runner runs everything, beside the other one.
+fn on_app_runner(stage: &Stage) -> Stage {
+    let beside = stage.beside("runner");
+    app_runner::want(&beside, &Wanted::FIRST);
+    beside
+}
+
 /// The kinds of both tables.
 fn kinds() -> BTreeSet<&'static str> {
     deployer_aws::kinds().chain(deployer_gcp::kinds()).collect()
@@ -69,7 +77,10 @@ async fn inventory(stage: &Stage) -> BTreeSet<String> {
 async fn lives(stage: &Stage) {
     want_everything(stage).await;
     run(stage, APPLY, "all", Exit::Success).await;
-    let made = inventory(stage).await;
+    let beside = on_app_runner(stage);
+    run(&beside, APPLY, "aws", Exit::Success).await;
+    let mut made = inventory(stage).await;
+    made.extend(inventory(&beside).await);
     let missing: Vec<&str> = kinds()
         .into_iter()
         .filter(|it| !made.contains(*it))
@@ -83,15 +94,23 @@ async fn lives(stage: &Stage) {
     says(&said, &["No changes"]);
     run(stage, APPLY, "all", Exit::Success).await;
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    let said = run(&beside, PLAN, "aws", Exit::Success).await;
+    says(&said, &["No changes"]);
+    run(&beside, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
     let ours = world::of(stage).await;
     assert!(ours.iter().any(|it| it.mark().is_some()), "{ours:?}");
     run(stage, DESTROY, "all", Exit::Success).await;
+    run(&beside, DESTROY, "aws", Exit::Success).await;
     let left = marked(stage).await;
     assert!(left.is_empty(), "{left:?}");
     stage.calls.arm(None);
     run(stage, DESTROY, "all", Exit::Success).await;
+    run(&beside, DESTROY, "aws", Exit::Success).await;
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
     assert!(inventory(stage).await.is_empty());
+    assert!(inventory(&beside).await.is_empty());
+    beside.clear().await;
 }
 
 /// What bears a mark and is neither a last backup nor on its way out.
@@ -108,9 +127,14 @@ async fn marked(stage: &Stage) -> Vec<String> {
 async fn tagged(stage: &Stage) {
     want_everything(stage).await;
     run(stage, APPLY, "all", Exit::Success).await;
+    let beside = on_app_runner(stage);
+    run(&beside, APPLY, "aws", Exit::Success).await;
     world::tag_all(stage, "backup", "daily").await;
     let said = run(stage, PLAN, "all", Exit::Success).await;
     says(&said, &["No changes"]);
+    let said = run(&beside, PLAN, "aws", Exit::Success).await;
+    says(&said, &["No changes"]);
+    beside.clear().await;
     // Our own mark, taken off by another hand, is put back where the thing is known; their tag
     // stays.
     for thing in world::of(stage).await {
@@ -122,34 +146,58 @@ async fn tagged(stage: &Stage) {
 /// Every write that the first apply makes, each once.
 async fn answers_lost(stage: &Stage) {
     want_everything(stage).await;
-    stage.calls.arm(None);
-    run(stage, APPLY, "all", Exit::Success).await;
-    let writes: BTreeSet<String> = stage.calls.writes().into_iter().collect();
+    let writes = first_writes(stage, "all").await;
     assert!(writes.len() > 20, "{writes:?}");
     let undisturbed = names(stage).await;
     for write in writes {
         let disturbed = Stage::set(&stage.time).await;
         want_everything(&disturbed).await;
-        let call = write.split(' ').next().unwrap_or(&write);
-        let rule = format!("[[fault]]\ncall = \"{call}\"\nwhat = \"reset_after\"\nnth = 1\n");
-        if write.contains(' ') {
-            // Of a registry: the sweep loses those.
-            disturbed.clear().await;
-            continue;
-        }
-        disturbed.disturb(&rule).await;
-        let (ended, said) = disturbed.run(APPLY, "all").await;
-        assert!(disturbed.fired().await > 0, "`{call}` was not disturbed");
-        disturbed.disturb("").await;
-        if !matches!(ended, Ended::Exit(Exit::Success)) {
-            run(&disturbed, APPLY, "all", Exit::Success).await;
-        }
-        let (ended, plan) = disturbed.run(PLAN, "all").await;
-        let is_done = matches!(ended, Ended::Exit(Exit::Success));
-        assert!(is_done, "after a lost answer of `{call}`:\n{said}\n{plan}");
-        assert_eq!(names(&disturbed).await, undisturbed, "`{call}`");
-        disturbed.clear().await;
+        answer_lost(disturbed, "all", &write, &undisturbed).await;
     }
+}
+
+async fn answers_lost_on_app_runner(stage: &Stage) {
+    app_runner::want(stage, &Wanted::FIRST);
+    let writes = first_writes(stage, "aws").await;
+    let of_it = writes.iter().filter(|it| it.starts_with("apprunner:"));
+    assert!(of_it.count() >= 3, "{writes:?}");
+    let undisturbed = names(stage).await;
+    let seen_elsewhere = ["apprunner:", "ecs:CreateCluster", "ecs:RunTask"];
+    for write in writes {
+        if seen_elsewhere.iter().any(|it| write.starts_with(it)) {
+            let disturbed = Stage::set(&stage.time).await;
+            app_runner::want(&disturbed, &Wanted::FIRST);
+            answer_lost(disturbed, "aws", &write, &undisturbed).await;
+        }
+    }
+}
+
+async fn first_writes(stage: &Stage, cloud: &str) -> BTreeSet<String> {
+    stage.calls.arm(None);
+    run(stage, APPLY, cloud, Exit::Success).await;
+    stage.calls.writes().into_iter().collect()
+}
+
+async fn answer_lost(disturbed: Stage, cloud: &str, write: &str, undisturbed: &BTreeSet<String>) {
+    let call = write.split(' ').next().unwrap_or(write);
+    let rule = format!("[[fault]]\ncall = \"{call}\"\nwhat = \"reset_after\"\nnth = 1\n");
+    if write.contains(' ') {
+        // Of a registry: the sweep loses those.
+        disturbed.clear().await;
+        return;
+    }
+    disturbed.disturb(&rule).await;
+    let (ended, said) = disturbed.run(APPLY, cloud).await;
+    assert!(disturbed.fired().await > 0, "`{call}` was not disturbed");
+    disturbed.disturb("").await;
+    if !matches!(ended, Ended::Exit(Exit::Success)) {
+        run(&disturbed, APPLY, cloud, Exit::Success).await;
+    }
+    let (ended, plan) = disturbed.run(PLAN, cloud).await;
+    let is_done = matches!(ended, Ended::Exit(Exit::Success));
+    assert!(is_done, "after a lost answer of `{call}`:\n{said}\n{plan}");
+    assert_eq!(names(&disturbed).await, *undisturbed, "`{call}`");
+    disturbed.clear().await;
 }
 
 /// What stands in the clouds, without what differs from run to run.

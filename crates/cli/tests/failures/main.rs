@@ -11,6 +11,8 @@ mod access;
 mod adoption;
 mod again;
 mod apart;
+mod app_runner;
+mod app_runner_parts;
 mod aws_adopted;
 mod aws_data;
 mod balancers;
@@ -47,6 +49,7 @@ mod renamed;
 mod reports;
 mod rollouts;
 mod run;
+mod runbooks;
 mod scaling;
 mod secrets;
 mod shown;
@@ -117,6 +120,9 @@ const TESTS: &[&[Test]] = &[
     disturbed::TESTS,
     google::TESTS,
     cloud_run::TESTS,
+    app_runner::TESTS,
+    app_runner_parts::TESTS,
+    runbooks::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,

@@ -102,6 +102,7 @@ async fn arns(stage: &Stage) -> Vec<Thing> {
     secrets(stage, &mut things).await;
     databases(stage, &mut things).await;
     caches(stage, &mut things).await;
+    app_runner(stage, &mut things).await;
     things
 }
 
@@ -269,6 +270,55 @@ async fn caches(stage: &Stage, things: &mut Vec<Thing>) {
     }
 }
 
+async fn app_runner(stage: &Stage, things: &mut Vec<Thing>) {
+    let client = aws_sdk_apprunner::Client::new(&stage.aws().await);
+    let mut found: Vec<(String, String)> = Vec::new();
+    let seen = client.list_services().send().await.expect("services");
+    for it in seen.service_summary_list() {
+        let arn = it.service_arn().unwrap_or_default();
+        let seen = client.describe_service().service_arn(arn).send().await;
+        let service = seen.expect("a service").service.expect("a service");
+        let rest = (service.source_configuration(), service.status());
+        found.push((arn.into(), format!("{rest:?}")));
+    }
+    let seen = client.list_vpc_connectors().send().await;
+    for it in seen.expect("connectors").vpc_connectors() {
+        let is_active = it.status().is_some_and(|it| it.as_str() == "ACTIVE");
+        if is_active {
+            let arn = it.vpc_connector_arn().unwrap_or_default();
+            found.push((arn.into(), format!("{it:?}")));
+        }
+    }
+    let seen = client.list_auto_scaling_configurations();
+    let seen = seen.latest_only(false).send().await;
+    for it in seen
+        .expect("configurations")
+        .auto_scaling_configuration_summary_list()
+    {
+        // AWS's own is there from the start.
+        if it.auto_scaling_configuration_name() != Some("DefaultConfiguration") {
+            let arn = it.auto_scaling_configuration_arn().unwrap_or_default();
+            found.push((arn.into(), String::new()));
+        }
+    }
+    for (arn, rest) in found {
+        let told = client.list_tags_for_resource().resource_arn(&arn).send();
+        let told = told.await.expect("tags");
+        let told = tags(told.tags().iter().map(|tag| (tag.key(), tag.value())));
+        things.push(thing(&arn, told, rest));
+    }
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let seen = ecs.list_clusters().send().await.expect("clusters");
+    let arns = seen.cluster_arns().iter();
+    // The sandbox's own is there from the start.
+    for arn in arns.filter(|arn| !arn.ends_with("/default")) {
+        let seen = ecs.list_tags_for_resource().resource_arn(arn).send().await;
+        let seen = seen.expect("tags");
+        let told = tags(seen.tags().iter().map(|tag| (tag.key(), tag.value())));
+        things.push(thing(arn, told, ()));
+    }
+}
+
 /// Where each kind is listed, and under which key.
 const GOOGLE: [(&str, &str); 6] = [
     ("v2/projects/P/locations/L/services", "services"),
@@ -377,6 +427,13 @@ async fn tag(stage: &Stage, arn: &str, key: &str, value: &str) {
             let tag = aws_sdk_elasticache::types::Tag::builder().key(key);
             let client = aws_sdk_elasticache::Client::new(&config);
             let call = client.add_tags_to_resource().resource_name(arn);
+            let call = call.tags(tag.value(value).build());
+            call.send().await.expect("it is tagged");
+        }
+        "apprunner" => {
+            let tag = aws_sdk_apprunner::types::Tag::builder().key(key);
+            let client = aws_sdk_apprunner::Client::new(&config);
+            let call = client.tag_resource().resource_arn(arn);
             let call = call.tags(tag.value(value).build());
             call.send().await.expect("it is tagged");
         }

@@ -217,6 +217,14 @@ impl Stage {
         std::fs::write(path, format!("{manifest}\n{tables}\n")).expect("a manifest");
     }
 
+    /// Changes the text of the manifest.
+    #[allow(dead_code, reason = "not every test changes it")]
+    pub fn edit(&self, change: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("deployer.toml");
+        let manifest = std::fs::read_to_string(&path).expect("a manifest");
+        std::fs::write(path, change(manifest)).expect("a manifest");
+    }
+
     /// Takes the migration out of the manifest.
     pub fn want_no_migration(&self) {
         let path = self.folder.path().join("deployer.toml");

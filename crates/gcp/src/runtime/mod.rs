@@ -64,7 +64,7 @@ pub(crate) struct CloudRun {
 impl Runtime for CloudRun {
     /// The container contract: "Cloud Run specifically supports the Linux x86_64 ABI format"
     /// (<https://docs.cloud.google.com/run/docs/container-contract#languages>).
-    fn runs(&self, architecture: Architecture) -> Result<()> {
+    fn runs(&self, _service: &ServiceSpec, architecture: Architecture) -> Result<()> {
         match architecture {
             Architecture::X86 => Ok(()),
             Architecture::Arm => Err(Error::input(

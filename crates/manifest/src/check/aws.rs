@@ -6,7 +6,7 @@ use crate::check::services::{plain_secret, variable_name};
 use crate::check::{Shape, known_only, ledger, service_url, shape, url};
 use crate::model::Manifest;
 use crate::problem::{Part, Report};
-use crate::section::{AwsSection, AwsService, CacheTls};
+use crate::section::{AwsRuntime, AwsSection, AwsService, CacheTls};
 use crate::source::KeyPath;
 
 static ACCOUNT: Shape = shape!(
@@ -62,21 +62,21 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         report,
     );
     REGION.check("an AWS region", &aws.region, &path.join("region"), report);
-    CLUSTER.check(
-        "an ECS cluster",
-        &aws.cluster,
-        &path.join("cluster"),
-        report,
-    );
+    if let Some(cluster) = &aws.cluster {
+        CLUSTER.check("an ECS cluster", cluster, &path.join("cluster"), report);
+    }
+    if manifest.services.keys().any(|key| on_ecs(manifest, key)) {
+        needed_by_ecs(aws, &path, report);
+    }
     network(aws, &path, report);
-    role(
-        &aws.execution_role,
-        &aws.account,
-        &path.join("execution_role"),
-        report,
-    );
-    if let Some(task_role) = &aws.task_role {
-        role(task_role, &aws.account, &path.join("task_role"), report);
+    for (key, name) in [
+        ("execution_role", &aws.execution_role),
+        ("access_role", &aws.access_role),
+        ("task_role", &aws.task_role),
+    ] {
+        if let Some(name) = name {
+            role(name, &aws.account, &path.join(key), report);
+        }
     }
     if let Some(text) = &aws.ledger {
         ledger(text, "s3://", &path.join("ledger"), report);
@@ -111,12 +111,47 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         if let Some(address) = &service.url {
             service_url(key, address, manifest, &path.join("url"), report);
         }
-        operated(service, aws, &path, report);
+        if on_ecs(manifest, key) {
+            operated(service, aws, &path, report);
+        }
         for (variable, text) in &service.env {
             let at = path.join("env").join(variable);
             variable_name(variable, &at, report);
             plain_secret(text, &at, report);
         }
+    }
+}
+
+fn on_ecs(manifest: &Manifest, service: &str) -> bool {
+    manifest.aws_runtime(service) == AwsRuntime::Ecs
+}
+
+/// What only services on App Runner do without.
+fn needed_by_ecs(aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {
+    for (key, missing, example) in [
+        ("cluster", aws.cluster.is_none(), "cluster = \"main\""),
+        (
+            "execution_role",
+            aws.execution_role.is_none(),
+            "execution_role = \"ecsTaskExecutionRole\"",
+        ),
+    ] {
+        if missing && !report.distrusts(&path.join(key)) {
+            let help = format!("add `{example}`");
+            report.key_error(&path.join(key), format!("`[{path}]` lacks `{key}`"), help);
+        }
+    }
+    let subnets = path.join("subnets");
+    match aws.subnets.is_empty() && !report.distrusts(&subnets) {
+        true if report.has_place(&subnets) => {
+            let help = "name at least one: \"subnet-0123456789abcdef0\"";
+            report.error(&subnets, "tasks need a subnet", help);
+        }
+        true => {
+            let help = "add `subnets = [\"subnet-0123456789abcdef0\"]`";
+            report.key_error(&subnets, format!("`[{path}]` lacks `subnets`"), help);
+        }
+        false => {}
     }
 }
 
@@ -137,6 +172,11 @@ fn operated(service: &AwsService, aws: &AwsSection, path: &KeyPath, report: &mut
         let help = "name the load balancer's `target_group`, or take this out";
         let at = path.join("health_check_grace_period");
         report.error(&at, "a grace period needs a load balancer", help);
+    }
+    if service.concurrency.is_some() {
+        let help = "take it out; `scaling` says what the count of tasks follows";
+        let at = path.join("concurrency");
+        report.error(&at, "ECS gives a task whatever comes", help);
     }
     if !(1..=100).contains(&service.scaling.cpu) {
         let help = "write the CPU that tasks are to use on average, from 1 to 100";
@@ -220,6 +260,11 @@ fn zones(own: &[String], aws: &AwsSection, what: &str, at: &KeyPath, report: &mu
     } else {
         (own, at.join("subnets"))
     };
+    if subnets.is_empty() {
+        let message = format!("{what} needs subnets, and neither it nor the target has any");
+        let help = format!("name two in different zones, here or as `subnets` of `[{at}]`");
+        report.error(&path, message, help);
+    }
     if subnets.len() == 1 {
         let message = format!("{what} needs subnets in two zones, and this is one subnet");
         let help = format!("add a subnet in another zone, here or as `subnets` of `[{at}]`");
@@ -232,7 +277,7 @@ fn unchecked(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
     for (key, service) in &manifest.services {
         let own = aws.services.get(key);
         let balanced = own.is_some_and(|own| own.target_group.is_some());
-        if balanced || !service.health.command.is_empty() {
+        if balanced || !service.health.command.is_empty() || !on_ecs(manifest, key) {
             continue;
         }
         let path = KeyPath::new(["services", key]);
@@ -252,10 +297,6 @@ fn unchecked(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
 }
 
 fn network(aws: &AwsSection, path: &KeyPath, report: &mut Report<'_>) {
-    if aws.subnets.is_empty() {
-        let help = "name at least one: \"subnet-0123456789abcdef0\"";
-        report.error(&path.join("subnets"), "tasks need a subnet", help);
-    }
     for (index, subnet) in aws.subnets.iter().enumerate() {
         let path = path.join("subnets").join(index.to_string());
         SUBNET.check("a subnet", subnet, &path, report);

@@ -1,5 +1,6 @@
 //! Finds what is wrong with a manifest that could be read.
 
+mod app_runner;
 mod aws;
 mod data;
 mod dns;

@@ -1,6 +1,5 @@
-//! Knows which pairs of CPU and memory Fargate and Cloud Run offer.
+//! Knows which pairs of CPU and memory Fargate, App Runner and Cloud Run offer.
 
-use deployer_core::address::CloudName;
 use deployer_core::spec::{MebiBytes, MilliCpu};
 
 /// Fargate's sizes for Linux: CPU in thousandths, then least, most and step of memory in MiB.
@@ -15,6 +14,36 @@ const FARGATE: [(u32, u32, u32, u32); 7] = [
     (8000, 16384, 61440, 4096),
     (16000, 32768, 122_880, 8192),
 ];
+
+/// App Runner's sizes: CPU in thousandths, and each memory in MiB that goes with it.
+/// Source: "vCPU and memory combinations" of "Configuring an App Runner service" (AWS App Runner
+/// Developer Guide); `Cpu` and `Memory` of its API reference have the same values.
+const APP_RUNNER: [(u32, &[u32]); 5] = [
+    (250, &[512, 1024]),
+    (500, &[1024]),
+    (1000, &[2048, 3072, 4096]),
+    (2000, &[4096, 6144]),
+    (4000, &[8192, 10240, 12288]),
+];
+
+/// Who offers sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seller {
+    Fargate,
+    AppRunner,
+    CloudRun,
+}
+
+impl Seller {
+    /// Its name, for people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fargate => "Fargate",
+            Self::AppRunner => "App Runner",
+            Self::CloudRun => "Cloud Run",
+        }
+    }
+}
 
 /// Cloud Run's sizes: least and most memory in MiB of each whole number of CPUs.
 /// Source: "Configure CPU limits for services" in the Cloud Run documentation.
@@ -47,28 +76,33 @@ fn cloud_run_range(cpu: u32) -> Option<(u32, u32)> {
     }
 }
 
-/// Whether `cloud` offers instances of this size; else what it offers instead, in words.
-pub(super) fn judge(cloud: CloudName, cpu: MilliCpu, memory: MebiBytes) -> Result<(), String> {
-    let offered = match cloud {
-        CloudName::Aws => FARGATE
+/// Whether `seller` offers instances of this size; else what it offers instead, in words.
+pub(super) fn judge(seller: Seller, cpu: MilliCpu, memory: MebiBytes) -> Result<(), String> {
+    let offered = match seller {
+        Seller::Fargate => FARGATE
             .iter()
             .any(|size| size.0 == cpu.0 && fargate_memory(size).contains(&memory.0)),
-        CloudName::Gcp => {
+        Seller::AppRunner => {
+            let mut sizes = APP_RUNNER.iter();
+            sizes.any(|(size, offered)| *size == cpu.0 && offered.contains(&memory.0))
+        }
+        Seller::CloudRun => {
             cloud_run_range(cpu.0).is_some_and(|(least, most)| (least..=most).contains(&memory.0))
         }
     };
     if offered {
         Ok(())
     } else {
-        Err(nearest_offers(cloud, cpu, memory))
+        Err(nearest_offers(seller, cpu, memory))
     }
 }
 
 /// The nearest pair with this CPU and the nearest with this memory.
-fn nearest_offers(cloud: CloudName, cpu: MilliCpu, memory: MebiBytes) -> String {
-    let cpus: Vec<u32> = match cloud {
-        CloudName::Aws => FARGATE.iter().map(|size| size.0).collect(),
-        CloudName::Gcp => {
+fn nearest_offers(seller: Seller, cpu: MilliCpu, memory: MebiBytes) -> String {
+    let cpus: Vec<u32> = match seller {
+        Seller::Fargate => FARGATE.iter().map(|size| size.0).collect(),
+        Seller::AppRunner => APP_RUNNER.iter().map(|size| size.0).collect(),
+        Seller::CloudRun => {
             let small = [80, 500];
             let same = cloud_run_range(cpu.0).map(|_| cpu.0);
             let whole = CLOUD_RUN.iter().map(|size| size.0);
@@ -84,12 +118,12 @@ fn nearest_offers(cloud: CloudName, cpu: MilliCpu, memory: MebiBytes) -> String 
     let with_memory: Vec<u32> = cpus
         .iter()
         .copied()
-        .filter(|&cpu| nearest_memory(cloud, cpu, memory.0) == Some(memory.0))
+        .filter(|&cpu| nearest_memory(seller, cpu, memory.0) == Some(memory.0))
         .collect();
     let mut pairs: Vec<(u32, u32)> = [near(&cpus), near(&with_memory)]
         .into_iter()
         .flatten()
-        .filter_map(|cpu| Some((cpu, nearest_memory(cloud, cpu, memory.0)?)))
+        .filter_map(|cpu| Some((cpu, nearest_memory(seller, cpu, memory.0)?)))
         .collect();
     pairs.sort_unstable();
     pairs.dedup();
@@ -101,15 +135,20 @@ fn nearest_offers(cloud: CloudName, cpu: MilliCpu, memory: MebiBytes) -> String 
 }
 
 /// The memory nearest to `memory` that is offered with `cpu`.
-fn nearest_memory(cloud: CloudName, cpu: u32, memory: u32) -> Option<u32> {
-    match cloud {
-        CloudName::Aws => {
+fn nearest_memory(seller: Seller, cpu: u32, memory: u32) -> Option<u32> {
+    match seller {
+        Seller::Fargate => {
             let size = FARGATE.iter().find(|size| size.0 == cpu)?;
             let offered = fargate_memory(size).into_iter();
             // Rather more than less, when it is as near.
             offered.min_by_key(|other| (other.abs_diff(memory), std::cmp::Reverse(*other)))
         }
-        CloudName::Gcp => cloud_run_range(cpu).map(|(least, most)| memory.clamp(least, most)),
+        Seller::AppRunner => {
+            let (_, offered) = APP_RUNNER.iter().find(|size| size.0 == cpu)?;
+            let offered = offered.iter().copied();
+            offered.min_by_key(|other| (other.abs_diff(memory), std::cmp::Reverse(*other)))
+        }
+        Seller::CloudRun => cloud_run_range(cpu).map(|(least, most)| memory.clamp(least, most)),
     }
 }
 
@@ -117,13 +156,13 @@ fn nearest_memory(cloud: CloudName, cpu: u32, memory: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn offered(cloud: CloudName, cpu: u32, memory: u32) -> bool {
-        judge(cloud, MilliCpu(cpu), MebiBytes(memory)).is_ok()
+    fn offered(seller: Seller, cpu: u32, memory: u32) -> bool {
+        judge(seller, MilliCpu(cpu), MebiBytes(memory)).is_ok()
     }
 
     #[test]
     fn fargate_offers_the_documented_pairs_and_no_others() {
-        let aws = |cpu, memory| offered(CloudName::Aws, cpu, memory);
+        let aws = |cpu, memory| offered(Seller::Fargate, cpu, memory);
         for (cpu, memory) in [
             (250, 512),
             (250, 1024),
@@ -155,8 +194,37 @@ mod tests {
     }
 
     #[test]
+    fn app_runner_offers_pairs_of_its_own() {
+        let offered = |cpu, memory| offered(Seller::AppRunner, cpu, memory);
+        for (cpu, memory) in [
+            (250, 512),
+            (500, 1024),
+            (1000, 3072),
+            (2000, 6144),
+            (4000, 12288),
+        ] {
+            assert!(offered(cpu, memory), "{cpu} {memory}");
+        }
+        // What Fargate has.
+        for (cpu, memory) in [
+            (250, 2048),
+            (500, 2048),
+            (1000, 8192),
+            (2000, 5120),
+            (8000, 16384),
+        ] {
+            assert!(!offered(cpu, memory), "{cpu} {memory}");
+        }
+        let words = judge(Seller::AppRunner, MilliCpu(500), MebiBytes(2048)).unwrap_err();
+        assert_eq!(
+            words,
+            "the nearest that it offers: 0.5 vCPU with 1 GiB, or 1 vCPU with 2 GiB"
+        );
+    }
+
+    #[test]
     fn cloud_run_offers_small_cpus_with_little_memory() {
-        let gcp = |cpu, memory| offered(CloudName::Gcp, cpu, memory);
+        let gcp = |cpu, memory| offered(Seller::CloudRun, cpu, memory);
         for (cpu, memory) in [
             (80, 128),
             (499, 512),
@@ -184,17 +252,17 @@ mod tests {
 
     #[test]
     fn the_nearest_offers_are_named_and_are_offers() {
-        let words = judge(CloudName::Aws, MilliCpu(500), MebiBytes(512)).unwrap_err();
+        let words = judge(Seller::Fargate, MilliCpu(500), MebiBytes(512)).unwrap_err();
         assert_eq!(
             words,
             "the nearest that it offers: 0.25 vCPU with 512 MiB, or 0.5 vCPU with 1 GiB"
         );
-        let words = judge(CloudName::Gcp, MilliCpu(1000), MebiBytes(8192)).unwrap_err();
+        let words = judge(Seller::CloudRun, MilliCpu(1000), MebiBytes(8192)).unwrap_err();
         assert_eq!(
             words,
             "the nearest that it offers: 1 vCPU with 4 GiB, or 2 vCPU with 8 GiB"
         );
-        let words = judge(CloudName::Gcp, MilliCpu(3000), MebiBytes(4096)).unwrap_err();
+        let words = judge(Seller::CloudRun, MilliCpu(3000), MebiBytes(4096)).unwrap_err();
         assert_eq!(words, "the nearest that it offers: 2 vCPU with 4 GiB");
     }
 }

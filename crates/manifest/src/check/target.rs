@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::CloudName;
 use deployer_core::spec::ServiceSpec;
 
-use crate::check::{offers, replicas};
+use crate::check::offers::Seller;
+use crate::check::{app_runner, offers, replicas};
 use crate::model::Manifest;
 use crate::problem::Report;
 use crate::resolve::Resolver;
+use crate::section::AwsRuntime;
 use crate::source::KeyPath;
 
 pub(super) fn check(
@@ -26,19 +28,33 @@ pub(super) fn check(
         report.distrust(fault.path);
     }
     for service in spec.services.values() {
-        size(service, cloud, report);
+        let seller = match (cloud, manifest.aws_runtime(&service.key)) {
+            (CloudName::Gcp, _) => Seller::CloudRun,
+            (CloudName::Aws, AwsRuntime::Ecs) => Seller::Fargate,
+            (CloudName::Aws, AwsRuntime::AppRunner) => Seller::AppRunner,
+        };
+        size(service, cloud, seller, report);
         let path = overridden(service, cloud, "replicas", report);
         replicas(service.replicas, &path, report);
         if cloud == CloudName::Aws && service.replicas.min == 0 && service.replicas.max > 0 {
-            let help = format!(
-                "nothing starts a task when a request comes, as Cloud Run does: write 1 or more, here or as \
-                 `replicas` of `[targets.aws.services.{}]`",
+            let own = format!(
+                "write 1 or more, here or as `replicas` of `[targets.aws.services.{}]`",
                 service.key
             );
-            let message = "ECS with no task at all serves nobody";
+            let (message, help) = match seller {
+                // `MinSize` of CreateAutoScalingConfiguration (AWS App Runner API Reference).
+                Seller::AppRunner => ("App Runner has one instance at least", own),
+                Seller::Fargate | Seller::CloudRun => (
+                    "ECS with no task at all serves nobody",
+                    format!("nothing starts a task when a request comes, as Cloud Run does: {own}"),
+                ),
+            };
             report.error(&path, message, help);
         }
-        health_limits(service, cloud, report);
+        health_limits(service, seller, report);
+        if seller == Seller::AppRunner {
+            app_runner::check(service, manifest, report);
+        }
     }
     if !report.distrusts(&KeyPath::new(["app"]))
         && !report.distrusts(&KeyPath::new(["environment"]))
@@ -62,22 +78,20 @@ fn overridden(
     }
 }
 
-fn size(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_>) {
+fn size(service: &ServiceSpec, cloud: CloudName, seller: Seller, report: &mut Report<'_>) {
     let cpu = overridden(service, cloud, "cpu", report);
     let memory = overridden(service, cloud, "memory", report);
     if report.distrusts(&cpu) || report.distrusts(&memory) {
         return;
     }
-    let Err(help) = offers::judge(cloud, service.cpu, service.memory) else {
+    let Err(help) = offers::judge(seller, service.cpu, service.memory) else {
         return;
     };
-    let place = match cloud {
-        CloudName::Aws => "Fargate",
-        CloudName::Gcp => "Cloud Run",
-    };
     let message = format!(
-        "{place} does not offer {} with {}",
-        service.cpu, service.memory
+        "{} does not offer {} with {}",
+        seller.name(),
+        service.cpu,
+        service.memory
     );
     // Point at what was written last, else at what was written at all.
     let memory_is_own = memory
@@ -89,26 +103,33 @@ fn size(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_>) {
     report.error(if at_cpu { &cpu } else { &memory }, message, help);
 }
 
-/// What each cloud's own check takes; AWS has one only when the container checks itself.
-fn health_limits(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_>) {
+/// What each cloud's own check takes; ECS has one only when the container checks itself.
+fn health_limits(service: &ServiceSpec, seller: Seller, report: &mut Report<'_>) {
     let health = &service.health;
     let path = KeyPath::new(["services", &service.key, "health"]);
-    let limits = match cloud {
-        CloudName::Aws if health.command.is_empty() => return,
-        CloudName::Aws => [
+    let limits = match seller {
+        Seller::Fargate if health.command.is_empty() => return,
+        // `HealthCheckConfiguration` (AWS App Runner API Reference); it has no start period.
+        Seller::AppRunner => [
+            ("interval", 1, 20),
+            ("timeout", 1, 20),
+            ("start_period", 0, u64::MAX),
+            ("retries", 1, 20),
+        ],
+        Seller::Fargate => [
             ("interval", 5, 300),
             ("timeout", 2, 60),
             ("start_period", 0, 300),
             ("retries", 1, 10),
         ],
-        CloudName::Gcp => [
+        Seller::CloudRun => [
             ("interval", 1, 240),
             ("timeout", 1, 240),
             ("start_period", 0, 3600),
             ("retries", 1, 1000),
         ],
     };
-    if cloud == CloudName::Aws
+    if seller == Seller::Fargate
         && !matches!(
             health.command.first().map(String::as_str),
             Some("CMD" | "CMD-SHELL")
@@ -121,6 +142,11 @@ fn health_limits(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_
             help,
         );
     }
+    let place = match seller {
+        Seller::Fargate => CloudName::Aws.to_string(),
+        Seller::CloudRun => CloudName::Gcp.to_string(),
+        Seller::AppRunner => seller.name().to_owned(),
+    };
     let actual = [
         health.interval.as_secs(),
         health.timeout.as_secs(),
@@ -131,7 +157,7 @@ fn health_limits(service: &ServiceSpec, cloud: CloudName, report: &mut Report<'_
         let given = report.has_place(&path.join(name));
         if given && actual > 0 && !(least..=most).contains(&actual) {
             let unit = if name == "retries" { "" } else { " seconds" };
-            let message = format!("{cloud} takes no `{name}` of {actual}{unit}");
+            let message = format!("{place} takes no `{name}` of {actual}{unit}");
             report.error(
                 &path.join(name),
                 message,

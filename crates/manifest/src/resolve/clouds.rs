@@ -45,11 +45,15 @@ impl Manifest {
         Some(AwsSpec {
             account: target.account.clone(),
             region: target.region.clone(),
-            cluster: target.cluster.clone(),
+            cluster: match &target.cluster {
+                Some(cluster) => cluster.clone(),
+                None => deployer_aws::names::cluster(&self.app, environment),
+            },
+            cluster_is_ours: target.cluster.is_none(),
             subnets: target.subnets.clone(),
             security_groups: target.security_groups.clone(),
             assign_public_ip: target.assign_public_ip,
-            execution_role: target.execution_role.clone(),
+            execution_role: target.execution_role.clone().unwrap_or_default(),
             task_role: target.task_role.clone(),
             endpoint: target.endpoint.clone(),
             registry_endpoint: target.registry_endpoint.clone(),
@@ -67,7 +71,18 @@ impl Manifest {
         own: section::AwsService,
     ) -> aws::AwsService {
         let names = self.aws_names(key, environment);
+        let target = self.targets.aws.as_ref();
         aws::AwsService {
+            runtime: match self.aws_runtime(key) {
+                section::AwsRuntime::Ecs => aws::AwsRuntime::Ecs,
+                section::AwsRuntime::AppRunner => aws::AwsRuntime::AppRunner(aws::AppRunner {
+                    name: names.service,
+                    access_role: target
+                        .and_then(|target| target.access_role.clone())
+                        .unwrap_or_default(),
+                    concurrency: own.concurrency,
+                }),
+            },
             family: names.family,
             container: names.container,
             log_group: names.log_group,

@@ -11,6 +11,8 @@ pub enum Wire {
     Json,
     /// The same with `Message`, as Secrets Manager writes it.
     JsonCapital,
+    /// `application/x-amz-json-1.0`, with `Message`.
+    Json10,
     /// The query protocol: forms in, XML of this namespace out.
     Query(&'static str),
     /// S3's own XML.
@@ -72,6 +74,11 @@ impl AwsError {
             Wire::JsonCapital => (
                 self.status,
                 "application/x-amz-json-1.1",
+                json!({"__type": self.code, "Message": self.message}).to_string(),
+            ),
+            Wire::Json10 => (
+                self.status,
+                "application/x-amz-json-1.0",
                 json!({"__type": self.code, "Message": self.message}).to_string(),
             ),
             Wire::Query(namespace) => self.query(namespace, &request_id),

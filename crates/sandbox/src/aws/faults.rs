@@ -54,6 +54,7 @@ pub fn refuse(fault: &Fault, account: &str, call: &ApiCall, wire: Wire) -> Respo
         FaultKind::Denied => denied(account, call, wire),
         FaultKind::QuotaExceeded => quota(service, operation),
         FaultKind::Settling => settling(service, operation, wire),
+        FaultKind::Closed => closed(service),
     };
     error.respond(wire)
 }
@@ -68,7 +69,7 @@ fn throttled(service: &str, wire: Wire) -> AwsError {
         (_, Wire::Rest) => AwsError::new("TooManyRequestsException", "Rate exceeded")
             .with_status(StatusCode::TOO_MANY_REQUESTS),
         ("tagging", _) => AwsError::new("ThrottledException", "Rate exceeded"),
-        (_, Wire::Json | Wire::JsonCapital | Wire::Ec2) => {
+        (_, Wire::Json | Wire::JsonCapital | Wire::Json10 | Wire::Ec2) => {
             AwsError::new("ThrottlingException", "Rate exceeded")
         }
     }
@@ -76,7 +77,7 @@ fn throttled(service: &str, wire: Wire) -> AwsError {
 
 fn unavailable(wire: Wire) -> AwsError {
     let code = match wire {
-        Wire::Json | Wire::JsonCapital | Wire::Rest => "ServiceUnavailableException",
+        Wire::Json | Wire::JsonCapital | Wire::Json10 | Wire::Rest => "ServiceUnavailableException",
         Wire::Query(_) | Wire::S3 => "ServiceUnavailable",
         Wire::Ec2 => "Unavailable",
     };
@@ -97,13 +98,19 @@ fn internal(service: &str, wire: Wire) -> AwsError {
             "An error occurred on the server side.",
         ),
         ("tagging", _) => ("InternalServiceException", message),
+        ("apprunner", _) => (
+            "InternalServiceErrorException",
+            "An unexpected service exception occurred.",
+        ),
         (_, Wire::S3) => (
             "InternalError",
             "We encountered an internal error. Please try again.",
         ),
         (_, Wire::Ec2) => ("InternalError", "An internal error has occurred"),
         (_, Wire::Query(_)) => ("InternalFailure", message),
-        (_, Wire::Json | Wire::JsonCapital | Wire::Rest) => ("InternalFailure", message),
+        (_, Wire::Json | Wire::JsonCapital | Wire::Json10 | Wire::Rest) => {
+            ("InternalFailure", message)
+        }
     };
     AwsError::new(code, message).with_status(StatusCode::INTERNAL_SERVER_ERROR)
 }
@@ -119,12 +126,23 @@ fn denied(account: &str, call: &ApiCall, wire: Wire) -> AwsError {
         )
         .with_status(StatusCode::FORBIDDEN),
         Wire::Rest => AwsError::denied(account, &call.name, "*").with_status(StatusCode::FORBIDDEN),
-        Wire::Json | Wire::JsonCapital | Wire::Query(_) => {
+        Wire::Json | Wire::JsonCapital | Wire::Json10 | Wire::Query(_) => {
             let named = call.name.split_once(':');
             let action = named.map(|(service, operation)| policy::action(service, operation));
             AwsError::denied(account, action.as_deref().unwrap_or(&call.name), "*")
         }
     }
+}
+
+/// "AWS App Runner is no longer open to new customers" (Developer Guide). What the API answers to
+/// one is not published: the code is ours, and that the words are the guide's.
+fn closed(service: &str) -> AwsError {
+    let service = match service {
+        "apprunner" => "AWS App Runner",
+        other => other,
+    };
+    let message = format!("{service} is no longer open to new customers.");
+    AwsError::new("AccessDeniedException", message)
 }
 
 /// The first: aws/containers-roadmap#2614; of a service-linked role that was made a moment ago. The
@@ -154,6 +172,19 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
         ("application-autoscaling", "RegisterScalableTarget") => AwsError::new(
             "ConcurrentUpdateException",
             "You already have a pending update to an Auto Scaling resource.",
+        ),
+        // Of roles that were made a moment ago: what the provider waits for, and its twin for the
+        // access role (pulumi/pulumi-aws#2411).
+        ("apprunner", "CreateService") => {
+            AwsError::new("InvalidRequestException", "Error in assuming access role")
+        }
+        ("apprunner", "UpdateService") => {
+            AwsError::new("InvalidRequestException", "Error in assuming instance role")
+        }
+        // After the last service that used it was deleted (aws/apprunner-roadmap#161).
+        ("apprunner", "DeleteVpcConnector") => AwsError::new(
+            "InvalidRequestException",
+            "Provided VPC connector arn is being used by other services.",
         ),
         // As the model of CloudWatch Logs has it; the provider waits for "try again".
         ("logs", _) => AwsError::new(
@@ -201,6 +232,7 @@ fn quota(service: &str, operation: &str) -> AwsError {
         ("elasticache", "CreateCacheSubnetGroup") => "CacheSubnetGroupQuotaExceeded",
         ("elasticache", "CreateCacheParameterGroup") => "CacheParameterGroupQuotaExceeded",
         ("elasticache", _) => "NodeQuotaForCustomerExceeded",
+        ("apprunner", _) => "ServiceQuotaExceededException",
         ("ec2", _) => "ResourceCountExceeded",
         ("s3", _) => "TooManyBuckets",
         ("route53", _) => "LimitsExceeded",

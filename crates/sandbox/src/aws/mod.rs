@@ -1,5 +1,6 @@
 //! AWS: JSON and query protocols, signed requests, one folder or file per service.
 
+mod apprunner;
 mod autoscaling;
 pub mod credentials;
 mod ecr;
@@ -57,6 +58,7 @@ struct Inner {
     /// For moto; made when it is first asked.
     http: LazyLock<reqwest::Client>,
     ecr: ecr::Ecr,
+    apprunner: apprunner::AppRunner,
     autoscaling: autoscaling::AutoScaling,
     ecs: ecs::Ecs,
     elasticache: elasticache::ElastiCache,
@@ -75,6 +77,7 @@ impl Inner {
         all.extend(self.rds.tagged());
         all.extend(self.elasticache.tagged());
         all.extend(self.autoscaling.tagged());
+        all.extend(self.apprunner.tagged());
         all
     }
 }
@@ -90,8 +93,10 @@ impl Aws {
         let rds = rds::Rds::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
         let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
+        let apprunner = apprunner::AppRunner::new(&host, logs.clone(), secrets.clone());
         Self {
             inner: Arc::new(Inner {
+                apprunner,
                 autoscaling,
                 host,
                 policy,
@@ -143,6 +148,7 @@ impl Aws {
             "databases": self.inner.rds.status(),
             "caches": self.inner.elasticache.status(),
             "scaling": self.inner.autoscaling.status(),
+            "apprunner": self.inner.apprunner.status(),
         })
     }
 
@@ -207,12 +213,12 @@ impl Aws {
             "ecs:DescribeTasks" => {
                 let input = read_json(body).ok()?;
                 let unborn = self.inner.ecs.tasks_unborn(&input)?;
-                Some(json_response(&unborn))
+                Some(json_response(&unborn, "1.1"))
             }
             "ecs:ListTasks" => {
                 let input = read_json(body).ok()?;
                 let unlisted = self.inner.ecs.tasks_unlisted(&input)?;
-                Some(json_response(&unlisted))
+                Some(json_response(&unlisted, "1.1"))
             }
             // Secrets Manager is eventually consistent: a version may be unknown for a moment after
             // it was put (<https://github.com/hashicorp/terraform-provider-aws/issues/18406>).
@@ -334,13 +340,14 @@ impl Aws {
         }
         Ok(Some(match model.is_query() {
             true => query::respond(model, &operation, &result),
-            false => json_response(&result),
+            false => json_response(&result, &model.metadata.json_version),
         }))
     }
 
     async fn call(&self, service: &str, operation: &str, input: &Value) -> Result<Value, AwsError> {
         let inner = &self.inner;
         match service {
+            "apprunner" => inner.apprunner.call(operation, input).await,
             "ecs" => inner.ecs.call(operation, input).await,
             "ecr" => inner.ecr.call(operation, input),
             "logs" => inner.logs.call(operation, input),
@@ -388,7 +395,16 @@ impl Aws {
         if service == "application-autoscaling" && self.inner.autoscaling.makes_role(operation) {
             actions.push("iam:CreateServiceLinkedRole".to_owned());
         }
-        if service == "ecs" && self.inner.ecs.passes_role(operation, input) {
+        let apprunner = &self.inner.apprunner;
+        if service == "apprunner" && apprunner.makes_role(operation) {
+            actions.push("iam:CreateServiceLinkedRole".to_owned());
+        }
+        let passes_role = match service {
+            "ecs" => self.inner.ecs.passes_role(operation, input),
+            "apprunner" => apprunner.passes_role(operation, input),
+            _ => false,
+        };
+        if passes_role {
             actions.push("iam:PassRole".to_owned());
         }
         actions
@@ -475,6 +491,7 @@ fn wire(service: &str, headers: &HeaderMap) -> Wire {
         .get(header::CONTENT_TYPE)
         .map_or(&b""[..], HeaderValue::as_bytes);
     match service {
+        "apprunner" => Wire::Json10,
         "secretsmanager" => Wire::JsonCapital,
         _ if headers.contains_key("x-amz-target") => Wire::Json,
         "s3" => Wire::S3,
@@ -538,13 +555,14 @@ fn refusal(service: &str, violations: &[Violation]) -> AwsError {
     )
 }
 
-fn json_response(result: &Value) -> Response {
+fn json_response(result: &Value, version: &str) -> Response {
     let mut response = Response::new(result.to_string().into());
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
-    );
+    let content_type = match version {
+        "1.0" => "application/x-amz-json-1.0",
+        _ => "application/x-amz-json-1.1",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         headers.insert("x-amzn-requestid", id);
     }

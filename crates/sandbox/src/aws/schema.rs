@@ -25,6 +25,9 @@ pub struct Metadata {
     pub target_prefix: String,
     /// `json` or `query`.
     pub protocol: String,
+    /// `1.0` or `1.1`; empty for the query protocol.
+    #[serde(default)]
+    pub json_version: String,
     /// The namespace of answers; empty for the JSON protocol.
     #[serde(default)]
     pub xml_namespace: String,
@@ -99,6 +102,10 @@ enum Side {
 static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
     [
         ("sts", include_str!("../../schemas/aws/sts.json")),
+        (
+            "apprunner",
+            include_str!("../../schemas/aws/apprunner.json"),
+        ),
         ("ecs", include_str!("../../schemas/aws/ecs.json")),
         ("ecr", include_str!("../../schemas/aws/ecr.json")),
         (
@@ -463,14 +470,21 @@ const ACTION_NAME: &str =
 const ACTION_NAME_PLAIN: &str =
     r"[^ \x00-\x1f\x7f-\u{9f}:/|]([^\x00-\x1f\x7f-\u{9f}:/|]*[^ \x00-\x1f\x7f-\u{9f}:/|])?";
 
+/// A tag's key in App Runner's model.
+const TAG_KEY: &str = "^(?!aws:).+";
+/// The same without looking ahead.
+const TAG_KEY_PLAIN: &str = "(?:[^a]|a$|a[^w]|aw$|aw[^s]|aws$|aws[^:]).*";
+
 /// Some models write everything beyond the first plane as ranges of surrogates, which are no
-/// characters here, and `\p{Print}` as Java does for what ASCII can print.
+/// characters here, and `\p{Print}` and `\w` as Java does for what ASCII has of them.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     let beyond = r"\u{10000}-\u{10FFFF}";
     let pattern = pattern
         .replace(r"\uD800\uDC00-\uDBFF\uDFFF", beyond)
         .replace(r"\p{Print}", "[[:print:]]")
-        .replace(ACTION_NAME, ACTION_NAME_PLAIN);
+        .replace(r"\w", "[0-9A-Za-z_]")
+        .replace(ACTION_NAME, ACTION_NAME_PLAIN)
+        .replace(TAG_KEY, TAG_KEY_PLAIN);
     Regex::new(&format!("^(?:{pattern})$"))
 }
 

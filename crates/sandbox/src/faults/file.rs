@@ -121,6 +121,7 @@ enum What {
     Denied,
     Quota,
     Settling,
+    Closed,
 }
 
 /// `3s`, `500ms`, `2m`.
@@ -305,6 +306,7 @@ fn verdict(written: &WrittenFault) -> Result<(&'static str, Verdict), Wrong> {
         What::Denied => ("denied", refuse(FaultKind::Denied)),
         What::Quota => ("quota", refuse(FaultKind::QuotaExceeded)),
         What::Settling => ("settling", refuse(FaultKind::Settling)),
+        What::Closed => ("closed", refuse(FaultKind::Closed)),
         What::ResetBefore => ("reset_before", refuse(FaultKind::HungUp)),
         What::ResetAfter => ("reset_after", Verdict::LoseReply),
         What::Stale => ("stale", Verdict::Stale),

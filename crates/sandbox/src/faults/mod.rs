@@ -45,6 +45,8 @@ pub enum FaultKind {
     /// What it needs was made a moment ago, or is being changed by another call: the same call is
     /// taken a little later.
     Settling,
+    /// The service takes no new customers, and the account is none of its old ones.
+    Closed,
     /// The connection is closed without an answer.
     HungUp,
 }

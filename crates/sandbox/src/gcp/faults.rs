@@ -18,7 +18,7 @@ pub fn refuse(fault: &Fault, project: &str, call: &ApiCall) -> Response {
             ApiError::new(Code::Unavailable, "The service is currently unavailable.")
         }
         FaultKind::Internal => ApiError::new(Code::Internal, "Internal error encountered."),
-        FaultKind::Denied => denied(project, call),
+        FaultKind::Denied | FaultKind::Closed => denied(project, call),
         FaultKind::QuotaExceeded => quota(project, call),
     };
     if let Some(after) = fault.retry_after {
@@ -48,7 +48,9 @@ pub fn refuse_token(fault: &Fault) -> Response {
             "internal_failure",
             "Backend Error",
         ),
-        FaultKind::Denied => (StatusCode::FORBIDDEN, "access_denied", "Account Restricted"),
+        FaultKind::Denied | FaultKind::Closed => {
+            (StatusCode::FORBIDDEN, "access_denied", "Account Restricted")
+        }
     };
     let body = json!({ "error": error, "error_description": description });
     (status, axum::Json(body)).into_response()

@@ -48,7 +48,7 @@ pub(crate) fn refuse(fault: &Fault) -> Response {
             "UNKNOWN",
             "unknown error",
         ),
-        FaultKind::Denied => (
+        FaultKind::Denied | FaultKind::Closed => (
             StatusCode::FORBIDDEN,
             "DENIED",
             "requested access to the resource is denied",

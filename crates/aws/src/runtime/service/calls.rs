@@ -24,7 +24,7 @@ pub(crate) fn absent(name: &str) -> Error {
 }
 
 /// The error for a code-only deployment of a service that may be somebody else's.
-pub(in crate::runtime) fn unknown(name: &str) -> Error {
+pub(crate) fn unknown(name: &str) -> Error {
     let what = format!("service `{name}` is not known to be ours: the ledger does not name it");
     Error::new(ErrorKind::Conflict, what)
         .hint("run `deployer apply` without `--only` once: it looks at the mark of the service")

@@ -33,6 +33,7 @@ impl RunService {
         let activation = Activation {
             service: self.calls.name.clone(),
             revision: Revision(served.clone()),
+            recorded: None,
             follow: BTreeMap::new(),
         };
         operate::carry_out(&self.calls, &activation, now.generation, token, watch).await?;

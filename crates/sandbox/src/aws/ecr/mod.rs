@@ -54,6 +54,21 @@ struct Repository {
     tags: Vec<Value>,
 }
 
+/// The repository as stored, and the tag or digest, that the name of an ECR image of this account
+/// and region means.
+pub fn stored_image(host: &Host, image: &str) -> Option<(String, String)> {
+    let (account, region) = (&host.account, &host.region);
+    let registry = format!("{account}.dkr.ecr.{region}.amazonaws.com/");
+    let rest = image.strip_prefix(&registry)?;
+    let (repository, reference) = match rest.split_once('@') {
+        // `repo:tag@digest` is the digest's image.
+        Some((name, digest)) => (name.split(':').next().unwrap_or(name), digest),
+        None => rest.split_once(':').unwrap_or((rest, "latest")),
+    };
+    let stored = format!("aws/{account}/{region}/{repository}");
+    Some((stored, reference.to_owned()))
+}
+
 impl Ecr {
     /// No repositories yet.
     pub fn new(host: &Host, policy: Arc<Mutex<Option<Policy>>>) -> Self {

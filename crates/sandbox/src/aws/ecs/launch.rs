@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Ecs;
 use super::health::HealthCheck;
+use crate::aws::ecr::stored_image;
 use crate::aws::json::{list, need, number, text};
 use crate::runner::{ContainerSpec, LogSink, Purpose, StartError};
 
@@ -42,18 +43,8 @@ struct Image {
 impl Ecs {
     /// An ECR image of this account and region.
     fn image(&self, image: &str) -> Option<Image> {
-        let host = &self.inner.host;
-        let registry = format!("{}.dkr.ecr.{}.amazonaws.com/", host.account, host.region);
-        let rest = image.strip_prefix(&registry)?;
-        let (repository, reference) = match rest.split_once('@') {
-            // `repo:tag@digest` is the digest's image.
-            Some((name, digest)) => (name.split(':').next().unwrap_or(name), digest),
-            None => rest.split_once(':').unwrap_or((rest, "latest")),
-        };
-        Some(Image {
-            stored: format!("aws/{}/{}/{repository}", host.account, host.region),
-            reference: reference.to_owned(),
-        })
+        let (stored, reference) = stored_image(&self.inner.host, image)?;
+        Some(Image { stored, reference })
     }
 
     /// The digest that an image resolves to now.

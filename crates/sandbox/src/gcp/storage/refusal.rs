@@ -132,7 +132,9 @@ fn on_purpose(kind: FaultKind) -> (u16, &'static str, &'static str, String) {
             "InternalError",
             "We encountered an internal error. Please try again.",
         ),
-        FaultKind::Denied => (403, "forbidden", "AccessDenied", "Access denied."),
+        FaultKind::Denied | FaultKind::Closed => {
+            (403, "forbidden", "AccessDenied", "Access denied.")
+        }
     };
     (http, reason, code, message.to_owned())
 }

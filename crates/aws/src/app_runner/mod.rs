@@ -1,0 +1,188 @@
+//! App Runner: a service with its connector and its scaling, and what operates them. One-off tasks
+//! run on Fargate beside it (`runtime`).
+//!
+//! App Runner cannot hold a candidate back: what is deployed takes traffic as soon as it is
+//! healthy, and what verifies it follows that. It keeps no revisions (`described`), pins no secret
+//! (`note`), and says of a service that it runs whatever became of a deployment (`operations`).
+
+mod autopsy;
+mod calls;
+mod described;
+mod hints;
+mod kind;
+mod note;
+pub(crate) mod operate;
+mod operations;
+pub(crate) mod scaling;
+pub(crate) mod service;
+mod shape;
+pub(crate) mod vpc_connector;
+
+use std::sync::Arc;
+
+use aws_sdk_apprunner::types::Service as SdkService;
+use deployer_core::capability::{Autopsy, Entrance, Scope, ServiceInputs, ServiceOutputs};
+use deployer_core::error::Result;
+use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::kind::{Declared, Kind};
+use deployer_core::migration::Migrated;
+use deployer_core::names::LEDGER_TAG;
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+
+use crate::client::Clients;
+use crate::spec::AppRunner;
+use crate::tags;
+
+use scaling::{Scaling, ScalingArn, USUAL_CONCURRENCY};
+use service::Service;
+use shape::{Around, Shape};
+use vpc_connector::{ConnectorReady, VpcConnector};
+
+/// One service while its nodes are declared.
+pub(crate) struct Declaration<'a> {
+    pub(crate) clients: &'a Arc<Clients>,
+    pub(crate) env: &'a EnvironmentSpec,
+    pub(crate) service: &'a ServiceSpec,
+    pub(crate) asked: &'a AppRunner,
+    pub(crate) inputs: &'a ServiceInputs,
+    pub(crate) scope: Scope,
+}
+
+impl Declaration<'_> {
+    /// Declares the service with what it is made of, its migration aside.
+    pub(crate) fn declare(&self, graph: &mut Graph, migrated: &Value<Migrated>) -> ServiceOutputs {
+        let (around, connector) = match self.scope {
+            Scope::Whole => {
+                let connector = self.connector(graph);
+                let around = self.around(graph, connector.as_ref());
+                (Some(around), connector)
+            }
+            Scope::CodeOnly => (None, None),
+        };
+        let address = self.clients.address(service::SERVICE, &self.service.name);
+        let outputs = ServiceOutputs {
+            revision: Output::of(&address),
+            url: Output::of(&address),
+            service: address.clone(),
+            migration: None,
+        };
+        let past = graph.past(&address);
+        let mut ownership = tags::ownership(self.env, self.service.adopt, &past);
+        let note = self.env.ledger.iter();
+        ownership
+            .tags
+            .extend(note.map(|it| (LEDGER_TAG.to_owned(), it.mark.clone())));
+        graph.resource(|inputs| {
+            let versions = self.inputs.secrets.iter();
+            let versions = versions.map(|(key, value)| (key.clone(), inputs.pass(value)));
+            let versions = versions.collect();
+            let image = inputs.pass(&self.inputs.image);
+            let role = &self.asked.access_role;
+            Service {
+                clients: Arc::clone(self.clients),
+                address,
+                ownership,
+                ledger: self.env.ledger.clone(),
+                known: past.known,
+                shape: Shape::new(self.clients, self.service, role, image, versions),
+                around: around.map(|around| Around {
+                    scaling: inputs.pass(&around.scaling),
+                    ..around
+                }),
+                _connector: connector.map(|it| inputs.take(&it)),
+                patience: self.service.patience,
+                scope: self.scope,
+                migrated: inputs.pass(migrated),
+                revision: outputs.revision.clone(),
+                url: outputs.url.clone(),
+                known_url: self.service.url.clone(),
+            }
+        });
+        outputs
+    }
+
+    fn around(&self, graph: &mut Graph, connector: Option<&Output<ConnectorReady>>) -> Around {
+        let (scaling_name, scaling) = self.scaling(graph);
+        Around {
+            connector: connector.map(|it| it.address().name.clone()),
+            scaling_name,
+            scaling: Value::From(scaling),
+        }
+    }
+
+    /// The environment's connector; another service may have declared it.
+    fn connector(&self, graph: &mut Graph) -> Option<Output<ConnectorReady>> {
+        let section = &self.clients.section;
+        if section.subnets.is_empty() {
+            return None;
+        }
+        let wish = VpcConnector {
+            subnets: section.subnets.clone(),
+            security_groups: section.security_groups.clone(),
+        };
+        let name = wish.name(&self.env.app, &self.env.environment);
+        let address = self.clients.address(VpcConnector::KIND, &name);
+        Some(match graph.find(&address) {
+            Some(_) => Output::of(&address),
+            None => graph.declare(self.declared(&name), |_| wish),
+        })
+    }
+
+    fn scaling(&self, graph: &mut Graph) -> (String, Output<ScalingArn>) {
+        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let replicas = self.service.replicas;
+        let wish = Scaling {
+            least: count(replicas.min),
+            most: count(replicas.max),
+            concurrency: count(self.asked.concurrency.unwrap_or(USUAL_CONCURRENCY)),
+        };
+        let name = wish.name(&self.service.name);
+        let output = graph.declare(self.declared(&name), |_| wish);
+        (name, output)
+    }
+
+    fn declared<'b>(&'b self, name: &'b str) -> Declared<'b, Clients> {
+        Declared {
+            site: self.clients,
+            name,
+            env: self.env,
+            adopt: false,
+        }
+    }
+}
+
+/// Where a service is reached: the name that App Runner gave it.
+pub(crate) fn url_of(clients: &Clients, service: &SdkService) -> Option<String> {
+    let name = service.service_url().filter(|name| !name.is_empty())?;
+    let scheme = match clients.target.sandbox {
+        true => "http",
+        false => "https",
+    };
+    Some(format!("{scheme}://{name}"))
+}
+
+/// How requests get to it from outside.
+pub(crate) async fn entrance(clients: &Clients, name: &str) -> Result<Entrance> {
+    let service = calls::seen(clients, name).await?;
+    let ingress = service
+        .as_ref()
+        .and_then(|service| service.network_configuration())
+        .and_then(|network| network.ingress_configuration());
+    Ok(
+        match ingress.map(|ingress| ingress.is_publicly_accessible()) {
+            Some(false) => Entrance::Inside("App Runner lets in what comes from a VPC only".into()),
+            Some(true) | None => Entrance::Open,
+        },
+    )
+}
+
+/// What explains a failure.
+pub(crate) async fn explain(clients: &Clients, service: &ServiceSpec) -> Autopsy {
+    autopsy::of(clients, service).await
+}
+
+/// The log group in which the app's lines are. `None` when there is no such service.
+pub(crate) async fn log_group(clients: &Clients, name: &str) -> Result<Option<String>> {
+    let service = calls::seen(clients, name).await?;
+    Ok(service.map(|service| autopsy::application_log(&service)))
+}

@@ -1,0 +1,212 @@
+//! Operates what runs: what serves, and making what a release recorded serve again.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_apprunner::types::{Service as SdkService, ServiceStatus};
+use deployer_core::capability::{
+    Activation, ImageRef, RecordedRelease, Revision, RevisionInfo, SecretVersion, Serving,
+    ServingState,
+};
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::graph::Value;
+use deployer_core::node::Watch;
+use deployer_core::spec::{PATIENCE, ServiceSpec};
+use jiff::Timestamp;
+
+use super::calls;
+use super::described::{REVISION, configuration_of, image_of, noted, revision_of};
+use super::operations;
+use super::service::until_serves;
+use super::shape::Shape;
+use super::url_of;
+use crate::client::Clients;
+use crate::error::Told;
+use crate::secret_store;
+use crate::tags::Tags;
+
+/// Whether a revision is one of App Runner's.
+pub(crate) fn is_revision(revision: &Revision) -> bool {
+    revision.0.starts_with(REVISION)
+}
+
+/// See [`deployer_core::capability::Runtime::serving`].
+///
+/// While a deployment is under way the configuration that is described is the one that it makes
+/// serve; what serves until then is told by nobody.
+pub(crate) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Option<Serving>> {
+    let Some(service) = calls::seen(clients, &spec.name).await? else {
+        return Ok(None);
+    };
+    let revision = revision_of(&service);
+    let (state, serves) = match service.status() {
+        ServiceStatus::Running => (ServingState::Ready, true),
+        ServiceStatus::OperationInProgress => {
+            let latest = calls::operations(clients, &service).await;
+            let latest =
+                latest.told(|| format!("list the operations of service `{}`", spec.name))?;
+            let what = latest
+                .first()
+                .map_or("an operation", |it| operations::name(it));
+            (
+                ServingState::InProgress(format!("{what} is under way")),
+                false,
+            )
+        }
+        ServiceStatus::Paused => {
+            let why = "it is paused: nobody is served";
+            (ServingState::Failed(why.into()), false)
+        }
+        status => (ServingState::Failed(status.as_str().to_owned()), false),
+    };
+    let images = image_of(&service).map(|image| {
+        let image = ImageRef(image.image_identifier().to_owned());
+        (revision.0.clone(), image)
+    });
+    let given = url_of(clients, &service);
+    Ok(Some(Serving {
+        service: spec.name.clone(),
+        wanted: Some(revision.clone()),
+        traffic: serves.then_some((revision, 100)).into_iter().collect(),
+        images: images.into_iter().collect(),
+        instances: None,
+        state,
+        url: spec.url.clone().or(given),
+    }))
+}
+
+/// See [`deployer_core::capability::Runtime::revisions`]: App Runner keeps the one that it runs.
+pub(crate) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
+    let service = calls::seen(clients, &spec.name).await?;
+    let info = service.and_then(|service| {
+        let updated = service.updated_at();
+        Some(RevisionInfo {
+            revision: revision_of(&service),
+            image: ImageRef(image_of(&service)?.image_identifier().to_owned()),
+            created: Timestamp::from_second(updated.secs()).ok(),
+        })
+    });
+    Ok(info.into_iter().collect())
+}
+
+/// The tags of a service. `None` when there is none.
+pub(crate) async fn owner_tags(clients: &Clients, name: &str) -> Result<Option<Tags>> {
+    let Some(service) = calls::seen(clients, name).await? else {
+        return Ok(None);
+    };
+    let tags = calls::tags(clients, &service).await;
+    tags.told(|| format!("read the tags of service `{name}`"))
+        .map(Some)
+}
+
+/// The secret that a variable of a service holds, in the version that its last deployment started
+/// with. `None` where it holds none, or nothing was noted.
+///
+/// Errors: not found, when there is no such service.
+pub(crate) async fn started_with(
+    clients: &Clients,
+    name: &str,
+    variable: &str,
+) -> Result<Option<SecretVersion>> {
+    let service = calls::seen(clients, name).await?;
+    let service = service.ok_or_else(|| calls::absent(name))?;
+    let configuration = configuration_of(&service);
+    let secrets = configuration.and_then(|it| it.runtime_environment_secrets());
+    let reference = secrets.and_then(|secrets| secrets.get(variable));
+    let version = configuration
+        .map(noted)
+        .unwrap_or_default()
+        .remove(variable);
+    Ok(reference
+        .zip(version)
+        .map(|(reference, version)| SecretVersion {
+            // `ARN` or `ARN:KEY::`; an ARN of a secret has seven parts.
+            secret: reference.split(':').take(7).collect::<Vec<_>>().join(":"),
+            version,
+        }))
+}
+
+/// See [`deployer_core::capability::Runtime::activate`]: there is no revision to go back to, so the
+/// configuration is made again of what the release recorded. Secrets are read when instances start:
+/// all have their current values, whatever the release started with. Size, network and scaling stay
+/// as they are but for CPU and memory.
+pub(crate) async fn activate(
+    clients: &Clients,
+    activation: &Activation,
+    watch: &dyn Watch,
+) -> Result<Revision> {
+    let name = &activation.service;
+    let recorded = activation.recorded.as_deref().ok_or_else(|| {
+        Error::internal("a release of App Runner was to serve again, and nothing was recorded")
+    })?;
+    let asked = clients.section.on_app_runner(name);
+    let asked = asked.ok_or_else(|| Error::internal("App Runner does not run this service"))?;
+    let found = calls::seen(clients, name).await?;
+    let mut service = found.ok_or_else(|| calls::absent(name))?;
+    if service.status() == &ServiceStatus::Paused {
+        service = calls::resume(clients, &service, watch).await?.service;
+    }
+    let versions = current(clients, recorded, &activation.follow).await?;
+    let image = Value::Given(recorded.image.clone());
+    let shape = Shape::new(clients, &recorded.spec, &asked.access_role, image, versions);
+    if says(&shape, &service) && service.status() == &ServiceStatus::Running {
+        return Ok(revision_of(&service));
+    }
+    let there = Some(&service);
+    let call = clients.app_runner.update_service();
+    let call = call
+        .service_arn(service.service_arn())
+        .source_configuration(shape.source(there)?)
+        .instance_configuration(shape.instance(there))
+        .health_check_configuration(shape.health(there));
+    let action = format!("make {} serve again as `{name}`", activation.revision.0);
+    let begun = calls::update(clients, &action, call, watch).await?;
+    until_serves(clients, &begun, PATIENCE, watch).await?;
+    Ok(revision_of(&begun.service))
+}
+
+/// Whether a service says already what is to serve.
+fn says(shape: &Shape, service: &SdkService) -> bool {
+    let there = super::described::fields_of(service);
+    let wanted = shape.fields(Some(service));
+    let changes = there.changes_to(&wanted);
+    let around = super::described::AROUND;
+    changes.iter().all(|it| around.contains(&it.field.as_str()))
+}
+
+/// The versions of its secrets that are current now, by the manifest's names.
+async fn current(
+    clients: &Clients,
+    recorded: &RecordedRelease,
+    follow: &BTreeMap<String, SecretVersion>,
+) -> Result<BTreeMap<String, Value<SecretVersion>>> {
+    let mut versions = BTreeMap::new();
+    for (variable, used) in &recorded.spec.secrets {
+        if versions.contains_key(&used.secret) {
+            continue;
+        }
+        let known = follow
+            .get(variable)
+            .or_else(|| recorded.secrets.get(&used.secret));
+        let known = known.ok_or_else(|| {
+            let message = format!("the release does not say which secret `{variable}` is");
+            Error::new(ErrorKind::NotFound, message)
+                .hint("set `image` to the release's one and apply: that makes a new release of it")
+        })?;
+        let now = secret_store::current_version(clients, known).await?;
+        versions.insert(used.secret.clone(), Value::Given(now));
+    }
+    Ok(versions)
+}
+
+/// The error for a revision of the other runtime.
+pub(crate) fn of_another_runtime(service: &str, revision: &Revision) -> Error {
+    let ran = match is_revision(revision) {
+        true => "App Runner",
+        false => "ECS",
+    };
+    let message = format!(
+        "{} of `{service}` ran on {ran}, which does not run it now",
+        revision.0
+    );
+    Error::new(ErrorKind::NotFound, message)
+}

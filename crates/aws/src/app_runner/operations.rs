@@ -1,0 +1,235 @@
+//! Judges from a service's operations how ours ended; performs no IO.
+//!
+//! The status of a service says too little: after a deployment that failed it is `RUNNING`, with
+//! what served before (aws/apprunner-roadmap#209). Each operation says how it ended itself.
+
+use aws_sdk_apprunner::types::{
+    OperationStatus, OperationSummary, OperationType, Service as SdkService, ServiceStatus,
+};
+use deployer_core::wait::Readiness;
+
+/// What is waited for while answers lag.
+pub(super) const LAGGING: &str = "App Runner still answers what was there before";
+
+/// Which operation is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ours {
+    /// The one of this id.
+    Named(String),
+    /// The newest one: nobody told its id. UpdateService may answer with none
+    /// (aws/apprunner-roadmap#139), and what an earlier run began is known by no id.
+    Newest,
+}
+
+impl Ours {
+    /// By what a call answered.
+    pub(super) fn answered(id: Option<&str>) -> Self {
+        match id {
+            Some(id) if !id.is_empty() => Self::Named(id.to_owned()),
+            Some(_) | None => Self::Newest,
+        }
+    }
+}
+
+/// Whether ours has ended well, and what it made still stands: `is_as_wanted` says whether the
+/// configuration that is described is the one that was asked for. `operations` are the latest ones,
+/// newest first.
+pub(super) fn judge(
+    service: &SdkService,
+    operations: &[OperationSummary],
+    ours: &Ours,
+    is_as_wanted: bool,
+) -> Readiness {
+    let at = match ours {
+        Ours::Named(id) => operations.iter().position(|it| it.id() == Some(id)),
+        Ours::Newest => (!operations.is_empty()).then_some(0),
+    };
+    let Some(at) = at else {
+        return match (ours, operations) {
+            // Operations may be forgotten one day: then the service alone tells.
+            (Ours::Newest, []) => settled(service, None, is_as_wanted),
+            _ => Readiness::Pending(LAGGING.into()),
+        };
+    };
+    let (newer, operation) = (operations[..at].first(), &operations[at]);
+    let what = || format!("operation {} ({})", name(operation), short(operation));
+    match operation.status() {
+        Some(OperationStatus::Pending | OperationStatus::InProgress) => {
+            Readiness::Pending(format!("{} is under way", what()))
+        }
+        Some(OperationStatus::RollbackInProgress) => Readiness::Pending(format!(
+            "{} failed, and App Runner puts back what served before",
+            what()
+        )),
+        Some(OperationStatus::RollbackSucceeded) => Readiness::RolledBack(format!(
+            "{} failed, and App Runner put back what served before (ROLLBACK_SUCCEEDED)",
+            what()
+        )),
+        Some(OperationStatus::RollbackFailed) => Readiness::Failed(format!(
+            "{} failed, and so did putting back what served before (ROLLBACK_FAILED)",
+            what()
+        )),
+        Some(OperationStatus::Failed) => Readiness::Failed(format!("{} failed (FAILED)", what())),
+        _ => settled(service, newer, is_as_wanted),
+    }
+}
+
+/// Once ours has succeeded; `newer` is the latest operation after it.
+fn settled(
+    service: &SdkService,
+    newer: Option<&OperationSummary>,
+    is_as_wanted: bool,
+) -> Readiness {
+    if let Some(newer) = newer.filter(|it| is_under_way(it)) {
+        let what = format!("operation {} ({})", name(newer), short(newer));
+        return Readiness::Pending(format!("somebody else's {what} is under way"));
+    }
+    match service.status() {
+        ServiceStatus::OperationInProgress => Readiness::Pending(LAGGING.into()),
+        ServiceStatus::Paused => Readiness::Replaced("somebody paused the service".into()),
+        ServiceStatus::CreateFailed => {
+            Readiness::Failed("the service could not be created (CREATE_FAILED)".into())
+        }
+        ServiceStatus::Deleted | ServiceStatus::DeleteFailed => {
+            Readiness::Replaced("somebody deleted the service".into())
+        }
+        _ if is_as_wanted => Readiness::Ready,
+        // Only another operation changes what ours made.
+        _ => match newer {
+            Some(newer) => Readiness::Replaced(format!(
+                "somebody else's operation {} ({}) changed it",
+                name(newer),
+                short(newer)
+            )),
+            None => Readiness::Pending(LAGGING.into()),
+        },
+    }
+}
+
+/// Whether it has not ended.
+pub(super) fn is_under_way(operation: &OperationSummary) -> bool {
+    matches!(
+        operation.status(),
+        Some(
+            OperationStatus::Pending
+                | OperationStatus::InProgress
+                | OperationStatus::RollbackInProgress
+        )
+    )
+}
+
+/// Whether the latest operation deletes the service.
+pub(super) fn is_going(operations: &[OperationSummary]) -> bool {
+    let latest = operations.first();
+    latest.is_some_and(|it| it.r#type() == Some(&OperationType::DeleteService) && is_under_way(it))
+}
+
+/// What it does, in App Runner's word.
+pub(super) fn name(operation: &OperationSummary) -> &str {
+    operation.r#type().map_or("", OperationType::as_str)
+}
+
+fn short(operation: &OperationSummary) -> &str {
+    let id = operation.id().unwrap_or_default();
+    id.get(..8).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_apprunner::primitives::DateTime;
+    use deployer_core::error::ErrorKind;
+
+    use super::*;
+
+    fn service(status: ServiceStatus) -> SdkService {
+        SdkService::builder()
+            .service_name("idp")
+            .service_id("1")
+            .service_arn("arn")
+            .created_at(DateTime::from_secs(0))
+            .updated_at(DateTime::from_secs(0))
+            .status(status)
+            .build()
+            .unwrap()
+    }
+
+    fn operation(id: &str, kind: OperationType, status: OperationStatus) -> OperationSummary {
+        OperationSummary::builder()
+            .id(id)
+            .r#type(kind)
+            .status(status)
+            .build()
+    }
+
+    fn update(id: &str, status: OperationStatus) -> OperationSummary {
+        operation(id, OperationType::UpdateService, status)
+    }
+
+    fn judged(status: ServiceStatus, operations: &[OperationSummary], wanted: bool) -> Readiness {
+        let ours = Ours::Named("ours".to_owned());
+        judge(&service(status), operations, &ours, wanted)
+    }
+
+    #[test]
+    fn a_service_that_runs_what_served_before_is_no_success() {
+        let ended = [update("ours", OperationStatus::RollbackSucceeded)];
+        let judged = judged(ServiceStatus::Running, &ended, false);
+        let (kind, why) = judged.failure().unwrap();
+        assert_eq!(kind, ErrorKind::RolledBack);
+        assert!(why.contains("ROLLBACK_SUCCEEDED"), "{why}");
+    }
+
+    #[test]
+    fn ours_is_ready_when_it_succeeded_and_still_stands() {
+        let ours = update("ours", OperationStatus::Succeeded);
+        let before = update("before", OperationStatus::RollbackSucceeded);
+        let all = [ours.clone(), before];
+        assert_eq!(judged(ServiceStatus::Running, &all, true), Readiness::Ready);
+        // Nothing came after it: what is described differs because the answer is older.
+        let lags = judged(ServiceStatus::Running, &all, false);
+        assert_eq!(lags, Readiness::Pending(LAGGING.into()));
+        let other = [update("other", OperationStatus::Succeeded), ours.clone()];
+        let replaced = judged(ServiceStatus::Running, &other, false);
+        assert!(matches!(replaced, Readiness::Replaced(_)), "{replaced:?}");
+        let again = [
+            operation(
+                "other",
+                OperationType::StartDeployment,
+                OperationStatus::InProgress,
+            ),
+            ours.clone(),
+        ];
+        let pending = judged(ServiceStatus::OperationInProgress, &again, true);
+        assert!(matches!(pending, Readiness::Pending(_)), "{pending:?}");
+        let paused = [
+            operation(
+                "other",
+                OperationType::PauseService,
+                OperationStatus::Succeeded,
+            ),
+            ours,
+        ];
+        let replaced = judged(ServiceStatus::Paused, &paused, true);
+        assert!(matches!(replaced, Readiness::Replaced(_)), "{replaced:?}");
+    }
+
+    #[test]
+    fn an_operation_that_is_not_listed_yet_is_waited_for() {
+        let before = [update("before", OperationStatus::Succeeded)];
+        let lags = judged(ServiceStatus::Running, &before, true);
+        assert_eq!(lags, Readiness::Pending(LAGGING.into()));
+    }
+
+    #[test]
+    fn what_nobody_named_is_the_newest() {
+        assert_eq!(Ours::answered(Some("")), Ours::Newest);
+        let failed = [operation(
+            "create",
+            OperationType::CreateService,
+            OperationStatus::Failed,
+        )];
+        let service = service(ServiceStatus::CreateFailed);
+        let judged = judge(&service, &failed, &Ours::Newest, true);
+        assert_eq!(judged.failure().unwrap().0, ErrorKind::Failed);
+    }
+}

@@ -1,0 +1,263 @@
+//! `app_runner.scaling`: between how many instances App Runner scales, and by what.
+//!
+//! An autoscaling configuration cannot be changed; a call for one of the same name makes another
+//! revision. So its name says what it is, as a connector's does: other numbers are another
+//! configuration, the service is moved to it, and the old one is deleted after that. Should there
+//! be more revisions than one, all go at once.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_sdk_apprunner::Config;
+use aws_sdk_apprunner::config::retry::RetryConfig;
+use aws_sdk_apprunner::types::AutoScalingConfigurationSummary;
+use deployer_core::wait::{Look, Pace, poll};
+
+use super::vpc_connector::{STILL_USED, first_part};
+use crate::client::ATTEMPTS;
+use crate::names;
+use crate::site::prelude::*;
+
+/// How a service scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scaling {
+    pub(crate) least: i32,
+    pub(crate) most: i32,
+    /// Requests that one instance takes at once.
+    pub(crate) concurrency: i32,
+}
+
+/// The ARN of a configuration that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct ScalingArn(pub(crate) String);
+
+/// `MaxConcurrency` where nobody says it (CreateAutoScalingConfiguration, AWS App Runner API
+/// Reference).
+pub(super) const USUAL_CONCURRENCY: u32 = 100;
+
+/// How long one is tried to be made that App Runner does not answer.
+const MAKING: Duration = Duration::from_secs(2 * 60);
+
+const LEAST: Field = Field::replaces("min");
+const MOST: Field = Field::replaces("max");
+const CONCURRENCY: Field = Field::replaces("concurrency");
+
+impl Scaling {
+    /// What the configuration of a service is called.
+    pub(crate) fn name(self, service: &str) -> String {
+        let numbers = [self.least, self.most, self.concurrency].map(|it| it.to_string());
+        let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+        names::of_content(&names::SCALING_CONFIGURATION, service, &numbers)
+    }
+}
+
+impl Kind for Scaling {
+    type Site = Clients;
+    type Is = Self;
+    const KIND: &'static str = "app_runner.scaling";
+    const NOUN: &'static str = "autoscaling configuration";
+    const TIER: Tier = Tier::Ground;
+    const FACTS: Facts = Facts {
+        // `NAME/REVISION/ID`.
+        arn: Some(Arn::named(
+            "apprunner",
+            "autoscalingconfiguration",
+            first_part,
+        )),
+        access: Access {
+            feature: Feature::AppRunner,
+            read: &[
+                grant(&["apprunner:ListAutoScalingConfigurations"], ANYTHING),
+                grant(
+                    &[
+                        "apprunner:DescribeAutoScalingConfiguration",
+                        "apprunner:ListTagsForResource",
+                    ],
+                    SCALING_CONFIGURATIONS,
+                ),
+            ],
+            change: &[grant(
+                &[
+                    "apprunner:CreateAutoScalingConfiguration",
+                    "apprunner:DeleteAutoScalingConfiguration",
+                    "apprunner:TagResource",
+                    "apprunner:UntagResource",
+                ],
+                SCALING_CONFIGURATIONS,
+            )],
+        },
+    };
+    const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
+    const IN_USE: Passing = STILL_USED;
+
+    fn describe(is: &Self, to: &mut Description) {
+        to.set(LEAST, is.least);
+        to.set(MOST, is.most);
+        to.set(CONCURRENCY, is.concurrency);
+    }
+
+    async fn find(at: &At<Clients>) -> Result<Reading<There<Self>>, Refusal> {
+        let Some(latest) = latest(at, at.name()).await? else {
+            return Ok(Reading::Absent);
+        };
+        let arn = latest.auto_scaling_configuration_arn().unwrap_or_default();
+        let ask = at.app_runner.describe_auto_scaling_configuration();
+        let answer = ask.auto_scaling_configuration_arn(arn).send().await?;
+        let Some(there) = answer.auto_scaling_configuration else {
+            return Ok(Reading::Absent);
+        };
+        Ok(Reading::Present(There {
+            id: arn.to_owned(),
+            is: Self {
+                least: there.min_size().unwrap_or_default(),
+                most: there.max_size().unwrap_or_default(),
+                concurrency: there.max_concurrency().unwrap_or_default(),
+            },
+            tags: TagApi::AppRunner.read(at, arn).await?,
+        }))
+    }
+
+    /// With all its revisions: "When DeleteAllRevisions is set to true, the only valid value for
+    /// the Amazon Resource Name (ARN) is a partial ARN ending with: .../name"
+    /// (DeleteAutoScalingConfiguration, AWS App Runner API Reference).
+    async fn remove(at: &At<Clients>, there: &There<Self>, _token: &Token) -> Result<(), Refusal> {
+        let call = at.app_runner.delete_auto_scaling_configuration();
+        let deleted = call
+            .auto_scaling_configuration_arn(up_to_name(&there.id))
+            .delete_all_revisions(true)
+            .send()
+            .await;
+        match deleted.map_err(Refusal::from) {
+            // What the Terraform provider takes for gone as well
+            // (`internal/service/apprunner/auto_scaling_configuration_version.go` of
+            // hashicorp/terraform-provider-aws).
+            Err(refusal) if refusal.says("has been deleted") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
+        TagApi::AppRunner.write(at, &there.id, by).await
+    }
+}
+
+impl Wish for Scaling {
+    type Output = ScalingArn;
+    const KEPT: Kept = Kept::Harmless("what serves scales by the configuration that it has");
+
+    fn over(&self, _at: &At<Clients>, _seen: Seen<'_, Self>) -> Self {
+        *self
+    }
+
+    fn output(_at: &At<Clients>, there: &There<Self>) -> ScalingArn {
+        ScalingArn(there.id.clone())
+    }
+
+    /// Another call would make another revision, so that it is not the SDK that tries it again:
+    /// what an unanswered one made is looked for first.
+    async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+        let (what, tries) = (at.what(), AtomicU32::new(0));
+        let made = poll(at.clock(), Pace::until(MAKING), &what, || async {
+            match latest(at, at.name()).await {
+                Ok(None) => {}
+                Ok(Some(_)) => return Ok(Look::Found(Ok(()))),
+                Err(refusal) => return Ok(Look::Found(Err(refusal))),
+            }
+            match self.try_to_make(at, is).await {
+                Err(refusal)
+                    if refusal.is_unanswered()
+                        && tries.fetch_add(1, Ordering::Relaxed) + 1 < ATTEMPTS =>
+                {
+                    Ok(Look::NotYet("App Runner did not answer".to_owned()))
+                }
+                outcome => Ok(Look::Found(outcome)),
+            }
+        });
+        made.await?
+    }
+
+    /// Nothing of it changes in place.
+    async fn change(
+        &self,
+        _at: &At<Clients>,
+        _there: &There<Self>,
+        _is: &Self,
+        _changed: Changed<'_>,
+    ) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl Scaling {
+    async fn try_to_make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        let call = at.app_runner.create_auto_scaling_configuration();
+        call.auto_scaling_configuration_name(at.name())
+            .min_size(is.least)
+            .max_size(is.most)
+            .max_concurrency(is.concurrency)
+            .set_tags(Some(sdk_tags(&at.owner.tags)?))
+            .customize()
+            .config_override(once)
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+/// The latest revision that was not deleted.
+async fn latest(
+    clients: &Clients,
+    name: &str,
+) -> Result<Option<AutoScalingConfigurationSummary>, Refusal> {
+    let list = clients.app_runner.list_auto_scaling_configurations();
+    let list = list.auto_scaling_configuration_name(name).latest_only(true);
+    let mut pages = list.into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let mut found = page?.auto_scaling_configuration_summary_list.into_iter();
+        let found = found.find(|it| {
+            let active = it
+                .status()
+                .is_none_or(|it| it.as_str().eq_ignore_ascii_case("active"));
+            active && it.auto_scaling_configuration_name() == Some(name)
+        });
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// `arn:...:autoscalingconfiguration/NAME` of `.../NAME/REVISION/ID`.
+fn up_to_name(arn: &str) -> String {
+    arn.split('/').take(2).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_numbers_are_another_configuration() {
+        let scaling = |most| Scaling {
+            least: 1,
+            most,
+            concurrency: 100,
+        };
+        assert_ne!(
+            scaling(2).name("idp-staging"),
+            scaling(3).name("idp-staging")
+        );
+        assert_eq!(
+            scaling(2).name("idp-staging"),
+            scaling(2).name("idp-staging")
+        );
+    }
+
+    #[test]
+    fn all_revisions_have_one_arn() {
+        let arn = "arn:aws:apprunner:r:1:autoscalingconfiguration/idp/1/abc";
+        let name = "arn:aws:apprunner:r:1:autoscalingconfiguration/idp";
+        assert_eq!(up_to_name(arn), name);
+    }
+}

@@ -1,0 +1,173 @@
+//! App Runner: services whose deployments really run, their operations, VPC connectors and auto
+//! scaling configurations.
+//!
+//! Sources that are named shortly here: "API Reference" and "Developer Guide" are AWS App Runner's
+//! (the guide as it stands in awsdocs/aws-app-runner-developer-guide), "roadmap" is
+//! aws/apprunner-roadmap, "provider" is `internal/service/apprunner` of
+//! hashicorp/terraform-provider-aws. "Ours" is what none of them says.
+
+mod connectors;
+mod custom_domains;
+mod deploy;
+mod instances;
+mod launch;
+mod operations;
+mod rules;
+mod scaling;
+mod services;
+mod state;
+mod tags;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+
+use super::error::AwsError;
+use super::json::{number, page, text};
+use super::logs::Logs;
+use super::secrets::Secrets;
+use crate::Host;
+use state::State;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct AppRunner {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    logs: Logs,
+    secrets: Secrets,
+    state: Mutex<State>,
+}
+
+impl AppRunner {
+    /// No services; the default auto scaling configuration.
+    pub fn new(host: &Host, logs: Logs, secrets: Secrets) -> Self {
+        let this = Self {
+            inner: Arc::new(Inner {
+                host: host.clone(),
+                logs,
+                secrets,
+                state: Mutex::default(),
+            }),
+        };
+        this.add_default_scaling();
+        this
+    }
+
+    /// Every service that is not deleted, with its address and instances.
+    pub fn status(&self) -> Value {
+        let state = self.lock();
+        let services = state.services.iter().filter(|it| it.status != "DELETED");
+        let shown = services.map(|it| {
+            json!({
+                "name": it.name,
+                "status": it.status,
+                "domain": it.domain,
+                "url": format!("http://{}", it.front.address()),
+                "instances": it.instances.iter().map(|one| &one.id).collect::<Vec<_>>(),
+            })
+        });
+        shown.collect()
+    }
+
+    /// Carries out an operation that the schema has let through.
+    pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        match operation {
+            "CreateAutoScalingConfiguration" => self.create_scaling(input),
+            "CreateService" => self.create_service(input).await,
+            "CreateVpcConnector" => self.create_connector(input),
+            "DeleteAutoScalingConfiguration" => self.delete_scaling(input),
+            "DeleteService" => self.delete_service(input),
+            "DeleteVpcConnector" => self.delete_connector(input),
+            "DescribeAutoScalingConfiguration" => self.describe_scaling(input),
+            "DescribeService" => self.describe_service(input),
+            "DescribeVpcConnector" => self.describe_connector(input),
+            "ListAutoScalingConfigurations" => self.list_scaling(input),
+            "ListOperations" => self.list_operations(input),
+            "ListServices" => self.list_services(input),
+            "ListServicesForAutoScalingConfiguration" => self.list_scaled(input),
+            "ListTagsForResource" => self.list_tags(input),
+            "ListVpcConnectors" => self.list_connectors(input),
+            "PauseService" => self.pause_service(input),
+            "ResumeService" => self.resume_service(input),
+            "StartDeployment" => self.start_deployment(input),
+            "TagResource" => self.tag(input),
+            "UntagResource" => self.untag(input),
+            "UpdateDefaultAutoScalingConfiguration" => self.set_default_scaling(input),
+            "UpdateService" => self.update_service(input),
+            other => Err(AwsError::new("UnknownOperationException", other)),
+        }
+    }
+
+    /// Whether IAM wants iam:PassRole for this call: it hands App Runner a role to act with.
+    pub fn passes_role(&self, operation: &str, input: &Value) -> bool {
+        let access = &input["SourceConfiguration"]["AuthenticationConfiguration"]["AccessRoleArn"];
+        let instance = &input["InstanceConfiguration"]["InstanceRoleArn"];
+        matches!(operation, "CreateService" | "UpdateService")
+            && (access.is_string() || instance.is_string())
+    }
+
+    /// Whether a call makes a service-linked role, which takes a permission of its own: the first
+    /// service of an account one, the first VPC connector another (Developer Guide, "Using
+    /// service-linked roles for App Runner").
+    pub fn makes_role(&self, operation: &str) -> bool {
+        let state = self.lock();
+        match operation {
+            "CreateService" => !state.has_role,
+            "CreateVpcConnector" => state.connectors.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn arn(&self, resource: &str) -> String {
+        let host = &self.inner.host;
+        let (region, account) = (&host.region, &host.account);
+        format!("arn:aws:apprunner:{region}:{account}:{resource}")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner
+            .state
+            .lock()
+            .expect("no panic while the state is held")
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.inner.host.clock.now()
+    }
+}
+
+/// A page of a listing. "If you don't specify MaxResults, the request retrieves all available
+/// results in a single response" (API Reference, of every listing).
+fn listed(input: &Value, member: &str, all: Vec<Value>) -> Result<Value, AwsError> {
+    let size = number(input, "MaxResults").and_then(|size| usize::try_from(size).ok());
+    let bad = |()| invalid("The NextToken you specified isn't valid.");
+    let size = size.unwrap_or(usize::MAX);
+    let (shown, next) = page(all, text(input, "NextToken"), size).map_err(bad)?;
+    let mut out = json!({ member: shown });
+    if let Some(next) = next {
+        out["NextToken"] = json!(next);
+    }
+    Ok(out)
+}
+
+/// An error of the kind that App Runner uses for wrong requests.
+fn invalid(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidRequestException", message)
+}
+
+/// An error of the kind that App Runner uses for things that it does not know. The words are ours.
+fn not_found(arn: &str) -> AwsError {
+    let message = format!("Resource not found for the provided ARN. ARN: {arn}");
+    AwsError::new("ResourceNotFoundException", message)
+}
+
+/// There may be no more of these (AWS General Reference, "AWS App Runner endpoints and quotas").
+/// The words are ours.
+fn too_many(what: &str) -> AwsError {
+    let message = format!("You've reached your quota of {what}.");
+    AwsError::new("ServiceQuotaExceededException", message)
+}
