@@ -439,3 +439,19 @@ async fn calls_beyond_the_documented_rate_are_throttled_and_counted() {
     let told = account.sandbox.status()["rates"]["rejected"]["ecs:DescribeClusters"].clone();
     assert_eq!(told, refused);
 }
+
+#[tokio::test]
+async fn an_account_that_a_service_is_closed_to_cannot_begin_with_it() {
+    let account = account(&rule("apprunner:CreateService", "closed")).await;
+    let create = json!({"ServiceName": "web-app", "SourceConfiguration": {}});
+    let closed = "AWS App Runner is no longer open to new customers.";
+    account
+        .refused(
+            "apprunner:CreateService",
+            create,
+            "AccessDeniedException",
+            closed,
+        )
+        .await;
+    account.close().await;
+}

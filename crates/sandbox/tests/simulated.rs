@@ -173,3 +173,41 @@ async fn sandboxes_come_and_go_and_leave_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_app_runner_service_deploys_and_rolls_back_in_minutes_that_take_no_time() {
+    let time = Jumping::start();
+    let options = Options::simulated(scripted(), time.clock()).unwrap();
+    let account = account(options).await;
+    let source = |name: &str| {
+        json!({
+            "AuthenticationConfiguration": {"AccessRoleArn": "arn:aws:iam::123456789012:role/app"},
+            "AutoDeploymentsEnabled": false,
+            "ImageRepository": {
+                "ImageIdentifier": format!("{REGISTRY}/app:v1"), "ImageRepositoryType": "ECR",
+                "ImageConfiguration": {"RuntimeEnvironmentVariables": {"NAME": name}},
+            },
+        })
+    };
+    let (began, real) = (time.now(), Instant::now());
+    let create = json!({"ServiceName": "web-app", "SourceConfiguration": source("fine")});
+    let made = account.ok("apprunner:CreateService", create).await;
+    let arn = made["Service"]["ServiceArn"].clone();
+    let running = |it: &Value| it["Service"]["Status"] == "RUNNING";
+    let of = json!({"ServiceArn": arn});
+    account
+        .until("apprunner:DescribeService", of.clone(), running)
+        .await;
+    let update = json!({"ServiceArn": arn, "SourceConfiguration": source("broken")});
+    account.ok("apprunner:UpdateService", update).await;
+    account
+        .until("apprunner:DescribeService", of.clone(), running)
+        .await;
+    let listed = account.ok("apprunner:ListOperations", of).await;
+    let last = &listed["OperationSummaryList"][0];
+    assert_eq!(last["Status"], "ROLLBACK_SUCCEEDED");
+    let took = time.now().duration_since(began).as_secs();
+    assert!((6 * 60..3600).contains(&took), "{took}");
+    assert!(real.elapsed() < Duration::from_secs(30));
+    account.close().await;
+}

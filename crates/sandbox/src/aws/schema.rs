@@ -476,12 +476,13 @@ const TAG_KEY: &str = "^(?!aws:).+";
 const TAG_KEY_PLAIN: &str = "(?:[^a]|a$|a[^w]|aw$|aw[^s]|aws$|aws[^:]).*";
 
 /// Some models write everything beyond the first plane as ranges of surrogates, which are no
-/// characters here, and `\p{Print}` as Java does for what ASCII can print.
+/// characters here, and `\p{Print}` and `\w` as Java does for what ASCII has of them.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     let beyond = r"\u{10000}-\u{10FFFF}";
     let pattern = pattern
         .replace(r"\uD800\uDC00-\uDBFF\uDFFF", beyond)
         .replace(r"\p{Print}", "[[:print:]]")
+        .replace(r"\w", "[0-9A-Za-z_]")
         .replace(ACTION_NAME, ACTION_NAME_PLAIN)
         .replace(TAG_KEY, TAG_KEY_PLAIN);
     Regex::new(&format!("^(?:{pattern})$"))

@@ -77,6 +77,7 @@ impl Account {
     pub async fn call_as(&self, caller: &Caller, action: &str, input: Value) -> (u16, Value) {
         let (service, operation) = action.split_once(':').unwrap();
         let prefix = match service {
+            "apprunner" => "AppRunner",
             "ecs" => "AmazonEC2ContainerServiceV20141113",
             "ecr" => "AmazonEC2ContainerRegistry_V20150921",
             "logs" => "Logs_20140328",
