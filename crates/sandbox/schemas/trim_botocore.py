@@ -15,8 +15,9 @@ import botocore.session
 
 OPERATIONS = {
     "apprunner": [
-        "CreateAutoScalingConfiguration", "CreateService", "CreateVpcConnector", "DeleteAutoScalingConfiguration",
-        "DeleteService", "DeleteVpcConnector", "DescribeAutoScalingConfiguration", "DescribeService",
+        "AssociateCustomDomain", "CreateAutoScalingConfiguration", "CreateService", "CreateVpcConnector", "DeleteAutoScalingConfiguration",
+        "DeleteService", "DeleteVpcConnector", "DescribeAutoScalingConfiguration", "DescribeCustomDomains",
+        "DescribeService", "DisassociateCustomDomain",
         "DescribeVpcConnector", "ListAutoScalingConfigurations", "ListOperations", "ListServices",
         "ListServicesForAutoScalingConfiguration", "ListTagsForResource", "ListVpcConnectors", "PauseService",
         "ResumeService", "StartDeployment", "TagResource", "UntagResource", "UpdateDefaultAutoScalingConfiguration",
@@ -78,8 +79,8 @@ OPERATIONS = {
 }
 # Enums that the service itself does not keep to. App Runner writes the status of an auto scaling configuration in lower
 # case: the constants in `internal/service/apprunner/auto_scaling_configuration_version.go` of
-# hashicorp/terraform-provider-aws, which waits for them.
-NOT_AS_MODELLED = {"apprunner": ["AutoScalingConfigurationStatus"]}
+# hashicorp/terraform-provider-aws, which waits for them. That of a custom domain, too: `custom_domain_association.go` there.
+NOT_AS_MODELLED = {"apprunner": ["AutoScalingConfigurationStatus", "CustomDomainAssociationStatus"]}
 METADATA = ["apiVersion", "jsonVersion", "protocol", "targetPrefix", "xmlNamespace"]
 SHAPE = ["type", "required", "enum", "pattern", "min", "max", "document", "union", "flattened"]
 

@@ -97,7 +97,8 @@ impl Aws {
         let route53 = route53::Route53::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
         let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
-        let apprunner = apprunner::AppRunner::new(&host, logs.clone(), secrets.clone());
+        let apprunner =
+            apprunner::AppRunner::new(&host, logs.clone(), secrets.clone(), route53.clone());
         Self {
             inner: Arc::new(Inner {
                 apprunner,

@@ -127,6 +127,28 @@ impl Route53 {
         }
     }
 
+    /// Whether an authority of one of these names may issue certificates for a name: by the CAA
+    /// records at it or the nearest name above that has some, and where there are none (RFC 8659).
+    pub fn may_certify(&self, name: &str, authorities: &[&str]) -> bool {
+        let name = records::canonical(name);
+        let mut at = name.as_str();
+        loop {
+            let sets = self.inner.zones.zone(at).map(|zone| zone.sets);
+            let is_here = |set: &&Set| set.name == at && set.kind == RecordType::CAA;
+            if let Some(set) = sets.iter().flatten().find(is_here) {
+                let said: Vec<String> = set.data.iter().map(ToString::to_string).collect();
+                return authorities.iter().any(|authority| {
+                    let issue = format!("issue \"{authority}\"");
+                    said.iter().any(|it| it.contains(&issue))
+                });
+            }
+            match at.split_once('.') {
+                Some((_, above)) if !above.is_empty() => at = above,
+                _ => return true,
+            }
+        }
+    }
+
     /// The zone that a call names, by its id.
     fn with_zone<T>(
         &self,
