@@ -218,7 +218,7 @@ async fn a_name_is_of_one_service_and_a_service_has_five_domains() {
 }
 
 #[tokio::test]
-async fn no_certificate_is_issued_against_a_caa_record_nor_after_three_days() {
+async fn no_certificate_is_issued_against_a_caa_record() {
     let app = App::new().await;
     let caa = ResourceRecord::builder().value("0 issue \"letsencrypt.org\"");
     let set = ResourceRecordSet::builder()

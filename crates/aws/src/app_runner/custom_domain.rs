@@ -18,7 +18,7 @@ use deployer_core::capability::Revision;
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::kind::{read_or_sort, until_seen};
+use deployer_core::kind::{read_or_sort, until_seen, until_taken};
 use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::ServiceSpec;
@@ -193,8 +193,14 @@ impl Resource for CustomDomain {
     }
 
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
-        let done = remove(&self.clients, &self.service, actual).await;
-        done.told(|| format!("take {} off service `{}`", self.called(), self.service))
+        let action = format!("take {} off service `{}`", self.called(), self.service);
+        let busy = |error: &Error| error.chain().join(": ").contains(calls::WRONG_STATE);
+        let (clock, patience) = (self.clients.clock(), calls::OTHERS);
+        until_taken(clock, patience, busy, &action, || async {
+            let done = remove(&self.clients, &self.service, actual).await;
+            done.told(|| action.clone())
+        })
+        .await
     }
 
     async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {

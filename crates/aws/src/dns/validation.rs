@@ -35,7 +35,7 @@ const SEEN: Pace = Pace::until(Duration::from_secs(75 * 60));
 /// The field that tells the records: `NAME -> VALUE`, by commas.
 const RECORDS: &str = "records";
 const ARROW: &str = " -> ";
-/// The zone's id, in the inventory.
+/// The zone's id.
 const ZONE: &str = "zone";
 
 /// A canonical name that is asked for.
@@ -317,25 +317,22 @@ impl Resource for Validation {
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = Fields::new();
         fields.set_value(RECORDS, self.asked.field(|asked| said(asked)));
+        // Another one may be asked for later.
+        let zone = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        fields.set_some(ZONE, zone.as_ref());
         fields
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
         let mut fields = Fields::new();
         fields.set(RECORDS, said(&actual.proofs()));
+        let zones: BTreeSet<&str> = actual.sets.iter().map(|(zone, _)| zone.id.as_str()).collect();
+        fields.set(ZONE, Vec::from_iter(zones).join(", "));
         fields
     }
 
     fn is_unmarked(&self) -> bool {
         true
-    }
-
-    /// With the zone: another one may be asked for later.
-    fn wrote(&self, _there: Option<&Self::Actual>) -> Option<Fields> {
-        let mut fields = self.desired(None);
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        fields.set_some(ZONE, seen.as_ref());
-        Some(fields)
     }
 
     fn was_there(&self, _actual: &Self::Actual) -> bool {

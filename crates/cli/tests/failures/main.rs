@@ -20,6 +20,7 @@ mod clouds;
 mod contract;
 mod detached;
 mod disturbed;
+mod domains;
 mod drift;
 mod ecs;
 mod events;
@@ -117,6 +118,7 @@ const TESTS: &[&[Test]] = &[
     google::TESTS,
     cloud_run::TESTS,
     app_runner::TESTS,
+    domains::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,
