@@ -245,7 +245,11 @@ fn address(place: &Place, service: &ServiceSpec, said: Option<&Serving>) -> Resu
     let mut named = names.map(|name| format!("https://{name}"));
     // The sandbox's names are in no DNS that this machine asks.
     let is_unknown = |url: &String| {
-        place.cloud.target().sandbox && service.domains.iter().any(|it| url.ends_with(&format!("//{it}")))
+        place.cloud.target().sandbox
+            && service
+                .domains
+                .iter()
+                .any(|it| url.ends_with(&format!("//{it}")))
     };
     let text = service
         .url

@@ -47,9 +47,16 @@ fn a_domain_with_its_www_is_one_and_the_first_is_where_people_come() {
     assert_eq!(web.url.as_deref(), Some("https://www.example.com"));
     assert_eq!(web.domains, ["www.example.com", "example.com"]);
     let environment = &loaded.environment;
-    let aws = loaded.manifest.aws_spec(environment, Path::new(".")).unwrap();
+    let aws = loaded
+        .manifest
+        .aws_spec(environment, Path::new("."))
+        .unwrap();
     let asked = aws.services["web"].runtime.app_runner().unwrap();
-    let domains: Vec<(&str, bool)> = asked.domains.iter().map(|it| (it.name.as_str(), it.www)).collect();
+    let domains: Vec<(&str, bool)> = asked
+        .domains
+        .iter()
+        .map(|it| (it.name.as_str(), it.www))
+        .collect();
     assert_eq!(domains, [("example.com", true)]);
     assert_eq!(asked.zone.as_deref(), Some("example.com"));
 }
@@ -58,10 +65,22 @@ fn a_domain_with_its_www_is_one_and_the_first_is_where_people_come() {
 fn what_cannot_be_a_domain_of_a_service_says_why_and_the_way_out() {
     let six = r#"domains = ["a.b.c", "b.b.c", "c.b.c", "d.b.c", "e.b.c", "f.b.c"]"#;
     let cases = [
-        (r#"domains = ["*.example.com"]"#, "one name, not all of a zone"),
-        (r#"domains = ["https://example.com"]"#, "is not a name in the DNS"),
-        (r#"domains = ["example.com", "Example.com"]"#, "would lead to two places"),
-        ("domains = [\"example.com\"]\nzone = \"example.org\"", "is not in the zone `example.org`"),
+        (
+            r#"domains = ["*.example.com"]"#,
+            "one name, not all of a zone",
+        ),
+        (
+            r#"domains = ["https://example.com"]"#,
+            "is not a name in the DNS",
+        ),
+        (
+            r#"domains = ["example.com", "Example.com"]"#,
+            "would lead to two places",
+        ),
+        (
+            "domains = [\"example.com\"]\nzone = \"example.org\"",
+            "is not in the zone `example.org`",
+        ),
         (six, "5 domains"),
         ("zone = \"example.com\"", "`zone` is of `domains`"),
         ("adopt_records = true", "`adopt_records` is of `domains`"),

@@ -189,7 +189,7 @@ impl Association {
             Status::Pending => {
                 let unseen: Vec<String> = self.unseen.iter().map(|it| format!("`{it}`")).collect();
                 Readiness::Pending(format!(
-                    "App Runner does not see the record {} yet: `{domain}` must be delegated to the zone that it is in",
+                    "App Runner does not see {} yet (CNAME): `{domain}` must be delegated to the zone that has it",
                     unseen.join(", ")
                 ))
             }
@@ -225,7 +225,11 @@ pub(super) async fn find(
 }
 
 /// An association, or that the caller may not see it.
-pub(super) async fn read(clients: &Clients, service: &str, domain: &str) -> Result<Reading<Association>> {
+pub(super) async fn read(
+    clients: &Clients,
+    service: &str,
+    domain: &str,
+) -> Result<Reading<Association>> {
     match find(clients, service, domain).await {
         Ok(Some(found)) => Ok(Reading::Present(found)),
         Ok(None) => Ok(Reading::Absent),
@@ -238,7 +242,11 @@ pub(super) async fn read(clients: &Clients, service: &str, domain: &str) -> Resu
 
 /// Takes a domain off its service, and waits until it is off: only then another service may have
 /// it. Succeeds when it is off already.
-pub(super) async fn remove(clients: &Clients, service: &str, there: &Association) -> Result<(), Refusal> {
+pub(super) async fn remove(
+    clients: &Clients,
+    service: &str,
+    there: &Association,
+) -> Result<(), Refusal> {
     if there.status != Status::Deleting {
         let call = clients
             .app_runner
@@ -248,9 +256,7 @@ pub(super) async fn remove(clients: &Clients, service: &str, there: &Association
         match call.send().await.map_err(Refusal::from) {
             Ok(_) => {}
             // The words that aws/copilot-cli reads.
-            Err(refusal)
-                if refusal.is_one_of(ABSENT) || refusal.says("No custom domain") =>
-            {
+            Err(refusal) if refusal.is_one_of(ABSENT) || refusal.says("No custom domain") => {
                 return Ok(());
             }
             Err(refusal) => return Err(refusal),

@@ -33,8 +33,9 @@ use crate::error::Told;
 use crate::site::prelude::*;
 use crate::spec::AppRunner;
 
-/// The Terraform provider waits five minutes for the records (`internal/service/apprunner/custom_domain_association.go`
-/// of hashicorp/terraform-provider-aws); nobody says that it is quick.
+/// The Terraform provider waits five minutes for the records
+/// (`internal/service/apprunner/custom_domain_association.go` of
+/// hashicorp/terraform-provider-aws); nobody says that it is quick.
 const ASKED: Pace = Pace::until(Duration::from_secs(10 * 60));
 
 /// A domain that is to be served.

@@ -27,9 +27,9 @@ use crate::site::prelude::*;
 /// How long resolvers may keep one that is made, in seconds.
 const TTL: i64 = 300;
 
-/// "This typically takes several minutes, but might take up to 24-48 hours" (AWS App Runner Developer
-/// Guide, "Managing custom domain names"); the Terraform provider waits 75 minutes for a certificate
-/// (`aws_acm_certificate_validation`).
+/// "This typically takes several minutes, but might take up to 24-48 hours" (AWS App Runner
+/// Developer Guide, "Managing custom domain names"); the Terraform provider waits 75 minutes for a
+/// certificate (`aws_acm_certificate_validation`).
 const SEEN: Pace = Pace::until(Duration::from_secs(75 * 60));
 
 /// The field that tells the records: `NAME -> VALUE`, by commas.
@@ -326,7 +326,11 @@ impl Resource for Validation {
     fn observed(&self, actual: &Self::Actual) -> Fields {
         let mut fields = Fields::new();
         fields.set(RECORDS, said(&actual.proofs()));
-        let zones: BTreeSet<&str> = actual.sets.iter().map(|(zone, _)| zone.id.as_str()).collect();
+        let zones: BTreeSet<&str> = actual
+            .sets
+            .iter()
+            .map(|(zone, _)| zone.id.as_str())
+            .collect();
         fields.set(ZONE, Vec::from_iter(zones).join(", "));
         fields
     }

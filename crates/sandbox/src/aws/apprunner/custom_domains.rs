@@ -1,6 +1,7 @@
 //! Custom domains of services: certificates that are proven by records, then the domain serves.
 //!
-//! `custom-domain-app-runner.js` is aws/copilot-cli's `cf-custom-resources/lib/custom-domain-app-runner.js`.
+//! `custom-domain-app-runner.js` is the file of that name in `cf-custom-resources/lib` of
+//! aws/copilot-cli.
 
 use std::time::Duration;
 
@@ -51,10 +52,9 @@ pub struct Domain {
     name: String,
     /// Whether `www.NAME` is served as well.
     www: bool,
-    /// In lower case, as App Runner says it, whatever its model lists: a recorded answer in
-    /// aws-cloudformation/cloudformation-coverage-roadmap#1092, "app_runner_custom_domain_resource_provider",
-    /// and the constants of the provider's `custom_domain_association.go` and of
-    /// `custom-domain-app-runner.js`.
+    /// In lower case, as App Runner says it, whatever its model lists: the constants of the
+    /// provider's `custom_domain_association.go` and of `custom-domain-app-runner.js`, and a
+    /// recorded answer of a real service, `xebia-email-signature` in eu-west-1, of 2023-01-12.
     status: &'static str,
     /// None before the certificate is requested.
     records: Vec<Record>,
@@ -261,9 +261,10 @@ impl AppRunner {
         all
     }
 
-    /// "If you're using CAA certifications in the DNS records, make sure that at least one domain's
-    /// CAA records include amazon.com. Otherwise, ACM fails to issue a certificate. As a result, the
-    /// custom domain for App Runner fails to be created" (Developer Guide, "Custom domain names").
+    /// "If you're using CAA certifications in the DNS records, make sure that at least one
+    /// domain's CAA records include amazon.com. Otherwise, ACM fails to issue a certificate. As a
+    /// result, the custom domain for App Runner fails to be created" (Developer Guide, "Custom
+    /// domain names").
     fn may_certify(&self, domain: &Domain) -> bool {
         let name = domain.name.trim_start_matches("*.");
         self.inner.route53.may_certify(name, &AUTHORITIES)

@@ -140,8 +140,8 @@ fn called(set: &RecordSet) -> String {
     format!("[name='{}', type='{}'{identifier}]", set.name, set.kind)
 }
 
-/// What is wrong with a deletion: hashicorp/terraform#18509 and the regular expression in aws/copilot-cli
-/// (`cf-custom-resources/lib/custom-domain-app-runner.js`) have the words.
+/// What is wrong with a deletion. The words: hashicorp/terraform#18509, and the regular expression
+/// in `cf-custom-resources/lib/custom-domain-app-runner.js` of aws/copilot-cli.
 fn deletion(zone: &Zone, records: &Records, set: &RecordSet) -> Vec<String> {
     let tried = format!("Tried to delete resource record set {}", called(set));
     let Some(there) = records.same(set) else {
@@ -163,8 +163,9 @@ fn deletion(zone: &Zone, records: &Records, set: &RecordSet) -> Vec<String> {
 }
 
 /// What is wrong with a record set that is to be there. The words: aws/aws-sdk-java#1996,
-/// cloudfoundry/bosh-bootloader#310, RJPearson94/terraform-aws-open-next#24, widdix/node-route53-updater#3,
-/// harmony-one/harmony-ops#491 (of aliases, and that a batch's errors come as one list).
+/// cloudfoundry/bosh-bootloader#310, RJPearson94/terraform-aws-open-next#24,
+/// widdix/node-route53-updater#3, harmony-one/harmony-ops#491 (of aliases, and that a batch's
+/// errors come as one list).
 fn addition(zone: &Zone, records: &Records, set: &RecordSet, is_new: bool) -> Vec<String> {
     let (name, kind, domain) = (&set.name, &set.kind, &zone.name);
     let mut wrong = Vec::new();
