@@ -28,9 +28,9 @@ def exchange(side, sample):
         if validate_aws.model(service).protocol != "json":
             headers["content-type"] = "application/x-www-form-urlencoded"
         else:
-            prefix = validate_aws.model(service).metadata["targetPrefix"]
-            headers["x-amz-target"] = f"{prefix}.{sample['operation']}"
-            headers["content-type"] = answer["content-type"] = "application/x-amz-json-1.1"
+            metadata = validate_aws.model(service).metadata
+            headers["x-amz-target"] = f"{metadata['targetPrefix']}.{sample['operation']}"
+            headers["content-type"] = answer["content-type"] = f"application/x-amz-json-{metadata['jsonVersion']}"
     document = {
         "number": 1,
         "method": sample.get("method", "POST"),

@@ -100,6 +100,11 @@ impl Refusal {
 }
 
 impl Refusal {
+    /// Whether the call may have landed although no answer came.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.ours.is_none() && self.kind == ErrorKind::Unavailable
+    }
+
     /// Whether AWS's own words have these among them, in whatever case.
     pub(crate) fn says(&self, words: &str) -> bool {
         self.words.to_lowercase().contains(&words.to_lowercase())

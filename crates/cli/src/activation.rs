@@ -194,6 +194,21 @@ impl<'a> Choice<'a> {
                 to.number, to.spec.replicas.min, to.spec.replicas.max
             ));
         }
+        let service = self.place.env.services.get(&self.service);
+        let pins = service.is_none_or(|service| {
+            let runtime = self.place.cloud.runtime();
+            runtime.revisions_pin_secrets(&service.name)
+        });
+        let changed = to.secrets.iter().any(|(key, version)| {
+            let follows = self.follow.contains_key(key);
+            !follows && self.current.get(key).is_some_and(|now| now != version)
+        });
+        if !pins && changed {
+            kept.push(format!(
+                "its secrets have today's values: App Runner reads them when an instance starts, not those that r{} started with",
+                to.number
+            ));
+        }
         let differ =
             matches!((&from.overrides, &to.overrides), (Some(from), Some(to)) if from != to);
         if differ {

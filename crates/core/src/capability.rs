@@ -466,6 +466,12 @@ pub trait Runtime: Send + Sync {
         false
     }
 
+    /// Whether a service's revision has the versions of its secrets with it: else an instance reads
+    /// what is current when it starts, and a rollback restores none.
+    fn revisions_pin_secrets(&self, _service: &str) -> bool {
+        true
+    }
+
     /// Makes a revision serve everything (a new one, equal but for the secrets that follow, when
     /// there are any), and waits until it does. Returns the revision that serves.
     ///

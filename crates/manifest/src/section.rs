@@ -81,6 +81,8 @@ pub struct AwsSection {
     /// Days that logs are kept at least; a value that CloudWatch Logs offers. A group that keeps
     /// them longer, or for good, is left so, unless an earlier apply set it and the manifest now
     /// says less: that loses lines. Silence means 30, and leaves a group that was adopted as it is.
+    /// App Runner's own groups keep for good what its services print, and stay when these are
+    /// deleted.
     #[serde(default)]
     pub log_retention_days: Option<u32>,
     /// What differs for one service.
@@ -136,23 +138,25 @@ pub struct AwsService {
     /// Requests that one instance takes at once before App Runner starts another, 1 to 200. Silence
     /// means 100. Only on App Runner.
     pub concurrency: Option<u32>,
-    /// The load balancer's target group (ARN); none when the service has no load balancer.
+    /// The load balancer's target group (ARN); none when the service has no load balancer. Not on
+    /// App Runner, which has its own.
     pub target_group: Option<String>,
     /// Where people reach it: `https://idp.example.com`.
     pub url: Option<String>,
     /// Seconds after a task's start in which no health check counts, where there is a target group;
-    /// `health.start_period`, unless said otherwise.
+    /// `health.start_period`, unless said otherwise. Only on ECS.
     pub health_check_grace_period: Option<u32>,
     /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`. Silence means
-    /// `false`, and leaves a service that was adopted as it is.
+    /// `false`, and leaves a service that was adopted as it is. Only on ECS.
     pub enable_execute_command: Option<bool>,
     /// How many tasks must go on running while others are replaced, in percent of those wanted; 100
-    /// for a new service.
+    /// for a new service. Only on ECS.
     pub minimum_healthy_percent: Option<u32>,
     /// How many tasks may run while others are replaced, in percent of those wanted; 200 for a new
-    /// service.
+    /// service. Only on ECS.
     pub maximum_percent: Option<u32>,
-    /// When `replicas` has a range: what the count follows.
+    /// When `replicas` has a range: what the count follows. Only on ECS: on App Runner it follows
+    /// `concurrency`.
     pub scaling: AwsScaling,
     /// Its name in the DNS.
     pub dns: Option<AwsDns>,

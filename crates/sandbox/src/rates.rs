@@ -1,11 +1,11 @@
 //! The vendors' documented API rates as token buckets: what comes faster is refused as throttled.
 //!
-//! Not enforced are rates that a vendor does not publish (RDS, ElastiCache, IAM, App Runner, Elastic
-//! Load Balancing) and those that nobody has looked up yet (Cloud DNS, Memorystore, Service Usage). Each
-//! source is named beside its numbers; where the page could not be read again when this was
-//! written, it says "from memory". Limits of a single resource, such as Secret Manager's two
-//! changes a second of one secret, are left out. They are counted in the time that clients count
-//! in: a sandbox's speed changes nothing.
+//! Not enforced are rates that a vendor does not publish (RDS, ElastiCache, IAM, App Runner,
+//! Elastic Load Balancing) and those that nobody has looked up yet (Cloud DNS, Memorystore, Service
+//! Usage). Each source is named beside its numbers; where the page could not be read again when
+//! this was written, it says "from memory". Limits of a single resource, such as Secret Manager's
+//! two changes a second of one secret, are left out. They are counted in the time that clients
+//! count in: a sandbox's speed changes nothing.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! App Runner: services that deploy, fail, roll back, pause and go, with real processes behind them.
+//! App Runner: services that deploy, fail, roll back, pause and go, with real processes behind.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
@@ -547,6 +547,18 @@ async fn what_does_not_make_sense_is_refused() {
     app.account
         .refused("apprunner:TagResource", tag, "ValidationException", "key")
         .await;
+    let mut parameter = app.service("v1");
+    parameter["ServiceName"] = json!("other");
+    let image = &mut parameter["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"];
+    image["RuntimeEnvironmentSecrets"] = json!({"NAME": "parameter-name"});
+    app.account
+        .refused(
+            "apprunner:CreateService",
+            parameter,
+            "UnsupportedFeatureException",
+            "Systems Manager",
+        )
+        .await;
     let unknown = json!({"ServiceArn": "arn:aws:apprunner:us-east-1:123456789012:service/x/y"});
     app.account
         .refused(
@@ -579,5 +591,34 @@ async fn an_instance_that_ends_is_replaced() {
     }
     assert_eq!(app.served(&service).await, "from the secret");
     assert_eq!(app.operations(&arn).await, ["CREATE_SERVICE SUCCEEDED"]);
+    app.account.close().await;
+}
+
+#[tokio::test]
+async fn requests_are_answered_throughout_an_update() {
+    let app = App::new().await;
+    let arn = app.create("v1").await;
+    let service = app.settled(&arn).await;
+    let mut source = app.source("v1");
+    let image = &mut source["ImageRepository"]["ImageConfiguration"];
+    *image = json!({"RuntimeEnvironmentVariables": {"NAME": "second"}});
+    let update = json!({"ServiceArn": arn, "SourceConfiguration": source});
+    app.account.ok("apprunner:UpdateService", update).await;
+    // A connection of its own for each: one that is kept stays with its instance until that ends.
+    let http = reqwest::Client::builder();
+    let http = http.no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let url = format!("http://{}/", service["ServiceUrl"].as_str().unwrap());
+    let mut answers = Vec::new();
+    while answers.last().is_none_or(|it| it != "second") {
+        let answer = http.get(&url).send().await.unwrap();
+        answers.push(answer.text().await.unwrap());
+        assert!(answers.len() < 100_000, "{:?}", answers.last());
+    }
+    answers.dedup();
+    assert_eq!(answers, ["from the secret", "second"]);
+    // What the request does not name any more is gone.
+    let service = app.settled(&arn).await;
+    let image = &service["SourceConfiguration"]["ImageRepository"]["ImageConfiguration"];
+    assert_eq!(image["RuntimeEnvironmentSecrets"], Value::Null);
     app.account.close().await;
 }

@@ -9,6 +9,7 @@ use deployer_core::kind::Refused;
 use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 
+use super::hints;
 use super::operations::{self, Ours};
 use crate::client::Clients;
 use crate::error::{Refusal, Told};
@@ -21,6 +22,14 @@ const OPERATIONS: i32 = 20;
 /// What a call is refused with while another operation is under way, and in states that it does not
 /// take.
 pub(super) const WRONG_STATE: &str = "InvalidStateException";
+
+/// How long roles that were made a moment ago are waited for: as the Terraform provider does
+/// (`internal/service/apprunner/service.go` of hashicorp/terraform-provider-aws).
+pub(super) const SETTLING: Duration = Duration::from_secs(2 * 60);
+/// What App Runner says then.
+pub(super) const UNKNOWN_ROLE: &str = "Error in assuming";
+/// The same for people.
+pub(super) const ROLE_UNKNOWN_YET: &str = "a role is not known to App Runner yet";
 
 /// How long somebody else's operation is waited for. A deployment takes minutes; one that fails its
 /// health checks, until App Runner has put back what served before, up to 20 (the Terraform provider
@@ -119,9 +128,20 @@ where
     Fut: Future<Output = std::result::Result<T, E>>,
     Refusal: From<E>,
 {
-    let sent = poll(clients.clock(), Pace::until(OTHERS), action, || async {
+    let (clock, began) = (clients.clock(), clients.clock().elapsed());
+    let sent = poll(clock, Pace::until(OTHERS), action, || async {
         match call().await.map_err(Refusal::from) {
             Ok(answer) => Ok(Look::Found(answer)),
+            Err(refusal)
+                if refusal.says(UNKNOWN_ROLE)
+                    && clock.elapsed().saturating_sub(began) < SETTLING =>
+            {
+                watch.note(ROLE_UNKNOWN_YET);
+                Ok(Look::NotYet(refusal.of(action).chain().join(": ")))
+            }
+            Err(refusal) if refusal.says(UNKNOWN_ROLE) => {
+                Err(refusal.of(action).hint(hints::ROLES))
+            }
             Err(refusal) if refusal.is_one_of(&[WRONG_STATE]) => {
                 let why = refusal.of(action).chain().join(": ");
                 watch.note("another operation of the service is under way: it is waited for");

@@ -2,12 +2,19 @@
 //!
 //! An autoscaling configuration cannot be changed; a call for one of the same name makes another
 //! revision. So its name says what it is, as a connector's does: other numbers are another
-//! configuration, the service is moved to it, and the old one is deleted after that. Revisions
-//! beyond the first are of calls whose answers were lost; all go at once.
+//! configuration, the service is moved to it, and the old one is deleted after that. Should there be
+//! more revisions than one, all go at once.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_sdk_apprunner::Config;
+use aws_sdk_apprunner::config::retry::RetryConfig;
 use aws_sdk_apprunner::types::AutoScalingConfigurationSummary;
+use deployer_core::wait::{Look, Pace, poll};
 
 use super::vpc_connector::{STILL_USED, first_part};
+use crate::client::ATTEMPTS;
 use crate::names;
 use crate::site::prelude::*;
 
@@ -27,6 +34,9 @@ pub(crate) struct ScalingArn(pub(crate) String);
 /// `MaxConcurrency` where nobody says it (CreateAutoScalingConfiguration, AWS App Runner API
 /// Reference).
 pub(super) const USUAL_CONCURRENCY: u32 = 100;
+
+/// How long one is tried to be made that App Runner does not answer.
+const MAKING: Duration = Duration::from_secs(2 * 60);
 
 const LEAST: Field = Field::replaces("min");
 const MOST: Field = Field::replaces("max");
@@ -143,20 +153,27 @@ impl Wish for Scaling {
         ScalingArn(there.id.clone())
     }
 
+    /// Another call would make another revision, so that it is not the SDK that tries it again: what
+    /// an unanswered one made is looked for first.
     async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
-        // Another call would make another revision.
-        if latest(at, at.name()).await?.is_some() {
-            return Ok(());
-        }
-        let call = at.app_runner.create_auto_scaling_configuration();
-        call.auto_scaling_configuration_name(at.name())
-            .min_size(is.least)
-            .max_size(is.most)
-            .max_concurrency(is.concurrency)
-            .set_tags(Some(sdk_tags(&at.owner.tags)?))
-            .send()
-            .await?;
-        Ok(())
+        let (what, tries) = (at.what(), AtomicU32::new(0));
+        let made = poll(at.clock(), Pace::until(MAKING), &what, || async {
+            match latest(at, at.name()).await {
+                Ok(None) => {}
+                Ok(Some(_)) => return Ok(Look::Found(Ok(()))),
+                Err(refusal) => return Ok(Look::Found(Err(refusal))),
+            }
+            match self.try_to_make(at, is).await {
+                Err(refusal)
+                    if refusal.is_unanswered()
+                        && tries.fetch_add(1, Ordering::Relaxed) + 1 < ATTEMPTS =>
+                {
+                    Ok(Look::NotYet("App Runner did not answer".to_owned()))
+                }
+                outcome => Ok(Look::Found(outcome)),
+            }
+        });
+        made.await?
     }
 
     /// Nothing of it changes in place.
@@ -167,6 +184,23 @@ impl Wish for Scaling {
         _is: &Self,
         _changed: Changed<'_>,
     ) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl Scaling {
+    async fn try_to_make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        let call = at.app_runner.create_auto_scaling_configuration();
+        call.auto_scaling_configuration_name(at.name())
+            .min_size(is.least)
+            .max_size(is.most)
+            .max_concurrency(is.concurrency)
+            .set_tags(Some(sdk_tags(&at.owner.tags)?))
+            .customize()
+            .config_override(once)
+            .send()
+            .await?;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use deployer_core::node::{Effect, Ready, Resource, Undone, Watch};
 use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
-use super::calls::{self, Begun, absent};
+use super::calls::{self, Begun, ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent};
 use super::described::{AROUND, CREATE_FAILED, fields_of, image_of, revision_of};
 use super::operations::{self, Ours};
 use super::shape::{Around, Shape, with_image};
@@ -31,12 +31,7 @@ use crate::tags::{self, Ownership, Tags};
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = Service::KIND;
 
-/// How long roles that were made a moment ago are waited for: as the Terraform provider does
-/// (`internal/service/apprunner/service.go` of hashicorp/terraform-provider-aws).
-const SETTLING: Duration = Duration::from_secs(2 * 60);
-/// What App Runner says then.
-const PASSING: &str = "Error in assuming";
-/// What it says when a service of the name is there.
+/// What App Runner says when a service of the name is there.
 const IS_THERE: &str = "already exists";
 /// How long a deleted service may keep its name.
 const GOING: Duration = Duration::from_secs(20 * 60);
@@ -165,9 +160,8 @@ impl Service {
             }
             Err(refusal) => refusal,
         };
-        if refusal.says(PASSING) {
-            let why = "a role is not known to App Runner yet";
-            return Ok(Look::NotYet(why.to_owned()));
+        if refusal.says(UNKNOWN_ROLE) {
+            return Ok(Look::NotYet(ROLE_UNKNOWN_YET.to_owned()));
         }
         let closed = hints::is_closed(&refusal);
         let error = refusal.of(&format!("create service `{}`", self.name()));
@@ -349,7 +343,14 @@ impl Resource for Service {
     }
 
     fn notes(&self, there: &Actual) -> Vec<String> {
-        match there.service.status() {
+        let instance = there.service.instance_configuration();
+        let role = instance.and_then(|it| it.instance_role_arn());
+        let stays =
+            role.filter(|_| self.scope == Scope::Whole && self.shape.instance_role.is_none());
+        let stays = stays.map(|role| {
+            format!("its role {role} stays: App Runner takes none away (`task_role` names another)")
+        });
+        let state = match there.service.status() {
             ServiceStatus::CreateFailed => vec![format!(
                 "it {CREATE_FAILED} before and never served: it is deleted and made anew"
             )],
@@ -357,7 +358,8 @@ impl Resource for Service {
                 vec!["another hand paused it: nobody is served until it is resumed".to_owned()]
             }
             _ => Vec::new(),
-        }
+        };
+        state.into_iter().chain(stays).collect()
     }
 
     fn publish(&self, there: &Actual) {

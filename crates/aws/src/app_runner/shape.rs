@@ -113,7 +113,7 @@ impl Shape {
         fields.set("health.path", &self.health.path);
         fields.set("health.interval", seconds(self.health.interval));
         fields.set("health.timeout", seconds(self.health.timeout));
-        fields.set("health.retries", times(self.health.retries));
+        fields.set("health.retries", threshold(&self.health));
         fields.set("state", RUNS);
         if let Some(there) = there {
             self.keep_unsaid(&mut fields, there);
@@ -142,13 +142,15 @@ impl Shape {
             ("memory", "memory"),
             ("command", "command"),
             ("health.path", "health.path"),
+            ("health.start_period", "health.retries"),
         ];
         let silent = fields
             .into_iter()
             .filter(|(key, _)| self.unsaid.contains(*key));
         let mut silent: Vec<&str> = silent.map(|(_, field)| field).collect();
-        // Of an adopted service the role of the app stays where the manifest names none.
-        if self.instance_role.is_none() && !self.unsaid.is_empty() {
+        // UpdateService takes no role away: one that is not given stays
+        // (`internal/service/apprunner/service_test.go` of hashicorp/terraform-provider-aws).
+        if self.instance_role.is_none() {
             silent.push("instance_role");
         }
         silent
@@ -210,13 +212,15 @@ impl Shape {
 
     /// The health check as the API takes it.
     pub(super) fn health(&self, there: Option<&SdkService>) -> HealthCheckConfiguration {
+        let threshold = self.text("health.retries", there);
+        let threshold = threshold.and_then(|text| text.parse().ok());
         HealthCheckConfiguration::builder()
             .protocol(HealthCheckProtocol::Http)
             .set_path(self.text("health.path", there))
             .interval(seconds(self.health.interval))
             .timeout(seconds(self.health.timeout))
             .healthy_threshold(1)
-            .unhealthy_threshold(times(self.health.retries))
+            .set_unhealthy_threshold(threshold)
             .build()
     }
 }
@@ -294,11 +298,161 @@ fn seconds(time: std::time::Duration) -> i32 {
     i32::try_from(time.as_secs().clamp(1, 20)).unwrap_or(20)
 }
 
-/// So are thresholds.
-fn times(count: u32) -> i32 {
-    i32::try_from(count.clamp(1, 20)).unwrap_or(20)
+/// How many failures in a row make an instance unhealthy. App Runner has no start period: those of it
+/// are allowed as well, so that an app that takes as long comes up. Thresholds are 1 to 20.
+fn threshold(health: &HealthSpec) -> i32 {
+    let interval = u64::from(seconds(health.interval).unsigned_abs());
+    let at_start = health.start_period.as_secs().div_ceil(interval);
+    let all = at_start.saturating_add(health.retries.into());
+    i32::try_from(all.clamp(1, 20)).unwrap_or(20)
 }
 
 fn some(map: BTreeMap<String, String>) -> Option<std::collections::HashMap<String, String>> {
     (!map.is_empty()).then(|| map.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_sdk_apprunner::primitives::DateTime;
+    use aws_sdk_apprunner::types::{AutoScalingConfigurationSummary, ServiceStatus};
+    use deployer_core::spec::{MebiBytes, MilliCpu, Replicas, VerifySpec};
+
+    use super::*;
+
+    const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf";
+
+    fn spec() -> ServiceSpec {
+        let used = |inject: Inject, member: Option<&str>| SecretUse {
+            secret: "app".to_owned(),
+            inject,
+            member: member.map(str::to_owned),
+        };
+        ServiceSpec {
+            key: "web".to_owned(),
+            name: "coach-staging-web".to_owned(),
+            repository: "coach-staging-web".to_owned(),
+            image: "oci:image".to_owned(),
+            architecture: None,
+            port: 5000,
+            health: HealthSpec {
+                path: "/health".to_owned(),
+                command: Vec::new(),
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_secs(5),
+                retries: 3,
+                start_period: Duration::from_secs(60),
+            },
+            cpu: MilliCpu(250),
+            memory: MebiBytes(512),
+            replicas: Replicas { min: 1, max: 1 },
+            entrypoint: Vec::new(),
+            command: vec!["serve".to_owned(), "--name=a b".to_owned()],
+            env: [("MODE".to_owned(), "staging".to_owned())].into(),
+            secrets: [
+                ("WHOLE".to_owned(), used(Inject::Value, None)),
+                ("MEMBER".to_owned(), used(Inject::Value, Some("KEY"))),
+                ("ARN".to_owned(), used(Inject::Reference, None)),
+            ]
+            .into(),
+            migrate: None,
+            url: None,
+            adopt: false,
+            record: None,
+            verify: VerifySpec::default(),
+            patience: Duration::from_secs(60),
+            unsaid: BTreeSet::new(),
+        }
+    }
+
+    async fn shape(version: &str) -> Shape {
+        let clients = crate::client::of_nobody().await;
+        let image = Value::Given(ImageRef("123.dkr.ecr/web@sha256:1".to_owned()));
+        let version = SecretVersion {
+            secret: SECRET.to_owned(),
+            version: version.to_owned(),
+        };
+        let versions = [("app".to_owned(), Value::Given(version))].into();
+        Shape::new(&clients, &spec(), "access", image, versions)
+    }
+
+    /// What App Runner describes of a service that was made so.
+    fn made(shape: &Shape) -> SdkService {
+        let scaling = AutoScalingConfigurationSummary::builder()
+            .auto_scaling_configuration_name("coach-1a2b3c4d")
+            .build();
+        SdkService::builder()
+            .service_name("coach-staging-web")
+            .service_id("1")
+            .service_arn("arn")
+            .created_at(DateTime::from_secs(0))
+            .updated_at(DateTime::from_secs(0))
+            .status(ServiceStatus::Running)
+            .source_configuration(shape.source(None).unwrap())
+            .instance_configuration(shape.instance(None))
+            .health_check_configuration(shape.health(None))
+            .auto_scaling_configuration_summary(scaling)
+            .build()
+            .unwrap()
+    }
+
+    async fn changes(of: &SdkService, to: &Shape) -> Vec<String> {
+        let around = Around {
+            connector: None,
+            scaling_name: "coach-1a2b3c4d".to_owned(),
+            scaling: Value::Given(ScalingArn("arn".to_owned())),
+        };
+        let mut wanted = to.fields(Some(of));
+        around.describe(&mut wanted);
+        let changes = fields_of(of).changes_to(&wanted);
+        changes.into_iter().map(|change| change.field).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_made_is_what_is_wanted() {
+        let shape = shape("v1").await;
+        let there = made(&shape);
+        assert_eq!(changes(&there, &shape).await, Vec::<String>::new());
+        let configuration = configuration_of(&there).unwrap();
+        let secrets = configuration.runtime_environment_secrets().unwrap();
+        assert_eq!(secrets["WHOLE"], SECRET);
+        assert_eq!(secrets["MEMBER"], format!("{SECRET}:KEY::"));
+        let variables = configuration.runtime_environment_variables().unwrap();
+        assert_eq!(variables["ARN"], SECRET);
+        assert_eq!(variables[SECRETS_NOTE], "MEMBER=v1 WHOLE=v1");
+        assert_eq!(configuration.start_command(), Some("serve '--name=a b'"));
+    }
+
+    #[tokio::test]
+    async fn an_app_has_its_start_period_to_become_healthy() {
+        let mut shape = shape("v1").await;
+        // Ten seconds apart: six in its minute, and three.
+        assert_eq!(shape.health(None).unhealthy_threshold(), Some(9));
+        shape.health.start_period = Duration::from_secs(600);
+        assert_eq!(shape.health(None).unhealthy_threshold(), Some(20));
+        shape.health.start_period = Duration::ZERO;
+        assert_eq!(shape.health(None).unhealthy_threshold(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_new_version_of_a_secret_is_a_change_of_each_variable_that_holds_it() {
+        let there = made(&shape("v1").await);
+        let changed = changes(&there, &shape("v2").await).await;
+        assert_eq!(changed, ["secret_versions.MEMBER", "secret_versions.WHOLE"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_manifest_is_silent_about_stays_as_it_is() {
+        let mut there = made(&shape("v1").await);
+        let instance = InstanceConfiguration::builder().cpu("2048").memory("4096");
+        there.instance_configuration = Some(instance.instance_role_arn("theirs").build());
+        let mut shape = shape("v1").await;
+        assert_eq!(changes(&there, &shape).await, ["cpu", "memory"]);
+        shape.unsaid = ["cpu", "memory"].map(str::to_owned).into();
+        assert_eq!(changes(&there, &shape).await, Vec::<String>::new());
+        let sent = shape.instance(Some(&there));
+        assert_eq!(sent.cpu(), Some("2048"));
+        assert_eq!(sent.instance_role_arn(), Some("theirs"));
+    }
 }

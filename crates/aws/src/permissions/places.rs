@@ -29,6 +29,11 @@ pub(crate) const APP_RUNNER_SERVICES: &[&str] = &[
     "arn:aws:apprunner:REGION:ACCOUNT:service/APP-ENV/*",
     "arn:aws:apprunner:REGION:ACCOUNT:service/APP-ENV-*/*",
 ];
+/// App Runner makes them: `/aws/apprunner/SERVICE/ID/application` and `.../service`.
+pub(crate) const APP_RUNNER_LOGS: &[&str] = &[
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/apprunner/APP-ENV-*",
+    "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/apprunner/APP-ENV/*",
+];
 pub(crate) const CONNECTORS: &[&str] = &["arn:aws:apprunner:REGION:ACCOUNT:vpcconnector/APP-ENV-*"];
 pub(crate) const SCALING_CONFIGURATIONS: &[&str] =
     &["arn:aws:apprunner:REGION:ACCOUNT:autoscalingconfiguration/APP-ENV-*"];

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use deployer_core::permissions::Feature;
 
 use super::places::{
-    ANYTHING, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED, REPOSITORIES,
-    SHARED_SECRETS, TASKS,
+    ANYTHING, APP_RUNNER_LOGS, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED,
+    REPOSITORIES, SHARED_SECRETS, TASKS,
 };
 use super::{Access, Need, PASS_ROLES, given, grant};
 use crate::dns;
@@ -86,6 +86,22 @@ const OTHERS: &[Need] = &[
         access: Access {
             feature: Feature::Always,
             read: &[grant(&["logs:FilterLogEvents"], LOG_GROUPS)],
+            change: &[],
+        },
+    },
+    Need {
+        kind: "app runner's logs",
+        noun: "what App Runner and its services printed",
+        access: Access {
+            feature: Feature::AppRunner,
+            read: &[grant(
+                &[
+                    "logs:DescribeLogStreams",
+                    "logs:FilterLogEvents",
+                    "logs:GetLogEvents",
+                ],
+                APP_RUNNER_LOGS,
+            )],
             change: &[],
         },
     },

@@ -57,10 +57,15 @@ fn only_what_iam_cannot_narrow_is_changed_anywhere() {
     let change = NEEDS.iter().flat_map(|need| need.access.change);
     let anywhere = change.filter(|grant| grant.on == ["*"]);
     let anywhere: Vec<&str> = anywhere.flat_map(|grant| grant.actions).copied().collect();
-    // The first takes no resource; the second reads, and AWS's own policies have it on everything.
+    // The first takes no resource; the second reads, and AWS's own policies have it on everything;
+    // the third takes none either, but must mark what it makes.
     assert_eq!(
         anywhere,
-        ["ecs:DeregisterTaskDefinition", "cloudwatch:DescribeAlarms"]
+        [
+            "ecs:DeregisterTaskDefinition",
+            "cloudwatch:DescribeAlarms",
+            "ecs:CreateCluster"
+        ]
     );
 }
 
@@ -185,6 +190,26 @@ fn names_that_the_manifest_makes_are_allowed_and_those_of_others_are_not() {
             (
                 "elasticache.replication_group",
                 format!("arn:aws:elasticache:REGION:ACCOUNT:cluster:{cache}-001"),
+            ),
+            (
+                "app_runner.service",
+                format!("arn:aws:apprunner:REGION:ACCOUNT:service/{service}/0a1b"),
+            ),
+            (
+                "app_runner.scaling",
+                format!(
+                    "arn:aws:apprunner:REGION:ACCOUNT:autoscalingconfiguration/{service}-0a1b2c3d/1/0a1b"
+                ),
+            ),
+            (
+                "app_runner.vpc_connector",
+                format!(
+                    "arn:aws:apprunner:REGION:ACCOUNT:vpcconnector/{app}-staging-0a1b2c3d/1/0a1b"
+                ),
+            ),
+            (
+                "ecs.cluster",
+                format!("arn:aws:ecs:REGION:ACCOUNT:cluster/{app}-staging"),
             ),
             (
                 "application-autoscaling.target",

@@ -176,6 +176,10 @@ impl Runtime for Aws {
         }
     }
 
+    fn revisions_pin_secrets(&self, service: &str) -> bool {
+        self.clients.section.on_app_runner(service).is_none()
+    }
+
     async fn activate(
         &self,
         activation: &Activation,

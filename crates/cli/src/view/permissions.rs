@@ -28,7 +28,7 @@ const AWS: &str = "
 ## AWS
 
 In every policy replace the words in capitals: ACCOUNT, REGION, CLUSTER, APP and ENV (as in the manifest), EXECUTION_ROLE and
-TASK_ROLE, where there are records ZONE (the hosted zone's id), where secrets of others are read SHARED_SECRET (their names):
+TASK_ROLE, with App Runner ACCESS_ROLE, where there are records ZONE (the hosted zone's id), where secrets of others are read SHARED_SECRET (their names):
 
 ```sh
 deployer permissions --cloud aws --json | jq '.aws.whole[0]' |
@@ -44,7 +44,9 @@ deployer permissions --cloud aws --json | jq '.aws.whole[0]' |
 - Nobody needs permission for `sts:GetCallerIdentity`, with which `deployer` checks the account.
 - The roles of the tasks are somebody else's to make: EXECUTION_ROLE pulls the image, writes the log (the managed policy
   `AmazonECSTaskExecutionRolePolicy`) and reads the secrets (`secretsmanager:GetSecretValue` on
-  `arn:aws:secretsmanager:REGION:ACCOUNT:secret:/APP/ENV/*`); TASK_ROLE is the app's own.
+  `arn:aws:secretsmanager:REGION:ACCOUNT:secret:/APP/ENV/*`); TASK_ROLE is the app's own. On App Runner ACCESS_ROLE pulls the
+  image (the managed policy `AWSAppRunnerServicePolicyForECRAccess`) and trusts `build.apprunner.amazonaws.com`; TASK_ROLE trusts
+  `tasks.apprunner.amazonaws.com` and reads the secrets as well.
 - Without `iam:CreateServiceLinkedRole` somebody must have made the roles of the services once:
   `aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com`.
 - A secret, a log group or a bucket under a key of your own needs `kms:Decrypt` and `kms:GenerateDataKey` on that key.

@@ -7,6 +7,7 @@ use aws_sdk_apprunner::types::{OperationType, Service, ServiceStatus, Tag, VpcCo
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Exit as Ending, Purpose, Started};
 
+use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says, unhealthy};
 
@@ -29,10 +30,10 @@ crate::tests! {
     a_service_moves_between_ecs_and_app_runner => moves,
     logs_and_status_are_of_app_runner => told,
     a_failed_update_is_undone_as_a_whole => undone,
+    killed_at_any_write_of_its_ledger_the_next_apply_ends_in_the_same_place => killed,
 }
 
 pub const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
-const NAME: &str = "swept-test-idp";
 const OVERLAY: &str = "deployer.test.toml";
 /// Longer than anything here goes on.
 const SETTLED: Duration = Duration::from_secs(1800);
@@ -65,7 +66,7 @@ async fn service(stage: &Stage) -> Option<Service> {
     let listed = client.list_services().send().await.expect("services");
     let mut listed = listed.service_summary_list().iter();
     let arn = listed
-        .find(|it| it.service_name() == Some(NAME))?
+        .find(|it| it.service_name() == Some(&stage.service()))?
         .service_arn()?;
     let described = client.describe_service().service_arn(arn).send().await;
     described.expect("it is there").service
@@ -73,6 +74,14 @@ async fn service(stage: &Stage) -> Option<Service> {
 
 async fn there(stage: &Stage) -> Service {
     service(stage).await.expect("the service is there")
+}
+
+/// Pauses the service, as another hand does.
+pub async fn pause(stage: &Stage) {
+    let arn = there(stage).await.service_arn().to_owned();
+    let pause = client(stage).await.pause_service().service_arn(arn).send();
+    pause.await.expect("it is paused");
+    stage.time.pass(SETTLED).await;
 }
 
 /// The types of the service's operations, oldest first.
@@ -184,7 +193,7 @@ async fn create_failed(stage: &Stage) {
     says(&said, &["FAILED", "Health check failed"]);
     let failed = there(stage).await;
     assert_eq!(failed.status(), &ServiceStatus::CreateFailed);
-    let said = run(stage, &["status"], "aws", Exit::Success).await;
+    let said = run(stage, &["status"], "aws", Exit::Untrue).await;
     says(&said, &["CREATE_FAILED"]);
     stage.behave(|started| Behaviour::usual(started.purpose));
     let said = run(stage, PLAN, "aws", Exit::Changes).await;
@@ -255,11 +264,8 @@ async fn moved(stage: &Stage) {
 async fn paused(stage: &Stage) {
     want_plain(stage, &Wanted::FIRST);
     run(stage, APPLY, "aws", Exit::Success).await;
-    let arn = there(stage).await.service_arn().to_owned();
-    let pause = client(stage).await.pause_service().service_arn(arn).send();
-    pause.await.expect("it is paused");
-    stage.time.pass(SETTLED).await;
-    let said = run(stage, &["status"], "aws", Exit::Success).await;
+    pause(stage).await;
+    let said = run(stage, &["status"], "aws", Exit::Untrue).await;
     says(&said, &["paused"]);
     let said = run(stage, PLAN, "aws", Exit::Changes).await;
     says(&said, &["another hand paused it", "state: paused -> runs"]);
@@ -373,7 +379,8 @@ async fn on_start(stage: &Stage) {
             "mode = \"on-start\"\n",
         )
     });
-    stage.containers_take(Duration::from_secs(120));
+    // Within its start period, which App Runner has no word for.
+    stage.containers_take(Duration::from_secs(80));
     run(stage, APPLY, "aws", Exit::Success).await;
     let started = stage.containers.started();
     assert!(
@@ -398,7 +405,11 @@ async fn only(stage: &Stage) {
         image.image_configuration().cloned()
     };
     assert_eq!(configuration(&before), configuration(&after));
+    // What code alone registered for the migration gets its tags, and nothing is deployed.
+    run(stage, APPLY, "aws", Exit::Success).await;
     run(stage, PLAN, "aws", Exit::Success).await;
+    let expected = [OperationType::CreateService, OperationType::UpdateService];
+    assert_eq!(operations(stage).await, expected);
 }
 
 async fn adopted(stage: &Stage) {
@@ -466,8 +477,10 @@ async fn moves(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     assert_serves(stage, "aws", 1).await;
     let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
-    let services = ecs.list_services().send().await.expect("services");
-    assert!(services.service_arns().is_empty(), "{services:?}");
+    let services = ecs.describe_services().services(stage.service());
+    let services = services.send().await.expect("services");
+    let mut services = services.services().iter();
+    assert!(services.all(|it| it.status() != Some("ACTIVE")));
     // What ran on ECS is no release that App Runner could make serve.
     let said = run(
         stage,
@@ -501,7 +514,7 @@ async fn told(stage: &Stage) {
         .service_url()
         .unwrap_or_default()
         .to_owned();
-    says(&said, &[&format!("http://{url}"), NAME]);
+    says(&said, &[&format!("http://{url}"), &stage.service()]);
 }
 
 /// A step after the service fails: what served before serves again.
@@ -515,4 +528,48 @@ async fn undone(stage: &Stage) {
     assert_serves(stage, "aws", 1).await;
     let (connectors, scalings) = parts(stage).await;
     assert_eq!((connectors.len(), scalings.len()), (1, 1));
+}
+
+/// Image, scale and network change in one run, which is killed before and after each write.
+async fn killed(stage: &Stage) {
+    let second = Wanted {
+        replicas: 2,
+        ..SECOND
+    };
+    let want_second = |stage: &Stage| {
+        want(stage, &second);
+        stage.edit(|manifest| manifest.replace("e5f60002", "e5f60009"));
+    };
+    want(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    want_second(stage);
+    stage.ledger.arm(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let (writes, undisturbed) = (stage.ledger.writes(), parts(stage).await);
+    assert!(writes > 10, "{writes}");
+    for nth in 1..=writes {
+        for crash in [Crash::Before(nth), Crash::After(nth)] {
+            let stage = Stage::set(&stage.time).await;
+            want(&stage, &Wanted::FIRST);
+            run(&stage, APPLY, "aws", Exit::Success).await;
+            want_second(&stage);
+            stage.ledger.arm(Some(crash));
+            let (ended, said) = stage.run(APPLY, "aws").await;
+            stage.ledger.arm(None);
+            assert!(
+                matches!(ended, Ended::Killed),
+                "{crash:?}: {ended:?}\n{said}"
+            );
+            // A killed process gives no lock back: the next one waits until the lease has ended.
+            stage.time.pass(Duration::from_secs(300)).await;
+            run(&stage, APPLY, "aws", Exit::Success).await;
+            assert_serves(&stage, "aws", 2).await;
+            run(&stage, PLAN, "aws", Exit::Success).await;
+            assert_eq!(parts(&stage).await, undisturbed, "{crash:?}");
+            let jobs = stage.containers.started();
+            let jobs = jobs.iter().filter(|it| it.purpose == Purpose::Finish);
+            assert_eq!(jobs.count(), 2, "{crash:?}");
+            stage.clear().await;
+        }
+    }
 }

@@ -48,6 +48,7 @@ mod releases;
 mod renamed;
 mod reports;
 mod rollouts;
+mod runbooks;
 mod scaling;
 mod secrets;
 mod shown;
@@ -119,6 +120,7 @@ const TESTS: &[&[Test]] = &[
     cloud_run::TESTS,
     app_runner::TESTS,
     domains::TESTS,
+    runbooks::TESTS,
     access::TESTS,
     releases::TESTS,
     migrated::TESTS,

@@ -13,6 +13,7 @@ use deployer_sandbox::call::{ApiCall, Cloud};
 use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 use serde_json::{Value, json};
 
+use crate::app_runner;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says, unhealthy};
 
@@ -226,6 +227,43 @@ async fn live(watched: &Watched<'_>) {
     watched.run(DESTROY, Exit::Success).await;
 }
 
+/// The same of a service that App Runner runs: everything of it is made, changed, and fails once.
+async fn live_on_app_runner(watched: &Watched<'_>) {
+    let stage = watched.stage;
+    let tagged = |tag: &str| {
+        stage.file(OVERLAY, &format!("[tags]\n{tag} = \"one\"\n"));
+    };
+    app_runner::want(stage, &Wanted::FIRST);
+    tagged("team");
+    watched.run(APPLY, Exit::Success).await;
+    watched.run(APPLY, Exit::Success).await;
+    // Another hand may do more.
+    let all = json!({ "Effect": "Allow", "Action": "*", "Resource": "*" });
+    hold_to(stage, &[json!({ "Statement": [all] })]).await;
+    app_runner::pause(stage).await;
+    hold_to(stage, &aws::policies(&Feature::ALL)).await;
+    app_runner::want(
+        stage,
+        &Wanted {
+            replicas: 2,
+            ..SECOND
+        },
+    );
+    tagged("cost");
+    stage.edit(|manifest| manifest.replace("e5f60002", "e5f60009"));
+    watched.run(APPLY, Exit::Success).await;
+    for words in [&["logs"][..], &["status"], &["releases"], &["plan"]] {
+        watched.run(words, Exit::Success).await;
+    }
+    let back = ["rollback", "--yes", "--no-verify"];
+    watched.run(&back, Exit::Success).await;
+    stage.behave(unhealthy);
+    let held = ["apply", "--yes", "--no-verify", "--release-hold"];
+    watched.run(&held, Exit::RolledBack).await;
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    watched.run(DESTROY, Exit::Success).await;
+}
+
 /// A migration takes too long, and a version is never healthy.
 async fn fail(watched: &Watched<'_>) {
     let stage = watched.stage;
@@ -276,7 +314,11 @@ async fn on_aws(stage: &Stage) {
     hold_to(stage, &aws::policies(&Feature::ALL)).await;
     let watched = Watched::new(stage, "aws");
     live(&watched).await;
-    let seen = watched.seen.into_inner();
+    let beside = stage.beside("runner");
+    let runner = Watched::new(&beside, "aws");
+    live_on_app_runner(&runner).await;
+    let mut seen = watched.seen.into_inner();
+    seen.extend(runner.seen.into_inner());
     let unknown: Vec<_> = seen
         .iter()
         .filter(|call| aws::actions_of(call).is_none())
@@ -287,6 +329,7 @@ async fn on_aws(stage: &Stage) {
     let listed = aws::NEEDS.iter().flat_map(aws::Need::actions);
     let listed = listed.flatten().collect();
     assert_covered(&listed, &taken, NOT_HERE_ON_AWS);
+    beside.clear().await;
 }
 
 /// A whole life on Google Cloud, with the page's permissions in force.

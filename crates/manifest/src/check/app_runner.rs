@@ -119,10 +119,17 @@ fn health(service: &ServiceSpec, report: &mut Report<'_>) {
             help,
         );
     }
+    // Thresholds are 1 to 20 (`UnhealthyThreshold`, AWS App Runner API Reference), and the start
+    // period's failures are a part of it: there is none of its own.
     let at = path.join("start_period");
-    if report.has_place(&at) {
-        let message = "App Runner has no start period: the first failed check counts";
-        let help = "raise `interval` or `retries`: an instance has their product to become healthy";
+    let longest = service.health.interval * 20;
+    let wanted = service.health.start_period + service.health.interval * service.health.retries;
+    if report.has_place(&at) && wanted > longest {
+        let message = format!(
+            "on App Runner an instance has {} s to become healthy, and not more",
+            longest.as_secs()
+        );
+        let help = "raise `interval`: it has 20 checks, `start_period` among them";
         report.warning(&at, Part::Value, message, help);
     }
 }

@@ -158,10 +158,12 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
         ),
         // Of roles that were made a moment ago: what the provider waits for, and its twin for the
         // access role (pulumi/pulumi-aws#2411).
-        ("apprunner", "CreateService" | "UpdateService") => AwsError::new(
-            "InvalidRequestException",
-            "Error in assuming access role. Error in assuming instance role.",
-        ),
+        ("apprunner", "CreateService") => {
+            AwsError::new("InvalidRequestException", "Error in assuming access role")
+        }
+        ("apprunner", "UpdateService") => {
+            AwsError::new("InvalidRequestException", "Error in assuming instance role")
+        }
         // After the last service that used it was deleted (aws/apprunner-roadmap#161).
         ("apprunner", "DeleteVpcConnector") => AwsError::new(
             "InvalidRequestException",

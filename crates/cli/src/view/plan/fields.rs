@@ -8,9 +8,11 @@ use deployer_core::plan::Change;
 use crate::facts::{Fact, How};
 
 /// Kinds that a plan calls otherwise than they call themselves: by the cloud's product, or shorter.
-const WORDS: [(&str, &str); 23] = [
+const WORDS: [(&str, &str); 25] = [
     ("ecs.task-definition", "task definition"),
     ("ecs.service", "service"),
+    ("app_runner.service", "service"),
+    ("app_runner.scaling", "scaling"),
     ("run.service", "service"),
     ("run.job", "migration job"),
     ("run.invoker", "callers"),
@@ -72,6 +74,17 @@ pub enum Family {
     Shared,
 }
 
+/// What services on AWS share: the way into a VPC, where their one-off tasks run.
+const BESIDE_SERVICES: [&str; 2] = ["app_runner.vpc_connector", "ecs.cluster"];
+
+/// What the group of a shared node is called.
+pub fn shared(address: &Address) -> &'static str {
+    match BESIDE_SERVICES.contains(&address.kind.as_str()) {
+        true => "shared",
+        false => "registry",
+    }
+}
+
 /// The family of a node.
 pub fn family(address: &Address) -> Family {
     match address.kind.split('.').next().unwrap_or_default() {
@@ -79,14 +92,17 @@ pub fn family(address: &Address) -> Family {
         "elasticache" | "redis" => Family::Cache,
         "secretsmanager" | "secretmanager" => Family::Secret,
         "artifactregistry" if address.kind.ends_with(".repository") => Family::Shared,
+        _ if BESIDE_SERVICES.contains(&address.kind.as_str()) => Family::Shared,
         _ => Family::Service,
     }
 }
 
 /// Whether a node is what the service itself is: what serves.
 pub fn is_service(address: &Address) -> bool {
-    address.kind == "ecs.service" || address.kind == "run.service"
+    SERVICES.contains(&address.kind.as_str())
 }
+
+const SERVICES: [&str; 3] = ["ecs.service", "app_runner.service", "run.service"];
 
 /// Whether a node is the database or cache itself.
 pub fn is_store(address: &Address) -> bool {
@@ -109,6 +125,11 @@ pub fn rolls_out(change: &Change) -> bool {
         Action::Update if change.address.kind == "ecs.service" => {
             let mut fields = change.changes.iter();
             fields.any(|it| it.field == "task_definition" || it.field == "rollout")
+        }
+        // Whatever changes it is an operation that deploys.
+        Action::Update if change.address.kind == "app_runner.service" => {
+            let mut fields = change.changes.iter();
+            fields.any(|it| !it.field.starts_with("tags."))
         }
         Action::Update => change
             .changes
@@ -137,7 +158,7 @@ fn is_a_consequence(address: &Address, field: &str) -> bool {
 
 /// Whether a field is of what a release says: the release that serves is the better witness of it.
 pub fn is_of_a_release(address: &Address, field: &str) -> bool {
-    let beginnings = ["env.", "secret.", "secrets.", "health."];
+    let beginnings = ["env.", "secret.", "secrets.", "secret_versions.", "health."];
     let whole = [
         "image",
         "cpu",
@@ -148,7 +169,12 @@ pub fn is_of_a_release(address: &Address, field: &str) -> bool {
         "entry point",
         "program",
     ];
-    let kinds = ["ecs.task-definition", "run.service", "run.job"];
+    let kinds = [
+        "ecs.task-definition",
+        "app_runner.service",
+        "run.service",
+        "run.job",
+    ];
     kinds.contains(&address.kind.as_str())
         && (whole.contains(&field) || beginnings.iter().any(|it| field.starts_with(it)))
 }
@@ -165,7 +191,12 @@ pub fn fact(address: &Address, change: &FieldChange) -> Option<Fact> {
     if is_a_consequence(address, field) {
         return None;
     }
-    let secret = ["secrets.", "secret."]
+    // The variable itself says that it comes, or goes.
+    let comes_or_goes = change.old.is_none() || change.new.is_none();
+    if field.starts_with("secret_versions.") && comes_or_goes {
+        return None;
+    }
+    let secret = ["secrets.", "secret.", "secret_versions."]
         .iter()
         .find_map(|it| field.strip_prefix(it));
     if let Some(variable) = secret {

@@ -217,7 +217,11 @@ fn owner(address: &Address, family: Family, things: &[Thing<'_>]) -> Option<usiz
     }
     let name = plain(&address.name);
     let is_child = |of: &str| match family {
-        Family::Service => name.strip_suffix("-migrate") == Some(of),
+        Family::Service => {
+            let scales = address.kind == "app_runner.scaling";
+            let content = name.rsplit_once('-').map(|(of, _)| of);
+            name.strip_suffix("-migrate") == Some(of) || scales && content == Some(of)
+        }
         Family::Database | Family::Cache => {
             !fields::is_store(address)
                 && name
@@ -238,7 +242,7 @@ fn owner(address: &Address, family: Family, things: &[Thing<'_>]) -> Option<usiz
 fn name_of(plan: &Plan, address: &Address, family: Family) -> String {
     match family {
         Family::Secret => return "secrets".into(),
-        Family::Shared => return "registry".into(),
+        Family::Shared => return fields::shared(address).into(),
         Family::Service | Family::Database | Family::Cache => {}
     }
     let name = plain(&address.name);

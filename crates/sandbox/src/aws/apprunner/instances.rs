@@ -17,6 +17,8 @@ use crate::aws::json::{need, number, random_hex, text};
 use crate::clock::Clock;
 use crate::runner::{Container, StartError, probe};
 
+/// How long an instance that gets no new requests may answer those that it has. Ours, as on ECS.
+const DRAINING: Duration = Duration::from_secs(10);
 /// How long App Runner waits between SIGTERM and SIGKILL. Ours, as on Fargate.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A process gets at least this then, whatever the speed.
@@ -181,6 +183,9 @@ impl AppRunner {
             old = std::mem::replace(&mut service.instances, new);
             service.route();
         });
+        if !old.is_empty() {
+            self.inner.host.clock.sleep(DRAINING).await;
+        }
         join_all(old.iter().map(|it| self.stop(it))).await;
     }
 

@@ -100,8 +100,9 @@ impl AppRunner {
         }
         for (name, from) in pairs("RuntimeEnvironmentSecrets") {
             let from = from.as_str().unwrap_or_default();
-            // `arn:...:secret:NAME:json-key:version-stage:version-id` (Developer Guide,
-            // "Referencing environment variables").
+            // `arn:...:secret:NAME:json-key:version-stage:version-id`, as the CDK writes it
+            // (`Secret.fromSecretsManagerVersion` of aws-cdk's `aws-apprunner`). That App Runner
+            // heeds stage and version is no document's word.
             let value = self.inner.secrets.resolve(from);
             let value = value.map_err(|error| Failure::Secret {
                 name: name.clone(),
@@ -171,8 +172,8 @@ impl AppRunner {
         logs.append(&group(arn, "service"), "events", &line);
     }
 
-    /// Adds a line to a deployment's own log: "Deployment log stream names start with `deployment/`,
-    /// and end with the ID of the operation" (Developer Guide, as above).
+    /// Adds a line to a deployment's own log: "Deployment log stream names start with
+    /// `deployment/`, and end with the ID of the operation" (Developer Guide, as above).
     pub(super) fn deployment_log(&self, arn: &str, operation: &str, message: &str) {
         let (group, stream) = (group(arn, "service"), format!("deployment/{operation}"));
         // Lost when somebody deleted the group.

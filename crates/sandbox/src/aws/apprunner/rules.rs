@@ -213,13 +213,23 @@ fn check_environment(members: &Map<String, Value>) -> Result<(), AwsError> {
     let variables = names("RuntimeEnvironmentVariables").unwrap_or_default();
     let secrets = names("RuntimeEnvironmentSecrets").unwrap_or_default();
     // "Keys with a prefix of AWSAPPRUNNER are reserved for system use and aren't valid" (API
-    // Reference, `RuntimeEnvironmentVariables`, until 2022). `PORT` has a member of its own; that
-    // it is refused, and the words, are ours.
+    // Reference, `RuntimeEnvironmentVariables`, until 2022); "you can't specify PORT" (Developer
+    // Guide, "Managing your environment variables"). The words are ours.
     let reserved = |name: &&String| name.starts_with("AWSAPPRUNNER") || *name == "PORT";
     if let Some(name) = variables.iter().chain(&secrets).find(reserved) {
         return Err(invalid(format!(
             "The environment variable {name} is reserved for system use."
         )));
+    }
+    // "The full Amazon Resource Name (ARN) of the Secrets Manager secret", or a parameter of
+    // Systems Manager, by ARN or name (`ImageConfiguration.RuntimeEnvironmentSecrets`).
+    let references = image["RuntimeEnvironmentSecrets"].as_object();
+    let mut references = references.into_iter().flat_map(|it| it.values());
+    if references.any(|it| {
+        !it.as_str()
+            .is_some_and(|it| it.starts_with("arn:aws:secretsmanager:"))
+    }) {
+        return Err(unsupported("parameters of Systems Manager"));
     }
     // The words: what the API answers, as many report them.
     let role = &members["InstanceConfiguration"]["InstanceRoleArn"];
