@@ -1,6 +1,7 @@
 //! The kinds of this cloud. What is not listed here cannot be declared.
 
 use crate::app_runner;
+use crate::app_runner::custom_domain::CustomDomain;
 use crate::app_runner::vpc_connector::VpcConnector;
 use crate::cache::replication_group::ReplicationGroup;
 use crate::cache::subnet_group as cache;
@@ -21,6 +22,7 @@ use crate::site::Facts;
 deployer_core::kinds! {
     site: Clients, facts: Facts;
     kinds:
+        CustomDomain,
         Repository,
         LogGroup,
         TaskDefinition,

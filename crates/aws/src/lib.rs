@@ -142,7 +142,7 @@ impl Cloud for Aws {
     }
 
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
-        if address.kind == dns::RECORD {
+        if dns::makes(&address.kind) {
             return self.names.existing(address, owner, past);
         }
         kinds::leftover(&self.clients, address, owner, past)

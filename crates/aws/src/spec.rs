@@ -88,6 +88,41 @@ pub struct AppRunner {
     pub access_role: String,
     /// Requests that one instance takes at once.
     pub concurrency: Option<u32>,
+    /// The domains that it answers for.
+    pub domains: Vec<Domain>,
+    /// Their hosted zone, by its domain or its id; the nearest public one of each name when `None`.
+    pub zone: Option<String>,
+    /// Whether records of their names that lead elsewhere are taken over.
+    pub adopt_records: bool,
+}
+
+/// A domain that a service answers for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domain {
+    /// Lower case, without the last dot.
+    pub name: String,
+    /// Whether it answers for `www.NAME` as well.
+    pub www: bool,
+}
+
+impl Domain {
+    /// Every domain with its `www`, of names in any order.
+    pub fn of(names: &[String]) -> Vec<Self> {
+        let has = |name: &str| names.iter().any(|it| it == name);
+        let of_another = |name: &str| name.strip_prefix("www.").is_some_and(has);
+        let own = names.iter().filter(|name| !of_another(name));
+        own.map(|name| Self {
+            name: name.clone(),
+            www: has(&format!("www.{name}")),
+        })
+        .collect()
+    }
+
+    /// The names that it answers for.
+    pub fn names(&self) -> Vec<String> {
+        let www = self.www.then(|| format!("www.{}", self.name));
+        [self.name.clone()].into_iter().chain(www).collect()
+    }
 }
 
 /// One service.
@@ -169,4 +204,23 @@ pub enum CacheTls {
     Required,
     /// Clients with or without them.
     Preferred,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Domain;
+
+    #[test]
+    fn a_www_beside_its_domain_is_no_domain_of_its_own() {
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
+            let domains = Domain::of(&names).into_iter();
+            domains.map(|it| (it.name, it.www)).collect::<Vec<_>>()
+        };
+        let both = vec![("example.com".to_owned(), true)];
+        assert_eq!(of(&["example.com", "www.example.com"]), both);
+        assert_eq!(of(&["www.example.com", "example.com"]), both);
+        let alone = vec![("www.example.com".to_owned(), false)];
+        assert_eq!(of(&["www.example.com"]), alone);
+    }
 }

@@ -188,6 +188,7 @@ fn settings(spec: &ServiceSpec) -> Vec<(&'static str, Option<String>)> {
             migrate.and_then(|it| seconds(it.timeout)),
         ),
         ("name", spec.record.as_ref().map(|it| it.name.clone())),
+        ("domains", words(&spec.domains)),
     ]
 }
 
@@ -240,6 +241,7 @@ pub mod made_up {
             url: None,
             adopt: false,
             record: None,
+            domains: Vec::new(),
             verify: VerifySpec::default(),
             patience: PATIENCE,
             unsaid: BTreeSet::new(),

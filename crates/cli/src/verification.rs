@@ -240,13 +240,22 @@ async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Servi
 /// Where people reach the service: what the manifest says, else its name in the DNS, else the
 /// cloud's own answer.
 fn address(place: &Place, service: &ServiceSpec, said: Option<&Serving>) -> Result<Url, String> {
+    let record = service.record.as_ref().map(|record| &record.name);
+    let names = record.into_iter().chain(&service.domains);
+    let mut named = names.map(|name| format!("https://{name}"));
     // The sandbox's names are in no DNS that this machine asks.
-    let record = service.record.as_ref();
-    let record = record.filter(|_| !place.cloud.target().sandbox);
+    let is_unknown = |url: &String| {
+        place.cloud.target().sandbox
+            && service
+                .domains
+                .iter()
+                .any(|it| url.ends_with(&format!("//{it}")))
+    };
     let text = service
         .url
         .clone()
-        .or_else(|| record.map(|record| format!("https://{}", record.name)))
+        .filter(|url| !is_unknown(url))
+        .or_else(|| named.next().filter(|_| !place.cloud.target().sandbox))
         .or_else(|| said.and_then(|serving| serving.url.clone()))
         .ok_or_else(|| {
             format!(

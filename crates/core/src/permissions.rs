@@ -26,13 +26,15 @@ pub enum Feature {
     Dns,
     /// Services that App Runner runs.
     AppRunner,
+    /// Domains that a service of App Runner's answers for.
+    Domains,
     /// APIs that `apply` switches on itself.
     Apis,
 }
 
 impl Feature {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Always,
         Self::Secrets,
         Self::SharedSecrets,
@@ -44,6 +46,7 @@ impl Feature {
         Self::LoadBalancers,
         Self::Dns,
         Self::AppRunner,
+        Self::Domains,
         Self::Apis,
     ];
 
@@ -61,6 +64,7 @@ impl Feature {
             Self::LoadBalancers => "load-balancers",
             Self::Dns => "dns",
             Self::AppRunner => "app-runner",
+            Self::Domains => "domains",
             Self::Apis => "apis",
         }
     }
@@ -79,6 +83,7 @@ impl Feature {
             Self::LoadBalancers => "`target_group`",
             Self::Dns => "`[targets.CLOUD.services.NAME.dns]`",
             Self::AppRunner => "`runtime = \"app-runner\"`",
+            Self::Domains => "`domains`, beside what their records need (`dns`)",
             Self::Apis => "`enable_apis = true`",
         }
     }

@@ -322,6 +322,10 @@ pub struct ServiceSpec {
     pub adopt: bool,
     /// Its name in the DNS. `None` when the manifest leaves names alone.
     pub record: Option<RecordSpec>,
+    /// The names that its runtime answers for by itself, where it does: lower case, without the
+    /// last dot. Ledgers have releases from before it could be said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
     /// What is asked of it once it serves. Ledgers have releases from before there was any.
     #[serde(default)]
     pub verify: VerifySpec,

@@ -303,6 +303,10 @@ impl<'a> Resolver<'a> {
         if let (None, Some(record)) = (&overrides.url, &record) {
             overrides.url = Some(format!("https://{}", record.name));
         }
+        let domains = self.domains(key);
+        if let (None, Some(domain)) = (&overrides.url, domains.first()) {
+            overrides.url = Some(format!("https://{domain}"));
+        }
         let scope = self.scope.with_url(overrides.url.as_deref());
         let (name, repository, job) = match self.cloud {
             CloudName::Aws => {
@@ -363,6 +367,7 @@ impl<'a> Resolver<'a> {
             url: overrides.url,
             adopt: overrides.adopt,
             record,
+            domains,
             verify: self.verify(key, service, &scope),
             patience: service.patience,
             unsaid,

@@ -160,6 +160,15 @@ pub struct AwsService {
     pub scaling: AwsScaling,
     /// Its name in the DNS.
     pub dns: Option<AwsDns>,
+    /// The domains that it answers for, with certificates and records in Route 53:
+    /// `["example.com", "www.example.com"]`. People reach it by the first, unless `url` says
+    /// otherwise. Only on App Runner.
+    pub domains: Vec<String>,
+    /// The hosted zone of `domains`, by its domain or its id; must exist. Silence means the nearest
+    /// public one of each name.
+    pub zone: Option<String>,
+    /// Takes over records of the names in `domains`, wherever they lead.
+    pub adopt_records: bool,
 }
 
 /// What runs a service on AWS.

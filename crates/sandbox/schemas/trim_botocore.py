@@ -15,8 +15,9 @@ import botocore.session
 
 OPERATIONS = {
     "apprunner": [
-        "CreateAutoScalingConfiguration", "CreateService", "CreateVpcConnector", "DeleteAutoScalingConfiguration",
-        "DeleteService", "DeleteVpcConnector", "DescribeAutoScalingConfiguration", "DescribeService",
+        "AssociateCustomDomain", "CreateAutoScalingConfiguration", "CreateService", "CreateVpcConnector", "DeleteAutoScalingConfiguration",
+        "DeleteService", "DeleteVpcConnector", "DescribeAutoScalingConfiguration", "DescribeCustomDomains",
+        "DescribeService", "DisassociateCustomDomain",
         "DescribeVpcConnector", "ListAutoScalingConfigurations", "ListOperations", "ListServices",
         "ListServicesForAutoScalingConfiguration", "ListTagsForResource", "ListVpcConnectors", "PauseService",
         "ResumeService", "StartDeployment", "TagResource", "UntagResource", "UpdateDefaultAutoScalingConfiguration",
@@ -63,6 +64,10 @@ OPERATIONS = {
         "ResetDBParameterGroup", "StartDBInstance", "StopDBInstance",
     ],
     "resourcegroupstaggingapi": ["GetResources"],
+    "route53": [
+        "ChangeResourceRecordSets", "CreateHostedZone", "DeleteHostedZone", "GetChange", "GetHostedZone",
+        "GetHostedZoneCount", "ListHostedZones", "ListHostedZonesByName", "ListResourceRecordSets",
+    ],
     "elasticache": [
         "AddTagsToResource", "CreateCacheParameterGroup", "CreateCacheSubnetGroup", "CreateReplicationGroup",
         "DecreaseReplicaCount", "DeleteCacheParameterGroup", "DeleteCacheSubnetGroup", "DeleteReplicationGroup",
@@ -74,8 +79,8 @@ OPERATIONS = {
 }
 # Enums that the service itself does not keep to. App Runner writes the status of an auto scaling configuration in lower
 # case: the constants in `internal/service/apprunner/auto_scaling_configuration_version.go` of
-# hashicorp/terraform-provider-aws, which waits for them.
-NOT_AS_MODELLED = {"apprunner": ["AutoScalingConfigurationStatus"]}
+# hashicorp/terraform-provider-aws, which waits for them. That of a custom domain, too: `custom_domain_association.go` there.
+NOT_AS_MODELLED = {"apprunner": ["AutoScalingConfigurationStatus", "CustomDomainAssociationStatus"]}
 METADATA = ["apiVersion", "jsonVersion", "protocol", "targetPrefix", "xmlNamespace"]
 SHAPE = ["type", "required", "enum", "pattern", "min", "max", "document", "union", "flattened"]
 
@@ -87,7 +92,12 @@ def trim_shape(shape):
     for key in ("member", "key", "value"):
         if key in shape:
             out[key] = shape[key]["shape"]
-    # The query protocol names the members of a list, each list in its own way.
+    # REST protocols have some members in the path, the query or the headers, under names of their own.
+    places = {name: [member["location"], member["locationName"]] for name, member in shape.get("members", {}).items()
+              if "location" in member}
+    if places:
+        out["places"] = places
+    # XML protocols name the members of a list, each list in its own way.
     if "locationName" in shape.get("member", {}):
         out["item"] = shape["member"]["locationName"]
     return out
@@ -105,6 +115,9 @@ def trim(model, names):
         entry = {side: operation[side]["shape"] for side in ("input", "output") if side in operation}
         if "resultWrapper" in operation.get("output", {}):
             entry["wrapper"] = operation["output"]["resultWrapper"]
+        if model["metadata"]["protocol"].startswith("rest-"):
+            http = operation["http"]
+            entry["http"] = {"method": http["method"], "path": http["requestUri"], "status": http.get("responseCode", 200)}
         operations[name] = entry
         todo += [entry[side] for side in ("input", "output") if side in entry]
     while todo:
@@ -113,6 +126,10 @@ def trim(model, names):
             shapes[name] = trim_shape(model["shapes"][name])
             todo += neighbours(model["shapes"][name])
     metadata = {key: model["metadata"][key] for key in METADATA if key in model["metadata"]}
+    # REST services tell it with what they take.
+    taken = (model["operations"][name].get("input", {}) for name in names)
+    for uri in (one["xmlNamespace"]["uri"] for one in taken if "xmlNamespace" in one):
+        metadata["xmlNamespace"] = uri
     # Of several protocols the one that the sandbox speaks, as every service did from the start.
     if "json" in model["metadata"].get("protocols", []):
         metadata["protocol"] = "json"

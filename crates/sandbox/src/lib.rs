@@ -17,6 +17,7 @@ mod host;
 mod interceptor;
 mod known_calls;
 mod moto;
+mod name_server;
 mod options;
 mod process;
 mod rates;

@@ -5,8 +5,10 @@
 //! healthy, and what verifies it follows that. It keeps no revisions (`described`), pins no secret
 //! (`note`), and says of a service that it runs whatever became of a deployment (`operations`).
 
+mod association;
 mod autopsy;
 mod calls;
+pub(crate) mod custom_domain;
 mod described;
 mod hints;
 mod kind;
@@ -30,6 +32,7 @@ use deployer_core::names::LEDGER_TAG;
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
 use crate::client::Clients;
+use crate::dns::Route53;
 use crate::spec::AppRunner;
 use crate::tags;
 
@@ -41,6 +44,8 @@ use vpc_connector::{ConnectorReady, VpcConnector};
 /// One service while its nodes are declared.
 pub(crate) struct Declaration<'a> {
     pub(crate) clients: &'a Arc<Clients>,
+    /// Where the records of its domains are.
+    pub(crate) names: &'a Route53,
     pub(crate) env: &'a EnvironmentSpec,
     pub(crate) service: &'a ServiceSpec,
     pub(crate) asked: &'a AppRunner,
@@ -98,6 +103,11 @@ impl Declaration<'_> {
                 known_url: self.service.url.clone(),
             }
         });
+        if self.scope == Scope::Whole {
+            let through = (self.clients, self.names);
+            let made = &outputs.revision;
+            custom_domain::declare(graph, through, self.service, self.asked, made);
+        }
         outputs
     }
 

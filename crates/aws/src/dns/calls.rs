@@ -93,14 +93,64 @@ fn one_of(zones: &[HostedZone], domain: &str) -> Result<Zone> {
         .map(Zone::of);
     let zone = found.next().ok_or_else(|| no_zone(domain))?;
     let others: Vec<String> = found.map(|zone| zone.id).collect();
-    if others.is_empty() {
-        return Ok(zone);
+    match others.is_empty() {
+        true => Ok(zone),
+        false => Err(several(domain, &zone.id, &others)),
     }
-    let ids = format!("{}, {}", zone.id, others.join(", "));
-    Err(Error::input(format!(
+}
+
+fn several(domain: &str, first: &str, others: &[String]) -> Error {
+    let ids = format!("{first}, {}", others.join(", "));
+    Error::input(format!(
         "there are several public hosted zones `{domain}`: {ids}"
     ))
-    .hint("name the one that the domain is delegated to by its id"))
+    .hint("name the one that the domain is delegated to by its id: `zone = \"ID\"`")
+}
+
+/// The zone that a name is to stand in: present or denied. It is named by its domain or id, or else
+/// the nearest public one that is there.
+///
+/// Errors: input, when the name is not in the zone, or the domain has several; not found, when
+/// there is none.
+pub(super) async fn zone_of(api: &Api, name: &str, wanted: Option<&str>) -> Result<Reading<Zone>> {
+    let Some(wanted) = wanted else {
+        return match around(api, name).await? {
+            Reading::Present(zones) => nearest(zones, name).map(Reading::Present),
+            Reading::Denied(words) => Ok(Reading::Denied(words)),
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Ok(Reading::Absent),
+        };
+    };
+    let reading = find(api, wanted).await?;
+    if let Reading::Present(zone) = &reading
+        && !zone.has(name)
+    {
+        let domain = &zone.domain;
+        return Err(
+            Error::input(format!("`{name}` is not in the zone `{domain}`"))
+                .hint("name the zone that the domain is delegated to, or correct the name"),
+        );
+    }
+    Ok(reading)
+}
+
+/// The public one of the longest domain; `zones` are sorted by that.
+fn nearest(zones: Vec<Zone>, name: &str) -> Result<Zone> {
+    let mut public = zones.into_iter().filter(|zone| zone.is_public);
+    let Some(zone) = public.next() else {
+        let what = format!("there is no public hosted zone that `{name}` is in");
+        return Err(Error::new(ErrorKind::NotFound, what).hint(
+            "make one and have the domain delegated to its name servers (`aws route53 create-hosted-zone`), \
+             or use the account that has it",
+        ));
+    };
+    let others: Vec<String> = public
+        .filter(|other| other.domain == zone.domain)
+        .map(|other| other.id)
+        .collect();
+    match others.is_empty() {
+        true => Ok(zone),
+        false => Err(several(&zone.domain, &zone.id, &others)),
+    }
 }
 
 /// The zones that a name can stand in, the nearest first: present or denied. Private ones too: a
@@ -124,8 +174,8 @@ pub(super) async fn around(api: &Api, name: &str) -> Result<Reading<Vec<Zone>>> 
     Ok(Reading::Present(zones))
 }
 
-/// The address records and the canonical name that stand under a name: present, denied, or absent
-/// with the zone.
+/// The address records and the canonical name that stand under a name, of which there is one at
+/// most: present, denied, or absent with the zone.
 pub(super) async fn records(
     api: &Api,
     zone: &Zone,
@@ -277,6 +327,29 @@ mod tests {
         ];
         let error = one_of(&zones, "example.com").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains("Z1, Z2"), "{error}");
+    }
+
+    #[test]
+    fn the_nearest_public_zone_of_a_name_is_found_by_itself() {
+        let zones = |private: bool| {
+            let mut zones = vec![
+                Zone::of(&zone("ZSUB", "api.example.com.", private)),
+                Zone::of(&zone("Z1", "example.com.", false)),
+            ];
+            zones.retain(|zone| zone.has("a.api.example.com"));
+            zones
+        };
+        let found = |private| nearest(zones(private), "a.api.example.com").unwrap().id;
+        assert_eq!(found(false), "ZSUB");
+        assert_eq!(found(true), "Z1");
+        let none = nearest(Vec::new(), "example.org").unwrap_err();
+        assert_eq!(none.kind(), ErrorKind::NotFound);
+        let twice = vec![
+            Zone::of(&zone("Z1", "example.com.", false)),
+            Zone::of(&zone("Z2", "example.com.", false)),
+        ];
+        let error = nearest(twice, "example.com").unwrap_err();
         assert!(error.to_string().contains("Z1, Z2"), "{error}");
     }
 

@@ -61,17 +61,17 @@ impl Type {
 }
 
 /// A name as people write it: lower case, no last dot, no escapes.
-pub(super) fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let name = name.trim_end_matches('.').to_lowercase();
     name.replace("\\052", "*")
 }
 
 /// Where an alias leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Balancer {
-    pub(super) dns_name: String,
+pub(crate) struct Balancer {
+    pub(crate) dns_name: String,
     /// The zone of the load balancer's own name.
-    pub(super) zone: String,
+    pub(crate) zone: String,
 }
 
 /// What a record is to say.

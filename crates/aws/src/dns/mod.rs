@@ -3,17 +3,19 @@
 mod ask;
 mod calls;
 mod content;
+mod leads;
 mod record;
+mod validation;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{Context, Dns, RecordStatus};
 use deployer_core::clock::Clock;
 use deployer_core::error::Result;
-use deployer_core::graph::Graph;
+use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{At, Done, Kind, Leftover, Listing, Marking, Site, Tags, seen};
 use deployer_core::node::{Node, ResourceNode};
 use deployer_core::ours::{Owner, Past};
@@ -25,14 +27,28 @@ use crate::error::Refusal;
 use crate::site::Facts;
 use crate::tags;
 
+pub(crate) use content::{Balancer, plain};
+pub(crate) use leads::{Asked, Entrance, Leads};
+pub(crate) use validation::{Authority, Proof};
+
 use content::Type;
 use record::{Record, Written};
+use validation::{Proven, Validation};
 
 /// The kind of a record's node. Its name is `NAME/TYPE`, as a record is known by both.
 pub(crate) const RECORD: &str = Written::KIND;
 
-/// What it says of itself; it is in no table, as its target may be of another cloud.
-pub(crate) const LISTING: Listing<Facts> = Listing::<Facts>::of::<Written>();
+/// What these kinds say of themselves; they are in no table, as their target may be of another
+/// cloud.
+pub(crate) const LISTINGS: [Listing<Facts>; 2] = [
+    Listing::<Facts>::of::<Written>(),
+    Listing::<Facts>::of::<Proven>(),
+];
+
+/// Whether a node of this kind is made by Route 53.
+pub(crate) fn makes(kind: &str) -> bool {
+    LISTINGS.iter().any(|it| it.kind == kind)
+}
 
 /// Names in Route 53, on behalf of one target.
 #[derive(Clone)]
@@ -79,12 +95,66 @@ impl Route53 {
     ///
     /// Errors: input, when the address is not one of a record.
     pub fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
+        if address.kind == Proven::KIND {
+            let at = At::leftover::<Proven>(&self.api, address, owner, past);
+            return Ok(ResourceNode::erase(Leftover::<Proven>::new(at)));
+        }
         if address.kind != RECORD {
             return Done::node(&[], address);
         }
         record::parts(&address.name)?;
         let at = At::leftover::<Written>(&self.api, address, owner, past);
         Ok(ResourceNode::erase(Leftover::<Written>::new(at)))
+    }
+
+    /// Declares a record.
+    pub(crate) fn declare(&self, graph: &mut Graph, asked: Asked) -> Address {
+        let name = format!("{}/{}", asked.name, asked.leads.kind().as_str());
+        let address = Address::new(&self.api.target, RECORD, name);
+        let past = graph.past(&address);
+        graph.resource(|inputs| {
+            let asked = Asked {
+                leads: match asked.leads {
+                    Leads::In { entrance, served } => Leads::In {
+                        served: inputs.pass(&served),
+                        entrance,
+                    },
+                    given @ Leads::To(_) => given,
+                },
+                ..asked
+            };
+            Record::new(Arc::clone(&self.api), address.clone(), asked, past)
+        });
+        address
+    }
+
+    /// Declares the records that `authority` asks for before it serves a domain. What the record
+    /// of the domain takes is known to be served once its node is ready.
+    pub(crate) fn validate(
+        &self,
+        graph: &mut Graph,
+        (domain, zone, adopt): (&str, Option<&str>, bool),
+        authority: Arc<dyn Authority>,
+        asked: &Value<Vec<Proof>>,
+        served: &Value<Balancer>,
+    ) -> Value<Balancer> {
+        let address = Address::new(&self.api.target, Proven::KIND, domain);
+        let past = graph.past(&address);
+        let output = Output::of(&address);
+        graph.resource(|inputs| Validation {
+            api: Arc::clone(&self.api),
+            address: address.clone(),
+            domain: domain.to_owned(),
+            zone: zone.map(str::to_owned),
+            adopt,
+            authority,
+            asked: inputs.pass(asked),
+            served: inputs.pass(served),
+            output: output.clone(),
+            past,
+            seen: Mutex::default(),
+        });
+        Value::From(output)
     }
 }
 
@@ -120,15 +190,7 @@ impl fmt::Debug for Route53 {
 #[async_trait]
 impl Dns for Route53 {
     fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
-        let kind = Type::of(&record.leads_to);
-        let name = format!("{}/{}", record.name, kind.as_str());
-        let address = Address::new(&self.api.target, RECORD, name);
-        let past = graph.past(&address);
-        graph.resource(|_| {
-            let api = Arc::clone(&self.api);
-            Record::new(api, address.clone(), record.clone(), past)
-        });
-        address
+        self.declare(graph, record.clone().into())
     }
 
     async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {

@@ -1,26 +1,25 @@
-//! `route53.record`: one name that leads to a load balancer.
+//! `route53.record`: one name that leads to a load balancer, or to a service that has its own.
 //!
 //! Records carry no tags: ours is what says what the inventory knows that we wrote. What the
 //! manifest adopts is taken over, and what says already what it is to say is left as it is, and
 //! when it is not wanted any more, too.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_route53::types::{ChangeAction, ResourceRecordSet, RrType};
 use deployer_core::address::Address;
-use deployer_core::error::{Error, ErrorKind};
+use deployer_core::error::Error;
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::kind::still_there;
 use deployer_core::node::{Ready, Resource, Watch};
 use deployer_core::ours::{Past, Stranger};
-use deployer_core::spec::{LeadsTo, RecordSpec};
 use deployer_core::wait::{Pace, Readiness};
 
 use super::calls::{self, Zone};
 use super::content::{Content, Type, described, led, without_unsaid, words};
+use super::leads::Asked;
 use super::{Api, ask};
 use crate::site::prelude::*;
 
@@ -31,11 +30,11 @@ const KNOWN: Pace = Pace::until(Duration::from_secs(10 * 60));
 pub(super) struct Record {
     api: Arc<Api>,
     address: Address,
-    spec: RecordSpec,
+    asked: Asked,
     kind: Type,
     /// What earlier runs wrote.
     past: Past,
-    /// What the last look found that the record is to say: a load balancer's own name is looked up.
+    /// What the last look found that the record is to say.
     wanted: Mutex<Option<Content>>,
     /// What the last look found under its name.
     seen: Mutex<Option<ResourceRecordSet>>,
@@ -56,29 +55,25 @@ fn called(name: &str, kind: Type) -> String {
 }
 
 impl Record {
-    pub(super) fn new(api: Arc<Api>, address: Address, spec: RecordSpec, past: Past) -> Self {
-        let known = match &spec.leads_to {
-            LeadsTo::Address(address) => Some(Content::Address(*address)),
-            LeadsTo::LoadBalancer(_) => None,
-        };
+    pub(super) fn new(api: Arc<Api>, address: Address, asked: Asked, past: Past) -> Self {
         Self {
-            kind: Type::of(&spec.leads_to),
+            kind: asked.leads.kind(),
             api,
             address,
-            spec,
+            wanted: Mutex::new(asked.leads.known()),
+            asked,
             past,
-            wanted: Mutex::new(known),
             seen: Mutex::default(),
         }
     }
 
     fn called(&self) -> String {
-        called(&self.spec.name, self.kind)
+        called(&self.asked.name, self.kind)
     }
 
     fn wanted(&self) -> Option<Content> {
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.clone()
+        let looked_up = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.asked.leads.known().or_else(|| looked_up.clone())
     }
 
     fn content(&self) -> Result<Content> {
@@ -90,7 +85,7 @@ impl Record {
     fn to_write(&self) -> Result<ResourceRecordSet> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.content()?
-            .set(&self.spec.name, self.kind, seen.as_ref())
+            .set(&self.asked.name, self.kind, seen.as_ref())
     }
 
     /// Whether an earlier run wrote where a record leads; what else it says, another hand may have
@@ -101,44 +96,27 @@ impl Record {
         wrote.any(|wrote| without_unsaid(wrote) == there)
     }
 
-    /// Finds out what the record is to say. `Some(words)` when the caller may not see the load
-    /// balancer.
+    /// Finds out what the record is to say. `Some(words)` when the caller may not see where it
+    /// leads.
     async fn look_up(&self) -> Result<Option<String>> {
-        let LeadsTo::LoadBalancer(wanted) = &self.spec.leads_to else {
-            return Ok(None);
-        };
-        match calls::balancer(&self.api, wanted).await? {
-            Reading::Present(balancer) => {
+        let region = &self.address.region;
+        match self.asked.leads.look_up(&self.api, region).await? {
+            Reading::Present(content) => {
                 let mut known = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-                *known = Some(Content::Alias(balancer));
+                *known = Some(content);
                 Ok(None)
             }
             Reading::Denied(words) => Ok(Some(words)),
-            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => {
-                let region = &self.address.region;
-                let what = format!("there is no load balancer `{wanted}` in {region}");
-                Err(Error::new(ErrorKind::NotFound, what)
-                    .hint("name an existing one by its name, ARN or DNS name"))
-            }
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Ok(None),
         }
     }
 
     async fn zone(&self) -> Result<Reading<Zone>> {
-        let reading = calls::find(&self.api, &self.spec.zone).await?;
-        if let Reading::Present(zone) = &reading
-            && !zone.has(&self.spec.name)
-        {
-            let (name, domain) = (&self.spec.name, &zone.domain);
-            return Err(
-                Error::input(format!("`{name}` is not in the zone `{domain}`"))
-                    .hint("name the zone that the domain is delegated to, or correct the name"),
-            );
-        }
-        Ok(reading)
+        calls::zone_of(&self.api, &self.asked.name, self.asked.zone.as_deref()).await
     }
 
     fn say_what_is_not_asked(&self, watch: &dyn Watch) {
-        if self.api.is_emulator && self.spec.servers.is_empty() {
+        if self.api.is_emulator && self.asked.servers.is_empty() {
             watch.note("an emulator answers for Route 53: no name server is asked");
         }
     }
@@ -148,17 +126,14 @@ impl Record {
     /// propagated to all Route 53 DNS servers" (API reference, ChangeInfo). Many networks block or
     /// intercept port 53, so that only an answer to the contrary counts then.
     async fn is_answered(&self, zone: &Zone, is_known: bool) -> Result<Readiness> {
-        let asked_for = !self.spec.servers.is_empty();
-        let servers = match self.spec.servers.as_slice() {
+        let asked_for = !self.asked.servers.is_empty();
+        let servers = match self.asked.servers.as_slice() {
             [] if self.api.is_emulator => return Ok(Readiness::Ready),
             [] => calls::servers(&self.api, zone).await?,
             given => given.to_vec(),
         };
-        let answers = ask::ask(&servers, &self.spec.name, self.kind).await;
-        let address: Option<IpAddr> = match &self.spec.leads_to {
-            LeadsTo::Address(address) => Some(*address),
-            LeadsTo::LoadBalancer(_) => None,
-        };
+        let answers = ask::ask(&servers, &self.asked.name, self.kind).await;
+        let address = self.asked.leads.address();
         Ok(match asked_for {
             true => ask::judge(&answers, address),
             false => ask::contradicted(&answers, address, is_known),
@@ -186,12 +161,12 @@ impl Resource for Record {
                 return Ok(Reading::Absent);
             }
         };
-        let sets = calls::records(&self.api, &zone, &self.spec.name).await?;
+        let sets = calls::records(&self.api, &zone, &self.asked.name).await?;
         Ok(match sets {
             Reading::Present(sets) => {
                 let wanted = self.wanted().map(|content| content.fields());
                 let may_change =
-                    |set: &ResourceRecordSet| self.spec.adopt || self.was_led_by_us(set);
+                    |set: &ResourceRecordSet| self.asked.adopt || self.was_led_by_us(set);
                 let found = judge(sets, self.kind, wanted.as_ref(), may_change);
                 let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 *seen = match &found {
@@ -213,7 +188,7 @@ impl Resource for Record {
     fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
         let mut fields = match self.wanted() {
             Some(content) => content.fields(),
-            None => Fields::new(),
+            None => self.asked.leads.unknown(),
         };
         fields.set("type", self.kind.as_str());
         fields
@@ -269,7 +244,7 @@ impl Resource for Record {
         watch: &dyn Watch,
     ) -> Result<Self::Actual> {
         let content = self.content()?;
-        let set = content.set(&self.spec.name, self.kind, Some(&actual.set))?;
+        let set = content.set(&self.asked.name, self.kind, Some(&actual.set))?;
         let mut changes = Vec::new();
         if !self.kind.is_of(&actual.set) {
             changes.push((ChangeAction::Delete, actual.set.clone()));
@@ -290,7 +265,7 @@ impl Resource for Record {
     }
 
     async fn delete(&self, actual: &Self::Actual, _token: &Token) -> Result<()> {
-        delete(&self.api, &self.spec.name, actual).await
+        delete(&self.api, &self.asked.name, actual).await
     }
 
     async fn readiness(&self, actual: &Self::Actual) -> Result<Ready<Self::Actual>> {

@@ -171,7 +171,7 @@ const OTHERS: &[Need] = &[
 
 /// Every kind, and what has no kind, by what brings it.
 pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
-    let of_kinds = kinds::ALL.iter().chain([&dns::LISTING]).map(|it| Need {
+    let of_kinds = kinds::ALL.iter().chain(&dns::LISTINGS).map(|it| Need {
         kind: it.kind,
         noun: it.noun,
         access: it.facts.access,

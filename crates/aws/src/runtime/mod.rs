@@ -44,6 +44,7 @@ use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateSpec, ServiceSpe
 use crate::Aws;
 use crate::app_runner;
 use crate::client::Clients;
+use crate::dns::Route53;
 use crate::spec::{AppRunner, AwsRuntime};
 use crate::tags::{self, Ownership, Tags};
 
@@ -139,6 +140,7 @@ impl Runtime for Aws {
     ) -> ServiceOutputs {
         Declaration {
             clients: &self.clients,
+            dns: &self.names,
             env,
             service,
             inputs,
@@ -264,6 +266,7 @@ impl Aws {
 /// One service while its nodes are declared.
 struct Declaration<'a> {
     clients: &'a Arc<Clients>,
+    dns: &'a Route53,
     env: &'a EnvironmentSpec,
     service: &'a ServiceSpec,
     inputs: &'a ServiceInputs,
@@ -294,6 +297,7 @@ impl Declaration<'_> {
         };
         let declaration = app_runner::Declaration {
             clients: self.clients,
+            names: self.dns,
             env: self.env,
             service: self.service,
             asked,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::in_process::stage::{Ended, PROJECT, Stage, Wanted};
 use crate::{APPLY, DESTROY, run, says};
-use crate::{app_runner, world};
+use crate::{app_runner, domains, world};
 
 crate::tests! {
     every_kind_is_made_compared_and_removed => lives,
@@ -49,10 +49,15 @@ async fn want_everything(stage: &Stage) {
 }
 
 /// An environment of which App Runner runs everything, beside the other one.
-fn on_app_runner(stage: &Stage) -> Stage {
+async fn on_app_runner(stage: &Stage) -> Stage {
     let beside = stage.beside("runner");
-    app_runner::want(&beside, &Wanted::FIRST);
+    want_on_app_runner(&beside).await;
     beside
+}
+
+async fn want_on_app_runner(stage: &Stage) {
+    app_runner::want(stage, &Wanted::FIRST);
+    domains::want_one(stage).await;
 }
 
 /// The kinds of both tables.
@@ -77,7 +82,7 @@ async fn inventory(stage: &Stage) -> BTreeSet<String> {
 async fn lives(stage: &Stage) {
     want_everything(stage).await;
     run(stage, APPLY, "all", Exit::Success).await;
-    let beside = on_app_runner(stage);
+    let beside = on_app_runner(stage).await;
     run(&beside, APPLY, "aws", Exit::Success).await;
     let mut made = inventory(stage).await;
     made.extend(inventory(&beside).await);
@@ -127,7 +132,7 @@ async fn marked(stage: &Stage) -> Vec<String> {
 async fn tagged(stage: &Stage) {
     want_everything(stage).await;
     run(stage, APPLY, "all", Exit::Success).await;
-    let beside = on_app_runner(stage);
+    let beside = on_app_runner(stage).await;
     run(&beside, APPLY, "aws", Exit::Success).await;
     world::tag_all(stage, "backup", "daily").await;
     let said = run(stage, PLAN, "all", Exit::Success).await;
@@ -157,16 +162,21 @@ async fn answers_lost(stage: &Stage) {
 }
 
 async fn answers_lost_on_app_runner(stage: &Stage) {
-    app_runner::want(stage, &Wanted::FIRST);
+    want_on_app_runner(stage).await;
     let writes = first_writes(stage, "aws").await;
     let of_it = writes.iter().filter(|it| it.starts_with("apprunner:"));
     assert!(of_it.count() >= 3, "{writes:?}");
     let undisturbed = names(stage).await;
-    let seen_elsewhere = ["apprunner:", "ecs:CreateCluster", "ecs:RunTask"];
+    let seen_elsewhere = [
+        "apprunner:",
+        "ecs:CreateCluster",
+        "ecs:RunTask",
+        "route53:",
+    ];
     for write in writes {
         if seen_elsewhere.iter().any(|it| write.starts_with(it)) {
             let disturbed = Stage::set(&stage.time).await;
-            app_runner::want(&disturbed, &Wanted::FIRST);
+            want_on_app_runner(&disturbed).await;
             answer_lost(disturbed, "aws", &write, &undisturbed).await;
         }
     }

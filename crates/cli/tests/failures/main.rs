@@ -21,6 +21,7 @@ mod clouds;
 mod contract;
 mod detached;
 mod disturbed;
+mod domains;
 mod drift;
 mod ecs;
 mod events;
@@ -122,6 +123,7 @@ const TESTS: &[&[Test]] = &[
     cloud_run::TESTS,
     app_runner::TESTS,
     app_runner_parts::TESTS,
+    domains::TESTS,
     runbooks::TESTS,
     access::TESTS,
     releases::TESTS,

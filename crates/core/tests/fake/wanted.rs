@@ -49,6 +49,7 @@ impl Wanted {
             database: None,
             cache: false,
             record: None,
+            domains: Vec::new(),
         }
     }
 

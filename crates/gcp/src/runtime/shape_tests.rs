@@ -54,6 +54,7 @@ fn spec() -> ServiceSpec {
         url: None,
         adopt: false,
         record: None,
+        domains: Vec::new(),
         verify: VerifySpec::default(),
         patience: deployer_core::spec::PATIENCE,
         unsaid: BTreeSet::new(),

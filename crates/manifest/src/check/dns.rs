@@ -13,7 +13,7 @@ use crate::resolve::canonical;
 use crate::section::{DnsProvider, GcpDns};
 use crate::source::KeyPath;
 
-static ROUTE_53_ZONE: Shape = shape!(
+pub(super) static ROUTE_53_ZONE: Shape = shape!(
     r"^Z[A-Z0-9]{1,31}$",
     "write the zone's domain, \"example.com\", or its id, \"Z0123456789ABCDEFGHIJ\""
 );
@@ -109,7 +109,7 @@ fn of_a_cloud(name: &str) -> Option<&'static str> {
         .find(|domain| name == *domain || name.ends_with(&format!(".{domain}")))
 }
 
-fn is_domain(name: &str) -> bool {
+pub(super) fn is_domain(name: &str) -> bool {
     let label = |label: &str| {
         let ends = |c: char| c.is_ascii_alphanumeric() || c == '_';
         label.len() <= 63
@@ -121,7 +121,7 @@ fn is_domain(name: &str) -> bool {
 }
 
 /// Tells whether it can be a name; says so in `report` when not.
-fn name(text: &str, path: &KeyPath, report: &mut Report<'_>) -> bool {
+pub(super) fn name(text: &str, path: &KeyPath, report: &mut Report<'_>) -> bool {
     let name = canonical(text);
     if let Some(domain) = of_a_cloud(&name) {
         let message = format!("nobody but the cloud gives names below `{domain}`");

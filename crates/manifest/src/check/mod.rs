@@ -4,6 +4,7 @@ mod app_runner;
 mod aws;
 mod data;
 mod dns;
+mod domains;
 mod env;
 mod gcp;
 mod offers;
@@ -33,6 +34,7 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
     secrets::check(manifest, report);
     data::check(manifest, report);
     dns::check(manifest, report);
+    domains::check(manifest, report);
     if let Some(section) = &manifest.targets.aws {
         aws::check(section, manifest, report);
     }

@@ -4,6 +4,7 @@ use deployer_core::address::CloudName;
 use deployer_core::spec::{HttpCheck, LeadsTo, RecordSpec, TokenCheck, VerifySpec};
 
 use super::Resolver;
+use super::clouds::domains;
 use crate::interpolate::Scope;
 use crate::model::{Check, Service, TokenRequest};
 use crate::source::KeyPath;
@@ -42,6 +43,16 @@ impl Resolver<'_> {
                     adopt: dns.adopt,
                 })
             }
+        }
+    }
+
+    /// The names that the runtime answers for by itself.
+    pub(super) fn domains(&self, key: &str) -> Vec<String> {
+        let aws = self.manifest.targets.aws.as_ref();
+        let own = aws.and_then(|aws| aws.services.get(key));
+        match (self.cloud, own) {
+            (CloudName::Aws, Some(own)) => domains(own),
+            (CloudName::Aws, None) | (CloudName::Gcp, _) => Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use deployer_aws::spec::{self as aws, AwsSpec};
 use deployer_gcp::spec::{self as gcp, GcpSpec};
 
+use super::canonical;
 use crate::model::Manifest;
 use crate::section;
 
@@ -81,6 +82,9 @@ impl Manifest {
                         .and_then(|target| target.access_role.clone())
                         .unwrap_or_default(),
                     concurrency: own.concurrency,
+                    domains: aws::Domain::of(&domains(&own)),
+                    zone: own.zone.as_ref().map(|zone| plain_zone(zone)),
+                    adopt_records: own.adopt_records,
                 }),
             },
             family: names.family,
@@ -137,6 +141,20 @@ impl Manifest {
             databases: databases.collect(),
             caches: caches.collect(),
         })
+    }
+}
+
+/// The names that a service answers for.
+pub(super) fn domains(own: &section::AwsService) -> Vec<String> {
+    own.domains.iter().map(|name| canonical(name)).collect()
+}
+
+fn plain_zone(zone: &str) -> String {
+    let zone = zone.trim_end_matches('.');
+    match zone.contains('.') {
+        true => zone.to_lowercase(),
+        // An id.
+        false => zone.to_owned(),
     }
 }
 

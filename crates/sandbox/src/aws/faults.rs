@@ -4,7 +4,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 
 use super::error::{AwsError, Wire};
-use super::policy;
+use super::{policy, rest_xml, schema};
 use crate::call::{ApiCall, Effect};
 use crate::faults::{Fault, FaultKind};
 
@@ -14,34 +14,17 @@ pub fn call(service: &str, operation: Option<&str>, method: &Method, uri: &Uri) 
     if let Some(operation) = operation {
         return ApiCall::aws(format!("{service}:{operation}"));
     }
-    let name = match service {
-        "route53" => format!("route53:{}", route53_operation(method, uri.path())),
-        _ => policy::rest_action(service, method, uri),
+    let model = schema::model(service).filter(|model| model.is_rest_xml());
+    let told = model.and_then(|model| rest_xml::operation(model, method, uri.path()));
+    let name = match told {
+        Some(operation) => format!("{service}:{operation}"),
+        None => policy::rest_action(service, method, uri),
     };
     let mut call = ApiCall::aws(name);
     if matches!(*method, Method::GET | Method::HEAD) {
         call.effect = Effect::Read;
     }
     call
-}
-
-/// The operations of Route 53 by their paths below `/2013-04-01`.
-fn route53_operation(method: &Method, path: &str) -> &'static str {
-    let path = path.trim_start_matches("/2013-04-01/");
-    let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    match (method.as_str(), parts.as_slice()) {
-        ("POST", ["hostedzone"]) => "CreateHostedZone",
-        ("GET", ["hostedzone"]) => "ListHostedZones",
-        ("GET", ["hostedzonesbyname"]) => "ListHostedZonesByName",
-        ("GET", ["hostedzone", _]) => "GetHostedZone",
-        ("DELETE", ["hostedzone", _]) => "DeleteHostedZone",
-        ("GET", ["hostedzone", _, "rrset"]) => "ListResourceRecordSets",
-        ("POST", ["hostedzone", _, "rrset"]) => "ChangeResourceRecordSets",
-        ("GET", ["change", _]) => "GetChange",
-        ("GET", ["tags", ..]) => "ListTagsForResource",
-        ("POST", ["tags", ..]) => "ChangeTagsForResource",
-        _ => "(REST)",
-    }
 }
 
 /// The answer to a call that is refused on purpose.
@@ -199,6 +182,13 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
         ("rds", "ModifyDBInstance") => AwsError::new(
             "InvalidDBInstanceState",
             "Database instance is not in available state.",
+        ),
+        // "If Amazon Route 53 can't process a request before the next request arrives, it will
+        // reject subsequent requests for the same hosted zone" (API Reference,
+        // "ChangeResourceRecordSets").
+        ("route53", "ChangeResourceRecordSets") => AwsError::new(
+            "PriorRequestNotComplete",
+            "The request was rejected because Route 53 was still processing a prior request.",
         ),
         // Right after RestoreSecret (hashicorp/terraform-provider-aws#18406, of what the service
         // knows late).

@@ -16,6 +16,8 @@ mod policy;
 mod query;
 mod query_rules;
 mod rds;
+mod rest_xml;
+mod route53;
 mod schema;
 mod secrets;
 mod sigv4;
@@ -64,6 +66,7 @@ struct Inner {
     elasticache: elasticache::ElastiCache,
     logs: logs::Logs,
     rds: rds::Rds,
+    route53: route53::Route53,
     secrets: secrets::Secrets,
 }
 
@@ -91,9 +94,11 @@ impl Aws {
         let ecr = ecr::Ecr::new(&host, policy.clone());
         let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
+        let route53 = route53::Route53::new(&host);
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
         let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
-        let apprunner = apprunner::AppRunner::new(&host, logs.clone(), secrets.clone());
+        let apprunner =
+            apprunner::AppRunner::new(&host, logs.clone(), secrets.clone(), route53.clone());
         Self {
             inner: Arc::new(Inner {
                 apprunner,
@@ -106,6 +111,7 @@ impl Aws {
                 elasticache,
                 logs,
                 rds,
+                route53,
                 secrets,
             }),
         }
@@ -149,6 +155,7 @@ impl Aws {
             "caches": self.inner.elasticache.status(),
             "scaling": self.inner.autoscaling.status(),
             "apprunner": self.inner.apprunner.status(),
+            "dns": self.inner.route53.status(),
         })
     }
 
@@ -302,6 +309,14 @@ impl Aws {
         };
         self.check_region(authorization)?;
         let (operation, input) = match target {
+            _ if model.is_rest_xml() => {
+                let operation = rest_xml::operation(model, &parts.method, parts.uri.path());
+                let operation = operation.ok_or_else(|| {
+                    unknown_operation(&format!("{service}:{} {}", parts.method, parts.uri.path()))
+                })?;
+                let input = rest_xml::read(model, operation, &parts.uri, body)?;
+                (operation.to_owned(), input)
+            }
             _ if model.is_query() => {
                 let operation = query::action(body);
                 let input = query::read(model, &operation, body);
@@ -338,9 +353,12 @@ impl Aws {
             )
             .with_status(StatusCode::INTERNAL_SERVER_ERROR));
         }
-        Ok(Some(match model.is_query() {
-            true => query::respond(model, &operation, &result),
-            false => json_response(&result, &model.metadata.json_version),
+        Ok(Some(if model.is_query() {
+            query::respond(model, &operation, &result)
+        } else if model.is_rest_xml() {
+            rest_xml::respond(model, &operation, &result)
+        } else {
+            json_response(&result, &model.metadata.json_version)
         }))
     }
 
@@ -353,6 +371,7 @@ impl Aws {
             "logs" => inner.logs.call(operation, input),
             "secretsmanager" => inner.secrets.call(operation, input),
             "rds" => inner.rds.call(operation, input),
+            "route53" => inner.route53.call(operation, input),
             "elasticache" => inner.elasticache.call(operation, input),
             "application-autoscaling" => inner.autoscaling.call(operation, input),
             "tagging" => tagging::get_resources(inner.tagged(), input),
@@ -362,8 +381,9 @@ impl Aws {
 
     fn check_region(&self, authorization: &sigv4::Authorization) -> Result<(), AwsError> {
         let region = &authorization.region;
-        // The global endpoint of STS is signed for us-east-1.
-        let global = authorization.service == "sts" && region == "us-east-1";
+        // The global endpoints are signed for us-east-1.
+        let global =
+            matches!(authorization.service.as_str(), "sts" | "route53") && region == "us-east-1";
         if *region == self.inner.host.region || global {
             return Ok(());
         }
@@ -535,6 +555,12 @@ fn read_json(body: &[u8]) -> Result<Value, AwsError> {
 
 /// What a service says to a request that breaks its model.
 fn refusal(service: &str, violations: &[Violation]) -> AwsError {
+    if service == "route53" {
+        let all = violations
+            .iter()
+            .map(|violation| violation.message.as_str());
+        return AwsError::new("InvalidInput", all.collect::<Vec<_>>().join("; "));
+    }
     let unreadable = |violation: &&Violation| matches!(violation.rule, Rule::Type | Rule::Unknown);
     if let Some(violation) = violations.iter().find(unreadable) {
         return AwsError::new("SerializationException", violation.message.clone());

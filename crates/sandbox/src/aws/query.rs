@@ -53,6 +53,11 @@ fn value(model: &Model, shape: &Shape, node: &Node) -> Value {
     let Some(text) = node.text.as_deref().filter(|_| node.inner.is_empty()) else {
         return untyped(node);
     };
+    typed(shape, text)
+}
+
+/// A value of a simple type; what is none of it stays text.
+pub fn typed(shape: &Shape, text: &str) -> Value {
     let typed = match shape.kind.as_str() {
         "integer" | "long" => text.parse::<i64>().ok().map(|number| json!(number)),
         "float" | "double" => text.parse::<f64>().ok().map(|number| json!(number)),
@@ -139,8 +144,11 @@ pub fn respond(model: &Model, operation: &str, result: &Value) -> Response {
     response
 }
 
-fn write_members(model: &Model, shape: &Shape, members: &Map<String, Value>, out: &mut String) {
-    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+/// Writes a structure's members that are in the body.
+pub fn write_members(model: &Model, shape: &Shape, members: &Map<String, Value>, out: &mut String) {
+    let in_body = |name: &String| !shape.places.contains_key(name);
+    let said = members.iter().filter(|(_, value)| !value.is_null());
+    for (name, value) in said.filter(|(name, _)| in_body(name)) {
         if let Some(shape) = shape.members.get(name).and_then(|it| model.shape(it)) {
             write(model, shape, name, value, out);
         }

@@ -23,7 +23,7 @@ pub struct Metadata {
     /// What precedes the operation in `X-Amz-Target`; empty for the query protocol.
     #[serde(default)]
     pub target_prefix: String,
-    /// `json` or `query`.
+    /// `json`, `query` or `rest-xml`.
     pub protocol: String,
     /// `1.0` or `1.1`; empty for the query protocol.
     #[serde(default)]
@@ -38,6 +38,18 @@ struct Operation {
     input: Option<String>,
     output: Option<String>,
     wrapper: Option<String>,
+    http: Option<Http>,
+}
+
+/// How a REST protocol tells an operation.
+#[derive(Debug, Deserialize)]
+pub struct Http {
+    /// `GET`.
+    pub method: String,
+    /// `/2013-04-01/hostedzone/{Id}`.
+    pub path: String,
+    /// The status of an answer.
+    pub status: u16,
 }
 
 /// The trimmed model of one type.
@@ -53,8 +65,11 @@ pub struct Shape {
     pub members: BTreeMap<String, String>,
     /// The shape of a list's members.
     pub member: Option<String>,
-    /// What the query protocol calls a list's members, unless `member`.
+    /// What XML protocols call a list's members, unless `member`.
     pub item: Option<String>,
+    /// Members that are not in the body: where (`uri`, `querystring`, `header`), and as what.
+    #[serde(default)]
+    pub places: BTreeMap<String, (String, String)>,
     key: Option<String>,
     value: Option<String>,
     #[serde(rename = "enum")]
@@ -126,6 +141,7 @@ static MODELS: LazyLock<BTreeMap<&'static str, Model>> = LazyLock::new(|| {
             "tagging",
             include_str!("../../schemas/aws/resourcegroupstaggingapi.json"),
         ),
+        ("route53", include_str!("../../schemas/aws/route53.json")),
     ]
     .into_iter()
     .map(|(name, text)| {
@@ -161,6 +177,16 @@ impl Model {
     /// Whether it talks in forms and XML.
     pub fn is_query(&self) -> bool {
         self.metadata.protocol == "query"
+    }
+
+    /// Whether a method and a path tell the operation, and bodies are XML.
+    pub fn is_rest_xml(&self) -> bool {
+        self.metadata.protocol == "rest-xml"
+    }
+
+    /// How REST protocols tell an operation.
+    pub fn http(&self, operation: &str) -> Option<&Http> {
+        self.operations.get(operation)?.http.as_ref()
     }
 
     /// A type by its name.

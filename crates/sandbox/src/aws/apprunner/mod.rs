@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use super::error::AwsError;
 use super::json::{number, page, text};
 use super::logs::Logs;
+use super::route53::Route53;
 use super::secrets::Secrets;
 use crate::Host;
 use state::State;
@@ -38,17 +39,20 @@ pub struct AppRunner {
 struct Inner {
     host: Host,
     logs: Logs,
+    /// Where the records of custom domains are looked for.
+    route53: Route53,
     secrets: Secrets,
     state: Mutex<State>,
 }
 
 impl AppRunner {
     /// No services; the default auto scaling configuration.
-    pub fn new(host: &Host, logs: Logs, secrets: Secrets) -> Self {
+    pub fn new(host: &Host, logs: Logs, secrets: Secrets, route53: Route53) -> Self {
         let this = Self {
             inner: Arc::new(Inner {
                 host: host.clone(),
                 logs,
+                route53,
                 secrets,
                 state: Mutex::default(),
             }),
@@ -76,6 +80,7 @@ impl AppRunner {
     /// Carries out an operation that the schema has let through.
     pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
+            "AssociateCustomDomain" => self.associate_domain(input),
             "CreateAutoScalingConfiguration" => self.create_scaling(input),
             "CreateService" => self.create_service(input).await,
             "CreateVpcConnector" => self.create_connector(input),
@@ -83,8 +88,10 @@ impl AppRunner {
             "DeleteService" => self.delete_service(input),
             "DeleteVpcConnector" => self.delete_connector(input),
             "DescribeAutoScalingConfiguration" => self.describe_scaling(input),
+            "DescribeCustomDomains" => self.describe_domains(input),
             "DescribeService" => self.describe_service(input),
             "DescribeVpcConnector" => self.describe_connector(input),
+            "DisassociateCustomDomain" => self.disassociate_domain(input),
             "ListAutoScalingConfigurations" => self.list_scaling(input),
             "ListOperations" => self.list_operations(input),
             "ListServices" => self.list_services(input),

@@ -171,13 +171,13 @@ impl AppRunner {
     }
 }
 
-fn alive<'a>(state: &'a State, arn: &str) -> Result<&'a Service, AwsError> {
+pub(super) fn alive<'a>(state: &'a State, arn: &str) -> Result<&'a Service, AwsError> {
     let service = state.service(arn).filter(|it| it.deleted.is_none());
     service.ok_or_else(|| not_found(arn))
 }
 
 /// The words of an update: hashicorp/waypoint, `builtin/aws/apprunner`. Of the others: ours, alike.
-fn in_state(done: &str, status: &str) -> AwsError {
+pub(super) fn in_state(done: &str, status: &str) -> AwsError {
     let message = format!("Service cannot be {done} in the current state: {status}.");
     AwsError::new("InvalidStateException", message)
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::custom_domains::Domain;
 use super::launch::Version;
 use crate::aws::json::seconds;
 use crate::runner::{Container, Front};
@@ -12,6 +13,8 @@ use crate::runner::{Container, Front};
 pub struct State {
     /// In the order of their creation; deleted ones too, for a while.
     pub services: Vec<Service>,
+    /// Of every service.
+    pub domains: Vec<Domain>,
     /// Inactive ones too.
     pub connectors: Vec<Connector>,
     /// Inactive ones too.

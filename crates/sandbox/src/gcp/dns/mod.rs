@@ -2,7 +2,6 @@
 
 mod changes;
 mod records;
-mod responder;
 mod zones;
 
 use std::collections::BTreeMap;
@@ -17,8 +16,8 @@ use super::error::{ApiError, Outcome};
 use super::names::project_number;
 use super::schema::Object;
 use super::wire::{Call, page};
-use records::{Key, Records};
-use responder::Responder;
+use crate::name_server::{Authority, Responder, Served, Set};
+use records::{Records, record_type};
 
 /// Until Google's name servers know a change.
 const PROPAGATION: Duration = Duration::from_secs(20);
@@ -51,6 +50,28 @@ struct Zone {
 impl Zones {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Zone>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Authority for Zones {
+    fn zone(&self, name: &str) -> Option<Served> {
+        let zones = self.lock();
+        let within =
+            |zone: &&Zone| name == zone.dns_name || name.ends_with(&format!(".{}", zone.dns_name));
+        let found = zones.values().filter(within);
+        let zone = found.max_by_key(|it| it.dns_name.len())?;
+        let sets = zone.served.all().filter_map(|record| {
+            Some(Set {
+                name: record.key.0.clone(),
+                kind: record_type(&record.key.1)?,
+                ttl: record.ttl,
+                data: record.rdata().collect(),
+            })
+        });
+        Some(Served {
+            domain: zone.dns_name.clone(),
+            sets: sets.collect(),
+        })
     }
 }
 

@@ -1,17 +1,14 @@
-//! The name server: answers for the public zones on loopback, over UDP and TCP, like an
+//! A name server: answers for a cloud's public zones on loopback, over UDP and TCP, like an
 //! authoritative server.
 
 use std::io;
 use std::net::SocketAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
-
-use super::records::{Record, record_type};
-use super::{Key, Zone, Zones};
 
 /// The largest answer over UDP to a client that names no size.
 const PLAIN_SIZE: u16 = 512;
@@ -20,15 +17,43 @@ const LARGEST: u16 = 1232;
 /// Aliases followed within a zone.
 const LONGEST_CHAIN: usize = 8;
 
+/// Whose zones are answered for. Cheap to clone.
+pub(crate) trait Authority: Clone + Send + Sync + 'static {
+    /// The zone that a name is in, as it is answered at the moment; the longest, when it is in
+    /// several. Names are in lower case and have their final dot. `None` for a name of others.
+    fn zone(&self, name: &str) -> Option<Served>;
+}
+
+/// A zone as it is answered.
+pub(crate) struct Served {
+    /// Its name, in lower case and with its final dot.
+    pub(crate) domain: String,
+    /// What is in it.
+    pub(crate) sets: Vec<Set>,
+}
+
+/// One resource record set as it is answered.
+pub(crate) struct Set {
+    /// In lower case and with its final dot.
+    pub(crate) name: String,
+    /// Its type.
+    pub(crate) kind: RecordType,
+    /// In seconds.
+    pub(crate) ttl: u32,
+    /// Its values.
+    pub(crate) data: Vec<RData>,
+}
+
 /// A running name server; it ends when dropped.
-pub(super) struct Responder {
+pub(crate) struct Responder {
     address: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
 impl Responder {
     /// Listens on a free port of 127.0.0.1, the same for both transports.
-    pub(super) fn start(zones: Zones) -> io::Result<Self> {
+    /// Must be called within the runtime that will answer.
+    pub(crate) fn start(zones: impl Authority) -> io::Result<Self> {
         let (udp, tcp) = listen()?;
         let address = udp.local_addr()?;
         let (udp, tcp) = (UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?);
@@ -41,7 +66,7 @@ impl Responder {
         })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -63,7 +88,7 @@ fn listen() -> io::Result<(std::net::UdpSocket, std::net::TcpListener)> {
     Err(last)
 }
 
-async fn serve_udp(socket: UdpSocket, zones: Zones) {
+async fn serve_udp(socket: UdpSocket, zones: impl Authority) {
     let mut buffer = vec![0; 4096];
     loop {
         // An error is about an answer that nobody waited for.
@@ -76,7 +101,7 @@ async fn serve_udp(socket: UdpSocket, zones: Zones) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, zones: Zones) {
+async fn serve_tcp(listener: TcpListener, zones: impl Authority) {
     let mut clients = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else {
@@ -93,7 +118,7 @@ async fn serve_tcp(listener: TcpListener, zones: Zones) {
     }
 }
 
-async fn converse(mut client: TcpStream, zones: &Zones) -> io::Result<()> {
+async fn converse(mut client: TcpStream, zones: &impl Authority) -> io::Result<()> {
     loop {
         let length = client.read_u16().await?;
         let mut query = vec![0; usize::from(length)];
@@ -114,7 +139,7 @@ enum Transport {
 }
 
 /// The answer to a query, for the wire. `None` for what is no query.
-fn answer(zones: &Zones, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
+fn answer(zones: &impl Authority, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let query = Message::from_vec(query).ok()?;
     if query.metadata.message_type != MessageType::Query {
         return None;
@@ -147,52 +172,46 @@ fn answer(zones: &Zones, query: &[u8], transport: Transport) -> Option<Vec<u8>> 
 }
 
 /// Finds what a zone answers, and writes it into `response`.
-fn resolve(zones: &Zones, name: &str, kind: RecordType, response: &mut Message) -> ResponseCode {
-    let zones = zones.lock();
-    let within =
-        |zone: &&Zone| name == zone.dns_name || name.ends_with(&format!(".{}", zone.dns_name));
-    let Some(zone) = zones
-        .values()
-        .filter(within)
-        .max_by_key(|it| it.dns_name.len())
-    else {
+fn resolve(
+    zones: &impl Authority,
+    name: &str,
+    kind: RecordType,
+    response: &mut Message,
+) -> ResponseCode {
+    let Some(zone) = zones.zone(name) else {
         return ResponseCode::Refused;
     };
     response.metadata.authoritative = true;
     let mut owner = name.to_owned();
     let mut code = ResponseCode::NoError;
     for _ in 0..LONGEST_CHAIN {
-        let found = lookup(zone, &owner);
+        let found = lookup(&zone, &owner);
         let Found::Sets(sets) = found else {
             // An alias that leads out of the zone is for the client to follow.
-            if response.answers.is_empty() || owner.ends_with(&format!(".{}", zone.dns_name)) {
+            if response.answers.is_empty() || owner.ends_with(&format!(".{}", zone.domain)) {
                 code = ResponseCode::NXDomain;
             }
             break;
         };
-        let wanted =
-            |set: &&&Record| kind == RecordType::ANY || record_type(&set.key.1) == Some(kind);
+        let wanted = |set: &&&Set| kind == RecordType::ANY || set.kind == kind;
         let matching: Vec<_> = sets.iter().filter(wanted).collect();
         if !matching.is_empty() {
             matching.iter().for_each(|set| write(&owner, set, response));
             return ResponseCode::NoError;
         }
-        let Some(alias) = sets.iter().find(|set| set.key.1 == "CNAME") else {
+        let Some(alias) = sets.iter().find(|set| set.kind == RecordType::CNAME) else {
             break;
         };
         write(&owner, alias, response);
-        owner = alias
-            .data
-            .first()
-            .cloned()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        owner = match alias.data.first() {
+            Some(RData::CNAME(target)) => target.0.to_ascii().to_ascii_lowercase(),
+            _ => String::new(),
+        };
     }
     if response.answers.is_empty() || code == ResponseCode::NXDomain {
-        let soa: Key = (zone.dns_name.clone(), "SOA".into());
-        if let Some(soa) = zone.served.get(&soa) {
-            let records = wire_records(&zone.dns_name, soa);
-            response.add_authorities(records);
+        let is_soa = |set: &&Set| set.kind == RecordType::SOA && set.name == zone.domain;
+        if let Some(soa) = zone.sets.iter().find(is_soa) {
+            response.add_authorities(wire_records(&zone.domain, soa));
         }
     }
     code
@@ -201,23 +220,22 @@ fn resolve(zones: &Zones, name: &str, kind: RecordType, response: &mut Message) 
 /// What a zone has at a name.
 enum Found<'a> {
     /// Perhaps none, when only longer names are there.
-    Sets(Vec<&'a Record>),
+    Sets(Vec<&'a Set>),
     Nothing,
 }
 
-fn lookup<'a>(zone: &'a Zone, name: &str) -> Found<'a> {
-    let at = |name: &str| -> Vec<&'a Record> {
-        zone.served.all().filter(|it| it.key.0 == name).collect()
-    };
+fn lookup<'a>(zone: &'a Served, name: &str) -> Found<'a> {
+    let at =
+        |name: &str| -> Vec<&'a Set> { zone.sets.iter().filter(|it| it.name == name).collect() };
     let exact = at(name);
     let below = format!(".{name}");
-    if !exact.is_empty() || zone.served.all().any(|it| it.key.0.ends_with(&below)) {
+    if !exact.is_empty() || zone.sets.iter().any(|it| it.name.ends_with(&below)) {
         return Found::Sets(exact);
     }
     // The closest wildcard stands in for names that are not there.
     let mut rest = name;
     while let Some((_, parent)) = rest.split_once('.') {
-        if parent.len() < zone.dns_name.len() {
+        if parent.len() < zone.domain.len() {
             break;
         }
         let wild = at(&format!("*.{parent}"));
@@ -229,15 +247,14 @@ fn lookup<'a>(zone: &'a Zone, name: &str) -> Found<'a> {
     Found::Nothing
 }
 
-fn write(owner: &str, set: &Record, response: &mut Message) {
-    let records = wire_records(owner, set);
-    response.add_answers(records);
+fn write(owner: &str, set: &Set, response: &mut Message) {
+    response.add_answers(wire_records(owner, set));
 }
 
-fn wire_records(owner: &str, set: &Record) -> Vec<hickory_proto::rr::Record> {
+fn wire_records(owner: &str, set: &Set) -> Vec<hickory_proto::rr::Record> {
     let Ok(owner) = Name::from_ascii(owner) else {
         return Vec::new();
     };
     let record = |data| hickory_proto::rr::Record::from_rdata(owner.clone(), set.ttl, data);
-    set.rdata().map(record).collect()
+    set.data.iter().cloned().map(record).collect()
 }
