@@ -19,6 +19,7 @@ use super::namespace::{self, ADDRESS, Folders};
 use super::output::copy_lines;
 use super::relay::{Dialer, host_ports, relay_inbound, relay_outbound};
 use super::simulated::Running;
+use super::terminal::{self, Terminal};
 use super::{ContainerSpec, Exit, LogSink, StartError, Stream};
 use crate::moto::free_port;
 use crate::process::{Guard, Process, bound_command, supervise};
@@ -192,6 +193,34 @@ impl Container {
             } => surroundings.run(process, command, limit).await,
             Body::Simulated(_) if self.exit().is_some() => Err(ExecError::Ended),
             Body::Simulated(running) => Ok(Exit::with(i32::from(!running.healthy()))),
+        }
+    }
+
+    /// Starts a further command in a terminal of its own, as root and with these variables beside
+    /// the container's own.
+    ///
+    /// Without namespaces the program of the unpacked image runs among the host's processes. In a
+    /// simulated container it does what [`Behaviour::commands`](super::Behaviour) says.
+    pub async fn terminal(
+        &self,
+        command: &[String],
+        variables: &[(&str, &str)],
+    ) -> Result<Terminal, ExecError> {
+        match &self.body {
+            Body::Process {
+                process,
+                surroundings,
+                ..
+            } => {
+                let mut surroundings = Surroundings::clone(surroundings);
+                for (name, value) in variables {
+                    let value = (*value).to_owned();
+                    surroundings.env.entry((*name).to_owned()).or_insert(value);
+                }
+                terminal::start(&surroundings, process, command).await
+            }
+            Body::Simulated(_) if self.exit().is_some() => Err(ExecError::Ended),
+            Body::Simulated(running) => Ok(running.terminal()),
         }
     }
 

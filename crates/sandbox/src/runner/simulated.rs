@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::image::Image;
 use super::invocation::{argv, environment};
+use super::terminal::{self, Terminal};
 use super::{ContainerSpec, Exit, Purpose, StartError, Stream};
 use crate::background::Background;
 use crate::clock::Clock;
@@ -24,6 +25,19 @@ pub struct Behaviour {
     pub lines: Vec<String>,
     /// The cloud's time until it exits, or, when it does not exit, until it passes health checks.
     pub takes: Duration,
+    /// What a command does that is run in a terminal of it. Each begins anew.
+    pub commands: Ran,
+}
+
+/// What a command of a simulated container does. It goes on when nobody looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// What it prints when it starts.
+    pub lines: Vec<String>,
+    /// The cloud's time until it ends.
+    pub takes: Duration,
+    /// How the container ends with it, if it does.
+    pub ends: Option<Exit>,
 }
 
 impl Behaviour {
@@ -39,6 +53,7 @@ impl Behaviour {
             healthy: true,
             lines: Vec::new(),
             takes,
+            commands: Ran::default(),
         }
     }
 }
@@ -142,6 +157,8 @@ impl Simulated {
                 None => clock.after(behaviour.takes),
             }),
             clock: clock.clone(),
+            background: background.clone(),
+            commands: behaviour.commands,
             exit: watch::Sender::new(None),
         };
         if let Some(exit) = behaviour.exit {
@@ -172,6 +189,8 @@ impl std::fmt::Debug for Simulated {
 #[derive(Clone)]
 pub(super) struct Running {
     clock: Clock,
+    background: Background,
+    commands: Ran,
     healthy_from: Option<jiff::Timestamp>,
     exit: watch::Sender<Option<Exit>>,
 }
@@ -187,6 +206,16 @@ impl Running {
         up && self
             .healthy_from
             .is_some_and(|from| from <= self.clock.now())
+    }
+
+    /// A command in a terminal of it.
+    pub(super) fn terminal(&self) -> Terminal {
+        terminal::simulated(self, (&self.clock, &self.background))
+    }
+
+    /// What such a command does.
+    pub(super) fn commands(&self) -> Ran {
+        self.commands.clone()
     }
 
     /// Ends it, unless it has ended.
