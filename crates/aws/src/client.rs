@@ -45,6 +45,8 @@ pub(crate) struct Clients {
     pub(crate) section: AwsSpec,
     pub(crate) target: Target,
     pub(crate) context: Context,
+    /// For what no SDK signs: the websocket of a session.
+    pub(crate) credentials: Credentials,
 }
 
 impl Clients {
@@ -86,6 +88,7 @@ impl Clients {
                 sandbox,
             },
             context,
+            credentials: credentials.clone(),
         })
     }
 

@@ -12,6 +12,8 @@ pub enum Feature {
     SharedSecrets,
     /// A migration before the roll-out.
     Migrations,
+    /// Commands in containers that run.
+    Commands,
     /// Managed databases.
     Databases,
     /// Managed caches.
@@ -28,11 +30,12 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Always,
         Self::Secrets,
         Self::SharedSecrets,
         Self::Migrations,
+        Self::Commands,
         Self::Databases,
         Self::Caches,
         Self::Scaling,
@@ -48,6 +51,7 @@ impl Feature {
             Self::Secrets => "secrets",
             Self::SharedSecrets => "shared-secrets",
             Self::Migrations => "migrations",
+            Self::Commands => "commands",
             Self::Databases => "databases",
             Self::Caches => "caches",
             Self::Scaling => "scaling",
@@ -64,6 +68,7 @@ impl Feature {
             Self::Secrets => "`[secrets]`, `[keys]`, `[databases]`, `[caches]`",
             Self::SharedSecrets => "`[secrets]` of another owner",
             Self::Migrations => "`[services.NAME.migrate]`",
+            Self::Commands => "`mode = \"exec\"` of a migration, `deployer exec`",
             Self::Databases => "`[databases]`",
             Self::Caches => "`[caches]`",
             Self::Scaling => "`replicas = { min = ..., max = ... }`",

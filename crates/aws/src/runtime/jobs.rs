@@ -20,6 +20,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::Value;
 use deployer_core::jobs::{End, Execution, Jobs, Nth, Started, State, Trail};
+use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{family_of, short};
+use super::waiting::{self, Awaited};
 use super::{Names, autopsy, service_calls};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
@@ -42,12 +44,14 @@ const MEMORY: Duration = Duration::from_secs(55 * 60);
 const AT_ONCE: usize = 100;
 
 /// Where an execution's program stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Program {
     /// It is the service's entry point with this command, which the call says.
     Override(Vec<String>),
     /// In a task definition of its own.
     OfDefinition,
+    /// Nowhere: the task definition of its own waits for it, and it is run in the task.
+    Awaited(Awaited),
 }
 
 /// The one-off tasks of one service.
@@ -146,7 +150,10 @@ impl Tasks {
         Execution {
             id: task.task_arn().unwrap_or_default().to_owned(),
             made: made.and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
-            state: state(task, &self.names.container),
+            state: match &self.program {
+                Program::Override(_) | Program::OfDefinition => state(task, &self.names.container),
+                Program::Awaited(_) => state_of_awaited(task, &self.names.container),
+            },
         }
     }
 
@@ -165,8 +172,9 @@ impl Tasks {
                 let overrides = TaskOverride::builder().container_overrides(command);
                 Some(overrides.build())
             }
-            Program::OfDefinition => None,
+            Program::OfDefinition | Program::Awaited(_) => None,
         };
+        let takes_commands = matches!(self.program, Program::Awaited(_)).then_some(true);
         let tags = self.tags.iter();
         let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags: Vec<Tag> = tags.collect();
@@ -180,6 +188,7 @@ impl Tasks {
             .launch_type(LaunchType::Fargate)
             .network_configuration(service_calls::network(&self.clients.section)?)
             .set_overrides(overrides)
+            .set_enable_execute_command(takes_commands)
             .started_by(started_by(key))
             .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
             .client_token(token.to_string())
@@ -198,6 +207,9 @@ impl Jobs for Tasks {
     fn describe(&self, fields: &mut Fields) {
         let definition = self.definition.field(|revision| revision.0.clone());
         fields.set_value("task_definition", definition);
+        if let Program::Awaited(_) = &self.program {
+            fields.set("by", "ECS Exec");
+        }
     }
 
     fn name(&self, id: &str) -> String {
@@ -314,6 +326,16 @@ impl Jobs for Tasks {
         Ok(task.map(|task| self.execution(task)))
     }
 
+    async fn attend(&self, id: &str, watch: &dyn Watch) -> Result<()> {
+        match &self.program {
+            Program::Override(_) | Program::OfDefinition => Ok(()),
+            Program::Awaited(awaited) => {
+                let at = (id, self.names.container.as_str());
+                awaited.attend(&self.clients, at, watch).await
+            }
+        }
+    }
+
     fn is_of_another_service(&self, ticket: &str) -> bool {
         Ticket::read(ticket).is_some_and(|ticket| self.others.contains(&ticket.family))
     }
@@ -357,6 +379,25 @@ fn state(task: &Task, container: &str) -> State {
             Err(why) => End::Failed(why),
         }),
         status => State::Running(status.unwrap_or("UNKNOWN").to_owned()),
+    }
+}
+
+/// The same of a task that waits for its program: the waiter ends with the program's own code, and
+/// with one of its own when nothing ran, whatever stopped it.
+fn state_of_awaited(task: &Task, container: &str) -> State {
+    let mut containers = task.containers().iter();
+    let ours = containers.find(|found| found.name() == Some(container));
+    let code = ours.and_then(|found| found.exit_code());
+    match (state(task, container), code) {
+        (State::Over(_), Some(0)) => State::Over(End::Succeeded),
+        (State::Over(_), Some(waiting::NOTHING_RAN)) => {
+            let why = task.stopped_reason().unwrap_or_default();
+            State::Over(End::NeverRan(format!("nobody began it: {why}")))
+        }
+        (State::Over(End::NeverRan(why)), _) if waiting::lacks_shell(&why) => {
+            State::Over(End::NeverRan(format!("{why}; {}", waiting::NO_SHELL)))
+        }
+        (state, _) => state,
     }
 }
 
@@ -494,6 +535,35 @@ mod tests {
         failed.started_at = Some(DateTime::from_secs(1));
         assert!(!never_ran(&failed), "it was running");
         assert!(!never_ran(&task(None, None)), "no word of the start");
+    }
+
+    #[test]
+    fn a_waiting_tasks_code_is_its_programs_and_one_says_that_nothing_ran() {
+        let of = |code: i32, stop: TaskStopCode| {
+            let mut task = task(Some(code), None);
+            task.stop_code = Some(stop);
+            state_of_awaited(&task, "idp")
+        };
+        let by_itself = || TaskStopCode::EssentialContainerExited;
+        assert_eq!(of(0, by_itself()), State::Over(End::Succeeded));
+        // It had written its code by the time that the waiter was to stop.
+        let stopped = of(0, TaskStopCode::UserInitiated);
+        assert_eq!(stopped, State::Over(End::Succeeded));
+        assert!(matches!(of(3, by_itself()), State::Over(End::Failed(_))));
+        for stop in [by_itself(), TaskStopCode::UserInitiated] {
+            let state = of(waiting::NOTHING_RAN, stop);
+            assert!(matches!(state, State::Over(End::NeverRan(_))), "{state:?}");
+        }
+        let killed = of(143, TaskStopCode::UserInitiated);
+        assert!(matches!(killed, State::Over(End::Failed(_))));
+        let shell = "CannotStartContainerError: exec: \"/bin/sh\": no such file or directory";
+        let mut none = task(None, Some(shell));
+        none.stop_code = Some(TaskStopCode::TaskFailedToStart);
+        let state = state_of_awaited(&none, "idp");
+        let State::Over(End::NeverRan(why)) = state else {
+            panic!("{state:?}");
+        };
+        assert!(why.contains("mode = \"job\""), "{why}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod autopsy;
 mod balancers;
 pub(crate) mod definition;
 mod definition_read;
+mod exec;
 mod family;
 mod jobs;
 mod kept;
@@ -18,6 +19,7 @@ pub(crate) mod scaling;
 pub(crate) mod scaling_calls;
 pub(crate) mod service;
 pub(crate) mod task_definition;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,13 +31,13 @@ use deployer_core::capability::{
     ServiceOutputs, Serving,
 };
 use deployer_core::error::Result;
-use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::{Declared, Site};
 use deployer_core::migration::{self as step, Migrated};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
 use deployer_core::ours::Owner;
-use deployer_core::spec::{EnvironmentSpec, MigrateSpec, ServiceSpec};
+use deployer_core::spec::{EnvironmentSpec, MigrateBy, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
 use crate::client::Clients;
@@ -51,6 +53,7 @@ use scaling::Scaling;
 use service::Service;
 use service::{calls as service_calls, fields as service_fields};
 use task_definition::TaskDefinition;
+use waiting::Awaited;
 
 /// A log group that exists.
 #[derive(Clone, Debug)]
@@ -276,11 +279,18 @@ impl Declaration<'_> {
     ) -> (Output<Migrated>, Output<String>) {
         // The entry point that an adopted service keeps is not known here.
         let kept = self.service.unsaid.contains("entrypoint");
-        let by_override =
-            migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty() && !kept;
-        let definition = match by_override {
-            true => definition.clone(),
-            false => self.task_definition(graph, logs, Program::Migration(migrate)),
+        let waits = migrate.by == MigrateBy::Exec;
+        let by_override = migrate.entrypoint == self.service.entrypoint
+            && !migrate.command.is_empty()
+            && !kept
+            && !waits;
+        let definition = match (by_override, waits) {
+            (true, _) => definition.clone(),
+            (false, true) => {
+                let waiter = waiting::waiter(migrate);
+                self.task_definition(graph, logs, Program::Migration(&waiter))
+            }
+            (false, false) => self.task_definition(graph, logs, Program::Migration(migrate)),
         };
         let address = self
             .clients
@@ -294,9 +304,13 @@ impl Declaration<'_> {
             let tasks = Tasks {
                 clients: Arc::clone(clients),
                 names: self.names.clone(),
-                program: match by_override {
-                    true => jobs::Program::Override(migrate.command.clone()),
-                    false => jobs::Program::OfDefinition,
+                program: match (by_override, waits) {
+                    (true, _) => jobs::Program::Override(migrate.command.clone()),
+                    (false, false) => jobs::Program::OfDefinition,
+                    (false, true) => jobs::Program::Awaited(Awaited {
+                        program: [&migrate.entrypoint[..], &migrate.command[..]].concat(),
+                        secrets: self.pinned(inputs),
+                    }),
                 },
                 timeout: migrate.timeout,
                 tags,
@@ -307,6 +321,13 @@ impl Declaration<'_> {
             let database = Database::of(of, whose, self.inputs, self.scope, inputs);
             (tasks, Box::new(database))
         })
+    }
+
+    /// The secrets that the service has, in the versions that its new definition pins.
+    fn pinned(&self, inputs: &mut Inputs) -> BTreeMap<String, Value<SecretVersion>> {
+        let secrets = self.inputs.secrets.iter();
+        let pinned = secrets.map(|(key, version)| (key.clone(), inputs.pass(version)));
+        pinned.collect()
     }
 
     /// The families of the tasks that the manifest's other services have.

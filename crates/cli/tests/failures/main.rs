@@ -22,6 +22,7 @@ mod disturbed;
 mod drift;
 mod ecs;
 mod events;
+mod exec;
 mod folders;
 mod google;
 mod held;
@@ -96,6 +97,7 @@ const TESTS: &[&[Test]] = &[
     masked::TESTS,
     undo::TESTS,
     jobs::TESTS,
+    exec::TESTS,
     images::TESTS,
     outages::TESTS,
     drift::TESTS,

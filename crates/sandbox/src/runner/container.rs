@@ -220,14 +220,14 @@ impl Container {
                 terminal::start(&surroundings, process, command).await
             }
             Body::Simulated(_) if self.exit().is_some() => Err(ExecError::Ended),
-            Body::Simulated(running) => Ok(running.terminal()),
+            Body::Simulated(running) => Ok(running.terminal(command)),
         }
     }
 
     /// SIGTERM, and SIGKILL after `grace`. Returns how it ended.
     ///
     /// As in any container, the process is the first of its namespace: without a handler of its
-    /// own for SIGTERM it does not hear it. A simulated one exits with 0 at once.
+    /// own for SIGTERM it does not hear it. A simulated one exits at once.
     pub async fn stop(&self, grace: Duration) -> Exit {
         self.signal(Signal::SIGTERM);
         match tokio::time::timeout(grace, self.wait()).await {
@@ -258,7 +258,7 @@ impl Container {
                 Boundary::Group => process.signal_group(signal),
                 Boundary::Namespace => process.signal(signal),
             },
-            Body::Simulated(running) => running.end(Exit::with(0)),
+            Body::Simulated(running) => running.stop(),
         }
     }
 }

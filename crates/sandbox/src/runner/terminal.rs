@@ -21,6 +21,8 @@ use crate::process::Process;
 const PIECE: usize = 1024;
 /// How long a command that was killed may hold its terminal.
 const KILLED: Duration = Duration::from_secs(2);
+/// How long a simulated command takes to print what it prints last.
+const LAST: Duration = Duration::from_secs(1);
 
 /// What is typed, or done to the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,32 +167,41 @@ fn kill_alone(child: &Child) {
 }
 
 /// One of a simulated container: what was said that commands do there.
-pub(super) fn simulated(running: &Running, (clock, background): (&Clock, &Background)) -> Terminal {
+pub(super) fn simulated(
+    running: &Running,
+    command: &[String],
+    (clock, background): (&Clock, &Background),
+) -> Terminal {
     let (out, output) = mpsc::channel(1);
     let (typed, mut keys) = mpsc::channel(64);
     let killed = CancellationToken::new();
     let (done, mut finished) = watch::channel(false);
-    let ran = running.commands();
+    let ran = running.ran(command);
     let (acting, clock, takes, ends) = (running.clone(), clock.clone(), ran.takes, ran.ends);
     // What was begun goes on, whoever looks.
     background.spawn(async move {
         clock.sleep(takes).await;
+        done.send_replace(true);
+        // What it prints at last comes before its container ends.
+        clock.sleep(LAST).await;
         if let Some(exit) = ends {
             acting.end(exit);
         }
-        done.send_replace(true);
     });
     let (over, mut ended) = (killed.clone(), running.exit());
     background.spawn(async move {
-        let shown = async {
-            for line in &ran.lines {
+        let print = async |lines: &[String]| {
+            for line in lines {
                 let line = Bytes::from(format!("{line}\r\n"));
-                if out.send(line).await.is_err() {
-                    return;
-                }
+                // Nobody looks.
+                let _ = out.send(line).await;
             }
+        };
+        let shown = async {
+            print(&ran.lines).await;
             // One that can never come is as good as one that came: the sandbox is over.
             let _ = finished.wait_for(|done| *done).await;
+            print(&ran.last).await;
         };
         let ignored = async {
             while keys.recv().await.is_some() {}
