@@ -153,6 +153,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Logs(_) => "logs",
+            Self::Exec(_) => "exec",
             Self::Rollback(_) => "rollback",
             Self::Secrets(SecretsCommand::List) => "secrets list",
             Self::Secrets(SecretsCommand::Set { .. }) => "secrets set",
@@ -188,6 +189,7 @@ impl Command {
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Logs(_)
+            | Self::Exec(_)
             | Self::Secrets(SecretsCommand::List)
             | Self::Lock(_)
             | Self::Env(_)
@@ -220,6 +222,7 @@ impl Command {
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Logs(_)
+            | Self::Exec(_)
             | Self::Secrets(SecretsCommand::List)
             | Self::Lock(LockCommand::Show)
             | Self::Env(_)
@@ -270,6 +273,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Print what the containers print
     Logs(LogsArgs),
+    /// Run a command, or a shell, in a task that serves (ECS alone)
+    #[command(after_help = EXEC_HELP)]
+    Exec(ExecArgs),
     /// Make an earlier release serve again; `apply` then holds the rejected one back
     Rollback(RollbackArgs),
     /// List and set secrets; values never pass through arguments
@@ -496,6 +502,25 @@ pub struct LogsArgs {
     /// Print lines as they are; otherwise the values of the environment's secrets are hidden
     #[arg(long)]
     pub unmasked: bool,
+}
+
+/// What `exec` does, and what it ends with.
+const EXEC_HELP: &str = "\
+The command runs by ECS Exec: as root, in a terminal, with standard output and standard error as one. Its exit code is that
+of deployer; 125 says that deployer itself failed, or that the session was lost. Keys go to the command, Ctrl-C too. Where
+standard input is no terminal, the command has none: what is piped in is not passed on.";
+
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The service
+    #[arg(add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+    /// The task, by its id or how that begins; by default the newest that serves
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+    /// The command and its arguments, after `--`; by default a shell, `/bin/sh`
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

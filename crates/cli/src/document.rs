@@ -120,7 +120,7 @@ pub fn result(exit: Exit) -> Value {
         })
         .unwrap_or_default();
     event(json!({
-        "event": "result", "outcome": exit.word(), "exit_code": exit as u8,
+        "event": "result", "outcome": exit.word(), "exit_code": exit.code(),
         "seconds": (seconds * 1000.0).round() / 1000.0, "runs": runs,
     }))
 }

@@ -4,44 +4,99 @@ use deployer_core::error::ErrorKind;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Exit {
     /// Everything asked for was done.
-    Success = 0,
+    Success,
     /// It failed for a reason that has no code of its own.
-    Failure = 1,
+    Failure,
     /// `plan --detailed-exitcode`: there are changes.
-    Changes = 2,
+    Changes,
     /// A deployment failed; what served before still serves.
-    DeploymentFailed = 3,
+    DeploymentFailed,
     /// What serves is the release that was asked for, and it does not do what it should.
-    VerificationFailed = 4,
+    VerificationFailed,
     /// What serves is not what was asked for.
-    Untrue = 5,
+    Untrue,
     /// A service was left alone because it is on hold after a rollback; `plan --detailed-exitcode`:
     /// that alone.
-    Held = 6,
+    Held,
     /// A deployment failed and was put back: by the cloud, or by `--on-failure undo`.
-    RolledBack = 7,
+    RolledBack,
     /// Another run holds the lock, or took it from this one.
-    Locked = 8,
+    Locked,
     /// Something failed and could not be put back: a person has to look.
-    NeedsAttention = 9,
+    NeedsAttention,
     /// Credentials are absent, refused, or may not do this.
-    Denied = 10,
+    Denied,
     /// `apply --detach --detailed-exitcode`: a roll-out has begun and was left to the cloud, all
     /// else is well.
-    Detached = 11,
+    Detached,
     /// The ledger has no inventory of this environment, and not everything that carries our mark
     /// could be listed: what could be was destroyed.
-    LedgerLost = 12,
+    LedgerLost,
     /// The manifest, an argument or a file is wrong.
-    Input = 64,
+    Input,
+    /// `run`: the command's time was over, and it was stopped.
+    OutOfTime,
+    /// `run`: deployer itself failed, whatever the reason; how the command ended is not known, or
+    /// it never began.
+    NotRun,
     /// A person stopped it.
-    Interrupted = 130,
+    Interrupted,
+    /// `run`: the command ended by itself with this code, which is not 0.
+    Program(u8),
 }
 
 impl Exit {
+    /// What the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Changes => 2,
+            Self::DeploymentFailed => 3,
+            Self::VerificationFailed => 4,
+            Self::Untrue => 5,
+            Self::Held => 6,
+            Self::RolledBack => 7,
+            Self::Locked => 8,
+            Self::NeedsAttention => 9,
+            Self::Denied => 10,
+            Self::Detached => 11,
+            Self::LedgerLost => 12,
+            Self::Input => 64,
+            Self::OutOfTime => 124,
+            Self::NotRun => 125,
+            Self::Interrupted => 130,
+            Self::Program(code) => code,
+        }
+    }
+
+    /// How a `run` ends: whatever failed of deployer's own has one code, which tells it apart from
+    /// those of the command.
+    pub(crate) fn of_run(self) -> Self {
+        match self {
+            Self::Success
+            | Self::OutOfTime
+            | Self::NotRun
+            | Self::Interrupted
+            | Self::Program(_) => self,
+            Self::Failure
+            | Self::Changes
+            | Self::DeploymentFailed
+            | Self::VerificationFailed
+            | Self::Untrue
+            | Self::Held
+            | Self::RolledBack
+            | Self::Locked
+            | Self::NeedsAttention
+            | Self::Denied
+            | Self::Detached
+            | Self::LedgerLost
+            | Self::Input => Self::NotRun,
+        }
+    }
+
     /// The code as one word, as `result` has it.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -58,6 +113,9 @@ impl Exit {
             Self::Detached => "detached",
             Self::LedgerLost => "ledger_lost",
             Self::Input => "bad_input",
+            Self::OutOfTime => "out_of_time",
+            Self::NotRun => "not_run",
+            Self::Program(_) => "program_failed",
             Self::Interrupted => "interrupted",
         }
     }
@@ -85,7 +143,7 @@ impl From<ErrorKind> for Exit {
 
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -112,8 +170,11 @@ mod tests {
             Exit::Denied => Some(Exit::Detached),
             Exit::Detached => Some(Exit::LedgerLost),
             Exit::LedgerLost => Some(Exit::Input),
-            Exit::Input => Some(Exit::Interrupted),
-            Exit::Interrupted => None,
+            Exit::Input => Some(Exit::OutOfTime),
+            Exit::OutOfTime => Some(Exit::NotRun),
+            Exit::NotRun => Some(Exit::Interrupted),
+            // What the command of a `run` ends with has no row of its own.
+            Exit::Interrupted | Exit::Program(_) => None,
         } {
             all.push(next);
         }
@@ -127,7 +188,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| "));
         let codes = rows.filter_map(|row| row.split(" |").next()?.parse().ok());
         let codes: Vec<u8> = codes.collect();
-        let all: Vec<u8> = all().into_iter().map(|exit| exit as u8).collect();
+        let all: Vec<u8> = all().into_iter().map(Exit::code).collect();
         assert_eq!(codes, all);
     }
 }

@@ -41,6 +41,7 @@ mod secret;
 mod session;
 mod stopped;
 mod system;
+mod terminal;
 mod typed;
 mod verbs;
 mod verification;
@@ -209,10 +210,14 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
             }
         },
     };
-    result.unwrap_or_else(|error| {
+    let exit = result.unwrap_or_else(|error| {
         view::error::print(&error, global.json);
         Exit::from(error.kind())
-    })
+    });
+    match command {
+        Command::Exec(_) => exit.of_run(),
+        _ => exit,
+    }
 }
 
 async fn on_manifest(
@@ -276,6 +281,7 @@ async fn on_manifest(
         Command::Status(args) => command::status::run(global, session, args).await,
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
+        Command::Exec(args) => command::exec::run(session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
         Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,

@@ -10,8 +10,13 @@ use std::time::Duration;
 use aws_support::{Account, REGISTRY};
 use deployer_sandbox::{Moto, Options};
 use deployer_session::{Closed, Endpoint, Output, Session};
+use futures::{SinkExt as _, StreamExt as _};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use support::layer_with_shell;
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
 
 /// An account with an image that has a shell.
 struct App {
@@ -198,6 +203,64 @@ async fn a_shell_takes_what_is_typed_and_knows_its_windows_size() {
     input.send("exit\r").await.unwrap();
     rest(&mut session).await;
     assert_eq!(session.closed().await, Closed::Remote(None));
+    app.account.close().await;
+}
+
+/// A client that is nobody's here: what npm's `ssm-session` 1.0.6 sends, recorded from its own
+/// functions. Its digests are hexadecimal and cut, its types filled with zeros in front.
+#[tokio::test]
+async fn another_client_is_understood() {
+    let app = App::new(60.0).await;
+    let definition = app.define(json!({})).await;
+    let task = app.start(&definition).await;
+    let endpoint = app.open(&task, "/bin/sh").await;
+    let stream = TcpStream::connect(app.account.sandbox.aws_url.trim_start_matches("http://"));
+    let stream = stream.await.unwrap();
+    let (mut socket, _) = client_async(endpoint.url.as_str(), stream).await.unwrap();
+    let recorded = include_str!("fixtures/ssm-session.jsonl").lines();
+    let recorded: Vec<(String, String)> = recorded
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let frame = |kind: &str, nth: usize| {
+        let mut frames = recorded.iter().filter(|(of, _)| of == kind);
+        let (_, text) = frames.nth(nth).unwrap();
+        match kind {
+            "text" => Message::Text(text.replace("TOKEN", endpoint.token.expose_secret()).into()),
+            _ => Message::Binary(hex::decode(text).unwrap().into()),
+        }
+    };
+    socket.send(frame("text", 0)).await.unwrap();
+    socket.send(frame("size", 0)).await.unwrap();
+    socket.send(frame("keys", 0)).await.unwrap();
+    let (mut shown, mut asked) = (String::new(), false);
+    let read = async {
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Binary(bytes) = message else {
+                continue;
+            };
+            let kind = String::from_utf8_lossy(&bytes[4..36]).trim().to_owned();
+            let payload = String::from_utf8_lossy(&bytes[120..]).into_owned();
+            match kind.as_str() {
+                "output_stream_data" => {
+                    let number = i64::from_be_bytes(bytes[48..56].try_into().unwrap());
+                    let number = usize::try_from(number).unwrap();
+                    socket.send(frame("ack", number)).await.unwrap();
+                    shown += &payload;
+                }
+                "channel_closed" => return shown,
+                _ => {}
+            }
+            if shown.contains("17 91") && !asked {
+                asked = true;
+                socket.send(frame("keys", 1)).await.unwrap();
+            }
+        }
+        panic!("the session is not closed: {shown}");
+    };
+    let shown = tokio::time::timeout(Duration::from_secs(30), read)
+        .await
+        .unwrap();
+    assert!(shown.contains("17 91\r\n"), "{shown}");
     app.account.close().await;
 }
 

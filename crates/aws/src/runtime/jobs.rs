@@ -152,7 +152,10 @@ impl Tasks {
             made: made.and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
             state: match &self.program {
                 Program::Override(_) | Program::OfDefinition => state(task, &self.names.container),
-                Program::Awaited(_) => state_of_awaited(task, &self.names.container),
+                Program::Awaited(_) => {
+                    let state = state(task, &self.names.container);
+                    waiting::state(task, &self.names.container, state)
+                }
             },
         }
     }
@@ -382,25 +385,6 @@ fn state(task: &Task, container: &str) -> State {
     }
 }
 
-/// The same of a task that waits for its program: the waiter ends with the program's own code, and
-/// with one of its own when nothing ran, whatever stopped it.
-fn state_of_awaited(task: &Task, container: &str) -> State {
-    let mut containers = task.containers().iter();
-    let ours = containers.find(|found| found.name() == Some(container));
-    let code = ours.and_then(|found| found.exit_code());
-    match (state(task, container), code) {
-        (State::Over(_), Some(0)) => State::Over(End::Succeeded),
-        (State::Over(_), Some(waiting::NOTHING_RAN)) => {
-            let why = task.stopped_reason().unwrap_or_default();
-            State::Over(End::NeverRan(format!("nobody began it: {why}")))
-        }
-        (State::Over(End::NeverRan(why)), _) if waiting::lacks_shell(&why) => {
-            State::Over(End::NeverRan(format!("{why}; {}", waiting::NO_SHELL)))
-        }
-        (state, _) => state,
-    }
-}
-
 /// Whether ECS says that nothing of a stopped task ran: it failed to start, was never running, and
 /// our container did not end.
 fn never_ran(task: &Task, container: &str) -> bool {
@@ -535,35 +519,6 @@ mod tests {
         failed.started_at = Some(DateTime::from_secs(1));
         assert!(!never_ran(&failed), "it was running");
         assert!(!never_ran(&task(None, None)), "no word of the start");
-    }
-
-    #[test]
-    fn a_waiting_tasks_code_is_its_programs_and_one_says_that_nothing_ran() {
-        let of = |code: i32, stop: TaskStopCode| {
-            let mut task = task(Some(code), None);
-            task.stop_code = Some(stop);
-            state_of_awaited(&task, "idp")
-        };
-        let by_itself = || TaskStopCode::EssentialContainerExited;
-        assert_eq!(of(0, by_itself()), State::Over(End::Succeeded));
-        // It had written its code by the time that the waiter was to stop.
-        let stopped = of(0, TaskStopCode::UserInitiated);
-        assert_eq!(stopped, State::Over(End::Succeeded));
-        assert!(matches!(of(3, by_itself()), State::Over(End::Failed(_))));
-        for stop in [by_itself(), TaskStopCode::UserInitiated] {
-            let state = of(waiting::NOTHING_RAN, stop);
-            assert!(matches!(state, State::Over(End::NeverRan(_))), "{state:?}");
-        }
-        let killed = of(143, TaskStopCode::UserInitiated);
-        assert!(matches!(killed, State::Over(End::Failed(_))));
-        let shell = "CannotStartContainerError: exec: \"/bin/sh\": no such file or directory";
-        let mut none = task(None, Some(shell));
-        none.stop_code = Some(TaskStopCode::TaskFailedToStart);
-        let state = state_of_awaited(&none, "idp");
-        let State::Over(End::NeverRan(why)) = state else {
-            panic!("{state:?}");
-        };
-        assert!(why.contains("mode = \"job\""), "{why}");
     }
 
     #[test]

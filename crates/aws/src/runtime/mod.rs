@@ -2,6 +2,7 @@
 
 mod autopsy;
 mod balancers;
+mod console;
 pub(crate) mod definition;
 mod definition_read;
 mod exec;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, Autopsy, Revision, RevisionInfo, Runtime, Scope, SecretVersion, ServiceInputs,
-    ServiceOutputs, Serving,
+    Activation, Autopsy, Console, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
+    ServiceInputs, ServiceOutputs, Serving,
 };
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Inputs, Output, Value};
@@ -161,6 +162,15 @@ impl Runtime for Aws {
             Some(stranger) => Err(stranger.refusal(format!("service `{service}`"))),
             None => Ok(()),
         }
+    }
+
+    async fn console(
+        &self,
+        service: &ServiceSpec,
+        instance: Option<&str>,
+        command: &[String],
+    ) -> Result<Box<dyn Console>> {
+        console::open(&self.clients, service, instance, command).await
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
@@ -309,7 +319,10 @@ impl Declaration<'_> {
                     (false, false) => jobs::Program::OfDefinition,
                     (false, true) => jobs::Program::Awaited(Awaited {
                         program: [&migrate.entrypoint[..], &migrate.command[..]].concat(),
-                        secrets: self.pinned(inputs),
+                        secrets: match self.scope {
+                            Scope::Whole => waiting::Secrets::Pinned(self.pinned(inputs)),
+                            Scope::CodeOnly => waiting::Secrets::Unread,
+                        },
                     }),
                 },
                 timeout: migrate.timeout,

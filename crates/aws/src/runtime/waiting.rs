@@ -12,10 +12,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_ecs::types::Task;
 use deployer_core::capability::SecretVersion;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::Value;
+use deployer_core::jobs::{End, State};
 use deployer_core::node::Watch;
 use deployer_core::redaction::Redaction;
 use deployer_core::spec::MigrateSpec;
@@ -28,7 +30,7 @@ use crate::secret_store;
 
 /// What a waiter ends with when nothing ran. A program that ends with it is told as ending with the
 /// next one.
-pub(super) const NOTHING_RAN: i32 = 209;
+const NOTHING_RAN: i32 = 209;
 
 /// How often a session is opened again that ended before the program did.
 const AGAIN: u32 = 5;
@@ -85,7 +87,16 @@ pub(super) struct Awaited {
     /// Its words.
     pub(super) program: Vec<String>,
     /// What it may print and nobody is to see.
-    pub(super) secrets: BTreeMap<String, Value<SecretVersion>>,
+    pub(super) secrets: Secrets,
+}
+
+/// The secrets that a program has.
+#[derive(Clone)]
+pub(super) enum Secrets {
+    /// In these versions.
+    Pinned(BTreeMap<String, Value<SecretVersion>>),
+    /// A code deployment reads none: nothing of what its program prints is shown.
+    Unread,
 }
 
 /// The program of the task that waits for this one.
@@ -100,13 +111,32 @@ pub(super) fn waiter(migrate: &MigrateSpec) -> MigrateSpec {
 }
 
 /// Whether ECS's words are those for an image without the shell that a waiter is.
-pub(super) fn lacks_shell(words: &str) -> bool {
+fn lacks_shell(words: &str) -> bool {
     words.contains("/bin/sh")
 }
 
 /// What helps then.
-pub(super) const NO_SHELL: &str =
+const NO_SHELL: &str =
     "the image has no `/bin/sh`, which `mode = \"exec\"` needs: use `mode = \"job\"`";
+
+/// How a task that waits for its program stands, from how any task would: the waiter ends with the
+/// program's own code, and with one of its own when nothing ran, whatever stopped it.
+pub(super) fn state(task: &Task, container: &str, state: State) -> State {
+    let mut containers = task.containers().iter();
+    let ours = containers.find(|found| found.name() == Some(container));
+    let code = ours.and_then(|found| found.exit_code());
+    match (state, code) {
+        (State::Over(_), Some(0)) => State::Over(End::Succeeded),
+        (State::Over(_), Some(NOTHING_RAN)) => {
+            let why = task.stopped_reason().unwrap_or_default();
+            State::Over(End::NeverRan(format!("nobody began it: {why}")))
+        }
+        (State::Over(End::NeverRan(why)), _) if lacks_shell(&why) => {
+            State::Over(End::NeverRan(format!("{why}; {NO_SHELL}")))
+        }
+        (state, _) => state,
+    }
+}
 
 impl Awaited {
     fn words(&self, mark: &str) -> Vec<String> {
@@ -184,8 +214,11 @@ impl Awaited {
     /// What hides the secrets that the program has. `None` where one of them cannot be read: then
     /// nothing of what it prints is shown.
     async fn mask(&self, clients: &Clients) -> Option<Redaction> {
+        let Secrets::Pinned(pinned) = &self.secrets else {
+            return None;
+        };
         let mut values = Vec::new();
-        for pinned in self.secrets.values() {
+        for pinned in pinned.values() {
             let pinned = pinned.known()?;
             let value = secret_store::value_of(clients, &pinned.secret, &pinned.version).await;
             values.extend(value.ok()?);

@@ -1,7 +1,10 @@
+//! The scripts of a waiting task, run by the shell of this machine.
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output as Printed, Stdio};
 use std::time::{Duration, Instant};
 
+use aws_sdk_ecs::types::{Container, TaskStopCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -9,12 +12,12 @@ use tempfile::TempDir;
 use super::*;
 
 /// A waiter and its runners as processes of this machine, in a folder of their own.
-struct Task {
+struct Waiting {
     folder: TempDir,
     waiter: Child,
 }
 
-impl Task {
+impl Waiting {
     fn start(limit: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = MigrateSpec {
@@ -39,7 +42,7 @@ impl Task {
     fn run(&self, program: &[&str]) -> Child {
         let awaited = Awaited {
             program: program.iter().map(|word| (*word).to_owned()).collect(),
-            secrets: BTreeMap::new(),
+            secrets: Secrets::Unread,
         };
         let words = awaited.words("mark");
         let words = words.iter().map(|word| there(word, self.folder.path()));
@@ -97,7 +100,7 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn the_tasks_code_and_output_are_the_programs() {
     for (program, code) in [("true", 0), ("exit 3", 3), ("exit 209", 210)] {
-        let task = Task::start(60);
+        let task = Waiting::start(60);
         let program = format!("echo 'one'; echo two >&2; printf three; {program}");
         let shown = said(task.run(&["/bin/sh", "-c", &program]));
         assert_eq!(shown, "mark\none\ntwo\nthreemark over\n");
@@ -108,7 +111,7 @@ fn the_tasks_code_and_output_are_the_programs() {
 
 #[test]
 fn a_program_that_is_not_there_has_begun_and_failed() {
-    let task = Task::start(60);
+    let task = Waiting::start(60);
     let shown = said(task.run(&["/no/such/program"]));
     assert!(shown.contains("/no/such/program"), "{shown}");
     assert_eq!(task.end().0, Some(127));
@@ -116,7 +119,7 @@ fn a_program_that_is_not_there_has_begun_and_failed() {
 
 #[test]
 fn it_runs_once_however_many_come_and_goes_on_when_they_are_gone() {
-    let task = Task::start(60);
+    let task = Waiting::start(60);
     let count = task.folder.path().join("count");
     let program = format!(
         "echo ran >>{}; echo begun; sleep 3; echo done",
@@ -138,7 +141,7 @@ fn it_runs_once_however_many_come_and_goes_on_when_they_are_gone() {
 
 #[test]
 fn it_ran_once() {
-    let task = Task::start(60);
+    let task = Waiting::start(60);
     let count = task.folder.path().join("count");
     let program = format!("echo ran >>{}", count.display());
     let program = ["/bin/sh", "-c", program.as_str()];
@@ -152,7 +155,7 @@ fn it_ran_once() {
 
 #[test]
 fn a_waiter_that_is_to_stop_says_that_nothing_ran_and_lets_nothing_begin() {
-    let task = Task::start(60);
+    let task = Waiting::start(60);
     std::thread::sleep(Duration::from_millis(300));
     signal(&task.waiter, Signal::SIGTERM);
     until("nobody can begin", || task.path("claim").exists());
@@ -168,13 +171,13 @@ fn a_waiter_that_is_to_stop_says_that_nothing_ran_and_lets_nothing_begin() {
 
 #[test]
 fn a_waiter_that_nobody_comes_to_ends_by_itself() {
-    let task = Task::start(1);
+    let task = Waiting::start(1);
     assert_eq!(task.end().0, Some(NOTHING_RAN));
 }
 
 #[test]
 fn a_waiter_that_is_to_stop_while_the_program_runs_says_so() {
-    let task = Task::start(60);
+    let task = Waiting::start(60);
     let mut runner = task.run(&["/bin/sh", "-c", "echo begun; sleep 30"]);
     until("it begins", || {
         let printed = std::fs::read_to_string(task.path("output"));
@@ -208,4 +211,38 @@ fn what_is_shown_is_masked_and_given_once() {
     assert!(shown.over);
     let lines = noted.0.lock().unwrap().clone();
     assert_eq!(lines, ["| with [redacted]", "| half", "| last"]);
+}
+
+#[test]
+fn a_waiting_tasks_code_is_its_programs_and_one_says_that_nothing_ran() {
+    let of = |code: i32, stop: TaskStopCode| {
+        let container = Container::builder().name("idp").exit_code(code).build();
+        let task = Task::builder()
+            .containers(container)
+            .stop_code(stop)
+            .build();
+        let failed = State::Over(End::Failed(format!("exit code {code}")));
+        state(&task, "idp", failed)
+    };
+    let by_itself = || TaskStopCode::EssentialContainerExited;
+    assert_eq!(of(0, by_itself()), State::Over(End::Succeeded));
+    // It had written its code by the time that the waiter was to stop.
+    let stopped = of(0, TaskStopCode::UserInitiated);
+    assert_eq!(stopped, State::Over(End::Succeeded));
+    assert!(matches!(of(3, by_itself()), State::Over(End::Failed(_))));
+    for stop in [by_itself(), TaskStopCode::UserInitiated] {
+        let state = of(NOTHING_RAN, stop);
+        assert!(matches!(state, State::Over(End::NeverRan(_))), "{state:?}");
+    }
+    let killed = of(143, TaskStopCode::UserInitiated);
+    assert!(matches!(killed, State::Over(End::Failed(_))));
+    let running = State::Running("RUNNING".to_owned());
+    let task = Task::builder().build();
+    assert_eq!(state(&task, "idp", running.clone()), running);
+    let why = "CannotStartContainerError: exec: \"/bin/sh\": no such file or directory";
+    let never = State::Over(End::NeverRan(why.to_owned()));
+    let State::Over(End::NeverRan(why)) = state(&task, "idp", never) else {
+        panic!("it never ran");
+    };
+    assert!(why.contains("mode = \"job\""), "{why}");
 }

@@ -55,7 +55,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// What people type most, by command.
-const EXAMPLES: [(&str, &[&str]); 15] = [
+const EXAMPLES: [(&str, &[&str]); 16] = [
     (
         "",
         &[
@@ -93,6 +93,13 @@ const EXAMPLES: [(&str, &[&str]); 15] = [
         &[
             "deployer logs web worker --follow",
             "deployer logs --since 1h --grep timeout",
+        ],
+    ),
+    (
+        "exec",
+        &[
+            "deployer exec web",
+            "deployer exec web --task 0a1b -- printenv GREETING",
         ],
     ),
     (

@@ -80,7 +80,7 @@ pub fn document(error: &Error) -> serde_json::Value {
         "message": chain[0],
         "caused_by": chain[1..],
         "hint": hint_of(error),
-        "exit_code": Exit::from(error.kind()) as u8,
+        "exit_code": Exit::from(error.kind()).code(),
     })
 }
 

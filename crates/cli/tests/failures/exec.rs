@@ -8,7 +8,7 @@ use deployer_sandbox::runner::{self, Behaviour, Purpose, Ran, Started};
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, assert_serves, run, says};
+use crate::{APPLY, assert_serves, first_serves, run, says};
 
 crate::tests! {
     a_migration_by_exec_runs_in_a_waiting_task_and_shows_what_it_prints => succeeds,
@@ -18,6 +18,8 @@ crate::tests! {
     a_migration_by_exec_of_more_than_the_idle_time_is_kept_alive => long,
     a_migration_by_exec_is_begun_once_wherever_its_run_is_killed => killed,
     a_migration_by_exec_is_refused_where_there_is_google => refused,
+    a_command_in_a_task_that_serves_ends_with_its_own_code => command,
+    a_command_where_none_is_taken_is_refused_with_the_way_out => no_command,
 }
 
 /// What the waiter ends with when nothing ran, and when it was stopped while something did.
@@ -70,7 +72,8 @@ async fn succeeds(stage: &Stage) {
     behave(stage, STOPPED, ending(0, 20));
     let said = run(stage, APPLY, "aws", Exit::Success).await;
     says(&said, &["| creating table users", "| done"]);
-    assert!(!said.contains(" over"), "{said}");
+    let marked = said.lines().find(|line| line.contains("| deployer-"));
+    assert_eq!(marked, None);
     assert_serves(stage, "aws", 1).await;
     let migrations = migrations(stage);
     let [waiting] = migrations.as_slice() else {
@@ -159,7 +162,8 @@ async fn long(stage: &Stage) {
 /// task that waited, and one release.
 async fn killed(stage: &Stage) {
     want(stage, &Wanted::FIRST);
-    behave(stage, NOTHING_RAN, ending(0, 20));
+    // Longer than the lease of who is killed.
+    behave(stage, NOTHING_RAN, ending(0, 150));
     stage.ledger.arm(None);
     run(stage, APPLY, "aws", Exit::Success).await;
     let writes = stage.ledger.writes();
@@ -186,7 +190,7 @@ async fn killed(stage: &Stage) {
             // A second apply of another version writes less than the first.
             continue;
         }
-        stage.time.pass(Duration::from_secs(40)).await;
+        stage.time.pass(Duration::from_secs(120)).await;
         run(stage, APPLY, "aws", Exit::Success).await;
         assert_serves(stage, "aws", version).await;
         let digest = stage.digest(version);
@@ -203,4 +207,59 @@ async fn refused(stage: &Stage) {
     stage.file("deployer.test.toml", overlay);
     let said = run(stage, APPLY, "all", Exit::Input).await;
     says(&said, &["Google Cloud runs no command", "mode = \"job\""]);
+}
+
+/// `deployer exec` of these words, on a cloud.
+async fn exec(stage: &Stage, cloud: &str, words: &[&str]) -> (Exit, String) {
+    let manifest = format!("{}/deployer.toml", stage.folder());
+    let typed = ["exec", "idp", "--cloud", cloud, "--manifest", &manifest];
+    let (ended, said) = stage.run_as_typed(&[&typed[..], words].concat()).await;
+    let Ended::Exit(exit) = ended else {
+        panic!("{ended:?}: {said}");
+    };
+    (exit, said)
+}
+
+async fn command(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let overlay = "[targets.aws.services.idp]\nenable_execute_command = true\n";
+    stage.file("deployer.test.toml", overlay);
+    stage.behave(|started| Behaviour {
+        commands: Ran {
+            lines: vec!["hello".to_owned()],
+            takes: Duration::from_secs(2),
+            // As the shell around the command prints it.
+            last: vec!["{4}3".to_owned()],
+            ends: None,
+        },
+        ..Behaviour::usual(started.purpose)
+    });
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.time.pass(Duration::from_secs(30)).await;
+    let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
+    assert_eq!(exit, Exit::Program(3), "{said}");
+    says(&said, &["hello"]);
+    assert!(!said.contains("deployer-"), "{said}");
+    let (exit, said) = exec(stage, "aws", &["--task", "ffff", "--", "true"]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    says(&said, &["no task `ffff`", "these do: "]);
+}
+
+async fn no_command(stage: &Stage) {
+    first_serves(stage).await;
+    let (exit, said) = exec(stage, "aws", &[]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let key = "`enable_execute_command = true` in `[targets.aws.services.idp]`";
+    says(&words, &["takes no commands", key, "`task_role`"]);
+    let (exit, said) = exec(stage, "gcp", &[]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &words,
+        &[
+            "Cloud Run opens no session",
+            "deployer run SERVICE -- COMMAND",
+        ],
+    );
 }

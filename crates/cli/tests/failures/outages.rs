@@ -102,7 +102,8 @@ async fn while_it_rolls_out(stage: &Stage) {
         let verdict = about(&said, "verdict", down);
         assert_eq!(verdict["outcome"], "failed", "{verdict:#}");
         assert_eq!(
-            verdict["failed"][0]["error"]["exit_code"], exit as u8,
+            verdict["failed"][0]["error"]["exit_code"],
+            exit.code(),
             "{verdict:#}"
         );
         arrived(&said, up, version);

@@ -48,6 +48,7 @@ async fn crashes(stage: &Stage) {
             exit: Some(runner::Exit::with(7)),
             takes: Duration::from_secs(2),
             lines: lines.collect(),
+            ..usual
         }
     });
     stage.want(&SECOND);
@@ -70,7 +71,7 @@ async fn crashes(stage: &Stage) {
         let failed = report["failed"].as_array().expect("a list");
         assert_eq!(failed.len(), 1, "{report:#}");
         assert_eq!(failed[0]["address"], node.as_str(), "{report:#}");
-        assert_eq!(failed[0]["error"]["exit_code"], exit as u8, "{report:#}");
+        assert_eq!(failed[0]["error"]["exit_code"], exit.code(), "{report:#}");
         assert!(moment(&failed[0]["at"]) >= began, "{report:#}");
 
         let log = report["autopsy"]["log"].as_array().expect("a list");

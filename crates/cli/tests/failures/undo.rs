@@ -340,7 +340,7 @@ async fn needs_attention_in_json(stage: &Stage) {
         assert_eq!(addresses, expected.iter().copied().collect(), "{verdict:#}");
         for it in attention {
             assert_eq!(it["error"]["kind"], "denied", "{it:#}");
-            assert_eq!(it["error"]["exit_code"], Exit::Denied as u8);
+            assert_eq!(it["error"]["exit_code"], Exit::Denied.code());
             says(&it["error"].to_string(), &[words_of(cloud)]);
         }
         let entries = stage.ledger.entries().await;

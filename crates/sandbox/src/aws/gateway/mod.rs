@@ -100,7 +100,8 @@ impl Gateway {
             let known = session.filter(|it| said["TokenValue"] == it.token.as_str());
             known.map(|session| session.clients.clone())
         };
-        let whole = ["MessageSchemaVersion", "RequestId", "ClientId"]
+        // Older clients say no `ClientId`.
+        let whole = ["MessageSchemaVersion", "RequestId"]
             .iter()
             .all(|name| said[name].is_string());
         // A client without the token, or one that comes too late, is hung up on. Ours.
