@@ -407,6 +407,20 @@ pub struct MigrateSpec {
     pub by: MigrateBy,
 }
 
+impl MigrateSpec {
+    /// Which program it is, in words.
+    pub fn program(&self) -> String {
+        match self.by {
+            MigrateBy::Job => program(&self.entrypoint, &self.command),
+            // No entry point of the image's has a part in it.
+            MigrateBy::Exec => {
+                let words = [&self.entrypoint[..], &self.command[..]].concat();
+                format!("{}, by ECS Exec", program(&words, &[]))
+            }
+        }
+    }
+}
+
 /// What runs a migration's program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -210,9 +210,6 @@ impl Jobs for Tasks {
     fn describe(&self, fields: &mut Fields) {
         let definition = self.definition.field(|revision| revision.0.clone());
         fields.set_value("task_definition", definition);
-        if let Program::Awaited(_) = &self.program {
-            fields.set("by", "ECS Exec");
-        }
     }
 
     fn name(&self, id: &str) -> String {

@@ -167,7 +167,8 @@ impl Surroundings {
                 entered(first).await?;
                 let root = PathBuf::from(format!("/proc/{}/root", first.pid()));
                 find_program(&root, &self.working_dir, path, program).ok_or_else(absent)?;
-                self.entering(first.pid(), (0, 0), argv)
+                let (nsenter, words) = self.entering(first.pid(), (0, 0), argv)?;
+                Ok(leading(first.pid(), nsenter, words))
             }
             Place::Beside { image, moved } => {
                 let found = find_program(image, &self.working_dir, path, program);
@@ -207,6 +208,25 @@ impl Surroundings {
             .current_dir(folder.as_deref().unwrap_or(image));
         Some(command)
     }
+}
+
+/// The same where the command leads a session of its own inside the container: a shell there gives
+/// the terminal to groups by their numbers, and a leader outside has none that it could see. Taking
+/// a terminal from the leader outside is root's to do; elsewhere it stays with that.
+fn leading(pid: u32, nsenter: PathBuf, words: Vec<String>) -> (PathBuf, Vec<String>) {
+    let setsid = find_in_path("setsid").filter(|_| nix::unistd::geteuid().is_root());
+    let Some(setsid) = setsid else {
+        return (nsenter, words);
+    };
+    let path = |path: &Path| path.display().to_string();
+    let mut all = vec![
+        "--pid".to_owned(),
+        format!("--target={pid}"),
+        "--".to_owned(),
+    ];
+    all.extend([path(&setsid), "--ctty".to_owned(), path(&nsenter)]);
+    all.extend(words.into_iter().filter(|word| word != "--pid"));
+    (nsenter, all)
 }
 
 /// A process group that ends with its owner.

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::wire::AgentMessage;
+use super::words;
 use crate::clock::Clock;
 use crate::runner::{Container, ExecError, Terminal, Typed};
 
@@ -360,14 +361,15 @@ fn read(message: &AgentMessage) -> Option<Typed> {
 
 /// Starts the command. The error is what the agent says of it.
 async fn start(container: &Container, command: &str) -> Result<Terminal, String> {
-    let Some(words) = shlex::split(command).filter(|words| !words.is_empty()) else {
-        return Err(
-            "Unable to start command: Failed to parse commands input: EOF found when expecting \
-             closing quote\n"
-                .to_owned(),
-        );
+    let words = words::split(command);
+    let words = words.map_err(|why| {
+        format!("Unable to start command: Failed to parse commands input: {why}\n")
+    })?;
+    // No words are a shell (`StartCommandExecutor`), which sets both variables.
+    let words = match words.as_slice() {
+        [] => vec!["sh".to_owned()],
+        _ => words,
     };
-    // `StartCommandExecutor` sets both.
     let variables = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8")];
     let started = container.terminal(&words, &variables).await;
     started.map_err(|error| {

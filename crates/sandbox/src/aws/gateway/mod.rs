@@ -6,6 +6,7 @@
 
 mod agent;
 mod wire;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
