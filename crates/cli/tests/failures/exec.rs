@@ -119,7 +119,8 @@ async fn assert_nothing_runs(stage: &Stage) {
     assert_eq!(listed.task_arns(), [] as [String; 0]);
 }
 
-/// The hint names what keeps an agent from its service; nothing ran, and the next apply begins anew.
+/// The hint names what keeps an agent from its service; nothing ran, and the next apply begins
+/// anew.
 async fn no_agent(stage: &Stage) {
     want(stage, &Wanted::FIRST);
     behave(stage, NOTHING_RAN, ending(0, 20));

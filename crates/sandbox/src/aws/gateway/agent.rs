@@ -1,9 +1,10 @@
 //! The agent of a container in one session: runs the command in a terminal, and carries it.
 //!
-//! As `agent/session/shell/shell.go`, `shell_unix.go` and `agent/session/datachannel/datachannel.go`
-//! of github.com/aws/amazon-ssm-agent have it, in `ContainerMode`: the command is split into words
-//! as a shell does and executed without one; the terminal is read only while a client listens; the
-//! session is over when nobody holds the terminal any more, and says no exit code.
+//! As `agent/session/shell/shell.go`, `shell_unix.go` and
+//! `agent/session/datachannel/datachannel.go` of github.com/aws/amazon-ssm-agent have it, in
+//! `ContainerMode`: the command is split into words and executed without a shell; the terminal is
+//! read only while a client listens; the session is over when nobody holds the terminal any more,
+//! and says no exit code.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
