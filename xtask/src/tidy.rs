@@ -132,6 +132,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("aws", "runtime/balancers.rs", "Cloud Run has its own"),
     (
         "aws",
+        "runtime/console.rs",
+        "Cloud Run opens no session in a container",
+    ),
+    (
+        "aws",
         "runtime/definition.rs",
         "Cloud Run has no task definitions",
     ),
@@ -139,6 +144,11 @@ const ONLY: &[(&str, &str, &str)] = &[
         "aws",
         "runtime/definition_read.rs",
         "Cloud Run has no task definitions",
+    ),
+    (
+        "aws",
+        "runtime/exec.rs",
+        "Cloud Run opens no session in a container",
     ),
     (
         "aws",
@@ -181,6 +191,11 @@ const ONLY: &[(&str, &str, &str)] = &[
         "aws",
         "runtime/task_definition.rs",
         "Cloud Run has no task definitions",
+    ),
+    (
+        "aws",
+        "runtime/waiting.rs",
+        "Cloud Run opens no session in a container",
     ),
     ("aws", "secret_store/versions.rs", "Google numbers versions"),
     ("aws", "tagging.rs", "labels are part of each thing"),

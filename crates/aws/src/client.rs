@@ -47,6 +47,8 @@ pub(crate) struct Clients {
     pub(crate) section: AwsSpec,
     pub(crate) target: Target,
     pub(crate) context: Context,
+    /// For what no SDK signs: the websocket of a session.
+    pub(crate) credentials: Credentials,
 }
 
 impl Clients {
@@ -91,6 +93,7 @@ impl Clients {
                 sandbox,
             },
             context,
+            credentials: credentials.clone(),
         })
     }
 
@@ -331,6 +334,7 @@ mod tests {
         }
         ask! {
             aws_sdk_applicationautoscaling: list_tags_for_resource,
+            aws_sdk_apprunner: list_services,
             aws_sdk_cloudwatchlogs: describe_log_groups,
             aws_sdk_ecr: get_authorization_token,
             aws_sdk_ecs: list_clusters,

@@ -154,6 +154,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Logs(_) => "logs",
             Self::Run(_) => "run",
+            Self::Exec(_) => "exec",
             Self::Rollback(_) => "rollback",
             Self::Secrets(SecretsCommand::List) => "secrets list",
             Self::Secrets(SecretsCommand::Set { .. }) => "secrets set",
@@ -190,6 +191,7 @@ impl Command {
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Logs(_)
+            | Self::Exec(_)
             | Self::Secrets(SecretsCommand::List)
             | Self::Lock(_)
             | Self::Env(_)
@@ -223,6 +225,7 @@ impl Command {
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Logs(_)
+            | Self::Exec(_)
             | Self::Secrets(SecretsCommand::List)
             | Self::Lock(LockCommand::Show)
             | Self::Env(_)
@@ -276,6 +279,9 @@ pub enum Command {
     /// Run a command once, with the image, variables and secrets of what serves
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
+    /// Run a command, or a shell, in a task that serves (ECS alone)
+    #[command(after_help = EXEC_HELP)]
+    Exec(ExecArgs),
     /// Make an earlier release serve again; `apply` then holds the rejected one back
     Rollback(RollbackArgs),
     /// List and set secrets; values never pass through arguments
@@ -534,6 +540,25 @@ pub struct RunArgs {
     pub lock: LockArgs,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What `exec` does, and what it ends with.
+const EXEC_HELP: &str = "\
+The command runs by ECS Exec: as root, in a terminal, with standard output and standard error as one. Its exit code is that
+of deployer; 125 says that deployer itself failed, or that the session was lost. Keys go to the command, Ctrl-C too. Where
+standard input is no terminal, the command has none: what is piped in is not passed on.";
+
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The service
+    #[arg(add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+    /// The task, by its id or how that begins; by default the newest that serves
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+    /// The command and its arguments, after `--`; by default a shell, `/bin/sh`
+    #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 

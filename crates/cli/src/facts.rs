@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deployer_core::capability::SecretVersion;
 use deployer_core::ledger::Release;
-use deployer_core::spec::{Replicas, SecretUse, ServiceSpec, program};
+use deployer_core::spec::{MigrateSpec, Replicas, SecretUse, ServiceSpec, program};
 use serde::{Deserialize, Serialize};
 
 /// How many digits of a digest people see.
@@ -179,10 +179,7 @@ fn settings(spec: &ServiceSpec) -> Vec<(&'static str, Option<String>)> {
         ("health.timeout", seconds(health.timeout)),
         ("health.retries", Some(health.retries.to_string())),
         ("health.start_period", seconds(health.start_period)),
-        (
-            "migrate",
-            migrate.map(|it| program(&it.entrypoint, &it.command)),
-        ),
+        ("migrate", migrate.map(MigrateSpec::program)),
         (
             "migrate.timeout",
             migrate.and_then(|it| seconds(it.timeout)),

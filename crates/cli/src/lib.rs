@@ -43,6 +43,7 @@ mod session;
 mod stopped;
 mod system;
 mod tail;
+mod terminal;
 mod typed;
 mod unwritten;
 mod verbs;
@@ -226,7 +227,7 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
         Exit::from(error.kind())
     });
     match command {
-        Command::Run(_) => exit.of_run(),
+        Command::Run(_) | Command::Exec(_) => exit.of_run(),
         _ => exit,
     }
 }
@@ -293,6 +294,7 @@ async fn on_manifest(
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
         Command::Run(args) => command::run::run(global, session, args).await,
+        Command::Exec(args) => command::exec::run(session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
         Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,

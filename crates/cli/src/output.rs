@@ -47,6 +47,16 @@ pub(crate) fn to_stdout(text: Arguments<'_>) {
     }
 }
 
+/// Bytes to standard output, at once.
+pub(crate) fn bytes_to_stdout(bytes: &[u8]) {
+    let kept = KEPT.try_with(|kept| kept.push(format_args!("{}", String::from_utf8_lossy(bytes))));
+    if kept.is_err() {
+        let mut out = std::io::stdout();
+        out.write_all(bytes).unwrap_or_default();
+        out.flush().unwrap_or_default();
+    }
+}
+
 /// To standard error.
 pub(crate) fn to_stderr(text: Arguments<'_>) {
     if KEPT.try_with(|kept| kept.push(text)).is_err() {

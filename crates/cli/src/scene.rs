@@ -8,7 +8,7 @@ use deployer_core::address::{Address, CloudName};
 use deployer_core::compose::{Declared, DeclaredService};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{Release, RunRecord};
-use deployer_core::spec::{CacheSpec, DatabaseSpec, EnvironmentSpec, ServiceSpec, program};
+use deployer_core::spec::{CacheSpec, DatabaseSpec, EnvironmentSpec, ServiceSpec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -323,8 +323,7 @@ fn says(spec: &ServiceSpec, image: Option<ImageName>) -> Vec<String> {
         lines.push(variables.join(" · "));
     }
     if let Some(migrate) = &spec.migrate {
-        let program = program(&migrate.entrypoint, &migrate.command);
-        lines.push(format!("migrates first: {program}"));
+        lines.push(format!("migrates first: {}", migrate.program()));
     }
     if let Some(record) = &spec.record {
         lines.push(format!("name {}", record.name));

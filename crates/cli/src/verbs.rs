@@ -34,9 +34,9 @@ const MEANT: [(&[&str], &str, &str); 22] = [
         "deployer apply",
     ),
     (
-        &["exec", "ssh", "shell", "console", "attach"],
-        "nothing opens a shell in a container: `aws ecs execute-command` does on ECS; what it prints",
-        "deployer logs",
+        &["ssh", "shell", "console", "attach", "sh"],
+        "a shell in a task that serves, on ECS",
+        "deployer exec web",
     ),
     (
         &["job", "task", "once", "one-off", "invoke"],

@@ -4,12 +4,14 @@
 // long: the contracts of a cloud, read in one go
 
 mod autopsy;
+mod console;
 mod data;
 mod dns;
 mod marked;
 mod migration;
 
 pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
+pub use console::{Console, Keyboard, Over, Shown};
 pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, PasswordRule, StoreStatus};
 pub use dns::{Dns, RecordStatus};
 pub use marked::{Marked, Unlisted};
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, Target};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
@@ -512,6 +514,24 @@ pub trait Runtime: Send + Sync {
     /// manifest has the service. `None` where they leave nothing. Pure.
     fn holder_of_one_offs(&self, _service: &ServiceSpec) -> Option<Address> {
         None
+    }
+
+    /// Runs a command, its words as they are, in a container of a service that serves, in a
+    /// terminal of its own: in the instance that is named, or in any. The default says that there
+    /// is no such thing here.
+    ///
+    /// Errors: not found, when there is no such instance, or none; rejected, when its instances
+    /// take no commands.
+    async fn console(
+        &self,
+        _service: &ServiceSpec,
+        _instance: Option<&str>,
+        _command: &[String],
+    ) -> Result<Box<dyn Console>> {
+        let message = "no command runs in a container that serves here";
+        Err(Error::new(ErrorKind::Rejected, message).hint(
+            "`deployer run SERVICE -- COMMAND` runs one by itself, with the same image, variables and secrets",
+        ))
     }
 
     /// What explains a failure: stopped instances, conditions, events, the last lines of the log.

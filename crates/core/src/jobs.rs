@@ -145,6 +145,16 @@ pub trait Jobs: Send + Sync + 'static {
     /// more.
     async fn look(&self, id: &str) -> Result<Option<Execution>>;
 
+    /// Does for an execution that runs what it needs of us, and notes what it prints, until it
+    /// needs no more; where it needs nothing, at once. A run that comes later does it anew, and so
+    /// do two at a time: that must start nothing twice.
+    ///
+    /// Errors: it cannot be done, and nothing of the program has begun as far as is known: the
+    /// execution is then stopped. What had begun goes on by itself, and is no error.
+    async fn attend(&self, _id: &str, _watch: &dyn Watch) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether a ticket is for a program that the manifest has for another service. Pure.
     fn is_of_another_service(&self, ticket: &str) -> bool;
 

@@ -14,6 +14,8 @@ pub enum Feature {
     Migrations,
     /// Commands that people run once, beside a service.
     OneOffs,
+    /// Commands in containers that run.
+    Commands,
     /// Managed databases.
     Databases,
     /// Managed caches.
@@ -34,12 +36,13 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Always,
         Self::Secrets,
         Self::SharedSecrets,
         Self::Migrations,
         Self::OneOffs,
+        Self::Commands,
         Self::Databases,
         Self::Caches,
         Self::Scaling,
@@ -58,6 +61,7 @@ impl Feature {
             Self::SharedSecrets => "shared-secrets",
             Self::Migrations => "migrations",
             Self::OneOffs => "one-offs",
+            Self::Commands => "commands",
             Self::Databases => "databases",
             Self::Caches => "caches",
             Self::Scaling => "scaling",
@@ -77,6 +81,7 @@ impl Feature {
             Self::SharedSecrets => "`[secrets]` of another owner",
             Self::Migrations => "`[services.NAME.migrate]`",
             Self::OneOffs => "`deployer run`",
+            Self::Commands => "`mode = \"exec\"` of a migration, `deployer exec`",
             Self::Databases => "`[databases]`",
             Self::Caches => "`[caches]`",
             Self::Scaling => "`replicas = { min = ..., max = ... }`",

@@ -406,4 +406,39 @@ pub struct MigrateSpec {
     pub timeout: Duration,
     /// The secret that names the database, by the manifest's name. `None` when none does.
     pub database: Option<String>,
+    /// What runs it. Ledgers have releases from before there was a choice.
+    #[serde(default, skip_serializing_if = "MigrateBy::is_usual")]
+    pub by: MigrateBy,
+}
+
+impl MigrateSpec {
+    /// Which program it is, in words.
+    pub fn program(&self) -> String {
+        match self.by {
+            MigrateBy::Job => program(&self.entrypoint, &self.command),
+            // No entry point of the image's has a part in it.
+            MigrateBy::Exec => {
+                let words = [&self.entrypoint[..], &self.command[..]].concat();
+                format!("{}, by ECS Exec", program(&words, &[]))
+            }
+        }
+    }
+}
+
+/// What runs a migration's program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MigrateBy {
+    /// It is the one program of a task or job of its own.
+    #[default]
+    Job,
+    /// It is run inside a waiting task of its own, by ECS Exec: as root, with its output as it
+    /// comes. On ECS only.
+    Exec,
+}
+
+impl MigrateBy {
+    fn is_usual(&self) -> bool {
+        *self == Self::Job
+    }
 }

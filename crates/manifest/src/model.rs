@@ -405,7 +405,9 @@ pub enum MigrateMode {
     /// A one-off task or job of the new image, before traffic moves.
     #[default]
     Job,
-    /// In a waiting task of the new definition. Not yet.
+    /// By ECS Exec in a waiting task of the new definition: as root, with its output as it comes.
+    /// `entrypoint` and `command` are run as they stand, without the image's entry point. The
+    /// image has `/bin/sh`, `cat`, `mkdir` and `sleep`; `task_role` allows `ssmmessages:*Channel`.
     Exec,
     /// The app does it itself when it starts.
     OnStart,

@@ -12,8 +12,8 @@ use deployer_core::address::CloudName;
 use deployer_core::error::{Error, Result};
 use deployer_core::names::own_tags;
 use deployer_core::spec::{
-    Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, Member, MigrateSpec, MilliCpu,
-    OnRollback, Replicas, SecretSource, SecretSpec, SecretUse, ServiceSpec,
+    Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, Member, MigrateBy, MigrateSpec,
+    MilliCpu, OnRollback, Replicas, SecretSource, SecretSpec, SecretUse, ServiceSpec,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -508,6 +508,10 @@ impl<'a> Resolver<'a> {
             command: self.fill_all(&migrate.command, scope, at("command")),
             timeout: migrate.timeout,
             database: migrate.database.clone().or_else(usual),
+            by: match migrate.mode {
+                MigrateMode::Exec => MigrateBy::Exec,
+                MigrateMode::Job | MigrateMode::OnStart | MigrateMode::None => MigrateBy::Job,
+            },
         })
     }
 }

@@ -268,6 +268,12 @@ impl Sandbox {
         self.control.aws.have_capacity(has);
     }
 
+    /// Whether the agents of ECS Exec that start from now on reach the Message Gateway: they do not
+    /// where their role does not allow `ssmmessages`, or the subnet has no way out.
+    pub fn connect_agents(&self, connect: bool) {
+        self.control.aws.connect_agents(connect);
+    }
+
     /// What another process needs to reach it.
     pub fn running(&self) -> &Running {
         &self.control.running

@@ -80,6 +80,8 @@ async fn converse(stream: TcpStream, router: Router, mut stop: watch::Receiver<b
         }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Sessions of ECS Exec become websockets.
+    let connection = connection.with_upgrades();
     tokio::pin!(connection);
     // That a client hangs up is how connections end.
     let stopped = tokio::select! {

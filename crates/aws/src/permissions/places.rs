@@ -50,6 +50,12 @@ pub(crate) const SERVICES: &[&str] = &[
     "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/APP-ENV-*",
 ];
 pub(crate) const TASKS: &[&str] = &["arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*"];
+/// "Resource": tasks and their cluster (Amazon ECS Developer Guide, "Using IAM policies to limit
+/// access to ECS Exec"); a service's tasks do not carry our tag.
+pub(crate) const TASKS_OF_CLUSTER: &[&str] = &[
+    "arn:aws:ecs:REGION:ACCOUNT:cluster/CLUSTER",
+    "arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*",
+];
 pub(crate) const ROLES: &[&str] = &[
     "arn:aws:iam::ACCOUNT:role/EXECUTION_ROLE",
     "arn:aws:iam::ACCOUNT:role/TASK_ROLE",

@@ -6,7 +6,7 @@ use deployer_core::permissions::Feature;
 
 use super::places::{
     ANYTHING, APP_RUNNER_LOGS, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED,
-    REPOSITORIES, SHARED_SECRETS, TASKS,
+    REPOSITORIES, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
 };
 use super::{Access, Need, PASS_ROLES, given, grant};
 use crate::dns;
@@ -153,6 +153,15 @@ const OTHERS: &[Need] = &[
                 given(&["ecs:StopTask"], TASKS, MARKED),
                 PASS_ROLES,
             ],
+        },
+    },
+    Need {
+        kind: "commands",
+        noun: "command in a task that runs",
+        access: Access {
+            feature: Feature::Commands,
+            read: &[],
+            change: &[grant(&["ecs:ExecuteCommand"], TASKS_OF_CLUSTER)],
         },
     },
     Need {

@@ -176,6 +176,7 @@ fn a_migration_of_its_own_takes_nothing_of_what_the_service_runs() {
         command: Vec::new(),
         timeout: Duration::from_secs(60),
         database: None,
+        by: deployer_core::spec::MigrateBy::Job,
     };
     let containers = blueprint().running(&migrate).containers().unwrap();
     assert_eq!(containers[0].entry_point(), ["/migrate"]);

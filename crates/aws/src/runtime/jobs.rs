@@ -21,6 +21,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::Value;
 use deployer_core::jobs::{End, Execution, Jobs, Nth, Started, State, Trail};
+use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,7 @@ use uuid::Uuid;
 use super::cluster::ClusterReady;
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{family_of, short};
+use super::waiting::{self, Awaited};
 use super::{Names, autopsy, service_calls};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
@@ -44,12 +46,14 @@ const MEMORY: Duration = Duration::from_secs(55 * 60);
 const AT_ONCE: usize = 100;
 
 /// Where an execution's program stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Program {
     /// It is the service's entry point with this command, which the call says.
     Override(Vec<String>),
     /// In a task definition of its own.
     OfDefinition,
+    /// Nowhere: the task definition of its own waits for it, and it is run in the task.
+    Awaited(Awaited),
 }
 
 /// Where a task's network is from.
@@ -160,7 +164,13 @@ impl Tasks {
         Execution {
             id: task.task_arn().unwrap_or_default().to_owned(),
             made: made.and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
-            state: state(task, &self.names.container),
+            state: match &self.program {
+                Program::Override(_) | Program::OfDefinition => state(task, &self.names.container),
+                Program::Awaited(_) => {
+                    let state = state(task, &self.names.container);
+                    waiting::state(task, &self.names.container, state)
+                }
+            },
         }
     }
 
@@ -179,8 +189,9 @@ impl Tasks {
                 let overrides = TaskOverride::builder().container_overrides(command);
                 Some(overrides.build())
             }
-            Program::OfDefinition => None,
+            Program::OfDefinition | Program::Awaited(_) => None,
         };
+        let takes_commands = matches!(self.program, Program::Awaited(_)).then_some(true);
         let tags = self.tags.iter();
         let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags: Vec<Tag> = tags.collect();
@@ -198,6 +209,7 @@ impl Tasks {
             .launch_type(LaunchType::Fargate)
             .network_configuration(network)
             .set_overrides(overrides)
+            .set_enable_execute_command(takes_commands)
             .started_by(started_by(key))
             .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
             .client_token(token.to_string())
@@ -330,6 +342,16 @@ impl Jobs for Tasks {
             .told(|| format!("look at task `{}`", autopsy::task_id(id)))?;
         let task = answer.tasks().first();
         Ok(task.map(|task| self.execution(task)))
+    }
+
+    async fn attend(&self, id: &str, watch: &dyn Watch) -> Result<()> {
+        match &self.program {
+            Program::Override(_) | Program::OfDefinition => Ok(()),
+            Program::Awaited(awaited) => {
+                let at = (id, self.names.container.as_str());
+                awaited.attend(&self.clients, at, watch).await
+            }
+        }
     }
 
     fn is_of_another_service(&self, ticket: &str) -> bool {

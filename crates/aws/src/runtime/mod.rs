@@ -4,8 +4,10 @@
 mod autopsy;
 mod balancers;
 pub(crate) mod cluster;
+mod console;
 pub(crate) mod definition;
 mod definition_read;
+mod exec;
 mod family;
 mod jobs;
 mod kept;
@@ -21,6 +23,7 @@ pub(crate) mod scaling;
 pub(crate) mod scaling_calls;
 pub(crate) mod service;
 pub(crate) mod task_definition;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,18 +31,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, Autopsy, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
+    Activation, Autopsy, Console, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
     ServiceInputs, ServiceOutputs, Serving,
 };
 use deployer_core::error::{Error, Result};
-use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::{Declared, Kind, Site};
 use deployer_core::migration::{self as step, Migrated};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
 use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours::Owner;
-use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateSpec, ServiceSpec};
+use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateBy, MigrateSpec, ServiceSpec};
 
 use crate::Aws;
 use crate::app_runner;
@@ -59,6 +62,7 @@ use scaling::Scaling;
 use service::Service;
 use service::{calls as service_calls, fields as service_fields};
 use task_definition::TaskDefinition;
+use waiting::Awaited;
 
 /// A log group that exists.
 #[derive(Clone, Debug)]
@@ -226,6 +230,15 @@ impl Runtime for Aws {
             AwsRuntime::Ecs => Ok(Entrance::Open),
             AwsRuntime::AppRunner(_) => app_runner::entrance(&self.clients, &service.name).await,
         }
+    }
+
+    async fn console(
+        &self,
+        service: &ServiceSpec,
+        instance: Option<&str>,
+        command: &[String],
+    ) -> Result<Box<dyn Console>> {
+        console::open(&self.clients, service, instance, command).await
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
@@ -436,10 +449,18 @@ impl Declaration<'_> {
     ) -> (Output<Migrated>, Output<String>) {
         // The entry point that an adopted service keeps is not known here.
         let kept = self.service.unsaid.contains("entrypoint");
-        let by_override =
-            migrate.entrypoint == self.service.entrypoint && !migrate.command.is_empty() && !kept;
+        let waits = migrate.by == MigrateBy::Exec;
+        let by_override = migrate.entrypoint == self.service.entrypoint
+            && !migrate.command.is_empty()
+            && !kept
+            && !waits;
         let (definition, by_override) = match definition.filter(|_| by_override) {
             Some(definition) => (definition.clone(), true),
+            None if waits => {
+                let waiter = waiting::waiter(migrate);
+                let own = self.task_definition(graph, logs, Program::Migration(&waiter));
+                (own, false)
+            }
             None => {
                 let own = self.task_definition(graph, logs, Program::Migration(migrate));
                 (own, false)
@@ -459,9 +480,16 @@ impl Declaration<'_> {
                 clients: Arc::clone(clients),
                 _cluster: cluster.map(|it| inputs.take(&it)),
                 names: self.names.clone(),
-                program: match by_override {
-                    true => jobs::Program::Override(migrate.command.clone()),
-                    false => jobs::Program::OfDefinition,
+                program: match (by_override, waits) {
+                    (true, _) => jobs::Program::Override(migrate.command.clone()),
+                    (false, false) => jobs::Program::OfDefinition,
+                    (false, true) => jobs::Program::Awaited(Awaited {
+                        program: [&migrate.entrypoint[..], &migrate.command[..]].concat(),
+                        secrets: match self.scope {
+                            Scope::Whole => waiting::Secrets::Pinned(self.pinned(inputs)),
+                            Scope::CodeOnly => waiting::Secrets::Unread,
+                        },
+                    }),
                 },
                 timeout: migrate.timeout,
                 tags,
@@ -473,6 +501,13 @@ impl Declaration<'_> {
             let database = Database::of(of, whose, self.inputs, self.scope, inputs);
             (tasks, Box::new(database))
         })
+    }
+
+    /// The secrets that the service has, in the versions that its new definition pins.
+    fn pinned(&self, inputs: &mut Inputs) -> BTreeMap<String, Value<SecretVersion>> {
+        let secrets = self.inputs.secrets.iter();
+        let pinned = secrets.map(|(key, version)| (key.clone(), inputs.pass(version)));
+        pinned.collect()
     }
 
     /// The families of the tasks that the manifest's other services have.

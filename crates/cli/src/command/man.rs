@@ -55,7 +55,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// What people type most, by command.
-const EXAMPLES: [(&str, &[&str]); 16] = [
+const EXAMPLES: [(&str, &[&str]); 17] = [
     (
         "",
         &[
@@ -100,6 +100,13 @@ const EXAMPLES: [(&str, &[&str]); 16] = [
         &[
             "deployer run web --cloud aws -- bin/rails db:seed",
             "deployer run web --release r7 --timeout 1h -- node report.js > report.csv",
+        ],
+    ),
+    (
+        "exec",
+        &[
+            "deployer exec web",
+            "deployer exec web --task 0a1b -- printenv GREETING",
         ],
     ),
     (

@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 pub mod destroy;
 pub mod env;
+pub mod exec;
 pub mod forget;
 pub mod init;
 pub mod lock;

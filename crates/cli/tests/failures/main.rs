@@ -25,6 +25,7 @@ mod domains;
 mod drift;
 mod ecs;
 mod events;
+mod exec;
 mod folders;
 mod google;
 mod held;
@@ -101,6 +102,7 @@ const TESTS: &[&[Test]] = &[
     masked::TESTS,
     undo::TESTS,
     jobs::TESTS,
+    exec::TESTS,
     images::TESTS,
     outages::TESTS,
     drift::TESTS,

@@ -42,6 +42,10 @@ const NOT_HERE_ON_AWS: &[(&str, &str)] = &[
         "a policy on requests alone goes by itself, and there is no load balancer",
     ),
     ("ecr:GetDownloadUrlForLayer", "no layer is read back"),
+    (
+        "ecs:ExecuteCommand",
+        "the manifest has Google Cloud too, where no command runs in a container",
+    ),
     ("elasticache:ModifyCacheSubnetGroup", "the subnets stay"),
     (
         "elasticache:ModifyReplicationGroup",

@@ -48,6 +48,7 @@ async fn crashes(stage: &Stage) {
             exit: Some(runner::Exit::with(7)),
             takes: Duration::from_secs(2),
             lines: lines.collect(),
+            ..usual
         }
     });
     stage.want(&SECOND);

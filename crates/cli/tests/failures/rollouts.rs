@@ -88,6 +88,7 @@ fn one_at_a_time() -> impl Fn(&Started) -> Behaviour {
             exit: Some(runner::Exit::with(if first { 137 } else { 4 })),
             takes: Duration::from_secs(if first { 60 } else { 50 }),
             lines: vec!["somebody else has the lock".to_owned()],
+            ..Behaviour::usual(started.purpose)
         }
     }
 }
@@ -173,12 +174,13 @@ fn ten_minutes(started: &Started) -> Behaviour {
 }
 
 /// Runs for so long that it seems to be up, and is never healthy.
-fn quarter_of_a_minute(_: &Started) -> Behaviour {
+fn quarter_of_a_minute(started: &Started) -> Behaviour {
     Behaviour {
         exit: Some(runner::Exit::with(7)),
         healthy: false,
         takes: Duration::from_secs(15),
         lines: vec!["cannot reach the database".to_owned()],
+        ..Behaviour::usual(started.purpose)
     }
 }
 

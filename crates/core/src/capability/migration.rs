@@ -169,6 +169,7 @@ mod tests {
             command: vec!["migrate".into()],
             timeout: Duration::from_secs(300),
             database: Some("main-url".into()),
+            by: crate::spec::MigrateBy::Job,
         };
         let secret = SecretVersion {
             secret: "main-url".into(),

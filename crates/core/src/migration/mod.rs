@@ -24,7 +24,7 @@ use crate::fields::Fields;
 use crate::graph::{Graph, Inputs, Output, Value};
 use crate::jobs::Jobs;
 use crate::node::{Evidence, Step, Token, Undone, Watch};
-use crate::spec::{MigrateSpec, program};
+use crate::spec::MigrateSpec;
 
 /// A migration that has succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +166,7 @@ impl<J: Jobs> Step for Migration<J> {
 
     fn desired(&self) -> Fields {
         let mut fields = Fields::new();
-        let program = program(&self.spec.entrypoint, &self.spec.command);
-        fields.set("program", program);
+        fields.set("program", self.spec.program());
         fields.set_value("image", self.image.field(|image| image.0.clone()));
         self.jobs.describe(&mut fields);
         self.database.describe(&mut fields);

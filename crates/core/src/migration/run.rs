@@ -1,12 +1,16 @@
 //! Runs a migration from wherever its record stands: finds, starts, follows and stops its one
 //! execution.
 
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use jiff::Timestamp;
 
 use super::Migration;
 use crate::capability::MigrationStanding;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, End, Execution, Jobs, Nth, Started, State, Within};
 use crate::node::{Token, Watch};
@@ -247,10 +251,41 @@ impl<J: Jobs> Run<'_, J> {
     async fn follow(&self, id: &str, within: Within) -> Result<()> {
         self.migration.record.running(self.key, id).await?;
         let what = self.migration.what();
-        match jobs::ended(self.jobs(), id, within, &what, self.watch).await {
+        let said = Said::new(self.jobs().clock(), self.watch);
+        let waiting = pin!(jobs::ended(self.jobs(), id, within, &what, &said));
+        let says = Says(&said);
+        let attending = self.jobs().attend(id, &says);
+        let ended = match select(attending, waiting).await {
+            Either::Left((Ok(()), waiting)) => waiting.await,
+            Either::Left((Err(error), _)) => return self.unattended(id, error).await,
+            Either::Right((ended, _)) => ended,
+        };
+        match ended {
             Ok(end) => self.over(id, end).await,
             Err(error) if error.kind() == ErrorKind::TimedOut => self.out_of_time(id).await,
             Err(error) => Err(error),
+        }
+    }
+
+    /// Stops one for which we could not do what it needs. Where nothing of it ran, the next run
+    /// starts another.
+    async fn unattended(&self, id: &str, error: Error) -> Result<()> {
+        let what = self.migration.what();
+        let stopped = async {
+            let why = "deployer: the migration could not be begun in it";
+            self.jobs().stop(id, why).await?;
+            let within = Within::FromNow(STOPPING);
+            jobs::ended(self.jobs(), id, within, &what, self.watch).await
+        };
+        match stopped.await {
+            Ok(Some(End::NeverRan(_))) => {
+                let record = &self.migration.record;
+                let why = error.chain().join(": ");
+                record.not_started(self.key, id, why).await?;
+                Err(error)
+            }
+            Ok(end) => self.over(id, end).await,
+            Err(_) => Err(error),
         }
     }
 
@@ -354,5 +389,48 @@ fn in_place_of(execution: &str) -> Nth<'_> {
     match execution {
         REFUSED => Nth::First,
         execution => Nth::After(execution),
+    }
+}
+
+/// How long what the cloud says of an execution is left out after a line of the program's own.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What is said of an execution: its own lines, and between them what the cloud says.
+struct Said<'a> {
+    clock: &'a dyn Clock,
+    watch: &'a dyn Watch,
+    /// When its last line came.
+    last: Mutex<Option<Duration>>,
+}
+
+impl<'a> Said<'a> {
+    fn new(clock: &'a dyn Clock, watch: &'a dyn Watch) -> Self {
+        Self {
+            clock,
+            watch,
+            last: Mutex::default(),
+        }
+    }
+}
+
+/// For what the cloud says.
+impl Watch for Said<'_> {
+    fn note(&self, line: &str) {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = |last| self.clock.elapsed().saturating_sub(last) >= QUIET;
+        if last.is_none_or(quiet) {
+            self.watch.note(line);
+        }
+    }
+}
+
+/// For what it says itself.
+struct Says<'a>(&'a Said<'a>);
+
+impl Watch for Says<'_> {
+    fn note(&self, line: &str) {
+        let now = self.0.clock.elapsed();
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        self.0.watch.note(line);
     }
 }

@@ -11,7 +11,7 @@ use deployer_core::error::{Error, Result};
 use deployer_core::ledger::{Ledger, LedgerMigrations};
 use deployer_core::node::Watch;
 use deployer_core::spec::{
-    CacheSpec, DatabaseSpec, EnvironmentSpec, Generate, HealthSpec, LeadsTo, MebiBytes,
+    CacheSpec, DatabaseSpec, EnvironmentSpec, Generate, HealthSpec, LeadsTo, MebiBytes, MigrateBy,
     MigrateSpec, MilliCpu, OnRollback, RecordSpec, Replicas, SecretSource, SecretSpec, SecretUse,
     ServiceSpec, SslMode,
 };
@@ -198,6 +198,7 @@ impl Wanted {
                 entrypoint: Vec::new(),
                 command: vec!["migrate".into()],
                 timeout: Duration::from_secs(600),
+                by: MigrateBy::Job,
                 database: match self.database {
                     Some(_) => Some("main-url".into()),
                     None => {

@@ -23,10 +23,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, Autopsy, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
-    ServiceInputs, ServiceOutputs, Serving, ServingState,
+    Activation, Autopsy, Console, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope,
+    SecretVersion, ServiceInputs, ServiceOutputs, Serving, ServingState,
 };
-use deployer_core::error::{Error, Result};
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
@@ -309,6 +309,20 @@ impl Runtime for CloudRun {
 
     fn holder_of_one_offs(&self, service: &ServiceSpec) -> Option<Address> {
         Some(self.address(job::KIND, &one_off::job_of(&service.name)))
+    }
+
+    async fn console(
+        &self,
+        _service: &ServiceSpec,
+        _instance: Option<&str>,
+        _command: &[String],
+    ) -> Result<Box<dyn Console>> {
+        // No method of the Admin API runs anything in an instance (Cloud Run Admin API v2,
+        // "REST Resource: projects.locations.services").
+        let message = "Cloud Run opens no session in a container that serves";
+        Err(Error::new(ErrorKind::Rejected, message).hint(
+            "`deployer run SERVICE -- COMMAND` runs one by itself, with the same image, variables and secrets",
+        ))
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {

@@ -145,6 +145,12 @@ pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report
     report.error(path, format!("the secret `{secret}` is not declared"), help);
 }
 
+/// Whether a task on ECS would have no role: its agent acts with it (boto/boto3#3173).
+fn exec_lacks_role(manifest: &Manifest) -> bool {
+    let aws = manifest.targets.aws.as_ref();
+    aws.is_some_and(|aws| aws.task_role.is_none())
+}
+
 fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut Report<'_>) {
     let Some(migrate) = &service.migrate else {
         return;
@@ -156,15 +162,19 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
         program(words, &path.join(name), report);
     }
     match migrate.mode {
-        MigrateMode::Exec => {
-            let help = "use mode = \"job\": the same command in a task of its own";
-            report.error(
-                &path.join("mode"),
-                "migrations by exec come with a later release",
-                help,
-            );
+        MigrateMode::Exec if manifest.targets.gcp.is_some() => {
+            let help =
+                "use mode = \"job\": the same command in a task or job of its own, on either cloud";
+            let message = "Google Cloud runs no command in a container that runs";
+            report.error(&path.join("mode"), message, help);
         }
-        MigrateMode::Job if migrate.command.is_empty() && migrate.entrypoint.is_empty() => {
+        MigrateMode::Exec if exec_lacks_role(manifest) => {
+            let help = "set `task_role` of `[targets.aws]` to a role that allows ssmmessages:*Channel, or use mode = \"job\"";
+            report.error(&path.join("mode"), "ECS Exec needs a task role", help);
+        }
+        MigrateMode::Job | MigrateMode::Exec
+            if migrate.command.is_empty() && migrate.entrypoint.is_empty() =>
+        {
             let help = "add `command = [\"/app/server\", \"migrate\"]`, or set mode = \"on-start\" or \"none\"";
             report.key_error(
                 &path.join("command"),
@@ -172,7 +182,7 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
                 help,
             );
         }
-        MigrateMode::Job | MigrateMode::OnStart | MigrateMode::None => {}
+        MigrateMode::Job | MigrateMode::Exec | MigrateMode::OnStart | MigrateMode::None => {}
     }
     if let Some(database) = &migrate.database {
         declared(database, &path.join("database"), manifest, report);

@@ -9,6 +9,7 @@ mod elasticache;
 mod error;
 mod faults;
 mod forward;
+mod gateway;
 mod json;
 mod logs;
 mod parameter;
@@ -47,6 +48,8 @@ use schema::{Rule, Violation};
 
 /// Larger than any request that the services or moto take in one piece.
 const BODY_LIMIT: usize = 512 << 20;
+/// As `ssmmessages.REGION.amazonaws.com` has it.
+const SESSIONS: &str = "/v1/data-channel/{id}";
 
 /// The sandboxed AWS account. Cheap to clone.
 #[derive(Clone)]
@@ -64,6 +67,7 @@ struct Inner {
     autoscaling: autoscaling::AutoScaling,
     ecs: ecs::Ecs,
     elasticache: elasticache::ElastiCache,
+    gateway: gateway::Gateway,
     logs: logs::Logs,
     rds: rds::Rds,
     route53: route53::Route53,
@@ -95,7 +99,8 @@ impl Aws {
         let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
         let route53 = route53::Route53::new(&host);
-        let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone());
+        let gateway = gateway::Gateway::new(&host);
+        let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone(), gateway.clone());
         let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
         let apprunner =
             apprunner::AppRunner::new(&host, logs.clone(), secrets.clone(), route53.clone());
@@ -109,6 +114,7 @@ impl Aws {
                 ecr,
                 ecs,
                 elasticache,
+                gateway,
                 logs,
                 rds,
                 route53,
@@ -120,12 +126,16 @@ impl Aws {
     /// Everything on the AWS port: the services' APIs, and ECR's registry under `/v2/`.
     pub fn router(&self) -> Router {
         let gate = Arc::new(self.inner.ecr.gate());
+        let sessions = Router::new()
+            .route(SESSIONS, get(gateway::data_channel))
+            .with_state(self.inner.gateway.clone());
         Router::new()
             // As truststore.pki.rds.amazonaws.com has it: the authorities of a region's databases,
             // for everybody.
             .route("/{region}/{bundle}", get(truststore))
             .fallback(answer)
             .with_state(self.clone())
+            .merge(sessions)
             .merge(crate::registry::routes(self.inner.host.store.clone(), gate))
             .layer(from_fn_with_state(self.clone(), signed_first))
     }
@@ -173,6 +183,11 @@ impl Aws {
     /// Whether Fargate has room for tasks that are run on their own.
     pub fn have_capacity(&self, has: bool) {
         self.inner.ecs.have_capacity(has);
+    }
+
+    /// Whether the agents of containers that start from now on reach the Message Gateway.
+    pub fn connect_agents(&self, connect: bool) {
+        self.inner.ecs.connect_agents(connect);
     }
 
     async fn api(&self, request: Request) -> Response {
@@ -453,7 +468,12 @@ async fn signed_first(State(aws): State<Aws>, request: Request, next: Next) -> R
         .headers()
         .get(header::AUTHORIZATION)
         .is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256"));
-    if signed {
+    // Of a session the request for the websocket alone is signed.
+    let session = request
+        .uri()
+        .path()
+        .starts_with(&SESSIONS[..SESSIONS.len() - 4]);
+    if signed && !session {
         return aws.api(request).await;
     }
     let call = registry::call(Cloud::Aws, request.method().as_str(), request.uri().path());

@@ -19,6 +19,7 @@ use super::namespace::{self, ADDRESS, Folders};
 use super::output::copy_lines;
 use super::relay::{Dialer, host_ports, relay_inbound, relay_outbound};
 use super::simulated::Running;
+use super::terminal::{self, Terminal};
 use super::{ContainerSpec, Exit, LogSink, StartError, Stream};
 use crate::moto::free_port;
 use crate::process::{Guard, Process, bound_command, supervise};
@@ -195,10 +196,38 @@ impl Container {
         }
     }
 
+    /// Starts a further command in a terminal of its own, as root and with these variables beside
+    /// the container's own.
+    ///
+    /// Without namespaces the program of the unpacked image runs among the host's processes. In a
+    /// simulated container it does what [`Behaviour::commands`](super::Behaviour) says.
+    pub async fn terminal(
+        &self,
+        command: &[String],
+        variables: &[(&str, &str)],
+    ) -> Result<Terminal, ExecError> {
+        match &self.body {
+            Body::Process {
+                process,
+                surroundings,
+                ..
+            } => {
+                let mut surroundings = Surroundings::clone(surroundings);
+                for (name, value) in variables {
+                    let value = (*value).to_owned();
+                    surroundings.env.entry((*name).to_owned()).or_insert(value);
+                }
+                terminal::start(&surroundings, process, command).await
+            }
+            Body::Simulated(_) if self.exit().is_some() => Err(ExecError::Ended),
+            Body::Simulated(running) => Ok(running.terminal(command)),
+        }
+    }
+
     /// SIGTERM, and SIGKILL after `grace`. Returns how it ended.
     ///
     /// As in any container, the process is the first of its namespace: without a handler of its
-    /// own for SIGTERM it does not hear it. A simulated one exits with 0 at once.
+    /// own for SIGTERM it does not hear it. A simulated one exits at once.
     pub async fn stop(&self, grace: Duration) -> Exit {
         self.signal(Signal::SIGTERM);
         match tokio::time::timeout(grace, self.wait()).await {
@@ -229,7 +258,7 @@ impl Container {
                 Boundary::Group => process.signal_group(signal),
                 Boundary::Namespace => process.signal(signal),
             },
-            Body::Simulated(running) => running.end(Exit::with(0)),
+            Body::Simulated(running) => running.stop(),
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum ExecError {
     /// The container has ended.
     #[error("the container does not run")]
     Ended,
+    /// The container has no such program, or it cannot be executed.
+    #[error("the container has no `{0}`")]
+    Absent(String),
     /// The machine refused.
     #[error("cannot run a command in the container: {0}")]
     Machine(String),
@@ -113,21 +116,81 @@ impl Surroundings {
     /// `nsenter` looks the program up as the container would, and ends with 127 or 126 as shells
     /// do.
     fn inside(&self, pid: u32, argv: &[String]) -> Result<Command, ExecError> {
+        let (nsenter, words) = self.entering(pid, (self.uid, self.gid), argv)?;
+        let mut command = bound_command(&nsenter);
+        command.args(words);
+        Ok(command)
+    }
+
+    /// The program that runs a command in the container as this user, and its words.
+    fn entering(
+        &self,
+        pid: u32,
+        (uid, gid): (u32, u32),
+        argv: &[String],
+    ) -> Result<(PathBuf, Vec<String>), ExecError> {
         let nsenter =
             find_in_path("nsenter").ok_or_else(|| machine("`nsenter` is not installed"))?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         // Links in the path are the container's, not the host's.
         let folder = resolve(&root, &self.working_dir).unwrap_or(root);
-        let mut command = bound_command(&nsenter);
-        command
-            .args(["--mount", "--net", "--pid", "--root"])
-            .arg(format!("--target={pid}"))
-            .arg(format!("--wd={}", folder.display()))
-            .arg(format!("--setgid={}", self.gid))
-            .arg(format!("--setuid={}", self.uid))
-            .arg("--")
-            .args(argv);
-        Ok(command)
+        let options = ["--mount", "--net", "--pid", "--root"].map(str::to_owned);
+        let mut words = Vec::from(options);
+        words.extend([
+            format!("--target={pid}"),
+            format!("--wd={}", folder.display()),
+            format!("--setgid={gid}"),
+            format!("--setuid={uid}"),
+            "--".to_owned(),
+        ]);
+        words.extend_from_slice(argv);
+        Ok((nsenter, words))
+    }
+
+    /// What runs a command in a terminal, as root whoever the container's user is: "The SSM agent
+    /// and its child processes run as root even when you specify a user ID for the container"
+    /// (Amazon ECS Developer Guide, "Monitor Amazon ECS containers with ECS Exec"). The folder is
+    /// ours.
+    ///
+    /// Errors: [`ExecError::Absent`] for a program that the container has not, before anything
+    /// starts.
+    pub(super) async fn in_a_terminal(
+        &self,
+        first: &Process,
+        argv: &[String],
+    ) -> Result<(PathBuf, Vec<String>), ExecError> {
+        let program = argv.first().map(String::as_str).unwrap_or_default();
+        let absent = || ExecError::Absent(program.to_owned());
+        let path = self.env.get("PATH").map_or("", String::as_str);
+        match &self.place {
+            Place::Inside => {
+                entered(first).await?;
+                let root = PathBuf::from(format!("/proc/{}/root", first.pid()));
+                find_program(&root, &self.working_dir, path, program).ok_or_else(absent)?;
+                let (nsenter, words) = self.entering(first.pid(), (0, 0), argv)?;
+                Ok(leading(first.pid(), nsenter, words))
+            }
+            Place::Beside { image, moved } => {
+                let found = find_program(image, &self.working_dir, path, program);
+                let found = found.ok_or_else(absent)?;
+                let words = argv[1..].iter().map(|word| match moved {
+                    Some((from, to)) => with_port(word, *from, *to),
+                    None => word.clone(),
+                });
+                Ok((found, words.collect()))
+            }
+        }
+    }
+
+    /// The folder that a command begins in, where it does not enter the container by itself.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Inside => None,
+            Place::Beside { image, .. } => {
+                let folder = resolve(image, &self.working_dir).filter(|it| it.is_dir());
+                Some(folder.unwrap_or_else(|| image.clone()))
+            }
+        }
     }
 
     /// `None` when the image has no such program.
@@ -145,6 +208,25 @@ impl Surroundings {
             .current_dir(folder.as_deref().unwrap_or(image));
         Some(command)
     }
+}
+
+/// The same where the command leads a session of its own inside the container: a shell there gives
+/// the terminal to groups by their numbers, and a leader outside has none that it could see. Taking
+/// a terminal from the leader outside is root's to do; elsewhere it stays with that.
+fn leading(pid: u32, nsenter: PathBuf, words: Vec<String>) -> (PathBuf, Vec<String>) {
+    let setsid = find_in_path("setsid").filter(|_| nix::unistd::geteuid().is_root());
+    let Some(setsid) = setsid else {
+        return (nsenter, words);
+    };
+    let path = |path: &Path| path.display().to_string();
+    let mut all = vec![
+        "--pid".to_owned(),
+        format!("--target={pid}"),
+        "--".to_owned(),
+    ];
+    all.extend([path(&setsid), "--ctty".to_owned(), path(&nsenter)]);
+    all.extend(words.into_iter().filter(|word| word != "--pid"));
+    (nsenter, all)
 }
 
 /// A process group that ends with its owner.

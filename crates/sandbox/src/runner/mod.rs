@@ -11,6 +11,7 @@ mod output;
 mod relay;
 mod rootfs;
 mod simulated;
+mod terminal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -28,7 +29,8 @@ pub use front::{Front, Gate, probe};
 use image::{Image, ImageConfig};
 use invocation::Invocation;
 use namespace::Folders;
-pub use simulated::{Behaviour, Simulated, Started};
+pub use simulated::{Behaviour, Ran, Simulated, Started};
+pub use terminal::{Terminal, Typed};
 
 /// How containers are kept apart on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::image::Image;
 use super::invocation::{argv, environment};
+use super::terminal::{self, Terminal};
 use super::{ContainerSpec, Exit, Purpose, StartError, Stream};
 use crate::background::Background;
 use crate::clock::Clock;
@@ -24,6 +25,23 @@ pub struct Behaviour {
     pub lines: Vec<String>,
     /// The cloud's time until it exits, or, when it does not exit, until it passes health checks.
     pub takes: Duration,
+    /// How it ends when it is asked to stop.
+    pub stopped: Exit,
+    /// What a command does that is run in a terminal of it. Each begins anew.
+    pub commands: Ran,
+}
+
+/// What a command of a simulated container does. It goes on when nobody looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// What it prints when it starts: `{4}` in a line is the command's word of that number.
+    pub lines: Vec<String>,
+    /// The cloud's time until it ends.
+    pub takes: Duration,
+    /// What it prints at its end.
+    pub last: Vec<String>,
+    /// How the container ends with it, if it does.
+    pub ends: Option<Exit>,
 }
 
 impl Behaviour {
@@ -39,6 +57,8 @@ impl Behaviour {
             healthy: true,
             lines: Vec::new(),
             takes,
+            stopped: Exit::with(0),
+            commands: Ran::default(),
         }
     }
 }
@@ -142,6 +162,9 @@ impl Simulated {
                 None => clock.after(behaviour.takes),
             }),
             clock: clock.clone(),
+            background: background.clone(),
+            commands: behaviour.commands,
+            stopped: behaviour.stopped,
             exit: watch::Sender::new(None),
         };
         if let Some(exit) = behaviour.exit {
@@ -172,6 +195,9 @@ impl std::fmt::Debug for Simulated {
 #[derive(Clone)]
 pub(super) struct Running {
     clock: Clock,
+    background: Background,
+    commands: Ran,
+    stopped: Exit,
     healthy_from: Option<jiff::Timestamp>,
     exit: watch::Sender<Option<Exit>>,
 }
@@ -187,6 +213,27 @@ impl Running {
         up && self
             .healthy_from
             .is_some_and(|from| from <= self.clock.now())
+    }
+
+    /// A command in a terminal of it.
+    pub(super) fn terminal(&self, command: &[String]) -> Terminal {
+        terminal::simulated(self, command, (&self.clock, &self.background))
+    }
+
+    /// What such a command does.
+    pub(super) fn ran(&self, command: &[String]) -> Ran {
+        let mut ran = self.commands.clone();
+        for line in ran.lines.iter_mut().chain(&mut ran.last) {
+            for (number, word) in command.iter().enumerate() {
+                *line = line.replace(&format!("{{{number}}}"), word);
+            }
+        }
+        ran
+    }
+
+    /// Ends it as it ends when it is asked to.
+    pub(super) fn stop(&self) {
+        self.end(self.stopped);
     }
 
     /// Ends it, unless it has ended.

@@ -292,10 +292,21 @@ impl Account {
 
     /// Pushes an image whose command is the guest program. Returns the manifest's digest.
     pub async fn push(&self, repository: &str, tag: &str, arguments: &[&str]) -> String {
-        let layer = layer(&[]);
+        let config = json!({"Entrypoint": ["/bin/guest"], "Cmd": arguments});
+        self.push_layer(repository, tag, layer(&[]), config).await
+    }
+
+    /// Pushes an image of one layer. Returns the manifest's digest.
+    pub async fn push_layer(
+        &self,
+        repository: &str,
+        tag: &str,
+        layer: Vec<u8>,
+        config: Value,
+    ) -> String {
         let config = json!({
             "os": "linux", "architecture": "amd64",
-            "config": {"Entrypoint": ["/bin/guest"], "Cmd": arguments},
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
         });
         let config = serde_json::to_vec(&config).unwrap();

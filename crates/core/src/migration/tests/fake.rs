@@ -17,7 +17,7 @@ use crate::fields::Fields;
 use crate::graph::{Output, Value};
 use crate::jobs::{End, Execution, Jobs, Nth, Started, State, Trail};
 use crate::node::{Step, Token, Undone, Watch};
-use crate::spec::MigrateSpec;
+use crate::spec::{MigrateBy, MigrateSpec};
 
 /// What a cloud is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -539,6 +539,7 @@ impl Stage {
                 command: vec!["migrate".into()],
                 timeout: Duration::from_secs(300),
                 database: None,
+                by: MigrateBy::Job,
             },
             image: Value::Given(ImageRef(self.image.into())),
             database: Box::new(Unnamed),

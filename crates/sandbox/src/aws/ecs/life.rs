@@ -96,6 +96,7 @@ impl Ecs {
             Ok(live) => live,
             Err((reason, live)) => return self.fail_to_start(id, reason, Some(live)).await,
         };
+        self.start_agent(id);
         let checks = self.checks(id, &prepared, &live);
         let ended = {
             let essential: FuturesUnordered<_> = live
@@ -173,6 +174,9 @@ impl Ecs {
             });
         self.change(id, |task, now| {
             task.last_status = "RUNNING";
+            let running = live.iter();
+            let running = running.map(|one| (one.name.clone(), one.container.clone()));
+            task.live = running.collect();
             task.address = address;
             task.times.insert("pullStoppedAt", now);
             task.times.insert("startedAt", now);
@@ -245,6 +249,10 @@ impl Ecs {
                 container.last_status = "STOPPED";
             }
             task.address = None;
+            task.live.clear();
+            if let Some(agent) = &mut task.agent {
+                (agent.status, agent.connected) = ("STOPPED", false);
+            }
             task.last_status = "DEPROVISIONING";
             task.times.insert("executionStoppedAt", now);
         });

@@ -4,6 +4,7 @@ mod checks;
 mod clusters;
 mod definition_rules;
 mod definitions;
+mod exec;
 mod health;
 mod launch;
 mod life;
@@ -25,6 +26,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use serde_json::Value;
 
 use super::error::AwsError;
+use super::gateway::Gateway;
 use super::json::{need, text};
 use super::logs::Logs;
 use super::secrets::Secrets;
@@ -49,11 +51,15 @@ struct Inner {
     state: Mutex<State>,
     /// Whether Fargate has no room.
     is_full: AtomicBool,
+    /// Sessions of ECS Exec.
+    gateway: Gateway,
+    /// Whether the agents beside containers reach it.
+    agents_connect: AtomicBool,
 }
 
 impl Ecs {
     /// One cluster, `default`.
-    pub fn new(host: &Host, logs: Logs, secrets: Secrets) -> Self {
+    pub fn new(host: &Host, logs: Logs, secrets: Secrets, gateway: Gateway) -> Self {
         let ecs = Self {
             inner: Arc::new(Inner {
                 host: host.clone(),
@@ -63,6 +69,8 @@ impl Ecs {
                 http: LazyLock::new(crate::aws::forward::client),
                 state: Mutex::default(),
                 is_full: AtomicBool::new(false),
+                gateway,
+                agents_connect: AtomicBool::new(true),
             }),
         };
         ecs.add_default_cluster();

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use super::clusters::{check_cluster, check_name};
+use super::exec::check_role_of_service;
 use super::names::{Names, long_number, short_id};
 use super::service_rules::{
     check_config, check_controller, check_grace, defaults, settle, unsupported,
@@ -143,6 +144,8 @@ impl Ecs {
             }
         };
         check_config(state, &config, &definition)?;
+        let all = Value::Object(config.clone());
+        check_role_of_service(state, &all, &definition, "created")?;
         check_targets(&targets, &config)?;
         let mut service = Service {
             arn: self.inner.names.arn(&format!("service/{cluster}/{name}")),
@@ -358,6 +361,8 @@ impl Ecs {
         settle(&mut config);
         check_grace(Some(&service.config), input, &config)?;
         check_config(&state, &config, &definition)?;
+        let all = Value::Object(config.clone());
+        check_role_of_service(&state, &all, &definition, "updated")?;
         check_targets(&targets, &config)?;
         let desired = match number(input, "desiredCount") {
             None => service.desired,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
+use super::exec::Agent;
 use super::names::last_part;
 use super::target_group::{Target, TargetHealth};
-use crate::runner::Front;
+use crate::runner::{Container, Front};
 
 /// Everything, behind one lock.
 #[derive(Default)]
@@ -182,6 +183,10 @@ pub struct Task {
     pub address: Option<SocketAddr>,
     pub private_ip: String,
     pub version: u64,
+    /// Beside each container, where commands may be run.
+    pub agent: Option<Agent>,
+    /// The containers that run, by name.
+    pub live: Vec<(String, Container)>,
     pub stop: watch::Sender<Option<Stop>>,
 }
 

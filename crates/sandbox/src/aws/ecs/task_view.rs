@@ -98,6 +98,9 @@ fn container(task: &Task, of: &ContainerView, attachment: uuid::Uuid) -> Value {
     if of.last_status != "PENDING" {
         out["runtimeId"] = json!(of.runtime_id);
     }
+    if let Some(agent) = &task.agent {
+        out["managedAgents"] = json!([agent.view()]);
+    }
     if let Some(digest) = &of.digest {
         out["imageDigest"] = json!(digest);
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::clusters::{check_cluster, listed};
+use super::exec::{Agent, check_role};
 use super::names::{Names, last_part, task_id};
 use super::service_rules::check_network;
 use super::state::{ContainerView, Service, State, Stop, Task};
@@ -50,6 +51,7 @@ impl Ecs {
         let (arn, value) = (definition.arn.clone(), definition.value.clone());
         let tags_of_definition = definition.tags.clone();
         check_run(input, &value)?;
+        check_role(input, &value)?;
         if self.inner.is_full.load(Ordering::Relaxed) {
             // No error: "failures" of the answer (ECS Developer Guide, "API failure reasons";
             // aws/containers-roadmap#837).
@@ -179,6 +181,7 @@ impl Ecs {
             "availabilityZone".into(),
             json!(format!("{}a", self.inner.host.region)),
         );
+        let takes_commands = flag(&plan.config, "enableExecuteCommand");
         let byte = uuid::Uuid::new_v4();
         let byte = byte.as_bytes();
         let task = Task {
@@ -203,6 +206,8 @@ impl Ecs {
             address: None,
             private_ip: format!("10.0.{}.{}", byte[0] % 16, byte[1].max(4)),
             version: 1,
+            agent: takes_commands.then_some(Agent::PENDING),
+            live: Vec::new(),
             stop: watch::Sender::new(None),
             id: id.clone(),
         };
@@ -371,29 +376,6 @@ impl Ecs {
             .map(|task| task.arn.clone())
             .collect();
         listed(input, "taskArns", arns)
-    }
-
-    pub(super) fn execute_command(&self, input: &Value) -> Result<Value, AwsError> {
-        let cluster = Names::cluster(text(input, "cluster"));
-        let state = self.lock();
-        check_cluster(&state, &cluster)?;
-        let task = state
-            .tasks
-            .get(last_part(need(input, "task")))
-            .filter(|task| task.cluster == cluster);
-        let task = task.ok_or_else(|| invalid("The referenced task was not found."))?;
-        if !flag(&Value::Object(task.fixed.clone()), "enableExecuteCommand") {
-            return Err(invalid(
-                "The execute command failed because execute command was not enabled when the task was run or the \
-                 execute command agent isn’t running. Wait and try again or run a new task with execute command enabled \
-                 and try again.",
-            ));
-        }
-        // There is no Session Manager on loopback: no agent is ever connected.
-        Err(AwsError::new(
-            "TargetNotConnectedException",
-            "The execute command failed due to an internal error. Try again later.",
-        ))
     }
 }
 

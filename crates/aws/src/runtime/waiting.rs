@@ -1,0 +1,361 @@
+//! A task that waits for its program to be run in it by ECS Exec, and ends with the program's code.
+//!
+//! The task's own command, the *waiter*, does nothing but wait. What is run in it by ECS Exec, the
+//! *runner*, makes a folder, which only the first of several can, and then runs the program apart
+//! from its session: who loses the session, or is killed, or is idle for 20 minutes, takes nothing
+//! from it. Every later runner only shows what the program printed. The program's code goes into a
+//! file, and the waiter ends with it: so the task's exit code is the program's, and whoever looks
+//! at the task knows how it ended. A waiter that is to stop, or that nobody comes to, makes the
+//! folder itself: then nobody can begin any more, and it ends with a code that says that nothing
+//! ran.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_ecs::types::Task;
+use deployer_core::capability::SecretVersion;
+use deployer_core::clock::Clock;
+use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::graph::Value;
+use deployer_core::jobs::{End, State};
+use deployer_core::node::Watch;
+use deployer_core::redaction::Redaction;
+use deployer_core::spec::MigrateSpec;
+use deployer_session::{Closed, Output, Session};
+use uuid::Uuid;
+
+use super::{autopsy, exec};
+use crate::client::Clients;
+use crate::secret_store;
+
+/// What a waiter ends with when nothing ran. A program that ends with it is told as ending with the
+/// next one.
+const NOTHING_RAN: i32 = 209;
+
+/// How often a session is opened again that ended before the program did.
+const AGAIN: u32 = 5;
+/// The pause before that, and how often the window's size is said again: "The ECS Exec session has
+/// an idle timeout time of 20 minutes" (Amazon ECS Developer Guide, "Monitor Amazon ECS containers
+/// with ECS Exec").
+const PAUSE: Duration = Duration::from_secs(5);
+const ALIVE: Duration = Duration::from_secs(5 * 60);
+/// What a window has that nobody looks at: no program breaks its lines for it.
+const COLUMNS: u32 = 500;
+const ROWS: u32 = 50;
+
+/// Of the waiter: `LIMIT` is in seconds. A `sleep` of its own process is waited for, so that a
+/// signal is heard at once.
+const WAITER: &str = r#"d=/tmp/deployer-migration
+over() { [ -s $d/code ] && read -r c <$d/code && { cat $d/output; exit "$c"; }; }
+end() { over; mkdir -p $d; mkdir $d/claim 2>/dev/null && exit 209
+  cat $d/output 2>/dev/null; echo "deployer: $2" >&2; exit "$1"; }
+trap 'end 143 "the migration was stopped"' TERM
+n=0 lost=0
+while :; do
+  over
+  if [ -d $d/claim ]; then
+    p=$(cat $d/pid 2>/dev/null)
+    if [ -n "$p" ] && [ -d /proc/$p ]; then lost=0; else lost=$((lost + 1)); fi
+    [ $lost -gt 20 ] && end 137 "the migration was cut off"
+  fi
+  n=$((n + 1)); [ $n -gt LIMIT ] && end 124 "the migration's time is over"
+  sleep 1 & wait $!
+done"#;
+
+/// Of the runner: `$1` is the word before its own lines and after them, the rest is the program. A
+/// program that has begun hears nothing of its session's end.
+const RUNNER: &str = r#"d=/tmp/deployer-migration; w=$1; shift; umask 022; mkdir -p $d
+if mkdir $d/claim 2>/dev/null; then
+  : >$d/output
+  (trap '' HUP INT QUIT; "$@"; c=$?; [ $c = 209 ] && c=210; echo $c >$d/code) >>$d/output 2>&1 </dev/null &
+  echo $! >$d/pid
+fi
+echo "$w"
+while ! [ -f $d/output ] && ! [ -f $d/code ]; do sleep 1; done
+exec 3<$d/output
+while :; do
+  [ -s $d/code ] && o=1 || o=
+  cat <&3
+  [ -n "$o" ] && break
+  sleep 1
+done
+echo "$w over""#;
+
+/// A program that is run in a waiting task.
+#[derive(Clone)]
+pub(super) struct Awaited {
+    /// Its words.
+    pub(super) program: Vec<String>,
+    /// What it may print and nobody is to see.
+    pub(super) secrets: Secrets,
+}
+
+/// The secrets that a program has.
+#[derive(Clone)]
+pub(super) enum Secrets {
+    /// In these versions.
+    Pinned(BTreeMap<String, Value<SecretVersion>>),
+    /// A code deployment reads none: nothing of what its program prints is shown.
+    Unread,
+}
+
+/// The program of the task that waits for this one.
+pub(super) fn waiter(migrate: &MigrateSpec) -> MigrateSpec {
+    let limit = migrate.timeout.as_secs().to_string();
+    let script = WAITER.replace("LIMIT", &limit);
+    MigrateSpec {
+        entrypoint: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
+        command: vec!["deployer-migration".to_owned()],
+        ..migrate.clone()
+    }
+}
+
+/// Whether ECS's words are those for an image without the shell that a waiter is.
+fn lacks_shell(words: &str) -> bool {
+    words.contains("/bin/sh")
+}
+
+/// What helps then.
+const NO_SHELL: &str =
+    "the image has no `/bin/sh`, which `mode = \"exec\"` needs: use `mode = \"job\"`";
+
+/// How a task that waits for its program stands, from how any task would: the waiter ends with the
+/// program's own code, and with one of its own when nothing ran, whatever stopped it.
+pub(super) fn state(task: &Task, container: &str, state: State) -> State {
+    let mut containers = task.containers().iter();
+    let ours = containers.find(|found| found.name() == Some(container));
+    let code = ours.and_then(|found| found.exit_code());
+    match (state, code) {
+        (State::Over(_), Some(0)) => State::Over(End::Succeeded),
+        (State::Over(_), Some(NOTHING_RAN)) => {
+            let why = task.stopped_reason().unwrap_or_default();
+            State::Over(End::NeverRan(format!("nobody began it: {why}")))
+        }
+        (State::Over(End::NeverRan(why)), _) if lacks_shell(&why) => {
+            State::Over(End::NeverRan(format!("{why}; {NO_SHELL}")))
+        }
+        (state, _) => state,
+    }
+}
+
+impl Awaited {
+    fn words(&self, mark: &str) -> Vec<String> {
+        let own = ["/bin/sh", "-c", RUNNER, "deployer", mark];
+        let own = own.iter().map(|word| (*word).to_owned());
+        own.chain(self.program.iter().cloned()).collect()
+    }
+
+    /// Has the program run in a task that waits, unless it was begun there before, and notes its
+    /// lines until it is over.
+    ///
+    /// Errors: those of [`exec::run`], and rejected, when nothing could be begun. Once it has
+    /// begun there is none: the task itself tells how it ends.
+    pub(super) async fn attend(
+        &self,
+        clients: &Clients,
+        (task, container): (&str, &str),
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let mut shown = Shown::new(self.mask(clients).await, watch);
+        let mut tries = 0;
+        loop {
+            if !self.runs(clients, task, watch).await? {
+                return Ok(());
+            }
+            shown.begin();
+            let words = self.words(&shown.mark);
+            let closed = match exec::run(clients, (task, container), &words).await {
+                Ok(session) => show(clients.clock(), session, &mut shown).await,
+                Err(_) if shown.begun => Closed::Local,
+                Err(error) => return Err(error),
+            };
+            if shown.over {
+                return Ok(());
+            }
+            tries += 1;
+            match closed {
+                Closed::Encrypted(_) => return Err(encrypted(&closed)),
+                Closed::Remote(Some(why)) if !shown.begun && tries >= AGAIN => {
+                    return Err(never_begun(task, &why));
+                }
+                closed if !shown.begun && tries >= AGAIN => {
+                    return Err(never_begun(task, &closed.to_string()));
+                }
+                Closed::Remote(_) | Closed::Local | Closed::Lost(_) => {}
+            }
+            if tries >= AGAIN {
+                watch.note("it goes on; what it prints is in its log once it is over");
+                return Ok(());
+            }
+            clients.clock().pause(PAUSE).await;
+        }
+    }
+
+    /// Waits until a task runs; whether it does. One that has stopped tells by itself how it ended.
+    async fn runs(&self, clients: &Clients, task: &str, watch: &dyn Watch) -> Result<bool> {
+        loop {
+            let found = exec::task(clients, task).await?;
+            // One that is not known yet is about to be.
+            let status = found.as_ref().and_then(|task| task.last_status());
+            match status.unwrap_or("PROVISIONING") {
+                "RUNNING" => return Ok(true),
+                "PROVISIONING" | "PENDING" | "ACTIVATING" => {
+                    watch.note(&format!(
+                        "task `{}` is about to start",
+                        autopsy::task_id(task)
+                    ));
+                    clients.clock().pause(Duration::from_secs(1)).await;
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// What hides the secrets that the program has. `None` where one of them cannot be read: then
+    /// nothing of what it prints is shown.
+    async fn mask(&self, clients: &Clients) -> Option<Redaction> {
+        let Secrets::Pinned(pinned) = &self.secrets else {
+            return None;
+        };
+        let mut values = Vec::new();
+        for pinned in pinned.values() {
+            let pinned = pinned.known()?;
+            let value = secret_store::value_of(clients, &pinned.secret, &pinned.version).await;
+            values.extend(value.ok()?);
+        }
+        Some(Redaction::of(values))
+    }
+}
+
+fn encrypted(closed: &Closed) -> Error {
+    let message = "the sessions of this cluster cannot be read";
+    Error::new(ErrorKind::Rejected, message)
+        .because(closed.to_string())
+        .hint("take `kmsKeyId` out of the cluster's `executeCommandConfiguration`, or use `mode = \"job\"`")
+}
+
+fn never_begun(task: &str, why: &str) -> Error {
+    let name = autopsy::task_id(task);
+    let message = format!("the migration could not be begun in task `{name}`");
+    let hint = match lacks_shell(why) {
+        true => NO_SHELL,
+        false => exec::CAUSES,
+    };
+    Error::new(ErrorKind::Rejected, message)
+        .because(why.trim().to_owned())
+        .hint(hint)
+}
+
+/// What is shown of a program, line by line.
+struct Shown<'a> {
+    mask: Option<Redaction>,
+    watch: &'a dyn Watch,
+    /// The word before the program's own lines.
+    mark: String,
+    /// Whether that was seen, in any session: the program runs, or ran.
+    begun: bool,
+    /// The same in this session.
+    own: bool,
+    /// Whether it has ended, and all of it was shown.
+    over: bool,
+    /// How many lines were shown, and how many of them this session has given once more.
+    lines: usize,
+    again: usize,
+    part: Vec<u8>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(mask: Option<Redaction>, watch: &'a dyn Watch) -> Self {
+        Self {
+            mask,
+            watch,
+            mark: format!("deployer-{}", Uuid::new_v4().simple()),
+            begun: false,
+            own: false,
+            over: false,
+            lines: 0,
+            again: 0,
+            part: Vec::new(),
+        }
+    }
+
+    /// A session begins, which gives everything from the first line on.
+    fn begin(&mut self) {
+        (self.own, self.again) = (false, 0);
+        self.part.clear();
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => {
+                    let line = std::mem::take(&mut self.part);
+                    self.line(&String::from_utf8_lossy(&line));
+                }
+                byte => self.part.push(*byte),
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let line = line.trim_end_matches('\r');
+        if !self.own {
+            self.own = line == self.mark;
+            self.begun |= self.own;
+            return;
+        }
+        // It may follow a last line that has no end.
+        let line = match line.strip_suffix(&format!("{} over", self.mark)) {
+            Some(rest) => {
+                self.over = true;
+                rest
+            }
+            None => line,
+        };
+        if self.over && line.is_empty() {
+            return;
+        }
+        self.again += 1;
+        if self.again <= self.lines {
+            return;
+        }
+        self.lines += 1;
+        match &self.mask {
+            Some(mask) => self.watch.note(&format!("| {}", mask.hide(line))),
+            None if self.lines == 1 => self.watch.note(
+                "what it prints is not shown: a secret that would have to be hidden in it cannot be read",
+            ),
+            None => {}
+        }
+    }
+}
+
+/// Shows a session to its end. While nothing is typed, the window's size is said again and again,
+/// which keeps it from being idle.
+async fn show(clock: &dyn Clock, mut session: Session, shown: &mut Shown<'_>) -> Closed {
+    let input = session.input();
+    let alive = async {
+        // Over: then there is nothing to be kept.
+        while input.resize(COLUMNS, ROWS).await.is_ok() {
+            clock.pause(ALIVE).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let reading = async {
+        while let Some(output) = session.next().await {
+            match output {
+                Output::Stdout(bytes) | Output::Stderr(bytes) => shown.take(&bytes),
+                Output::Exit(_) | Output::Notice(_) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = alive => {}
+    }
+    session.closed().await
+}
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;

@@ -1,0 +1,270 @@
+//! Migrations by ECS Exec: those that end, fail, take too long, and cannot be begun.
+
+use std::time::Duration;
+
+use aws_sdk_ecs::types::DesiredStatus;
+use deployer::Exit;
+use deployer_sandbox::runner::{self, Behaviour, Purpose, Ran, Started};
+
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, Stage, Wanted};
+use crate::{APPLY, assert_serves, first_serves, run, says};
+
+crate::tests! {
+    a_migration_by_exec_runs_in_a_waiting_task_and_shows_what_it_prints => succeeds,
+    a_migration_by_exec_that_exits_with_3_stops_there_and_is_not_run_again_unasked => fails,
+    a_migration_by_exec_that_takes_too_long_is_stopped => too_long,
+    a_migration_by_exec_whose_agent_is_never_there_has_not_run => no_agent,
+    a_migration_by_exec_of_more_than_the_idle_time_is_kept_alive => long,
+    a_migration_by_exec_is_begun_once_wherever_its_run_is_killed => killed,
+    a_migration_by_exec_is_refused_where_there_is_google => refused,
+    a_command_in_a_task_that_serves_ends_with_its_own_code => command,
+    a_command_where_none_is_taken_is_refused_with_the_way_out => no_command,
+}
+
+/// What the waiter ends with when nothing ran, and when it was stopped while something did.
+const NOTHING_RAN: runner::Exit = runner::Exit::with(209);
+const STOPPED: runner::Exit = runner::Exit::with(143);
+
+/// The manifest of one target, whose migration is run by exec.
+fn want(stage: &Stage, wanted: &Wanted) {
+    stage.want(wanted);
+    let path = format!("{}/deployer.toml", stage.folder());
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    let (manifest, _) = manifest.split_once("[targets.gcp]").unwrap();
+    let migrate = "[services.idp.migrate]\n";
+    assert!(manifest.contains(migrate));
+    let manifest = manifest.replace(migrate, &format!("{migrate}mode = \"exec\"\n"));
+    std::fs::write(path, manifest).unwrap();
+}
+
+/// Tasks that wait until a command was run in them, which does this.
+fn behave(stage: &Stage, stopped: runner::Exit, commands: Ran) {
+    stage.behave(move |started| match started.purpose {
+        Purpose::Serve => Behaviour::usual(started.purpose),
+        Purpose::Finish => Behaviour {
+            exit: None,
+            stopped,
+            commands: commands.clone(),
+            ..Behaviour::usual(started.purpose)
+        },
+    });
+}
+
+fn ending(code: i32, takes: u64) -> Ran {
+    Ran {
+        // As the runner prints them: its mark, the program's lines, its mark.
+        lines: vec!["{4}".to_owned(), "creating table users".to_owned()],
+        takes: Duration::from_secs(takes),
+        last: vec!["done".to_owned(), "{4} over".to_owned()],
+        ends: Some(runner::Exit::with(code)),
+    }
+}
+
+fn migrations(stage: &Stage) -> Vec<Started> {
+    let mut started = stage.containers.started();
+    started.retain(|it| it.purpose == Purpose::Finish);
+    started
+}
+
+async fn succeeds(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    behave(stage, STOPPED, ending(0, 20));
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    says(&said, &["| creating table users", "| done"]);
+    let marked = said.lines().find(|line| line.contains("| deployer-"));
+    assert_eq!(marked, None);
+    assert_serves(stage, "aws", 1).await;
+    let migrations = migrations(stage);
+    let [waiting] = migrations.as_slice() else {
+        panic!("one task waits: {migrations:?}");
+    };
+    assert_eq!(waiting.command[..2], ["/bin/sh", "-c"], "{waiting:?}");
+    assert!(waiting.env.contains_key("DATABASE_URL"));
+    // Its program is known by what it is, whatever runs it.
+    let said = format!("{said}{}", run(stage, APPLY, "aws", Exit::Success).await);
+    assert_eq!(self::migrations(stage).len(), 1, "{said}");
+}
+
+async fn fails(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    behave(stage, STOPPED, ending(3, 20));
+    let said = run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    says(&said, &["exit code 3", "migrate --retry"]);
+    run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    assert_eq!(migrations(stage).len(), 1);
+    behave(stage, STOPPED, ending(0, 20));
+    let retry = ["migrate", "--retry", "--yes"];
+    run(stage, &retry, "aws", Exit::Success).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 1).await;
+    assert_eq!(migrations(stage).len(), 2);
+}
+
+async fn too_long(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    behave(stage, STOPPED, ending(0, 7200));
+    let said = run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    says(&said, &["had not ended after 300 s, and was stopped"]);
+    assert_nothing_runs(stage).await;
+    run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
+    assert_eq!(migrations(stage).len(), 1, "it is a person's to judge");
+}
+
+async fn assert_nothing_runs(stage: &Stage) {
+    stage.time.pass(Duration::from_secs(60)).await;
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let running = ecs.list_tasks().desired_status(DesiredStatus::Running);
+    let listed = running.send().await.unwrap();
+    assert_eq!(listed.task_arns(), [] as [String; 0]);
+}
+
+/// The hint names what keeps an agent from its service; nothing ran, and the next apply begins
+/// anew.
+async fn no_agent(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    behave(stage, NOTHING_RAN, ending(0, 20));
+    stage.sandbox.connect_agents(false);
+    let said = run(stage, APPLY, "aws", Exit::Failure).await;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &words,
+        &[
+            "took no command for 120 s",
+            "ssmmessages:CreateControlChannel",
+            "a subnet without a way out",
+        ],
+    );
+    assert_nothing_runs(stage).await;
+    stage.sandbox.connect_agents(true);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 1).await;
+    assert_eq!(migrations(stage).len(), 2);
+}
+
+/// Half an hour in which nothing is printed.
+async fn long(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    let path = format!("{}/deployer.toml", stage.folder());
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    let longer = manifest.replace("timeout = \"5m\"", "timeout = \"45m\"");
+    std::fs::write(path, longer).unwrap();
+    behave(stage, STOPPED, ending(0, 30 * 60));
+    stage.calls.arm(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 1).await;
+    let calls = stage.calls.names().into_iter();
+    let opened = calls.filter(|name| name == "ecs:ExecuteCommand").count();
+    // Some come before the agent is there.
+    assert!(opened <= 12, "{opened} sessions");
+}
+
+/// Killed at each write of the ledger, before it or after it: the next run ends in the same place,
+/// with one task that waited.
+async fn killed(stage: &Stage) {
+    behave(stage, NOTHING_RAN, ending(0, 60));
+    for version in 1..=2 {
+        stage.ledger.arm(None);
+        apply_once(stage, version).await;
+    }
+    let writes = stage.ledger.writes();
+    assert!(writes > 4, "{writes}");
+    let mut kills = 0;
+    for nth in 1..=writes {
+        // Each kill is of a version of its own.
+        let version = u32::try_from(nth).unwrap() + 100;
+        stage.write_image(version, "amd64");
+        want(stage, &of_version(version));
+        stage.ledger.arm(Some(match nth % 2 {
+            0 => Crash::Before(nth),
+            _ => Crash::After(nth),
+        }));
+        let (ended, said) = stage.run(APPLY, "aws").await;
+        stage.ledger.arm(None);
+        kills += usize::from(matches!(ended, Ended::Killed));
+        // Longer than the lease of who was killed.
+        stage.time.pass(Duration::from_secs(120)).await;
+        apply_once(stage, version).await;
+        let digest = stage.digest(version);
+        let mut waited = migrations(stage);
+        waited.retain(|it| it.digest == digest);
+        assert_eq!(waited.len(), 1, "{nth}: {said}");
+    }
+    assert!(kills > 4, "{kills} of {writes}");
+}
+
+fn of_version(version: u32) -> Wanted {
+    Wanted {
+        version,
+        ..Wanted::FIRST
+    }
+}
+
+async fn apply_once(stage: &Stage, version: u32) {
+    want(stage, &of_version(version));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", version).await;
+}
+
+async fn refused(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let overlay = "[services.idp.migrate]\nmode = \"exec\"\n";
+    stage.file("deployer.test.toml", overlay);
+    let said = run(stage, APPLY, "all", Exit::Input).await;
+    says(&said, &["Google Cloud runs no command", "mode = \"job\""]);
+}
+
+/// `deployer exec` of these words, on a cloud.
+async fn exec(stage: &Stage, cloud: &str, words: &[&str]) -> (Exit, String) {
+    let manifest = format!("{}/deployer.toml", stage.folder());
+    let typed = ["exec", "idp", "--cloud", cloud, "--manifest", &manifest];
+    let (ended, said) = stage.run_as_typed(&[&typed[..], words].concat()).await;
+    let Ended::Exit(exit) = ended else {
+        panic!("{ended:?}: {said}");
+    };
+    (exit, said)
+}
+
+async fn command(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let overlay = "[targets.aws.services.idp]\nenable_execute_command = true\n";
+    stage.file("deployer.test.toml", overlay);
+    stage.behave(|started| Behaviour {
+        commands: Ran {
+            lines: vec!["hello".to_owned()],
+            takes: Duration::from_secs(2),
+            // As the shell around the command prints it.
+            last: vec!["{4}3".to_owned()],
+            ends: None,
+        },
+        ..Behaviour::usual(started.purpose)
+    });
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.time.pass(Duration::from_secs(30)).await;
+    let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
+    assert_eq!(exit, Exit::Program(3), "{said}");
+    says(&said, &["hello"]);
+    assert!(!said.contains("deployer-"), "{said}");
+    let (exit, said) = exec(stage, "aws", &["--task", "ffff", "--", "true"]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    says(&said, &["no task `ffff`", "these do: "]);
+}
+
+async fn no_command(stage: &Stage) {
+    first_serves(stage).await;
+    let (exit, said) = exec(stage, "aws", &[]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let key = "`enable_execute_command = true` in `[targets.aws.services.idp]`";
+    says(&words, &["takes no commands", key, "`task_role`"]);
+    let (exit, said) = exec(stage, "gcp", &[]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &words,
+        &[
+            "Cloud Run opens no session",
+            "deployer run SERVICE -- COMMAND",
+        ],
+    );
+}

@@ -1,0 +1,222 @@
+//! A further command of a container in a terminal of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pty_process::{Command, Size};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::exec::{ExecError, Surroundings};
+use super::simulated::Running;
+use crate::background::Background;
+use crate::clock::Clock;
+use crate::process::Process;
+
+/// How much is read from a terminal at once.
+const PIECE: usize = 1024;
+/// How long a command that was killed may hold its terminal.
+const KILLED: Duration = Duration::from_secs(2);
+/// How long a simulated command takes to print what it prints last.
+const LAST: Duration = Duration::from_secs(1);
+
+/// What is typed, or done to the window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// Keys.
+    Keys(Bytes),
+    /// The window has so many columns and rows.
+    Size(u16, u16),
+}
+
+/// A command in a terminal. Dropping it closes the terminal, which its command hears as a hang-up.
+pub struct Terminal {
+    output: mpsc::Receiver<Bytes>,
+    typed: mpsc::Sender<Typed>,
+    killed: CancellationToken,
+}
+
+impl Terminal {
+    /// What comes next on the screen. `None` once nobody holds the terminal any more: the command
+    /// has ended, and so has whatever it left behind there. While nobody asks, nothing is read,
+    /// and the command waits when the terminal is full.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        self.output.recv().await
+    }
+
+    /// Types. What comes after the end is lost.
+    pub async fn put(&self, typed: Typed) {
+        let _ = self.typed.send(typed).await;
+    }
+
+    /// Kills the command itself, not what it has started, and closes the terminal.
+    pub fn kill(&self) {
+        self.killed.cancel();
+    }
+}
+
+/// Starts a command of a real container.
+pub(super) async fn start(
+    surroundings: &Surroundings,
+    first: &Process,
+    argv: &[String],
+) -> Result<Terminal, ExecError> {
+    let (program, arguments) = surroundings.in_a_terminal(first, argv).await?;
+    let opened = pty_process::open();
+    let (pty, pts) = opened.map_err(|error| ExecError::Machine(error.to_string()))?;
+    let mut command = Command::new(program);
+    command = command
+        .args(arguments)
+        .env_clear()
+        .envs(&surroundings.env)
+        .kill_on_drop(true);
+    if let Some(folder) = surroundings.folder() {
+        command = command.current_dir(folder);
+    }
+    let spawned = command.spawn(pts);
+    let child = spawned.map_err(|error| ExecError::Machine(error.to_string()))?;
+    let (out, output) = mpsc::channel(1);
+    let (typed, keys) = mpsc::channel(64);
+    let killed = CancellationToken::new();
+    tokio::spawn(converse(
+        pty,
+        child,
+        (out, keys),
+        (killed.clone(), first.clone()),
+    ));
+    Ok(Terminal {
+        output,
+        typed,
+        killed,
+    })
+}
+
+/// Carries the terminal until it is closed, then waits for the command.
+async fn converse(
+    pty: pty_process::Pty,
+    mut child: Child,
+    (out, mut keys): (mpsc::Sender<Bytes>, mpsc::Receiver<Typed>),
+    (killed, first): (CancellationToken, Process),
+) {
+    let (mut from, mut to) = pty.into_split();
+    let reading = async {
+        let mut piece = [0; PIECE];
+        // The kernel answers with an error once nobody has the other side open.
+        while let Ok(count @ 1..) = from.read(&mut piece).await {
+            if out
+                .send(Bytes::copy_from_slice(&piece[..count]))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+    };
+    let writing = async {
+        while let Some(typed) = keys.recv().await {
+            let put = match typed {
+                Typed::Keys(keys) => to.write_all(&keys).await.is_ok(),
+                // A window of no size is told as such.
+                Typed::Size(columns, rows) => to.resize(Size::new(rows, columns)).is_ok(),
+            };
+            if !put {
+                break;
+            }
+        }
+        // Nobody types any more, and the screen goes on.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
+        () = killed.cancelled() => kill_alone(&child),
+        // A container takes its commands with it.
+        _ = first.wait() => {}
+    }
+    drop(out);
+    drop((from, to));
+    if tokio::time::timeout(KILLED, child.wait()).await.is_err() {
+        kill_alone(&child);
+        // It is reaped, or was a moment ago.
+        let _ = tokio::time::timeout(KILLED, child.wait()).await;
+    }
+}
+
+/// Kills the command: `nsenter`'s only child where there is one, else the process itself.
+fn kill_alone(child: &Child) {
+    let Some(pid) = child.id() else {
+        return;
+    };
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let inner = children.unwrap_or_default();
+    let inner = inner
+        .split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok());
+    let pid = match (name.trim() == "nsenter", inner) {
+        (true, Some(inner)) => inner,
+        (true, None) | (false, _) => i32::try_from(pid).unwrap_or(i32::MAX),
+    };
+    // It may have ended this moment.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+/// One of a simulated container: what was said that commands do there.
+pub(super) fn simulated(
+    running: &Running,
+    command: &[String],
+    (clock, background): (&Clock, &Background),
+) -> Terminal {
+    let (out, output) = mpsc::channel(1);
+    let (typed, mut keys) = mpsc::channel(64);
+    let killed = CancellationToken::new();
+    let (done, mut finished) = watch::channel(false);
+    let ran = running.ran(command);
+    let (acting, clock, takes, ends) = (running.clone(), clock.clone(), ran.takes, ran.ends);
+    // What was begun goes on, whoever looks.
+    background.spawn(async move {
+        clock.sleep(takes).await;
+        done.send_replace(true);
+        // What it prints at last comes before its container ends.
+        clock.sleep(LAST).await;
+        if let Some(exit) = ends {
+            acting.end(exit);
+        }
+    });
+    let (over, mut ended) = (killed.clone(), running.exit());
+    background.spawn(async move {
+        let print = async |lines: &[String]| {
+            for line in lines {
+                let line = Bytes::from(format!("{line}\r\n"));
+                // Nobody looks.
+                let _ = out.send(line).await;
+            }
+        };
+        let shown = async {
+            print(&ran.lines).await;
+            // One that can never come is as good as one that came: the sandbox is over.
+            let _ = finished.wait_for(|done| *done).await;
+            print(&ran.last).await;
+        };
+        let ignored = async {
+            while keys.recv().await.is_some() {}
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = shown => {}
+            () = ignored => {}
+            () = over.cancelled() => {}
+            _ = ended.wait_for(Option::is_some) => {}
+        }
+    });
+    Terminal {
+        output,
+        typed,
+        killed,
+    }
+}

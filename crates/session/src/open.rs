@@ -1,0 +1,207 @@
+//! Opens the websocket of a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::SinkExt as _;
+use http::HeaderMap;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, crypto};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{self, Message as Frame};
+use uuid::Uuid;
+
+use crate::Session;
+use crate::contents::{Open, VERSION};
+
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(15);
+/// How often an address that does not answer is tried, and the pause after the first try, doubled
+/// each time (`DataChannelNumMaxRetries`, `DataChannelRetryInitialDelayMillis`).
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a session is, as `ecs:ExecuteCommand` answers.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// `wss://ssmmessages.REGION.amazonaws.com/...`; `ws://` for one on this machine.
+    pub url: String,
+    /// What it is opened with, once.
+    pub token: SecretString,
+    /// Added to the request for the websocket: its signature.
+    pub headers: HeaderMap,
+}
+
+/// Why a session could not be opened. None of them holds the token.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address is none of a websocket.
+    #[error("`{0}` is no address of a session")]
+    Address(String),
+    /// Nobody answers there.
+    #[error("cannot reach {host}")]
+    Unreachable {
+        /// The host and port.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No secure connection can be made.
+    #[error("cannot speak TLS with {host}")]
+    Tls {
+        /// The host and port.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It answered, and did not open.
+    #[error("{host} does not open the session")]
+    Refused {
+        /// The host and port.
+        host: String,
+        /// Its answer.
+        source: Box<tungstenite::Error>,
+    },
+}
+
+impl OpenError {
+    /// Whether the same may work a moment later.
+    fn passes(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+impl Session {
+    /// Opens the websocket and says who we are. The program on the other side may run before that,
+    /// and does so whatever becomes of this: what it prints is kept for us.
+    ///
+    /// Errors: see [`OpenError`]; an address that cannot be reached was tried for some seconds.
+    pub async fn open(endpoint: &Endpoint) -> Result<Self, OpenError> {
+        let wrong = || OpenError::Address(endpoint.url.clone());
+        let uri: http::Uri = endpoint.url.parse().map_err(|_| wrong())?;
+        let host = uri.host().ok_or_else(wrong)?;
+        let (port, secure) = match uri.scheme_str() {
+            Some("wss") => (uri.port_u16().unwrap_or(443), true),
+            Some("ws") => (uri.port_u16().unwrap_or(80), false),
+            Some(_) | None => return Err(wrong()),
+        };
+        let place = Place {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+        };
+        let stream = place.connect().await?;
+        match secure {
+            true => {
+                let stream = place.encrypt(stream).await?;
+                shake(endpoint, &place, stream).await
+            }
+            false => shake(endpoint, &place, stream).await,
+        }
+    }
+}
+
+struct Place {
+    host: String,
+    port: u16,
+}
+
+impl Place {
+    fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    async fn connect(&self) -> Result<TcpStream, OpenError> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.try_to_connect().await {
+                Err(error) if error.passes() => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done,
+            }
+        }
+        self.try_to_connect().await
+    }
+
+    async fn try_to_connect(&self) -> Result<TcpStream, OpenError> {
+        let connecting = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = in_time(connecting).await;
+        let stream = stream.map_err(|source| OpenError::Unreachable {
+            host: self.name(),
+            source,
+        })?;
+        // Keys that are typed go out one by one.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn encrypt(
+        &self,
+        stream: TcpStream,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, OpenError> {
+        let failed = |source| OpenError::Tls {
+            host: self.name(),
+            source,
+        };
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_platform_verifier())
+            .map_err(|error| failed(std::io::Error::other(error)))?
+            .with_no_client_auth();
+        let name = ServerName::try_from(self.host.clone());
+        let name = name.map_err(|error| failed(std::io::Error::other(error)))?;
+        let connector = TlsConnector::from(Arc::new(config));
+        in_time(connector.connect(name, stream))
+            .await
+            .map_err(failed)
+    }
+}
+
+async fn shake<T>(endpoint: &Endpoint, place: &Place, stream: T) -> Result<Session, OpenError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let refused = |source| OpenError::Refused {
+        host: place.name(),
+        source: Box::new(source),
+    };
+    let request = endpoint.url.as_str().into_client_request();
+    let mut request = request.map_err(refused)?;
+    request.headers_mut().extend(endpoint.headers.clone());
+    let opening = async {
+        let (mut socket, _) = client_async(request, stream).await?;
+        let open = Open {
+            message_schema_version: "1.0",
+            request_id: Uuid::new_v4(),
+            token_value: endpoint.token.expose_secret(),
+            client_id: Uuid::new_v4(),
+            client_version: VERSION,
+        };
+        let open = serde_json::to_string(&open).unwrap_or_default();
+        socket.send(Frame::Text(open.into())).await?;
+        Ok(socket)
+    };
+    match tokio::time::timeout(TRY, opening).await {
+        Ok(Ok(socket)) => Ok(Session::over(socket)),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(refused(tungstenite::Error::Io(late()))),
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    let done = tokio::time::timeout(TRY, work).await;
+    done.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> std::io::Error {
+    let why = format!("no answer within {} s", TRY.as_secs());
+    std::io::Error::new(std::io::ErrorKind::TimedOut, why)
+}
