@@ -57,6 +57,7 @@ pub(super) async fn of(
     };
     Ok(Tasks {
         clients: Arc::clone(clients),
+        _cluster: None,
         names,
         program: Program::Override(order.command),
         timeout: order.timeout,
