@@ -16,8 +16,8 @@ const FARGATE: [(u32, u32, u32, u32); 7] = [
 ];
 
 /// App Runner's sizes: CPU in thousandths, and each memory in MiB that goes with it. Source: the
-/// values are those of `Cpu` and `Memory` in the AWS App Runner API Reference; which go together, of
-/// its Developer Guide, from memory.
+/// values are those of `Cpu` and `Memory` in the AWS App Runner API Reference; which go together,
+/// of its Developer Guide, from memory.
 const APP_RUNNER: [(u32, &[u32]); 5] = [
     (250, &[512, 1024]),
     (500, &[1024]),
