@@ -274,9 +274,10 @@ fn source(image: ImageRepository, access_role: &str) -> SourceConfiguration {
         .build()
 }
 
-/// How a variable names a secret: by its full ARN, with the member of the JSON object that it is:
-/// `ARN:KEY::` ("Referencing environment variables", AWS App Runner Developer Guide); the variable
-/// of an app that fetches it itself holds the plain ARN.
+/// How a variable names a secret: by its full ARN (`RuntimeEnvironmentSecrets`, AWS App Runner API
+/// Reference), with the member of the JSON object that it is as `ARN:KEY::`, as AWS's CDK writes it
+/// (`Secret.fromSecretsManager` with a field, aws-apprunner-alpha); the variable of an app that
+/// fetches it itself holds the plain ARN.
 fn reference(used: &SecretUse, version: &SecretVersion) -> String {
     match (used.inject, &used.member) {
         (Inject::Value, Some(member)) => format!("{}:{member}::", version.secret),

@@ -113,7 +113,7 @@ enum Program<'a> {
 
 #[async_trait]
 impl Runtime for Aws {
-    /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#59 asks for the other,
+    /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#98 asks for the other,
     /// and is open.
     fn runs(&self, service: &ServiceSpec, architecture: Architecture) -> Result<()> {
         let on_app_runner = self
