@@ -1,8 +1,8 @@
 //! How fast each API may be asked: the rates that AWS documents for an account in one region.
 //!
-//! RDS, ElastiCache, IAM and Elastic Load Balancing publish none; their refusals are tried again by
-//! the SDK. Where a number is "from memory", its page could not be read again when this was
-//! written: too low costs seconds, too high a refusal that is tried again.
+//! RDS, ElastiCache, IAM, App Runner and Elastic Load Balancing publish none; their refusals are
+//! tried again by the SDK. Where a number is "from memory", its page could not be read again when
+//! this was written: too low costs seconds, too high a refusal that is tried again.
 
 use std::sync::Arc;
 

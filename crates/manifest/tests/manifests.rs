@@ -444,8 +444,8 @@ fn spryte_keeps_the_names_that_it_has() {
     assert!(spec.services["frontend"].adopt);
 }
 
-/// The variables of two runbooks for App Runner: the members of one JSON secret, and secrets by their
-/// ARNs.
+/// The variables of two runbooks for App Runner: the members of one JSON secret, and secrets by
+/// their ARNs.
 #[test]
 fn kaizencoach_and_the_combine_have_every_variable_of_their_runbooks() {
     let members = "STRAVA_CLIENT_ID STRAVA_CLIENT_SECRET STRAVA_VERIFY_TOKEN FLASK_SECRET_KEY \

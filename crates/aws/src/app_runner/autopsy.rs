@@ -62,8 +62,8 @@ fn failed(operation: &OperationSummary) -> Option<String> {
     })
 }
 
-/// Where App Runner writes what the app prints: "/aws/apprunner/SERVICE/ID/application" ("Viewing App
-/// Runner logs streamed to CloudWatch Logs", AWS App Runner Developer Guide).
+/// Where App Runner writes what the app prints: "/aws/apprunner/SERVICE/ID/application" ("Viewing
+/// App Runner logs streamed to CloudWatch Logs", AWS App Runner Developer Guide).
 pub(super) fn application_log(service: &SdkService) -> String {
     log(service, "application")
 }

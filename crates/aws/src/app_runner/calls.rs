@@ -32,8 +32,9 @@ pub(super) const UNKNOWN_ROLE: &str = "Error in assuming";
 pub(super) const ROLE_UNKNOWN_YET: &str = "a role is not known to App Runner yet";
 
 /// How long somebody else's operation is waited for. A deployment takes minutes; one that fails its
-/// health checks, until App Runner has put back what served before, up to 20 (the Terraform provider
-/// waits as long: `internal/service/apprunner/wait.go` of hashicorp/terraform-provider-aws).
+/// health checks, until App Runner has put back what served before, up to 20 (the Terraform
+/// provider waits as long: `internal/service/apprunner/wait.go` of
+/// hashicorp/terraform-provider-aws).
 pub(super) const OTHERS: Duration = Duration::from_secs(20 * 60);
 
 /// The service of a name. `None` when there is none; a deleted one is none.

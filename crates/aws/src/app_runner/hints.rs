@@ -14,7 +14,8 @@ pub(super) const ROLES: &str = "let `access_role` trust build.apprunner.amazonaw
 
 /// Whether a service is refused because the account is none of App Runner's customers: "AWS App
 /// Runner is no longer open to new customers" ("AWS App Runner availability change", AWS App Runner
-/// Developer Guide). The guide does not say how the API says it: any words of that are taken for it.
+/// Developer Guide). The guide does not say how the API says it: any words of that are taken for
+/// it.
 pub(super) fn is_closed(refusal: &Refusal) -> bool {
     const WORDS: [&str; 4] = [
         "new customers",

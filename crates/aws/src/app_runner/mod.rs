@@ -1,9 +1,9 @@
 //! App Runner: a service with its connector and its scaling, and what operates them. One-off tasks
 //! run on Fargate beside it (`runtime`).
 //!
-//! App Runner cannot hold a candidate back: what is deployed takes traffic as soon as it is healthy,
-//! and what verifies it follows that. It keeps no revisions (`described`), pins no secret (`note`),
-//! and says of a service that it runs whatever became of a deployment (`operations`).
+//! App Runner cannot hold a candidate back: what is deployed takes traffic as soon as it is
+//! healthy, and what verifies it follows that. It keeps no revisions (`described`), pins no secret
+//! (`note`), and says of a service that it runs whatever became of a deployment (`operations`).
 
 mod association;
 mod autopsy;

@@ -12,9 +12,9 @@
 //! holds 256 characters. The app sees the variable: ids of versions, which it can list itself, and
 //! no value.
 //!
-//! AWS's own documents name no version in the ARN of a secret for App Runner; the alpha constructs of
-//! its CDK write one (`fromSecretsManagerVersion`). As no page says what becomes of it, it is not
-//! relied upon.
+//! AWS's own documents name no version in the ARN of a secret for App Runner; the alpha constructs
+//! of its CDK write one (`fromSecretsManagerVersion`). As no page says what becomes of it, it is
+//! not relied upon.
 
 use std::collections::BTreeMap;
 

@@ -66,7 +66,7 @@ pub(crate) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
     Ok(Some(Serving {
         service: spec.name.clone(),
         wanted: Some(revision.clone()),
-        traffic: serves.then(|| (revision, 100)).into_iter().collect(),
+        traffic: serves.then_some((revision, 100)).into_iter().collect(),
         images: images.into_iter().collect(),
         instances: None,
         state,

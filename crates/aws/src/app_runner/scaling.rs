@@ -2,8 +2,8 @@
 //!
 //! An autoscaling configuration cannot be changed; a call for one of the same name makes another
 //! revision. So its name says what it is, as a connector's does: other numbers are another
-//! configuration, the service is moved to it, and the old one is deleted after that. Should there be
-//! more revisions than one, all go at once.
+//! configuration, the service is moved to it, and the old one is deleted after that. Should there
+//! be more revisions than one, all go at once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -117,8 +117,8 @@ impl Kind for Scaling {
         }))
     }
 
-    /// With all its revisions: "When DeleteAllRevisions is set to true, the only valid value for the
-    /// Amazon Resource Name (ARN) is a partial ARN ending with: .../name"
+    /// With all its revisions: "When DeleteAllRevisions is set to true, the only valid value for
+    /// the Amazon Resource Name (ARN) is a partial ARN ending with: .../name"
     /// (DeleteAutoScalingConfiguration, AWS App Runner API Reference).
     async fn remove(at: &At<Clients>, there: &There<Self>, _token: &Token) -> Result<(), Refusal> {
         let call = at.app_runner.delete_auto_scaling_configuration();
@@ -153,8 +153,8 @@ impl Wish for Scaling {
         ScalingArn(there.id.clone())
     }
 
-    /// Another call would make another revision, so that it is not the SDK that tries it again: what
-    /// an unanswered one made is looked for first.
+    /// Another call would make another revision, so that it is not the SDK that tries it again:
+    /// what an unanswered one made is looked for first.
     async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
         let (what, tries) = (at.what(), AtomicU32::new(0));
         let made = poll(at.clock(), Pace::until(MAKING), &what, || async {

@@ -194,8 +194,8 @@ impl Service {
         .await
     }
 
-    /// What is there although the plan did not see it: an answer from before lagged, the reply to an
-    /// earlier call was lost, or a deleted one has its name still.
+    /// What is there although the plan did not see it: an answer from before lagged, the reply to
+    /// an earlier call was lost, or a deleted one has its name still.
     async fn take_up(&self, refused: Error, watch: &dyn Watch) -> Result<Look<Begun>> {
         let found = self.find().await;
         let found = found.told(|| format!("read service `{}`", self.name()))?;
@@ -295,6 +295,10 @@ impl Resource for Service {
         match self.scope {
             Scope::CodeOnly if !self.known => {
                 return Err(crate::runtime::service::calls::unknown(self.name()));
+            }
+            // It never came to be: only a whole apply makes it anew.
+            Scope::CodeOnly if there.service.status() == &ServiceStatus::CreateFailed => {
+                return Err(absent(self.name()));
             }
             Scope::CodeOnly => {}
             Scope::Whole => {

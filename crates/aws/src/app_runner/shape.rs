@@ -274,9 +274,10 @@ fn source(image: ImageRepository, access_role: &str) -> SourceConfiguration {
         .build()
 }
 
-/// How a variable names a secret: by its full ARN, with the member of the JSON object that it is:
-/// `ARN:KEY::` ("Referencing environment variables", AWS App Runner Developer Guide); the variable
-/// of an app that fetches it itself holds the plain ARN.
+/// How a variable names a secret: by its full ARN (`RuntimeEnvironmentSecrets`, AWS App Runner API
+/// Reference), with the member of the JSON object that it is as `ARN:KEY::`, as AWS's CDK writes it
+/// (`Secret.fromSecretsManager` with a field, aws-apprunner-alpha); the variable of an app that
+/// fetches it itself holds the plain ARN.
 fn reference(used: &SecretUse, version: &SecretVersion) -> String {
     match (used.inject, &used.member) {
         (Inject::Value, Some(member)) => format!("{}:{member}::", version.secret),
@@ -298,8 +299,8 @@ fn seconds(time: std::time::Duration) -> i32 {
     i32::try_from(time.as_secs().clamp(1, 20)).unwrap_or(20)
 }
 
-/// How many failures in a row make an instance unhealthy. App Runner has no start period: those of it
-/// are allowed as well, so that an app that takes as long comes up. Thresholds are 1 to 20.
+/// How many failures in a row make an instance unhealthy. App Runner has no start period: those of
+/// it are allowed as well, so that an app that takes as long comes up. Thresholds are 1 to 20.
 fn threshold(health: &HealthSpec) -> i32 {
     let interval = u64::from(seconds(health.interval).unsigned_abs());
     let at_start = health.start_period.as_secs().div_ceil(interval);

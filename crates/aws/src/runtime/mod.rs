@@ -1,5 +1,5 @@
-//! ECS on Fargate: log group, task definition, migration and service, and what operates them; one-off
-//! tasks also of what App Runner serves.
+//! ECS on Fargate: log group, task definition, migration and service, and what operates them;
+//! one-off tasks also of what App Runner serves.
 
 mod autopsy;
 mod balancers;
@@ -107,7 +107,7 @@ enum Program<'a> {
 
 #[async_trait]
 impl Runtime for Aws {
-    /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#59 asks for the other,
+    /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#98 asks for the other,
     /// and is open.
     fn runs(&self, service: &ServiceSpec, architecture: Architecture) -> Result<()> {
         let on_app_runner = self

@@ -7,7 +7,6 @@ use aws_sdk_apprunner::types::{OperationType, Service, ServiceStatus, Tag, VpcCo
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Exit as Ending, Purpose, Started};
 
-use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says, unhealthy};
 
@@ -16,7 +15,6 @@ crate::tests! {
     a_deployment_that_app_runner_rolls_back_is_exit_code_7_with_its_words => rolled_back,
     a_service_that_could_not_be_created_is_made_anew => create_failed,
     a_new_value_of_a_secret_is_a_change_that_deploys => new_secret,
-    another_scale_or_network_is_another_configuration_and_the_old_one_goes => moved,
     a_paused_service_is_told_and_resumed => paused,
     an_update_waits_for_an_operation_of_another_hand => busy,
     another_hands_configuration_is_drift => drift,
@@ -30,7 +28,6 @@ crate::tests! {
     a_service_moves_between_ecs_and_app_runner => moves,
     logs_and_status_are_of_app_runner => told,
     a_failed_update_is_undone_as_a_whole => undone,
-    killed_at_any_write_of_its_ledger_the_next_apply_ends_in_the_same_place => killed,
 }
 
 pub const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -52,7 +49,7 @@ pub fn want(stage: &Stage, wanted: &Wanted) {
 }
 
 /// The same without its migration.
-fn want_plain(stage: &Stage, wanted: &Wanted) {
+pub fn want_plain(stage: &Stage, wanted: &Wanted) {
     want(stage, wanted);
     stage.want_no_migration();
 }
@@ -95,7 +92,7 @@ async fn operations(stage: &Stage) -> Vec<OperationType> {
 }
 
 /// The names of what is active beside the service.
-async fn parts(stage: &Stage) -> (Vec<String>, Vec<String>) {
+pub async fn parts(stage: &Stage) -> (Vec<String>, Vec<String>) {
     let client = client(stage).await;
     let connectors = client
         .list_vpc_connectors()
@@ -225,39 +222,6 @@ async fn new_secret(stage: &Stage) {
         last.env.get("MAIL_PASSWORD").map(String::as_str),
         Some("mail two")
     );
-    run(stage, PLAN, "aws", Exit::Success).await;
-}
-
-async fn moved(stage: &Stage) {
-    want_plain(stage, &Wanted::FIRST);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    let (connectors, scalings) = parts(stage).await;
-    assert_eq!((connectors.len(), scalings.len()), (1, 1));
-    let more = Wanted {
-        replicas: 2,
-        ..Wanted::FIRST
-    };
-    want_plain(stage, &more);
-    stage.edit(|manifest| {
-        manifest.replace(
-            "\"subnet-0a1b2c3d4e5f60002\"",
-            "\"subnet-0a1b2c3d4e5f60009\"",
-        )
-    });
-    let said = run(stage, PLAN, "aws", Exit::Changes).await;
-    says(&said, &["egress", "scaling"]);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    let (now, scales) = parts(stage).await;
-    assert_eq!((now.len(), scales.len()), (1, 1), "{now:?} {scales:?}");
-    assert!(now != connectors && scales != scalings);
-    run(stage, PLAN, "aws", Exit::Success).await;
-    // No connector: what the app sends goes to the internet.
-    stage.edit(|manifest| {
-        let lines = manifest.lines().filter(|it| !it.starts_with("subnets"));
-        lines.collect::<Vec<_>>().join("\n")
-    });
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert!(parts(stage).await.0.is_empty());
     run(stage, PLAN, "aws", Exit::Success).await;
 }
 
@@ -528,48 +492,4 @@ async fn undone(stage: &Stage) {
     assert_serves(stage, "aws", 1).await;
     let (connectors, scalings) = parts(stage).await;
     assert_eq!((connectors.len(), scalings.len()), (1, 1));
-}
-
-/// Image, scale and network change in one run, which is killed before and after each write.
-async fn killed(stage: &Stage) {
-    let second = Wanted {
-        replicas: 2,
-        ..SECOND
-    };
-    let want_second = |stage: &Stage| {
-        want(stage, &second);
-        stage.edit(|manifest| manifest.replace("e5f60002", "e5f60009"));
-    };
-    want(stage, &Wanted::FIRST);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    want_second(stage);
-    stage.ledger.arm(None);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    let (writes, undisturbed) = (stage.ledger.writes(), parts(stage).await);
-    assert!(writes > 10, "{writes}");
-    for nth in 1..=writes {
-        for crash in [Crash::Before(nth), Crash::After(nth)] {
-            let stage = Stage::set(&stage.time).await;
-            want(&stage, &Wanted::FIRST);
-            run(&stage, APPLY, "aws", Exit::Success).await;
-            want_second(&stage);
-            stage.ledger.arm(Some(crash));
-            let (ended, said) = stage.run(APPLY, "aws").await;
-            stage.ledger.arm(None);
-            assert!(
-                matches!(ended, Ended::Killed),
-                "{crash:?}: {ended:?}\n{said}"
-            );
-            // A killed process gives no lock back: the next one waits until the lease has ended.
-            stage.time.pass(Duration::from_secs(300)).await;
-            run(&stage, APPLY, "aws", Exit::Success).await;
-            assert_serves(&stage, "aws", 2).await;
-            run(&stage, PLAN, "aws", Exit::Success).await;
-            assert_eq!(parts(&stage).await, undisturbed, "{crash:?}");
-            let jobs = stage.containers.started();
-            let jobs = jobs.iter().filter(|it| it.purpose == Purpose::Finish);
-            assert_eq!(jobs.count(), 2, "{crash:?}");
-            stage.clear().await;
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod adoption;
 mod again;
 mod apart;
 mod app_runner;
+mod app_runner_parts;
 mod aws_adopted;
 mod aws_data;
 mod balancers;
@@ -120,6 +121,7 @@ const TESTS: &[&[Test]] = &[
     cloud_run::TESTS,
     app_runner::TESTS,
     domains::TESTS,
+    app_runner_parts::TESTS,
     runbooks::TESTS,
     access::TESTS,
     releases::TESTS,

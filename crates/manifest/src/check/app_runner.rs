@@ -1,4 +1,5 @@
-//! Checks what App Runner cannot do of what a service asks for, with the way out; and what it needs.
+//! Checks what App Runner cannot do of what a service asks for, with the way out; and what it
+//! needs.
 
 use deployer_core::spec::ServiceSpec;
 
@@ -49,8 +50,8 @@ fn needs(
     let path = KeyPath::new(["targets", "aws"]);
     let values = service.secrets.values();
     let values = values.filter(|it| it.inject == deployer_core::spec::Inject::Value);
-    // "App Runner uses the instance role to retrieve secrets" ("Referencing environment variables",
-    // AWS App Runner Developer Guide).
+    // CreateService refuses them without a role of the instances: "Instance Role have to be provided
+    // if passing in RuntimeEnvironmentSecrets", as many report it.
     if section.task_role.is_none() && !service.adopt && values.count() > 0 {
         let message = format!(
             "`[{path}]` lacks `task_role`, with which `{}` reads its secrets",
@@ -154,9 +155,8 @@ fn size(service: &ServiceSpec, own: &AwsService, report: &mut Report<'_>) {
         let help = format!("write a number from 1 to {MOST_AT_ONCE}");
         report.error(&targets_own(service, "concurrency"), message, help);
     }
-    // "App Runner runs ... on x86" ("App Runner service based on a source image", AWS App Runner
-    // Developer Guide, is silent; aws/apprunner-roadmap#59 asks for it and is open). An image that
-    // is for arm64 alone is found out when it is opened.
+    // aws/apprunner-roadmap#98 asks for the other one, and is open. An image that is for arm64 alone
+    // is found out when it is opened.
     if service.architecture == Some(deployer_core::spec::Architecture::Arm) {
         let path = targets_own(service, "architecture");
         let path = match report.has_place(&path) {

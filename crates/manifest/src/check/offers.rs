@@ -15,9 +15,9 @@ const FARGATE: [(u32, u32, u32, u32); 7] = [
     (16000, 32768, 122_880, 8192),
 ];
 
-/// App Runner's sizes: CPU in thousandths, and each memory in MiB that goes with it.
-/// Source: "vCPU and memory combinations" of "Configuring an App Runner service" (AWS App Runner
-/// Developer Guide); `Cpu` and `Memory` of its API reference have the same values.
+/// App Runner's sizes: CPU in thousandths, and each memory in MiB that goes with it. Source: the
+/// values are those of `Cpu` and `Memory` in the AWS App Runner API Reference; which go together, of
+/// its Developer Guide, from memory.
 const APP_RUNNER: [(u32, &[u32]); 5] = [
     (250, &[512, 1024]),
     (500, &[1024]),
