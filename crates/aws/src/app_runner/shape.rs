@@ -361,6 +361,7 @@ mod tests {
             url: None,
             adopt: false,
             record: None,
+            domains: Vec::new(),
             verify: VerifySpec::default(),
             patience: Duration::from_secs(60),
             unsaid: BTreeSet::new(),

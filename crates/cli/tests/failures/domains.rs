@@ -38,11 +38,13 @@ fn want(stage: &Stage, lines: &str) {
     stage.file(OVERLAY, &table);
 }
 
+/// One domain, in an overlay.
+pub const ONE: &str = "[targets.aws.services.idp]\ndomains = [\"example.com\"]\n";
+
 /// Has the service answer for one domain of a zone that is there.
 pub async fn want_one(stage: &Stage) {
     zone(stage, "example.com", stage.environment()).await;
-    let table = "[targets.aws.services.idp]\ndomains = [\"example.com\"]\n";
-    stage.file(&format!("deployer.{}.toml", stage.environment()), table);
+    stage.file(&format!("deployer.{}.toml", stage.environment()), ONE);
 }
 
 async fn dns(stage: &Stage) -> aws_sdk_route53::Client {

@@ -13,9 +13,9 @@ use deployer_sandbox::call::{ApiCall, Cloud};
 use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 use serde_json::{Value, json};
 
-use crate::app_runner;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says, unhealthy};
+use crate::{app_runner, domains};
 
 crate::tests! {
     a_manifest_needs_the_permissions_of_what_it_has_and_a_pipeline_less => of_parts,
@@ -61,7 +61,14 @@ const NOT_HERE_ON_AWS: &[(&str, &str)] = &[
     ),
     ("rds:ModifyDBSubnetGroup", "the subnets stay"),
     ("rds:RebootDBInstance", "no parameter waits for a restart"),
-    ("route53:", "moto has the zones, and is not in this process"),
+    (
+        "route53:GetHostedZone",
+        "zones are found by themselves here",
+    ),
+    (
+        "route53:ListHostedZonesByName",
+        "zones are found by themselves here",
+    ),
     ("s3:", "the ledger is in memory here"),
     (
         "secretsmanager:ListSecretVersionIds",
@@ -239,17 +246,22 @@ async fn live(watched: &Watched<'_>) {
 /// The same of a service that App Runner runs: everything of it is made, changed, and fails once.
 async fn live_on_app_runner(watched: &Watched<'_>) {
     let stage = watched.stage;
+    let overlay = format!("deployer.{}.toml", stage.environment());
     let tagged = |tag: &str| {
-        let overlay = format!("deployer.{}.toml", stage.environment());
-        stage.file(&overlay, &format!("[tags]\n{tag} = \"one\"\n"));
+        let tags = format!("[tags]\n{tag} = \"one\"\n");
+        stage.file(&overlay, &format!("{tags}\n{}", domains::ONE));
     };
+    // Another hand may do more.
+    let all = json!({ "Effect": "Allow", "Action": "*", "Resource": "*" });
+    let all = [json!({ "Statement": [all] })];
+    hold_to(stage, &all).await;
+    domains::want_one(stage).await;
+    hold_to(stage, &aws::policies(&Feature::ALL)).await;
     app_runner::want(stage, &Wanted::FIRST);
     tagged("team");
     watched.run(APPLY, Exit::Success).await;
     watched.run(APPLY, Exit::Success).await;
-    // Another hand may do more.
-    let all = json!({ "Effect": "Allow", "Action": "*", "Resource": "*" });
-    hold_to(stage, &[json!({ "Statement": [all] })]).await;
+    hold_to(stage, &all).await;
     app_runner::pause(stage).await;
     hold_to(stage, &aws::policies(&Feature::ALL)).await;
     app_runner::want(
