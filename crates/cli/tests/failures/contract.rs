@@ -167,12 +167,7 @@ async fn answers_lost_on_app_runner(stage: &Stage) {
     let of_it = writes.iter().filter(|it| it.starts_with("apprunner:"));
     assert!(of_it.count() >= 3, "{writes:?}");
     let undisturbed = names(stage).await;
-    let seen_elsewhere = [
-        "apprunner:",
-        "ecs:CreateCluster",
-        "ecs:RunTask",
-        "route53:",
-    ];
+    let seen_elsewhere = ["apprunner:", "ecs:CreateCluster", "ecs:RunTask", "route53:"];
     for write in writes {
         if seen_elsewhere.iter().any(|it| write.starts_with(it)) {
             let disturbed = Stage::set(&stage.time).await;

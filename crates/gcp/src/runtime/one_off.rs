@@ -13,8 +13,10 @@ use deployer_core::address::Address;
 use deployer_core::capability::LogLine;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::jobs::Started;
+use deployer_core::kind::Ownership;
 use deployer_core::node::Watch;
 use deployer_core::one_off::{Exited, OneOffs, Order};
+use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use google_cloud_run_v2::model;
@@ -27,7 +29,7 @@ use google_cloud_run_v2::model::{
 use jiff::Timestamp;
 
 use crate::error::{self, Found};
-use crate::labels::{self, Labels, Owner};
+use crate::labels;
 use crate::names::RUN_SERVICE;
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, main_container};
@@ -79,7 +81,7 @@ pub(super) async fn of(
         program: Program::Instead(Box::new(Instead {
             command: order.command,
             task: task_of(&revision)?,
-            labels: labels::of(env),
+            ownership: labels::ownership(env, false, &Past::default()),
         })),
         others: BTreeSet::new(),
         direct: false,
@@ -91,7 +93,7 @@ pub(super) struct Instead {
     command: Vec<String>,
     /// What the revision has, as a job has it.
     task: TaskTemplate,
-    labels: Labels,
+    ownership: Ownership,
 }
 
 /// What a job takes over from a revision: the container that takes the requests, without what only
@@ -160,10 +162,6 @@ impl Turn {
 }
 
 impl Instead {
-    fn owner(&self) -> Owner {
-        Owner::wanted(&self.labels, false)
-    }
-
     /// `there` (or nothing) as the revision is.
     fn over(&self, there: Job) -> Job {
         let execution = there.template.clone().unwrap_or_default();
@@ -187,7 +185,7 @@ impl Instead {
             .set_task_count(1)
             .set_parallelism(1)
             .set_template(task);
-        let merged = labels::merged(&self.labels, &there.labels);
+        let merged = labels::merged(&self.ownership, &there.labels);
         let stage = container::launch_stage(&there.launch_stage);
         there
             .set_labels(merged)
@@ -204,7 +202,7 @@ impl Instead {
         let until = clock.elapsed() + SETTLING;
         loop {
             let there = calls.get().await?;
-            if let Some(stranger) = self.owner().objection(&there.labels) {
+            if let Some(stranger) = self.ownership.foreign(&labels::tags(&there.labels)) {
                 return Err(stranger.refusal(format!("job `{}`", calls.name)));
             }
             let state = job::settled(&there);
@@ -384,7 +382,11 @@ impl OneOffs for Executions {
     async fn has_holder(&self) -> Result<bool> {
         let found = self.job.find().await?.seen(&self.job.cannot("read"))?;
         let Some(there) = found else { return Ok(false) };
-        match self.instead()?.owner().objection(&there.labels) {
+        match self
+            .instead()?
+            .ownership
+            .foreign(&labels::tags(&there.labels))
+        {
             None => Ok(true),
             Some(stranger) => Err(stranger.refusal(format!("job `{}`", self.job.name))),
         }
