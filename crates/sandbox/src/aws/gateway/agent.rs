@@ -59,7 +59,7 @@ struct Client {
 
 /// What happened next.
 enum Next {
-    Arrived(WebSocket),
+    Arrived(Box<WebSocket>),
     Said(Option<Bytes>),
     Room,
     Printed(Option<Bytes>),
@@ -117,7 +117,7 @@ impl Agent {
         let mut idle = Box::pin(self.clock.clone().idle());
         loop {
             match self.next(&mut terminal, clients, &mut idle).await {
-                Next::Arrived(socket) => self.meet(socket),
+                Next::Arrived(socket) => self.meet(*socket),
                 Next::Said(Some(bytes)) => {
                     if let Some(typed) = self.hear(bytes) {
                         idle = Box::pin(self.clock.clone().idle());
@@ -168,7 +168,7 @@ impl Agent {
             }
         };
         tokio::select! {
-            Some(socket) = clients.recv() => Next::Arrived(socket),
+            Some(socket) = clients.recv() => Next::Arrived(Box::new(socket)),
             said = said => Next::Said(said),
             room = sent, if waits => match (room, self.frames.pop_front()) {
                 (Some(room), Some(frame)) => {
