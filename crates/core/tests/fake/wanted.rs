@@ -49,7 +49,6 @@ impl Wanted {
             database: None,
             cache: false,
             record: None,
-            domains: Vec::new(),
         }
     }
 
@@ -217,6 +216,7 @@ impl Wanted {
                 servers: Vec::new(),
                 adopt: false,
             }),
+            domains: Vec::new(),
             verify: Default::default(),
             patience: deployer_core::spec::PATIENCE,
             unsaid: BTreeSet::new(),

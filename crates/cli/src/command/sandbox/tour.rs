@@ -17,9 +17,14 @@ use super::HOME_VARIABLE;
 use crate::args::{Global, SandboxTryArgs};
 use crate::duration;
 use crate::exit::Exit;
-use crate::system::Stop;
+use crate::system::{Stop, StopWords};
 use crate::view;
 
+/// What is said to who stops it.
+const WORDS: StopWords = StopWords {
+    first: "stopping: the command that runs ends first, then the sandbox goes down (again to leave now)",
+    second: "leaving now; the sandbox may still run",
+};
 /// How the service's containers are asked whether they are well.
 const HEALTH: &str = r#"path = "/health""#;
 /// What `init` cannot know: the program in the image that asks.
@@ -87,7 +92,7 @@ const STEPS: &[Step] = &[
 /// unless it is to stay.
 pub async fn run(global: &Global, args: &SandboxTryArgs) -> Result<Exit> {
     let begun = Instant::now();
-    let stop = Stop::on_signals()
+    let stop = Stop::on_signals(WORDS)
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let place = Place::new(args)?;
     let tour = Tour {
@@ -236,7 +241,7 @@ impl Tour {
         if self.stop.requested() {
             return Err(Error::new(ErrorKind::Interrupted, "stopped"));
         }
-        let wanted = step.ends as u8;
+        let wanted = step.ends.code();
         if status.code() != Some(i32::from(wanted)) {
             let message = format!("`deployer {words}` ended with {status}, not with {wanted}");
             return Err(Error::new(ErrorKind::Failed, message));
