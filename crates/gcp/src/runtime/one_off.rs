@@ -513,7 +513,7 @@ mod tests {
         let instead = Instead {
             command: vec!["seed".into()],
             task: task_of(&revision()).unwrap(),
-            labels: std::collections::BTreeMap::new().into(),
+            ownership: labels::tests::ownership("shop/staging"),
         };
         let made = instead.over(Job::new());
         assert_eq!(instead.over(made.clone()), made);
