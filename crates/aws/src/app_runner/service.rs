@@ -147,7 +147,7 @@ impl Service {
             .source_configuration(self.shape.source(None)?)
             .instance_configuration(self.shape.instance(None))
             .health_check_configuration(self.shape.health(None))
-            .network_configuration(around.network(&self.clients).await?)
+            .network_configuration(around.network(&self.clients, None).await?)
             .auto_scaling_configuration_arn(around.scaling.settled()?.0)
             .set_tags(Some(sdk_tags(&self.ownership.tags).map_err(incomplete)?))
             .send()
@@ -241,7 +241,7 @@ impl Service {
             .source_configuration(self.shape.source(service)?)
             .instance_configuration(self.shape.instance(service))
             .health_check_configuration(self.shape.health(service))
-            .network_configuration(around.network(&self.clients).await?)
+            .network_configuration(around.network(&self.clients, service).await?)
             .auto_scaling_configuration_arn(around.scaling.settled()?.0))
     }
 
