@@ -29,7 +29,6 @@ use crate::command::logs::tell_unread;
 use crate::exit::Exit;
 use crate::mask::Mask;
 use crate::record;
-use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::{Stop, StopWords};
 use crate::tail::{Seen, Sorted};
@@ -221,35 +220,20 @@ async fn hold(
     }
     session.leave_other_ledgers(global).await?;
     let locks = session.lock("run", stop).await?;
+    // No run of its own: a rollback or an apply that was killed stays the last one, and is finished
+    // by whoever types it again.
     let made = async {
-        let journals = Journals::begin(session, "run").await?;
-        let cloud = only(session)?.name();
+        let ledger = &only(session)?.ledger;
         let noted = |certain| Noted {
             began: Began::Before,
             certain,
             ..Noted::default()
         };
-        let made = async {
-            journals
-                .remember(cloud, &address, &noted(Certain::NotYet))
-                .await?;
-            if !jobs.has_holder().await? {
-                jobs.make_holder().await?;
-            }
-            journals
-                .remember(cloud, &address, &noted(Certain::Now))
-                .await
-        };
-        let made = made.await;
-        let outcome = match &made {
-            Ok(()) => "succeeded",
-            Err(_) => "failed",
-        };
-        let mut unwritten = Unwritten::default();
-        let outcomes = BTreeMap::from([(cloud, outcome.to_owned())]);
-        journals.end(&outcomes, &mut unwritten).await;
-        unwritten.report(global.json);
-        made
+        ledger.note_item(&address, &noted(Certain::NotYet)).await?;
+        if !jobs.has_holder().await? {
+            jobs.make_holder().await?;
+        }
+        ledger.note_item(&address, &noted(Certain::Now)).await
     };
     let made = made.await;
     let released = locks.release().await;
