@@ -425,6 +425,11 @@ impl Running<'_> {
             Cut::Person => {
                 return Err(Error::new(
                     ErrorKind::Interrupted,
+        // It came to its own end before it was stopped, or nobody knows whether it did.
+        let cut = match &end {
+            Some(End::Succeeded) | None => Cut::Nobody,
+            Some(End::Failed(_) | End::NeverRan(_)) => cut,
+        };
                     format!("{name} was stopped"),
                 ));
             }
