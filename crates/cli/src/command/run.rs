@@ -280,7 +280,8 @@ impl Running<'_> {
         };
         let (cut, end) = self.follow(&execution.id, &what, stop, &mut printed).await;
         self.drain(&execution.id, &mut printed).await;
-        self.conclude(&execution.id, cut, end?).await
+        let end = end.map_err(|error| self.unknown(&execution.id).because(error))?;
+        self.conclude(&execution.id, cut, end).await
     }
 
     fn tell_started(&self, with: &With, id: &str) {
@@ -413,7 +414,10 @@ impl Running<'_> {
         let name = self.jobs.name(id);
         let exited = match &end {
             Some(End::Succeeded) => Exited::With(0),
-            Some(End::Failed(_)) => self.jobs.exited(id).await?,
+            Some(End::Failed(_)) => {
+                let exited = self.jobs.exited(id).await;
+                exited.map_err(|error| self.unknown(id).because(error))?
+            }
             Some(End::NeverRan(_)) | None => Exited::Untold,
         };
         let why = match &end {
@@ -421,15 +425,15 @@ impl Running<'_> {
             Some(End::Succeeded) | None => String::new(),
         };
         self.tell_ended(id, exited, &why);
-        match cut {
-            Cut::Person => {
-                return Err(Error::new(
-                    ErrorKind::Interrupted,
         // It came to its own end before it was stopped, or nobody knows whether it did.
         let cut = match &end {
             Some(End::Succeeded) | None => Cut::Nobody,
             Some(End::Failed(_) | End::NeverRan(_)) => cut,
         };
+        match cut {
+            Cut::Person => {
+                return Err(Error::new(
+                    ErrorKind::Interrupted,
                     format!("{name} was stopped"),
                 ));
             }
@@ -446,11 +450,17 @@ impl Running<'_> {
             (Some(End::Failed(_)), _) => {
                 Err(self.failed(format!("{name} did not end by itself"), why))
             }
-            (None, _) => {
-                let what = format!("how {name} ended is not known: the cloud does not know it");
-                Err(Error::new(ErrorKind::Unavailable, what))
-            }
+            (None, _) => Err(self.unknown(id).because("the cloud does not know it")),
         }
+    }
+
+    /// The error for one that was started, and of which nobody can say more.
+    fn unknown(&self, id: &str) -> Error {
+        let message = format!("how {} ended is not known", self.jobs.name(id));
+        let (look, stop) = (self.jobs.look_command(id), self.jobs.stop_command(id));
+        Error::new(ErrorKind::Unavailable, message).hint(format!(
+            "it ran, and may run still: look before you start it again: `{look}`; `{stop}` stops it"
+        ))
     }
 
     fn failed(&self, what: String, why: String) -> Error {
