@@ -392,7 +392,7 @@ async fn may_run(stage: &Stage) {
     let refused = |call: &str| format!("[[fault]]\ncall = \"{call}\"\nwhat = \"denied\"\n");
     // The answer of the start is lost, and what was started cannot be looked for.
     let lost = format!("[[fault]]\ncall = \"{RUN}\"\nwhat = \"reset_after\"\n");
-    let list = refused("run.projects.locations.jobs.executions.list");
+    let list = refused("run.projects.locations.jobs.executions.*");
     stage.disturb(&format!("{lost}{list}")).await;
     let said = run(stage, &SEED, "gcp", Exit::NotRun).await;
     says(
