@@ -57,7 +57,8 @@ pub(super) async fn open(
         };
         return Err(Error::new(ErrorKind::Rejected, message).hint(hint));
     }
-    let session = exec::run(clients, (arn, &names.container), command).await?;
+    let begun = exec::begin(clients, (arn, &names.container), command).await?;
+    let session = begun.open(clients).await?;
     Ok(Box::new(InTask { place, session }))
 }
 

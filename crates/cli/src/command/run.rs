@@ -185,7 +185,11 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
 
 /// The values that are hidden in what it prints: those that are set now, and those that it is
 /// given.
-async fn mask_of(place: &Place, pinned: &BTreeMap<String, SecretVersion>, unmasked: bool) -> Mask {
+pub(super) async fn mask_of(
+    place: &Place,
+    pinned: impl IntoIterator<Item = (&String, &SecretVersion)>,
+    unmasked: bool,
+) -> Mask {
     if unmasked {
         return Mask::default();
     }

@@ -99,7 +99,7 @@ impl Aws {
         let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
         let route53 = route53::Route53::new(&host);
-        let gateway = gateway::Gateway::new(&host);
+        let gateway = gateway::Gateway::new(&host, policy.clone());
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone(), gateway.clone());
         let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
         let apprunner =
