@@ -57,8 +57,8 @@ pub trait OneOffs: Jobs {
     /// Makes it. One that was made meanwhile is no error, where it is ours.
     async fn make_holder(&self) -> Result<()>;
 
-    /// The versions of secrets that an execution is given and that the revision itself does not pin,
-    /// by variable. The default says that there are none. Pure.
+    /// The versions of secrets that an execution is given beside those that the revision itself
+    /// pins, by variable. The default says that there are none. Pure.
     fn given(&self) -> BTreeMap<String, SecretVersion> {
         BTreeMap::new()
     }

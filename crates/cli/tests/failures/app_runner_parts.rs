@@ -77,7 +77,9 @@ async fn shared(stage: &Stage) {
     // One of them goes; what the other one needs stays.
     want_plain(stage, &Wanted::FIRST);
     let images = "aws/us-east-1/ecr.repository/swept-test-s1";
-    let fewer = [APPLY, &["--allow-data-loss", images]].concat();
+    let lines = "aws/us-east-1/logs.group//ecs/swept-test-s1";
+    let gone = ["--allow-data-loss", images, "--allow-data-loss", lines];
+    let fewer = [APPLY, &gone].concat();
     run(stage, &fewer, "aws", Exit::Success).await;
     let (now, scalings) = parts(stage).await;
     assert_eq!((now, scalings.len()), (connectors, 1));
@@ -254,7 +256,7 @@ async fn left(stage: &Stage) {
     assert_eq!(stage.calls.writes(), Vec::<String>::new(), "an empty plan");
     assert_eq!(definitions(stage).await, 1);
     let said = run(stage, DESTROY, "aws", Exit::Success).await;
-    says(&said, &["ecs.task-definition/swept-test-idp-run"]);
+    says(&said, &["ecs.task-definition swept-test-idp-run"]);
     assert_eq!(definitions(stage).await, 0);
 }
 
