@@ -90,11 +90,12 @@ pub fn cluster(app: &str, environment: &str) -> String {
     CLUSTER.fit(&prefix(app, environment))
 }
 
-/// The name of a thing that cannot be changed: `base` and eight digits of what it is, so that
-/// another content is another thing, and both may be there at once.
+/// The name of a thing that cannot be changed: `base` and eight digits of that and of what it is,
+/// so that another content is another thing, both may be there at once, and two bases that are cut
+/// to the same beginning are told apart.
 pub fn of_content(rule: &Rule, base: &str, content: &[&str]) -> String {
     let mut hash = Sha256::new();
-    for part in content {
+    for part in std::iter::once(&base).chain(content) {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
@@ -133,6 +134,8 @@ mod tests {
         assert_ne!(named("idp-staging", "1"), named("idp-staging", "2"));
         let long = named(&"a-b_".repeat(20), "1");
         assert!(SCALING_CONFIGURATION.accepts(&long), "{long}");
+        let other = named(&format!("{}x", "a-b_".repeat(20)), "1");
+        assert_ne!(long, other, "two that are cut to the same beginning");
         // The parts are told apart.
         let parts = |one: [&str; 2]| of_content(&CONNECTOR, "idp", &one);
         assert_ne!(parts(["ab", "c"]), parts(["a", "bc"]));

@@ -99,10 +99,8 @@ impl Shape {
                 Inject::Reference => "env",
             };
             fields.set_value(format!("{group}.{variable}"), of(reference));
-            if used.inject == Inject::Value {
-                let version = of(|_, version| version.version.clone());
-                fields.set_value(format!("secret_versions.{variable}"), version);
-            }
+            let version = of(|_, version| version.version.clone());
+            fields.set_value(format!("secret_versions.{variable}"), version);
         }
         fields.set("auto_deployments", false);
         fields.set("access_role", &self.access_role);
@@ -173,15 +171,13 @@ impl Shape {
                 Error::internal(format!("secret `{}` was not declared", used.secret))
             })?;
             let version = version.settled()?;
-            match used.inject {
-                Inject::Value => {
-                    secrets.insert(variable.clone(), reference(used, &version));
-                    noted.insert(variable.clone(), version.version);
-                }
-                Inject::Reference => {
-                    variables.insert(variable.clone(), reference(used, &version));
-                }
-            }
+            // Whoever fetches a secret does so when it starts, as App Runner does.
+            let named = match used.inject {
+                Inject::Value => &mut secrets,
+                Inject::Reference => &mut variables,
+            };
+            named.insert(variable.clone(), reference(used, &version));
+            noted.insert(variable.clone(), version.version);
         }
         if !noted.is_empty() {
             variables.insert(SECRETS_NOTE.to_owned(), note::write(&noted));

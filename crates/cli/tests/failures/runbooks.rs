@@ -58,8 +58,8 @@ fn want(stage: &Stage, name: &str, (account, region): (&str, &str), version: u32
 
 fn last_that_serves(stage: &Stage) -> Started {
     let started = stage.containers.started().into_iter();
-    let serving = started.filter(|it| it.purpose == Purpose::Serve);
-    serving.last().expect("something serves")
+    let mut serving = started.filter(|it| it.purpose == Purpose::Serve);
+    serving.next_back().expect("something serves")
 }
 
 async fn kaizencoach(stage: &Stage) {

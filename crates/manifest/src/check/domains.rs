@@ -84,7 +84,7 @@ fn names(
 ) {
     let path = at.join("domains");
     for (index, text) in service.domains.iter().enumerate() {
-        let path = path.join(&index.to_string());
+        let path = path.join(index.to_string());
         if !dns::name(text, &path, report) {
             continue;
         }
