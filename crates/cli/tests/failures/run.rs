@@ -336,7 +336,7 @@ async fn kept(stage: &Stage) {
     assert!(!said.contains("swept-test-idp-run"), "{said}");
     assert_eq!(executions(stage).await.len(), 1);
     let said = run(stage, DESTROY, "gcp", Exit::Success).await;
-    says(&said, &["run.job/swept-test-idp-run"]);
+    says(&said, &["run.job swept-test-idp-run"]);
     let jobs = format!("/v2/projects/{PROJECT}/locations/{LOCATION}/jobs");
     let jobs = stage.google(Method::GET, &jobs, None).await;
     assert!(
