@@ -146,8 +146,8 @@ pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report
     report.error(path, format!("the secret `{secret}` is not declared"), help);
 }
 
-/// Whether a task on ECS would have no role: its agent acts with it (boto/boto3#3173). On App Runner
-/// none is entered, role or not.
+/// Whether a task on ECS would have no role: its agent acts with it (boto/boto3#3173). On App
+/// Runner none is entered, role or not.
 fn exec_lacks_role(manifest: &Manifest, key: &str) -> bool {
     let aws = manifest.targets.aws.as_ref();
     let on_ecs = manifest.aws_runtime(key) == AwsRuntime::Ecs;
