@@ -62,6 +62,13 @@ pub(super) async fn open(
     Ok(Box::new(InTask { place, session }))
 }
 
+/// App Runner has no call for it (the actions of AWS App Runner API Reference).
+pub(super) fn none_on_app_runner(key: &str) -> Error {
+    Error::new(ErrorKind::Rejected, "App Runner's instances take no commands").hint(format!(
+        "`deployer run {key} -- COMMAND` runs one in a task of its own, with the same image, variables and secrets"
+    ))
+}
+
 async fn running(clients: &Clients, names: &Names) -> Result<Vec<Task>> {
     let what = || {
         let name = &names.service;
