@@ -1,5 +1,7 @@
 //! AWS: JSON and query protocols, signed requests, one folder or file per service.
 
+// long: the list of services with how each is called
+
 mod apprunner;
 mod autoscaling;
 pub mod credentials;
