@@ -1,7 +1,7 @@
 //! `deployer exec`: a command, or a shell, in a task that serves.
 //!
 //! ECS Exec tells no exit code. So the command is run by a shell that prints a word that nobody
-//! else knows when it ends, and the code behind it; that word is never shown.
+//! else knows when it ends, and the code behind it; that is never shown.
 
 use std::sync::Arc;
 

@@ -193,9 +193,9 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
 
 /// The values that are hidden in what it prints: those that are set now, and those that it is
 /// given.
-pub(super) async fn mask_of(
+pub(super) async fn mask_of<'a>(
     place: &Place,
-    pinned: impl IntoIterator<Item = (&String, &SecretVersion)>,
+    pinned: impl IntoIterator<Item = (&'a String, &'a SecretVersion)>,
     unmasked: bool,
 ) -> Mask {
     if unmasked {
