@@ -86,12 +86,13 @@ pub trait OneOffs: Jobs {
 /// where that makes no second execution, and looked for elsewhere.
 ///
 /// Errors: those of the start; unavailable, when there is no room for it. Where it may have been
-/// started all the same, the hint says so.
+/// started all the same, the hint says so, whatever else went wrong.
 pub async fn start<J: OneOffs + ?Sized>(jobs: &J, key: &str, what: &str) -> Result<Execution> {
     let ticket = jobs.ticket(key, Nth::First).await?;
     let sent = match jobs.start(key, &ticket).await {
-        Err(error) if may_have_landed(error.kind()) && jobs.repeats() => {
-            jobs.start(key, &ticket).await
+        // However the second one is refused: the first may have been carried out.
+        Err(lost) if may_have_landed(lost.kind()) && jobs.repeats() => {
+            jobs.start(key, &ticket).await.map_err(|_| lost)
         }
         sent => sent,
     };
@@ -109,12 +110,21 @@ pub async fn start<J: OneOffs + ?Sized>(jobs: &J, key: &str, what: &str) -> Resu
         Err(error) if may_have_landed(error.kind()) => error,
         Err(error) => return Err(error),
     };
-    let trail = jobs::found(jobs, key, Some(&ticket), None, what).await?;
-    match trail.executions.into_iter().next() {
-        Some(execution) => Ok(execution),
-        None => Err(lost.hint("it may run all the same: look before you start it again")),
+    match jobs::found(jobs, key, Some(&ticket), None, what).await {
+        Ok(trail) => {
+            let found = trail.executions.into_iter().next();
+            found.ok_or_else(|| lost.hint(MAY_RUN))
+        }
+        Err(unseen) => {
+            let why = unseen.chain().join(": ");
+            let message = format!("{what} may have been started, and was looked for: {why}");
+            Err(Error::new(lost.kind(), message).because(lost).hint(MAY_RUN))
+        }
     }
 }
+
+/// What is told of one of which nobody knows whether it was started, and so no name.
+const MAY_RUN: &str = "it may run all the same: look before you start it again";
 
 /// Whether a start that ended so may have been carried out.
 fn may_have_landed(kind: ErrorKind) -> bool {

@@ -19,7 +19,7 @@ use crate::backing::Backing;
 use crate::env::Running;
 use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
-use crate::host::{AllowedLocations, IamDelay};
+use crate::host::{AllowedLocations, FailedUpdates, IamDelay};
 use crate::interceptor::Interceptor;
 use crate::runner::{Isolation, Runner};
 use crate::walls;
@@ -34,6 +34,7 @@ pub(crate) struct Control {
     pub(crate) interceptor: Interceptor,
     pub(crate) iam_delay: IamDelay,
     pub(crate) locations: AllowedLocations,
+    pub(crate) failed_updates: FailedUpdates,
     pub(crate) aws: Aws,
     pub(crate) gcp: Gcp,
     pub(crate) stop: watch::Sender<bool>,

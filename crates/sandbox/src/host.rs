@@ -1,7 +1,7 @@
 //! Assembles a sandbox: listens, opens its state, starts both clouds, and takes it all down again.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +69,24 @@ pub struct Host {
     pub iam_delay: IamDelay,
     /// Where an organisation's policy lets things be made.
     pub locations: AllowedLocations,
+    /// What App Runner describes after an update that failed.
+    pub failed_updates: FailedUpdates,
+}
+
+/// Whether App Runner goes on describing a configuration that failed to deploy. No source says what
+/// it does; which is usual here is ours. Cheap to clone; clones share it.
+#[derive(Clone, Default)]
+pub struct FailedUpdates(Arc<AtomicBool>);
+
+impl FailedUpdates {
+    fn set(&self, stay_described: bool) {
+        self.0.store(stay_described, Ordering::Relaxed);
+    }
+
+    /// Whether they stay described now.
+    pub fn stay_described(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// How long something takes, in cloud time. Cheap to clone; clones share it.
@@ -201,6 +219,7 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         interceptor: aws_host.interceptor.clone(),
         iam_delay: aws_host.iam_delay.clone(),
         locations: aws_host.locations.clone(),
+        failed_updates: aws_host.failed_updates.clone(),
         aws: Aws::new(aws_host),
         gcp: Gcp::new(gcp_host),
         stop: watch::channel(false).0,
@@ -251,6 +270,12 @@ impl Sandbox {
     /// Google's access policies take so long to get about from now on, in cloud time.
     pub fn set_iam_delay(&self, delay: Duration) {
         self.control.iam_delay.set(delay);
+    }
+
+    /// From now on App Runner goes on describing the configuration of an update that failed, while
+    /// what served before serves; `false`: it describes that one again.
+    pub fn set_failed_updates_stay(&self, stay_described: bool) {
+        self.control.failed_updates.set(stay_described);
     }
 
     /// Rotates a secret of AWS as its owner does; `false` when there is none.
@@ -370,6 +395,7 @@ fn host(
         interceptor,
         iam_delay: IamDelay::new(options.iam_delay),
         locations: AllowedLocations::default(),
+        failed_updates: FailedUpdates::default(),
         clock,
         background,
         backing: backing.map_err(|source| state_error(state_dir, source))?,

@@ -124,6 +124,33 @@ pub(super) fn is_going(operations: &[OperationSummary]) -> bool {
     latest.is_some_and(|it| it.r#type() == Some(&OperationType::DeleteService) && is_under_way(it))
 }
 
+/// How the last deployment of these failed. `None` where it did not, or is under way. `operations`
+/// are the latest ones, newest first.
+pub(super) fn failed(operations: &[OperationSummary]) -> Option<String> {
+    let deploys = |it: &&OperationSummary| {
+        matches!(
+            it.r#type(),
+            Some(
+                OperationType::CreateService
+                    | OperationType::UpdateService
+                    | OperationType::StartDeployment
+            )
+        )
+    };
+    let last = operations.iter().find(deploys)?;
+    let status = last.status().filter(|status| {
+        matches!(
+            status,
+            OperationStatus::Failed
+                | OperationStatus::RollbackFailed
+                | OperationStatus::RollbackSucceeded
+        )
+    })?;
+    let (name, short) = (name(last), short(last));
+    let status = status.as_str();
+    Some(format!("operation {name} ({short}) ended in {status}"))
+}
+
 /// What it does, in App Runner's word.
 pub(super) fn name(operation: &OperationSummary) -> &str {
     operation.r#type().map_or("", OperationType::as_str)
@@ -218,6 +245,29 @@ mod tests {
         let before = [update("before", OperationStatus::Succeeded)];
         let lags = judged(ServiceStatus::Running, &before, true);
         assert_eq!(lags, Readiness::Pending(LAGGING.into()));
+    }
+
+    #[test]
+    fn the_last_deployment_is_what_failed_whatever_came_after_it() {
+        let failed_by = |status| failed(&[update("0a1b2c3d4e", status)]);
+        let told = failed_by(OperationStatus::RollbackSucceeded).unwrap();
+        assert_eq!(
+            told,
+            "operation UPDATE_SERVICE (0a1b2c3d) ended in ROLLBACK_SUCCEEDED"
+        );
+        assert!(failed_by(OperationStatus::Failed).is_some());
+        assert!(failed_by(OperationStatus::RollbackFailed).is_some());
+        assert_eq!(failed_by(OperationStatus::Succeeded), None);
+        assert_eq!(failed_by(OperationStatus::RollbackInProgress), None);
+        let resumed = operation(
+            "resume",
+            OperationType::ResumeService,
+            OperationStatus::Succeeded,
+        );
+        let before = update("before", OperationStatus::Failed);
+        assert!(failed(&[resumed, before.clone()]).is_some());
+        let again = update("again", OperationStatus::Succeeded);
+        assert_eq!(failed(&[again, before]), None);
     }
 
     #[test]

@@ -66,14 +66,17 @@ pub(crate) struct Actual {
     pub(super) service: SdkService,
     pub(super) tags: Tags,
     operation: Ours,
+    /// How its last deployment failed, when it was found so.
+    failed: Option<String>,
 }
 
 impl Actual {
-    fn read(service: SdkService, tags: Tags) -> Self {
+    fn read(service: SdkService, tags: Tags, failed: Option<String>) -> Self {
         Self {
             service,
             tags,
             operation: Ours::Newest,
+            failed,
         }
     }
 
@@ -82,6 +85,7 @@ impl Actual {
             service: begun.service,
             tags,
             operation: begun.operation,
+            failed: None,
         }
     }
 }
@@ -95,7 +99,7 @@ impl Service {
     fn compares(&self, field: &str) -> bool {
         match self.scope {
             Scope::Whole => true,
-            Scope::CodeOnly => matches!(field, "image" | "state"),
+            Scope::CodeOnly => matches!(field, "image" | "rollout" | "state"),
         }
     }
 
@@ -120,15 +124,16 @@ impl Service {
         let Some(service) = calls::find(&self.clients, self.name()).await? else {
             return Ok(None);
         };
-        let going = match calls::is_busy(&service) {
-            true => {
-                let latest = calls::operations(&self.clients, &service).await?;
-                operations::is_going(&latest)
+        let latest = match service.status() {
+            ServiceStatus::OperationInProgress | ServiceStatus::Running => {
+                calls::operations(&self.clients, &service).await?
             }
-            false => false,
+            _ => Vec::new(),
         };
+        let going = calls::is_busy(&service) && operations::is_going(&latest);
+        let failed = operations::failed(&latest).filter(|_| !calls::is_busy(&service));
         let tags = self.tags_of(&service).await?;
-        Ok(Some((Actual::read(service, tags), going)))
+        Ok(Some((Actual::read(service, tags, failed), going)))
     }
 
     /// What differs but for its tags.
@@ -147,7 +152,7 @@ impl Service {
             .source_configuration(self.shape.source(None)?)
             .instance_configuration(self.shape.instance(None))
             .health_check_configuration(self.shape.health(None))
-            .network_configuration(around.network(&self.clients).await?)
+            .network_configuration(around.network(&self.clients, None).await?)
             .auto_scaling_configuration_arn(around.scaling.settled()?.0)
             .set_tags(Some(sdk_tags(&self.ownership.tags).map_err(incomplete)?))
             .send()
@@ -241,7 +246,7 @@ impl Service {
             .source_configuration(self.shape.source(service)?)
             .instance_configuration(self.shape.instance(service))
             .health_check_configuration(self.shape.health(service))
-            .network_configuration(around.network(&self.clients).await?)
+            .network_configuration(around.network(&self.clients, service).await?)
             .auto_scaling_configuration_arn(around.scaling.settled()?.0))
     }
 
@@ -322,14 +327,22 @@ impl Resource for Service {
         if let Some(around) = &self.around {
             around.describe(&mut fields);
         }
+        fields.set("rollout", "sound");
         if self.scope == Scope::Whole {
             tags::describe(&mut fields, &self.ownership.tags);
         }
         self.compared(&fields)
     }
 
+    /// After an update that failed what served before serves, and no source says whether
+    /// DescribeService shows its configuration again or the one that failed: the last deployment's
+    /// own end is a field, so that the plan says it and an apply deploys again.
     fn observed(&self, there: &Actual) -> Fields {
         let mut fields = fields_of(&there.service);
+        match &there.failed {
+            Some(how) => fields.set("rollout", format!("failed: {how}")),
+            None => fields.set("rollout", "sound"),
+        }
         tags::describe(&mut fields, &there.tags);
         self.compared(&fields)
     }

@@ -229,8 +229,14 @@ impl Around {
     }
 
     /// The network as the API takes it: by the ARN that the connector has by now, which ends with
-    /// an id of AWS's own.
-    pub(super) async fn network(&self, clients: &Clients) -> Result<NetworkConfiguration> {
+    /// an id of AWS's own. How it is reached stays as it is there: "If you do not specify an
+    /// IpAddressType, it defaults to select IPv4" (NetworkConfiguration, AWS App Runner API
+    /// Reference), and whether that is so of an update too is not said.
+    pub(super) async fn network(
+        &self,
+        clients: &Clients,
+        there: Option<&SdkService>,
+    ) -> Result<NetworkConfiguration> {
         let egress = EgressConfiguration::builder();
         let egress = match &self.connector {
             Some(name) => egress
@@ -238,8 +244,12 @@ impl Around {
                 .vpc_connector_arn(vpc_connector::arn_of(clients, name).await?),
             None => egress.egress_type(EgressType::Default),
         };
-        let network = NetworkConfiguration::builder();
-        Ok(network.egress_configuration(egress.build()).build())
+        let now = there.and_then(|service| service.network_configuration());
+        Ok(NetworkConfiguration::builder()
+            .egress_configuration(egress.build())
+            .set_ingress_configuration(now.and_then(|it| it.ingress_configuration().cloned()))
+            .set_ip_address_type(now.and_then(|it| it.ip_address_type().cloned()))
+            .build())
     }
 }
 
@@ -313,7 +323,9 @@ mod tests {
     use std::time::Duration;
 
     use aws_sdk_apprunner::primitives::DateTime;
-    use aws_sdk_apprunner::types::{AutoScalingConfigurationSummary, ServiceStatus};
+    use aws_sdk_apprunner::types::{
+        AutoScalingConfigurationSummary, IngressConfiguration, IpAddressType, ServiceStatus,
+    };
     use deployer_core::spec::{MebiBytes, MilliCpu, Replicas, VerifySpec};
 
     use super::*;
@@ -431,6 +443,32 @@ mod tests {
         assert_eq!(shape.health(None).unhealthy_threshold(), Some(20));
         shape.health.start_period = Duration::ZERO;
         assert_eq!(shape.health(None).unhealthy_threshold(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn how_a_service_is_reached_stays_as_it_is() {
+        let around = Around {
+            connector: None,
+            scaling_name: "coach-1a2b3c4d".to_owned(),
+            scaling: Value::Given(ScalingArn("arn".to_owned())),
+        };
+        let clients = crate::client::of_nobody().await;
+        let mut there = made(&shape("v1").await);
+        let private = IngressConfiguration::builder().is_publicly_accessible(false);
+        let network = NetworkConfiguration::builder().ingress_configuration(private.build());
+        there.network_configuration =
+            Some(network.ip_address_type(IpAddressType::DualStack).build());
+        let sent = around.network(&clients, Some(&there)).await.unwrap();
+        let ingress = sent.ingress_configuration().unwrap();
+        assert!(!ingress.is_publicly_accessible());
+        assert_eq!(sent.ip_address_type(), Some(&IpAddressType::DualStack));
+        let egress = sent.egress_configuration().unwrap();
+        assert_eq!(egress.egress_type(), Some(&EgressType::Default));
+        let new = around.network(&clients, None).await.unwrap();
+        assert_eq!(
+            (new.ingress_configuration(), new.ip_address_type()),
+            (None, None)
+        );
     }
 
     #[tokio::test]

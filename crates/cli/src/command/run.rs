@@ -29,7 +29,6 @@ use crate::command::logs::tell_unread;
 use crate::exit::Exit;
 use crate::mask::Mask;
 use crate::record;
-use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::{Stop, StopWords};
 use crate::tail::{Seen, Sorted};
@@ -233,35 +232,20 @@ async fn hold(
     }
     session.leave_other_ledgers(global).await?;
     let locks = session.lock("run", stop).await?;
+    // No run of its own: a rollback or an apply that was killed stays the last one, and is finished
+    // by whoever types it again.
     let made = async {
-        let journals = Journals::begin(session, "run").await?;
-        let cloud = only(session)?.name();
+        let ledger = &only(session)?.ledger;
         let noted = |certain| Noted {
             began: Began::Before,
             certain,
             ..Noted::default()
         };
-        let made = async {
-            journals
-                .remember(cloud, &address, &noted(Certain::NotYet))
-                .await?;
-            if !jobs.has_holder().await? {
-                jobs.make_holder().await?;
-            }
-            journals
-                .remember(cloud, &address, &noted(Certain::Now))
-                .await
-        };
-        let made = made.await;
-        let outcome = match &made {
-            Ok(()) => "succeeded",
-            Err(_) => "failed",
-        };
-        let mut unwritten = Unwritten::default();
-        let outcomes = BTreeMap::from([(cloud, outcome.to_owned())]);
-        journals.end(&outcomes, &mut unwritten).await;
-        unwritten.report(global.json);
-        made
+        ledger.note_item(&address, &noted(Certain::NotYet)).await?;
+        if !jobs.has_holder().await? {
+            jobs.make_holder().await?;
+        }
+        ledger.note_item(&address, &noted(Certain::Now)).await
     };
     let made = made.await;
     let released = locks.release().await;
@@ -308,7 +292,8 @@ impl Running<'_> {
         };
         let (cut, end) = self.follow(&execution.id, &what, stop, &mut printed).await;
         self.drain(&execution.id, &mut printed).await;
-        self.conclude(&execution.id, cut, end?).await
+        let end = end.map_err(|error| self.unknown(&execution.id).because(error))?;
+        self.conclude(&execution.id, cut, end).await
     }
 
     fn tell_started(&self, with: &With, id: &str) {
@@ -441,7 +426,10 @@ impl Running<'_> {
         let name = self.jobs.name(id);
         let exited = match &end {
             Some(End::Succeeded) => Exited::With(0),
-            Some(End::Failed(_)) => self.jobs.exited(id).await?,
+            Some(End::Failed(_)) => {
+                let exited = self.jobs.exited(id).await;
+                exited.map_err(|error| self.unknown(id).because(error))?
+            }
             Some(End::NeverRan(_)) | None => Exited::Untold,
         };
         let why = match &end {
@@ -449,6 +437,11 @@ impl Running<'_> {
             Some(End::Succeeded) | None => String::new(),
         };
         self.tell_ended(id, exited, &why);
+        // It came to its own end before it was stopped, or nobody knows whether it did.
+        let cut = match &end {
+            Some(End::Succeeded) | None => Cut::Nobody,
+            Some(End::Failed(_) | End::NeverRan(_)) => cut,
+        };
         match cut {
             Cut::Person => {
                 return Err(Error::new(
@@ -469,11 +462,17 @@ impl Running<'_> {
             (Some(End::Failed(_)), _) => {
                 Err(self.failed(format!("{name} did not end by itself"), why))
             }
-            (None, _) => {
-                let what = format!("how {name} ended is not known: the cloud does not know it");
-                Err(Error::new(ErrorKind::Unavailable, what))
-            }
+            (None, _) => Err(self.unknown(id).because("the cloud does not know it")),
         }
+    }
+
+    /// The error for one that was started, and of which nobody can say more.
+    fn unknown(&self, id: &str) -> Error {
+        let message = format!("how {} ended is not known", self.jobs.name(id));
+        let (look, stop) = (self.jobs.look_command(id), self.jobs.stop_command(id));
+        Error::new(ErrorKind::Unavailable, message).hint(format!(
+            "it ran, and may run still: look before you start it again: `{look}`; `{stop}` stops it"
+        ))
     }
 
     fn failed(&self, what: String, why: String) -> Error {

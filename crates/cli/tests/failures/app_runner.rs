@@ -28,6 +28,7 @@ crate::tests! {
     a_service_moves_between_ecs_and_app_runner => moves,
     logs_and_status_are_of_app_runner => told,
     a_failed_update_is_undone_as_a_whole => undone,
+    a_failed_update_that_stays_described_is_deployed_again => stays_described,
 }
 
 pub const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
@@ -492,4 +493,34 @@ async fn undone(stage: &Stage) {
     assert_serves(stage, "aws", 1).await;
     let (connectors, scalings) = parts(stage).await;
     assert_eq!((connectors.len(), scalings.len()), (1, 1));
+}
+
+/// Where App Runner goes on describing what failed to deploy, a plan says that it failed.
+async fn stays_described(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.sandbox.set_failed_updates_stay(true);
+    stage.behave(unhealthy);
+    want_plain(stage, &SECOND);
+    run(stage, APPLY, "aws", Exit::RolledBack).await;
+    let image = |service: &Service| {
+        let source = service.source_configuration()?;
+        let image = source.image_repository()?.image_identifier();
+        Some(image.to_owned())
+    };
+    let described = image(&there(stage).await).expect("an image");
+    assert!(described.ends_with(&stage.digest(2)), "{described}");
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(&said, &["rollout", "ROLLBACK_SUCCEEDED", "-> sound"]);
+    let before = operations(stage).await.len();
+    // It fails once more, and is told once more.
+    run(stage, APPLY, "aws", Exit::RolledBack).await;
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(operations(stage).await.len(), before + 2);
+    let started = stage.containers.started();
+    let last = serving(&started).pop().expect("it was started");
+    assert_eq!(last.digest, stage.digest(2));
+    assert_serves(stage, "aws", 2).await;
+    run(stage, PLAN, "aws", Exit::Success).await;
 }

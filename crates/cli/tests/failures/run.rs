@@ -9,7 +9,8 @@ use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage};
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, LOCATION, PROJECT, Stage, Wanted};
 use crate::typed::assert_fits;
 use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, json_lines, run, says};
 
@@ -25,6 +26,9 @@ crate::tests! {
     a_start_whose_answer_was_lost_makes_one_execution => lost,
     what_a_command_left_stays_with_its_service_and_goes_with_it => kept,
     a_run_that_cannot_be_is_told_apart_from_a_command_that_fails => cannot,
+    a_command_of_which_nobody_knows_says_that_it_may_run => may_run,
+    a_command_that_ended_before_it_was_stopped_ended_well => ended_before,
+    a_killed_rollback_is_finished_after_a_command_that_made_its_job => after_a_kill,
 }
 
 const CLOUDS: [&str; 2] = ["aws", "gcp"];
@@ -187,33 +191,8 @@ async fn out_of_time(stage: &Stage) {
 async fn stopped(stage: &Stage) {
     first_serves(stage).await;
     seed(stage, 0, Duration::from_secs(7200), &["seeding"]);
-    let manifest = format!("{}/deployer.toml", stage.folder());
     for cloud in CLOUDS {
-        let before = started(stage).len();
-        let stop = Stop::default();
-        let words = [
-            "run",
-            "idp",
-            "--cloud",
-            cloud,
-            "--manifest",
-            &manifest,
-            "--",
-            "seed",
-        ];
-        let ledger = Arc::new(stage.ledger.clone());
-        let run = stage.run_stopped(stop.clone(), Some(ledger), &words);
-        let hand = async {
-            for _ in 0..300 {
-                if started(stage).len() > before {
-                    break;
-                }
-                stage.time.pass(Duration::from_secs(1)).await;
-            }
-            stage.time.pass(Duration::from_secs(20)).await;
-            stop.request();
-        };
-        let ((ended, said), ()) = tokio::join!(run, hand);
+        let (ended, said) = stopped_on(stage, cloud).await;
         assert!(
             matches!(ended, Ended::Exit(Exit::Interrupted)),
             "{ended:?}:\n{said}"
@@ -221,6 +200,36 @@ async fn stopped(stage: &Stage) {
         says(&said, &["seeding", "was stopped"]);
     }
     assert!(running(stage).await.is_empty(), "nothing of it runs");
+}
+
+/// A command that a person stops twenty seconds after it was started.
+async fn stopped_on(stage: &Stage, cloud: &str) -> (Ended, String) {
+    let manifest = format!("{}/deployer.toml", stage.folder());
+    let before = started(stage).len();
+    let stop = Stop::default();
+    let words = [
+        "run",
+        "idp",
+        "--cloud",
+        cloud,
+        "--manifest",
+        &manifest,
+        "--",
+        "seed",
+    ];
+    let ledger = Arc::new(stage.ledger.clone());
+    let run = stage.run_stopped(stop.clone(), Some(ledger), &words);
+    let hand = async {
+        for _ in 0..300 {
+            if started(stage).len() > before {
+                break;
+            }
+            stage.time.pass(Duration::from_secs(1)).await;
+        }
+        stage.time.pass(Duration::from_secs(20)).await;
+        stop.request();
+    };
+    tokio::join!(run, hand).0
 }
 
 /// The one-offs that the clouds say are not over.
@@ -346,7 +355,7 @@ async fn kept(stage: &Stage) {
 }
 
 async fn cannot(stage: &Stage) {
-    stage.want(&crate::in_process::stage::Wanted::FIRST);
+    stage.want(&Wanted::FIRST);
     let nothing = run(stage, &SEED, "aws", Exit::NotRun).await;
     says(&nothing, &["deployer apply"]);
     first_serves(stage).await;
@@ -366,4 +375,129 @@ async fn cannot(stage: &Stage) {
     }
     assert!(started(stage).is_empty());
     assert_eq!(Exit::NotRun.code(), 125);
+}
+
+/// Nothing that may run is told of without a word of it: people start it twice.
+async fn may_run(stage: &Stage) {
+    first_serves(stage).await;
+    seed(stage, 0, Duration::from_secs(900), &["seeding"]);
+    // The job is there.
+    run(
+        stage,
+        &["run", "idp", "--detach", "--", "seed"],
+        "gcp",
+        Exit::Success,
+    )
+    .await;
+    let refused = |call: &str| format!("[[fault]]\ncall = \"{call}\"\nwhat = \"denied\"\n");
+    // The answer of the start is lost, and what was started cannot be looked for.
+    let lost = format!("[[fault]]\ncall = \"{RUN}\"\nwhat = \"reset_after\"\n");
+    let list = refused("run.projects.locations.jobs.executions.list");
+    stage.disturb(&format!("{lost}{list}")).await;
+    let said = run(stage, &SEED, "gcp", Exit::NotRun).await;
+    says(
+        &said,
+        &["may run all the same", "look before you start it again"],
+    );
+    // It was started, and cannot be looked at.
+    for (cloud, call, words) in [
+        ("aws", "ecs:DescribeTasks", ["describe-tasks", "stop-task"]),
+        (
+            "gcp",
+            "run.projects.locations.jobs.executions.get",
+            ["executions describe", "executions cancel"],
+        ),
+    ] {
+        stage.disturb(&refused(call)).await;
+        let said = run(stage, &SEED, cloud, Exit::NotRun).await;
+        says(&said, &["may run still"]);
+        says(&said, &words);
+    }
+    // It runs, a person wants it stopped, and that is refused.
+    for (cloud, call, words) in [
+        ("aws", "ecs:StopTask", ["describe-tasks", "stop-task"]),
+        (
+            "gcp",
+            "run.projects.locations.jobs.executions.cancel",
+            ["executions describe", "executions cancel"],
+        ),
+    ] {
+        stage.disturb(&refused(call)).await;
+        let (ended, said) = stopped_on(stage, cloud).await;
+        let not_run = matches!(ended, Ended::Exit(Exit::NotRun));
+        assert!(not_run, "{ended:?}:\n{said}");
+        says(&said, &["may run still"]);
+        says(&said, &words);
+    }
+}
+
+/// What ends well while a person's word is on its way has ended well.
+async fn ended_before(stage: &Stage) {
+    first_serves(stage).await;
+    for (cloud, call) in [
+        ("aws", "ecs:StopTask"),
+        ("gcp", "run.projects.locations.jobs.executions.cancel"),
+    ] {
+        seed(stage, 0, Duration::from_secs(30), &["seeding"]);
+        let late = format!("call = \"{call}\"\nwhat = \"delay\"\ndelay = \"15s\"\n");
+        stage.disturb(&format!("[[fault]]\n{late}")).await;
+        let (ended, said) = stopped_on(stage, cloud).await;
+        assert_eq!(stage.fired().await, 1, "{cloud}: it was asked to stop");
+        let well = matches!(ended, Ended::Exit(Exit::Success));
+        assert!(well, "{cloud}: {ended:?}:\n{said}");
+    }
+}
+
+/// A command that makes the job of a service's commands begins no run: the one that was killed
+/// stays the last one, and a rollback that is typed again goes back once.
+async fn after_a_kill(stage: &Stage) {
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    stage.write_image(3, "amd64");
+    stage.want(&Wanted {
+        version: 3,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    seed(stage, 0, Duration::from_secs(1), &[]);
+    let back: &[&str] = &["rollback", "--yes", "--no-verify"];
+    stage.ledger.arm(None);
+    run(stage, back, "gcp", Exit::Success).await;
+    let writes = stage.ledger.writes();
+    let forward = [APPLY, &["--release-hold"]].concat();
+    let mut recorded = 0;
+    for nth in writes - 4..=writes {
+        run(stage, &forward, "gcp", Exit::Success).await;
+        assert_serves(stage, "gcp", 3).await;
+        let newest = releases(stage).await;
+        stage.ledger.arm(Some(Crash::Before(nth)));
+        let (ended, said) = stage.run(back, "gcp").await;
+        stage.ledger.arm(None);
+        assert!(matches!(ended, Ended::Killed), "{said}");
+        stage.time.pass(Duration::from_secs(300)).await;
+        recorded += usize::from(releases(stage).await > newest && !said.contains("is on hold"));
+        run(stage, &SEED, "gcp", Exit::Success).await;
+        // Whoever was told that it serves does not type it again.
+        if !said.contains("is on hold") {
+            run(stage, back, "gcp", Exit::Success).await;
+        }
+        assert_serves(stage, "gcp", 2).await;
+        // The next command makes it anew.
+        let job = format!("/v2/projects/{PROJECT}/locations/{LOCATION}/jobs/swept-test-idp-run");
+        stage.google(Method::DELETE, &job, None).await;
+        stage.time.pass(Duration::from_secs(60)).await;
+    }
+    assert!(
+        recorded > 0,
+        "one was killed after its release was recorded"
+    );
+}
+
+/// How many releases there are.
+async fn releases(stage: &Stage) -> usize {
+    let said = run(stage, &["releases", "--json"], "gcp", Exit::Success).await;
+    let document: Value = serde_json::from_str(&said).expect("JSON");
+    let releases = document[0]["releases"].as_array();
+    releases.expect("releases").len()
 }

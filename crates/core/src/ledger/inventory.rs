@@ -150,6 +150,16 @@ impl Ledger {
         self.say(&subject(address), noting.as_ref()).await
     }
 
+    /// Notes that this is ours from now on, outside of any run. Only the holder of the lock may.
+    /// Durable when this returns.
+    ///
+    /// Errors: locked, when the lease was lost; ledger.
+    pub async fn note_item(&self, address: &Address, noted: &Noted) -> Result<()> {
+        let before = self.inventory().await?.items.remove(address);
+        let item = Item::with(before.as_ref(), noted, self.clock.now());
+        self.write_item(address, Some(&item)).await
+    }
+
     /// Makes the inventory say this and nothing else. Only the holder of the lock may.
     pub async fn write_inventory(&self, inventory: &Inventory) -> Result<()> {
         let before = self.inventory().await?.items;

@@ -130,6 +130,7 @@ const OTHERS: &[Need] = &[
                 "run.executions.get",
                 "run.executions.list",
                 "run.jobs.get",
+                "run.jobs.list",
                 "run.operations.get",
                 "run.tasks.list",
             ],
@@ -138,6 +139,7 @@ const OTHERS: &[Need] = &[
             change: &[
                 "run.executions.cancel",
                 "run.jobs.create",
+                "run.jobs.delete",
                 "run.jobs.run",
                 "run.jobs.runWithOverrides",
                 "run.jobs.update",

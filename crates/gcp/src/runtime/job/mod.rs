@@ -369,7 +369,7 @@ impl Kind for RunJob {
     type Site = Project;
     type Is = Job;
     const KIND: &'static str = "run.job";
-    const NOUN: &'static str = "migration job";
+    const NOUN: &'static str = "job";
     const TIER: Tier = Tier::Definition;
     const FACTS: Access = Access {
         feature: Feature::Migrations,

@@ -107,8 +107,11 @@ impl AppRunner {
             });
             self.inner.host.clock.sleep(ROLLING_BACK).await;
         }
+        // Which configuration is described then, no source says: what serves, unless it is told
+        // otherwise.
+        let stays = self.inner.host.failed_updates.stay_described();
         self.change(arn, |service, _| {
-            if let Some(served) = &service.served {
+            if let Some(served) = service.served.as_ref().filter(|_| !stays) {
                 service.config = served.config.clone();
             }
         });
