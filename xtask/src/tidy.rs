@@ -24,6 +24,7 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("aws", "app_runner/kind.rs", "Google has one runtime"),
     ("aws", "app_runner/mod.rs", "Google has one runtime"),
     ("aws", "app_runner/note.rs", "Cloud Run pins secrets"),
+    ("aws", "app_runner/one_off.rs", "Google has one runtime"),
     ("aws", "app_runner/operate.rs", "Google has one runtime"),
     ("aws", "app_runner/operations.rs", "Google has one runtime"),
     ("aws", "app_runner/scaling.rs", "Google has one runtime"),

@@ -116,7 +116,7 @@ impl Clients {
         &*self.context.clock
     }
 
-    /// A role's ARN; a name becomes one in this account.
+    /// A role's ARN; a name, or `service-role/NAME`, becomes one in this account.
     pub(crate) fn role(&self, role: &str) -> String {
         if role.starts_with("arn:") {
             return role.to_owned();

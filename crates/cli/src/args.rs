@@ -547,7 +547,9 @@ pub struct RunArgs {
 const EXEC_HELP: &str = "\
 The command runs by ECS Exec: as root, in a terminal, with standard output and standard error as one. Its exit code is that
 of deployer; 125 says that deployer itself failed, or that the session was lost. Keys go to the command, Ctrl-C too. Where
-standard input is no terminal, the command has none: what is piped in is not passed on.";
+standard input is no terminal, the command has none: what is piped in is not passed on.
+
+At a terminal everything is shown as it is, the values of secrets too. Elsewhere, in a pipe or in CI, they are hidden.";
 
 #[derive(Debug, Args)]
 pub struct ExecArgs {
@@ -557,6 +559,10 @@ pub struct ExecArgs {
     /// The task, by its id or how that begins; by default the newest that serves
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
+    /// Print lines as they are where there is no terminal; otherwise the values of the
+    /// environment's secrets are hidden there
+    #[arg(long)]
+    pub unmasked: bool,
     /// The command and its arguments, after `--`; by default a shell, `/bin/sh`
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,

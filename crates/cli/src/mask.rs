@@ -58,6 +58,15 @@ impl Mask {
         }
     }
 
+    /// Of these values alone.
+    #[cfg(test)]
+    pub fn with<const N: usize>(values: [&str; N]) -> Self {
+        Self {
+            redaction: Redaction::of(values.map(secrecy::SecretString::from)),
+            ..Self::default()
+        }
+    }
+
     /// The text without any of them.
     pub fn hide(&self, text: &str) -> String {
         self.redaction.hide(text)

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 /// How often the window's size is said though it has not changed: a session is over after 20
 /// minutes in which nothing was sent ("ECS Exec", Amazon ECS Developer Guide), and whoever only
 /// reads sends nothing.
-const ALIVE: Duration = Duration::from_secs(5 * 60);
+pub const ALIVE: Duration = Duration::from_secs(5 * 60);
 
 /// Whether somebody sits at one: they type there, and read there.
 pub fn is_here() -> bool {
@@ -50,7 +50,14 @@ impl Raw {
 
     /// Puts the terminal right before a signal ends the process.
     fn outlive_signals(&self) {
-        for kind in [SignalKind::terminate(), SignalKind::hangup()] {
+        // Keys send none while it is raw: these come from elsewhere.
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+            SignalKind::interrupt(),
+            SignalKind::quit(),
+        ];
+        for kind in kinds {
             let before = self.before.clone();
             let Ok(mut signal) = signal(kind) else {
                 continue;

@@ -149,8 +149,9 @@ pub trait Jobs: Send + Sync + 'static {
     /// needs no more; where it needs nothing, at once. A run that comes later does it anew, and so
     /// do two at a time: that must start nothing twice.
     ///
-    /// Errors: it cannot be done, and nothing of the program has begun as far as is known: the
-    /// execution is then stopped. What had begun goes on by itself, and is no error.
+    /// Errors: it cannot be done, and this call has begun nothing of the program, for certain: an
+    /// execution that is new is then stopped, and an earlier one is waited for. What had begun, or
+    /// may have, goes on by itself, and is no error.
     async fn attend(&self, _id: &str, _watch: &dyn Watch) -> Result<()> {
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! One-offs: a command in the place of a service's own, with everything else that one of its
 //! revisions has. A person starts one; nothing waits for it but that person.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::address::Address;
-use crate::capability::{LogLine, Revision};
+use crate::capability::{LogLine, RecordedRelease, Revision, SecretVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Execution, Jobs, Nth, Started};
 
@@ -16,6 +17,9 @@ use crate::jobs::{self, Execution, Jobs, Nth, Started};
 pub struct Order {
     /// The revision whose image, variables, secrets and size it takes.
     pub revision: Revision,
+    /// What the release of that revision was asked for, where a cloud keeps no revisions. `None`
+    /// where no release is known to be that.
+    pub recorded: Option<Box<RecordedRelease>>,
     /// What stands in the place of the service's command. The entry point stays, as with `docker
     /// run`.
     pub command: Vec<String>,
@@ -52,6 +56,12 @@ pub trait OneOffs: Jobs {
 
     /// Makes it. One that was made meanwhile is no error, where it is ours.
     async fn make_holder(&self) -> Result<()>;
+
+    /// The versions of secrets that an execution is given beside those that the revision itself
+    /// pins, by variable. The default says that there are none. Pure.
+    fn given(&self) -> BTreeMap<String, SecretVersion> {
+        BTreeMap::new()
+    }
 
     /// How the program of an execution that is over ended.
     async fn exited(&self, id: &str) -> Result<Exited>;

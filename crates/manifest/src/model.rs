@@ -420,7 +420,10 @@ pub enum MigrateMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrate {
-    /// How.
+    /// How: `job` (the default), a one-off task or job of the new image; `exec`, by ECS Exec in a
+    /// waiting task; `on-start`, the app does it itself; `none`. `exec` is for ECS alone: the image
+    /// has `/bin/sh`, `cat`, `mkdir` and `sleep` and a `/tmp` that can be written; `task_role`
+    /// allows `ssmmessages:*Channel`, and its subnets have a way to that service.
     #[serde(default)]
     pub mode: MigrateMode,
     /// Replaces the image's entry point, and drops the image's command; empty keeps the image's.

@@ -51,12 +51,14 @@ pub struct AwsSection {
     #[serde(default)]
     pub execution_role: Option<String>,
     /// The role with which App Runner pulls images from ECR (name or ARN); needed for services on
-    /// App Runner. It trusts `build.apprunner.amazonaws.com`.
+    /// App Runner. It trusts `build.apprunner.amazonaws.com`. The console's is
+    /// `service-role/AppRunnerECRAccessRole`.
     #[serde(default)]
     pub access_role: Option<String>,
     /// The role of the app itself (name or ARN): of ECS tasks (it trusts `ecs-tasks.amazonaws.com`)
     /// and of App Runner's instances (it trusts `tasks.apprunner.amazonaws.com`), which also read
-    /// the secrets with it. None leaves that of a service that was adopted.
+    /// the secrets with it; with a `migrate` of mode `job` or `deployer run`, which are Fargate
+    /// tasks there, it trusts both. None leaves that of a service that was adopted.
     #[serde(default)]
     pub task_role: Option<String>,
     /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`. The

@@ -539,6 +539,20 @@ fn app_runner_needs_neither_cluster_nor_subnets() {
 }
 
 #[test]
+fn a_migration_by_exec_is_refused_on_app_runner() {
+    let exec = "services.web.migrate={ mode = \"exec\", command = [\"migrate\"] }";
+    let found = found_with(APP_RUNNER, &[exec]);
+    let [only] = found.as_slice() else {
+        panic!("one problem: {found:?}")
+    };
+    assert!(
+        only.contains("nobody gets into App Runner's instances"),
+        "{only}"
+    );
+    assert!(only.contains("mode = \"job\""), "{only}");
+}
+
+#[test]
 fn what_app_runner_cannot_do_is_refused_with_the_way_out() {
     let flags = [
         "services.web.cpu=0.5",

@@ -485,7 +485,8 @@ fn kaizencoach_and_the_combine_have_every_variable_of_their_runbooks() {
             assert_eq!(spec.secrets[&used.secret].name, secret);
         }
         assert_eq!(service.env["REDIRECT_URI"], redirect);
-        for given in ["DATA_BUCKET", "USERS_TABLE", "ENVIRONMENT"] {
+        assert_eq!(service.port, 8080);
+        for given in ["DATA_BUCKET", "USERS_TABLE", "ENVIRONMENT", "FLASK_ENV"] {
             assert!(!service.env[given].is_empty());
         }
         let aws = loaded.manifest.aws_spec(environment, Path::new("."));
@@ -506,6 +507,8 @@ fn kaizencoach_and_the_combine_have_every_variable_of_their_runbooks() {
         assert_eq!(service.secrets[variable].inject, Inject::Reference);
     }
     assert!(service.migrate.is_none(), "the app migrates when it starts");
+    assert_eq!(service.env["DB_NAME"], service.env["DB_USERNAME"]);
+    assert_eq!(service.domains, ["thecombine.ui", "www.thecombine.ui"]);
 }
 
 /// The variables of the identity provider's runbook, section 6, and on which condition each is set.

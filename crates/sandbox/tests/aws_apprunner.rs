@@ -1,5 +1,7 @@
 //! App Runner: services that deploy, fail, roll back, pause and go, with real processes behind.
 
+// long: one service, from its first deployment to its end
+
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
 mod aws_support;

@@ -71,6 +71,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the answer was that the caller may not: 403.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let Self::Refused { source, .. } = self else {
+            return false;
+        };
+        match source.as_ref() {
+            tungstenite::Error::Http(answer) => answer.status() == http::StatusCode::FORBIDDEN,
+            _ => false,
+        }
+    }
+
     /// Whether the same may work a moment later.
     fn passes(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

@@ -178,11 +178,32 @@ impl Association {
         fields
     }
 
+    /// Whether App Runner has told every record that it asks for.
+    ///
+    /// One that is active may tell fewer at first: of a domain that was taken off and is associated
+    /// again the earlier results count, and its records come later (`domainValidationRecordReady`
+    /// in aws/copilot-cli's `custom-domain-app-runner.js`). There are two, and with `www` three:
+    /// the provider's acceptance test, and that file.
+    pub(super) fn has_told(&self) -> bool {
+        match self.status {
+            Status::Creating => false,
+            Status::Active => self.proofs.len() >= 2 + usize::from(self.www),
+            Status::Pending
+            | Status::Binding
+            | Status::CreateFailed
+            | Status::Deleting
+            | Status::DeleteFailed => !self.proofs.is_empty(),
+        }
+    }
+
     /// Whether the domain is served, and what it waits for.
     pub(super) fn serves(&self) -> Readiness {
         let domain = &self.domain;
         match self.status {
-            Status::Active => Readiness::Ready,
+            Status::Active if self.has_told() => Readiness::Ready,
+            Status::Active => Readiness::Pending(format!(
+                "App Runner does not tell all of the validation records of `{domain}` yet"
+            )),
             Status::Creating => {
                 Readiness::Pending(format!("App Runner requests a certificate for `{domain}`"))
             }
@@ -262,25 +283,55 @@ pub(super) async fn remove(
             Err(refusal) => return Err(refusal),
         }
     }
-    Ok(until_gone(clients, service, &there.domain).await?)
+    Ok(until_off(clients, service, &there.domain).await?)
 }
 
-/// Waits until a domain that is on its way out is gone.
+/// Waits until a domain that is on its way out is gone; one that is not is let be.
 ///
 /// Errors: timed out; failed, when App Runner could not take it off.
 pub(super) async fn until_gone(clients: &Clients, service: &str, domain: &str) -> Result<()> {
+    until(clients, service, domain, |status| match status {
+        Status::Deleting | Status::DeleteFailed => Look::NotYet(GOING.to_owned()),
+        Status::Creating
+        | Status::Pending
+        | Status::Binding
+        | Status::Active
+        | Status::CreateFailed => Look::Found(()),
+    })
+    .await
+}
+
+/// Waits until a domain that was just taken off is gone. Only its absence says so: it may still be
+/// `active` for a while (`waitCustomDomainAssociationDeleted` of the Terraform provider).
+///
+/// Errors: timed out; denied; failed, when App Runner could not take it off.
+async fn until_off(clients: &Clients, service: &str, domain: &str) -> Result<()> {
+    until(clients, service, domain, |_| Look::NotYet(GOING.to_owned())).await
+}
+
+const GOING: &str = "App Runner takes it off the service";
+
+/// Waits until a domain is absent, or is what `look` takes for the end.
+async fn until(
+    clients: &Clients,
+    service: &str,
+    domain: &str,
+    look: impl Fn(Status) -> Look<()>,
+) -> Result<()> {
     let what = format!("the removal of custom domain `{domain}`");
     poll(clients.clock(), GONE, &what, || async {
         Ok(match read(clients, service, domain).await? {
-            Reading::Present(found) if found.status == Status::Deleting => {
-                Look::NotYet("App Runner takes it off the service".to_owned())
-            }
             Reading::Present(found) if found.status == Status::DeleteFailed => {
                 let message = found.serves().why().unwrap_or_default();
                 return Err(Error::new(ErrorKind::Failed, message)
                     .hint("run the same command again: it is tried once more"));
             }
-            _ => Look::Found(()),
+            Reading::Present(found) => look(found.status),
+            Reading::Denied(words) => {
+                let message = format!("cannot see custom domain `{domain}`: {words}");
+                return Err(Error::new(ErrorKind::Denied, message));
+            }
+            Reading::Absent | Reading::Tombstoned(_) | Reading::Foreign(_) => Look::Found(()),
         })
     })
     .await
@@ -294,6 +345,13 @@ mod tests {
     };
 
     use super::*;
+
+    /// What a domain with `www` asks for.
+    const THREE: [(&str, &str); 3] = [
+        ("_a.example.com.", "SUCCESS"),
+        ("_b.token.example.com.", "SUCCESS"),
+        ("_c.www.example.com.", "SUCCESS"),
+    ];
 
     fn association(status: &str, records: &[(&str, &str)]) -> Association {
         let records = records.iter().map(|(name, status)| {
@@ -325,13 +383,24 @@ mod tests {
     #[test]
     fn a_status_means_the_same_in_the_models_letters_and_in_the_services() {
         for status in ["active", "ACTIVE"] {
-            assert_eq!(association(status, &[]).serves(), Readiness::Ready);
+            assert_eq!(association(status, &THREE).serves(), Readiness::Ready);
         }
         for status in ["create_failed", "CREATE_FAILED"] {
             let failed = association(status, &[]);
             assert!(failed.serves().failure().is_some());
             assert_ne!(failed.fields(), association("active", &[]).fields());
         }
+    }
+
+    #[test]
+    fn one_that_is_active_is_waited_for_until_it_tells_every_record() {
+        for told in 0..3 {
+            let early = association("active", &THREE[..told]);
+            assert!(early.serves().pending().is_some(), "{told}");
+            assert!(!early.has_told(), "{told}");
+        }
+        assert!(!association("creating", &THREE).has_told());
+        assert!(association("pending_certificate_dns_validation", &THREE).has_told());
     }
 
     #[test]

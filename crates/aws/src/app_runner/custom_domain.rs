@@ -147,7 +147,7 @@ impl Resource for CustomDomain {
 
     fn publish(&self, actual: &Self::Actual) {
         self.served.publish(actual.target.clone());
-        if !actual.proofs.is_empty() {
+        if actual.has_told() {
             self.asked.publish(actual.proofs.clone());
         }
     }
@@ -213,17 +213,16 @@ impl Resource for CustomDomain {
             });
         };
         let state = match now.serves() {
-            Readiness::Pending(why) if now.proofs.is_empty() => Readiness::Pending(why),
-            Readiness::Pending(_) => Readiness::Ready,
+            Readiness::Pending(_) if now.has_told() => Readiness::Ready,
             other => other,
         };
         Ok(Ready { state, actual: now })
     }
 
     fn unsettled(&self, actual: &Self::Actual) -> Option<String> {
-        match actual.proofs.is_empty() {
-            true => actual.serves().pending(),
-            false => None,
+        match actual.has_told() {
+            true => None,
+            false => actual.serves().pending(),
         }
     }
 
@@ -329,7 +328,7 @@ impl Authority for Served {
     async fn asks(&self) -> Result<Reading<Vec<Proof>>> {
         Ok(
             match read(&self.clients, &self.service, &self.domain).await? {
-                Reading::Present(found) if found.proofs.is_empty() => Reading::Absent,
+                Reading::Present(found) if !found.has_told() => Reading::Absent,
                 found => found.map(|found| found.proofs),
             },
         )

@@ -90,6 +90,12 @@ pub(super) fn noted(configuration: &ImageConfiguration) -> BTreeMap<String, Stri
     note.map(|note| note::read(note)).unwrap_or_default()
 }
 
+/// The secret that a reference of a variable names: `ARN` or `ARN:KEY::`; an ARN of a secret has
+/// seven parts.
+pub(super) fn secret_of(reference: &str) -> String {
+    reference.split(':').take(7).collect::<Vec<_>>().join(":")
+}
+
 /// `1 vCPU` is told as `1024`, `2 GB` as `2048` (the Terraform provider suppresses the difference:
 /// `internal/service/apprunner/service.go` of hashicorp/terraform-provider-aws).
 fn describe_instance(fields: &mut Fields, instance: &InstanceConfiguration) {
@@ -118,14 +124,15 @@ fn describe_health(fields: &mut Fields, health: &HealthCheckConfiguration) {
 
 /// The connector's name, or that there is none.
 fn egress_of(service: &SdkService) -> &str {
-    let network = service.network_configuration();
-    let egress = network.and_then(|network| network.egress_configuration());
-    match egress {
-        Some(egress) if egress.egress_type() == Some(&EgressType::Vpc) => {
-            egress.vpc_connector_arn().map_or("", connector_name)
-        }
-        Some(_) | None => NO_CONNECTOR,
-    }
+    connector_of(service).unwrap_or(NO_CONNECTOR)
+}
+
+/// The connector's name. `None` where what the app sends goes to the internet.
+pub(super) fn connector_of(service: &SdkService) -> Option<&str> {
+    let network = service.network_configuration()?;
+    let egress = network.egress_configuration()?;
+    let is_vpc = egress.egress_type() == Some(&EgressType::Vpc);
+    is_vpc.then(|| egress.vpc_connector_arn().map_or("", connector_name))
 }
 
 /// What a service says that reaches the internet by itself.

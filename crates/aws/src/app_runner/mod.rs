@@ -13,6 +13,7 @@ mod described;
 mod hints;
 mod kind;
 mod note;
+pub(crate) mod one_off;
 pub(crate) mod operate;
 mod operations;
 pub(crate) mod scaling;

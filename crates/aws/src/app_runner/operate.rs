@@ -14,7 +14,7 @@ use deployer_core::spec::{PATIENCE, ServiceSpec};
 use jiff::Timestamp;
 
 use super::calls;
-use super::described::{REVISION, configuration_of, image_of, noted, revision_of};
+use super::described::{REVISION, configuration_of, image_of, noted, revision_of, secret_of};
 use super::operations;
 use super::service::until_serves;
 use super::shape::Shape;
@@ -119,8 +119,7 @@ pub(crate) async fn started_with(
     Ok(reference
         .zip(version)
         .map(|(reference, version)| SecretVersion {
-            // `ARN` or `ARN:KEY::`; an ARN of a secret has seven parts.
-            secret: reference.split(':').take(7).collect::<Vec<_>>().join(":"),
+            secret: secret_of(reference),
             version,
         }))
 }

@@ -166,10 +166,23 @@ impl Wish for VpcConnector {
 ///
 /// Errors: not found, when it is not.
 pub(super) async fn arn_of(clients: &Clients, name: &str) -> Result<String> {
+    let found = there(clients, name).await?;
+    Ok(found.vpc_connector_arn.unwrap_or_default())
+}
+
+/// The subnets and the security groups of the connector of a name, which is there.
+///
+/// Errors: not found, when it is not.
+pub(super) async fn leads_to(clients: &Clients, name: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let found = there(clients, name).await?;
+    let groups = found.security_groups().to_vec();
+    Ok((found.subnets().to_vec(), groups))
+}
+
+async fn there(clients: &Clients, name: &str) -> Result<SdkConnector> {
     let found = active(clients, name).await;
     let found = found.told(|| format!("read {} `{name}`", VpcConnector::NOUN))?;
-    let arn = found.and_then(|it| it.vpc_connector_arn().map(str::to_owned));
-    arn.ok_or_else(|| {
+    found.ok_or_else(|| {
         let message = format!("there is no {} `{name}`", VpcConnector::NOUN);
         Error::new(ErrorKind::NotFound, message).hint("run `deployer apply` again: it makes it")
     })

@@ -56,6 +56,8 @@ pub(crate) const TASKS_OF_CLUSTER: &[&str] = &[
     "arn:aws:ecs:REGION:ACCOUNT:cluster/CLUSTER",
     "arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*",
 ];
+/// Sessions of ECS Exec, by how their ids begin.
+pub(crate) const SESSIONS: &[&str] = &["arn:aws:ssm:REGION:ACCOUNT:session/ecs-execute-command-*"];
 pub(crate) const ROLES: &[&str] = &[
     "arn:aws:iam::ACCOUNT:role/EXECUTION_ROLE",
     "arn:aws:iam::ACCOUNT:role/TASK_ROLE",

@@ -6,7 +6,7 @@ use deployer_core::permissions::Feature;
 
 use super::places::{
     ANYTHING, APP_RUNNER_LOGS, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED,
-    REPOSITORIES, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
+    REPOSITORIES, SESSIONS, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
 };
 use super::{Access, Need, PASS_ROLES, given, grant};
 use crate::dns;
@@ -161,7 +161,13 @@ const OTHERS: &[Need] = &[
         access: Access {
             feature: Feature::Commands,
             read: &[],
-            change: &[grant(&["ecs:ExecuteCommand"], TASKS_OF_CLUSTER)],
+            // Who opens a session signs for the second one, as AWS's policy for end users of
+            // Session Manager has it ("Sample IAM policies for Session Manager", AWS Systems
+            // Manager User Guide). That sessions of ECS ask for it is likely, not proven.
+            change: &[
+                grant(&["ecs:ExecuteCommand"], TASKS_OF_CLUSTER),
+                grant(&["ssmmessages:OpenDataChannel"], SESSIONS),
+            ],
         },
     },
     Need {

@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::ClusterField;
 
+use deployer_core::capability::Scope;
+use deployer_core::graph::{Graph, Output};
+use deployer_core::kind::Declared;
+
+use super::Declaration;
 use crate::site::prelude::*;
 use crate::tags;
 
@@ -16,6 +21,29 @@ pub(crate) struct ClusterReady;
 /// it runs on Fargate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cluster;
+
+impl Declaration<'_> {
+    /// The cluster of one-off tasks, where it is ours to make; another service may have declared
+    /// it.
+    pub(super) fn cluster(&self, graph: &mut Graph) -> Option<Output<ClusterReady>> {
+        let section = &self.clients.section;
+        let is_made = section.cluster_is_ours && section.runs_tasks();
+        if !is_made || self.scope == Scope::CodeOnly {
+            return None;
+        }
+        let address = self.clients.address(Cluster::KIND, &section.cluster);
+        if graph.find(&address).is_some() {
+            return Some(Output::of(&address));
+        }
+        let declared = Declared {
+            site: self.clients,
+            name: &section.cluster,
+            env: self.env,
+            adopt: false,
+        };
+        Some(graph.declare(declared, |_| Cluster))
+    }
+}
 
 impl Kind for Cluster {
     type Site = Clients;

@@ -62,7 +62,7 @@ pub(crate) struct Blueprint {
 const TASK_ROLE: &str = "task_role";
 
 /// The variable in which the app finds its port: Cloud Run sets it, ECS does not.
-const PORT: &str = "PORT";
+pub(super) const PORT: &str = "PORT";
 
 /// ECS counts 1,024 units to a CPU.
 fn cpu_units(cpu: MilliCpu) -> u32 {

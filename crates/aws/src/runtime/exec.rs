@@ -33,16 +33,28 @@ pub(super) const CAUSES: &str = "three things keep the agent in a task from its 
      ssmmessages:CreateControlChannel, CreateDataChannel, OpenControlChannel and OpenDataChannel; a subnet without a way out \
      (NAT, or an interface endpoint for ssmmessages); AWS credentials among the container's own variables";
 
-/// Runs a command in a container of a task, once its agent takes commands, and opens its session.
-/// The words are run as they are, without a shell.
+/// What a session's websocket is opened with by who signs for it.
+const OPENS: &str = "ssmmessages:OpenDataChannel";
+
+/// A command that ECS has taken: it runs, or is about to, whether or not its session is opened.
+pub(super) struct Begun {
+    /// The id of its task.
+    name: String,
+    /// Where its session is, and the token for it.
+    session: Option<(String, String)>,
+}
+
+/// Runs a command in a container of a task, once its agent takes commands. The words are run as
+/// they are, without a shell.
 ///
-/// Errors: unavailable, when the agent takes none for two minutes; rejected, when commands are not
-/// enabled for the task, or its session is not to be had.
-pub(super) async fn run(
+/// Errors: rejected, when commands are not enabled for the task, or its agent takes none for two
+/// minutes; denied; unavailable, when ECS cannot be asked. Only with the last one it may have
+/// begun, its answer being lost.
+pub(super) async fn begin(
     clients: &Clients,
     (task, container): (&str, &str),
     command: &[String],
-) -> Result<Session> {
+) -> Result<Begun> {
     let name = autopsy::task_id(task);
     let what = format!("the agent of task `{name}`");
     let words_of_command = shlex::try_join(command.iter().map(String::as_str))
@@ -65,36 +77,57 @@ pub(super) async fn run(
         ErrorKind::TimedOut => {
             let seconds = CONNECTING.as_secs();
             let message = format!("{what} took no command for {seconds} s");
-            Error::new(ErrorKind::Unavailable, message)
+            Error::new(ErrorKind::Rejected, message)
                 .because(error)
                 .hint(CAUSES)
         }
         _ => error,
     })?;
     let session = answer.session;
-    let opened = session.and_then(|session| Some((session.stream_url?, session.token_value?)));
-    let (url, token) = opened.ok_or_else(|| {
-        let message = format!("ECS answered without a session in task `{name}`");
-        Error::new(ErrorKind::Rejected, message)
-    })?;
-    let endpoint = Endpoint {
-        headers: signature(clients, &url).await?,
-        url,
-        token: token.into(),
-    };
-    Session::open(&endpoint).await.map_err(|error| {
-        let message = format!("cannot open the session in task `{name}`");
-        let kind = match &error {
-            OpenError::Unreachable { .. } => ErrorKind::Unavailable,
-            OpenError::Address(_) | OpenError::Tls { .. } | OpenError::Refused { .. } => {
-                ErrorKind::Rejected
-            }
-        };
-        let hint =
-            "sessions are at wss://ssmmessages.REGION.amazonaws.com: let this machine reach it";
-        Error::new(kind, message).because(error).hint(hint)
-    })
+    let session = session.and_then(|session| Some((session.stream_url?, session.token_value?)));
+    let name = name.to_owned();
+    Ok(Begun { name, session })
 }
+
+impl Begun {
+    /// Opens its session, once.
+    ///
+    /// Errors: denied, rejected or unavailable, when it is not to be had; the command runs all the
+    /// same.
+    pub(super) async fn open(self, clients: &Clients) -> Result<Session> {
+        let name = self.name;
+        let (url, token) = self.session.ok_or_else(|| {
+            let message = format!("ECS answered without a session in task `{name}`");
+            Error::new(ErrorKind::Rejected, message)
+        })?;
+        let endpoint = Endpoint {
+            headers: signature(clients, &url).await?,
+            url,
+            token: token.into(),
+        };
+        let opened = Session::open(&endpoint).await;
+        opened.map_err(|error| unopened(&name, error))
+    }
+}
+
+fn unopened(name: &str, error: OpenError) -> Error {
+    let message = format!("cannot open the session in task `{name}`");
+    let (kind, hint) = match &error {
+        // The gateway's, or a proxy's.
+        OpenError::Refused { .. } if error.is_denied() => (
+            ErrorKind::Denied,
+            format!("allow {OPENS} on arn:aws:ssm:REGION:ACCOUNT:session/ecs-execute-command-*"),
+        ),
+        OpenError::Unreachable { .. } => (ErrorKind::Unavailable, REACH.to_owned()),
+        OpenError::Address(_) | OpenError::Tls { .. } | OpenError::Refused { .. } => {
+            (ErrorKind::Rejected, REACH.to_owned())
+        }
+    };
+    Error::new(kind, message).because(error).hint(hint)
+}
+
+const REACH: &str =
+    "sessions are at wss://ssmmessages.REGION.amazonaws.com: let this machine reach it";
 
 /// The signature of a request for a session's websocket: of the host alone, for the service
 /// `ssmmessages`, as the plugin signs since 1.2.764.0. None for an address that is signed already.

@@ -1,5 +1,7 @@
 //! The revisions of a task definition's family: read, told whose they are, tagged, deregistered.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ecs::types::{
     TaskDefinition as SdkDefinition, TaskDefinitionField, TaskDefinitionStatus,
 };
@@ -8,13 +10,30 @@ use deployer_core::fields::Fields;
 use deployer_core::kind::seen;
 use deployer_core::node::Reading;
 use deployer_core::ours::Past;
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
+use super::Names;
 use super::definition_read::{self, family_of, short};
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure, words};
 use crate::lookup::services::WithTags;
 use crate::tagging::TagApi;
 use crate::tags::{self, Ownership, TagChanges, Tags};
+
+/// The families of the tasks that the manifest's other services have.
+pub(super) fn of_others(
+    clients: &Clients,
+    env: &EnvironmentSpec,
+    service: &ServiceSpec,
+) -> BTreeSet<String> {
+    let services = env.services.values();
+    let others = services.filter(|it| it.key != service.key);
+    let families = others.flat_map(|other| {
+        let names = Names::of(clients, other);
+        [names.of_migration().family, names.family]
+    });
+    families.collect()
+}
 
 /// A revision as ECS has it.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 //! ECS can override a task's command, not its entry point: what has another entry point than the
 //! service's has a task definition of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use aws_sdk_ecs::types::{
     ContainerOverride, DesiredStatus, LaunchType, NetworkConfiguration, Tag, Task, TaskOverride,
     TaskStopCode,
 };
-use deployer_core::capability::Revision;
+use deployer_core::capability::{Revision, SecretVersion};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use super::cluster::ClusterReady;
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
-use super::task_definition::{family_of, short};
+use super::task_definition::{TaskDefinition, family_of, short};
 use super::waiting::{self, Awaited};
 use super::{Names, autopsy, service_calls};
 use crate::client::Clients;
@@ -80,6 +80,15 @@ pub(super) struct Tasks {
     pub(super) definition: Value<Revision>,
     /// The families of the manifest's other services.
     pub(super) others: BTreeSet<String>,
+    /// The definition that is registered for it. `None` where it runs one that is there.
+    pub(super) own: Option<Box<Own>>,
+}
+
+/// A task definition of a one-off's own.
+pub(super) struct Own {
+    pub(super) definition: TaskDefinition,
+    /// The versions of secrets that it pins, by variable.
+    pub(super) given: BTreeMap<String, SecretVersion>,
 }
 
 /// What is noted before a start.
@@ -255,6 +264,9 @@ impl Jobs for Tasks {
     }
 
     async fn ticket(&self, key: &str, nth: Nth<'_>) -> Result<String> {
+        if let Some(own) = &self.own {
+            own.definition.make_ready().await?;
+        }
         let definition = self.definition.settled()?;
         let ticket = Ticket {
             token: token(key, &definition, nth),

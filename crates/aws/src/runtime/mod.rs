@@ -25,7 +25,7 @@ pub(crate) mod service;
 pub(crate) mod task_definition;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,7 +52,6 @@ use crate::spec::{AppRunner, AwsRuntime};
 use crate::tags::{self, Ownership, Tags};
 
 use balancers::Balancers;
-use cluster::{Cluster, ClusterReady};
 use definition::{Blueprint, Pins};
 use jobs::Tasks;
 use log_group::LogGroup;
@@ -90,6 +89,14 @@ impl Names {
             family: settings.family,
             container: settings.container,
             log_group: settings.log_group,
+        }
+    }
+
+    /// The same, with the family of one-offs of what App Runner runs.
+    fn of_one_offs(&self) -> Self {
+        Self {
+            family: format!("{}-run", self.family),
+            ..self.clone()
         }
     }
 
@@ -221,8 +228,17 @@ impl Runtime for Aws {
         service: &ServiceSpec,
         order: Order,
     ) -> Result<Box<dyn OneOffs>> {
-        let tasks = one_off::of(&self.clients, env, service, order).await?;
+        let tasks = match self.runs_as(&service.name, &order.revision)? {
+            RunsAs::Ecs => one_off::of(&self.clients, env, service, order).await?,
+            RunsAs::AppRunner => {
+                one_off::beside_app_runner(&self.clients, env, service, order).await?
+            }
+        };
         Ok(Box::new(tasks))
+    }
+
+    fn holder_of_one_offs(&self, service: &ServiceSpec) -> Option<Address> {
+        one_off::holder(&self.clients, service)
     }
 
     async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
@@ -238,7 +254,10 @@ impl Runtime for Aws {
         instance: Option<&str>,
         command: &[String],
     ) -> Result<Box<dyn Console>> {
-        console::open(&self.clients, service, instance, command).await
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => console::open(&self.clients, service, instance, command).await,
+            AwsRuntime::AppRunner(_) => Err(console::none_on_app_runner(&service.key)),
+        }
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
@@ -297,12 +316,18 @@ impl Declaration<'_> {
     }
 
     /// One-off tasks run on Fargate, with a task definition of their own: of the service there is
-    /// none.
+    /// none. Where they can run, they have a cluster and a log group, migration or not: `deployer
+    /// run` starts them too.
     fn on_app_runner(&self, graph: &mut Graph, asked: &AppRunner) -> ServiceOutputs {
         self.cluster(graph);
+        // One that is there stays, with its lines, also where none can run any more.
+        let group = self.clients.address(LogGroup::KIND, &self.names.log_group);
+        let logs = match self.clients.section.runs_tasks() || graph.past(&group).known {
+            true => self.logs(graph),
+            false => Value::Given(LogGroupReady),
+        };
         let (migrated, migration) = match &self.service.migrate {
             Some(migrate) => {
-                let logs = self.logs(graph);
                 let (migrated, ran) = self.migration(graph, migrate, None, &logs);
                 (Value::From(migrated), Some(ran))
             }
@@ -321,27 +346,6 @@ impl Declaration<'_> {
             migration,
             ..declaration.declare(graph, &migrated)
         }
-    }
-
-    /// The cluster of one-off tasks, where it is ours to make; another service may have declared
-    /// it.
-    fn cluster(&self, graph: &mut Graph) -> Option<Output<ClusterReady>> {
-        let section = &self.clients.section;
-        let is_made = section.cluster_is_ours && section.runs_tasks();
-        if !is_made || self.scope == Scope::CodeOnly {
-            return None;
-        }
-        let address = self.clients.address(Cluster::KIND, &section.cluster);
-        if graph.find(&address).is_some() {
-            return Some(Output::of(&address));
-        }
-        let declared = Declared {
-            site: self.clients,
-            name: &section.cluster,
-            env: self.env,
-            adopt: false,
-        };
-        Some(graph.declare(declared, |_| Cluster))
     }
 
     fn on_ecs(&self, graph: &mut Graph) -> ServiceOutputs {
@@ -495,7 +499,8 @@ impl Declaration<'_> {
                 tags,
                 network: jobs::Network::OfManifest,
                 definition: inputs.take(&definition),
-                others: self.families_of_others(),
+                others: family::of_others(clients, self.env, self.service),
+                own: None,
             };
             let (of, whose) = ((clients, &self.names), (self.env, self.service));
             let database = Database::of(of, whose, self.inputs, self.scope, inputs);
@@ -508,17 +513,6 @@ impl Declaration<'_> {
         let secrets = self.inputs.secrets.iter();
         let pinned = secrets.map(|(key, version)| (key.clone(), inputs.pass(version)));
         pinned.collect()
-    }
-
-    /// The families of the tasks that the manifest's other services have.
-    fn families_of_others(&self) -> BTreeSet<String> {
-        let services = self.env.services.values();
-        let others = services.filter(|it| it.key != self.service.key);
-        let families = others.flat_map(|other| {
-            let names = Names::of(self.clients, other);
-            [names.of_migration().family, names.family]
-        });
-        families.collect()
     }
 
     /// Who changes the count within its range.

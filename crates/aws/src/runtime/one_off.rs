@@ -1,26 +1,30 @@
 //! One-offs on ECS: a task of the revision's own definition in the network of the service, with
-//! another command.
+//! another command; beside App Runner a task of a definition that is registered for it.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::LogLine;
+use deployer_core::capability::{LogLine, RecordedRelease, Scope, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::graph::Value;
+use deployer_core::graph::{Output, Value};
 use deployer_core::one_off::{Exited, OneOffs, Order};
-use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+use deployer_core::ours::Past;
+use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, SecretUse, ServiceSpec};
 use jiff::Timestamp;
 
-use super::definition::STREAM_PREFIX;
+use super::definition::{Blueprint, PORT, Pins, STREAM_PREFIX};
 use super::definition_read::container_of;
-use super::jobs::{Network, Program, Tasks};
+use super::jobs::{Network, Own, Program, Tasks};
 use super::lookup::describe;
-use super::task_definition::{WithTags, describe_revision, short};
-use super::{Names, autopsy};
+use super::task_definition::{TASK_DEFINITION, TaskDefinition, WithTags, describe_revision, short};
+use super::{Names, autopsy, family, service_calls};
+use crate::app_runner;
+use crate::app_runner::one_off::Runs;
 use crate::client::Clients;
-use crate::error::Told;
+use crate::error::{Refusal, Told};
+use crate::spec::AwsSpec;
 use crate::{logs, tags};
 
 /// See [`deployer_core::capability::Runtime::one_offs`].
@@ -66,7 +70,183 @@ pub(super) async fn of(
         definition: Value::Given(order.revision),
         // A key that nobody has used is of no other service.
         others: BTreeSet::new(),
+        own: None,
     })
+}
+
+/// What one-offs of a service leave behind: the family of task definitions in which App Runner's
+/// image is run. Of ECS they run the service's own.
+pub(super) fn holder(clients: &Clients, service: &ServiceSpec) -> Option<Address> {
+    let on_app_runner = clients.settings(service).runtime.app_runner().is_some();
+    let names = Names::of(clients, service).of_one_offs();
+    on_app_runner.then(|| clients.address(TASK_DEFINITION, &names.family))
+}
+
+/// The same beside a service that App Runner runs: a task on Fargate with a definition of its own,
+/// which says what the revision has.
+///
+/// Errors: input, when the manifest lacks what a task needs.
+pub(super) async fn beside_app_runner(
+    clients: &Arc<Clients>,
+    env: &EnvironmentSpec,
+    service: &ServiceSpec,
+    order: Order,
+) -> Result<Tasks> {
+    let names = Names::of(clients, service).of_one_offs();
+    let others = family::of_others(clients, env, service);
+    let section = &clients.section;
+    if section.execution_role.is_empty() {
+        return Err(lacks(
+            "execution_role",
+            "it pulls the image, reads the secrets and trusts ecs-tasks.amazonaws.com",
+        ));
+    }
+    if others.contains(&names.family) {
+        let what = format!(
+            "one-offs would be of the family `{}`, which another service has",
+            names.family
+        );
+        return Err(Error::input(what)
+            .hint("give one of them another: `family` in `[targets.aws.services.NAME]`"));
+    }
+    let there = app_runner::one_off::read(clients, &service.name, &order.revision).await?;
+    let network = match there.connector {
+        Some(connector) => Network::Of(service_calls::network(&AwsSpec {
+            subnets: connector.subnets,
+            security_groups: connector.security_groups,
+            ..section.clone()
+        })?),
+        None if section.subnets.is_empty() => {
+            return Err(lacks(
+                "subnets",
+                "from them the task must reach the registry, Secrets Manager and CloudWatch Logs",
+            ));
+        }
+        None => Network::OfManifest,
+    };
+    logs_are_there(clients, &names.log_group).await?;
+    let (blueprint, given) = match (there.runs, &order.recorded) {
+        (Some(runs), _) => as_it_runs(clients, service, &names, runs),
+        (None, Some(recorded)) => as_recorded(clients, &names, recorded)?,
+        (None, None) => {
+            let what = format!("App Runner does not run {} any more", order.revision.0);
+            return Err(Error::new(ErrorKind::NotFound, what)
+                .hint("name a release, whose record says what it had: `--release r3`"));
+        }
+    };
+    let address = clients.address(TASK_DEFINITION, &names.family);
+    let output = Output::of(&address);
+    let definition = TaskDefinition {
+        clients: Arc::clone(clients),
+        address,
+        ownership: tags::ownership(env, false, &Past::default()),
+        names: names.clone(),
+        blueprint: Mutex::new(blueprint),
+        scope: Scope::Whole,
+        known: false,
+        serves: false,
+        output: output.clone(),
+    };
+    Ok(Tasks {
+        clients: Arc::clone(clients),
+        _cluster: None,
+        names,
+        program: Program::Override(order.command),
+        timeout: order.timeout,
+        tags: tags::of(env),
+        network,
+        definition: Value::From(output),
+        others: BTreeSet::new(),
+        own: Some(Box::new(Own { definition, given })),
+    })
+}
+
+fn lacks(key: &str, why: &str) -> Error {
+    let what = format!(
+        "`[targets.aws]` lacks `{key}`, which a one-off beside App Runner needs: it is a task on Fargate"
+    );
+    Error::input(what).hint(format!("add `{key}` and apply; {why}"))
+}
+
+/// A task whose group is missing does not start. `apply` makes it, with the cluster that is ours.
+async fn logs_are_there(clients: &Clients, group: &str) -> Result<()> {
+    let found = clients.lookups.log_groups.ask(group).await;
+    let found = found.map_err(|it| Refusal::new(&it));
+    let found = found.told(|| format!("read log group `{group}`"))?;
+    match found {
+        Some(_) => Ok(()),
+        None => {
+            let what = format!("there is no log group `{group}` for a one-off's lines");
+            Err(Error::new(ErrorKind::NotFound, what).hint("`deployer apply` makes it"))
+        }
+    }
+}
+
+type Pinned = BTreeMap<String, SecretVersion>;
+
+/// What App Runner says that it runs. The command stands in the call, and nobody asks a task for
+/// its health.
+fn as_it_runs(
+    clients: &Clients,
+    service: &ServiceSpec,
+    names: &Names,
+    runs: Runs,
+) -> (Blueprint, Pinned) {
+    let used = |variable: &String| SecretUse {
+        secret: variable.clone(),
+        member: None,
+        inject: Inject::Value,
+    };
+    let secrets = runs.secrets.keys();
+    let secrets = secrets.map(|variable| (variable.clone(), used(variable)));
+    let secrets = secrets.collect();
+    let mut env = runs.env;
+    // App Runner gives it to instances itself.
+    env.insert(PORT.to_owned(), runs.port.to_string());
+    let (image, pins) = (Value::Given(runs.image), Pins::Running(runs.secrets));
+    let blueprint = Blueprint {
+        cpu: runs.cpu,
+        memory: runs.memory,
+        task_role: runs.role,
+        port: runs.port,
+        env,
+        secrets,
+        ..bare(Blueprint::new(clients, service, names, image, pins))
+    };
+    (blueprint, runs.versions)
+}
+
+/// What a release was asked for, as the versions of its secrets were then.
+fn as_recorded(
+    clients: &Clients,
+    names: &Names,
+    recorded: &RecordedRelease,
+) -> Result<(Blueprint, Pinned)> {
+    let (mut given, mut versions) = (Pinned::new(), BTreeMap::new());
+    for (variable, used) in &recorded.spec.secrets {
+        let version = recorded.secrets.get(&used.secret).ok_or_else(|| {
+            let what = format!("the release does not say which secret `{variable}` is");
+            Error::new(ErrorKind::NotFound, what)
+                .hint("leave `--release` out: the command has what serves then")
+        })?;
+        given.insert(variable.clone(), version.clone());
+        versions.insert(used.secret.clone(), Value::Given(version.clone()));
+    }
+    let (image, pins) = (Value::Given(recorded.image.clone()), Pins::Inputs(versions));
+    let blueprint = bare(Blueprint::new(clients, &recorded.spec, names, image, pins));
+    Ok((blueprint, given))
+}
+
+/// The same for a task of a call that says its command. App Runner has but one architecture.
+fn bare(blueprint: Blueprint) -> Blueprint {
+    Blueprint {
+        architecture: Architecture::X86,
+        entrypoint: Vec::new(),
+        command: Vec::new(),
+        health: None,
+        unsaid: BTreeSet::new(),
+        ..blueprint
+    }
 }
 
 impl Tasks {
@@ -80,17 +260,30 @@ impl Tasks {
 
 #[async_trait]
 impl OneOffs for Tasks {
-    /// A task leaves nothing: ECS forgets it an hour after its end.
+    /// A task leaves nothing: ECS forgets it an hour after its end. A definition of its own stays.
     fn holder(&self) -> Option<Address> {
-        None
+        self.own.as_ref().map(|own| own.definition.address.clone())
     }
 
     async fn has_holder(&self) -> Result<bool> {
-        Ok(true)
+        match &self.own {
+            Some(own) => own.definition.is_there().await,
+            None => Ok(true),
+        }
     }
 
     async fn make_holder(&self) -> Result<()> {
-        Ok(())
+        match &self.own {
+            Some(own) => own.definition.make_ready().await,
+            None => Ok(()),
+        }
+    }
+
+    fn given(&self) -> BTreeMap<String, SecretVersion> {
+        self.own
+            .as_ref()
+            .map(|own| own.given.clone())
+            .unwrap_or_default()
     }
 
     /// "The exit code returned from the container" (Container, ECS API Reference); none where it

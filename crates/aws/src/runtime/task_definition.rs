@@ -17,6 +17,7 @@ use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Output;
+use deployer_core::kind::seen;
 use deployer_core::node::{Resource, Watch};
 use deployer_core::ours::{Past, Stranger};
 use deployer_core::wait::{Look, Pace, poll};
@@ -252,6 +253,25 @@ impl TaskDefinition {
         // What ECS filled in is there now.
         self.build_on(&registered.definition)?;
         Ok(Revisions(vec![registered]))
+    }
+
+    /// Whether there is an active revision of the family.
+    ///
+    /// Errors: conflict, when the family is not ours.
+    pub(super) async fn is_there(&self) -> Result<bool> {
+        let reading = self.read().await?;
+        let seen = seen(reading, &format!("task definition `{}`", self.family()))?;
+        Ok(seen.is_some())
+    }
+
+    /// Registers a revision that says what is wanted, unless the latest one does, and publishes it.
+    ///
+    /// Errors: conflict, when the family is not ours.
+    pub(super) async fn make_ready(&self) -> Result<()> {
+        self.is_there().await?;
+        let ready = self.register().await?;
+        self.publish(&ready);
+        Ok(())
     }
 
     /// The family's latest revision, if it says what the blueprint says.

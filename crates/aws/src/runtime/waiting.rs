@@ -45,15 +45,20 @@ const ROWS: u32 = 50;
 
 /// Of the waiter: `LIMIT` is in seconds. A `sleep` of its own process is waited for, so that a
 /// signal is heard at once.
+///
+/// It makes the folder before any runner comes, so that it can write there when it is not root, as
+/// runners are. Where it cannot make the claim and never saw one, nobody can: nothing ran.
 const WAITER: &str = r#"d=/tmp/deployer-migration
+n=0 lost=0 seen=; mkdir -p $d 2>/dev/null
 over() { [ -s $d/code ] && read -r c <$d/code && { cat $d/output; exit "$c"; }; }
-end() { over; mkdir -p $d; mkdir $d/claim 2>/dev/null && exit 209
+end() { over
+  [ -z "$seen" ] && { mkdir $d/claim 2>/dev/null || ! [ -d $d/claim ]; } && exit 209
   cat $d/output 2>/dev/null; echo "deployer: $2" >&2; exit "$1"; }
 trap 'end 143 "the migration was stopped"' TERM
-n=0 lost=0
 while :; do
   over
   if [ -d $d/claim ]; then
+    seen=1
     p=$(cat $d/pid 2>/dev/null)
     if [ -n "$p" ] && [ -d /proc/$p ]; then lost=0; else lost=$((lost + 1)); fi
     [ $lost -gt 20 ] && end 137 "the migration was cut off"
@@ -64,11 +69,13 @@ done"#;
 
 /// Of the runner: `$1` is the word before its own lines and after them, the rest is the program. A
 /// program that has begun hears nothing of its session's end.
-const RUNNER: &str = r#"d=/tmp/deployer-migration; w=$1; shift; umask 022; mkdir -p $d
+const RUNNER: &str = r#"d=/tmp/deployer-migration; w=$1; shift; umask 022; mkdir -p $d 2>/dev/null
 if mkdir $d/claim 2>/dev/null; then
   : >$d/output
   (trap '' HUP INT QUIT; "$@"; c=$?; [ $c = 209 ] && c=210; echo $c >$d/code) >>$d/output 2>&1 </dev/null &
   echo $! >$d/pid
+elif ! [ -d $d/claim ]; then
+  echo "deployer: cannot write $d"; exit 1
 fi
 echo "$w"
 while ! [ -f $d/output ] && ! [ -f $d/code ]; do sleep 1; done
@@ -119,6 +126,11 @@ fn lacks_shell(words: &str) -> bool {
 const NO_SHELL: &str =
     "the image has no `/bin/sh`, which `mode = \"exec\"` needs: use `mode = \"job\"`";
 
+/// What a runner says that can make no folder, and what helps then.
+const UNWRITABLE: &str = "deployer: cannot write ";
+const NO_FOLDER: &str =
+    "`mode = \"exec\"` needs a `/tmp` that can be written: use `mode = \"job\"`";
+
 /// How a task that waits for its program stands, from how any task would: the waiter ends with the
 /// program's own code, and with one of its own when nothing ran, whatever stopped it.
 pub(super) fn state(task: &Task, container: &str, state: State) -> State {
@@ -148,8 +160,9 @@ impl Awaited {
     /// Has the program run in a task that waits, unless it was begun there before, and notes its
     /// lines until it is over.
     ///
-    /// Errors: those of [`exec::run`], and rejected, when nothing could be begun. Once it has
-    /// begun there is none: the task itself tells how it ends.
+    /// Errors: those of [`exec::begin`] and of a look at the task, and rejected, when nothing could
+    /// be begun. Once a command was taken and its session was not followed to an orderly end there
+    /// is none: the program may have begun, and the task itself tells how it ends.
     pub(super) async fn attend(
         &self,
         clients: &Clients,
@@ -159,32 +172,42 @@ impl Awaited {
         let mut shown = Shown::new(self.mask(clients).await, watch);
         let mut tries = 0;
         loop {
-            if !self.runs(clients, task, watch).await? {
-                return Ok(());
+            match self.runs(clients, task, watch).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) if shown.begun => {
+                    shown.note_unseen(&told(&error));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
             shown.begin();
+            tries += 1;
             let words = self.words(&shown.mark);
-            let closed = match exec::run(clients, (task, container), &words).await {
-                Ok(session) => show(clients.clock(), session, &mut shown).await,
-                Err(_) if shown.begun => Closed::Local,
+            let why = match exec::begin(clients, (task, container), &words).await {
+                Ok(begun) => match begun.open(clients).await {
+                    Ok(session) => {
+                        let closed = show(clients.clock(), session, &mut shown).await;
+                        if shown.over {
+                            return Ok(());
+                        }
+                        shown.judge(task, &closed, tries)?
+                    }
+                    // The runner does not wait for who looks at it.
+                    Err(error) => {
+                        shown.begun = true;
+                        told(&error)
+                    }
+                },
+                // Its answer may be what was lost.
+                Err(error) if shown.begun || error.kind() == ErrorKind::Unavailable => {
+                    shown.begun = true;
+                    told(&error)
+                }
                 Err(error) => return Err(error),
             };
-            if shown.over {
-                return Ok(());
-            }
-            tries += 1;
-            match closed {
-                Closed::Encrypted(_) => return Err(encrypted(&closed)),
-                Closed::Remote(Some(why)) if !shown.begun && tries >= AGAIN => {
-                    return Err(never_begun(task, &why));
-                }
-                closed if !shown.begun && tries >= AGAIN => {
-                    return Err(never_begun(task, &closed.to_string()));
-                }
-                Closed::Remote(_) | Closed::Local | Closed::Lost(_) => {}
-            }
             if tries >= AGAIN {
-                watch.note("it goes on; what it prints is in its log once it is over");
+                shown.note_unseen(&why);
                 return Ok(());
             }
             clients.clock().pause(PAUSE).await;
@@ -192,9 +215,17 @@ impl Awaited {
     }
 
     /// Waits until a task runs; whether it does. One that has stopped tells by itself how it ended.
+    /// While ECS cannot be asked it waits too: who waits for the task's end ends this as well.
     async fn runs(&self, clients: &Clients, task: &str, watch: &dyn Watch) -> Result<bool> {
         loop {
-            let found = exec::task(clients, task).await?;
+            let found = match exec::task(clients, task).await {
+                Ok(found) => found,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    clients.clock().pause(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             // One that is not known yet is about to be.
             let status = found.as_ref().and_then(|task| task.last_status());
             match status.unwrap_or("PROVISIONING") {
@@ -227,6 +258,12 @@ impl Awaited {
     }
 }
 
+/// An error in one line, with what helps.
+fn told(error: &Error) -> String {
+    let hint = error.hint_text().map(|hint| format!(" ({hint})"));
+    format!("{}{}", error.chain().join(": "), hint.unwrap_or_default())
+}
+
 fn encrypted(closed: &Closed) -> Error {
     let message = "the sessions of this cluster cannot be read";
     Error::new(ErrorKind::Rejected, message)
@@ -239,6 +276,7 @@ fn never_begun(task: &str, why: &str) -> Error {
     let message = format!("the migration could not be begun in task `{name}`");
     let hint = match lacks_shell(why) {
         true => NO_SHELL,
+        false if why.contains(UNWRITABLE) => NO_FOLDER,
         false => exec::CAUSES,
     };
     Error::new(ErrorKind::Rejected, message)
@@ -252,8 +290,11 @@ struct Shown<'a> {
     watch: &'a dyn Watch,
     /// The word before the program's own lines.
     mark: String,
-    /// Whether that was seen, in any session: the program runs, or ran.
+    /// Whether that was seen, in any session, or may have been missed: the program runs, or ran, or
+    /// nobody can say that it does not.
     begun: bool,
+    /// What the runner said instead of it.
+    refusal: Option<String>,
     /// The same in this session.
     own: bool,
     /// Whether it has ended, and all of it was shown.
@@ -271,6 +312,7 @@ impl<'a> Shown<'a> {
             watch,
             mark: format!("deployer-{}", Uuid::new_v4().simple()),
             begun: false,
+            refusal: None,
             own: false,
             over: false,
             lines: 0,
@@ -283,6 +325,31 @@ impl<'a> Shown<'a> {
     fn begin(&mut self) {
         (self.own, self.again) = (false, 0);
         self.part.clear();
+    }
+
+    /// What a session's end says, before which the program's was not seen; in words.
+    ///
+    /// Errors: rejected, when nothing was begun, for certain, and it is of no use to try again.
+    fn judge(&mut self, task: &str, closed: &Closed, tries: u32) -> Result<String> {
+        match closed {
+            _ if self.begun => {}
+            Closed::Encrypted(_) => return Err(encrypted(closed)),
+            // All that came before the end was seen, and the mark was not in it.
+            Closed::Remote(why) if tries >= AGAIN => {
+                let why = self.refusal.as_ref().or(why.as_ref());
+                let why = why.map_or_else(|| closed.to_string(), String::clone);
+                return Err(never_begun(task, &why));
+            }
+            Closed::Remote(_) => {}
+            Closed::Local | Closed::Lost(_) => self.begun = true,
+        }
+        Ok(closed.to_string())
+    }
+
+    fn note_unseen(&self, why: &str) {
+        self.watch.note(&format!(
+            "what it prints cannot be followed: {why}; it goes on, and that is in its log once it is over"
+        ));
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -302,6 +369,9 @@ impl<'a> Shown<'a> {
         if !self.own {
             self.own = line == self.mark;
             self.begun |= self.own;
+            if line.starts_with(UNWRITABLE) {
+                self.refusal = Some(line.to_owned());
+            }
             return;
         }
         // It may follow a last line that has no end.

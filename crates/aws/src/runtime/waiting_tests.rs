@@ -19,7 +19,10 @@ struct Waiting {
 
 impl Waiting {
     fn start(limit: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), limit)
+    }
+
+    fn start_in(folder: TempDir, limit: u64) -> Self {
         let spec = MigrateSpec {
             job: String::new(),
             entrypoint: Vec::new(),
@@ -173,6 +176,54 @@ fn a_waiter_that_is_to_stop_says_that_nothing_ran_and_lets_nothing_begin() {
 fn a_waiter_that_nobody_comes_to_ends_by_itself() {
     let task = Waiting::start(1);
     assert_eq!(task.end().0, Some(NOTHING_RAN));
+}
+
+/// A file stands where the folder is to be: nobody can make it.
+#[test]
+fn where_nothing_can_be_written_nothing_ran_and_nothing_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("it"), "").unwrap();
+    let task = Waiting::start_in(folder, 1);
+    let late = task.folder.path().join("late");
+    let program = format!("echo ran >{}", late.display());
+    let said = said(task.run(&["/bin/sh", "-c", &program]));
+    assert!(said.starts_with(UNWRITABLE), "{said}");
+    assert!(!late.exists());
+    assert_eq!(task.end().0, Some(NOTHING_RAN));
+}
+
+#[test]
+fn a_program_that_clears_the_folder_away_is_not_taken_for_one_that_never_ran() {
+    let task = Waiting::start(3);
+    let clear = format!("rm -rf {}; sleep 30", task.path("").display());
+    let mut runner = task.run(&["/bin/sh", "-c", &format!("sleep 2; {clear}")]);
+    until("it begins", || task.path("pid").exists());
+    until("it clears", || !task.path("pid").exists());
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    assert_eq!(task.end().0, Some(124));
+}
+
+#[test]
+fn nothing_was_begun_only_where_a_session_came_to_its_end_without_the_mark() {
+    struct Silent;
+    impl Watch for Silent {
+        fn note(&self, _: &str) {}
+    }
+    let shown = || Shown::new(None, &Silent);
+    let ended = Closed::Remote(None);
+    let mut it = shown();
+    assert!(it.judge("task", &ended, AGAIN - 1).is_ok());
+    it.take(b"deployer: cannot write /tmp/deployer-migration\r\n");
+    let error = it.judge("task", &ended, AGAIN).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("`/tmp`"), "{error:?}");
+    let kept = Closed::Encrypted(None);
+    assert!(shown().judge("task", &kept, 1).is_err());
+    // The mark may have been on its way.
+    let mut it = shown();
+    let lost = Closed::Lost("reset".to_owned());
+    assert!(it.judge("task", &lost, 1).is_ok());
+    assert!(it.judge("task", &ended, AGAIN).is_ok());
 }
 
 #[test]

@@ -1,18 +1,21 @@
 //! `deployer exec`: a command, or a shell, in a task that serves.
 //!
 //! ECS Exec tells no exit code. So the command is run by a shell that prints a word that nobody
-//! else knows when it ends, and the code behind it; that word is never shown.
+//! else knows when it ends, and the code behind it; that is never shown.
 
 use std::sync::Arc;
 
 use deployer_core::capability::{Keyboard, Over, Shown};
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::spec::ServiceSpec;
 use uuid::Uuid;
 
 use crate::args::ExecArgs;
+use crate::command::run::mask_of;
 use crate::exit::Exit;
+use crate::mask::Mask;
 use crate::output;
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::terminal::{self, Raw, Typed};
 
 /// `$1` is the word, the rest is the command. An end that was asked for with Ctrl-C or Ctrl-\ is
@@ -22,6 +25,10 @@ const WITH_TERMINAL: &str =
 /// The same for who has no terminal: nothing is echoed, no line end is changed.
 const WITHOUT: &str =
     r#"m=$1; shift; stty raw -echo 2>/dev/null; "$@" </dev/null; c=$?; printf '%s%s\n' "$m" "$c""#;
+
+/// What a window has that nobody looks at: no program breaks its lines for it.
+const COLUMNS: u32 = 500;
+const ROWS: u32 = 50;
 
 /// Runs the command to its end, and ends as it does.
 pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
@@ -45,6 +52,11 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
     let has_terminal = terminal::is_here();
     let words = words(&args.command, &mark, has_terminal);
     let runtime = place.cloud.runtime();
+    runtime.must_be_of(&place.owner(), &service.name).await?;
+    let mask = match has_terminal {
+        true => Mask::default(),
+        false => mask(place, service, args.unmasked).await?,
+    };
     let console = runtime.console(service, args.task.as_deref(), &words);
     let mut console = console.await?;
     let keyboard = console.keyboard();
@@ -56,11 +68,15 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
         false => None,
     };
     let mut filter = Filter::new(&mark);
+    let mut printed = match has_terminal || args.unmasked {
+        true => Printed::AsItComes,
+        false => Printed::ByLines(mask, Vec::new()),
+    };
     let showing = async {
         while let Some(shown) = console.next().await {
             match shown {
                 Shown::Bytes(bytes) => {
-                    output::bytes_to_stdout(&filter.take(&bytes));
+                    output::bytes_to_stdout(&printed.shown(filter.take(&bytes)));
                     // What a session says after that is not the command's.
                     if filter.code().is_some() {
                         break;
@@ -75,10 +91,17 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
             () = showing => {}
             () = typing(&keyboard) => {}
         },
-        None => showing.await,
+        None => tokio::select! {
+            () = showing => {}
+            () = keep_alive(&session, &keyboard) => {}
+        },
     }
     // Before anything else is said.
     drop(raw);
+    if filter.code().is_none() {
+        output::bytes_to_stdout(&printed.shown(filter.rest()));
+    }
+    output::bytes_to_stdout(&printed.rest());
     if let Some(code) = filter.code() {
         return Ok(match u8::try_from(code) {
             Ok(0) => Exit::Success,
@@ -86,7 +109,6 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
             Err(_) => Exit::NotRun,
         });
     }
-    output::bytes_to_stdout(&filter.rest());
     let place = console.place().to_owned();
     Err(match console.over().await {
         Over::Ended(Some(words)) => {
@@ -147,6 +169,73 @@ async fn typing(keyboard: &Arc<dyn Keyboard>) {
     std::future::pending::<()>().await;
 }
 
+/// Keeps the session of a command that nobody types into: one in which nothing is sent is over
+/// after 20 minutes.
+async fn keep_alive(session: &Session, keyboard: &Arc<dyn Keyboard>) {
+    while keyboard.resize(COLUMNS, ROWS).await {
+        session.clock.pause(terminal::ALIVE).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// What is hidden where there is no terminal: as in `run`, the values that are set now, and those
+/// of what serves.
+async fn mask(place: &Place, service: &ServiceSpec, unmasked: bool) -> Result<Mask> {
+    if unmasked {
+        return Ok(Mask::default());
+    }
+    let runtime = place.cloud.runtime();
+    let serving = runtime.serving(service).await?;
+    let serving = serving.into_iter().flat_map(|serving| {
+        let traffic = serving.traffic.into_iter().map(|(revision, _)| revision);
+        traffic.chain(serving.wanted).collect::<Vec<_>>()
+    });
+    let mut pinned = Vec::new();
+    for revision in serving {
+        pinned.extend(runtime.pinned(&service.name, &revision).await?);
+    }
+    let pinned = pinned.iter().map(|(key, version)| (key, version));
+    Ok(mask_of(place, pinned, false).await)
+}
+
+/// How what is printed goes out.
+enum Printed {
+    AsItComes,
+    /// Without what is hidden: whole lines, and what there is of the next one.
+    ByLines(Mask, Vec<u8>),
+}
+
+impl Printed {
+    fn shown(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        let Self::ByLines(mask, part) = self else {
+            return bytes;
+        };
+        part.extend(bytes);
+        let whole = part.iter().rposition(|byte| *byte == b'\n');
+        let whole: Vec<u8> = part.drain(..whole.map_or(0, |at| at + 1)).collect();
+        let lines = whole.split_inclusive(|byte| *byte == b'\n');
+        lines.flat_map(|line| hidden(mask, line)).collect()
+    }
+
+    /// The last line, which has no end.
+    fn rest(&mut self) -> Vec<u8> {
+        match self {
+            Self::AsItComes => Vec::new(),
+            Self::ByLines(mask, part) => hidden(mask, &std::mem::take(part)),
+        }
+    }
+}
+
+/// A line without what is hidden. What is no text is left as it is.
+fn hidden(mask: &Mask, line: &[u8]) -> Vec<u8> {
+    let pieces = line.utf8_chunks().flat_map(|piece| {
+        let mut shown = mask.hide(piece.valid()).into_bytes();
+        shown.extend(piece.invalid());
+        shown
+    });
+    pieces.collect()
+}
+
 /// Takes the word and the code behind it out of what is shown.
 struct Filter {
     mark: Vec<u8>,
@@ -167,16 +256,18 @@ impl Filter {
     /// code.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
-        if let Some(at) = find(&self.held, &self.mark) {
-            let behind = &self.held[at + self.mark.len()..];
-            if let Some(end) = behind.iter().position(|byte| *byte == b'\n') {
-                let code = String::from_utf8_lossy(&behind[..end]);
-                self.code = code.trim().parse().ok();
-                self.held.truncate(at);
-                return std::mem::take(&mut self.held);
+        let mut shown = Vec::new();
+        while let Some(at) = find(&self.held, &self.mark) {
+            shown.extend(self.held.drain(..at));
+            match Behind::of(&self.held[self.mark.len()..]) {
+                Behind::Code(code) => {
+                    self.code = Some(code);
+                    self.held.clear();
+                    return shown;
+                }
+                Behind::Unfinished => return shown,
+                Behind::Other => shown.extend(self.held.drain(..self.mark.len())),
             }
-            let shown = self.held.drain(..at);
-            return shown.collect();
         }
         let most = self.held.len().min(self.mark.len() - 1);
         let begun = (1..=most).rev().find(|count| {
@@ -184,8 +275,9 @@ impl Filter {
             self.mark.starts_with(tail)
         });
         let keep = begun.unwrap_or(0);
-        let shown = self.held.len() - keep;
-        self.held.drain(..shown).collect()
+        let free = self.held.len() - keep;
+        shown.extend(self.held.drain(..free));
+        shown
     }
 
     /// What is held back, when nothing more comes.
@@ -196,6 +288,32 @@ impl Filter {
     /// How the command ended, once it has.
     fn code(&self) -> Option<i32> {
         self.code
+    }
+}
+
+/// What stands behind the word.
+enum Behind {
+    /// Digits, and the end of the line.
+    Code(i32),
+    /// What may become that.
+    Unfinished,
+    /// Anything else: the command shows the words that it was run with, as `ps` does.
+    Other,
+}
+
+impl Behind {
+    fn of(text: &[u8]) -> Self {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+        let (digits, end) = text.split_at(digits.count());
+        let ends = end.iter().find(|byte| **byte != b'\r');
+        // No code has more than three.
+        let code = std::str::from_utf8(digits).ok();
+        let code = code.filter(|code| code.len() <= 3);
+        match (ends, code) {
+            (None, Some(_)) => Self::Unfinished,
+            (Some(b'\n'), Some(code)) => code.parse().map_or(Self::Other, Self::Code),
+            (None | Some(_), _) => Self::Other,
+        }
     }
 }
 
@@ -239,6 +357,35 @@ mod tests {
         assert_eq!(shown(&["a mar", "ket\n"]), ("a market\n".to_owned(), None));
         assert_eq!(shown(&["a mar"]), ("a mar".to_owned(), None));
         assert_eq!(shown(&["mmmark:", "0\n"]), ("mm".to_owned(), Some(0)));
+    }
+
+    #[test]
+    fn the_word_among_what_the_command_shows_is_shown_and_its_code_comes_behind() {
+        let whole = "sh -c x deployer mark: 3\nmark:7x\nmark:\nmark:12345\nmark:mark:9\n";
+        let text = whole.strip_suffix("mark:9\n").unwrap();
+        for at in 0..whole.len() {
+            let (one, two) = whole.split_at(at);
+            assert_eq!(shown(&[one, two]), (text.to_owned(), Some(9)), "{at}");
+        }
+        // Without an end of the line nothing waits for it.
+        let mut filter = Filter::new("mark:");
+        assert_eq!(filter.take(b"mark: top"), b"mark: top");
+    }
+
+    #[test]
+    fn lines_are_hidden_in_however_they_are_cut_and_what_is_no_text_is_kept() {
+        let whole: &[u8] = b"a hunter2hunter2 b\n\xff\xfehunter2hunter2\n\nlast hunter2hunter2";
+        let want: &[u8] = b"a [redacted] b\n\xff\xfe[redacted]\n\nlast [redacted]";
+        for at in 0..whole.len() {
+            let mask = Mask::with(["hunter2hunter2"]);
+            let mut printed = Printed::ByLines(mask, Vec::new());
+            let mut got = printed.shown(whole[..at].to_vec());
+            got.extend(printed.shown(whole[at..].to_vec()));
+            got.extend(printed.rest());
+            assert_eq!(got, want, "{at}");
+        }
+        let mut printed = Printed::AsItComes;
+        assert_eq!(printed.shown(b"part".to_vec()), b"part");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use deployer_core::capability::{ImageRef, LogLine, Revision, SecretVersion};
+use deployer_core::capability::{ImageRef, LogLine, RecordedRelease, Revision, SecretVersion};
 use deployer_core::engine::Interrupt;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::history::{History, same_revision};
@@ -77,7 +77,9 @@ pub async fn run(global: &Global, mut session: Session, args: &RunArgs) -> Resul
     let place = only(&session)?;
     let pinned = place.cloud.runtime();
     let pinned = pinned.pinned(&spec_of(place, service)?.name, &with.revision);
-    let mask = mask_of(place, &pinned.await?, args.unmasked).await;
+    let mut pinned = pinned.await?;
+    pinned.extend(jobs.given());
+    let mask = mask_of(place, &pinned, args.unmasked).await;
     if stop.requested() {
         return Err(Error::new(
             ErrorKind::Interrupted,
@@ -106,8 +108,14 @@ async fn prepared(
     let runtime = place.cloud.runtime();
     runtime.must_be_of(&place.owner(), &spec.name).await?;
     let with = with(place, service, args.release.as_deref()).await?;
+    let recorded = with.release.as_ref().map(|release| RecordedRelease {
+        spec: release.spec.clone(),
+        image: release.image.clone(),
+        secrets: release.secrets.clone(),
+    });
     let order = Order {
         revision: with.revision.clone(),
+        recorded: recorded.map(Box::new),
         command: args.command.clone(),
         timeout: args.timeout,
     };
@@ -184,7 +192,11 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
 
 /// The values that are hidden in what it prints: those that are set now, and those that it is
 /// given.
-async fn mask_of(place: &Place, pinned: &BTreeMap<String, SecretVersion>, unmasked: bool) -> Mask {
+pub(super) async fn mask_of<'a>(
+    place: &Place,
+    pinned: impl IntoIterator<Item = (&'a String, &'a SecretVersion)>,
+    unmasked: bool,
+) -> Mask {
     if unmasked {
         return Mask::default();
     }

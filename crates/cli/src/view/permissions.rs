@@ -46,7 +46,7 @@ deployer permissions --cloud aws --json | jq '.aws.whole[0]' |
   `AmazonECSTaskExecutionRolePolicy`) and reads the secrets (`secretsmanager:GetSecretValue` on
   `arn:aws:secretsmanager:REGION:ACCOUNT:secret:/APP/ENV/*`); TASK_ROLE is the app's own. On App Runner ACCESS_ROLE pulls the
   image (the managed policy `AWSAppRunnerServicePolicyForECRAccess`) and trusts `build.apprunner.amazonaws.com`; TASK_ROLE trusts
-  `tasks.apprunner.amazonaws.com` and reads the secrets as well.
+  `tasks.apprunner.amazonaws.com`, for migrations and `deployer run` also `ecs-tasks.amazonaws.com`, and reads the secrets.
 - Without `iam:CreateServiceLinkedRole` somebody must have made the roles of the services once:
   `aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com`.
 - A secret, a log group or a bucket under a key of your own needs `kms:Decrypt` and `kms:GenerateDataKey` on that key.

@@ -1,19 +1,27 @@
-//! App Runner's connectors and scalings: another one takes the place of each, none is changed.
+//! App Runner's connectors and scalings: another one takes the place of each, none is changed. And
+//! what runs once beside a service: on Fargate.
 
 use std::time::Duration;
 
+use aws_sdk_ecs::types::TaskDefinitionStatus;
 use deployer::Exit;
 use deployer_sandbox::runner::Purpose;
 
 use crate::app_runner::{PLAN, parts, want, want_plain};
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, SECOND, assert_serves, run, says};
+use crate::run::{SAID, SEED, seed, started};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says};
 
 crate::tests! {
     another_scale_or_network_is_another_configuration_and_the_old_one_goes => moved,
     services_of_one_environment_share_a_connector_and_scale_apart => shared,
     killed_at_any_write_of_its_ledger_the_next_apply_ends_in_the_same_place => killed,
+    a_command_beside_app_runner_is_a_task_with_what_serves => command,
+    a_command_of_a_release_of_app_runner_has_what_was_recorded => of_release,
+    a_command_beside_app_runner_has_the_versions_that_its_service_started_with => pinned,
+    what_a_command_beside_app_runner_left_stays_and_goes_with_its_service => left,
+    a_command_beside_app_runner_that_cannot_be_says_what_is_missing => cannot,
 }
 
 async fn moved(stage: &Stage) {
@@ -69,7 +77,9 @@ async fn shared(stage: &Stage) {
     // One of them goes; what the other one needs stays.
     want_plain(stage, &Wanted::FIRST);
     let images = "aws/us-east-1/ecr.repository/swept-test-s1";
-    let fewer = [APPLY, &["--allow-data-loss", images]].concat();
+    let lines = "aws/us-east-1/logs.group//ecs/swept-test-s1";
+    let gone = ["--allow-data-loss", images, "--allow-data-loss", lines];
+    let fewer = [APPLY, &gone].concat();
     run(stage, &fewer, "aws", Exit::Success).await;
     let (now, scalings) = parts(stage).await;
     assert_eq!((now, scalings.len()), (connectors, 1));
@@ -122,4 +132,156 @@ async fn killed(stage: &Stage) {
         assert_eq!(jobs.count(), 2, "{crash:?}");
         stage.clear().await;
     }
+}
+
+/// The active task definitions of the family of one-offs.
+async fn definitions(stage: &Stage) -> usize {
+    let ecs = aws_sdk_ecs::Client::new(&stage.aws().await);
+    let list = ecs.list_task_definitions();
+    let list = list.status(TaskDefinitionStatus::Active);
+    let listed = list.send().await.expect("definitions");
+    let arns = listed.task_definition_arns().iter();
+    arns.filter(|arn| arn.contains("swept-test-idp-run:"))
+        .count()
+}
+
+async fn command(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    seed(
+        stage,
+        3,
+        Duration::from_secs(30),
+        &["seeding", "no such table", "logged in with mail one"],
+    );
+    // The manifest has moved on, and was not applied.
+    want_plain(stage, &SECOND);
+    let said = run(stage, &SEED, "aws", Exit::Program(3)).await;
+    let printed: Vec<&str> = said.lines().filter(|it| SAID.contains(it)).collect();
+    assert_eq!(printed, SAID, "{said}");
+    says(
+        &said,
+        &["idp r1", "exit code 3", "logged in with [redacted]"],
+    );
+    let all = started(stage);
+    let [one] = all.as_slice() else {
+        panic!("it ran once: {all:#?}")
+    };
+    assert_eq!(one.digest, stage.digest(1), "what serves");
+    assert_eq!(one.command, ["/app", "seed", "--all"]);
+    assert_eq!(one.env["MAIL_PASSWORD"], "mail one");
+    assert_eq!(one.env["GREETING"], "hello");
+    assert_eq!(one.env["PORT"], "3000");
+    assert!(!one.env.contains_key("DEPLOYER_SECRETS"), "{:?}", one.env);
+    assert_eq!(one.purpose, Purpose::Finish);
+    assert_serves(stage, "aws", 1).await;
+    // What is there already is used again, and left.
+    seed(stage, 0, Duration::from_secs(300), &["seeding"]);
+    stage.calls.arm(None);
+    let detached = ["run", "idp", "--detach", "--", "seed"];
+    let said = run(stage, &detached, "aws", Exit::Success).await;
+    says(&said, &["aws ecs stop-task", "nothing stops it"]);
+    assert_eq!(stage.calls.writes(), ["ecs:RunTask"]);
+    assert_eq!(definitions(stage).await, 1);
+}
+
+async fn of_release(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let more = Wanted {
+        greeting: "good morning",
+        ..SECOND
+    };
+    want_plain(stage, &more);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    seed(stage, 0, Duration::from_secs(20), &[]);
+    let cases = [
+        (&[][..], 2, "good morning"),
+        (&["--release", "r1"], 1, "hello"),
+        (&[], 2, "good morning"),
+    ];
+    for (options, version, greeting) in cases {
+        let words = [&["run", "idp"], options, &["--", "seed"]].concat();
+        run(stage, &words, "aws", Exit::Success).await;
+        let all = started(stage);
+        let last = all.last().expect("it ran");
+        assert_eq!(last.digest, stage.digest(version), "{options:?}");
+        assert_eq!(last.env["GREETING"], greeting, "{options:?}");
+    }
+    // At once: each has its own definition.
+    let before = started(stage).len();
+    let earlier = ["run", "idp", "--release", "r1", "--", "seed", "one"];
+    let now = ["run", "idp", "--", "seed", "two"];
+    tokio::join!(
+        run(stage, &earlier, "aws", Exit::Success),
+        run(stage, &now, "aws", Exit::Success)
+    );
+    let all = started(stage).split_off(before);
+    assert_eq!(all.len(), 2, "{all:#?}");
+    for one in all {
+        let version = if one.command[2] == "one" { 1 } else { 2 };
+        assert_eq!(one.digest, stage.digest(version), "{one:#?}");
+    }
+}
+
+/// A secret has a new value, and nothing was deployed with it.
+async fn pinned(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let put = secrets.put_secret_value();
+    let put = put.secret_id("/swept/test/mail-password");
+    let put = put.secret_string("mail two").send();
+    put.await.expect("another value");
+    let lines = &["logged in with mail one"];
+    seed(stage, 0, Duration::from_secs(20), lines);
+    let said = run(stage, &SEED, "aws", Exit::Success).await;
+    says(&said, &["logged in with [redacted]"]);
+    let all = started(stage);
+    assert_eq!(all[0].env["MAIL_PASSWORD"], "mail one");
+}
+
+async fn left(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    seed(stage, 0, Duration::from_secs(20), &[]);
+    let before = started(stage).len();
+    let fault = "[[fault]]\ncall = \"ecs:RunTask\"\nwhat = \"reset_after\"\nnth = 1\n";
+    stage.disturb(fault).await;
+    run(stage, &SEED, "aws", Exit::Success).await;
+    assert_eq!(stage.fired().await, 1);
+    assert_eq!(started(stage).len(), before + 1, "once");
+    stage.calls.arm(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new(), "an empty plan");
+    assert_eq!(definitions(stage).await, 1);
+    let said = run(stage, DESTROY, "aws", Exit::Success).await;
+    says(&said, &["ecs.task-definition swept-test-idp-run"]);
+    assert_eq!(definitions(stage).await, 0);
+}
+
+async fn cannot(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let said = run(stage, &["exec", "idp"], "aws", Exit::NotRun).await;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(&words, &["take no commands", "deployer run idp -- COMMAND"]);
+    let without = |key: &str| {
+        want_plain(stage, &Wanted::FIRST);
+        stage.edit(|manifest| {
+            let lines = manifest.lines().filter(|it| !it.starts_with(key));
+            lines.collect::<Vec<_>>().join("\n")
+        });
+    };
+    without("execution_role");
+    let said = run(stage, &SEED, "aws", Exit::NotRun).await;
+    says(&said, &["lacks `execution_role`"]);
+    // It has the network of its connector still; without one there is none.
+    without("subnets");
+    seed(stage, 0, Duration::from_secs(20), &[]);
+    run(stage, &SEED, "aws", Exit::Success).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let said = run(stage, &SEED, "aws", Exit::NotRun).await;
+    says(&said, &["lacks `subnets`"]);
+    assert_eq!(started(stage).len(), 1);
 }

@@ -16,6 +16,7 @@ use crate::{APPLY, DESTROY, run, says};
 crate::tests! {
     a_domain_with_its_www_is_served_after_one_apply_from_nothing => life,
     a_domain_leaves_with_its_records_and_nothing_else_does => removed,
+    a_domain_whose_www_is_added_later_gets_all_of_its_records => www_later,
     a_domain_that_another_service_has_is_told => taken,
     a_zone_that_is_not_there_or_there_twice_is_told => no_zone,
     a_validation_that_stays_pending_tells_what_is_not_seen => never_seen,
@@ -52,7 +53,7 @@ async fn dns(stage: &Stage) -> aws_sdk_route53::Client {
 }
 
 /// Makes a zone. Returns its id.
-async fn zone(stage: &Stage, name: &str, reference: &str) -> String {
+pub async fn zone(stage: &Stage, name: &str, reference: &str) -> String {
     let call = dns(stage).await.create_hosted_zone();
     let made = call.name(name).caller_reference(reference).send().await;
     let id = made.expect("a zone").hosted_zone.expect("a zone").id;
@@ -60,7 +61,7 @@ async fn zone(stage: &Stage, name: &str, reference: &str) -> String {
 }
 
 /// The records of a zone that it does not have from the start: name, type, where they lead.
-async fn records(stage: &Stage, zone: &str) -> Vec<(String, String, String)> {
+pub async fn records(stage: &Stage, zone: &str) -> Vec<(String, String, String)> {
     let call = dns(stage).await.list_resource_record_sets();
     let listed = call.hosted_zone_id(zone).send().await.expect("records");
     let sets = listed.resource_record_sets.into_iter();
@@ -216,6 +217,21 @@ async fn removed(stage: &Stage) {
         Some("apprunner:DisassociateCustomDomain"),
         "{writes:?}"
     );
+    assert_settled(stage).await;
+}
+
+/// Associated anew it is active at once, before App Runner tells all of its records.
+async fn www_later(stage: &Stage) {
+    let zone = zone(stage, "example.com", "one").await;
+    want(stage, "domains = [\"example.com\"]");
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(records(stage, &zone).await.len(), 3);
+    want(stage, BOTH);
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(&said, &["app_runner.custom_domain", "www"]);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(domains(stage).await, served());
+    assert_recorded(stage, &zone).await;
     assert_settled(stage).await;
 }
 

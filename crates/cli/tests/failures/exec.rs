@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_ecs::types::DesiredStatus;
 use deployer::Exit;
 use deployer_sandbox::runner::{self, Behaviour, Purpose, Ran, Started};
+use serde_json::json;
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
@@ -18,7 +19,12 @@ crate::tests! {
     a_migration_by_exec_of_more_than_the_idle_time_is_kept_alive => long,
     a_migration_by_exec_is_begun_once_wherever_its_run_is_killed => killed,
     a_migration_by_exec_is_refused_where_there_is_google => refused,
+    a_migration_by_exec_whose_sessions_are_refused_goes_on_by_itself => unopened,
+    a_migration_by_exec_that_runs_is_awaited_by_who_may_run_no_commands => second,
     a_command_in_a_task_that_serves_ends_with_its_own_code => command,
+    a_command_without_a_terminal_is_kept_alive_and_shows_no_secret => idle,
+    a_command_whose_session_is_refused_names_the_permission => not_opened,
+    a_command_is_not_run_in_what_another_owner_has_marked => anothers,
     a_command_where_none_is_taken_is_refused_with_the_way_out => no_command,
 }
 
@@ -193,6 +199,74 @@ async fn killed(stage: &Stage) {
     assert!(kills > 4, "{kills} of {writes}");
 }
 
+/// The user may do everything but open the channels of sessions.
+async fn refuse_sessions(stage: &Stage) {
+    let policy = json!({"Statement": [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "ssmmessages:OpenDataChannel", "Resource": "*"},
+    ]});
+    let url = format!("{}/_sandbox/aws/policy", stage.sandbox.aws_url);
+    let token = &stage.sandbox.running().control_token;
+    let call = stage.http.post(url).bearer_auth(token);
+    let answer = call.body(policy.to_string()).send().await.unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+}
+
+/// The gateway opens no session, and ECS does not tell of the task for a while: nothing is stopped.
+async fn unopened(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    behave(stage, STOPPED, ending(0, 120));
+    refuse_sessions(stage).await;
+    stage.calls.arm(None);
+    let faults =
+        "[[fault]]\ncall = \"ecs:DescribeTasks\"\nwhat = \"unavailable\"\nnth = 14\ntimes = 12\n";
+    stage.disturb(faults).await;
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &words,
+        &[
+            "what it prints cannot be followed",
+            "allow ssmmessages:OpenDataChannel",
+        ],
+    );
+    assert_serves(stage, "aws", 1).await;
+    let calls = stage.calls.names();
+    assert!(!calls.iter().any(|it| it == "ecs:StopTask"), "{calls:?}");
+    assert_eq!(migrations(stage).len(), 1);
+}
+
+/// The first deployer is gone when the program has begun; the next one may run no commands.
+async fn second(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    behave(stage, STOPPED, ending(0, 260));
+    stage.calls.arm(None);
+    let begun = async {
+        let asked = || {
+            stage
+                .calls
+                .names()
+                .iter()
+                .any(|it| it == "ecs:ExecuteCommand")
+        };
+        while !asked() {
+            stage.time.pass(Duration::from_secs(1)).await;
+        }
+        stage.time.pass(Duration::from_secs(30)).await;
+    };
+    let said = stage.run_until(APPLY, "aws", begun).await;
+    says(&said, &["| creating table users"]);
+    // Longer than the lease of who was killed.
+    stage.time.pass(Duration::from_secs(120)).await;
+    stage.calls.deny("ecs:ExecuteCommand");
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    says(&said, &["its end is waited for all the same"]);
+    let calls = stage.calls.names();
+    assert!(!calls.iter().any(|it| it == "ecs:StopTask"), "{calls:?}");
+    assert_serves(stage, "aws", 1).await;
+    assert_eq!(migrations(stage).len(), 1);
+}
+
 fn of_version(version: u32) -> Wanted {
     Wanted {
         version,
@@ -225,14 +299,15 @@ async fn exec(stage: &Stage, cloud: &str, words: &[&str]) -> (Exit, String) {
     (exit, said)
 }
 
-async fn command(stage: &Stage) {
+/// A service whose tasks take commands, which print so, and end so much later with 3.
+async fn takes_commands(stage: &Stage, lines: &'static [&'static str], takes: Duration) {
     stage.want(&Wanted::FIRST);
     let overlay = "[targets.aws.services.idp]\nenable_execute_command = true\n";
     stage.file("deployer.test.toml", overlay);
-    stage.behave(|started| Behaviour {
+    stage.behave(move |started| Behaviour {
         commands: Ran {
-            lines: vec!["hello".to_owned()],
-            takes: Duration::from_secs(2),
+            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+            takes,
             // As the shell around the command prints it.
             last: vec!["{4}3".to_owned()],
             ends: None,
@@ -241,6 +316,56 @@ async fn command(stage: &Stage) {
     });
     run(stage, APPLY, "aws", Exit::Success).await;
     stage.time.pass(Duration::from_secs(30)).await;
+}
+
+async fn idle(stage: &Stage) {
+    let lines = &["logged in with mail one"];
+    takes_commands(stage, lines, Duration::from_secs(50 * 60)).await;
+    let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
+    assert_eq!(exit, Exit::Program(3), "{said}");
+    says(&said, &["logged in with [redacted]"]);
+    let (exit, said) = exec(stage, "aws", &["--unmasked", "--", "true"]).await;
+    assert_eq!(exit, Exit::Program(3), "{said}");
+    says(&said, &["logged in with mail one"]);
+}
+
+async fn not_opened(stage: &Stage) {
+    takes_commands(stage, &["hello"], Duration::from_secs(2)).await;
+    refuse_sessions(stage).await;
+    let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &words,
+        &[
+            "cannot open the session",
+            "allow ssmmessages:OpenDataChannel on arn:aws:ssm:",
+        ],
+    );
+}
+
+async fn anothers(stage: &Stage) {
+    takes_commands(stage, &["hello"], Duration::from_secs(2)).await;
+    let other = stage.beside("test");
+    other.want(&Wanted::FIRST);
+    other.edit(|manifest| manifest.replace("app = \"swept\"", "app = \"other\""));
+    other.file(
+        "deployer.test.toml",
+        "[targets.aws.services.idp]\nname = \"swept-test-idp\"\nenable_execute_command = true\n",
+    );
+    stage.calls.arm(None);
+    let (exit, said) = exec(&other, "aws", &["--", "true"]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    says(&said, &["belongs to `swept/test`"]);
+    let calls = stage.calls.names();
+    assert!(
+        !calls.iter().any(|it| it == "ecs:ExecuteCommand"),
+        "{calls:?}"
+    );
+}
+
+async fn command(stage: &Stage) {
+    takes_commands(stage, &["hello"], Duration::from_secs(2)).await;
     let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
     assert_eq!(exit, Exit::Program(3), "{said}");
     says(&said, &["hello"]);

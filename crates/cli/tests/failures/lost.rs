@@ -197,7 +197,7 @@ async fn refused(stage: &Stage) {
         stage.calls.arm(None);
         let said = run(stage, &allowed, cloud, Exit::Success).await;
         assert!(!said.contains("found by our mark"), "{said}");
-        says(&said, &["service/swept-test-s1"]);
+        says(&said, &["service deleted in "]);
     }
     let (ours, _) = by_owner(stage).await;
     let mut ours = ours.iter();

@@ -274,7 +274,8 @@ async fn live_on_app_runner(watched: &Watched<'_>) {
     tagged("cost");
     stage.edit(|manifest| manifest.replace("e5f60002", "e5f60009"));
     watched.run(APPLY, Exit::Success).await;
-    for words in [&["logs"][..], &["status"], &["releases"], &["plan"]] {
+    let seed = ["run", "idp", "--", "seed"];
+    for words in [&["logs"][..], &["status"], &["releases"], &["plan"], &seed] {
         watched.run(words, Exit::Success).await;
     }
     let back = ["rollback", "--yes", "--no-verify"];

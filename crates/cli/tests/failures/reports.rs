@@ -106,11 +106,12 @@ async fn crashes(stage: &Stage) {
         let logged = said.lines().filter(|line| line.starts_with("       │ "));
         assert_eq!(logged.count(), SHOWN, "{said}");
         let [logs, apply] = next;
+        assert!(!said.contains(node), "an address in:\n{said}");
         says(
             &said,
             &[
                 &format!("swept · test: idp failed on {cloud}\n"),
-                &format!("{node} failed: "),
+                &format!("{cloud}    failed"),
                 &last,
                 &format!("now    {cloud}: still serves r1 ("),
                 &format!("next   {logs}\n"),

@@ -35,7 +35,7 @@ const CLOUDS: [&str; 2] = ["aws", "gcp"];
 const RUN: &str = "run.projects.locations.jobs.run";
 
 /// The commands of `run` that were started, by what they have.
-fn started(stage: &Stage) -> Vec<Started> {
+pub fn started(stage: &Stage) -> Vec<Started> {
     let all = stage.containers.started().into_iter();
     all.filter(is_seed).collect()
 }
@@ -45,7 +45,7 @@ fn is_seed(started: &Started) -> bool {
 }
 
 /// Commands of `run` behave so; everything else as usual.
-fn seed(stage: &Stage, exit: i32, takes: Duration, lines: &'static [&'static str]) {
+pub fn seed(stage: &Stage, exit: i32, takes: Duration, lines: &'static [&'static str]) {
     stage.behave(move |started| match is_seed(started) {
         true => Behaviour {
             exit: Some(runner::Exit::with(exit)),
@@ -57,7 +57,7 @@ fn seed(stage: &Stage, exit: i32, takes: Duration, lines: &'static [&'static str
     });
 }
 
-const SEED: [&str; 5] = ["run", "idp", "--", "seed", "--all"];
+pub const SEED: [&str; 5] = ["run", "idp", "--", "seed", "--all"];
 
 async fn code(stage: &Stage) {
     first_serves(stage).await;
@@ -101,7 +101,7 @@ async fn code(stage: &Stage) {
     }
 }
 
-const SAID: [&str; 2] = ["seeding", "no such table"];
+pub const SAID: [&str; 2] = ["seeding", "no such table"];
 
 async fn named_release(stage: &Stage) {
     first_serves(stage).await;
@@ -345,7 +345,7 @@ async fn kept(stage: &Stage) {
     assert!(!said.contains("swept-test-idp-run"), "{said}");
     assert_eq!(executions(stage).await.len(), 1);
     let said = run(stage, DESTROY, "gcp", Exit::Success).await;
-    says(&said, &["run.job/swept-test-idp-run"]);
+    says(&said, &["run.job swept-test-idp-run"]);
     let jobs = format!("/v2/projects/{PROJECT}/locations/{LOCATION}/jobs");
     let jobs = stage.google(Method::GET, &jobs, None).await;
     assert!(

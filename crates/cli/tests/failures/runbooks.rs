@@ -5,6 +5,7 @@ use std::path::Path;
 use deployer::Exit;
 use deployer_sandbox::runner::{Purpose, Started};
 
+use crate::domains;
 use crate::in_process::stage::{REGION, Stage};
 use crate::{APPLY, DESTROY, run, says};
 
@@ -56,6 +57,17 @@ fn want(stage: &Stage, name: &str, (account, region): (&str, &str), version: u32
     }
 }
 
+/// The name and its `www.` lead to the service, and three records prove whose they are.
+async fn assert_led(stage: &Stage, zone: &str, name: &str) {
+    let all = domains::records(stage, zone).await;
+    let of = |kind: &str| -> Vec<&str> {
+        let own = all.iter().filter(|(_, it, _)| it == kind);
+        own.map(|(name, _, _)| name.as_str()).collect()
+    };
+    assert_eq!(of("A"), [format!("{name}."), format!("www.{name}.")]);
+    assert_eq!(of("CNAME").len(), 3, "{all:?}");
+}
+
 fn last_that_serves(stage: &Stage) -> Started {
     let started = stage.containers.started().into_iter();
     let mut serving = started.filter(|it| it.purpose == Purpose::Serve);
@@ -65,6 +77,7 @@ fn last_that_serves(stage: &Stage) -> Started {
 async fn kaizencoach(stage: &Stage) {
     let place = ("321490400104", "eu-west-1");
     want(stage, "kaizencoach", place, 1);
+    let zone = domains::zone(stage, "kaizencoach.training", "one").await;
     let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
     let name = "staging-kaizencoach-app-secrets";
     // Before anything is made: no service ever started with an empty secret.
@@ -97,6 +110,8 @@ async fn kaizencoach(stage: &Stage) {
     }
     assert_eq!(started.env["DATA_BUCKET"], "staging-kaizencoach-data");
     assert_eq!(started.env["AWS_REGION"], REGION);
+    assert_eq!(started.env["FLASK_ENV"], "production");
+    assert_led(stage, &zone, "staging.kaizencoach.training").await;
     run(stage, PLAN, "aws", Exit::Success).await;
 
     // Another value of one member deploys.
@@ -117,11 +132,13 @@ async fn kaizencoach(stage: &Stage) {
     run(stage, DESTROY, "aws", Exit::Success).await;
     let kept = secrets.describe_secret().secret_id(name).send().await;
     assert!(kept.expect("it is somebody's").deleted_date().is_none());
+    assert_eq!(domains::records(stage, &zone).await, []);
 }
 
 async fn the_combine(stage: &Stage) {
     let place = ("123456789012", "us-east-1");
     want(stage, "the-combine", place, 1);
+    let zone = domains::zone(stage, "thecombine.ui", "one").await;
     let key = stage.file("key", "sk-ant-1");
     let set = ["secrets", "set", "anthropic-api-key", "--file", &key];
     run(stage, &set, "aws", Exit::Success).await;
@@ -138,10 +155,12 @@ async fn the_combine(stage: &Stage) {
         );
     }
     assert!(!serves.env.values().any(|it| it.contains("sk-ant")));
+    assert_led(stage, &zone, "staging.thecombine.ui").await;
     run(stage, PLAN, "aws", Exit::Success).await;
     want(stage, "the-combine", place, 2);
     run(stage, APPLY, "aws", Exit::Success).await;
     run(stage, BACK, "aws", Exit::Success).await;
     assert_eq!(last_that_serves(stage).digest, stage.digest(1));
     run(stage, DESTROY, "aws", Exit::Success).await;
+    assert_eq!(domains::records(stage, &zone).await, []);
 }

@@ -1,6 +1,8 @@
 //! Where one point is tried: a manifest with its image in a folder of its own, both clouds in this
 //! process, an empty ledger.
 
+// long: one stage, all of whose parts know each other
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

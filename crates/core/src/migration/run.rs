@@ -236,40 +236,56 @@ impl<J: Jobs> Run<'_, J> {
     /// Waits for one that was started just now.
     async fn follow_new(&self, started: &Execution) -> Result<()> {
         let longest = self.jobs().longest();
-        self.follow(&started.id, Within::FromNow(longest)).await
+        let within = Within::FromNow(longest);
+        self.follow(&started.id, within, Unattended::Stopped).await
     }
 
-    /// Waits for one that was started before: its time counts from its own start.
+    /// Waits for one that was started before: its time counts from its own start. Its program may
+    /// run since then, so it is not stopped because we can do nothing for it.
     async fn follow_earlier(&self, id: &str) -> Result<()> {
         let name = self.jobs().name(id);
         self.watch.note(&format!("{name} was started before"));
         let longest = self.jobs().longest();
-        self.follow(id, Within::FromItsStart(longest)).await
+        let within = Within::FromItsStart(longest);
+        self.follow(id, within, Unattended::Awaited).await
     }
 
     /// Notes where it runs and waits for its end.
-    async fn follow(&self, id: &str, within: Within) -> Result<()> {
+    async fn follow(&self, id: &str, within: Within, unattended: Unattended) -> Result<()> {
         self.migration.record.running(self.key, id).await?;
         let what = self.migration.what();
         let said = Said::new(self.jobs().clock(), self.watch);
         let waiting = pin!(jobs::ended(self.jobs(), id, within, &what, &said));
         let says = Says(&said);
         let attending = self.jobs().attend(id, &says);
-        let ended = match select(attending, waiting).await {
-            Either::Left((Ok(()), waiting)) => waiting.await,
-            Either::Left((Err(error), _)) => return self.unattended(id, error).await,
-            Either::Right((ended, _)) => ended,
+        let (ended, unattended) = match (select(attending, waiting).await, unattended) {
+            (Either::Left((Ok(()), waiting)), _) => (waiting.await, None),
+            (Either::Left((Err(error), _)), Unattended::Stopped) => {
+                return self.stop_unattended(id, error).await;
+            }
+            (Either::Left((Err(error), waiting)), Unattended::Awaited) => {
+                let why = error.chain().join(": ");
+                self.watch
+                    .note(&format!("its end is waited for all the same: {why}"));
+                (waiting.await, Some(error))
+            }
+            (Either::Right((ended, _)), _) => (ended, None),
         };
-        match ended {
+        let done = match ended {
             Ok(end) => self.over(id, end).await,
             Err(error) if error.kind() == ErrorKind::TimedOut => self.out_of_time(id).await,
             Err(error) => Err(error),
+        };
+        match unattended {
+            Some(unattended) => done.map_err(|error| with(error, &unattended)),
+            None => done,
         }
     }
 
-    /// Stops one for which we could not do what it needs. Where nothing of it ran, the next run
-    /// starts another.
-    async fn unattended(&self, id: &str, error: Error) -> Result<()> {
+    /// Stops one that was started just now and for which we could not do what it needs. Where
+    /// nothing of it ran, the next run starts another. However it ended, people hear why it was
+    /// stopped.
+    async fn stop_unattended(&self, id: &str, error: Error) -> Result<()> {
         let what = self.migration.what();
         let stopped = async {
             let why = "deployer: the migration could not be begun in it";
@@ -284,7 +300,10 @@ impl<J: Jobs> Run<'_, J> {
                 record.not_started(self.key, id, why).await?;
                 Err(error)
             }
-            Ok(end) => self.over(id, end).await,
+            Ok(end) => {
+                let over = self.over(id, end).await;
+                over.map_err(|ended| with(ended, &error))
+            }
             Err(_) => Err(error),
         }
     }
@@ -382,6 +401,27 @@ impl<J: Jobs> Run<'_, J> {
         let command = self.jobs().stop_command(id);
         format!("wait for its end, or stop it: `{command}`")
     }
+}
+
+/// What becomes of an execution for which we could not do what it needs.
+#[derive(Clone, Copy)]
+enum Unattended {
+    /// It was started just now: it is stopped.
+    Stopped,
+    /// An earlier run may have done it, and the program runs.
+    Awaited,
+}
+
+/// How an execution ended, with why we could not do what it needs.
+fn with(ended: Error, unattended: &Error) -> Error {
+    let causes = ended.chain().into_iter().skip(1);
+    let causes: Vec<String> = causes.chain(unattended.chain()).collect();
+    let hints = [unattended.hint_text(), ended.hint_text()];
+    let hints: Vec<&str> = hints.into_iter().flatten().collect();
+    Error::new(ended.kind(), ended.to_string())
+        .because(causes.join(": "))
+        .with_output(ended.output().to_vec())
+        .hint(hints.join("; "))
 }
 
 /// What is started after this one, of which nothing ran.

@@ -189,6 +189,50 @@ async fn one_that_cannot_be_stopped_stays_started_and_the_next_run_looks_at_it_f
 }
 
 #[tokio::test]
+async fn one_that_cannot_be_attended_is_stopped_when_new_and_awaited_when_started_before() {
+    for cloud in BOTH {
+        let stage = Stage::new(cloud);
+        stage.world().takes = minutes(4);
+        stage.world().unattended = true;
+        stage.world().stopped = never_ran();
+        let error = stage.run(Rerun::No).await.unwrap_err();
+        assert_eq!(error.to_string(), "nobody takes commands");
+        assert!(stage.world().calls.contains(&"stop"));
+
+        let stage = Stage::new(cloud);
+        stage.world().takes = minutes(4);
+        stage.killed(WHILE_IT_RUNS).await;
+        stage.world().unattended = true;
+        stage.run(Rerun::No).await.unwrap();
+        assert!(!stage.world().calls.contains(&"stop"));
+        assert_eq!((stage.made(), stage.ran()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn why_one_could_not_be_attended_is_told_however_it_ended() {
+    for cloud in BOTH {
+        for before in [false, true] {
+            let stage = Stage::new(cloud);
+            stage.world().takes = minutes(4);
+            stage.world().end = End::Failed("exit code 143".into());
+            stage.world().stopped = End::Failed("exit code 143".into());
+            if before {
+                stage.killed(WHILE_IT_RUNS).await;
+            }
+            stage.world().unattended = true;
+            let error = stage.run(Rerun::No).await.unwrap_err();
+            let told = error.chain().join(": ");
+            assert!(told.contains("exit code 143"), "{told}");
+            assert!(told.contains("nobody takes commands"), "{told}");
+            let hint = error.hint_text().unwrap();
+            assert!(hint.contains("let it; "), "{hint}");
+            assert_eq!(error.output(), ["it printed this"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_time_of_one_that_was_started_before_counts_from_its_start() {
     for cloud in BOTH {
         let stage = Stage::new(cloud);

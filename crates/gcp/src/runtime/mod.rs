@@ -1,5 +1,7 @@
 //! Services, revisions and migration jobs on Cloud Run.
 
+// long: the contract of a runtime, answered in one go
+
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod creation;

@@ -57,7 +57,13 @@ fn needs(
             "`[{path}]` lacks `task_role`, with which `{}` reads its secrets",
             service.key
         );
-        let help = "add the role of the app; it trusts tasks.apprunner.amazonaws.com and may read the secrets";
+        let trusts = match migrates_by_job(service, manifest) {
+            true => {
+                "tasks.apprunner.amazonaws.com and, for the migration's task, ecs-tasks.amazonaws.com"
+            }
+            false => "tasks.apprunner.amazonaws.com",
+        };
+        let help = format!("add the role of the app; it trusts {trusts} and may read the secrets");
         once(report, manifest, service, |report| {
             report.key_error(&path.join("task_role"), message, help);
         });
@@ -65,11 +71,20 @@ fn needs(
     if section.access_role.is_none() {
         let message =
             format!("`[{path}]` lacks `access_role`, with which App Runner pulls the image");
-        let help = "add `access_role = \"AppRunnerECRAccessRole\"`; it trusts build.apprunner.amazonaws.com";
+        // "service-role/AppRunnerECRAccessRole" is the one that the console makes (AWS App Runner
+        // Developer Guide, "How App Runner works with IAM").
+        let help = "add `access_role = \"service-role/AppRunnerECRAccessRole\"`, which the console makes, or \
+                    another that trusts build.apprunner.amazonaws.com";
         once(report, manifest, service, |report| {
             report.key_error(&path.join("access_role"), message, help);
         });
     }
+}
+
+fn migrates_by_job(service: &ServiceSpec, manifest: &Manifest) -> bool {
+    let declared = manifest.services.get(&service.key);
+    let migrate = declared.and_then(|it| it.migrate.as_ref());
+    migrate.is_some_and(|it| it.mode == MigrateMode::Job)
 }
 
 /// Says what is wrong with the target once, for the first of its services.
@@ -216,12 +231,26 @@ fn of_ecs(service: &ServiceSpec, own: &AwsService, report: &mut Report<'_>) {
 }
 
 fn variables(service: &ServiceSpec, report: &mut Report<'_>) {
-    if service.env.contains_key(NOTE) || service.secrets.contains_key(NOTE) {
-        let path = targets_own(service, "env").join(NOTE);
-        let path = match report.has_place(&path) {
+    let written = |name: &str, report: &Report<'_>| {
+        let path = targets_own(service, "env").join(name);
+        match report.has_place(&path) {
             true => path,
-            false => declared(service, "env").join(NOTE),
-        };
+            false => declared(service, "env").join(name),
+        }
+    };
+    // The pattern of `RuntimeEnvironmentVariablesValue` is `.*` (CreateService, AWS App Runner API
+    // Reference), which no line break fits.
+    let broken = service.env.iter();
+    let broken = broken.filter(|(_, value)| value.contains(['\n', '\r']));
+    for (name, _) in broken {
+        let message = format!("App Runner takes no value of several lines, as `{name}` has");
+        let help = format!(
+            "make it a secret: `{name} = {{ secret = \"KEY\" }}`, whose value may have them"
+        );
+        report.error(&written(name, report), message, help);
+    }
+    if service.env.contains_key(NOTE) || service.secrets.contains_key(NOTE) {
+        let path = written(NOTE, report);
         let help = "choose another name: in this one the versions of the secrets are noted";
         report.key_error(&path, format!("`{NOTE}` is reserved"), help);
     }

@@ -30,8 +30,8 @@ static CLUSTER: Shape = shape!(
     "write the cluster's name or ARN"
 );
 static ROLE: Shape = shape!(
-    r"^(arn:aws[a-z-]*:iam::[0-9]{12}:role/([A-Za-z0-9+=,.@_/-]+/)?)?[A-Za-z0-9+=,.@_-]{1,64}$",
-    "write the role's name, or its ARN: \"arn:aws:iam::123456789012:role/NAME\""
+    r"^(arn:aws[a-z-]*:iam::[0-9]{12}:role/([A-Za-z0-9+=,.@_/-]+/)?|service-role/)?[A-Za-z0-9+=,.@_-]{1,64}$",
+    "write the role's name, \"service-role/NAME\", or its ARN: \"arn:aws:iam::123456789012:role/NAME\""
 );
 static TARGET_GROUP: Shape = shape!(
     r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/[A-Za-z0-9-]{1,32}/[0-9a-f]+$",

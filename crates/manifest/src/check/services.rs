@@ -6,6 +6,7 @@ use crate::check::{replicas, verify};
 use crate::layers::nearest;
 use crate::model::{EnvValue, Manifest, MigrateMode, Service};
 use crate::problem::{Part, Report};
+use crate::section::AwsRuntime;
 use crate::source::KeyPath;
 
 pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &mut Report<'_>) {
@@ -44,7 +45,7 @@ pub(super) fn check(key: &str, service: &Service, manifest: &Manifest, report: &
             }
         }
     }
-    migrate(service, &path.join("migrate"), manifest, report);
+    migrate((key, service), &path.join("migrate"), manifest, report);
     verify::check(service, &path.join("verify"), manifest, report);
 }
 
@@ -145,13 +146,20 @@ pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report
     report.error(path, format!("the secret `{secret}` is not declared"), help);
 }
 
-/// Whether a task on ECS would have no role: its agent acts with it (boto/boto3#3173).
-fn exec_lacks_role(manifest: &Manifest) -> bool {
+/// Whether a task on ECS would have no role: its agent acts with it (boto/boto3#3173). On App
+/// Runner none is entered, role or not.
+fn exec_lacks_role(manifest: &Manifest, key: &str) -> bool {
     let aws = manifest.targets.aws.as_ref();
-    aws.is_some_and(|aws| aws.task_role.is_none())
+    let on_ecs = manifest.aws_runtime(key) == AwsRuntime::Ecs;
+    on_ecs && aws.is_some_and(|aws| aws.task_role.is_none())
 }
 
-fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut Report<'_>) {
+fn migrate(
+    (key, service): (&str, &Service),
+    path: &KeyPath,
+    manifest: &Manifest,
+    report: &mut Report<'_>,
+) {
     let Some(migrate) = &service.migrate else {
         return;
     };
@@ -168,7 +176,7 @@ fn migrate(service: &Service, path: &KeyPath, manifest: &Manifest, report: &mut 
             let message = "Google Cloud runs no command in a container that runs";
             report.error(&path.join("mode"), message, help);
         }
-        MigrateMode::Exec if exec_lacks_role(manifest) => {
+        MigrateMode::Exec if exec_lacks_role(manifest, key) => {
             let help = "set `task_role` of `[targets.aws]` to a role that allows ssmmessages:*Channel, or use mode = \"job\"";
             report.error(&path.join("mode"), "ECS Exec needs a task role", help);
         }

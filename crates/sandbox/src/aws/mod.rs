@@ -1,5 +1,7 @@
 //! AWS: JSON and query protocols, signed requests, one folder or file per service.
 
+// long: the list of services with how each is called
+
 mod apprunner;
 mod autoscaling;
 pub mod credentials;
@@ -99,7 +101,7 @@ impl Aws {
         let elasticache = elasticache::ElastiCache::new(&host);
         let rds = rds::Rds::new(&host);
         let route53 = route53::Route53::new(&host);
-        let gateway = gateway::Gateway::new(&host);
+        let gateway = gateway::Gateway::new(&host, policy.clone());
         let ecs = ecs::Ecs::new(&host, logs.clone(), secrets.clone(), gateway.clone());
         let autoscaling = autoscaling::AutoScaling::new(&host, ecs.clone());
         let apprunner =

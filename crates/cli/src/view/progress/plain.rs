@@ -93,10 +93,7 @@ impl Plain {
         {
             let took = duration::show(now - last.since);
             let told = foreign::line(&shorter(text));
-            self.say(
-                address,
-                &format!("{}: {told} ({took})", plan::word(address)),
-            );
+            self.say(address, &format!("{}: {told} ({took})", word(address)));
             last.mentioned = now;
             last.note = text.to_owned();
         }
@@ -125,12 +122,21 @@ fn line(at: Timestamp, address: &Address, name: &str, widest: usize, what: &str)
     format!("{at} {:<4} {name:<widest$}  {what}", address.cloud.as_str())
 }
 
+/// What a node is called.
+fn word(address: &Address) -> &str {
+    match address.kind.ends_with(".image") {
+        // The verb says that it is a copy.
+        true => "image",
+        false => plan::word(address),
+    }
+}
+
 /// What is done with the node's own word, unless the verb says it all.
 fn doing(address: &Address, verb: &str) -> String {
     match address.kind.as_str() {
         kind if kind.ends_with(".migration") || kind.ends_with("rollback") => verb.to_owned(),
         kind if kind.ends_with("verify") => verb.to_owned(),
-        _ => format!("{verb} {}", plan::word(address)),
+        _ => format!("{verb} {}", word(address)),
     }
 }
 
@@ -138,7 +144,7 @@ fn doing(address: &Address, verb: &str) -> String {
 fn done(address: &Address, past: &str) -> String {
     match doing(address, past) {
         alone if alone == past => alone,
-        _ => format!("{} {past}", plan::word(address)),
+        _ => format!("{} {past}", word(address)),
     }
 }
 
@@ -162,7 +168,7 @@ impl Reporter for Plain {
                 self.end(address, &done(address, "begun, not waited for"));
             }
             Event::PutOff { address } => {
-                self.say(address, &format!("{}: {PUT_OFF}", plan::word(address)));
+                self.say(address, &format!("{}: {PUT_OFF}", word(address)));
             }
             Event::Failed {
                 address,
@@ -175,26 +181,24 @@ impl Reporter for Plain {
                 };
                 // The error itself is told with everything that belongs to it, once.
                 let took = duration::show(*took);
-                let what = format!("{} {how} after {took}", plan::word(address));
+                let what = format!("{} {how} after {took}", word(address));
                 self.end(address, &what);
                 let title = format!("{} on {}", self.name(address), address.cloud);
                 github::error(&title, plan::cause(&error.chain()[0]).as_ref());
             }
-            Event::Undoing { address } => {
-                self.say(address, &format!("put back {}", plan::word(address)))
-            }
+            Event::Undoing { address } => self.say(address, &format!("put back {}", word(address))),
             Event::Undone { address, stays } => match stays {
-                None => self.say(address, &format!("{} as before", plan::word(address))),
+                None => self.say(address, &format!("{} as before", word(address))),
                 Some(why) => {
                     let why = foreign::words(why);
-                    self.say(address, &format!("{} stays: {why}", plan::word(address)));
+                    self.say(address, &format!("{} stays: {why}", word(address)));
                 }
             },
             Event::NotUndone { address, .. } => {
-                self.say(address, &format!("{} NOT PUT BACK", plan::word(address)));
+                self.say(address, &format!("{} NOT PUT BACK", word(address)));
             }
             Event::Held { address } => {
-                self.say(address, &format!("{} not started", plan::word(address)));
+                self.say(address, &format!("{} not started", word(address)));
             }
         }
     }

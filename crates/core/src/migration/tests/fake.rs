@@ -105,6 +105,8 @@ pub struct World {
     pub hides: bool,
     pub reply_lost: bool,
     pub refuses: Option<ErrorKind>,
+    /// Nothing can be done for one that runs.
+    pub unattended: bool,
     pub room: bool,
     /// Whether the answer to a start says which one it made.
     pub names: bool,
@@ -293,6 +295,13 @@ impl Jobs for Fake {
         let mut executions = world.executions.iter();
         let made = executions.find(|made| made.id == id && self.shows(&world, made));
         world.after(made.map(|made| self.seen(made)))
+    }
+
+    async fn attend(&self, _id: &str, _watch: &dyn Watch) -> Result<()> {
+        match self.world().unattended {
+            true => Err(Error::new(ErrorKind::Rejected, "nobody takes commands").hint("let it")),
+            false => Ok(()),
+        }
     }
 
     fn is_of_another_service(&self, ticket: &str) -> bool {

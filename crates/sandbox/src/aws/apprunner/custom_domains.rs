@@ -33,8 +33,16 @@ const BINDING: Duration = Duration::from_secs(30);
 /// User Guide, "DNS validation").
 const PATIENCE: Duration = Duration::from_secs(72 * 3600);
 
-/// Until a domain is gone that was disassociated. Ours; the provider waits five minutes.
+/// Until a domain that was disassociated says that it is on its way out: to the provider's
+/// `waitCustomDomainAssociationDeleted`, `active` is not the end either. How long is ours.
+const LEAVING: Duration = Duration::from_secs(4);
+
+/// Until a domain on its way out is gone. Ours; the provider waits five minutes.
 const DELETING: Duration = Duration::from_secs(15);
+
+/// Between two records of a domain that was served before. Ours: `domainValidationRecordReady` of
+/// `custom-domain-app-runner.js` only says that they may not be there yet.
+const APART: Duration = Duration::from_secs(10);
 
 /// Whose certificates ACM issues (AWS Certificate Manager User Guide, "Configure a CAA record").
 const AUTHORITIES: [&str; 4] = [
@@ -58,9 +66,21 @@ pub struct Domain {
     status: &'static str,
     /// None before the certificate is requested.
     records: Vec<Record>,
+    /// Whether somebody takes it off, which its status does not say from the first moment on.
+    is_leaving: bool,
+}
+
+/// A domain that a service served before. Where it is associated with that service again, the
+/// results of its validation are still cached: it is `active` at once, and its records come later
+/// (`domainValidationRecordReady`).
+pub struct Certified {
+    service: String,
+    name: String,
+    records: Vec<Record>,
 }
 
 /// A canonical name that ACM wants to see.
+#[derive(Clone)]
 struct Record {
     /// With its final dot, as the recorded answer has it.
     name: String,
@@ -101,7 +121,7 @@ impl Domain {
     /// One for each name, and one more: the provider's acceptance test expects three of a domain
     /// with `www`, the recorded answer has two of one without. Of which name the third is, the
     /// answer tells: `_HEX.TOKEN.DOMAIN.`
-    fn ask(&mut self) {
+    fn wanted(&self) -> Vec<Record> {
         let mut of = vec![
             format!("{}.", self.name),
             format!("{}.{}.", random_hex(30), self.name),
@@ -114,8 +134,20 @@ impl Domain {
             value: format!("_{}.xmkpffzlvd.acm-validations.aws.", random_hex(32)),
             is_seen: false,
         };
-        self.records = of.into_iter().map(record).collect();
+        of.into_iter().map(record).collect()
+    }
+
+    fn ask(&mut self) {
+        self.records = self.wanted();
         self.status = "pending_certificate_dns_validation";
+    }
+
+    /// The records of a domain that was served with these before: ACM wants the same of a name
+    /// again (dflook/cloudformation-dns-certificate#7). What `www` adds is last.
+    fn wanted_again(&self, before: &[Record]) -> Vec<Record> {
+        let fresh = self.wanted().into_iter().enumerate();
+        let known = |(at, record)| before.get(at).cloned().unwrap_or(record);
+        fresh.map(known).collect()
     }
 }
 
@@ -160,19 +192,32 @@ impl AppRunner {
                 "The service already has {MOST} custom domains."
             )));
         }
+        let mut certified = state.certified.iter();
+        let before = certified.find(|it| it.service == arn && it.name == name);
+        let before = before.map(|it| it.records.clone());
         let domain = Domain {
             id: Uuid::new_v4(),
             service: arn.to_owned(),
             name,
             www,
-            status: "creating",
+            status: match before {
+                Some(_) => "active",
+                None => "creating",
+            },
             records: Vec::new(),
+            is_leaving: false,
         };
         let answer = answer(&state, arn, &domain)?;
         let (this, id) = (self.clone(), domain.id);
+        let again = before.map(|before| domain.wanted_again(&before));
         state.domains.push(domain);
         let background = &self.inner.host.background;
-        background.spawn(async move { this.certify(id).await });
+        background.spawn(async move {
+            match again {
+                Some(records) => this.trickle(id, records).await,
+                None => this.certify(id).await,
+            }
+        });
         Ok(answer)
     }
 
@@ -188,12 +233,14 @@ impl AppRunner {
             return Err(invalid(message));
         };
         let id = domain.id;
-        domain.status = "deleting";
+        domain.is_leaving = true;
         let domain = state.domains.iter().find(|it| it.id == id);
         let answer = answer(&state, arn, domain.ok_or_else(|| invalid(name))?)?;
         let this = self.clone();
         let clock = self.inner.host.clock.clone();
         self.inner.host.background.spawn(async move {
+            clock.sleep(LEAVING).await;
+            this.lock().leave(id);
             clock.sleep(DELETING).await;
             this.lock().domains.retain(|it| it.id != id);
         });
@@ -211,6 +258,17 @@ impl AppRunner {
         // Nothing here is reached through a VPC ingress connection.
         out["VpcDNSTargets"] = json!([]);
         Ok(out)
+    }
+
+    /// The records of a domain that was served before come one by one; its status stays what it is.
+    async fn trickle(self, id: Uuid, records: Vec<Record>) {
+        let clock = self.inner.host.clock.clone();
+        for record in records {
+            clock.sleep(APART).await;
+            if self.with_domain(id, |it| it.records.push(record)).is_none() {
+                return;
+            }
+        }
     }
 
     /// What becomes of a domain once it is associated.
@@ -274,8 +332,29 @@ impl AppRunner {
     fn with_domain<T>(&self, id: Uuid, act: impl FnOnce(&mut Domain) -> T) -> Option<T> {
         let mut state = self.lock();
         let mut domains = state.domains.iter_mut();
-        let domain = domains.find(|it| it.id == id && it.status != "deleting");
+        let domain = domains.find(|it| it.id == id && !it.is_leaving);
         domain.map(act)
+    }
+}
+
+impl State {
+    /// A domain is on its way out. Of one that was served, the validation stays known.
+    fn leave(&mut self, id: Uuid) {
+        let Some(domain) = self.domains.iter_mut().find(|it| it.id == id) else {
+            return;
+        };
+        if domain.status == "active" {
+            let (service, name) = (domain.service.clone(), domain.name.clone());
+            let records = domain.records.clone();
+            let certified = &mut self.certified;
+            certified.retain(|it| it.service != service || it.name != name);
+            certified.push(Certified {
+                service,
+                name,
+                records,
+            });
+        }
+        domain.status = "deleting";
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::custom_domains::Domain;
+use super::custom_domains::{Certified, Domain};
 use super::launch::Version;
 use crate::aws::json::seconds;
 use crate::runner::{Container, Front};
@@ -15,6 +15,8 @@ pub struct State {
     pub services: Vec<Service>,
     /// Of every service.
     pub domains: Vec<Domain>,
+    /// Those that were served once.
+    pub certified: Vec<Certified>,
     /// Inactive ones too.
     pub connectors: Vec<Connector>,
     /// Inactive ones too.

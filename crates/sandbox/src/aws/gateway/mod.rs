@@ -19,6 +19,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::error::AwsError;
+use super::policy::Policy;
 use super::sigv4;
 use crate::Host;
 use crate::runner::Container;
@@ -30,6 +32,8 @@ const OPENING: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Gateway {
     host: Host,
+    /// What the user may do; `None`: everything.
+    policy: Arc<Mutex<Option<Policy>>>,
     sessions: Arc<Mutex<HashMap<String, Session>>>,
 }
 
@@ -47,9 +51,10 @@ pub(super) struct Opened {
 }
 
 impl Gateway {
-    pub(super) fn new(host: &Host) -> Self {
+    pub(super) fn new(host: &Host, policy: Arc<Mutex<Option<Policy>>>) -> Self {
         Self {
             host: host.clone(),
+            policy,
             sessions: Arc::default(),
         }
     }
@@ -86,6 +91,22 @@ impl Gateway {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses who signs and may not open the channel of a session. That sessions of ECS ask for it
+    /// is likely, not proven: "Sample IAM policies for Session Manager" (AWS Systems Manager User
+    /// Guide) lets end users do it on their own sessions. The words are ours.
+    fn authorize(&self, id: &str) -> Result<(), AwsError> {
+        const OPENS: &str = "ssmmessages:OpenDataChannel";
+        let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        match policy.as_ref().is_none_or(|policy| policy.allows(OPENS)) {
+            true => Ok(()),
+            false => {
+                let (region, account) = (&self.host.region, &self.host.account);
+                let session = format!("arn:aws:ssm:{region}:{account}:session/{id}");
+                Err(AwsError::denied(account, OPENS, &session))
+            }
+        }
     }
 
     /// Hands a client that has the session's token to its agent, in the place of the one before.
@@ -128,7 +149,8 @@ pub(super) async fn data_channel(
             body: &[],
         };
         let verified = sigv4::Authorization::read(&parts.headers)
-            .and_then(|it| sigv4::verify(&signed, &it, &gateway.host).map(|()| it.service));
+            .and_then(|it| sigv4::verify(&signed, &it, &gateway.host).map(|()| it.service))
+            .and_then(|service| gateway.authorize(&id).map(|()| service));
         match verified {
             Ok(service) if service == "ssmmessages" => {}
             Ok(_) => return StatusCode::FORBIDDEN.into_response(),
