@@ -6,7 +6,6 @@
 //! where an execution needs something that stays (a job on Cloud Run) the first one makes that
 //! under the lock.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
