@@ -106,7 +106,7 @@ async fn crashes(stage: &Stage) {
         let logged = said.lines().filter(|line| line.starts_with("       │ "));
         assert_eq!(logged.count(), SHOWN, "{said}");
         let [logs, apply] = next;
-        assert!(!said.contains(node), "an address in:\n{said}");
+        assert!(!said.contains(&node), "an address in:\n{said}");
         says(
             &said,
             &[
