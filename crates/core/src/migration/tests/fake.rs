@@ -465,6 +465,7 @@ impl Stage {
             hides: false,
             reply_lost: false,
             refuses: None,
+            unattended: false,
             room: true,
             names: true,
         }));
