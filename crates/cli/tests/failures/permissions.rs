@@ -74,6 +74,10 @@ const NOT_HERE_ON_AWS: &[(&str, &str)] = &[
         "secretsmanager:ListSecretVersionIds",
         "no secret has so many versions that old ones lose their labels",
     ),
+    (
+        "ssmmessages:OpenDataChannel",
+        "no command runs in a container, as above",
+    ),
 ];
 
 /// The same on Google Cloud.
