@@ -194,7 +194,6 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
     let [before, on_gcp] = serves;
     let (_, revision) = before.rsplit_once('/').expect("it is an ARN");
     let unhealthy = r#""route":"/health","status":500"#;
-    let address = format!("aws/us-east-1/ecs.service/{name}");
     let put_back = "failed and put back";
     // Both clouds failed: one command is for both.
     let next = [
@@ -205,7 +204,7 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
     Report::of(refused, "aws", "idp")
         .fails(
             put_back,
-            &format!("{address} failed: {revision} is to serve now, not {name}:"),
+            &format!("{put_back}: {revision} is to serve now, not {name}:"),
         )
         .knows(
             "task stopped: Task failed container health checks, `idp` exited with 0",
@@ -215,10 +214,9 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
         .knows("│ ", unhealthy)
         .serves(revision)
         .ends(&next);
-    let address = format!("gcp/us-central1/run.service/{name}");
     let revision = format!("REVISION_FAILED: Revision '{name}-");
     Report::of(refused, "gcp", "idp")
-        .fails("failed", &format!("{address} failed: {revision}"))
+        .fails("failed", &format!("failed: {revision}"))
         .fails("failed", "is not ready and cannot serve traffic")
         .knows("│ ", unhealthy)
         .knows("│ ", "STARTUP HTTP probe failed for container on port 3000")

@@ -305,6 +305,12 @@ fn a_member_is_taken_only_of_a_secret_that_the_cloud_holds() {
     assert_eq!(with("key = \"password\""), "");
 }
 
+/// What was said, wherever its lines were broken.
+fn flat(said: &str) -> String {
+    let words = said.split_whitespace().filter(|word| *word != "│");
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn names_that_others_gave_are_read_and_not_made() {
     let with = |from: &str| {
@@ -315,7 +321,7 @@ fn names_that_others_gave_are_read_and_not_made() {
         ))
     };
     assert_eq!(with(""), "");
-    let said = with("from = { generate = \"hex:32\" }");
+    let said = flat(&with("from = { generate = \"hex:32\" }"));
     assert!(
         said.contains("cannot name a secret in Secrets Manager"),
         "{said}"
@@ -352,7 +358,7 @@ fn paths_that_google_answers_itself_are_refused_with_a_way_out() {
     let checks = "\n[[services.idp.verify.checks]]\npath = \"/_ah/warmup\"\n";
     assert!(said(&format!("{BASE}{checks}")).contains("`/_ah/warmup`"));
     let perhaps = "port = 3000\nhealth = \"/readyz\"";
-    let warned = said(&base("port = 3000", perhaps));
+    let warned = flat(&said(&base("port = 3000", perhaps)));
     assert!(warned.contains("`/readyz` may never"), "{warned}");
     // ECS takes any path.
     let google = "\n[targets.gcp]\nproject = \"acme-identity\"\nregion = \"us-central1\"\n";

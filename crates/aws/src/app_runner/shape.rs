@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(secrets["MEMBER"], format!("{SECRET}:KEY::"));
         let variables = configuration.runtime_environment_variables().unwrap();
         assert_eq!(variables["ARN"], SECRET);
-        assert_eq!(variables[SECRETS_NOTE], "MEMBER=v1 WHOLE=v1");
+        assert_eq!(variables[SECRETS_NOTE], "ARN=v1 MEMBER=v1 WHOLE=v1");
         assert_eq!(configuration.start_command(), Some("serve '--name=a b'"));
     }
 
@@ -475,7 +475,8 @@ mod tests {
     async fn a_new_version_of_a_secret_is_a_change_of_each_variable_that_holds_it() {
         let there = made(&shape("v1").await);
         let changed = changes(&there, &shape("v2").await).await;
-        assert_eq!(changed, ["secret_versions.MEMBER", "secret_versions.WHOLE"]);
+        let all = ["ARN", "MEMBER", "WHOLE"].map(|it| format!("secret_versions.{it}"));
+        assert_eq!(changed, all);
     }
 
     #[tokio::test]

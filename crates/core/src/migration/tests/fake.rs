@@ -1,6 +1,8 @@
 //! Two fake clouds with one-off executions, a record in memory, and a clock that passes only when
 //! somebody waits.
 
+// long: one world, with what can befall it
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
