@@ -3,10 +3,13 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
+use deployer_core::clock::Clock as _;
 use deployer_core::error::{Error, Result};
 use nix::sys::termios::{self, SetArg, Termios};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+
+use crate::system::SystemClock;
 
 /// How often the window's size is said though it has not changed: a session is over after 20
 /// minutes in which nothing was sent ("ECS Exec", Amazon ECS Developer Guide), and whoever only
@@ -112,7 +115,7 @@ pub fn typed() -> mpsc::Receiver<Typed> {
                 changed = changed.recv() => if changed.is_none() {
                     return;
                 },
-                () = tokio::time::sleep(ALIVE) => {}
+                () = SystemClock.pause(ALIVE) => {}
             }
         }
     });
