@@ -232,43 +232,17 @@ const ROUTE53: Api = Api {
     }],
 };
 
-const RDS: Api = Api {
-    service: "RDS",
-    prefix: "rds",
-    shared: &[],
-};
+const RDS: Api = Api::without_rates("RDS", "rds");
+const ELASTICACHE: Api = Api::without_rates("ElastiCache", "elasticache");
 
-const ELASTICACHE: Api = Api {
-    service: "ElastiCache",
-    prefix: "elasticache",
-    shared: &[],
-};
+const BALANCERS: Api = Api::without_rates("Elastic Load Balancing v2", "elasticloadbalancing");
+const APP_RUNNER: Api = Api::without_rates("AppRunner", "apprunner");
 
-const BALANCERS: Api = Api {
-    service: "Elastic Load Balancing v2",
-    prefix: "elasticloadbalancing",
-    shared: &[],
-};
-
-const APP_RUNNER: Api = Api {
-    service: "AppRunner",
-    prefix: "apprunner",
-    shared: &[],
-};
-
-const SCALING: Api = Api {
-    service: "Application Auto Scaling",
-    prefix: "application-autoscaling",
-    shared: &[],
-};
+const SCALING: Api = Api::without_rates("Application Auto Scaling", "application-autoscaling");
 
 /// IAM User Guide, "IAM and AWS STS quotas", from memory: hundreds a second, of which a run makes
 /// one.
-const STS: Api = Api {
-    service: "STS",
-    prefix: "sts",
-    shared: &[],
-};
+const STS: Api = Api::without_rates("STS", "sts");
 
 /// The API of an operation. `None` where nobody said how fast it may be asked.
 pub(crate) fn api(operation: &Metadata) -> Option<&'static Api> {
@@ -276,6 +250,16 @@ pub(crate) fn api(operation: &Metadata) -> Option<&'static Api> {
 }
 
 impl Api {
+    /// One that is asked as fast as it answers: its vendor documents no rate, or none that a run
+    /// comes near.
+    const fn without_rates(service: &'static str, prefix: &'static str) -> Self {
+        Self {
+            service,
+            prefix,
+            shared: &[],
+        }
+    }
+
     fn rate(&self, operation: &str) -> Option<&Shared> {
         self.shared.iter().find(|shared| shared.covers(operation))
     }

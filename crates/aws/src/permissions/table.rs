@@ -8,12 +8,20 @@ use super::places::{
     ANYTHING, APP_RUNNER_LOGS, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED,
     REPOSITORIES, SESSIONS, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
 };
-use super::{Access, Need, PASS_ROLES, given, grant};
+use super::{Access, Grant, Need, PASS_ROLES, given, grant};
 use crate::dns;
 use crate::kinds;
 use crate::registry::IMAGE;
 use crate::runtime::migration::MIGRATION;
 use crate::secret_store::MEMBER;
+
+/// To start, mark and stop a task that runs once.
+const RUNS_TASKS: &[Grant] = &[
+    given(&["ecs:RunTask"], DEFINITIONS, IN_CLUSTER),
+    grant(&["ecs:TagResource"], TASKS),
+    given(&["ecs:StopTask"], TASKS, MARKED),
+    PASS_ROLES,
+];
 
 /// What has no kind, and steps.
 const OTHERS: &[Need] = &[
@@ -129,12 +137,7 @@ const OTHERS: &[Need] = &[
                 given(&["ecs:ListTasks"], ANYTHING, IN_CLUSTER),
                 grant(&["ecs:DescribeTasks"], TASKS),
             ],
-            change: &[
-                given(&["ecs:RunTask"], DEFINITIONS, IN_CLUSTER),
-                grant(&["ecs:TagResource"], TASKS),
-                given(&["ecs:StopTask"], TASKS, MARKED),
-                PASS_ROLES,
-            ],
+            change: RUNS_TASKS,
         },
     },
     Need {
@@ -147,12 +150,7 @@ const OTHERS: &[Need] = &[
                 grant(&["ecs:DescribeTasks"], TASKS),
                 grant(&["logs:FilterLogEvents"], LOG_GROUPS),
             ],
-            change: &[
-                given(&["ecs:RunTask"], DEFINITIONS, IN_CLUSTER),
-                grant(&["ecs:TagResource"], TASKS),
-                given(&["ecs:StopTask"], TASKS, MARKED),
-                PASS_ROLES,
-            ],
+            change: RUNS_TASKS,
         },
     },
     Need {
