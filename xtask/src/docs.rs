@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use deployer_manifest::{Describes, schema};
 use serde_json::{Map, Value};
 
 use crate::{run, workspace};
@@ -54,33 +53,37 @@ The schema is that of one file, which may be an overlay: it requires nothing tha
 ";
 
 /// `cargo xtask docs`
+///
+/// The program says what it reads and what it needs: depending on its crates instead, this one
+/// would have the clouds' SDKs built once more before every command.
 pub fn command() -> Result<()> {
-    let path = workspace::root().join("docs/manifest.md");
-    std::fs::write(&path, page()).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{} is written", path.display());
-    permissions()
-}
-
-/// Only the program knows what it needs; a test of `crates/cli` tells when the page is stale.
-fn permissions() -> Result<()> {
     let mut build = workspace::cargo();
     build.args(["build", "--workspace"]);
     let program = workspace::build_program(&mut build, "deployer")?;
-    let page = run::output(Command::new(program).arg("permissions"))?;
-    let path = workspace::root().join("docs/permissions.md");
+    let said = |arguments: &[&str]| run::output(Command::new(&program).args(arguments));
+    let schema = serde_json::from_str(&said(&["schema", "--merged"])?);
+    write(
+        "manifest.md",
+        &page(&schema.context("the schema is no JSON")?),
+    )?;
+    // A test of `crates/cli` tells when this page is stale.
+    write("permissions.md", &said(&["permissions"])?)
+}
+
+fn write(name: &str, page: &str) -> Result<()> {
+    let path = workspace::root().join("docs").join(name);
     std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{} is written", path.display());
     Ok(())
 }
 
 /// The text of `docs/manifest.md`.
-fn page() -> String {
-    let root = schema(Describes::Merged);
+fn page(schema: &Value) -> String {
     let mut pages = Pages {
-        definitions: root["$defs"].as_object().cloned().unwrap_or_default(),
+        definitions: schema["$defs"].as_object().cloned().unwrap_or_default(),
         text: HEAD.to_owned(),
     };
-    pages.section("the top level", "", &root);
+    pages.section("the top level", "", schema);
     pages.text
 }
 
@@ -321,7 +324,13 @@ fn plural(kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use deployer_manifest::{Describes, schema};
+
     use super::*;
+
+    fn page() -> String {
+        super::page(&schema(Describes::Merged))
+    }
 
     #[test]
     fn the_page_in_the_repository_is_the_one_that_the_schema_makes() {
