@@ -29,7 +29,7 @@ pub(crate) fn is_revision(revision: &Revision) -> bool {
     revision.0.starts_with(REVISION)
 }
 
-/// See [`deployer_core::capability::Runtime::serving`].
+/// See [`deployer_core::capability::Services::serving`].
 ///
 /// While a deployment is under way the configuration that is described is the one that it makes
 /// serve; what serves until then is told by nobody.
@@ -74,7 +74,7 @@ pub(crate) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
     }))
 }
 
-/// See [`deployer_core::capability::Runtime::revisions`]: App Runner keeps the one that it runs.
+/// See [`deployer_core::capability::Services::revisions`]: App Runner keeps the one that it runs.
 pub(crate) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
     let service = calls::seen(clients, &spec.name).await?;
     let info = service.and_then(|service| {
@@ -124,7 +124,7 @@ pub(crate) async fn started_with(
         }))
 }
 
-/// See [`deployer_core::capability::Runtime::activate`]: there is no revision to go back to, so the
+/// See [`deployer_core::capability::Services::activate`]: there is no revision to go back to, so the
 /// configuration is made again of what the release recorded. Secrets are read when instances start:
 /// all have their current values, whatever the release started with. Size, network and scaling stay
 /// as they are but for CPU and memory.

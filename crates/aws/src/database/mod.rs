@@ -16,17 +16,19 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::capability::{
-    Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
+    Birth, Database, DatabaseOutputs, Databases, PasswordRule, SecretVersion, StoreStatus,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, Kind, seen};
 use deployer_core::ours::Past;
-use deployer_core::spec::{DatabaseSpec, EnvironmentSpec, SslMode};
+use deployer_core::spec::{DatabaseSpec, SslMode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Aws;
+use crate::client::Clients;
+use crate::composition::Composition;
 use crate::tags;
 
 use authority::Bundle;
@@ -52,19 +54,17 @@ static PASSWORD: PasswordRule = PasswordRule {
     says: "RDS takes 8 to 128 printable ASCII characters, without `/`, `@`, `\"` and spaces",
 };
 
-#[async_trait]
-impl Database for Aws {
+impl Database for Composition<'_> {
     fn database(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
-        let clients = &self.clients;
+        let (clients, env) = (&self.clients, self.env);
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let network = Network::of(self, own, database.adopt);
+        let network = Network::of(clients, own, database.adopt);
         let address = clients.address(INSTANCE, &database.name);
         let makes_groups = makes_groups(database.adopt, &graph.past(&address));
         let group = |name, adopt| Declared {
@@ -131,7 +131,10 @@ impl Database for Aws {
             authority: wanted.map(|_| authority),
         }
     }
+}
 
+#[async_trait]
+impl Databases for Aws {
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
         let name = &database.name;
         let reading = calls::describe(&self.clients, name).await?;
@@ -188,8 +191,12 @@ impl Network {
     /// `own` are the subnets and security groups of the manifest's part for this one; an empty list
     /// asks for the target's. Those are the tasks' own: they say nothing of what was somebody's,
     /// whose clients they would lock out.
-    pub(crate) fn of(aws: &Aws, own: Option<(&Vec<String>, &Vec<String>)>, adopt: bool) -> Self {
-        let section = &aws.clients.section;
+    pub(crate) fn of(
+        clients: &Clients,
+        own: Option<(&Vec<String>, &Vec<String>)>,
+        adopt: bool,
+    ) -> Self {
+        let section = &clients.section;
         let (subnets, groups) = own.unzip();
         let of_target: &[String] = match adopt {
             true => &[],

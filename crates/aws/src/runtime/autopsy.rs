@@ -20,7 +20,7 @@ const EVENTS: usize = 10;
 /// How many lines of a log an explanation shows.
 const LINES: i32 = 20;
 
-/// See [`deployer_core::capability::Runtime::autopsy`].
+/// See [`deployer_core::capability::Services::autopsy`].
 pub(super) async fn of(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
     let names = Names::of(clients, spec);
     let Ok(Some(service)) = describe(clients, &names.service, WithTags::No).await else {

@@ -15,7 +15,7 @@ use super::{Names, autopsy, exec, service_calls};
 use crate::client::Clients;
 use crate::error::Told as _;
 
-/// See [`deployer_core::capability::Runtime::console`].
+/// See [`deployer_core::capability::Services::console`].
 pub(super) async fn open(
     clients: &Clients,
     spec: &ServiceSpec,

@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Activation, Autopsy, Console, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
-    ServiceInputs, ServiceOutputs, Serving,
+    ServiceInputs, ServiceOutputs, Services, Serving,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
@@ -47,6 +47,7 @@ use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateBy, MigrateSpec,
 use crate::Aws;
 use crate::app_runner;
 use crate::client::Clients;
+use crate::composition::Composition;
 use crate::dns::Route53;
 use crate::spec::{AppRunner, AwsRuntime};
 use crate::tags::{self, Ownership, Tags};
@@ -118,8 +119,29 @@ enum Program<'a> {
     Migration(&'a MigrateSpec),
 }
 
+impl Runtime for Composition<'_> {
+    fn service(
+        &self,
+        graph: &mut Graph,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+    ) -> ServiceOutputs {
+        Declaration {
+            clients: &self.clients,
+            dns: &self.names,
+            env: self.env,
+            service,
+            inputs,
+            scope,
+            names: Names::of(&self.clients, service),
+        }
+        .declare(graph)
+    }
+}
+
 #[async_trait]
-impl Runtime for Aws {
+impl Services for Aws {
     /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#98 asks for the other,
     /// and is open.
     fn runs(&self, service: &ServiceSpec, architecture: Architecture) -> Result<()> {
@@ -139,26 +161,6 @@ impl Runtime for Aws {
             )),
             Architecture::Arm | Architecture::X86 => Ok(()),
         }
-    }
-
-    fn service(
-        &self,
-        graph: &mut Graph,
-        env: &EnvironmentSpec,
-        service: &ServiceSpec,
-        inputs: &ServiceInputs,
-        scope: Scope,
-    ) -> ServiceOutputs {
-        Declaration {
-            clients: &self.clients,
-            dns: &self.names,
-            env,
-            service,
-            inputs,
-            scope,
-            names: Names::of(&self.clients, service),
-        }
-        .declare(graph)
     }
 
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {

@@ -27,7 +27,7 @@ use crate::error::{Refusal, Told};
 use crate::spec::AwsSpec;
 use crate::{logs, tags};
 
-/// See [`deployer_core::capability::Runtime::one_offs`].
+/// See [`deployer_core::capability::Services::one_offs`].
 pub(super) async fn of(
     clients: &Arc<Clients>,
     env: &EnvironmentSpec,
