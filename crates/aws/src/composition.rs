@@ -6,6 +6,7 @@ use deployer_core::spec::EnvironmentSpec;
 
 use crate::client::Clients;
 use crate::dns::Route53;
+use crate::ground::Ground;
 
 /// One environment while its nodes are declared.
 pub(crate) struct Composition<'a> {
@@ -13,6 +14,7 @@ pub(crate) struct Composition<'a> {
     /// Where the records of a service's domains are.
     pub(crate) names: Route53,
     pub(crate) env: &'a EnvironmentSpec,
+    pub(crate) ground: Ground,
 }
 
 impl<'a> Composition<'a> {
@@ -22,6 +24,7 @@ impl<'a> Composition<'a> {
             clients: Arc::clone(clients),
             names: names.clone(),
             env,
+            ground: Ground::given(&clients.section),
         }
     }
 }

@@ -12,6 +12,7 @@ mod dns;
 mod ecr_login;
 mod error;
 mod gate;
+mod ground;
 mod kinds;
 mod logs;
 mod lookup;

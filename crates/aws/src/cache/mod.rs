@@ -23,7 +23,7 @@ use crate::spec::CacheTls;
 
 use crate::Aws;
 use crate::composition::Composition;
-use crate::database::{Network, makes_groups};
+use crate::database::makes_groups;
 use crate::tags;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
@@ -47,7 +47,7 @@ impl Cache for Composition<'_> {
         let (clients, env) = (&self.clients, self.env);
         let settings = clients.section.caches.get(&cache.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let network = Network::of(clients, own, cache.adopt);
+        let network = self.ground.network.of_store(own, cache.adopt);
         let address = clients.address(REPLICATION_GROUP, &cache.name);
         let makes_groups = makes_groups(cache.adopt, &graph.past(&address));
         let subnet_group = makes_groups.then(|| {
@@ -57,8 +57,8 @@ impl Cache for Composition<'_> {
                 env,
                 adopt: cache.adopt,
             };
-            graph.declare(declared, |_| SubnetGroup {
-                subnets: network.subnets,
+            graph.declare(declared, |inputs| SubnetGroup {
+                subnets: inputs.pass(&network.subnets),
             })
         });
 
@@ -76,7 +76,7 @@ impl Cache for Composition<'_> {
             address,
             ownership: ours,
             spec: cache.clone(),
-            security_groups: network.security_groups,
+            security_groups: inputs.pass(&network.security_groups),
             subnet_group: match &subnet_group {
                 Some(made) => inputs.take(made),
                 None => Value::Given(String::new()),

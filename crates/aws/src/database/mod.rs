@@ -27,7 +27,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Aws;
-use crate::client::Clients;
 use crate::composition::Composition;
 use crate::tags;
 
@@ -64,7 +63,7 @@ impl Database for Composition<'_> {
         let (clients, env) = (&self.clients, self.env);
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let network = Network::of(clients, own, database.adopt);
+        let network = self.ground.network.of_store(own, database.adopt);
         let address = clients.address(INSTANCE, &database.name);
         let makes_groups = makes_groups(database.adopt, &graph.past(&address));
         let group = |name, adopt| Declared {
@@ -75,8 +74,8 @@ impl Database for Composition<'_> {
         };
         let subnet_group = makes_groups.then(|| {
             let group = group(&database.name, database.adopt);
-            graph.declare(group, |_| SubnetGroup {
-                subnets: network.subnets,
+            graph.declare(group, |inputs| SubnetGroup {
+                subnets: inputs.pass(&network.subnets),
             })
         });
 
@@ -103,7 +102,7 @@ impl Database for Composition<'_> {
             address,
             ownership: ours,
             spec: database.clone(),
-            security_groups: network.security_groups,
+            security_groups: inputs.pass(&network.security_groups),
             subnet_group: match &subnet_group {
                 Some(made) => inputs.take(made),
                 None => Value::Given(String::new()),
@@ -178,43 +177,6 @@ pub(crate) fn nothing_to_adopt(what: &str, section: &str) -> Error {
     Error::new(ErrorKind::NotFound, message).hint(format!(
         "correct `name` in `[{section}]`, or take `adopt = true` out: then it is made"
     ))
-}
-
-/// Where a database or cache stands in the network: its own subnets and groups, or those of the
-/// target.
-pub(crate) struct Network {
-    pub(crate) subnets: Vec<String>,
-    pub(crate) security_groups: Vec<String>,
-}
-
-impl Network {
-    /// `own` are the subnets and security groups of the manifest's part for this one; an empty list
-    /// asks for the target's. Those are the tasks' own: they say nothing of what was somebody's,
-    /// whose clients they would lock out.
-    pub(crate) fn of(
-        clients: &Clients,
-        own: Option<(&Vec<String>, &Vec<String>)>,
-        adopt: bool,
-    ) -> Self {
-        let section = &clients.section;
-        let (subnets, groups) = own.unzip();
-        let of_target: &[String] = match adopt {
-            true => &[],
-            false => &section.security_groups,
-        };
-        Self {
-            subnets: sorted(subnets, &section.subnets),
-            security_groups: sorted(groups, of_target),
-        }
-    }
-}
-
-fn sorted(own: Option<&Vec<String>>, given: &[String]) -> Vec<String> {
-    let own = own.filter(|own| !own.is_empty());
-    let mut sorted = own.map_or_else(|| given.to_vec(), Clone::clone);
-    sorted.sort();
-    sorted.dedup();
-    sorted
 }
 
 /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...`, its parts percent-encoded where
@@ -303,13 +265,5 @@ mod tests {
         );
         let verified = url(&spec, &password, &at, SslMode::VerifyFull);
         assert!(verified.expose_secret().ends_with("?sslmode=verify-full"));
-    }
-
-    #[test]
-    fn a_list_of_its_own_wins_over_the_targets_and_both_are_sorted() {
-        let given = ["b".to_owned(), "a".to_owned()];
-        assert_eq!(sorted(None, &given), ["a", "b"]);
-        assert_eq!(sorted(Some(&Vec::new()), &given), ["a", "b"]);
-        assert_eq!(sorted(Some(&vec!["z".into()]), &given), ["z"]);
     }
 }

@@ -121,7 +121,7 @@ fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
 /// Stopped tasks of the service that explain something, the latest first: without those that a
 /// roll-out or a change of the count ended in good order.
 async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
-    let cluster = &clients.section.cluster;
+    let cluster = &clients.cluster.0;
     let listed = clients
         .ecs
         .list_tasks()

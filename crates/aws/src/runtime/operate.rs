@@ -171,7 +171,7 @@ pub(super) async fn activate(
     let service = &activation.service;
     let call = clients.ecs.update_service();
     let call = call
-        .cluster(&clients.section.cluster)
+        .cluster(&clients.cluster.0)
         .service(service)
         .task_definition(&wanted);
     let action = format!("make {} serve as `{service}`", short(&wanted));
