@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use deployer_core::spec::EnvironmentSpec;
 
+use crate::ground::Ground;
 use crate::project::Project;
 
 /// One environment while its nodes are declared.
 pub(crate) struct Composition<'a> {
     pub(crate) project: Arc<Project>,
     pub(crate) env: &'a EnvironmentSpec,
+    pub(crate) ground: Ground,
 }
 
 impl<'a> Composition<'a> {
@@ -18,6 +20,7 @@ impl<'a> Composition<'a> {
         Self {
             project: Arc::clone(project),
             env,
+            ground: Ground::given(&project.section, env.services.keys()),
         }
     }
 }

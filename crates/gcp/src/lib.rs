@@ -15,6 +15,7 @@ mod database;
 mod dns;
 mod error;
 mod gcloud;
+mod ground;
 mod hints;
 mod identity_token;
 mod kinds;

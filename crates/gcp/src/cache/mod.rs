@@ -44,23 +44,20 @@ impl Cache for Composition<'_> {
         cache: &CacheSpec,
         _token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs {
-        let (env, section) = (self.env, &self.project.section);
-        let own = section.caches.get(&cache.key);
-        let network = own.and_then(|own| own.network.as_ref());
+        let env = self.env;
+        let place = self.ground.of_cache(&cache.key);
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, KIND, &cache.name);
         let ownership = labels::ownership(env, cache.adopt, &graph.past(&address));
         let url = Output::of(&address);
         let authority = Output::of(&address);
-        graph.resource(|_| Instance {
+        graph.resource(|inputs| Instance {
             calls: Calls::new(&self.project, &cache.name),
             address,
             shape: Shape {
                 spec: cache.clone(),
-                has_own_network: network.is_some(),
-                network: network
-                    .or(section.network.as_ref())
-                    .map(|network| names.network(network)),
+                has_own_network: place.is_own,
+                network: place.network.map(|network| inputs.pass(network)),
                 ownership,
                 names,
             },

@@ -103,7 +103,7 @@ impl Composition<'_> {
     ) -> (Output<Home>, Output<Birth>, Option<Output<SecretString>>) {
         let (env, section) = (self.env, &self.project.section);
         let own = section.databases.get(&database.key);
-        let network = own.and_then(|own| own.network.as_ref());
+        let place = self.ground.of_database(&database.key);
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
         let ownership = labels::ownership(env, database.adopt, &graph.past(&address));
@@ -115,10 +115,8 @@ impl Composition<'_> {
             password: inputs.pass(password),
             shape: Shape {
                 spec: database.clone(),
-                has_own_network: network.is_some(),
-                network: network
-                    .or(section.network.as_ref())
-                    .map(|network| names.network(network)),
+                has_own_network: place.is_own,
+                network: place.network.map(|network| inputs.pass(network)),
                 flags: own.map(|own| own.flags.clone()).unwrap_or_default(),
                 maintenance: own.and_then(|own| own.maintenance),
                 ownership,

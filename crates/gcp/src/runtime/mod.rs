@@ -29,7 +29,7 @@ use deployer_core::capability::{
     SecretVersion, ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::graph::{Graph, Inputs, Output};
+use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
 use deployer_core::names::LEDGER_LABEL;
@@ -45,14 +45,15 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::Gcp;
 use crate::composition::Composition;
 use crate::error::{self, Found};
+use crate::ground::ServiceAccount;
 use crate::identity_token;
 use crate::labels::{self, tags};
 use crate::logs;
 use crate::paths::short;
 use crate::project::Project;
-use crate::secret_access::{self, Access, Account, User, Whose};
+use crate::secret_access::{self, Access, User, Whose};
 use crate::secret_store::{held_in, moment};
-use container::Variables;
+use container::{Variables, Way};
 use job::{Born, DatabasePin};
 use patience::Patience;
 
@@ -86,7 +87,8 @@ impl Runtime for Composition<'_> {
             address: address.clone(),
             shape: shape::Shape::new(
                 service,
-                &self.project.section,
+                self.project.service_section(&service.key),
+                (self.account(service, taken), self.way(taken)),
                 &self.project.names,
                 ownership,
             ),
@@ -362,6 +364,16 @@ impl Composition<'_> {
         Address::new(&self.project.target, kind, name)
     }
 
+    fn account(&self, service: &ServiceSpec, taken: &mut Inputs) -> Option<Value<ServiceAccount>> {
+        let account = self.ground.account_of(&service.key);
+        account.map(|account| taken.pass(account))
+    }
+
+    fn way(&self, taken: &mut Inputs) -> Way {
+        let through = self.ground.network.taken(taken);
+        Way::new(&self.project.names, through, self.project.section.egress)
+    }
+
     /// Declares the access of the service's account to each secret that the service uses. Where the
     /// manifest names none, that is what each service and job which takes the secret runs as
     /// already.
@@ -371,7 +383,7 @@ impl Composition<'_> {
         service: &ServiceSpec,
         inputs: &ServiceInputs,
     ) -> Vec<Output<()>> {
-        let named = self.project.section.account_of(&service.key);
+        let named = self.ground.account_of(&service.key);
         let used: BTreeSet<&String> = service.secrets.values().map(|used| &used.secret).collect();
         let used = used.into_iter().filter_map(|key| {
             let made = inputs.secrets.get(key)?;
@@ -380,7 +392,7 @@ impl Composition<'_> {
         used.map(|(secret, made)| {
             let name = held_in(secret);
             let whose = match named {
-                Some(_) => Whose::Named(Account::of(named)),
+                Some(account) => Whose::named(account),
                 None => Whose::Of(self.users_of(&secret.key)),
             };
             let address = secret_access::address(&self.project, name, &whose);
@@ -388,7 +400,8 @@ impl Composition<'_> {
             if graph.find(&address).is_none() {
                 let anothers = secret.may_be_anothers() && secret.member.is_none();
                 graph.resource(|taken| {
-                    Access::new(&self.project, name, whose, anothers, taken.pass(made))
+                    let takes = (named.map(|it| taken.pass(it)), taken.pass(made));
+                    Access::new(&self.project, name, whose, anothers, takes)
                 });
             }
             Output::of(&address)
@@ -399,8 +412,8 @@ impl Composition<'_> {
     /// The services that take a secret and for which the manifest names no account, and their jobs.
     fn users_of(&self, secret: &str) -> Vec<User> {
         let takes = |service: &&ServiceSpec| service.secrets.values().any(|it| it.secret == secret);
-        let section = &self.project.section;
-        let unnamed = |service: &&ServiceSpec| section.account_of(&service.key).is_none();
+        let ground = &self.ground;
+        let unnamed = |service: &&ServiceSpec| ground.account_of(&service.key).is_none();
         let services = self.env.services.values().filter(takes).filter(unnamed);
         let services: Vec<&ServiceSpec> = services.collect();
         let names = services.iter().map(|service| service.name.as_str());
@@ -440,8 +453,8 @@ impl Composition<'_> {
             shape: job::Shape {
                 spec: service.clone(),
                 migrate: migrate.clone(),
-                account: self.project.section.account_of(&service.key).cloned(),
-                way: container::Way::of(&self.project.names, &self.project.section),
+                account: self.account(service, taken),
+                way: self.way(taken),
                 retries: self.project.service_section(&service.key).migrate_retries,
                 ownership,
                 names: self.project.names.clone(),
@@ -468,7 +481,7 @@ impl Composition<'_> {
         ready: &Output<Identity>,
     ) -> (Output<Migrated>, Output<String>) {
         let address = self.address(migration::KIND, &migrate.job);
-        let section = &self.project.section;
+        let direct = self.ground.network.is_direct();
         let others = self
             .env
             .services
@@ -484,7 +497,7 @@ impl Composition<'_> {
                 retries: self.project.service_section(&service.key).migrate_retries,
                 program: jobs::Program::OfJob,
                 others: others.collect(),
-                direct: section.network.is_some() || section.subnetwork.is_some(),
+                direct,
             };
             let database = migration::Database {
                 pinned: taken.take(ready),
