@@ -83,7 +83,7 @@ impl Place {
     /// What knows the zone of a service's name.
     pub fn zones_of(&self, service: &str) -> &dyn Zones {
         match &self.route53 {
-            Some(route53) if self.named_in_route53.contains(service) => route53,
+            Some(route53) if self.named_in_route53.iter().any(|it| it == service) => route53,
             _ => self.cloud.zones(),
         }
     }

@@ -59,7 +59,7 @@ pub(super) enum Program {
 /// Where a task runs.
 #[derive(Clone, Debug)]
 pub(super) enum Where {
-    /// In the target's own network.
+    /// In this network, with a public address where the manifest says so.
     InGround(Network),
     /// As something that runs has it.
     Of(NetworkConfiguration),
